@@ -1,0 +1,60 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both set everything up in .venv first.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+# What pip is told about indexes and certificates holds for uv too.
+export UV_DEFAULT_INDEX ?= $(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null || echo "")
+ifeq ($(strip $(UV_DEFAULT_INDEX)),)
+unexport UV_DEFAULT_INDEX
+endif
+export UV_SYSTEM_CERTS := true
+export UV_COMPILE_BYTECODE := 1
+
+.PHONY: help setup demo test check format docs bench lock clean
+
+help: ## say what there is
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: $(VENV)/.ready ## a virtual environment with the locked versions
+
+# One environment for all goals, also when two of them start at once.
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Trueup needs Python 3.11 (found: $$($(PYTHON) --version 2>&1)); set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "setting up $(VENV) (once; takes a minute or two)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3.11 -m venv failed; on Debian: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## the closed loop on the real flights of 2013
+	@$(BIN)/trueup demo
+
+test: setup ## the whole test suite
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+check: setup ## format, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## put the code into shape
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+docs: setup ## the generated pages of docs/
+	@$(BIN)/python -m docs.generate
+
+bench: setup ## the figures the README claims
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.overhead
+
+lock: setup ## resolve requirements.lock anew
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-header --no-annotate --extra dev pyproject.toml --output-file requirements.lock
+
+clean: ## remove the environment and the caches, not the home
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info

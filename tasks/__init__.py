@@ -1,0 +1,1 @@
+"""One Prefect task a stage: the stage function plus retries, run name and artifacts."""

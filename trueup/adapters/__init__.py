@@ -1,0 +1,1 @@
+"""One vendor a file, with domain types at the edge."""

@@ -1,0 +1,1 @@
+"""The configuration: schema, loading, and settings from the environment."""

@@ -1,0 +1,489 @@
+"""The configuration of one model: a frozen pydantic model of `configs/<model>.yaml`, in stage order.
+
+Field descriptions are the config reference: `docs/config.md` is generated from them.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+
+class Task(StrEnum):
+    """What kind of value the model predicts."""
+
+    BINARY = "binary"
+    MULTICLASS = "multiclass"
+    REGRESSION = "regression"
+
+
+def parse_duration(value: object) -> timedelta:
+    """Read "1 day", "28 days", "90 minutes" or an ISO 8601 duration as a timedelta.
+
+    >>> parse_duration("28 days").days
+    28
+    """
+    if isinstance(value, timedelta):
+        return value
+    try:
+        if isinstance(value, str) and re.search(r"[A-Za-z]", value):
+            if weeks := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*weeks?\s*", value):
+                return timedelta(weeks=float(weeks[1]))
+            return pd.Timedelta(value).to_pytimedelta()
+    except ValueError:
+        pass
+    raise ValueError(f"{value!r} is not a span of time; write a number and a unit, such as '1 day' or '28 days'")
+
+
+def write_duration(value: timedelta) -> str:
+    """Write a span the way the config does: the largest unit that divides it.
+
+    >>> write_duration(timedelta(days=28))
+    '28 days'
+    """
+    seconds = int(value.total_seconds())
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size} {unit}{'' if seconds == size else 's'}"
+    return f"{seconds} seconds"
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(write_duration)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Dotted = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+
+
+class Section(BaseModel):
+    """What all parts of a configuration share: no unknown keys, no later change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FilesSource(Section):
+    """Files: one, a folder, or a glob."""
+
+    kind: Literal["files"]
+    path: str = Field(
+        description="A CSV, CSV.gz or Parquet file, a folder of them, or a glob. Relative to the folder of the configs."
+    )
+    query: str | None = Field(
+        None,
+        description="SQL (DuckDB) over the files, which it sees as the table `files`; default: all of their columns.",
+    )
+
+
+class SqlSource(Section):
+    """A query over any SQLAlchemy URL."""
+
+    kind: Literal["sql"]
+    url: str = Field(
+        description="SQLAlchemy URL. `${NAME}` is read from the environment, so that secrets stay out of the file."
+    )
+    query: str = Field(description="A SELECT. The time window is added around it, so that the database filters.")
+
+
+class CallableSource(Section):
+    """A Python function."""
+
+    kind: Literal["callable"]
+    function: Dotted = Field(
+        description="`module:function`; the function takes start and end (datetime or None) and returns a DataFrame. The module may lie beside the config."
+    )
+
+
+Source = Annotated[FilesSource | SqlSource | CallableSource, Field(discriminator="kind")]
+
+
+class LabelConfig(Section):
+    """What is predicted, and when it becomes known."""
+
+    column: str = Field(description="The source's column that holds the outcome. It never becomes a feature.")
+    above: float | None = Field(
+        None,
+        description="For a binary task: the label is 1 where the column is above this, 0 where not, unknown where missing.",
+    )
+    positive: str | int | float | bool | None = Field(
+        None,
+        description="For a binary task: the value that counts as 1. Default: the column holds 0 and 1, or booleans.",
+    )
+    known_after: Duration | None = Field(None, description="A label counts from its row's time plus this delay.")
+    known_at: str | None = Field(
+        None, description="A column that holds the moment at which the label became known; instead of `known_after`."
+    )
+
+    @model_validator(mode="after")
+    def _one_clock(self) -> LabelConfig:
+        if (self.known_after is None) == (self.known_at is None):
+            raise ValueError("give exactly one of known_after and known_at: mere presence of a label is not maturity")
+        if self.above is not None and self.positive is not None:
+            raise ValueError("give above or positive, not both")
+        return self
+
+
+class IngestConfig(Section):
+    """Where the data comes from and how it falls into batches."""
+
+    source: Source
+    time: str = Field(description="The column with a row's event time.")
+    timezone: str = Field(
+        "UTC", description="Times with a zone are brought to this one; times without are taken to be in it."
+    )
+    key: list[str] = Field(
+        min_length=1, description="The columns that name a row. The last of several rows of the same key counts."
+    )
+    period: Literal["day", "week", "month"] = Field(
+        "month", description="The calendar period of a batch; weeks start on Monday."
+    )
+    label: LabelConfig
+    coerce: list[str] = Field(
+        default=[],
+        description="Numeric columns in which text is read as a number; what cannot be read becomes missing. Both are counted.",
+    )
+    extra_columns: Literal["ignore", "fail"] = Field(
+        "ignore",
+        description="What to do with columns that no part of this config names: leave them out (and say so), or fail the batch.",
+    )
+    keep: list[str] = Field(default=[], description="Further columns to land, for slices, reports or custom features.")
+
+
+class ExpectationConfig(Section):
+    """One expectation of the Great Expectations suite."""
+
+    type: str = Field(description="Its name in Great Expectations, such as expect_column_values_to_be_between.")
+    kwargs: dict[str, Any] = Field(default={}, description="Its arguments.")
+    severity: Literal["critical", "warning"] = Field(
+        "critical", description="A warning is reported and changes nothing."
+    )
+    level: Literal["row", "batch"] | None = Field(
+        None,
+        description="`row` sends the failing rows to quarantine, `batch` breaks the batch. Default: row for expectations about single values without `mostly`, else batch.",
+    )
+
+
+class ValidateConfig(Section):
+    """What the data must be like."""
+
+    expectations: list[ExpectationConfig] = Field(
+        min_length=1, description="Never empty: an empty suite would pass anything."
+    )
+    min_rows: int = Field(30, ge=1, description="A batch with fewer rows is inconclusive: kept, scored, not diagnosed.")
+    max_quarantined: Share = Field(0.05, description="A batch with a larger share of rows in quarantine is broken.")
+    max_missing: dict[str, Share] = Field(
+        default={},
+        description="Per column the share that may be missing; the default for all features is just below 1 (not all).",
+    )
+
+
+class HistoryConfig(Section):
+    """An aggregate of earlier rows, as known at a row's own time."""
+
+    name: Name = Field(description="Prefix of the feature's name: `<name>_<keys>_<window>` and `..._n` for its count.")
+    of: str = Field("label", description="`label`, or a numeric column, of the earlier rows.")
+    aggregate: Literal["mean", "rate", "count"] = "mean"
+    equals: str | int | float | bool | None = Field(
+        None, description="For `rate`: the value whose share is taken; default 1."
+    )
+    by: list[list[str] | str] = Field(
+        min_length=1, description="Key columns; each entry (a column, or a list of them) makes its own features."
+    )
+    windows: list[Duration] = Field(
+        min_length=1, description="Trailing windows: labels that became known in (t - w, t]."
+    )
+
+
+class FeaturesConfig(Section):
+    """What the model sees."""
+
+    numeric: list[str] = []
+    categorical: list[str] = []
+    calendar: dict[str, list[Literal["month", "day", "weekday", "hour", "minute_of_day", "day_of_year", "weekend"]]] = (
+        Field(default={}, description="Per time column the calendar parts to take.")
+    )
+    history: list[HistoryConfig] = []
+    custom: Dotted | None = Field(
+        None,
+        description="`module:function`; takes the landed rows, returns a frame of further numeric features with the same index. It sees no labels.",
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> FeaturesConfig:
+        if not (self.numeric or self.categorical or self.calendar or self.history or self.custom):
+            raise ValueError("name at least one feature")
+        if both := sorted(set(self.numeric) & set(self.categorical)):
+            raise ValueError(f"{', '.join(both)}: numeric or categorical, not both")
+        return self
+
+
+Family = Literal["gradient_boosting", "linear", "forest"]
+
+
+class TrainConfig(Section):
+    """How a challenger is made."""
+
+    window: Duration | Literal["expanding"] = Field(
+        "expanding", description="`expanding` uses all history, a span the trailing part of it."
+    )
+    min_history: Duration = Field(timedelta(days=28), description="The first champion waits for this much history.")
+    min_rows: int = Field(200, ge=30, description="Fewer matured rows are not trained on.")
+    families: list[Family] = Field(
+        default=["gradient_boosting", "linear", "forest"],
+        min_length=1,
+        description="Model families the search may choose from.",
+    )
+    parameters: dict[Family, dict[str, Any]] = Field(
+        default={}, description="Per family, fixed parameters that the search leaves alone."
+    )
+    trials: int = Field(
+        12, ge=1, description="Budget of the search. The champion's own recipe is always the first trial."
+    )
+    folds: int = Field(2, ge=1, description="Time-ordered folds: each is judged on what came after it.")
+    search_rows: int | None = Field(
+        50_000, ge=100, description="The search uses at most this many of the newest rows; the fit uses all."
+    )
+    max_seconds: float = Field(
+        900,
+        gt=0,
+        description="Only a ceiling for the search; hitting it is recorded, for the result then depends on the machine.",
+    )
+    seed: int = 0
+
+
+class EvaluateConfig(Section):
+    """How models are judged and described."""
+
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    resamples: int = Field(2000, ge=200, description="Bootstrap resamples.")
+    block: Duration = Field(
+        timedelta(days=1),
+        description="Rows of the same block are resampled together; blocks grow when their differences are autocorrelated.",
+    )
+    slices: list[str] = Field(default=[], description="Columns whose values are judged on their own.")
+    min_slice_rows: int = Field(200, ge=1, description="Smaller slices are listed as too small to tell.")
+
+
+class RegisterConfig(Section):
+    """Where the model is registered, and what stands beside it."""
+
+    name: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9][\w-]{0,99}$", description="Name in MLflow's registry; default: the model's name."
+    )
+    tags: dict[str, str] = {}
+
+
+class PairedGate(Section):
+    """Not worse than the champion beyond a margin, and better by a minimum."""
+
+    kind: Literal["paired"]
+    margin: Share = Field(0.004, description="Non-inferiority margin, as a share of the champion's loss.")
+    min_gain: Share = Field(
+        0.002, description="The challenger's mean loss must be lower by this share of the champion's; less is 'equal'."
+    )
+    significant: bool = Field(False, description="Demand that the upper bound itself is below zero.")
+
+
+class BaselineGate(Section):
+    """Better than a prior and a simple model."""
+
+    kind: Literal["baseline"]
+    beat: list[Literal["prior", "simple"]] = ["prior", "simple"]
+
+
+class AbsoluteGate(Section):
+    """A bound on one metric of the challenger alone."""
+
+    kind: Literal["absolute"]
+    metric: str
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> AbsoluteGate:
+        if self.at_most is None and self.at_least is None:
+            raise ValueError("give at_most or at_least")
+        return self
+
+
+class SliceGate(Section):
+    """No slice is harmed."""
+
+    kind: Literal["slices"]
+    margin: Share = Field(
+        0.02,
+        description="A slice fails when the Holm-adjusted lower bound of its loss difference is above this share of the champion's loss there.",
+    )
+    required: list[str] = Field(default=[], description="`column=value` slices that must be large enough to tell.")
+
+
+Gate = Annotated[PairedGate | BaselineGate | AbsoluteGate | SliceGate, Field(discriminator="kind")]
+
+
+class PromoteConfig(Section):
+    """When a challenger becomes the champion."""
+
+    gate_window: Duration = Field(
+        timedelta(days=14), description="Span of the newest matured labels on which both are judged."
+    )
+    min_new_days: float = Field(
+        14, gt=0, description="Days of matured labels that the champion has not seen; fewer hold the decision."
+    )
+    refit: bool = Field(True, description="Fit the accepted recipe again with the gate window included.")
+    max_refit_shift: float = Field(
+        0.1,
+        gt=0,
+        description="Limit for the mean absolute change of predictions between judged and refitted model, as a share of the judged predictions' spread.",
+    )
+    gates: list[Gate] = Field(
+        default=[{"kind": "baseline"}, {"kind": "paired"}, {"kind": "slices"}], validate_default=True, min_length=1
+    )
+
+
+class FolderSink(Section):
+    """Predictions as Parquet files in a folder, one file a batch."""
+
+    kind: Literal["folder"]
+    path: str
+
+
+class SqlSink(Section):
+    """Predictions in a SQL table, one row a key."""
+
+    kind: Literal["sql"]
+    url: str
+    table: str = Field(pattern=r"^[A-Za-z_]\w*$")
+
+
+class ScoreConfig(Section):
+    """Where predictions go besides the store."""
+
+    sink: Annotated[FolderSink | SqlSink, Field(discriminator="kind")] | None = None
+
+
+class DriftConfig(Section):
+    """When inputs count as shifted."""
+
+    sample: int = Field(
+        5_000, ge=100, description="Rows compared on each side, so that the verdict does not depend on volume."
+    )
+    share: Share = Field(
+        0.3, description="Inputs count as shifted when at least this share of the columns has drifted."
+    )
+    numeric_threshold: float = Field(0.1, gt=0, description="PSI from which a numeric column has drifted.")
+    categorical_threshold: float = Field(
+        0.1, gt=0, description="Jensen-Shannon distance from which a categorical column has drifted."
+    )
+    missing_growth: Share = Field(
+        0.2, description="A column has drifted when its share of missing values moved by this much."
+    )
+    new_categories: Share = Field(
+        0.05, description="A column has drifted when this share of rows has categories that training never saw."
+    )
+
+
+class DecayConfig(Section):
+    """When a champion counts as decayed."""
+
+    batches: int = Field(2, ge=1, description="N: bad batches needed ...")
+    of_last: int = Field(3, ge=1, description="... among the last M since the promotion.")
+    min_drop: Share = Field(
+        0.01,
+        description="A batch is bad when the lower bound of its drop in paired skill is above this share of the reference's loss.",
+    )
+    severe: Share = Field(0.1, description="Decayed at once when that lower bound is above this share.")
+    reference_window: Duration = Field(
+        timedelta(days=56), description="The cheap reference is refitted each batch on this much history."
+    )
+
+    @model_validator(mode="after")
+    def _n_of_m(self) -> DecayConfig:
+        if self.batches > self.of_last:
+            raise ValueError("batches (N) is at most of_last (M)")
+        return self
+
+
+class MonitorConfig(Section):
+    """How the champion is watched."""
+
+    min_matured: int = Field(200, ge=30, description="Matured labels a batch needs to be diagnosed.")
+    stale_after: Duration | None = Field(
+        None,
+        description="A champion whose training data end this long before as_of is stale and is retrained; default: never.",
+    )
+    drift: DriftConfig = DriftConfig()
+    decay: DecayConfig = DecayConfig()
+
+
+class ModelConfig(Section):
+    """One model, from its source to its monitor."""
+
+    model: Name = Field(description="The model's name; also the file's.")
+    task: Task
+    about: str = Field("", description="One sentence: what is predicted, for whom.")
+    clock: Literal["data", "wall"] = Field(
+        "data", description="What as_of is when none is given: the end of the newest complete batch, or now."
+    )
+    ingest: IngestConfig
+    validation: ValidateConfig = Field(alias="validate")
+    features: FeaturesConfig
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    register_: RegisterConfig = Field(RegisterConfig(), alias="register")
+    promote: PromoteConfig = PromoteConfig()
+    score: ScoreConfig = ScoreConfig()
+    monitor: MonitorConfig = MonitorConfig()
+
+    @property
+    def registered_name(self) -> str:
+        """The model's name in MLflow's registry."""
+        return self.register_.name or self.model
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        label, task = self.ingest.label, self.task
+        outcome = {label.column, label.known_at} - {None}
+        inputs = {*self.features.numeric, *self.features.categorical, *self.features.calendar, *self.evaluate.slices}
+        inputs |= {c for h in self.features.history for by in h.by for c in ([by] if isinstance(by, str) else by)}
+        if leaked := sorted(inputs & outcome):
+            raise ValueError(f"features: {', '.join(leaked)} is known only with the label; take it out of the features")
+        if task is not Task.BINARY and (label.above is not None or label.positive is not None):
+            raise ValueError(f"ingest.label: above and positive are for a binary task, this one is {task}")
+        if task is Task.MULTICLASS and any(h.of == "label" and h.aggregate == "mean" for h in self.features.history):
+            raise ValueError("features.history: a multiclass label has no mean; use aggregate: rate with equals")
+        return self
+
+    @property
+    def input_columns(self) -> list[str]:
+        """Source columns that are landed as rows: key, time, and all that features, slices and expectations name."""
+        history_keys = [c for h in self.features.history for by in h.by for c in ([by] if isinstance(by, str) else by)]
+        history_values = [h.of for h in self.features.history if h.of != "label"]
+        expected = [
+            e.kwargs[k]
+            for e in self.validation.expectations
+            for k in ("column", "column_A", "column_B")
+            if k in e.kwargs
+        ]
+        expected += [c for e in self.validation.expectations for c in e.kwargs.get("column_list", [])]
+        f = self.features
+        named = [
+            *self.ingest.key,
+            self.ingest.time,
+            *f.numeric,
+            *f.categorical,
+            *f.calendar,
+            *history_keys,
+            *history_values,
+        ]
+        named += [*self.evaluate.slices, *self.validation.max_missing, *self.ingest.keep, *expected]
+        label = self.ingest.label
+        return [c for c in dict.fromkeys(named) if c not in {label.column, label.known_at}]
+
+    @property
+    def numeric_columns(self) -> list[str]:
+        """Landed columns that must hold numbers."""
+        values = [h.of for h in self.features.history if h.of != "label" and h.aggregate == "mean"]
+        return list(dict.fromkeys([*self.features.numeric, *values]))

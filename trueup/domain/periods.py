@@ -1,0 +1,33 @@
+"""Calendar periods as half-open windows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import pandas as pd
+
+from trueup.domain.types import Window
+
+Period = Literal["day", "week", "month"]
+_FREQUENCY = {"day": "D", "week": "W-SUN", "month": "M"}
+
+
+def period_of(moment: datetime, period: Period) -> Window:
+    """Give the calendar period that holds a moment; weeks start on Monday.
+
+    >>> print(period_of(datetime(2013, 2, 14), "month"))
+    [2013-02-01, 2013-03-01)
+    """
+    span = pd.Period(moment, freq=_FREQUENCY[period])
+    return Window(span.start_time.to_pydatetime(), (span + 1).start_time.to_pydatetime())
+
+
+def complete_periods(start: datetime, end: datetime, period: Period) -> list[Window]:
+    """List the periods from the one that holds `start` to the last that ends at or before `end`."""
+    found = []
+    window = period_of(start, period)
+    while window.end <= end:
+        found.append(window)
+        window = period_of(window.end, period)
+    return found

@@ -1,0 +1,80 @@
+"""Every error a user can meet. A message says what happened, where, and the next step.
+
+TrueupError
+├── UsageError                wrong call or configuration; exit code 2
+│   ├── ConfigError           one or more mistakes in a model's YAML, all listed
+│   └── UnknownModel          no configs/<name>.yaml
+└── WorkError                 the work failed or the data is wrong; exit code 1
+    ├── SourceError           the source cannot be read, or what it gives cannot be landed
+    ├── NoData                nothing to work on at this as_of
+    ├── BrokenBatch           a batch failed validation
+    ├── RegistryUnavailable   MLflow's store or server does not answer
+    ├── UntrustedModel        a model's files do not match what the ledger says
+    ├── LedgerError           the ledger cannot be appended to or read
+    │   └── StaleDecision     somebody else changed the champion meanwhile
+    └── TrainingFailed        no candidate could be fitted
+"""
+
+from __future__ import annotations
+
+
+class TrueupError(Exception):
+    """Base of all errors meant for people. `str(error)` is the whole message."""
+
+    exit_code = 1
+
+
+class UsageError(TrueupError):
+    """The call or the configuration is wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A model's YAML has mistakes. `problems` has one line each: place, what, mend."""
+
+    def __init__(self, where: str, problems: list[str]) -> None:
+        self.where = where
+        self.problems = problems
+        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        super().__init__("\n".join([f"{where}: {count}", *(f"  {p}" for p in problems)]))
+
+
+class UnknownModel(UsageError):
+    """No configuration of that name."""
+
+
+class WorkError(TrueupError):
+    """The work failed or the data is wrong."""
+
+
+class SourceError(WorkError):
+    """The source cannot be read, or what it gives cannot be landed."""
+
+
+class NoData(WorkError):
+    """There is nothing to work on at this as_of."""
+
+
+class BrokenBatch(WorkError):
+    """A batch failed validation: it is kept, not used."""
+
+
+class RegistryUnavailable(WorkError):
+    """MLflow's store or server does not answer."""
+
+
+class UntrustedModel(WorkError):
+    """A model's files do not match the digest in the ledger; it was not loaded."""
+
+
+class LedgerError(WorkError):
+    """The ledger cannot be appended to or read."""
+
+
+class StaleDecision(LedgerError):
+    """The champion changed between judging and promoting; nothing was promoted."""
+
+
+class TrainingFailed(WorkError):
+    """No candidate could be fitted."""

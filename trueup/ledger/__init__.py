@@ -1,0 +1,1 @@
+"""Every decision, hash-chained, with an outbox in the same transaction."""

@@ -1,0 +1,1 @@
+"""One plain function a stage, and the branching of the loop."""
