@@ -13,7 +13,7 @@ endif
 export UV_SYSTEM_CERTS := true
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help setup demo test check format docs bench lock clean
+.PHONY: help setup demo test unit check format docs bench lock clean
 
 help: ## say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -35,6 +35,9 @@ demo: setup ## the closed loop on the real flights of 2013
 
 test: setup ## the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+unit: setup ## the domain's tests only, in seconds
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/unit
 
 check: setup ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .

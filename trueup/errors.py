@@ -6,6 +6,7 @@ TrueupError
 │   └── UnknownModel          no configs/<name>.yaml
 └── WorkError                 the work failed or the data is wrong; exit code 1
     ├── SourceError           the source cannot be read, or what it gives cannot be landed
+    │   └── SourceUnavailable the source does not answer just now; trying again may help
     ├── NoData                nothing to work on at this as_of
     ├── BrokenBatch           a batch failed validation
     ├── RegistryUnavailable   MLflow's store or server does not answer
@@ -22,6 +23,7 @@ class TrueupError(Exception):
     """Base of all errors meant for people. `str(error)` is the whole message."""
 
     exit_code = 1
+    transient = False  # True where trying again may help
 
 
 class UsageError(TrueupError):
@@ -52,6 +54,12 @@ class SourceError(WorkError):
     """The source cannot be read, or what it gives cannot be landed."""
 
 
+class SourceUnavailable(SourceError):
+    """The source does not answer just now."""
+
+    transient = True
+
+
 class NoData(WorkError):
     """There is nothing to work on at this as_of."""
 
@@ -62,6 +70,8 @@ class BrokenBatch(WorkError):
 
 class RegistryUnavailable(WorkError):
     """MLflow's store or server does not answer."""
+
+    transient = True
 
 
 class UntrustedModel(WorkError):

@@ -149,6 +149,11 @@ class IngestConfig(Section):
         "ignore",
         description="What to do with columns that no part of this config names: leave them out (and say so), or fail the batch.",
     )
+    revisit: int | None = Field(
+        None,
+        ge=1,
+        description="How many landed batches are read again for late or corrected rows and labels; default: enough for `known_after`, and one at least.",
+    )
     keep: list[str] = Field(default=[], description="Further columns to land, for slices, reports or custom features.")
 
 
@@ -280,9 +285,9 @@ class PairedGate(Section):
     """Not worse than the champion beyond a margin, and better by a minimum."""
 
     kind: Literal["paired"]
-    margin: Share = Field(0.004, description="Non-inferiority margin, as a share of the champion's loss.")
+    margin: Share = Field(0.0015, description="Non-inferiority margin, as a share of the champion's loss.")
     min_gain: Share = Field(
-        0.002, description="The challenger's mean loss must be lower by this share of the champion's; less is 'equal'."
+        0.003, description="The challenger's mean loss must be lower by this share of the champion's; less is 'equal'."
     )
     significant: bool = Field(False, description="Demand that the upper bound itself is below zero.")
 

@@ -1,0 +1,138 @@
+"""The closed loop on the real flights of 2013, month by month, and the table of what happened."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from trueup.config.load import load_model
+from trueup.config.schema import ModelConfig
+from trueup.config.settings import Settings
+from trueup.domain.periods import complete_periods, period_of
+from trueup.domain.types import Window
+from trueup.errors import UsageError
+from trueup.stages.champion import first_champion
+from trueup.stages.monitor import realised
+from trueup.stages.ports import Ports
+from trueup.stages.references import Cycle
+from trueup.stages.report import data_docs_folder
+from trueup.stages.score import shadow
+
+MODEL = "flight_delays"
+YEAR = Window(datetime(2013, 1, 1), datetime(2014, 1, 1))
+JUDGED_FROM = "2013-03"
+
+
+@dataclass(frozen=True)
+class Month:
+    """One month of the demo, as a row of its table."""
+
+    month: str
+    rows: int
+    quarantined: int
+    late_rate: float | None
+    champion: int | None
+    champion_age_days: float | None
+    log_loss: float | None
+    log_loss_frozen: float | None
+    auc: float | None
+    auc_frozen: float | None
+    diagnosis: str
+    decision: str
+    reasons: list[str]
+
+
+def demo(to: datetime, quiet: bool = False) -> dict[str, Any]:
+    """Run the loop at the end of each month up to that of `to`, and tell what happened.
+
+    The loop itself is `flows.run`, one flow run a month. What was done before is not done again.
+    Raises UsageError for a month outside 2013.
+    """
+    if to not in YEAR:
+        raise UsageError(f"the flights are of 2013: --to takes 2013-01 to 2013-12, not {to:%Y-%m}")
+    started = time.perf_counter()
+    windows = complete_periods(YEAR.start, period_of(to, "month").end, "month")
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True, quiet=quiet),
+        transient=True,
+    ) as progress:
+        bar = progress.add_task("starting Prefect and MLflow", total=len(windows))
+        cycles = []
+        for cycle in _cycles(windows):
+            cycles.append(cycle)
+            progress.update(
+                bar, advance=1, description=f"{cycle.as_of - timedelta(days=1):%B}: {cycle.decided.outcome}"
+            )
+    ports = Ports()
+    months = [_month(load_model(ports.configs, MODEL), ports, c, windows[-1].end) for c in cycles]
+    return {
+        "months": [asdict(m) for m in months],
+        "mean": _mean(months),
+        "paths": _paths(ports.settings),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def _cycles(windows: list[Window]) -> Iterator[Cycle]:
+    """One flow run a month."""
+    from flows.run import run
+
+    for window in windows:
+        yield run(MODEL, as_of=window.end)
+
+
+def _month(config: ModelConfig, ports: Ports, cycle: Cycle, now: datetime) -> Month:
+    """What a month's cycle did, with the labels known `now` and the model frozen in February beside it."""
+    checked, observed, scored = cycle.batches[-1], cycle.observed[-1], cycle.scored[-1]
+    batch, frozen = checked.batch, first_champion(config, ports)
+    figures = realised(config, ports, batch, now)
+    still = None
+    if figures is not None and frozen is not None:
+        still = realised(config, ports, batch, now, role=shadow(config, ports, batch, frozen, now))
+    age = observed.figures.get("champion_age_days")
+    return Month(
+        month=f"{batch.window.start:%Y-%m}",
+        rows=batch.rows.rows,
+        quarantined=checked.quarantined,
+        late_rate=ports.store.read(batch.labels, ["label"])["label"].mean(),
+        champion=scored.version,
+        champion_age_days=age,
+        log_loss=figures["log_loss"] if figures else None,
+        log_loss_frozen=still["log_loss"] if still else None,
+        auc=figures["auc"] if figures else None,
+        auc_frozen=still["auc"] if still else None,
+        diagnosis=observed.diagnosis,
+        decision=cycle.decided.outcome,
+        reasons=list(cycle.decided.reasons or observed.reasons),
+    )
+
+
+def _mean(months: list[Month]) -> dict[str, float | None]:
+    """Unweighted means over the months from March: champions that served, and the first one kept for the whole year."""
+    judged = [m for m in months if m.month >= JUDGED_FROM and m.log_loss is not None]
+    names = ("log_loss", "log_loss_frozen", "auc", "auc_frozen")
+    return {n: statistics.fmean(getattr(m, n) for m in judged) if judged else None for n in names}
+
+
+def _paths(settings: Settings) -> dict[str, str]:
+    """Where to look further."""
+    home = settings.root
+    return {
+        "home": str(home),
+        "data_docs": str(data_docs_folder(home) / "index.html"),
+        "drift_reports": str(home / "reports" / "drift" / MODEL),
+        "run_reports": str(home / "reports" / "runs" / MODEL),
+        "mlflow_ui": f"mlflow ui --backend-store-uri {settings.tracking_uri} --host 127.0.0.1",
+        "prefect_ui": f"PREFECT_HOME={home / 'prefect'} prefect server start --host 127.0.0.1",
+    }

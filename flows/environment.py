@@ -1,0 +1,24 @@
+"""Defaults of the environment that must be set before Prefect is imported; what the user has set stays."""
+
+from __future__ import annotations
+
+import os
+
+from trueup.config.settings import Settings
+
+
+def prepare(settings: Settings | None = None) -> None:
+    """Keep Prefect's database in the home, its telemetry off and its chatter low."""
+    home = (settings or Settings()).root
+    defaults = {
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # a busy machine needs more than the 20 s
+        "DO_NOT_TRACK": "1",
+        "GX_ANALYTICS_ENABLED": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,24 @@
+"""Watch the newest batch with the labels known by now."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import flow
+
+import tasks
+from flows.opening import opened
+from trueup.stages.loop import monitor_newest
+from trueup.stages.references import Observed
+
+
+@flow(name="monitor", flow_run_name="monitor {model}", persist_result=False)
+def monitor(model: str, as_of: datetime | None = None) -> Observed:
+    """Compare what was predicted for the newest batch with what came, and diagnose the champion.
+
+    Args:
+        model: Name of a config in the folder of configs.
+        as_of: The moment to stand at; default: by the config's clock.
+    """
+    with opened(model, as_of) as o:
+        return monitor_newest(tasks, o.config, o.ports, o.as_of)

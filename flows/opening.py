@@ -1,0 +1,45 @@
+"""What every flow does first: read the config, open the home, resolve as_of. The only place that reads the clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from trueup.config.load import load_model
+from trueup.config.schema import ModelConfig
+from trueup.config.settings import Settings
+from trueup.stages.ingest import newest_complete
+from trueup.stages.ports import Ports
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model's config, the home's ports, and the moment at which the flow stands."""
+
+    config: ModelConfig
+    ports: Ports
+    as_of: datetime
+
+
+@contextmanager
+def opened(model: str, as_of: datetime | None, settings: Settings | None = None) -> Iterator[Opened]:
+    """Open a home for one flow run; reports still being rendered are waited for at the end."""
+    ports = Ports(settings)
+    config = load_model(ports.configs, model)
+    try:
+        yield Opened(config, ports, resolve_as_of(config, ports, as_of))
+    finally:
+        ports.close()
+
+
+def resolve_as_of(config: ModelConfig, ports: Ports, given: datetime | None) -> datetime:
+    """Give the moment the loop stands at: the one given, else by the config's clock, in the model's zone, naive."""
+    zone = ZoneInfo(config.ingest.timezone)
+    if given is not None:
+        return given if given.tzinfo is None else given.astimezone(zone).replace(tzinfo=None)
+    if config.clock == "wall":
+        return datetime.now(zone).replace(tzinfo=None)
+    return newest_complete(config, ports)

@@ -1,0 +1,25 @@
+"""Train a challenger, judge it against the champion, and promote or refuse it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import flow
+
+import tasks
+from flows.opening import opened
+from trueup.stages import loop
+from trueup.stages.references import Decided, Reason
+
+
+@flow(name="retrain", flow_run_name="retrain {model}: {reason}", persist_result=False)
+def retrain(model: str, as_of: datetime | None = None, reason: Reason = "manual") -> Decided:
+    """Retrain on the validated batches; asked again for the same reason and batch, give the recorded decision.
+
+    Args:
+        model: Name of a config in the folder of configs.
+        as_of: The moment to stand at; default: by the config's clock.
+        reason: Why; it stands in the ledger.
+    """
+    with opened(model, as_of) as o:
+        return loop.retrain(tasks, o.config, o.ports, o.as_of, reason)

@@ -1,0 +1,25 @@
+"""The loop, once: ingest, validate, score, monitor, and retrain if the diagnosis says so."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import flow
+
+import tasks
+from flows.opening import opened
+from trueup.stages.loop import Retrain, cycle
+from trueup.stages.references import Cycle
+
+
+@flow(name="run", flow_run_name="run {model}", persist_result=False)
+def run(model: str, as_of: datetime | None = None, retrain: Retrain = "inline") -> Cycle:
+    """Handle the batches that are complete at `as_of` and were not handled before.
+
+    Args:
+        model: Name of a config in the folder of configs.
+        as_of: The moment to stand at; default: by the config's clock.
+        retrain: What to do when the diagnosis asks for it: retrain in this run, or leave it to others.
+    """
+    with opened(model, as_of) as o:
+        return cycle(tasks, o.config, o.ports, o.as_of, retrain)

@@ -1,0 +1,24 @@
+"""Score the newest batch with the champion."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from prefect import flow
+
+import tasks
+from flows.opening import opened
+from trueup.stages.loop import score_newest
+from trueup.stages.references import Scored
+
+
+@flow(name="score", flow_run_name="score {model}", persist_result=False)
+def score(model: str, as_of: datetime | None = None) -> Scored:
+    """Land, check and predict the newest complete batch; predictions that exist stay as they are.
+
+    Args:
+        model: Name of a config in the folder of configs.
+        as_of: The moment to stand at; default: by the config's clock.
+    """
+    with opened(model, as_of) as o:
+        return score_newest(tasks, o.config, o.ports, o.as_of)

@@ -1,0 +1,20 @@
+"""Monitor, as a task that shows the diagnosis."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tasks.artifacts import of_diagnosis, publish
+from tasks.wrap import stage
+from trueup.config.schema import ModelConfig
+from trueup.stages.monitor import monitor as watch
+from trueup.stages.ports import Ports
+from trueup.stages.references import Checked, Observed
+
+
+@stage("monitor")
+def monitor(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> Observed:
+    """Watch a batch and show its diagnosis."""
+    observed = watch(config, ports, checked, as_of)
+    publish("diagnosis", config.model, of_diagnosis(observed), str(observed.window))
+    return observed

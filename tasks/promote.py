@@ -1,0 +1,20 @@
+"""Judge and promote, as tasks; the decision is shown with its verdicts."""
+
+from __future__ import annotations
+
+from tasks.artifacts import of_decision, publish
+from tasks.wrap import stage
+from trueup.config.schema import ModelConfig
+from trueup.stages import promote as logic
+from trueup.stages.ports import Ports
+from trueup.stages.references import Attempt, Decided
+
+judge = stage("judge")(logic.judge)
+
+
+@stage("promote", retries=2)
+def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:
+    """Decide, and show the decision."""
+    decided = logic.promote(config, ports, attempt)
+    publish("decision", config.model, of_decision(decided), f"{attempt.as_of:%Y-%m-%d}")
+    return decided

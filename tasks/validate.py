@@ -1,0 +1,21 @@
+"""Validate, as a task that shows what failed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tasks.artifacts import of_validation, publish
+from tasks.wrap import stage
+from trueup.config.schema import ModelConfig
+from trueup.domain.types import Batch
+from trueup.stages import validate as logic
+from trueup.stages.ports import Ports
+from trueup.stages.references import Checked
+
+
+@stage("validate")
+def validate(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime) -> Checked:
+    """Check a batch and show the verdict."""
+    checked = logic.validate(config, ports, batch, as_of)
+    publish("validation", config.model, of_validation(checked), str(batch.window))
+    return checked

@@ -1,0 +1,52 @@
+"""Work that must not stand in the way of a decision: reports are rendered beside it, in one process of their own."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+class Background:
+    """One worker process, started with the first job. Jobs run in order; a failing one is logged, never raised."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+        self._jobs: list[tuple[str, Future[Any]]] = []
+
+    def submit(self, what: str, job: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Queue `job(*args)`; `what` names it in messages. Job and arguments must be picklable."""
+        if self._pool is None:
+            # Spawned, not forked: the parent has threads and open databases.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_quiet)
+        future = self._pool.submit(job, *args)
+        self._jobs.append((what, future))
+        return future
+
+    def wait(self) -> list[str]:
+        """Wait for all jobs and give the failures in words."""
+        failures = []
+        for what, future in self._jobs:
+            if (error := future.exception()) is not None:
+                failures.append(f"{what}: {error}")
+                log.warning("%s could not be made: %s", what, error)
+        self._jobs.clear()
+        return failures
+
+    def close(self) -> None:
+        """Finish what is queued and end the process."""
+        self.wait()
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+
+def _quiet() -> None:
+    os.nice(5)
+    logging.disable(logging.INFO)

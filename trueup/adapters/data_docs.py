@@ -1,0 +1,203 @@
+"""Data Docs: a page for each validated batch, drawn by Great Expectations, and an index of them.
+
+`save` only writes a result down, so that the decision does not wait; `render` makes pages of what was saved since, in
+any process. Great Expectations draws the tables. The page around them is our own: its own needs scripts and styles
+from eight hosts on the net, without which the index is empty and the pages are unreadable.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from filelock import FileLock
+
+from trueup.adapters import gx
+from trueup.adapters.expectations import ValidationResult
+from trueup.adapters.suite import Outcome
+from trueup.domain.types import BatchRef
+
+_RESULTS: Final = "results"
+_TABLE: Final = "The batch as a whole"
+
+
+def save(folder: Path, model: str, batch: BatchRef, as_of: datetime, result: ValidationResult) -> Path:
+    """Write the result for one batch of a model's rows into the folder of the Data Docs, and give the file's path.
+
+    The page will be `<folder>/<model>/<start>_r<revision>.html`.
+    """
+    path = folder / _RESULTS / model / f"{batch.window.start:%Y-%m-%d}_r{batch.revision}.json"
+    about = {"model": model, "batch": batch.name, "as_of": as_of.isoformat(sep=" "), "start": f"{batch.window.start}"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, json.dumps({**about, **result.to_dict()}, allow_nan=False))
+    return path
+
+
+def render(folder: Path) -> Path:
+    """Make a page of each saved result that has none, or an older one, and the index; give the index's path.
+
+    Several processes may call this; each waits for the one before. Imports Great Expectations only for new pages.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        saved = {path: json.loads(path.read_text()) for path in sorted(folder.glob(f"{_RESULTS}/*/*.json"))}
+        pages = {path: folder / path.parent.name / f"{path.stem}.html" for path in saved}
+        new = [path for path, page in pages.items() if not page.exists() or page.stat().st_mtime < path.stat().st_mtime]
+        if new:
+            environment = _environment()
+            for path in new:
+                pages[path].parent.mkdir(exist_ok=True)
+                _write(pages[path], environment.get_template("batch").render(_page(saved[path])))
+            batches = [{**saved[path], "page": page.relative_to(folder).as_posix()} for path, page in pages.items()]
+            newest_first = sorted(batches, key=lambda b: (b["start"], b["page"]), reverse=True)
+            newest_first.sort(key=lambda b: str(b["model"]))
+            _write(folder / "index.html", environment.get_template("index").render(batches=newest_first))
+    return folder / "index.html"
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+def _environment() -> Any:
+    """Give the templates of Great Expectations, with ours before them."""
+    gx.great_expectations()
+    from great_expectations.render.view import DefaultJinjaPageView
+    from jinja2 import ChoiceLoader, DictLoader
+
+    environment = DefaultJinjaPageView().env
+    ours = DictLoader({"batch": _BATCH, "index": _INDEX, "head": _HEAD})
+    environment.loader = ChoiceLoader([ours, environment.loader])
+    return environment
+
+
+def _page(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Draw the tables of one batch: a section for the batch and one for each column, those with failures first."""
+    from great_expectations.render.renderer import ValidationResultsColumnSectionRenderer
+
+    checks: dict[str, list[dict[str, Any]]] = {}
+    for check in saved["checks"]:
+        checks.setdefault(check["kwargs"].get("column", _TABLE), []).append(check)
+    fine = {name: all(c["success"] for c in group) for name, group in checks.items()}
+    order = sorted(checks, key=lambda name: (fine[name], name != _TABLE, name))
+    renderer = ValidationResultsColumnSectionRenderer()
+    parts = []
+    for name in order:
+        drawn = renderer.render([_drawn(c) for c in checks[name]]).to_json_dict()
+        table = drawn["content_blocks"][-1]["table"]
+        for row, check in zip(table, checks[name], strict=True):
+            if not check["ran"]:
+                row[0], row[-1] = _status(row[0], "fa-minus", "quiet"), html.escape(check["problem"])
+            elif check["outcome"] == Outcome.WARNING and not check["problem"]:
+                row[0] = _status(row[0], "fa-exclamation", "text-warning")
+        parts.append({"drawn": drawn, "fine": fine[name]})
+    return {**saved, "parts": parts}
+
+
+def _status(failure: Any, icon: str, style: str) -> Any:
+    """Draw a failure as what it is; Great Expectations draws all alike."""
+    return json.loads(json.dumps(failure).replace("fa-times", icon).replace("text-danger", style))
+
+
+def _drawn(check: Mapping[str, Any]) -> Any:
+    """Give a result in the form that Great Expectations draws."""
+    from great_expectations.core.expectation_validation_result import ExpectationValidationResult
+    from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+    warning = check["outcome"] == Outcome.WARNING
+    asked = ExpectationConfiguration(
+        type=check["type"], kwargs=dict(check["kwargs"]), severity="warning" if warning else "critical"
+    )
+    problem = check["problem"] if check["ran"] else ""
+    raised = {"raised_exception": bool(problem), "exception_message": html.escape(problem), "exception_traceback": ""}
+    return ExpectationValidationResult(
+        success=check["success"], expectation_config=asked, result=_escaped(check["figures"]), exception_info=raised
+    )
+
+
+def _escaped(value: Any) -> Any:
+    """Make data harmless: Great Expectations puts failing values into the page as they are."""
+    if isinstance(value, Mapping):
+        return {key: _escaped(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_escaped(v) for v in value]
+    return html.escape(value) if isinstance(value, str) else value
+
+
+# A data value must never run as a script: the pages allow none, and load nothing.
+_HEAD: Final = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="UTF-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<style>
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; --pass: #1a7f37; --fail: #cf222e; --warn: #9a6700 }
+@media (prefers-color-scheme: dark) { :root { --pass: #3fb950; --fail: #ff7b72; --warn: #d29922 } }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 0 auto; padding: 1.5rem }
+h1 { font-size: 1.5rem; margin: .5rem 0 } h5 { font-size: 1.05rem; margin: 0 }
+a { color: LinkText } nav { font-size: .9rem }
+table { border-collapse: collapse; width: 100% }
+th, td { text-align: left; vertical-align: top; padding: .4rem .6rem; border-bottom: 1px solid var(--line) }
+th { font-weight: 600; font-size: .85rem } td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
+td:last-child { overflow-wrap: anywhere }
+.pass, .text-success { color: var(--pass) } .fail, .text-danger { color: var(--fail) }
+.inconclusive, .text-warning { color: var(--warn) }
+.status { font-weight: 600 } .batch { white-space: nowrap } .quiet { opacity: .7 } ul { margin: .3rem 0; padding-left: 1.2rem }
+section { margin: 1.2rem 0 } .alert { background: var(--soft); padding: .4rem .6rem }
+.table > thead th:first-child { width: 5.5rem } .table > thead th:nth-child(3) { width: 16rem }
+.table-bordered { width: auto; margin-top: .5rem } .badge { background: var(--soft); padding: 0 .3rem; font-family: monospace }
+.fas { font-style: normal } .fa-check-circle::before { content: "\\2713  pass" } .fa-times::before { content: "\\2717  fail" }
+.fa-exclamation-triangle::before { content: "\\26a0  error" } .fa-exclamation::before { content: "!  warning" } .fa-minus::before { content: "not run" }
+.collapse, [data-toggle="collapse"] { display: none }
+body:has(#failed:checked) :is(section.fine, tr:has(> .hide-succeeded-validation-target-child)) { display: none }
+</style>
+"""
+_BATCH: Final = """{% include "head" %}
+<title>{{ model|e }} {{ batch|e }}: validation</title>
+</head>
+<body>
+<nav><a href="../index.html">All batches</a></nav>
+<h1>{{ model|e }} {{ batch|e }}</h1>
+<p><span class="status {{ verdict.status }}">{{ verdict.status }}</span>
+{{ "{:,}".format(rows) }} rows, {{ "{:,}".format(quarantined) }} in quarantine
+{%- if left_out %}, {{ "{:,}".format(left_out) }} left out{% endif %} ({{ "{:.2%}".format(share) }} not usable).
+{{ checks|length }} expectations, {{ checks|rejectattr("success")|list|length }} not met.
+<span class="quiet">Checked as of {{ as_of|e }}.</span></p>
+{% if verdict.reasons %}<ul>{% for reason in verdict.reasons %}<li>{{ reason|e }}</li>{% endfor %}</ul>{% endif %}
+{% if warnings %}<p>Warnings, which change nothing:</p>
+<ul>{% for warning in warnings %}<li>{{ warning|e }}</li>{% endfor %}</ul>{% endif %}
+<p><label><input type="checkbox" id="failed"> only what is not met</label></p>
+{% for part in parts %}{% set section_loop = loop %}{% set section = part.drawn %}
+<section class="{{ 'fine' if part.fine }}">{% include "section.j2" %}</section>
+{% endfor %}
+<footer class="quiet">Checked and drawn by Great Expectations {{ ge_version|e }}.</footer>
+</body>
+</html>
+"""
+_INDEX: Final = """{% include "head" %}
+<title>Validated batches</title>
+</head>
+<body>
+<h1>Validated batches</h1>
+<table>
+<thead><tr><th>Model</th><th>Batch</th><th>Verdict</th><th class="number">Rows</th><th class="number">In quarantine</th>
+<th>Why</th></tr></thead>
+<tbody>
+{% for b in batches %}<tr><td>{{ b.model|e }}</td><td class="batch"><a href="{{ b.page|e }}">{{ b.batch|e }}</a></td>
+<td class="status {{ b.verdict.status }}">{{ b.verdict.status }}</td><td class="number">{{ "{:,}".format(b.rows) }}</td>
+<td class="number">{{ "{:,}".format(b.quarantined) }} ({{ "{:.2%}".format(b.share) }})</td>
+<td>{% for reason in b.verdict.reasons[:3] %}<div>{{ reason|e }}</div>{% endfor %}
+{% if b.verdict.reasons|length > 3 %}<div class="quiet">and {{ b.verdict.reasons|length - 3 }} more</div>{% endif %}</td></tr>
+{% endfor %}</tbody>
+</table>
+</body>
+</html>
+"""

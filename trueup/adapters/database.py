@@ -1,0 +1,186 @@
+"""Connections: to Trueup's own database, and to databases of the user.
+
+Both work on SQLite and PostgreSQL through SQLAlchemy Core; a user's database may be any that SQLAlchemy knows.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+from filelock import FileLock, Timeout
+
+from trueup.errors import WorkError
+
+_WAIT = 60.0  # seconds a connection waits for another's lock
+_INITIALISE = 7_286_410  # the advisory lock of PostgreSQL under which tables are made
+_READS = "trueup_reads"
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_SECRET = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
+
+
+def connect(url: str) -> sa.Engine:
+    """Make an engine for Trueup's own database; nothing is opened yet.
+
+    On SQLite every transaction takes the write lock when it begins (a transaction that reads first and then wants to
+    write would fail at once, whatever the timeout), waits up to a minute for it, and is durable when it returns.
+    `reading` opts out. A folder that does not exist yet is made.
+    """
+    parsed = _with_driver(sa.make_url(url))
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed, pool_pre_ping=True)
+    if (file := _database_file(parsed)) is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(parsed, connect_args={"timeout": _WAIT})
+    sa.event.listen(engine, "connect", _set_up_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver's own, late BEGIN is off: `_begin_sqlite` says it
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    reads = connection.get_execution_options().get(_READS, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Open a transaction that only reads, and so waits for nobody."""
+    with engine.connect().execution_options(**{_READS: True}) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def writing(engine: sa.Engine, table: sa.Table) -> Iterator[sa.Connection]:
+    """Open a transaction that is alone in writing to a table; readers are not held up."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            quoted = engine.dialect.identifier_preparer.format_table(table)
+            connection.exec_driver_sql(f"LOCK TABLE {quoted} IN SHARE ROW EXCLUSIVE MODE")
+        yield connection
+
+
+def initialise(engine: sa.Engine, metadata: sa.MetaData) -> None:
+    """Create the tables that do not exist yet, one process at a time.
+
+    SQLite is guarded by a lock file beside the database and put into WAL mode there, PostgreSQL by an advisory lock.
+    Raises WorkError when the database cannot be opened.
+    """
+    shown = engine.url.render_as_string(hide_password=True)
+    try:
+        if engine.dialect.name == "postgresql":
+            with engine.begin() as connection:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_INITIALISE)))
+                metadata.create_all(connection)
+        elif (file := _database_file(engine.url)) is not None:
+            with FileLock(f"{file}.lock", timeout=2 * _WAIT):
+                _write_ahead(engine)
+                metadata.create_all(engine)
+        else:
+            metadata.create_all(engine)
+    except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, Timeout) as error:
+        raise WorkError(
+            f"the database {shown} cannot be opened: {_first_line(error)}; check its address, that it runs, and that "
+            "its folder can be written"
+        ) from None
+
+
+def _write_ahead(engine: sa.Engine) -> None:
+    raw = engine.raw_connection()
+    try:
+        raw.cursor().execute("PRAGMA journal_mode = WAL")  # outside of a transaction; the file remembers it
+    finally:
+        raw.close()
+
+
+def _database_file(url: sa.URL) -> Path | None:
+    return Path(url.database) if url.database and url.database != ":memory:" else None
+
+
+def _with_driver(url: sa.URL) -> sa.URL:
+    """Use psycopg 3 for a PostgreSQL address that names no driver."""
+    return url.set(drivername="postgresql+psycopg") if url.drivername in {"postgresql", "postgres"} else url
+
+
+class UserDatabase:
+    """A database of the user's, by a SQLAlchemy URL in which `${NAME}` is read from the environment.
+
+    Values put in before an `@` (user, password) are quoted for the URL. A relative SQLite path is taken from `root`.
+    Connections are not kept open. `shown` names the database without its secrets, and `reason(error)` tells what went
+    wrong without them. Raises `failure` when the URL cannot be used or, with `must_exist`, an SQLite file is missing.
+    """
+
+    def __init__(self, url: str, root: Path, failure: type[WorkError], must_exist: bool = False) -> None:
+        self._secrets: dict[str, str] = {}
+        self.shown = _masked(url)
+        try:
+            parsed = _with_driver(sa.make_url(self._expand(url)))
+            self._hide(parsed)
+            file = _database_file(parsed) if parsed.get_backend_name() == "sqlite" else None
+            if file is not None and not str(file).startswith("file:"):
+                parsed = parsed.set(database=str(root / file))
+            timeout = {"timeout": _WAIT} if parsed.get_backend_name() == "sqlite" else {}
+            self.engine = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args=timeout)
+        except KeyError as missing:
+            name = missing.args[0]
+            raise failure(f"{self.shown}: the environment variable {name} is not set; set it and run again") from None
+        except (sa.exc.SQLAlchemyError, ImportError, ValueError) as error:
+            raise failure(
+                f"{self.shown}: not a database address that can be used: {self.reason(error)}; write it like "
+                "postgresql://user:${PASSWORD}@host:5432/name or sqlite:///file.db, and install its driver"
+            ) from None
+        if must_exist and file is not None and not (root / file).is_file():
+            absent = self._hidden(str(root / file))
+            raise failure(f"{self.shown}: there is no file {absent}; correct the path (relative to {root})")
+
+    def reason(self, error: BaseException) -> str:
+        """Tell an error in one line, without SQL, parameters and secrets."""
+        return self._hidden(_first_line(error))
+
+    def _hidden(self, text: str) -> str:
+        for value in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(value, self._secrets[value])
+        return text
+
+    def may_pass(self, error: sa.exc.OperationalError) -> bool:
+        """Say whether trying again may help: to SQLite a missing table is an operational error too."""
+        return self.engine.dialect.name != "sqlite" or "locked" in str(error.orig)
+
+    def _expand(self, url: str) -> str:
+        before, at, after = url.rpartition("@")
+        return _VARIABLE.sub(lambda m: quote(self._value(m[1]), safe=""), before) + at + self._plain(after)
+
+    def _plain(self, text: str) -> str:
+        return _VARIABLE.sub(lambda m: self._value(m[1]), text)
+
+    def _value(self, name: str) -> str:
+        value = os.environ[name]
+        self._secrets |= {v: f"${{{name}}}" for v in (value, quote(value, safe="")) if v}
+        return value
+
+    def _hide(self, url: sa.URL) -> None:
+        values = [url.password, *(v for k, v in url.query.items() if _SECRET.search(k))]
+        self._secrets |= {str(v): "***" for v in values if v and str(v) not in self._secrets}
+
+
+def _masked(url: str) -> str:
+    """Give a URL as the config has it, without a password that stands in it."""
+    without = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", url)
+    return re.sub(rf"([?&][^=&]*(?:{_SECRET.pattern})[^=&]*)=[^&]*", r"\1=***", without, flags=re.IGNORECASE)
+
+
+def _first_line(error: BaseException) -> str:
+    cause = getattr(error, "orig", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return " ".join(lines[:3]) or type(cause).__name__

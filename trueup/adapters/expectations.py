@@ -1,0 +1,267 @@
+"""Validation: whether a batch is what its config says the data must be like.
+
+The suite is what the YAML declares and what always has to hold (`suite.always`). Expectations about single values
+send their failing rows to quarantine; all others judge the batch as a whole.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from pandas.api import types as dtypes
+
+from trueup.adapters import gx
+from trueup.adapters.suite import Check, Outcome, Result, always
+from trueup.config.schema import ExpectationConfig, ModelConfig
+from trueup.domain.types import ROW_ID, Verdict
+from trueup.errors import ConfigError
+
+CHECK: Final = "validate"  # the verdict's name
+_PLACE: Final = "validate.expectations"
+_NOT_ARGUMENTS: Final = {"batch_id", "catch_exceptions", "id", "meta", "result_format", "severity"}
+_NEED_DATABASE: Final = {
+    "expect_query_results_to_match_comparison",
+    "expect_table_row_count_to_equal_other_table",
+    "unexpected_rows_expectation",
+}
+_ODD: Final = {  # what landing counts, in words
+    "duplicates": "{:,} rows had the key of another row; the last of them counts",
+    "null_keys": "{:,} rows without a key were left out",
+    "null_times": "{:,} rows without a time were left out",
+    "infinite_outcomes": "{:,} outcomes are infinite and do not count",
+    "known_at_clipped": "{:,} labels claim to be known before their row's time; that time counts",
+    "known_at_missing": "{:,} outcomes do not say when they became known, and do not count",
+}
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """What validation found in one batch.
+
+    `row_failures`: `row_id` (int64) and `expectation` (str), one line for each row and critical expectation it fails.
+    `checks`: plain values for each expectation: label, type, kwargs, outcome, success, figures, problem, ran.
+    `quarantined` counts rows, each once; `left_out` counts those without key or time, which were not landed.
+    """
+
+    verdict: Verdict
+    row_failures: pd.DataFrame
+    batch_failures: tuple[str, ...]
+    warnings: tuple[str, ...]
+    checks: tuple[dict[str, Any], ...]
+    rows: int
+    quarantined: int
+    left_out: int
+
+    @property
+    def share(self) -> float:
+        """The share of the rows that cannot be used."""
+        return (self.quarantined + self.left_out) / max(self.rows + self.left_out, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the failing rows, which quarantine keeps: plain values, for JSON."""
+        return {
+            "verdict": self.verdict.to_dict(),
+            "batch_failures": list(self.batch_failures),
+            "warnings": list(self.warnings),
+            "checks": list(self.checks),
+            "rows": self.rows,
+            "quarantined": self.quarantined,
+            "left_out": self.left_out,
+            "share": self.share,
+        }
+
+
+def check(rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any]) -> ValidationResult:
+    """Check one batch of landed rows; `facts` is what landing counted.
+
+    Fails when the batch is broken: a column is missing or holds text for numbers, a critical expectation about the
+    batch fails, or more than `validate.max_quarantined` of the rows cannot be used. Inconclusive without rows, and
+    below `validate.min_rows` unless the columns themselves are wrong. Safe in several threads at once.
+    Raises ConfigError when an expectation does not exist, or not with its arguments.
+    """
+    if not config.validation.expectations:
+        raise ConfigError(config.model, [f"{_PLACE}: an empty suite would pass anything; declare at least one"])
+    if rows.empty:
+        return _no_data(facts)
+    if not rows.index.equals(pd.RangeIndex(len(rows))):  # GX names failing rows by their index
+        rows = rows.reset_index(drop=True)
+    absent = sorted({*facts.get("missing", []), *(c for c in config.input_columns if c not in rows)})
+    text = [c for c in config.numeric_columns if c not in absent and not dtypes.is_numeric_dtype(rows[c])]
+    checks = [*always(rows, config, facts, absent, text), *_declared(rows, config, absent)]
+    unfit = {**dict.fromkeys(absent, "is missing"), **dict.fromkeys(text, "does not hold numbers")}
+    results = {i: c.known or _not_run(c, unfit) for i, c in enumerate(checks)}
+    if left := {i: checks[i] for i, result in results.items() if result is None}:
+        results |= gx.ask(rows, [c for c in config.input_columns if c not in absent], left)
+    found = [(c, result) for c, result in zip(checks, results.values(), strict=True) if result is not None]
+    return _summarise(rows, config, facts, found)
+
+
+def problems(config: ModelConfig) -> list[str]:
+    """Find, without data, the expectations that cannot be: place, what, mend. Imports Great Expectations."""
+    outcome = {config.ingest.label.column, config.ingest.label.known_at}
+    found = []
+    for i, declared in enumerate(config.validation.expectations):
+        found += [f"{_PLACE}[{i}]{mistake}" for mistake in _mistakes(declared)]
+        if later := [c for c in Check(declared.type, declared.kwargs, Outcome.BROKEN).columns if c in outcome]:
+            found.append(f"{_PLACE}[{i}].kwargs: {', '.join(later)} comes with the label; name another column")
+    return found
+
+
+def _no_data(facts: Mapping[str, Any]) -> ValidationResult:
+    """No rows: nothing was checked, and nothing is wrong either."""
+    count = Check("expect_table_row_count_to_be_between", {"min_value": 1}, Outcome.INCONCLUSIVE)
+    checks = (_to_dict(count, Result(False, {"observed_value": 0})),)
+    verdict = Verdict.inconclusive(CHECK, "no data", rows=0, quarantined=0, left_out=_left_out(facts))
+    return ValidationResult(verdict, _row_failures(()), (), _oddities(facts), checks, 0, 0, _left_out(facts))
+
+
+# What the config declares
+
+
+def _declared(rows: pd.DataFrame, config: ModelConfig, absent: Sequence[str]) -> Iterator[Check]:
+    if mistakes := problems(config):
+        raise ConfigError(config.model, mistakes)
+    for declared in config.validation.expectations:
+        kwargs = dict(declared.kwargs)
+        column = kwargs.get("column")
+        if column in rows and column not in absent and dtypes.is_datetime64_any_dtype(rows[column]):
+            # GX compares times with datetimes only, and reads dates from YAML and from text.
+            kwargs |= {k: _moment(kwargs[k]) for k in ("min_value", "max_value") if k in kwargs}
+        yield Check(declared.type, kwargs, _outcome(declared))
+
+
+def _outcome(declared: ExpectationConfig) -> Outcome:
+    if declared.severity == "warning":
+        return Outcome.WARNING
+    by_row = gx.judges_values(gx.implementations()[declared.type]) and "mostly" not in declared.kwargs
+    level = declared.level or ("row" if by_row else "batch")
+    return Outcome.QUARANTINE if level == "row" else Outcome.BROKEN
+
+
+def _moment(bound: object) -> object:
+    if isinstance(bound, date) and not isinstance(bound, datetime):
+        return datetime.combine(bound, time())
+    return datetime.fromisoformat(bound) if isinstance(bound, str) else bound
+
+
+def _mistakes(declared: ExpectationConfig) -> Iterator[str]:
+    """Give what is wrong with one expectation, each beginning with the rest of its place."""
+    kind = gx.implementations().get(declared.type)
+    if kind is None:
+        near = difflib.get_close_matches(declared.type, gx.implementations(), 1)
+        mend = f"did you mean {near[0]}?" if near else "https://greatexpectations.io/expectations lists them"
+        yield f".type: Great Expectations has no {declared.type}; {mend}"
+        return
+    if declared.type in _NEED_DATABASE:
+        yield f".type: {declared.type} needs a database, and landed rows are files; put its query into ingest.source"
+    elif misplaced := sorted(_NOT_ARGUMENTS & declared.kwargs.keys()):
+        yield f".kwargs.{misplaced[0]}: not an argument; an expectation has type, kwargs, severity and level"
+    elif declared.level == "row" and not gx.judges_values(kind):
+        yield f".level: {declared.type} judges the batch as a whole and cannot name rows; leave level out"
+    else:
+        try:
+            kind(**declared.kwargs)
+        except (TypeError, ValueError) as error:
+            yield from _wrong_arguments(error, list(kind.__fields__))
+
+
+def _wrong_arguments(error: Exception, known: list[str]) -> Iterator[str]:
+    """Put what pydantic found into words: the first finding on each argument, or the first on all of them together."""
+    listed: list[dict[str, Any]] = error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": error}]
+    findings = [(str((*f["loc"], "__root__")[0]), str(f["msg"])) for f in listed]
+    messages: dict[str, str] = {}
+    for argument, message in findings:
+        messages.setdefault(argument, message)
+    together = messages.pop("__root__", "")
+    for argument, message in messages.items():
+        near = difflib.get_close_matches(argument, known, 1)
+        mend = f"; did you mean {near[0]}?" if near else ""
+        unknown = argument not in known
+        yield f".kwargs.{argument}: {f'there is no such argument{mend}' if unknown else message}"
+    if not messages:
+        yield f".kwargs: {together}"
+
+
+# What came of it
+
+
+def _not_run(check: Check, unfit: Mapping[str, str]) -> Result | None:
+    """A check of a column that is not fit to be looked at says nothing new; that column is a failure of its own."""
+    bad = [f"{column} {unfit[column]}" for column in check.columns if column in unfit]
+    finds_it = check.outcome is Outcome.MALFORMED
+    return Result(False, problem=", ".join(bad), ran=False) if bad and not finds_it else None
+
+
+def _summarise(
+    rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any], found: Sequence[tuple[Check, Result]]
+) -> ValidationResult:
+    limits = config.validation
+    failed = [(c, r) for c, r in found if r.ran and not r.success]
+    said = {outcome: [c.tell(r) for c, r in failed if _means(c, r) is outcome] for outcome in Outcome}
+    set_aside = [(c, r) for c, r in failed if _means(c, r) is Outcome.QUARANTINE]
+    row_failures = _row_failures([(c.label, rows[ROW_ID].to_numpy()[r.failing]) for c, r in set_aside])
+    quarantined, left_out = row_failures[ROW_ID].nunique(), _left_out(facts)
+    share = (quarantined + left_out) / (len(rows) + left_out)
+    few = bool(said[Outcome.INCONCLUSIVE])
+    too_many = (
+        f"{share:.2%} of the rows cannot be used, more than {limits.max_quarantined:.2%} (validate.max_quarantined)"
+    )
+    over = [too_many] if share > limits.max_quarantined and not few else []
+    broken = [*said[Outcome.MALFORMED], *over, *said[Outcome.BROKEN]]
+    figures = {"rows": len(rows), "quarantined": quarantined, "left_out": left_out, "share": share}
+    reasons = (*said[Outcome.INCONCLUSIVE], *broken, *said[Outcome.QUARANTINE])
+    if said[Outcome.MALFORMED] or (broken and not few):
+        verdict = Verdict.failed(CHECK, *reasons, **figures)
+    elif few:
+        verdict = Verdict.inconclusive(CHECK, *reasons, **figures)
+    else:
+        verdict = Verdict.passed(CHECK, *reasons, **figures)
+    checks = tuple(_to_dict(c, r) for c, r in found)
+    told = (*said[Outcome.WARNING], *_oddities(facts))
+    return ValidationResult(verdict, row_failures, tuple(broken), told, checks, len(rows), quarantined, left_out)
+
+
+def _means(check: Check, result: Result) -> Outcome:
+    """What a failure means: one about rows that could not be checked names no rows, and breaks the batch."""
+    return Outcome.BROKEN if result.problem and check.outcome is Outcome.QUARANTINE else check.outcome
+
+
+def _row_failures(failing: Sequence[tuple[str, Any]]) -> pd.DataFrame:
+    ids = [np.empty(0, np.int64), *(row_ids for _, row_ids in failing)]
+    labels = np.repeat(np.array([label for label, _ in failing], dtype=object), [len(i) for i in ids[1:]])
+    return pd.DataFrame({ROW_ID: np.concatenate(ids), "expectation": labels})
+
+
+def _left_out(facts: Mapping[str, Any]) -> int:
+    return int(facts.get("null_keys", 0)) + int(facts.get("null_times", 0))
+
+
+def _oddities(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say aloud what landing met and settled."""
+    odd = [words.format(facts[name]) for name, words in _ODD.items() if facts.get(name)]
+    for column, counts in facts.get("coerced", {}).items():
+        if counts["parsed"] or counts["failed"]:
+            odd.append(f"{column}: {counts['parsed']:,} texts read as numbers, {counts['failed']:,} values were none")
+    odd += [f"{column} mixes types and is kept as text" for column in facts.get("mixed", [])]
+    if extra := facts.get("extra"):
+        odd.append(f"columns that the config does not name were left out: {', '.join(extra)}")
+    return tuple(odd)
+
+
+def _to_dict(check: Check, result: Result) -> dict[str, Any]:
+    return {
+        "expectation": check.label,
+        "type": check.type,
+        "kwargs": gx.plain(check.kwargs),
+        "outcome": check.outcome.value,
+        "success": result.success,
+        "figures": result.figures,
+        "problem": result.problem,
+        "ran": result.ran,
+    }

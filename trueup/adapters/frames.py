@@ -1,0 +1,204 @@
+"""Frames on disk: Parquet files that appear whole or not at all, and a digest that depends on the content only.
+
+Text that repeats is kept as codes into a dictionary and comes back as a pandas category: a column of three million
+airline codes takes 3 MB instead of 200. Text of which more than half is distinct comes back as objects.
+Snappy wrote and read the flights about twice as fast as zstd, at the same size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from trueup.domain.landing import as_text
+from trueup.errors import WorkError
+
+_EXACT = 2**53  # whole numbers up to here are the same as float64
+
+
+def to_table(frame: pd.DataFrame) -> pa.Table:
+    """Convert a frame (its index is left out) to Arrow: numbers, booleans, times in microseconds, and text.
+
+    NaN, NaT and None are the same: missing. Raises WorkError for a column of mixed types.
+    """
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise WorkError(
+            f"a table with values of mixed types cannot be stored: {error}; give each column one type"
+        ) from error
+    columns = [c.cast(pa.timestamp("us"), safe=False) if pa.types.is_timestamp(c.type) else c for c in table.columns]
+    return compact(pa.table(dict(zip(table.column_names, columns, strict=True))))
+
+
+def compact(table: pa.Table, leave: Sequence[str] = ()) -> pa.Table:
+    """Encode the text columns that repeat themselves, with the values in the order of their first appearance."""
+    columns = [table[n] if n in leave else _encode(table[n]) for n in table.column_names]
+    return pa.table(dict(zip(table.column_names, columns, strict=True)))
+
+
+def _encode(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return column
+    encoded = one_chunk(column.cast(pa.string())).dictionary_encode()
+    return pa.chunked_array([encoded]) if len(encoded.dictionary) <= len(column) / 2 else column.cast(pa.string())
+
+
+def one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    """Give a column as one array."""
+    whole = column.combine_chunks()
+    if not isinstance(whole, pa.ChunkedArray):
+        return whole
+    return pa.concat_arrays(whole.chunks) if whole.num_chunks else pa.array([], whole.type)
+
+
+def to_pandas(table: pa.Table) -> pd.DataFrame:
+    """Convert to a frame with a fresh index; encoded text becomes a category, decimals become floats."""
+    decimal = [pa.types.is_decimal(f.type) for f in table.schema]
+    if any(decimal):
+        table = table.cast(
+            pa.schema([f.with_type(pa.float64()) if d else f for f, d in zip(table.schema, decimal, strict=True)])
+        )
+    frame: pd.DataFrame = table.to_pandas(date_as_object=False)
+    return frame
+
+
+def digest(table: pa.Table) -> str:
+    """SHA-256 of the content of a table from `to_table`: names, kinds, values, missing values, and the rows' order.
+
+    It depends neither on the order of the columns, nor on how Parquet writes them, nor on whether whole numbers come
+    as integers or floats or text as objects or categories.
+    """
+    whole = hashlib.sha256(str(table.num_rows).encode())
+    for name in sorted(table.column_names):
+        kind, parts = _canonical(table[name])
+        whole.update(f"\0{len(name)}:{name}:{kind}\0".encode())
+        for part in parts:
+            whole.update(np.ascontiguousarray(part).view(np.uint8).data)
+    return whole.hexdigest()
+
+
+def _canonical(column: pa.ChunkedArray) -> tuple[str, list[npt.NDArray[Any]]]:
+    """Give the kind of a column and arrays that say what is in it, all little-endian."""
+    kind = column.type
+    if column.null_count == len(column):
+        return "missing", []
+    if pa.types.is_dictionary(kind):
+        codes = one_chunk(column)
+        return "text", [codes.indices.fill_null(-1).to_numpy(zero_copy_only=False), *_texts(codes.dictionary)]
+    if pa.types.is_string(kind):
+        return "plain text", _texts(one_chunk(column))
+    if pa.types.is_boolean(kind):
+        return "boolean", [column.cast(pa.int8()).fill_null(-1).to_numpy()]
+    if pa.types.is_timestamp(kind):
+        return "time", [column.cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()]
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise WorkError(f"values of type {kind} cannot be stored; make them numbers, times or text")
+    numbers = column.to_numpy()
+    if numbers.dtype.kind != "f" and max(abs(int(numbers.min())), abs(int(numbers.max()))) > _EXACT:
+        return "integer", [numbers.astype(np.int64)]
+    return "number", [numbers.astype(np.float64)]
+
+
+def _texts(values: pa.Array) -> list[npt.NDArray[Any]]:
+    lengths = pc.binary_length(values).fill_null(-1).to_numpy(zero_copy_only=False)
+    joined = "".join(text for text in values.to_pylist() if text is not None)
+    return [lengths, np.frombuffer(joined.encode(), dtype=np.uint8)]
+
+
+def write(table: pa.Table, path: Path, durable: bool = True) -> None:
+    """Write a Parquet file beside its place and move it there, so that it is whole whenever it can be seen.
+
+    With `durable` it also survives a power cut. Raises WorkError when the disk does not take it; nothing is left then.
+    """
+    beside = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as stream:
+            pq.write_table(table, stream, compression="snappy")
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        beside.replace(path)
+        if durable:
+            _sync_folder(path.parent)
+    except OSError as error:
+        raise WorkError(
+            f"{path} cannot be written: {error.strerror or error}; make room or allow writing there, then run again. "
+            "Nothing was half written"
+        ) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a file, or those of the named columns that it has. Raises WorkError when it is missing or damaged."""
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(None if columns is None else list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise WorkError(
+            f"{path} cannot be read: {error}; restore it from a backup, or remove it and ingest its window again"
+        ) from error
+
+
+def is_whole(path: Path) -> bool:
+    """Say whether a Parquet file has its end, which is written last."""
+    try:
+        pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return True
+
+
+def concat(tables: Sequence[pa.Table]) -> pa.Table:
+    """Put tables below each other by column name.
+
+    A column that some lack is missing there. Whole and other numbers become floats; numbers and text become text.
+    """
+    kinds: dict[str, set[str]] = {}
+    for table in tables:
+        for field in table.schema:
+            kinds.setdefault(field.name, set()).add(_kind(field.type))
+    texts = [name for name, found in kinds.items() if len(found - {"null"}) > 1]
+    alike = [_with_text(table, texts) for table in tables] if texts else tables
+    joined = pa.concat_tables(alike, promote_options="permissive").unify_dictionaries()
+    return compact(joined, leave=[n for n in joined.column_names if n not in texts])
+
+
+def _kind(kind: pa.DataType) -> str:
+    if pa.types.is_dictionary(kind):
+        return "codes"
+    return "numbers" if pa.types.is_integer(kind) or pa.types.is_floating(kind) else str(kind)
+
+
+def _with_text(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    for position, name in enumerate(table.column_names):
+        if name in names and not pa.types.is_null(table[name].type):
+            encoded = pa.types.is_dictionary(table[name].type)
+            text = table[name].cast(pa.string()) if encoded else pa.array(as_text(table[name].to_pandas()), pa.string())
+            table = table.set_column(position, name, text)
+    return table

@@ -1,0 +1,218 @@
+"""A model's files: written by skops, checked byte by byte against a digest, and loaded in one place only.
+
+A pickle runs code when it is read, an edited MLmodel can ask for one, and one flipped bit gives another model that
+loads without complaint. So nothing here follows what the files say: the digest comes from the ledger, the name of the
+one file that is read is fixed, and so are the types that may come out of it. MLflow has no part in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import select
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+import trueup
+from trueup.config.schema import Task
+from trueup.domain.digest import digest_of
+from trueup.domain.learning import TRUSTED_TYPES, predict
+from trueup.errors import UntrustedModel
+
+FORMAT = "skops"
+MODEL_FILE = "model.skops"
+FILES = (MODEL_FILE, "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Every file of a folder: path within it, size in bytes, SHA-256 in hex; ordered by path."""
+
+    files: tuple[tuple[str, int, str], ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the list: one file more or less, or one bit, and it is another."""
+        return digest_of(self.files)
+
+
+def manifest(folder: Path) -> Manifest:
+    """List a folder's files exactly. Raises UntrustedModel for a link, or anything else that is not a plain file."""
+    return Manifest(tuple(sorted(_facts(path, folder) for path in _plain_files(folder))))
+
+
+def dump(model: Pipeline, folder: Path) -> None:
+    """Write a fitted pipeline as `model.skops`. Raises UntrustedModel for one that `load` would then refuse."""
+    import skops.io
+
+    file = folder / MODEL_FILE
+    skops.io.dump(model, file)
+    if foreign := sorted(set(skops.io.get_untrusted_types(file=file)) - set(TRUSTED_TYPES)):
+        raise UntrustedModel(
+            f"the model holds types that are not trusted: {', '.join(foreign)}; build it from the families of "
+            "trueup.domain.learning, or add a type that runs no code when it is loaded to TRUSTED_TYPES there"
+        )
+
+
+def load(folder: Path, expected_digest: str, shown: str | None = None) -> Pipeline:
+    """Load a fitted pipeline, if its files are exactly those of the digest: the only place where a model is loaded.
+
+    The files are copied to a private folder first, so that what is checked is what is loaded. Raises UntrustedModel,
+    and then nothing of the model was read but its bytes; `shown` is where it says that they lie, if not in `folder`.
+    """
+    import skops.io
+
+    where = shown or str(folder)
+
+    with tempfile.TemporaryDirectory(prefix="trueup-model-") as private:
+        copy = Path(private)
+        for path in _plain_files(folder):
+            target = copy / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target, follow_symlinks=False)
+        found = manifest(copy)
+        if found.digest != expected_digest:
+            raise _refused(where, _difference(found, expected_digest))
+        try:
+            return skops.io.load(copy / MODEL_FILE, trusted=list(TRUSTED_TYPES))
+        except Exception as error:  # skops and what it calls raise whatever they meet
+            raise _refused(where, f"skops does not read it: {error}") from error
+
+
+def _plain_files(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                yield path
+            elif not stat.S_ISDIR(mode):
+                kind = "a link" if stat.S_ISLNK(mode) else "not a plain file"
+                raise _refused(str(folder), f"{path.relative_to(folder)} is {kind}")
+
+
+def _facts(path: Path, folder: Path) -> tuple[str, int, str]:
+    with path.open("rb") as file:
+        return path.relative_to(folder).as_posix(), path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _difference(found: Manifest, expected_digest: str) -> str:
+    names = {path for path, _, _ in found.files}
+    said = [f"{name} is missing" for name in FILES if name not in names]
+    said += [f"{name} does not belong there" for name in sorted(names - set(FILES))]
+    said = said or ["the content of a file was changed"]
+    return f"{', '.join(said)} (digest {found.digest[:12]}, the ledger has {expected_digest[:12]})"
+
+
+def _refused(where: str, reason: str) -> UntrustedModel:
+    return UntrustedModel(
+        f"{where}: the model was not loaded: {reason}; put its files back from a copy, or go back to an earlier "
+        "version with `trueup rollback`"
+    )
+
+
+class FreshProcess:
+    """A second Python that loads a model as a stranger would, to show that its files alone are enough.
+
+    Start it early: it imports what it needs while this process works. Use it as a context, or close it.
+    """
+
+    def __init__(self) -> None:
+        root = Path(trueup.__file__).parents[1]
+        path = os.pathsep.join(p for p in (str(root), os.environ.get("PYTHONPATH", "")) if p)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from trueup.adapters.model_files import _serve; _serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**os.environ, "PYTHONPATH": path},
+            text=True,
+        )
+
+    def predict(
+        self, folder: Path, expected_digest: str, rows: Path, task: Task, timeout: float = 300.0
+    ) -> NDArray[np.float64]:
+        """Predictions of the model in `folder` for the feature frame in the Parquet file `rows`, as `predict` gives them.
+
+        Raises UntrustedModel when the model cannot be loaded or used there, or within `timeout` seconds.
+        """
+        with tempfile.TemporaryDirectory(prefix="trueup-fresh-") as private:
+            answer = Path(private) / "predictions.npy"
+            request = {"folder": folder, "digest": expected_digest, "rows": rows, "task": task.value, "answer": answer}
+            error = self._ask({k: str(v) for k, v in request.items()}, timeout)
+            if error is not None:
+                raise UntrustedModel(f"in a fresh process the model could not be used: {error}")
+            predictions: NDArray[np.float64] = np.load(answer, allow_pickle=False)
+            return predictions
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def __enter__(self) -> FreshProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, request: dict[str, str], timeout: float) -> str | None:
+        questions, answers = self._process.stdin, self._process.stdout
+        assert questions is not None
+        assert answers is not None
+        try:
+            print(json.dumps(request), file=questions, flush=True)
+        except BrokenPipeError:
+            return self._last_words()
+        ready, _, _ = select.select([answers], [], [], timeout)
+        if not ready:
+            self._process.kill()
+            return f"no answer within {timeout:g} s"
+        line = answers.readline()
+        return json.loads(line)["error"] if line else self._last_words()
+
+    def _last_words(self) -> str:
+        code = self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return f"it ended with code {code}: {lines[-1] if lines else 'no message'}"
+
+
+def _serve() -> None:
+    """Answer a FreshProcess: one line of JSON in, one out, until there are no more."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    import pandas as pd
+    import pyarrow.parquet  # noqa: F401 - what read_parquet needs, imported while nobody waits
+    import skops.io  # noqa: F401
+
+    for line in sys.stdin:
+        _answer(answers, json.loads(line), pd)
+
+
+def _answer(answers: IO[str], request: dict[str, str], pd: Any) -> None:
+    error = None
+    try:
+        model = load(Path(request["folder"]), request["digest"])
+        predictions = predict(model, pd.read_parquet(request["rows"]), Task(request["task"]))
+        np.save(request["answer"], predictions, allow_pickle=False)
+    except Exception as problem:
+        error = str(problem) or type(problem).__name__
+    print(json.dumps({"error": error}), file=answers, flush=True)

@@ -1,0 +1,102 @@
+"""The report of a retrain: what was decided and why, with its pictures, in one HTML file that opens offline."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>
+  body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+  h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+  table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .35rem .8rem .35rem 0; vertical-align: top; }
+  th { border-bottom: 2px solid #d9dee4; } td { border-bottom: 1px solid #e8ebef; } .n { text-align: right; font-variant-numeric: tabular-nums; }
+  .promoted, .pass { color: #18794e; } .rejected, .fail { color: #c62a2f; } .held, .inconclusive { color: #8a6100; }
+  .muted { color: #66727f; } img { max-width: 100%; height: auto; margin: .5rem 0; } .outcome { font-weight: 600; }
+</style>
+</head>
+<body>
+<h1>{{ title }}</h1>
+<p class="muted">as of {{ as_of }} · reason: {{ reason }} · ledger entry {{ sequence }}</p>
+<p class="outcome {{ outcome }}">{{ outcome }}{% if version %}: version {{ version }}{% endif %}</p>
+<ul>{% for r in reasons %}<li>{{ r }}</li>{% endfor %}</ul>
+<h2>Windows</h2>
+<table><tr><th>window</th><th>from</th><th>to</th></tr>
+{% for name, start, end in windows %}<tr><td>{{ name }}</td><td>{{ start }}</td><td>{{ end }}</td></tr>{% endfor %}</table>
+<h2>Checks</h2>
+<table><tr><th>check</th><th>verdict</th><th>why</th></tr>
+{% for v in verdicts %}<tr><td>{{ v.check }}</td><td class="{{ v.status }}">{{ v.status }}</td><td>{{ v.reasons | join("; ") }}</td></tr>{% endfor %}</table>
+<h2>Metrics on the gate rows ({{ "{:,}".format(rows) }} rows)</h2>
+<table><tr><th>metric</th>{% for role in roles %}<th class="n">{{ role }}</th>{% endfor %}<th class="n">challenger's 95 % interval</th></tr>
+{% for name, values, interval in metrics %}<tr><td>{{ name }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}<td class="n">{{ interval }}</td></tr>{% endfor %}</table>
+<h2>Recipe</h2>
+<p>{{ recipe }}</p>
+{% for name, png in pictures %}<h2>{{ name }}</h2><img alt="{{ name }}" src="data:image/png;base64,{{ png }}">{% endfor %}
+</body>
+</html>
+"""
+
+
+def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
+    """Fill the page. `facts` is the body of the ledger's entry with `sequence`, `as_of` and `name` beside it."""
+    from jinja2 import Environment
+
+    evaluation, model = facts["evaluation"], facts["model"]
+    roles = list(evaluation["metrics"])
+    bounds = {m["name"]: m for m in evaluation["intervals"]}
+    names = list(evaluation["metrics"].get("challenger", {}))
+    encoded = [(_title(name), base64.b64encode(png).decode()) for name, png in pictures.items()]
+    return (
+        Environment(autoescape=True)
+        .from_string(_PAGE)
+        .render(
+            title=f"{facts['name']}: challenger of {facts['as_of'][:10]}",
+            as_of=facts["as_of"],
+            sequence=facts["sequence"],
+            reason=facts["trigger"]["reason"],
+            outcome=facts["outcome"],
+            version=model["version"],
+            reasons=facts["reasons"],
+            verdicts=facts["verdicts"],
+            windows=[
+                ("trained on", model["trained_from"], model["trained_until"]),
+                ("judged on", facts["gate"]["start"], facts["gate"]["end"]),
+            ],
+            rows=evaluation["rows"],
+            roles=roles,
+            metrics=[
+                (n, [f"{evaluation['metrics'][r][n]:.4f}" for r in roles], _interval(bounds.get(n))) for n in names
+            ],
+            recipe=", ".join(f"{k} {v}" for k, v in _flat(model["recipe"])),
+            pictures=encoded,
+        )
+    )
+
+
+def write(folder: Path, facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Path:
+    """Write the page beside its pictures, and give its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "report.html"
+    path.write_text(render(facts, pictures), encoding="utf-8")
+    return path
+
+
+def _interval(metric: Mapping[str, Any] | None) -> str:
+    if metric is None or metric["low"] is None:
+        return "–"
+    return f"{metric['low']:.4f} to {metric['high']:.4f}"
+
+
+def _flat(recipe: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [("family", recipe["family"]), *recipe["parameters"].items(), ("seed", recipe["seed"])]
+
+
+def _title(name: str) -> str:
+    return name.removesuffix(".png").replace("_", " ").capitalize()

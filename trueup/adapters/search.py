@@ -1,0 +1,170 @@
+"""The search for a recipe: Optuna's tree-structured Parzen estimator over the families' spaces.
+
+Seeded, in memory and one trial after the other, so the same scores lead to the same recipe. Only the ceiling in seconds
+depends on the machine, and the result says when it was hit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from trueup.config.schema import Family, Task, TrainConfig
+from trueup.domain.learning import Choice, Float, Int, Recipe, Space, defaults, problems, space
+from trueup.errors import ConfigError, TrainingFailed
+
+# The loss of a recipe on each fold, one after the other; a trial that is given up is asked for no more of them.
+Score = Callable[[Recipe], Iterable[float]]
+
+_BEFORE_PRUNING = 3  # complete trials that a median is taken of, at least
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recipe that was tried. `value` is its mean loss over the folds, None unless all were measured."""
+
+    number: int
+    family: Family
+    parameters: dict[str, Any]
+    state: Literal["complete", "pruned", "failed"]
+    folds: list[float]
+    value: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The recipe with the lowest mean loss over the folds, and all that was tried, as plain values."""
+
+    recipe: Recipe
+    value: float
+    trials: list[dict[str, Any]]
+    stopped_by: Literal["trials", "seconds"]
+    seconds: float = field(compare=False)
+
+
+def search(score: Score, train: TrainConfig, task: Task, first: Recipe | None = None) -> SearchResult:
+    """Find the recipe with the lowest mean loss over the folds.
+
+    `first`, the champion's recipe, is tried first, brought within `train.families`, the fixed parameters and the spaces;
+    without it, each family's defaults are. A trial that raises, or gives a loss that is not finite, is recorded as
+    failed and passed over. One whose mean so far is above the median of the earlier ones is given up (the median
+    stopping rule of Golovin et al. 2017). `train.max_seconds` is looked at between trials; one is always made.
+
+    Raises ConfigError for fixed parameters that do not exist, TrainingFailed when every trial failed.
+    """
+    if mistakes := problems(train, task):
+        raise ConfigError("train", mistakes)
+    started = time.monotonic()
+    done: list[Trial] = []
+    cause: Exception | None = None
+    with _quiet_study(train, task, first) as study:
+        while len(done) < train.trials and (not done or time.monotonic() - started <= train.max_seconds):
+            asked = study.ask()
+            trial, error = _try(score, asked, _suggest(asked, train, task))
+            _tell(study, asked, trial)
+            done.append(trial)
+            cause = error or cause
+    value, _, best = min(((t.value, t.number, t) for t in done if t.value is not None), default=(math.nan, 0, None))
+    if best is None:
+        raise TrainingFailed(
+            f"none of {len(done)} recipes could be fitted and scored; the last one: {done[-1].error}; check "
+            "train.parameters, and that the training rows have labels and features"
+        ) from cause
+    return SearchResult(
+        recipe=Recipe(best.family, best.parameters, train.seed),
+        value=value,
+        trials=[asdict(t) for t in done],
+        stopped_by="trials" if len(done) == train.trials else "seconds",
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+@contextmanager
+def _quiet_study(train: TrainConfig, task: Task, first: Recipe | None) -> Iterator[Any]:
+    """Make a study whose first trials are set. Optuna's log is hushed meanwhile: it tells of every trial."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        starts = _starts(train, task, first)
+        by_chance = max(len(starts), _BEFORE_PRUNING, train.trials // 3)  # TPE needs a few to learn from
+        study = optuna.create_study(
+            sampler=optuna.samplers.TPESampler(seed=train.seed, n_startup_trials=by_chance),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=_BEFORE_PRUNING),
+        )
+        for start in starts:
+            study.enqueue_trial(start)
+        yield study
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def _starts(train: TrainConfig, task: Task, first: Recipe | None) -> list[dict[str, Any]]:
+    """Name the first trials' parameters as Optuna will ask for them."""
+    known: Mapping[str, Any] = {}
+    families: list[Family] = train.families
+    if first is not None and first.family in families:
+        families, known = [first.family], first.parameters
+    return [
+        {"family": family}
+        | {
+            f"{family}.{name}": known[name] if known.get(name) in varied else varied.default
+            for name, varied in _varied(train, family, task).items()
+        }
+        for family in families
+    ]
+
+
+def _varied(train: TrainConfig, family: Family, task: Task) -> Space:
+    """What the search may vary of a family: its space without what the config fixes."""
+    fixed = train.parameters.get(family, {})
+    return {name: varied for name, varied in space(family, task).items() if name not in fixed}
+
+
+def _suggest(asked: Any, train: TrainConfig, task: Task) -> Recipe:
+    """Let Optuna choose a family and its parameters."""
+    family: Family = asked.suggest_categorical("family", train.families)
+    chosen = {name: _draw(asked, f"{family}.{name}", v) for name, v in _varied(train, family, task).items()}
+    return Recipe(family, {**defaults(family, task), **chosen, **train.parameters.get(family, {})}, train.seed)
+
+
+def _draw(asked: Any, name: str, varied: Float | Int | Choice) -> Any:
+    if isinstance(varied, Choice):
+        return asked.suggest_categorical(name, varied.values)
+    suggest = asked.suggest_int if isinstance(varied, Int) else asked.suggest_float
+    return suggest(name, varied.low, varied.high, log=varied.log)
+
+
+def _try(score: Score, asked: Any, recipe: Recipe) -> tuple[Trial, Exception | None]:
+    """Score a recipe fold by fold, until it is through, given up, or fails."""
+    folds: list[float] = []
+
+    def ended(state: Literal["complete", "pruned", "failed"], **more: Any) -> Trial:
+        return Trial(asked.number, recipe.family, recipe.parameters, state, folds, **more)
+
+    try:
+        for loss in score(recipe):
+            if not math.isfinite(loss):
+                raise ValueError(f"the loss on fold {len(folds) + 1} is {loss}")
+            folds.append(float(loss))
+            asked.report(sum(folds) / len(folds), len(folds))
+            if asked.should_prune():
+                return ended("pruned"), None
+        if not folds:
+            raise ValueError("no fold gave a loss")
+    except Exception as error:  # whatever it is, the other recipes may do better; it is recorded with the trial
+        return ended("failed", error=f"{type(error).__name__}: {error}"), error
+    return ended("complete", value=sum(folds) / len(folds)), None
+
+
+def _tell(study: Any, asked: Any, trial: Trial) -> None:
+    from optuna.trial import TrialState
+
+    states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+    study.tell(asked, trial.value, state=states[trial.state])

@@ -1,0 +1,219 @@
+"""A source that is a set of CSV or Parquet files, read through DuckDB.
+
+A CSV file has no types, and guessing them from a sample goes wrong silently: DuckDB reads 1.5 as 2 in a column whose
+first twenty thousand values are whole, and drops the hour of a time where dates came before. So a CSV is read as text,
+filtered by time, and typed by *all* values that were read: whole numbers, numbers, booleans and ISO 8601 times where
+every value is one, else text. One odd value in June does not change January. Digits that begin with 0, and those too
+long for a number, stay text.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import gzip
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trueup.adapters.frames import compact, to_pandas
+from trueup.adapters.sources.csv_types import CASTS, cast_text
+from trueup.adapters.sources.port import TEXT_SLACK, Extent, check_columns, extent_of, in_window, instants
+from trueup.config.schema import FilesSource, IngestConfig
+from trueup.errors import SourceError
+
+_CSV, _PARQUET = (".csv", ".csv.gz"), (".parquet", ".pq")
+_DELIMITERS = ",;\t|"
+_MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null")  # how CSV files write that there is no value
+_LOCAL_TIMES = {"DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S"}
+_ZONED_TIMES = {"TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"}
+_SPILL = Path(tempfile.gettempdir()) / f"trueup-duckdb-{os.getuid()}"  # without it a folder .tmp wherever we are
+_OPTIONS = {
+    "threads": 2,
+    "autoinstall_known_extensions": False,  # nothing is fetched from the network
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,  # a query sees the files, not our variables
+    "temp_directory": str(_SPILL),
+}
+
+Header = tuple[str, tuple[str, ...]]  # delimiter, column names
+
+
+class FileSource:
+    """Files with the same meaning: columns are matched by name, and a column that some files lack is missing there."""
+
+    def __init__(self, source: FilesSource, config: IngestConfig, root: Path) -> None:
+        self.name = f"files {source.path}"
+        self._config = config
+        self._query = source.query.strip().rstrip(";") if source.query is not None else "SELECT * FROM files"
+        self._has_query = source.query is not None
+        self._pattern = root / source.path
+        self._types_seen: dict[tuple[Any, ...], dict[str, str]] = {}  # by the state of the files, the types of columns
+
+    def columns(self) -> list[str]:
+        """Name the columns of the files, or of the query over them."""
+        with self._table() as (connection, _):
+            return list(self._types(connection))
+
+    def read(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read the rows of a window."""
+        time = self._config.time
+        with self._table() as (connection, is_csv):
+            types = self._types(connection, [time, *(columns or ())])
+            wanted = list(types) if columns is None else list(dict.fromkeys([time, *columns]))
+            query = f"SELECT {', '.join(map(_identifier, wanted))} FROM ({self._query}\n) AS q WHERE {self._inside(types[time])}"
+            table = connection.sql(query, params=self._bounds(types[time], start, end)).to_arrow_table()
+        if is_csv:
+            table = cast_text(table, leave=[time], zone=self._config.timezone)
+        found = in_window(to_pandas(compact(table, leave=[time])), self._config, start, end, self.name)
+        return found if columns is None else found[list(columns)]
+
+    def extent(self) -> Extent | None:
+        """Ask for the smallest and the largest time; of text, for all that differ."""
+        time = _identifier(self._config.time)
+        with self._table() as (connection, _):
+            text = self._time_type(self._types(connection, [self._config.time])[self._config.time]) == "VARCHAR"
+            chosen = f"DISTINCT {time} AS t" if text else f"unnest([min({time}), max({time})]) AS t"
+            times = to_pandas(connection.sql(f"SELECT {chosen} FROM ({self._query}\n) AS q").to_arrow_table())["t"]
+        return extent_of(times.rename(self._config.time), self._config, self.name)
+
+    def _inside(self, kind: str) -> str:
+        """Filter on the window, or a little more than it: `in_window` is exact. Rows without a time stay."""
+        time = _identifier(self._config.time)
+        if self._time_type(kind) != "VARCHAR":
+            cast = f"::{kind}" if kind in _ZONED_TIMES else ""  # DuckDB compares zoned times of one precision only
+            return f"{time} IS NULL OR ({time} >= $start{cast} AND {time} < $end{cast})"
+        day = f"left({time}, 10)"
+        return f"TRY_CAST({day} AS DATE) IS NULL OR ({day} >= $start AND {day} < $end)"
+
+    def _bounds(self, kind: str, start: datetime, end: datetime) -> dict[str, datetime | str]:
+        kind = self._time_type(kind)
+        if kind == "VARCHAR":
+            return {"start": f"{start - TEXT_SLACK:%Y-%m-%d}", "end": f"{end + TEXT_SLACK:%Y-%m-%d}"}
+        if kind in _ZONED_TIMES:
+            start, end = instants(start, end, self._config.timezone)
+        return {"start": start, "end": end}
+
+    def _time_type(self, kind: str) -> str:
+        if kind not in _LOCAL_TIMES | _ZONED_TIMES | {"VARCHAR"}:
+            raise SourceError(
+                f"{self.name}: ingest.time: '{self._config.time}' holds {kind} and not times; name another column, "
+                "or make one in ingest.source.query, as in SELECT *, make_timestamp(year, month, day, hour, 0, 0) AS time"
+            )
+        return kind
+
+    def _types(self, connection: duckdb.DuckDBPyConnection, needed: Sequence[str] = ()) -> dict[str, str]:
+        """Give the type of each column that the query gives."""
+        relation = connection.sql(self._query)
+        check_columns(relation.columns, needed, self.name)
+        return dict(zip(relation.columns, map(str, relation.types), strict=True))
+
+    @contextmanager
+    def _table(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, bool]]:
+        """Open DuckDB with the files as the view `files`; say whether they are CSV."""
+        files, is_csv = self._files()
+        try:
+            with duckdb.connect(config=_OPTIONS) as connection:
+                connection.execute(f"SET TimeZone = {_literal(self._config.timezone)}")
+                scan = self._csv_scan(files) if is_csv else self._parquet_scan(files)
+                typed = is_csv and self._has_query
+                connection.execute(f"CREATE TEMP VIEW {'files_as_text' if typed else 'files'} AS {scan}")
+                if typed:
+                    connection.execute(f"CREATE TEMP VIEW files AS {self._typed_view(connection, files)}")
+                yield connection, is_csv
+        except (duckdb.Error, pa.ArrowException, OSError, csv.Error, EOFError) as error:
+            reason = " ".join(str(error).split("\nPossible")[0].split())
+            raise SourceError(f"{self.name}: cannot be read: {reason}; mend the file or ingest.source.query") from error
+
+    def _files(self) -> tuple[list[Path], bool]:
+        """List the files, sorted by name; they are all CSV or all Parquet."""
+        pattern = self._pattern
+        if pattern.is_dir():
+            found = [f for f in pattern.iterdir() if f.name.lower().endswith(_CSV + _PARQUET)]
+        elif pattern.is_file():
+            found = [pattern]
+        else:
+            found = [Path(f) for f in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207  an absolute pattern
+        files = sorted(f for f in found if f.is_file() and not f.name.startswith((".", "_")))
+        if not files:
+            what = "the folder holds no CSV, CSV.gz or Parquet file" if pattern.is_dir() else "there is no such file"
+            raise SourceError(f"{self.name}: {what}: {pattern}; correct ingest.source.path or put the data there")
+        kinds = {f.name.lower().endswith(_CSV) if f.name.lower().endswith(_CSV + _PARQUET) else None for f in files}
+        if len(kinds) > 1 or None in kinds:
+            raise SourceError(
+                f"{self.name}: {len(files)} files that are not all CSV (.csv, .csv.gz) or all Parquet (.parquet, .pq); "
+                "name one kind with a pattern such as data/*.csv"
+            )
+        return files, kinds == {True}
+
+    def _csv_scan(self, files: Sequence[Path]) -> str:
+        """Write the reading of CSV files as text, file after file; files with the same header are read together."""
+        headers = {file: self._header(file) for file in files}
+        parts = []
+        for (delimiter, names), group in groupby(files, key=headers.__getitem__):
+            columns = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in names)
+            parts.append(
+                f"SELECT * FROM read_csv({_paths(group)}, auto_detect = false, header = true, columns = {{{columns}}}, "
+                f"delim = {_literal(delimiter)}, quote = '\"', escape = '\"', "
+                f"nullstr = [{', '.join(map(_literal, _MISSING))}])"
+            )
+        return " UNION ALL BY NAME ".join(parts)
+
+    def _parquet_scan(self, files: Sequence[Path]) -> str:
+        for file in files:
+            check_columns(pq.read_schema(file).names, [], f"{self.name}, {file.name}")
+        return f"SELECT * FROM read_parquet({_paths(files)}, union_by_name = true)"
+
+    def _header(self, file: Path) -> Header:
+        """Read the first line of a CSV: the delimiter is the one that makes most columns of it."""
+        opened = gzip.open if file.name.lower().endswith(".gz") else open
+        try:
+            with opened(file, "rt", encoding="utf-8-sig", newline="") as stream:
+                line = stream.readline()
+        except UnicodeDecodeError as error:
+            raise SourceError(
+                f"{self.name}: {file.name} is not UTF-8: {error}; convert it, as with iconv -t utf-8"
+            ) from None
+        lines = [next(csv.reader([line], delimiter=delimiter), []) for delimiter in _DELIMITERS]
+        best = max(range(len(lines)), key=lambda i: len(lines[i]))
+        names = [name or f"column{position}" for position, name in enumerate(lines[best])]
+        if not names:
+            raise SourceError(f"{self.name}: {file.name} is empty; a CSV begins with a line of column names")
+        check_columns(names, [], f"{self.name}, {file.name}")
+        return _DELIMITERS[best], tuple(names)
+
+    def _typed_view(self, connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> str:
+        """Write the view a query sees: columns have the types that all values agree on; times stay ISO 8601 text."""
+        state = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+        if state not in self._types_seen:
+            names = connection.sql("SELECT * FROM files_as_text").columns
+            held = [(_identifier(n), check) for n in names for check in CASTS.values()]
+            checks = [f"bool_and({check(n)}) FILTER ({n} IS NOT NULL)" for n, check in held]
+            found = connection.sql(f"SELECT {', '.join(checks)} FROM files_as_text").fetchall()[0]
+            kinds = [found[i : i + len(CASTS)] for i in range(0, len(found), len(CASTS))]
+            chosen = (next((t for t, ok in zip(CASTS, kind, strict=True) if ok), "VARCHAR") for kind in kinds)
+            self._types_seen = {state: dict(zip(map(_identifier, names), chosen, strict=True))}
+        columns = (f"CAST({name} AS {kind}) AS {name}" for name, kind in self._types_seen[state].items())
+        return f"SELECT {', '.join(columns)} FROM files_as_text"
+
+
+def _paths(files: Iterator[Path] | Sequence[Path]) -> str:
+    return f"[{', '.join(_literal(glob.escape(str(file))) for file in files)}]"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

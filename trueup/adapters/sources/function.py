@@ -1,0 +1,135 @@
+"""A source that is a Python function, and how functions named in a config are found."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+
+from trueup.adapters.sources.port import Extent, check_columns, extent_of, in_window
+from trueup.config.schema import CallableSource, IngestConfig
+from trueup.errors import SourceError, TrueupError
+
+
+class FunctionSource:
+    """`function(start, end) -> DataFrame`, with None for an open side.
+
+    Rows outside the window are left out, so a function may give more than it was asked for. A function may have an
+    attribute `extent`, itself a function without arguments that returns the first and last event time, or None;
+    without one, `extent` reads everything.
+    """
+
+    def __init__(self, source: CallableSource, config: IngestConfig, root: Path) -> None:
+        self.name = f"function {source.function}"
+        self._config = config
+        self._root = root
+        self._function = load_function(source.function, root)
+
+    def columns(self) -> list[str]:
+        """Name the columns; this calls the function for everything."""
+        return list(self._frame(None, None, ()).columns)
+
+    def read(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Call the function for a window."""
+        frame = self._frame(start, end, columns or ())
+        if columns is not None:
+            frame = frame[list(dict.fromkeys([self._config.time, *columns]))]
+        rows = in_window(frame, self._config, start, end, self.name)
+        return rows if columns is None else rows[list(columns)]
+
+    def extent(self) -> Extent | None:
+        """Ask the function's own `extent`, or read everything."""
+        own = getattr(self._function, "extent", None)
+        if not callable(own):
+            return extent_of(self._frame(None, None, ())[self._config.time], self._config, self.name)
+        found = self._call(own)
+        if found is None:
+            return None
+        try:
+            first, last = found
+        except (TypeError, ValueError):
+            raise SourceError(f"{self.name}: its extent gave {found!r}; return (first, last) or None") from None
+        return extent_of(pd.Series([first, last], dtype=object), self._config, self.name)
+
+    def _frame(self, start: datetime | None, end: datetime | None, needed: Sequence[str]) -> pd.DataFrame:
+        frame = self._call(self._function, start, end)
+        if not isinstance(frame, pd.DataFrame):
+            raise SourceError(
+                f"{self.name}: gave {type(frame).__name__} and not a DataFrame; return a pandas DataFrame"
+            )
+        check_columns([str(c) for c in frame.columns], [self._config.time, *needed], self.name)
+        return frame.reset_index(drop=True)
+
+    def _call(self, function: Callable[..., Any], *arguments: datetime | None) -> Any:
+        try:
+            with _importable(self._root):
+                return function(*arguments)
+        except TrueupError:
+            raise  # a function may say itself what is wrong, SourceUnavailable for instance
+        except Exception as error:
+            raise SourceError(
+                f"{self.name}: raised {type(error).__name__}: {error}; mend the function, then run again"
+            ) from error
+
+
+def load_function(dotted: str, root: Path) -> Callable[..., Any]:
+    """Find `module:function`: in a file beside the configs (`root`), else wherever Python finds it.
+
+    A file beside the configs is loaded under a name of its own, so that two config folders may each have a
+    `sources.py`, and again when it has changed. `sys.path` is left as it was. Raises SourceError.
+    """
+    name, attribute = dotted.split(":")
+    file = root / f"{name}.py"
+    try:
+        with _importable(root):
+            module = _load_file(file) if file.is_file() else importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise SourceError(
+            f"{dotted}: no module {error.name}; put {name}.py beside the config (in {root}) or install it"
+        ) from error
+    except Exception as error:
+        raise SourceError(
+            f"{dotted}: importing it raised {type(error).__name__}: {error}; mend the module, then run again"
+        ) from error
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise SourceError(f"{dotted}: {module.__file__ or name} has no function {attribute}; correct the name")
+    return function  # type: ignore[no-any-return]
+
+
+def _load_file(file: Path) -> ModuleType:
+    identity = f"{file.resolve()}:{file.stat().st_mtime_ns}"
+    name = f"{file.stem}@{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a Python module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextmanager
+def _importable(root: Path) -> Iterator[None]:
+    """Let modules beside the configs import each other."""
+    entry = str(root)
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        sys.path.remove(entry)

@@ -1,0 +1,81 @@
+"""What every source can do, and what all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+
+from trueup.config.schema import IngestConfig
+from trueup.domain.landing import parse_times
+from trueup.errors import SourceError
+
+Extent = tuple[datetime, datetime]
+
+# Text times are compared by their date: this much more is read on both sides, for no zone is further away.
+TEXT_SLACK = timedelta(days=2)
+
+
+class SourcePort(Protocol):
+    """A table with event times, wherever it lives. Times are without zone, in the config's time zone."""
+
+    name: str  # for messages, without secrets
+
+    def columns(self) -> list[str]:
+        """Name the columns that the source gives."""
+
+    def read(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read the rows of [start, end), in the source's order, with a fresh index: all columns, or those named.
+
+        The time column comes back as datetime64[us]. Rows that have no time belong to no window: they come along
+        with any window that has rows, so that whoever lands them can count them. Raises SourceError.
+        """
+
+    def extent(self) -> Extent | None:
+        """Give the first and the last event time, or None without any. Raises SourceError."""
+
+
+def in_window(frame: pd.DataFrame, config: IngestConfig, start: datetime, end: datetime, source: str) -> pd.DataFrame:
+    """Keep the rows of [start, end), and with them those without a time; the time column is brought to local times."""
+    times = parse_times(frame[config.time], config.timezone, f"{source}: ingest.time")
+    inside = (times >= start) & (times < end)
+    keep = inside | times.isna() if inside.any() else inside
+    local = frame.copy(deep=False)
+    local[config.time] = times
+    return local if keep.all() else local[keep].reset_index(drop=True)
+
+
+def extent_of(times: pd.Series[Any], config: IngestConfig, source: str) -> Extent | None:
+    """Give the first and last of some times, None when there are none."""
+    local = parse_times(times, config.timezone, f"{source}: ingest.time").dropna()
+    return (local.min().to_pydatetime(), local.max().to_pydatetime()) if len(local) else None
+
+
+def instants(start: datetime, end: datetime, zone: str) -> Extent:
+    """Give the narrowest span of UTC that holds all local times of [start, end).
+
+    A local time that occurs twice, or never, when the clocks change stands for two instants: the wider one is taken.
+
+    >>> print(*instants(datetime(2013, 3, 10), datetime(2013, 3, 11), "America/New_York"))
+    2013-03-10 05:00:00+00:00 2013-03-11 04:00:00+00:00
+    """
+    starts, ends = ([t.replace(tzinfo=ZoneInfo(zone), fold=f).astimezone(UTC) for f in (0, 1)] for t in (start, end))
+    return min(starts), max(ends)
+
+
+def check_columns(present: Sequence[str], needed: Sequence[str], source: str) -> None:
+    """Refuse column names that occur twice, and needed columns that do not exist."""
+    folded = [name.casefold() for name in present]
+    if twice := sorted({name for name in present if folded.count(name.casefold()) > 1}):
+        raise SourceError(
+            f"{source}: column {' and '.join(twice)} occurs more than once (upper and lower case count as the same); "
+            "give each column its own name"
+        )
+    if absent := [name for name in needed if name not in present]:
+        raise SourceError(
+            f"{source}: no column {', '.join(absent)}; there are {', '.join(present) or 'none at all'}. "
+            "Correct the name in the config, or add the column to the source"
+        )

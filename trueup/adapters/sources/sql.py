@@ -1,0 +1,115 @@
+"""A source that is a query over any database that SQLAlchemy knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from trueup.adapters.database import UserDatabase
+from trueup.adapters.sources.port import TEXT_SLACK, Extent, check_columns, extent_of, in_window, instants
+from trueup.config.schema import IngestConfig, SqlSource
+from trueup.errors import SourceError, SourceUnavailable
+
+
+class SqlDatabaseSource:
+    """`SELECT ... FROM (query) WHERE time is in the window`: the database filters.
+
+    Times may be timestamps with or without a zone, dates, or, in SQLite, which has no such types, ISO 8601 text.
+    """
+
+    def __init__(self, source: SqlSource, config: IngestConfig, root: Path) -> None:
+        self._config = config
+        self._query = source.query.strip().rstrip(";")
+        self._database = UserDatabase(source.url, root, SourceError, must_exist=True)
+        self.name = f"SQL source {self._database.shown}"
+
+    def columns(self) -> list[str]:
+        """Name the columns of the query."""
+        with self._connection() as connection:
+            return self._names(connection)
+
+    def read(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read the rows of a window."""
+        time = self._config.time
+        with self._connection() as connection:
+            names = self._names(connection, [time, *(columns or ())])
+            wanted = names if columns is None else list(dict.fromkeys([time, *columns]))
+            rows = self._rows(wanted)
+            inside = self._inside(self._sample(connection), rows.c[time], start, end)
+            frame = pd.read_sql_query(sa.select(*(rows.c[name] for name in wanted)).where(inside), connection)
+        found = in_window(frame, self._config, start, end, self.name)
+        return found if columns is None else found[list(columns)]
+
+    def extent(self) -> Extent | None:
+        """Ask for the smallest and the largest time; of text, for all that differ."""
+        time = self._rows([self._config.time]).c[self._config.time]
+        with self._connection() as connection:
+            self._names(connection, [self._config.time])
+            text = isinstance(self._sample(connection), str)
+            query = sa.select(time).distinct() if text else sa.select(sa.func.min(time), sa.func.max(time))
+            found = [value for row in connection.execute(query) for value in row]
+        return extent_of(pd.Series(found, dtype=object, name=self._config.time), self._config, self.name)
+
+    def _inside(self, sample: Any, time: Any, start: datetime, end: datetime) -> sa.ColumnElement[bool]:
+        """Filter on the window, or a little more than it: `in_window` is exact. Rows without a time stay."""
+        if isinstance(sample, str):
+            return self._inside_text(time, start, end)
+        if isinstance(sample, datetime) and sample.tzinfo is not None:
+            start, end = instants(start, end, self._config.timezone)
+        elif sample is not None and not isinstance(sample, date):
+            raise SourceError(
+                f"{self.name}: ingest.time: '{self._config.time}' holds {type(sample).__name__} values such as "
+                f"{sample!r}, not times; convert them in the query"
+            )
+        return sa.or_(time.is_(None), sa.and_(time >= start, time < end))
+
+    def _inside_text(self, time: Any, start: datetime, end: datetime) -> sa.ColumnElement[bool]:
+        if self._database.engine.dialect.name != "sqlite":
+            raise SourceError(
+                f"{self.name}: ingest.time: '{self._config.time}' is text in the database, which cannot be filtered "
+                f"by time; cast it in the query, as in SELECT CAST({self._config.time} AS timestamp)"
+            )
+        day = sa.func.substr(time, 1, 10)
+        no_date = sa.or_(time.is_(None), sa.func.date(day).is_(None), time.not_like("____-__-__%"))
+        first, last = f"{start - TEXT_SLACK:%Y-%m-%d}", f"{end + TEXT_SLACK:%Y-%m-%d}"
+        return sa.or_(no_date, sa.and_(day >= first, day < last))
+
+    def _sample(self, connection: sa.Connection) -> Any:
+        """Give some time of the source as the driver gives it, None when there is none."""
+        time = self._rows([self._config.time]).c[self._config.time]
+        return connection.scalar(sa.select(time).where(time.is_not(None)).limit(1))
+
+    def _rows(self, names: Sequence[str]) -> sa.Subquery:
+        """Give the user's query as a subquery with the columns that are named."""
+        text = sa.text(self._query.replace(":", "\\:") + "\n")  # a colon marks no parameter here
+        return text.columns(*(sa.column(name) for name in names)).subquery("q")
+
+    def _names(self, connection: sa.Connection, needed: Sequence[str] = ()) -> list[str]:
+        everything = sa.select(sa.text("*")).select_from(self._rows([])).limit(0)
+        given = list(connection.execute(everything).keys())
+        # SQLite calls the second x of a subquery "x:1"
+        names = [base if (base := re.sub(r":\d+$", "", name)) in given else name for name in given]
+        check_columns(names, needed, self.name)
+        return names
+
+    @contextmanager
+    def _connection(self) -> Iterator[sa.Connection]:
+        try:
+            with self._database.engine.connect() as connection:
+                yield connection
+        except (sa.exc.SQLAlchemyError, pd.errors.DatabaseError, OSError) as error:
+            reason = self._database.reason(error)
+            if isinstance(error, sa.exc.OperationalError) and self._database.may_pass(error):
+                failure: SourceError = SourceUnavailable(
+                    f"{self.name}: {reason}; check the address and that the database runs"
+                )
+            else:
+                failure = SourceError(f"{self.name}: {reason}; check ingest.source.query")
+            raise failure from None  # the cause may hold the address with its password

@@ -1,0 +1,24 @@
+"""The store: what was landed, held back, predicted and found out, as files under a home and rows in a database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from trueup.adapters.database import initialise
+from trueup.adapters.store.predictions import CHAMPION, Predictions
+from trueup.adapters.store.quarantine import Quarantine
+from trueup.adapters.store.results import Computed, Result, Results
+from trueup.adapters.store.tables import metadata
+
+__all__ = ["CHAMPION", "Result", "Store"]
+
+
+class Store(Quarantine, Predictions, Results, Computed):
+    """All of it behind one name. `home` holds the files; the tables are made when they are missing."""
+
+    def __init__(self, home: Path, engine: sa.Engine) -> None:
+        super().__init__(home, engine)
+        home.mkdir(parents=True, exist_ok=True)
+        initialise(engine, metadata)

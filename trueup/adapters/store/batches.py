@@ -1,0 +1,165 @@
+"""Batches: what was landed, revision by revision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+
+from trueup.adapters import frames
+from trueup.adapters.database import reading, writing
+from trueup.adapters.store.tables import BATCHES, Shelf, as_json, folder_name, moment, stem, window_of
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, ROW_ID, BatchRef, Window
+from trueup.errors import WorkError
+
+_OWN_TYPES = {ROW_ID: "int64", EVENT_TIME: "datetime64[us]", KNOWN_AT: "datetime64[us]"}
+
+
+class Batches(Shelf):
+    """Landed batches.
+
+    A batch is a Parquet file named by the digest of its content, and one row of the database, written after it: the
+    row makes it visible. A crash between the two leaves a file that nobody sees and that the next landing of the same
+    content adopts.
+    """
+
+    def land(self, dataset: str, window: Window, frame: pd.DataFrame, facts: dict[str, Any] | None = None) -> BatchRef:
+        """Land the content of a window. The newest content again changes nothing; other content is a new revision.
+
+        Sequences count all landings without a gap, in the order in which they became visible. Raises WorkError when
+        the window overlaps another of the dataset (its period was changed), or the disk is full.
+        """
+        table = frames.to_table(frame)
+        digest = frames.digest(table)
+        path = f"batches/{folder_name(dataset)}/{stem(window)}/{digest[:32]}.parquet"
+        newest = self.newest(dataset, window)
+        if not (self.home / path).exists():
+            frames.write(table, self.home / path)
+        if newest is not None and newest.sha256 == digest:
+            return newest
+        return self._show(dataset, window, path, digest, table.num_rows, facts or {})
+
+    def _show(self, dataset: str, window: Window, path: str, digest: str, rows: int, facts: dict[str, Any]) -> BatchRef:
+        """Write the row that makes a file visible, unless another process was faster with the same content."""
+        with writing(self.engine, BATCHES) as connection:
+            others = connection.execute(
+                sa.select(BATCHES)
+                .where(BATCHES.c.dataset == dataset, BATCHES.c.start < window.end, BATCHES.c.end > window.start)
+                .order_by(BATCHES.c.revision.desc())
+            ).all()
+            if other := next((window_of(row) for row in others if window_of(row) != window), None):
+                raise WorkError(
+                    f"{dataset}: the window {window} overlaps {other}, landed before; a dataset keeps its period: "
+                    "set ingest.period back, or begin with an empty home"
+                )
+            if others and others[0].sha256 == digest:
+                return _ref(others[0])
+            revision = others[0].revision + 1 if others else 1
+            last = connection.scalar(sa.select(sa.func.max(BATCHES.c.sequence))) or 0
+            ref = BatchRef(dataset, window, revision, last + 1, path, digest, rows, facts)
+            connection.execute(sa.insert(BATCHES).values(_row(ref)))
+        return ref
+
+    def batches(self, dataset: str, until: datetime | None = None, sequence: int | None = None) -> list[BatchRef]:
+        """List the newest revision of each window, ordered by window.
+
+        `until` leaves out windows that end later, `sequence` all that was landed after that landing.
+        """
+        query = sa.select(BATCHES).where(BATCHES.c.dataset == dataset)
+        if until is not None:
+            query = query.where(BATCHES.c.end <= moment(until))
+        if sequence is not None:
+            query = query.where(BATCHES.c.sequence <= sequence)
+        with reading(self.engine) as connection:
+            found = connection.execute(query.order_by(BATCHES.c.start, BATCHES.c.revision)).all()
+        return list({window_of(row): _ref(row) for row in found}.values())
+
+    def newest(self, dataset: str, window: Window) -> BatchRef | None:
+        """Give the newest revision of a window, None if it was never landed."""
+        query = sa.select(BATCHES).where(
+            BATCHES.c.dataset == dataset, BATCHES.c.start == moment(window.start), BATCHES.c.end == moment(window.end)
+        )
+        with reading(self.engine) as connection:
+            row = connection.execute(query.order_by(BATCHES.c.revision.desc()).limit(1)).first()
+        return None if row is None else _ref(row)
+
+    def batch(self, sequence: int) -> BatchRef:
+        """Give the landing with a sequence number. Raises WorkError."""
+        with reading(self.engine) as connection:
+            row = connection.execute(sa.select(BATCHES).where(BATCHES.c.sequence == sequence)).first()
+        if row is None:
+            raise WorkError(f"there is no landing {sequence} in this home; check that TRUEUP_HOME is the right one")
+        return _ref(row)
+
+    def read(
+        self, refs: BatchRef | Sequence[BatchRef], columns: Sequence[str] | None = None, verify: bool = False
+    ) -> pd.DataFrame:
+        """Read batches below each other, all columns or those named; a column that some lack is missing there.
+
+        `verify` checks each file against its digest. Raises WorkError when a file is missing or was changed, or when
+        none of the batches has a column.
+        """
+        chosen = [refs] if isinstance(refs, BatchRef) else list(refs)
+        return read_tables([self._table(ref, columns, verify) for ref in chosen], columns)
+
+    def _table(self, ref: BatchRef, columns: Sequence[str] | None, verify: bool = False) -> pa.Table:
+        table = frames.read(self.home / ref.path, None if verify else columns)
+        if verify and frames.digest(table) != ref.sha256:
+            raise WorkError(
+                f"{self.home / ref.path} is not what was landed: its digest differs from the recorded one; restore it "
+                "from a backup, or remove it and ingest its window again"
+            )
+        return table if columns is None else table.select([c for c in columns if c in table.column_names])
+
+
+def read_tables(
+    tables: Sequence[pa.Table], columns: Sequence[str] | None, without: Sequence[npt.NDArray[np.int64]] | None = None
+) -> pd.DataFrame:
+    """Join tables into a frame, without the rows whose ids are given for each table."""
+    if not tables:
+        return empty(columns or [])
+    if without is not None:
+        tables = [_drop(table, ids) for table, ids in zip(tables, without, strict=True)]
+    table = frames.concat(tables)
+    if absent := [c for c in columns or [] if c not in table.column_names]:
+        raise WorkError(
+            f"no column {', '.join(absent)} was landed in any of these batches; add it to the source and to the config, "
+            "and ingest again"
+        )
+    return frames.to_pandas(table if columns is None else table.select(list(columns)))
+
+
+def empty(columns: Sequence[str]) -> pd.DataFrame:
+    """Give a frame without rows whose own columns have their types, so that it can be joined with others."""
+    return pd.DataFrame({name: pd.Series(dtype=_OWN_TYPES.get(name, "object")) for name in columns})
+
+
+def _drop(table: pa.Table, ids: npt.NDArray[np.int64]) -> pa.Table:
+    return table.filter(pc.invert(pc.is_in(table[ROW_ID], pa.array(ids)))) if len(ids) else table
+
+
+def _ref(row: sa.Row[Any]) -> BatchRef:
+    facts = json.loads(row.facts)
+    return BatchRef(row.dataset, window_of(row), row.revision, row.sequence, row.path, row.sha256, row.rows, facts)
+
+
+def _row(ref: BatchRef) -> dict[str, Any]:
+    return {
+        "sequence": ref.sequence,
+        "dataset": ref.dataset,
+        "start": moment(ref.window.start),
+        "end": moment(ref.window.end),
+        "revision": ref.revision,
+        "path": ref.path,
+        "sha256": ref.sha256,
+        "rows": ref.rows,
+        "facts": as_json(ref.facts),
+    }

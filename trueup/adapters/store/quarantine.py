@@ -1,0 +1,100 @@
+"""Quarantine: rows that failed validation stay where they were landed, named with what they failed, and are not used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import sqlalchemy as sa
+
+from trueup.adapters import frames
+from trueup.adapters.database import reading
+from trueup.adapters.store.batches import Batches, read_tables
+from trueup.adapters.store.tables import QUARANTINE, RELEASES, folder_name, until_it_holds
+from trueup.domain.types import ROW_ID, BatchRef
+
+EXPECTATION = "expectation"
+
+
+class Quarantine(Batches):
+    """Quarantined rows of batches, one judgement after the other; the newest counts.
+
+    A release holds for the revision that it was given for: what is landed later is judged anew.
+    """
+
+    def quarantine(self, ref: BatchRef, failures: pd.DataFrame) -> None:
+        """Keep which rows failed what: a row of `failures` per `row_id` and `expectation`. Empty clears the batch.
+
+        The same judgement again changes nothing.
+        """
+        chosen = failures[[ROW_ID, EXPECTATION]].astype({ROW_ID: np.int64, EXPECTATION: str})
+        table = frames.to_table(chosen.drop_duplicates().sort_values([ROW_ID, EXPECTATION]))
+        digest = frames.digest(table)
+        path = f"quarantine/{folder_name(ref.dataset)}/{ref.sequence}-{digest[:32]}.parquet"
+
+        def judge() -> None:
+            newest = self._judgement(ref)
+            if (newest is None and not table.num_rows) or (newest is not None and newest.sha256 == digest):
+                return
+            frames.write(table, self.home / path)
+            row = {"path": path, "sha256": digest, "rows": table.num_rows, "sequence": ref.sequence}
+            with self.engine.begin() as connection:
+                number = 1 if newest is None else newest.judgement + 1
+                connection.execute(sa.insert(QUARANTINE).values(judgement=number, **row))
+
+        until_it_holds(judge)
+
+    def quarantined(self, ref: BatchRef, released: bool = False) -> pd.DataFrame:
+        """List what a batch's rows in quarantine failed: a row per `row_id` and `expectation`.
+
+        `released` lists those of them that were released instead.
+        """
+        newest = self._judgement(ref)
+        if newest is None:
+            return pd.DataFrame({ROW_ID: pd.Series(dtype=np.int64), EXPECTATION: pd.Series(dtype=object)})
+        failures = frames.to_pandas(frames.read(self.home / newest.path)).astype(
+            {ROW_ID: np.int64, EXPECTATION: object}
+        )
+        return failures[failures[ROW_ID].isin(self._released(ref)) == released].reset_index(drop=True)
+
+    def release(self, ref: BatchRef, row_ids: Iterable[int] | None, by: str, why: str) -> int:
+        """Let rows of a batch (None: all that it has in quarantine) be used again; give the number newly released."""
+        wanted = None if row_ids is None else np.array(list(row_ids), dtype=np.int64)
+
+        def save() -> int:
+            held = self.held(ref)
+            chosen = held if wanted is None else np.intersect1d(held, wanted)
+            rows = [{"sequence": ref.sequence, "row_id": i, "by": by, "why": why} for i in chosen.tolist()]
+            if rows:
+                with self.engine.begin() as connection:
+                    connection.execute(sa.insert(RELEASES), rows)
+            return len(rows)
+
+        return until_it_holds(save)
+
+    def effective(self, refs: BatchRef | Sequence[BatchRef], columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read batches without the rows that are in quarantine and were not released."""
+        chosen = [refs] if isinstance(refs, BatchRef) else list(refs)
+        named = None if columns is None else list(dict.fromkeys([ROW_ID, *columns]))
+        rows = read_tables([self._table(r, named) for r in chosen], named, [self.held(r) for r in chosen])
+        return rows if columns is None else rows[list(columns)]
+
+    def held(self, ref: BatchRef) -> npt.NDArray[np.int64]:
+        """Give the ids of a batch's rows that are in quarantine and were not released."""
+        newest = self._judgement(ref)
+        if newest is None:
+            return np.array([], dtype=np.int64)
+        failed = np.unique(frames.read(self.home / newest.path, [ROW_ID])[ROW_ID].to_numpy().astype(np.int64))
+        return np.setdiff1d(failed, self._released(ref))
+
+    def _judgement(self, ref: BatchRef) -> sa.Row[tuple[object, ...]] | None:
+        query = sa.select(QUARANTINE).where(QUARANTINE.c.sequence == ref.sequence)
+        with reading(self.engine) as connection:
+            return connection.execute(query.order_by(QUARANTINE.c.judgement.desc()).limit(1)).first()
+
+    def _released(self, ref: BatchRef) -> npt.NDArray[np.int64]:
+        with reading(self.engine) as connection:
+            found = connection.scalars(sa.select(RELEASES.c.row_id).where(RELEASES.c.sequence == ref.sequence)).all()
+        return np.array(found, dtype=np.int64)

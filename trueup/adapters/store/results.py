@@ -1,0 +1,109 @@
+"""What stages found out, and frames that they computed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import sqlalchemy as sa
+
+from trueup.adapters import frames
+from trueup.adapters.database import reading
+from trueup.adapters.store.batches import empty
+from trueup.adapters.store.tables import RESULTS, Shelf, as_json, folder_name, moment, until_it_holds, window_of
+from trueup.domain.types import EVENT_TIME, ROW_ID, Window
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage found out about one revision of a window, as of a moment."""
+
+    model: str
+    stage: str
+    window: Window
+    revision: int
+    as_of: datetime
+    body: dict[str, Any]
+
+
+class Results(Shelf):
+    """Results of stages: each is written once, and asking again gives what was written."""
+
+    def record(
+        self, model: str, stage: str, window: Window, revision: int, as_of: datetime, body: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Keep a result (plain values) unless there is one for the same five; give the one that counts."""
+        text = as_json(body)
+        key = {"model": model, "stage": stage, "start": moment(window.start), "end": moment(window.end)}
+        key |= {"revision": revision, "as_of": moment(as_of)}
+        known = sa.select(RESULTS.c.body).where(*(RESULTS.c[name] == value for name, value in key.items()))
+
+        def get_or_put() -> str:
+            with self.engine.begin() as connection:
+                if (found := connection.scalar(known)) is not None:
+                    return str(found)
+                connection.execute(sa.insert(RESULTS).values(body=text, **key))
+            return text
+
+        recorded: dict[str, Any] = json.loads(until_it_holds(get_or_put))
+        return recorded
+
+    def results(self, model: str, stage: str, window: Window | None = None) -> list[Result]:
+        """List the results of a stage (of one window), ordered by window, as_of and the order of recording."""
+        query = sa.select(RESULTS).where(RESULTS.c.model == model, RESULTS.c.stage == stage)
+        if window is not None:
+            query = query.where(RESULTS.c.start == moment(window.start), RESULTS.c.end == moment(window.end))
+        with reading(self.engine) as connection:
+            rows = connection.execute(query.order_by(RESULTS.c.start, RESULTS.c.as_of, RESULTS.c.id)).all()
+        return [Result(r.model, r.stage, window_of(r), r.revision, r.as_of, json.loads(r.body)) for r in rows]
+
+
+class Computed(Shelf):
+    """Frames that can be computed again: features, and what models said about the rows of a gate."""
+
+    def put_features(self, key: str, frame: pd.DataFrame) -> None:
+        """Keep features under the digest (hexadecimal) of what they were computed from."""
+        frames.write(frames.to_table(frame), self._features(key), durable=False)
+
+    def has_features(self, key: str) -> bool:
+        """Say whether features are there and whole; a file that a power cut left torn is removed."""
+        path = self._features(key)
+        if path.exists() and not frames.is_whole(path):
+            path.unlink(missing_ok=True)
+        return path.exists()
+
+    def read_features(self, keys: Sequence[str], window: Window | None = None) -> pd.DataFrame:
+        """Read features below each other, those of a window's rows if one is given. Raises WorkError."""
+        tables = [frames.read(self._features(key)) for key in keys]
+        if window is not None:
+            tables = [_inside(table, window) for table in tables]
+        return frames.to_pandas(frames.concat(tables)) if tables else empty([ROW_ID, EVENT_TIME])
+
+    def put_evaluation(self, run_id: str, frame: pd.DataFrame) -> str:
+        """Keep what models said about the rows of a gate; give its path, relative to the home."""
+        path = f"evaluations/{folder_name(run_id)}.parquet"
+        frames.write(frames.to_table(frame), self.home / path)
+        return path
+
+    def read_evaluation(self, path: str) -> pd.DataFrame:
+        """Read what `put_evaluation` kept. Raises WorkError."""
+        return frames.to_pandas(frames.read(self.home / path))
+
+    def _features(self, key: str) -> Path:
+        if not re.fullmatch(r"[0-9a-f]{8,128}", key):
+            raise ValueError(f"a key of features is hexadecimal: {key!r}")
+        return self.home / "features" / key[:2] / f"{key}.parquet"
+
+
+def _inside(table: pa.Table, window: Window) -> pa.Table:
+    times = table[EVENT_TIME].to_numpy()
+    keep = (times >= np.datetime64(window.start, "us")) & (times < np.datetime64(window.end, "us"))
+    return table if keep.all() else table.filter(pa.array(keep))

@@ -1,0 +1,146 @@
+"""The store's tables: a row here is what makes a file there visible."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+import sqlalchemy as sa
+
+from trueup.domain.types import Window
+from trueup.errors import UsageError
+
+T = TypeVar("T")
+
+metadata = sa.MetaData()
+
+_PART = r"[A-Za-z0-9_][\w.:@-]*"
+_RECORDED = "recorded_at"  # wall time, for people; the order is that of the sequence
+
+
+def _recorded() -> sa.Column[datetime]:
+    return sa.Column(_RECORDED, sa.DateTime, nullable=False, server_default=sa.func.current_timestamp())
+
+
+def _window() -> list[sa.Column[Any]]:
+    return [sa.Column("start", sa.DateTime, nullable=False), sa.Column("end", sa.DateTime, nullable=False)]
+
+
+def _file() -> list[sa.Column[Any]]:
+    return [
+        sa.Column("path", sa.Text, nullable=False),
+        sa.Column("sha256", sa.String(64), nullable=False),
+        sa.Column("rows", sa.BigInteger, nullable=False),
+    ]
+
+
+BATCHES = sa.Table(
+    "batches",
+    metadata,
+    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("dataset", sa.String(200), nullable=False),
+    *_window(),
+    sa.Column("revision", sa.Integer, nullable=False),
+    *_file(),
+    sa.Column("facts", sa.Text, nullable=False),
+    _recorded(),
+    sa.UniqueConstraint("dataset", "start", "end", "revision"),
+)
+
+QUARANTINE = sa.Table(
+    "quarantine",
+    metadata,
+    sa.Column("sequence", sa.ForeignKey(BATCHES.c.sequence), primary_key=True),
+    sa.Column("judgement", sa.Integer, primary_key=True),
+    *_file(),
+    _recorded(),
+)
+
+RELEASES = sa.Table(
+    "releases",
+    metadata,
+    sa.Column("sequence", sa.ForeignKey(BATCHES.c.sequence), primary_key=True),
+    sa.Column("row_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    _recorded(),
+)
+
+PREDICTIONS = sa.Table(
+    "predictions",
+    metadata,
+    sa.Column("model", sa.String(200), primary_key=True),
+    sa.Column("role", sa.String(200), primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    *_window(),
+    *_file(),
+    _recorded(),
+)
+
+RESULTS = sa.Table(
+    "results",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("model", sa.String(200), nullable=False),
+    sa.Column("stage", sa.String(200), nullable=False),
+    *_window(),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("as_of", sa.DateTime, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    _recorded(),
+    sa.UniqueConstraint("model", "stage", "start", "end", "revision", "as_of"),
+)
+
+
+class Shelf:
+    """What the parts of the store share: the folder of the files, and the database that says which of them count."""
+
+    def __init__(self, home: Path, engine: sa.Engine) -> None:
+        self.home = home
+        self.engine = engine
+
+
+def window_of(row: sa.Row[Any]) -> Window:
+    """Give the window of a row of any of these tables."""
+    return Window(row.start, row.end)
+
+
+def moment(value: datetime) -> datetime:
+    """Give a plain datetime, for drivers that do not know pandas' own."""
+    return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
+
+
+def as_json(body: Any) -> str:
+    """Write plain values as JSON text; NaN and infinities survive, as Python writes them."""
+    return json.dumps(body, sort_keys=True, separators=(",", ":"))
+
+
+def stem(window: Window) -> str:
+    """Name a window in a path: 20130101T000000-20130201T000000."""
+    return f"{window.start:%Y%m%dT%H%M%S}-{window.end:%Y%m%dT%H%M%S}"
+
+
+def folder_name(name: str) -> str:
+    """Refuse a name that would lead out of its folder.
+
+    >>> folder_name("flight_delays/rows")
+    'flight_delays/rows'
+    """
+    if len(name) > 200 or not re.fullmatch(rf"{_PART}(/{_PART})*", name):
+        raise UsageError(f"{name!r} cannot name a dataset, a model or a role; use letters, digits, _ . : @ and -")
+    return name
+
+
+def until_it_holds(attempt: Callable[[], T], tries: int = 50) -> T:
+    """Try a compare-and-set again while another process is faster (IntegrityError: it took the number we wanted)."""
+    for _ in range(tries - 1):
+        try:
+            return attempt()
+        except sa.exc.IntegrityError:
+            continue
+    return attempt()

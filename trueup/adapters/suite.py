@@ -1,0 +1,176 @@
+"""What a batch is checked for: each check is an expectation of Great Expectations and what its failure means.
+
+Nothing here runs Great Expectations (GX). Some results are settled by counting alone, and are written down with their
+check: its graph of metrics costs GX 3 to 10 ms an expectation, and the checks that no config can leave out are many.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pandas.api import types as dtypes
+
+from trueup.config.schema import ModelConfig
+
+NUMBER_TYPES: Final = ["int64", "int32", "int16", "int8", "float64", "float32", "bool"]
+_LABEL_WIDTH: Final = 120
+_GLANCE: Final = 1000  # rows that show a column to vary, nearly always
+
+
+class Outcome(StrEnum):
+    """What the failure of a check means."""
+
+    QUARANTINE = "quarantine"  # the failing rows are set aside
+    BROKEN = "broken"  # the batch is broken, if it has enough rows to tell
+    MALFORMED = "malformed"  # the batch is broken, however many rows it has
+    INCONCLUSIVE = "inconclusive"  # the batch cannot be judged
+    WARNING = "warning"  # reported, and nothing else
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one check.
+
+    `figures` are those of GX, as plain values, with failing values as examples only. `failing` are the positions of
+    the failing rows, where the check sets rows aside. `ran` is false where a column was not fit to be looked at.
+    """
+
+    success: bool
+    figures: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""  # why it could not be checked
+    ran: bool = True
+    failing: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation, and what its failure means. `known` is its result where that is settled already."""
+
+    type: str
+    kwargs: dict[str, Any]
+    outcome: Outcome
+    words: str = ""  # what to say of a failure; by default what the figures hold
+    known: Result | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that it names; none for an expectation about the table."""
+        one = [self.kwargs[k] for k in ("column", "column_A", "column_B") if k in self.kwargs]
+        return [*one, *self.kwargs.get("column_list", [])]
+
+    @property
+    def label(self) -> str:
+        """Its name in reasons and beside quarantined rows: type, columns, arguments.
+
+        >>> Check("expect_column_values_to_be_between", {"column": "distance", "min_value": 0}, Outcome.BROKEN).label
+        'expect_column_values_to_be_between(distance, min_value=0)'
+        """
+        placed = ("column", "column_A", "column_B", "column_list")
+        arguments = ", ".join([*self.columns, *(f"{k}={v}" for k, v in self.kwargs.items() if k not in placed)])
+        short = arguments if len(arguments) <= _LABEL_WIDTH else arguments[: _LABEL_WIDTH - 3] + "..."
+        return f"{self.type}({short})"
+
+    def tell(self, result: Result) -> str:
+        """Say in words how it failed."""
+        if result.problem:
+            return f"{self.label} could not be checked: {result.problem}"
+        if self.words:
+            return self.words
+        figures = result.figures
+        if count := figures.get("unexpected_count"):
+            values = [str(v) for v in figures.get("partial_unexpected_list", []) if v is not None]
+            examples = ", ".join(list(dict.fromkeys(values))[:3])
+            such = f", such as {examples}" if examples else ""
+            return f"{self.label} fails for {count:,} of {figures['element_count']:,} rows{such}"
+        observed = figures.get("observed_value")
+        return f"{self.label} fails" + ("" if observed is None else f": observed {observed}")
+
+
+def always(
+    rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any], absent: Sequence[str], text: Sequence[str]
+) -> Iterator[Check]:
+    """Give the checks that no config can leave out.
+
+    `facts` is what landing counted, `absent` names the wanted columns that are not there, `text` the columns that
+    should hold numbers and do not.
+    """
+    yield from _about_table(rows, config, facts, absent)
+    held = [c for c in config.input_columns if c not in absent]
+    for column in dict.fromkeys([*config.ingest.key, config.ingest.time]):
+        known = None if rows[column].hasnans else _none_unexpected(rows)
+        yield Check("expect_column_values_to_not_be_null", {"column": column}, Outcome.QUARANTINE, known=known)
+    for column in text:
+        words = f"{column} must hold numbers and holds {_kind(rows[column])}; mend the source, or read it with ingest.coerce"
+        kwargs = {"column": column, "type_list": NUMBER_TYPES}
+        yield Check("expect_column_values_to_be_in_type_list", kwargs, Outcome.MALFORMED, words)
+    for column in held:
+        if dtypes.is_float_dtype(rows[column]):
+            known = None if np.isinf(rows[column].to_numpy()).any() else _none_unexpected(rows)
+            infinite: dict[str, Any] = {"column": column, "value_set": [math.inf, -math.inf]}
+            yield Check("expect_column_values_to_not_be_in_set", infinite, Outcome.QUARANTINE, known=known)
+    features, limits = config.features, config.validation.max_missing
+    for column in dict.fromkeys([*features.numeric, *features.categorical, *features.calendar, *limits]):
+        if column in held and column not in text:
+            yield from _about_values(rows[column], column, limits.get(column))
+
+
+def _about_table(
+    rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any], absent: Sequence[str]
+) -> Iterator[Check]:
+    least, wanted = config.validation.min_rows, config.input_columns
+    words = f"only {len(rows):,} rows; it takes {least:,} (validate.min_rows) to judge a batch"
+    known = Result(True, {"observed_value": len(rows)}) if len(rows) >= least else None
+    yield Check("expect_table_row_count_to_be_between", {"min_value": least}, Outcome.INCONCLUSIVE, words, known)
+    words = f"columns missing from the source: {', '.join(absent)}; give them, or take them out of the config"
+    kwargs: dict[str, Any] = {"column_set": wanted, "exact_match": False}
+    known = None if absent else Result(True, {"observed_value": wanted})
+    yield Check("expect_table_columns_to_match_set", kwargs, Outcome.MALFORMED, words, known)
+    if extra := list(facts.get("extra_failed", [])):
+        # The rows hold only what the config names: what else the source gives, landing has seen and GX cannot.
+        words = f"columns that the config does not name: {', '.join(extra)}; ingest.extra_columns is fail"
+        figures = {"observed_value": [*wanted, *extra], "details": {"mismatched": {"unexpected": extra}}}
+        kwargs = {"column_set": wanted, "exact_match": True}
+        yield Check("expect_table_columns_to_match_set", kwargs, Outcome.MALFORMED, words, Result(False, figures))
+
+
+def _about_values(values: pd.Series[Any], column: str, limit: float | None) -> Iterator[Check]:
+    """A feature has values, enough of them, and not always the same."""
+    missing = int(values.isna().sum())
+    share = missing / len(values)
+    empty = missing == len(values)
+    kwargs: dict[str, Any] = {"column": column, "min_value": 0, "strict_min": True}
+    if limit is not None:
+        kwargs = {"column": column, "min_value": round(1 - limit, 12)}  # 1 - 0.7 is a little above 0.3
+    words = f"{column}: {share:.1%} of the values are missing, and {limit or 0:.1%} (validate.max_missing) may be"
+    words = f"{column} has no values at all" if empty else words
+    fine = not empty if limit is None else share <= limit
+    known = Result(True, {"observed_value": 1 - share}) if fine else None
+    kind = "expect_column_proportion_of_non_null_values_to_be_between"
+    yield Check(kind, kwargs, Outcome.BROKEN, words, known)
+    if not empty and len(values) > 1:
+        constant = values.iloc[:_GLANCE].nunique() <= 1 and values.nunique() <= 1
+        words = f"{column} has the same value in all rows"
+        kwargs = {"column": column, "min_value": 2}
+        known = None if constant else Result(True, {"observed_value": "2 or more"})
+        yield Check("expect_column_unique_value_count_to_be_between", kwargs, Outcome.WARNING, words, known)
+
+
+def _none_unexpected(rows: pd.DataFrame) -> Result:
+    """The result of an expectation about single values that all of them meet, as GX writes it."""
+    return Result(True, none_unexpected(len(rows)))
+
+
+def none_unexpected(count: int) -> dict[str, Any]:
+    """The figures of an expectation about single values that all of them meet, as GX writes them."""
+    return {"element_count": count, "unexpected_count": 0, "unexpected_percent": 0.0}
+
+
+def _kind(values: pd.Series[Any]) -> str:
+    return "text" if dtypes.is_object_dtype(values) or dtypes.is_string_dtype(values) else str(values.dtype)

@@ -1,0 +1,260 @@
+"""MLflow's runs: what a training was given, what came out, and the files beside it.
+
+Only `MlflowClient` with an explicit address is used, never MLflow's global run or address. MLflow is imported with the
+first call, which takes seconds; a Tracking that is not used costs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import socket
+import tempfile
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import sqlalchemy as sa
+from filelock import FileLock, Timeout
+
+from trueup.domain.types import BatchRef, Metric
+from trueup.errors import RegistryUnavailable
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+
+_LOCK_SECONDS = 180.0  # a first use may wait for another process that makes the database
+_ANSWER_SECONDS = 5.0
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_ENVIRONMENT = {  # read when MLflow is imported; whoever has set one keeps it
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # the default, 7, hangs for minutes on a server that went away
+}
+
+
+class Tracking:
+    """Runs in the MLflow at `uri`, a database or a server.
+
+    A database is made with the first use, by one process at a time. `artifact_root` is where files go when there is no
+    server to say so: a folder, or an address that MLflow can write to. Methods raise RegistryUnavailable.
+    """
+
+    def __init__(self, uri: str, artifact_root: str | Path) -> None:
+        self.uri = uri
+        self._artifact_root = str(artifact_root).rstrip("/")
+        self._experiments: dict[str, str] = {}
+        for name, value in _ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's client for runs and registry."""
+        _require_listener(self.uri)
+        with self.answering(), _alone(self.uri), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of SQLAlchemy's, at MLflow: its makers' to mend
+            if (file := _sqlite_file(self.uri)) is not None and not file.exists():
+                _build_database(file)
+            from mlflow import MlflowClient
+
+            return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    def start(self, experiment: str, name: str, tags: Mapping[str, object] | None = None) -> str:
+        """Begin a run and give its id; the experiment is made when there is none of that name."""
+        client = self.client
+        with self.answering():
+            text = {k: str(v) for k, v in (tags or {}).items()}
+            return str(client.create_run(self._experiment(experiment), tags=text, run_name=name).info.run_id)
+
+    def finish(self, run_id: str, status: RunStatus = "FINISHED") -> None:
+        """End a run."""
+        with self.answering():
+            self.client.set_terminated(run_id, status)
+
+    @contextmanager
+    def run(self, experiment: str, name: str, tags: Mapping[str, object] | None = None) -> Iterator[str]:
+        """A run that lasts as long as the block, and fails with it."""
+        run_id = self.start(experiment, name, tags)
+        with self.closing_on_error(run_id):
+            yield run_id
+            self.finish(run_id)
+
+    @contextmanager
+    def closing_on_error(self, run_id: str) -> Iterator[None]:
+        """End the run as FAILED when the block raises, as KILLED when it is interrupted."""
+        try:
+            yield
+        except BaseException as error:
+            try:
+                self.finish(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            except RegistryUnavailable as gone:  # what went wrong first is what people must see
+                log.warning("run %s could not be ended: %s", run_id, gone)
+            raise
+
+    def log(
+        self,
+        run_id: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        metrics: Mapping[str, float] | Iterable[Metric] | None = None,
+        tags: Mapping[str, object] | None = None,
+    ) -> None:
+        """Write parameters, metrics and tags in one call, for each call is a transaction.
+
+        A Metric with an interval also gives `<name>_low` and `<name>_high`. Characters that MLflow does not allow in a
+        name become `_`. A parameter cannot be changed once it is written.
+        """
+        from mlflow.entities import Metric as Point
+        from mlflow.entities import Param, RunTag
+
+        moment = time.time_ns() // 1_000_000
+        points = [Point(_name(k), v, moment, 0) for k, v in _values(metrics or {})]
+        given = [Param(_name(k), str(v)) for k, v in (params or {}).items()]
+        with self.answering():
+            self.client.log_batch(run_id, points, given, [RunTag(k, str(v)) for k, v in (tags or {}).items()])
+
+    def log_inputs(self, run_id: str, batches: Iterable[BatchRef], context: str = "training") -> None:
+        """Write the lineage: which revisions of which batches the run read, as MLflow datasets."""
+        from mlflow.entities import DatasetInput, InputTag
+
+        inputs = [DatasetInput(_dataset(b), [InputTag("mlflow.data.context", context)]) for b in batches]
+        with self.answering():
+            self.client.log_inputs(run_id, inputs)
+
+    def log_files(self, run_id: str, path: Path, into: str | None = None) -> None:
+        """Copy a file, or all files of a folder, beside the run."""
+        with self.answering():
+            (self.client.log_artifacts if path.is_dir() else self.client.log_artifact)(run_id, str(path), into)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Say what to do when MLflow does not answer."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except (MlflowException, sa.exc.SQLAlchemyError, OSError, Timeout) as error:
+            if getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE":
+                raise  # our call was wrong
+            raise RegistryUnavailable(_message(self.uri, _first_line(error))) from error
+
+    def _experiment(self, name: str) -> str:
+        if name not in self._experiments:
+            found = self.client.get_experiment_by_name(name)
+            self._experiments[name] = found.experiment_id if found else self._create_experiment(name)
+        return self._experiments[name]
+
+    def _create_experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        served = self.uri.startswith(("http://", "https://"))  # a server has a place of its own for artifacts
+        try:
+            return str(self.client.create_experiment(name, None if served else f"{self._artifact_root}/{name}"))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # else another process was faster
+                raise
+            return str(self.client.get_experiment_by_name(name).experiment_id)
+
+
+def _require_listener(uri: str) -> None:
+    """Find out in seconds that nobody listens, where MLflow would try again for minutes."""
+    url = sa.make_url(uri) if "://" in uri else None
+    if url is None or not url.host:
+        return
+    port = url.port or _PORTS.get(url.get_backend_name(), 80)
+    try:
+        socket.create_connection((url.host, port), timeout=_ANSWER_SECONDS).close()
+    except OSError as error:
+        raise RegistryUnavailable(_message(uri, f"{url.host}:{port}: {error.strerror or error}")) from None
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Let one process at a time open a database: eight that make the same one at once break it for good."""
+    file = _sqlite_file(uri)
+    if file is None:
+        file = Path(tempfile.gettempdir()) / f"trueup-mlflow-{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock", timeout=_LOCK_SECONDS):
+        yield
+
+
+def _build_database(file: Path) -> None:
+    """Make MLflow's database beside its place and rename it: killed half-way through its migrations it is not there."""
+    from mlflow.store.db.utils import _initialize_tables
+
+    fresh = file.with_name(f"{file.name}.new")
+    for left_over in file.parent.glob(f"{fresh.name}*"):
+        left_over.unlink()
+    engine = sa.create_engine(f"sqlite:///{fresh}")
+
+    def set_up(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")  # the file remembers it: readers and a writer do not meet
+        connection.execute("PRAGMA synchronous = OFF")  # hundreds of commits to a file that nobody reads yet
+
+    sa.event.listen(engine, "connect", set_up)
+    _initialize_tables(engine)
+    engine.dispose()
+    with fresh.open("rb") as written:
+        os.fsync(written.fileno())
+    fresh.replace(file)
+
+
+def _values(metrics: Mapping[str, float] | Iterable[Metric]) -> Iterator[tuple[str, float]]:
+    if isinstance(metrics, Mapping):
+        yield from metrics.items()
+        return
+    for metric in metrics:
+        yield metric.name, metric.value
+        if metric.low is not None and metric.high is not None:
+            yield from ((f"{metric.name}_low", metric.low), (f"{metric.name}_high", metric.high))
+
+
+def _name(name: str) -> str:
+    return re.sub(r"[^\w\-./ :]", "_", name)
+
+
+def _dataset(batch: BatchRef) -> Any:
+    from mlflow.entities import Dataset
+
+    source = {"path": batch.path, "start": str(batch.window.start), "end": str(batch.window.end)}
+    return Dataset(
+        name=f"{batch.dataset} {batch.name}",
+        digest=batch.sha256[:36],  # all that MLflow keeps of one; the whole stands in the source
+        source_type="trueup",
+        source=json.dumps({**source, "revision": batch.revision, "sha256": batch.sha256}),
+        profile=json.dumps({"num_rows": batch.rows}),
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _message(uri: str, reason: str) -> str:
+    shown = re.sub(r"(?<=://)[^/@]*@", "***@", uri)
+    mend = (
+        "check that the file can be written and is an MLflow database"
+        if uri.startswith("sqlite:")
+        else "start it, set TRUEUP_MLFLOW_URI to one that runs, or unset it to use the database in the home"
+    )
+    return f"MLflow at {shown} cannot be used: {reason}; {mend}"

@@ -1,0 +1,24 @@
+"""Digests of plain values, by way of canonical JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from trueup.config.schema import ModelConfig
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 over canonical JSON: sorted keys, no white space, no NaN.
+
+    >>> digest_of({"b": 1, "a": 2}) == digest_of({"a": 2, "b": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def config_digest(config: ModelConfig) -> str:
+    """Digest of everything a model's config says."""
+    return digest_of(config.model_dump(mode="json", by_alias=True))

@@ -1,0 +1,337 @@
+"""Model families: what a recipe is, how it becomes a pipeline, and how a pipeline is fitted and asked.
+
+A pipeline holds its preprocessing and nothing but scikit-learn's own classes, so that it loads anywhere. It takes the
+feature frame and picks its columns by name; missing values, categories it never saw and columns without any value are
+no errors. The same recipe on the same rows gives the same model, bit for bit: seeds are part of the recipe, and
+fitting uses one thread, because sums over several depend on their number.
+
+Boosting never stops early. scikit-learn would watch rows drawn at random, which are neighbours in time of those it
+learns from, and stop too late; the number of trees is chosen by the search instead, on what came after.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn import inspection
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
+
+from trueup.config.schema import Family, Task, TrainConfig
+from trueup.domain.features import FeatureSchema
+from trueup.domain.metrics import row_losses
+from trueup.errors import TrainingFailed
+
+Model: TypeAlias = Pipeline
+Floats = NDArray[np.float64]
+
+# What skops must be told to trust besides its own list, for any model that `build`, `simple_model` or `prior_model` gives.
+TRUSTED_TYPES = (
+    "numpy.dtype",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+)
+
+SIMPLE_ROWS = 20_000  # more rows make a linear model slower and hardly better
+_MAX_CATEGORIES = 30  # one-hot columns a feature; the rarer categories share the last one
+_THREADS = 1
+_RESERVED = {
+    "random_state": "the seed is train.seed",
+    "early_stopping": "its validation rows would be drawn at random, not from later times; set max_iter",
+    "categorical_features": "categories are encoded before the model, for an exported model would be wrong otherwise",
+    "n_jobs": "fitting uses one thread, so that it can be repeated",
+    "warm_start": "every fit starts anew",
+    "verbose": "it does not change the model",
+}
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real parameter in [low, high]; `log` draws it evenly in its logarithm."""
+
+    low: float
+    high: float
+    default: float
+    log: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, float | int) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Int:
+    """A whole parameter in [low, high]; `log` draws it evenly in its logarithm."""
+
+    low: int
+    high: int
+    default: int
+    log: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A parameter with named values; the first is the default."""
+
+    values: tuple[str | float | int | bool | None, ...]
+
+    @property
+    def default(self) -> str | float | int | bool | None:
+        """The value to start from."""
+        return self.values[0]
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.values
+
+
+Space = Mapping[str, Float | Int | Choice]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that `build` needs besides the columns: the family, every parameter it sets, and the seed.
+
+    >>> Recipe.from_dict(Recipe("linear", {"C": 0.1}, seed=7).to_dict())
+    Recipe(family='linear', parameters={'C': 0.1}, seed=7)
+    """
+
+    family: Family
+    parameters: dict[str, Any]
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """Read what `to_dict` wrote."""
+        return cls(values["family"], dict(values["parameters"]), int(values["seed"]))
+
+
+def space(family: Family, task: Task) -> Space:
+    """What a search may vary, by the name of the estimator's parameter."""
+    return _learner(family, task).space
+
+
+def defaults(family: Family, task: Task) -> dict[str, Any]:
+    """Every parameter that Trueup sets, at its starting value. A recipe records all, so that no later default changes it."""
+    learner = _learner(family, task)
+    return {**learner.constants, **{name: varied.default for name, varied in learner.space.items()}}
+
+
+def problems(train: TrainConfig, task: Task) -> list[str]:
+    """List the mistakes in `train.parameters`, one line each; the values themselves are judged when fitting."""
+    found = []
+    for family, parameters in train.parameters.items():
+        known = _learner(family, task).estimator().get_params()
+        for name in parameters:
+            place = f"train.parameters.{family}.{name}"
+            if name in _RESERVED:
+                found.append(f"{place}: cannot be set: {_RESERVED[name]}")
+            elif name not in known:
+                choose = ", ".join(sorted(known.keys() - _RESERVED))
+                found.append(
+                    f"{place}: {_learner(family, task).estimator.__name__} has no such parameter; it has {choose}"
+                )
+    return found
+
+
+def build(recipe: Recipe, schema: FeatureSchema, task: Task) -> Model:
+    """Make the unfitted pipeline of a recipe: preprocessing, then the estimator."""
+    learner = _learner(recipe.family, task)
+    estimator = learner.estimator(**recipe.parameters, random_state=recipe.seed)
+    return Pipeline([("prepare", learner.prepare(schema)), ("model", estimator)])
+
+
+def simple_model(schema: FeatureSchema, task: Task, seed: int = 0) -> Model:
+    """Make the cheap reference, unfitted: a linear model. `fit(..., at_most=SIMPLE_ROWS)` keeps it cheap."""
+    return build(Recipe("linear", defaults("linear", task), seed), schema, task)
+
+
+def prior_model(task: Task) -> Model:
+    """Make the model that knows nothing of a row, unfitted: it gives the classes' shares, or the mean."""
+    return make_pipeline(DummyRegressor() if task is Task.REGRESSION else DummyClassifier(strategy="prior"))
+
+
+def fit(model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None = None, seed: int = 0) -> Model:
+    """Give a fitted copy of the pipeline.
+
+    `X` (n, any) holds at least the columns of its schema, `y` (n,) the labels: 0/1, class names, or numbers. Columns
+    without any value are left out: nothing can be learned from them, and boosting fails on them. With `at_most`, more
+    rows than that are thinned to it at random by `seed`. Raises TrainingFailed, with scikit-learn's
+    reason, when it cannot be fitted.
+    """
+    labels = np.asarray(y)
+    if at_most is not None and len(labels) > at_most:
+        kept = np.sort(np.random.default_rng(seed).choice(len(labels), at_most, replace=False))
+        X, labels = X.iloc[kept], labels[kept]
+    model = _with_values_only(model, X)
+    estimator = model[-1]
+    _require_classes(estimator, labels)
+    try:
+        with threadpool_limits(_THREADS), warnings.catch_warnings():
+            # A linear model at its limit of iterations is judged by its loss on later rows like any other.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(X, labels)
+    except ValueError as error:
+        raise TrainingFailed(
+            f"{type(estimator).__name__} could not be fitted on {len(labels):,} rows: {error}; "
+            "check train.parameters, and validate the columns"
+        ) from error
+    return model
+
+
+def predict(model: Model, X: pd.DataFrame, task: Task, classes: Sequence[str] | None = None) -> Floats:
+    """Predict each row: p(positive) (n,), a value (n,), or class probabilities (n, k).
+
+    The columns of a multiclass prediction are the model's own sorted classes, or `classes` where given: a class that
+    the model never saw has probability 0.
+    """
+    with threadpool_limits(_THREADS):
+        return _predict(model, X, task, classes)
+
+
+def _predict(model: Model, X: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> Floats:
+    if task is Task.REGRESSION:
+        return np.asarray(model.predict(X) if len(X) else [], dtype=np.float64)
+    known = list(model.classes_)
+    wanted: Sequence[Any] = [1] if task is Task.BINARY else known if classes is None else classes
+    found = model.predict_proba(X) if len(X) else np.empty((0, len(known)))
+    given = np.column_stack([*found.T, np.zeros(len(X))])  # the last column stands for classes it does not know
+    aligned = given[:, [known.index(c) if c in known else -1 for c in wanted]]
+    return np.asarray(aligned[:, 0] if task is Task.BINARY else aligned, dtype=np.float64)
+
+
+def permutation_importance(
+    model: Model, X: pd.DataFrame, y: ArrayLike, schema: FeatureSchema, task: Task,
+    rows: int = 2_000, repeats: int = 5, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Measure how much the mean loss grows when a feature is shuffled (Breiman 2001).
+
+    Of more than `rows` rows that many are drawn by `seed`. Returns one row a feature, the most important first: feature,
+    mean, low, high; the bounds are two standard deviations over the repeats on either side. Features that say the same
+    share their importance, so each of them looks small.
+    """
+    chosen = np.random.default_rng(seed).permutation(len(X))[:rows]
+    X, labels = X.iloc[chosen][list(schema.names)], np.asarray(y)[chosen]
+    classes = list(model.classes_) if task is Task.MULTICLASS else None
+
+    def gain(asked: Model, shuffled: pd.DataFrame, truth: NDArray[Any]) -> float:
+        return -float(row_losses(task, truth, _predict(asked, shuffled, task, classes), classes).mean())
+
+    with threadpool_limits(_THREADS):
+        found = inspection.permutation_importance(model, X, labels, scoring=gain, n_repeats=repeats, random_state=seed)
+    mean, spread = found.importances_mean, 2 * found.importances_std
+    table = pd.DataFrame({"feature": schema.names, "mean": mean, "low": mean - spread, "high": mean + spread})
+    return table.sort_values(["mean", "feature"], ascending=[False, True], ignore_index=True)
+
+
+def _with_values_only(model: Model, X: pd.DataFrame) -> Model:
+    """Copy the unfitted pipeline without the columns that have no value in X."""
+    fresh: Model = clone(model)
+    if (prepare := fresh.named_steps.get("prepare")) is None:
+        return fresh
+    kept = [(name, step, [c for c in columns if X[c].notna().any()]) for name, step, columns in prepare.transformers]
+    return fresh.set_params(prepare__transformers=kept)
+
+
+def _require_classes(estimator: Any, labels: NDArray[Any]) -> None:
+    """Refuse what a classifier would fail on with less clear words, or fit without meaning."""
+    if isinstance(estimator, DummyClassifier) or not hasattr(estimator, "predict_proba"):
+        return
+    if len(found := pd.unique(labels)) < 2:
+        only = f"all of class {found[0]}" if len(found) else "none"
+        raise TrainingFailed(
+            f"a classifier needs two classes; the {len(labels):,} labels to train on are {only}; "
+            "wait for more history, or check ingest.label"
+        )
+
+
+def _for_trees(schema: FeatureSchema) -> ColumnTransformer:
+    """Leave numbers as they are, number the categories; unknown and missing ones are missing, which trees can split on."""
+    encoder = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan, dtype=np.float32
+    )
+    return ColumnTransformer(
+        [("numeric", "passthrough", list(schema.numeric)), ("categorical", encoder, list(schema.categorical))],
+        sparse_threshold=0,
+    )
+
+
+def _for_linear(schema: FeatureSchema) -> ColumnTransformer:
+    """Fill and scale numbers, with a flag where one was missing; one-hot encode categories, rare and unknown ones together."""
+    # With the flag beside it, the filled-in value hardly matters to a linear model: the mean is quicker than the median.
+    filler = SimpleImputer(strategy="mean", add_indicator=True)
+    encoder = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=_MAX_CATEGORIES)
+    return ColumnTransformer(
+        [
+            ("numeric", make_pipeline(filler, StandardScaler()), list(schema.numeric)),
+            ("categorical", encoder, list(schema.categorical)),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class _Learner:
+    """A family for one kind of task."""
+
+    estimator: type[Any]
+    prepare: Callable[[FeatureSchema], ColumnTransformer]
+    space: Space
+    constants: Mapping[str, Any]
+
+
+_BOOSTING: Space = {
+    "learning_rate": Float(0.02, 0.2, default=0.05, log=True),
+    "max_iter": Int(50, 400, default=120, log=True),
+    "max_leaf_nodes": Int(7, 63, default=31, log=True),
+    "min_samples_leaf": Int(10, 300, default=40, log=True),
+    "l2_regularization": Float(0.01, 100, default=1.0, log=True),
+    "max_features": Float(0.1, 1.0, default=0.3, log=True),
+}
+_FOREST: Space = {
+    "max_depth": Int(6, 20, default=14),
+    "min_samples_leaf": Int(2, 100, default=10, log=True),
+    "max_features": Float(0.1, 0.8, default=0.3),
+}
+_NO_EARLY_STOP = {"early_stopping": False, "categorical_features": None}
+# Extremely randomised trees (Geurts et al. 2006) need no sorting, which makes them several times quicker than a random
+# forest. The limits bound time and size, for a forest grows with its rows.
+_FOREST_SIZE = {"n_estimators": 100, "max_leaf_nodes": 4096, "bootstrap": True, "max_samples": 0.5}
+
+_LEARNERS: dict[tuple[Family, bool], _Learner] = {
+    ("gradient_boosting", False): _Learner(HistGradientBoostingClassifier, _for_trees, _BOOSTING, _NO_EARLY_STOP),
+    ("gradient_boosting", True): _Learner(HistGradientBoostingRegressor, _for_trees, _BOOSTING, _NO_EARLY_STOP),
+    ("forest", False): _Learner(ExtraTreesClassifier, _for_trees, _FOREST, _FOREST_SIZE),
+    ("forest", True): _Learner(ExtraTreesRegressor, _for_trees, _FOREST, _FOREST_SIZE),
+    ("linear", False): _Learner(
+        LogisticRegression, _for_linear, {"C": Float(1e-4, 10, default=0.1, log=True)}, {"max_iter": 300}
+    ),
+    ("linear", True): _Learner(Ridge, _for_linear, {"alpha": Float(0.1, 1e5, default=10, log=True)}, {}),
+}
+
+
+def _learner(family: Family, task: Task) -> _Learner:
+    return _LEARNERS[family, task is Task.REGRESSION]

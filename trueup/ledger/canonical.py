@@ -1,0 +1,54 @@
+"""One text for one value: the JSON that the ledger hashes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import date, datetime
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+
+def canonical(value: Any) -> str:
+    """Write a value as canonical JSON: sorted keys, no white space, ASCII only.
+
+    Dates and times are written in ISO 8601, numpy scalars as numbers, enums as their values. A number that is not
+    finite (NaN, NaT, an infinity) is written as null: it says that something could not be measured, and JSON has no
+    word for it. Raises TypeError, naming the place, for what has no single text: sets, keys that are not text, objects.
+
+    >>> canonical({"b": float("nan"), "a": datetime(2013, 3, 1)})
+    '{"a":"2013-03-01T00:00:00","b":null}'
+    """
+    return json.dumps(_plain(value, "value"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value: Any, place: str) -> Any:
+    if isinstance(value, Enum):
+        return _plain(value.value, place)
+    if isinstance(value, np.generic):
+        return _plain(value.item(), place)
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, date):  # datetime and pandas.Timestamp among them; NaT is unequal to itself
+        return value.isoformat() if value == value else None
+    if isinstance(value, Mapping):
+        if odd := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f"{place}: {odd[0]!r} is a key; only text can be one in JSON")
+        return {str(key): _plain(item, f"{place}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
+    raise TypeError(f"{place}: {type(value).__name__} cannot be written as canonical JSON; give plain values")
+
+
+def stamp(moment: datetime) -> str:
+    """Write a moment so that text order is time order (among moments that all have an offset, or all have none).
+
+    >>> stamp(datetime(2013, 3, 1))
+    '2013-03-01T00:00:00.000000'
+    """
+    return moment.isoformat(timespec="microseconds")

@@ -1,0 +1,192 @@
+"""Every decision, in one chain: append-only, hash-linked, with the champion's epoch as a compare-and-set.
+
+The truth about which version serves stands here; MLflow's alias is written from it. What others have to be told goes
+into an outbox in the same transaction, so that nothing is told that was not decided, and nothing decided goes untold.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from trueup.errors import LedgerError, StaleDecision
+from trueup.ledger.canonical import canonical, stamp
+from trueup.ledger.entries import GENESIS, Champion, Decision, Entry, Message, entry_hash
+from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX
+from trueup.ledger.verify import Problem, problems
+
+
+def _wall_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+class Ledger:
+    """The ledger in a database whose tables (`trueup.ledger.tables.METADATA`) exist.
+
+    Methods raise LedgerError when the database does not do what it should. `now` gives the wall clock, with offset.
+    """
+
+    def __init__(self, engine: sa.Engine, now: Callable[[], datetime] = _wall_clock) -> None:
+        self._engine = engine
+        self._now = now
+
+    def append(self, decision: Decision) -> Entry:
+        """Record a decision, with its promotion and its events, or nothing of it.
+
+        An id that stands in the ledger already gives the entry that stands there and changes nothing, so the call can
+        be repeated after a crash. Raises StaleDecision when the champion is no longer the one that was judged against.
+        """
+        body = decision.document()
+        with self._writing() as connection:
+            if (known := _find(connection, decision.decision_id)) is not None:
+                if known.model != decision.model:
+                    raise LedgerError(
+                        f"decision id {decision.decision_id} belongs to {known.model}; ids are never shared"
+                    )
+                return known
+            row = self._next_row(connection, decision, body)
+            if decision.promotion is not None:
+                _require_epoch(connection, decision)
+            connection.execute(sa.insert(DECISIONS), row)
+            _promote(connection, decision, row["seq"])
+            for event in decision.events:
+                message = {"topic": event.topic, "payload": canonical(event.payload), "created_at": row["recorded_at"]}
+                connection.execute(sa.insert(OUTBOX), {"seq": row["seq"], **message})
+        return Entry.from_row(row)
+
+    def champion(self, model: str) -> Champion | None:
+        """The version in office, or None before the first promotion."""
+        return self._champion(CHAMPIONS.c.model == model)
+
+    def champion_at(self, model: str, as_of: datetime) -> Champion | None:
+        """The version that was in office at a moment of the model's own clock."""
+        return self._champion(CHAMPIONS.c.model == model, DECISIONS.c.as_of <= stamp(as_of))
+
+    def entries(self, model: str | None = None, limit: int | None = None) -> list[Entry]:
+        """Entries in the order in which they were recorded; with `limit` the newest so many."""
+        query = sa.select(DECISIONS).order_by(DECISIONS.c.seq.desc()).limit(limit)
+        if model is not None:
+            query = query.where(DECISIONS.c.model == model)
+        return [Entry.from_row(row) for row in reversed(self._read(query))]
+
+    def find(self, decision_id: str) -> Entry | None:
+        """The entry of that id, or None."""
+        with self._reading() as connection:
+            return _find(connection, decision_id)
+
+    def pending_outbox(self, limit: int | None = None) -> list[Message]:
+        """Events not yet delivered, oldest first."""
+        query = sa.select(OUTBOX).where(OUTBOX.c.delivered_at.is_(None)).order_by(OUTBOX.c.id).limit(limit)
+        return [
+            Message(r["id"], r["seq"], r["topic"], json.loads(r["payload"]), datetime.fromisoformat(r["created_at"]))
+            for r in self._read(query)
+        ]
+
+    def mark_delivered(self, messages: Iterable[Message]) -> None:
+        """Take events out of the pending ones. Marking one twice keeps the first mark."""
+        ids = [m.id for m in messages]
+        undelivered = OUTBOX.c.id.in_(ids) & OUTBOX.c.delivered_at.is_(None)
+        with self._writing() as connection:
+            connection.execute(sa.update(OUTBOX).where(undelivered).values(delivered_at=stamp(self._now())))
+
+    def verify(self) -> list[Problem]:
+        """Walk the chain from its start; each problem names its entry. An intact ledger gives an empty list.
+
+        Whoever may write to the database can rewrite the chain from an entry to its end, or cut its end off, and leave
+        no trace in it: only a copy of a later hash kept elsewhere shows that.
+        """
+        with self._reading() as connection:
+            return problems(connection)
+
+    def _champion(self, *conditions: sa.ColumnElement[bool]) -> Champion | None:
+        joined = DECISIONS.join(CHAMPIONS, CHAMPIONS.c.seq == DECISIONS.c.seq)
+        wanted = sa.select(DECISIONS, CHAMPIONS.c.epoch, CHAMPIONS.c.version, CHAMPIONS.c.manifest_digest)
+        rows = self._read(wanted.select_from(joined).where(*conditions).order_by(CHAMPIONS.c.epoch.desc()).limit(1))
+        if not rows:
+            return None
+        row = rows[0]
+        return Champion(row["model"], row["epoch"], row["version"], row["manifest_digest"], Entry.from_row(row))
+
+    def _next_row(self, connection: sa.Connection, decision: Decision, body: str) -> dict[str, Any]:
+        newest = sa.select(DECISIONS.c.seq, DECISIONS.c.hash).order_by(DECISIONS.c.seq.desc()).limit(1)
+        seq, prev_hash = connection.execute(newest).one_or_none() or (0, GENESIS)
+        row = {
+            "seq": seq + 1,
+            "model": decision.model,
+            "decision_id": decision.decision_id,
+            "kind": decision.kind,
+            "recorded_at": stamp(self._now()),
+            "as_of": stamp(decision.as_of),
+            "prev_hash": prev_hash,
+            "body": body,
+        }
+        return {**row, "hash": entry_hash(row)}
+
+    def _read(self, query: sa.Select[Any]) -> list[sa.RowMapping]:
+        with self._reading() as connection:
+            return list(connection.execute(query).mappings())
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        """One consistent view of all tables."""
+        # The home's SQLite engine takes the write lock unless a transaction says that it only reads.
+        options: dict[str, Any] = {"trueup_reads": True}
+        if self._engine.dialect.name == "postgresql":
+            options["isolation_level"] = "REPEATABLE READ"
+        with self._explained("read"), self._engine.connect().execution_options(**options) as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """A transaction that is alone in writing, so that the chain never forks."""
+        with self._explained("written"), self._engine.begin() as connection:
+            if self._engine.dialect.name == "postgresql":
+                connection.execute(sa.text(f"LOCK TABLE {DECISIONS.name} IN SHARE ROW EXCLUSIVE MODE"))
+            else:
+                # SQLite takes its write lock with the first statement that may write, whether or not it finds a row:
+                # the same as BEGIN IMMEDIATE, however the engine's driver begins its transactions.
+                connection.execute(sa.update(CHAMPIONS).where(sa.false()).values(epoch=CHAMPIONS.c.epoch))
+            yield connection
+
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.SQLAlchemyError as error:
+            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            where = self._engine.url.render_as_string(hide_password=True)
+            raise LedgerError(
+                f"the ledger in {where} cannot be {what}: {cause}; check that the database is there and not locked by "
+                "another process, and run again: what was not recorded did not happen"
+            ) from error
+
+
+def _find(connection: sa.Connection, decision_id: str) -> Entry | None:
+    row = (
+        connection.execute(sa.select(DECISIONS).where(DECISIONS.c.decision_id == decision_id)).mappings().one_or_none()
+    )
+    return None if row is None else Entry.from_row(row)
+
+
+def _require_epoch(connection: sa.Connection, decision: Decision) -> None:
+    """Compare: the champion's epoch is the one that the decision was made on."""
+    assert decision.promotion is not None
+    newest = sa.select(sa.func.max(CHAMPIONS.c.epoch)).where(CHAMPIONS.c.model == decision.model)
+    epoch = connection.execute(newest).scalar() or 0
+    if epoch != decision.promotion.expected_epoch:
+        raise StaleDecision(
+            f"{decision.model}: the champion changed while this was decided (epoch {epoch}, judged against "
+            f"{decision.promotion.expected_epoch}); nothing was promoted; judge again against the new champion"
+        )
+
+
+def _promote(connection: sa.Connection, decision: Decision, seq: int) -> None:
+    """And set: the next epoch belongs to this decision."""
+    if (p := decision.promotion) is not None:
+        row = {"model": decision.model, "epoch": p.expected_epoch + 1, "version": p.version}
+        connection.execute(sa.insert(CHAMPIONS), {**row, "manifest_digest": p.manifest_digest, "seq": seq})

@@ -1,0 +1,74 @@
+"""The ledger's tables: decisions and champions can only be appended to, and the database itself refuses the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import sqlalchemy as sa
+
+METADATA = sa.MetaData()
+
+# Moments are kept as ISO text: what was hashed is what comes back, in every database.
+DECISIONS = sa.Table(
+    "decisions",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),  # 1, 2, 3, ... without a gap
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("decision_id", sa.Text, nullable=False, unique=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("recorded_at", sa.Text, nullable=False),  # wall clock, UTC
+    sa.Column("as_of", sa.Text, nullable=False),  # the model's own clock, without offset
+    sa.Column("prev_hash", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),  # canonical JSON
+    sa.Index("decisions_by_model", "model", "seq"),
+)
+
+# One row a promotion. The newest epoch of a model is its champion; the key admits one winner an epoch.
+CHAMPIONS = sa.Table(
+    "champions",
+    METADATA,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("manifest_digest", sa.Text, nullable=False),
+    sa.Column("seq", sa.Integer, sa.ForeignKey(DECISIONS.c.seq), nullable=False, unique=True),
+)
+
+OUTBOX = sa.Table(
+    "outbox",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("seq", sa.Integer, sa.ForeignKey(DECISIONS.c.seq), nullable=False),
+    sa.Column("topic", sa.Text, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),  # canonical JSON
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("delivered_at", sa.Text),
+    sa.Index("outbox_pending", "delivered_at", "id"),
+)
+
+
+_GUARDS = {
+    "sqlite": (
+        "CREATE TRIGGER {name}_no_update BEFORE UPDATE ON {name} BEGIN SELECT RAISE(ABORT, '{why}'); END",
+        "CREATE TRIGGER {name}_no_delete BEFORE DELETE ON {name} BEGIN SELECT RAISE(ABORT, '{why}'); END",
+    ),
+    "postgresql": (
+        "CREATE OR REPLACE FUNCTION {name}_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION '{why}'; END $$",
+        "CREATE TRIGGER {name}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {name} "
+        "FOR EACH STATEMENT EXECUTE FUNCTION {name}_append_only()",
+    ),
+}
+
+
+@sa.event.listens_for(METADATA, "after_create")
+def _refuse_changes(
+    _metadata: sa.MetaData, connection: sa.Connection, tables: Collection[sa.Table] | None = None, **_: Any
+) -> None:
+    """Let the database itself refuse to change what was appended. Keeps out mistakes, not the owner of the database."""
+    for table in {DECISIONS, CHAMPIONS} & set(tables or ()):
+        for statement in _GUARDS.get(connection.dialect.name, ()):
+            why = f"{table.name} can only be appended to"
+            connection.exec_driver_sql(statement.format(name=table.name, why=why))

@@ -1,0 +1,105 @@
+"""Proof that the ledger is what was once written: the chain walked from its start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from trueup.ledger.entries import GENESIS, PROMOTION, entry_hash
+from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with one entry."""
+
+    seq: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"entry {self.seq}: {self.what}"
+
+
+Row = Mapping[Any, Any]
+# (model, epoch) -> (version, manifest digest, entry)
+_Office = dict[tuple[str, int], tuple[int, str, int]]
+
+
+@dataclass
+class _Walk:
+    """Where the walk stands, and the promotions it has met."""
+
+    seq: int = 0
+    hash: str = GENESIS
+    promoted: _Office = field(default_factory=dict)
+
+    def step(self, row: Row) -> Iterator[Problem]:
+        seq = row["seq"]
+        if seq != self.seq + 1:
+            yield Problem(self.seq + 1, f"is missing; entry {seq} follows")
+        elif row["prev_hash"] != self.hash:
+            yield Problem(seq, f"does not follow on entry {self.seq}: one of the two was rewritten")
+        if not _intact(row):
+            yield Problem(seq, "was edited: its content does not match its hash")
+        elif (office := _promotion(row)) is not None:
+            self.promoted[row["model"], office[0]] = (*office[1:], seq)
+        self.seq, self.hash = seq, row["hash"]
+
+
+def _intact(row: Row) -> bool:
+    try:
+        return bool(entry_hash(row) == row["hash"])
+    except TypeError:  # SQLite keeps whatever is put into a column: bytes, say
+        return False
+
+
+def _promotion(row: Row) -> tuple[int, int, str] | None:
+    """Epoch, version and manifest digest. A body that the ledger did not write counts as none."""
+    try:
+        promotion = json.loads(row["body"])[PROMOTION]
+        return promotion["epoch"], promotion["version"], promotion["manifest_digest"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def problems(connection: sa.Connection) -> list[Problem]:
+    """Check every entry's hash, link and place, and that champions and outbox rest on entries that exist."""
+    walk = _Walk()
+    rows = connection.execution_options(yield_per=1000).execute(sa.select(DECISIONS).order_by(DECISIONS.c.seq))
+    found = [problem for row in rows.mappings() for problem in walk.step(row)]
+    named = {p.seq for p in found}
+    found += [p for p in _champion_problems(connection, walk.promoted) if p.seq not in named]
+    orphans = sa.select(OUTBOX.c.seq).distinct().where(OUTBOX.c.seq.not_in(sa.select(DECISIONS.c.seq)))
+    known = {p.seq for p in found}
+    found += [
+        Problem(seq, "is missing; the outbox names it") for seq in connection.scalars(orphans) if seq not in known
+    ]
+    return sorted(found, key=lambda p: p.seq)
+
+
+def _champion_problems(connection: sa.Connection, promoted: _Office) -> Iterator[Problem]:
+    stored: _Office = {
+        (r["model"], r["epoch"]): (r["version"], r["manifest_digest"], r["seq"])
+        for r in connection.execute(sa.select(CHAMPIONS)).mappings()
+    }
+    for place in sorted(stored.keys() | promoted.keys()):
+        if stored.get(place) != promoted.get(place):
+            yield Problem(_entry_of(promoted.get(place) or stored[place]), _difference(place, stored, promoted))
+
+
+def _difference(place: tuple[str, int], stored: _Office, promoted: _Office) -> str:
+    model, epoch = place
+    office = f"the champion of {model} in epoch {epoch}"
+    if place not in stored:
+        return f"made {office}, whose row is gone"
+    if place not in promoted:
+        return f"did not make {office}, which names it"
+    return f"made {office}, whose row was edited"
+
+
+def _entry_of(office: tuple[Any, ...]) -> int:
+    return int(office[2])

@@ -1,0 +1,115 @@
+"""Evaluate: let every model to be compared predict the gate rows, and keep what they said."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trueup.config.schema import ModelConfig, Task
+from trueup.domain.diagnosis import promised_gain, skill
+from trueup.domain.drift import sample
+from trueup.domain.gates import CHALLENGER, CHAMPION
+from trueup.domain.learning import SIMPLE_ROWS, Model, fit, predict, prior_model, simple_model
+from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses
+from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
+from trueup.stages.champion import champion
+from trueup.stages.features import Examples, examples
+from trueup.stages.ports import Ports
+from trueup.stages.references import Evaluation, Trained
+from trueup.stages.report import SAMPLE_ROWS
+from trueup.stages.validate import usable_batches
+
+PRIOR, SIMPLE = "prior", "simple"
+
+
+def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetime) -> Evaluation:
+    """Predict the gate rows with challenger, champion, a prior and a simple model, and measure each.
+
+    Prior and simple model are fitted on what was known when the gate window began, as the challenger was.
+    """
+    gate = examples(config, ports, trained.gate, as_of)
+    before = reference_examples(config, ports, trained.gate.start, as_of)
+    models: dict[str, Model] = {CHALLENGER: ports.registry.load(trained.uri, trained.manifest_digest)}
+    if (current := champion(config, ports)) is not None:
+        models[CHAMPION] = current.load(ports)
+    models[PRIOR] = fit(prior_model(config.task), before.X, before.y)
+    models[SIMPLE] = fit(
+        simple_model(before.schema, config.task, config.train.seed), before.X, before.y, SIMPLE_ROWS, config.train.seed
+    )
+
+    predictions = {role: predict(model, gate.X, config.task) for role, model in models.items()}
+    classes = class_names(config.task, models[CHALLENGER])
+    path = ports.store.put_evaluation(
+        trained.run_id, _gate_frame(config, ports, gate, predictions, classes, trained.gate, as_of)
+    )
+    measured = _measured(config, gate, predictions, classes)
+    figures = {f"{role}_{name}": value for role, m in measured["metrics"].items() for name, value in m.items()}
+    ports.tracking.log(trained.run_id, metrics=figures)
+    sample_rows = sample(gate.X.assign(**{LABEL: gate.y}), SAMPLE_ROWS, config.train.seed)
+    return Evaluation(
+        path=path,
+        sample_path=ports.store.put_evaluation(f"{trained.run_id}-sample", sample_rows),
+        schema=gate.schema.to_dict(),
+        rows=len(gate.y),
+        predicted=list(predictions),
+        classes=classes,
+        **measured,
+    )
+
+
+def _measured(
+    config: ModelConfig, gate: Examples, predictions: dict[str, np.ndarray], classes: list[str] | None
+) -> dict[str, Any]:
+    """Metrics by role, the challenger's with intervals, and its paired skill; what cannot be measured is left out."""
+    e, y = config.evaluate, gate.y.to_numpy()
+    bounds = (e.block, e.resamples, e.confidence, config.train.seed)
+    losses = {role: row_losses(config.task, y, predictions[role], classes) for role in (CHALLENGER, SIMPLE)}
+    promised = promised_gain(config.task, predictions[CHALLENGER], predictions[SIMPLE])
+    found: dict[str, Any] = {
+        "metrics": {},
+        "intervals": [],
+        "skill": skill(losses[CHALLENGER], losses[SIMPLE], gate.event_time, *bounds, promised=promised).to_dict(),
+    }
+    with suppress(ValueError):  # labels of one class, say: the gates then say why they cannot tell
+        found["metrics"] = {role: metrics(config.task, y, p, classes) for role, p in predictions.items()}
+        bounded = metrics_with_intervals(
+            config.task, y, predictions[CHALLENGER], gate.event_time, *bounds, classes=classes
+        )
+        found["intervals"] = [asdict(m) for m in bounded]
+    return found
+
+
+def reference_examples(config: ModelConfig, ports: Ports, start: datetime, as_of: datetime) -> Examples:
+    """What the cheap reference learns from: the window before `start`, with the labels known by then."""
+    window = Window(start - config.monitor.decay.reference_window, start)
+    return examples(config, ports, window, as_of, known_by=start)
+
+
+def class_names(task: Task, model: Model) -> list[str] | None:
+    """The classes of a multiclass model, in the order of its probabilities."""
+    return [str(c) for c in model.classes_] if task is Task.MULTICLASS else None
+
+
+def _gate_frame(
+    config: ModelConfig,
+    ports: Ports,
+    gate: Examples,
+    predictions: dict[str, np.ndarray],
+    classes: list[str] | None,
+    window: Window,
+    as_of: datetime,
+) -> pd.DataFrame:
+    """One row a gate row: when, what came, what each model said, and the declared slices."""
+    columns: dict[str, object] = {ROW_ID: gate.row_id, EVENT_TIME: gate.event_time, LABEL: gate.y}
+    for role, p in predictions.items():
+        columns |= {f"p_{role}": p} if p.ndim == 1 else {f"p_{role}_{c}": p[:, k] for k, c in enumerate(classes or [])}
+    frame = pd.DataFrame(columns)
+    if config.evaluate.slices:
+        refs = [b.rows for b in usable_batches(config, ports, as_of) if b.window.overlaps(window)]
+        frame = frame.merge(ports.store.read(refs, [ROW_ID, *config.evaluate.slices]), on=ROW_ID, how="left")
+    return frame

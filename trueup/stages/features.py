@@ -1,0 +1,133 @@
+"""Features: what the model sees of a batch, point in time, computed once and kept under a digest of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from trueup.adapters.sources.function import load_function
+from trueup.config.schema import ModelConfig
+from trueup.domain.digest import digest_of
+from trueup.domain.features import FeatureSchema, feature_frame, schema_of
+from trueup.domain.history import needed_reach
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
+from trueup.errors import NoData
+from trueup.stages.ports import Ports
+from trueup.stages.validate import usable_batches
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled rows of a window: features, labels that count, and when each row happened."""
+
+    X: pd.DataFrame
+    y: pd.Series[Any]
+    event_time: pd.Series[Any]
+    known_at: pd.Series[Any]
+    row_id: pd.Series[Any]
+    schema: FeatureSchema
+    sources: tuple[str, ...]  # digests of what they were made from
+
+    @property
+    def trained_until(self) -> datetime:
+        """Just after the newest row: no row from then on was seen by a model fitted on these."""
+        newest: datetime = self.event_time.max().to_pydatetime()
+        return newest + timedelta(microseconds=1)
+
+    def newest(self, rows: int | None) -> Examples:
+        """At most so many of the newest rows."""
+        if rows is None or rows >= len(self.y):
+            return self
+        return replace(
+            self,
+            X=self.X.iloc[-rows:],
+            y=self.y.iloc[-rows:],
+            event_time=self.event_time.iloc[-rows:],
+            known_at=self.known_at.iloc[-rows:],
+            row_id=self.row_id.iloc[-rows:],
+        )
+
+
+def features(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime) -> str:
+    """Compute the features of a batch unless they are there; give the key under which they are kept.
+
+    The key is a digest of the features' configuration and of everything they were computed from, so a correction or
+    a release from quarantine, in the batch or in its history, makes new ones.
+    """
+    past = _history(config, usable_batches(config, ports, as_of), batch.window)
+    key = digest_of(
+        {
+            "features": config.features.model_dump(mode="json"),
+            "inputs": [_state(ports, b) for b in [batch, *past]],
+        }
+    )
+    if not ports.store.has_features(key):
+        rows, known = ports.store.effective(batch.rows), _outcomes(config, ports, past)
+        ports.store.put_features(key, feature_frame(rows, known, config.features, _custom(config, ports)))
+    return key
+
+
+def examples(
+    config: ModelConfig, ports: Ports, window: Window, as_of: datetime, known_by: datetime | None = None
+) -> Examples:
+    """Rows of a window whose labels counted by `known_by` (default `as_of`), with their features, in time order.
+
+    Raises NoData when there is none.
+    """
+    used = [b for b in usable_batches(config, ports, as_of) if b.window.overlaps(window)]
+    keys = [features(config, ports, b, as_of) for b in used]
+    frame = ports.store.read_features(keys, window)
+    labels = matured(ports, used, known_by or as_of)
+    frame = frame[frame[ROW_ID].isin(labels.index)].reset_index(drop=True)
+    labels = labels.loc[frame[ROW_ID]].reset_index(drop=True)
+    if frame.empty:
+        raise NoData(f"{config.model}: no matured labels in {window} by {known_by or as_of:%Y-%m-%d %H:%M}")
+    schema = schema_of(frame, config.features)
+    return Examples(
+        X=frame[list(schema.names)],
+        y=labels[LABEL],
+        event_time=frame[EVENT_TIME],
+        known_at=labels[KNOWN_AT],
+        row_id=frame[ROW_ID],
+        schema=schema,
+        sources=tuple(sorted({d for b in used for d in (b.rows.sha256, b.labels.sha256)})),
+    )
+
+
+def matured(ports: Ports, used: list[Batch], known_by: datetime) -> pd.DataFrame:
+    """Labels that count at a moment, and since when, by row_id."""
+    labels = ports.store.read([b.labels for b in used], [ROW_ID, LABEL, KNOWN_AT])
+    return labels[labels[KNOWN_AT] <= pd.Timestamp(known_by)].set_index(ROW_ID)
+
+
+def _history(config: ModelConfig, usable: list[Batch], window: Window) -> list[Batch]:
+    """Batches whose labels can become known within the longest trailing window of a row of `window`."""
+    if not config.features.history:
+        return []
+    delay = config.ingest.label.known_after
+    # A label with a column of its own may come at any time: then all of the past counts.
+    since = None if delay is None else window.start - needed_reach(config.features.history) - delay
+    return [b for b in usable if b.window.start <= window.start and (since is None or b.window.end > since)]
+
+
+def _outcomes(config: ModelConfig, ports: Ports, past: list[Batch]) -> pd.DataFrame:
+    """Earlier rows with what history features need of them: keys, values, and when their labels became known."""
+    specs = config.features.history
+    columns = dict.fromkeys([c for s in specs for by in s.by for c in ([by] if isinstance(by, str) else by)])
+    columns |= dict.fromkeys(s.of for s in specs if s.of != LABEL)
+    rows = ports.store.effective([b.rows for b in past], [ROW_ID, *columns])
+    labels = ports.store.read([b.labels for b in past], [ROW_ID, EVENT_TIME, LABEL, KNOWN_AT])
+    return labels.merge(rows, on=ROW_ID, how="inner")
+
+
+def _custom(config: ModelConfig, ports: Ports) -> Callable[[pd.DataFrame], pd.DataFrame] | None:
+    return load_function(config.features.custom, ports.configs) if config.features.custom else None
+
+
+def _state(ports: Ports, batch: Batch) -> list[Any]:
+    """All that the features of others may depend on in a batch: its content, and which of its rows count."""
+    return [batch.rows.sha256, batch.labels.sha256, ports.store.held(batch.rows).tolist()]

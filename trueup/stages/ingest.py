@@ -1,0 +1,90 @@
+"""Ingest: land every complete batch that is new or has changed."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from trueup.config.schema import IngestConfig, ModelConfig
+from trueup.domain.landing import split
+from trueup.domain.periods import complete_periods, period_of
+from trueup.domain.types import Batch, Window
+from trueup.errors import NoData
+from trueup.stages.ports import Ports
+
+_PERIOD_DAYS = {"day": 1, "week": 7, "month": 28}
+
+
+def rows_dataset(config: ModelConfig) -> str:
+    """Name of the dataset with a model's rows."""
+    return f"{config.model}/rows"
+
+
+def labels_dataset(config: ModelConfig) -> str:
+    """Name of the dataset with a model's labels."""
+    return f"{config.model}/labels"
+
+
+def newest_complete(config: ModelConfig, ports: Ports) -> datetime:
+    """End of the newest complete batch of the source: the data's own clock.
+
+    The period of the newest row counts as complete when that row lies within the period's last day (the last hour
+    for daily batches). Raises NoData for an empty source.
+    """
+    extent = ports.source(config).extent()
+    if extent is None:
+        raise NoData(
+            f"{config.model}: the source holds no rows; check `ingest.source` with `trueup check {config.model}`"
+        )
+    window = period_of(extent[1], config.ingest.period)
+    slack = timedelta(hours=1) if config.ingest.period == "day" else timedelta(days=1)
+    return window.end if extent[1] >= window.end - slack else window.start
+
+
+def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
+    """Land all complete periods up to `as_of` and give the newest revision of each, in time order.
+
+    Periods that never landed are read; the last few landed ones are read again for late or corrected rows. Landing
+    the same content again changes nothing. Raises SourceError, and NoData when no period is complete by `as_of`.
+    """
+    source, landed = ports.source(config), batches(config, ports, as_of)
+    extent = source.extent()
+    first = landed[0].window.start if landed else extent[0] if extent else None
+    if first is None or not (windows := complete_periods(first, as_of, config.ingest.period)):
+        since = f"its first row is of {extent[0]:%Y-%m-%d %H:%M}" if extent else "it is empty"
+        raise NoData(
+            f"{config.model}: no complete {config.ingest.period} of data by {as_of:%Y-%m-%d %H:%M} ({since}); "
+            "give a later --as-of"
+        )
+    have = {b.window for b in landed}
+    again = {b.window for b in landed[-_revisit(config.ingest) :]}
+    for window in windows:
+        if window not in have or window in again:
+            _land(config, ports, window)
+    return batches(config, ports, as_of)
+
+
+def batches(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
+    """The newest landed revision of each window that ended by `as_of`, in time order."""
+    labels = {ref.window: ref for ref in ports.store.batches(labels_dataset(config))}
+    rows = ports.store.batches(rows_dataset(config))
+    return [Batch(ref, labels[ref.window]) for ref in rows if ref.window.end <= as_of and ref.window in labels]
+
+
+def _revisit(config: IngestConfig) -> int:
+    """How many landed batches to read again: enough for labels to arrive, and one at least."""
+    if config.revisit is not None:
+        return config.revisit
+    delay = config.label.known_after or timedelta(0)
+    return 1 + math.ceil(delay / timedelta(days=_PERIOD_DAYS[config.period]))
+
+
+def _land(config: ModelConfig, ports: Ports, window: Window) -> None:
+    wanted = config.input_columns
+    raw: pd.DataFrame = ports.source(config).read(window.start, window.end)
+    landing = split(raw, config.ingest, config.task, wanted, config.numeric_columns)
+    # Labels first: a batch is seen once its rows are, and then its labels are there too.
+    ports.store.land(labels_dataset(config), window, landing.labels, {})
+    ports.store.land(rows_dataset(config), window, landing.rows, landing.facts)

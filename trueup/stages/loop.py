@@ -1,0 +1,156 @@
+"""The loop itself: what follows on what. Flows, the command line and replay all come through here.
+
+`cycle` and `challenge` take `do`, which offers one callable a stage: this package's functions, or the Prefect tasks
+that wrap them. So a flow and a run without Prefect cannot differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal, Protocol
+
+from pydantic import TypeAdapter
+
+from trueup.config.schema import ModelConfig
+from trueup.domain.plan import Hold, Plan
+from trueup.domain.types import Batch, Status, Verdict, overall
+from trueup.stages.champion import champion
+from trueup.stages.ports import Ports
+from trueup.stages.promote import recorded_decision
+from trueup.stages.references import (
+    Attempt,
+    Candidate,
+    Checked,
+    Cycle,
+    Decided,
+    Evaluation,
+    Observed,
+    Reason,
+    Refitted,
+    Scored,
+    Trained,
+)
+
+Retrain = Literal["inline", "event", "never"]
+RETRAIN_ON: dict[str, Reason] = {"decayed": "decayed", "stale": "stale"}
+
+
+class Steps(Protocol):
+    """One callable a stage, in the order of the loop."""
+
+    def ingest(self, config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]: ...
+    def validate(self, config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime) -> Checked: ...
+    def score(self, config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> Scored: ...
+    def monitor(self, config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> Observed: ...
+    def plan(self, config: ModelConfig, ports: Ports, as_of: datetime) -> Plan | Hold: ...
+    def train(self, config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> Trained: ...
+    def evaluate(self, config: ModelConfig, ports: Ports, trained: Trained, as_of: datetime) -> Evaluation: ...
+    def register(self, config: ModelConfig, ports: Ports, trained: Trained) -> Candidate: ...
+    def judge(self, config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evaluation) -> list[Verdict]: ...
+    def refit(self, config: ModelConfig, ports: Ports, judged: Trained, as_of: datetime) -> Refitted: ...
+    def promote(self, config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided: ...
+
+
+@dataclass(frozen=True)
+class State:
+    """What the branching of the loop depends on."""
+
+    has_champion: bool
+    diagnosis: str | None  # of the newest batch; None when nothing new was watched
+
+
+def next_action(state: State) -> Reason | None:
+    """Say why to retrain now, or None.
+
+    >>> next_action(State(has_champion=True, diagnosis="shifted")) is None
+    True
+    >>> next_action(State(has_champion=True, diagnosis="stale"))
+    'stale'
+    """
+    if state.diagnosis == "data_broken":
+        return None
+    if not state.has_champion:
+        return "first"
+    return RETRAIN_ON.get(state.diagnosis or "")
+
+
+def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain: Retrain = "inline") -> Cycle:
+    """One turn of the loop at `as_of`: ingest, validate, score, monitor, and retrain if the diagnosis says so.
+
+    Handles every batch that was not handled before, oldest first; a batch handled before is not handled again, so a
+    second run at the same `as_of` changes nothing and gives the recorded result.
+    """
+    batches = do.ingest(config, ports, as_of)
+    waiting = _unhandled(config, ports, batches)
+    if not waiting:
+        return _recorded(config, ports, batches[-1])
+    checked = tuple(do.validate(config, ports, batch, as_of) for batch in waiting)
+    scored = tuple(do.score(config, ports, c, as_of) for c in checked)
+    observed = tuple(do.monitor(config, ports, c, as_of) for c in checked)
+    newest = observed[-1].diagnosis
+    action = next_action(State(has_champion=champion(config, ports) is not None, diagnosis=newest))
+    decided = Decided("none", ())
+    if action is not None and retrain == "inline":
+        decided = challenge(do, config, ports, as_of, action)
+    done = Cycle(config.model, as_of, checked, scored, observed, decided)
+    _record(config, ports, done)
+    return done
+
+
+def challenge(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, reason: Reason) -> Decided:
+    """Train a challenger, judge it against the champion on rows neither has seen, and promote or refuse it."""
+    if (known := recorded_decision(config, ports, reason, as_of)) is not None:
+        return known
+    chosen = do.plan(config, ports, as_of)
+    if isinstance(chosen, Hold):
+        return do.promote(config, ports, Attempt(reason, as_of, hold=chosen.reason))
+    trained = do.train(config, ports, chosen, as_of)
+    evaluation = do.evaluate(config, ports, trained, as_of)
+    judged = do.register(config, ports, trained)
+    verdicts = do.judge(config, ports, trained, evaluation)
+    attempt = Attempt(reason, as_of, trained=trained, evaluation=evaluation, judged=judged, verdicts=tuple(verdicts))
+    if overall(verdicts) is Status.PASS and config.promote.refit:
+        attempt = replace(attempt, refitted=do.refit(config, ports, trained, as_of))
+    return do.promote(config, ports, attempt)
+
+
+def retrain(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, reason: Reason) -> Decided:
+    """Bring the data up to `as_of`, then challenge the champion."""
+    for batch in do.ingest(config, ports, as_of):
+        do.validate(config, ports, batch, as_of)
+    return challenge(do, config, ports, as_of, reason)
+
+
+def score_newest(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime) -> Scored:
+    """Bring the data up to `as_of`, and score the newest batch."""
+    checked = [do.validate(config, ports, batch, as_of) for batch in do.ingest(config, ports, as_of)]
+    return do.score(config, ports, checked[-1], as_of)
+
+
+def monitor_newest(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime) -> Observed:
+    """Bring the data up to `as_of`, and watch the newest batch."""
+    checked = [do.validate(config, ports, batch, as_of) for batch in do.ingest(config, ports, as_of)]
+    return do.monitor(config, ports, checked[-1], as_of)
+
+
+_CYCLE: TypeAdapter[Cycle] = TypeAdapter(Cycle)
+
+
+def _unhandled(config: ModelConfig, ports: Ports, batches: list[Batch]) -> list[Batch]:
+    """Batches, or new revisions of them, that no run has handled to its end."""
+    handled = {(r.window, r.revision) for r in ports.store.results(config.model, "run")}
+    return [b for b in batches if (b.window, b.rows.revision) not in handled]
+
+
+def _record(config: ModelConfig, ports: Ports, done: Cycle) -> None:
+    """Mark the batches as handled, the newest last: a crash in between only means that the run is done again."""
+    body = _CYCLE.dump_python(done, mode="json")
+    for checked in done.batches:
+        batch = checked.batch
+        ports.store.record(config.model, "run", batch.window, batch.rows.revision, done.as_of, body)
+
+
+def _recorded(config: ModelConfig, ports: Ports, batch: Batch) -> Cycle:
+    found = ports.store.results(config.model, "run", batch.window)
+    return _CYCLE.validate_python(next(r.body for r in found if r.revision == batch.rows.revision))

@@ -1,0 +1,81 @@
+"""The outside world of one home, opened when first used."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trueup.adapters.background import Background
+from trueup.adapters.database import connect, initialise
+from trueup.adapters.sources import SourcePort, open_source
+from trueup.adapters.store import Store
+from trueup.config.schema import ModelConfig
+from trueup.config.settings import Settings
+from trueup.ledger.ledger import Ledger
+from trueup.ledger.tables import METADATA
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from trueup.adapters.registry import Registry
+    from trueup.adapters.tracking import Tracking
+
+
+class Ports:
+    """Store, ledger, registry and sources of one home. Opening is lazy: a command pays only for what it uses."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.root: Path = self.settings.root
+        self.configs: Path = self.settings.configs
+        self._sources: dict[str, SourcePort] = {}
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The database of ledger and state."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        return connect(self.settings.database)
+
+    @cached_property
+    def store(self) -> Store:
+        """Batches, predictions and results."""
+        return Store(self.root, self.engine)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Decisions."""
+        initialise(self.engine, METADATA)
+        return Ledger(self.engine)
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        """MLflow's runs."""
+        from trueup.adapters.tracking import Tracking
+
+        return Tracking(self.settings.tracking_uri, self.settings.artifact_root)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """MLflow's models."""
+        from trueup.adapters.registry import Registry
+
+        return Registry(self.tracking)
+
+    @cached_property
+    def background(self) -> Background:
+        """The process in which reports are rendered."""
+        return Background()
+
+    def close(self) -> None:
+        """Wait for reports that are being rendered, and let the database go."""
+        if "background" in self.__dict__:
+            self.background.close()
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+
+    def source(self, config: ModelConfig) -> SourcePort:
+        """The source of a model's data."""
+        if config.model not in self._sources:
+            self._sources[config.model] = open_source(config.ingest, self.configs)
+        return self._sources[config.model]

@@ -1,0 +1,39 @@
+"""Rows in quarantine: list them, and take them back into use."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from trueup.config.schema import ModelConfig
+from trueup.domain.types import EVENT_TIME, ROW_ID
+from trueup.stages.ingest import batches
+from trueup.stages.ports import Ports
+
+
+def listed(config: ModelConfig, ports: Ports) -> pd.DataFrame:
+    """One row a quarantined row: its batch, key, time, and the names of what it failed."""
+    found = []
+    for batch in batches(config, ports, datetime.max):
+        held = ports.store.quarantined(batch.rows)
+        if len(held):
+            rows = ports.store.read(batch.rows, [ROW_ID, EVENT_TIME, *config.ingest.key])
+            named = held.groupby(ROW_ID)["expectation"].agg(", ".join).rename("failed").reset_index()
+            found.append(rows.merge(named, on=ROW_ID).assign(batch=str(batch.window)))
+    columns = ["batch", ROW_ID, EVENT_TIME, *config.ingest.key, "failed"]
+    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+
+
+def release(config: ModelConfig, ports: Ports, rows: list[int] | None, by: str, why: str) -> int:
+    """Take rows (all when None) back into use, with who and why; give their number.
+
+    From then on they are part of their batch: features are made anew, and the next training sees them.
+    """
+    return sum(ports.store.release(b.rows, rows, by=by, why=why) for b in batches(config, ports, datetime.max))
+
+
+def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Plain values, one dict a row."""
+    return [dict(zip(frame.columns, row, strict=True)) for row in frame.itertuples(index=False, name=None)]

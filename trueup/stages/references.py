@@ -1,0 +1,159 @@
+"""What the stages hand to each other: references and verdicts, never data.
+
+All are frozen and made of plain values, so that an orchestrator may keep, show or move them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import pandas as pd
+from numpy.typing import NDArray
+
+from trueup.domain.types import Batch, Status, Verdict, Window
+
+Outcome = Literal["promoted", "rejected", "held", "none"]
+Role = Literal["judged", "refitted"]
+Reason = Literal["first", "decayed", "stale", "manual", "schedule"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A validated batch. A broken one is kept and not used."""
+
+    batch: Batch
+    status: Status
+    reasons: tuple[str, ...]
+    quarantined: int
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """False for a broken batch only: too few rows to tell are still scored."""
+        return self.status is not Status.FAIL
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A fitted challenger on disk, and all that is needed to fit it again."""
+
+    recipe: dict[str, Any]
+    train: Window
+    gate: Window
+    trained_until: datetime  # event time of its newest training row
+    rows: int
+    data_digest: str  # of the batches, windows and parameters it was made from
+    uri: str  # of the logged model
+    manifest_digest: str  # over its files
+    run_id: str
+    baseline_path: str  # Parquet with a sample of the training rows, for drift, relative to the home
+    search: dict[str, Any] = field(default_factory=dict)  # trials, what stopped the search, seconds
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Where the judged rows lie, and the figures made from them."""
+
+    path: str  # Parquet with the gate rows and every model's predictions, relative to the home
+    sample_path: str  # Parquet with the features and labels of some of them
+    schema: dict[str, list[str]]  # of the features
+    rows: int
+    predicted: list[str]  # roles whose predictions are kept: challenger, champion, prior, simple
+    classes: list[str] | None  # of a multiclass task, in the order of the probabilities
+    metrics: dict[str, dict[str, float]]  # by role: challenger, champion, prior, simple
+    intervals: list[dict[str, Any]]  # the challenger's metrics with intervals
+    skill: dict[str, Any]  # the challenger's paired skill over the cheap reference
+
+
+def prediction_of(frame: pd.DataFrame, role: str, classes: list[str] | None) -> NDArray[Any]:
+    """What a model said about the gate rows of an evaluation: (n,), or (n, k) for a multiclass task."""
+    if classes is None:
+        return frame[f"p_{role}"].to_numpy()
+    return frame[[f"p_{role}_{c}" for c in classes]].to_numpy()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A registered version."""
+
+    name: str
+    version: int
+    run_id: str
+    uri: str
+    manifest_digest: str
+    trained_until: datetime
+    role: Role
+
+
+@dataclass(frozen=True)
+class Refitted:
+    """The accepted recipe fitted again with the gate window included, and whether it may replace the judged model."""
+
+    trained: Trained
+    verdict: Verdict
+    candidate: Candidate | None  # registered only when the verdict is a pass
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What was predicted for a batch."""
+
+    window: Window
+    version: int | None
+    new: int  # predictions that were not there before
+    total: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A watched batch: its diagnosis and the figures behind it."""
+
+    window: Window
+    diagnosis: str
+    reasons: tuple[str, ...]
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """All that a decision rests on. A hold has no challenger."""
+
+    reason: Reason
+    as_of: datetime
+    hold: str | None = None
+    trained: Trained | None = None
+    evaluation: Evaluation | None = None
+    judged: Candidate | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    refitted: Refitted | None = None
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The end of a retrain: the outcome, why, and where it stands in the ledger."""
+
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    version: int | None = None
+    sequence: int | None = None
+    verdicts: tuple[Verdict, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """One run of the loop."""
+
+    model: str
+    as_of: datetime
+    batches: tuple[Checked, ...]
+    scored: tuple[Scored, ...]
+    observed: tuple[Observed, ...]
+    decided: Decided
+
+    @property
+    def broken(self) -> bool:
+        """Whether a batch failed validation."""
+        return not all(checked.usable for checked in self.batches)

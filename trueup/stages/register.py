@@ -1,0 +1,34 @@
+"""Register: give a fitted model a version in MLflow's registry, with its lineage."""
+
+from __future__ import annotations
+
+from trueup.adapters.code import code_facts
+from trueup.config.schema import ModelConfig
+from trueup.domain.digest import config_digest
+from trueup.stages.ports import Ports
+from trueup.stages.references import Candidate, Role, Trained
+
+
+def register(config: ModelConfig, ports: Ports, trained: Trained, role: Role = "judged") -> Candidate:
+    """Make a version of the logged model. The alias stays where it is: only a decision moves it."""
+    tags = {
+        **config.register_.tags,
+        "trueup.role": role,
+        "trueup.trained_on": f"[{trained.train.start:%Y-%m-%d}, {trained.trained_until:%Y-%m-%d %H:%M})",
+        "trueup.rows": str(trained.rows),
+        "trueup.data_digest": trained.data_digest,
+        "trueup.config_digest": config_digest(config),
+        "trueup.manifest_digest": trained.manifest_digest,
+        "trueup.seed": str(trained.recipe["seed"]),
+        **{f"trueup.{k}": v for k, v in code_facts(ports.configs).items()},
+    }
+    version = ports.registry.register(config.registered_name, trained.uri, tags)
+    return Candidate(
+        name=config.registered_name,
+        version=version,
+        run_id=trained.run_id,
+        uri=trained.uri,
+        manifest_digest=trained.manifest_digest,
+        trained_until=trained.trained_until,
+        role=role,
+    )

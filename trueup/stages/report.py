@@ -1,0 +1,104 @@
+"""Reports, rendered beside or after the decision: nothing here is waited for until the home is closed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trueup.adapters import data_docs, plots, run_report
+from trueup.adapters import drift as evidently
+from trueup.adapters.expectations import ValidationResult
+from trueup.config.schema import ModelConfig
+from trueup.config.settings import Settings
+from trueup.domain.bootstrap import paired_interval
+from trueup.domain.drift import DriftResult
+from trueup.domain.features import FeatureSchema
+from trueup.domain.gates import CHALLENGER, CHAMPION
+from trueup.domain.learning import permutation_importance
+from trueup.domain.metrics import loss_name, row_losses
+from trueup.domain.types import EVENT_TIME, LABEL, Batch, Window
+from trueup.ledger.entries import Entry
+from trueup.stages.ports import Ports
+from trueup.stages.references import Attempt, Evaluation, Trained, prediction_of
+
+SAMPLE_ROWS = 2_000  # kept of the gate rows, for the importance of the features
+
+
+def data_docs_folder(root: Path) -> Path:
+    """Where the Data Docs of all models lie."""
+    return root / "reports" / "data_docs"
+
+
+def drift_page(root: Path, model: str, window: Window) -> Path:
+    """Where the drift report of a batch lies."""
+    return root / "reports" / "drift" / model / f"{window.start:%Y-%m-%d}.html"
+
+
+def run_folder(root: Path, model: str, run_id: str) -> Path:
+    """Where the report of a retrain lies."""
+    return root / "reports" / "runs" / model / run_id
+
+
+def show_validation(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime, result: ValidationResult) -> None:
+    """Write the result down now, and let its page be made."""
+    folder = data_docs_folder(ports.root)
+    data_docs.save(folder, config.model, batch.rows, as_of, result)
+    ports.background.submit("Data Docs", data_docs.render, folder)
+
+
+def show_drift(
+    config: ModelConfig,
+    ports: Ports,
+    window: Window,
+    samples: tuple[pd.DataFrame, pd.DataFrame],
+    schema: FeatureSchema,
+    result: DriftResult,
+) -> None:
+    """Let Evidently's page of a batch be made."""
+    page = drift_page(ports.root, config.model, window)
+    ports.background.submit(f"the drift report of {window}", evidently.render, *samples, schema, page, result.limits)
+
+
+def show_run(config: ModelConfig, ports: Ports, attempt: Attempt, entry: Entry) -> None:
+    """Let the report of a retrain be made, with its pictures, and kept with its MLflow run."""
+    if attempt.trained is None or attempt.evaluation is None:
+        return
+    facts = {**entry.body, "sequence": entry.seq, "as_of": entry.as_of.isoformat(), "name": config.model}
+    job = (ports.settings, config, attempt.trained, attempt.evaluation, facts)
+    ports.background.submit(f"the report of run {attempt.trained.run_id}", draw_run, *job)
+
+
+def draw_run(
+    settings: Settings, config: ModelConfig, trained: Trained, evaluation: Evaluation, facts: dict[str, Any]
+) -> Path:
+    """Draw a retrain's pictures and page, and keep them with its run."""
+    ports = Ports(settings)
+    folder = run_folder(ports.root, config.model, trained.run_id)
+    pictures = _pictures(config, ports, trained, evaluation)
+    plots.write(pictures, folder)
+    page = run_report.write(folder, facts, pictures)
+    ports.tracking.log_files(trained.run_id, folder, "report")
+    ports.close()
+    return page
+
+
+def _pictures(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evaluation) -> dict[str, bytes]:
+    frame = ports.store.read_evaluation(evaluation.path)
+    y, classes = frame[LABEL].to_numpy(), evaluation.classes
+    predictions = {role: prediction_of(frame, role, evaluation.classes) for role in evaluation.predicted}
+    drawn: dict[str, bytes] = {}
+    if CHAMPION in predictions:
+        losses = {r: row_losses(config.task, y, predictions[r], classes) for r in (CHALLENGER, CHAMPION)}
+        apart, times, e = losses[CHALLENGER] - losses[CHAMPION], frame[EVENT_TIME], config.evaluate
+        bounds = paired_interval(apart, times, e.block, e.resamples, e.confidence, config.train.seed)
+        name = loss_name(config.task)
+        drawn["challenger_against_champion.png"] = plots.loss_difference(times, apart, bounds, name)
+    drawn |= plots.performance_plots(config.task, y, predictions[CHALLENGER], classes)
+    rows = ports.store.read_evaluation(evaluation.sample_path)
+    schema = FeatureSchema.from_dict(evaluation.schema)
+    model = ports.registry.load(trained.uri, trained.manifest_digest)
+    table = permutation_importance(model, rows, rows[LABEL], schema, config.task, SAMPLE_ROWS, seed=config.train.seed)
+    return drawn | {"importance.png": plots.importance(table, loss_name(config.task))}

@@ -1,0 +1,66 @@
+"""Score: predict a batch with the champion. The first prediction served counts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
+from trueup.adapters.sinks import open_sink
+from trueup.config.schema import ModelConfig, Task
+from trueup.domain.learning import predict
+from trueup.domain.types import EVENT_TIME, ROW_ID, Batch
+from trueup.stages.champion import Champion, champion
+from trueup.stages.features import features
+from trueup.stages.ports import Ports
+from trueup.stages.references import Checked, Scored
+
+
+def score(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> Scored:
+    """Predict the batch's rows that have no prediction yet, and write them to the store and to the user's sink.
+
+    Rows from before the end of the champion's training are left out: it may have been trained on them.
+    """
+    batch, current = checked.batch, champion(config, ports)
+    if current is None:
+        return Scored(batch.window, None, 0, 0, "no champion yet")
+    if not checked.usable:
+        return Scored(batch.window, current.version, 0, 0, "the batch is broken")
+    frame = predictions(config, ports, batch, current, as_of)
+    new = ports.store.save_predictions(config.model, batch.window, frame)
+    if config.score.sink is not None:
+        served = ports.store.read_predictions(config.model, batch.window)
+        keys = ports.store.read(batch.rows, [ROW_ID, *config.ingest.key])
+        sink = open_sink(config.score.sink, ports.configs)
+        sink.write(batch.window, keys.merge(served, on=ROW_ID))
+    return Scored(batch.window, current.version, new, len(frame))
+
+
+def shadow(config: ModelConfig, ports: Ports, batch: Batch, version: Champion, as_of: datetime) -> str:
+    """Predict a batch with another version beside the champion; give the role under which it is kept."""
+    role = f"shadow:{version.version}"
+    ports.store.save_predictions(config.model, batch.window, predictions(config, ports, batch, version, as_of), role)
+    return role
+
+
+def predictions(config: ModelConfig, ports: Ports, batch: Batch, current: Champion, as_of: datetime) -> pd.DataFrame:
+    """One row a row of the batch: row_id, event_time, the prediction, the model's version and `as_of`.
+
+    A multiclass prediction is the most probable class, with `p_<class>` columns beside it.
+    """
+    frame = ports.store.read_features([features(config, ports, batch, as_of)])
+    frame = frame[frame[EVENT_TIME] >= current.trained_until]
+    model = current.load(ports)
+    return frame[[ROW_ID, EVENT_TIME]].assign(
+        **_predicted(config.task, model, frame), model_version=current.version, predicted_at=pd.Timestamp(as_of)
+    )
+
+
+def _predicted(task: Task, model: Pipeline, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    p = predict(model, frame, task)
+    if p.ndim == 1:
+        return {"prediction": p}
+    named = {f"p_{c}": p[:, k] for k, c in enumerate(model.classes_)}
+    return {"prediction": np.asarray(model.classes_)[p.argmax(axis=1)], **named}

@@ -1,0 +1,112 @@
+"""Train: plan the windows, search a recipe on time-ordered folds, fit the challenger; and refit an accepted one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from trueup.adapters.search import search
+from trueup.config.schema import ModelConfig
+from trueup.domain.digest import digest_of
+from trueup.domain.drift import sample
+from trueup.domain.learning import Recipe, build, fit, predict
+from trueup.domain.metrics import row_losses
+from trueup.domain.plan import Hold, Plan, plan_training
+from trueup.domain.splits import time_folds
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, Window
+from trueup.errors import NoData
+from trueup.stages.champion import champion
+from trueup.stages.features import Examples, examples
+from trueup.stages.ports import Ports
+from trueup.stages.references import Trained
+from trueup.stages.validate import usable_batches
+
+
+def plan(config: ModelConfig, ports: Ports, as_of: datetime) -> Plan | Hold:
+    """Choose training and gate window from the labels that count at `as_of`, or say why not to train."""
+    span = _matured_span(config, ports, as_of)
+    if span is None:
+        return Hold(f"no matured label by {as_of:%Y-%m-%d %H:%M}; labels count `ingest.label.known_after` later")
+    current = champion(config, ports)
+    return plan_training(span, current.trained_until if current else None, config.train, config.promote)
+
+
+def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> Trained:
+    """Search a recipe within the training window and fit it on all of its rows.
+
+    The champion's recipe is the first trial. Raises NoData below `train.min_rows`, TrainingFailed when nothing fits.
+    """
+    data = examples(config, ports, chosen.train, as_of, known_by=chosen.gate.start)
+    _require_rows(config, data, chosen.train)
+    current = champion(config, ports)
+    tags = {"trueup.as_of": as_of.isoformat(), "trueup.train": str(chosen.train), "trueup.gate": str(chosen.gate)}
+    run_id = ports.tracking.start(config.model, f"challenger {as_of:%Y-%m-%d}", tags)
+    with ports.tracking.closing_on_error(run_id):
+        started = time.perf_counter()
+        found = search(
+            partial(_fold_losses, config, data.newest(config.train.search_rows)),
+            config.train,
+            config.task,
+            first=current.recipe if current else None,
+        )
+        trained = _fit(config, ports, data, found.recipe, chosen, run_id)
+        seconds = round(time.perf_counter() - started, 3)
+        parameters = {"family": found.recipe.family, "seed": found.recipe.seed, **found.recipe.parameters}
+        ports.tracking.log(run_id, params=parameters, metrics={"train_rows": trained.rows, "train_seconds": seconds})
+    return replace(trained, search={"trials": found.trials, "stopped_by": found.stopped_by, "seconds": seconds})
+
+
+def fit_again(config: ModelConfig, ports: Ports, judged: Trained, as_of: datetime) -> Trained:
+    """Fit a judged recipe again, with the gate window included. Parameters are never searched again."""
+    chosen = Plan(judged.train, judged.gate)
+    data = examples(config, ports, chosen.refit, as_of)
+    return _fit(config, ports, data, Recipe.from_dict(judged.recipe), chosen, judged.run_id)
+
+
+def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chosen: Plan, run_id: str) -> Trained:
+    model = fit(build(recipe, data.schema, config.task), data.X, data.y)
+    logged = ports.registry.log(model, data.schema, config.task, run_id)
+    baseline = sample(data.X.assign(**{LABEL: data.y}), config.monitor.drift.sample, config.train.seed)
+    return Trained(
+        recipe=recipe.to_dict(),
+        train=chosen.train,
+        gate=chosen.gate,
+        trained_until=data.trained_until,
+        rows=len(data.y),
+        data_digest=digest_of([data.sources, str(data.trained_until), len(data.y), recipe.to_dict()]),
+        uri=logged.uri,
+        manifest_digest=logged.manifest_digest,
+        run_id=run_id,
+        baseline_path=ports.store.put_evaluation(f"{logged.manifest_digest[:32]}-baseline", baseline),
+    )
+
+
+def _fold_losses(config: ModelConfig, data: Examples, recipe: Recipe) -> Iterator[float]:
+    """Mean loss on each time-ordered fold."""
+    for before, after in time_folds(data.event_time, data.known_at, config.train.folds):
+        model = fit(build(recipe, data.schema, config.task), data.X.iloc[before], data.y.iloc[before])
+        prediction = predict(model, data.X.iloc[after], config.task)
+        yield float(np.mean(row_losses(config.task, data.y.iloc[after], prediction, model.classes_)))
+
+
+def _matured_span(config: ModelConfig, ports: Ports, as_of: datetime) -> Window | None:
+    """From the first usable row to just after the newest row whose label counts."""
+    used = usable_batches(config, ports, as_of)
+    for batch in reversed(used):
+        labels = ports.store.read(batch.labels, [EVENT_TIME, KNOWN_AT])
+        newest = labels.loc[labels[KNOWN_AT] <= pd.Timestamp(as_of), EVENT_TIME].max()
+        if not pd.isna(newest):
+            return Window(used[0].window.start, newest.to_pydatetime() + timedelta(microseconds=1))
+    return None
+
+
+def _require_rows(config: ModelConfig, data: Examples, window: Window) -> None:
+    if (rows := len(data.y)) < config.train.min_rows:
+        wanted = config.train.min_rows
+        raise NoData(f"{config.model}: {rows} matured rows in {window}, `train.min_rows` wants {wanted}")
