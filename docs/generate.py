@@ -58,15 +58,15 @@ def _table(section: type[BaseModel]) -> Iterator[str]:
 
 
 def _kind(field: FieldInfo) -> str:
-    return _words(field.annotation, field.metadata).replace("|", "\\|")
+    return _words(field.annotation).replace("|", "\\|")
 
 
-def _words(annotation: Any, metadata: Any = ()) -> str:
+def _words(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is get_args(Duration)[0]:
         return "span of time"
     if origin is Annotated:
-        return _words(arguments[0], arguments[1:])
+        return _words(arguments[0])
     if origin is Literal:
         return ", ".join(f"`{a}`" for a in arguments)
     if origin in {Union, types.UnionType}:

@@ -431,7 +431,7 @@ class TestFiles:
             ("f.csv", b"id,time,M\xfcller\n1,2013-03-01,2\n", None, r"f.csv is not UTF-8: .*; convert it"),
             ("f.csv", b"id,time,x\n1,2013-03-01,M\xfcller\n", None, r"f.csv is not UTF-8: .*; convert it"),
             ("f.csv.gz", b"id,time\n1,2013-03-01\n", None, r"cannot be read: Not a gzipped file"),
-            ("f.csv.gz", gzip.compress(b"id,time\n1,2013-03-01\n" * 99)[:40], None, r"cannot be read"),
+            ("f.csv.gz", gzip.compress(b"id,time\n1,2013-03-01\n" * 99, mtime=0)[:40], None, r"cannot be read"),
             ("f.parquet", "hello, I am no Parquet", None, r"cannot be read: .*[Pp]arquet"),
             ("f.csv", "id,when\n1,2013-03-01\n", None, r"no column time; there are id, when\. Correct the name"),
             ("f.csv", "id,time\n1,2013-03-01\n", "SELECT nope FROM files", r'cannot be read: .*"nope" not found'),

@@ -25,8 +25,8 @@ def scores(reference: pd.DataFrame, current: pd.DataFrame, schema: FeatureSchema
     Give samples of fixed size. Columns without values on either side are left out, since no distance exists.
     """
     before, now = comparable(reference, current, schema)
-    held = [c for c in schema.names if before[c].notna().any() and now[c].notna().any()]
-    return {c: _score(c, before[c].dropna(), now[c].dropna(), _method(c, schema)) for c in held}
+    pairs = {c: (_cells(before[c]), _cells(now[c])) for c in schema.names}
+    return {c: _score(c, a, b, _method(c, schema)) for c, (a, b) in pairs.items() if len(a) and len(b)}
 
 
 def render(
@@ -58,10 +58,17 @@ def render(
     return path
 
 
+def _cells(column: pd.Series) -> pd.Series:
+    """Number the cells, for counting numbers is several times faster than counting names; missing values are left out."""
+    codes = column.cat.codes
+    return codes[codes >= 0]
+
+
 def _score(column: str, before: pd.Series, now: pd.Series, method: str) -> DriftScore:
     evidently = _evidently()
-    test = evidently.legacy.calculations.stattests.get_stattest(before, now, evidently.ColumnType.Categorical, method)
-    value = float(test(before, now, evidently.ColumnType.Categorical, None).drift_score)
+    kind = evidently.ColumnType.Categorical
+    test = evidently.legacy.calculations.stattests.get_stattest(before, now, kind, method)
+    value = float(test(before, now, kind, None).drift_score)
     return DriftScore(column, method, value, len({*before.unique(), *now.unique()}), len(before), len(now))
 
 

@@ -103,7 +103,7 @@ def always(
     """
     yield from _about_table(rows, config, facts, absent)
     held = [c for c in config.input_columns if c not in absent]
-    for column in dict.fromkeys([*config.ingest.key, config.ingest.time]):
+    for column in (c for c in held if c in {*config.ingest.key, config.ingest.time}):
         known = None if rows[column].hasnans else _none_unexpected(rows)
         yield Check("expect_column_values_to_not_be_null", {"column": column}, Outcome.QUARANTINE, known=known)
     for column in text:

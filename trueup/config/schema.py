@@ -197,6 +197,7 @@ class HistoryConfig(Section):
     by: list[list[str] | str] = Field(
         min_length=1, description="Key columns; each entry (a column, or a list of them) makes its own features."
     )
+    counts: bool = Field(True, description="Whether the model also sees the count that each mean or rate rests on.")
     windows: list[Duration] = Field(
         min_length=1, description="Trailing windows: labels that became known in (t - w, t]."
     )

@@ -34,7 +34,8 @@ from trueup.domain.features import FeatureSchema
 from trueup.domain.types import Metric, Verdict
 
 MIN_ROWS = 30  # on either side; with fewer nothing is said about a distribution
-MAX_CATEGORIES = 50  # the rarer ones are compared as one
+MAX_CATEGORIES = 50  # the rarer ones are compared as one,
+MIN_CATEGORY_ROWS = 5  # and so are those that the reference has fewer rows of
 PSI, JENSEN_SHANNON = "psi", "jensenshannon"
 OTHER = "(other)"
 
@@ -115,9 +116,9 @@ def comparable(
 
     A number becomes its place among the reference's deciles, as PSI was first defined; values that repeat themselves get
     cells of their own. (Equal-width bins, Evidently's default, put all rows into one bin when a single value is far out,
-    and then nothing drifts.) Categories beyond the reference's most frequent ones, and those it does not have, become
-    one. Returns two frames of pandas categories with the columns of the schema; missing and infinite values, text
-    among numbers, and columns that are not there are missing.
+    and then nothing drifts.) Rare categories of the reference, and those it does not have, become one. Returns two
+    frames of pandas categories with the columns of the schema; infinite values, text among numbers, and columns that
+    are not there are missing.
     """
     pairs = {c: _deciles(_finite(reference, c), _finite(current, c)) for c in schema.numeric}
     pairs |= {c: _frequent(_column(reference, c), _column(current, c)) for c in schema.categorical}
@@ -215,9 +216,10 @@ def _judge_score(score: DriftScore, level: float, config: DriftConfig) -> Column
 
 
 def _missing(column: str, before: pd.Series, now: pd.Series, level: float, config: DriftConfig) -> ColumnDrift:
+    n, m = len(now), len(before)
     was, share = float(before.isna().mean()), float(now.isna().mean())
-    pooled = (before.isna().sum() + now.isna().sum()) / (len(before) + len(now))
-    noise = stats.norm.isf((1 - level) / 2) * np.sqrt(pooled * (1 - pooled) * (1 / len(before) + 1 / len(now)))
+    pooled = (was * m + share * n) / (m + n)
+    noise = stats.norm.isf((1 - level) / 2) * np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
     limit = max(config.missing_growth, float(noise))
     note = f"missing {share:.1%}, was {was:.1%}"
     return ColumnDrift(column, "missing", share - was, limit, abs(share - was) >= limit, note)
@@ -248,10 +250,10 @@ def _new_categories(
 
 
 def _constant(column: str, now: pd.Series) -> list[ColumnDrift]:
-    values = now.dropna().unique()
-    if len(now) < 2 or len(values) != 1:
+    values = now.dropna()
+    if len(values) < 2 or not (values == values.iloc[0]).all():
         return []
-    return [ColumnDrift(column, "constant", 1, None, False, f"always {values[0]}")]
+    return [ColumnDrift(column, "constant", 1, None, False, f"always {values.iloc[0]}")]
 
 
 def _column(frame: pd.DataFrame, column: str) -> pd.Series:
@@ -299,13 +301,14 @@ def _names(edges: NDArray[np.float64]) -> list[str]:
 
 def _frequent(before: pd.Series, now: pd.Series) -> tuple[pd.Categorical, pd.Categorical]:
     counts = before.value_counts()
-    kept = counts.index[counts > 0][:MAX_CATEGORIES].astype(object)
+    kept = counts.index[counts >= MIN_CATEGORY_ROWS][:MAX_CATEGORIES].astype(object)
     names = [str(k) for k in kept]
 
     def place(values: pd.Series) -> pd.Categorical:
-        codes = pd.Index(kept).get_indexer(values.astype(object))
-        codes = np.where(values.isna(), -1, np.where(codes < 0, len(kept), codes))
-        return _cells(codes, [*names, OTHER])
+        values = values.astype("category")
+        found = kept.get_indexer(values.cat.categories.astype(object))
+        lookup = np.append(np.where(found < 0, len(kept), found), -1)  # the last is for code -1, missing
+        return _cells(lookup[values.cat.codes], [*names, OTHER])
 
     return place(before), place(now)
 

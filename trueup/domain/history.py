@@ -41,7 +41,7 @@ def history_features(queries: pd.DataFrame, past: pd.DataFrame, specs: Sequence[
     `queries` has `event_time` and the key columns; `past` has `event_time`, `known_at`, the key columns and the
     columns that `specs` aggregate (`label` or others), in any order. Returns float32 columns indexed like `queries`:
     for each spec, entry of `by` and window a mean or rate `<name>_<keys>_<window>` (NaN without a value) and the count
-    `..._n` of the values it rests on; for `count` only `<name>_<keys>_<window>`. A missing or infinite value does not
+    `..._n` of the values it rests on, unless `counts` is off; for `count` only `<name>_<keys>_<window>`. A missing or infinite value does not
     count; a missing key gives NaN and 0. Sums carry about 30 bits more than the largest value needs, so that a value
     outside a window leaves no trace in it.
 
@@ -65,7 +65,11 @@ def history_names(specs: Sequence[HistoryConfig]) -> list[str]:
     ['late_carrier_7d', 'late_carrier_12h', 'late_origin_dest_7d']
     """
     return [
-        name for spec in specs for by in spec.by for window in spec.windows for name in _names(spec, _keys(by), window)
+        name
+        for spec in specs
+        for by in spec.by
+        for window in spec.windows
+        for name in _names(spec, _keys(by), window)[: None if spec.counts else 1]
     ]
 
 

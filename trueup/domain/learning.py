@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -54,6 +55,7 @@ TRUSTED_TYPES = (
 SIMPLE_ROWS = 20_000  # more rows make a linear model slower and hardly better
 _MAX_CATEGORIES = 30  # one-hot columns a feature; the rarer categories share the last one
 _THREADS = 1
+_MONOTONE = "monotonic_cst"  # of gradient boosting; in a recipe by patterns of feature names
 _RESERVED = {
     "random_state": "the seed is train.seed",
     "early_stopping": "its validation rows would be drawn at random, not from later times; set max_iter",
@@ -159,10 +161,21 @@ def problems(train: TrainConfig, task: Task) -> list[str]:
 
 
 def build(recipe: Recipe, schema: FeatureSchema, task: Task) -> Model:
-    """Make the unfitted pipeline of a recipe: preprocessing, then the estimator."""
+    """Make the unfitted pipeline of a recipe: preprocessing, then the estimator.
+
+    `monotonic_cst` may name features by pattern: {"late_rate_*": 1, "visib*": -1}.
+    """
     learner = _learner(recipe.family, task)
-    estimator = learner.estimator(**recipe.parameters, random_state=recipe.seed)
+    parameters = dict(recipe.parameters)
+    if isinstance(signs := parameters.get(_MONOTONE), Mapping):
+        parameters[_MONOTONE] = {name: _sign(name, signs) for name in schema.names}
+    estimator = learner.estimator(**parameters, random_state=recipe.seed)
     return Pipeline([("prepare", learner.prepare(schema)), ("model", estimator)])
+
+
+def _sign(name: str, signs: Mapping[str, int]) -> int:
+    """Give the direction that the first matching pattern says: 1 rising, -1 falling, 0 free."""
+    return next((sign for pattern, sign in signs.items() if fnmatchcase(name, pattern)), 0)
 
 
 def simple_model(schema: FeatureSchema, task: Task, seed: int = 0) -> Model:
@@ -201,6 +214,11 @@ def fit(model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None = None,
             "check train.parameters, and validate the columns"
         ) from error
     return model
+
+
+def class_names(task: Task, model: Model) -> list[str] | None:
+    """The classes of a fitted multiclass model, in the order of its probabilities; None for other tasks."""
+    return [str(c) for c in model.classes_] if task is Task.MULTICLASS else None
 
 
 def predict(model: Model, X: pd.DataFrame, task: Task, classes: Sequence[str] | None = None) -> Floats:
@@ -254,6 +272,10 @@ def _with_values_only(model: Model, X: pd.DataFrame) -> Model:
     if (prepare := fresh.named_steps.get("prepare")) is None:
         return fresh
     kept = [(name, step, [c for c in columns if X[c].notna().any()]) for name, step, columns in prepare.transformers]
+    # The estimator sees columns without names, so the directions are given in their order.
+    signs = fresh.get_params().get(f"model__{_MONOTONE}")
+    if isinstance(signs, Mapping):
+        fresh.set_params(**{f"model__{_MONOTONE}": [signs[c] for _, _, columns in kept for c in columns]})
     return fresh.set_params(prepare__transformers=kept)
 
 

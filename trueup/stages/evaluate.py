@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trueup.config.schema import ModelConfig, Task
+from trueup.config.schema import ModelConfig
 from trueup.domain.diagnosis import promised_gain, skill
 from trueup.domain.drift import sample
 from trueup.domain.gates import CHALLENGER, CHAMPION
-from trueup.domain.learning import SIMPLE_ROWS, Model, fit, predict, prior_model, simple_model
+from trueup.domain.learning import SIMPLE_ROWS, Model, class_names, fit, predict, prior_model, simple_model
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.stages.champion import champion
@@ -42,8 +42,8 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
         simple_model(before.schema, config.task, config.train.seed), before.X, before.y, SIMPLE_ROWS, config.train.seed
     )
 
-    predictions = {role: predict(model, gate.X, config.task) for role, model in models.items()}
     classes = class_names(config.task, models[CHALLENGER])
+    predictions = {role: predict(model, gate.X, config.task, classes) for role, model in models.items()}
     path = ports.store.put_evaluation(
         trained.run_id, _gate_frame(config, ports, gate, predictions, classes, trained.gate, as_of)
     )
@@ -88,11 +88,6 @@ def reference_examples(config: ModelConfig, ports: Ports, start: datetime, as_of
     """What the cheap reference learns from: the window before `start`, with the labels known by then."""
     window = Window(start - config.monitor.decay.reference_window, start)
     return examples(config, ports, window, as_of, known_by=start)
-
-
-def class_names(task: Task, model: Model) -> list[str] | None:
-    """The classes of a multiclass model, in the order of its probabilities."""
-    return [str(c) for c in model.classes_] if task is Task.MULTICLASS else None
 
 
 def _gate_frame(

@@ -26,6 +26,8 @@ from trueup.stages.references import (
 from trueup.stages.report import show_run
 from trueup.stages.validate import usable_batches
 
+# A pass of these is a precondition, not a reason to promote.
+_SILENT_PASSES = {"overlap", "rows", "finite", "identical"}
 _OUTCOMES: dict[Status, Outcome] = {
     Status.PASS: "promoted",
     Status.FAIL: "rejected",
@@ -123,7 +125,8 @@ def _outcome(attempt: Attempt) -> tuple[Outcome, list[str]]:
     if attempt.hold is not None:
         return "held", [attempt.hold]
     status = overall(attempt.verdicts)
-    reasons = [r for v in attempt.verdicts if v.status is status for r in v.reasons]
+    telling = [v for v in attempt.verdicts if v.status is status and not (v.ok and v.check in _SILENT_PASSES)]
+    reasons = [r for v in telling for r in v.reasons]
     if attempt.refitted is not None and not attempt.refitted.verdict.ok:
         reasons += [
             f"the judged model is promoted, not the refitted one: {r}" for r in attempt.refitted.verdict.reasons

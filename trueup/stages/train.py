@@ -8,14 +8,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
-import numpy as np
 import pandas as pd
 
 from trueup.adapters.search import search
 from trueup.config.schema import ModelConfig
 from trueup.domain.digest import digest_of
 from trueup.domain.drift import sample
-from trueup.domain.learning import Recipe, build, fit, predict
+from trueup.domain.learning import Recipe, build, class_names, fit, predict
 from trueup.domain.metrics import row_losses
 from trueup.domain.plan import Hold, Plan, plan_training
 from trueup.domain.splits import time_folds
@@ -92,7 +91,8 @@ def _fold_losses(config: ModelConfig, data: Examples, recipe: Recipe) -> Iterato
     for before, after in time_folds(data.event_time, data.known_at, config.train.folds):
         model = fit(build(recipe, data.schema, config.task), data.X.iloc[before], data.y.iloc[before])
         prediction = predict(model, data.X.iloc[after], config.task)
-        yield float(np.mean(row_losses(config.task, data.y.iloc[after], prediction, model.classes_)))
+        losses = row_losses(config.task, data.y.iloc[after], prediction, class_names(config.task, model))
+        yield float(losses.mean())
 
 
 def _matured_span(config: ModelConfig, ports: Ports, as_of: datetime) -> Window | None:

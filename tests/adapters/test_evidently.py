@@ -1,0 +1,128 @@
+"""Drift through the real Evidently."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trueup.adapters import drift
+from trueup.config.schema import DriftConfig
+from trueup.domain.drift import JENSEN_SHANNON, PSI, column_checks, comparable, judge_drift
+from trueup.domain.features import FeatureSchema
+
+CONFIG = DriftConfig()
+NUMERIC, CATEGORICAL = tuple(f"n{i}" for i in range(10)), tuple(f"c{i}" for i in range(10))
+SCHEMA = FeatureSchema(NUMERIC, CATEGORICAL)
+
+
+def noise(n, rng):
+    """20 columns of several shapes, the same whatever the sample: skewed, heavy-tailed, counts, gaps, rare categories."""
+    shapes = [rng.normal, rng.exponential, rng.lognormal, rng.logistic]
+    columns = {c: shapes[i % 4](size=n) for i, c in enumerate(NUMERIC[:7])}
+    columns |= {"n7": rng.standard_cauchy(n), "n8": rng.poisson(2, n), "n9": (rng.random(n) < 0.04).astype(int)}
+    columns |= {c: rng.choice(list("abcdefghijkl")[: i + 2], n) for i, c in enumerate(CATEGORICAL[:8])}
+    columns |= {c: rng.zipf(1.5, n).clip(max=10_000).astype(str) for c in CATEGORICAL[8:]}
+    frame = pd.DataFrame(columns)
+    frame["n0"] = frame["n0"].where(rng.random(n) < 0.7)
+    return frame.astype(dict.fromkeys(CATEGORICAL, "category"))
+
+
+def judged(reference, current, schema=SCHEMA):
+    checks = column_checks(reference, current, schema, CONFIG)
+    found = drift.scores(reference, current, schema)
+    return judge_drift(found, checks, len(reference), len(current), CONFIG)
+
+
+# slow: 200 trials of 20 columns each, about 20 and 30 s of CPU
+@pytest.mark.parametrize("n", [300, 5_000])
+def test_noise_does_not_raise_drift(n):
+    rng = np.random.default_rng(n)
+    shifted = [judged(noise(n, rng), noise(n, rng)) for _ in range(200)]
+    assert all(r.shifted is not None for r in shifted)
+    alarms = [r.reason for r in shifted if r.shifted]
+    assert len(alarms) <= 0.05 * 200, alarms
+    assert np.mean([len(r.drifted) for r in shifted]) < 0.2  # of 20 columns
+
+
+@pytest.mark.parametrize("n", [300, 5_000])
+def test_columns_that_moved_are_drift(n):
+    rng = np.random.default_rng(n)
+    reference, current = noise(n, rng), noise(n, rng)
+    current = current.assign(
+        **{c: current[c] + 1.0 for c in NUMERIC[:4]}, **{c: pd.Categorical(["a"] * n) for c in CATEGORICAL[:4]}
+    )
+    found = judged(reference, current)
+    assert found.shifted
+    assert set(found.drifted) == {*NUMERIC[:4], *CATEGORICAL[:4]}
+
+
+def test_scores_are_those_of_evidentlys_report():
+    evidently = drift._evidently()
+    rng = np.random.default_rng(0)
+    reference, current = noise(400, rng), noise(400, rng)
+    found = drift.scores(reference, current, SCHEMA)
+    before, now = (side.astype(object) for side in comparable(reference, current, SCHEMA))
+    types = evidently.DataDefinition(categorical_columns=list(SCHEMA.names))
+    metrics = [evidently.metrics.ValueDrift(column=c, method=PSI) for c in NUMERIC]
+    metrics += [evidently.metrics.ValueDrift(column=c, method=JENSEN_SHANNON) for c in CATEGORICAL]
+    sides = [evidently.Dataset.from_pandas(side, types) for side in (now, before)]
+    report = evidently.Report(metrics, include_tests=False).run(*sides).dict()["metrics"]
+    assert {m["config"]["column"]: m["value"] for m in report} == pytest.approx({c: s.value for c, s in found.items()})
+    assert [found[c].method for c in ("n0", "c0")] == [PSI, JENSEN_SHANNON]
+    assert found["n0"].n_current == current["n0"].notna().sum()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda f: f.iloc[:0],
+        lambda f: f.iloc[:1],
+        lambda f: f.drop(columns=["n1", "c1"]),
+        lambda f: f.assign(n1=np.nan, c1=None),
+        lambda f: f.assign(n1=np.inf),
+        lambda f: f.assign(n1="text", c1=1.5),
+        lambda f: f.assign(n1=[1, "2"] * 150),
+        lambda f: f.assign(extra=1),
+        lambda f: f.assign(n1=1, c1="always"),
+        lambda f: f.assign(c1=[f"new {i}" for i in range(300)]),
+    ],
+)
+def test_no_batch_makes_scoring_or_rendering_fail_or_look_alike(broken, tmp_path):
+    """Evidently by itself fails on some of these and says "no drift" to others."""
+    schema = FeatureSchema(("n1", "n2"), ("c1",))
+    rng = np.random.default_rng(0)
+    reference, current = noise(300, rng), broken(noise(300, rng))
+    found = judged(reference, current, schema)
+    assert found.shifted is not False or "extra" in current
+    assert "n2" in drift.scores(reference, current, schema) or current.empty
+    assert (drift.render(reference, current, schema, tmp_path / "r.html", found.limits) is None) == current.empty
+
+
+def test_the_report_is_written_with_the_verdicts_limits(tmp_path):
+    rng = np.random.default_rng(0)
+    schema = FeatureSchema(("n1", "n2"), ("c1",))
+    reference = noise(300, rng)
+    current = noise(300, rng).assign(n2=5.0)
+    result = judged(reference, current, schema)
+    path = drift.render(reference, current, schema, tmp_path / "reports" / "drift.html", result.limits)
+    text = path.read_text()
+    assert "Data drift detected" in text
+    assert "Data drift not detected" in text
+    assert text.index("Data drift detected") < text.index("Data drift not detected")  # what moved most comes first
+
+
+def test_nothing_is_sent_and_nothing_is_imported_before_it_is_used(monkeypatch, tmp_path):
+    code = "import sys, trueup.adapters.drift; sys.exit('evidently' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+    calls, watching = [], True
+    # A hook cannot be taken away again; it is switched off instead.
+    sys.addaudithook(lambda event, _: calls.append(event) if watching and event.startswith("socket.") else None)
+    monkeypatch.delenv("DO_NOT_TRACK", raising=False)
+    rng = np.random.default_rng(0)
+    drift.render(noise(50, rng), noise(50, rng), FeatureSchema(("n1",), ("c1",)), tmp_path / "r.html")
+    watching = False
+    assert not {"socket.connect", "socket.getaddrinfo", "socket.sendto"} & set(calls)
+    assert drift.os.environ["DO_NOT_TRACK"] == "1"
