@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from trueup.config.settings import Settings
 
@@ -22,3 +23,5 @@ def prepare(settings: Settings | None = None) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    # Prefect's server starts again and again, without a word, where it cannot make its database.
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,7 @@ def search(score: Score, train: TrainConfig, task: Task, first: Recipe | None = 
     """Find the recipe with the lowest mean loss over the folds.
 
     `first`, the champion's recipe, is tried first, brought within `train.families`, the fixed parameters and the spaces;
-    without it, each family's defaults are. A trial that raises, or gives a loss that is not finite, is recorded as
+    then each family's defaults. A trial that raises, or gives a loss that is not finite, is recorded as
     failed and passed over. One whose mean so far is above the median of the earlier ones is given up (the median
     stopping rule of Golovin et al. 2017). `train.max_seconds` is looked at between trials; one is always made.
 
@@ -106,19 +106,18 @@ def _quiet_study(train: TrainConfig, task: Task, first: Recipe | None) -> Iterat
 
 
 def _starts(train: TrainConfig, task: Task, first: Recipe | None) -> list[dict[str, Any]]:
-    """Name the first trials' parameters as Optuna will ask for them."""
-    known: Mapping[str, Any] = {}
-    families: list[Family] = train.families
-    if first is not None and first.family in families:
-        families, known = [first.family], first.parameters
-    return [
-        {"family": family}
-        | {
+    """Name the first trials' parameters as Optuna will ask for them: of `first`, then the defaults of each family."""
+
+    def start(family: Family, known: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = {
             f"{family}.{name}": known[name] if known.get(name) in varied else varied.default
             for name, varied in _varied(train, family, task).items()
         }
-        for family in families
-    ]
+        return {"family": family, **chosen}
+
+    starts = [start(first.family, first.parameters)] if first is not None and first.family in train.families else []
+    starts += [start(family, {}) for family in train.families]
+    return [s for number, s in enumerate(starts) if s not in starts[:number]]
 
 
 def _varied(train: TrainConfig, family: Family, task: Task) -> Space:

@@ -340,7 +340,7 @@ class PromoteConfig(Section):
     )
     refit: bool = Field(True, description="Fit the accepted recipe again with the gate window included.")
     max_refit_shift: float = Field(
-        0.1,
+        0.5,
         gt=0,
         description="Limit for the mean absolute change of predictions between judged and refitted model, as a share of the judged predictions' spread.",
     )

@@ -13,6 +13,7 @@ import pandas as pd
 from trueup.config.schema import ModelConfig
 from trueup.domain.diagnosis import promised_gain, skill
 from trueup.domain.drift import sample
+from trueup.domain.features import FeatureSchema
 from trueup.domain.gates import CHALLENGER, CHAMPION
 from trueup.domain.learning import SIMPLE_ROWS, Model, class_names, fit, predict, prior_model, simple_model
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses
@@ -24,23 +25,25 @@ from trueup.stages.references import Evaluation, Trained
 from trueup.stages.report import SAMPLE_ROWS
 from trueup.stages.validate import usable_batches
 
-PRIOR, SIMPLE = "prior", "simple"
+PRIOR, SIMPLE, REFERENCE = "prior", "simple", "reference"
 
 
 def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetime) -> Evaluation:
-    """Predict the gate rows with challenger, champion, a prior and a simple model, and measure each.
+    """Predict the gate rows with every model that the challenger is compared with, and measure each.
 
-    Prior and simple model are fitted on what was known when the gate window began, as the challenger was.
+    Beside the champion these are a prior, a simple model (linear, on the declared columns alone, without history or
+    custom features), and the cheap reference that the monitor will compare with (linear, on all features). They are
+    fitted on what was known when the gate window began, as the challenger was.
     """
     gate = examples(config, ports, trained.gate, as_of)
     before = reference_examples(config, ports, trained.gate.start, as_of)
     models: dict[str, Model] = {CHALLENGER: ports.registry.load(trained.uri, trained.manifest_digest)}
     if (current := champion(config, ports)) is not None:
         models[CHAMPION] = current.load(ports)
+    seed = config.train.seed
     models[PRIOR] = fit(prior_model(config.task), before.X, before.y)
-    models[SIMPLE] = fit(
-        simple_model(before.schema, config.task, config.train.seed), before.X, before.y, SIMPLE_ROWS, config.train.seed
-    )
+    for role, schema in ((SIMPLE, declared(config, before.schema)), (REFERENCE, before.schema)):
+        models[role] = fit(simple_model(schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
 
     classes = class_names(config.task, models[CHALLENGER])
     predictions = {role: predict(model, gate.X, config.task, classes) for role, model in models.items()}
@@ -68,12 +71,12 @@ def _measured(
     """Metrics by role, the challenger's with intervals, and its paired skill; what cannot be measured is left out."""
     e, y = config.evaluate, gate.y.to_numpy()
     bounds = (e.block, e.resamples, e.confidence, config.train.seed)
-    losses = {role: row_losses(config.task, y, predictions[role], classes) for role in (CHALLENGER, SIMPLE)}
-    promised = promised_gain(config.task, predictions[CHALLENGER], predictions[SIMPLE])
+    losses = {role: row_losses(config.task, y, predictions[role], classes) for role in (CHALLENGER, REFERENCE)}
+    promised = promised_gain(config.task, predictions[CHALLENGER], predictions[REFERENCE])
     found: dict[str, Any] = {
         "metrics": {},
         "intervals": [],
-        "skill": skill(losses[CHALLENGER], losses[SIMPLE], gate.event_time, *bounds, promised=promised).to_dict(),
+        "skill": skill(losses[CHALLENGER], losses[REFERENCE], gate.event_time, *bounds, promised=promised).to_dict(),
     }
     with suppress(ValueError):  # labels of one class, say: the gates then say why they cannot tell
         found["metrics"] = {role: metrics(config.task, y, p, classes) for role, p in predictions.items()}
@@ -82,6 +85,18 @@ def _measured(
         )
         found["intervals"] = [asdict(m) for m in bounded]
     return found
+
+
+def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:
+    """The features that are columns or parts of columns; all features where there are no such."""
+    f = config.features
+    plain = {
+        *f.numeric,
+        *f.categorical,
+        *(f"{column}_{part}" for column, parts in f.calendar.items() for part in parts),
+    }
+    numeric = tuple(n for n in schema.numeric if n in plain)
+    return FeatureSchema(numeric, schema.categorical) if numeric or schema.categorical else schema
 
 
 def reference_examples(config: ModelConfig, ports: Ports, start: datetime, as_of: datetime) -> Examples:

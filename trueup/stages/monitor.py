@@ -138,8 +138,10 @@ def _shift(config: ModelConfig, ports: Ports, joined: pd.DataFrame, current: Cha
         return []
     gate, classes = ports.store.read_evaluation(current.evaluation_path), _classes(config, joined)
     then = prediction_of(gate, "challenger", classes)
+    if classes is not None:
+        then = np.asarray(classes)[then.argmax(axis=1)]
     moved = prediction_and_label_shift(
-        config.task, (then, _prediction(config, joined)), (gate[LABEL].to_numpy(), joined[LABEL].to_numpy())
+        config.task, (then, joined["prediction"]), (gate[LABEL].to_numpy(), joined[LABEL].to_numpy())
     )
     return [asdict(m) for m in moved]
 

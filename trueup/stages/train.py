@@ -31,7 +31,9 @@ def plan(config: ModelConfig, ports: Ports, as_of: datetime) -> Plan | Hold:
     """Choose training and gate window from the labels that count at `as_of`, or say why not to train."""
     span = _matured_span(config, ports, as_of)
     if span is None:
-        return Hold(f"no matured label by {as_of:%Y-%m-%d %H:%M}; labels count `ingest.label.known_after` later")
+        label = config.ingest.label
+        clock = "known_after" if label.known_at is None else f"known_at: {label.known_at}"
+        return Hold(f"no matured label by {as_of:%Y-%m-%d %H:%M}; look at column {label.column} and `{clock}`")
     current = champion(config, ports)
     return plan_training(span, current.trained_until if current else None, config.train, config.promote)
 
