@@ -44,7 +44,7 @@ def realised(
     config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime, role: str = "champion"
 ) -> dict[str, float] | None:
     """Metrics of the predictions that were made for a batch, on the labels known at `as_of`; None without both."""
-    joined = _joined(config, ports, batch, as_of, role)
+    joined = joined_predictions(config, ports, batch, as_of, role)
     if joined.empty:
         return None
     try:
@@ -59,7 +59,7 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
     joined, drift, measured = pd.DataFrame(), None, None
     if current is not None and checked.usable:
         drift = _drift(config, ports, batch, current, as_of)
-        joined = _joined(config, ports, batch, as_of)
+        joined = joined_predictions(config, ports, batch, as_of)
         joined = joined[joined["model_version"] == current.version] if len(joined) else joined
         measured = _skill(config, ports, batch, joined, as_of)
     seen = Observation(
@@ -150,7 +150,9 @@ def _observed(batch: Batch, body: dict[str, Any]) -> Observed:
     return Observed(batch.window, body["diagnosis"], tuple(body["reasons"]), body)
 
 
-def _joined(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime, role: str = "champion") -> pd.DataFrame:
+def joined_predictions(
+    config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime, role: str = "champion"
+) -> pd.DataFrame:
     """The predictions that were really made, with the newest labels that count at `as_of`."""
     served = ports.store.read_predictions(config.model, batch.window, role)
     if served.empty:

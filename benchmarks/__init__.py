@@ -1,0 +1,1 @@
+"""Measurements that the README quotes: run with `python -m benchmarks.<name>`."""

@@ -1,0 +1,85 @@
+"""The whole year of flights through `run`: what the loop achieved, beside a bare model frozen in February.
+
+Every promotion after the first is judged again on the month that followed: the new champion, which served, against the
+one that it replaced, on the same rows. `python -m benchmarks.flights [--json]`; the home is TRUEUP_HOME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import datetime
+from typing import Any
+
+from flows.environment import prepare
+
+prepare()  # before Prefect is imported
+
+from benchmarks.frozen_reference import evaluate as frozen_reference  # noqa: E402
+from flows.demo import MODEL, demo  # noqa: E402
+from trueup.config.load import load_model  # noqa: E402
+from trueup.config.schema import ModelConfig  # noqa: E402
+from trueup.domain.bootstrap import paired_interval  # noqa: E402
+from trueup.domain.metrics import row_losses  # noqa: E402
+from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch  # noqa: E402
+from trueup.stages.champion import Champion, champion_at  # noqa: E402
+from trueup.stages.monitor import joined_predictions  # noqa: E402
+from trueup.stages.ports import Ports  # noqa: E402
+from trueup.stages.score import shadow  # noqa: E402
+from trueup.stages.validate import usable_batches  # noqa: E402
+
+END = datetime(2014, 1, 1)
+
+
+def promotions(config: ModelConfig, ports: Ports) -> list[dict[str, Any]]:
+    """Each promotion but the first: mean loss of the new champion less that of the old one on the following month."""
+    moments = [e.as_of for e in ports.ledger.entries(config.model) if e.kind == "promoted"]
+    after = {b.window.start: b for b in usable_batches(config, ports, END)}
+    found = []
+    for before, moment in zip(moments, moments[1:], strict=False):
+        old, batch = champion_at(config, ports, before), after.get(moment)
+        if old is not None and batch is not None:
+            found.append({"month": f"{moment:%Y-%m}", **_difference(config, ports, batch, old)})
+    return found
+
+
+def _difference(config: ModelConfig, ports: Ports, batch: Batch, old: Champion) -> dict[str, Any]:
+    served = joined_predictions(config, ports, batch, END)
+    other = joined_predictions(config, ports, batch, END, shadow(config, ports, batch, old, END))
+    both = served.merge(other[[ROW_ID, "prediction"]], on=ROW_ID, suffixes=("", "_old"))
+    new, before = (row_losses(config.task, both[LABEL], both[c]) for c in ("prediction", "prediction_old"))
+    e = config.evaluate
+    bounds = paired_interval(new - before, both[EVENT_TIME], e.block, e.resamples, e.confidence, config.train.seed)
+    return {"difference": bounds.mean, "low": bounds.low, "high": bounds.high, "worse": bounds.low > 0}
+
+
+def main() -> None:
+    """Run, count and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    as_json = parser.parse_args().json
+    result = demo(datetime(2013, 12, 1), quiet=as_json)
+    ports = Ports()
+    found = promotions(load_model(ports.configs, MODEL), ports)
+    ports.close()
+    bare = frozen_reference()
+    if as_json:
+        sys.stdout.write(json.dumps({"loop": result, "bare": bare, "promotions": found}) + "\n")
+        return
+    mean, still = result["mean"], bare["mean"]
+    sys.stdout.write(
+        f"mean of March to December: log-loss {mean['log_loss']:.4f}, AUC {mean['auc']:.4f}\n"
+        f"first champion, frozen:    log-loss {mean['log_loss_frozen']:.4f}, AUC {mean['auc_frozen']:.4f}\n"
+        f"bare reference, frozen:    log-loss {still['log_loss']:.4f}, AUC {still['auc']:.4f}\n"
+    )
+    for p in found:
+        verdict = "significantly worse" if p["worse"] else "not significantly worse"
+        sys.stdout.write(
+            f"promoted for {p['month']}: {p['difference']:+.4f} against the old champion "
+            f"(95 % {p['low']:+.4f} to {p['high']:+.4f}), {verdict}\n"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What a command costs with all the processes it starts: wall time, CPU time and memory. Linux only: it reads /proc."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_EVERY = 0.5  # seconds between looks at the processes
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one command cost.
+
+    `cpu_s` is user and system time of the command and of every descendant it waited for. `peak_mib` is the largest sum
+    over the process tree of proportional set sizes (PSS: memory shared by n processes counts 1/n in each).
+    """
+
+    wall_s: float
+    cpu_s: float
+    peak_mib: float
+    out: str  # the last line of its standard output
+
+
+def cost(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
+    """Run a command to its end. Raises RuntimeError, with what it said, when it fails."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, stdout=out, stderr=errors, env={**os.environ, **environment})
+        done, peaks = threading.Event(), [0.0]
+        watcher = threading.Thread(target=_watch, args=(process.pid, done, peaks))
+        watcher.start()
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        done.set()
+        watcher.join()
+        for stream in (out, errors):
+            stream.seek(0)
+        if process.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{errors.read()[-3000:]}")
+        lines = out.read().strip().splitlines()
+        return Cost(wall, used.ru_utime + used.ru_stime, peaks[0], lines[-1] if lines else "")
+
+
+def _watch(root: int, done: threading.Event, peaks: list[float]) -> None:
+    while not done.wait(_EVERY):
+        peaks[0] = max(peaks[0], sum(_pss(pid) for pid in _tree(root)))
+
+
+def _tree(root: int) -> list[int]:
+    """A process and its descendants."""
+    found, left = [], [str(root)]
+    while left:
+        found.append(int(pid := left.pop()))
+        with suppress(OSError):  # it ended meanwhile
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                left += (thread / "children").read_text().split()
+    return found
+
+
+def _pss(pid: int) -> float:
+    """Proportional set size in MiB; 0 for a process that ended."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    return 0.0

@@ -1,0 +1,51 @@
+"""What both sides of `overhead` share: the fits that were made, and the work that is to be done again by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sklearn.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of the loop, as Trueup made it: what was fitted on which rows. Times are ISO 8601."""
+
+    start: str  # of the batch
+    end: str  # of the batch; the turn stands there
+    watched: bool  # whether a cheap reference was fitted to watch the champion
+    trials: tuple[dict[str, Any], ...] = ()  # recipes that were tried
+    recipe: dict[str, Any] | None = None  # the one that was fitted; None where nothing was trained
+    gate: tuple[str, str] | None = None
+    refitted: bool = False
+    promoted: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+def moment(text: str) -> datetime:
+    """Read a time of a turn."""
+    return datetime.fromisoformat(text)
+
+
+@contextmanager
+def counting_fits() -> Iterator[list[int]]:
+    """Count the models fitted in the block, by the rows of each."""
+    rows: list[int] = []
+    plain = Pipeline.fit
+
+    def fit(self: Pipeline, X: Any, *args: Any, **kwargs: Any) -> Pipeline:
+        rows.append(len(X))
+        return plain(self, X, *args, **kwargs)
+
+    Pipeline.fit = fit
+    try:
+        yield rows
+    finally:
+        Pipeline.fit = plain

@@ -1,0 +1,166 @@
+"""The command line: exit codes, what is said where, and that nothing half written stays behind."""
+
+import json
+
+import pytest
+from typer.main import get_command
+
+from flows.cli import app
+from tests import streams
+from tests.stages.story import PLAIN, NoReports
+
+
+def commands(command=None, path=()):
+    """Every command, as the words that name it."""
+    command = command or get_command(app)
+    yield path
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, (*path, name))
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_every_command_has_help(trueup, words):
+    answer = trueup(*words, "--help")
+    assert answer.code == 0
+    assert "Usage: trueup" in answer.out
+    assert not trueup.home.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "toi"),
+        ("retrain", "toi"),
+        ("score", "toi"),
+        ("monitor", "toi"),
+        ("status", "toi"),
+        ("quarantine", "list", "toi"),
+    ],
+    ids=" ".join,
+)
+def test_an_unknown_model_is_wrong_usage_and_the_nearest_name_is_given(trueup, prefect_server, words):  # noqa: ARG001
+    answer = trueup(*words)
+    assert answer.code == 2
+    assert "did you mean toy?" in answer.err
+    assert "Traceback" not in answer.err
+    assert answer.out == ""
+    assert trueup.landed() == []
+
+
+def test_all_mistakes_of_a_config_are_shown_with_their_lines(trueup, prefect_server):  # noqa: ARG001
+    mistakes = {"period: week": "period: fortnight", "trials: 1": "trails: 1", "min_matured: 100": "min_matured: 3"}
+    text = streams.CONFIG
+    for right, wrong in mistakes.items():
+        text = text.replace(right, wrong)
+    (trueup.folder / "configs" / "toy.yaml").write_text(text)
+    lines = text.splitlines()
+    for words in (("run", "toy"), ("check", "toy")):
+        answer = trueup(*words)
+        said = answer.out + answer.err
+        assert answer.code == 2
+        assert "did you mean `trials`?" in said
+        for wrong in mistakes.values():
+            line = next(n for n, text_ in enumerate(lines, 1) if wrong in text_)
+            assert f"line {line}," in said, said
+    assert trueup.landed() == []
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "toy"), ("score", "toy"), ("monitor", "toy"), ("retrain", "toy")], ids=" ".join
+)
+def test_an_unreadable_source_is_said(trueup, prefect_server, words):  # noqa: ARG001
+    (trueup.folder / "configs" / "data" / "stream.csv").unlink()
+    answer = trueup(*words)
+    assert answer.code == 1
+    assert "data/*.csv" in answer.err
+    assert "Traceback" not in answer.err
+    assert trueup.landed() == []
+
+
+def test_before_any_data_the_next_step_is_given(trueup, prefect_server):  # noqa: ARG001
+    answer = trueup("run", "toy", "--as-of", "2023-06-01")
+    assert answer.code == 1
+    assert "no complete week of data by 2023-06-01" in answer.err
+    assert "later --as-of" in answer.err
+    assert trueup.landed() == []
+
+
+@pytest.mark.parametrize("words", ["yesterday", "2024-13-01", ""])
+def test_a_bad_as_of_is_wrong_usage(trueup, words):
+    answer = trueup("run", "toy", "--as-of", words)
+    assert answer.code == 2
+    assert "is not a time" in answer.err
+    assert not trueup.home.exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("run",), ("fly",), ("run", "toy", "--retrain", "often"), ("demo", "--to", "2014-01")], ids=" ".join
+)
+def test_wrong_usage_ends_with_2(trueup, words):
+    answer = trueup(*words)
+    assert answer.code == 2
+    assert "Traceback" not in answer.err
+    assert trueup.landed() == []
+
+
+def test_check_says_what_the_source_holds_and_writes_nothing(trueup):
+    answer = trueup("check", "--json")
+    (model,) = json.loads(answer.out)["models"]
+    assert answer.code == 0, answer.out
+    assert model["problems"] == []
+    assert (model["first"][:10], model["last"][:10]) == ("2024-01-01", "2024-01-14")
+    assert not trueup.home.exists()
+
+
+def test_check_names_all_problems_at_once(trueup):
+    text = streams.CONFIG.replace("type: expect_column_values_to_be_between", "type: expect_no_such_thing")
+    text = text.replace("numeric: [x, z]", "numeric: [x, zz]").replace("max_iter: 40", "max_itre: 40")
+    (trueup.folder / "configs" / "toy.yaml").write_text(text)
+    answer = trueup("check", "toy")
+    assert answer.code == 2
+    for word in ("expect_no_such_thing", "zz", "max_itre"):
+        assert word in answer.out
+
+
+def test_status_before_anything_happened(trueup):
+    answer = trueup("status", "--json")
+    (model,) = json.loads(answer.out)["models"]
+    assert answer.code == 0
+    assert model["model"] == "toy"
+    assert model["champion"] is None
+    assert "next: trueup run toy" in trueup("status").out
+    assert "no decisions yet" in trueup("ledger", "show").out
+    assert json.loads(trueup("ledger", "show", "--json").out) == {"entries": []}
+
+
+def test_a_run_tells_people_and_programs(trueup, prefect_server):
+    """Also in a process of its own: one JSON object as the last line of stdout, and nothing else there."""
+    (trueup.folder / "configs" / "toy.yaml").write_text(PLAIN)
+    told = trueup.apart("run", "toy", "--json", PREFECT_API_URL=prefect_server)
+    assert told.code == 0, told.err
+    (line,) = told.out.splitlines()
+    done = json.loads(line)
+    assert done["decided"]["outcome"] == "held"
+    assert len(done["batches"]) == 2
+
+    again = trueup("run", "toy")
+    assert again.code == 0
+    assert "decision: held" in again.out
+    assert "not enough history" in again.out
+    (model,) = json.loads(trueup("status", "toy", "--json").out)["models"]
+    assert model["diagnosis"] == "unknown"
+    assert "not enough history" in trueup("status").out + trueup("ledger", "show").out
+    (entry,) = json.loads(trueup("ledger", "show", "toy", "--json").out)["entries"]
+    assert entry["outcome"] == "held"
+    assert json.loads(trueup("quarantine", "list", "toy", "--json").out) == {"rows": []}
+
+
+def test_a_broken_batch_ends_with_1(trueup, prefect_server, monkeypatch):  # noqa: ARG001
+    monkeypatch.setattr("trueup.stages.ports.Background", NoReports)
+    frame = streams.Stream(days=14, per_day=20).frame().assign(x=None)
+    frame.to_csv(trueup.folder / "configs" / "data" / "stream.csv", index=False)
+    answer = trueup("run", "toy", "--json")
+    assert answer.code == 1
+    done = json.loads(answer.out.splitlines()[-1])
+    assert {o["diagnosis"] for o in done["observed"]} == {"data_broken"}
+    assert done["decided"]["outcome"] == "none"

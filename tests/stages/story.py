@@ -1,0 +1,111 @@
+"""A home with a made-up stream of data, and the loop turned in it without an orchestrator."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from tests import streams
+from trueup.config.load import load_model
+from trueup.config.schema import ModelConfig
+from trueup.config.settings import Settings
+from trueup.domain.types import Window
+from trueup.stages import steps
+from trueup.stages.ingest import batches
+from trueup.stages.loop import cycle
+from trueup.stages.ports import Ports
+from trueup.stages.references import Cycle
+
+# A week has too few days for blocks of a day. Little data makes a refit move far; that is not what is looked at here.
+CONFIG = streams.CONFIG.replace("  resamples: 500\n", "  resamples: 300\n  block: 6 hours\n").replace(
+    "  min_new_days: 6\n", "  min_new_days: 6\n  max_refit_shift: 1\n"
+)
+# The families and the loop do not depend on history features; without them a story is quicker.
+PLAIN = CONFIG.replace("  history:\n    - {name: rate, by: [group], windows: [7 days]}\n", "")
+
+
+class NoReports:
+    """Stands where reports would be rendered; no decision waits for them."""
+
+    def submit(self, *_: object) -> None:
+        """Render nothing."""
+
+    def close(self) -> None:
+        """Nothing to wait for."""
+
+
+class Story:
+    """A folder with configs, data and a home."""
+
+    def __init__(self, folder: Path, frame: pd.DataFrame, config: str = PLAIN) -> None:
+        self.folder, self.frame = folder, frame
+        self.configs = streams.write(folder, frame, config)
+        self.open()
+
+    def open(self) -> None:
+        """Open the home anew, as another process would find it."""
+        self.ports = Ports(Settings(home=self.folder / "home", configs=self.configs))
+        self.ports.background = NoReports()  # type: ignore[assignment]  # cached: set before it is first used
+
+    @property
+    def config(self) -> ModelConfig:
+        """The config as it stands in the file."""
+        return load_model(self.configs, "toy")
+
+    def source(self, frame: pd.DataFrame) -> None:
+        """Change what the source holds."""
+        self.frame = frame
+        frame.to_csv(self.configs / "data" / "stream.csv", index=False)
+
+    def turn(self, week: int) -> Cycle:
+        """One turn of the loop when so many weeks are complete."""
+        return cycle(steps, self.config, self.ports, streams.week(week))
+
+    def branch(self, folder: Path) -> Story:
+        """A copy to go on with. Its models still lie in the first home, where they are only read."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        other = object.__new__(Story)
+        other.folder, other.frame, other.configs = folder, self.frame, folder / "configs"
+        other.open()
+        return other
+
+    def predictions(self, week: int) -> pd.DataFrame:
+        """What was served for a week."""
+        return self.ports.store.read_predictions("toy", window(week))
+
+    def batch(self, week: int):
+        """The newest revision of a week."""
+        return next(b for b in batches(self.config, self.ports, streams.week(99)) if b.window == window(week))
+
+    def facts(self) -> dict[str, object]:
+        """All that a second run must not change."""
+        store = self.ports.store
+        return {
+            "entries": [e.hash for e in self.ports.ledger.entries("toy")],
+            "results": [
+                (s, r.window, r.revision, r.as_of)
+                for s in ("validate", "monitor", "run")
+                for r in store.results("toy", s)
+            ],
+            "landed": [b.sequence for d in ("toy/rows", "toy/labels") for b in store.batches(d)],
+            "predictions": [len(self.predictions(w)) for w in range(20)],
+            "files": sorted(str(p.relative_to(self.folder)) for p in self.folder.rglob("*.parquet")),
+        }
+
+
+def window(week: int) -> Window:
+    """The span of a week, counted from 0."""
+    return Window(streams.week(week), streams.week(week + 1))
+
+
+def in_week(frame: pd.DataFrame, week: int) -> pd.Series:
+    """Which rows happened in a week."""
+    return (frame["t"] >= streams.week(week)) & (frame["t"] < streams.week(week + 1))
+
+
+def stream(days: int, **changes: object) -> pd.DataFrame:
+    """A stream's rows."""
+    return replace(streams.Stream(days=days), **changes).frame()

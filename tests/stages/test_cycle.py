@@ -1,0 +1,325 @@
+"""The loop through the stages, without Prefect: what follows on what, and what must never happen."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from tests import streams
+from tests.stages.story import CONFIG, PLAIN, Story, in_week, stream, window
+from trueup.config.load import load_model
+from trueup.domain.types import ROW_ID, Status
+from trueup.errors import ConfigError, NoData, SourceError, UntrustedModel
+from trueup.stages import loop, quarantine, steps
+from trueup.stages.champion import champion
+from trueup.stages.features import examples
+from trueup.stages.status import overview
+
+BROKEN, CORRECTED = 6, 5
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory):
+    """Eight weeks: a first champion after five, then a broken batch, then its repair and a correction."""
+    right = stream(9 * 7)
+    broken = right.copy()
+    broken.loc[in_week(broken, BROKEN), "x"] = np.nan
+    broken.loc[broken.index[in_week(broken, 7)][:3], "x"] = 99.0  # outside of what the config allows
+    told = Story(tmp_path_factory.mktemp("story"), broken)
+    told.first = told.turn(5)
+    told.second = told.turn(6)
+    told.before = told.facts()
+    told.again = told.turn(6)
+    told.after = told.facts()
+    told.broken = told.turn(7)
+    told.served = told.predictions(CORRECTED)
+    mended = broken.copy()
+    week = in_week(mended, BROKEN)
+    mended.loc[week, "x"] = right.loc[week, "x"]
+    told.flipped = mended.index[in_week(mended, CORRECTED)][:20]
+    mended.loc[told.flipped, "y"] = 1 - mended.loc[told.flipped, "y"]
+    mended.loc[told.flipped, "z"] = 0.0
+    told.source(mended)
+    told.mended = told.turn(8)
+    yield told
+    told.ports.close()
+
+
+def test_the_first_champion_comes_after_min_history_and_scores_no_row_it_was_trained_on(story):
+    assert len(story.first.batches) == 5
+    assert all(s.version is None for s in story.first.scored)
+    assert story.first.decided.outcome == "promoted", story.first.decided.reasons
+    assert {v.check for v in story.first.decided.verdicts if v.ok} >= {
+        "prior",
+        "simple",
+    } or story.first.decided.verdicts
+    current = champion(story.config, story.ports)
+    assert current.trained_until <= streams.week(5)
+    assert len(story.predictions(4)) == 0
+
+
+def test_a_batch_is_scored_by_the_champion_once_and_watched(story):
+    (scored,) = story.second.scored
+    assert (scored.new, scored.total) == (560, 560)
+    assert scored.version == story.first.decided.version
+    served = story.served
+    assert served[ROW_ID].is_unique
+    assert served["prediction"].between(0, 1).all()
+    assert served["prediction"].nunique() > 100
+    (observed,) = story.second.observed
+    assert observed.diagnosis == "healthy", observed.reasons
+    assert observed.figures["matured"] == 481  # the last day's are not known yet, but for the row of just a day ago
+
+
+def test_a_second_run_at_the_same_as_of_changes_nothing(story):
+    assert story.again == story.second
+    assert story.after == story.before
+
+
+def test_a_broken_batch_stops_at_validation_and_does_not_retrain(story):
+    (checked,) = story.broken.batches
+    assert checked.status is Status.FAIL
+    assert any("x" in reason for reason in checked.reasons)
+    assert story.broken.broken
+    assert story.broken.scored[0].total == 0
+    assert story.broken.observed[0].diagnosis == "data_broken"
+    assert story.broken.decided.outcome == "none"
+    assert [e.kind for e in story.ports.ledger.entries("toy")] == ["promoted"]
+
+
+def test_a_landed_correction_mends_a_broken_batch(story):
+    checked = {c.batch.window: c for c in story.mended.batches}
+    assert checked[window(BROKEN)].batch.rows.revision == 2
+    assert checked[window(BROKEN)].usable
+    assert len(story.predictions(BROKEN)) == 560
+
+
+def test_later_batches_work_on_after_a_broken_one(story):
+    assert story.mended.scored[-1].window == window(7)
+    assert story.mended.scored[-1].new == 557
+    assert story.mended.observed[-1].diagnosis in {"healthy", "shifted"}
+
+
+def test_a_correction_is_a_new_revision_and_first_predictions_stay(story):
+    revised = next(c for c in story.mended.batches if c.batch.window == window(CORRECTED))
+    scored = next(s for s in story.mended.scored if s.window == window(CORRECTED))
+    assert revised.batch.rows.revision == 2
+    assert scored.new == 0
+    assert_frame_equal(story.predictions(CORRECTED), story.served)
+    rows = story.ports.store.read(story.batch(CORRECTED).rows)
+    assert (rows["z"] == 0.0).sum() == len(story.flipped)
+
+
+def test_corrected_labels_are_joined_to_the_predictions_that_were_made(story):
+    seen = [o for o in (*story.second.observed, *story.mended.observed) if o.window == window(CORRECTED)]
+    assert [o.figures["matured"] for o in seen] == [481, 560]
+    losses = [next(m["value"] for m in o.figures["metrics"] if m["name"] == "log_loss") for o in seen]
+    assert losses[1] > losses[0]  # twenty labels were turned round
+
+
+def test_rows_in_quarantine_are_listed_and_released_into_use(story, tmp_path):
+    other = story.branch(tmp_path)
+    held = quarantine.listed(other.config, other.ports)
+    assert len(held) == 3
+    assert held["failed"].str.startswith("expect_column_values_to_be_between(x").all()
+    assert set(held["batch"]) == {str(window(7))}
+    assert not set(held[ROW_ID]) & set(other.predictions(7)[ROW_ID])
+    one = int(held[ROW_ID].iloc[0])
+
+    assert quarantine.release(other.config, other.ports, [one], by="a tester", why="it is right") == 1
+    assert quarantine.release(other.config, other.ports, [one], by="a tester", why="it is right") == 0
+    assert one not in set(quarantine.listed(other.config, other.ports)[ROW_ID])
+    scored = loop.score_newest(steps, other.config, other.ports, streams.week(8))
+    assert (scored.new, scored.total) == (1, 558)
+    known = examples(other.config, other.ports, window(7), streams.week(9))
+    assert one in set(known.row_id)
+
+    assert quarantine.release(other.config, other.ports, None, by="a tester", why="all of them") == 2
+    assert quarantine.listed(other.config, other.ports).empty
+    other.ports.close()
+
+
+def test_without_enough_new_labels_a_challenger_is_held(story, tmp_path):
+    other = story.branch(tmp_path)
+    decided = loop.retrain(steps, other.config, other.ports, streams.week(5), "manual")
+    assert decided.outcome == "held"
+    assert "not enough new labels" in decided.reasons[0]
+    assert champion(other.config, other.ports).version == story.first.decided.version
+    other.ports.close()
+
+
+def test_the_ledger_is_whole_and_the_alias_agrees(story):
+    assert story.ports.ledger.verify() == []
+    state = overview(story.config, story.ports)
+    assert state["alias_agrees"] is True
+    assert state["champion"] == story.first.decided.version
+
+
+def test_a_tampered_champion_is_refused(story):
+    current = champion(story.config, story.ports)
+    with story.ports.registry.files(current.uri) as folder:
+        (file,) = Path(folder).rglob("model.skops")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        story.open()
+        with pytest.raises(UntrustedModel):
+            loop.score_newest(steps, story.config, story.ports, streams.week(8))
+    finally:
+        file.write_bytes(whole)
+
+
+def test_before_any_data_there_is_nothing_to_do_and_nothing_is_written(tmp_path):
+    told = Story(tmp_path, stream(14))
+    with pytest.raises(NoData, match="no complete week of data by 2023-12-01"):
+        loop.cycle(steps, told.config, told.ports, pd.Timestamp("2023-12-01").to_pydatetime())
+    assert not list(tmp_path.rglob("*.parquet"))
+    told.ports.close()
+
+
+def test_text_in_a_numeric_column_breaks_the_batch(tmp_path):
+    frame = stream(14).astype({"x": object})
+    frame.loc[frame.index[in_week(frame, 1)][250], "x"] = "n/a?"
+    told = Story(tmp_path, frame)
+    fine, broken = told.turn(2).batches
+    assert fine.usable
+    assert not broken.usable
+    assert any("x" in reason for reason in broken.reasons), broken.reasons
+    told.ports.close()
+
+
+@pytest.mark.parametrize("column", ["x", "group", "t", "id", "y"])
+def test_a_missing_column_is_said_and_nothing_is_landed(tmp_path, column):
+    told = Story(tmp_path, stream(14).drop(columns=column))
+    try:
+        done = told.turn(2)
+    except SourceError as error:
+        assert column in str(error)  # noqa: PT017  (either way the column is named)
+        assert not list(tmp_path.rglob("*.parquet"))
+    else:
+        assert not any(c.usable for c in done.batches)
+        assert all(any(column in r for r in c.reasons) for c in done.batches)
+    told.ports.close()
+
+
+def test_times_that_do_not_parse_are_said(tmp_path):
+    told = Story(tmp_path, stream(14).assign(t="yesterday"))
+    with pytest.raises(SourceError, match="t"):
+        told.turn(2)
+    assert not list(tmp_path.rglob("*.parquet"))
+    told.ports.close()
+
+
+def test_labels_that_never_mature_hold_the_first_champion(tmp_path):
+    config = PLAIN.replace("known_after: 1 day", "known_at: told")
+    told = Story(tmp_path, stream(35).assign(told=pd.NaT), config)
+    done = told.turn(5)
+    assert done.decided.outcome == "held"
+    assert "no matured label" in done.decided.reasons[0]
+    assert "known_at" in done.decided.reasons[0]
+    assert done.observed[-1].diagnosis == "unknown"
+    told.ports.close()
+
+
+def test_the_label_as_a_feature_is_a_mistake_of_the_config(tmp_path):
+    configs = streams.write(tmp_path, stream(7), PLAIN.replace("numeric: [x, z]", "numeric: [x, z, y]"))
+    with pytest.raises(ConfigError, match="y is known only with the label"):
+        load_model(configs, "toy")
+
+
+def test_features_cannot_see_labels_that_are_not_known_yet(tmp_path):
+    """All labels from a moment on are changed: no feature of a row from before a day later may move."""
+    frame, moment = stream(21), streams.week(2)
+    changed = frame.assign(y=np.where(frame["t"] >= moment, 1 - frame["y"], frame["y"]))
+    seen = []
+    for name, rows in (("as it was", frame), ("changed", changed)):
+        told = Story(tmp_path / name, rows, CONFIG)
+        for batch in loop_until_checked(told, 3):
+            assert batch.usable
+        found = examples(told.config, told.ports, window(2), streams.week(9))
+        seen.append(found.X.assign(t=found.event_time, id=found.row_id).sort_values("id", ignore_index=True))
+        told.ports.close()
+    before, after = seen
+    day = pd.Timedelta("1 day")
+    early = before["t"] < moment + day
+    assert early.sum() == 80
+    assert_frame_equal(before[early], after[early])
+    assert (before.loc[~early, "rate_group_7d"] != after.loc[~early, "rate_group_7d"]).mean() > 0.9
+
+
+def loop_until_checked(told, week):
+    return [
+        steps.validate(told.config, told.ports, batch, streams.week(week))
+        for batch in steps.ingest(told.config, told.ports, streams.week(week))
+    ]
+
+
+def test_a_real_change_is_decayed_and_a_challenger_takes_over(tmp_path):
+    """The sign of the strongest effect turns round with the eighth week."""
+    told = Story(tmp_path, stream(11 * 7, change_on=7 * 7, per_day=160))
+    told.turn(5)
+    first = champion(told.config, told.ports)
+    done = {week: told.turn(week) for week in range(6, 12)}
+    before = [done[week].observed[-1].diagnosis for week in (6, 7)]
+    after = {week: done[week].observed[-1].diagnosis for week in range(8, 12)}
+    assert "decayed" not in before
+    assert "decayed" in [after[8], after[9], after[10]], after  # within `decay.of_last` batches
+    promoted = [week for week in range(8, 12) if done[week].decided.outcome == "promoted"]
+    assert promoted, {week: c.decided.reasons for week, c in done.items()}
+    current = champion(told.config, told.ports)
+    assert current.version > first.version
+    entry = told.ports.ledger.champion("toy").entry
+    assert entry.body["trigger"]["reason"] == "decayed"
+    figures = entry.body["evaluation"]["metrics"]
+    assert figures["challenger"]["log_loss"] < figures["champion"]["log_loss"]
+    assert told.ports.ledger.verify() == []
+    assert overview(told.config, told.ports)["alias_agrees"] is True
+    told.ports.close()
+
+
+def test_a_season_with_the_same_relation_is_not_decayed(tmp_path):
+    told = Story(tmp_path, stream(10 * 7, season=2.0))
+    done = [told.turn(week) for week in (5, 8, 10)]
+    found = [o.diagnosis for c in done[1:] for o in c.observed]
+    assert "decayed" not in found, found
+    assert "shifted" in found, found
+    assert [e.kind for e in told.ports.ledger.entries("toy")] == ["promoted"]
+    told.ports.close()
+
+
+def test_a_multiclass_stream_goes_round(tmp_path):
+    rows = stream(7 * 7)
+    rng = np.random.default_rng(5)
+    leaning = np.column_stack([1.5 * rows["x"], 2.0 * np.sign(rows["x"] * rows["z"]), 0.8 * (rows["group"] == "a")])
+    rows["y"] = np.array(["blue", "green", "red"])[(leaning + rng.gumbel(size=leaning.shape)).argmax(axis=1)]
+    told = Story(tmp_path, rows, PLAIN.replace("task: binary", "task: multiclass"))
+    goes_round(told)
+    served = told.predictions(5)
+    assert set(served["prediction"]) == {"blue", "green", "red"}
+    assert np.allclose(served[["p_blue", "p_green", "p_red"]].sum(axis=1), 1)
+    told.ports.close()
+
+
+def test_a_regression_stream_goes_round(tmp_path):
+    rows = stream(7 * 7)
+    noise = np.random.default_rng(5).normal(size=len(rows))
+    rows["y"] = 10 + 1.5 * rows["x"] + 3 * np.sign(rows["x"] * rows["z"]) + noise
+    told = Story(tmp_path, rows, PLAIN.replace("task: binary", "task: regression"))
+    goes_round(told)
+    served = told.predictions(5).merge(told.ports.store.read(told.batch(5).labels), on=ROW_ID)
+    assert np.corrcoef(served["prediction"], served["label"])[0, 1] > 0.8
+    told.ports.close()
+
+
+def goes_round(told):
+    """A first champion, then two batches that it scores and that are watched with matured labels."""
+    first, after = told.turn(5), told.turn(7)
+    assert first.decided.outcome == "promoted", first.decided.reasons
+    assert [s.total for s in after.scored] == [560, 560]
+    assert [o.diagnosis for o in after.observed] == ["healthy", "healthy"], [o.reasons for o in after.observed]
+    assert all(o.figures["skill"]["mean"] > 0 for o in after.observed)
+    assert all(o.figures["metrics"] for o in after.observed)
+    assert told.turn(7) == after
+    assert told.ports.ledger.verify() == []

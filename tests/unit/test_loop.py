@@ -1,0 +1,20 @@
+"""The branching of the loop, for every state there is."""
+
+import pytest
+
+from trueup.domain.diagnosis import NAMES
+from trueup.stages.loop import State, next_action
+
+
+@pytest.mark.parametrize("diagnosis", [None, *NAMES])
+@pytest.mark.parametrize("has_champion", [True, False])
+def test_what_follows_on_a_diagnosis(has_champion, diagnosis):
+    found = next_action(State(has_champion=has_champion, diagnosis=diagnosis))
+    if diagnosis == "data_broken":
+        assert found is None  # never learn from a broken batch, not even the first time
+    elif not has_champion:
+        assert found == "first"
+    elif diagnosis in {"decayed", "stale"}:
+        assert found == diagnosis
+    else:
+        assert found is None  # a shift of the inputs alone is no reason, nor is not knowing

@@ -1,0 +1,67 @@
+"""Which rows train a challenger, and which judge it."""
+
+from datetime import datetime, timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trueup.config.schema import PromoteConfig, TrainConfig
+from trueup.domain.plan import Hold, Plan, plan_training
+from trueup.domain.types import Window
+
+START = datetime(2024, 1, 1)
+DAY = timedelta(days=1)
+TRAIN, PROMOTE = TrainConfig(), PromoteConfig()  # 28 days of history, a gate of 14 days, 14 new days
+
+
+def planned(days, trained=None, train=TRAIN, promote=PROMOTE):
+    until = None if trained is None else START + trained * DAY
+    return plan_training(Window(START, START + days * DAY), until, train, promote)
+
+
+def test_the_first_training_waits_for_history():
+    assert isinstance(planned(27.9), Hold)
+    assert "not enough history: 27.9 days of matured labels, 28.0 days wanted" in planned(27.9).reason
+    assert planned(28) == Plan(Window(START, START + 14 * DAY), Window(START + 14 * DAY, START + 28 * DAY))
+
+
+def test_a_challenger_waits_for_labels_that_the_champion_has_not_seen():
+    assert "not enough new labels: 13.9 days" in planned(73.9, trained=60).reason
+    assert isinstance(planned(74, trained=60), Plan)
+
+
+def test_a_champion_trained_on_everything_leaves_nothing_new():
+    assert "0.0 days since" in planned(60, trained=60).reason
+    assert "0.0 days since" in planned(60, trained=61).reason
+
+
+def test_the_gate_is_at_most_half_of_what_is_new():
+    assert planned(80, trained=60).gate.start == START + 70 * DAY
+    assert planned(120, trained=60).gate.start == START + 106 * DAY
+
+
+def test_a_trailing_window_ends_where_the_gate_begins():
+    train = TrainConfig(window="28 days")
+    assert planned(120, trained=60, train=train).train == Window(START + 78 * DAY, START + 106 * DAY)
+    assert planned(40, train=TrainConfig(window="90 days")).train.start == START
+
+
+@settings(deadline=None)
+@given(
+    st.floats(0.01, 1000),
+    st.none() | st.floats(0, 1000),
+    st.sampled_from(["expanding", "7 days", "90 days"]),
+    st.integers(1, 60),
+)
+def test_no_row_is_both_learnt_from_and_judged_on(days, trained, window, gate_days):
+    matured = Window(START, START + days * DAY)
+    chosen = planned(days, trained, TrainConfig(window=window), PromoteConfig(gate_window=gate_days * DAY))
+    if isinstance(chosen, Hold):
+        return
+    assert chosen.train.end == chosen.gate.start
+    assert matured.start <= chosen.train.start < chosen.train.end < chosen.gate.end == matured.end
+    assert chosen.refit == Window(chosen.train.start, matured.end)
+    if trained is not None:
+        unseen = START + trained * DAY
+        assert chosen.gate.start > unseen  # the champion is judged on rows that it has not seen either
+        assert chosen.train.end > unseen  # and the challenger learns something new
