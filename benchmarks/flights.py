@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from flows.environment import prepare
@@ -37,7 +38,7 @@ def promotions(config: ModelConfig, ports: Ports) -> list[dict[str, Any]]:
     moments = [e.as_of for e in ports.ledger.entries(config.model) if e.kind == "promoted"]
     after = {b.window.start: b for b in usable_batches(config, ports, END)}
     found = []
-    for before, moment in zip(moments, moments[1:], strict=False):
+    for before, moment in pairwise(moments):
         old, batch = champion_at(config, ports, before), after.get(moment)
         if old is not None and batch is not None:
             found.append({"month": f"{moment:%Y-%m}", **_difference(config, ports, batch, old)})

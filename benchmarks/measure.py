@@ -57,12 +57,16 @@ def _watch(root: int, done: threading.Event, peaks: list[float]) -> None:
 
 def _tree(root: int) -> list[int]:
     """A process and its descendants."""
-    found, left = [], [str(root)]
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):  # it ended meanwhile
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                children.setdefault(parent, []).append(int(entry.name))
+    found, left = [], [root]
     while left:
-        found.append(int(pid := left.pop()))
-        with suppress(OSError):  # it ended meanwhile
-            for thread in Path(f"/proc/{pid}/task").iterdir():
-                left += (thread / "children").read_text().split()
+        found.append(pid := left.pop())
+        left += children.get(pid, [])
     return found
 
 

@@ -79,7 +79,7 @@ def _traffic(rows: pd.DataFrame) -> dict[str, np.ndarray]:
     """Count the departures planned at a flight's airport, in its hour and in the three hours up to and with it."""
     hours = rows.groupby(["origin", "time_hour"]).size().unstack("origin", fill_value=0)
     hours = hours.reindex(pd.date_range(hours.index[0], hours.index[-1], freq="h"), fill_value=0)
-    at = hours.index.get_indexer(rows["time_hour"]), hours.columns.get_indexer(rows["origin"])
+    at = hours.index.get_indexer(pd.Index(rows["time_hour"])), hours.columns.get_indexer(pd.Index(rows["origin"]))
     lately = hours.rolling(3, min_periods=1).sum()
     return {"departures_hour": hours.to_numpy()[at], "departures_3h": lately.to_numpy()[at]}
 
@@ -113,7 +113,7 @@ def _hourly(seen: pd.DataFrame, hours: pd.DatetimeIndex) -> pd.DataFrame:
 def _today(by_airport: pd.DataFrame) -> pd.DataFrame:
     """Sum up the day so far, from 4 in the morning, over the three airports: they share one sky, and delays pile up."""
     hour = by_airport.groupby("time_hour")
-    local = hour.size().index.tz_localize("UTC").tz_convert(_HOME).tz_localize(None)
+    local = pd.DatetimeIndex(hour.size().index).tz_localize("UTC").tz_convert(_HOME).tz_localize(None)
     day = (local - pd.Timedelta(hours=4)).normalize()
     return pd.DataFrame(
         {

@@ -166,7 +166,7 @@ def quarantine_release(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Take rows back into use: they are scored, trained on and counted from the next run on."""
+    """Take rows back into use: the next training sees them, and `trueup score` predicts them."""
     from trueup.stages.quarantine import release
 
     with home() as ports:

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from trueup.adapters.background import shared
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
@@ -74,6 +75,9 @@ def demo(to: datetime, quiet: bool = False) -> dict[str, Any]:
             progress.update(
                 bar, advance=1, description=f"{cycle.as_of - timedelta(days=1):%B}: {cycle.decided.outcome}"
             )
+            if cycle.as_of == windows[-1].end:
+                progress.update(bar, description="finishing the reports")
+                shared().wait()
     ports = Ports()
     months = [_month(load_model(ports.configs, MODEL), ports, c, windows[-1].end) for c in cycles]
     return {

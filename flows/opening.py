@@ -26,7 +26,7 @@ class Opened:
 
 @contextmanager
 def opened(model: str, as_of: datetime | None, settings: Settings | None = None) -> Iterator[Opened]:
-    """Open a home for one flow run; reports still being rendered are waited for at the end."""
+    """Open a home for one flow run. Reports may still be rendered when it ends; the process waits for them."""
     ports = Ports(settings)
     config = load_model(ports.configs, model)
     try:

@@ -672,3 +672,17 @@ def test_a_path_is_relative_to_the_folder_of_the_configs(tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     assert files(tmp_path / "configs", "../data/f.csv").read(MARCH, APRIL).id.tolist() == [1]
     assert files(tmp_path / "configs", str(Path(tmp_path) / "data")).read(MARCH, APRIL).id.tolist() == [1]
+
+
+def test_an_odd_value_next_door_does_not_change_a_window(tmp_path):
+    (tmp_path / "f.csv").write_text("id,time,x\n1,2024-01-07T23:00:00,1.5\n2,2024-01-08T01:30:00,broken\n")
+    config = IngestConfig.model_validate(
+        {
+            "source": {"kind": "files", "path": "f.csv"},
+            "time": "time",
+            "key": ["id"],
+            "label": {"column": "x", "known_after": "1 day"},
+        }
+    )
+    found = open_source(config, tmp_path).read(datetime(2024, 1, 1), datetime(2024, 1, 8))
+    assert found["x"].tolist() == [1.5]

@@ -7,27 +7,29 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 log = logging.getLogger(__name__)
 
 
 class Background:
-    """One worker process, started with the first job. Jobs run in order; a failing one is logged, never raised."""
+    """One worker process, started with the first job. Jobs run in order; a failing one is logged, never raised.
+
+    Python waits for what is queued before it exits.
+    """
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
         self._jobs: list[tuple[str, Future[Any]]] = []
 
-    def submit(self, what: str, job: Callable[..., Any], *args: Any) -> Future[Any]:
+    def submit(self, what: str, job: Callable[..., Any], *args: Any) -> None:
         """Queue `job(*args)`; `what` names it in messages. Job and arguments must be picklable."""
         if self._pool is None:
             # Spawned, not forked: the parent has threads and open databases.
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_quiet)
-        future = self._pool.submit(job, *args)
-        self._jobs.append((what, future))
-        return future
+        self._jobs.append((what, self._pool.submit(job, *args)))
 
     def wait(self) -> list[str]:
         """Wait for all jobs and give the failures in words."""
@@ -39,12 +41,11 @@ class Background:
         self._jobs.clear()
         return failures
 
-    def close(self) -> None:
-        """Finish what is queued and end the process."""
-        self.wait()
-        if self._pool is not None:
-            self._pool.shutdown()
-            self._pool = None
+
+@lru_cache(maxsize=1)
+def shared() -> Background:
+    """The one of this process: its imports are paid for once, however many homes are opened."""
+    return Background()
 
 
 def _quiet() -> None:

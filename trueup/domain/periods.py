@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import pairwise
 from typing import Literal
 
 import pandas as pd
@@ -25,9 +26,5 @@ def period_of(moment: datetime, period: Period) -> Window:
 
 def complete_periods(start: datetime, end: datetime, period: Period) -> list[Window]:
     """List the periods from the one that holds `start` to the last that ends at or before `end`."""
-    found = []
-    window = period_of(start, period)
-    while window.end <= end:
-        found.append(window)
-        window = period_of(window.end, period)
-    return found
+    edges = pd.period_range(start, end, freq=_FREQUENCY[period]).start_time.to_pydatetime()
+    return [Window(a, b) for a, b in pairwise(edges)]

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trueup.adapters.background import Background
+from trueup.adapters.background import Background, shared
 from trueup.adapters.database import connect, initialise
 from trueup.adapters.sources import SourcePort, open_source
 from trueup.adapters.store import Store
@@ -62,15 +62,13 @@ class Ports:
 
         return Registry(self.tracking)
 
-    @cached_property
+    @property
     def background(self) -> Background:
         """The process in which reports are rendered."""
-        return Background()
+        return shared()
 
     def close(self) -> None:
-        """Wait for reports that are being rendered, and let the database go."""
-        if "background" in self.__dict__:
-            self.background.close()
+        """Let the database go. Reports go on being rendered."""
         if "engine" in self.__dict__:
             self.engine.dispose()
 

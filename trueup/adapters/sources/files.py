@@ -49,6 +49,9 @@ _OPTIONS = {
 Header = tuple[str, tuple[str, ...]]  # delimiter, column names
 
 
+_POSITION = "trueup position"
+
+
 class FileSource:
     """Files with the same meaning: columns are matched by name, and a column that some files lack is missing there."""
 
@@ -74,7 +77,10 @@ class FileSource:
             query = f"SELECT {', '.join(map(_identifier, wanted))} FROM ({self._query}\n) AS q WHERE {self._inside(types[time])}"
             table = connection.sql(query, params=self._bounds(types[time], start, end)).to_arrow_table()
         if is_csv:
-            table = cast_text(table, leave=[time], zone=self._config.timezone)
+            # Exactly the window's rows choose a column's type: a neighbour's odd value must not change it.
+            moments = pd.DataFrame({time: table[time].to_pandas(), _POSITION: range(len(table))})
+            inside = in_window(moments, self._config, start, end, self.name)[_POSITION]
+            table = cast_text(table.take(inside.to_numpy()), leave=[time], zone=self._config.timezone)
         found = in_window(to_pandas(compact(table, leave=[time])), self._config, start, end, self.name)
         return found if columns is None else found[list(columns)]
 
