@@ -58,9 +58,11 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], figures: Sequence[str] = ()) -> Table:
     """A table; the columns named in `figures` are set to the right."""
-    grid = Table(header_style="bold", box=None, pad_edge=False)
+    grid = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 1))
     for name in columns:
-        grid.add_column(name, justify="right" if name in figures else "left", no_wrap=name in figures)
+        grid.add_column(
+            name, justify="right" if name in figures else "left", no_wrap=name in figures, min_width=len(name)
+        )
     for row in rows:
         grid.add_row(*row)
     return grid
@@ -175,13 +177,31 @@ def demo(result: Mapping[str, Any]) -> None:
             number(m["auc_frozen"]),
             word(m["diagnosis"]),
             word(m["decision"]),
-            m["reasons"][0] if m["reasons"] else "",
         ]
         for m in result["months"]
     ]
-    figures = ["rows", "quarantined", "late", "age, days", "log-loss", "frozen", "AUC", "frozen "]
-    columns = ["month", "rows", "quarantined", "late", "champion", "age, days", "log-loss", "frozen", "AUC", "frozen "]
-    out.print(table([*columns, "diagnosis", "decision", "why"], rows, figures))
+    figures = ["rows", "quar.", "late", "by", "age", "loss", "frozen", "AUC", "frozen "]
+    columns = [
+        "month",
+        "rows",
+        "held",
+        "late",
+        "by",
+        "age",
+        "loss",
+        "frozen",
+        "AUC",
+        "frozen ",
+        "diagnosis",
+        "decision",
+    ]
+    out.print(table(columns, rows, figures))
+    out.print(
+        "[dim]quar.: rows in quarantine; late: share of late flights; by: version that served, age: its in days;\n"
+        "loss: realised log-loss; frozen: the same of the first champion, had it been kept[/]\n"
+    )
+    for m in result["months"]:
+        out.print(f"{m['month']} {word(m['decision'])}: {m['reasons'][0] if m['reasons'] else ''}", highlight=False)
     mean = result["mean"]
     out.print(
         f"\nmean from March: log-loss [bold]{number(mean['log_loss'], 4)}[/] "

@@ -345,7 +345,7 @@ class PromoteConfig(Section):
         description="Limit for the mean absolute change of predictions between judged and refitted model, as a share of the judged predictions' spread.",
     )
     gates: list[Gate] = Field(
-        default=[{"kind": "baseline"}, {"kind": "paired"}, {"kind": "slices"}], validate_default=True, min_length=1
+        default=[{"kind": "paired"}, {"kind": "baseline"}, {"kind": "slices"}], validate_default=True, min_length=1
     )
 
 

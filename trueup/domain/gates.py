@@ -23,6 +23,7 @@ from trueup.domain.metrics import loss_name, row_losses
 from trueup.domain.types import Verdict
 
 MIN_ROWS = 30
+NO_CHAMPION = "no champion yet"
 CHALLENGER, CHAMPION = "challenger", "champion"
 _LOSS_WORDS = {"log_loss": "log-loss", "mse": "squared error"}
 _LISTED = 50  # slices too small to tell that are named in the figures
@@ -172,7 +173,7 @@ def not_identical(case: Case) -> Verdict:
     """Fail when the challenger predicts just what the champion does."""
     name = "identical"
     if not case.has_champion:
-        return Verdict.passed(name, "no champion yet")
+        return Verdict.passed(name, NO_CHAMPION)
     apart = np.abs(case.predictions[CHALLENGER] - case.predictions[CHAMPION])
     largest = float(apart.max())
     if largest <= 1e-9 * float(np.abs(case.predictions[CHAMPION]).max()):
@@ -191,7 +192,7 @@ class Paired:
     def judge(self, case: Case) -> Verdict:
         """Compare mean losses; inconclusive with fewer than `MIN_BLOCKS` blocks."""
         if not case.has_champion:
-            return Verdict.passed("paired", "no champion yet")
+            return Verdict.passed("paired", NO_CHAMPION)
         difference, champion = case.difference(CHAMPION), case.loss(CHAMPION)
         margin, gain = self.config.margin * champion, self.config.min_gain * champion
         figures = {**_figures(case, CHAMPION, difference), "margin": margin, "min_gain": gain}
@@ -274,7 +275,7 @@ class Slices:
     def judge(self, case: Case) -> Verdict:
         """Test every slice for harm at a family-wise level (Holm 1979), and list those too small to tell."""
         if not case.has_champion:
-            return Verdict.passed("slices", "no champion yet")
+            return Verdict.passed("slices", NO_CHAMPION)
         if case.slices.columns.empty:
             return Verdict.passed("slices", "no slices are declared")
         tested, small = slice_tests(case, self.config.margin)

@@ -7,7 +7,7 @@ from typing import Any
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.digest import config_digest
-from trueup.domain.gates import CHALLENGER, CHAMPION, Case
+from trueup.domain.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
 from trueup.domain.gates import judge as judge_case
 from trueup.domain.types import EVENT_TIME, LABEL, Status, Verdict, Window, overall
 from trueup.ledger.entries import Decision, Entry, Event, Promotion
@@ -126,7 +126,7 @@ def _outcome(attempt: Attempt) -> tuple[Outcome, list[str]]:
         return "held", [attempt.hold]
     status = overall(attempt.verdicts)
     telling = [v for v in attempt.verdicts if v.status is status and not (v.ok and v.check in _SILENT_PASSES)]
-    reasons = [r for v in telling for r in v.reasons]
+    reasons = [r for v in telling for r in v.reasons if r != NO_CHAMPION]
     if attempt.refitted is not None and not attempt.refitted.verdict.ok:
         reasons += [
             f"the judged model is promoted, not the refitted one: {r}" for r in attempt.refitted.verdict.reasons
