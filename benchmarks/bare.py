@@ -25,7 +25,7 @@ from benchmarks.work import Turn, counting_fits, moment
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.domain.features import FeatureSchema, feature_frame, schema_of
-from trueup.domain.history import needed_reach
+from trueup.domain.history import history_names, needed_reach
 from trueup.domain.learning import SIMPLE_ROWS, Model, Recipe, build, fit, predict, prior_model, simple_model
 from trueup.domain.splits import time_folds
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
@@ -85,6 +85,9 @@ class Bare:
         self.rows = known if self.rows.empty else pd.concat([self.rows[self.rows[EVENT_TIME] >= start - reach], known])
         features = feature_frame(rows, self.rows, self.config.features)
         self.schema = schema_of(features, self.config.features)
+        history = set(history_names(self.config.features.history))
+        numeric = tuple(n for n in self.schema.numeric if n not in history)
+        self.declared = FeatureSchema(numeric, self.schema.categorical)
         month = features.assign(**{LABEL: rows[LABEL], KNOWN_AT: rows[KNOWN_AT]})
         self.months.append(month)
         return month
@@ -114,7 +117,8 @@ class Bare:
         challenger = self.fit(recipe, data)
         gate = self.known(begin, end, by=moment(turn.end))
         before = self.known(begin - c.monitor.decay.reference_window, begin, by=begin)
-        rivals = [challenger, fit(prior_model(task), before, before[LABEL]), self.simple(begin)]
+        rivals = [challenger, fit(prior_model(task), before, before[LABEL])]
+        rivals += [self.simple(begin), self.simple(begin, self.declared)]
         rivals += [self.champion] if self.champion is not None else []
         said = [predict(model, gate, task) for model in rivals]
         self.compared = [(log_loss(gate[LABEL], p), roc_auc_score(gate[LABEL], p)) for p in said]
@@ -135,11 +139,11 @@ class Bare:
         """Fit a recipe."""
         return fit(build(recipe, self.schema, self.config.task), data, data[LABEL])
 
-    def simple(self, start: datetime) -> Model:
+    def simple(self, start: datetime, schema: FeatureSchema | None = None) -> Model:
         """Fit the cheap reference on what was known before a moment."""
         seed = self.config.train.seed
         data = self.known(start - self.config.monitor.decay.reference_window, start, by=start)
-        return fit(simple_model(self.schema, self.config.task, seed), data, data[LABEL], SIMPLE_ROWS, seed)
+        return fit(simple_model(schema or self.schema, self.config.task, seed), data, data[LABEL], SIMPLE_ROWS, seed)
 
     def known(self, start: datetime, end: datetime, by: datetime) -> pd.DataFrame:
         """Rows of [start, end) whose labels were known at a moment."""

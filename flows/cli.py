@@ -14,6 +14,7 @@ import typer
 from flows import show
 from flows.environment import prepare
 from trueup.config.load import load_model, model_names
+from trueup.config.settings import Settings
 from trueup.errors import TrueupError, UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """One turn of the loop: ingest, validate, score, monitor, and retrain if the diagnosis says so."""
+    known(model)
     from flows.run import run as flow
 
     cycle = flow(model, as_of=moment(as_of), retrain=retrain)
@@ -68,6 +70,7 @@ def retrain_(
     as_json: Json = False,
 ) -> None:
     """Train a challenger, judge it against the champion, and promote or refuse it."""
+    known(model)
     from flows.retrain import retrain as flow
 
     decided = flow(model, as_of=moment(as_of), reason=reason)
@@ -77,6 +80,7 @@ def retrain_(
 @app.command()
 def score(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
     """Predict the newest complete batch with the champion."""
+    known(model)
     from flows.score import score as flow
 
     scored = flow(model, as_of=moment(as_of))
@@ -86,6 +90,7 @@ def score(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
 @app.command()
 def monitor(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
     """Compare the newest batch's predictions with the labels known by now, and diagnose the champion."""
+    known(model)
     from flows.monitor import monitor as flow
 
     observed = flow(model, as_of=moment(as_of))
@@ -182,6 +187,11 @@ def moment(text: str | None) -> datetime | None:
         return datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{text!r} is not a time; write it as 2013-04-01 or 2013-04-01T06:00") from None
+
+
+def known(model: str) -> None:
+    """Look at the config before Prefect starts, which takes seconds. Raises UnknownModel, ConfigError."""
+    load_model(Settings().configs, model)
 
 
 def month(text: str) -> datetime:

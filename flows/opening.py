@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from zoneinfo import ZoneInfo
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
+from trueup.errors import TrueupError
 from trueup.stages.ingest import newest_complete
 from trueup.stages.ports import Ports
 
@@ -27,12 +29,21 @@ class Opened:
 @contextmanager
 def opened(model: str, as_of: datetime | None, settings: Settings | None = None) -> Iterator[Opened]:
     """Open a home for one flow run. Reports may still be rendered when it ends; the process waits for them."""
+    logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
+    logging.getLogger("prefect.task_runs").addFilter(_no_traceback)
     ports = Ports(settings)
     config = load_model(ports.configs, model)
     try:
         yield Opened(config, ports, resolve_as_of(config, ports, as_of))
     finally:
         ports.close()
+
+
+def _no_traceback(record: logging.LogRecord) -> bool:
+    """Prefect logs every error with its traceback; one that is meant for people says all in its message."""
+    if record.exc_info and isinstance(record.exc_info[1], TrueupError):
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def resolve_as_of(config: ModelConfig, ports: Ports, given: datetime | None) -> datetime:

@@ -47,4 +47,4 @@ def _row(verdict: Verdict) -> str:
 
 
 def _links(reports: Sequence[tuple[str, Path]]) -> list[str]:
-    return ["", *(f"[{name}]({path.as_uri()})" for name, path in reports)] if reports else []
+    return ["", *(f"{name}: [{path}]({path.as_uri()})" for name, path in reports)] if reports else []

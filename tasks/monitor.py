@@ -10,11 +10,14 @@ from trueup.config.schema import ModelConfig
 from trueup.stages.monitor import monitor as watch
 from trueup.stages.ports import Ports
 from trueup.stages.references import Checked, Observed
+from trueup.stages.report import drift_page
 
 
 @stage("monitor")
 def monitor(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> Observed:
     """Watch a batch and show its diagnosis."""
     observed = watch(config, ports, checked, as_of)
-    publish("diagnosis", config.model, of_diagnosis(observed), str(observed.window))
+    drifted = observed.figures.get("drift") is not None
+    pages = [("Drift report", drift_page(ports.root, config.model, observed.window))] if drifted else []
+    publish("diagnosis", config.model, of_diagnosis(observed, pages), str(observed.window))
     return observed

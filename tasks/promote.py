@@ -8,6 +8,7 @@ from trueup.config.schema import ModelConfig
 from trueup.stages import promote as logic
 from trueup.stages.ports import Ports
 from trueup.stages.references import Attempt, Decided
+from trueup.stages.report import run_folder
 
 judge = stage("judge")(logic.judge)
 
@@ -16,5 +17,8 @@ judge = stage("judge")(logic.judge)
 def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:
     """Decide, and show the decision."""
     decided = logic.promote(config, ports, attempt)
-    publish("decision", config.model, of_decision(decided), f"{attempt.as_of:%Y-%m-%d}")
+    pages = []
+    if attempt.trained is not None:
+        pages = [("Report of the run", run_folder(ports.root, config.model, attempt.trained.run_id) / "report.html")]
+    publish("decision", config.model, of_decision(decided, pages), f"{attempt.as_of:%Y-%m-%d}")
     return decided

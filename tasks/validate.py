@@ -11,11 +11,13 @@ from trueup.domain.types import Batch
 from trueup.stages import validate as logic
 from trueup.stages.ports import Ports
 from trueup.stages.references import Checked
+from trueup.stages.report import validation_page
 
 
 @stage("validate")
 def validate(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime) -> Checked:
     """Check a batch and show the verdict."""
     checked = logic.validate(config, ports, batch, as_of)
-    publish("validation", config.model, of_validation(checked), str(batch.window))
+    pages = [("Data Docs", validation_page(ports.root, config.model, batch))]
+    publish("validation", config.model, of_validation(checked, pages), str(batch.window))
     return checked

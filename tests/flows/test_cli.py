@@ -156,7 +156,7 @@ def test_a_run_tells_people_and_programs(trueup, prefect_server):
 
 
 def test_a_broken_batch_ends_with_1(trueup, prefect_server, monkeypatch):  # noqa: ARG001
-    monkeypatch.setattr("trueup.stages.ports.Background", NoReports)
+    monkeypatch.setattr("trueup.stages.ports.shared", NoReports)
     frame = streams.Stream(days=14, per_day=20).frame().assign(x=None)
     frame.to_csv(trueup.folder / "configs" / "data" / "stream.csv", index=False)
     answer = trueup("run", "toy", "--json")

@@ -26,7 +26,7 @@ def both(prefect_server, tmp_path_factory):  # noqa: ARG001  (it only has to be 
         patch.setenv("TRUEUP_HOME", str(flown.folder / "home"))
         patch.setenv("TRUEUP_CONFIGS", str(flown.configs))
         pairs = [(alone.turn(WEEKS[0]), run("toy", as_of=streams.week(WEEKS[0])))]
-        patch.setattr("trueup.stages.ports.Background", NoReports)  # once is enough: rendering takes longest of all
+        patch.setattr("trueup.stages.ports.shared", NoReports)  # once is enough: rendering takes longest of all
         pairs += [(alone.turn(week), run("toy", as_of=streams.week(week))) for week in WEEKS[1:]]
         repeated = run("toy", as_of=streams.week(WEEKS[-1]))
     yield alone, flown, pairs, repeated
@@ -99,8 +99,9 @@ def test_flows_leave_artifacts(both, key, words):  # noqa: ARG001
     assert any(words in str(a.data) for a in found)
 
 
-def test_reports_are_rendered_by_the_end_of_a_flow(both):
+def test_reports_are_rendered_beside_the_flow(both):
     _, flown, _, _ = both
+    assert shared().wait() == []
     reports = flown.folder / "home" / "reports"
     assert (reports / "data_docs" / "index.html").exists()
     (report,) = (reports / "runs" / "toy").iterdir()
@@ -116,7 +117,7 @@ def test_retrain_score_and_monitor_go_on_from_there(both, monkeypatch):
     _, flown, pairs, _ = both
     monkeypatch.setenv("TRUEUP_HOME", str(flown.folder / "home"))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(flown.configs))
-    monkeypatch.setattr("trueup.stages.ports.Background", NoReports)
+    monkeypatch.setattr("trueup.stages.ports.shared", NoReports)
     now = streams.week(WEEKS[-1])
     assert score("toy", as_of=now).new == 0
     assert monitor("toy", as_of=now) == pairs[-1][1].observed[-1]
@@ -127,7 +128,8 @@ def test_retrain_score_and_monitor_go_on_from_there(both, monkeypatch):
 
 def test_an_error_of_the_work_fails_the_flow_at_once(prefect_server, tmp_path, monkeypatch):  # noqa: ARG001
     from flows.run import run
-    from trueup.errors import NoData
+    from trueup.adapters.background import shared
+from trueup.errors import NoData
 
     monkeypatch.setenv("TRUEUP_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(streams.write(tmp_path, stream(7))))

@@ -58,7 +58,7 @@ def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
         .from_string(_PAGE)
         .render(
             title=f"{facts['name']}: challenger of {facts['as_of'][:10]}",
-            as_of=facts["as_of"],
+            as_of=_minute(facts["as_of"]),
             sequence=facts["sequence"],
             reason=facts["trigger"]["reason"],
             outcome=facts["outcome"],
@@ -66,8 +66,8 @@ def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
             reasons=facts["reasons"],
             verdicts=facts["verdicts"],
             windows=[
-                ("trained on", model["trained_from"], model["trained_until"]),
-                ("judged on", facts["gate"]["start"], facts["gate"]["end"]),
+                ("trained on", _minute(model["trained_from"]), _minute(model["trained_until"])),
+                ("judged on", _minute(facts["gate"]["start"]), _minute(facts["gate"]["end"])),
             ],
             rows=evaluation["rows"],
             roles=roles,
@@ -86,6 +86,10 @@ def write(folder: Path, facts: Mapping[str, Any], pictures: Mapping[str, bytes])
     path = folder / "report.html"
     path.write_text(render(facts, pictures), encoding="utf-8")
     return path
+
+
+def _minute(moment: str) -> str:
+    return moment[:16].replace("T", " ")
 
 
 def _interval(metric: Mapping[str, Any] | None) -> str:

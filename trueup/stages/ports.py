@@ -62,7 +62,7 @@ class Ports:
 
         return Registry(self.tracking)
 
-    @property
+    @cached_property
     def background(self) -> Background:
         """The process in which reports are rendered."""
         return shared()

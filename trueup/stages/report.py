@@ -32,6 +32,11 @@ def data_docs_folder(root: Path) -> Path:
     return root / "reports" / "data_docs"
 
 
+def validation_page(root: Path, model: str, batch: Batch) -> Path:
+    """Where the page of a validated batch lies."""
+    return data_docs_folder(root) / model / f"{batch.window.start:%Y-%m-%d}_r{batch.rows.revision}.html"
+
+
 def drift_page(root: Path, model: str, window: Window) -> Path:
     """Where the drift report of a batch lies."""
     return root / "reports" / "drift" / model / f"{window.start:%Y-%m-%d}.html"

@@ -49,6 +49,8 @@ def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> T
     tags = {"trueup.as_of": as_of.isoformat(), "trueup.train": str(chosen.train), "trueup.gate": str(chosen.gate)}
     run_id = ports.tracking.start(config.model, f"challenger {as_of:%Y-%m-%d}", tags)
     with ports.tracking.closing_on_error(run_id):
+        used = [b for b in usable_batches(config, ports, as_of) if b.window.overlaps(chosen.train)]
+        ports.tracking.log_inputs(run_id, [ref for b in used for ref in (b.rows, b.labels)])
         started = time.perf_counter()
         found = search(
             partial(_fold_losses, config, data.newest(config.train.search_rows)),
