@@ -9,6 +9,7 @@ import yaml
 
 from tests import streams
 from tests.stages.story import PLAIN, NoReports, Story, stream
+from trueup.adapters.background import shared
 
 ROOT = Path(__file__).parents[2]
 WEEKS = (5, 7, 9)  # a first champion; two weeks without trouble; a change of the relation
@@ -128,8 +129,7 @@ def test_retrain_score_and_monitor_go_on_from_there(both, monkeypatch):
 
 def test_an_error_of_the_work_fails_the_flow_at_once(prefect_server, tmp_path, monkeypatch):  # noqa: ARG001
     from flows.run import run
-    from trueup.adapters.background import shared
-from trueup.errors import NoData
+    from trueup.errors import NoData
 
     monkeypatch.setenv("TRUEUP_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(streams.write(tmp_path, stream(7))))
