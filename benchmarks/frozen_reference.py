@@ -37,14 +37,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
     as_json = parser.parse_args().json
+    result = evaluate()
+    if as_json:
+        sys.stdout.write(json.dumps(result) + "\n")
+        return
+    shown = [*result["months"], {"month": "mean   ", **result["mean"]}]
+    lines = [f"{m['month']}  {m['log_loss']:8.4f}  {m['auc']:6.3f}" for m in shown]
+    sys.stdout.write("\n".join(["month    log-loss     AUC", *lines]) + "\n")
+
+
+def evaluate() -> dict[str, Any]:
+    """Give log-loss and AUC by month, and their unweighted means."""
     with threadpool_limits(1):
         months = score_by_month(load())
-    mean = {name: float(np.mean([m[name] for m in months])) for name in ("log_loss", "auc")}
-    if as_json:
-        sys.stdout.write(json.dumps({"months": months, "mean": mean}) + "\n")
-        return
-    lines = [f"{m['month']}  {m['log_loss']:8.4f}  {m['auc']:6.3f}" for m in [*months, {"month": "mean   ", **mean}]]
-    sys.stdout.write("\n".join(["month    log-loss     AUC", *lines]) + "\n")
+    return {"months": months, "mean": {n: float(np.mean([m[n] for m in months])) for n in ("log_loss", "auc")}}
 
 
 def load() -> pd.DataFrame:

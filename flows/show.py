@@ -184,7 +184,7 @@ def demo(result: Mapping[str, Any]) -> None:
     columns = [
         "month",
         "rows",
-        "held",
+        "quar.",
         "late",
         "by",
         "age",

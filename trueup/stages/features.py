@@ -58,17 +58,25 @@ def features(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime) -
     The key is a digest of the features' configuration and of everything they were computed from, so a correction or
     a release from quarantine, in the batch or in its history, makes new ones.
     """
-    past = _history(config, usable_batches(config, ports, as_of), batch.window)
-    key = digest_of(
-        {
-            "features": config.features.model_dump(mode="json"),
-            "inputs": [_state(ports, b) for b in [batch, *past]],
-        }
-    )
-    if not ports.store.has_features(key):
-        rows, known = ports.store.effective(batch.rows), _outcomes(config, ports, past)
-        ports.store.put_features(key, feature_frame(rows, known, config.features, _custom(config, ports)))
-    return key
+    return _keys(config, ports, [batch], usable_batches(config, ports, as_of))[0]
+
+
+def _keys(config: ModelConfig, ports: Ports, wanted: list[Batch], usable: list[Batch]) -> list[str]:
+    """Keys of the features of batches, computed where they are not there yet. Each batch's state is read once."""
+    states: dict[int, list[Any]] = {}
+    keys = []
+    for batch in wanted:
+        past = _history(config, usable, batch.window)
+        for b in (batch, *past):
+            if b.rows.sequence not in states:
+                states[b.rows.sequence] = _state(ports, b)
+        inputs = [states[b.rows.sequence] for b in (batch, *past)]
+        key = digest_of({"features": config.features.model_dump(mode="json"), "inputs": inputs})
+        if not ports.store.has_features(key):
+            rows, known = ports.store.effective(batch.rows), _outcomes(config, ports, past)
+            ports.store.put_features(key, feature_frame(rows, known, config.features, _custom(config, ports)))
+        keys.append(key)
+    return keys
 
 
 def examples(
@@ -78,21 +86,22 @@ def examples(
 
     Raises NoData when there is none.
     """
-    used = [b for b in usable_batches(config, ports, as_of) if b.window.overlaps(window)]
-    keys = [features(config, ports, b, as_of) for b in used]
-    frame = ports.store.read_features(keys, window)
+    usable = usable_batches(config, ports, as_of)
+    used = [b for b in usable if b.window.overlaps(window)]
     labels = matured(ports, used, known_by or as_of)
-    frame = frame[frame[ROW_ID].isin(labels.index)].reset_index(drop=True)
-    labels = labels.loc[frame[ROW_ID]].reset_index(drop=True)
+    # Rows are left out before the batches are joined: of a year's frame no second copy is made.
+    frame = ports.store.read_features(_keys(config, ports, used, usable), window, labels.index.unique())
     if frame.empty:
         raise NoData(f"{config.model}: no matured labels in {window} by {known_by or as_of:%Y-%m-%d %H:%M}")
     schema = schema_of(frame, config.features)
+    row_id, event_time = frame.pop(ROW_ID), frame.pop(EVENT_TIME)
+    labels = labels.loc[row_id].reset_index(drop=True)
     return Examples(
-        X=frame[list(schema.names)],
+        X=frame if tuple(frame.columns) == schema.names else frame[list(schema.names)],
         y=labels[LABEL],
-        event_time=frame[EVENT_TIME],
+        event_time=event_time,
         known_at=labels[KNOWN_AT],
-        row_id=frame[ROW_ID],
+        row_id=row_id,
         schema=schema,
         sources=tuple(sorted({d for b in used for d in (b.rows.sha256, b.labels.sha256)})),
     )

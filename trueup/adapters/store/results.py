@@ -80,11 +80,11 @@ class Computed(Shelf):
             path.unlink(missing_ok=True)
         return path.exists()
 
-    def read_features(self, keys: Sequence[str], window: Window | None = None) -> pd.DataFrame:
-        """Read features below each other, those of a window's rows if one is given. Raises WorkError."""
-        tables = [frames.read(self._features(key)) for key in keys]
-        if window is not None:
-            tables = [_inside(table, window) for table in tables]
+    def read_features(
+        self, keys: Sequence[str], window: Window | None = None, row_ids: pd.Index[Any] | None = None
+    ) -> pd.DataFrame:
+        """Read features below each other: of a window's rows if one is given, and of `row_ids` (unique). Raises WorkError."""
+        tables = [_chosen(frames.read(self._features(key)), window, row_ids) for key in keys]
         return frames.to_pandas(frames.concat(tables)) if tables else empty([ROW_ID, EVENT_TIME])
 
     def put_evaluation(self, run_id: str, frame: pd.DataFrame) -> str:
@@ -103,7 +103,11 @@ class Computed(Shelf):
         return self.home / "features" / key[:2] / f"{key}.parquet"
 
 
-def _inside(table: pa.Table, window: Window) -> pa.Table:
-    times = table[EVENT_TIME].to_numpy()
-    keep = (times >= np.datetime64(window.start, "us")) & (times < np.datetime64(window.end, "us"))
+def _chosen(table: pa.Table, window: Window | None, row_ids: pd.Index[Any] | None) -> pa.Table:
+    keep = np.ones(table.num_rows, dtype=bool)
+    if window is not None:
+        times = table[EVENT_TIME].to_numpy()
+        keep &= (times >= np.datetime64(window.start, "us")) & (times < np.datetime64(window.end, "us"))
+    if row_ids is not None:
+        keep &= row_ids.get_indexer(table[ROW_ID].to_numpy()) >= 0  # its look-up table is made once
     return table if keep.all() else table.filter(pa.array(keep))
