@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flows import show
-from flows.environment import prepare
+from flows.environment import prepare, unwatched
 from trueup.config.load import load_model, model_names
 from trueup.config.settings import Settings
 from trueup.errors import TrueupError, UsageError
@@ -54,7 +54,8 @@ def run(
     known(model)
     from flows.run import run as flow
 
-    cycle = flow(model, as_of=moment(as_of), retrain=retrain)
+    with unwatched():
+        cycle = flow(model, as_of=moment(as_of), retrain=retrain)
     emit(as_json, cycle, lambda: show.cycle(cycle))
     if cycle.broken:
         raise typer.Exit(1)
@@ -73,7 +74,8 @@ def retrain_(
     known(model)
     from flows.retrain import retrain as flow
 
-    decided = flow(model, as_of=moment(as_of), reason=reason)
+    with unwatched():
+        decided = flow(model, as_of=moment(as_of), reason=reason)
     emit(as_json, decided, lambda: show.decision(decided))
 
 
@@ -83,7 +85,8 @@ def score(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
     known(model)
     from flows.score import score as flow
 
-    scored = flow(model, as_of=moment(as_of))
+    with unwatched():
+        scored = flow(model, as_of=moment(as_of))
     emit(as_json, scored, lambda: show.scored(scored))
 
 
@@ -93,7 +96,8 @@ def monitor(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
     known(model)
     from flows.monitor import monitor as flow
 
-    observed = flow(model, as_of=moment(as_of))
+    with unwatched():
+        observed = flow(model, as_of=moment(as_of))
     emit(as_json, observed, lambda: show.observation(observed))
 
 
@@ -133,7 +137,8 @@ def demo(
     """The closed loop on the real flights of 2013, month by month."""
     from flows.demo import demo as play
 
-    result = play(month(to), quiet=as_json)
+    with unwatched():
+        result = play(month(to), quiet=as_json)
     emit(as_json, result, lambda: show.demo(result))
 
 
@@ -171,7 +176,7 @@ def quarantine_release(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Take rows back into use: the next training sees them, and `trueup score` predicts them."""
+    """Take rows back into use: the next training sees them, and the next `trueup run` predicts them."""
     from trueup.stages.quarantine import release
 
     with home() as ports:

@@ -78,6 +78,9 @@ def cycle(done: Cycle) -> None:
         _lines(checked.reasons if not checked.usable else ())
         scored(scored_, indent="  ")
         observation(observed, indent="  ")
+    for scored_ in done.released:
+        out.print(f"  batch {scored_.window}: rows released from quarantine")
+        scored(scored_, indent="  ")
     decision(done.decided, indent="  ")
 
 

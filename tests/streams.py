@@ -74,6 +74,7 @@ train:
   parameters: {gradient_boosting: {max_iter: 40, learning_rate: 0.15, max_leaf_nodes: 8}}
 evaluate:
   resamples: 500
+  block: 6 hours
   slices: [group]
 promote:
   gate_window: 14 days

@@ -110,6 +110,9 @@ def test_the_report_is_written_with_the_verdicts_limits(tmp_path):
     text = path.read_text()
     assert "Data drift detected" in text
     assert "Data drift not detected" in text
+    assert text.count('"categoryorder": "category ascending"') >= len(
+        schema.names
+    )  # cells from low to high, not by count
     assert text.index("Data drift detected") < text.index("Data drift not detected")  # what moved most comes first
 
 

@@ -247,10 +247,6 @@ class TestZones:
         found = [source.read(start, end).id.tolist() for start, end in windows]
         assert sorted(i for ids in found for i in ids) == list(range(len(frame)))
 
-    def test_an_unknown_zone_is_named(self, tmp_path):
-        with pytest.raises(SourceError, match=r"ingest.timezone: there is no time zone 'New York'; write one like"):
-            files(tmp_path, "f.csv", timezone="New York")
-
 
 class TestTimesThatCannotBeRead:
     @pytest.fixture(params=["csv", "csv.gz", "parquet", "sqlite", "function"])

@@ -19,8 +19,8 @@ from trueup.stages.loop import cycle
 from trueup.stages.ports import Ports
 from trueup.stages.references import Cycle
 
-# A week has too few days for blocks of a day. Little data makes a refit move far; that is not what is looked at here.
-CONFIG = streams.CONFIG.replace("  resamples: 500\n", "  resamples: 300\n  block: 6 hours\n").replace(
+# Little data makes a refit move far; that is not what is looked at here.
+CONFIG = streams.CONFIG.replace("resamples: 500", "resamples: 300").replace(
     "  min_new_days: 6\n", "  min_new_days: 6\n  max_refit_shift: 1\n"
 )
 # The families and the loop do not depend on history features; without them a story is quicker.

@@ -141,6 +141,28 @@ def test_rows_in_quarantine_are_listed_and_released_into_use(story, tmp_path):
     other.ports.close()
 
 
+def test_the_next_run_predicts_rows_released_from_quarantine_once(story, tmp_path):
+    other = story.branch(tmp_path)
+    one, *rest = (int(i) for i in quarantine.listed(other.config, other.ports)[ROW_ID])
+    quarantine.release(other.config, other.ports, [one], by="a tester", why="it is right")
+    done = other.turn(8)  # in which nothing else is new
+    assert [(s.window, s.new, s.total) for s in done.released] == [(window(7), 1, 558)]
+    assert done.observed == story.mended.observed
+    served, facts = other.predictions(7), other.facts()
+    assert served[ROW_ID].is_unique
+    assert one in set(served[ROW_ID])
+    assert other.turn(8) == story.mended
+    assert other.facts() == facts
+
+    quarantine.release(other.config, other.ports, rest, by="a tester", why="they are, too")
+    later = other.turn(9)  # beside a new batch
+    assert [b.batch.window for b in later.batches] == [window(8)]
+    assert [(s.window, s.new, s.total) for s in later.released] == [(window(7), 2, 560)]
+    assert set(rest) <= set(other.predictions(7)[ROW_ID])
+    assert_frame_equal(other.predictions(7).head(len(served)), served)
+    other.ports.close()
+
+
 def test_without_enough_new_labels_a_challenger_is_held(story, tmp_path):
     other = story.branch(tmp_path)
     decided = loop.retrain(steps, other.config, other.ports, streams.week(5), "manual")
@@ -265,7 +287,7 @@ def test_a_real_change_is_decayed_and_a_challenger_takes_over(tmp_path):
     before = [done[week].observed[-1].diagnosis for week in (6, 7)]
     after = {week: done[week].observed[-1].diagnosis for week in range(8, 12)}
     assert "decayed" not in before
-    assert "decayed" in [after[8], after[9], after[10]], after  # within `decay.of_last` batches
+    assert "decayed" in [after[8], after[9]], after  # within `decay.batches`, long before the reference has learned it
     promoted = [week for week in range(8, 12) if done[week].decided.outcome == "promoted"]
     assert promoted, {week: c.decided.reasons for week, c in done.items()}
     current = champion(told.config, told.ports)
@@ -276,6 +298,19 @@ def test_a_real_change_is_decayed_and_a_challenger_takes_over(tmp_path):
     assert figures["challenger"]["log_loss"] < figures["champion"]["log_loss"]
     assert told.ports.ledger.verify() == []
     assert overview(told.config, told.ports)["alias_agrees"] is True
+    told.ports.close()
+
+
+def test_a_champion_with_too_few_labels_a_batch_is_retrained_for_its_age(tmp_path):
+    told = Story(
+        tmp_path, stream(7 * 7), PLAIN.replace("min_matured: 100", "min_matured: 5000\n  stale_after: 10 days")
+    )
+    told.turn(5)
+    done = told.turn(7)
+    assert done.observed[-1].diagnosis == "unknown"
+    assert done.observed[-1].findings[:2] == ("unknown", "stale")
+    assert done.decided.outcome in {"promoted", "rejected"}, done.decided.reasons
+    assert told.ports.ledger.entries("toy")[-1].body["trigger"]["reason"] == "stale"
     told.ports.close()
 
 

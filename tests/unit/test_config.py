@@ -80,6 +80,44 @@ def test_the_outcome_cannot_be_a_feature():
     assert "left is known only with the label" in problems(GOOD.replace("[age]", "[age, left]"))[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [
+        ("New York", "did you mean America/New_York?"),
+        ("utc", "did you mean UTC?"),
+        ("America", "write one like UTC"),  # a folder of zones
+        ("../etc/passwd", "write one like UTC"),
+        ("xyz", "write one like UTC"),
+    ],
+)
+def test_an_unknown_time_zone_is_a_mistake(name, mend):
+    (found,) = problems(GOOD.replace("  time: day\n", f"  time: day\n  timezone: {name}\n"))
+    assert found.startswith(f"line 7, ingest.timezone: there is no time zone '{name}'; ")
+    assert mend in found
+
+
+@pytest.mark.parametrize(
+    ("period", "evaluate", "place", "mend"),
+    [
+        ("week", "", "line 7, ingest.period: a week holds 7 of evaluate.block", "12 hours"),
+        ("week", "evaluate: {resamples: 300}\n", "line 7, ingest.period: a week holds 7", "12 hours"),
+        ("day", "evaluate:\n  block: 6 hours\n", "line 16, evaluate.block: a day holds 4", "2 hours"),
+        ("month", "evaluate:\n  block: 7 days\n", "line 16, evaluate.block: a month holds 4", "2 days"),
+        ("month", "evaluate:\n  block: 0 days\n", "line 16, evaluate.block: must be longer", "1 day"),
+    ],
+)
+def test_a_batch_must_hold_blocks_enough_to_be_diagnosed(period, evaluate, place, mend):
+    text = GOOD.replace("  time: day\n", f"  time: day\n  period: {period}\n") + evaluate
+    (found,) = problems(text)
+    assert found.startswith(place)
+    assert f"`{mend}`" in found
+    block = f"evaluate: {{block: {mend}}}\n"
+    assert parse_model(text.removesuffix(evaluate) + block).ingest.period == period
+    both = problems(text.replace("task: binary", "task: binari"))
+    assert both[-1] == found  # together with the other mistakes
+    assert len(both) == 2
+
+
 def test_a_label_needs_a_moment_at_which_it_is_known():
     assert "exactly one of known_after and known_at" in problems(GOOD.replace(", known_after: 30 days", ""))[0]
 

@@ -15,7 +15,17 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from trueup.config.schema import DecayConfig, MonitorConfig, Task
-from trueup.domain.diagnosis import NAMES, Bounds, Drop, Observation, Skill, diagnose, promised_gain, skill
+from trueup.domain.diagnosis import (
+    NAMES,
+    Bounds,
+    Drop,
+    Observation,
+    Skill,
+    constant_losses,
+    diagnose,
+    promised_gain,
+    skill,
+)
 from trueup.domain.drift import PSI, DriftScore, comparable, judge_drift
 from trueup.domain.features import FeatureSchema
 from trueup.domain.metrics import row_losses
@@ -93,6 +103,39 @@ def test_without_the_promised_gain_a_season_with_little_to_gain_looks_like_decay
         alarms += any(Drop.between(replace(stream.gate, shortfall=None), s).lower > 0.01 for s in blind)
         assert all(Drop.between(stream.gate, s).lower <= 0.01 for s in stream.skills)
     assert alarms >= 2
+
+
+def test_worse_than_chance_is_bad_however_bad_the_reference_is():
+    gate = replace(GOOD.gate, over_constant=Bounds(0.06, 0.02, 0.10))
+    lost = replace(gate, over_constant=Bounds(-0.03, -0.05, -0.01))  # over the reference it has the skill of the gate
+    assert diagnose(replace(GOOD, gate=gate, skill=lost), [], CONFIG).name == "healthy"  # once, and not severe
+    found = diagnose(replace(GOOD, gate=gate, skill=lost), [lost], CONFIG)
+    assert found.name == "decayed"
+    assert "worse than chance" in found.reasons[0]
+    severe = replace(lost, over_constant=Bounds(-0.2, -0.25, -0.15))
+    assert diagnose(replace(GOOD, gate=gate, skill=severe), [], CONFIG).name == "decayed"
+
+
+@pytest.mark.parametrize(
+    ("gate", "batch"),
+    [
+        (Bounds(0.06, 0.02, 0.10), Bounds(-0.03, -0.07, 0.01)),  # perhaps it is not worse than chance
+        (Bounds(-0.03, -0.05, -0.01), Bounds(-0.03, -0.05, -0.01)),  # the level wanders: it was so at the gate
+        (None, Bounds(-0.03, -0.05, -0.01)),  # a champion from before this was measured
+        (Bounds(0.06, 0.02, 0.10), None),
+    ],
+)
+def test_losing_to_a_constant_is_bad_only_beyond_noise_and_when_it_was_otherwise_at_the_gate(gate, batch):
+    seen = replace(GOOD, gate=replace(GOOD.gate, over_constant=gate), skill=replace(GOOD.skill, over_constant=batch))
+    assert diagnose(seen, [seen.skill], CONFIG).name == "healthy"
+
+
+def test_the_best_constant_is_the_shares_or_the_mean():
+    y = np.array([0.0, 1, 1, 1])
+    assert np.allclose(constant_losses(Task.BINARY, y), row_losses(Task.BINARY, y, np.full(4, 0.75)))
+    assert np.allclose(constant_losses(Task.REGRESSION, y), row_losses(Task.REGRESSION, y, np.full(4, 0.75)))
+    names = np.where(y == 1, "yes", "no").astype(object)
+    assert np.allclose(constant_losses(Task.MULTICLASS, names), constant_losses(Task.BINARY, y))
 
 
 def test_the_reasons_against_a_judgement_are_all_given():
@@ -175,9 +218,10 @@ def test_one_block_of_time_has_no_bounds_and_survives_json():
 
 bounds = st.builds(lambda mean, width: Bounds(mean, mean - width, mean + width), st.floats(-1, 1), st.floats(0, 0.5))
 skills = st.builds(
-    lambda gain, loss, shortfall: Skill(gain.mean, gain.low, gain.high, 0.95, 900, 30, 0.4, loss, shortfall),
+    lambda gain, loss, *more: Skill(gain.mean, gain.low, gain.high, 0.95, 900, 30, 0.4, loss, *more),
     bounds,
     st.floats(0.01, 10),
+    st.none() | bounds,
     st.none() | bounds,
 )
 
@@ -260,7 +304,8 @@ def watched(task, seed, kind, batch=30, block=timedelta(days=1)):
         now = between(start, end)
         p, q = predicted(task, champion, now), predicted(task, reference, now)
         losses = [row_losses(task, now.y.to_numpy(), x) for x in (p, q)]
-        return skill(*losses, now.time.to_numpy(), block, 300, 0.95, seed, promised=promised_gain(task, p, q))
+        sides = {"promised": promised_gain(task, p, q), "constant": constant_losses(task, now.y)}
+        return skill(*losses, now.time.to_numpy(), block, 300, 0.95, seed, **sides)
 
     gate = measured(fitted(task, between(0, first), 2), first, TRAIN)
     champion = fitted(task, between(0, TRAIN), 2)

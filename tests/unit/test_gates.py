@@ -326,6 +326,9 @@ def test_regression_and_multiclass_are_judged_on_their_own_loss():
     case = make_case(rows=2000, task=Task.REGRESSION, y=y, predictions=predictions, metrics={"mse": 1.0})
     assert "squared error" in last(case, [PAIRED]).reasons[0]
     assert last(case, [PAIRED]).ok
+    far = {"challenger": y + rng.normal(0, 300, 2000), "champion": y + rng.normal(0, 400, 2000)}
+    case = make_case(rows=2000, task=Task.REGRESSION, y=y, predictions=far, metrics={"mse": 1.0})
+    assert "e+0" not in last(case, [PAIRED]).reasons[0]  # 90,210 is read, 9.02e+04 is not
 
     sharp = rng.dirichlet([1, 1, 1], 2000)
     labels = np.array([rng.choice(["a", "b", "c"], p=row) for row in sharp])

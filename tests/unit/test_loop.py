@@ -9,7 +9,7 @@ from trueup.stages.loop import State, next_action
 @pytest.mark.parametrize("diagnosis", [None, *NAMES])
 @pytest.mark.parametrize("has_champion", [True, False])
 def test_what_follows_on_a_diagnosis(has_champion, diagnosis):
-    found = next_action(State(has_champion=has_champion, diagnosis=diagnosis))
+    found = next_action(State(has_champion, (diagnosis,) if diagnosis else ()))
     if diagnosis == "data_broken":
         assert found is None  # never learn from a broken batch, not even the first time
     elif not has_champion:
@@ -18,3 +18,19 @@ def test_what_follows_on_a_diagnosis(has_champion, diagnosis):
         assert found == diagnosis
     else:
         assert found is None  # a shift of the inputs alone is no reason, nor is not knowing
+
+
+@pytest.mark.parametrize(
+    ("findings", "action"),
+    [
+        (("unknown", "stale"), "stale"),  # its age is known all the same
+        (("unknown", "stale", "shifted"), "stale"),
+        (("unknown", "decayed"), None),  # what rests on labels does not count where they do not suffice
+        (("unknown", "shifted"), None),
+        (("data_broken", "stale"), None),
+        (("data_broken", "unknown", "stale"), None),
+        (("decayed", "stale"), "decayed"),
+    ],
+)
+def test_what_follows_on_several_findings(findings, action):
+    assert next_action(State(has_champion=True, findings=findings)) == action

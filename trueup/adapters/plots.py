@@ -169,7 +169,7 @@ def loss_difference(event_time: ArrayLike, difference: ArrayLike, interval: Inte
         axes.axhline(0, color=_INK, lw=1)
         if np.isfinite([interval.low, interval.high]).all():
             axes.axhspan(interval.low, interval.high, color=_COLOURS[1], alpha=0.18, lw=0)
-        said = f"mean {interval.mean:+.2g} ({100 * interval.confidence:.0f} % interval {interval.low:+.2g} to {interval.high:+.2g})"
+        said = f"mean {interval.mean:+.3g} ({100 * interval.confidence:.0f} % interval {interval.low:+.3g} to {interval.high:+.3g})"
         axes.axhline(interval.mean, color=_COLOURS[1], lw=1.6, label=said)
         axes.errorbar(
             days.index, days["mean"], yerr=1.96 * days["sem"].fillna(0), color=_COLOURS[0], marker="o", ms=4.5, ls="",

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from trueup.domain.metrics import figure
+
 _PAGE: Final = """<!doctype html>
 <html lang="en">
 <head>
@@ -51,7 +53,9 @@ def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     evaluation, model = facts["evaluation"], facts["model"]
     roles = list(evaluation["metrics"])
     bounds = {m["name"]: m for m in evaluation["intervals"]}
-    names = list(evaluation["metrics"].get("challenger", {}))
+    # In the order of the measuring, the deciding loss first; the ledger's canonical JSON sorts the names of the others.
+    names = list(bounds) or list(evaluation["metrics"].get("challenger", {}))
+    units = _units(facts.get("unit", ""))
     encoded = [(_title(name), base64.b64encode(png).decode()) for name, png in pictures.items()]
     return (
         Environment(autoescape=True)
@@ -72,9 +76,10 @@ def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
             rows=evaluation["rows"],
             roles=roles,
             metrics=[
-                (n, [f"{evaluation['metrics'][r][n]:.4f}" for r in roles], _interval(bounds.get(n))) for n in names
+                (n + units.get(n, ""), [_cell(evaluation["metrics"][r][n]) for r in roles], _interval(bounds.get(n)))
+                for n in names
             ],
-            recipe=", ".join(f"{k} {v}" for k, v in _flat(model["recipe"])),
+            recipe=", ".join(f"{k} {figure(v) if type(v) is float else v}" for k, v in _flat(model["recipe"])),
             pictures=encoded,
         )
     )
@@ -95,7 +100,17 @@ def _minute(moment: str) -> str:
 def _interval(metric: Mapping[str, Any] | None) -> str:
     if metric is None or metric["low"] is None:
         return "–"
-    return f"{metric['low']:.4f} to {metric['high']:.4f}"
+    return f"{_cell(metric['low'])} to {_cell(metric['high'])}"
+
+
+def _cell(value: float) -> str:
+    """Four places for what lies between 0 and 1, as most metrics do, and as many digits for what is larger."""
+    written = figure(value, 5) if abs(value) >= 1 else f"{value:.4f}"
+    return "0.0000" if written == "-0.0000" else written
+
+
+def _units(unit: str) -> dict[str, str]:
+    return {"mse": f" ({unit}²)", "mae": f" ({unit})", "rmse": f" ({unit})"} if unit else {}
 
 
 def _flat(recipe: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from trueup.config.checks import MistakeAt
 from trueup.config.schema import ModelConfig
 from trueup.errors import ConfigError, UnknownModel
 
@@ -87,8 +88,9 @@ def _duplicate_keys(node: yaml.Node, at: Location = ()) -> Iterator[str]:
 
 def _explain(root: yaml.Node, error: ErrorDetails) -> str:
     """One line for one mistake: place, what, and the mend."""
-    line, at = _place(root, error["loc"])
     kind, context = error["type"], error.get("ctx", {})
+    mistake = context.get("error")
+    line, at = _place(root, mistake.at if isinstance(mistake, MistakeAt) else error["loc"])
     if kind == "missing":
         what = f"is missing; add `{error['loc'][-1]}:`"
     elif kind == "extra_forbidden":

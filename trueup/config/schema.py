@@ -11,7 +11,19 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from trueup.config.checks import enough_blocks, zone
 
 
 class Task(StrEnum):
@@ -112,6 +124,9 @@ class LabelConfig(Section):
         None,
         description="For a binary task: the value that counts as 1. Default: the column holds 0 and 1, or booleans.",
     )
+    unit: str = Field(
+        "", description="For a regression: what the outcome is measured in, such as minutes; for reports."
+    )
     known_after: Duration | None = Field(None, description="A label counts from its row's time plus this delay.")
     known_at: str | None = Field(
         None, description="A column that holds the moment at which the label became known; instead of `known_after`."
@@ -131,7 +146,7 @@ class IngestConfig(Section):
 
     source: Source
     time: str = Field(description="The column with a row's event time.")
-    timezone: str = Field(
+    timezone: Annotated[str, AfterValidator(zone)] = Field(
         "UTC", description="Times with a zone are brought to this one; times without are taken to be in it."
     )
     key: list[str] = Field(
@@ -267,7 +282,7 @@ class EvaluateConfig(Section):
     resamples: int = Field(2000, ge=200, description="Bootstrap resamples.")
     block: Duration = Field(
         timedelta(days=1),
-        description="Rows of the same block are resampled together; blocks grow when their differences are autocorrelated.",
+        description="Rows of the same block are resampled together; blocks grow when their differences are autocorrelated. A batch (`ingest.period`) must hold ten of them.",
     )
     slices: list[str] = Field(default=[], description="Columns whose values are judged on their own.")
     min_slice_rows: int = Field(200, ge=1, description="Smaller slices are listed as too small to tell.")
@@ -377,7 +392,8 @@ class DriftConfig(Section):
         5_000, ge=100, description="Rows compared on each side, so that the verdict does not depend on volume."
     )
     share: Share = Field(
-        0.3, description="Inputs count as shifted when at least this share of the columns has drifted."
+        0.3,
+        description="Inputs count as shifted when at least this share of the columns has drifted in distribution; or, whatever the share, when a single column shows what no season brings: `missing_growth`, `new_categories`, or infinite values where there were none.",
     )
     numeric_threshold: float = Field(0.1, gt=0, description="PSI from which a numeric column has drifted.")
     categorical_threshold: float = Field(
@@ -398,7 +414,7 @@ class DecayConfig(Section):
     of_last: int = Field(3, ge=1, description="... among the last M since the promotion.")
     min_drop: Share = Field(
         0.01,
-        description="A batch is bad when the lower bound of its drop in paired skill is above this share of the reference's loss.",
+        description="A batch is bad when the lower bound of its drop in paired skill is above this share of the reference's loss. For a champion worse than chance the drop is that of its lead over the best constant, if larger.",
     )
     severe: Share = Field(0.1, description="Decayed at once when that lower bound is above this share.")
     reference_window: Duration = Field(
@@ -437,7 +453,7 @@ class ModelConfig(Section):
     validation: ValidateConfig = Field(alias="validate")
     features: FeaturesConfig
     train: TrainConfig = TrainConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
+    evaluate: EvaluateConfig = Field(EvaluateConfig(), validate_default=True)
     register_: RegisterConfig = Field(RegisterConfig(), alias="register")
     promote: PromoteConfig = PromoteConfig()
     score: ScoreConfig = ScoreConfig()
@@ -447,6 +463,13 @@ class ModelConfig(Section):
     def registered_name(self) -> str:
         """The model's name in MLflow's registry."""
         return self.register_.name or self.model
+
+    @field_validator("evaluate")
+    @classmethod
+    def _diagnosable(cls, evaluate: EvaluateConfig, info: ValidationInfo) -> EvaluateConfig:
+        if (ingest := info.data.get("ingest")) is not None:  # else it has mistakes of its own
+            enough_blocks(ingest.period, evaluate.block, "block" in evaluate.model_fields_set)
+        return evaluate
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:

@@ -34,9 +34,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from trueup.config import checks
+
 Floats = NDArray[np.float64]
 
-MIN_BLOCKS = 10  # with fewer blocks an interval is not to be trusted
+MIN_BLOCKS = checks.MIN_BLOCKS
 MAX_BLOCKS = 250  # more add no precision but cost time and memory: neighbours are merged
 _MIN_RUNS = 3  # runs never grow so long that fewer than this many fit
 

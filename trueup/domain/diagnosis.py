@@ -12,6 +12,11 @@ lower a skill without the champion being any worse, and are taken out first:
   have grown too. For log loss and squared error the shortfall is a test of forecast encompassing (Chong & Hendry 1986):
   it is positive when the reference knows something of the champion's errors.
 
+Both look through the reference, and for weeks after a change of the relation that still learns from the old one and is
+as wrong as the champion. So a champion that does *worse than chance* beyond noise, worse than the best constant for the
+batch's own labels, is bad in its own right, by as much as it has lost against such a constant since its gate: no season
+makes a model that is right worse than knowing nothing of the rows.
+
 The drop between gate and batch, two independent samples, is bounded by MOVER (Zou & Donner 2008), from their intervals
 alone; so a stored skill is a handful of plain numbers.
 """
@@ -19,7 +24,7 @@ alone; so a stored skill is a handful of plain numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -65,7 +70,8 @@ class Bounds:
 class Skill:
     """A model's paired skill on some rows: 1 - loss_model / loss_reference, and what it rests on.
 
-    `shortfall` is what the model's predictions promised to gain less what they gained, as a share of the same loss.
+    `shortfall` is what the model's predictions promised to gain less what they gained, `over_constant` its gain over the
+    best constant for these very labels; both are shares of the same loss.
     """
 
     mean: float
@@ -77,6 +83,7 @@ class Skill:
     loss_model: float
     loss_reference: float
     shortfall: Bounds | None = None
+    over_constant: Bounds | None = None
 
     @property
     def gain(self) -> Bounds:
@@ -86,14 +93,15 @@ class Skill:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         shortfall = self.shortfall and self.shortfall.to_dict()
-        return {**asdict(self), **self.gain.to_dict(), "shortfall": shortfall}
+        over_constant = self.over_constant and self.over_constant.to_dict()
+        return {**asdict(self), **self.gain.to_dict(), "shortfall": shortfall, "over_constant": over_constant}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Skill:
         """Read what `to_dict` wrote."""
-        shortfall = values.get("shortfall")
-        parsed = asdict(Bounds.from_dict(values))
-        return cls(**{**values, **parsed, "shortfall": shortfall and Bounds.from_dict(shortfall)})
+        more = {name: values.get(name) for name in ("shortfall", "over_constant")}
+        more = {name: bounds and Bounds.from_dict(bounds) for name, bounds in more.items()}
+        return cls(**{**values, **asdict(Bounds.from_dict(values)), **more})
 
 
 def skill(
@@ -106,15 +114,19 @@ def skill(
     seed: int,
     *,
     promised: ArrayLike | None = None,
+    constant: ArrayLike | None = None,
 ) -> Skill:
     """Measure a model's paired skill from the losses (n,) of both on the same rows, with block-bootstrap intervals.
 
     `promised` (n,) is what `promised_gain` says. Without it, a season in which there is less to gain can look like decay.
+    `constant` (n,) is what `constant_losses` says. Without it, a change that the reference has not seen may go unnoticed.
     Raises ValueError when there are no rows, or when a loss is not finite.
     """
     model, reference = np.asarray(loss_model, dtype=np.float64), np.asarray(loss_reference, dtype=np.float64)
     promise = None if promised is None else np.asarray(promised, dtype=np.float64)
-    for name, values in (("model's loss", model), ("reference's loss", reference), ("promised gain", promise)):
+    chance = None if constant is None else np.asarray(constant, dtype=np.float64)
+    given = {"model's loss": model, "reference's loss": reference, "promised gain": promise, "constant's loss": chance}
+    for name, values in given.items():
         if values is not None and not np.isfinite(values).all():
             raise ValueError(f"the {name} is not finite in {int((~np.isfinite(values)).sum())} rows: no skill")
 
@@ -130,6 +142,7 @@ def skill(
         loss_model=float(model.mean()),
         loss_reference=float(reference.mean()),
         shortfall=None if promise is None else Bounds.of(share(promise - (reference - model))),
+        over_constant=None if chance is None else Bounds.of(share(chance - model)),
     )
 
 
@@ -148,22 +161,43 @@ def promised_gain(task: Task, prediction: ArrayLike, reference: ArrayLike) -> Fl
     return np.asarray(rel_entr(p, q).sum(axis=1))
 
 
+def constant_losses(task: Task, y: ArrayLike) -> Floats:
+    """Give each row's loss (n,) under the best constant for these labels (n,): the classes' shares, or the mean.
+
+    >>> constant_losses(Task.BINARY, [1, 0, 0, 0]).round(3).tolist()
+    [1.386, 0.288, 0.288, 0.288]
+    """
+    labels = np.asarray(y)
+    if task is Task.REGRESSION:
+        return np.asarray((labels - labels.mean()) ** 2, dtype=np.float64)
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    return np.asarray(-np.log(counts / len(labels))[codes])
+
+
 @dataclass(frozen=True)
 class Drop:
-    """How far a batch's skill lies below the gate's: the smaller of raw drop and growth of the shortfall, by their bounds."""
+    """How far a batch's skill lies below the gate's: the smaller of raw drop and growth of the shortfall, by their bounds.
+
+    Of a batch in which the model is worse than chance, it is the loss against the best constant where that is larger.
+    """
 
     value: float
     lower: float
+    worse_than_chance: bool = False
 
     @classmethod
     def between(cls, gate: Skill, batch: Skill) -> Drop:
         """Compare a batch with the gate. `lower` is a one-sided bound at (1 + confidence) / 2."""
         scale = min(1.0, gate.loss_reference / batch.loss_reference)
         expected = Bounds(scale * gate.mean, scale * gate.low, scale * gate.high)
-        raw = _excess(expected, batch.gain)
-        if gate.shortfall is None or batch.shortfall is None:
-            return raw
-        return min(raw, _excess(batch.shortfall, gate.shortfall), key=lambda d: d.lower)
+        found = _excess(expected, batch.gain)
+        if gate.shortfall is not None and batch.shortfall is not None:
+            found = min(found, _excess(batch.shortfall, gate.shortfall), key=lambda d: d.lower)
+        if gate.over_constant is None or batch.over_constant is None or batch.over_constant.high >= 0:
+            return found
+        # Against the gate, too: where the level wanders, no model beats a constant that has seen the batch's own.
+        lost = replace(_excess(gate.over_constant, batch.over_constant), worse_than_chance=True)
+        return max(found, lost, key=lambda d: d.lower)
 
 
 def _excess(a: Bounds, b: Bounds) -> Drop:
@@ -278,7 +312,8 @@ def _decayed(seen: Observation, history: Sequence[Skill], config: MonitorConfig)
     severe = _above(decay.severe, seen.gate, seen.skill, config)
     if not bad[-1] or not (severe or sum(bad) >= decay.batches):
         return None
-    why = "severe" if severe else f"bad in {sum(bad)} of the last {len(bad)} batches"
+    why = "worse than chance; " if latest.worse_than_chance else ""
+    why += "severe" if severe else f"bad in {sum(bad)} of the last {len(bad)} batches"
     reason = (
         f"skill {seen.skill.mean:.3f}, {seen.gate.mean:.3f} at the gate: {latest.value:.3f} of the reference's loss "
         f"is lost (at least {latest.lower:.3f}); {why}"

@@ -287,14 +287,18 @@ def _edges(known: NDArray[np.float64]) -> NDArray[np.float64]:
     """Upper ends of the cells but the last. A value that fills a whole decile is cut off on both sides."""
     deciles = np.quantile(known, np.arange(1, 10) / 10, method="inverted_cdf")
     values, times = np.unique(deciles, return_counts=True)
-    return np.union1d(values, np.nextafter(values[times > 1], -np.inf))
+    with np.errstate(over="ignore"):  # below the smallest number there is lies minus infinity, and no value
+        return np.union1d(values, np.nextafter(values[times > 1], -np.inf))
 
 
 def _names(edges: NDArray[np.float64]) -> list[str]:
     """Names of the cells between the edges, in order; the number before keeps them apart and in order when sorted."""
     if not len(edges):
         return ["all"]
-    ends = [f"{e:.5g}" for e in edges]
+    noise = 1e-9 * float(
+        np.abs(edges[np.isfinite(edges)]).max(initial=0)
+    )  # a sine of 180 degrees is not quite 0, and reads like a riddle
+    ends = [f"{0 if abs(e) <= noise else e:.5g}" for e in edges]
     inner = [a if a == b else f"{a} to {b}" for a, b in pairwise(ends)]
     return [f"{i:02} {name}" for i, name in enumerate([f"up to {ends[0]}", *inner, f"above {ends[-1]}"])]
 

@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from trueup.config import schema
 from trueup.config.schema import EvaluateConfig, Task
 from trueup.domain.bootstrap import MIN_BLOCKS, Blocks, Floats, Interval, sums_interval
-from trueup.domain.metrics import loss_name, row_losses
+from trueup.domain.metrics import figure, loss_name, loss_words, row_losses
 from trueup.domain.types import Verdict
 
 MIN_ROWS = 30
 NO_CHAMPION = "no champion yet"
 CHALLENGER, CHAMPION = "challenger", "champion"
-_LOSS_WORDS = {"log_loss": "log-loss", "mse": "squared error"}
 _LISTED = 50  # slices too small to tell that are named in the figures
 
 
@@ -180,7 +179,7 @@ def not_identical(case: Case) -> Verdict:
         return Verdict.failed(
             name, "equal: the challenger's predictions are the champion's", largest_difference=largest
         )
-    return Verdict.passed(name, f"predictions differ by up to {largest:.3g}", largest_difference=largest)
+    return Verdict.passed(name, f"predictions differ by up to {figure(largest, 3)}", largest_difference=largest)
 
 
 @dataclass(frozen=True)
@@ -202,10 +201,14 @@ class Paired:
         if difference.mean > 0:
             return Verdict.failed("paired", said, **figures)
         if difference.mean > -gain or difference.mean == 0:
-            return Verdict.failed("paired", f"equal in practice: {said}; a gain of {gain:.3g} is asked for", **figures)
+            return Verdict.failed(
+                "paired", f"equal in practice: {said}; a gain of {figure(gain, 3)} is asked for", **figures
+            )
         if difference.high >= margin:
             return Verdict.failed(
-                "paired", f"{said}: the bound {difference.high:.3g} is not below the margin {margin:.3g}", **figures
+                "paired",
+                f"{said}: the bound {figure(difference.high, 3)} is not below the margin {figure(margin, 3)}",
+                **figures,
             )
         if self.config.significant and difference.high >= 0:
             return Verdict.failed("paired", f"{said}: not significantly better", **figures)
@@ -260,10 +263,12 @@ class Absolute:
             known = ", ".join(sorted(case.metrics))
             return Verdict.failed(name, f"promotion refused: there is no {config.metric}; known are {known}", **figures)
         if config.at_most is not None and value > config.at_most:
-            return Verdict.failed(name, f"{config.metric} {value:.4g} is above {config.at_most:.4g}", **figures)
+            return Verdict.failed(name, f"{config.metric} {figure(value)} is above {figure(config.at_most)}", **figures)
         if config.at_least is not None and value < config.at_least:
-            return Verdict.failed(name, f"{config.metric} {value:.4g} is below {config.at_least:.4g}", **figures)
-        return Verdict.passed(name, f"{config.metric} {value:.4g} is within its bounds", **figures)
+            return Verdict.failed(
+                name, f"{config.metric} {figure(value)} is below {figure(config.at_least)}", **figures
+            )
+        return Verdict.passed(name, f"{config.metric} {figure(value)} is within its bounds", **figures)
 
 
 @dataclass(frozen=True)
@@ -343,18 +348,20 @@ def _holm(tests: list[tuple[str, int, float, Interval]], alpha: float) -> list[d
 
 
 def _harm(case: Case, test: Mapping[str, Any]) -> str:
-    word = _LOSS_WORDS[loss_name(case.task)]
+    word = loss_words(case.task)
     return (
-        f"{test['slice']}: {word} {test['difference']:.3g} above the champion's on {test['rows']:,} rows; "
-        f"the adjusted bound {test['lower']:.3g} is above the margin {test['margin']:.3g}"
+        f"{test['slice']}: {word} {figure(test['difference'], 3)} above the champion's on {test['rows']:,} rows; "
+        f"the adjusted bound {figure(test['lower'], 3)} is above the margin {figure(test['margin'], 3)}"
     )
 
 
 def _compare(case: Case, role: str, difference: Interval) -> str:
     side = "above" if difference.mean > 0 else "below"
-    bounds = f"{100 * difference.confidence:g} % {difference.low:.3g} to {difference.high:.3g}"
-    word, owner = _LOSS_WORDS[loss_name(case.task)], "simple model" if role == "simple" else role
-    return f"{word} {case.loss(CHALLENGER):.4g} is {abs(difference.mean):.3g} {side} the {owner}'s ({bounds})"
+    bounds = f"{100 * difference.confidence:g} % {figure(difference.low, 3)} to {figure(difference.high, 3)}"
+    word, owner = loss_words(case.task), "simple model" if role == "simple" else role
+    return (
+        f"{word} {figure(case.loss(CHALLENGER))} is {figure(abs(difference.mean), 3)} {side} the {owner}'s ({bounds})"
+    )
 
 
 def _too_few_blocks(difference: Interval) -> str:

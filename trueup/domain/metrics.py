@@ -31,6 +31,26 @@ def loss_name(task: Task) -> str:
     return "mse" if task is Task.REGRESSION else "log_loss"
 
 
+def loss_words(task: Task, unit: str = "") -> str:
+    """Name it for people; `unit` is the label's, for a regression.
+
+    >>> loss_words(Task.REGRESSION, "minutes")
+    'squared error (minutes²)'
+    """
+    if task is not Task.REGRESSION:
+        return "log-loss"
+    return f"squared error ({unit}²)" if unit else "squared error"
+
+
+def figure(value: float, digits: int = 4) -> str:
+    """Write a figure with so many significant digits, large ones without exponent.
+
+    >>> figure(8168.4), figure(0.98765), figure(5.0, 3)
+    ('8,168', '0.9877', '5')
+    """
+    return f"{value:,.0f}" if 10 ** (digits - 1) <= abs(value) < np.inf else f"{value:,.{digits}g}"
+
+
 def row_losses(task: Task, y: ArrayLike, prediction: ArrayLike, classes: Sequence[str] | None = None) -> Floats:
     """Give each row's loss (n,): log-loss in nats, or squared error. A missing prediction gives a missing loss.
 

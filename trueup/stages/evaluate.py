@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.diagnosis import promised_gain, skill
+from trueup.domain.diagnosis import constant_losses, promised_gain, skill
 from trueup.domain.drift import sample
 from trueup.domain.features import FeatureSchema
 from trueup.domain.gates import CHALLENGER, CHAMPION
@@ -73,11 +73,11 @@ def _measured(
     bounds = (e.block, e.resamples, e.confidence, config.train.seed)
     losses = {role: row_losses(config.task, y, predictions[role], classes) for role in (CHALLENGER, REFERENCE)}
     promised = promised_gain(config.task, predictions[CHALLENGER], predictions[REFERENCE])
-    found: dict[str, Any] = {
-        "metrics": {},
-        "intervals": [],
-        "skill": skill(losses[CHALLENGER], losses[REFERENCE], gate.event_time, *bounds, promised=promised).to_dict(),
-    }
+    constant = constant_losses(config.task, y)
+    measured = skill(
+        losses[CHALLENGER], losses[REFERENCE], gate.event_time, *bounds, promised=promised, constant=constant
+    )
+    found: dict[str, Any] = {"metrics": {}, "intervals": [], "skill": measured.to_dict()}
     with suppress(ValueError):  # labels of one class, say: the gates then say why they cannot tell
         found["metrics"] = {role: metrics(config.task, y, p, classes) for role, p in predictions.items()}
         bounded = metrics_with_intervals(

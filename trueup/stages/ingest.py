@@ -7,14 +7,13 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
+from trueup.config.checks import SHORTEST
 from trueup.config.schema import IngestConfig, ModelConfig
 from trueup.domain.landing import split
 from trueup.domain.periods import complete_periods, period_of
 from trueup.domain.types import Batch, Window
 from trueup.errors import NoData
 from trueup.stages.ports import Ports
-
-_PERIOD_DAYS = {"day": 1, "week": 7, "month": 28}
 
 
 def rows_dataset(config: ModelConfig) -> str:
@@ -78,7 +77,7 @@ def _revisit(config: IngestConfig) -> int:
     if config.revisit is not None:
         return config.revisit
     delay = config.label.known_after or timedelta(0)
-    return 1 + math.ceil(delay / timedelta(days=_PERIOD_DAYS[config.period]))
+    return 1 + math.ceil(delay / SHORTEST[config.period])
 
 
 def _land(config: ModelConfig, ports: Ports, window: Window) -> None:

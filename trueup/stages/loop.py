@@ -13,11 +13,13 @@ from typing import Literal, Protocol
 from pydantic import TypeAdapter
 
 from trueup.config.schema import ModelConfig
+from trueup.domain.diagnosis import DATA_BROKEN, STALE, UNKNOWN
 from trueup.domain.plan import Hold, Plan
 from trueup.domain.types import Batch, Status, Verdict, overall
 from trueup.stages.champion import champion
 from trueup.stages.ports import Ports
 from trueup.stages.promote import recorded_decision
+from trueup.stages.quarantine import awaiting_score
 from trueup.stages.references import (
     Attempt,
     Candidate,
@@ -57,43 +59,49 @@ class State:
     """What the branching of the loop depends on."""
 
     has_champion: bool
-    diagnosis: str | None  # of the newest batch; None when nothing new was watched
+    findings: tuple[str, ...]  # about the newest batch, the one that names it first; empty when nothing new was watched
 
 
 def next_action(state: State) -> Reason | None:
     """Say why to retrain now, or None.
 
-    >>> next_action(State(has_champion=True, diagnosis="shifted")) is None
+    >>> next_action(State(has_champion=True, findings=("shifted",))) is None
     True
-    >>> next_action(State(has_champion=True, diagnosis="stale"))
+    >>> next_action(State(has_champion=True, findings=("stale", "shifted")))
     'stale'
     """
-    if state.diagnosis == "data_broken":
+    named, *others = state.findings or ("",)
+    if named == DATA_BROKEN:
         return None
     if not state.has_champion:
         return "first"
-    return RETRAIN_ON.get(state.diagnosis or "")
+    # Age is known without labels; were it hidden, a model with too few of them in each batch would grow old for ever.
+    if named == UNKNOWN and STALE in others:
+        return "stale"
+    return RETRAIN_ON.get(named)
 
 
 def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain: Retrain = "inline") -> Cycle:
     """One turn of the loop at `as_of`: ingest, validate, score, monitor, and retrain if the diagnosis says so.
 
     Handles every batch that was not handled before, oldest first; a batch handled before is not handled again, so a
-    second run at the same `as_of` changes nothing and gives the recorded result.
+    second run at the same `as_of` changes nothing and gives the recorded result. Only rows that were released from
+    quarantine since get their predictions.
     """
     batches = do.ingest(config, ports, as_of)
     waiting = _unhandled(config, ports, batches)
+    late = [b for b in awaiting_score(config, ports, batches) if b not in waiting]
+    released = tuple(do.score(config, ports, do.validate(config, ports, b, as_of), as_of) for b in late)
     if not waiting:
-        return _recorded(config, ports, batches[-1])
+        return replace(_recorded(config, ports, batches[-1]), released=released)
     checked = tuple(do.validate(config, ports, batch, as_of) for batch in waiting)
     scored = tuple(do.score(config, ports, c, as_of) for c in checked)
     observed = tuple(do.monitor(config, ports, c, as_of) for c in checked)
-    newest = observed[-1].diagnosis
-    action = next_action(State(has_champion=champion(config, ports) is not None, diagnosis=newest))
+    action = next_action(State(champion(config, ports) is not None, observed[-1].findings))
     decided = Decided("none", ())
     if action is not None and retrain == "inline":
         decided = challenge(do, config, ports, as_of, action)
-    done = Cycle(config.model, as_of, checked, scored, observed, decided)
+    done = Cycle(config.model, as_of, checked, scored, observed, decided, released)
     _record(config, ports, done)
     return done
 

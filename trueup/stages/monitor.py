@@ -11,7 +11,7 @@ import pandas as pd
 
 from trueup.adapters.drift import scores
 from trueup.config.schema import ModelConfig, Task
-from trueup.domain.diagnosis import Observation, Skill, diagnose, promised_gain, skill
+from trueup.domain.diagnosis import Observation, Skill, constant_losses, diagnose, promised_gain, skill
 from trueup.domain.drift import DriftResult, column_checks, judge_drift, prediction_and_label_shift, sample
 from trueup.domain.features import schema_of
 from trueup.domain.learning import SIMPLE_ROWS, fit, predict, simple_model
@@ -77,6 +77,7 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
     age = None if current is None else round((as_of - current.trained_until) / timedelta(days=1), 1)
     return {
         "diagnosis": diagnosis.name,
+        "findings": [f.name for f in diagnosis.findings],
         "reasons": diagnosis.reasons,
         "champion": current.version if current else None,
         "champion_age_days": age,
@@ -114,7 +115,12 @@ def _skill(config: ModelConfig, ports: Ports, batch: Batch, joined: pd.DataFrame
     cheap = predict(reference, rows, config.task, classes)
     ours, theirs = row_losses(config.task, y, said, classes), row_losses(config.task, y, cheap, classes)
     e, promised = config.evaluate, promised_gain(config.task, said, cheap)
-    return skill(ours, theirs, joined[EVENT_TIME], e.block, e.resamples, e.confidence, seed, promised=promised)
+    # Labels with a moment of their own may come in by their value, the bad news first. As long as most are missing, their
+    # shares are no measure of chance.
+    told = config.ingest.label.known_at is None or 2 * len(joined) >= batch.rows.rows
+    bounds = (e.block, e.resamples, e.confidence, seed)
+    constant = constant_losses(config.task, y) if told else None
+    return skill(ours, theirs, joined[EVENT_TIME], *bounds, promised=promised, constant=constant)
 
 
 def _metrics(config: ModelConfig, joined: pd.DataFrame) -> list[dict[str, Any]]:
@@ -147,7 +153,8 @@ def _shift(config: ModelConfig, ports: Ports, joined: pd.DataFrame, current: Cha
 
 
 def _observed(batch: Batch, body: dict[str, Any]) -> Observed:
-    return Observed(batch.window, body["diagnosis"], tuple(body["reasons"]), body)
+    findings = body.get("findings", [body["diagnosis"]])  # which the first homes did not keep
+    return Observed(batch.window, body["diagnosis"], tuple(body["reasons"]), body, tuple(findings))
 
 
 def joined_predictions(

@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.types import EVENT_TIME, ROW_ID
+from trueup.domain.types import EVENT_TIME, ROW_ID, Batch
+from trueup.stages.champion import Champion, champion
 from trueup.stages.ingest import batches
 from trueup.stages.ports import Ports
+from trueup.stages.validate import recorded
 
 
 def listed(config: ModelConfig, ports: Ports) -> pd.DataFrame:
@@ -29,9 +31,30 @@ def listed(config: ModelConfig, ports: Ports) -> pd.DataFrame:
 def release(config: ModelConfig, ports: Ports, rows: list[int] | None, by: str, why: str) -> int:
     """Take rows (all when None) back into use, with who and why; give their number.
 
-    From then on they are part of their batch: features are made anew, and the next training sees them.
+    From then on they are part of their batch: features are made anew, the next training sees them, and the next run
+    predicts them.
     """
     return sum(ports.store.release(b.rows, rows, by=by, why=why) for b in batches(config, ports, datetime.max))
+
+
+def awaiting_score(config: ModelConfig, ports: Ports, landed: list[Batch]) -> list[Batch]:
+    """Those of the batches with a released row that the champion may predict and nobody has predicted."""
+    current = champion(config, ports)
+    if current is None:
+        return []
+    sequences = ports.store.with_releases([b.rows for b in landed])
+    return [b for b in landed if b.rows.sequence in sequences and _unpredicted(config, ports, b, current)]
+
+
+def _unpredicted(config: ModelConfig, ports: Ports, batch: Batch, current: Champion) -> bool:
+    checked = recorded(config, ports, batch)
+    if checked is None or not checked.usable:
+        return False
+    rows = ports.store.read(batch.rows, [ROW_ID, EVENT_TIME])
+    fair = set(rows.loc[rows[EVENT_TIME] >= current.trained_until, ROW_ID])  # the others stay without, see score
+    released = set(ports.store.quarantined(batch.rows, released=True)[ROW_ID])
+    served = ports.store.read_predictions(config.model, batch.window, columns=[ROW_ID])[ROW_ID]
+    return bool(released & fair - set(served))
 
 
 def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -109,12 +109,13 @@ class Scored:
 
 @dataclass(frozen=True)
 class Observed:
-    """A watched batch: its diagnosis and the figures behind it."""
+    """A watched batch: its diagnosis and the figures behind it. The first of the findings is the diagnosis."""
 
     window: Window
     diagnosis: str
     reasons: tuple[str, ...]
     figures: dict[str, Any] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,7 @@ class Cycle:
     scored: tuple[Scored, ...]
     observed: tuple[Observed, ...]
     decided: Decided
+    released: tuple[Scored, ...] = ()  # batches handled before, scored again for rows that left quarantine since
 
     @property
     def broken(self) -> bool:

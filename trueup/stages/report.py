@@ -18,7 +18,7 @@ from trueup.domain.drift import DriftResult
 from trueup.domain.features import FeatureSchema
 from trueup.domain.gates import CHALLENGER, CHAMPION
 from trueup.domain.learning import permutation_importance
-from trueup.domain.metrics import loss_name, row_losses
+from trueup.domain.metrics import loss_words, row_losses
 from trueup.domain.types import EVENT_TIME, LABEL, Batch, Window
 from trueup.ledger.entries import Entry
 from trueup.stages.ports import Ports
@@ -71,7 +71,13 @@ def show_run(config: ModelConfig, ports: Ports, attempt: Attempt, entry: Entry) 
     """Let the report of a retrain be made, with its pictures, and kept with its MLflow run."""
     if attempt.trained is None or attempt.evaluation is None:
         return
-    facts = {**entry.body, "sequence": entry.seq, "as_of": entry.as_of.isoformat(), "name": config.model}
+    facts = {
+        **entry.body,
+        "sequence": entry.seq,
+        "as_of": entry.as_of.isoformat(),
+        "name": config.model,
+        "unit": config.ingest.label.unit,
+    }
     job = (ports.settings, config, attempt.trained, attempt.evaluation, facts)
     ports.background.submit(f"the report of run {attempt.trained.run_id}", draw_run, *job)
 
@@ -94,16 +100,16 @@ def _pictures(config: ModelConfig, ports: Ports, trained: Trained, evaluation: E
     frame = ports.store.read_evaluation(evaluation.path)
     y, classes = frame[LABEL].to_numpy(), evaluation.classes
     predictions = {role: prediction_of(frame, role, evaluation.classes) for role in evaluation.predicted}
-    drawn: dict[str, bytes] = {}
+    unit = config.ingest.label.unit
+    drawn, loss = dict[str, bytes](), loss_words(config.task, unit)
     if CHAMPION in predictions:
         losses = {r: row_losses(config.task, y, predictions[r], classes) for r in (CHALLENGER, CHAMPION)}
         apart, times, e = losses[CHALLENGER] - losses[CHAMPION], frame[EVENT_TIME], config.evaluate
         bounds = paired_interval(apart, times, e.block, e.resamples, e.confidence, config.train.seed)
-        name = loss_name(config.task)
-        drawn["challenger_against_champion.png"] = plots.loss_difference(times, apart, bounds, name)
-    drawn |= plots.performance_plots(config.task, y, predictions[CHALLENGER], classes)
+        drawn["challenger_against_champion.png"] = plots.loss_difference(times, apart, bounds, loss)
+    drawn |= plots.performance_plots(config.task, y, predictions[CHALLENGER], classes, unit)
     rows = ports.store.read_evaluation(evaluation.sample_path)
     schema = FeatureSchema.from_dict(evaluation.schema)
     model = ports.registry.load(trained.uri, trained.manifest_digest)
     table = permutation_importance(model, rows, rows[LABEL], schema, config.task, SAMPLE_ROWS, seed=config.train.seed)
-    return drawn | {"importance.png": plots.importance(table, loss_name(config.task))}
+    return drawn | {"importance.png": plots.importance(table, loss)}

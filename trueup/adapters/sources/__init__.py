@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from trueup.adapters.sources.files import FileSource
 from trueup.adapters.sources.function import FunctionSource, load_function
 from trueup.adapters.sources.port import SourcePort
 from trueup.adapters.sources.sql import SqlDatabaseSource
 from trueup.config.schema import FilesSource, IngestConfig, SqlSource
-from trueup.errors import SourceError
 
 __all__ = ["SourcePort", "load_function", "open_source"]
 
@@ -20,12 +18,6 @@ def open_source(config: IngestConfig, root: Path) -> SourcePort:
 
     Raises SourceError when it cannot be opened; files and tables are looked at only when they are read.
     """
-    try:
-        ZoneInfo(config.timezone)
-    except (KeyError, ValueError, OSError):
-        raise SourceError(
-            f"ingest.timezone: there is no time zone '{config.timezone}'; write one like UTC or America/New_York"
-        ) from None
     if isinstance(config.source, FilesSource):
         return FileSource(config.source, config, root)
     if isinstance(config.source, SqlSource):

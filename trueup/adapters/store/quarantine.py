@@ -74,6 +74,12 @@ class Quarantine(Batches):
 
         return until_it_holds(save)
 
+    def with_releases(self, refs: Sequence[BatchRef]) -> set[int]:
+        """Give the sequence numbers of those batches of which any row was ever released."""
+        with reading(self.engine) as connection:
+            found = connection.scalars(sa.select(RELEASES.c.sequence).distinct()).all()
+        return set(found) & {ref.sequence for ref in refs}
+
     def effective(self, refs: BatchRef | Sequence[BatchRef], columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read batches without the rows that are in quarantine and were not released."""
         chosen = [refs] if isinstance(refs, BatchRef) else list(refs)

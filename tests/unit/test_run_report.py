@@ -1,0 +1,48 @@
+"""The page of a retrain: what decides comes first, and figures can be read."""
+
+import re
+
+from trueup.adapters.run_report import render
+
+MINUTES = {"mse": 8593.506, "mae": 70.7192, "rmse": 92.7012, "r2": -0.00002}
+FACTS = {
+    "name": "air_time",
+    "unit": "minutes",
+    "as_of": "2013-04-01T00:00:00",
+    "sequence": 3,
+    "outcome": "rejected",
+    "reasons": ["squared error"],
+    "verdicts": [],
+    "trigger": {"reason": "stale"},
+    "gate": {"start": "2013-03-16T00:00:00", "end": "2013-03-30T00:00:00"},
+    "model": {
+        "version": 3,
+        "trained_from": "2013-01-01T00:00:00",
+        "trained_until": "2013-03-14T00:00:00",
+        "recipe": {"family": "linear", "parameters": {"alpha": 413.59973938398906}, "seed": 0},
+    },
+    "evaluation": {
+        "rows": 100,
+        "metrics": {"challenger": dict(sorted(MINUTES.items()))},  # canonical JSON sorts
+        "intervals": [{"name": name, "value": value, "low": 1.0, "high": 9999.0} for name, value in MINUTES.items()],
+    },
+}
+
+
+def cells(page):
+    """The metrics' rows, as text."""
+    rows = re.findall(r"<tr><td>(.*?)</td></tr>", page.split("Metrics on")[1])
+    return [re.split(r"</td><td[^>]*>", row) for row in rows]
+
+
+def test_the_deciding_loss_comes_first_with_its_unit():
+    assert [row[0] for row in cells(render(FACTS, {}))] == ["mse (minutes²)", "mae (minutes)", "rmse (minutes)", "r2"]
+
+
+def test_figures_have_the_places_they_need():
+    assert [row[1] for row in cells(render(FACTS, {}))] == ["8,593.5", "70.719", "92.701", "0.0000"]
+    assert "alpha 413.6," in render(FACTS, {})
+
+
+def test_what_was_not_measured_leaves_an_empty_table():
+    assert cells(render({**FACTS, "evaluation": {"rows": 0, "metrics": {}, "intervals": []}}, {})) == []
