@@ -58,7 +58,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], figures: Sequence[str] = ()) -> Table:
     """A table; the columns named in `figures` are set to the right."""
-    grid = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 1))
+    grid = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 1), collapse_padding=True)
     for name in columns:
         grid.add_column(
             name, justify="right" if name in figures else "left", no_wrap=name in figures, min_width=len(name)
@@ -172,8 +172,7 @@ def demo(result: Mapping[str, Any]) -> None:
             f"{m['rows']:,}",
             f"{m['quarantined']:,}",
             "–" if m["late_rate"] is None else f"{m['late_rate']:.1%}",
-            "–" if m["champion"] is None else f"v{m['champion']}",
-            number(m["champion_age_days"], 0),
+            "–" if m["champion"] is None else f"v{m['champion']} {number(m['champion_age_days'], 0)}d",
             number(m["log_loss"]),
             number(m["log_loss_frozen"]),
             number(m["auc"]),
@@ -183,25 +182,13 @@ def demo(result: Mapping[str, Any]) -> None:
         ]
         for m in result["months"]
     ]
-    figures = ["rows", "quar.", "late", "by", "age", "loss", "frozen", "AUC", "frozen "]
-    columns = [
-        "month",
-        "rows",
-        "quar.",
-        "late",
-        "by",
-        "age",
-        "loss",
-        "frozen",
-        "AUC",
-        "frozen ",
-        "diagnosis",
-        "decision",
-    ]
+    figures = ["rows", "quar.", "late", "served", "loss", "kept", "AUC", "kept "]
+    columns = ["month", *figures, "diagnosis", "decision"]  # 80 characters wide, as a plain terminal is
     out.print(table(columns, rows, figures))
     out.print(
-        "[dim]quar.: rows in quarantine; late: share of late flights; by: version that served, age: its in days;\n"
-        "loss: realised log-loss; frozen: the same of the first champion, had it been kept[/]\n"
+        "[dim]quar.: rows in quarantine; late: share of late flights;\n"
+        "served: the champion's version and its age in days; loss: realised log-loss;\n"
+        "kept: the same of the first champion, had it been kept[/]\n"
     )
     for m in result["months"]:
         out.print(f"{m['month']} {word(m['decision'])}: {m['reasons'][0] if m['reasons'] else ''}", highlight=False)

@@ -1,12 +1,19 @@
-"""The documentation says what is so: generated pages are fresh, and links lead somewhere."""
+"""The documentation says what is so: generated pages are fresh, links lead somewhere, commands and configs are real."""
 
 import re
+import shlex
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import typer
+import yaml
+from typer.main import get_command
 
 from docs.generate import PAGES
+from flows.cli import app
+from trueup.config.load import load_model
+from trueup.config.schema import FilesSource, ModelConfig
 
 ROOT = Path(__file__).parents[1]
 WRITTEN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
@@ -24,3 +31,56 @@ def test_relative_links_lead_somewhere(page):
     links = [unquote(link) for link in LINK.findall(prose) if not re.match(r"[a-z]+:", link)]
     missing = [link for link in links if (path := link.split("#")[0]) and not (page.parent / path).exists()]
     assert not missing
+
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+
+
+def blocks(page, kind):
+    """The fenced blocks of a page with this word behind the fence."""
+    return [body for word, body in FENCE.findall(page.read_text(encoding="utf-8")) if word == kind]
+
+
+def commands():
+    """Every command line of the fenced blocks that are not in another language."""
+    for page in WRITTEN:
+        lines = [line for kind in ("", "sh", "bash") for body in blocks(page, kind) for line in body.splitlines()]
+        yield from (line.split("  #")[0].strip() for line in lines if re.match(r"(\$ )?trueup\s", line))
+
+
+def parsed(line):
+    """Parse a command line as the program would, without running it. Raises what typer raises for a wrong one."""
+    command, words = get_command(app), shlex.split(line.removeprefix("$ "))[1:]
+    context = command.make_context("trueup", [*words], resilient_parsing=False)
+    while isinstance(command, typer.core.TyperGroup):
+        name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+        context = command.make_context(name, words, parent=context)
+    return context
+
+
+@pytest.mark.parametrize("line", sorted(set(commands())))
+def test_commands_in_the_documentation_exist(line):
+    parsed(line)
+
+
+@pytest.mark.parametrize("wrong", ["trueup rum toy", "trueup run toy --as-off 2024-01-01", "trueup quarantine list"])
+def test_a_command_that_does_not_exist_would_be_found(wrong):
+    with pytest.raises(Exception, match=r"(?i)no such|missing"):
+        parsed(wrong)
+
+
+def test_the_config_of_the_first_model_is_valid(tmp_path):
+    (text,) = blocks(ROOT / "docs" / "how-to" / "first-model.md", "yaml")
+    (tmp_path / "late_orders.yaml").write_text(text, encoding="utf-8")
+    assert isinstance(load_model(tmp_path, "late_orders").ingest.source, FilesSource)
+
+
+def test_the_pieces_of_configs_on_other_pages_fit_into_it():
+    (text,) = blocks(ROOT / "docs" / "how-to" / "first-model.md", "yaml")
+    for page in sorted((ROOT / "docs" / "how-to").glob("*.md")):
+        for piece in map(yaml.safe_load, blocks(page, "yaml") if page.name != "first-model.md" else []):
+            whole = yaml.safe_load(text)
+            for key, value in piece.items():
+                section = whole["ingest"] if key == "source" else whole
+                section[key] = {**section.get(key, {}), **value} if key != "source" else value
+            ModelConfig.model_validate(whole)

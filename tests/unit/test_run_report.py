@@ -14,6 +14,7 @@ FACTS = {
     "reasons": ["squared error"],
     "verdicts": [],
     "trigger": {"reason": "stale"},
+    "judged": {"version": 3, "trained_from": "2013-01-01T00:00:00", "trained_until": "2013-03-14T00:00:00"},
     "gate": {"start": "2013-03-16T00:00:00", "end": "2013-03-30T00:00:00"},
     "model": {
         "version": 3,
@@ -42,6 +43,14 @@ def test_the_deciding_loss_comes_first_with_its_unit():
 def test_figures_have_the_places_they_need():
     assert [row[1] for row in cells(render(FACTS, {}))] == ["8,593.5", "70.719", "92.701", "0.0000"]
     assert "alpha 413.6," in render(FACTS, {})
+
+
+def test_the_refitted_model_is_not_shown_as_the_one_judged():
+    """It was trained on the gate rows: a page that says only that looks like a gate that cheats."""
+    refitted = {**FACTS["model"], "version": 4, "trained_until": "2013-03-30T00:00:00"}
+    page = render({**FACTS, "model": refitted}, {})
+    assert "<td>trained on</td><td>2013-01-01 00:00</td><td>2013-03-14 00:00</td>" in page
+    assert "version 4 on</td><td>2013-01-01 00:00</td><td>2013-03-30 00:00</td>" in page
 
 
 def test_what_was_not_measured_leaves_an_empty_table():

@@ -7,7 +7,9 @@ milliseconds instead of a twentieth of a second a column, for nearly all of a re
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +19,9 @@ import pandas as pd
 
 from trueup.domain.drift import JENSEN_SHANNON, PSI, DriftScore, comparable
 from trueup.domain.features import FeatureSchema
+
+_FIGURE = re.compile(r'(?="params": \{"data": )')  # in the JSON within Evidently's page
+_BARS = re.compile(r'"x": (\["[^\]]*\])')
 
 
 def scores(reference: pd.DataFrame, current: pd.DataFrame, schema: FeatureSchema) -> dict[str, DriftScore]:
@@ -60,8 +65,18 @@ def render(
 
 
 def _in_order(page: str) -> str:
-    """Let the bars stand in the order of the cells' names. Evidently sets them by their height, and a shift is not seen."""
-    return page.replace('"xaxis": {', '"xaxis": {"categoryorder": "category ascending", ')
+    """Let the bars of each picture stand from the lowest cell to the highest: by height, as Evidently sets them, no shift is seen.
+
+    The cells are listed, because the Plotly within the page draws nothing when it is asked to sort them itself.
+    """
+    head, *figures = _FIGURE.split(page)
+    return "".join([head, *map(_sorted_axis, figures)])
+
+
+def _sorted_axis(figure: str) -> str:
+    cells = {cell for found in _BARS.findall(figure) for cell in json.loads(found)}
+    order = f'"categoryorder": "array", "categoryarray": {json.dumps(sorted(cells))}, '
+    return figure.replace('"xaxis": {"anchor"', f'"xaxis": {{{order}"anchor"', 1)
 
 
 def _cells(column: pd.Series) -> pd.Series:

@@ -47,7 +47,7 @@ _PAGE: Final = """<!doctype html>
 
 
 def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
-    """Fill the page. `facts` is the body of the ledger's entry with `sequence`, `as_of` and `name` beside it."""
+    """Fill the page. `facts` is the body of the ledger's entry with what `stages.report.show_run` adds to it."""
     from jinja2 import Environment
 
     evaluation, model = facts["evaluation"], facts["model"]
@@ -69,10 +69,7 @@ def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
             version=model["version"],
             reasons=facts["reasons"],
             verdicts=facts["verdicts"],
-            windows=[
-                ("trained on", _minute(model["trained_from"]), _minute(model["trained_until"])),
-                ("judged on", _minute(facts["gate"]["start"]), _minute(facts["gate"]["end"])),
-            ],
+            windows=_windows(facts),
             rows=evaluation["rows"],
             roles=roles,
             metrics=[
@@ -91,6 +88,19 @@ def write(folder: Path, facts: Mapping[str, Any], pictures: Mapping[str, bytes])
     path = folder / "report.html"
     path.write_text(render(facts, pictures), encoding="utf-8")
     return path
+
+
+def _windows(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What was trained and judged on which span. A refitted model has seen the gate rows; it is not the one judged."""
+    model, judged = facts["model"], facts["judged"]
+    spans = [
+        ("trained on", judged["trained_from"], judged["trained_until"]),
+        ("judged on", facts["gate"]["start"], facts["gate"]["end"]),
+    ]
+    if model["version"] != judged["version"]:
+        refitted = f"passed, and fitted again as version {model['version']} on"
+        spans.append((refitted, model["trained_from"], model["trained_until"]))
+    return [(name, _minute(start), _minute(end)) for name, start, end in spans]
 
 
 def _minute(moment: str) -> str:

@@ -77,6 +77,11 @@ def show_run(config: ModelConfig, ports: Ports, attempt: Attempt, entry: Entry) 
         "as_of": entry.as_of.isoformat(),
         "name": config.model,
         "unit": config.ingest.label.unit,
+        "judged": {
+            "version": entry.body["judged"]["version"],
+            "trained_from": attempt.trained.train.start.isoformat(),
+            "trained_until": attempt.trained.trained_until.isoformat(),
+        },
     }
     job = (ports.settings, config, attempt.trained, attempt.evaluation, facts)
     ports.background.submit(f"the report of run {attempt.trained.run_id}", draw_run, *job)

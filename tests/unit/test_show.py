@@ -1,0 +1,33 @@
+"""What a person reads on a terminal of the usual width."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from flows import show
+
+
+def test_the_demos_table_keeps_every_column_on_a_terminal_of_80_characters(monkeypatch, capsys):
+    month = {
+        "month": "2013-12",
+        "rows": 28_135,
+        "quarantined": 1_089,
+        "late_rate": 0.313,
+        "champion": 11,
+        "champion_age_days": 131.0,
+        "log_loss": 0.5123,
+        "log_loss_frozen": 0.5,
+        "auc": 0.7,
+        "auc_frozen": 0.7,
+        "diagnosis": "decayed",
+        "decision": "promoted",
+        "reasons": ["better"],
+    }
+    mean = {"log_loss": 0.48, "log_loss_frozen": 0.49, "auc": 0.73, "auc_frozen": 0.72}
+    monkeypatch.setattr(show, "out", Console(width=80))
+
+    show.demo({"months": [month], "mean": mean, "seconds": 72.0, "paths": {}})
+
+    head, row = capsys.readouterr().out.splitlines()[:2]
+    assert head.split()[-2:] == ["diagnosis", "decision"]
+    assert row.split() == "2013-12 28,135 1,089 31.3% v11 131d 0.512 0.500 0.700 0.700 decayed promoted".split()
