@@ -30,4 +30,17 @@ def test_the_demos_table_keeps_every_column_on_a_terminal_of_80_characters(monke
 
     head, row = capsys.readouterr().out.splitlines()[:2]
     assert head.split()[-2:] == ["diagnosis", "decision"]
-    assert row.split() == ["2013-12", "28,135", "1,089", "31.3%", "v11", "131d", "0.512", "0.500", "0.700", "0.700", "decayed", "promoted"]
+    assert row.split() == [
+        "2013-12",
+        "28,135",
+        "1,089",
+        "31.3%",
+        "v11",
+        "131d",
+        "0.512",
+        "0.500",
+        "0.700",
+        "0.700",
+        "decayed",
+        "promoted",
+    ]
