@@ -31,17 +31,15 @@ def prepare(settings: Settings | None = None) -> None:
 
 @contextmanager
 def unwatched() -> Iterator[None]:
-    """Turn heartbeats off for flows called in the block, when no server runs that would watch them.
+    """Turn heartbeats off for flows called in the block: for a caller who sees by himself that the process died.
 
-    Each flow waits up to a second for its own heartbeat's sleep to end, twelve months of `run` six seconds.
+    Each flow waits up to a second for its own heartbeat's sleep to end, twelve months of `run` six seconds. Flows that
+    a worker starts do not come through here and keep theirs.
     """
     from prefect.context import SettingsContext, get_settings_context
 
     context = get_settings_context()
     settings = context.settings
-    if settings.api.url is not None:
-        yield
-        return
     silent = settings.flows.model_copy(update={"heartbeat_frequency": None})  # a variable cannot say "none"
     with SettingsContext(profile=context.profile, settings=settings.model_copy(update={"flows": silent})):
         yield
