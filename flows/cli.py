@@ -153,6 +153,8 @@ def ledger_show(
 
     with home() as ports:
         found = decisions(ports, model, last)
+        if model is not None and not found:
+            load_model(ports.configs, model)  # a model whose config is gone still has its decisions
     emit(as_json, {"entries": found}, lambda: show.ledger(found))
 
 
@@ -233,7 +235,7 @@ def names(ports: Ports, model: str | None) -> list[str]:
 def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
     """Print a result: one line of JSON, or what a person reads."""
     if as_json:
-        sys.stdout.write(json.dumps(result, default=show.jsonable) + "\n")
+        sys.stdout.write(json.dumps(show.plain(result), allow_nan=False) + "\n")
     else:
         tell()
 
