@@ -75,6 +75,7 @@ def test_an_unreadable_source_is_said(trueup, prefect_server, words):  # noqa: A
     assert answer.code == 1
     assert "data/*.csv" in answer.err
     assert "Traceback" not in answer.err
+    assert "Encountered exception" not in answer.err
     assert trueup.landed() == []
 
 
