@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trueup.adapters.database import connect, initialise
+from trueup.domain.events import ModelStale
 from trueup.errors import LedgerError, StaleDecision
 from trueup.ledger.canonical import canonical
 from trueup.ledger.entries import Decision, Event, Promotion
@@ -231,6 +232,61 @@ class TestReading:
         ledger.mark_delivered(pending[:1])
         ledger.mark_delivered([])
         assert [m.topic for m in ledger.pending_outbox()] == ["c"]
+        assert ledger.verify() == []
+
+
+class TestAnnounce:
+    def test_the_same_event_again_is_one_event_whoever_announces_it(self, engine):
+        ledger = Ledger(engine)
+        event = Event.of(ModelStale(model="flights", as_of=AS_OF, batch="a/b", revision=1, reasons=["old"]), "a/b:r1")
+        assert ledger.announce("flights", [event, event]) == 1
+        assert ledger.announce("flights", [event]) == 0
+        ledger.append(decision(0, events=(event, Event("x"))))
+        pending = ledger.pending_outbox()
+        assert [(m.topic, m.model, m.seq) for m in pending] == [
+            ("trueup.model.stale", "flights", None),
+            ("x", "flights", 1),
+        ]
+        assert pending[0].payload["as_of"] == AS_OF.isoformat()
+        assert len({m.event_id for m in pending}) == 2
+        assert ledger.announce("flights", []) == 0
+        with pytest.raises(ValueError, match="x: an event outside of a decision needs an id"):
+            ledger.announce("flights", [Event("x")])
+        assert ledger.verify() == []
+
+    def test_both_consumers_keep_marks_of_their_own(self, engine):
+        ledger = Ledger(engine)
+        ledger.append(decision(0, events=(Event("a"), Event("b"))))
+        ledger.mark_delivered(ledger.pending_outbox())
+        assert [m.topic for m in ledger.pending_notices()] == ["a", "b"]
+        ledger.mark_notified(ledger.pending_notices(limit=1))
+        assert [m.topic for m in ledger.pending_notices()] == ["b"]
+        assert ledger.pending_outbox() == []
+
+    def test_an_outbox_of_the_first_homes_is_brought_up_to_date_once(self, engine):
+        ledger = Ledger(engine)
+        ledger.append(decision(0))
+        with engine.begin() as connection:
+            connection.execute(sa.text("DROP TABLE outbox"))
+            connection.execute(
+                sa.text(
+                    "CREATE TABLE outbox (id INTEGER PRIMARY KEY, seq INTEGER NOT NULL REFERENCES decisions (seq), "
+                    "topic TEXT NOT NULL, payload TEXT NOT NULL, created_at TEXT NOT NULL, delivered_at TEXT)"
+                )
+            )
+            connection.execute(sa.text("CREATE INDEX outbox_pending ON outbox (delivered_at, id)"))
+            connection.execute(
+                sa.text(
+                    "INSERT INTO outbox VALUES (1, 1, 'a', '{\"x\": 1}', '2026-01-01T00:00:00', NULL), "
+                    "(2, 1, 'b', '{}', '2026-01-01T00:00:00', '2026-01-02T00:00:00')"
+                )
+            )
+        for _ in range(2):
+            initialise(engine, METADATA)
+            assert [(m.topic, m.model, m.payload) for m in ledger.pending_outbox()] == [("a", "flights", {"x": 1})]
+        assert ledger.pending_notices() == []
+        ledger.append(decision(1, events=(Event("c"),)))
+        assert [m.topic for m in ledger.pending_outbox()] == ["a", "c"]
         assert ledger.verify() == []
 
 

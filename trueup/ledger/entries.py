@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from trueup.domain.events import Payload, event_id
 from trueup.ledger.canonical import canonical
 
 GENESIS = "0" * 64  # what the first entry names as its predecessor
@@ -32,10 +33,20 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that others are told once the decision stands."""
+    """Something that others are told. The same id is the same event, however often it is announced.
+
+    Without an id, the event of a decision takes it from that decision: one event a topic and decision.
+    """
 
     topic: str
     payload: Mapping[str, Any] = field(default_factory=dict)
+    event_id: str | None = None
+
+    @classmethod
+    def of(cls, payload: Payload, key: str | None = None) -> Event:
+        """An event that says `payload`; `key` tells it from others of its topic and model."""
+        named = None if key is None else event_id(payload.topic, payload.model, key)
+        return cls(payload.topic, payload.model_dump(mode="json"), named)
 
 
 @dataclass(frozen=True)
@@ -119,10 +130,25 @@ class Message:
     """An event that waits in the outbox, or has been delivered."""
 
     id: int
-    seq: int
+    event_id: str
+    seq: int | None  # of the decision it tells of, where it tells of one
+    model: str
     topic: str
     payload: dict[str, Any]
     created_at: datetime
+
+    @classmethod
+    def from_row(cls, row: Mapping[Any, Any]) -> Message:
+        """Read a row of `outbox`."""
+        return cls(
+            row["id"],
+            row["event_id"],
+            row["seq"],
+            row["model"],
+            row["topic"],
+            json.loads(row["payload"]),
+            datetime.fromisoformat(row["created_at"]),
+        )
 
 
 def entry_hash(row: Mapping[Any, Any]) -> str:
