@@ -115,6 +115,21 @@ def status(
 
 
 @app.command()
+def clear(
+    model: Model,
+    by: Annotated[str, typer.Option(help="Who lets it go on.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Let retrains start again after too many rejections in a row."""
+    from trueup.stages.storm import clear as forgive
+
+    with home() as ports:
+        entry = forgive(load_model(ports.configs, model), ports, by)
+    found = {"sequence": entry.seq, "reasons": entry.body["reasons"]}
+    emit(as_json, found, lambda: typer.echo(f"{entry.body['reasons'][0]} (ledger entry {entry.seq})"))
+
+
+@app.command()
 def check(
     model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
     as_json: Json = False,

@@ -22,7 +22,7 @@ err = Console(stderr=True)
 _COLOURS = {
     **dict.fromkeys(("promoted", "healthy", "pass"), "green"),
     **dict.fromkeys(("rejected", "decayed", "data_broken", "fail"), "red"),
-    **dict.fromkeys(("held", "stale", "shifted", "unknown", "inconclusive"), "yellow"),
+    **dict.fromkeys(("held", "refused", "stale", "shifted", "unknown", "inconclusive"), "yellow"),
 }
 
 

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import shutil
-import subprocess
-import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,35 +23,6 @@ from trueup.ledger.ledger import Ledger
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, METADATA, OUTBOX
 
 AS_OF = datetime(2013, 3, 1)
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    """The URL of a PostgreSQL server of our own, listening on nothing but a socket in a temporary folder."""
-    programs = [shutil.which(p) for p in ("initdb", "pg_ctl")]
-    if None in programs:
-        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
-    folder = Path(tempfile.mkdtemp(prefix="trueup-pg-", dir="/tmp"))  # short: a socket's path has a limit
-    prefix = []
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        if subprocess.run(["runuser", "-u", "postgres", "true"], capture_output=True, check=False).returncode:
-            pytest.skip("running as root, and there is no user postgres to start PostgreSQL as")
-        shutil.chown(folder, "postgres")
-        prefix = ["runuser", "-u", "postgres", "--"]
-
-    def run(*command: str) -> None:
-        quiet = subprocess.DEVNULL
-        subprocess.run([*prefix, *command], check=True, stdin=quiet, stdout=quiet, stderr=quiet, timeout=120)
-
-    initdb, pg_ctl = programs
-    data = str(folder / "data")
-    run(initdb, "-D", data, "-U", "trueup", "-A", "trust", "--no-sync")
-    run(pg_ctl, "-D", data, "-w", "-o", f"-c listen_addresses='' -c fsync=off -k {folder}", "start")
-    try:
-        yield f"postgresql+psycopg://trueup@/postgres?host={folder}"
-    finally:
-        run(pg_ctl, "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["home", "plain", "postgres"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trueup.adapters.background import Background, shared
 from trueup.adapters.database import connect, initialise
+from trueup.adapters.lock import alone
 from trueup.adapters.sources import SourcePort, open_source
 from trueup.adapters.store import Store
 from trueup.config.schema import ModelConfig
@@ -66,6 +68,10 @@ class Ports:
     def background(self) -> Background:
         """The process in which reports are rendered."""
         return shared()
+
+    def retraining(self, model: str) -> AbstractContextManager[bool]:
+        """Try to be the one that retrains a model for the block; False when another is at it."""
+        return alone(self.engine, f"retrain-{model}")
 
     def close(self) -> None:
         """Let the database go. Reports go on being rendered."""
