@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trueup.adapters.event_api import EventApi
 from trueup.adapters.notify import Notifier
 from trueup.config.settings import Settings
 from trueup.stages.ports import Ports
 from trueup.stages.relay import notify, relay
+
+if TYPE_CHECKING:
+    from prefect import Flow, State
+    from prefect.client.schemas.objects import FlowRun
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +42,12 @@ def pass_on(ports: Ports) -> None:
         log.warning("the outbox could not be passed on: %s; `trueup reconcile` tries again", error)
 
 
-def tell_failure(flow: Any, run: Any, state: Any) -> None:
+def tell_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Tell people that a flow failed or crashed: a hook for `on_failure` and `on_crashed`."""
     if (people := Notifier.named(Settings().notify)) is None:
         return
     said = str(state.message or state.name)
-    if (problem := people.tell(f"Trueup: {run.name} {state.name.lower()}", f"flow {flow.name}: {said}")) is not None:
+    if (
+        problem := people.tell(f"Trueup: {flow_run.name} {str(state.name).lower()}", f"flow {flow.name}: {said}")
+    ) is not None:
         log.warning("%s", problem)

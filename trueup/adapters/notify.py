@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 
@@ -25,7 +26,9 @@ class Notifier:
         import apprise
 
         sender = apprise.Apprise()
-        wrong = [str(place) for place, url in enumerate(self._urls, start=1) if not sender.add(url)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of the standard library, at a plugin of Apprise's
+            wrong = [str(place) for place, url in enumerate(self._urls, start=1) if not sender.add(url)]
         if wrong:
             return f"TRUEUP_NOTIFY: address {', '.join(wrong)} is none that Apprise knows; see its list of services"
         if sender.notify(title=title, body=text, body_format=apprise.NotifyFormat.TEXT):
