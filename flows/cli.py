@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -145,6 +146,28 @@ def check(
 
 
 @app.command()
+def feed(
+    model: Model,
+    give: Annotated[
+        bool, typer.Option("--next", help="Hand out the next batch; without it, only say how far it is.")
+    ] = False,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="FOLDER", help="Folder of the config written by hand.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hand out old data batch by batch into the home, as a live source would, and announce each arrival."""
+    from flows.telling import pass_on
+    from trueup.stages.feed import fed, feed_next
+
+    with home(source) as ports:
+        config = load_model(ports.configs, model)
+        done = (feed_next if give else fed)(config, ports)
+        pass_on(ports)
+    emit(as_json, done, lambda: show.fed(done))
+
+
+@app.command()
 def demo(
     to: Annotated[str, typer.Option(metavar="MONTH", help="The last month, up to 2013-12.")] = "2013-09",
     as_json: Json = False,
@@ -223,11 +246,11 @@ def month(text: str) -> datetime:
 
 
 @contextmanager
-def home() -> Iterator[Ports]:
+def home(configs: str | None = None) -> Iterator[Ports]:
     """The home, for commands that need no flow."""
     from trueup.stages.ports import Ports
 
-    ports = Ports()
+    ports = Ports(Settings().model_copy(update={"configs": Path(configs)}) if configs else None)
     try:
         yield ports
     finally:

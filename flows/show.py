@@ -8,13 +8,16 @@ from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from trueup.errors import TrueupError
 from trueup.stages.references import Cycle, Decided, Observed, Scored
+
+if TYPE_CHECKING:
+    from trueup.stages.feed import Fed
 
 out = Console(soft_wrap=False)
 err = Console(stderr=True)
@@ -107,6 +110,13 @@ def decision(done: Decided, indent: str = "") -> None:
 def _lines(reasons: Sequence[str]) -> None:
     for reason in reasons:
         out.print(f"    {reason}", highlight=False)
+
+
+def fed(done: Fed) -> None:
+    """How far a source was handed out."""
+    newest = f", the newest {done.given[-1]} with {done.rows:,} rows" if done.given and done.rows else ""
+    out.print(f"{len(done.given)} batches handed out{newest}; {len(done.left)} left")
+    out.print(f"the loop reads them with TRUEUP_CONFIGS={done.configs}", highlight=False, soft_wrap=True)
 
 
 def status(found: Sequence[Mapping[str, Any]]) -> None:

@@ -169,6 +169,10 @@ class IngestConfig(Section):
         ge=1,
         description="How many landed batches are read again for late or corrected rows and labels; default: enough for `known_after`, and one at least.",
     )
+    late_after: Duration = Field(
+        timedelta(days=1),
+        description="A batch that is not complete this long after its period's end is announced as missing.",
+    )
     keep: list[str] = Field(default=[], description="Further columns to land, for slices, reports or custom features.")
 
 
