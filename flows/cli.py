@@ -180,6 +180,22 @@ def demo(
     emit(as_json, result, lambda: show.demo(result))
 
 
+@app.command()
+def reconcile(
+    model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Put right what crashes leave behind: undelivered events, MLflow's aliases and open runs, Prefect's dead runs."""
+    if model is not None:
+        known(model)
+    from flows.reconcile import put_right
+
+    found = put_right([model] if model else None)
+    emit(as_json, found, lambda: show.reconciled(found))
+    if found.problems:
+        raise typer.Exit(1)
+
+
 @ledger_app.command("show")
 def ledger_show(
     model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,

@@ -17,6 +17,7 @@ from trueup.errors import TrueupError
 from trueup.stages.references import Cycle, Decided, Observed, Scored
 
 if TYPE_CHECKING:
+    from flows.reconcile import Reconciled
     from trueup.stages.feed import Fed
 
 out = Console(soft_wrap=False)
@@ -115,8 +116,19 @@ def _lines(reasons: Sequence[str]) -> None:
 def fed(done: Fed) -> None:
     """How far a source was handed out."""
     newest = f", the newest {done.given[-1]} with {done.rows:,} rows" if done.given and done.rows else ""
-    out.print(f"{len(done.given)} batches handed out{newest}; {len(done.left)} left")
+    out.print(f"{len(done.given)} handed out{newest}; {len(done.left)} left", soft_wrap=True)
     out.print(f"the loop reads them with TRUEUP_CONFIGS={done.configs}", highlight=False, soft_wrap=True)
+
+
+def reconciled(found: Reconciled) -> None:
+    """What was put right."""
+    out.print(f"events: {found.events.delivered} delivered, {found.events.pending} wait for a server")
+    for m in found.models:
+        alias = f"alias set to v{m.alias}" if m.alias else "alias right"
+        out.print(f"{m.model}: {alias}, {len(m.closed_runs)} MLflow runs closed {m.note}".rstrip(), highlight=False)
+    p = found.prefect
+    out.print(f"Prefect: {len(p.flow_runs)} flow runs and {len(p.task_runs)} task runs marked as crashed")
+    _lines(found.problems)
 
 
 def status(found: Sequence[Mapping[str, Any]]) -> None:

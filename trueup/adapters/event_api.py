@@ -6,9 +6,8 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-from trueup.domain.events import resource_id
+from trueup.domain.events import Message, resource_id
 from trueup.errors import EventRefused, EventsUnavailable
-from trueup.ledger.entries import Message
 
 _SECONDS = 10.0  # a run waits no longer than this for a server that takes a connection and then says nothing
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
@@ -49,3 +51,15 @@ def _session_lock(engine: sa.Engine, name: str) -> Iterator[bool]:
         finally:
             with suppress(sa.exc.DBAPIError):  # with its session a lock is gone already
                 connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
+
+
+def named_once(file: Path) -> str:
+    """The name in a file; the first process to ask makes it up, and all get the same."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = file.with_name(f"{file.name}.{uuid4().hex}")
+        beside.write_text(uuid4().hex)
+        with suppress(FileExistsError):  # else another was faster
+            file.hardlink_to(beside)
+        beside.unlink()
+    return file.read_text().strip()

@@ -5,9 +5,12 @@ An event concerns one model; to Prefect its resource is `trueup.model.<model>`. 
 
 from __future__ import annotations
 
+import json
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -133,6 +136,32 @@ PAYLOADS: tuple[type[Payload], ...] = (
     ApprovalRequested,
     RetrainRefused,
 )
+
+
+@dataclass(frozen=True)
+class Message:
+    """An event that waits in the outbox, or has been delivered."""
+
+    id: int
+    event_id: str
+    seq: int | None  # of the decision it tells of, where it tells of one
+    model: str
+    topic: str
+    payload: dict[str, Any]
+    created_at: datetime
+
+    @classmethod
+    def from_row(cls, row: Mapping[Any, Any]) -> Message:
+        """Read a row of `outbox`."""
+        return cls(
+            row["id"],
+            row["event_id"],
+            row["seq"],
+            row["model"],
+            row["topic"],
+            json.loads(row["payload"]),
+            datetime.fromisoformat(row["created_at"]),
+        )
 
 
 def event_id(topic: str, model: str, key: str) -> str:

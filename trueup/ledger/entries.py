@@ -125,32 +125,6 @@ class Champion:
     entry: Entry
 
 
-@dataclass(frozen=True)
-class Message:
-    """An event that waits in the outbox, or has been delivered."""
-
-    id: int
-    event_id: str
-    seq: int | None  # of the decision it tells of, where it tells of one
-    model: str
-    topic: str
-    payload: dict[str, Any]
-    created_at: datetime
-
-    @classmethod
-    def from_row(cls, row: Mapping[Any, Any]) -> Message:
-        """Read a row of `outbox`."""
-        return cls(
-            row["id"],
-            row["event_id"],
-            row["seq"],
-            row["model"],
-            row["topic"],
-            json.loads(row["payload"]),
-            datetime.fromisoformat(row["created_at"]),
-        )
-
-
 def entry_hash(row: Mapping[Any, Any]) -> str:
     """SHA-256, in hex, over the canonical JSON of an entry's row without its hash."""
     return hashlib.sha256(canonical({name: row[name] for name in HASHED}).encode()).hexdigest()

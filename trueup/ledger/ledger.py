@@ -13,10 +13,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from trueup.domain.events import event_id
+from trueup.domain.events import Message, event_id
 from trueup.errors import LedgerError, StaleDecision
 from trueup.ledger.canonical import canonical, stamp
-from trueup.ledger.entries import GENESIS, Champion, Decision, Entry, Event, Message, entry_hash
+from trueup.ledger.entries import GENESIS, Champion, Decision, Entry, Event, entry_hash
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX
 from trueup.ledger.verify import Problem, problems
 

@@ -21,6 +21,7 @@ from trueup.stages.champion import champion
 from trueup.stages.ports import Ports
 from trueup.stages.promote import recorded_decision
 from trueup.stages.quarantine import awaiting_score
+from trueup.stages.reconcile import close_dead_runs
 from trueup.stages.references import (
     Attempt,
     Candidate,
@@ -138,6 +139,7 @@ def challenge(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, rea
 
 def _try(do: Steps, config: ModelConfig, ports: Ports, asked: Attempt, chosen: Plan) -> Decided:
     as_of = asked.as_of
+    close_dead_runs(config, ports)
     trained = do.train(config, ports, chosen, as_of)
     evaluation = do.evaluate(config, ports, trained, as_of)
     judged = do.register(config, ports, trained)

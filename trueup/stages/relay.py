@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from trueup.domain.events import Message
 from trueup.errors import EventRefused, EventsUnavailable
-from trueup.ledger.entries import Message
 from trueup.stages.ports import Ports
 
 _BATCH = 50
