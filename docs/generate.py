@@ -1,10 +1,11 @@
-"""Write the pages of docs/ that can go stale: the config reference from the schema, the command line from its help.
+"""Write the pages of docs/ that can go stale: config and events from their schemas, the command line from its help.
 
 `python -m docs.generate` writes them; the tests compare.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from trueup.config.schema import Duration, ModelConfig, write_duration
 from trueup.config.settings import Settings
+from trueup.domain.events import PAYLOADS
 
 HERE = Path(__file__).parent
 
@@ -126,7 +128,33 @@ def cli_page() -> str:
     return "\n".join([*head, *pages(get_command(app), "trueup")])
 
 
-PAGES = {"config.md": config_page, "cli.md": cli_page}
+def events_page() -> str:
+    """Every event's payload and its JSON schema."""
+    lines = [
+        "# Events",
+        "",
+        "Generated from `trueup/domain/events.py` by `make docs`. An event waits in the outbox, written in the same",
+        "transaction as the decision it tells of where it tells of one, until the event server has taken it. Its id is made",
+        "from its topic, its model and what it is about: the same event twice is one event. To Prefect its resource is",
+        "`prefect.resource.id: trueup.model.<model>`, so that a trigger can match `trueup.model.*` for each model.",
+        "",
+        "| topic | |",
+        "|---|---|",
+        *(f"| [`{p.topic}`](#{p.topic.replace('.', '')}) | {_summary(p)} |" for p in PAYLOADS),
+        "",
+    ]
+    for payload in PAYLOADS:
+        schema = json.dumps(payload.model_json_schema(), indent=2)
+        lines += [f"## `{payload.topic}`", "", payload.__doc__ or "", "", *_table(payload), ""]
+        lines += ["<details><summary>JSON schema</summary>", "", "```json", schema, "```", "", "</details>", ""]
+    return "\n".join(lines)
+
+
+def _summary(payload: type[BaseModel]) -> str:
+    return (payload.__doc__ or "").strip().splitlines()[0]
+
+
+PAGES = {"config.md": config_page, "cli.md": cli_page, "events.md": events_page}
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -115,6 +116,21 @@ def status(
 
 
 @app.command()
+def clear(
+    model: Model,
+    by: Annotated[str, typer.Option(help="Who lets it go on.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Let retrains start again after too many rejections in a row."""
+    from trueup.stages.storm import clear as forgive
+
+    with home() as ports:
+        entry = forgive(load_model(ports.configs, model), ports, by)
+    found = {"sequence": entry.seq, "reasons": entry.body["reasons"]}
+    emit(as_json, found, lambda: typer.echo(f"{entry.body['reasons'][0]} (ledger entry {entry.seq})"))
+
+
+@app.command()
 def check(
     model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
     as_json: Json = False,
@@ -130,6 +146,28 @@ def check(
 
 
 @app.command()
+def feed(
+    model: Model,
+    give: Annotated[
+        bool, typer.Option("--next", help="Hand out the next batch; without it, only say how far it is.")
+    ] = False,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="FOLDER", help="Folder of the config written by hand.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Hand out old data batch by batch into the home, as a live source would, and announce each arrival."""
+    from flows.telling import pass_on
+    from trueup.stages.feed import fed, feed_next
+
+    with home(source) as ports:
+        config = load_model(ports.configs, model)
+        done = (feed_next if give else fed)(config, ports)
+        pass_on(ports)
+    emit(as_json, done, lambda: show.fed(done))
+
+
+@app.command()
 def demo(
     to: Annotated[str, typer.Option(metavar="MONTH", help="The last month, up to 2013-12.")] = "2013-09",
     as_json: Json = False,
@@ -140,6 +178,22 @@ def demo(
     with by_hand():
         result = play(month(to), quiet=as_json)
     emit(as_json, result, lambda: show.demo(result))
+
+
+@app.command()
+def reconcile(
+    model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Put right what crashes leave behind: undelivered events, MLflow's aliases and open runs, Prefect's dead runs."""
+    if model is not None:
+        known(model)
+    from flows.reconcile import put_right
+
+    found = put_right([model] if model else None)
+    emit(as_json, found, lambda: show.reconciled(found))
+    if found.problems:
+        raise typer.Exit(1)
 
 
 @ledger_app.command("show")
@@ -210,11 +264,11 @@ def month(text: str) -> datetime:
 
 
 @contextmanager
-def home() -> Iterator[Ports]:
+def home(configs: str | None = None) -> Iterator[Ports]:
     """The home, for commands that need no flow."""
     from trueup.stages.ports import Ports
 
-    ports = Ports()
+    ports = Ports(Settings().model_copy(update={"configs": Path(configs)}) if configs else None)
     try:
         yield ports
     finally:

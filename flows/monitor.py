@@ -8,11 +8,18 @@ from prefect import flow
 
 import tasks
 from flows.opening import opened
+from flows.telling import tell_failure
 from trueup.stages.loop import monitor_newest
 from trueup.stages.references import Observed
 
 
-@flow(name="monitor", flow_run_name="monitor {model}", persist_result=False)
+@flow(
+    name="monitor",
+    flow_run_name="monitor {model}",
+    persist_result=False,
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
 def monitor(model: str, as_of: datetime | None = None) -> Observed:
     """Compare what was predicted for the newest batch with what came, and diagnose the champion.
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from flows.environment import MISTAKE
+from flows.telling import pass_on
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
@@ -29,7 +30,7 @@ class Opened:
 
 @contextmanager
 def opened(model: str, as_of: datetime | None, settings: Settings | None = None) -> Iterator[Opened]:
-    """Open a home for one flow run. Reports may still be rendered when it ends; the process waits for them."""
+    """Open a home for one flow run; at its end the outbox is passed on. Reports may still be rendered when it ends; the process waits for them."""
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     logging.getLogger("prefect.task_runs").addFilter(_no_traceback)
     ports = Ports(settings)
@@ -37,6 +38,7 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None)
     try:
         yield Opened(config, ports, resolve_as_of(config, ports, as_of))
     finally:
+        pass_on(ports)
         ports.close()
 
 

@@ -8,11 +8,18 @@ from prefect import flow
 
 import tasks
 from flows.opening import opened
+from flows.telling import tell_failure
 from trueup.stages import loop
 from trueup.stages.references import Decided, Reason
 
 
-@flow(name="retrain", flow_run_name="retrain {model}: {reason}", persist_result=False)
+@flow(
+    name="retrain",
+    flow_run_name="retrain {model}: {reason}",
+    persist_result=False,
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
 def retrain(model: str, as_of: datetime | None = None, reason: Reason = "manual") -> Decided:
     """Retrain on the validated batches; asked again for the same reason and batch, give the recorded decision.
 

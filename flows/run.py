@@ -8,11 +8,14 @@ from prefect import flow
 
 import tasks
 from flows.opening import opened
+from flows.telling import tell_failure
 from trueup.stages.loop import Retrain, cycle
 from trueup.stages.references import Cycle
 
 
-@flow(name="run", flow_run_name="run {model}", persist_result=False)
+@flow(
+    name="run", flow_run_name="run {model}", persist_result=False, on_failure=[tell_failure], on_crashed=[tell_failure]
+)
 def run(model: str, as_of: datetime | None = None, retrain: Retrain = "inline") -> Cycle:
     """Handle the batches that are complete at `as_of` and were not handled before.
 

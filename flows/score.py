@@ -8,11 +8,18 @@ from prefect import flow
 
 import tasks
 from flows.opening import opened
+from flows.telling import tell_failure
 from trueup.stages.loop import score_newest
 from trueup.stages.references import Scored
 
 
-@flow(name="score", flow_run_name="score {model}", persist_result=False)
+@flow(
+    name="score",
+    flow_run_name="score {model}",
+    persist_result=False,
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
 def score(model: str, as_of: datetime | None = None) -> Scored:
     """Land, check and predict the newest complete batch; predictions that exist stay as they are.
 

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,13 +16,17 @@ from rich.table import Table
 from trueup.errors import TrueupError
 from trueup.stages.references import Cycle, Decided, Observed, Scored
 
+if TYPE_CHECKING:
+    from flows.reconcile import Reconciled
+    from trueup.stages.feed import Fed
+
 out = Console(soft_wrap=False)
 err = Console(stderr=True)
 
 _COLOURS = {
     **dict.fromkeys(("promoted", "healthy", "pass"), "green"),
     **dict.fromkeys(("rejected", "decayed", "data_broken", "fail"), "red"),
-    **dict.fromkeys(("held", "stale", "shifted", "unknown", "inconclusive"), "yellow"),
+    **dict.fromkeys(("held", "refused", "stale", "shifted", "unknown", "inconclusive"), "yellow"),
 }
 
 
@@ -115,6 +119,24 @@ def decision(done: Decided, indent: str = "") -> None:
 def _lines(reasons: Sequence[str]) -> None:
     for reason in reasons:
         out.print(f"    {reason}", highlight=False)
+
+
+def fed(done: Fed) -> None:
+    """How far a source was handed out."""
+    newest = f", the newest {done.given[-1]} with {done.rows:,} rows" if done.given and done.rows else ""
+    out.print(f"{len(done.given)} handed out{newest}; {len(done.left)} left", soft_wrap=True)
+    out.print(f"the loop reads them with TRUEUP_CONFIGS={done.configs}", highlight=False, soft_wrap=True)
+
+
+def reconciled(found: Reconciled) -> None:
+    """What was put right."""
+    out.print(f"events: {found.events.delivered} delivered, {found.events.pending} wait for a server")
+    for m in found.models:
+        alias = f"alias set to v{m.alias}" if m.alias else "alias right"
+        out.print(f"{m.model}: {alias}, {len(m.closed_runs)} MLflow runs closed {m.note}".rstrip(), highlight=False)
+    p = found.prefect
+    out.print(f"Prefect: {len(p.flow_runs)} flow runs and {len(p.task_runs)} task runs marked as crashed")
+    _lines(found.problems)
 
 
 def status(found: Sequence[Mapping[str, Any]]) -> None:

@@ -13,6 +13,8 @@ TrueupError
     ├── UntrustedModel        a model's files do not match what the ledger says
     ├── LedgerError           the ledger cannot be appended to or read
     │   └── StaleDecision     somebody else changed the champion meanwhile
+    ├── EventsUnavailable     the event server does not answer; what is to be told waits in the outbox
+    ├── EventRefused          the event server says that an event is wrong
     └── TrainingFailed        no candidate could be fitted
 """
 
@@ -72,6 +74,16 @@ class RegistryUnavailable(WorkError):
     """MLflow's store or server does not answer."""
 
     transient = True
+
+
+class EventsUnavailable(WorkError):
+    """The event server does not answer, or does not let us in."""
+
+    transient = True
+
+
+class EventRefused(WorkError):
+    """The event server says that an event is wrong; it will say so again."""
 
 
 class UntrustedModel(WorkError):

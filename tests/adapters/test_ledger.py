@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import shutil
-import subprocess
-import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trueup.adapters.database import connect, initialise
+from trueup.domain.events import ModelStale
 from trueup.errors import LedgerError, StaleDecision
 from trueup.ledger.canonical import canonical
 from trueup.ledger.entries import Decision, Event, Promotion
@@ -27,35 +23,6 @@ from trueup.ledger.ledger import Ledger
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, METADATA, OUTBOX
 
 AS_OF = datetime(2013, 3, 1)
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    """The URL of a PostgreSQL server of our own, listening on nothing but a socket in a temporary folder."""
-    programs = [shutil.which(p) for p in ("initdb", "pg_ctl")]
-    if None in programs:
-        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
-    folder = Path(tempfile.mkdtemp(prefix="trueup-pg-", dir="/tmp"))  # short: a socket's path has a limit
-    prefix = []
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        if subprocess.run(["runuser", "-u", "postgres", "true"], capture_output=True, check=False).returncode:
-            pytest.skip("running as root, and there is no user postgres to start PostgreSQL as")
-        shutil.chown(folder, "postgres")
-        prefix = ["runuser", "-u", "postgres", "--"]
-
-    def run(*command: str) -> None:
-        quiet = subprocess.DEVNULL
-        subprocess.run([*prefix, *command], check=True, stdin=quiet, stdout=quiet, stderr=quiet, timeout=120)
-
-    initdb, pg_ctl = programs
-    data = str(folder / "data")
-    run(initdb, "-D", data, "-U", "trueup", "-A", "trust", "--no-sync")
-    run(pg_ctl, "-D", data, "-w", "-o", f"-c listen_addresses='' -c fsync=off -k {folder}", "start")
-    try:
-        yield f"postgresql+psycopg://trueup@/postgres?host={folder}"
-    finally:
-        run(pg_ctl, "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(params=["home", "plain", "postgres"])
@@ -231,6 +198,61 @@ class TestReading:
         ledger.mark_delivered(pending[:1])
         ledger.mark_delivered([])
         assert [m.topic for m in ledger.pending_outbox()] == ["c"]
+        assert ledger.verify() == []
+
+
+class TestAnnounce:
+    def test_the_same_event_again_is_one_event_whoever_announces_it(self, engine):
+        ledger = Ledger(engine)
+        event = Event.of(ModelStale(model="flights", as_of=AS_OF, batch="a/b", revision=1, reasons=["old"]), "a/b:r1")
+        assert ledger.announce("flights", [event, event]) == 1
+        assert ledger.announce("flights", [event]) == 0
+        ledger.append(decision(0, events=(event, Event("x"))))
+        pending = ledger.pending_outbox()
+        assert [(m.topic, m.model, m.seq) for m in pending] == [
+            ("trueup.model.stale", "flights", None),
+            ("x", "flights", 1),
+        ]
+        assert pending[0].payload["as_of"] == AS_OF.isoformat()
+        assert len({m.event_id for m in pending}) == 2
+        assert ledger.announce("flights", []) == 0
+        with pytest.raises(ValueError, match="x: an event outside of a decision needs an id"):
+            ledger.announce("flights", [Event("x")])
+        assert ledger.verify() == []
+
+    def test_both_consumers_keep_marks_of_their_own(self, engine):
+        ledger = Ledger(engine)
+        ledger.append(decision(0, events=(Event("a"), Event("b"))))
+        ledger.mark_delivered(ledger.pending_outbox())
+        assert [m.topic for m in ledger.pending_notices()] == ["a", "b"]
+        ledger.mark_notified(ledger.pending_notices(limit=1))
+        assert [m.topic for m in ledger.pending_notices()] == ["b"]
+        assert ledger.pending_outbox() == []
+
+    def test_an_outbox_of_the_first_homes_is_brought_up_to_date_once(self, engine):
+        ledger = Ledger(engine)
+        ledger.append(decision(0))
+        with engine.begin() as connection:
+            connection.execute(sa.text("DROP TABLE outbox"))
+            connection.execute(
+                sa.text(
+                    "CREATE TABLE outbox (id INTEGER PRIMARY KEY, seq INTEGER NOT NULL REFERENCES decisions (seq), "
+                    "topic TEXT NOT NULL, payload TEXT NOT NULL, created_at TEXT NOT NULL, delivered_at TEXT)"
+                )
+            )
+            connection.execute(sa.text("CREATE INDEX outbox_pending ON outbox (delivered_at, id)"))
+            connection.execute(
+                sa.text(
+                    "INSERT INTO outbox VALUES (1, 1, 'a', '{\"x\": 1}', '2026-01-01T00:00:00', NULL), "
+                    "(2, 1, 'b', '{}', '2026-01-01T00:00:00', '2026-01-02T00:00:00')"
+                )
+            )
+        for _ in range(2):
+            initialise(engine, METADATA)
+            assert [(m.topic, m.model, m.payload) for m in ledger.pending_outbox()] == [("a", "flights", {"x": 1})]
+        assert ledger.pending_notices() == []
+        ledger.append(decision(1, events=(Event("c"),)))
+        assert [m.topic for m in ledger.pending_outbox()] == ["a", "c"]
         assert ledger.verify() == []
 
 

@@ -1,11 +1,14 @@
 """One Prefect server for all tests of flows, and a home that they share the way into."""
 
+import json
 import logging
 import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -79,3 +82,47 @@ def trueup(tmp_path, monkeypatch, capsys):
     """The command line; `trueup.folder` is where configs and home are."""
     streams.write(tmp_path, streams.Stream(days=14, per_day=20).frame())
     return CommandLine(tmp_path, monkeypatch, capsys)
+
+
+class Answering:
+    """An HTTP server that answers every POST with one status, and keeps what was said."""
+
+    def __init__(self, status: int) -> None:
+        self.bodies: list[dict] = []
+        self.headers: list[dict] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.bodies.append(json.loads(body))
+                outer.headers.append(dict(self.headers))
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """Let the port go."""
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def answering():
+    """Start servers that answer with a status."""
+    started = []
+
+    def start(status: int) -> Answering:
+        started.append(Answering(status))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()

@@ -85,6 +85,16 @@ class Tracking:
         with self.answering():
             self.client.set_terminated(run_id, status)
 
+    def open_runs(self, experiment: str, tags: Mapping[str, str]) -> list[str]:
+        """The ids of an experiment's runs that have these tags and were never ended."""
+        wanted = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
+        client = self.client
+        with self.answering():
+            if (found := client.get_experiment_by_name(experiment)) is None:
+                return []
+            query = " and ".join(["attributes.status = 'RUNNING'", *wanted])
+            return [str(run.info.run_id) for run in client.search_runs([found.experiment_id], query)]
+
     @contextmanager
     def run(self, experiment: str, name: str, tags: Mapping[str, object] | None = None) -> Iterator[str]:
         """A run that lasts as long as the block, and fails with it."""

@@ -169,6 +169,10 @@ class IngestConfig(Section):
         ge=1,
         description="How many landed batches are read again for late or corrected rows and labels; default: enough for `known_after`, and one at least.",
     )
+    late_after: Duration = Field(
+        timedelta(days=1),
+        description="A batch that is not complete this long after its period's end is announced as missing.",
+    )
     keep: list[str] = Field(default=[], description="Further columns to land, for slices, reports or custom features.")
 
 
@@ -440,6 +444,25 @@ class MonitorConfig(Section):
     decay: DecayConfig = DecayConfig()
 
 
+class BudgetConfig(Section):
+    """How many retrains may start in a span of time."""
+
+    starts: int = Field(10, ge=1)
+    per: Duration = timedelta(days=30)
+
+
+class RetrainConfig(Section):
+    """How often a retrain that nobody asked for by hand may start; all spans are of the model's own clock."""
+
+    cooldown: Duration = Field(timedelta(days=1), description="No retrain starts for this long after the last one.")
+    budget: BudgetConfig = BudgetConfig()
+    max_rejections: int = Field(
+        3,
+        ge=1,
+        description="After this many challengers in a row that failed (a rollback counts) none is trained until `trueup clear`, or until a full `promote.gate_window` of labels that judged nobody.",
+    )
+
+
 class ModelConfig(Section):
     """One model, from its source to its monitor."""
 
@@ -458,6 +481,7 @@ class ModelConfig(Section):
     promote: PromoteConfig = PromoteConfig()
     score: ScoreConfig = ScoreConfig()
     monitor: MonitorConfig = MonitorConfig()
+    retrain: RetrainConfig = RetrainConfig()
 
     @property
     def registered_name(self) -> str:

@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     mlflow_artifacts: str | None = Field(
         None, description="Where MLflow keeps artifacts; default: a folder in the home."
     )
+    notify: str | None = Field(
+        None, description="Who is told when something needs a person: URLs of Apprise, with commas between them."
+    )
 
     @property
     def root(self) -> Path:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from trueup.domain.events import Payload, event_id
 from trueup.ledger.canonical import canonical
 
 GENESIS = "0" * 64  # what the first entry names as its predecessor
@@ -32,10 +33,20 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that others are told once the decision stands."""
+    """Something that others are told. The same id is the same event, however often it is announced.
+
+    Without an id, the event of a decision takes it from that decision: one event a topic and decision.
+    """
 
     topic: str
     payload: Mapping[str, Any] = field(default_factory=dict)
+    event_id: str | None = None
+
+    @classmethod
+    def of(cls, payload: Payload, key: str | None = None) -> Event:
+        """An event that says `payload`; `key` tells it from others of its topic and model."""
+        named = None if key is None else event_id(payload.topic, payload.model, key)
+        return cls(payload.topic, payload.model_dump(mode="json"), named)
 
 
 @dataclass(frozen=True)
@@ -112,17 +123,6 @@ class Champion:
     version: int
     manifest_digest: str
     entry: Entry
-
-
-@dataclass(frozen=True)
-class Message:
-    """An event that waits in the outbox, or has been delivered."""
-
-    id: int
-    seq: int
-    topic: str
-    payload: dict[str, Any]
-    created_at: datetime
 
 
 def entry_hash(row: Mapping[Any, Any]) -> str:

@@ -6,7 +6,6 @@ into an outbox in the same transaction, so that nothing is told that was not dec
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,9 +13,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from trueup.domain.events import Message, event_id
 from trueup.errors import LedgerError, StaleDecision
 from trueup.ledger.canonical import canonical, stamp
-from trueup.ledger.entries import GENESIS, Champion, Decision, Entry, Message, entry_hash
+from trueup.ledger.entries import GENESIS, Champion, Decision, Entry, Event, entry_hash
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX
 from trueup.ledger.verify import Problem, problems
 
@@ -55,9 +55,24 @@ class Ledger:
             connection.execute(sa.insert(DECISIONS), row)
             _promote(connection, decision, row["seq"])
             for event in decision.events:
-                message = {"topic": event.topic, "payload": canonical(event.payload), "created_at": row["recorded_at"]}
-                connection.execute(sa.insert(OUTBOX), {"seq": row["seq"], **message})
+                named = event.event_id or event_id(event.topic, decision.model, decision.decision_id)
+                message = {"event_id": named, "seq": row["seq"], "model": decision.model}
+                _put(connection, event, message, row["recorded_at"])
         return Entry.from_row(row)
+
+    def announce(self, model: str, events: Iterable[Event]) -> int:
+        """Put events that tell of no decision into the outbox; those that stand there already change nothing.
+
+        Gives how many were new. Raises ValueError for an event without an id: it could not be told from another.
+        """
+        given = list(events)
+        if nameless := [e.topic for e in given if e.event_id is None]:
+            raise ValueError(f"{nameless[0]}: an event outside of a decision needs an id of its own")
+        if not given:
+            return 0
+        with self._writing() as connection:
+            moment = stamp(self._now())
+            return sum(_put(connection, e, {"event_id": e.event_id, "model": model}, moment) for e in given)
 
     def champion(self, model: str) -> Champion | None:
         """The version in office, or None before the first promotion."""
@@ -80,19 +95,20 @@ class Ledger:
             return _find(connection, decision_id)
 
     def pending_outbox(self, limit: int | None = None) -> list[Message]:
-        """Events not yet delivered, oldest first."""
-        query = sa.select(OUTBOX).where(OUTBOX.c.delivered_at.is_(None)).order_by(OUTBOX.c.id).limit(limit)
-        return [
-            Message(r["id"], r["seq"], r["topic"], json.loads(r["payload"]), datetime.fromisoformat(r["created_at"]))
-            for r in self._read(query)
-        ]
+        """Events not yet delivered to the event server, oldest first."""
+        return self._messages(OUTBOX.c.delivered_at.is_(None), limit)
 
     def mark_delivered(self, messages: Iterable[Message]) -> None:
         """Take events out of the pending ones. Marking one twice keeps the first mark."""
-        ids = [m.id for m in messages]
-        undelivered = OUTBOX.c.id.in_(ids) & OUTBOX.c.delivered_at.is_(None)
-        with self._writing() as connection:
-            connection.execute(sa.update(OUTBOX).where(undelivered).values(delivered_at=stamp(self._now())))
+        self._mark(OUTBOX.c.delivered_at, messages)
+
+    def pending_notices(self, limit: int | None = None) -> list[Message]:
+        """Events that people were not told of yet, oldest first."""
+        return self._messages(OUTBOX.c.notified_at.is_(None), limit)
+
+    def mark_notified(self, messages: Iterable[Message]) -> None:
+        """Take events out of the pending notices. Marking one twice keeps the first mark."""
+        self._mark(OUTBOX.c.notified_at, messages)
 
     def verify(self) -> list[Problem]:
         """Walk the chain from its start; each problem names its entry. An intact ledger gives an empty list.
@@ -102,6 +118,15 @@ class Ledger:
         """
         with self._reading() as connection:
             return problems(connection)
+
+    def _messages(self, condition: sa.ColumnElement[bool], limit: int | None) -> list[Message]:
+        query = sa.select(OUTBOX).where(condition).order_by(OUTBOX.c.id).limit(limit)
+        return [Message.from_row(row) for row in self._read(query)]
+
+    def _mark(self, column: sa.Column[Any], messages: Iterable[Message]) -> None:
+        unmarked = OUTBOX.c.id.in_([m.id for m in messages]) & column.is_(None)
+        with self._writing() as connection:
+            connection.execute(sa.update(OUTBOX).where(unmarked).values({column: stamp(self._now())}))
 
     def _champion(self, *conditions: sa.ColumnElement[bool]) -> Champion | None:
         joined = DECISIONS.join(CHAMPIONS, CHAMPIONS.c.seq == DECISIONS.c.seq)
@@ -171,6 +196,15 @@ def _find(connection: sa.Connection, decision_id: str) -> Entry | None:
         connection.execute(sa.select(DECISIONS).where(DECISIONS.c.decision_id == decision_id)).mappings().one_or_none()
     )
     return None if row is None else Entry.from_row(row)
+
+
+def _put(connection: sa.Connection, event: Event, names: dict[str, Any], moment: str) -> bool:
+    """Put an event into the outbox unless it stands there; say whether it was new."""
+    if connection.scalar(sa.select(OUTBOX.c.id).where(OUTBOX.c.event_id == names["event_id"])) is not None:
+        return False
+    row = {**names, "topic": event.topic, "payload": canonical(event.payload), "created_at": moment}
+    connection.execute(sa.insert(OUTBOX), row)
+    return True
 
 
 def _require_epoch(connection: sa.Connection, decision: Decision) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from trueup.domain.events import event_id
+
 METADATA = sa.MetaData()
 
 # Moments are kept as ISO text: what was hashed is what comes back, in every database.
@@ -40,12 +42,16 @@ OUTBOX = sa.Table(
     "outbox",
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("seq", sa.Integer, sa.ForeignKey(DECISIONS.c.seq), nullable=False),
+    sa.Column("event_id", sa.Text, nullable=False, unique=True),
+    sa.Column("seq", sa.Integer, sa.ForeignKey(DECISIONS.c.seq)),  # of the decision it tells of, where there is one
+    sa.Column("model", sa.Text, nullable=False),
     sa.Column("topic", sa.Text, nullable=False),
     sa.Column("payload", sa.Text, nullable=False),  # canonical JSON
     sa.Column("created_at", sa.Text, nullable=False),
-    sa.Column("delivered_at", sa.Text),
+    sa.Column("delivered_at", sa.Text),  # to the event server
+    sa.Column("notified_at", sa.Text),  # to people, or found to be nothing they wait for
     sa.Index("outbox_pending", "delivered_at", "id"),
+    sa.Index("outbox_unnotified", "notified_at", "id"),
 )
 
 
@@ -72,3 +78,26 @@ def _refuse_changes(
         for statement in _GUARDS.get(connection.dialect.name, ()):
             why = f"{table.name} can only be appended to"
             connection.exec_driver_sql(statement.format(name=table.name, why=why))
+
+
+@sa.event.listens_for(METADATA, "after_create")
+def _renew_outbox(_metadata: sa.MetaData, connection: sa.Connection, **_: Any) -> None:
+    """Give the outbox of the first homes, which knew neither ids nor models of events, its present form."""
+    if any(column["name"] == "event_id" for column in sa.inspect(connection).get_columns(OUTBOX.name)):
+        return
+    old = connection.execute(
+        sa.text("SELECT o.*, d.model, d.decision_id FROM outbox o JOIN decisions d ON d.seq = o.seq ORDER BY o.id")
+    ).mappings()
+    rows = [
+        {
+            "event_id": event_id(r["topic"], r["model"], r["decision_id"]),
+            # What was told before has been told to people, too.
+            "notified_at": r["delivered_at"] or r["created_at"],
+            **{name: r[name] for name in ("seq", "model", "topic", "payload", "created_at", "delivered_at")},
+        }
+        for r in old
+    ]
+    connection.execute(sa.text("DROP TABLE outbox"))
+    OUTBOX.create(connection)
+    if rows:
+        connection.execute(sa.insert(OUTBOX), rows)

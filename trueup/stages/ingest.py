@@ -27,16 +27,23 @@ def labels_dataset(config: ModelConfig) -> str:
 
 
 def newest_complete(config: ModelConfig, ports: Ports) -> datetime:
-    """End of the newest complete batch of the source: the data's own clock.
-
-    The period of the newest row counts as complete when that row lies within the period's last day (the last hour
-    for daily batches). Raises NoData for an empty source.
-    """
-    extent = ports.source(config).extent()
-    if extent is None:
+    """End of the newest complete batch of the source: the data's own clock. Raises NoData for an empty source."""
+    if (until := complete_until(config, ports)) is None:
         raise NoData(
             f"{config.model}: the source holds no rows; check `ingest.source` with `trueup check {config.model}`"
         )
+    return until
+
+
+def complete_until(config: ModelConfig, ports: Ports) -> datetime | None:
+    """End of the newest complete batch of the source, None for an empty one.
+
+    The period of the newest row counts as complete when that row lies within the period's last day (the last hour
+    for daily batches).
+    """
+    extent = ports.source(config).extent()
+    if extent is None:
+        return None
     window = period_of(extent[1], config.ingest.period)
     slack = timedelta(hours=1) if config.ingest.period == "day" else timedelta(days=1)
     return window.end if extent[1] >= window.end - slack else window.start

@@ -16,10 +16,12 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.diagnosis import DATA_BROKEN, STALE, UNKNOWN
 from trueup.domain.plan import Hold, Plan
 from trueup.domain.types import Batch, Status, Verdict, overall
+from trueup.stages.announce import announce, asking
 from trueup.stages.champion import champion
 from trueup.stages.ports import Ports
 from trueup.stages.promote import recorded_decision
 from trueup.stages.quarantine import awaiting_score
+from trueup.stages.reconcile import close_dead_runs
 from trueup.stages.references import (
     Attempt,
     Candidate,
@@ -33,6 +35,7 @@ from trueup.stages.references import (
     Scored,
     Trained,
 )
+from trueup.stages.storm import RUNNING, attempt_digest, held_back, held_back_with, refuse
 
 Retrain = Literal["inline", "event", "never"]
 RETRAIN_ON: dict[str, Reason] = {"decayed": "decayed", "stale": "stale"}
@@ -98,26 +101,50 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
     scored = tuple(do.score(config, ports, c, as_of) for c in checked)
     observed = tuple(do.monitor(config, ports, c, as_of) for c in checked)
     action = next_action(State(champion(config, ports) is not None, observed[-1].findings))
-    decided = Decided("none", ())
-    if action is not None and retrain == "inline":
+    decided, asked = Decided("none", ()), None
+    # Nobody can be told that a model has decayed before there is one: the first is always made here.
+    if action is not None and (retrain == "inline" or (retrain == "event" and action == "first")):
         decided = challenge(do, config, ports, as_of, action)
+    elif action is not None and retrain == "event":
+        asked = asking(config, action, checked[-1], observed[-1], as_of)
+    # Before the batches count as handled: after a crash in between the same events are announced again, and are the same.
+    announce(config, ports, checked, observed, as_of, asked)
     done = Cycle(config.model, as_of, checked, scored, observed, decided, released)
     _record(config, ports, done)
     return done
 
 
 def challenge(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, reason: Reason) -> Decided:
-    """Train a challenger, judge it against the champion on rows neither has seen, and promote or refuse it."""
+    """Train a challenger, judge it against the champion on rows neither has seen, and promote or refuse it.
+
+    One at a time for each model; what nobody asked for by hand is subject to cooldown, budget and the like, see `storm`.
+    """
     if (known := recorded_decision(config, ports, reason, as_of)) is not None:
         return known
-    chosen = do.plan(config, ports, as_of)
-    if isinstance(chosen, Hold):
-        return do.promote(config, ports, Attempt(reason, as_of, hold=chosen.reason))
+    with ports.retraining(config.model) as alone:
+        if not alone:
+            return refuse(config, ports, reason, as_of, RUNNING)
+        if (known := recorded_decision(config, ports, reason, as_of)) is not None:  # by another, just now
+            return known
+        if (refusal := held_back(config, ports, reason, as_of)) is not None:
+            return refuse(config, ports, reason, as_of, refusal)
+        chosen = do.plan(config, ports, as_of)
+        if isinstance(chosen, Hold):
+            return do.promote(config, ports, Attempt(reason, as_of, hold=chosen.reason))
+        digest = attempt_digest(config, ports, chosen, as_of)
+        if (refusal := held_back_with(config, ports, reason, chosen, digest)) is not None:
+            return refuse(config, ports, reason, as_of, refusal)
+        return _try(do, config, ports, Attempt(reason, as_of, digest=digest), chosen)
+
+
+def _try(do: Steps, config: ModelConfig, ports: Ports, asked: Attempt, chosen: Plan) -> Decided:
+    as_of = asked.as_of
+    close_dead_runs(config, ports)
     trained = do.train(config, ports, chosen, as_of)
     evaluation = do.evaluate(config, ports, trained, as_of)
     judged = do.register(config, ports, trained)
     verdicts = do.judge(config, ports, trained, evaluation)
-    attempt = Attempt(reason, as_of, trained=trained, evaluation=evaluation, judged=judged, verdicts=tuple(verdicts))
+    attempt = replace(asked, trained=trained, evaluation=evaluation, judged=judged, verdicts=tuple(verdicts))
     if overall(verdicts) is Status.PASS and config.promote.refit:
         attempt = replace(attempt, refitted=do.refit(config, ports, trained, as_of))
     return do.promote(config, ports, attempt)
@@ -139,7 +166,9 @@ def score_newest(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime) 
 def monitor_newest(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime) -> Observed:
     """Bring the data up to `as_of`, and watch the newest batch."""
     checked = [do.validate(config, ports, batch, as_of) for batch in do.ingest(config, ports, as_of)]
-    return do.monitor(config, ports, checked[-1], as_of)
+    observed = do.monitor(config, ports, checked[-1], as_of)
+    announce(config, ports, checked[-1:], [observed], as_of)
+    return observed
 
 
 _CYCLE: TypeAdapter[Cycle] = TypeAdapter(Cycle)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trueup.adapters.background import Background, shared
 from trueup.adapters.database import connect, initialise
+from trueup.adapters.lock import alone, named_once
 from trueup.adapters.sources import SourcePort, open_source
 from trueup.adapters.store import Store
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
+from trueup.domain.digest import digest_of
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.tables import METADATA
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
     from trueup.adapters.registry import Registry
     from trueup.adapters.tracking import Tracking
+
+
+HOME_TAG = "trueup.home"  # on MLflow's runs: which home began them
 
 
 class Ports:
@@ -66,6 +72,18 @@ class Ports:
     def background(self) -> Background:
         """The process in which reports are rendered."""
         return shared()
+
+    @cached_property
+    def identity(self) -> str:
+        """A name of this home's database that no other has, for what is written to places shared with others."""
+        if self.engine.dialect.name == "postgresql":
+            url = self.engine.url
+            return digest_of([url.host, url.port, url.database, dict(url.query)])[:32]
+        return named_once(self.root / "home.id")
+
+    def retraining(self, model: str) -> AbstractContextManager[bool]:
+        """Try to be the one that retrains a model for the block; False when another is at it."""
+        return alone(self.engine, f"retrain-{model}")
 
     def close(self) -> None:
         """Let the database go. Reports go on being rendered."""

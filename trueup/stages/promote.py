@@ -7,6 +7,7 @@ from typing import Any
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.digest import config_digest
+from trueup.domain.events import ModelPromoted, ModelRejected
 from trueup.domain.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
 from trueup.domain.gates import judge as judge_case
 from trueup.domain.types import EVENT_TIME, LABEL, Status, Verdict, Window, overall
@@ -100,10 +101,15 @@ def recorded_decision(config: ModelConfig, ports: Ports, reason: Reason, as_of: 
 
 
 def _decision_id(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime, outcome: str = "") -> str:
+    hold = f":held:{as_of.isoformat()}" if outcome == "held" else ""
+    return f"{config.model}:{reason}:{batch_key(config, ports, as_of)}{hold}"
+
+
+def batch_key(config: ModelConfig, ports: Ports, as_of: datetime) -> str:
+    """Name the newest usable batch, with its revision and the config: what a decision about a retrain is about."""
     newest = usable_batches(config, ports, as_of)[-1:]
     batch = f"{newest[0].window.start.isoformat()}:r{newest[0].rows.revision}" if newest else "no batch"
-    hold = f":held:{as_of.isoformat()}" if outcome == "held" else ""
-    return f"{config.model}:{reason}:{batch}:{config_digest(config)[:16]}{hold}"
+    return f"{batch}:{config_digest(config)[:16]}"
 
 
 def decided(entry: Entry) -> Decided:
@@ -182,6 +188,7 @@ def _body(
         "judged": {"version": attempt.judged.version, "manifest_digest": attempt.judged.manifest_digest},
         "refit": None if attempt.refitted is None else attempt.refitted.verdict.to_dict(),
         "gate": _plain(attempt.trained.gate),
+        "attempt": attempt.digest,
         "search": attempt.trained.search,
         "evaluation": {
             "rows": attempt.evaluation.rows,
@@ -203,10 +210,6 @@ def _events(
     """What others are told: promotions and rejections. Holds change nothing."""
     if outcome not in {"promoted", "rejected"}:
         return ()
-    payload = {
-        "model": config.model,
-        "as_of": attempt.as_of.isoformat(),
-        "version": served.version if served else None,
-        "reasons": reasons,
-    }
-    return (Event(f"trueup.model.{outcome}", payload),)
+    told = ModelPromoted if outcome == "promoted" else ModelRejected
+    version = served.version if served else None
+    return (Event.of(told(model=config.model, as_of=attempt.as_of, version=version, reasons=reasons)),)

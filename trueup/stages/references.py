@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trueup.domain.types import Batch, Status, Verdict, Window
 
-Outcome = Literal["promoted", "rejected", "held", "none"]
+Outcome = Literal["promoted", "rejected", "held", "refused", "none"]
 Role = Literal["judged", "refitted"]
 Reason = Literal["first", "decayed", "stale", "manual", "schedule"]
 
@@ -130,6 +130,7 @@ class Attempt:
     judged: Candidate | None = None
     verdicts: tuple[Verdict, ...] = ()
     refitted: Refitted | None = None
+    digest: str | None = None  # of all that the training and its judging depend on
 
 
 @dataclass(frozen=True)

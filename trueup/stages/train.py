@@ -22,7 +22,7 @@ from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, Window
 from trueup.errors import NoData
 from trueup.stages.champion import champion
 from trueup.stages.features import Examples, examples
-from trueup.stages.ports import Ports
+from trueup.stages.ports import HOME_TAG, Ports
 from trueup.stages.references import Trained
 from trueup.stages.validate import usable_batches
 
@@ -47,6 +47,7 @@ def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> T
     _require_rows(config, data, chosen.train)
     current = champion(config, ports)
     tags = {"trueup.as_of": as_of.isoformat(), "trueup.train": str(chosen.train), "trueup.gate": str(chosen.gate)}
+    tags[HOME_TAG] = ports.identity
     run_id = ports.tracking.start(config.model, f"challenger {as_of:%Y-%m-%d}", tags)
     with ports.tracking.closing_on_error(run_id):
         used = [b for b in usable_batches(config, ports, as_of) if b.window.overlaps(chosen.train)]

@@ -1,0 +1,37 @@
+"""Hand out the next batch of old data, as a live source would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.telling import pass_on, tell_failure
+from trueup.config.load import load_model
+from trueup.config.settings import Settings
+from trueup.domain.events import interval
+from trueup.stages.feed import feed_next
+from trueup.stages.ports import Ports
+
+
+@flow(
+    name="feed",
+    flow_run_name="feed {model}",
+    persist_result=False,
+    on_failure=[tell_failure],
+    on_crashed=[tell_failure],
+)
+def feed(model: str, configs: str = "configs") -> str:
+    """Put the next batch into the home and announce that it arrived; give its window.
+
+    Args:
+        model: Name of a config.
+        configs: Folder of the config written by hand; the loop reads the one that the feed writes.
+    """
+    ports = Ports(Settings().model_copy(update={"configs": Path(configs)}))
+    try:
+        done = feed_next(load_model(ports.configs, model), ports)
+        pass_on(ports)
+    finally:
+        ports.close()
+    return interval(done.given[-1])

@@ -1,0 +1,53 @@
+"""Who is told what: the event server that Prefect's settings name, and the people that `TRUEUP_NOTIFY` names."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from trueup.adapters.event_api import EventApi
+from trueup.adapters.notify import Notifier
+from trueup.config.settings import Settings
+from trueup.stages.ports import Ports
+from trueup.stages.relay import notify, relay
+
+if TYPE_CHECKING:
+    from prefect import Flow, State
+    from prefect.client.schemas.objects import FlowRun
+
+log = logging.getLogger(__name__)
+
+
+def event_api() -> EventApi | None:
+    """The events API of the server that flows report to; None when there is none but a run's own."""
+    from prefect.settings import get_current_settings
+
+    api = get_current_settings().api
+    if api.url is None:
+        return None
+    auth, key = (secret.get_secret_value() if secret is not None else None for secret in (api.auth_string, api.key))
+    return EventApi(api.url, auth, key)
+
+
+def pass_on(ports: Ports) -> None:
+    """Pass the outbox on at the end of a run. Whatever goes wrong is logged: the run is done, and events can wait."""
+    if "ledger" not in ports.__dict__:
+        return  # nothing was decided or announced
+    try:
+        if (api := event_api()) is not None and (problem := relay(ports, api).problem):
+            log.warning("%s", problem)
+        if (people := Notifier.named(ports.settings.notify)) is not None and (problem := notify(ports, people).problem):
+            log.warning("%s", problem)
+    except Exception as error:
+        log.warning("the outbox could not be passed on: %s; `trueup reconcile` tries again", error)
+
+
+def tell_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Tell people that a flow failed or crashed: a hook for `on_failure` and `on_crashed`."""
+    if (people := Notifier.named(Settings().notify)) is None:
+        return
+    said = str(state.message or state.name)
+    if (
+        problem := people.tell(f"Trueup: {flow_run.name} {str(state.name).lower()}", f"flow {flow.name}: {said}")
+    ) is not None:
+        log.warning("%s", problem)

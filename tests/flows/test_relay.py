@@ -1,0 +1,184 @@
+"""The outbox and a real server: every event arrives, once, in order, also when the server was away."""
+
+import time
+from datetime import datetime
+
+import pytest
+
+from tests import streams
+from tests.free import free_port
+from tests.stages.story import PLAIN, Story, stream
+from trueup.adapters.event_api import EventApi
+from trueup.config.settings import Settings
+from trueup.domain.events import DataArrived
+from trueup.errors import EventsUnavailable
+from trueup.ledger.entries import Event
+from trueup.stages.ports import Ports
+from trueup.stages.relay import Relayed, relay
+
+
+@pytest.fixture
+def ports(tmp_path):
+    ports = Ports(Settings(home=tmp_path / "home"))
+    yield ports
+    ports.close()
+
+
+def announce(ports, model, *keys):
+    payload = DataArrived(model=model, as_of=datetime(2013, 3, 1), batch="a/b")
+    ports.ledger.announce(model, [Event.of(payload, str(key)) for key in keys])
+
+
+def on_server(model, wanted, seconds=30):
+    """The events of a model as the server has them, oldest first; it writes them some moments after it took them."""
+    from prefect.client.orchestration import get_client
+
+    body = {"filter": {"resource": {"id": [f"trueup.model.{model}"]}, "order": "ASC"}, "limit": 50}
+    end = time.monotonic() + seconds
+    with get_client(sync_client=True) as client:
+        while True:
+            page = client._client.post("/events/filter", json=body).json()
+            found = page["events"]
+            while page["next_page"]:
+                page = client._client.get(page["next_page"].split("/api", 1)[1]).json()
+                found += page["events"]
+            if len(found) >= wanted or time.monotonic() > end:
+                return found
+            time.sleep(0.3)
+
+
+def test_events_are_delivered_once_and_in_order(prefect_server, ports):
+    announce(ports, "once", *range(100))
+    ids = [m.event_id for m in ports.ledger.pending_outbox()]
+    assert relay(ports, EventApi(prefect_server)) == Relayed(100, 0)
+    assert relay(ports, EventApi(prefect_server)) == Relayed(0, 0)
+    found = on_server("once", 100)
+    assert {e["id"] for e in found} == set(ids)
+    assert len(found) == 100
+    assert {e["event"] for e in found} == {"trueup.data.arrived"}
+    assert found[0]["payload"] == {"model": "once", "as_of": "2013-03-01T00:00:00", "batch": "a/b"}
+    assert found[0]["resource"]["prefect.resource.id"] == "trueup.model.once"
+
+
+def test_the_same_event_twice_is_one_event(prefect_server, ports):
+    announce(ports, "twice", 1, 2)
+    waiting = ports.ledger.pending_outbox()
+    api = EventApi(prefect_server)
+    api.send(waiting)  # and the process dies before it could mark them
+    assert relay(ports, api) == Relayed(2, 0)
+    assert len(on_server("twice", 2)) == 2
+    time.sleep(1)
+    assert len(on_server("twice", 3, seconds=1)) == 2
+
+
+def test_while_the_server_is_away_events_wait(prefect_server, ports):
+    announce(ports, "away", 1, 2, 3)
+    found = relay(ports, EventApi(f"http://127.0.0.1:{free_port()}/api"))
+    assert (found.delivered, found.pending) == (0, 3)
+    assert "does not answer" in found.problem
+    assert "PREFECT_API_URL" in found.problem
+    assert relay(ports, None) == Relayed(0, 3)
+    assert relay(ports, EventApi(prefect_server)) == Relayed(3, 0)
+    assert len(on_server("away", 3)) == 3
+
+
+def test_an_event_that_the_server_refuses_does_not_hold_up_the_others(prefect_server, ports):
+    ports.ledger.announce("odd", [Event("x" * 2000, {}, "not a uuid")])
+    announce(ports, "odd", 1, 2)
+    found = relay(ports, EventApi(prefect_server))
+    assert (found.delivered, found.pending) == (2, 1)
+    assert "refused" in found.problem
+    assert len(on_server("odd", 2)) == 2
+
+
+def test_only_an_answer_that_says_so_counts(ports, answering):
+    announce(ports, "toy", 1)
+    for status, word in ((500, "answered 500"), (302, "answered 302"), (401, "PREFECT_API_AUTH_STRING")):
+        server = answering(status)
+        found = relay(ports, EventApi(server.url, auth="me:secret"))
+        assert (found.delivered, found.pending) == (0, 1)
+        assert word in found.problem
+        assert "secret" not in found.problem
+        assert server.headers[0]["Authorization"] == "Basic bWU6c2VjcmV0"
+    assert relay(ports, EventApi(answering(204).url)).delivered == 1
+
+
+def test_a_run_passes_its_events_on_and_never_fails_for_them(prefect_server, tmp_path, monkeypatch):  # noqa: ARG001
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows import opening
+    from flows.relay import relay as flow
+
+    told = Story(tmp_path, stream(7), PLAIN)
+    monkeypatch.setenv("TRUEUP_HOME", str(told.folder / "home"))
+    monkeypatch.setenv("TRUEUP_CONFIGS", str(told.configs))
+    away = f"http://127.0.0.1:{free_port()}/api"
+    with temporary_settings({PREFECT_API_URL: away}), opening.opened("toy", streams.week(1)) as o:
+        announce(o.ports, "passed", 1)
+    assert len(told.ports.ledger.pending_outbox()) == 1
+    with opening.opened("toy", streams.week(1)) as o:
+        announce(o.ports, "passed", 2)
+    assert told.ports.ledger.pending_outbox() == []
+    announce(told.ports, "passed", 3)
+    assert flow().delivered == 1
+    assert len(on_server("passed", 3)) == 3
+    told.ports.ledger.announce("passed", [Event("x", {}, "not a uuid")])
+    with pytest.raises(EventsUnavailable, match="refused"):
+        flow()
+    told.ports.close()
+
+
+def test_people_are_told_once_of_what_needs_them(ports, answering, monkeypatch):
+    from flows.telling import pass_on, tell_failure
+    from trueup.domain.events import DataBroken, RetrainRefused
+
+    def moment(**more):
+        return {"model": "toy", "as_of": datetime(2013, 3, 1), "batch": "a/b", "reasons": ["x is missing"], **more}
+
+    refused = [RetrainRefused(**moment(reason="stale", rule=rule)) for rule in ("cooldown", "rejections")]
+    ports.ledger.announce(
+        "toy", [Event.of(p, str(i)) for i, p in enumerate([DataBroken(**moment(revision=1)), *refused])]
+    )
+    announce(ports, "toy", 1)
+    pass_on(ports)  # nobody is named: silence
+    server = answering(200)
+    monkeypatch.setenv("TRUEUP_NOTIFY", server.url.replace("http:", "json:"))
+    again = Ports(Settings(home=ports.root))
+    assert again.ledger is not None
+    pass_on(again)
+    pass_on(again)
+    assert len(server.bodies) == 1
+    assert server.bodies[0]["title"] == "Trueup: 2 things to look at"
+    assert "toy has a broken batch (batch a/b): x is missing" in server.bodies[0]["message"]
+    assert "no longer retrained" in server.bodies[0]["message"]
+
+    down = answering(500)
+    monkeypatch.setenv("TRUEUP_NOTIFY", down.url.replace("http:", "json:"))
+    other = Ports(Settings(home=ports.root))
+    other.ledger.announce("toy", [Event.of(DataBroken(**moment(revision=2)), "r2")])
+    pass_on(other)
+    assert len(other.ledger.pending_notices()) == 1  # and the next run tries again
+
+    from types import SimpleNamespace
+
+    monkeypatch.setenv("TRUEUP_NOTIFY", server.url.replace("http:", "json:"))
+    tell_failure(
+        SimpleNamespace(name="run"), SimpleNamespace(name="run toy"), SimpleNamespace(name="Failed", message="no")
+    )
+    assert server.bodies[-1]["title"] == "Trueup: run toy failed"
+    again.close()
+    other.close()
+
+
+def test_a_failed_flow_tells_people(prefect_server, tmp_path, monkeypatch, answering):  # noqa: ARG001
+    from flows.score import score
+    from trueup.errors import NoData
+
+    server = answering(200)
+    monkeypatch.setenv("TRUEUP_NOTIFY", server.url.replace("http:", "json:"))
+    monkeypatch.setenv("TRUEUP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TRUEUP_CONFIGS", str(streams.write(tmp_path, stream(7))))
+    with pytest.raises(NoData):
+        score("toy", as_of=streams.START)
+    assert "no complete week" in server.bodies[-1]["message"]
+    assert server.bodies[-1]["title"] == "Trueup: score toy failed"

@@ -1,0 +1,58 @@
+"""What the loop tells others about batches: broken ones, shifted inputs, and retrains that it leaves to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from trueup.config.schema import ModelConfig
+from trueup.domain.diagnosis import SHIFTED
+from trueup.domain.events import (
+    BatchPayload,
+    DataBroken,
+    ModelDecayed,
+    ModelShifted,
+    ModelStale,
+    interval,
+)
+from trueup.domain.types import Batch
+from trueup.ledger.entries import Event
+from trueup.stages.ports import Ports
+from trueup.stages.references import Checked, Observed, Reason
+
+
+def announce(
+    config: ModelConfig,
+    ports: Ports,
+    checked: Sequence[Checked],
+    observed: Sequence[Observed],
+    as_of: datetime,
+    asked: Event | None = None,
+) -> None:
+    """Put into the outbox what there is to tell of these batches. The same batch again is the same event."""
+    events = [asked] if asked is not None else []
+    for found, seen in zip(checked, observed, strict=True):
+        about = {"model": config.model, "as_of": as_of, "batch": interval(seen.window)}
+        about["revision"] = found.batch.rows.revision
+        if not found.usable:
+            events.append(_event(DataBroken.model_validate({**about, "reasons": found.reasons}), found.batch))
+        if seen.diagnosis == SHIFTED:
+            events.append(_event(ModelShifted.model_validate({**about, "reasons": seen.reasons}), found.batch))
+    ports.ledger.announce(config.model, events)
+
+
+def asking(config: ModelConfig, reason: Reason, checked: Checked, observed: Observed, as_of: datetime) -> Event:
+    """The event that asks whoever listens for a retrain because of a batch."""
+    told = ModelDecayed if reason == "decayed" else ModelStale
+    payload = told(
+        model=config.model,
+        as_of=as_of,
+        batch=interval(observed.window),
+        revision=checked.batch.rows.revision,
+        reasons=list(observed.reasons),
+    )
+    return _event(payload, checked.batch)
+
+
+def _event(payload: BatchPayload, batch: Batch) -> Event:
+    return Event.of(payload, f"{interval(batch.window)}:r{batch.rows.revision}")

@@ -1,0 +1,118 @@
+"""Whether a retrain may start: one at a time, and not again and again. Each refusal stands in the ledger."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from trueup.config.schema import ModelConfig
+from trueup.domain.digest import config_digest, digest_of
+from trueup.domain.events import RetrainRefused, interval
+from trueup.domain.plan import Plan
+from trueup.domain.storm import AUTOMATIC, Refusal, Step, before_planning, before_training, rejections
+from trueup.errors import UsageError
+from trueup.ledger.entries import Decision, Entry, Event
+from trueup.stages.champion import champion
+from trueup.stages.ports import Ports
+from trueup.stages.promote import batch_key, decided
+from trueup.stages.references import Decided, Reason
+from trueup.stages.validate import usable_batches
+
+RUNNING = Refusal("running", "another retrain of this model is at work; ask again when it has ended")
+
+
+def held_back(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime) -> Refusal | None:
+    """Say why a retrain must not start, before any data is looked at."""
+    if reason not in AUTOMATIC:
+        return None
+    return before_planning(_steps(config, ports), as_of, config.retrain)
+
+
+def held_back_with(config: ModelConfig, ports: Ports, reason: Reason, chosen: Plan, attempt: str) -> Refusal | None:
+    """Say why a planned retrain must not start."""
+    if reason not in AUTOMATIC:
+        return None
+    steps = _steps(config, ports)
+    return before_training(steps, chosen.gate.end, attempt, config.promote.gate_window, config.retrain)
+
+
+def attempt_digest(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> str:
+    """Digest of all that a training and its judging depend on: config, windows, champion, and the rows that count."""
+    current = champion(config, ports)
+    rows = [
+        [b.rows.sha256, b.labels.sha256, ports.store.held(b.rows).tolist()]
+        for b in usable_batches(config, ports, as_of)
+    ]
+    windows = [str(moment) for w in (chosen.train, chosen.gate) for moment in (w.start, w.end)]
+    return digest_of([config_digest(config), windows, current.version if current else None, rows])
+
+
+def refuse(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime, refusal: Refusal) -> Decided:
+    """Record that a retrain did not start. For the same rule, reason and batch there is one entry, asked how often."""
+    newest = usable_batches(config, ports, as_of)[-1:]
+    told = RetrainRefused(
+        model=config.model,
+        as_of=as_of,
+        batch=interval(newest[0].window) if newest else "",
+        reason=reason,
+        rule=refusal.rule,
+        reasons=[refusal.reason],
+    )
+    entry = ports.ledger.append(
+        Decision(
+            decision_id=f"{config.model}:refused:{refusal.rule}:{reason}:{batch_key(config, ports, as_of)}",
+            model=config.model,
+            kind="refused",
+            as_of=as_of,
+            body={
+                "outcome": "refused",
+                "reasons": [refusal.reason],
+                "trigger": {"reason": reason},
+                "rule": refusal.rule,
+                "verdicts": [],
+            },
+            events=(Event.of(told),),
+        )
+    )
+    return decided(entry)
+
+
+def clear(config: ModelConfig, ports: Ports, by: str) -> Entry:
+    """Let retrains start again after too many rejections. Raises UsageError when none are counted."""
+    entries = ports.ledger.entries(config.model)
+    count = rejections([_step(e) for e in entries])
+    if not count:
+        raise UsageError(f"{config.model}: no rejections are counted against it; there is nothing to clear")
+    counted = max(e.seq for e in entries if e.kind in {"rejected", "rolled_back"})
+    reason = f"{by} cleared {count} rejection{'' if count == 1 else 's'} in a row"
+    return ports.ledger.append(
+        Decision(
+            decision_id=f"{config.model}:cleared:{counted}",
+            model=config.model,
+            kind="cleared",
+            as_of=max(e.as_of for e in entries),
+            body={
+                "outcome": "cleared",
+                "reasons": [reason],
+                "trigger": {"reason": "manual"},
+                "by": by,
+                "verdicts": [],
+            },
+        )
+    )
+
+
+def _steps(config: ModelConfig, ports: Ports) -> list[Step]:
+    return [_step(entry) for entry in ports.ledger.entries(config.model)]
+
+
+def _step(entry: Entry) -> Step:
+    body: dict[str, Any] = entry.body
+    gate = body.get("gate")
+    return Step(
+        kind=entry.kind,
+        as_of=entry.as_of,
+        run_id=(body.get("model") or {}).get("run_id"),
+        judged_until=datetime.fromisoformat(gate["end"]) if gate else None,
+        attempt=body.get("attempt"),
+    )

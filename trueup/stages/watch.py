@@ -1,0 +1,38 @@
+"""Watch the calendar: which batches should be there and are not."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from trueup.config.schema import ModelConfig
+from trueup.domain.events import BatchMissing, interval
+from trueup.domain.periods import complete_periods, period_of
+from trueup.domain.types import Window
+from trueup.ledger.entries import Event
+from trueup.stages.ingest import complete_until
+from trueup.stages.ports import Ports
+
+
+def watch(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Window]:
+    """Announce every batch that is not complete in the source by its end plus `ingest.late_after`; give them.
+
+    A batch is announced once, however often it is missed. Raises SourceError.
+    """
+    until = complete_until(config, ports)
+    missing = _due(config, until, as_of - config.ingest.late_after)
+    ports.ledger.announce(config.model, [_event(config, window, until, as_of) for window in missing])
+    return missing
+
+
+def _due(config: ModelConfig, until: datetime | None, now: datetime) -> list[Window]:
+    """Periods that ended by `now`, from the one at which the source's complete data end."""
+    period = config.ingest.period
+    if until is None:  # nobody knows since when there should be data: the newest period stands for all
+        return [period_of(period_of(now, period).start - timedelta(microseconds=1), period)]
+    return complete_periods(until, now, period) if until < now else []
+
+
+def _event(config: ModelConfig, window: Window, until: datetime | None, as_of: datetime) -> Event:
+    due = window.end + config.ingest.late_after
+    told = BatchMissing(model=config.model, as_of=as_of, batch=interval(window), due=due, newest=until)
+    return Event.of(told, interval(window))
