@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows import show
+from flows import cli_govern, show
 from flows.environment import prepare, unwatched
 from trueup.config.load import load_model, model_names
 from trueup.config.settings import Settings
@@ -106,7 +106,7 @@ def status(
     model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
-    """Champion, its age, the last diagnosis and the last decisions."""
+    """Champion, its age, the last diagnosis, open approvals and the last decisions."""
     from trueup.stages.status import overview
 
     with home() as ports:
@@ -236,6 +236,9 @@ def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
         sys.stdout.write(json.dumps(result, default=show.jsonable) + "\n")
     else:
         tell()
+
+
+cli_govern.register(app)
 
 
 def main() -> None:

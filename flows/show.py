@@ -20,9 +20,9 @@ out = Console(soft_wrap=False)
 err = Console(stderr=True)
 
 _COLOURS = {
-    **dict.fromkeys(("promoted", "healthy", "pass"), "green"),
-    **dict.fromkeys(("rejected", "decayed", "data_broken", "fail"), "red"),
-    **dict.fromkeys(("held", "stale", "shifted", "unknown", "inconclusive"), "yellow"),
+    **dict.fromkeys(("promoted", "override", "healthy", "pass"), "green"),
+    **dict.fromkeys(("rejected", "rolled_back", "decayed", "data_broken", "fail"), "red"),
+    **dict.fromkeys(("held", "pending", "stale", "shifted", "unknown", "inconclusive"), "yellow"),
 }
 
 
@@ -122,12 +122,27 @@ def status(found: Sequence[Mapping[str, Any]]) -> None:
                 + ("" if age is None else f" ({age:.0f} days old at the last look)")
             )
             if not state["alias_agrees"]:
-                out.print("  [red]MLflow's alias names another version than the ledger[/]")
+                out.print("  [red]MLflow's alias named another version than the ledger; it was set right[/]")
         if state["diagnosis"]:
             out.print(f"  last batch {state['last_batch']}: {word(state['diagnosis'])}")
             _lines(state["reasons"])
+        _governance(state)
         for entry in state["decisions"]:
             out.print(f"  {_entry(entry)}")
+
+
+def _governance(state: Mapping[str, Any]) -> None:
+    """What waits for a person, and a champion on probation."""
+    for waiting in state["approvals"]:
+        out.print(
+            f"  [yellow]waits for approval[/]: version {waiting['version']}, for {waiting['age_hours']:.1f} h, "
+            f"until {waiting['expires_at']:%Y-%m-%d %H:%M} UTC; decide: trueup approve {waiting['id']} --by NAME, "
+            f"or trueup reject {waiting['id']} --by NAME --why TEXT",
+            highlight=False,
+        )
+        _lines(waiting["reasons"])
+    if (probation := state["probation"]) is not None:
+        out.print(f"  probation: {probation['says']}", highlight=False)
 
 
 def ledger(found: Sequence[Mapping[str, Any]]) -> None:

@@ -16,6 +16,7 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.diagnosis import DATA_BROKEN, STALE, UNKNOWN
 from trueup.domain.plan import Hold, Plan
 from trueup.domain.types import Batch, Status, Verdict, overall
+from trueup.stages.approval import upkeep
 from trueup.stages.champion import champion
 from trueup.stages.ports import Ports
 from trueup.stages.promote import recorded_decision
@@ -88,6 +89,7 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
     second run at the same `as_of` changes nothing and gives the recorded result. Only rows that were released from
     quarantine since get their predictions.
     """
+    upkeep(config, ports)
     batches = do.ingest(config, ports, as_of)
     waiting = _unhandled(config, ports, batches)
     late = [b for b in awaiting_score(config, ports, batches) if b not in waiting]
@@ -98,6 +100,8 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
     scored = tuple(do.score(config, ports, c, as_of) for c in checked)
     observed = tuple(do.monitor(config, ports, c, as_of) for c in checked)
     action = next_action(State(champion(config, ports) is not None, observed[-1].findings))
+    if any(o.rolled_back for o in observed):
+        action = None  # what was found was found about the one that is gone
     decided = Decided("none", ())
     if action is not None and retrain == "inline":
         decided = challenge(do, config, ports, as_of, action)
@@ -108,6 +112,7 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
 
 def challenge(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, reason: Reason) -> Decided:
     """Train a challenger, judge it against the champion on rows neither has seen, and promote or refuse it."""
+    upkeep(config, ports)
     if (known := recorded_decision(config, ports, reason, as_of)) is not None:
         return known
     chosen = do.plan(config, ports, as_of)
