@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows import show
+from flows.opening import opened_home
 from trueup.config.load import load_model
 
 if TYPE_CHECKING:
-    from trueup.stages.ports import Ports
     from trueup.stages.references import Decided
 
 Identity = Annotated[
@@ -35,7 +33,7 @@ def approve(
     """Promote a challenger that passed and waits for a person."""
     from trueup.stages import approval
 
-    with _home() as ports:
+    with opened_home() as ports:
         entry = approval.pending(ports, identity)
         _tell(as_json, approval.approve(load_model(ports.configs, entry.model), ports, entry, by, why))
 
@@ -44,7 +42,7 @@ def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
     """Refuse a challenger that passed and waits for a person; the champion stays."""
     from trueup.stages import approval
 
-    with _home() as ports:
+    with opened_home() as ports:
         entry = approval.pending(ports, identity)
         _tell(as_json, approval.reject(load_model(ports.configs, entry.model), ports, entry, by, why))
 
@@ -61,7 +59,7 @@ def rollback(
     """Put an earlier champion back into office, at once."""
     from trueup.stages.rollback import rollback as back
 
-    with _home() as ports:
+    with opened_home() as ports:
         _tell(as_json, back(load_model(ports.configs, model), ports, to, by, why))
 
 
@@ -75,7 +73,7 @@ def promote(
     """Make a version the champion by hand, whatever its gates said; it is recorded as an override."""
     from trueup.stages.rollback import override
 
-    with _home() as ports:
+    with opened_home() as ports:
         _tell(as_json, override(load_model(ports.configs, model), ports, version, by, why))
 
 
@@ -83,17 +81,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     for command in (approve, reject, rollback, promote):
         app.command()(command)
-
-
-@contextmanager
-def _home() -> Iterator[Ports]:
-    from trueup.stages.ports import Ports
-
-    ports = Ports()
-    try:
-        yield ports
-    finally:
-        ports.close()
 
 
 def _tell(as_json: bool, decided: Decided) -> None:

@@ -24,10 +24,10 @@ PENDING: Literal["pending"] = "pending"
 _STALE, _EXPIRED, _SUPERSEDED = "stale", "expired", "superseded"
 
 
-def terms(config: ModelConfig, epoch: int) -> dict[str, Any]:
-    """What a pending entry says beside a promotion's body: the champion it would replace, and how long it waits."""
+def terms(config: ModelConfig, epoch: int, run_id: str) -> dict[str, Any]:
+    """What a pending entry says beside a promotion's body: the champion it would replace, its term, the judged run."""
     wait = config.promote.approval.expires_after
-    return {"approval": {"expected_epoch": epoch, "expires_after_seconds": wait.total_seconds()}}
+    return {"approval": {"expected_epoch": epoch, "expires_after_seconds": wait.total_seconds(), "run_id": run_id}}
 
 
 def decided(entry: Entry) -> Decided:
@@ -178,7 +178,7 @@ def _recorded(config: ModelConfig, ports: Ports, entry: Entry, closing: Entry, w
         )
     if wanted == "promoted":
         align(config, ports)
-    run_id = entry.body["model"]["run_id"]
+    run_id = entry.body["approval"]["run_id"]
     with suppress(RegistryUnavailable):  # a mark for people who look at the run; the ledger has it
         ports.tracking.log(run_id, tags={"trueup.outcome": wanted, "trueup.ledger_entry": closing.seq})
     return decided(closing)

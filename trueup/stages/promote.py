@@ -82,7 +82,7 @@ def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:
             kind=outcome,
             as_of=attempt.as_of,
             body=_body(config, attempt, current, outcome, reasons, served)
-            | (terms(config, epoch) if outcome == PENDING else {}),
+            | (terms(config, epoch, attempt.judged.run_id) if outcome == PENDING and attempt.judged else {}),
             promotion=None
             if served is None or outcome == PENDING
             else Promotion(served.version, served.manifest_digest, epoch),
