@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows import show
+from flows import cli_govern, show
 from flows.environment import by_hand, prepare
 from trueup.config.load import load_model, model_names
 from trueup.config.settings import Settings
@@ -107,7 +105,7 @@ def status(
     model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
-    """Champion, its age, the last diagnosis and the last decisions."""
+    """Champion, its age, the last diagnosis, open approvals and the last decisions."""
     from trueup.stages.status import overview
 
     with home() as ports:
@@ -289,9 +287,12 @@ def names(ports: Ports, model: str | None) -> list[str]:
 def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
     """Print a result: one line of JSON, or what a person reads."""
     if as_json:
-        sys.stdout.write(json.dumps(show.plain(result), allow_nan=False) + "\n")
+        show.as_json(result)
     else:
         tell()
+
+
+cli_govern.register(app)
 
 
 def main() -> None:

@@ -42,6 +42,17 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None)
         ports.close()
 
 
+@contextmanager
+def opened_home() -> Iterator[Ports]:
+    """Open a home for a decision that needs no moment and no data."""
+    logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
+    ports = Ports()
+    try:
+        yield ports
+    finally:
+        ports.close()
+
+
 def _no_traceback(record: logging.LogRecord) -> bool:
     """Prefect logs every error with its traceback; one that is meant for people says all in its message."""
     if record.exc_info and isinstance(record.exc_info[1], TrueupError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
@@ -24,9 +26,9 @@ out = Console(soft_wrap=False)
 err = Console(stderr=True)
 
 _COLOURS = {
-    **dict.fromkeys(("promoted", "healthy", "pass"), "green"),
-    **dict.fromkeys(("rejected", "decayed", "data_broken", "fail"), "red"),
-    **dict.fromkeys(("held", "refused", "stale", "shifted", "unknown", "inconclusive"), "yellow"),
+    **dict.fromkeys(("promoted", "override", "healthy", "pass"), "green"),
+    **dict.fromkeys(("rejected", "rolled_back", "decayed", "data_broken", "fail"), "red"),
+    **dict.fromkeys(("held", "refused", "pending", "stale", "shifted", "unknown", "inconclusive"), "yellow"),
 }
 
 
@@ -51,6 +53,11 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int):
         return value
     raise TypeError(f"{type(value).__name__} has no plain form")
+
+
+def as_json(result: Any) -> None:
+    """Write a result for a program: one line on stdout."""
+    sys.stdout.write(json.dumps(plain(result), allow_nan=False) + "\n")
 
 
 def error(problem: TrueupError) -> None:
@@ -152,12 +159,27 @@ def status(found: Sequence[Mapping[str, Any]]) -> None:
                 + ("" if age is None else f" ({age:.0f} days old at the last look)")
             )
             if not state["alias_agrees"]:
-                out.print("  [red]MLflow's alias names another version than the ledger[/]")
+                out.print("  [red]MLflow's alias named another version than the ledger; it was set right[/]")
         if state["diagnosis"]:
             out.print(f"  last batch {state['last_batch']}: {word(state['diagnosis'])}")
             _lines(state["reasons"])
+        _governance(state)
         for entry in state["decisions"]:
             out.print(f"  {_entry(entry)}")
+
+
+def _governance(state: Mapping[str, Any]) -> None:
+    """What waits for a person, and a champion on probation."""
+    for waiting in state["approvals"]:
+        out.print(
+            f"  [yellow]waits for approval[/]: version {waiting['version']}, for {waiting['age_hours']:.1f} h, "
+            f"until {waiting['expires_at']:%Y-%m-%d %H:%M} UTC; decide: trueup approve {waiting['id']} --by NAME, "
+            f"or trueup reject {waiting['id']} --by NAME --why TEXT",
+            highlight=False,
+        )
+        _lines(waiting["reasons"])
+    if (probation := state["probation"]) is not None:
+        out.print(f"  probation: {probation['says']}", highlight=False)
 
 
 def ledger(found: Sequence[Mapping[str, Any]]) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from prefect.artifacts import create_markdown_artifact
 
 from trueup.domain.types import Verdict
+from trueup.ledger.entries import Entry
+from trueup.stages.approval import decided, expires_at
 from trueup.stages.references import Checked, Decided, Observed
 
 _MARKS = {"pass": "✔ pass", "fail": "✘ fail", "inconclusive": "? inconclusive"}
@@ -39,6 +41,34 @@ def of_decision(decided: Decided, reports: Sequence[tuple[str, Path]] = ()) -> s
     if decided.verdicts:
         lines += ["", "| check | verdict | why |", "|---|---|---|", *map(_row, decided.verdicts)]
     return "\n".join([*lines, *_links(reports)])
+
+
+def of_approval(entry: Entry, reports: Sequence[tuple[str, Path]] = ()) -> str:
+    """A challenger that waits for a person: what it would replace, and what it showed on the gate rows."""
+    body = entry.body
+    previous = f"version {body['previous']['version']}" if body["previous"] else "nothing: it would be the first"
+    lines = [
+        of_decision(decided(entry)),
+        "",
+        f"- it replaces {previous}, as of {entry.as_of:%Y-%m-%d %H:%M}",
+        f"- decide until {expires_at(entry):%Y-%m-%d %H:%M} UTC: resume this run, or "
+        f"`trueup approve {entry.seq} --by NAME`, or `trueup reject {entry.seq} --by NAME --why TEXT`",
+        "",
+        *_metrics(body["evaluation"]["metrics"]),
+    ]
+    return "\n".join([*lines, *_links(reports)])
+
+
+def _metrics(found: dict[str, dict[str, float]]) -> list[str]:
+    """A table with a column a model."""
+    roles = [r for r in ("challenger", "champion", "prior", "simple") if r in found]
+    if not roles:
+        return []
+    rows = [
+        f"| {name} | " + " | ".join(f"{found[r].get(name, float('nan')):.4f}" for r in roles) + " |"
+        for name in found[roles[0]]
+    ]
+    return ["| on the gate rows | " + " | ".join(roles) + " |", "|---" * (len(roles) + 1) + "|", *rows]
 
 
 def _row(verdict: Verdict) -> str:

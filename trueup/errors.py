@@ -12,7 +12,8 @@ TrueupError
     ├── RegistryUnavailable   MLflow's store or server does not answer
     ├── UntrustedModel        a model's files do not match what the ledger says
     ├── LedgerError           the ledger cannot be appended to or read
-    │   └── StaleDecision     somebody else changed the champion meanwhile
+    │   ├── StaleDecision     somebody else changed the champion meanwhile
+    │   └── AlreadyDecided    somebody else decided otherwise, or under another name
     ├── EventsUnavailable     the event server does not answer; what is to be told waits in the outbox
     ├── EventRefused          the event server says that an event is wrong
     └── TrainingFailed        no candidate could be fitted
@@ -96,6 +97,10 @@ class LedgerError(WorkError):
 
 class StaleDecision(LedgerError):
     """The champion changed between judging and promoting; nothing was promoted."""
+
+
+class AlreadyDecided(LedgerError):
+    """The approval has its decision; nothing was changed."""
 
 
 class TrainingFailed(WorkError):

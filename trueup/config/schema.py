@@ -348,6 +348,30 @@ class SliceGate(Section):
 Gate = Annotated[PairedGate | BaselineGate | AbsoluteGate | SliceGate, Field(discriminator="kind")]
 
 
+class ApprovalConfig(Section):
+    """How long a challenger that passed waits for a person."""
+
+    expires_after: Duration = Field(
+        timedelta(days=3), gt=timedelta(0), description="In wall time; then the champion stays, and that is recorded."
+    )
+
+
+class ProbationConfig(Section):
+    """The old champion goes on beside a new one for some batches, and comes back if the new one loses to it."""
+
+    batches: int = Field(
+        0,
+        ge=0,
+        description="Batches after a promotion that the old champion scores in shadow, and looks at them; 0: off.",
+    )
+    alpha: float = Field(
+        0.05,
+        gt=0,
+        lt=0.5,
+        description="Chance to take back a champion that is as good as the old one; each look has its equal part.",
+    )
+
+
 class PromoteConfig(Section):
     """When a challenger becomes the champion."""
 
@@ -366,6 +390,11 @@ class PromoteConfig(Section):
     gates: list[Gate] = Field(
         default=[{"kind": "paired"}, {"kind": "baseline"}, {"kind": "slices"}], validate_default=True, min_length=1
     )
+    mode: Literal["auto", "approval"] = Field(
+        "auto", description="With `approval` a challenger that passed waits for `trueup approve` or `trueup reject`."
+    )
+    approval: ApprovalConfig = ApprovalConfig()
+    probation: ProbationConfig = ProbationConfig()
 
 
 class FolderSink(Section):

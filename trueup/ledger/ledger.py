@@ -94,6 +94,11 @@ class Ledger:
         with self._reading() as connection:
             return _find(connection, decision_id)
 
+    def entry(self, seq: int) -> Entry | None:
+        """The entry of that number, or None."""
+        rows = self._read(sa.select(DECISIONS).where(DECISIONS.c.seq == seq))
+        return Entry.from_row(rows[0]) if rows else None
+
     def pending_outbox(self, limit: int | None = None) -> list[Message]:
         """Events not yet delivered to the event server, oldest first."""
         return self._messages(OUTBOX.c.delivered_at.is_(None), limit)

@@ -8,6 +8,7 @@ from datetime import datetime
 from trueup.config.schema import ModelConfig
 from trueup.domain.diagnosis import Skill
 from trueup.domain.learning import Model, Recipe
+from trueup.ledger.entries import PROMOTION, Entry
 from trueup.ledger.entries import Champion as InOffice
 from trueup.stages.ports import Ports
 
@@ -27,6 +28,7 @@ class Champion:
     baseline_path: str  # a sample of its training rows
     evaluation_path: str  # what it said about the gate rows when it was judged
     gate_skill: Skill  # its paired skill there
+    put_by: str  # the kind of the entry that put it there: promoted, rolled_back, override
 
     def load(self, ports: Ports) -> Model:
         """The fitted pipeline, its files checked against the ledger. Raises UntrustedModel."""
@@ -47,8 +49,24 @@ def champion_at(config: ModelConfig, ports: Ports, as_of: datetime) -> Champion 
 
 def first_champion(config: ModelConfig, ports: Ports) -> Champion | None:
     """The first version ever in office."""
-    entry = next((e for e in ports.ledger.entries(config.model) if e.kind == "promoted"), None)
-    return None if entry is None else champion_at(config, ports, entry.as_of)
+    return next(iter(succession(config, ports)), None)
+
+
+def succession(config: ModelConfig, ports: Ports) -> list[Champion]:
+    """Everyone who was ever in office, in the order of their epochs; a version that came back stands there again."""
+    return [_from_record(in_office(e)) for e in ports.ledger.entries(config.model) if PROMOTION in e.body]
+
+
+def in_office(entry: Entry) -> InOffice:
+    """The champion that an entry made."""
+    p = entry.body[PROMOTION]
+    return InOffice(entry.model, p["epoch"], p["version"], p["manifest_digest"], entry)
+
+
+def align(config: ModelConfig, ports: Ports) -> None:
+    """Set the registry's alias to what the ledger says, by reading the ledger again. Doing it twice changes nothing."""
+    if (found := ports.ledger.champion(config.model)) is not None:
+        ports.registry.set_champion_alias(config.registered_name, found.version)
 
 
 def _from_record(found: InOffice) -> Champion:
@@ -65,4 +83,5 @@ def _from_record(found: InOffice) -> Champion:
         baseline_path=model["baseline_path"],
         evaluation_path=found.entry.body["evaluation"]["path"],
         gate_skill=Skill.from_dict(found.entry.body["evaluation"]["skill"]),
+        put_by=found.entry.kind,
     )

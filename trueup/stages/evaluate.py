@@ -61,6 +61,7 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
         rows=len(gate.y),
         predicted=list(predictions),
         classes=classes,
+        champion_epoch=current.epoch if current else 0,
         **measured,
     )
 

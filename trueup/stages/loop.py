@@ -17,6 +17,7 @@ from trueup.domain.diagnosis import DATA_BROKEN, STALE, UNKNOWN
 from trueup.domain.plan import Hold, Plan
 from trueup.domain.types import Batch, Status, Verdict, overall
 from trueup.stages.announce import announce, asking
+from trueup.stages.approval import upkeep
 from trueup.stages.champion import champion
 from trueup.stages.ports import Ports
 from trueup.stages.promote import recorded_decision
@@ -91,6 +92,7 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
     second run at the same `as_of` changes nothing and gives the recorded result. Only rows that were released from
     quarantine since get their predictions.
     """
+    upkeep(config, ports)
     batches = do.ingest(config, ports, as_of)
     waiting = _unhandled(config, ports, batches)
     late = [b for b in awaiting_score(config, ports, batches) if b not in waiting]
@@ -101,6 +103,8 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
     scored = tuple(do.score(config, ports, c, as_of) for c in checked)
     observed = tuple(do.monitor(config, ports, c, as_of) for c in checked)
     action = next_action(State(champion(config, ports) is not None, observed[-1].findings))
+    if any(o.rolled_back for o in observed):
+        action = None  # what was found was found about the one that is gone
     decided, asked = Decided("none", ()), None
     # Nobody can be told that a model has decayed before there is one: the first is always made here.
     if action is not None and (retrain == "inline" or (retrain == "event" and action == "first")):
@@ -119,6 +123,7 @@ def challenge(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, rea
 
     One at a time for each model; what nobody asked for by hand is subject to cooldown, budget and the like, see `storm`.
     """
+    upkeep(config, ports)
     if (known := recorded_decision(config, ports, reason, as_of)) is not None:
         return known
     with ports.retraining(config.model) as alone:

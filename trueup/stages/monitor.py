@@ -16,12 +16,14 @@ from trueup.domain.drift import DriftResult, column_checks, judge_drift, predict
 from trueup.domain.features import schema_of
 from trueup.domain.learning import SIMPLE_ROWS, fit, predict, simple_model
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses
-from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Verdict
+from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict
 from trueup.errors import NoData
 from trueup.stages.champion import Champion, champion
 from trueup.stages.evaluate import reference_examples
 from trueup.stages.features import features
+from trueup.stages.joined import classes_of, joined_predictions, prediction_in
 from trueup.stages.ports import Ports
+from trueup.stages.probation import enforce, examine
 from trueup.stages.references import Checked, Observed, prediction_of
 from trueup.stages.report import show_drift
 
@@ -29,14 +31,19 @@ STAGE = "monitor"
 
 
 def monitor(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> Observed:
-    """Diagnose the champion on a batch with the labels known at `as_of`; asked again, give the recorded answer."""
+    """Diagnose the champion on a batch with the labels known at `as_of`; asked again, give the recorded answer.
+
+    A champion on probation that lost to the old one is rolled back once that is recorded.
+    """
     batch = checked.batch
     for known in ports.store.results(config.model, STAGE, batch.window):
         if known.revision == batch.rows.revision and known.as_of == as_of:
+            enforce(config, ports, known.body.get("probation"))
             return _observed(batch, known.body)
     body = ports.store.record(
         config.model, STAGE, batch.window, batch.rows.revision, as_of, _watch(config, ports, checked, as_of)
     )
+    enforce(config, ports, body["probation"])
     return _observed(batch, body)
 
 
@@ -48,7 +55,7 @@ def realised(
     if joined.empty:
         return None
     try:
-        return metrics(config.task, joined[LABEL].to_numpy(), _prediction(config, joined), _classes(config, joined))
+        return metrics(config.task, joined[LABEL].to_numpy(), prediction_in(config, joined), classes_of(config, joined))
     except ValueError:  # labels of one class, say
         return None
 
@@ -56,12 +63,13 @@ def realised(
 def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> dict[str, Any]:
     """Everything that is found out about a batch, and the diagnosis that follows, as plain values."""
     current, batch = champion(config, ports), checked.batch
-    joined, drift, measured = pd.DataFrame(), None, None
+    joined, drift, measured, trial = pd.DataFrame(), None, None, None
     if current is not None and checked.usable:
         drift = _drift(config, ports, batch, current, as_of)
         joined = joined_predictions(config, ports, batch, as_of)
         joined = joined[joined["model_version"] == current.version] if len(joined) else joined
         measured = _skill(config, ports, batch, joined, as_of)
+        trial = examine(config, ports, batch, current, as_of)
     seen = Observation(
         as_of=as_of,
         validation=Verdict("validation", checked.status, checked.reasons),
@@ -85,16 +93,24 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
         "metrics": _metrics(config, joined),
         "skill": measured.to_dict() if measured else None,
         "drift": drift.to_dict() if drift else None,
+        "probation": trial,
         "shift": _shift(config, ports, joined, current),
     }
 
 
 def _earlier(config: ModelConfig, ports: Ports, batch: Batch, current: Champion | None) -> list[Skill]:
-    """Skills of the earlier batches that the same champion served, oldest first, the newest look at each."""
+    """Skills of the earlier batches that the same champion served, oldest first, the newest look at each.
+
+    One that was put back by hand is not held to what it did in an earlier term.
+    """
+    again = current is not None and current.put_by != "promoted"
     found = {
         r.window: r.body["skill"]
         for r in ports.store.results(config.model, STAGE)
-        if current is not None and r.body["champion"] == current.version and r.window.end <= batch.window.start
+        if current is not None
+        and r.body["champion"] == current.version
+        and r.window.end <= batch.window.start
+        and (not again or r.as_of > current.promoted_as_of)
     }
     return [Skill.from_dict(body) for body in found.values() if body is not None]
 
@@ -111,7 +127,7 @@ def _skill(config: ModelConfig, ports: Ports, batch: Batch, joined: pd.DataFrame
     reference = fit(simple_model(before.schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
     frame = ports.store.read_features([features(config, ports, batch, as_of)])
     rows = frame.set_index(ROW_ID).loc[joined[ROW_ID]]
-    y, classes, said = joined[LABEL].to_numpy(), _classes(config, joined), _prediction(config, joined)
+    y, classes, said = joined[LABEL].to_numpy(), classes_of(config, joined), prediction_in(config, joined)
     cheap = predict(reference, rows, config.task, classes)
     ours, theirs = row_losses(config.task, y, said, classes), row_losses(config.task, y, cheap, classes)
     e, promised = config.evaluate, promised_gain(config.task, said, cheap)
@@ -127,11 +143,11 @@ def _metrics(config: ModelConfig, joined: pd.DataFrame) -> list[dict[str, Any]]:
     """Realised performance with intervals; nothing where it cannot be measured."""
     if joined.empty:
         return []
-    e, y, classes = config.evaluate, joined[LABEL].to_numpy(), _classes(config, joined)
+    e, y, classes = config.evaluate, joined[LABEL].to_numpy(), classes_of(config, joined)
     bounds = (e.block, e.resamples, e.confidence, config.train.seed)
     try:
         found = metrics_with_intervals(
-            config.task, y, _prediction(config, joined), joined[EVENT_TIME], *bounds, classes=classes
+            config.task, y, prediction_in(config, joined), joined[EVENT_TIME], *bounds, classes=classes
         )
     except ValueError:
         return []
@@ -142,7 +158,7 @@ def _shift(config: ModelConfig, ports: Ports, joined: pd.DataFrame, current: Cha
     """How far predictions and labels moved since the gate; informing only."""
     if joined.empty or current is None:
         return []
-    gate, classes = ports.store.read_evaluation(current.evaluation_path), _classes(config, joined)
+    gate, classes = ports.store.read_evaluation(current.evaluation_path), classes_of(config, joined)
     then = prediction_of(gate, "challenger", classes)
     if classes is not None:
         then = np.asarray(classes)[then.argmax(axis=1)]
@@ -155,30 +171,6 @@ def _shift(config: ModelConfig, ports: Ports, joined: pd.DataFrame, current: Cha
 def _observed(batch: Batch, body: dict[str, Any]) -> Observed:
     findings = body.get("findings", [body["diagnosis"]])  # which the first homes did not keep
     return Observed(batch.window, body["diagnosis"], tuple(body["reasons"]), body, tuple(findings))
-
-
-def joined_predictions(
-    config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime, role: str = "champion"
-) -> pd.DataFrame:
-    """The predictions that were really made, with the newest labels that count at `as_of`."""
-    served = ports.store.read_predictions(config.model, batch.window, role)
-    if served.empty:
-        return served
-    labels = ports.store.read(batch.labels, [ROW_ID, LABEL, KNOWN_AT])
-    labels = labels[labels[KNOWN_AT] <= pd.Timestamp(as_of)]
-    return served.merge(labels[[ROW_ID, LABEL]], on=ROW_ID, how="inner")
-
-
-def _prediction(config: ModelConfig, joined: pd.DataFrame) -> np.ndarray:
-    if config.task is Task.MULTICLASS:
-        return joined[[f"p_{c}" for c in _classes(config, joined) or []]].to_numpy()
-    return joined["prediction"].to_numpy()
-
-
-def _classes(config: ModelConfig, joined: pd.DataFrame) -> list[str] | None:
-    if config.task is not Task.MULTICLASS:
-        return None
-    return [c.removeprefix("p_") for c in joined.columns if c.startswith("p_")]
 
 
 def _drift(config: ModelConfig, ports: Ports, batch: Batch, current: Champion, as_of: datetime) -> DriftResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,11 +29,16 @@ if TYPE_CHECKING:
 HOME_TAG = "trueup.home"  # on MLflow's runs: which home began them
 
 
+def _wall_clock() -> datetime:
+    return datetime.now(UTC)
+
+
 class Ports:
     """Store, ledger, registry and sources of one home. Opening is lazy: a command pays only for what it uses."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
+        self.now = _wall_clock  # with offset; approvals expire by it, nothing else does
         self.root: Path = self.settings.root
         self.configs: Path = self.settings.configs
         self._sources: dict[str, SourcePort] = {}
@@ -52,7 +58,7 @@ class Ports:
     def ledger(self) -> Ledger:
         """Decisions."""
         initialise(self.engine, METADATA)
-        return Ledger(self.engine)
+        return Ledger(self.engine, lambda: self.now())
 
     @cached_property
     def tracking(self) -> Tracking:

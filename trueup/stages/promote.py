@@ -1,4 +1,7 @@
-"""Promote: judge the challenger by the gates, write the decision to the ledger, then move the alias."""
+"""Promote: judge the challenger by the gates, write the decision to the ledger, then move the alias.
+
+With `promote.mode: approval` a challenger that passed is recorded as pending, and a person decides: see `approval`.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ from typing import Any
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.digest import config_digest
-from trueup.domain.events import ModelPromoted, ModelRejected
+from trueup.domain.events import ApprovalRequested, ModelPromoted, ModelRejected
 from trueup.domain.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
 from trueup.domain.gates import judge as judge_case
 from trueup.domain.types import EVENT_TIME, LABEL, Status, Verdict, Window, overall
-from trueup.ledger.entries import Decision, Entry, Event, Promotion
-from trueup.stages.champion import Champion, champion
+from trueup.errors import StaleDecision
+from trueup.ledger.entries import Decision, Event, Promotion
+from trueup.stages.approval import PENDING, decided, resolution, settle, terms
+from trueup.stages.champion import Champion, align, champion
 from trueup.stages.ports import Ports
 from trueup.stages.references import (
     Attempt,
@@ -63,19 +68,29 @@ def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:
     current = champion(config, ports)
     outcome, reasons = _outcome(attempt)
     served = _served(attempt) if outcome == "promoted" else None
+    epoch = _judged_epoch(attempt, current)
+    if outcome == "promoted" and config.promote.mode == "approval":
+        outcome = PENDING
+        if epoch != (current.epoch if current else 0):
+            raise StaleDecision(
+                f"{config.model}: the champion changed while this was decided; nothing was proposed; "
+                f"judge again: trueup retrain {config.model}"
+            )
     entry = ports.ledger.append(
         Decision(
             decision_id=_decision_id(config, ports, attempt.reason, attempt.as_of, outcome),
             model=config.model,
             kind=outcome,
             as_of=attempt.as_of,
-            body=_body(config, attempt, current, outcome, reasons, served),
+            body=_body(config, attempt, current, outcome, reasons, served)
+            | (terms(config, epoch, attempt.judged.run_id) if outcome == PENDING and attempt.judged else {}),
             promotion=None
-            if served is None
-            else Promotion(served.version, served.manifest_digest, current.epoch if current else 0),
+            if served is None or outcome == PENDING
+            else Promotion(served.version, served.manifest_digest, epoch),
             events=_events(config, attempt, outcome, reasons, served),
         )
     )
+    settle(config, ports)  # a newer proposal takes the place of an older one
     align(config, ports)
     if attempt.trained is not None:
         run_id = attempt.trained.run_id
@@ -85,19 +100,21 @@ def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:
     return decided(entry)
 
 
-def align(config: ModelConfig, ports: Ports) -> None:
-    """Set the registry's alias to what the ledger says, by reading the ledger again. Doing it twice changes nothing."""
-    if (current := champion(config, ports)) is not None:
-        ports.registry.set_champion_alias(config.registered_name, current.version)
+def _judged_epoch(attempt: Attempt, current: Champion | None) -> int:
+    """The epoch of the champion that the challenger was compared with, not of whoever came since."""
+    judged = attempt.evaluation.champion_epoch if attempt.evaluation else None
+    return judged if judged is not None else (current.epoch if current else 0)
 
 
 def recorded_decision(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime) -> Decided | None:
     """The decision on the same retrain, if there was one: same model, reason and newest batch, same config.
 
-    A hold does not count: labels may have arrived since.
+    A hold does not count: labels may have arrived since. Of a pending one it is what became of it.
     """
     entry = ports.ledger.find(_decision_id(config, ports, reason, as_of))
-    return None if entry is None else decided(entry)
+    if entry is None:
+        return None
+    return decided(resolution(ports, entry) or entry)
 
 
 def _decision_id(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime, outcome: str = "") -> str:
@@ -110,20 +127,6 @@ def batch_key(config: ModelConfig, ports: Ports, as_of: datetime) -> str:
     newest = usable_batches(config, ports, as_of)[-1:]
     batch = f"{newest[0].window.start.isoformat()}:r{newest[0].rows.revision}" if newest else "no batch"
     return f"{batch}:{config_digest(config)[:16]}"
-
-
-def decided(entry: Entry) -> Decided:
-    """A recorded decision, as the flows hand it on."""
-    body = entry.body
-    return Decided(
-        outcome=entry.kind,  # type: ignore[arg-type]  # the ledger's word is one of ours
-        reasons=tuple(body["reasons"]),
-        version=body["model"]["version"] if body.get("model") else None,
-        sequence=entry.seq,
-        verdicts=tuple(
-            Verdict(v["check"], Status(v["status"]), tuple(v["reasons"]), v["figures"]) for v in body["verdicts"]
-        ),
-    )
 
 
 def _outcome(attempt: Attempt) -> tuple[Outcome, list[str]]:
@@ -208,8 +211,8 @@ def _events(
     config: ModelConfig, attempt: Attempt, outcome: Outcome, reasons: list[str], served: Candidate | None
 ) -> tuple[Event, ...]:
     """What others are told: promotions and rejections. Holds change nothing."""
-    if outcome not in {"promoted", "rejected"}:
+    told = {"promoted": ModelPromoted, "rejected": ModelRejected, PENDING: ApprovalRequested}.get(outcome)
+    if told is None:
         return ()
-    told = ModelPromoted if outcome == "promoted" else ModelRejected
     version = served.version if served else None
     return (Event.of(told(model=config.model, as_of=attempt.as_of, version=version, reasons=reasons)),)

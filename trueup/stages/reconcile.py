@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trueup.config.schema import ModelConfig
-from trueup.stages.champion import champion
+from trueup.stages.champion import align, champion
 from trueup.stages.ports import HOME_TAG, Ports
-from trueup.stages.promote import align
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trueup.domain.types import Batch, Status, Verdict, Window
 
-Outcome = Literal["promoted", "rejected", "held", "refused", "none"]
+Outcome = Literal["promoted", "pending", "rejected", "held", "refused", "rolled_back", "override", "none"]
 Role = Literal["judged", "refitted"]
 Reason = Literal["first", "decayed", "stale", "manual", "schedule"]
 
@@ -65,6 +65,7 @@ class Evaluation:
     metrics: dict[str, dict[str, float]]  # by role: challenger, champion, prior, simple
     intervals: list[dict[str, Any]]  # the challenger's metrics with intervals
     skill: dict[str, Any]  # the challenger's paired skill over the cheap reference
+    champion_epoch: int | None = None  # of the champion it was compared with, 0 where there was none
 
 
 def prediction_of(frame: pd.DataFrame, role: str, classes: list[str] | None) -> NDArray[Any]:
@@ -116,6 +117,11 @@ class Observed:
     reasons: tuple[str, ...]
     figures: dict[str, Any] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
+
+    @property
+    def rolled_back(self) -> bool:
+        """Whether the champion was found worse than its predecessor in its probation, and taken back."""
+        return (self.figures.get("probation") or {}).get("verdict") == "fail"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from trueup.domain.types import EVENT_TIME, ROW_ID, Batch
 from trueup.stages.champion import Champion, champion
 from trueup.stages.features import features
 from trueup.stages.ports import Ports
+from trueup.stages.probation import shadowed
 from trueup.stages.references import Checked, Scored
 
 
@@ -30,6 +31,8 @@ def score(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) 
         return Scored(batch.window, current.version, 0, 0, "the batch is broken")
     frame = predictions(config, ports, batch, current, as_of)
     new = ports.store.save_predictions(config.model, batch.window, frame)
+    if (before := shadowed(config, ports, batch)) is not None:
+        shadow(config, ports, batch, before, as_of)
     if config.score.sink is not None:
         served = ports.store.read_predictions(config.model, batch.window)
         keys = ports.store.read(batch.rows, [ROW_ID, *config.ingest.key])

@@ -12,9 +12,10 @@ from trueup.domain.plan import Plan
 from trueup.domain.storm import AUTOMATIC, Refusal, Step, before_planning, before_training, rejections
 from trueup.errors import UsageError
 from trueup.ledger.entries import Decision, Entry, Event
+from trueup.stages.approval import decided
 from trueup.stages.champion import champion
 from trueup.stages.ports import Ports
-from trueup.stages.promote import batch_key, decided
+from trueup.stages.promote import batch_key
 from trueup.stages.references import Decided, Reason
 from trueup.stages.validate import usable_batches
 

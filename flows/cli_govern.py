@@ -1,0 +1,88 @@
+"""Commands with which people decide: approve, reject, rollback, promote. No server is needed for any of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows import show
+from flows.opening import opened_home
+from trueup.config.load import load_model
+
+if TYPE_CHECKING:
+    from trueup.stages.references import Decided
+
+Identity = Annotated[
+    str, typer.Argument(metavar="ID", help="Number of the pending ledger entry (see `trueup status`), or its id.")
+]
+Model = Annotated[str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False)]
+By = Annotated[str, typer.Option(metavar="NAME", help="Who decides; it stands in the ledger.", show_default=False)]
+Why = Annotated[str, typer.Option(metavar="TEXT", help="Why; it stands in the ledger.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
+
+
+def approve(
+    identity: Identity,
+    by: By,
+    why: Annotated[str, typer.Option(metavar="TEXT", help="A remark; it stands in the ledger.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Promote a challenger that passed and waits for a person."""
+    from trueup.stages import approval
+
+    with opened_home() as ports:
+        entry = approval.pending(ports, identity)
+        _tell(as_json, approval.approve(load_model(ports.configs, entry.model), ports, entry, by, why))
+
+
+def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
+    """Refuse a challenger that passed and waits for a person; the champion stays."""
+    from trueup.stages import approval
+
+    with opened_home() as ports:
+        entry = approval.pending(ports, identity)
+        _tell(as_json, approval.reject(load_model(ports.configs, entry.model), ports, entry, by, why))
+
+
+def rollback(
+    model: Model,
+    by: By,
+    why: Why,
+    to: Annotated[
+        int | None, typer.Option(metavar="VERSION", help="A registered version; default: the last good champion.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Put an earlier champion back into office, at once."""
+    from trueup.stages.rollback import rollback as back
+
+    with opened_home() as ports:
+        _tell(as_json, back(load_model(ports.configs, model), ports, to, by, why))
+
+
+def promote(
+    model: Model,
+    version: Annotated[int, typer.Argument(help="A registered version.", show_default=False)],
+    by: By,
+    why: Why,
+    as_json: Json = False,
+) -> None:
+    """Make a version the champion by hand, whatever its gates said; it is recorded as an override."""
+    from trueup.stages.rollback import override
+
+    with opened_home() as ports:
+        _tell(as_json, override(load_model(ports.configs, model), ports, version, by, why))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (approve, reject, rollback, promote):
+        app.command()(command)
+
+
+def _tell(as_json: bool, decided: Decided) -> None:
+    if as_json:
+        show.as_json(decided)
+    else:
+        show.decision(decided)

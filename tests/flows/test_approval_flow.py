@@ -1,0 +1,131 @@
+"""The form of an approval on a real server: it waits, wants an answer, and is only a view of the ledger."""
+
+import contextlib
+
+import httpx
+import pytest
+
+from tests import streams
+from tests.stages.story import PLAIN, Story, stream
+from trueup.stages.approval import approve as by_command_line
+from trueup.stages.approval import open_approvals
+from trueup.stages.champion import champion
+from trueup.stages.rollback import override
+
+APPROVAL = PLAIN.replace("promote:\n", "promote:\n  mode: approval\n")
+
+
+@pytest.fixture(scope="module")
+def proposed(tmp_path_factory):
+    """A first challenger that waits."""
+    told = Story(tmp_path_factory.mktemp("approval"), stream(6 * 7), APPROVAL)
+    told.turn(5)
+    yield told
+    told.ports.close()
+
+
+class Page:
+    """A flow run of the approval, as its page on the server knows it."""
+
+    def __init__(self, server, entry):
+        from prefect.client.orchestration import get_client
+
+        from flows.promote import approve
+
+        self.server, self.flow = server, approve
+        deployment = approve.to_deployment("test").apply()
+        with get_client(sync_client=True) as client:
+            self.id = client.create_flow_run_from_deployment(deployment, parameters={"approval": str(entry.seq)}).id
+
+    def start(self):
+        """What a worker does: run it from the top."""
+        from prefect.client.orchestration import get_client
+        from prefect.exceptions import Pause
+        from prefect.flow_engine import run_flow
+
+        with get_client(sync_client=True) as client:
+            run = client.read_flow_run(self.id)
+        with contextlib.suppress(Pause):  # which lets a worker's process end
+            run_flow(self.flow, flow_run=run, parameters=run.parameters, return_type="state")
+        return self.state()
+
+    def state(self):
+        """Type and message of its state."""
+        found = httpx.get(f"{self.server}/flow_runs/{self.id}").json()["state"]
+        return found["name"], found["message"]
+
+    def resume(self, body):
+        """Whether the server takes an answer."""
+        return httpx.post(f"{self.server}/flow_runs/{self.id}/resume", json=body).json()["status"]
+
+
+@pytest.fixture
+def page(proposed, tmp_path, monkeypatch, prefect_server):
+    """A copy of the home, and the page of its approval, suspended."""
+    other = proposed.branch(tmp_path)
+    monkeypatch.setenv("TRUEUP_HOME", str(other.folder / "home"))
+    monkeypatch.setenv("TRUEUP_CONFIGS", str(other.configs))
+    (other.entry,) = open_approvals(other.config, other.ports)
+    other.page = Page(prefect_server, other.entry)
+    assert other.page.start()[0] == "Suspended"
+    yield other
+    other.ports.close()
+
+
+ANSWER = {"decision": "approve", "name": "Ann", "why": "looked at the slices"}
+
+
+def test_it_waits_refuses_an_empty_answer_and_approves(page):
+    version = page.entry.body["model"]["version"]
+    for empty in ({}, {"run_input": {}}, {"run_input": {**ANSWER, "name": ""}}, {"run_input": {"decision": "approve"}}):
+        assert page.page.resume(empty) == "REJECT", empty
+    assert page.page.state()[0] == "Suspended"
+    assert champion(page.config, page.ports) is None
+    assert page.page.resume({"run_input": ANSWER}) == "ACCEPT"
+    assert page.page.start()[0] == "Completed"
+    assert page.ports.registry.champion_alias("toy") == version
+    entry = page.ports.ledger.champion("toy").entry
+    assert (entry.kind, entry.body["approver"]["name"]) == ("promoted", "Ann")
+    assert entry.body["approver"]["why"] == "looked at the slices"
+
+
+def test_its_page_shows_the_evidence(page, prefect_server):
+    wanted = {"artifacts": {"key": {"any_": ["approval-toy"]}, "flow_run_id": {"any_": [str(page.page.id)]}}}
+    (artifact,) = httpx.post(f"{prefect_server}/artifacts/filter", json=wanted).json()
+    for words in ("| check | verdict | why |", "| log_loss |", "report.html", f"trueup approve {page.entry.seq} --by"):
+        assert words in artifact["data"]
+
+
+def test_a_rejection_by_the_form_keeps_things_as_they_are(page):
+    assert page.page.resume({"run_input": {**ANSWER, "decision": "reject", "why": "too few rows"}}) == "ACCEPT"
+    assert page.page.start()[0] == "Completed"
+    assert champion(page.config, page.ports) is None
+    assert page.ports.ledger.entries("toy")[-1].body["reasons"] == ["rejected by Ann: too few rows"]
+
+
+def test_decided_by_the_command_line_meanwhile_it_ends_with_that(page):
+    done = by_command_line(page.config, page.ports, page.entry, "Bob")
+    assert page.page.resume({"run_input": {**ANSWER, "decision": "reject"}}) == "ACCEPT"
+    assert page.page.start()[0] == "Completed"
+    assert champion(page.config, page.ports).version == done.version
+    assert [e.kind for e in page.ports.ledger.entries("toy")] == ["pending", "promoted"]
+
+
+def test_a_stale_approval_is_refused(page):
+    judged = page.entry.body["judged"]["version"]
+    override(page.config, page.ports, judged, "Bob", "cannot wait")
+    assert page.page.resume({"run_input": ANSWER}) == "ACCEPT"
+    assert page.page.start()[0] == "Completed"
+    assert champion(page.config, page.ports).version == judged
+    assert "stale" in page.ports.ledger.entries("toy")[-1].body["reasons"][0]
+
+
+def test_the_rollback_flow_goes_back_and_shows_it(page):
+    from flows.rollback import rollback
+
+    by_command_line(page.config, page.ports, page.entry, "Bob")
+    first = champion(page.config, page.ports).version
+    override(page.config, page.ports, page.entry.body["judged"]["version"], "Bob", "a try")
+    assert rollback("toy", by="Ann", why="complaints").version == first
+    assert page.ports.registry.champion_alias("toy") == first
+    assert streams.week(5) <= champion(page.config, page.ports).promoted_as_of

@@ -1,0 +1,279 @@
+"""Rollback and override: who is in office afterwards, what it can still do, and what is refused."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import streams
+from tests.stages.story import PLAIN, NoReports, Story, stream
+from trueup.adapters.database import connect, initialise
+from trueup.config.load import load_model
+from trueup.domain.diagnosis import Skill
+from trueup.domain.types import Verdict, Window
+from trueup.errors import AlreadyDecided, StaleDecision, UntrustedModel, UsageError
+from trueup.ledger.ledger import Ledger
+from trueup.ledger.tables import METADATA
+from trueup.stages import approval, loop, promote, steps
+from trueup.stages.champion import champion, champion_at, first_champion, succession
+from trueup.stages.references import Attempt, Candidate, Evaluation, Trained
+from trueup.stages.rollback import last_good, override, rollback
+from trueup.stages.status import overview
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Two champions, one after the other, and two weeks of data still to come."""
+    told = Story(tmp_path_factory.mktemp("rollback"), stream(10 * 7, change_on=5 * 7, per_day=120))
+    told.turn(5)
+    told.turn(8)
+    told.first, told.second = (c.version for c in succession(told.config, told.ports))
+    yield told
+    told.ports.close()
+
+
+@pytest.fixture
+def story(two, tmp_path):
+    other = two.branch(tmp_path)
+    other.first, other.second = two.first, two.second
+    yield other
+    other.ports.close()
+
+
+def back(story, to=None, by="Ann", why="complaints"):
+    return rollback(story.config, story.ports, to, by, why)
+
+
+def by_hand(story, version, by="Ann", why="we know better"):
+    return override(story.config, story.ports, version, by, why)
+
+
+def test_a_rollback_puts_the_last_good_champion_back_at_once_and_the_loop_goes_on(story):
+    before = champion(story.config, story.ports)
+    started = time.monotonic()
+    done = back(story)
+    assert time.monotonic() - started < 5
+    assert (done.outcome, done.version) == ("rolled_back", story.first)
+    now = champion(story.config, story.ports)
+    assert (now.version, now.epoch) == (story.first, before.epoch + 1)
+    assert story.ports.registry.champion_alias("toy") == story.first
+    assert champion_at(story.config, story.ports, now.promoted_as_of).version == story.first
+    old = first_champion(story.config, story.ports)
+    assert (now.uri, now.trained_until, now.baseline_path) == (old.uri, old.trained_until, old.baseline_path)
+    assert (now.evaluation_path, now.gate_skill) == (old.evaluation_path, old.gate_skill)
+    (event,) = story.ports.ledger.pending_outbox()[-1:]
+    assert (event.topic, event.payload["version"]) == ("trueup.model.rolled_back", story.first)
+    cycle = story.turn(9)
+    assert cycle.scored[-1].version == story.first
+    assert cycle.observed[-1].figures["drift"] is not None
+    assert cycle.observed[-1].figures["skill"] is not None
+    assert story.ports.ledger.verify() == []
+
+
+def test_the_same_rollback_again_goes_no_further(story):
+    done = back(story)
+    assert back(story) == done
+    with pytest.raises(UsageError, match="no earlier champion"):
+        back(story, why="still complaints")
+    with pytest.raises(UsageError, match="is the champion already"):
+        back(story, to=story.first, why="still complaints")
+
+
+def test_one_that_was_rolled_back_is_good_again_once_somebody_says_so(story):
+    back(story)
+    assert last_good(story.config, story.ports) is None
+    assert by_hand(story, story.second).outcome == "override"
+    assert champion(story.config, story.ports).version == story.second
+    assert last_good(story.config, story.ports) == story.first
+
+
+def test_a_version_that_never_served_can_be_put_into_office_with_its_own_files(story):
+    entry = story.ports.ledger.champion("toy").entry
+    judged = entry.body["judged"]
+    assert judged["version"] != story.second  # the refitted one serves
+    by_hand(story, judged["version"])
+    now = champion(story.config, story.ports)
+    assert (now.version, now.manifest_digest) == (judged["version"], judged["manifest_digest"])
+    assert story.turn(9).scored[-1].version == judged["version"]
+
+
+def test_who_is_unknown_nameless_or_without_a_reason_changes_nothing(story):
+    entries = len(story.ports.ledger.entries())
+    with pytest.raises(UsageError, match=r"no record of version 99 \(registered: 1, "):
+        by_hand(story, 99)
+    with pytest.raises(UsageError, match="--by"):
+        back(story, by=" ")
+    with pytest.raises(UsageError, match="--why"):
+        back(story, why="")
+    assert len(story.ports.ledger.entries()) == entries
+
+
+def test_files_that_changed_since_are_not_put_into_office(two):
+    old = first_champion(two.config, two.ports)
+    with two.ports.registry.files(old.uri) as folder:
+        (file,) = Path(folder).rglob("model.skops")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        with pytest.raises(UntrustedModel):
+            back(two)
+    finally:
+        file.write_bytes(whole)
+    assert champion(two.config, two.ports).version == two.second
+
+
+def test_a_promotion_judged_before_a_rollback_is_stale(story, monkeypatch):
+    """The champion changes while a challenger is judged: its promotion must not undo the rollback."""
+    real = promote.judge
+
+    def meanwhile(*words):
+        back(story)
+        return [Verdict.passed("paired", "better")] if real(*words) else []
+
+    monkeypatch.setattr("trueup.stages.steps.judge", meanwhile)
+    with pytest.raises(StaleDecision, match="the champion changed"):
+        loop.retrain(steps, story.config, story.ports, streams.week(10), "manual")
+    assert champion(story.config, story.ports).version == story.first
+
+
+def test_the_command_line_rolls_back_promotes_and_says_what_is_wrong(story):
+    places = {"TRUEUP_HOME": str(story.folder / "home"), "TRUEUP_CONFIGS": str(story.configs)}
+
+    def say(*words):
+        code = "from flows.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            env={**os.environ, **places},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr
+        return done
+
+    done = say("rollback", "toy", "--by", "Ann", "--why", "complaints", "--json")
+    assert json.loads(done.stdout.splitlines()[-1])["version"] == story.first, done.stderr
+    done = say("promote", "toy", str(story.second), "--by", "Ann", "--why", "a mistake")
+    assert "decision: override" in done.stdout
+    assert say("promote", "toy", "99", "--by", "Ann", "--why", "a mistake").returncode == 2
+    assert say("approve", "99", "--by", "Ann").returncode == 2
+    assert say("rollback", "toy").returncode == 2
+    assert overview(story.config, story.ports)["champion"] == story.second
+
+
+class Paper:
+    """Registry and tracking that only remember the alias: what is looked at here is the ledger."""
+
+    alias = None
+
+    def set_champion_alias(self, _name, version):
+        self.alias = version
+
+    def load(self, *_):
+        return None
+
+    def versions(self, _name):
+        return []
+
+    def log(self, *_, **__):
+        return None
+
+    def finish(self, *_):
+        return None
+
+
+class Office:
+    """A ledger on which the stages decide about versions that were never trained."""
+
+    def __init__(self, folder, config):
+        self.engine = connect(f"sqlite:///{folder}/ledger.db")
+        initialise(self.engine, METADATA)
+        paper = Paper()
+        store = SimpleNamespace(results=lambda *_: [], batches=lambda *_, **__: [])
+        self.clock = streams.START
+        self.ports = SimpleNamespace(
+            ledger=Ledger(self.engine),
+            registry=paper,
+            tracking=paper,
+            store=store,
+            background=NoReports(),
+            settings=None,
+        )
+        self.ports.now = lambda: datetime.now(UTC)
+        self.config, self.version = config, 0
+
+    def attempt(self, mode):
+        """Promote or propose a new version, some time later."""
+        self.version += 1
+        self.clock += timedelta(days=1)
+        rules = self.config.promote.model_copy(update={"mode": mode})
+        config = self.config.model_copy(update={"promote": rules, "about": f"version {self.version}"})
+        span = Window(streams.START, streams.week(1))
+        recipe = {"family": "linear", "parameters": {}, "seed": 0, "rows": 1}
+        digest = f"{self.version:064d}"
+        trained = Trained(recipe, span, span, span.end, 1, "d", f"/m/{self.version}", digest, "r", "b")
+        current = champion(self.config, self.ports)
+        skill = Skill(0.1, 0.0, 0.2, 0.95, 1, 1, 0.45, 0.5).to_dict()
+        evaluation = Evaluation("p", "s", {}, 1, [], None, {}, [], skill, current.epoch if current else 0)
+        judged = Candidate("toy", self.version, "r", trained.uri, digest, span.end, "judged")
+        passed = (Verdict.passed("paired", "better"),)
+        promote.promote(config, self.ports, Attempt("manual", self.clock, None, trained, evaluation, judged, passed))
+
+
+MOVES = st.sampled_from(["promote", "propose", "approve", "reject", "rollback", "rollback to", "override"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(moves=st.lists(st.tuples(MOVES, st.integers(0, 5)), max_size=9))
+def test_whatever_is_decided_the_champion_is_that_of_the_newest_epoch(moves, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("office")
+    config = load_model(streams.write(folder, stream(7), PLAIN), "toy")
+    office = Office(folder, config)
+    ports, expected, epochs = office.ports, None, 0
+    for number, (move, which) in enumerate(moves):
+        waiting, by, why = approval.open_approvals(config, ports), f"person {number}", f"move {number}"
+        before = len(succession(config, ports))
+        known = 1 + which % max(office.version, 1)
+        with contextlib.suppress(UsageError, StaleDecision, AlreadyDecided):
+            match move:
+                case "promote" | "propose":
+                    office.attempt("auto" if move == "promote" else "approval")
+                    expected = office.version if move == "promote" else expected
+                case "approve" if waiting:
+                    expected = approval.approve(config, ports, waiting[0], by).version
+                case "reject" if waiting:
+                    approval.reject(config, ports, waiting[0], by, why)
+                case "rollback" | "rollback to":
+                    target = known if move == "rollback to" else last_good(config, ports)
+                    done = rollback(config, ports, known if move == "rollback to" else None, by, why)
+                    assert done.version == target
+                    expected = target
+                case "override":
+                    expected = override(config, ports, known, by, why).version
+        terms = succession(config, ports)
+        assert len(terms) - before in {0, 1}
+        epochs = len(terms)
+        current = champion(config, ports)
+        assert (current.version if current else None) == expected
+        assert [t.epoch for t in terms] == list(range(1, epochs + 1))
+        if current is None:
+            continue
+        assert current == terms[-1] == champion_at(config, ports, max(t.promoted_as_of for t in terms))
+        assert ports.registry.alias == current.version
+        assert current.uri == f"/m/{current.version}"
+        assert current.manifest_digest == f"{current.version:064d}"
+        for term in terms:
+            then = [t for t in terms if t.promoted_as_of <= term.promoted_as_of]
+            assert champion_at(config, ports, term.promoted_as_of) == then[-1]
+    assert ports.ledger.verify() == []
+    office.engine.dispose()

@@ -1,0 +1,231 @@
+"""Approval: a challenger that passed waits in the ledger until a person decides, or until it is too late.
+
+The pending entry is the whole state, so everything works without a server. It is closed by one more entry, whose id
+follows from its own: the ledger admits one entry an id, so of two people who decide at once one wins. `settle` closes
+what nobody will decide (expired, overtaken, judged against a champion that is gone), whenever anything looks.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from trueup.config.schema import ModelConfig, write_duration
+from trueup.domain.types import Status, Verdict
+from trueup.errors import AlreadyDecided, RegistryUnavailable, StaleDecision, UsageError
+from trueup.ledger.entries import Decision, Entry, Event, Promotion
+from trueup.stages.champion import align
+from trueup.stages.ports import Ports
+from trueup.stages.references import Decided
+
+PENDING: Literal["pending"] = "pending"
+_STALE, _EXPIRED, _SUPERSEDED = "stale", "expired", "superseded"
+
+
+def terms(config: ModelConfig, epoch: int, run_id: str) -> dict[str, Any]:
+    """What a pending entry says beside a promotion's body: the champion it would replace, its term, the judged run."""
+    wait = config.promote.approval.expires_after
+    return {"approval": {"expected_epoch": epoch, "expires_after_seconds": wait.total_seconds(), "run_id": run_id}}
+
+
+def decided(entry: Entry) -> Decided:
+    """A recorded decision, as the flows hand it on."""
+    body = entry.body
+    return Decided(
+        outcome=entry.kind,  # type: ignore[arg-type]  # the ledger's word is one of ours
+        reasons=tuple(body["reasons"]),
+        version=body["model"]["version"] if body.get("model") else None,
+        sequence=entry.seq,
+        verdicts=tuple(
+            Verdict(v["check"], Status(v["status"]), tuple(v["reasons"]), v["figures"]) for v in body["verdicts"]
+        ),
+    )
+
+
+def resolution(ports: Ports, pending: Entry) -> Entry | None:
+    """The entry that closed a pending one; None while it is open, and for entries of another kind."""
+    return ports.ledger.find(_closing_id(pending)) if pending.kind == PENDING else None
+
+
+def pending(ports: Ports, identity: str) -> Entry:
+    """The pending entry of a sequence number or decision id. Raises UsageError."""
+    entry = ports.ledger.entry(int(identity)) if identity.isdecimal() else ports.ledger.find(identity)
+    if entry is None:
+        raise UsageError(f"no ledger entry {identity}; `trueup status` lists the open approvals")
+    if entry.kind != PENDING:
+        raise UsageError(
+            f"ledger entry {entry.seq} is no open approval: {entry.model} was {entry.kind} there; "
+            "`trueup status` lists the open approvals"
+        )
+    return entry
+
+
+def open_approvals(config: ModelConfig, ports: Ports) -> list[Entry]:
+    """Pending entries without a decision, oldest first."""
+    entries = ports.ledger.entries(config.model)
+    closed = {e.decision_id for e in entries}
+    return [e for e in entries if e.kind == PENDING and _closing_id(e) not in closed]
+
+
+def expires_at(entry: Entry) -> datetime:
+    """The wall-clock moment from which a pending entry counts as expired."""
+    return entry.recorded_at + timedelta(seconds=entry.body["approval"]["expires_after_seconds"])
+
+
+def settle(config: ModelConfig, ports: Ports) -> None:
+    """Close every pending entry that can no longer be decided, and record why. Doing it twice changes nothing."""
+    waiting = open_approvals(config, ports)
+    for entry in waiting:
+        if entry is not waiting[-1]:
+            newer = f"version {_version(waiting[-1])} passed later (ledger entry {waiting[-1].seq})"
+            _hold(config, ports, entry, _SUPERSEDED, f"superseded: {newer} and waits instead")
+        elif ports.now() >= expires_at(entry):
+            wait = write_duration(timedelta(seconds=entry.body["approval"]["expires_after_seconds"]))
+            _hold(config, ports, entry, _EXPIRED, f"approval expired: nobody decided within {wait}")
+        elif (epoch := _epoch(config, ports)) != entry.body["approval"]["expected_epoch"]:
+            _hold(config, ports, entry, _STALE, _stale(entry, epoch))
+
+
+def upkeep(config: ModelConfig, ports: Ports) -> None:
+    """What every run does first: close what is too late, and set the alias right that a crash left behind.
+
+    MLflow may be away: then the alias waits for the next run, as it only shows what the ledger says.
+    """
+    settle(config, ports)
+    with suppress(RegistryUnavailable):
+        align(config, ports)
+
+
+def approve(config: ModelConfig, ports: Ports, entry: Entry, by: str, why: str = "") -> Decided:
+    """Promote a pending challenger, with a compare-and-set of the champion's epoch; then set the alias.
+
+    The same decision again gives the recorded one. Raises StaleDecision when the champion is not the one it was judged
+    against (that is recorded, too), AlreadyDecided when the decision was another or another's, UsageError without a
+    name, and UntrustedModel when the model's files are not those that were judged.
+    """
+    by = named(by)
+    if (known := _closed(config, ports, entry)) is not None:
+        return _recorded(config, ports, entry, known, "promoted", by)
+    model, epoch = entry.body["model"], entry.body["approval"]["expected_epoch"]
+    ports.registry.load(model["uri"], model["manifest_digest"])
+    body = _closing_body(entry, "promoted", [*entry.body["reasons"], f"approved by {by}" + (f": {why}" if why else "")])
+    promotion = Promotion(model["version"], model["manifest_digest"], epoch)
+    try:
+        closing = _append(config, ports, entry, "promoted", body | {"approver": _person(ports, by, why)}, promotion)
+    except StaleDecision:  # between the look and the record
+        _hold(config, ports, entry, _STALE, _stale(entry, _epoch(config, ports)))
+        closing = resolution(ports, entry) or entry
+    return _recorded(config, ports, entry, closing, "promoted", by)
+
+
+def reject(config: ModelConfig, ports: Ports, entry: Entry, by: str, why: str) -> Decided:
+    """Refuse a pending challenger; the champion stays. The same decision again gives the recorded one.
+
+    Raises AlreadyDecided when the decision was another or another's, UsageError without a name or a reason.
+    """
+    by, why = named(by), reasoned(why)
+    if (known := _closed(config, ports, entry)) is not None:
+        return _recorded(config, ports, entry, known, "rejected", by)
+    body = _closing_body(entry, "rejected", [f"rejected by {by}: {why}"]) | {"approver": _person(ports, by, why)}
+    return _recorded(config, ports, entry, _append(config, ports, entry, "rejected", body), "rejected", by)
+
+
+def named(by: str) -> str:
+    """A name that was given. Raises UsageError: a decision without one could not be answered for."""
+    if not (name := by.strip()):
+        raise UsageError("whose decision is it? give a name with --by")
+    return name
+
+
+def reasoned(why: str) -> str:
+    """A reason that was given. Raises UsageError."""
+    if not (reason := why.strip()):
+        raise UsageError("why? give a reason with --why; it stands in the ledger")
+    return reason
+
+
+def standing(config: ModelConfig, ports: Ports) -> datetime:
+    """The moment of the model's own clock at which a person's decision falls.
+
+    By the wall clock it is now; by the data's it is where the loop stands: the newest moment that was worked at. Never
+    before an earlier decision, so that who is in office and who was at that moment are the same.
+    """
+    known = [e.as_of for e in ports.ledger.entries(config.model)]
+    known += [r.as_of for r in ports.store.results(config.model, "monitor")]
+    if config.clock == "wall":
+        known.append(ports.now().astimezone(ZoneInfo(config.ingest.timezone)).replace(tzinfo=None))
+    return max(known)
+
+
+def _closed(config: ModelConfig, ports: Ports, entry: Entry) -> Entry | None:
+    """The decision on a pending entry, once those that are too late have been recorded."""
+    settle(config, ports)
+    return resolution(ports, entry)
+
+
+def _recorded(config: ModelConfig, ports: Ports, entry: Entry, closing: Entry, wanted: str, by: str) -> Decided:
+    """The closing entry, if it is what this person wanted; else say what it is."""
+    who = (closing.body.get("approver") or {}).get("name")
+    reason = closing.body["reasons"][-1]
+    if closing.body["approval"].get("closed") == _STALE:
+        raise StaleDecision(f"{entry.model}: version {_version(entry)} was not {wanted}: {reason}")
+    if closing.kind != wanted or who != by:
+        raise AlreadyDecided(
+            f"{entry.model}: approval {entry.seq} is decided already (ledger entry {closing.seq}, {closing.kind}): "
+            f"{reason}; nothing was changed"
+        )
+    if wanted == "promoted":
+        align(config, ports)
+    run_id = entry.body["approval"]["run_id"]
+    with suppress(RegistryUnavailable):  # a mark for people who look at the run; the ledger has it
+        ports.tracking.log(run_id, tags={"trueup.outcome": wanted, "trueup.ledger_entry": closing.seq})
+    return decided(closing)
+
+
+def _append(
+    config: ModelConfig, ports: Ports, entry: Entry, kind: str, body: dict[str, Any], promotion: Promotion | None = None
+) -> Entry:
+    events: tuple[Event, ...] = ()
+    moment = max(standing(config, ports), entry.as_of)
+    if kind in {"promoted", "rejected"}:
+        facts = {"model": entry.model, "as_of": moment.isoformat(), "version": _version(entry)}
+        events = (Event(f"trueup.model.{kind}", facts | {"reasons": body["reasons"]}),)
+    return ports.ledger.append(Decision(_closing_id(entry), entry.model, kind, moment, body, promotion, events))
+
+
+def _hold(config: ModelConfig, ports: Ports, entry: Entry, closed: str, reason: str) -> None:
+    body = _closing_body(entry, "held", [reason])
+    _append(config, ports, entry, "held", body | {"approval": body["approval"] | {"closed": closed}})
+
+
+def _closing_body(entry: Entry, outcome: str, reasons: list[str]) -> dict[str, Any]:
+    """All that was recorded of the challenger, with what became of it."""
+    approval = entry.body["approval"] | {"pending": entry.seq}
+    return entry.body | {"outcome": outcome, "reasons": reasons, "approval": approval}
+
+
+def _person(ports: Ports, by: str, why: str) -> dict[str, str]:
+    return {"name": by, "why": why, "decided_at": ports.now().isoformat()}
+
+
+def _closing_id(entry: Entry) -> str:
+    return f"{entry.decision_id}:closed"
+
+
+def _version(entry: Entry) -> int:
+    return int(entry.body["model"]["version"])
+
+
+def _epoch(config: ModelConfig, ports: Ports) -> int:
+    current = ports.ledger.champion(config.model)
+    return current.epoch if current else 0
+
+
+def _stale(entry: Entry, epoch: int) -> str:
+    expected = entry.body["approval"]["expected_epoch"]
+    return (
+        f"stale: it was judged against the champion of epoch {expected}, and since then the champion changed "
+        f"(epoch {epoch}); judge again: trueup retrain {entry.model}"
+    )

@@ -1,0 +1,38 @@
+"""Predictions that were made, with the labels that came."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+import pandas as pd
+
+from trueup.config.schema import ModelConfig, Task
+from trueup.domain.types import KNOWN_AT, LABEL, ROW_ID, Batch
+from trueup.stages.ports import Ports
+
+
+def joined_predictions(
+    config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime, role: str = "champion"
+) -> pd.DataFrame:
+    """The predictions that were really made, with the newest labels that count at `as_of`."""
+    served = ports.store.read_predictions(config.model, batch.window, role)
+    if served.empty:
+        return served
+    labels = ports.store.read(batch.labels, [ROW_ID, LABEL, KNOWN_AT])
+    labels = labels[labels[KNOWN_AT] <= pd.Timestamp(as_of)]
+    return served.merge(labels[[ROW_ID, LABEL]], on=ROW_ID, how="inner")
+
+
+def prediction_in(config: ModelConfig, joined: pd.DataFrame) -> np.ndarray:
+    """What a frame of predictions says: (n,), or (n, k) for a multiclass task."""
+    if config.task is Task.MULTICLASS:
+        return joined[[f"p_{c}" for c in classes_of(config, joined) or []]].to_numpy()
+    return joined["prediction"].to_numpy()
+
+
+def classes_of(config: ModelConfig, joined: pd.DataFrame) -> list[str] | None:
+    """The classes of a multiclass task's predictions, in the order of their columns."""
+    if config.task is not Task.MULTICLASS:
+        return None
+    return [c.removeprefix("p_") for c in joined.columns if c.startswith("p_")]

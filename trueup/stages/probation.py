@@ -1,0 +1,154 @@
+"""Probation: for some batches after a promotion the old champion scores beside the new one, and may come back.
+
+Only promotions by the gates are on probation, not what a person put into office by hand. The looks are part of the
+monitor's records; nothing else is kept.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from trueup.config.schema import ModelConfig
+from trueup.domain.metrics import row_losses
+from trueup.domain.probation import NAME, look
+from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, Window
+from trueup.errors import StaleDecision
+from trueup.stages.champion import Champion, champion, succession
+from trueup.stages.ingest import batches
+from trueup.stages.joined import classes_of, joined_predictions, prediction_in
+from trueup.stages.ports import Ports
+from trueup.stages.rollback import rollback
+
+ACTOR = "trueup"
+
+
+def predecessor(config: ModelConfig, ports: Ports, current: Champion) -> Champion | None:
+    """The champion that scores in shadow while `current` is on probation; None when it is on none."""
+    if config.promote.probation.batches == 0 or current.put_by != "promoted" or current.epoch == 1:
+        return None
+    before = next(c for c in succession(config, ports) if c.epoch == current.epoch - 1)
+    if before.version == current.version or _over(config, _looks(ports, config, current)):
+        return None
+    return before
+
+
+def shadowed(config: ModelConfig, ports: Ports, batch: Batch) -> Champion | None:
+    """The version to predict this batch beside the champion; None when no probation asks for it."""
+    current = champion(config, ports)
+    before = predecessor(config, ports, current) if current else None
+    if current is None or before is None or batch.window.end <= current.trained_until:
+        return None
+    counted = _windows(ports, config, current) | {batch.window}
+    return before if len(counted) <= config.promote.probation.batches else None
+
+
+def examine(
+    config: ModelConfig, ports: Ports, batch: Batch, current: Champion, as_of: datetime
+) -> dict[str, Any] | None:
+    """One look at a champion on probation, as plain values; None when it is on none.
+
+    It tests all matured rows of the probation's batches. Too few new labels since the last look make no look.
+    """
+    before = predecessor(config, ports, current)
+    if before is None:
+        return None
+    rules, looks = config.promote.probation, _looks(ports, config, current)
+    windows = _windows(ports, config, current)
+    counts = batch.window in windows or len(windows) < rules.batches
+    joined = _paired(config, ports, windows | ({batch.window} if counts else set()), current, before, as_of)
+    seen = looks[-1]["figures"]["rows"] if looks else 0
+    if len(joined) - seen < config.monitor.min_matured:
+        verdict = Verdict.inconclusive(
+            NAME, f"{len(joined) - seen} new labels, {config.monitor.min_matured} are needed"
+        )
+    else:
+        verdict = _compare(config, joined)
+    told = len(looks) + (verdict.status.value != "inconclusive")
+    facts = {"epoch": current.epoch, "version": current.version, "against": before.version, "counts": counts}
+    return facts | {
+        "look": told,
+        "of": rules.batches,
+        "verdict": verdict.status.value,
+        "reasons": list(verdict.reasons),
+        "figures": verdict.figures,
+    }
+
+
+def enforce(config: ModelConfig, ports: Ports, found: dict[str, Any] | None) -> None:
+    """Roll back when a look found a significant loss. Doing it twice changes nothing."""
+    current = champion(config, ports)
+    if found is None or found["verdict"] != "fail" or current is None or current.epoch != found["epoch"]:
+        return
+    why = f"{NAME}, look {found['look']} of {found['of']}: {found['reasons'][0]}"
+    with suppress(StaleDecision):  # somebody else was faster: the champion that was looked at is gone
+        rollback(config, ports, found["against"], ACTOR, why, figures=found)
+
+
+def standing(config: ModelConfig, ports: Ports, current: Champion) -> dict[str, Any] | None:
+    """How the champion's probation stands, as plain values; None when it was never on one."""
+    records = _records(ports, config, current)
+    before = predecessor(config, ports, current)
+    if before is None and not records:
+        return None
+    looks, of = _looks(ports, config, current), config.promote.probation.batches
+    against = before.version if before else records[-1][1]["against"]
+    state = "on probation" if before else "passed"
+    newest = f"; {records[-1][1]['reasons'][0]}" if records else ""
+    return {
+        "state": state,
+        "against": against,
+        "looks": looks,
+        "of": of,
+        "says": f"{state}, {len(looks)} of {of} looks against version {against}{newest}",
+    }
+
+
+def _records(ports: Ports, config: ModelConfig, current: Champion) -> list[tuple[Window, dict[str, Any]]]:
+    """What the monitor recorded of this champion's probation, in the order in which it was recorded."""
+    found = sorted(ports.store.results(config.model, "monitor"), key=lambda r: r.as_of)
+    told = [(r.window, r.body.get("probation")) for r in found]
+    return [(w, p) for w, p in told if p is not None and p["epoch"] == current.epoch]
+
+
+def _looks(ports: Ports, config: ModelConfig, current: Champion) -> list[dict[str, Any]]:
+    """The looks that told something; only these are counted."""
+    return [p for _, p in _records(ports, config, current) if p["verdict"] != "inconclusive"]
+
+
+def _windows(ports: Ports, config: ModelConfig, current: Champion) -> set[Window]:
+    """The batches that belong to the probation so far."""
+    return {w for w, p in _records(ports, config, current) if p["counts"]}
+
+
+def _over(config: ModelConfig, looks: list[dict[str, Any]]) -> bool:
+    return len(looks) >= config.promote.probation.batches
+
+
+def _paired(
+    config: ModelConfig, ports: Ports, windows: set[Window], current: Champion, before: Champion, as_of: datetime
+) -> pd.DataFrame:
+    """The rows that both predicted, with the labels known at `as_of`: the new one's columns, and the old one's as `*_old`."""
+    parts = []
+    for batch in batches(config, ports, as_of):
+        if batch.window not in windows:
+            continue
+        new = joined_predictions(config, ports, batch, as_of)
+        old = ports.store.read_predictions(config.model, batch.window, f"shadow:{before.version}")
+        if len(new) and len(old):
+            new = new[new["model_version"] == current.version]
+            parts.append(new.merge(old.drop(columns=[EVENT_TIME]), on=ROW_ID, suffixes=("", "_old")))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _compare(config: ModelConfig, joined: pd.DataFrame) -> Verdict:
+    ours = joined[[c for c in joined.columns if not c.endswith("_old")]]
+    theirs = joined[[c for c in joined.columns if c.endswith("_old")]].rename(columns=lambda c: c.removesuffix("_old"))
+    y, e, rules = joined[LABEL].to_numpy(), config.evaluate, config.promote.probation
+    losses = tuple(row_losses(config.task, y, prediction_in(config, f), classes_of(config, f)) for f in (ours, theirs))
+    new, old = losses
+    bounds = (e.block, e.resamples, config.train.seed)
+    return look((new, old), joined[EVENT_TIME], *bounds, alpha=rules.alpha, looks=rules.batches)

@@ -1,0 +1,159 @@
+"""Rollback and override: another version is put into office, by a person or by a probation that failed.
+
+Nothing is trained or judged here. The new entry carries what the ledger recorded of the version when it was judged, so
+that scoring, monitoring and the next challenge find what they need.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Literal
+
+from trueup.config.schema import ModelConfig
+from trueup.domain.digest import config_digest
+from trueup.errors import StaleDecision, UsageError
+from trueup.ledger.entries import Decision, Entry, Event, Promotion
+from trueup.stages.approval import decided, named, reasoned, settle, standing
+from trueup.stages.champion import Champion, align, champion, succession
+from trueup.stages.ports import Ports
+from trueup.stages.references import Decided
+
+Kind = Literal["rolled_back", "override"]
+_CARRIED = ("judged", "refit", "gate", "search", "evaluation")
+
+
+def rollback(
+    config: ModelConfig, ports: Ports, to: int | None, by: str, why: str, figures: dict[str, Any] | None = None
+) -> Decided:
+    """Put the last good champion back into office, or the version named, and set the alias.
+
+    The last good one is the newest in office before that was not itself rolled back. In the same words again it gives
+    the recorded decision. Raises UsageError when there is nobody to go back to, StaleDecision when the champion changed
+    meanwhile, UntrustedModel when the old version's files are not what they were.
+    """
+    by, why = named(by), reasoned(why)
+    current = _current(config, ports)
+    if (same := _repeated(config, ports, "rolled_back", to, by, why)) is not None:
+        align(config, ports)
+        return decided(same)
+    version = to if to is not None else last_good(config, ports)
+    if version is None:
+        raise UsageError(
+            f"{config.model}: there is no earlier champion to go back to from version {current.version}; name a "
+            "registered version with --to, or train a new one with `trueup retrain`"
+        )
+    return _put(config, ports, "rolled_back", version, current, by, why, figures)
+
+
+def override(config: ModelConfig, ports: Ports, version: int, by: str, why: str) -> Decided:
+    """Make a registered version the champion by hand, whatever its verdicts were, and set the alias.
+
+    Raises UsageError for a version the ledger knows nothing about, StaleDecision, UntrustedModel.
+    """
+    by, why = named(by), reasoned(why)
+    if (same := _repeated(config, ports, "override", version, by, why)) is not None:
+        align(config, ports)
+        return decided(same)
+    return _put(config, ports, "override", version, champion(config, ports), by, why)
+
+
+def last_good(config: ModelConfig, ports: Ports) -> int | None:
+    """The newest version that was in office before the current one and was not rolled back since it last came in."""
+    terms, bad = succession(config, ports), set[int]()
+    for before, after in pairwise(terms):
+        if after.put_by == "rolled_back":
+            bad.add(before.version)
+        bad.discard(after.version)
+    current = terms[-1].version if terms else None
+    return next((t.version for t in reversed(terms) if t.version != current and t.version not in bad), None)
+
+
+def _put(
+    config: ModelConfig,
+    ports: Ports,
+    kind: Kind,
+    version: int,
+    current: Champion | None,
+    by: str,
+    why: str,
+    figures: dict[str, Any] | None = None,
+) -> Decided:
+    if current is not None and current.version == version:
+        raise UsageError(f"{config.model}: version {version} is the champion already; nothing was changed")
+    source, model = _evidence(config, ports, version)
+    ports.registry.load(model["uri"], model["manifest_digest"])  # its files are checked, and that they load
+    epoch = current.epoch if current else 0
+    moment = standing(config, ports)
+    reason = f"{'rolled back' if kind == 'rolled_back' else 'promoted by hand'} by {by}: {why}"
+    body = {
+        "outcome": kind,
+        "reasons": [reason],
+        "trigger": {"reason": "probation" if figures else "manual"},
+        "verdicts": [],
+        "previous": current and {"version": current.version, "manifest_digest": current.manifest_digest},
+        "config_digest": config_digest(config),
+        "approver": {"name": by, "why": why, "decided_at": ports.now().isoformat()},
+        "model": model,
+        "evidence_of": source.seq,
+        **{key: source.body.get(key) for key in _CARRIED},
+        **({"probation": figures} if figures else {}),
+    }
+    topic = "rolled_back" if kind == "rolled_back" else "promoted"
+    facts = {"model": config.model, "as_of": moment.isoformat(), "version": version, "reasons": [reason]}
+    entry = ports.ledger.append(
+        Decision(
+            decision_id=f"{config.model}:{kind}:epoch {epoch + 1}:version {version}",
+            model=config.model,
+            kind=kind,
+            as_of=moment,
+            body=body,
+            promotion=Promotion(version, model["manifest_digest"], epoch),
+            events=(Event(f"trueup.model.{topic}", facts),),
+        )
+    )
+    if entry.body["approver"]["name"] != by:
+        raise StaleDecision(
+            f"{config.model}: not needed any more (ledger entry {entry.seq}): {entry.body['reasons'][0]}"
+        )
+    settle(config, ports)
+    align(config, ports)
+    return decided(entry)
+
+
+def _current(config: ModelConfig, ports: Ports) -> Champion:
+    if (current := champion(config, ports)) is None:
+        raise UsageError(f"{config.model} has no champion yet; next: trueup run {config.model}")
+    return current
+
+
+def _repeated(config: ModelConfig, ports: Ports, kind: Kind, version: int | None, by: str, why: str) -> Entry | None:
+    """The entry that put the champion there, if it was this very decision: a retry must not go one version further."""
+    found = ports.ledger.champion(config.model)
+    if found is None or found.entry.kind != kind or version not in {None, found.version}:
+        return None
+    approver = found.entry.body["approver"]
+    return found.entry if (approver["name"], approver["why"]) == (by, why) else None
+
+
+def _evidence(config: ModelConfig, ports: Ports, version: int) -> tuple[Entry, dict[str, Any]]:
+    """The newest entry about a version, and the version's model section. Raises UsageError when there is none."""
+    for entry in reversed(ports.ledger.entries(config.model)):
+        model, judged = entry.body.get("model") or {}, entry.body.get("judged") or {}
+        if model.get("version") == version:
+            return entry, model
+        if judged.get("version") == version:
+            return entry, model | _judged_facts(config, ports, version, judged["manifest_digest"])
+    known = ", ".join(str(v.version) for v in ports.registry.versions(config.registered_name)) or "none"
+    raise UsageError(
+        f"{config.model}: the ledger has no record of version {version} (registered: {known}), so nothing says what it "
+        "was trained and judged on; name another, or train one with `trueup retrain`"
+    )
+
+
+def _judged_facts(config: ModelConfig, ports: Ports, version: int, manifest_digest: str) -> dict[str, Any]:
+    """What tells a judged model from its refit. That it also keeps the refit's later end of training is the safe side."""
+    found = next((v for v in ports.registry.versions(config.registered_name) if v.version == version), None)
+    if found is None:
+        raise UsageError(f"{config.model}: MLflow has no version {version} any more; name another")
+    facts = {"version": version, "uri": found.uri, "run_id": found.run_id, "manifest_digest": manifest_digest}
+    return facts | {"rows": int(found.tags["trueup.rows"]), "data_digest": found.tags["trueup.data_digest"]}
