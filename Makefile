@@ -13,7 +13,7 @@ endif
 export UV_SYSTEM_CERTS := true
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help setup demo test unit check format docs bench lock clean
+.PHONY: help setup demo up down test unit check format docs bench lock clean
 
 help: ## say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -32,6 +32,12 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 demo: setup ## the closed loop on the real flights of 2013
 	@$(BIN)/trueup demo
+
+up: setup ## Prefect with a worker, MLflow and Evidently's UI, until Ctrl-C
+	@$(BIN)/trueup up
+
+down: setup ## end what `make up` or `trueup up` started
+	@$(BIN)/trueup down
 
 test: setup ## the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
