@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from prefect import flow
 
 import tasks
+from flows.forms import AsOf, Model
 from flows.opening import opened
 from trueup.stages import loop
 from trueup.stages.references import Decided, Reason
 
 
 @flow(name="retrain", flow_run_name="retrain {model}: {reason}", persist_result=False)
-def retrain(model: str, as_of: datetime | None = None, reason: Reason = "manual") -> Decided:
+def retrain(model: Model, as_of: AsOf = None, reason: Reason = "manual") -> Decided:
     """Retrain on the validated batches; asked again for the same reason and batch, give the recorded decision.
 
     Args:

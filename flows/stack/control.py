@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from flows.stack import health, processes
 from flows.stack.deploy import deploy
-from flows.stack.layout import MLFLOW, PREFECT, WORKER, Layout
+from flows.stack.layout import MLFLOW, PREFECT, Layout
 from flows.stack.supervision import GAVE_UP, Supervisor
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError

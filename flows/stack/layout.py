@@ -53,7 +53,7 @@ class Layout:
 
     @property
     def socket(self) -> Path:
-        """supervisord's control socket: in the home, or for a home with a long name in a private temporary folder."""
+        """Supervisord's control socket: in the home, or for a home with a long name in a private temporary folder."""
         near = self.folder / "supervisor.sock"
         if len(str(near)) <= _SOCKET_LETTERS:
             return near
@@ -119,8 +119,10 @@ class Layout:
         }
 
     def command(self, program: str) -> tuple[list[str], dict[str, str]]:
-        """The command of a program, and what its environment has more. Addresses with passwords go there, for every
-        user of a machine can read a command line."""
+        """The command of a program, and what its environment has more.
+
+        Addresses with passwords go there, for every user of a machine can read a command line.
+        """
         python, s = sys.executable, self.settings
         if program == PREFECT:
             url = prefect_database(s.prefect_database_url) if s.prefect_database_url else None

@@ -18,6 +18,7 @@ _HEAD = """\
 ; Written by `trueup up`; changes are lost.
 [supervisord]
 nodaemon = true
+silent = true
 directory = {project}
 logfile = {logs}/supervisord.log
 logfile_maxbytes = 5MB
