@@ -43,9 +43,9 @@ def deploy(layout: Layout) -> None:
     # No pull step stands in prefect.yaml, so that Prefect writes down the folder in which this is said.
     _prefect(layout, "--no-prompt", "deploy", "--all")
     try:
-        known = post(layout, "/automations/filter", {"automations": {"name": {"any_": [_DEAD_RUNS["name"]]}}}, 30)
+        known = post(layout, "/automations/filter", {"automations": {"name": {"any_": [_DEAD_RUNS["name"]]}}}, tries=20)
         if not known:
-            post(layout, "/automations/", _DEAD_RUNS, 30)
+            post(layout, "/automations/", _DEAD_RUNS, tries=20)
     except OSError as error:
         raise WorkError(f"the automation that marks dead flow runs could not be made: {error}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 import urllib.error
 import urllib.request
 from datetime import datetime
@@ -34,13 +35,20 @@ def _worker_beats(layout: Layout, since: datetime) -> bool:
     return any(datetime.fromisoformat(b.replace("Z", "+00:00")) > since for b in beats)
 
 
-def post(layout: Layout, path: str, body: dict[str, Any], seconds: float = _SECONDS) -> Any:
-    """Ask Prefect's server. Raises OSError, also for an answer that says no."""
+def post(layout: Layout, path: str, body: dict[str, Any], tries: int = 1) -> Any:
+    """Ask Prefect's server, again where it says 503: its SQLite is busy. Raises OSError, also for an answer that says no."""
     request = urllib.request.Request(
         layout.api + path, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
     )
-    with _OPENER.open(request, timeout=seconds) as answer:
-        return json.loads(answer.read())
+    for left in reversed(range(tries)):
+        try:
+            with _OPENER.open(request, timeout=_SECONDS) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or not left:
+                raise
+            time.sleep(1.0)
+    raise AssertionError("unreachable: the last try returns or raises")
 
 
 def used(port: int) -> bool:
