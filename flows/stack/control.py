@@ -92,7 +92,7 @@ def _bring_up(layout: Layout, supervisor: Supervisor, deadline: float, seconds: 
         say(f"{program} is up")
 
     wait_for(PREFECT)
-    deploy(layout)
+    deploy(layout.project, layout.environment(os.environ), layout.logs / "deploy.log")
     say("flows deployed")
     supervisor.start_stopped()
     while waiting:

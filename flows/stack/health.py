@@ -30,16 +30,14 @@ def healthy(layout: Layout, program: str, since: datetime) -> bool:
 
 
 def _worker_beats(layout: Layout, since: datetime) -> bool:
-    workers = post(layout, f"/work_pools/{POOL}/workers/filter", {})
+    workers = post(f"{layout.api}/work_pools/{POOL}/workers/filter", {})
     beats = [w["last_heartbeat_time"] for w in workers if w["status"] == "ONLINE"]
     return any(datetime.fromisoformat(b.replace("Z", "+00:00")) > since for b in beats)
 
 
-def post(layout: Layout, path: str, body: dict[str, Any], tries: int = 1) -> Any:
+def post(url: str, body: dict[str, Any], tries: int = 1) -> Any:
     """Ask Prefect's server, again where it says 503: its SQLite is busy. Raises OSError, also for an answer that says no."""
-    request = urllib.request.Request(
-        layout.api + path, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     for left in reversed(range(tries)):
         try:
             with _OPENER.open(request, timeout=_SECONDS) as answer:
