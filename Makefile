@@ -13,7 +13,7 @@ endif
 export UV_SYSTEM_CERTS := true
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help setup demo test unit check format docs bench lock clean
+.PHONY: help setup demo up down test unit check format docs bench lock clean
 
 help: ## say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -32,6 +32,12 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 demo: setup ## the closed loop on the real flights of 2013
 	@$(BIN)/trueup demo
+
+up: setup ## Prefect with a worker, MLflow and Evidently's UI, until Ctrl-C
+	@$(BIN)/trueup up
+
+down: setup ## end what `make up` or `trueup up` started
+	@$(BIN)/trueup down
 
 test: setup ## the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
@@ -57,7 +63,7 @@ bench: setup ## the figures the README claims
 
 lock: setup ## resolve requirements.lock anew
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate --extra dev pyproject.toml --output-file requirements.lock
+	  --no-header --no-annotate --extra dev --extra s3 pyproject.toml --output-file requirements.lock
 
 clean: ## remove the environment and the caches, not the home
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info

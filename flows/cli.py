@@ -12,6 +12,7 @@ import typer
 
 from flows import cli_govern, show
 from flows.environment import by_hand, prepare
+from flows.stack.cli import app as stack_app
 from trueup.config.load import load_model, model_names
 from trueup.config.settings import Settings
 from trueup.errors import TrueupError, UsageError
@@ -30,6 +31,7 @@ ledger_app = typer.Typer(help="The record of every decision.", no_args_is_help=T
 app.add_typer(ledger_app, name="ledger")
 quarantine_app = typer.Typer(help="Rows set aside because they failed validation.", no_args_is_help=True)
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(stack_app)
 
 Model = Annotated[str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False)]
 AsOf = Annotated[

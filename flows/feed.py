@@ -6,7 +6,8 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.telling import pass_on, tell_failure
+from flows.forms import Model
+from flows.telling import TOLD, pass_on
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.events import interval
@@ -14,14 +15,8 @@ from trueup.stages.feed import feed_next
 from trueup.stages.ports import Ports
 
 
-@flow(
-    name="feed",
-    flow_run_name="feed {model}",
-    persist_result=False,
-    on_failure=[tell_failure],
-    on_crashed=[tell_failure],
-)
-def feed(model: str, configs: str = "configs") -> str:
+@flow(name="feed", flow_run_name="feed {model}", **TOLD)
+def feed(model: Model, configs: str = "configs") -> str:
     """Put the next batch into the home and announce that it arrived; give its window.
 
     Args:

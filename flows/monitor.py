@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from prefect import flow
 
 import tasks
+from flows.forms import AsOf, Model
 from flows.opening import opened
-from flows.telling import tell_failure
+from flows.telling import TOLD
 from trueup.stages.loop import monitor_newest
 from trueup.stages.references import Observed
 
 
-@flow(
-    name="monitor",
-    flow_run_name="monitor {model}",
-    persist_result=False,
-    on_failure=[tell_failure],
-    on_crashed=[tell_failure],
-)
-def monitor(model: str, as_of: datetime | None = None) -> Observed:
+@flow(name="monitor", flow_run_name="monitor {model}", **TOLD)
+def monitor(model: Model, as_of: AsOf = None) -> Observed:
     """Compare what was predicted for the newest batch with what came, and diagnose the champion.
 
     Args:

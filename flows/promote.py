@@ -10,7 +10,9 @@ from prefect import flow, suspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
+from flows.forms import Text
 from flows.opening import opened_home
+from flows.telling import TOLD
 from tasks.artifacts import of_approval, of_decision, publish
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
@@ -38,8 +40,8 @@ class Form(RunInput):
     why: str = Field(min_length=1, description="Why; it stands in the ledger.")
 
 
-@flow(name="approve", flow_run_name="approve {approval}", persist_result=False)
-def approve(approval: str) -> Decided:
+@flow(name="approve", flow_run_name="approve {approval}", **TOLD)
+def approve(approval: Text) -> Decided:
     """Show a challenger that waits, and decide by a form. It needs a deployment: a suspended run is started again.
 
     The ledger holds the approval, this run is only a view of it: decided elsewhere or expired meanwhile, it ends with

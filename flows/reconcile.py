@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prefect import flow
 
 from flows.crashed import Flipped, flip
-from flows.telling import event_api, tell_failure
+from flows.telling import TOLD, event_api
 from trueup.adapters.notify import Notifier
 from trueup.config.load import load_model, model_names
 from trueup.stages.ports import Ports
@@ -53,13 +53,7 @@ def put_right(models: list[str] | None = None) -> Reconciled:
     return Reconciled(events, notices, tuple(mended), flipped, tuple(problems))
 
 
-@flow(
-    name="reconcile",
-    flow_run_name="reconcile",
-    persist_result=False,
-    on_failure=[tell_failure],
-    on_crashed=[tell_failure],
-)
+@flow(name="reconcile", flow_run_name="reconcile", **TOLD)
 def reconcile() -> Reconciled:
     """Reconcile the home; what could not be put right is in the result and tried again next time."""
     found = put_right()

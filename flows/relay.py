@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.telling import event_api, tell_failure
+from flows.telling import TOLD, event_api
 from trueup.adapters.notify import Notifier
 from trueup.errors import EventsUnavailable
 from trueup.stages import relay as logic
@@ -12,7 +12,7 @@ from trueup.stages.ports import Ports
 from trueup.stages.relay import Relayed
 
 
-@flow(name="relay", flow_run_name="relay", persist_result=False, on_failure=[tell_failure], on_crashed=[tell_failure])
+@flow(name="relay", flow_run_name="relay", **TOLD)
 def relay() -> Relayed:
     """Pass the outbox of the home on to the event server and to people; fails when something still waits and why."""
     ports = Ports()

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from prefect import flow
 
 import tasks
+from flows.forms import AsOf, Model
 from flows.opening import opened
-from flows.telling import tell_failure
+from flows.telling import TOLD
 from trueup.stages import loop
 from trueup.stages.references import Decided, Reason
 
 
-@flow(
-    name="retrain",
-    flow_run_name="retrain {model}: {reason}",
-    persist_result=False,
-    on_failure=[tell_failure],
-    on_crashed=[tell_failure],
-)
-def retrain(model: str, as_of: datetime | None = None, reason: Reason = "manual") -> Decided:
+@flow(name="retrain", flow_run_name="retrain {model}: {reason}", **TOLD)
+def retrain(model: Model, as_of: AsOf = None, reason: Reason = "manual") -> Decided:
     """Retrain on the validated batches; asked again for the same reason and batch, give the recorded decision.
 
     Args:

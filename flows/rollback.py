@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows.forms import Model, Text, Version
 from flows.opening import opened_home
+from flows.telling import TOLD
 from tasks.artifacts import of_decision, publish
 from trueup.config.load import load_model
 from trueup.stages import rollback as logic
 from trueup.stages.references import Decided
 
 
-@flow(name="rollback", flow_run_name="rollback {model}", persist_result=False)
-def rollback(model: str, by: str, why: str, to: int | None = None) -> Decided:
+@flow(name="rollback", flow_run_name="rollback {model}", **TOLD)
+def rollback(model: Model, by: Text, why: Text, to: Version = None) -> Decided:
     """Roll back to the last good champion, or to the version named; effective at once.
 
     Args:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from prefect import flow
 
 import tasks
+from flows.forms import AsOf, Model
 from flows.opening import opened
-from flows.telling import tell_failure
+from flows.telling import TOLD
 from trueup.stages.loop import Retrain, cycle
 from trueup.stages.references import Cycle
 
 
-@flow(
-    name="run", flow_run_name="run {model}", persist_result=False, on_failure=[tell_failure], on_crashed=[tell_failure]
-)
-def run(model: str, as_of: datetime | None = None, retrain: Retrain = "inline") -> Cycle:
+@flow(name="run", flow_run_name="run {model}", **TOLD)
+def run(model: Model, as_of: AsOf = None, retrain: Retrain = "inline") -> Cycle:
     """Handle the batches that are complete at `as_of` and were not handled before.
 
     Args:

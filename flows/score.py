@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from prefect import flow
 
 import tasks
+from flows.forms import AsOf, Model
 from flows.opening import opened
-from flows.telling import tell_failure
+from flows.telling import TOLD
 from trueup.stages.loop import score_newest
 from trueup.stages.references import Scored
 
 
-@flow(
-    name="score",
-    flow_run_name="score {model}",
-    persist_result=False,
-    on_failure=[tell_failure],
-    on_crashed=[tell_failure],
-)
-def score(model: str, as_of: datetime | None = None) -> Scored:
+@flow(name="score", flow_run_name="score {model}", **TOLD)
+def score(model: Model, as_of: AsOf = None) -> Scored:
     """Land, check and predict the newest complete batch; predictions that exist stay as they are.
 
     Args:

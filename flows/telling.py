@@ -51,3 +51,7 @@ def tell_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
         problem := people.tell(f"Trueup: {flow_run.name} {str(state.name).lower()}", f"flow {flow.name}: {said}")
     ) is not None:
         log.warning("%s", problem)
+
+
+TOLD: dict[str, Any] = {"persist_result": False, "on_failure": [tell_failure], "on_crashed": [tell_failure]}
+"""What every flow is made with: people hear of its failure, and its result stays out of Prefect's storage."""

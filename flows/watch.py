@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from prefect import flow
 
+from flows.forms import AsOf, Model
 from flows.opening import opened
-from flows.telling import tell_failure
+from flows.telling import TOLD
 from trueup.domain.events import interval
 from trueup.stages.watch import watch as look
 
 
-@flow(
-    name="watch",
-    flow_run_name="watch {model}",
-    persist_result=False,
-    on_failure=[tell_failure],
-    on_crashed=[tell_failure],
-)
-def watch(model: str, as_of: datetime | None = None) -> list[str]:
+@flow(name="watch", flow_run_name="watch {model}", **TOLD)
+def watch(model: Model, as_of: AsOf = None) -> list[str]:
     """Announce batches that are missing or late; each once.
 
     Args:

@@ -12,13 +12,30 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid5
 
 import pandas as pd
+from filelock import FileLock
 
 from trueup.domain.drift import JENSEN_SHANNON, PSI, DriftScore, comparable
 from trueup.domain.features import FeatureSchema
+from trueup.domain.types import Window
+
+_PROJECTS = UUID("6f4e1c1e-3c0b-5b52-9a0e-6f2b3f6f0a11")  # the namespace of the ids of Evidently's projects
+_LOCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where a report stands in Evidently's workspace: a project a model, a run a batch."""
+
+    workspace: Path
+    model: str
+    window: Window
+
 
 _FIGURE = re.compile(r'(?="params": \{"data": )')  # in the JSON within Evidently's page
 _BARS = re.compile(r'"x": (\["[^\]]*\])')
@@ -40,11 +57,13 @@ def render(
     schema: FeatureSchema,
     path: Path,
     limits: Mapping[str, float] | None = None,
+    shelf: Shelf | None = None,
 ) -> Path | None:
     """Write Evidently's HTML report of the same comparison and give its path; None when no column can be compared.
 
     `limits` (of a DriftResult) make the report call drifted what the verdict calls so. The columns that moved most come
-    first. Takes about a twentieth of a second a column, and 4 MiB: run it beside or after what decides.
+    first. With a shelf the same report stands in Evidently's workspace too. Takes about a twentieth of a second a column,
+    and 4 MiB: run it beside or after what decides.
     """
     found, limits = scores(reference, current, schema), limits or {}
     if not found:
@@ -59,9 +78,35 @@ def render(
     before, now = (frame[order].astype(object) for frame in comparable(reference, current, schema))
     sides = [evidently.Dataset.from_pandas(frame, definition) for frame in (now, before)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    evidently.Report(metrics, include_tests=False).run(*sides).save_html(str(path))
+    moment = shelf.window.end if shelf else None
+    snapshot = evidently.Report(metrics, include_tests=False).run(*sides, timestamp=moment)
+    snapshot.save_html(str(path))
     path.write_text(_in_order(path.read_text(encoding="utf-8")), encoding="utf-8")
+    if shelf is not None:
+        _shelve(snapshot, shelf)
     return path
+
+
+def make_workspace(folder: Path) -> None:
+    """Make Evidently's workspace, so that its UI has something to open."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _shelve(snapshot: Any, shelf: Shelf) -> None:
+    """Put a report into the workspace. Ids come from model and window: drawn again it takes its own place."""
+    make_workspace(shelf.workspace)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from evidently.sdk.models import ProjectModel
+        from evidently.ui.workspace import Workspace
+    project = uuid5(_PROJECTS, shelf.model)
+    with FileLock(shelf.workspace / ".lock", timeout=_LOCK_SECONDS):
+        workspace = Workspace(str(shelf.workspace))
+        if workspace.get_project(project) is None:
+            workspace.add_project(ProjectModel(id=project, name=shelf.model, description="Drift of the inputs"))
+        # Workspace.add_run would give it a new id each time, and the UI would list the batch twice.
+        key = uuid5(project, shelf.window.start.isoformat())
+        workspace.state.write_snapshot(project, key, snapshot.to_snapshot_model())
 
 
 def _in_order(page: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pydantic import Field
@@ -25,6 +26,17 @@ class Settings(BaseSettings):
     notify: str | None = Field(
         None, description="Who is told when something needs a person: URLs of Apprise, with commas between them."
     )
+    mlflow_backend: str | None = Field(
+        None,
+        description="Database that the stack's MLflow server serves; default: `TRUEUP_MLFLOW_URI` if it is one, "
+        "else SQLite in the home.",
+    )
+    prefect_database_url: str | None = Field(
+        None, description="Database of the stack's Prefect server; default: SQLite in the home."
+    )
+    prefect_port: int = Field(4200, ge=1, le=65535, description="Port of the stack's Prefect server, on 127.0.0.1.")
+    mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the stack's MLflow server, on 127.0.0.1.")
+    evidently_port: int = Field(8000, ge=1, le=65535, description="Port of the stack's Evidently UI, on 127.0.0.1.")
 
     @property
     def root(self) -> Path:
@@ -39,9 +51,23 @@ class Settings(BaseSettings):
     @property
     def tracking_uri(self) -> str:
         """The MLflow tracking URI in force."""
-        return self.mlflow_uri or f"sqlite:///{self.root / 'mlflow.db'}"
+        return _with_psycopg(self.mlflow_uri or self.mlflow_backend or f"sqlite:///{self.root / 'mlflow.db'}")
+
+    @property
+    def mlflow_store(self) -> str:
+        """The database that the stack's MLflow server serves."""
+        if self.mlflow_backend is not None:
+            return _with_psycopg(self.mlflow_backend)
+        if self.mlflow_uri is not None and not self.mlflow_uri.startswith(("http://", "https://")):
+            return self.tracking_uri
+        return f"sqlite:///{self.root / 'mlflow.db'}"
 
     @property
     def artifact_root(self) -> str:
         """The MLflow artifact location in force."""
         return self.mlflow_artifacts or str(self.root / "mlartifacts")
+
+
+def _with_psycopg(url: str) -> str:
+    """Name the driver of a PostgreSQL address that names none: MLflow would ask for psycopg2."""
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)

@@ -86,6 +86,7 @@ class ModelStale(_Wanted):
 
 
 class _Decided(Payload):
+    decision: str = Field(description="The decision's id in the ledger.")
     version: int | None = Field(None, description="Version in the registry.")
     reasons: list[str] = Field(description="The decision's reasons, in words.")
 
@@ -122,6 +123,14 @@ class RetrainRefused(BatchPayload):
     rule: str = Field(description="What held it back: running, past, cooldown, budget, rejections or same_data.")
     reasons: list[str] = Field(description="The same in words.")
 
+
+DECIDED: dict[str, type[_Decided]] = {  # by kind of ledger entry; of other kinds nobody is told
+    "promoted": ModelPromoted,
+    "override": ModelPromoted,
+    "rejected": ModelRejected,
+    "rolled_back": ModelRolledBack,
+    "pending": ApprovalRequested,
+}
 
 PAYLOADS: tuple[type[Payload], ...] = (
     DataArrived,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from trueup.domain.events import Payload, event_id
+from trueup.domain.events import DECIDED, Payload, event_id
 from trueup.ledger.canonical import canonical
 
 GENESIS = "0" * 64  # what the first entry names as its predecessor
@@ -47,6 +47,16 @@ class Event:
         """An event that says `payload`; `key` tells it from others of its topic and model."""
         named = None if key is None else event_id(payload.topic, payload.model, key)
         return cls(payload.topic, payload.model_dump(mode="json"), named)
+
+
+def of_decision(
+    kind: str, decision_id: str, model: str, as_of: datetime, version: int | None, reasons: Sequence[str]
+) -> tuple[Event, ...]:
+    """What others are told of a decision: nothing of a hold, for it changes nothing."""
+    if (payload := DECIDED.get(kind)) is None:
+        return ()
+    said = payload(model=model, as_of=as_of, decision=decision_id, version=version, reasons=list(reasons))
+    return (Event.of(said),)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from trueup.config.schema import ModelConfig, write_duration
 from trueup.domain.types import Status, Verdict
 from trueup.errors import AlreadyDecided, RegistryUnavailable, StaleDecision, UsageError
-from trueup.ledger.entries import Decision, Entry, Event, Promotion
+from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
 from trueup.stages.champion import align
 from trueup.stages.ports import Ports
 from trueup.stages.references import Decided
@@ -187,12 +187,9 @@ def _recorded(config: ModelConfig, ports: Ports, entry: Entry, closing: Entry, w
 def _append(
     config: ModelConfig, ports: Ports, entry: Entry, kind: str, body: dict[str, Any], promotion: Promotion | None = None
 ) -> Entry:
-    events: tuple[Event, ...] = ()
-    moment = max(standing(config, ports), entry.as_of)
-    if kind in {"promoted", "rejected"}:
-        facts = {"model": entry.model, "as_of": moment.isoformat(), "version": _version(entry)}
-        events = (Event(f"trueup.model.{kind}", facts | {"reasons": body["reasons"]}),)
-    return ports.ledger.append(Decision(_closing_id(entry), entry.model, kind, moment, body, promotion, events))
+    moment, identity = max(standing(config, ports), entry.as_of), _closing_id(entry)
+    events = of_decision(kind, identity, entry.model, moment, _version(entry), body["reasons"])
+    return ports.ledger.append(Decision(identity, entry.model, kind, moment, body, promotion, events))
 
 
 def _hold(config: ModelConfig, ports: Ports, entry: Entry, closed: str, reason: str) -> None:

@@ -10,12 +10,11 @@ from typing import Any
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.digest import config_digest
-from trueup.domain.events import ApprovalRequested, ModelPromoted, ModelRejected
 from trueup.domain.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
 from trueup.domain.gates import judge as judge_case
 from trueup.domain.types import EVENT_TIME, LABEL, Status, Verdict, Window, overall
 from trueup.errors import StaleDecision
-from trueup.ledger.entries import Decision, Event, Promotion
+from trueup.ledger.entries import Decision, Promotion, of_decision
 from trueup.stages.approval import PENDING, decided, resolution, settle, terms
 from trueup.stages.champion import Champion, align, champion
 from trueup.stages.ports import Ports
@@ -76,9 +75,12 @@ def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:
                 f"{config.model}: the champion changed while this was decided; nothing was proposed; "
                 f"judge again: trueup retrain {config.model}"
             )
+    identity = _decision_id(config, ports, attempt.reason, attempt.as_of, outcome)
+    proposed = served or attempt.judged
+    version = proposed.version if proposed else None
     entry = ports.ledger.append(
         Decision(
-            decision_id=_decision_id(config, ports, attempt.reason, attempt.as_of, outcome),
+            decision_id=identity,
             model=config.model,
             kind=outcome,
             as_of=attempt.as_of,
@@ -87,7 +89,7 @@ def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:
             promotion=None
             if served is None or outcome == PENDING
             else Promotion(served.version, served.manifest_digest, epoch),
-            events=_events(config, attempt, outcome, reasons, served),
+            events=of_decision(outcome, identity, config.model, attempt.as_of, version, reasons),
         )
     )
     settle(config, ports)  # a newer proposal takes the place of an older one
@@ -205,14 +207,3 @@ def _body(
 
 def _plain(window: Window) -> dict[str, str]:
     return {"start": window.start.isoformat(), "end": window.end.isoformat()}
-
-
-def _events(
-    config: ModelConfig, attempt: Attempt, outcome: Outcome, reasons: list[str], served: Candidate | None
-) -> tuple[Event, ...]:
-    """What others are told: promotions and rejections. Holds change nothing."""
-    told = {"promoted": ModelPromoted, "rejected": ModelRejected, PENDING: ApprovalRequested}.get(outcome)
-    if told is None:
-        return ()
-    version = served.version if served else None
-    return (Event.of(told(model=config.model, as_of=attempt.as_of, version=version, reasons=reasons)),)

@@ -42,6 +42,11 @@ def drift_page(root: Path, model: str, window: Window) -> Path:
     return root / "reports" / "drift" / model / f"{window.start:%Y-%m-%d}.html"
 
 
+def workspace_folder(root: Path) -> Path:
+    """Where Evidently's workspace lies, which its UI shows."""
+    return root / "evidently"
+
+
 def run_folder(root: Path, model: str, run_id: str) -> Path:
     """Where the report of a retrain lies."""
     return root / "reports" / "runs" / model / run_id
@@ -64,7 +69,9 @@ def show_drift(
 ) -> None:
     """Let Evidently's page of a batch be made."""
     page = drift_page(ports.root, config.model, window)
-    ports.background.submit(f"the drift report of {window}", evidently.render, *samples, schema, page, result.limits)
+    shelf = evidently.Shelf(workspace_folder(ports.root), config.model, window)
+    job = (*samples, schema, page, result.limits, shelf)
+    ports.background.submit(f"the drift report of {window}", evidently.render, *job)
 
 
 def show_run(config: ModelConfig, ports: Ports, attempt: Attempt, entry: Entry) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from trueup.config.schema import ModelConfig
 from trueup.domain.digest import config_digest
 from trueup.errors import StaleDecision, UsageError
-from trueup.ledger.entries import Decision, Entry, Event, Promotion
+from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
 from trueup.stages.approval import decided, named, reasoned, settle, standing
 from trueup.stages.champion import Champion, align, champion, succession
 from trueup.stages.ports import Ports
@@ -98,17 +98,16 @@ def _put(
         **{key: source.body.get(key) for key in _CARRIED},
         **({"probation": figures} if figures else {}),
     }
-    topic = "rolled_back" if kind == "rolled_back" else "promoted"
-    facts = {"model": config.model, "as_of": moment.isoformat(), "version": version, "reasons": [reason]}
+    identity = f"{config.model}:{kind}:epoch {epoch + 1}:version {version}"
     entry = ports.ledger.append(
         Decision(
-            decision_id=f"{config.model}:{kind}:epoch {epoch + 1}:version {version}",
+            decision_id=identity,
             model=config.model,
             kind=kind,
             as_of=moment,
             body=body,
             promotion=Promotion(version, model["manifest_digest"], epoch),
-            events=(Event(f"trueup.model.{topic}", facts),),
+            events=of_decision(kind, identity, config.model, moment, version, [reason]),
         )
     )
     if entry.body["approver"]["name"] != by:

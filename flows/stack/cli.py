@@ -1,0 +1,96 @@
+"""`trueup up`, `trueup down` and `trueup stack status`."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from flows.stack.control import Status
+
+app = typer.Typer(no_args_is_help=True)
+stack_app = typer.Typer(help="The servers of this home.", no_args_is_help=True)
+app.add_typer(stack_app, name="stack")
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
+TITLES = {"prefect": "Prefect", "mlflow": "MLflow", "evidently": "Evidently"}
+
+
+@app.command()
+def up(
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when every server answers.")] = False,
+    wait: Annotated[float, typer.Option(help="Seconds that the servers have to answer.", min=1)] = 180.0,
+    as_json: Json = False,
+) -> None:
+    """Start Prefect with a worker, MLflow and Evidently's UI for this home, and deploy the flows of prefect.yaml.
+
+    Stays in the foreground and shows what the servers write, until Ctrl-C ends them all.
+    """
+    from flows.stack import control
+
+    layout, started = control.here(), time.monotonic()
+    try:
+        fresh = control.up(layout, wait, _say)
+    except KeyboardInterrupt:
+        _say("interrupted; everything that had been started is ended")
+        raise typer.Exit(130) from None
+    found = control.status(layout)
+    if fresh:
+        _say(f"up after {time.monotonic() - started:.0f} s")
+    else:
+        _say(f"the stack of {layout.home} runs already; `trueup down` ends it")
+    if as_json:
+        typer.echo(json.dumps({"started": fresh, **asdict(found)}))
+    else:
+        _show(found)
+    if detach or not fresh:
+        return
+    _say(f"logs: {layout.logs}; Ctrl-C ends everything")
+    try:
+        with control.ending(layout):
+            control.follow(layout, typer.echo)
+    except KeyboardInterrupt:
+        _say("down")
+
+
+@app.command()
+def down(as_json: Json = False) -> None:
+    """End every process of this home's stack."""
+    from flows.stack import control
+
+    ended = control.down(control.here())
+    if as_json:
+        typer.echo(json.dumps({"ran": ended is not None}))
+    else:
+        typer.echo("down" if ended is not None else "nothing was running")
+
+
+@stack_app.command("status")
+def status(as_json: Json = False) -> None:
+    """What runs, and where. Exit code 1 when the stack is not up."""
+    from flows.stack import control
+
+    found = control.status(control.here())
+    if as_json:
+        typer.echo(json.dumps(asdict(found)))
+    elif not found.running:
+        typer.echo("not running; `trueup up` starts it")
+    else:
+        _show(found)
+        for program, state in found.programs.items():
+            typer.echo(f"{program:<10} {state.lower():<10} pid {found.pids.get(program, '-')}")
+    if not found.ready:
+        raise typer.Exit(1)
+
+
+def _show(found: Status) -> None:
+    for program, address in found.addresses.items():
+        typer.echo(f"{TITLES[program]:<10} {address}")
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

@@ -1,0 +1,259 @@
+"""Start, stop and look at the stack of one home."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import FileLock, Timeout
+
+from flows.stack import health, processes
+from flows.stack.deploy import deploy
+from flows.stack.layout import MLFLOW, PREFECT, Layout
+from flows.stack.supervision import GAVE_UP, Supervisor
+from trueup.config.settings import Settings
+from trueup.errors import UsageError, WorkError
+
+_PAUSE = 0.25
+_SHUTDOWN = 45.0  # seconds supervisord has for its programs, each of which has 10
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What runs."""
+
+    running: bool  # the process manager does
+    ready: bool  # it came up to the end
+    addresses: dict[str, str]
+    programs: dict[str, str]  # the state of each program
+    pids: dict[str, int]
+
+
+def here(settings: Settings | None = None) -> Layout:
+    """The stack of the home that the environment names, run from the current folder. Raises UsageError."""
+    project = Path.cwd().resolve()
+    if not (project / "prefect.yaml").is_file():
+        raise UsageError(f"there is no prefect.yaml in {project}; change to the project's folder")
+    return Layout(settings or Settings(), project)
+
+
+def up(layout: Layout, seconds: float, say: Say) -> bool:
+    """Start the stack and wait until every program answers; False when it ran already.
+
+    One that was left half-started is brought to its end; what another left over (a machine that went down, a killed
+    process manager) is cleared away first. When it fails, nothing is left running. Raises WorkError, UsageError.
+    """
+    with _alone(layout):
+        supervisor = Supervisor(layout)
+        if supervisor.pid() is not None:
+            layout = _as_started(layout)
+            if _read(layout).get("ready"):
+                return False
+            say("an earlier start did not come to its end; going on with it")
+        else:
+            _clear(layout, say)
+            _prepare(layout)
+        try:
+            _bring_up(layout, supervisor, time.monotonic() + seconds, seconds, say)
+        except BaseException:
+            _end(layout, supervisor)
+            raise
+        return True
+
+
+def _bring_up(layout: Layout, supervisor: Supervisor, deadline: float, seconds: float, say: Say) -> None:
+    since, log = datetime.now(UTC), layout.logs / "supervisord.log"
+    offset = log.stat().st_size if log.exists() else 0
+    if supervisor.pid() is None:
+        _write(layout, ready=False)
+        process = supervisor.start(layout.environment(os.environ))
+        while supervisor.pid() is None:
+            if process.poll() is not None:
+                raise WorkError(f"the process manager ended at once: {_tail(layout.logs / 'start.log')}")
+            _pause(deadline, "the process manager", seconds, log)
+    waiting = list(layout.programs)
+
+    def wait_for(program: str) -> None:
+        while not health.healthy(layout, program, since):
+            _still_starting(supervisor, layout, offset)
+            _pause(deadline, program, seconds, layout.logs / f"{program}.log")
+        waiting.remove(program)
+        say(f"{program} is up")
+
+    wait_for(PREFECT)
+    deploy(layout.project, layout.environment(os.environ), layout.logs / "deploy.log")
+    say("flows deployed")
+    supervisor.start_stopped()
+    while waiting:
+        wait_for(waiting[0])
+    _write(layout, ready=True)
+
+
+def _still_starting(supervisor: Supervisor, layout: Layout, offset: int) -> None:
+    """Raise WorkError for a program that ends again and again."""
+    with (layout.logs / "supervisord.log").open("rb") as log:
+        log.seek(offset)
+        said = log.read().decode(errors="replace")
+    for program, state in supervisor.states().items():
+        if state == "FATAL" or said.count(f"spawned: '{program}'") >= GAVE_UP:
+            log_file = layout.logs / f"{program}.log"
+            raise WorkError(f"{program} does not start; the end of {log_file}:\n{_tail(log_file)}")
+
+
+def _pause(deadline: float, what: str, seconds: float, log: Path) -> None:
+    if time.monotonic() > deadline:
+        raise WorkError(
+            f"{what} did not answer within {seconds:.0f} s; the end of {log}:\n{_tail(log)}\n"
+            "give it more time with --wait"
+        )
+    time.sleep(_PAUSE)
+
+
+def _clear(layout: Layout, say: Say) -> None:
+    """End what is left of an earlier stack, and see that the ports are free. Raises UsageError."""
+    if count := processes.end(layout.home):
+        say(f"ended {count} processes that an earlier stack had left")
+    taken = {program: port for program, port in layout.ports.items() if health.used(port)}
+    if taken:
+        names = "; ".join(f"{port} ({p}, set TRUEUP_{p.upper()}_PORT)" for p, port in taken.items())
+        raise UsageError(f"ports of 127.0.0.1 that another program uses: {names}; stop that program or use other ports")
+
+
+def _prepare(layout: Layout) -> None:
+    """Make what the programs would make at once and in each other's way: folders, and MLflow's database."""
+    from trueup.adapters.drift import make_workspace
+    from trueup.adapters.tracking import Tracking
+
+    layout.logs.mkdir(parents=True, exist_ok=True)
+    layout.folder.chmod(0o700)
+    Path(layout.environment(os.environ)["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    make_workspace(layout.home / "evidently")
+    if MLFLOW in layout.programs:
+        _ = Tracking(layout.settings.mlflow_store, layout.settings.artifact_root).client
+    Supervisor(layout).write()
+
+
+def down(layout: Layout) -> int | None:
+    """End every process of the stack. Gives how many had to be ended by us; None when nothing ran."""
+    return _end(layout, Supervisor(layout))
+
+
+def _end(layout: Layout, supervisor: Supervisor) -> int | None:
+    pid = supervisor.pid()
+    if pid is None and not processes.marked(layout.home):
+        return None
+    if pid is not None:
+        supervisor.shutdown()
+        _gone(pid)
+    # Flow runs have sessions of their own, which a process manager does not reach.
+    return processes.end(layout.home)
+
+
+def _gone(pid: int) -> None:
+    """Wait for supervisord to end; reap it where it is our child."""
+    deadline = time.monotonic() + _SHUTDOWN
+    while time.monotonic() < deadline:
+        try:
+            psutil.Process(pid).wait(timeout=1.0)
+        except psutil.TimeoutExpired:
+            continue
+        except psutil.NoSuchProcess:
+            pass
+        return
+
+
+def status(layout: Layout) -> Status:
+    """Look at the stack without changing anything."""
+    supervisor = Supervisor(layout)
+    if supervisor.pid() is None:
+        return Status(False, False, {}, {}, {})
+    layout = _as_started(layout)
+    addresses = {p: layout.address(p) for p in layout.ports}
+    return Status(True, bool(_read(layout).get("ready")), addresses, supervisor.states(), supervisor.pids())
+
+
+def follow(layout: Layout, out: Say) -> None:
+    """Pass on what the programs write, each line with the program's name, until the stack ends or a signal comes."""
+    files = {name: layout.logs / f"{name}.log" for name in layout.programs}
+    places = {name: file.stat().st_size if file.exists() else 0 for name, file in files.items()}
+    supervisor, width, rounds = Supervisor(layout), max(map(len, files)), 0
+    while rounds % 20 or supervisor.pid() is not None:
+        rounds += 1
+        for name, file in files.items():
+            text, places[name] = _new_lines(file, places[name])
+            for line in text:
+                out(f"{name:<{width}} | {line}")
+        time.sleep(_PAUSE)
+
+
+def _new_lines(file: Path, place: int) -> tuple[list[str], int]:
+    """The whole lines behind a place in a file that may have been begun anew."""
+    if not file.exists():
+        return [], 0
+    place = place if file.stat().st_size >= place else 0
+    with file.open("rb") as log:
+        log.seek(place)
+        whole, newline, _ = log.read().rpartition(b"\n")
+    return whole.decode(errors="replace").splitlines(), place + len(whole) + len(newline)
+
+
+@contextmanager
+def ending(layout: Layout) -> Iterator[None]:
+    """End the stack when the block ends, by Ctrl-C, a signal to end, or a closed terminal."""
+
+    def stop(_signal: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        down(layout)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    layout.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(layout.folder / "up.lock", timeout=0):
+            yield
+    except Timeout:
+        raise UsageError(f"the stack of {layout.home} is being started by another `trueup up`; wait for it") from None
+
+
+def _as_started(layout: Layout) -> Layout:
+    """The layout with the ports that the running stack was started with."""
+    return Layout(layout.settings.model_copy(update=_read(layout).get("ports", {})), layout.project)
+
+
+def _read(layout: Layout) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(layout.record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # killed while it was written
+        return {}
+    return found
+
+
+def _write(layout: Layout, ready: bool) -> None:
+    fresh = layout.record.with_suffix(".new")
+    ports = {f"{p}_port": n for p, n in layout.ports.items()}
+    fresh.write_text(json.dumps({"ready": ready, "ports": ports}), encoding="utf-8")
+    fresh.replace(layout.record)
+
+
+def _tail(file: Path, lines: int = 12) -> str:
+    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    return "\n".join(text.strip().splitlines()[-lines:]) or "(nothing)"

@@ -1,0 +1,28 @@
+"""What supervisord starts: `python -m flows.stack.launch PROGRAM` becomes that program.
+
+Prefect's and MLflow's servers have children that live on when only the parent is killed, and that hold the port. They
+are ended first. The runs of a killed worker are left to end by themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from flows.stack import processes
+from flows.stack.layout import PROGRAM_MARK, WORKER, Layout
+from trueup.config.settings import Settings
+
+
+def main(program: str) -> None:
+    """Become the program."""
+    layout = Layout(Settings(), Path.cwd())
+    if program != WORKER:
+        processes.end(layout.home, program, grace=2.0)
+    command, more = layout.command(program)
+    os.execve(command[0], command, {**os.environ, **more, PROGRAM_MARK: program})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,161 @@
+"""What the stack is made of: its programs, their environment, their addresses, and where its files lie."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from trueup.config.settings import Settings
+
+HOST = "127.0.0.1"
+POOL = "local"
+PREFECT, WORKER, MLFLOW, EVIDENTLY = "prefect", "worker", "mlflow", "evidently"
+HOME_MARK, PROGRAM_MARK = "TRUEUP_STACK_HOME", "TRUEUP_STACK_PROGRAM"
+_SOCKET_LETTERS = 80  # an address of a Unix socket has 104 to 108 bytes, and supervisord adds its pid while it makes it
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The stack of one home. `project` is the folder with prefect.yaml, in which flows run."""
+
+    settings: Settings
+    project: Path
+
+    @property
+    def home(self) -> Path:
+        return self.settings.root
+
+    @property
+    def folder(self) -> Path:
+        """Where the stack's own files lie."""
+        return self.home / "stack"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "supervisord.conf"
+
+    @property
+    def record(self) -> Path:
+        """What the running stack was started with."""
+        return self.folder / "stack.json"
+
+    @property
+    def socket(self) -> Path:
+        """Supervisord's control socket: in the home, or for a home with a long name in a private temporary folder."""
+        near = self.folder / "supervisor.sock"
+        if len(str(near)) <= _SOCKET_LETTERS:
+            return near
+        name = hashlib.sha256(str(self.home).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"trueup-{os.getuid()}" / f"{name}.sock"
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The port of each server."""
+        s = self.settings
+        ports = {PREFECT: s.prefect_port, MLFLOW: s.mlflow_port, EVIDENTLY: s.evidently_port}
+        return ports if self.serves_mlflow else {k: v for k, v in ports.items() if k != MLFLOW}
+
+    @property
+    def serves_mlflow(self) -> bool:
+        """Whether MLflow is ours to start: not when TRUEUP_MLFLOW_URI names a server somewhere else."""
+        uri = self.settings.mlflow_uri or ""
+        ours = {f"http://{name}:{self.settings.mlflow_port}" for name in (HOST, "localhost")}
+        return not uri.startswith(("http://", "https://")) or uri.rstrip("/") in ours
+
+    @property
+    def programs(self) -> list[str]:
+        """All programs, in the order in which they start."""
+        return [p for p in (PREFECT, MLFLOW, EVIDENTLY, WORKER) if p != MLFLOW or self.serves_mlflow]
+
+    def address(self, program: str) -> str:
+        """The address of a server."""
+        return f"http://{HOST}:{self.ports[program]}"
+
+    @property
+    def api(self) -> str:
+        """The address of Prefect's API."""
+        return f"{self.address(PREFECT)}/api"
+
+    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
+        """The environment of every program, and through the worker of every flow run."""
+        home = str(self.home)
+        return {
+            **given,
+            HOME_MARK: home,
+            "TRUEUP_HOME": home,
+            "TRUEUP_CONFIGS": str(self.settings.configs.expanduser().resolve()),
+            "PWD": str(self.project),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(self.project), given.get("PYTHONPATH")))),
+            "PYTHONUNBUFFERED": "1",
+            "PREFECT_API_URL": self.api,
+            "PREFECT_HOME": given.get("PREFECT_HOME", str(self.home / "prefect")),
+            "PREFECT_LOGGING_LEVEL": "INFO",
+            "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "1",
+            "GX_ANALYTICS_ENABLED": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "OMP_NUM_THREADS": given.get("OMP_NUM_THREADS", "1"),  # two fits at once on few cores: see the README
+            # A run begins 3 s after it is asked for, instead of up to 12.
+            "PREFECT_WORKER_QUERY_SECONDS": given.get("PREFECT_WORKER_QUERY_SECONDS", "2"),
+            # A slot held by a dead process is freed within about a minute, also when the server was started anew:
+            # Prefect keeps leases in memory unless told otherwise, and then a restart forgets to end them.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "60",
+            # Beats by which the server knows that a flow run lives; flows/stack/deploy.py makes who listens to them.
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": given.get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30"),
+        }
+
+    def command(self, program: str) -> tuple[list[str], dict[str, str]]:
+        """The command of a program, and what its environment has more.
+
+        Addresses with passwords go there, for every user of a machine can read a command line.
+        """
+        python, s = sys.executable, self.settings
+        if program == PREFECT:
+            url = prefect_database(s.prefect_database_url) if s.prefect_database_url else None
+            more = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}
+            return [python, "-m", "prefect", "server", "start", *self._listen(PREFECT)], more
+        if program == WORKER:
+            # A name of its own: a worker that was started anew takes the place of the one before in the UI.
+            return [python, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", POOL], {}
+        if program == MLFLOW:
+            # Files are read from where they lie. Served ones could be put over a champion's by anyone who reaches the port.
+            command = [python, "-m", "mlflow", "server", "--workers", "1", "--no-serve-artifacts"]
+            more = {
+                "MLFLOW_BACKEND_STORE_URI": s.mlflow_store,
+                "MLFLOW_DEFAULT_ARTIFACT_ROOT": s.artifact_root,
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            }
+            return [*command, *self._listen(MLFLOW)], more
+        workspace = str(self.home / "evidently")
+        run = [python, "-c", "from evidently.cli.__main__ import main; main()", "ui", "--workspace", workspace]
+        return [*run, *self._listen(EVIDENTLY)], {}
+
+    def _listen(self, program: str) -> list[str]:
+        return ["--host", HOST, "--port", str(self.ports[program])]
+
+
+def prefect_database(url: str) -> str:
+    """Give a database's address as Prefect wants it: with an asynchronous driver, and with that driver's words.
+
+    >>> prefect_database("postgresql://me:a%40b@db/prefect?sslmode=require")
+    'postgresql+asyncpg://me:a%40b@db/prefect?ssl=require'
+    """
+    if url.startswith("sqlite:"):
+        return re.sub(r"^sqlite:", "sqlite+aiosqlite:", url)
+    parsed = sa.make_url(re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+asyncpg://", url))
+    query = {("ssl" if k == "sslmode" else k): v for k, v in parsed.query.items()}
+    return parsed.set(query=query).render_as_string(hide_password=False)

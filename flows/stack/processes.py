@@ -1,0 +1,44 @@
+"""The stack's processes, found by a mark in their environment, which children inherit whatever they do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+
+from flows.stack.layout import HOME_MARK, PROGRAM_MARK
+
+_GRACE = 8.0  # seconds between the request to end and the end
+
+
+def marked(home: Path, program: str | None = None) -> list[psutil.Process]:
+    """Find a home's processes, or those of one program; not this process and those that started it."""
+    kin = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
+    found = []
+    for process in psutil.process_iter():
+        if process.pid in kin:
+            continue
+        try:
+            environment = process.environ()
+        except (psutil.Error, OSError):  # another user's, or gone
+            continue
+        if environment.get(HOME_MARK) == str(home) and program in (None, environment.get(PROGRAM_MARK)):
+            found.append(process)
+    return found
+
+
+def end(home: Path, program: str | None = None, grace: float = _GRACE) -> int:
+    """End them, first with SIGTERM and then with SIGKILL, until none is left. Gives how many there were."""
+    ended: set[int] = set()
+    while processes := [p for p in marked(home, program) if p.status() != psutil.STATUS_ZOMBIE]:
+        first = not ended
+        for process in processes:
+            try:
+                process.terminate() if first and grace else process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(processes, timeout=grace if first and grace else 2.0)
+        ended |= {p.pid for p in processes}
+        grace = 0.0  # what is left, or was started meanwhile, is not asked
+    return len(ended)

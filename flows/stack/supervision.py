@@ -1,0 +1,138 @@
+"""supervisord: its config, its start, and talking to it over its Unix socket."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import subprocess
+import sys
+import xmlrpc.client
+from collections.abc import Mapping
+from typing import Any
+
+from flows.stack.layout import WORKER, Layout
+from trueup.errors import WorkError
+
+GAVE_UP = 4  # starts of one program within one `up`, before it is told that it does not start
+_HEAD = """\
+; Written by `trueup up`; changes are lost.
+[supervisord]
+nodaemon = true
+silent = true
+directory = {project}
+logfile = {logs}/supervisord.log
+logfile_maxbytes = 5MB
+logfile_backups = 2
+pidfile = {folder}/supervisord.pid
+identifier = trueup
+
+[unix_http_server]
+file = {socket}
+chmod = 0600
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl = unix://{socket}
+"""
+_PROGRAM = """
+[program:{name}]
+command = {command}
+autostart = {autostart}
+autorestart = true
+startsecs = 5
+startretries = 20
+stopwaitsecs = 10
+stopasgroup = true
+killasgroup = true
+priority = {priority}
+stdout_logfile = {logs}/{name}.log
+stdout_logfile_maxbytes = 10MB
+stdout_logfile_backups = 3
+redirect_stderr = true
+"""
+
+
+class Supervisor:
+    """The process manager of one home."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def write(self) -> None:
+        """Write the config. It holds no secrets: they stay in the environment."""
+        layout = self._layout
+        places = {"project": layout.project, "logs": layout.logs, "folder": layout.folder, "socket": layout.socket}
+        text = _HEAD.format(**{k: _escaped(v) for k, v in places.items()})
+        for place, name in enumerate(layout.programs):
+            text += _PROGRAM.format(
+                name=name,
+                command=_escaped(f'"{sys.executable}" -m flows.stack.launch {name}'),
+                autostart="false" if name == WORKER else "true",  # it waits for its pool
+                priority=(place + 1) * 10,  # they stop in the reverse order, the worker first
+                logs=_escaped(layout.logs),
+            )
+        layout.logs.mkdir(parents=True, exist_ok=True)
+        layout.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        layout.config.write_text(text, encoding="utf-8")
+
+    def start(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start supervisord in a session of its own, so that a Ctrl-C of ours is not one of its children's."""
+        command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(self._layout.config)]
+        # What it says itself stands in its log; this is for what it says before it has one.
+        with (self._layout.logs / "start.log").open("wb") as said:
+            return subprocess.Popen(
+                command,
+                cwd=self._layout.project,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def pid(self) -> int | None:
+        """The running supervisord's pid, or None. A socket or pid file that was left over proves nothing."""
+        try:
+            return int(str(self._call("getPID")))
+        except WorkError:
+            return None
+
+    def states(self) -> dict[str, str]:
+        """What each program is at: STARTING, RUNNING, BACKOFF, FATAL, STOPPED and so on. Raises WorkError."""
+        found: Any = self._call("getAllProcessInfo")
+        return {str(p["name"]): str(p["statename"]) for p in found}
+
+    def pids(self) -> dict[str, int]:
+        """The pid of each program that runs. Raises WorkError."""
+        found: Any = self._call("getAllProcessInfo")
+        return {str(p["name"]): int(p["pid"]) for p in found if p["pid"]}
+
+    def start_stopped(self) -> None:
+        """Start the programs that are not running, those that gave up included."""
+        for name, state in self.states().items():
+            if state in {"STOPPED", "EXITED", "FATAL"}:
+                self._call("startProcess", name, False)
+
+    def shutdown(self) -> None:
+        """Ask supervisord to end its programs and itself."""
+        with contextlib.suppress(WorkError):
+            self._call("shutdown")
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        from supervisor.xmlrpc import SupervisorTransport
+
+        transport = SupervisorTransport(None, None, f"unix://{self._layout.socket}")
+        try:
+            proxy = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+            return getattr(proxy.supervisor, method)(*arguments)
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+            raise WorkError(f"the process manager of {self._layout.home} does not answer: {error}") from None
+        finally:
+            transport.close()
+
+
+def _escaped(value: object) -> str:
+    """In supervisord's config a per cent sign begins a variable."""
+    return str(value).replace("%", "%%")

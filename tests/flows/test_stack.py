@@ -1,0 +1,241 @@
+"""The whole stack on this machine, with real servers: its start, what may go wrong with one, and its end.
+
+One stack serves the tests of its life in the order in which they stand, for a start takes half a minute.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+import sqlalchemy as sa
+import yaml
+
+from flows.stack import processes
+from tests.adapters.conftest import postgres_server  # noqa: F401  (a fixture)
+from trueup.adapters.database import connect
+
+ROOT = Path(__file__).parents[2]
+DEPLOYED = len(yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Stack:
+    """The command line on a home with ports of its own."""
+
+    home: Path
+    more: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=lambda: {p: free_port() for p in ("prefect", "mlflow", "evidently")})
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+        environment |= {f"TRUEUP_{p.upper()}_PORT": str(n) for p, n in self.ports.items()}
+        environment |= {"TRUEUP_HOME": str(self.home), "PYTHONPATH": os.pathsep.join([str(ROOT), *paths()])}
+        return subprocess.Popen(
+            [sys.executable, "-c", "from flows.cli import main; main()", *words],
+            cwd=ROOT, env=environment | self.more, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def __call__(self, *words: str) -> tuple[int, str]:
+        process = self.start(*words)
+        said, _ = process.communicate(timeout=240)
+        return process.returncode, said
+
+    def up(self) -> dict:
+        code, said = self("up", "--detach", "--json", "--wait", "220")
+        assert code == 0, said
+        return json.loads(said.splitlines()[-1])
+
+    def status(self) -> dict:
+        return json.loads(self("stack", "status", "--json")[1].splitlines()[-1])
+
+    def ask(self, path: str, body: dict | None = None):
+        url = f"http://127.0.0.1:{self.ports['prefect']}/api{path}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+        for _ in range(20):
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    return json.loads(answer.read())
+            except urllib.error.HTTPError as error:
+                if error.code != 503:  # "come again": its SQLite is busy
+                    raise
+                time.sleep(0.5)
+        raise AssertionError(f"{path}: 503 for 10 s")
+
+    def runs(self, deployment: str, **parameters: str) -> str:
+        found = self.ask(f"/deployments/name/{deployment}")
+        run = self.ask(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
+        return run["id"]
+
+    def nothing_left(self) -> bool:
+        return not processes.marked(self.home.resolve())
+
+
+def paths() -> list[str]:
+    return [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
+
+
+def until(found, seconds: float = 60.0):
+    """Wait for something to be true, and give it."""
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.2)
+    return value
+
+
+def answers(port: int, path: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=3) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    stack = Stack(tmp_path_factory.mktemp("stack") / "home")
+    yield stack
+    processes.end(stack.home.resolve(), grace=0)
+
+
+def test_a_start_that_was_killed_half_way_is_brought_to_its_end(stack):
+    first = stack.start("up", "--detach", "--wait", "220")
+    said = first.stdout.readline()
+    assert said == "prefect is up\n", said + first.communicate()[0]
+    first.kill()
+    first.communicate()
+    code, said = stack("up", "--detach", "--wait", "220")
+    assert code == 0, said
+    assert "going on with it" in said
+    assert [line.split()[1] for line in said.splitlines() if line.split()[1:2] and "http://" in line] == [
+        f"http://127.0.0.1:{port}" for port in stack.ports.values()
+    ]
+    assert stack.status()["ready"]
+    for program, path in {"prefect": "/api/health", "mlflow": "/health", "evidently": "/api/version"}.items():
+        assert answers(stack.ports[program], path), program
+
+
+def test_everything_is_deployed_and_scheduled(stack):
+    deployments = stack.ask("/deployments/filter", {})
+    assert len(deployments) == DEPLOYED
+    assert {
+        d["pull_steps"][0]["prefect.deployments.steps.set_working_directory"]["directory"] for d in deployments
+    } == {str(ROOT)}
+    limited = {
+        d["entrypoint"]: d["concurrency_options"]["collision_strategy"] for d in deployments if d["concurrency_options"]
+    }
+    assert limited["flows.retrain:retrain"] == "CANCEL_NEW"
+    assert limited["flows.run:run"] == "ENQUEUE"
+    # Not with every version of SQLAlchemy that Prefect allows.
+    assert until(lambda: stack.ask("/flow_runs/filter", {"limit": 5}), 90)
+    names = [a["name"] for a in stack.ask("/automations/filter", {})]
+    assert names.count("trueup: mark dead flow runs") == 1
+
+
+def test_the_worker_runs_flows_in_the_project(stack):
+    run = stack.runs("score/flight_delays", model="flight_delays", as_of="2013-01-15")
+    state = until(lambda: (s := stack.ask(f"/flow_runs/{run}")["state"])["type"] in {"FAILED", "COMPLETED"} and s)
+    assert "NoData" in state["message"]
+
+
+def test_a_second_up_says_that_it_runs(stack):
+    before = stack.status()["pids"]
+    code, said = stack("up")
+    assert code == 0
+    assert "runs already" in said
+    assert stack.status()["pids"] == before
+
+
+def test_a_used_port_is_named(stack, tmp_path):
+    other = Stack(tmp_path / "home", ports={**Stack(tmp_path).ports, "mlflow": stack.ports["mlflow"]})
+    code, said = other("up", "--detach")
+    assert code == 2
+    assert f"{stack.ports['mlflow']} (mlflow, set TRUEUP_MLFLOW_PORT)" in said
+    assert other.nothing_left()
+    assert other("down") == (0, "nothing was running\n")
+
+
+def test_killed_servers_come_back(stack):
+    before = stack.status()["pids"]
+    for program in ("prefect", "mlflow"):
+        os.kill(before[program], signal.SIGKILL)
+    until(lambda: not answers(stack.ports["prefect"], "/api/health"))
+    # MLflow's own child lives on and answers: only the pids tell that it was ended and started anew.
+    until(lambda: all(stack.status()["pids"].get(p, before[p]) != before[p] for p in ("prefect", "mlflow")))
+    until(lambda: answers(stack.ports["prefect"], "/api/health") and answers(stack.ports["mlflow"], "/health"), 120)
+    assert len(stack.ask("/deployments/filter", {})) == DEPLOYED
+
+
+def test_what_a_crash_left_over_is_cleared_and_ctrl_c_ends_everything(stack):
+    supervisor = psutil.Process(stack.status()["pids"]["worker"]).parent()
+    supervisor.kill()  # its programs live on, and so do its pid file, its socket and the record that all is well
+    supervisor.wait(10)
+    process = stack.start("up", "--wait", "220")
+    lines = []
+    while not lines or "Ctrl-C" not in lines[-1]:
+        lines.append(process.stdout.readline())
+        assert lines[-1], "".join(lines)
+    assert "an earlier stack had left" in lines[0]
+    stack.runs("monitor/flight_delays", model="flight_delays", as_of="2013-02-01")
+    until(lambda: [p for p in processes.marked(stack.home.resolve()) if "prefect.engine" in " ".join(p.cmdline())])
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=90)
+    assert process.returncode == 0
+    assert "worker" in said  # it passed on what they wrote
+    assert stack.nothing_left()
+    assert not any(answers(port, "/") for port in stack.ports.values())
+
+
+def test_ledger_mlflow_and_prefect_move_to_postgresql(postgres_server, tmp_path):  # noqa: F811
+    urls = {}
+    engine = connect(postgres_server.render_as_string(hide_password=False)).execution_options(
+        isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        for name in ("ledger", "mlflow", "prefect"):
+            connection.exec_driver_sql(f"CREATE DATABASE stack_{name}")
+            url = postgres_server.set(database=f"stack_{name}", drivername="postgresql")
+            urls[name] = url.render_as_string(hide_password=False)
+    engine.dispose()
+    where = {
+        "TRUEUP_DATABASE_URL": "ledger",
+        "TRUEUP_MLFLOW_BACKEND": "mlflow",
+        "TRUEUP_PREFECT_DATABASE_URL": "prefect",
+    }
+    stack = Stack(tmp_path / "home", {variable: urls[name] for variable, name in where.items()})
+    try:
+        assert stack.up()["ready"]
+        assert len(stack.ask("/deployments/filter", {})) == DEPLOYED
+        assert answers(stack.ports["mlflow"], "/health")
+        run = stack.runs("score/flight_delays", model="flight_delays", as_of="2013-01-15")
+        until(lambda: stack.ask(f"/flow_runs/{run}")["state"]["type"] in {"FAILED", "COMPLETED"}, 90)
+        for name, table in {"ledger": "batches", "mlflow": "experiments", "prefect": "deployment"}.items():
+            engine = connect(urls[name])
+            assert table in sa.inspect(engine).get_table_names(), name
+            engine.dispose()
+        config = (stack.home / "stack" / "supervisord.conf").read_text()
+        assert "s3cret" not in config
+        assert "s3cret" not in " ".join(" ".join(p.cmdline()) for p in processes.marked(stack.home.resolve()))
+        assert not list(stack.home.glob("*.db"))
+        assert not list((stack.home / "prefect").glob("*.db"))
+        assert stack("down") == (0, "down\n")
+    finally:
+        processes.end(stack.home.resolve(), grace=0)
+    assert stack.nothing_left()
