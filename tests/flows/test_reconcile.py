@@ -1,5 +1,6 @@
 """What crashes leave behind, and how it is put right: once, and only what is really dead."""
 
+import os
 import subprocess
 import sys
 import time
@@ -17,10 +18,13 @@ from trueup.stages.ports import HOME_TAG
 from trueup.stages.reconcile import reconcile
 
 DYING = """
-import os, signal, sys
+import os, signal
 from flows.run import run
-from trueup.stages import train
-import trueup.stages.train as logic
+from tests.stages.story import NoReports
+from trueup.stages import ports
+from trueup.stages import train as logic
+
+ports.shared = NoReports
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -82,8 +86,6 @@ def test_a_killed_flow_is_put_right_on_the_server_and_in_mlflow(prefect_server, 
         "PREFECT_API_URL": prefect_server,
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     }
-    import os
-
     code = DYING.format(as_of=streams.week(5).isoformat())
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **environment}, check=False, timeout=200, capture_output=True
