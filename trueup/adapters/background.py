@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import lru_cache
+from multiprocessing import connection
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -28,7 +31,8 @@ class Background:
         if self._pool is None:
             # Spawned, not forked: the parent has threads and open databases.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_quiet)
+            self._pool = ProcessPoolExecutor(max_workers=1, mp_context=context, initializer=_begin)
+            atexit.register(self._pool.shutdown)  # while Python's modules are still whole
         self._jobs.append((what, self._pool.submit(job, *args)))
 
     def wait(self) -> list[str]:
@@ -48,6 +52,14 @@ def shared() -> Background:
     return Background()
 
 
-def _quiet() -> None:
+def _begin() -> None:
     os.nice(5)
     logging.disable(logging.INFO)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End when the parent was killed: the pool's own queue would be waited at for ever, with half a gigabyte in hand."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
