@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from prefect import flow
@@ -11,13 +12,16 @@ from flows.telling import TOLD, pass_on
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.events import interval
+from trueup.errors import NoData
 from trueup.stages.feed import feed_next
 from trueup.stages.ports import Ports
 
+log = logging.getLogger(__name__)
+
 
 @flow(name="feed", flow_run_name="feed {model}", **TOLD)
-def feed(model: Model, configs: str = "configs") -> str:
-    """Put the next batch into the home and announce that it arrived; give its window.
+def feed(model: Model, configs: str = "configs") -> str | None:
+    """Put the next batch into the home and announce that it arrived; give its window, or None when all were handed out.
 
     Args:
         model: Name of a config.
@@ -26,7 +30,10 @@ def feed(model: Model, configs: str = "configs") -> str:
     ports = Ports(Settings().model_copy(update={"configs": Path(configs)}))
     try:
         done = feed_next(load_model(ports.configs, model), ports)
-        pass_on(ports)
+    except NoData as nothing_left:  # a schedule goes on asking
+        log.info("%s", nothing_left)
+        return None
     finally:
+        pass_on(ports)
         ports.close()
     return interval(done.given[-1])

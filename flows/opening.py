@@ -44,12 +44,13 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None)
 
 @contextmanager
 def opened_home() -> Iterator[Ports]:
-    """Open a home for a decision that needs no moment and no data."""
+    """Open a home for a decision that needs no moment and no data; at its end the outbox is passed on."""
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     ports = Ports()
     try:
         yield ports
     finally:
+        pass_on(ports)
         ports.close()
 
 

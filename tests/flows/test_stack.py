@@ -3,17 +3,8 @@
 One stack serves the tests of its life in the order in which they stand, for a start takes half a minute.
 """
 
-import json
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import psutil
 import pytest
@@ -22,90 +13,10 @@ import yaml
 
 from flows.stack import processes
 from tests.adapters.conftest import postgres_server  # noqa: F401  (a fixture)
+from tests.flows.stack import ROOT, Stack, answers, until
 from trueup.adapters.database import connect
 
-ROOT = Path(__file__).parents[2]
 DEPLOYED = len(yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@dataclass
-class Stack:
-    """The command line on a home with ports of its own."""
-
-    home: Path
-    more: dict[str, str] = field(default_factory=dict)
-    ports: dict[str, int] = field(default_factory=lambda: {p: free_port() for p in ("prefect", "mlflow", "evidently")})
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-        environment |= {f"TRUEUP_{p.upper()}_PORT": str(n) for p, n in self.ports.items()}
-        environment |= {"TRUEUP_HOME": str(self.home), "PYTHONPATH": os.pathsep.join([str(ROOT), *paths()])}
-        return subprocess.Popen(
-            [sys.executable, "-c", "from flows.cli import main; main()", *words],
-            cwd=ROOT, env=environment | self.more, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-
-    def __call__(self, *words: str) -> tuple[int, str]:
-        process = self.start(*words)
-        said, _ = process.communicate(timeout=240)
-        return process.returncode, said
-
-    def up(self) -> dict:
-        code, said = self("up", "--detach", "--json", "--wait", "220")
-        assert code == 0, said
-        return json.loads(said.splitlines()[-1])
-
-    def status(self) -> dict:
-        return json.loads(self("stack", "status", "--json")[1].splitlines()[-1])
-
-    def ask(self, path: str, body: dict | None = None):
-        url = f"http://127.0.0.1:{self.ports['prefect']}/api{path}"
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-        for _ in range(20):
-            try:
-                with urllib.request.urlopen(request, timeout=10) as answer:
-                    return json.loads(answer.read())
-            except urllib.error.HTTPError as error:
-                if error.code != 503:  # "come again": its SQLite is busy
-                    raise
-                time.sleep(0.5)
-        raise AssertionError(f"{path}: 503 for 10 s")
-
-    def runs(self, deployment: str, **parameters: str) -> str:
-        found = self.ask(f"/deployments/name/{deployment}")
-        run = self.ask(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
-        return run["id"]
-
-    def nothing_left(self) -> bool:
-        return not processes.marked(self.home.resolve())
-
-
-def paths() -> list[str]:
-    return [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-
-
-def until(found, seconds: float = 60.0):
-    """Wait for something to be true, and give it."""
-    deadline = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.2)
-    return value
-
-
-def answers(port: int, path: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=3) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +130,7 @@ def test_ledger_mlflow_and_prefect_move_to_postgresql(postgres_server, tmp_path)
         "TRUEUP_MLFLOW_BACKEND": "mlflow",
         "TRUEUP_PREFECT_DATABASE_URL": "prefect",
     }
-    stack = Stack(tmp_path / "home", {variable: urls[name] for variable, name in where.items()})
+    stack = Stack(tmp_path / "home", more={variable: urls[name] for variable, name in where.items()})
     try:
         assert stack.up()["ready"]
         assert len(stack.ask("/deployments/filter", {})) == DEPLOYED

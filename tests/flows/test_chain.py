@@ -1,0 +1,111 @@
+"""The whole chain on a real server and worker: batches arrive, and everything else follows with nobody calling anything."""
+
+import os
+import signal
+
+import pytest
+
+from flows.stack import processes
+from tests import streams
+from tests.flows.stack import Stack, answers, toy_project, until
+from tests.stages.story import PLAIN, stream, window
+from trueup.config.load import load_model
+from trueup.config.settings import Settings
+from trueup.domain.events import ModelDecayed, interval
+from trueup.ledger.entries import Event
+from trueup.stages.ports import Ports
+from trueup.stages.status import decisions
+
+WEEKS = 11
+ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chain")
+    home = folder / "home"
+    streams.write(folder, stream(WEEKS * 7, change_on=7 * 7, per_day=160), PLAIN)
+    configs = home / "feed" / "configs"
+    found = Stack(home, toy_project(folder, feed_every=8), more={"TRUEUP_CONFIGS": str(configs)})
+    assert found.up()["ready"]
+    yield found
+    processes.end(home.resolve(), grace=0)
+
+
+@pytest.fixture(scope="module")
+def ports(stack):
+    opened = Ports(Settings(home=stack.home, configs=stack.home / "feed" / "configs"))
+    yield opened
+    opened.close()
+
+
+def of_flow(stack, name):
+    """The flow runs of a flow, oldest first."""
+    body = {
+        "flows": {"name": {"any_": [name]}},
+        "flow_runs": {"start_time": {"is_null_": False}},
+        "sort": "START_TIME_ASC",
+    }
+    return stack.ask("/flow_runs/filter", body)
+
+
+def quiet(stack):
+    """Nothing of ours is at work or about to be."""
+    busy = {"type": {"any_": ["RUNNING", "PENDING"]}}
+    body = {"flows": {"name": {"any_": ["run", "retrain"]}}, "flow_runs": {"state": busy}}
+    return not stack.ask("/flow_runs/filter", body)
+
+
+def test_a_batch_fed_leads_to_a_new_champion(stack, ports):
+    def promoted_for_decay():
+        return [d for d in decisions(ports, "toy", 50) if (d["outcome"], d["reason"]) == ("promoted", "decayed")]
+
+    found = until(promoted_for_decay, 400)
+    assert found[0]["version"] > 1
+    assert ports.registry.champion_alias(load_model(ports.configs, "toy").registered_name) == found[0]["version"]
+    handled = {r.window for r in ports.store.results("toy", "run")}
+    assert handled >= {window(w) for w in range(9)}
+    for flow in ("run", "retrain"):
+        runs = of_flow(stack, flow)
+        assert runs, flow
+        assert {r["created_by"]["type"] for r in runs} == {"AUTOMATION"}, flow
+    ports.ledger.verify()
+
+
+def test_a_burst_of_decay_events_gives_one_training(stack, ports):
+    stack.pause("feed/toy")
+    until(lambda: quiet(stack), 120)
+    before, trained = len(decisions(ports, "toy", 500)), len(of_flow(stack, "retrain"))
+    newest = max(r.window.end for r in ports.store.results("toy", "run"))
+    burst = [decayed(newest, f"burst {i}") for i in range(100)] + [decayed(newest, "the same")] * 30
+    assert ports.ledger.announce("toy", burst) == 101
+    code, said = stack("reconcile")
+    assert code == 0, said
+    until(lambda: len(of_flow(stack, "retrain")) > trained, 120)
+    until(lambda: quiet(stack), 120)
+    new = decisions(ports, "toy", 500)[: len(decisions(ports, "toy", 500)) - before]
+    assert len([d for d in new if d["outcome"] != "refused"]) <= 1
+    assert len(of_flow(stack, "retrain")) - trained <= 3  # of a hundred
+
+
+def test_events_raised_while_the_server_was_killed_are_delivered_once_afterwards(stack, ports):
+    os.kill(stack.status()["pids"]["prefect"], signal.SIGKILL)
+    until(lambda: not answers(stack.ports["prefect"], "/api/health"))
+    moment = streams.week(1)
+    lost = [decayed(moment, f"while it was away {i}") for i in range(12)]
+    ports.ledger.announce("toy", lost)
+    stack("reconcile")  # which may or may not find the server up again
+    until(lambda: answers(stack.ports["prefect"], "/api/health"), 120)
+    until(lambda: stack("reconcile")[0] == 0 and not ports.ledger.pending_outbox(), 60)
+    body = {
+        "filter": {"event": {"name": ["trueup.model.decayed"]}, "id": {"id": [e.event_id for e in lost]}},
+        "limit": 50,
+    }
+    found = until(lambda: len(f := stack.ask("/events/filter", body)["events"]) >= len(lost) and f, 30)
+    assert sorted(e["id"] for e in found) == sorted(e.event_id for e in lost)
+
+
+def decayed(moment, key):
+    batch = interval(window(0))
+    payload = ModelDecayed(model="toy", as_of=moment, batch=batch, revision=1, reasons=[key], reason="decayed")
+    return Event.of(payload, key)
