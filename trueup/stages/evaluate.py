@@ -50,7 +50,7 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
     path = ports.store.put_evaluation(
         trained.run_id, _gate_frame(config, ports, gate, predictions, classes, trained.gate, as_of)
     )
-    measured = _measured(config, gate, predictions, classes)
+    measured = _measured(config, gate, before, predictions, classes)
     figures = {f"{role}_{name}": value for role, m in measured["metrics"].items() for name, value in m.items()}
     ports.tracking.log(trained.run_id, metrics=figures)
     sample_rows = sample(gate.X.assign(**{LABEL: gate.y}), SAMPLE_ROWS, config.train.seed)
@@ -66,14 +66,18 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
 
 
 def _measured(
-    config: ModelConfig, gate: Examples, predictions: dict[str, np.ndarray], classes: list[str] | None
+    config: ModelConfig,
+    gate: Examples,
+    before: Examples,
+    predictions: dict[str, np.ndarray],
+    classes: list[str] | None,
 ) -> dict[str, Any]:
     """Metrics by role, the challenger's with intervals, and its paired skill; what cannot be measured is left out."""
     e, y = config.evaluate, gate.y.to_numpy()
     bounds = (e.block, e.resamples, e.confidence, config.train.seed)
     losses = {role: row_losses(config.task, y, predictions[role], classes) for role in (CHALLENGER, REFERENCE)}
     promised = promised_gain(config.task, predictions[CHALLENGER], predictions[REFERENCE])
-    constant = constant_losses(config.task, y)
+    constant = constant_losses(config.task, y, before.y)
     measured = skill(
         losses[CHALLENGER], losses[REFERENCE], gate.event_time, *bounds, promised=promised, constant=constant
     )

@@ -115,11 +115,7 @@ def _skill(config: ModelConfig, ports: Ports, batch: Batch, joined: pd.DataFrame
     cheap = predict(reference, rows, config.task, classes)
     ours, theirs = row_losses(config.task, y, said, classes), row_losses(config.task, y, cheap, classes)
     e, promised = config.evaluate, promised_gain(config.task, said, cheap)
-    # Labels with a moment of their own may come in by their value, the bad news first. As long as most are missing, their
-    # shares are no measure of chance.
-    told = config.ingest.label.known_at is None or 2 * len(joined) >= batch.rows.rows
-    bounds = (e.block, e.resamples, e.confidence, seed)
-    constant = constant_losses(config.task, y) if told else None
+    bounds, constant = (e.block, e.resamples, e.confidence, seed), constant_losses(config.task, y, before.y)
     return skill(ours, theirs, joined[EVENT_TIME], *bounds, promised=promised, constant=constant)
 
 
