@@ -116,12 +116,13 @@ def skill(
     *,
     promised: ArrayLike | None = None,
     constant: ArrayLike | None = None,
-) -> Skill:
+) -> Skill | None:
     """Measure a model's paired skill from the losses (n,) of both on the same rows, with block-bootstrap intervals.
 
     `promised` (n,) is what `promised_gain` says. Without it, a season in which there is less to gain can look like decay.
     `constant` (n,) is what `constant_losses` says. Without it, a change that the reference has not seen may go unnoticed.
-    Raises ValueError when there are no rows, or when a loss is not finite.
+    None when the reference makes no error: there is nothing to gain on it. Raises ValueError when there are no rows, or
+    when a loss is not finite.
     """
     model, reference = np.asarray(loss_model, dtype=np.float64), np.asarray(loss_reference, dtype=np.float64)
     promise = None if promised is None else np.asarray(promised, dtype=np.float64)
@@ -130,6 +131,8 @@ def skill(
     for name, values in given.items():
         if values is not None and not np.isfinite(values).all():
             raise ValueError(f"the {name} is not finite in {int((~np.isfinite(values)).sum())} rows: no skill")
+    if len(reference) and not reference.any():
+        return None
 
     def share(values: Floats) -> Interval:
         return paired_interval(values, event_time, block, resamples, confidence, seed, over=reference)

@@ -26,7 +26,7 @@ class Champion:
     recipe: Recipe
     baseline_path: str  # a sample of its training rows
     evaluation_path: str  # what it said about the gate rows when it was judged
-    gate_skill: Skill  # its paired skill there
+    gate_skill: Skill | None  # its paired skill there; None where the reference made no error
 
     def load(self, ports: Ports) -> Model:
         """The fitted pipeline, its files checked against the ledger. Raises UntrustedModel."""
@@ -47,12 +47,12 @@ def champion_at(config: ModelConfig, ports: Ports, as_of: datetime) -> Champion 
 
 def first_champion(config: ModelConfig, ports: Ports) -> Champion | None:
     """The first version ever in office."""
-    entry = next((e for e in ports.ledger.entries(config.model) if e.kind == "promoted"), None)
-    return None if entry is None else champion_at(config, ports, entry.as_of)
+    found = ports.ledger.champion(config.model, epoch=1)
+    return None if found is None else _from_record(found)
 
 
 def _from_record(found: InOffice) -> Champion:
-    model = found.entry.body["model"]
+    model, measured = found.entry.body["model"], found.entry.body["evaluation"]["skill"]
     return Champion(
         version=found.version,
         epoch=found.epoch,
@@ -64,5 +64,5 @@ def _from_record(found: InOffice) -> Champion:
         recipe=Recipe.from_dict(model["recipe"]),
         baseline_path=model["baseline_path"],
         evaluation_path=found.entry.body["evaluation"]["path"],
-        gate_skill=Skill.from_dict(found.entry.body["evaluation"]["skill"]),
+        gate_skill=None if measured is None else Skill.from_dict(measured),
     )

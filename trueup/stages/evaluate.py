@@ -19,7 +19,7 @@ from trueup.domain.learning import SIMPLE_ROWS, Model, class_names, fit, predict
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.stages.champion import champion
-from trueup.stages.features import Examples, examples
+from trueup.stages.features import Examples, examples, require_classes
 from trueup.stages.ports import Ports
 from trueup.stages.references import Evaluation, Trained
 from trueup.stages.report import SAMPLE_ROWS
@@ -81,7 +81,7 @@ def _measured(
     measured = skill(
         losses[CHALLENGER], losses[REFERENCE], gate.event_time, *bounds, promised=promised, constant=constant
     )
-    found: dict[str, Any] = {"metrics": {}, "intervals": [], "skill": measured.to_dict()}
+    found: dict[str, Any] = {"metrics": {}, "intervals": [], "skill": measured and measured.to_dict()}
     with suppress(ValueError):  # labels of one class, say: the gates then say why they cannot tell
         found["metrics"] = {role: metrics(config.task, y, p, classes) for role, p in predictions.items()}
         bounded = metrics_with_intervals(
@@ -104,9 +104,14 @@ def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:
 
 
 def reference_examples(config: ModelConfig, ports: Ports, start: datetime, as_of: datetime) -> Examples:
-    """What the cheap reference learns from: the window before `start`, with the labels known by then."""
+    """What the cheap reference learns from: the window before `start`, with the labels known by then.
+
+    Raises NotEnoughData when there are no such labels, or of one class only.
+    """
     window = Window(start - config.monitor.decay.reference_window, start)
-    return examples(config, ports, window, as_of, known_by=start)
+    before = examples(config, ports, window, as_of, known_by=start)
+    require_classes(config, before, window)
+    return before
 
 
 def _gate_frame(

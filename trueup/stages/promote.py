@@ -86,7 +86,8 @@ def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:
 
 def align(config: ModelConfig, ports: Ports) -> None:
     """Set the registry's alias to what the ledger says, by reading the ledger again. Doing it twice changes nothing."""
-    if (current := champion(config, ports)) is not None:
+    current = champion(config, ports)
+    if current is not None and not ports.registry.alias_agrees(config.registered_name, current.version):
         ports.registry.set_champion_alias(config.registered_name, current.version)
 
 
