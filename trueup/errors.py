@@ -8,6 +8,7 @@ TrueupError
     ├── SourceError           the source cannot be read, or what it gives cannot be landed
     │   └── SourceUnavailable the source does not answer just now; trying again may help
     ├── NoData                nothing to work on at this as_of
+    │   └── NotEnoughData     too little to learn from yet; more may come
     ├── BrokenBatch           a batch failed validation
     ├── RegistryUnavailable   MLflow's store or server does not answer
     ├── UntrustedModel        a model's files do not match what the ledger says
@@ -65,6 +66,10 @@ class SourceUnavailable(SourceError):
 
 class NoData(WorkError):
     """There is nothing to work on at this as_of."""
+
+
+class NotEnoughData(NoData):
+    """There is too little to learn from yet: a retrain is held, for more may come."""
 
 
 class BrokenBatch(WorkError):

@@ -130,12 +130,48 @@ def test_losing_to_a_constant_is_bad_only_beyond_noise_and_when_it_was_otherwise
     assert diagnose(seen, [seen.skill], CONFIG).name == "healthy"
 
 
-def test_the_best_constant_is_the_shares_or_the_mean():
-    y = np.array([0.0, 1, 1, 1])
-    assert np.allclose(constant_losses(Task.BINARY, y), row_losses(Task.BINARY, y, np.full(4, 0.75)))
-    assert np.allclose(constant_losses(Task.REGRESSION, y), row_losses(Task.REGRESSION, y, np.full(4, 0.75)))
-    names = np.where(y == 1, "yes", "no").astype(object)
-    assert np.allclose(constant_losses(Task.MULTICLASS, names), constant_losses(Task.BINARY, y))
+def test_the_constant_is_the_shares_or_the_mean_of_what_was_known_before():
+    y, known = np.array([0.0, 1, 1]), np.array([0, 1, 1, 1])
+    for task in (Task.BINARY, Task.REGRESSION):
+        assert np.allclose(constant_losses(task, y, known), row_losses(task, y, np.full(3, 0.75)))
+    names, before = (np.where(v == 1, "yes", "no").astype(object) for v in (y, known))
+    assert np.allclose(constant_losses(Task.MULTICLASS, names, before), constant_losses(Task.BINARY, y, known))
+    unseen = constant_losses(Task.MULTICLASS, ["never seen"], before)
+    assert np.isfinite(unseen).all()
+    assert unseen[0] > constant_losses(Task.MULTICLASS, ["no"], before)[0]
+
+
+def wandering(seed, effect, shock, *, turned=False, months=6):
+    """Whether each monthly batch is called decayed: a right model, and a level that moves in a way nobody can know."""
+    rng = np.random.default_rng(seed)
+
+    def labels(x, sign=1.0):
+        return (rng.random(len(x)) < odds(-1 + sign * effect * x + rng.normal(scale=shock))).astype(float)
+
+    def measured(days, sign=1.0):
+        x = rng.normal(size=days * 200)
+        y, time = labels(x, sign), np.repeat(np.datetime64("2024-01-01") + np.arange(days), 200)
+        ours, cheap = odds(-1 + effect * x), odds(-1 + 0.7 * effect * x)
+        constant = constant_losses(Task.BINARY, y, known)
+        losses = [row_losses(Task.BINARY, y, p) for p in (ours, cheap)]
+        sides = {"promised": promised_gain(Task.BINARY, ours, cheap), "constant": constant}
+        return skill(*losses, time, timedelta(days=1), 200, 0.95, 0, **sides)
+
+    known = np.concatenate([labels(rng.normal(size=6_000)) for _ in range(4)])
+    gate = measured(14)
+    skills = [measured(30, -1.0 if turned else 1.0) for _ in range(months)]
+    seen = [replace(GOOD, gate=gate, skill=s, rows=s.n, matured=s.n) for s in skills]
+    return ["decayed" in {f.name for f in diagnose(s, skills[:i], CONFIG).findings} for i, s in enumerate(seen)]
+
+
+def odds(value):
+    return 1 / (1 + np.exp(-value))
+
+
+@pytest.mark.parametrize(("effect", "shock"), [(0.5, 0.2), (0.5, 0.4), (0.8, 0.4)])
+def test_a_level_that_nobody_could_know_is_no_decay_and_a_turned_sign_is(effect, shock):
+    assert np.mean([any(wandering(seed, effect, shock)) for seed in range(20)]) <= 0.05
+    assert all(any(wandering(seed, effect, shock, turned=True, months=2)) for seed in range(10))
 
 
 def test_the_reasons_against_a_judgement_are_all_given():
@@ -300,11 +336,11 @@ def watched(task, seed, kind, batch=30, block=timedelta(days=1)):
     first = TRAIN - GATE
 
     def measured(champion, start, end):
-        reference = fitted(task, between(max(0, start - REFERENCE), start), 1)
-        now = between(start, end)
+        before, now = between(max(0, start - REFERENCE), start), between(start, end)
+        reference, known = fitted(task, before, 1), before.y
         p, q = predicted(task, champion, now), predicted(task, reference, now)
         losses = [row_losses(task, now.y.to_numpy(), x) for x in (p, q)]
-        sides = {"promised": promised_gain(task, p, q), "constant": constant_losses(task, now.y)}
+        sides = {"promised": promised_gain(task, p, q), "constant": constant_losses(task, now.y, known)}
         return skill(*losses, now.time.to_numpy(), block, 300, 0.95, seed, **sides)
 
     gate = measured(fitted(task, between(0, first), 2), first, TRAIN)

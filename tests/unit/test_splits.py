@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueup.domain.splits import time_folds
-from trueup.errors import TrainingFailed
+from trueup.errors import NotEnoughData
 
 START = np.datetime64("2024-01-01", "us")
 
@@ -54,7 +54,7 @@ def test_a_fold_without_known_labels_is_left_out():
 
 @pytest.mark.parametrize("n", [0, 1, 50])
 def test_no_fold_at_all_says_what_to_do(n):
-    with pytest.raises(TrainingFailed, match="wait for more history"):
+    with pytest.raises(NotEnoughData, match="wait for more history"):
         time_folds(at(range(n)), at(np.arange(n) + 1000), folds=2)
 
 
@@ -68,7 +68,7 @@ def test_nothing_known_later_is_ever_learned_from(rows, folds):
     event, known = at(hours), at(hours + delays)
     try:
         found = time_folds(event, known, folds)
-    except TrainingFailed:
+    except NotEnoughData:
         return
     tested = np.concatenate([test for _, test in found])
     assert len(tested) == len(set(tested))

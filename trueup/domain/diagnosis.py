@@ -13,9 +13,10 @@ lower a skill without the champion being any worse, and are taken out first:
   it is positive when the reference knows something of the champion's errors.
 
 Both look through the reference, and for weeks after a change of the relation that still learns from the old one and is
-as wrong as the champion. So a champion that does *worse than chance* beyond noise, worse than the best constant for the
-batch's own labels, is bad in its own right, by as much as it has lost against such a constant since its gate: no season
-makes a model that is right worse than knowing nothing of the rows.
+as wrong as the champion. So a champion that does *worse than chance* beyond noise, worse than the constant that the
+reference's own labels gave, is bad in its own right, by as much as it has lost against such a constant since its gate.
+The constant knows what was known when the batch began and no more: one that had seen the batch's own labels would know a
+level that nobody could, and beat models that are right.
 
 The drop between gate and batch, two independent samples, is bounded by MOVER (Zou & Donner 2008), from their intervals
 alone; so a stored skill is a handful of plain numbers.
@@ -71,7 +72,7 @@ class Skill:
     """A model's paired skill on some rows: 1 - loss_model / loss_reference, and what it rests on.
 
     `shortfall` is what the model's predictions promised to gain less what they gained, `over_constant` its gain over the
-    best constant for these very labels; both are shares of the same loss.
+    best constant that was known before these rows; both are shares of the same loss.
     """
 
     mean: float
@@ -115,12 +116,13 @@ def skill(
     *,
     promised: ArrayLike | None = None,
     constant: ArrayLike | None = None,
-) -> Skill:
+) -> Skill | None:
     """Measure a model's paired skill from the losses (n,) of both on the same rows, with block-bootstrap intervals.
 
     `promised` (n,) is what `promised_gain` says. Without it, a season in which there is less to gain can look like decay.
     `constant` (n,) is what `constant_losses` says. Without it, a change that the reference has not seen may go unnoticed.
-    Raises ValueError when there are no rows, or when a loss is not finite.
+    None when the reference makes no error: there is nothing to gain on it. Raises ValueError when there are no rows, or
+    when a loss is not finite.
     """
     model, reference = np.asarray(loss_model, dtype=np.float64), np.asarray(loss_reference, dtype=np.float64)
     promise = None if promised is None else np.asarray(promised, dtype=np.float64)
@@ -129,6 +131,8 @@ def skill(
     for name, values in given.items():
         if values is not None and not np.isfinite(values).all():
             raise ValueError(f"the {name} is not finite in {int((~np.isfinite(values)).sum())} rows: no skill")
+    if len(reference) and not reference.any():
+        return None
 
     def share(values: Floats) -> Interval:
         return paired_interval(values, event_time, block, resamples, confidence, seed, over=reference)
@@ -161,24 +165,27 @@ def promised_gain(task: Task, prediction: ArrayLike, reference: ArrayLike) -> Fl
     return np.asarray(rel_entr(p, q).sum(axis=1))
 
 
-def constant_losses(task: Task, y: ArrayLike) -> Floats:
-    """Give each row's loss (n,) under the best constant for these labels (n,): the classes' shares, or the mean.
+def constant_losses(task: Task, y: ArrayLike, known: ArrayLike) -> Floats:
+    """Give each row's loss (n,) under the best constant for labels known before (m,): the classes' shares, or the mean.
 
-    >>> constant_losses(Task.BINARY, [1, 0, 0, 0]).round(3).tolist()
-    [1.386, 0.288, 0.288, 0.288]
+    A class that was never seen before counts as half a row of what is known.
+
+    >>> constant_losses(Task.BINARY, [1, 0], known=[1, 0, 0, 0]).round(3).tolist()
+    [1.386, 0.288]
     """
-    labels = np.asarray(y)
+    labels, before = np.asarray(y), np.asarray(known)
     if task is Task.REGRESSION:
-        return np.asarray((labels - labels.mean()) ** 2, dtype=np.float64)
-    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    return np.asarray(-np.log(counts / len(labels))[codes])
+        return np.asarray((labels - before.mean()) ** 2, dtype=np.float64)
+    values, counts = np.unique(before, return_counts=True)
+    rows = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    return np.asarray([-np.log(rows.get(label, 0.5) / len(before)) for label in labels.tolist()], dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Drop:
     """How far a batch's skill lies below the gate's: the smaller of raw drop and growth of the shortfall, by their bounds.
 
-    Of a batch in which the model is worse than chance, it is the loss against the best constant where that is larger.
+    Of a batch in which the model is worse than chance, it is the loss against the constant where that is larger.
     """
 
     value: float
@@ -195,7 +202,7 @@ class Drop:
             found = min(found, _excess(batch.shortfall, gate.shortfall), key=lambda d: d.lower)
         if gate.over_constant is None or batch.over_constant is None or batch.over_constant.high >= 0:
             return found
-        # Against the gate, too: where the level wanders, no model beats a constant that has seen the batch's own.
+        # Against the gate, too: what was so when it was promoted is no decay.
         lost = replace(_excess(gate.over_constant, batch.over_constant), worse_than_chance=True)
         return max(found, lost, key=lambda d: d.lower)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trueup.errors import TrainingFailed
+from trueup.errors import NotEnoughData
 
 Indices = NDArray[np.intp]
 
@@ -20,7 +20,7 @@ def time_folds(
     have been at that time; rows before it whose label came later are in neither. Positions keep the rows' own order.
 
     `event_time` and `known_at` (n,) are datetime64 without zone; known_at is never before event_time.
-    A fold that has no rows to train on or to test is left out; raises TrainingFailed when none is left.
+    A fold that has no rows to train on or to test is left out; raises NotEnoughData when none is left.
     """
     moments = np.asarray(event_time, dtype="datetime64[us]")
     known = np.maximum(np.asarray(known_at, dtype="datetime64[us]"), moments)
@@ -35,7 +35,7 @@ def time_folds(
         if len(train) and len(test):
             found.append((train, test))
     if not found:
-        raise TrainingFailed(
+        raise NotEnoughData(
             f"{n:,} rows give no fold with labels known before it begins; "
             "wait for more history, or lower train.folds or the delay of the labels"
         )

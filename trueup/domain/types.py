@@ -82,6 +82,11 @@ class Batch:
         """The span of event time that both cover."""
         return self.rows.window
 
+    @property
+    def landed(self) -> int:
+        """Landing sequence of the newer of both: another number for every revision of either."""
+        return max(self.rows.sequence, self.labels.sequence)
+
 
 @dataclass(frozen=True)
 class Metric:

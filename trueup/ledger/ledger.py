@@ -74,9 +74,10 @@ class Ledger:
             moment = stamp(self._now())
             return sum(_put(connection, e, {"event_id": e.event_id, "model": model}, moment) for e in given)
 
-    def champion(self, model: str) -> Champion | None:
-        """The version in office, or None before the first promotion."""
-        return self._champion(CHAMPIONS.c.model == model)
+    def champion(self, model: str, epoch: int | None = None) -> Champion | None:
+        """The version in office (at an epoch: 1 is the first), or None before the first promotion."""
+        at = [] if epoch is None else [CHAMPIONS.c.epoch == epoch]
+        return self._champion(CHAMPIONS.c.model == model, *at)
 
     def champion_at(self, model: str, as_of: datetime) -> Champion | None:
         """The version that was in office at a moment of the model's own clock."""

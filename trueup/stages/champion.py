@@ -27,7 +27,7 @@ class Champion:
     recipe: Recipe
     baseline_path: str  # a sample of its training rows
     evaluation_path: str  # what it said about the gate rows when it was judged
-    gate_skill: Skill  # its paired skill there
+    gate_skill: Skill | None  # its paired skill there; None where the reference made no error
     put_by: str  # the kind of the entry that put it there: promoted, rolled_back, override
 
     def load(self, ports: Ports) -> Model:
@@ -49,7 +49,8 @@ def champion_at(config: ModelConfig, ports: Ports, as_of: datetime) -> Champion 
 
 def first_champion(config: ModelConfig, ports: Ports) -> Champion | None:
     """The first version ever in office."""
-    return next(iter(succession(config, ports)), None)
+    found = ports.ledger.champion(config.model, epoch=1)
+    return None if found is None else _from_record(found)
 
 
 def succession(config: ModelConfig, ports: Ports) -> list[Champion]:
@@ -65,12 +66,13 @@ def in_office(entry: Entry) -> InOffice:
 
 def align(config: ModelConfig, ports: Ports) -> None:
     """Set the registry's alias to what the ledger says, by reading the ledger again. Doing it twice changes nothing."""
-    if (found := ports.ledger.champion(config.model)) is not None:
+    found = ports.ledger.champion(config.model)
+    if found is not None and not ports.registry.alias_agrees(config.registered_name, found.version):
         ports.registry.set_champion_alias(config.registered_name, found.version)
 
 
 def _from_record(found: InOffice) -> Champion:
-    model = found.entry.body["model"]
+    model, measured = found.entry.body["model"], found.entry.body["evaluation"]["skill"]
     return Champion(
         version=found.version,
         epoch=found.epoch,
@@ -82,6 +84,6 @@ def _from_record(found: InOffice) -> Champion:
         recipe=Recipe.from_dict(model["recipe"]),
         baseline_path=model["baseline_path"],
         evaluation_path=found.entry.body["evaluation"]["path"],
-        gate_skill=Skill.from_dict(found.entry.body["evaluation"]["skill"]),
+        gate_skill=None if measured is None else Skill.from_dict(measured),
         put_by=found.entry.kind,
     )

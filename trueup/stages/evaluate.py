@@ -19,7 +19,7 @@ from trueup.domain.learning import SIMPLE_ROWS, Model, class_names, fit, predict
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.stages.champion import champion
-from trueup.stages.features import Examples, examples
+from trueup.stages.features import Examples, examples, require_classes
 from trueup.stages.ports import Ports
 from trueup.stages.references import Evaluation, Trained
 from trueup.stages.report import SAMPLE_ROWS
@@ -50,7 +50,7 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
     path = ports.store.put_evaluation(
         trained.run_id, _gate_frame(config, ports, gate, predictions, classes, trained.gate, as_of)
     )
-    measured = _measured(config, gate, predictions, classes)
+    measured = _measured(config, gate, before, predictions, classes)
     figures = {f"{role}_{name}": value for role, m in measured["metrics"].items() for name, value in m.items()}
     ports.tracking.log(trained.run_id, metrics=figures)
     sample_rows = sample(gate.X.assign(**{LABEL: gate.y}), SAMPLE_ROWS, config.train.seed)
@@ -67,18 +67,22 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
 
 
 def _measured(
-    config: ModelConfig, gate: Examples, predictions: dict[str, np.ndarray], classes: list[str] | None
+    config: ModelConfig,
+    gate: Examples,
+    before: Examples,
+    predictions: dict[str, np.ndarray],
+    classes: list[str] | None,
 ) -> dict[str, Any]:
     """Metrics by role, the challenger's with intervals, and its paired skill; what cannot be measured is left out."""
     e, y = config.evaluate, gate.y.to_numpy()
     bounds = (e.block, e.resamples, e.confidence, config.train.seed)
     losses = {role: row_losses(config.task, y, predictions[role], classes) for role in (CHALLENGER, REFERENCE)}
     promised = promised_gain(config.task, predictions[CHALLENGER], predictions[REFERENCE])
-    constant = constant_losses(config.task, y)
+    constant = constant_losses(config.task, y, before.y)
     measured = skill(
         losses[CHALLENGER], losses[REFERENCE], gate.event_time, *bounds, promised=promised, constant=constant
     )
-    found: dict[str, Any] = {"metrics": {}, "intervals": [], "skill": measured.to_dict()}
+    found: dict[str, Any] = {"metrics": {}, "intervals": [], "skill": measured and measured.to_dict()}
     with suppress(ValueError):  # labels of one class, say: the gates then say why they cannot tell
         found["metrics"] = {role: metrics(config.task, y, p, classes) for role, p in predictions.items()}
         bounded = metrics_with_intervals(
@@ -101,9 +105,14 @@ def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:
 
 
 def reference_examples(config: ModelConfig, ports: Ports, start: datetime, as_of: datetime) -> Examples:
-    """What the cheap reference learns from: the window before `start`, with the labels known by then."""
+    """What the cheap reference learns from: the window before `start`, with the labels known by then.
+
+    Raises NotEnoughData when there are no such labels, or of one class only.
+    """
     window = Window(start - config.monitor.decay.reference_window, start)
-    return examples(config, ports, window, as_of, known_by=start)
+    before = examples(config, ports, window, as_of, known_by=start)
+    require_classes(config, before, window)
+    return before
 
 
 def _gate_frame(

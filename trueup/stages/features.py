@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 
 from trueup.adapters.sources.function import load_function
-from trueup.config.schema import ModelConfig
+from trueup.config.schema import ModelConfig, Task
 from trueup.domain.digest import digest_of
 from trueup.domain.features import FeatureSchema, feature_frame, schema_of
 from trueup.domain.history import needed_reach
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
-from trueup.errors import NoData
+from trueup.errors import NotEnoughData
 from trueup.stages.ports import Ports
 from trueup.stages.validate import usable_batches
 
@@ -84,7 +84,7 @@ def examples(
 ) -> Examples:
     """Rows of a window whose labels counted by `known_by` (default `as_of`), with their features, in time order.
 
-    Raises NoData when there is none.
+    Raises NotEnoughData when there is none.
     """
     usable = usable_batches(config, ports, as_of)
     used = [b for b in usable if b.window.overlaps(window)]
@@ -92,7 +92,7 @@ def examples(
     # Rows are left out before the batches are joined: of a year's frame no second copy is made.
     frame = ports.store.read_features(_keys(config, ports, used, usable), window, labels.index.unique())
     if frame.empty:
-        raise NoData(f"{config.model}: no matured labels in {window} by {known_by or as_of:%Y-%m-%d %H:%M}")
+        raise NotEnoughData(f"{config.model}: no matured labels in {window} by {known_by or as_of:%Y-%m-%d %H:%M}")
     schema = schema_of(frame, config.features)
     row_id, event_time = frame.pop(ROW_ID), frame.pop(EVENT_TIME)
     labels = labels.loc[row_id].reset_index(drop=True)
@@ -105,6 +105,15 @@ def examples(
         schema=schema,
         sources=tuple(sorted({d for b in used for d in (b.rows.sha256, b.labels.sha256)})),
     )
+
+
+def require_classes(config: ModelConfig, data: Examples, window: Window) -> None:
+    """Raise NotEnoughData when there is one class only: there is nothing to tell apart yet."""
+    if config.task is not Task.REGRESSION and data.y.nunique() < 2:
+        raise NotEnoughData(
+            f"{config.model}: all {len(data.y):,} matured labels in {window} are of class {data.y.iloc[0]}; "
+            "wait for more history"
+        )
 
 
 def matured(ports: Ports, used: list[Batch], known_by: datetime) -> pd.DataFrame:

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from trueup.adapters.drift import scores
+from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig, Task
-from trueup.domain.diagnosis import Observation, Skill, constant_losses, diagnose, promised_gain, skill
+from trueup.domain.diagnosis import DATA_BROKEN, Observation, Skill, constant_losses, diagnose, promised_gain, skill
 from trueup.domain.drift import DriftResult, column_checks, judge_drift, prediction_and_label_shift, sample
 from trueup.domain.features import schema_of
 from trueup.domain.learning import SIMPLE_ROWS, fit, predict, simple_model
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses
-from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict
+from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, Window
 from trueup.errors import NoData
 from trueup.stages.champion import Champion, champion
 from trueup.stages.evaluate import reference_examples
@@ -33,18 +34,44 @@ STAGE = "monitor"
 def monitor(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> Observed:
     """Diagnose the champion on a batch with the labels known at `as_of`; asked again, give the recorded answer.
 
-    A champion on probation that lost to the old one is rolled back once that is recorded.
+    Corrected rows or labels are another question. A champion on probation that lost to the old one is rolled back once
+    that is recorded.
     """
     batch = checked.batch
     for known in ports.store.results(config.model, STAGE, batch.window):
-        if known.revision == batch.rows.revision and known.as_of == as_of:
+        if known.revision == batch.landed and known.as_of == as_of:
             enforce(config, ports, known.body.get("probation"))
             return _observed(batch, known.body)
-    body = ports.store.record(
-        config.model, STAGE, batch.window, batch.rows.revision, as_of, _watch(config, ports, checked, as_of)
-    )
+    found = _watch(config, ports, checked, as_of)
+    body = ports.store.record(config.model, STAGE, batch.window, batch.landed, as_of, found)
     enforce(config, ports, body["probation"])
     return _observed(batch, body)
+
+
+def last_looks(config: ModelConfig, ports: Ports) -> dict[Window, Result]:
+    """The newest look at each batch by the champion in office: `revision` is what had landed by then, see `Batch`."""
+    current = champion(config, ports)
+    version = current.version if current else None
+    found = ports.store.results(config.model, STAGE)
+    return {r.window: r for r in found if r.body["champion"] == version}
+
+
+def to_watch_again(config: ModelConfig, ports: Ports, batches: list[Batch], as_of: datetime) -> list[Batch]:
+    """Batches at which the champion was looked at with other labels, or with too few where there are enough now."""
+    current = champion(config, ports)
+    if current is None:
+        return []
+    found, least = [], config.monitor.min_matured
+    looks = last_looks(config, ports)
+    for batch in batches:
+        look = looks.get(batch.window)
+        if look is None or look.as_of > as_of or look.body["diagnosis"] == DATA_BROKEN:
+            continue
+        corrected = "landed" in look.body and look.body["landed"] != batch.landed
+        few = look.body["matured"] < least
+        if corrected or (few and len(_judged(config, ports, batch, current, as_of)[0]) >= least):
+            found.append(batch)
+    return found
 
 
 def realised(
@@ -63,11 +90,10 @@ def realised(
 def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> dict[str, Any]:
     """Everything that is found out about a batch, and the diagnosis that follows, as plain values."""
     current, batch = champion(config, ports), checked.batch
-    joined, drift, measured, trial = pd.DataFrame(), None, None, None
+    joined, left_out, drift, measured, trial = pd.DataFrame(), 0, None, None, None
     if current is not None and checked.usable:
         drift = _drift(config, ports, batch, current, as_of)
-        joined = joined_predictions(config, ports, batch, as_of)
-        joined = joined[joined["model_version"] == current.version] if len(joined) else joined
+        joined, left_out = _judged(config, ports, batch, current, as_of)
         measured = _skill(config, ports, batch, joined, as_of)
         trial = examine(config, ports, batch, current, as_of)
     seen = Observation(
@@ -89,7 +115,9 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
         "reasons": diagnosis.reasons,
         "champion": current.version if current else None,
         "champion_age_days": age,
+        "landed": batch.landed,
         "matured": len(joined),
+        "left_out": left_out,
         "metrics": _metrics(config, joined),
         "skill": measured.to_dict() if measured else None,
         "drift": drift.to_dict() if drift else None,
@@ -131,12 +159,20 @@ def _skill(config: ModelConfig, ports: Ports, batch: Batch, joined: pd.DataFrame
     cheap = predict(reference, rows, config.task, classes)
     ours, theirs = row_losses(config.task, y, said, classes), row_losses(config.task, y, cheap, classes)
     e, promised = config.evaluate, promised_gain(config.task, said, cheap)
-    # Labels with a moment of their own may come in by their value, the bad news first. As long as most are missing, their
-    # shares are no measure of chance.
-    told = config.ingest.label.known_at is None or 2 * len(joined) >= batch.rows.rows
-    bounds = (e.block, e.resamples, e.confidence, seed)
-    constant = constant_losses(config.task, y) if told else None
+    bounds, constant = (e.block, e.resamples, e.confidence, seed), constant_losses(config.task, y, before.y)
     return skill(ours, theirs, joined[EVENT_TIME], *bounds, promised=promised, constant=constant)
+
+
+def _judged(
+    config: ModelConfig, ports: Ports, batch: Batch, current: Champion, as_of: datetime
+) -> tuple[pd.DataFrame, int]:
+    """The champion's own predictions with their labels, and how many of them a correction has taken out since."""
+    joined = joined_predictions(config, ports, batch, as_of)
+    if joined.empty:
+        return joined, 0
+    joined = joined[joined["model_version"] == current.version]
+    kept = joined[ROW_ID].isin(ports.store.effective(batch.rows, [ROW_ID])[ROW_ID])
+    return joined[kept], int((~kept).sum())
 
 
 def _metrics(config: ModelConfig, joined: pd.DataFrame) -> list[dict[str, Any]]:

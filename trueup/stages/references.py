@@ -64,7 +64,7 @@ class Evaluation:
     classes: list[str] | None  # of a multiclass task, in the order of the probabilities
     metrics: dict[str, dict[str, float]]  # by role: challenger, champion, prior, simple
     intervals: list[dict[str, Any]]  # the challenger's metrics with intervals
-    skill: dict[str, Any]  # the challenger's paired skill over the cheap reference
+    skill: dict[str, Any] | None  # the challenger's paired skill over the cheap reference; None if that made no error
     champion_epoch: int | None = None  # of the champion it was compared with, 0 where there was none
 
 

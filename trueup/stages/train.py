@@ -11,17 +11,17 @@ from functools import partial
 import pandas as pd
 
 from trueup.adapters.search import search
-from trueup.config.schema import ModelConfig
+from trueup.config.schema import ModelConfig, Task
 from trueup.domain.digest import digest_of
 from trueup.domain.drift import sample
 from trueup.domain.learning import Recipe, build, class_names, fit, predict
 from trueup.domain.metrics import row_losses
 from trueup.domain.plan import Hold, Plan, plan_training
-from trueup.domain.splits import time_folds
+from trueup.domain.splits import Indices, time_folds
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, Window
-from trueup.errors import NoData
+from trueup.errors import NotEnoughData
 from trueup.stages.champion import champion
-from trueup.stages.features import Examples, examples
+from trueup.stages.features import Examples, examples, require_classes
 from trueup.stages.ports import HOME_TAG, Ports
 from trueup.stages.references import Trained
 from trueup.stages.validate import usable_batches
@@ -41,10 +41,14 @@ def plan(config: ModelConfig, ports: Ports, as_of: datetime) -> Plan | Hold:
 def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> Trained:
     """Search a recipe within the training window and fit it on all of its rows.
 
-    The champion's recipe is the first trial. Raises NoData below `train.min_rows`, TrainingFailed when nothing fits.
+    The champion's recipe is the first trial. Raises NotEnoughData below `train.min_rows`, for labels of one class and
+    without a fold to search on, TrainingFailed when nothing fits.
     """
     data = examples(config, ports, chosen.train, as_of, known_by=chosen.gate.start)
     _require_rows(config, data, chosen.train)
+    require_classes(config, data, chosen.train)
+    searched = data.newest(config.train.search_rows)
+    folds = _folds(config, searched)
     current = champion(config, ports)
     tags = {"trueup.as_of": as_of.isoformat(), "trueup.train": str(chosen.train), "trueup.gate": str(chosen.gate)}
     tags[HOME_TAG] = ports.identity
@@ -54,7 +58,7 @@ def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> T
         ports.tracking.log_inputs(run_id, [ref for b in used for ref in (b.rows, b.labels)])
         started = time.perf_counter()
         found = search(
-            partial(_fold_losses, config, data.newest(config.train.search_rows)),
+            partial(_fold_losses, config, searched, folds),
             config.train,
             config.task,
             first=current.recipe if current else None,
@@ -91,9 +95,23 @@ def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chos
     )
 
 
-def _fold_losses(config: ModelConfig, data: Examples, recipe: Recipe) -> Iterator[float]:
+def _folds(config: ModelConfig, data: Examples) -> list[tuple[Indices, Indices]]:
+    """The time-ordered folds that hold something to tell apart."""
+    folds = time_folds(data.event_time, data.known_at, config.train.folds)
+    fine = [f for f in folds if config.task is Task.REGRESSION or data.y.iloc[f[0]].nunique() > 1]
+    if not fine:
+        raise NotEnoughData(
+            f"{config.model}: no fold has labels of two classes known before it begins; wait for more history, or lower "
+            "train.folds"
+        )
+    return fine
+
+
+def _fold_losses(
+    config: ModelConfig, data: Examples, folds: list[tuple[Indices, Indices]], recipe: Recipe
+) -> Iterator[float]:
     """Mean loss on each time-ordered fold."""
-    for before, after in time_folds(data.event_time, data.known_at, config.train.folds):
+    for before, after in folds:
         model = fit(build(recipe, data.schema, config.task), data.X.iloc[before], data.y.iloc[before])
         prediction = predict(model, data.X.iloc[after], config.task)
         losses = row_losses(config.task, data.y.iloc[after], prediction, class_names(config.task, model))
@@ -114,4 +132,4 @@ def _matured_span(config: ModelConfig, ports: Ports, as_of: datetime) -> Window 
 def _require_rows(config: ModelConfig, data: Examples, window: Window) -> None:
     if (rows := len(data.y)) < config.train.min_rows:
         wanted = config.train.min_rows
-        raise NoData(f"{config.model}: {rows} matured rows in {window}, `train.min_rows` wants {wanted}")
+        raise NotEnoughData(f"{config.model}: {rows} matured rows in {window}, `train.min_rows` wants {wanted}")
