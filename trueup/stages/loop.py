@@ -6,6 +6,7 @@ that wrap them. So a flow and a run without Prefect cannot differ.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, Protocol
@@ -16,9 +17,12 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.diagnosis import DATA_BROKEN, STALE, UNKNOWN
 from trueup.domain.plan import Hold, Plan
 from trueup.domain.types import Batch, Status, Verdict, overall
+from trueup.errors import NotEnoughData
+from trueup.ledger.entries import Event
 from trueup.stages.announce import announce, asking
 from trueup.stages.approval import upkeep
 from trueup.stages.champion import champion
+from trueup.stages.monitor import telling, to_watch_again
 from trueup.stages.ports import Ports
 from trueup.stages.promote import recorded_decision
 from trueup.stages.quarantine import awaiting_score
@@ -90,27 +94,32 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
 
     Handles every batch that was not handled before, oldest first; a batch handled before is not handled again, so a
     second run at the same `as_of` changes nothing and gives the recorded result. Only rows that were released from
-    quarantine since get their predictions.
+    quarantine since get their predictions, and batches whose labels have come since are watched again. The newest
+    batch about which something can be told decides.
     """
     upkeep(config, ports)
     batches = do.ingest(config, ports, as_of)
     waiting = _unhandled(config, ports, batches)
     late = [b for b in awaiting_score(config, ports, batches) if b not in waiting]
     released = tuple(do.score(config, ports, do.validate(config, ports, b, as_of), as_of) for b in late)
-    if not waiting:
-        return replace(_recorded(config, ports, batches[-1]), released=released)
-    checked = tuple(do.validate(config, ports, batch, as_of) for batch in waiting)
+    matured = [b for b in to_watch_again(config, ports, batches, as_of) if b not in waiting]
+    if not waiting and not matured:
+        return replace(_recorded(config, ports, batches[-1], as_of), released=released)
+    checked = tuple(do.validate(config, ports, batch, as_of) for batch in batches if batch in waiting)
     scored = tuple(do.score(config, ports, c, as_of) for c in checked)
+    again = tuple(do.validate(config, ports, batch, as_of) for batch in matured)
+    checked = tuple(sorted((*checked, *again), key=lambda c: c.batch.window))
     observed = tuple(do.monitor(config, ports, c, as_of) for c in checked)
-    action = next_action(State(champion(config, ports) is not None, observed[-1].findings))
+    decisive = telling(config, ports, observed)
+    action = next_action(State(champion(config, ports) is not None, decisive.findings if decisive else ()))
     if any(o.rolled_back for o in observed):
         action = None  # what was found was found about the one that is gone
-    decided, asked = Decided("none", ()), None
+    decided, asked = _decided_before(config, ports, as_of), None
     # Nobody can be told that a model has decayed before there is one: the first is always made here.
     if action is not None and (retrain == "inline" or (retrain == "event" and action == "first")):
         decided = challenge(do, config, ports, as_of, action)
     elif action is not None and retrain == "event":
-        asked = asking(config, action, checked[-1], observed[-1], as_of)
+        asked = _asked(config, action, checked, decisive, as_of)
     # Before the batches count as handled: after a crash in between the same events are announced again, and are the same.
     announce(config, ports, checked, observed, as_of, asked)
     done = Cycle(config.model, as_of, checked, scored, observed, decided, released)
@@ -145,14 +154,18 @@ def challenge(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, rea
 def _try(do: Steps, config: ModelConfig, ports: Ports, asked: Attempt, chosen: Plan) -> Decided:
     as_of = asked.as_of
     close_dead_runs(config, ports)
-    trained = do.train(config, ports, chosen, as_of)
-    evaluation = do.evaluate(config, ports, trained, as_of)
-    judged = do.register(config, ports, trained)
-    verdicts = do.judge(config, ports, trained, evaluation)
-    attempt = replace(asked, trained=trained, evaluation=evaluation, judged=judged, verdicts=tuple(verdicts))
-    if overall(verdicts) is Status.PASS and config.promote.refit:
-        attempt = replace(attempt, refitted=do.refit(config, ports, trained, as_of))
-    return do.promote(config, ports, attempt)
+    try:
+        trained = do.train(config, ports, chosen, as_of)
+        with ports.tracking.closing_on_error(trained.run_id):
+            evaluation = do.evaluate(config, ports, trained, as_of)
+            judged = do.register(config, ports, trained)
+            verdicts = do.judge(config, ports, trained, evaluation)
+            attempt = replace(asked, trained=trained, evaluation=evaluation, judged=judged, verdicts=tuple(verdicts))
+            if overall(verdicts) is Status.PASS and config.promote.refit:
+                attempt = replace(attempt, refitted=do.refit(config, ports, trained, as_of))
+            return do.promote(config, ports, attempt)
+    except NotEnoughData as few:
+        return do.promote(config, ports, replace(asked, hold=str(few)))
 
 
 def retrain(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, reason: Reason) -> Decided:
@@ -169,11 +182,30 @@ def score_newest(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime) 
 
 
 def monitor_newest(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime) -> Observed:
-    """Bring the data up to `as_of`, and watch the newest batch."""
-    checked = [do.validate(config, ports, batch, as_of) for batch in do.ingest(config, ports, as_of)]
-    observed = do.monitor(config, ports, checked[-1], as_of)
-    announce(config, ports, checked[-1:], [observed], as_of)
-    return observed
+    """Bring the data up to `as_of`, and watch the newest batch and those whose labels have come since; give what tells.
+
+    A retrain that this asks for is left to whoever listens.
+    """
+    upkeep(config, ports)
+    batches = do.ingest(config, ports, as_of)
+    every = [do.validate(config, ports, batch, as_of) for batch in batches]
+    matured = to_watch_again(config, ports, batches, as_of)
+    checked = [c for c in every if c.batch in matured or c is every[-1]]
+    observed = [do.monitor(config, ports, c, as_of) for c in checked]
+    decisive, in_office = telling(config, ports, observed), champion(config, ports) is not None
+    action = next_action(State(in_office, decisive.findings)) if decisive and in_office else None
+    announce(config, ports, checked, observed, as_of, _asked(config, action, checked, decisive, as_of))
+    return decisive or observed[-1]
+
+
+def _asked(
+    config: ModelConfig, action: Reason | None, checked: Sequence[Checked], decisive: Observed | None, as_of: datetime
+) -> Event | None:
+    """The event that asks for a retrain because of the batch that tells of it."""
+    if action is None or decisive is None:
+        return None
+    about = next(c for c in checked if c.batch.window == decisive.window)
+    return asking(config, action, about, decisive, as_of)
 
 
 _CYCLE: TypeAdapter[Cycle] = TypeAdapter(Cycle)
@@ -182,7 +214,15 @@ _CYCLE: TypeAdapter[Cycle] = TypeAdapter(Cycle)
 def _unhandled(config: ModelConfig, ports: Ports, batches: list[Batch]) -> list[Batch]:
     """Batches, or new revisions of them, that no run has handled to its end."""
     handled = {(r.window, r.revision) for r in ports.store.results(config.model, "run")}
-    return [b for b in batches if (b.window, b.rows.revision) not in handled]
+    return [b for b in batches if (b.window, b.landed) not in handled]
+
+
+def _decided_before(config: ModelConfig, ports: Ports, as_of: datetime) -> Decided:
+    """The first promotion, where a crash has come between it and the end of its run; else that nothing was decided."""
+    current = champion(config, ports)
+    if current is None or current.epoch != 1 or current.promoted_as_of != as_of:
+        return Decided("none", ())
+    return recorded_decision(config, ports, "first", as_of) or Decided("none", ())
 
 
 def _record(config: ModelConfig, ports: Ports, done: Cycle) -> None:
@@ -190,9 +230,11 @@ def _record(config: ModelConfig, ports: Ports, done: Cycle) -> None:
     body = _CYCLE.dump_python(done, mode="json")
     for checked in done.batches:
         batch = checked.batch
-        ports.store.record(config.model, "run", batch.window, batch.rows.revision, done.as_of, body)
+        ports.store.record(config.model, "run", batch.window, batch.landed, done.as_of, body)
 
 
-def _recorded(config: ModelConfig, ports: Ports, batch: Batch) -> Cycle:
-    found = ports.store.results(config.model, "run", batch.window)
-    return _CYCLE.validate_python(next(r.body for r in found if r.revision == batch.rows.revision))
+def _recorded(config: ModelConfig, ports: Ports, newest: Batch, as_of: datetime) -> Cycle:
+    """The last run up to `as_of`; of an earlier moment than the first run, the one that handled the newest batch."""
+    found = ports.store.results(config.model, "run")
+    runs = [r for r in found if r.as_of <= as_of] or [r for r in found if r.window == newest.window]
+    return _CYCLE.validate_python(max(runs, key=lambda r: (r.as_of, r.window)).body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +13,16 @@ import pandas as pd
 from trueup.adapters.drift import scores
 from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig, Task
-from trueup.domain.diagnosis import DATA_BROKEN, Observation, Skill, constant_losses, diagnose, promised_gain, skill
+from trueup.domain.diagnosis import (
+    DATA_BROKEN,
+    UNKNOWN,
+    Observation,
+    Skill,
+    constant_losses,
+    diagnose,
+    promised_gain,
+    skill,
+)
 from trueup.domain.drift import DriftResult, column_checks, judge_drift, prediction_and_label_shift, sample
 from trueup.domain.features import schema_of
 from trueup.domain.learning import SIMPLE_ROWS, fit, predict, simple_model
@@ -57,21 +67,35 @@ def last_looks(config: ModelConfig, ports: Ports) -> dict[Window, Result]:
 
 
 def to_watch_again(config: ModelConfig, ports: Ports, batches: list[Batch], as_of: datetime) -> list[Batch]:
-    """Batches at which the champion was looked at with other labels, or with too few where there are enough now."""
+    """Batches at which the champion was looked at with too few labels, and which have enough by now."""
     current = champion(config, ports)
     if current is None:
         return []
-    found, least = [], config.monitor.min_matured
-    looks = last_looks(config, ports)
+    found, least, looks = [], config.monitor.min_matured, last_looks(config, ports)
     for batch in batches:
         look = looks.get(batch.window)
-        if look is None or look.as_of > as_of or look.body["diagnosis"] == DATA_BROKEN:
+        if (
+            look is None
+            or look.as_of >= as_of
+            or look.body["diagnosis"] == DATA_BROKEN
+            or look.body["matured"] >= least
+        ):
             continue
-        corrected = "landed" in look.body and look.body["landed"] != batch.landed
-        few = look.body["matured"] < least
-        if corrected or (few and len(_judged(config, ports, batch, current, as_of)[0]) >= least):
+        if len(_judged(config, ports, batch, current, as_of)[0]) >= least:
             found.append(batch)
     return found
+
+
+def telling(config: ModelConfig, ports: Ports, observed: Sequence[Observed]) -> Observed | None:
+    """Of the batches just watched the one that decides: the newest about which something can be told.
+
+    None when more is known of a newer batch that was watched before. Where nothing can be told it is the newest, for
+    the champion's age is known without labels.
+    """
+    known = [window for window, look in last_looks(config, ports).items() if look.body["diagnosis"] != UNKNOWN]
+    told = [o for o in observed if o.diagnosis != UNKNOWN]
+    latest = max((told or observed), key=lambda o: o.window)
+    return None if any(window > latest.window for window in known) else latest
 
 
 def realised(
