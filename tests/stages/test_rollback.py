@@ -176,6 +176,9 @@ class Paper:
 
     alias = None
 
+    def alias_agrees(self, _name, version):
+        return self.alias == version
+
     def set_champion_alias(self, _name, version):
         self.alias = version
 
