@@ -160,12 +160,15 @@ def _observed(batch: Batch, body: dict[str, Any]) -> Observed:
 def joined_predictions(
     config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime, role: str = "champion"
 ) -> pd.DataFrame:
-    """The predictions that were really made, with the newest labels that count at `as_of`."""
+    """The predictions that were really made, with the newest labels that count at `as_of`.
+
+    Rows that went into quarantine after they were predicted are left out.
+    """
     served = ports.store.read_predictions(config.model, batch.window, role)
     if served.empty:
         return served
     labels = ports.store.read(batch.labels, [ROW_ID, LABEL, KNOWN_AT])
-    labels = labels[labels[KNOWN_AT] <= pd.Timestamp(as_of)]
+    labels = labels[(labels[KNOWN_AT] <= pd.Timestamp(as_of)) & ~labels[ROW_ID].isin(ports.store.held(batch.rows))]
     return served.merge(labels[[ROW_ID, LABEL]], on=ROW_ID, how="inner")
 
 
