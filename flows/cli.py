@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flows import show
-from flows.environment import prepare, unwatched
+from flows.environment import by_hand, prepare
 from trueup.config.load import load_model, model_names
 from trueup.config.settings import Settings
 from trueup.errors import TrueupError, UsageError
@@ -54,7 +54,7 @@ def run(
     known(model)
     from flows.run import run as flow
 
-    with unwatched():
+    with by_hand():
         cycle = flow(model, as_of=moment(as_of), retrain=retrain)
     emit(as_json, cycle, lambda: show.cycle(cycle))
     if cycle.broken:
@@ -74,7 +74,7 @@ def retrain_(
     known(model)
     from flows.retrain import retrain as flow
 
-    with unwatched():
+    with by_hand():
         decided = flow(model, as_of=moment(as_of), reason=reason)
     emit(as_json, decided, lambda: show.decision(decided))
 
@@ -85,7 +85,7 @@ def score(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
     known(model)
     from flows.score import score as flow
 
-    with unwatched():
+    with by_hand():
         scored = flow(model, as_of=moment(as_of))
     emit(as_json, scored, lambda: show.scored(scored))
 
@@ -96,7 +96,7 @@ def monitor(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
     known(model)
     from flows.monitor import monitor as flow
 
-    with unwatched():
+    with by_hand():
         observed = flow(model, as_of=moment(as_of))
     emit(as_json, observed, lambda: show.observation(observed))
 
@@ -137,7 +137,7 @@ def demo(
     """The closed loop on the real flights of 2013, month by month."""
     from flows.demo import demo as play
 
-    with unwatched():
+    with by_hand():
         result = play(month(to), quiet=as_json)
     emit(as_json, result, lambda: show.demo(result))
 
@@ -153,6 +153,8 @@ def ledger_show(
 
     with home() as ports:
         found = decisions(ports, model, last)
+        if model is not None and not found:
+            load_model(ports.configs, model)  # a model whose config is gone still has its decisions
     emit(as_json, {"entries": found}, lambda: show.ledger(found))
 
 
@@ -233,7 +235,7 @@ def names(ports: Ports, model: str | None) -> list[str]:
 def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
     """Print a result: one line of JSON, or what a person reads."""
     if as_json:
-        sys.stdout.write(json.dumps(result, default=show.jsonable) + "\n")
+        sys.stdout.write(json.dumps(show.plain(result), allow_nan=False) + "\n")
     else:
         tell()
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -17,7 +18,7 @@ from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.periods import complete_periods, period_of
-from trueup.domain.types import Window
+from trueup.domain.types import LABEL, Window
 from trueup.errors import UsageError
 from trueup.stages.champion import first_champion
 from trueup.stages.monitor import realised
@@ -109,7 +110,7 @@ def _month(config: ModelConfig, ports: Ports, cycle: Cycle, now: datetime) -> Mo
         month=f"{batch.window.start:%Y-%m}",
         rows=batch.rows.rows,
         quarantined=checked.quarantined,
-        late_rate=ports.store.read(batch.labels, ["label"])["label"].mean(),
+        late_rate=_share(ports.store.read(batch.labels, [LABEL])[LABEL]),
         champion=scored.version,
         champion_age_days=age,
         log_loss=figures["log_loss"] if figures else None,
@@ -120,6 +121,11 @@ def _month(config: ModelConfig, ports: Ports, cycle: Cycle, now: datetime) -> Mo
         decision=cycle.decided.outcome,
         reasons=list(cycle.decided.reasons or observed.reasons),
     )
+
+
+def _share(labels: pd.Series) -> float | None:
+    """The share of ones among the labels there are."""
+    return float(labels.mean()) if labels.notna().any() else None
 
 
 def _mean(months: list[Month]) -> dict[str, float | None]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from trueup.config.settings import Settings
+
+MISTAKE = "trueup_mistake"  # the mark of a log record that tells of an error meant for people
 
 
 def prepare(settings: Settings | None = None) -> None:
@@ -30,16 +33,30 @@ def prepare(settings: Settings | None = None) -> None:
 
 
 @contextmanager
-def unwatched() -> Iterator[None]:
-    """Turn heartbeats off for flows called in the block: for a caller who sees by himself that the process died.
+def by_hand() -> Iterator[None]:
+    """Call flows in the block for a person who waits for them: errors are said once, and no heartbeat is sent.
 
-    Each flow waits up to a second for its own heartbeat's sleep to end, twelve months of `run` six seconds. Flows that
-    a worker starts do not come through here and keep theirs.
+    Each flow waits up to a second for its own heartbeat's sleep to end, twelve months of `run` six seconds, and who
+    waits sees by himself that the process died. Flows that a worker starts do not come through here.
     """
     from prefect.context import SettingsContext, get_settings_context
+    from prefect.logging.configuration import setup_logging
 
     context = get_settings_context()
     settings = context.settings
     silent = settings.flows.model_copy(update={"heartbeat_frequency": None})  # a variable cannot say "none"
-    with SettingsContext(profile=context.profile, settings=settings.model_copy(update={"flows": silent})):
-        yield
+    setup_logging()  # else the first flow run would, and its console would come too late
+    consoles = logging.getLogger().handlers
+    for console in consoles:
+        console.addFilter(_not_told)
+    try:
+        with SettingsContext(profile=context.profile, settings=settings.model_copy(update={"flows": silent})):
+            yield
+    finally:
+        for console in consoles:
+            console.removeFilter(_not_told)
+
+
+def _not_told(record: logging.LogRecord) -> bool:
+    """The caller tells a mistake himself; a run's page on the server still has it."""
+    return not getattr(record, MISTAKE, False)

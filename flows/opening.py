@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from flows.environment import MISTAKE
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
@@ -43,6 +44,7 @@ def _no_traceback(record: logging.LogRecord) -> bool:
     """Prefect logs every error with its traceback; one that is meant for people says all in its message."""
     if record.exc_info and isinstance(record.exc_info[1], TrueupError):
         record.exc_info = record.exc_text = None
+        setattr(record, MISTAKE, True)
     return True
 
 

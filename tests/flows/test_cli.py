@@ -1,6 +1,7 @@
 """The command line: exit codes, what is said where, and that nothing half written stays behind."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.main import get_command
@@ -74,6 +75,7 @@ def test_an_unreadable_source_is_said(trueup, prefect_server, words):  # noqa: A
     assert answer.code == 1
     assert "data/*.csv" in answer.err
     assert "Traceback" not in answer.err
+    assert "Encountered exception" not in answer.err
     assert trueup.landed() == []
 
 
@@ -164,3 +166,40 @@ def test_a_broken_batch_ends_with_1(trueup, prefect_server, monkeypatch):  # noq
     done = json.loads(answer.out.splitlines()[-1])
     assert {o["diagnosis"] for o in done["observed"]} == {"data_broken"}
     assert done["decided"]["outcome"] == "none"
+
+
+def test_decisions_of_an_unknown_model_are_wrong_usage(trueup):
+    answer = trueup("ledger", "show", "tyo")
+
+    assert answer.code == 2
+    assert "did you mean toy?" in answer.err
+
+
+def test_releasing_a_row_that_is_not_in_quarantine_is_wrong_usage(trueup, prefect_server):  # noqa: ARG001
+    trueup("run", "toy", "--as-of", "2024-01-08")
+
+    answer = trueup("quarantine", "release", "toy", "--row", "99", "--by", "Ada", "--why", "fine")
+
+    assert answer.code == 2
+    assert "not in quarantine: row 99; `trueup quarantine list toy`" in answer.err
+
+
+def test_the_demo_tells_programs_what_it_did(trueup, prefect_server, monkeypatch):  # noqa: ARG001
+    monkeypatch.setenv("TRUEUP_CONFIGS", str(Path(__file__).parents[2] / "configs"))
+
+    told = json.loads(trueup("demo", "--to", "2013-03", "--json").out.splitlines()[-1])
+
+    assert set(told) == {"months", "mean", "paths", "seconds"}
+    assert [m["month"] for m in told["months"]] == ["2013-01", "2013-02", "2013-03"]
+    assert [m["decision"] for m in told["months"][:2]] == ["held", "promoted"]
+    march = told["months"][2]
+    assert list(march) == [
+        *("month", "rows", "quarantined", "late_rate", "champion", "champion_age_days", "log_loss", "log_loss_frozen"),
+        *("auc", "auc_frozen", "diagnosis", "decision", "reasons"),
+    ]
+    assert march["rows"] == 28_834
+    assert march["champion"] is not None
+    assert march["log_loss"] == march["log_loss_frozen"] == told["mean"]["log_loss"] < 0.5
+    assert march["auc"] == told["mean"]["auc"] > 0.7
+    assert march["decision"] in {"promoted", "rejected", "held", "none"}
+    assert Path(told["paths"]["data_docs"]).is_file()

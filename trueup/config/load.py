@@ -33,6 +33,7 @@ def load_model(configs: Path, name: str) -> ModelConfig:
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {close[0]}?" if close else f"; known models: {', '.join(known) or 'none'}"
+        hint += "; TRUEUP_CONFIGS names another folder of configs"
         raise UnknownModel(f"{name}: no {configs / (name + '.yaml')}{hint}")
     path = configs / f"{name}.yaml"
     config = parse_model(path.read_text(encoding="utf-8"), where=str(path))

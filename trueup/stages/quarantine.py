@@ -9,6 +9,7 @@ import pandas as pd
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.types import EVENT_TIME, ROW_ID, Batch
+from trueup.errors import UsageError
 from trueup.stages.champion import Champion, champion
 from trueup.stages.ingest import batches
 from trueup.stages.ports import Ports
@@ -32,9 +33,16 @@ def release(config: ModelConfig, ports: Ports, rows: list[int] | None, by: str, 
     """Take rows (all when None) back into use, with who and why; give their number.
 
     From then on they are part of their batch: features are made anew, the next training sees them, and the next run
-    predicts them.
+    predicts them. Raises UsageError, and releases nothing, when a row is not in quarantine.
     """
-    return sum(ports.store.release(b.rows, rows, by=by, why=why) for b in batches(config, ports, datetime.max))
+    landed = batches(config, ports, datetime.max)
+    held = {row for b in landed for row in ports.store.quarantined(b.rows)[ROW_ID]}
+    if strange := sorted(set(rows or ()) - held):
+        named = ", ".join(map(str, strange))
+        raise UsageError(
+            f"not in quarantine: row {named}; `trueup quarantine list {config.model}` shows those that are"
+        )
+    return sum(ports.store.release(b.rows, rows, by=by, why=why) for b in landed)
 
 
 def awaiting_score(config: ModelConfig, ports: Ports, landed: list[Batch]) -> list[Batch]:

@@ -1,0 +1,20 @@
+"""The domain's tests need no vendor, so that they run in seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+VENDORS = {"prefect", "mlflow", "great_expectations", "evidently"}
+
+
+def test_the_units_and_their_tests_import_no_vendor():
+    collect = (
+        "import sys, pytest; pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider', 'tests/unit']); "
+        f"print('VENDORS', sorted({VENDORS!r} & set(sys.modules)))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", collect], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.splitlines()[-1] == "VENDORS []", said.stdout[-2000:]
