@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -156,9 +156,21 @@ def _sync_folder(folder: Path) -> None:
 
 def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a file, or those of the named columns that it has. Raises WorkError when it is missing or damaged."""
+    with _opened(path) as file:
+        return file.read(None if columns is None else list(columns))
+
+
+def columns(path: Path) -> list[str]:
+    """Name the columns of a file. Raises WorkError when it is missing or damaged."""
+    with _opened(path) as file:
+        return list(file.schema_arrow.names)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path) as file:
-            return file.read(None if columns is None else list(columns))
+            yield file
     except (OSError, pa.ArrowException) as error:
         raise WorkError(
             f"{path} cannot be read: {error}; restore it from a backup, or remove it and ingest its window again"

@@ -150,7 +150,9 @@ class IngestConfig(Section):
         "UTC", description="Times with a zone are brought to this one; times without are taken to be in it."
     )
     key: list[str] = Field(
-        min_length=1, description="The columns that name a row. The last of several rows of the same key counts."
+        min_length=1,
+        description="The columns that name a row of a batch. The last of several rows of the same key counts; "
+        "in another batch the same key names another row.",
     )
     period: Literal["day", "week", "month"] = Field(
         "month", description="The calendar period of a batch; weeks start on Monday."

@@ -18,7 +18,7 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.config.schema import IngestConfig, LabelConfig, Task
-from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Window
 from trueup.errors import SourceError
 
 Facts = dict[str, Any]
@@ -46,11 +46,17 @@ class Landing:
 
 
 def split(
-    raw: pd.DataFrame, config: IngestConfig, task: Task, columns: Sequence[str], numeric: Sequence[str]
+    raw: pd.DataFrame,
+    config: IngestConfig,
+    task: Task,
+    columns: Sequence[str],
+    numeric: Sequence[str],
+    batch: Window | None = None,
 ) -> Landing:
     """Split what a source gave into rows and labels.
 
-    `columns` are the wanted input columns, `numeric` those of them that must hold numbers. A wanted column that is
+    `columns` are the wanted input columns, `numeric` those of them that must hold numbers. `batch` is part of a row's
+    id: a key may come again in another batch, and names another row there. A wanted column that is
     missing, extra columns under the policy `fail`, and text where numbers belong are put down in the facts, for
     validation to judge. Rows without a key or a time are left out and counted; of several rows of a key the last stays.
 
@@ -62,7 +68,7 @@ def split(
     if len(raw) and times.isna().all():
         raise SourceError(f"ingest.time: the column '{config.time}' is empty; name another, or fill it in the source")
     keys = raw[config.key].assign(**({config.time: times} if config.time in config.key else {}))
-    positions, row_ids = _unique_rows(keys, times, facts)
+    positions, row_ids = _unique_rows(keys, times, batch, facts)
     wanted = [c for c in columns if c in raw.columns]
     used = [*wanted, *(c for c in (config.label.column, config.label.known_at) if c is not None)]
     # Column by column: selecting first and taking then would copy all of them twice.
@@ -103,13 +109,13 @@ def _check_columns(raw: pd.DataFrame, config: IngestConfig, columns: Sequence[st
 
 
 def _unique_rows(
-    keys: pd.DataFrame, times: pd.Series[Any], facts: Facts
+    keys: pd.DataFrame, times: pd.Series[Any], batch: Window | None, facts: Facts
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
     """Give the positions of the rows to land, sorted by time and id, and their ids."""
     no_key = keys.isna().any(axis=1).to_numpy()
     no_time = times.isna().to_numpy()
     positions = np.flatnonzero(~(no_key | no_time))
-    row_ids = key_hash(keys if len(positions) == len(keys) else keys.take(positions))
+    row_ids = key_hash(keys if len(positions) == len(keys) else keys.take(positions), batch)
     earlier = pd.Series(row_ids).duplicated(keep="last").to_numpy()
     if earlier.any():
         positions, row_ids = positions[~earlier], row_ids[~earlier]
@@ -301,14 +307,17 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def key_hash(keys: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Give each row's id: a 64-bit hash of its key columns, in their order, none of them missing.
+def key_hash(keys: pd.DataFrame, batch: Window | None = None) -> npt.NDArray[np.int64]:
+    """Give each row's id: a 64-bit hash of its key columns, in their order, none of them missing, and of its batch.
 
     Stable over batches, processes and types: 1, 1.0 and "1" are the same key, while "1.0" and "01" are other texts.
     Two of n different keys share an id with a probability of about n² / 2⁶⁵: 3e-7 for 3.4 million rows. Text counts
     up to a NUL character, as in all of pandas' look-ups.
     """
     hashed = pd.DataFrame({name: _hashes(column) for name, column in keys.items()}, copy=False)
+    if batch is not None:
+        start = np.array([batch.start], dtype=_TIME_UNIT).astype(np.int64)
+        hashed = pd.concat([hashed, pd.Series(pd.util.hash_array(start)[0], index=hashed.index)], axis=1)
     return pd.util.hash_pandas_object(hashed, index=False).to_numpy().view(np.int64)
 
 

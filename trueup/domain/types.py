@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 # Columns that Trueup adds to what it lands; a source may not use these names.
-ROW_ID = "row_id"  # int64 hash of the key columns
+ROW_ID = "row_id"  # int64 hash of the key columns and of the batch, so that no two rows share it
 EVENT_TIME = "event_time"  # datetime64[us], without zone, in the model's time zone
 LABEL = "label"
 KNOWN_AT = "known_at"

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
+from trueup.adapters.sources.port import Extent, SourcePort
 from trueup.config.checks import SHORTEST
 from trueup.config.schema import IngestConfig, ModelConfig
 from trueup.domain.landing import split
@@ -52,20 +53,24 @@ def complete_until(config: ModelConfig, ports: Ports) -> datetime | None:
 def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
     """Land all complete periods up to `as_of` and give the newest revision of each, in time order.
 
-    Periods that never landed are read; the last few landed ones are read again for late or corrected rows. Landing
-    the same content again changes nothing. Raises SourceError, and NoData when no period is complete by `as_of`.
+    Periods that never landed are read. Landed ones are read again for late or corrected rows when they are among the
+    last few or held no row, and when they lack a column that is wanted now and that the source has. Landing the same
+    content again changes nothing. On the data's own clock no period after the newest row is landed, whatever `as_of`
+    says. Raises SourceError, and NoData when no period is complete by `as_of`.
     """
     source, landed = ports.source(config), batches(config, ports, as_of)
     extent = source.extent()
     first = landed[0].window.start if landed else extent[0] if extent else None
-    if first is None or not (windows := complete_periods(first, as_of, config.ingest.period)):
+    until = min(as_of, _reach(config, extent, landed)) if config.clock == "data" else as_of
+    if first is None or not (windows := complete_periods(first, until, config.ingest.period)):
         since = f"its first row is of {extent[0]:%Y-%m-%d %H:%M}" if extent else "it is empty"
         raise NoData(
             f"{config.model}: no complete {config.ingest.period} of data by {as_of:%Y-%m-%d %H:%M} ({since}); "
             "give a later --as-of"
         )
     have = {b.window for b in landed}
-    again = {b.window for b in landed[-_revisit(config.ingest) :]}
+    again = {b.window for b in landed[-_revisit(config.ingest) :]} | {b.window for b in landed if not b.rows.rows}
+    again |= _lacking(config, ports, source, landed)
     for window in windows:
         if window not in have or window in again:
             _land(config, ports, window)
@@ -87,10 +92,25 @@ def _revisit(config: IngestConfig) -> int:
     return 1 + math.ceil(delay / SHORTEST[config.period])
 
 
+def _reach(config: ModelConfig, extent: Extent | None, landed: list[Batch]) -> datetime:
+    """Where the period of the newest row ends, which was landed or which the source holds."""
+    ends = [b.window.end for b in landed[-1:]]
+    ends += [period_of(extent[1], config.ingest.period).end] if extent is not None else []
+    return max(ends, default=datetime.min)
+
+
+def _lacking(config: ModelConfig, ports: Ports, source: SourcePort, landed: list[Batch]) -> set[Window]:
+    """Windows that were landed without a column which is wanted by now, and which the source has."""
+    wanted = set(config.input_columns)
+    lacking = {b.window: absent for b in landed if (absent := wanted - set(ports.store.columns(b.rows)))}
+    found = set(source.columns()) if lacking else set()
+    return {window for window, absent in lacking.items() if absent & found}
+
+
 def _land(config: ModelConfig, ports: Ports, window: Window) -> None:
     wanted = config.input_columns
     raw: pd.DataFrame = ports.source(config).read(window.start, window.end)
-    landing = split(raw, config.ingest, config.task, wanted, config.numeric_columns)
+    landing = split(raw, config.ingest, config.task, wanted, config.numeric_columns, window)
     # Labels first: a batch is seen once its rows are, and then its labels are there too.
     ports.store.land(labels_dataset(config), window, landing.labels, {})
     ports.store.land(rows_dataset(config), window, landing.rows, landing.facts)

@@ -110,6 +110,10 @@ class Batches(Shelf):
         chosen = [refs] if isinstance(refs, BatchRef) else list(refs)
         return read_tables([self._table(ref, columns, verify) for ref in chosen], columns)
 
+    def columns(self, ref: BatchRef) -> list[str]:
+        """Name a batch's columns without reading them. Raises WorkError."""
+        return frames.columns(self.home / ref.path)
+
     def _table(self, ref: BatchRef, columns: Sequence[str] | None, verify: bool = False) -> pa.Table:
         table = frames.read(self.home / ref.path, None if verify else columns)
         if verify and frames.digest(table) != ref.sha256:
