@@ -1,12 +1,19 @@
 """What changes under a running loop: keys that come again, late data, another config, another feature function."""
 
+import os
+from datetime import datetime
+
+import numpy as np
 import pandas as pd
+import pytest
 
 from tests import streams
-from tests.stages.story import CONFIG, Story, in_week, stream, window
+from tests.stages.story import CONFIG, PLAIN, Story, in_week, stream, window
 from trueup.domain.types import EVENT_TIME, ROW_ID
+from trueup.errors import ConfigError
 from trueup.stages import loop, steps
-from trueup.stages.features import examples
+from trueup.stages.champion import champion
+from trueup.stages.features import examples, features
 
 
 def moved(frame: pd.DataFrame, key: int, **changes: object) -> pd.DataFrame:
@@ -60,4 +67,139 @@ def test_a_row_that_is_moved_into_another_batch_is_another_row_there(tmp_path):
     assert served[ROW_ID].is_unique
     assert served[EVENT_TIME].between(streams.week(6), streams.week(7)).all()
     assert len(served) == 561
+    told.ports.close()
+
+
+def config_with(told: Story, old: str, new: str) -> None:
+    """Change the config as a person would."""
+    path = told.configs / "toy.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_feature_added_to_the_config_is_landed_and_used_by_the_next_challenger(tmp_path):
+    rows = stream(7 * 8)
+    told = Story(tmp_path, rows.assign(w=rows["x"] * rows["z"]))
+    told.turn(5)
+    config_with(told, "numeric: [x, z]", "numeric: [x, z, w]")
+    done = told.turn(7)
+    assert [s.new for s in done.scored if s.window in {window(5), window(6)}] == [560, 560]
+    assert champion(told.config, told.ports).features.numeric == ["x", "z"]
+    made = loop.retrain(steps, told.config, told.ports, streams.week(7), "manual")
+    assert made.outcome in {"promoted", "rejected"}, made.reasons
+    assert "w" in examples(told.config, told.ports, window(0), streams.week(7)).X
+    told.ports.close()
+
+
+@pytest.mark.parametrize("still_there", [True, False])
+def test_a_feature_removed_from_the_config_still_serves_the_champion_that_was_trained_on_it(tmp_path, still_there):
+    told = Story(tmp_path, stream(7 * 8))
+    told.turn(5)
+    before = told.turn(6)
+    config_with(told, "numeric: [x, z]", "numeric: [x]")
+    if not still_there:
+        told.source(told.frame.drop(columns="z"))
+    done = told.turn(7)
+    [scored] = [s for s in done.scored if s.window == window(6)]
+    if still_there:
+        assert scored.new == 560
+        assert {o.diagnosis for o in (*before.observed, *done.observed)} <= {"healthy", "shifted"}
+    else:
+        assert scored.new == 0
+        assert "needs z" in scored.note
+    made = loop.retrain(steps, told.config, told.ports, streams.week(7), "manual")
+    # Without z it cannot be as good as a champion that is there to be compared with.
+    assert made.outcome == "rejected" if still_there else made.outcome in {"promoted", "rejected"}, made.reasons
+    told.ports.close()
+
+
+def test_data_that_come_after_their_period_was_landed_empty_are_taken_in(tmp_path):
+    rows = stream(7 * 10)
+    hole = in_week(rows, 6)
+    told = Story(tmp_path, rows[~hole & (rows["t"] < streams.week(7))], PLAIN + "clock: wall\n")
+    told.turn(6)
+    told.turn(7)
+    for week in (8, 9):
+        told.source(rows[~hole & (rows["t"] < streams.week(week))])
+        told.turn(week)
+    told.source(rows)
+    told.turn(10)
+    assert told.batch(6).rows.rows == 560
+    assert len(told.predictions(6)) == 560
+    told.ports.close()
+
+
+def test_a_moment_ahead_of_the_data_lands_nothing_by_the_datas_clock(tmp_path):
+    rows = stream(7 * 9)
+    told = Story(tmp_path, rows[rows["t"] < streams.week(5)])
+    told.turn(5)
+    told.turn(9)
+    assert len(told.ports.store.batches("toy/rows")) == 5
+    told.source(rows)
+    done = told.turn(9)
+    assert [s.new for s in done.scored] == [560] * 4
+    told.ports.close()
+
+
+def test_a_mended_expectation_applies_to_what_was_judged_before(tmp_path):
+    told = Story(tmp_path, stream(7 * 7), PLAIN.replace("min_value: -20, max_value: 20", "min_value: -1, max_value: 1"))
+    assert told.turn(5).broken
+    path = told.configs / "toy.yaml"
+    narrow = path.read_text()
+    path.write_text(PLAIN)
+    done = told.turn(5)
+    assert not done.broken
+    assert done.decided.outcome == "promoted", done.decided.reasons
+    assert told.turn(5) == done
+    path.write_text(narrow)  # and back again
+    again = told.turn(5)
+    assert again.broken
+    assert len(told.ports.store.held(told.batch(4).rows)) > 100
+    path.write_text(PLAIN)
+    assert not told.turn(6).broken
+    assert len(told.ports.store.held(told.batch(4).rows)) == 0
+    told.ports.close()
+
+
+def test_history_is_counted_from_the_first_row(tmp_path):
+    rows = stream(31 + 29 + 10)
+    told = Story(
+        tmp_path,
+        rows[rows["t"] >= "2024-01-28"],
+        PLAIN.replace("period: week", "period: month").replace("min_history: 28 days", "min_history: 30 days"),
+    )
+    assert "3.0 days" in loop.cycle(steps, told.config, told.ports, datetime(2024, 2, 1)).decided.reasons[0]
+    told.ports.close()
+
+
+def test_another_text_of_a_feature_function_makes_other_features(tmp_path):
+    told = Story(tmp_path, stream(7 * 6), PLAIN.replace("features:\n", "features:\n  custom: extra:more\n"))
+    code = "def more(rows):\n    return rows[['x']].mul({}).rename(columns={{'x': 'times'}})\n"
+    file = told.configs / "extra.py"
+    file.write_text(code.format(2))
+    told.turn(5)
+    one = features(told.config, told.ports, told.batch(4), streams.week(5))
+    assert one == features(told.config, told.ports, told.batch(4), streams.week(5))
+    file.write_text(code.format(3))
+    os.utime(file, (1e9, 1e9))
+    other = features(told.config, told.ports, told.batch(4), streams.week(5))
+    assert other != one
+    ratio = told.ports.store.read_features([other])["times"] / told.ports.store.read_features([one])["times"]
+    assert np.allclose(ratio, 1.5)
+    told.ports.close()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("expect_column_values_to_be_in_set", "expect_colum_values_to_be_in_set", "expect_colum"),
+        ("numeric: [x, z]", "numeric: [x, z, x]", "named twice"),
+    ],
+)
+def test_a_mistake_in_the_config_is_found_before_anything_is_landed(tmp_path, right, wrong, said):
+    told = Story(tmp_path, stream(7 * 6), PLAIN.replace(right, wrong))
+    with pytest.raises(ConfigError, match=said):
+        told.turn(5)
+    assert not list((tmp_path / "home").rglob("*.parquet"))
     told.ports.close()

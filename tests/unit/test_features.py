@@ -197,8 +197,6 @@ def test_a_custom_function_that_gives_something_else_is_refused(function, messag
         ({"numeric": ["distance", "speed"], "categorical": ["tail"]}, "the landed rows lack speed, tail"),
         ({"numeric": ["gate"]}, "features.numeric: gate holds text; add it to ingest.coerce"),
         ({"calendar": {"gate": ["hour"]}}, "features.calendar: gate does not hold times"),
-        ({"numeric": ["distance", "distance"]}, "distance is the name of more than one feature"),
-        ({"calendar": {"scheduled": ["hour", "hour"]}}, "scheduled_hour is the name of more than one"),
         (
             {"history": [{"name": "late", "by": ["gate", "gate"], "windows": ["1 day"]}]},
             "late_gate_1d, late_gate_1d_n is",

@@ -244,7 +244,17 @@ class FeaturesConfig(Section):
             raise ValueError("name at least one feature")
         if both := sorted(set(self.numeric) & set(self.categorical)):
             raise ValueError(f"{', '.join(both)}: numeric or categorical, not both")
+        lists: list[list[Any]] = [self.numeric, self.categorical, *self.calendar.values()]
+        if twice := sorted(c for named in lists for c in {*named} if named.count(c) > 1):
+            raise ValueError(f"{', '.join(twice)}: named twice")
         return self
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that features are made of; what a function of one's own reads beside them is in `ingest.keep`."""
+        keys = [c for h in self.history for by in h.by for c in ([by] if isinstance(by, str) else by)]
+        values = [h.of for h in self.history if h.of != "label"]
+        return list(dict.fromkeys([*self.numeric, *self.categorical, *self.calendar, *keys, *values]))
 
 
 Family = Literal["gradient_boosting", "linear", "forest"]
@@ -543,8 +553,6 @@ class ModelConfig(Section):
     @property
     def input_columns(self) -> list[str]:
         """Source columns that are landed as rows: key, time, and all that features, slices and expectations name."""
-        history_keys = [c for h in self.features.history for by in h.by for c in ([by] if isinstance(by, str) else by)]
-        history_values = [h.of for h in self.features.history if h.of != "label"]
         expected = [
             e.kwargs[k]
             for e in self.validation.expectations
@@ -552,16 +560,7 @@ class ModelConfig(Section):
             if k in e.kwargs
         ]
         expected += [c for e in self.validation.expectations for c in e.kwargs.get("column_list", [])]
-        f = self.features
-        named = [
-            *self.ingest.key,
-            self.ingest.time,
-            *f.numeric,
-            *f.categorical,
-            *f.calendar,
-            *history_keys,
-            *history_values,
-        ]
+        named = [*self.ingest.key, self.ingest.time, *self.features.columns]
         named += [*self.evaluate.slices, *self.validation.max_missing, *self.ingest.keep, *expected]
         label = self.ingest.label
         return [c for c in dict.fromkeys(named) if c not in {label.column, label.known_at}]

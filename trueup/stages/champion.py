@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from trueup.config.schema import ModelConfig
+from trueup.config.schema import FeaturesConfig, ModelConfig
 from trueup.domain.diagnosis import Skill
 from trueup.domain.learning import Model, Recipe
+from trueup.domain.types import Batch
 from trueup.ledger.entries import PROMOTION, Entry
 from trueup.ledger.entries import Champion as InOffice
 from trueup.stages.ports import Ports
@@ -25,10 +26,15 @@ class Champion:
     trained_from: datetime
     trained_until: datetime
     recipe: Recipe
+    features: FeaturesConfig  # those it was trained on; the config's may have changed since
     baseline_path: str  # a sample of its training rows
     evaluation_path: str  # what it said about the gate rows when it was judged
     gate_skill: Skill | None  # its paired skill there; None where the reference made no error
     put_by: str  # the kind of the entry that put it there: promoted, rolled_back, override
+
+    def lacks(self, ports: Ports, batch: Batch) -> list[str]:
+        """Columns that this version is made of and that a batch does not have: without them it cannot predict it."""
+        return sorted(set(self.features.columns) - set(ports.store.columns(batch.rows)))
 
     def load(self, ports: Ports) -> Model:
         """The fitted pipeline, its files checked against the ledger. Raises UntrustedModel."""
@@ -82,6 +88,7 @@ def _from_record(found: InOffice) -> Champion:
         trained_from=datetime.fromisoformat(model["trained_from"]),
         trained_until=datetime.fromisoformat(model["trained_until"]),
         recipe=Recipe.from_dict(model["recipe"]),
+        features=FeaturesConfig.model_validate(model["features"]),
         baseline_path=model["baseline_path"],
         evaluation_path=found.entry.body["evaluation"]["path"],
         gate_skill=None if measured is None else Skill.from_dict(measured),

@@ -9,7 +9,7 @@ from trueup.adapters.sources.function import load_function
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.domain import learning
-from trueup.errors import TrueupError
+from trueup.errors import ConfigError, TrueupError
 from trueup.stages.ports import Ports
 
 
@@ -18,8 +18,10 @@ def check(name: str, ports: Ports) -> dict[str, Any]:
     found: dict[str, Any] = {"model": name, "problems": [], "first": None, "last": None, "columns": []}
     try:
         config = load_model(ports.configs, name)
+    except ConfigError as error:
+        return {**found, "problems": error.problems}
     except TrueupError as error:
-        return {**found, "problems": str(error).splitlines()}
+        return {**found, "problems": [str(error)]}
     problems = [*expectations.problems(config), *learning.problems(config.train, config.task)]
     if config.features.custom is not None:
         problems += _told(lambda: load_function(str(config.features.custom), ports.configs))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trueup.config.schema import ModelConfig
+from trueup.config.schema import FeaturesConfig, ModelConfig
 from trueup.domain.diagnosis import constant_losses, promised_gain, skill
 from trueup.domain.drift import sample
 from trueup.domain.features import FeatureSchema
@@ -18,7 +18,7 @@ from trueup.domain.gates import CHALLENGER, CHAMPION
 from trueup.domain.learning import SIMPLE_ROWS, Model, class_names, fit, predict, prior_model, simple_model
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
-from trueup.stages.champion import champion
+from trueup.stages.champion import Champion, champion
 from trueup.stages.features import Examples, examples, require_classes
 from trueup.stages.ports import Ports
 from trueup.stages.references import Evaluation, Trained
@@ -38,7 +38,10 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
     gate = examples(config, ports, trained.gate, as_of)
     before = reference_examples(config, ports, trained.gate.start, as_of)
     models: dict[str, Model] = {CHALLENGER: ports.registry.load(trained.uri, trained.manifest_digest)}
-    if (current := champion(config, ports)) is not None:
+    current = champion(config, ports)
+    gate_batches = [b for b in usable_batches(config, ports, as_of) if b.window.overlaps(trained.gate)]
+    # One that can predict these rows no more, for its columns are gone, is no measure: the others are.
+    if current is not None and not any(current.lacks(ports, b) for b in gate_batches):
         models[CHAMPION] = current.load(ports)
     seed = config.train.seed
     models[PRIOR] = fit(prior_model(config.task), before.X, before.y)
@@ -46,7 +49,12 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
         models[role] = fit(simple_model(schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
 
     classes = class_names(config.task, models[CHALLENGER])
-    predictions = {role: predict(model, gate.X, config.task, classes) for role, model in models.items()}
+    rows = dict.fromkeys(models, gate.X)
+    if (
+        current is not None and CHAMPION in models and current.features != config.features
+    ):  # it predicts from its own, as it does in office
+        rows[CHAMPION] = _own_rows(config, ports, current, gate, trained.gate, as_of)
+    predictions = {role: predict(model, rows[role], config.task, classes) for role, model in models.items()}
     path = ports.store.put_evaluation(
         trained.run_id, _gate_frame(config, ports, gate, predictions, classes, trained.gate, as_of)
     )
@@ -64,6 +72,14 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
         champion_epoch=current.epoch if current else 0,
         **measured,
     )
+
+
+def _own_rows(
+    config: ModelConfig, ports: Ports, current: Champion, gate: Examples, window: Window, as_of: datetime
+) -> pd.DataFrame:
+    """The gate rows with the features that the champion was trained on, in the gate's order."""
+    own = examples(config, ports, window, as_of, of=current.features)
+    return own.X.set_axis(own.row_id, axis=0).loc[gate.row_id]
 
 
 def _measured(
@@ -104,13 +120,15 @@ def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:
     return FeatureSchema(numeric, schema.categorical) if numeric or schema.categorical else schema
 
 
-def reference_examples(config: ModelConfig, ports: Ports, start: datetime, as_of: datetime) -> Examples:
+def reference_examples(
+    config: ModelConfig, ports: Ports, start: datetime, as_of: datetime, of: FeaturesConfig | None = None
+) -> Examples:
     """What the cheap reference learns from: the window before `start`, with the labels known by then.
 
     Raises NotEnoughData when there are no such labels, or of one class only.
     """
     window = Window(start - config.monitor.decay.reference_window, start)
-    before = examples(config, ports, window, as_of, known_by=start)
+    before = examples(config, ports, window, as_of, known_by=start, of=of)
     require_classes(config, before, window)
     return before
 

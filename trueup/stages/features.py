@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from trueup.adapters.sources.function import load_function
-from trueup.config.schema import ModelConfig, Task
+from trueup.adapters.sources.function import load_function, source_digest
+from trueup.config.schema import FeaturesConfig, ModelConfig, Task
 from trueup.domain.digest import digest_of
 from trueup.domain.features import FeatureSchema, feature_frame, schema_of
 from trueup.domain.history import needed_reach
@@ -52,48 +52,57 @@ class Examples:
         )
 
 
-def features(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime) -> str:
+def features(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime, of: FeaturesConfig | None = None) -> str:
     """Compute the features of a batch unless they are there; give the key under which they are kept.
 
-    The key is a digest of the features' configuration and of everything they were computed from, so a correction or
-    a release from quarantine, in the batch or in its history, makes new ones.
+    The key is a digest of the features' configuration (`of`, by default the config's), of the function that makes more
+    of them, and of everything they were computed from, so a correction or a release from quarantine, in the batch or in
+    its history, makes new ones.
     """
-    return _keys(config, ports, [batch], usable_batches(config, ports, as_of))[0]
+    return _keys(config, ports, [batch], usable_batches(config, ports, as_of), of or config.features)[0]
 
 
-def _keys(config: ModelConfig, ports: Ports, wanted: list[Batch], usable: list[Batch]) -> list[str]:
+def _keys(config: ModelConfig, ports: Ports, wanted: list[Batch], usable: list[Batch], of: FeaturesConfig) -> list[str]:
     """Keys of the features of batches, computed where they are not there yet. Each batch's state is read once."""
     states: dict[int, list[Any]] = {}
+    recipe, function = of.model_dump(mode="json"), of.custom and source_digest(of.custom, ports.configs)
     keys = []
     for batch in wanted:
-        past = _history(config, usable, batch.window)
+        past = _history(config, usable, batch.window, of)
         for b in (batch, *past):
             if b.rows.sequence not in states:
                 states[b.rows.sequence] = _state(ports, b)
         inputs = [states[b.rows.sequence] for b in (batch, *past)]
-        key = digest_of({"features": config.features.model_dump(mode="json"), "inputs": inputs})
+        key = digest_of({"features": recipe, "function": function, "inputs": inputs})
         if not ports.store.has_features(key):
-            rows, known = ports.store.effective(batch.rows), _outcomes(config, ports, past)
-            ports.store.put_features(key, feature_frame(rows, known, config.features, _custom(config, ports)))
+            rows, known = ports.store.effective(batch.rows), _outcomes(of, ports, past)
+            ports.store.put_features(key, feature_frame(rows, known, of, _custom(of, ports)))
         keys.append(key)
     return keys
 
 
 def examples(
-    config: ModelConfig, ports: Ports, window: Window, as_of: datetime, known_by: datetime | None = None
+    config: ModelConfig,
+    ports: Ports,
+    window: Window,
+    as_of: datetime,
+    known_by: datetime | None = None,
+    of: FeaturesConfig | None = None,
 ) -> Examples:
     """Rows of a window whose labels counted by `known_by` (default `as_of`), with their features, in time order.
 
-    Raises NotEnoughData when there is none.
+    The features are those that `of` names, by default the config's. Raises NotEnoughData when there is none.
     """
     usable = usable_batches(config, ports, as_of)
     used = [b for b in usable if b.window.overlaps(window)]
     labels = matured(ports, used, known_by or as_of)
     # Rows are left out before the batches are joined: of a year's frame no second copy is made.
-    frame = ports.store.read_features(_keys(config, ports, used, usable), window, labels.index.unique())
+    frame = ports.store.read_features(
+        _keys(config, ports, used, usable, of or config.features), window, labels.index.unique()
+    )
     if frame.empty:
         raise NotEnoughData(f"{config.model}: no matured labels in {window} by {known_by or as_of:%Y-%m-%d %H:%M}")
-    schema = schema_of(frame, config.features)
+    schema = schema_of(frame, of or config.features)
     row_id, event_time = frame.pop(ROW_ID), frame.pop(EVENT_TIME)
     labels = labels.loc[row_id].reset_index(drop=True)
     return Examples(
@@ -122,19 +131,19 @@ def matured(ports: Ports, used: list[Batch], known_by: datetime) -> pd.DataFrame
     return labels[labels[KNOWN_AT] <= pd.Timestamp(known_by)].set_index(ROW_ID)
 
 
-def _history(config: ModelConfig, usable: list[Batch], window: Window) -> list[Batch]:
+def _history(config: ModelConfig, usable: list[Batch], window: Window, of: FeaturesConfig) -> list[Batch]:
     """Batches whose labels can become known within the longest trailing window of a row of `window`."""
-    if not config.features.history:
+    if not of.history:
         return []
     delay = config.ingest.label.known_after
     # A label with a column of its own may come at any time: then all of the past counts.
-    since = None if delay is None else window.start - needed_reach(config.features.history) - delay
+    since = None if delay is None else window.start - needed_reach(of.history) - delay
     return [b for b in usable if b.window.start <= window.start and (since is None or b.window.end > since)]
 
 
-def _outcomes(config: ModelConfig, ports: Ports, past: list[Batch]) -> pd.DataFrame:
+def _outcomes(of: FeaturesConfig, ports: Ports, past: list[Batch]) -> pd.DataFrame:
     """Earlier rows with what history features need of them: keys, values, and when their labels became known."""
-    specs = config.features.history
+    specs = of.history
     columns = dict.fromkeys([c for s in specs for by in s.by for c in ([by] if isinstance(by, str) else by)])
     columns |= dict.fromkeys(s.of for s in specs if s.of != LABEL)
     rows = ports.store.effective([b.rows for b in past], [ROW_ID, *columns])
@@ -142,8 +151,8 @@ def _outcomes(config: ModelConfig, ports: Ports, past: list[Batch]) -> pd.DataFr
     return labels.merge(rows, on=ROW_ID, how="inner")
 
 
-def _custom(config: ModelConfig, ports: Ports) -> Callable[[pd.DataFrame], pd.DataFrame] | None:
-    return load_function(config.features.custom, ports.configs) if config.features.custom else None
+def _custom(of: FeaturesConfig, ports: Ports) -> Callable[[pd.DataFrame], pd.DataFrame] | None:
+    return load_function(of.custom, ports.configs) if of.custom else None
 
 
 def _state(ports: Ports, batch: Batch) -> list[Any]:

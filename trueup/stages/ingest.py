@@ -7,13 +7,15 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
+from trueup.adapters import expectations
 from trueup.adapters.sources.port import Extent, SourcePort
 from trueup.config.checks import SHORTEST
 from trueup.config.schema import IngestConfig, ModelConfig
 from trueup.domain.landing import split
 from trueup.domain.periods import complete_periods, period_of
 from trueup.domain.types import Batch, Window
-from trueup.errors import NoData
+from trueup.errors import ConfigError, NoData
+from trueup.stages.champion import champion
 from trueup.stages.ports import Ports
 
 
@@ -56,7 +58,7 @@ def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
     Periods that never landed are read. Landed ones are read again for late or corrected rows when they are among the
     last few or held no row, and when they lack a column that is wanted now and that the source has. Landing the same
     content again changes nothing. On the data's own clock no period after the newest row is landed, whatever `as_of`
-    says. Raises SourceError, and NoData when no period is complete by `as_of`.
+    says. Raises SourceError, ConfigError, and NoData when no period is complete by `as_of`.
     """
     source, landed = ports.source(config), batches(config, ports, as_of)
     extent = source.extent()
@@ -71,9 +73,11 @@ def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
     have = {b.window for b in landed}
     again = {b.window for b in landed[-_revisit(config.ingest) :]} | {b.window for b in landed if not b.rows.rows}
     again |= _lacking(config, ports, source, landed)
-    for window in windows:
-        if window not in have or window in again:
-            _land(config, ports, window)
+    wanted = [w for w in windows if w not in have or w in again]
+    if set(wanted) - have and (mistakes := expectations.problems(config)):  # before anything is written
+        raise ConfigError(config.model, mistakes)
+    for window in wanted:
+        _land(config, ports, window)
     return batches(config, ports, as_of)
 
 
@@ -101,15 +105,17 @@ def _reach(config: ModelConfig, extent: Extent | None, landed: list[Batch]) -> d
 
 def _lacking(config: ModelConfig, ports: Ports, source: SourcePort, landed: list[Batch]) -> set[Window]:
     """Windows that were landed without a column which is wanted by now, and which the source has."""
-    wanted = set(config.input_columns)
+    wanted = set(config.input_columns)  # what only the champion needs is not worth landing everything again
     lacking = {b.window: absent for b in landed if (absent := wanted - set(ports.store.columns(b.rows)))}
     found = set(source.columns()) if lacking else set()
     return {window for window, absent in lacking.items() if absent & found}
 
 
 def _land(config: ModelConfig, ports: Ports, window: Window) -> None:
-    wanted = config.input_columns
     raw: pd.DataFrame = ports.source(config).read(window.start, window.end)
+    current = champion(config, ports)
+    served = [c for c in current.features.columns if c in raw.columns] if current else []
+    wanted = list(dict.fromkeys([*config.input_columns, *served]))
     landing = split(raw, config.ingest, config.task, wanted, config.numeric_columns, window)
     # Labels first: a batch is seen once its rows are, and then its labels are there too.
     ports.store.land(labels_dataset(config), window, landing.labels, {})

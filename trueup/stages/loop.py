@@ -41,6 +41,7 @@ from trueup.stages.references import (
     Trained,
 )
 from trueup.stages.storm import RUNNING, attempt_digest, held_back, held_back_with, refuse
+from trueup.stages.validate import judged
 
 Retrain = Literal["inline", "event", "never"]
 RETRAIN_ON: dict[str, Reason] = {"decayed": "decayed", "stale": "stale"}
@@ -99,16 +100,15 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
     """
     upkeep(config, ports)
     batches = do.ingest(config, ports, as_of)
-    waiting = _unhandled(config, ports, batches)
-    late = [b for b in awaiting_score(config, ports, batches) if b not in waiting]
-    released = tuple(do.score(config, ports, do.validate(config, ports, b, as_of), as_of) for b in late)
-    matured = [b for b in to_watch_again(config, ports, batches, as_of) if b not in waiting]
-    if not waiting and not matured:
-        return replace(_recorded(config, ports, batches[-1], as_of), released=released)
-    checked = tuple(do.validate(config, ports, batch, as_of) for batch in batches if batch in waiting)
-    scored = tuple(do.score(config, ports, c, as_of) for c in checked)
-    again = tuple(do.validate(config, ports, batch, as_of) for batch in matured)
-    checked = tuple(sorted((*checked, *again), key=lambda c: c.batch.window))
+    every = _validated(do, config, ports, batches, as_of)
+    waiting = _unhandled(config, ports, every)
+    late = awaiting_score(config, ports, batches)
+    released = tuple(do.score(config, ports, c, as_of) for c in every if c.batch in late and c not in waiting)
+    matured = to_watch_again(config, ports, batches, as_of)
+    checked = tuple(c for c in every if c in waiting or c.batch in matured)
+    if not checked:
+        return replace(_recorded(config, ports, every, as_of), released=released)
+    scored = tuple(do.score(config, ports, c, as_of) for c in waiting)
     observed = tuple(do.monitor(config, ports, c, as_of) for c in checked)
     decisive = telling(config, ports, observed)
     action = next_action(State(champion(config, ports) is not None, decisive.findings if decisive else ()))
@@ -170,14 +170,13 @@ def _try(do: Steps, config: ModelConfig, ports: Ports, asked: Attempt, chosen: P
 
 def retrain(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, reason: Reason) -> Decided:
     """Bring the data up to `as_of`, then challenge the champion."""
-    for batch in do.ingest(config, ports, as_of):
-        do.validate(config, ports, batch, as_of)
+    _validated(do, config, ports, do.ingest(config, ports, as_of), as_of)
     return challenge(do, config, ports, as_of, reason)
 
 
 def score_newest(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime) -> Scored:
     """Bring the data up to `as_of`, and score the newest batch."""
-    checked = [do.validate(config, ports, batch, as_of) for batch in do.ingest(config, ports, as_of)]
+    checked = _validated(do, config, ports, do.ingest(config, ports, as_of), as_of)
     return do.score(config, ports, checked[-1], as_of)
 
 
@@ -188,7 +187,7 @@ def monitor_newest(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime
     """
     upkeep(config, ports)
     batches = do.ingest(config, ports, as_of)
-    every = [do.validate(config, ports, batch, as_of) for batch in batches]
+    every = _validated(do, config, ports, batches, as_of)
     matured = to_watch_again(config, ports, batches, as_of)
     checked = [c for c in every if c.batch in matured or c is every[-1]]
     observed = [do.monitor(config, ports, c, as_of) for c in checked]
@@ -211,10 +210,16 @@ def _asked(
 _CYCLE: TypeAdapter[Cycle] = TypeAdapter(Cycle)
 
 
-def _unhandled(config: ModelConfig, ports: Ports, batches: list[Batch]) -> list[Batch]:
-    """Batches, or new revisions of them, that no run has handled to its end."""
-    handled = {(r.window, r.revision) for r in ports.store.results(config.model, "run")}
-    return [b for b in batches if (b.window, b.landed) not in handled]
+def _validated(do: Steps, config: ModelConfig, ports: Ports, batches: list[Batch], as_of: datetime) -> list[Checked]:
+    """All batches judged by the rules in force; only those that were not are judged now."""
+    known = judged(config, ports, batches)
+    return [known.get(b.window) or do.validate(config, ports, b, as_of) for b in batches]
+
+
+def _unhandled(config: ModelConfig, ports: Ports, checked: list[Checked]) -> list[Checked]:
+    """Batches that no run has handled to its end: new ones, new revisions, and those that are judged otherwise now."""
+    handled = {(r.window, r.revision, r.basis) for r in ports.store.results(config.model, "run")}
+    return [c for c in checked if (c.batch.window, c.batch.landed, c.basis) not in handled]
 
 
 def _decided_before(config: ModelConfig, ports: Ports, as_of: datetime) -> Decided:
@@ -230,11 +235,14 @@ def _record(config: ModelConfig, ports: Ports, done: Cycle) -> None:
     body = _CYCLE.dump_python(done, mode="json")
     for checked in done.batches:
         batch = checked.batch
-        ports.store.record(config.model, "run", batch.window, batch.landed, done.as_of, body)
+        ports.store.record(config.model, "run", batch.window, batch.landed, done.as_of, body, checked.basis)
 
 
-def _recorded(config: ModelConfig, ports: Ports, newest: Batch, as_of: datetime) -> Cycle:
-    """The last run up to `as_of`; of an earlier moment than the first run, the one that handled the newest batch."""
-    found = ports.store.results(config.model, "run")
-    runs = [r for r in found if r.as_of <= as_of] or [r for r in found if r.window == newest.window]
-    return _CYCLE.validate_python(max(runs, key=lambda r: (r.as_of, r.window)).body)
+def _recorded(config: ModelConfig, ports: Ports, checked: list[Checked], as_of: datetime) -> Cycle:
+    """The last run up to `as_of` that handled what is there now; of an earlier moment than any run, the newest batch's."""
+    there = {(c.batch.window, c.batch.landed, c.basis) for c in checked}
+    found = [r for r in ports.store.results(config.model, "run") if (r.window, r.revision, r.basis) in there]
+    runs = [r for r in found if r.as_of <= as_of] or [r for r in found if r.window == checked[-1].batch.window]
+    return _CYCLE.validate_python(
+        sorted(runs, key=lambda r: (r.as_of, r.window))[-1].body
+    )  # of equals the last recorded

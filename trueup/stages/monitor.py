@@ -12,7 +12,7 @@ import pandas as pd
 
 from trueup.adapters.drift import scores
 from trueup.adapters.store.results import Result
-from trueup.config.schema import ModelConfig, Task
+from trueup.config.schema import FeaturesConfig, ModelConfig, Task
 from trueup.domain.diagnosis import (
     DATA_BROKEN,
     UNKNOWN,
@@ -49,11 +49,11 @@ def monitor(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime
     """
     batch = checked.batch
     for known in ports.store.results(config.model, STAGE, batch.window):
-        if known.revision == batch.landed and known.as_of == as_of:
+        if (known.revision, known.as_of, known.basis) == (batch.landed, as_of, checked.basis):
             enforce(config, ports, known.body.get("probation"))
             return _observed(batch, known.body)
     found = _watch(config, ports, checked, as_of)
-    body = ports.store.record(config.model, STAGE, batch.window, batch.landed, as_of, found)
+    body = ports.store.record(config.model, STAGE, batch.window, batch.landed, as_of, found, checked.basis)
     enforce(config, ports, body["probation"])
     return _observed(batch, body)
 
@@ -115,10 +115,10 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
     """Everything that is found out about a batch, and the diagnosis that follows, as plain values."""
     current, batch = champion(config, ports), checked.batch
     joined, left_out, drift, measured, trial = pd.DataFrame(), 0, None, None, None
-    if current is not None and checked.usable:
+    if current is not None and checked.usable and not current.lacks(ports, batch):
         drift = _drift(config, ports, batch, current, as_of)
         joined, left_out = _judged(config, ports, batch, current, as_of)
-        measured = _skill(config, ports, batch, joined, as_of)
+        measured = _skill(config, ports, batch, joined, as_of, current.features)
         trial = examine(config, ports, batch, current, as_of)
     seen = Observation(
         as_of=as_of,
@@ -167,17 +167,19 @@ def _earlier(config: ModelConfig, ports: Ports, batch: Batch, current: Champion 
     return [Skill.from_dict(body) for body in found.values() if body is not None]
 
 
-def _skill(config: ModelConfig, ports: Ports, batch: Batch, joined: pd.DataFrame, as_of: datetime) -> Skill | None:
+def _skill(
+    config: ModelConfig, ports: Ports, batch: Batch, joined: pd.DataFrame, as_of: datetime, of: FeaturesConfig
+) -> Skill | None:
     """The champion's paired skill on a batch, over a cheap reference that knew what was known when the batch began."""
     if len(joined) < config.monitor.min_matured or (config.task is not Task.REGRESSION and joined[LABEL].nunique() < 2):
         return None
     try:
-        before = reference_examples(config, ports, batch.window.start, as_of)
+        before = reference_examples(config, ports, batch.window.start, as_of, of)
     except NoData:
         return None
     seed = config.train.seed
     reference = fit(simple_model(before.schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
-    frame = ports.store.read_features([features(config, ports, batch, as_of)])
+    frame = ports.store.read_features([features(config, ports, batch, as_of, of)])
     rows = frame.set_index(ROW_ID).loc[joined[ROW_ID]]
     y, classes, said = joined[LABEL].to_numpy(), classes_of(config, joined), prediction_in(config, joined)
     cheap = predict(reference, rows, config.task, classes)
@@ -237,8 +239,8 @@ def _drift(config: ModelConfig, ports: Ports, batch: Batch, current: Champion, a
     """Compare samples of the batch's features and of the champion's training rows."""
     size, seed = config.monitor.drift.sample, config.train.seed
     before = ports.store.read_evaluation(current.baseline_path)
-    frame = ports.store.read_features([features(config, ports, batch, as_of)])
-    schema, now = schema_of(frame, config.features), sample(frame, size, seed)
+    frame = ports.store.read_features([features(config, ports, batch, as_of, current.features)])
+    schema, now = schema_of(frame, current.features), sample(frame, size, seed)
     checks = column_checks(before, now, schema, config.monitor.drift)
     result = judge_drift(scores(before, now, schema), checks, len(before), len(now), config.monitor.drift)
     show_drift(config, ports, batch.window, (before[list(schema.names)], now[list(schema.names)]), schema, result)

@@ -183,6 +183,7 @@ def _body(
             "uri": trained.uri,
             "manifest_digest": trained.manifest_digest,
             "recipe": trained.recipe,
+            "features": config.features.model_dump(mode="json"),
             "trained_from": trained.train.start.isoformat(),
             "trained_until": trained.trained_until.isoformat(),
             "rows": trained.rows,

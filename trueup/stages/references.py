@@ -28,6 +28,7 @@ class Checked:
     reasons: tuple[str, ...]
     quarantined: int
     warnings: tuple[str, ...] = ()
+    basis: str = ""  # of what later stages find out: another answer here makes their questions new
 
     @property
     def usable(self) -> bool:

@@ -29,6 +29,9 @@ def score(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) 
         return Scored(batch.window, None, 0, 0, "no champion yet")
     if not checked.usable:
         return Scored(batch.window, current.version, 0, 0, "the batch is broken")
+    if lacking := current.lacks(ports, batch):
+        why = f"the champion needs {', '.join(lacking)}, which the batch lacks; next: trueup retrain {config.model}"
+        return Scored(batch.window, current.version, 0, 0, why)
     frame = predictions(config, ports, batch, current, as_of)
     new = ports.store.save_predictions(config.model, batch.window, frame)
     if (before := shadowed(config, ports, batch)) is not None:
@@ -53,7 +56,7 @@ def predictions(config: ModelConfig, ports: Ports, batch: Batch, current: Champi
 
     A multiclass prediction is the most probable class, with `p_<class>` columns beside it.
     """
-    frame = ports.store.read_features([features(config, ports, batch, as_of)])
+    frame = ports.store.read_features([features(config, ports, batch, as_of, current.features)])
     frame = frame[frame[EVENT_TIME] >= current.trained_until]
     model = current.load(ports)
     return frame[[ROW_ID, EVENT_TIME]].assign(

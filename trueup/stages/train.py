@@ -121,11 +121,15 @@ def _fold_losses(
 def _matured_span(config: ModelConfig, ports: Ports, as_of: datetime) -> Window | None:
     """From the first usable row to just after the newest row whose label counts."""
     used = usable_batches(config, ports, as_of)
+    if not used:
+        return None
+    first = ports.store.read(used[0].rows, [EVENT_TIME])[EVENT_TIME].min()
+    start = used[0].window.start if pd.isna(first) else first.normalize().to_pydatetime()
     for batch in reversed(used):
         labels = ports.store.read(batch.labels, [EVENT_TIME, KNOWN_AT])
         newest = labels.loc[labels[KNOWN_AT] <= pd.Timestamp(as_of), EVENT_TIME].max()
         if not pd.isna(newest):
-            return Window(used[0].window.start, newest.to_pydatetime() + timedelta(microseconds=1))
+            return Window(start, newest.to_pydatetime() + timedelta(microseconds=1))
     return None
 
 

@@ -6,46 +6,83 @@ from datetime import datetime
 from typing import Any
 
 from trueup.adapters.expectations import check
+from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
-from trueup.domain.types import Batch, Status
+from trueup.domain.digest import digest_of
+from trueup.domain.types import Batch, Status, Window
 from trueup.stages.ingest import batches
 from trueup.stages.ports import Ports
 from trueup.stages.references import Checked
 from trueup.stages.report import show_validation
 
+STAGE = "validate"
+
 
 def validate(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime) -> Checked:
-    """Check a batch once; asked again, give the recorded answer."""
+    """Check a batch once by the rules in force; asked again, give the recorded answer."""
     known = recorded(config, ports, batch)
     if known is not None:
         return known
     result = check(ports.store.read(batch.rows), config, batch.rows.facts)
-    if len(result.row_failures):
-        ports.store.quarantine(batch.rows, result.row_failures)
+    ports.store.quarantine(batch.rows, result.row_failures)
     body = {
         "status": result.verdict.status.value,
         "reasons": list(result.verdict.reasons),
         "quarantined": result.quarantined,
+        "judgement": ports.store.judgement(batch.rows),
         "warnings": list(result.warnings),
         "checks": list(result.checks),
     }
-    kept = ports.store.record(config.model, "validate", batch.window, batch.rows.revision, as_of, body)
+    kept = ports.store.record(config.model, STAGE, batch.window, batch.rows.revision, as_of, body, rules(config))
     show_validation(config, ports, batch, as_of, result)
     return _checked(batch, kept)
 
 
+def rules(config: ModelConfig) -> str:
+    """Name what a batch is judged by: expectations, and the columns that must be there and hold numbers."""
+    judged_by = [config.validation.model_dump(mode="json"), config.input_columns, config.numeric_columns]
+    return digest_of(judged_by)[:32]
+
+
 def recorded(config: ModelConfig, ports: Ports, batch: Batch) -> Checked | None:
-    """The recorded answer for this revision, or None."""
-    found = ports.store.results(config.model, "validate", batch.window)
-    return next((_checked(batch, r.body) for r in found if r.revision == batch.rows.revision), None)
+    """The recorded answer for this revision by the rules in force, or None."""
+    return judged(config, ports, [batch]).get(batch.window)
+
+
+def judged(config: ModelConfig, ports: Ports, landed: list[Batch]) -> dict[Window, Checked]:
+    """The recorded answers for those batches that were judged by the rules in force, and by no others since."""
+    found = _answers(config, ports, landed[0].window if len(landed) == 1 else None)
+    answers = {b.window: (b, found.get((b.window, b.rows.revision))) for b in landed}
+    return {
+        window: _checked(batch, body)
+        for window, (batch, body) in answers.items()
+        if body is not None and body["judgement"] == ports.store.judgement(batch.rows)
+    }
 
 
 def usable_batches(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
     """Validated batches that are not broken, in time order."""
-    status = {(r.window, r.revision): r.body["status"] for r in ports.store.results(config.model, "validate")}
-    landed = batches(config, ports, as_of)
-    return [b for b in landed if status.get((b.window, b.rows.revision), Status.FAIL) != Status.FAIL]
+    answers = _answers(config, ports)
+    return [
+        b
+        for b in batches(config, ports, as_of)
+        if (body := answers.get((b.window, b.rows.revision))) is not None and body["status"] != Status.FAIL
+    ]
+
+
+def _answers(config: ModelConfig, ports: Ports, window: Window | None = None) -> dict[tuple[Window, int], Any]:
+    """The newest answer for each revision by the rules in force."""
+    found: list[Result] = ports.store.results(config.model, STAGE, window)
+    named = rules(config)
+    return {(r.window, r.revision): r.body for r in found if r.basis == named}
 
 
 def _checked(batch: Batch, body: dict[str, Any]) -> Checked:
-    return Checked(batch, Status(body["status"]), tuple(body["reasons"]), body["quarantined"], tuple(body["warnings"]))
+    return Checked(
+        batch,
+        Status(body["status"]),
+        tuple(body["reasons"]),
+        body["quarantined"],
+        tuple(body["warnings"]),
+        f"{body['status']} {body['judgement'][:32]}".strip(),
+    )

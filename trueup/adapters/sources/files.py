@@ -139,7 +139,7 @@ class FileSource:
                 yield connection, is_csv
         except (duckdb.Error, pa.ArrowException, OSError, csv.Error, EOFError) as error:
             reason = " ".join(str(error).split("\nPossible")[0].split())
-            raise SourceError(f"{self.name}: cannot be read: {reason}; mend the file or ingest.source.query") from error
+            raise SourceError(f"{self.name}: cannot be read: {reason}; mend the file or ingest.source.query") from None
 
     def _files(self) -> tuple[list[Path], bool]:
         """List the files, sorted by name; they are all CSV or all Parquet."""

@@ -106,6 +106,12 @@ def load_function(dotted: str, root: Path) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+def source_digest(dotted: str, root: Path) -> str:
+    """A digest of the module that a function is found in, so that a change of it is noticed. Raises SourceError."""
+    file = sys.modules[load_function(dotted, root).__module__].__file__
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+
+
 def _load_file(file: Path) -> ModuleType:
     identity = f"{file.resolve()}:{file.stat().st_mtime_ns}"
     name = f"{file.stem}@{hashlib.sha256(identity.encode()).hexdigest()[:12]}"

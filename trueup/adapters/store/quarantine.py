@@ -95,6 +95,11 @@ class Quarantine(Batches):
         failed = np.unique(frames.read(self.home / newest.path, [ROW_ID])[ROW_ID].to_numpy().astype(np.int64))
         return np.setdiff1d(failed, self._released(ref))
 
+    def judgement(self, ref: BatchRef) -> str:
+        """Name the judgement of a batch's rows that counts; empty when none of them was ever in quarantine."""
+        newest = self._judgement(ref)
+        return "" if newest is None else str(newest.sha256)
+
     def _judgement(self, ref: BatchRef) -> sa.Row[tuple[object, ...]] | None:
         query = sa.select(QUARANTINE).where(QUARANTINE.c.sequence == ref.sequence)
         with reading(self.engine) as connection:

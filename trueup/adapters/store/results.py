@@ -24,7 +24,7 @@ from trueup.domain.types import EVENT_TIME, ROW_ID, Window
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage found out about one revision of a window, as of a moment."""
+    """What a stage found out about one revision of a window, as of a moment; `basis` names what else it rests on."""
 
     model: str
     stage: str
@@ -32,18 +32,26 @@ class Result:
     revision: int
     as_of: datetime
     body: dict[str, Any]
+    basis: str = ""
 
 
 class Results(Shelf):
     """Results of stages: each is written once, and asking again gives what was written."""
 
     def record(
-        self, model: str, stage: str, window: Window, revision: int, as_of: datetime, body: dict[str, Any]
+        self,
+        model: str,
+        stage: str,
+        window: Window,
+        revision: int,
+        as_of: datetime,
+        body: dict[str, Any],
+        basis: str = "",
     ) -> dict[str, Any]:
-        """Keep a result (plain values) unless there is one for the same five; give the one that counts."""
+        """Keep a result (plain values) unless there is one for the same six; give the one that counts."""
         text = as_json(body)
         key = {"model": model, "stage": stage, "start": moment(window.start), "end": moment(window.end)}
-        key |= {"revision": revision, "as_of": moment(as_of)}
+        key |= {"revision": revision, "as_of": moment(as_of), "basis": basis}
         known = sa.select(RESULTS.c.body).where(*(RESULTS.c[name] == value for name, value in key.items()))
 
         def get_or_put() -> str:
@@ -63,7 +71,7 @@ class Results(Shelf):
             query = query.where(RESULTS.c.start == moment(window.start), RESULTS.c.end == moment(window.end))
         with reading(self.engine) as connection:
             rows = connection.execute(query.order_by(RESULTS.c.start, RESULTS.c.as_of, RESULTS.c.id)).all()
-        return [Result(r.model, r.stage, window_of(r), r.revision, r.as_of, json.loads(r.body)) for r in rows]
+        return [Result(r.model, r.stage, window_of(r), r.revision, r.as_of, json.loads(r.body), r.basis) for r in rows]
 
 
 class Computed(Shelf):

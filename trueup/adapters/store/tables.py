@@ -91,9 +91,10 @@ RESULTS = sa.Table(
     *_window(),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("as_of", sa.DateTime, nullable=False),
+    sa.Column("basis", sa.String(100), nullable=False),
     sa.Column("body", sa.Text, nullable=False),
     _recorded(),
-    sa.UniqueConstraint("model", "stage", "start", "end", "revision", "as_of"),
+    sa.UniqueConstraint("model", "stage", "start", "end", "revision", "as_of", "basis"),
 )
 
 
