@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ MISTAKE = "trueup_mistake"  # the mark of a log record that tells of an error me
 
 
 def prepare(settings: Settings | None = None) -> None:
-    """Keep Prefect's database in the home, its telemetry off and its chatter low."""
+    """Keep Prefect's database in the home, its telemetry off and its chatter low; report to the home's stack if it runs."""
     home = (settings or Settings()).root
     defaults = {
         "PREFECT_HOME": str(home / "prefect"),
@@ -26,10 +28,22 @@ def prepare(settings: Settings | None = None) -> None:
         "GX_ANALYTICS_ENABLED": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
+    if (api := api_of_stack(home)) is not None:
+        defaults["PREFECT_API_URL"] = api
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     # Prefect's server starts again and again, without a word, where it cannot make its database.
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+
+
+def api_of_stack(home: Path) -> str | None:
+    """The address of the Prefect server that `trueup up` started for a home; None when it does not listen."""
+    try:
+        port = int(json.loads((home / "stack" / "stack.json").read_text(encoding="utf-8"))["ports"]["prefect_port"])
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return f"http://127.0.0.1:{port}/api"
+    except (OSError, ValueError, LookupError):
+        return None
 
 
 @contextmanager

@@ -122,6 +122,10 @@ def test_check_names_all_problems_at_once(trueup):
     assert answer.code == 2
     for word in ("expect_no_such_thing", "zz", "max_itre"):
         assert word in answer.out
+    (trueup.folder / "configs" / "toy.yaml").write_text(streams.CONFIG.replace("numeric: [x, z]", "numeric: [x, x]"))
+    (model,) = json.loads(trueup("check", "--json").out)["models"]
+    assert len(model["problems"]) == 1
+    assert "named twice" in model["problems"][0]
 
 
 def test_status_before_anything_happened(trueup):
