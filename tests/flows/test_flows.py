@@ -1,11 +1,9 @@
 """The Prefect flows: the same decisions as the stages alone, and something to see on their page."""
 
-import importlib
 import json
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests import streams
 from tests.stages.story import PLAIN, NoReports, Story, stream
@@ -135,24 +133,6 @@ def test_an_error_of_the_work_fails_the_flow_at_once(prefect_server, tmp_path, m
     monkeypatch.setenv("TRUEUP_CONFIGS", str(streams.write(tmp_path, stream(7))))
     with pytest.raises(NoData):
         run("toy", as_of=streams.START)
-
-
-def test_every_deployment_names_a_flow_that_exists():
-    from prefect import Flow
-
-    from trueup.config.load import load_model
-
-    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    assert {d["entrypoint"].split(":")[1] for d in deployments} == {
-        *("run", "retrain", "score", "monitor", "approve", "rollback")
-    }
-    for deployment in deployments:
-        module, name = deployment["entrypoint"].split(":")
-        flow = getattr(importlib.import_module(module), name)
-        assert isinstance(flow, Flow)
-        if "parameters" in deployment:  # the others ask for theirs when they are started
-            flow.validate_parameters(deployment["parameters"])
-            assert load_model(ROOT / "configs", deployment["parameters"]["model"])
 
 
 def plain(body):
