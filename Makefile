@@ -5,15 +5,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
-# What pip is told about indexes and certificates holds for uv too.
-export UV_DEFAULT_INDEX ?= $(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null || echo "")
+# What pip is told about indexes and certificates, by variable or file, holds for uv too.
+export UV_DEFAULT_INDEX ?= $(or $(PIP_INDEX_URL),$(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null))
 ifeq ($(strip $(UV_DEFAULT_INDEX)),)
 unexport UV_DEFAULT_INDEX
 endif
 export UV_SYSTEM_CERTS := true
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help setup demo up down test unit check format docs bench lock clean
+.PHONY: help setup demo up down test unit check format docs screenshots bench soak lock clean
 
 help: ## say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -33,17 +33,17 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 demo: setup ## the closed loop on the real flights of 2013
 	@$(BIN)/trueup demo
 
-up: setup ## Prefect with a worker, MLflow and Evidently's UI, until Ctrl-C
+up: setup ## Prefect with a worker, MLflow, Evidently's UI and the reports, until Ctrl-C
 	@$(BIN)/trueup up
 
 down: setup ## end what `make up` or `trueup up` started
 	@$(BIN)/trueup down
 
 test: setup ## the whole test suite
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder  # stacks wait a lot: three for two cores, and not all stacks at the end
 
 unit: setup ## the domain's tests only, in seconds
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/unit
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal tests/unit
 
 check: setup ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .
@@ -58,8 +58,14 @@ format: setup ## put the code into shape
 docs: setup ## the generated pages of docs/
 	@$(BIN)/python -m docs.generate
 
+screenshots: setup ## the pictures of docs/, from a real stack in a real browser (needs chromium)
+	@OMP_NUM_THREADS=1 SCREENSHOTS=1 $(BIN)/pytest -q tests/flows/test_browser.py
+
 bench: setup ## the figures the README claims
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.overhead
+
+soak: setup ## a year of daily batches through the real stack, its servers killed ten times: two hours
+	@OMP_NUM_THREADS=1 nice $(BIN)/python -W ignore -m benchmarks.soak
 
 lock: setup ## resolve requirements.lock anew
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

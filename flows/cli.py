@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows import cli_govern, show
+from flows import cli_govern, cli_home, show
 from flows.environment import by_hand, prepare
 from flows.stack.cli import app as stack_app
 from trueup.config.load import load_model, model_names
 from trueup.config.settings import Settings
-from trueup.errors import TrueupError, UsageError
+from trueup.domain.types import Retrain
+from trueup.errors import NoData, TrueupError, UsageError
 
 if TYPE_CHECKING:
     from trueup.stages.ports import Ports
@@ -41,7 +43,6 @@ AsOf = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
-Retrain = Literal["inline", "event", "never"]
 
 
 @app.command()
@@ -58,6 +59,8 @@ def run(
     with by_hand():
         cycle = flow(model, as_of=moment(as_of), retrain=retrain)
     emit(as_json, cycle, lambda: show.cycle(cycle))
+    if cycle.problem is not None:
+        raise NoData(cycle.problem)
     if cycle.broken:
         raise typer.Exit(1)
 
@@ -105,14 +108,24 @@ def monitor(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
 @app.command()
 def status(
     model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Say what served then, such as 2013-06-15, and why; by the model's clock."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Champion, its age, the last diagnosis, open approvals and the last decisions."""
-    from trueup.stages.status import overview
+    from flows.opening import resolve_as_of
+    from trueup.stages.status import overview, standing_at
 
+    then = moment(at)
     with home() as ports:
-        found = [overview(load_model(ports.configs, name), ports) for name in names(ports, model)]
-    emit(as_json, {"models": found}, lambda: show.status(found))
+        configs = [load_model(ports.configs, name) for name in names(ports, model)]
+        found = [
+            overview(c, ports) if then is None else standing_at(c, ports, resolve_as_of(c, ports, then))
+            for c in configs
+        ]
+    emit(as_json, {"models": found}, lambda: show.status(found) if then is None else show.standing(found))
 
 
 @app.command()
@@ -188,9 +201,9 @@ def reconcile(
     """Put right what crashes leave behind: undelivered events, MLflow's aliases and open runs, Prefect's dead runs."""
     if model is not None:
         known(model)
-    from flows.reconcile import put_right
+    from flows.reconcile import reconcile_home
 
-    found = put_right([model] if model else None)
+    found = reconcile_home([model] if model else None)
     emit(as_json, found, lambda: show.reconciled(found))
     if found.problems:
         raise typer.Exit(1)
@@ -210,6 +223,31 @@ def ledger_show(
         if model is not None and not found:
             load_model(ports.configs, model)  # a model whose config is gone still has its decisions
     emit(as_json, {"entries": found}, lambda: show.ledger(found))
+
+
+@ledger_app.command("verify")
+def ledger_verify(as_json: Json = False) -> None:
+    """Check chain, signatures, anchors, MLflow's aliases and the files of every version that an entry names."""
+    from trueup.stages.proof import verify
+
+    with home() as ports:
+        found = verify({name: load_model(ports.configs, name) for name in model_names(ports.configs)}, ports)
+    emit(as_json, found, lambda: show.verified(found))
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@ledger_app.command("export")
+def ledger_export(
+    file: Annotated[Path, typer.Argument(help="Where to: .jsonl has everything, .csv a line a decision.")],
+    model: Annotated[str | None, typer.Option(help="A model; default: all.", show_default=False)] = None,
+) -> None:
+    """Write the ledger to a file, oldest entry first."""
+    from trueup.stages.export import export
+
+    with home() as ports:
+        count = export(ports, file, model)
+    typer.echo(f"{count} entries in {file}")
 
 
 @quarantine_app.command("list")
@@ -252,7 +290,9 @@ def moment(text: str | None) -> datetime | None:
 
 def known(model: str) -> None:
     """Look at the config before Prefect starts, which takes seconds. Raises UnknownModel, ConfigError."""
-    load_model(Settings().configs, model)
+    from flows.opening import sound_config
+
+    sound_config(Settings().configs, model)
 
 
 def month(text: str) -> datetime:
@@ -295,13 +335,16 @@ def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
 
 
 cli_govern.register(app)
+cli_home.register(app)
 
 
 def main() -> None:
-    """Run the command line. Errors meant for people end with their exit code and no traceback."""
+    """Run the command line. Errors meant for people end with their exit code and no traceback; with --json one is an object, too."""
     prepare()
     try:
         app()
     except TrueupError as error:
         show.error(error)
+        if "--json" in sys.argv and not show.answered():
+            show.as_json({"error": str(error), "exit_code": error.exit_code})
         raise SystemExit(error.exit_code) from None

@@ -1,4 +1,12 @@
-"""Flow and task runs that Prefect shows as running although their process is long dead, and the slots they hold."""
+"""Flow and task runs that Prefect shows as running although their process is long dead, and the slots they hold.
+
+What died with its process is begun again: an event or a person asked for it once, and nobody would ask again. Every stage
+can be repeated, so it goes on where it was. A run that somebody cancelled is at its end, however its process came to it.
+
+Three notice that a process is gone: an automation on the server, soon, by its beats (`flows.stack.deploy`); the start of
+a stack, at once, for then none can live (`flows.stack.left_over`); and the reconciler, from here, what neither of them
+sees. They only end runs, with the same words; what becomes of them is decided here alone.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +15,39 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from flows.stack.processes import alive
+
 if TYPE_CHECKING:
+    from prefect import State
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-OURS = ("run", "retrain", "score", "monitor", "watch", "feed", "relay", "reconcile")
+OURS = ("run", "retrain", "score", "monitor", "watch", "feed", "reconcile", "gc", "rollback", "approve")
+# For the others the calendar asks again; and a feed that had come to its end would hand out one batch more.
+AGAIN = ("run", "retrain", "score", "monitor", "rollback", "approve")
+AT_WORK = ("RUNNING", "PENDING", "CANCELLING")
+BEGUN_AGAIN = "BegunAgain"  # the name of the state that we give, by which it is counted
+TRIES = 3  # what took its process down so often does it again
+RECENT = timedelta(days=1)
+GONE = "the process of this run is gone"  # how a message ends that is not the run's own: its hooks told nobody
 HEARTBEAT = "prefect.flow-run.heartbeat"
-QUIET = timedelta(minutes=5)  # ten of Prefect's own beats
+QUIET = timedelta(minutes=2)  # four of Prefect's own beats, and more than a flow run's process takes to begin
+
+
+@dataclass(frozen=True)
+class Death:
+    """A flow run that crashed, and what becomes of it."""
+
+    id: str  # of this death: a run may die several times
+    flow: str
+    run: str
+    run_name: str
+    model: str | None
+    occurred: datetime
+    why: str
+    begun_again: int  # how often it was before
+    again: bool  # whether it is now
+    told: bool  # whether the run's own hooks told people of it
 
 
 @dataclass(frozen=True)
@@ -23,43 +57,120 @@ class Flipped:
     flow_runs: tuple[str, ...] = ()
     task_runs: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()  # limits from which slots were taken back
+    again: tuple[str, ...] = ()  # flow runs that are begun again
+    deaths: tuple[Death, ...] = ()  # lately, those included that were put right before
 
 
 def flip(quiet: timedelta = QUIET) -> Flipped:
-    """Mark as CRASHED what runs no more, and take back the slots of deployments that nobody holds.
+    """End what runs no more, take back the slots of deployments that nobody holds, and begin again what died.
 
-    A flow run is dead when it sent heartbeats and none for `quiet`; one that never sent any is left alone, for nobody
-    can tell. A task run is dead when its flow run has ended.
+    A flow run is dead when it sent heartbeats and none for `quiet`, or when a worker took it and it has not begun for as
+    long; one that runs and never sent any is left alone, for nobody can tell. So is one whose process lives on this
+    machine: after the machine was suspended, beats are missing and nothing is dead. A task run is dead when its flow run
+    has ended.
     """
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        flows = _silent_flow_runs(client, datetime.now(UTC) - quiet)
-        for run in flows:
-            client.set_flow_run_state(run.id, _crashed(f"no heartbeat for {quiet}: its process is dead"), force=True)
-        return Flipped(
-            tuple(run.name for run in flows),
-            tuple(_flip_task_runs(client)),
-            tuple(_free_slots(client, datetime.now(UTC) - quiet)),
-        )
+        before = datetime.now(UTC) - quiet
+        living = alive()
+        silent = [*_silent_flow_runs(client, before), *_never_begun(client, before)]
+        dead = [run for run in silent if str(run.id) not in living]
+        for run in dead:
+            client.set_flow_run_state(run.id, _end(run, f"not heard of for {quiet}: {GONE}"), force=True)
+        tasks, slots = _flip_task_runs(client, living), _free_slots(client, before)
+        deaths = _deaths(client, living)
+        for death in deaths:
+            if death.again:
+                client.set_flow_run_state(UUID(death.run), _again(death), force=True)
+        again = tuple(death.run_name for death in deaths if death.again)
+        return Flipped(tuple(run.name for run in dead), tuple(tasks), tuple(slots), again, tuple(deaths))
 
 
-def _crashed(message: str) -> Any:
-    from prefect.states import Crashed
+def _end(run: FlowRun, message: str) -> State[Any]:
+    """What becomes of a run without a process: it crashed, or it is what somebody wanted it to be."""
+    from prefect.states import Cancelled, Crashed
 
-    return Crashed(message=message)
+    cancelled = run.state is not None and run.state.is_cancelling()
+    return (Cancelled if cancelled else Crashed)(message=message)
+
+
+def _again(death: Death) -> State[Any]:
+    from prefect.states import Scheduled
+
+    message = f"its process died; it is begun again ({death.begun_again + 1} of {TRIES})"
+    return Scheduled(name=BEGUN_AGAIN, message=message)
 
 
 def _silent_flow_runs(client: SyncPrefectClient, before: datetime) -> list[FlowRun]:
-    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+    running = _flow_runs(client, OURS, ("RUNNING", "CANCELLING"), start_time={"before_": before.isoformat()})
+    # A run that was suspended has beaten before, and may have been resumed just now.
+    settled = [run for run in running if run.state is not None and run.state.timestamp < before]
+    return [run for run in settled if (beat := _last_beat(client, run.id)) is not None and beat < before]
 
-    wanted = {"state": {"type": {"any_": ["RUNNING"]}}, "start_time": {"before_": before.isoformat()}}
-    running = client.read_flow_runs(
-        flow_filter=FlowFilter.model_validate({"name": {"any_": list(OURS)}}),
-        flow_run_filter=FlowRunFilter.model_validate(wanted),
+
+def _never_begun(client: SyncPrefectClient, before: datetime) -> list[FlowRun]:
+    """Flow runs of which a worker said that it begins them, before a moment, and that did not begin."""
+    taken = _flow_runs(client, OURS, ("PENDING",), deployment_id={"is_null_": False})
+    return [run for run in taken if run.state is not None and run.state.timestamp < before]
+
+
+def _deaths(client: SyncPrefectClient, living: set[str]) -> list[Death]:
+    """What crashed lately; where it was being cancelled it becomes cancelled instead."""
+    lately, found = datetime.now(UTC) - RECENT, []
+    for flow in OURS:
+        for run in _flow_runs(client, (flow,), ("CRASHED",), deployment_id={"is_null_": False}):
+            if run.state is None or run.state.timestamp < lately or str(run.id) in living:
+                continue
+            states = sorted(client.read_flow_run_states(run.id), key=lambda state: state.timestamp)
+            if _was_cancelled(states):
+                from prefect.states import Cancelled
+
+                client.set_flow_run_state(run.id, Cancelled(message=f"it was being cancelled: {GONE}"), force=True)
+                continue
+            found.append(_death(flow, run, run.state, states))
+    return found
+
+
+def _was_cancelled(states: list[State[Any]]) -> bool:
+    """Whether somebody wanted an end of it since it was last asked for."""
+    for state in reversed(states):
+        if state.is_scheduled():
+            return False
+        if state.is_cancelling():
+            return True
+    return False
+
+
+def _death(flow: str, run: FlowRun, crash: State[Any], states: list[State[Any]]) -> Death:
+    count, why = sum(state.name == BEGUN_AGAIN for state in states), crash.message or "no reason is known"
+    model = run.parameters.get("model")
+    return Death(
+        id=str(crash.id),
+        flow=flow,
+        run=str(run.id),
+        run_name=run.name,
+        model=str(model) if model else None,
+        occurred=crash.timestamp,
+        why=why,
+        begun_again=count,
+        again=flow in AGAIN and count < TRIES,
+        told=not why.endswith(GONE),
+    )
+
+
+def _flow_runs(
+    client: SyncPrefectClient, flows: tuple[str, ...], states: tuple[str, ...], **more: dict[str, Any]
+) -> list[FlowRun]:
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    return client.read_flow_runs(
+        flow_filter=FlowFilter.model_validate({"name": {"any_": list(flows)}}),
+        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": list(states)}}, **more}),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=200,
     )
-    return [run for run in running if (beat := _last_beat(client, run.id)) is not None and beat < before]
 
 
 def _last_beat(client: SyncPrefectClient, flow_run: UUID) -> datetime | None:
@@ -76,9 +187,10 @@ def _last_beat(client: SyncPrefectClient, flow_run: UUID) -> datetime | None:
     return datetime.fromisoformat(found[0]["occurred"].replace("Z", "+00:00")) if found else None
 
 
-def _flip_task_runs(client: SyncPrefectClient) -> list[str]:
-    """Task runs still running in flow runs of ours that have ended."""
+def _flip_task_runs(client: SyncPrefectClient, living: set[str]) -> list[str]:
+    """Task runs still running in flow runs of ours that have ended, their process with them."""
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter, TaskRunFilter
+    from prefect.states import Crashed
 
     ended = {"state": {"type": {"any_": ["CRASHED", "FAILED", "CANCELLED", "COMPLETED"]}}}
     running = client.read_task_runs(
@@ -87,15 +199,16 @@ def _flip_task_runs(client: SyncPrefectClient) -> list[str]:
         task_run_filter=TaskRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}}),
         limit=200,
     )
-    for run in running:
-        client.set_task_run_state(run.id, _crashed("its flow run has ended"), force=True)
-    return [run.name for run in running]
+    dead = [run for run in running if str(run.flow_run_id) not in living]
+    for run in dead:
+        client.set_task_run_state(run.id, Crashed(message="its flow run has ended"), force=True)
+    return [run.name for run in dead]
 
 
 def _free_slots(client: SyncPrefectClient, before: datetime) -> list[str]:
     """Set a deployment's taken slots to the number of its runs, where they have been too many for a while."""
     from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
-    from prefect.client.schemas.filters import DeploymentFilter, FlowFilter, FlowRunFilter
+    from prefect.client.schemas.filters import FlowFilter
 
     freed = []
     named = FlowFilter.model_validate({"name": {"any_": list(OURS)}})
@@ -103,12 +216,7 @@ def _free_slots(client: SyncPrefectClient, before: datetime) -> list[str]:
         limit = deployment.global_concurrency_limit
         if limit is None or not limit.active_slots or limit.updated is None or limit.updated > before:
             continue
-        at_work = client.read_flow_runs(
-            deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [str(deployment.id)]}}),
-            flow_run_filter=FlowRunFilter.model_validate(
-                {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
-            ),
-        )
+        at_work = _flow_runs(client, OURS, AT_WORK, deployment_id={"any_": [str(deployment.id)]})
         if len(at_work) < limit.active_slots:
             change = GlobalConcurrencyLimitUpdate(active_slots=len(at_work))
             client.update_global_concurrency_limit(limit.name, change)

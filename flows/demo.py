@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -30,6 +32,8 @@ from trueup.stages.score import shadow
 MODEL = "flight_delays"
 YEAR = Window(datetime(2013, 1, 1), datetime(2014, 1, 1))
 JUDGED_FROM = "2013-03"
+# What the ledger knows more kinds of: a challenger that waits for a person is held, a retrain that did not start is none.
+_DECISIONS = {"promoted": "promoted", "override": "promoted", "rejected": "rejected", "held": "held", "pending": "held"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def demo(to: datetime, quiet: bool = False) -> dict[str, Any]:
         raise UsageError(f"the flights are of 2013: --to takes 2013-01 to 2013-12, not {to:%Y-%m}")
     started = time.perf_counter()
     windows = complete_periods(YEAR.start, period_of(to, "month").end, "month")
+    _require_month_by_month(windows)
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -87,6 +92,22 @@ def demo(to: datetime, quiet: bool = False) -> dict[str, Any]:
         "paths": _paths(ports.settings),
         "seconds": round(time.perf_counter() - started, 1),
     }
+
+
+def _require_month_by_month(windows: list[Window]) -> None:
+    """Refuse a home in which the flights were not handled month by month: its table would be about something else."""
+    ports = Ports()
+    runs: dict[Window, set[datetime]] = {}
+    for found in ports.store.results(MODEL, "run"):
+        runs.setdefault(found.window, set()).add(found.as_of)
+    decided = {e.as_of for e in ports.ledger.entries(MODEL)}
+    ports.close()
+    otherwise = [w for w in windows if w in runs and w.end not in runs[w]]
+    if otherwise or {moment for moment in decided if moment < windows[-1].end} - {w.end for w in windows}:
+        raise UsageError(
+            f"{ports.root} holds runs of {MODEL} that were not made month by month, as the demo makes them; give the "
+            "demo a home of its own: TRUEUP_HOME=.trueup-demo trueup demo"
+        )
 
 
 def _cycles(windows: list[Window]) -> Iterator[Cycle]:
@@ -118,7 +139,7 @@ def _month(config: ModelConfig, ports: Ports, cycle: Cycle, now: datetime) -> Mo
         auc=figures["auc"] if figures else None,
         auc_frozen=still["auc"] if still else None,
         diagnosis=observed.diagnosis,
-        decision=cycle.decided.outcome,
+        decision=_DECISIONS.get(cycle.decided.outcome, "none"),
         reasons=list(cycle.decided.reasons or observed.reasons),
     )
 
@@ -137,12 +158,12 @@ def _mean(months: list[Month]) -> dict[str, float | None]:
 
 def _paths(settings: Settings) -> dict[str, str]:
     """Where to look further."""
-    home = settings.root
+    home, programs = settings.root, Path(sys.executable).parent
     return {
         "home": str(home),
         "data_docs": str(data_docs_folder(home) / "index.html"),
         "drift_reports": str(home / "reports" / "drift" / MODEL),
         "run_reports": str(home / "reports" / "runs" / MODEL),
-        "mlflow_ui": f"mlflow ui --backend-store-uri {settings.tracking_uri} --host 127.0.0.1",
-        "prefect_ui": f"PREFECT_HOME={home / 'prefect'} prefect server start --host 127.0.0.1",
+        "mlflow_ui": f"{programs}/mlflow ui --backend-store-uri {settings.tracking_uri} --host 127.0.0.1",
+        "prefect_ui": f"PREFECT_HOME={home / 'prefect'} {programs}/prefect server start --host 127.0.0.1",
     }

@@ -28,22 +28,21 @@ def prepare(settings: Settings | None = None) -> None:
         "GX_ANALYTICS_ENABLED": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    if (api := api_of_stack(home)) is not None:
-        defaults["PREFECT_API_URL"] = api
+    defaults |= addresses_of_stack(home)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     # Prefect's server starts again and again, without a word, where it cannot make its database.
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
-def api_of_stack(home: Path) -> str | None:
-    """The address of the Prefect server that `trueup up` started for a home; None when it does not listen."""
+def addresses_of_stack(home: Path) -> dict[str, str]:
+    """What `trueup up` tells its flow runs, see `flows.stack.layout`; nothing when its Prefect server does not listen."""
     try:
-        port = int(json.loads((home / "stack" / "stack.json").read_text(encoding="utf-8"))["ports"]["prefect_port"])
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return f"http://127.0.0.1:{port}/api"
+        record = json.loads((home / "stack" / "stack.json").read_text(encoding="utf-8"))
+        with socket.create_connection(("127.0.0.1", record["ports"]["prefect_port"]), timeout=1):
+            return dict(record["addresses"])
     except (OSError, ValueError, LookupError):
-        return None
+        return {}
 
 
 @contextmanager
@@ -72,5 +71,6 @@ def by_hand() -> Iterator[None]:
 
 
 def _not_told(record: logging.LogRecord) -> bool:
-    """The caller tells a mistake himself; a run's page on the server still has it."""
-    return not getattr(record, MISTAKE, False)
+    """The caller tells a mistake himself, and how a task ended with it; a run's page on the server still has both."""
+    ended = record.name == "prefect.task_runs" and str(record.msg).startswith("Finished in state")
+    return not ended and not getattr(record, MISTAKE, False)

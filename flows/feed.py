@@ -13,21 +13,26 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.events import interval
 from trueup.errors import NoData
-from trueup.stages.feed import feed_next
+from trueup.stages.feed import feed_next, written
 from trueup.stages.ports import Ports
 
 log = logging.getLogger(__name__)
 
 
 @flow(name="feed", flow_run_name="feed {model}", **TOLD)
-def feed(model: Model, configs: str = "configs") -> str | None:
+def feed(model: Model, configs: str | None = None) -> str | None:
     """Put the next batch into the home and announce that it arrived; give its window, or None when all were handed out.
 
     Args:
         model: Name of a config.
-        configs: Folder of the config written by hand; the loop reads the one that the feed writes.
+        configs: Folder of the config written by hand; default: TRUEUP_CONFIGS, or `configs` where that names the folder
+            that the feed writes for the loop.
     """
-    ports = Ports(Settings().model_copy(update={"configs": Path(configs)}))
+    settings = Settings()
+    by_hand = Path(configs) if configs else settings.configs
+    if by_hand.resolve() == written(settings.root):
+        by_hand = Path("configs")
+    ports = Ports(settings.model_copy(update={"configs": by_hand}))
     try:
         done = feed_next(load_model(ports.configs, model), ports)
     except NoData as nothing_left:  # a schedule goes on asking

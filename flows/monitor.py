@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from prefect import flow
 
-import tasks
 from flows.forms import AsOf, Model
 from flows.opening import opened
-from flows.telling import TOLD
-from trueup.stages.loop import monitor_newest
+from flows.telling import TOLD, title
 from trueup.stages.references import Observed
 
 
-@flow(name="monitor", flow_run_name="monitor {model}", **TOLD)
+@flow(name="monitor", flow_run_name=title, **TOLD)
 def monitor(model: Model, as_of: AsOf = None) -> Observed:
     """Compare what was predicted for the newest batch with what came, and diagnose the champion.
 
     Args:
         model: Name of a config in the folder of configs.
-        as_of: The moment to stand at; default: by the config's clock.
+        as_of: The moment to stand at, in the time zone chosen; default: by the config's clock.
     """
+    import tasks
+    from trueup.stages.loop import monitor_newest
+
     with opened(model, as_of) as o:
         return monitor_newest(tasks, o.config, o.ports, o.as_of)

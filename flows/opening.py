@@ -1,4 +1,4 @@
-"""What every flow does first: read the config, open the home, resolve as_of. The only place that reads the clock."""
+"""What every flow does first: read the config, open the home, resolve as_of. Nothing below it reads the clock to find out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from flows.environment import MISTAKE
@@ -14,9 +16,10 @@ from flows.telling import pass_on
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
-from trueup.errors import TrueupError
-from trueup.stages.ingest import newest_complete
-from trueup.stages.ports import Ports
+from trueup.errors import ConfigError, TrueupError
+
+if TYPE_CHECKING:
+    from trueup.stages.ports import Ports
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,10 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None)
     """Open a home for one flow run; at its end the outbox is passed on. Reports may still be rendered when it ends; the process waits for them."""
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     logging.getLogger("prefect.task_runs").addFilter(_no_traceback)
+    from trueup.stages.ports import Ports
+
     ports = Ports(settings)
-    config = load_model(ports.configs, model)
+    config = sound_config(ports.configs, model)
     try:
         yield Opened(config, ports, resolve_as_of(config, ports, as_of))
     finally:
@@ -46,6 +51,8 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None)
 def opened_home() -> Iterator[Ports]:
     """Open a home for a decision that needs no moment and no data; at its end the outbox is passed on."""
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
+    from trueup.stages.ports import Ports
+
     ports = Ports()
     try:
         yield ports
@@ -62,6 +69,16 @@ def _no_traceback(record: logging.LogRecord) -> bool:
     return True
 
 
+def sound_config(configs: Path, model: str) -> ModelConfig:
+    """Read a config. Raises UnknownModel, and ConfigError with all of its mistakes, also those that only libraries know."""
+    try:
+        return load_model(configs, model)
+    except ConfigError:
+        from trueup.stages.mistakes import refusal
+
+        raise refusal(configs, model) from None
+
+
 def resolve_as_of(config: ModelConfig, ports: Ports, given: datetime | None) -> datetime:
     """Give the moment the loop stands at: the one given, else by the config's clock, in the model's zone, naive."""
     zone = ZoneInfo(config.ingest.timezone)
@@ -69,4 +86,6 @@ def resolve_as_of(config: ModelConfig, ports: Ports, given: datetime | None) -> 
         return given if given.tzinfo is None else given.astimezone(zone).replace(tzinfo=None)
     if config.clock == "wall":
         return datetime.now(zone).replace(tzinfo=None)
+    from trueup.stages.ingest import newest_complete
+
     return newest_complete(config, ports)

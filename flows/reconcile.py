@@ -1,62 +1,88 @@
-"""Put right what crashes and absent servers leave behind: the outbox, MLflow's aliases and runs, Prefect's runs."""
+"""Put right what crashes and absent servers leave behind: the outbox, MLflow's aliases and runs, Prefect's runs.
+
+What went wrong on the server without a run of ours to tell of it is told from here, too: an automation that could not act,
+a flow run whose process died.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from prefect import flow
 
 from flows.crashed import Flipped, flip
+from flows.deaths import tell_of_deaths
 from flows.telling import TOLD, event_api
-from trueup.adapters.notify import Notifier
+from flows.views import end_decided
+from trueup.adapters.notify import addresses
 from trueup.config.load import load_model, model_names
+from trueup.stages.automations import tell_of_failures
 from trueup.stages.ports import Ports
+from trueup.stages.proof import anchor
 from trueup.stages.reconcile import Mended
 from trueup.stages.reconcile import reconcile as mend
 from trueup.stages.relay import Relayed, notify, relay
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Reconciled:
     """What was put right, and what could not be."""
 
+    failed_automations: int  # of which nobody had been told
     events: Relayed
     notices: Relayed
     models: tuple[Mended, ...]
+    views: tuple[str, ...]  # flow runs that showed an approval which is decided, and go on to their end
     prefect: Flipped
     problems: tuple[str, ...]
 
 
-def put_right(models: list[str] | None = None) -> Reconciled:
-    """Reconcile the home: all models that have a config, or those named. One part that fails does not stop the others."""
-    ports, problems, mended = Ports(), [], []
+def reconcile_home(models: list[str] | None = None) -> Reconciled:
+    """Reconcile the home: all models that have a config, or those named. One part that fails does not stop the others.
+
+    What is found out on the way is passed on at the end.
+    """
+    ports, problems = Ports(), list[str]()
+
+    def tried(what: str, part: Callable[[], T], otherwise: T) -> T:
+        try:
+            return part()
+        except Exception as error:
+            problems.append(f"{what}: {error}")
+            return otherwise
+
+    def mend_one(name: str) -> Mended | None:
+        return tried(name, lambda: mend(load_model(ports.configs, name), ports), None)
+
     try:
-        api = event_api()
-        events, notices = relay(ports, api), notify(ports, Notifier.named(ports.settings.notify))
-        problems += [found.problem for found in (events, notices) if found.problem]
-        for name in models if models is not None else model_names(ports.configs):
-            try:
-                mended.append(mend(load_model(ports.configs, name), ports))
-            except Exception as error:
-                problems.append(f"{name}: {error}")
-        flipped = Flipped()
+        api, known = event_api(), model_names(ports.configs)
+        tried("the ledger's head could not be anchored", lambda: anchor(ports), None)
+        mended = [mend_one(name) for name in (models if models is not None else known)]
+        failed, views, flipped = 0, tuple[str, ...](), Flipped()
         if api is not None:
-            try:
-                flipped = flip()
-            except Exception as error:
-                problems.append(f"Prefect's runs could not be looked at: {error}")
+            unseen = "Prefect's automations could not be looked at"
+            failed = tried(unseen, lambda: tell_of_failures(ports, api, known), failed)
+            views = tried("Prefect's approvals could not be looked at", lambda: end_decided(ports), views)
+            flipped = tried("Prefect's runs could not be looked at", flip, flipped)
+            tried("dead runs could not be told of", lambda: tell_of_deaths(ports, flipped.deaths, known), None)
+        events, notices = relay(ports, api, lost=True), notify(ports, addresses(ports.settings.notify))
+        problems += [found.problem for found in (events, notices) if found.problem]
     finally:
         ports.close()
-    return Reconciled(events, notices, tuple(mended), flipped, tuple(problems))
+    done = tuple(m for m in mended if m is not None)
+    return Reconciled(failed, events, notices, done, views, flipped, tuple(problems))
 
 
 @flow(name="reconcile", flow_run_name="reconcile", **TOLD)
 def reconcile() -> Reconciled:
     """Reconcile the home; what could not be put right is in the result and tried again next time."""
-    found = put_right()
+    found = reconcile_home()
     for problem in found.problems:
         log.warning("%s", problem)
     return found

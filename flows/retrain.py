@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from prefect import flow
 
-import tasks
 from flows.forms import AsOf, Model
 from flows.opening import opened
 from flows.telling import TOLD
-from trueup.stages import loop
-from trueup.stages.references import Decided, Reason
+from trueup.domain.types import Reason
+from trueup.stages.references import Decided
 
 
 @flow(name="retrain", flow_run_name="retrain {model}: {reason}", **TOLD)
@@ -18,8 +17,14 @@ def retrain(model: Model, as_of: AsOf = None, reason: Reason = "manual") -> Deci
 
     Args:
         model: Name of a config in the folder of configs.
-        as_of: The moment to stand at; default: by the config's clock.
+        as_of: The moment to stand at, in the time zone chosen; default: by the config's clock.
         reason: Why; it stands in the ledger.
     """
+    import tasks
+    from tasks.artifacts import show_decision
+    from trueup.stages import loop
+
     with opened(model, as_of) as o:
-        return loop.retrain(tasks, o.config, o.ports, o.as_of, reason)
+        decided = loop.retrain(tasks, o.config, o.ports, o.as_of, reason)
+        show_decision(o.config, o.ports, decided)
+        return decided

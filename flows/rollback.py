@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from prefect import flow
+from prefect.context import FlowRunContext
 
 from flows.forms import Model, Text, Version
 from flows.opening import opened_home
 from flows.telling import TOLD
-from tasks.artifacts import of_decision, publish
+from tasks.artifacts import show_decision
 from trueup.config.load import load_model
 from trueup.stages import rollback as logic
 from trueup.stages.references import Decided
@@ -17,6 +18,8 @@ from trueup.stages.references import Decided
 def rollback(model: Model, by: Text, why: Text, to: Version = None) -> Decided:
     """Roll back to the last good champion, or to the version named; effective at once.
 
+    Begun again after its process died it changes nothing more, and touches no champion that came since it was asked for.
+
     Args:
         model: Name of a config in the folder of configs.
         by: Who decides; it stands in the ledger.
@@ -24,6 +27,9 @@ def rollback(model: Model, by: Text, why: Text, to: Version = None) -> Decided:
         to: A registered version; default: the last good champion.
     """
     with opened_home() as ports:
-        decided = logic.rollback(load_model(ports.configs, model), ports, to, by, why)
-        publish("decision", model, of_decision(decided), f"by {by}")
+        config = load_model(ports.configs, model)
+        run = FlowRunContext.get()
+        asked_at = run.flow_run.created if run is not None and run.flow_run is not None else None
+        decided = logic.rollback(config, ports, to, by, why, asked_at=asked_at)
+        show_decision(config, ports, decided)
         return decided

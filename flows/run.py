@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from prefect import flow
 
-import tasks
 from flows.forms import AsOf, Model
 from flows.opening import opened
-from flows.telling import TOLD
-from trueup.stages.loop import Retrain, cycle
+from flows.telling import TOLD, title
+from trueup.domain.types import Retrain
 from trueup.stages.references import Cycle
 
 
-@flow(name="run", flow_run_name="run {model}", **TOLD)
+@flow(name="run", flow_run_name=title, **TOLD)
 def run(model: Model, as_of: AsOf = None, retrain: Retrain = "inline") -> Cycle:
     """Handle the batches that are complete at `as_of` and were not handled before.
 
     Args:
         model: Name of a config in the folder of configs.
-        as_of: The moment to stand at; default: by the config's clock.
+        as_of: The moment to stand at, in the time zone chosen; default: by the config's clock.
         retrain: What to do when the diagnosis asks for it: retrain in this run, or leave it to others.
     """
+    import tasks
+    from tasks.artifacts import show_decision
+    from trueup.stages.loop import cycle
+
     with opened(model, as_of) as o:
-        return cycle(tasks, o.config, o.ports, o.as_of, retrain)
+        done = cycle(tasks, o.config, o.ports, o.as_of, retrain)
+        show_decision(o.config, o.ports, done.decided)
+        return done

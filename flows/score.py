@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from prefect import flow
 
-import tasks
 from flows.forms import AsOf, Model
 from flows.opening import opened
-from flows.telling import TOLD
-from trueup.stages.loop import score_newest
+from flows.telling import TOLD, title
 from trueup.stages.references import Scored
 
 
-@flow(name="score", flow_run_name="score {model}", **TOLD)
+@flow(name="score", flow_run_name=title, **TOLD)
 def score(model: Model, as_of: AsOf = None) -> Scored:
     """Land, check and predict the newest complete batch; predictions that exist stay as they are.
 
     Args:
         model: Name of a config in the folder of configs.
-        as_of: The moment to stand at; default: by the config's clock.
+        as_of: The moment to stand at, in the time zone chosen; default: by the config's clock.
     """
+    import tasks
+    from trueup.stages.loop import score_newest
+
     with opened(model, as_of) as o:
         return score_newest(tasks, o.config, o.ports, o.as_of)

@@ -19,15 +19,20 @@ from trueup.errors import TrueupError
 from trueup.stages.references import Cycle, Decided, Observed, Scored
 
 if TYPE_CHECKING:
+    from flows.gc import Cleared
     from flows.reconcile import Reconciled
+    from trueup.stages.backup import Saved
     from trueup.stages.feed import Fed
+    from trueup.stages.orphans import Orphans
+    from trueup.stages.proof import Verified
 
+_ANSWERED: list[bool] = []
 out = Console(soft_wrap=False)
 err = Console(stderr=True)
 
 _COLOURS = {
     **dict.fromkeys(("promoted", "override", "healthy", "pass"), "green"),
-    **dict.fromkeys(("rejected", "rolled_back", "decayed", "data_broken", "fail"), "red"),
+    **dict.fromkeys(("rejected", "failed", "rolled_back", "decayed", "data_broken", "fail"), "red"),
     **dict.fromkeys(("held", "refused", "pending", "stale", "shifted", "unknown", "inconclusive"), "yellow"),
 }
 
@@ -57,7 +62,13 @@ def plain(value: Any) -> Any:
 
 def as_json(result: Any) -> None:
     """Write a result for a program: one line on stdout."""
+    _ANSWERED.append(True)
     sys.stdout.write(json.dumps(plain(result), allow_nan=False) + "\n")
+
+
+def answered() -> bool:
+    """Whether a program has its result: of a run that ended with an error after all, say."""
+    return bool(_ANSWERED)
 
 
 def error(problem: TrueupError) -> None:
@@ -90,13 +101,19 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], figures: Sequen
 def cycle(done: Cycle) -> None:
     """One turn of the loop."""
     out.print(f"[bold]{done.model}[/] as of {done.as_of:%Y-%m-%d %H:%M}")
-    for checked, scored_, observed in zip(done.batches, done.scored, done.observed, strict=True):
+    predicted = {s.window: s for s in done.scored}
+    diagnosed = {o.window: o for o in done.observed}
+    for checked in done.batches:
+        batch = checked.batch
+        # One that was handled before and is watched again, for its labels have come, is not scored again.
+        what = "batch" if batch.window in predicted else "watched again: batch"
         out.print(
-            f"  batch {checked.batch.rows.name}: {checked.batch.rows.rows:,} rows, validation {word(checked.status.value)}, {checked.quarantined:,} in quarantine"
+            f"  {what} {batch.rows.name}: {batch.rows.rows:,} rows, validation {word(checked.status.value)}, {checked.quarantined:,} in quarantine"
         )
         _lines(checked.reasons if not checked.usable else ())
-        scored(scored_, indent="  ")
-        observation(observed, indent="  ")
+        if batch.window in predicted:
+            scored(predicted[batch.window], indent="  ")
+        observation(diagnosed[batch.window], indent="  ")
     for scored_ in done.released:
         out.print(f"  batch {scored_.window}: rows released from quarantine")
         scored(scored_, indent="  ")
@@ -125,7 +142,7 @@ def decision(done: Decided, indent: str = "") -> None:
 
 def _lines(reasons: Sequence[str]) -> None:
     for reason in reasons:
-        out.print(f"    {reason}", highlight=False)
+        out.print(f"    {reason}", highlight=False, soft_wrap=True)
 
 
 def fed(done: Fed) -> None:
@@ -138,12 +155,62 @@ def fed(done: Fed) -> None:
 def reconciled(found: Reconciled) -> None:
     """What was put right."""
     out.print(f"events: {found.events.delivered} delivered, {found.events.pending} wait for a server")
+    if found.failed_automations:
+        out.print(f"automations: {found.failed_automations} could not act; told as trueup.automation.failed")
     for m in found.models:
         alias = f"alias set to v{m.alias}" if m.alias else "alias right"
-        out.print(f"{m.model}: {alias}, {len(m.closed_runs)} MLflow runs closed {m.note}".rstrip(), highlight=False)
+        closed = f"{len(m.closed_runs)} MLflow runs closed"
+        out.print(f"{m.model}: {alias}, {closed}{_orphans(m.orphans)} {m.note}".rstrip(), highlight=False)
     p = found.prefect
-    out.print(f"Prefect: {len(p.flow_runs)} flow runs and {len(p.task_runs)} task runs marked as crashed")
+    out.print(
+        f"Prefect: {len(p.flow_runs)} flow runs and {len(p.task_runs)} task runs marked as crashed, "
+        f"{len(p.again)} begun again"
+    )
+    if found.views:
+        out.print(f"approvals decided elsewhere, whose pages end with that: {', '.join(found.views)}", highlight=False)
     _lines(found.problems)
+
+
+def _orphans(found: Orphans) -> str:
+    """What of nobody's was removed from MLflow; most of the time nothing."""
+    counts = {"runs": len(found.runs), "versions": len(found.versions), "models": len(found.models)}
+    said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f", removed what died without a decision: {said}" if said else ""
+
+
+def cleared(found: Cleared) -> None:
+    """How many files of which kind went, and how large they were."""
+    rows = [
+        [each.model or "(shared)", kind.kind, f"{kind.files:,}", size(kind.bytes)]
+        for each in found.collected
+        for kind in each.removed
+        if kind.files
+    ]
+    if rows:
+        out.print(table(["model", "kind", "files", "size"], rows, figures=["files", "size"]))
+    files, total = (sum(getattr(k, name) for c in found.collected for k in c.removed) for name in ("files", "bytes"))
+    out.print(f"{files:,} files, {size(total)}, {'would be removed' if found.dry_run else 'removed'}")
+    _lines([*(c.note for c in found.collected if c.note), *found.problems])
+
+
+def saved(done: Saved) -> None:
+    """Where a copy lies, what is not in it, and where the rest went."""
+    out.print(f"{done.place}: {done.files:,} files, {size(done.bytes)}", highlight=False, soft_wrap=True)
+    for word, places in {"loaded": done.loaded, "left behind": done.left, "not in it": done.elsewhere}.items():
+        for place in places:
+            out.print(f"  {word}: {place}", highlight=False, soft_wrap=True)
+
+
+def size(count: int) -> str:
+    """A number of bytes, as people say it.
+
+    >>> size(1_500_000)
+    '1.5 MB'
+    """
+    for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= one:
+            return f"{count / one:.1f} {unit}"
+    return f"{count} bytes"
 
 
 def status(found: Sequence[Mapping[str, Any]]) -> None:
@@ -182,6 +249,29 @@ def _governance(state: Mapping[str, Any]) -> None:
         out.print(f"  probation: {probation['says']}", highlight=False)
 
 
+def standing(found: Sequence[Mapping[str, Any]]) -> None:
+    """What served at a moment, and why."""
+    for state in found:
+        out.print(f"[bold]{state['model']}[/] at {state['at']:%Y-%m-%d %H:%M}", highlight=False)
+        if state["champion"] is None:
+            out.print("  nothing served yet")
+            continue
+        until = f"until {state['until']:%Y-%m-%d %H:%M}" if state["until"] else "and serves still"
+        trained, judged = state["trained"], state["judged_on"]
+        out.print(
+            f"  version {state['champion']} served, from {state['since']:%Y-%m-%d %H:%M} {until}", highlight=False
+        )
+        out.print(f"  trained on {trained['rows']:,} rows, {_span(trained['trained_from'], trained['trained_until'])}")
+        if judged is not None:
+            out.print(f"  judged on {_span(judged['start'], judged['end'])}")
+        out.print(f"  {_entry(state['decision'])}")
+        _lines(state["decision"]["reasons"])
+
+
+def _span(start: str, end: str) -> str:
+    return f"{start[:16].replace('T', ' ')} to {end[:16].replace('T', ' ')}"
+
+
 def ledger(found: Sequence[Mapping[str, Any]]) -> None:
     """Decisions, newest first."""
     if not found:
@@ -189,6 +279,16 @@ def ledger(found: Sequence[Mapping[str, Any]]) -> None:
     for entry in found:
         out.print(_entry(entry) + f"  [dim]{entry['hash'][:12]}[/]")
         _lines(entry["reasons"])
+
+
+def verified(found: Verified) -> None:
+    """Whether the ledger is what was decided."""
+    looked = f"{found.entries:,} entries, {found.anchors:,} anchors, files of {found.models:,} versions"
+    if not found.problems:
+        out.print(f"[green]right[/]: {looked}")
+        return
+    out.print(f"[red]{len(found.problems)} problems[/] in {looked}")
+    _lines([str(problem) for problem in found.problems])
 
 
 def _entry(entry: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Who is told what: the event server that Prefect's settings name, and the people that `TRUEUP_NOTIFY` names."""
+"""What a flow tells: its name to those who look, events to the server in Prefect's settings, people in `TRUEUP_NOTIFY`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,25 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from trueup.adapters.event_api import EventApi
-from trueup.adapters.notify import Notifier
+from trueup.adapters.notify import addresses
 from trueup.config.settings import Settings
-from trueup.stages.ports import Ports
-from trueup.stages.relay import notify, relay
 
 if TYPE_CHECKING:
     from prefect import Flow, State
     from prefect.client.schemas.objects import FlowRun
 
+    from trueup.stages.ports import Ports
+
 log = logging.getLogger(__name__)
+
+
+def title() -> str:
+    """Name a flow run by what it is about: flow, model, and the moment that it was told to stand at."""
+    from prefect import runtime
+
+    asked = runtime.flow_run.parameters
+    moment = f" as of {asked['as_of']}"[:17] if asked.get("as_of") else ""
+    return f"{runtime.flow_run.flow_name} {asked['model']}{moment}"
 
 
 def event_api() -> EventApi | None:
@@ -33,10 +42,15 @@ def pass_on(ports: Ports) -> None:
     """Pass the outbox on at the end of a run. Whatever goes wrong is logged: the run is done, and events can wait."""
     if "ledger" not in ports.__dict__:
         return  # nothing was decided or announced
+    from trueup.stages.proof import anchor
+    from trueup.stages.relay import notify, relay
+
     try:
+        anchor(ports)
         if (api := event_api()) is not None and (problem := relay(ports, api).problem):
             log.warning("%s", problem)
-        if (people := Notifier.named(ports.settings.notify)) is not None and (problem := notify(ports, people).problem):
+        people = addresses(ports.settings.notify)
+        if people and (problem := notify(ports, people).problem):
             log.warning("%s", problem)
     except Exception as error:
         log.warning("the outbox could not be passed on: %s; `trueup reconcile` tries again", error)
@@ -44,13 +58,10 @@ def pass_on(ports: Ports) -> None:
 
 def tell_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Tell people that a flow failed or crashed: a hook for `on_failure` and `on_crashed`."""
-    if (people := Notifier.named(Settings().notify)) is None:
-        return
-    said = str(state.message or state.name)
-    if (
-        problem := people.tell(f"Trueup: {flow_run.name} {str(state.name).lower()}", f"flow {flow.name}: {said}")
-    ) is not None:
-        log.warning("%s", problem)
+    title, said = f"Trueup: {flow_run.name} {str(state.name).lower()}", str(state.message or state.name)
+    for person in addresses(Settings().notify):
+        if (problem := person.tell(title, f"flow {flow.name}: {said}")) is not None:
+            log.warning("%s", problem)
 
 
 TOLD: dict[str, Any] = {"persist_result": False, "on_failure": [tell_failure], "on_crashed": [tell_failure]}

@@ -6,12 +6,12 @@ from prefect import flow
 
 from flows.forms import AsOf, Model
 from flows.opening import opened
-from flows.telling import TOLD
+from flows.telling import TOLD, title
 from trueup.domain.events import interval
 from trueup.stages.watch import watch as look
 
 
-@flow(name="watch", flow_run_name="watch {model}", **TOLD)
+@flow(name="watch", flow_run_name=title, **TOLD)
 def watch(model: Model, as_of: AsOf = None) -> list[str]:
     """Announce batches that are missing or late; each once.
 

@@ -1,80 +1,181 @@
-"""What a flow run's page shows of its stages: small tables in Markdown."""
+"""What a flow run's page shows: small pages in Markdown, each with a line that stands on its card."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
-from trueup.domain.types import Verdict
+from tasks import links
+from trueup.config.schema import ModelConfig
+from trueup.domain.metrics import figure, loss_words
 from trueup.ledger.entries import Entry
-from trueup.stages.approval import decided, expires_at
+from trueup.stages.approval import expires_at
+from trueup.stages.ports import Ports
 from trueup.stages.references import Checked, Decided, Observed
+from trueup.stages.report import drift_page, validation_page
 
 _MARKS = {"pass": "✔ pass", "fail": "✘ fail", "inconclusive": "? inconclusive"}
+_ROLES = ("challenger", "champion", "prior", "simple")
+_UNITS = {"mse": " ({}²)", "mae": " ({})", "rmse": " ({})"}
+_MOST_ROWS = 12  # of a table of columns; the rest stands in the report
 
 
-def publish(kind: str, model: str, markdown: str, about: str) -> None:
-    """Keep a Markdown artifact under a key of its kind and model, so that the UI shows its history."""
-    create_markdown_artifact(markdown, key=f"{kind}-{model}".replace("_", "-"), description=about)
-
-
-def of_validation(checked: Checked, reports: Sequence[tuple[str, Path]] = ()) -> str:
-    """A batch's validation."""
-    lines = [f"### Validation of {checked.batch.rows.name}: {_MARKS[checked.status.value]}", ""]
-    lines += [f"- {reason}" for reason in (*checked.reasons, *checked.warnings)]
-    lines.append(f"- {checked.batch.rows.rows:,} rows, {checked.quarantined:,} in quarantine")
-    return "\n".join([*lines, *_links(reports)])
-
-
-def of_diagnosis(observed: Observed, reports: Sequence[tuple[str, Path]] = ()) -> str:
-    """A batch's diagnosis."""
-    lines = [f"### {observed.window}: {observed.diagnosis}", "", *(f"- {reason}" for reason in observed.reasons)]
-    return "\n".join([*lines, *_links(reports)])
-
-
-def of_decision(decided: Decided, reports: Sequence[tuple[str, Path]] = ()) -> str:
-    """A decision and the verdicts it rests on."""
-    title = f"### {decided.outcome}" + (f": version {decided.version}" if decided.version else "")
-    lines = [title, "", *(f"- {reason}" for reason in decided.reasons)]
-    if decided.verdicts:
-        lines += ["", "| check | verdict | why |", "|---|---|---|", *map(_row, decided.verdicts)]
-    return "\n".join([*lines, *_links(reports)])
-
-
-def of_approval(entry: Entry, reports: Sequence[tuple[str, Path]] = ()) -> str:
-    """A challenger that waits for a person: what it would replace, and what it showed on the gate rows."""
-    body = entry.body
-    previous = f"version {body['previous']['version']}" if body["previous"] else "nothing: it would be the first"
+def show_validation(config: ModelConfig, ports: Ports, checked: Checked) -> None:
+    """A batch's validation: what failed, and how many rows were set aside."""
+    rows, mark = checked.batch.rows, _MARKS[checked.status.value]
+    page = validation_page(ports.root, config.model, checked.batch)
     lines = [
-        of_decision(decided(entry)),
+        f"- {rows.rows:,} rows, {checked.quarantined:,} in quarantine",
+        *_items(checked.reasons),
+        *_items([f"warning: {w}" for w in checked.warnings]),
         "",
-        f"- it replaces {previous}, as of {entry.as_of:%Y-%m-%d %H:%M}",
-        f"- decide until {expires_at(entry):%Y-%m-%d %H:%M} UTC: resume this run, or "
-        f"`trueup approve {entry.seq} --by NAME`, or `trueup reject {entry.seq} --by NAME --why TEXT`",
+        links.line([("Data Docs of this batch", links.address(ports, page))]),
+    ]
+    _publish("validation", config.model, lines, f"{mark}: {rows.name}, {checked.quarantined:,} in quarantine")
+
+
+def show_diagnosis(config: ModelConfig, ports: Ports, checked: Checked, observed: Observed) -> None:
+    """A batch's diagnosis, how the champion did, and which columns moved."""
+    seen, pages = (
+        observed.figures,
+        [("Data Docs of this batch", validation_page(ports.root, config.model, checked.batch))],
+    )
+    if seen["drift"] is not None:
+        pages.insert(0, ("Drift report", drift_page(ports.root, config.model, observed.window)))
+    lines = [
+        *_items(observed.reasons),
+        *_items(_performance(config, seen)),
+        *_drift(seen["drift"]),
         "",
-        *_metrics(body["evaluation"]["metrics"]),
+        links.line([(name, links.address(ports, page)) for name, page in pages]),
     ]
-    return "\n".join([*lines, *_links(reports)])
+    _publish("diagnosis", config.model, lines, f"{observed.diagnosis}: {observed.window}")
 
 
-def _metrics(found: dict[str, dict[str, float]]) -> list[str]:
-    """A table with a column a model."""
-    roles = [r for r in ("challenger", "champion", "prior", "simple") if r in found]
-    if not roles:
-        return []
-    rows = [
-        f"| {name} | " + " | ".join(f"{found[r].get(name, float('nan')):.4f}" for r in roles) + " |"
-        for name in found[roles[0]]
+def show_decision(config: ModelConfig, ports: Ports, decided: Decided) -> None:
+    """What the ledger recorded of a decision. Shows nothing where nothing was decided."""
+    entry = ports.ledger.entry(decided.sequence) if decided.sequence is not None else None
+    if entry is None:
+        return
+    model = entry.body.get("model")
+    title = entry.kind.replace("_", " ") + (f": version {model['version']}" if model else "")
+    lines = [_circumstances(entry), "", *_items(_beside_verdicts(entry)), *_evidence(config, entry)]
+    if model:
+        lines += ["", links.line(links.of_run(config, ports, model["run_id"]))]
+    _publish("decision", config.model, lines, f"{title}, ledger entry {entry.seq}")
+
+
+def show_approval(config: ModelConfig, ports: Ports, entry: Entry) -> None:
+    """A challenger that waits for a person: how to decide, and what it showed on the gate rows."""
+    body, run_id = entry.body, entry.body["approval"]["run_id"]
+    lines = [
+        f"Resume this run, or `trueup approve {entry.seq} --by NAME`, or "
+        f"`trueup reject {entry.seq} --by NAME --why TEXT`.",
+        "",
+        _circumstances(entry),
+        *_evidence(config, entry),
+        "",
+        links.line(links.of_run(config, ports, run_id)),
     ]
-    return ["| on the gate rows | " + " | ".join(roles) + " |", "|---" * (len(roles) + 1) + "|", *rows]
+    if body["previous"] and (picture := links.picture(config, ports, run_id)) is not None:
+        lines += ["", f"![Challenger against champion]({picture})"]
+    about = f"version {body['model']['version']} waits until {expires_at(entry):%Y-%m-%d %H:%M} UTC"
+    _publish("approval", config.model, lines, about)
 
 
-def _row(verdict: Verdict) -> str:
-    why = "; ".join(verdict.reasons).replace("|", "\\|")
-    return f"| {verdict.check} | {_MARKS[verdict.status.value]} | {why} |"
+def _publish(kind: str, model: str, lines: Sequence[str], about: str) -> None:
+    """Keep it under a key of its kind and model, so that the UI shows its history."""
+    create_markdown_artifact("\n".join(lines), key=f"{kind}-{model}".replace("_", "-"), description=about)
 
 
-def _links(reports: Sequence[tuple[str, Path]]) -> list[str]:
-    return ["", *(f"{name}: [{path}]({path.as_uri()})" for name, path in reports)] if reports else []
+def _circumstances(entry: Entry) -> str:
+    """Why, when, and in whose place."""
+    body = entry.body
+    known = [f"reason: {body['trigger']['reason']}", f"as of {entry.as_of:%Y-%m-%d %H:%M}", f"ledger entry {entry.seq}"]
+    if body.get("model"):
+        previous = body.get("previous")
+        known.append(f"champion before: version {previous['version']}" if previous else "the first champion")
+    return " · ".join(known)
+
+
+def _beside_verdicts(entry: Entry) -> list[str]:
+    """Reasons that no verdict gave: the table has the others."""
+    given = {reason for verdict in entry.body["verdicts"] for reason in verdict["reasons"]}
+    return [reason for reason in entry.body["reasons"] if reason not in given]
+
+
+def _evidence(config: ModelConfig, entry: Entry) -> Iterator[str]:
+    """The verdicts, a line a reason because no cell is wrapped, and the metrics that they rest on."""
+    body = entry.body
+    if not body["verdicts"]:
+        return
+    yield from ("", "| check | verdict | why |", "|---|---|---|")
+    for verdict in [*body["verdicts"], *filter(None, [body.get("refit")])]:
+        name, mark = verdict["check"], _MARKS[verdict["status"]]
+        for reason in verdict["reasons"]:
+            yield f"| {name} | {mark} | {_plain(reason)} |"
+            name = mark = ""
+    yield from _metrics(config, body.get("evaluation"))
+
+
+def _metrics(config: ModelConfig, evaluation: dict[str, Any] | None) -> Iterator[str]:
+    """A column a model, the deciding loss first: the ledger's canonical JSON sorts the names of the others."""
+    roles = [r for r in _ROLES if evaluation and r in evaluation["metrics"]]
+    if not evaluation or not roles:
+        return
+    head = f"on {evaluation['rows']:,} gate rows"
+    yield from ("", f"| {head} | {' | '.join(roles)} |", "|---" * (len(roles) + 1) + "|")
+    for name in [m["name"] for m in evaluation["intervals"]] or evaluation["metrics"][roles[0]]:
+        unit = _UNITS[name].format(config.ingest.label.unit) if name in _UNITS and config.ingest.label.unit else ""
+        yield f"| {name}{unit} | " + " | ".join(_cell(evaluation["metrics"][r][name]) for r in roles) + " |"
+
+
+def _cell(value: float) -> str:
+    """The same places for all that lies between 0 and 1, as most metrics do, and as many digits for what is larger."""
+    return figure(value, 5) if abs(value) >= 1 else f"{value:.4f}"
+
+
+def _performance(config: ModelConfig, seen: dict[str, Any]) -> Iterator[str]:
+    """How the champion did, on how many labels."""
+    if seen["champion"] is None:
+        return
+    yield f"champion: version {seen['champion']}, {seen['champion_age_days']:.0f} days old"
+    if seen["metrics"]:
+        loss = seen["metrics"][0]
+        name, span = loss_words(config.task, config.ingest.label.unit), ""
+        if loss["low"] is not None:
+            span = f" ({100 * loss['confidence']:.0f} % {_cell(loss['low'])} to {_cell(loss['high'])})"
+        yield f"{name} {_cell(loss['value'])}{span} on {loss['n']:,} labels"
+    if seen.get("probation"):
+        yield f"probation: {'; '.join(seen['probation']['reasons'])}"
+
+
+def _drift(found: dict[str, Any] | None) -> Iterator[str]:
+    """Columns that moved, with score and limit; if none did, the one that came nearest."""
+    if found is None:
+        return
+    checks = sorted(found["checks"], key=lambda c: abs(c["value"]) / c["limit"] if c["limit"] else 0.0, reverse=True)
+    moved = [c for c in checks if c["drifted"]]
+    columns = {c["column"] for c in checks}
+    if found["shifted"] is None or not checks:
+        yield from ("", f"**Inputs**: {_plain(found['reason'])}")
+        return
+    said = f"{len(found['drifted'])} of {len(columns)} columns moved" if moved else "no column moved; the nearest to it"
+    yield from ("", f"**Inputs**: {said}", "", "| column | measure | score | limit |", "|---|---|---|---|")
+    for check in moved[:_MOST_ROWS] or checks[:1]:
+        limit = "–" if check["limit"] is None else figure(check["limit"], 3)
+        yield f"| {_plain(check['column'])} | {check['check']} | {figure(check['value'], 3)} | {limit} |"
+    if len(moved) > _MOST_ROWS:
+        yield from ("", f"and {len(moved) - _MOST_ROWS} more")
+
+
+def _items(texts: Sequence[str] | Iterator[str]) -> list[str]:
+    return [f"- {_plain(text)}" for text in texts]
+
+
+def _plain(text: str) -> str:
+    """Text that says itself in Markdown: reasons quote values of the data, which may be anything."""
+    return re.sub(r"([\\`*_\[\]<>|!])", r"\\\1", text)

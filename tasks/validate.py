@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tasks.artifacts import of_validation, publish
+from tasks.artifacts import show_validation
 from tasks.wrap import stage
 from trueup.config.schema import ModelConfig
 from trueup.domain.types import Batch
 from trueup.stages import validate as logic
 from trueup.stages.ports import Ports
 from trueup.stages.references import Checked
-from trueup.stages.report import validation_page
 
 
 @stage("validate")
 def validate(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime) -> Checked:
     """Check a batch and show the verdict."""
     checked = logic.validate(config, ports, batch, as_of)
-    pages = [("Data Docs", validation_page(ports.root, config.model, batch))]
-    publish("validation", config.model, of_validation(checked, pages), str(batch.window))
+    show_validation(config, ports, checked)
     return checked

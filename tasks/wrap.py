@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import State, Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
+from prefect.states import Completed
 
-from trueup.errors import TrueupError
+from trueup.errors import NotEnoughData, TrueupError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def stage(name: str, *, retries: int = 0) -> Callable[[Callable[P, R]], Task[P, R]]:
+def stage(name: str, *, retries: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a stage's task. Retries are for what may pass: a source or a registry that does not answer.
 
     Results are small references and the stages keep their own records, so Prefect caches and stores nothing: its
-    default policy would hash every input.
+    default policy would hash every input. Too little data is no error: the task ends as `Held`, and who called it gets
+    the exception all the same.
     """
-    return task(
+    made = task(
         name=name,
         task_run_name=name + " {config.model}",
         retries=retries,
@@ -30,6 +33,27 @@ def stage(name: str, *, retries: int = 0) -> Callable[[Callable[P, R]], Task[P, 
         cache_policy=NO_CACHE,
         persist_result=False,
     )
+
+    def decorate(do: Callable[P, R]) -> Callable[P, R]:
+        @wraps(do)
+        def held(*args: P.args, **kwargs: P.kwargs) -> Any:
+            try:
+                return do(*args, **kwargs)
+            except NotEnoughData as few:
+                return Completed(name="Held", message=str(few))
+
+        run = made(held)
+
+        @wraps(do)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            found = run(*args, **kwargs)
+            if isinstance(found, State):
+                raise NotEnoughData(str(found.message))
+            return cast("R", found)
+
+        return call
+
+    return decorate
 
 
 def _transient(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001  (Prefect's signature)

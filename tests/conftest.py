@@ -1,12 +1,12 @@
 """What must be so before Prefect, MLflow or Great Expectations are imported: no telemetry, no chatter, no home of the user's."""
 
 import os
-import shutil
-import subprocess
 import tempfile
-from pathlib import Path
+from itertools import count
 
 import pytest
+
+from tests import postgres
 
 # Prefect reads these once, at its import; a server that a test needs has its own home (tests/flows/conftest.py).
 os.environ.update(
@@ -25,30 +25,31 @@ for name in [name for name in os.environ if name.startswith("TRUEUP_")]:
     del os.environ[name]
 
 
+_numbers = count()
+
+
 @pytest.fixture(scope="session")
-def postgres():
-    """The URL of a PostgreSQL server of our own, listening on nothing but a socket in a temporary folder."""
-    programs = [shutil.which(p) for p in ("initdb", "pg_ctl")]
-    if None in programs:
-        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
-    folder = Path(tempfile.mkdtemp(prefix="trueup-pg-", dir="/tmp"))  # short: a socket's path has a limit
-    prefix = []
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        if subprocess.run(["runuser", "-u", "postgres", "true"], capture_output=True, check=False).returncode:
-            pytest.skip("running as root, and there is no user postgres to start PostgreSQL as")
-        shutil.chown(folder, "postgres")
-        prefix = ["runuser", "-u", "postgres", "--"]
+def postgres_server():
+    """The URL of the first database of a PostgreSQL that serves all tests."""
+    with postgres.running() as url:
+        yield url
 
-    def run(*command: str) -> None:
-        quiet = subprocess.DEVNULL
-        subprocess.run([*prefix, *command], check=True, stdin=quiet, stdout=quiet, stderr=quiet, timeout=120)
 
-    initdb, pg_ctl = programs
-    data = str(folder / "data")
-    run(initdb, "-D", data, "-U", "trueup", "-A", "trust", "--no-sync")
-    run(pg_ctl, "-D", data, "-w", "-o", f"-c listen_addresses='' -c fsync=off -k {folder}", "start")
-    try:
-        yield f"postgresql+psycopg://trueup@/postgres?host={folder}"
-    finally:
-        run(pg_ctl, "-D", data, "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+@pytest.fixture
+def postgres_url(postgres_server):
+    """The URL of an empty schema of that PostgreSQL, with its password."""
+    name = f"test_{next(_numbers)}"
+    postgres.execute(postgres_server, f"CREATE SCHEMA {name}")
+    return postgres_server.update_query_dict({"options": f"-csearch_path={name}"}).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def new_database(postgres_server):
+    """Makes empty databases in that PostgreSQL, and gives their URLs with the password."""
+
+    def made() -> str:
+        name = f"test_{next(_numbers)}"
+        postgres.execute(postgres_server, f"CREATE DATABASE {name}")
+        return postgres_server.set(database=name).render_as_string(hide_password=False)
+
+    return made

@@ -26,6 +26,13 @@ def test_no_port_leaves_the_machine():
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
+def test_no_page_of_another_site_reaches_prefect():
+    prefect = COMPOSE["services"]["prefect"]
+    origins = prefect["environment"]["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
+    assert [origin.split(":$")[0] for origin in origins] == ["http://127.0.0.1", "http://localhost"]
+    assert prefect["command"][:3] == ["python", "-m", "flows.stack.prefect_server"]  # which looks at names and sockets
+
+
 def test_services_wait_for_services_that_exist_and_can_be_asked():
     services = COMPOSE["services"]
     assert set(services) >= {"postgres", "minio", "prefect", "worker", "mlflow", "evidently"}

@@ -12,8 +12,8 @@ from typer.main import get_command
 
 from docs.generate import PAGES
 from flows.cli import app
-from trueup.config.load import load_model
-from trueup.config.schema import FilesSource, ModelConfig
+from trueup.config.load import load_model, parse_model
+from trueup.config.schema import FilesSource
 
 ROOT = Path(__file__).parents[1]
 WRITTEN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
@@ -69,6 +69,22 @@ def test_a_command_that_does_not_exist_would_be_found(wrong):
         parsed(wrong)
 
 
+def deployments():
+    """What the server calls each deployment: its flow and its name, a model's name as `<model>`."""
+    found = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    models = {d["parameters"]["model"] for d in found if "parameters" in d}
+    named = [(d["entrypoint"].split(":")[1], d["name"]) for d in found]
+    return {f"{flow}/{'<model>' if name in models else name}" for flow, name in named}
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda p: str(p.relative_to(ROOT)))
+def test_deployments_that_a_page_names_exist(page):
+    text, there = page.read_text(encoding="utf-8"), deployments()
+    flows = "|".join(sorted({name.split("/")[0] for name in there}))
+    named = re.findall(rf"deployment run (\S+)|`((?:{flows})/[\w<>]+)`", text)
+    assert {run or quoted for run, quoted in named} <= there
+
+
 def test_the_config_of_the_first_model_is_valid(tmp_path):
     (text,) = blocks(ROOT / "docs" / "how-to" / "first-model.md", "yaml")
     (tmp_path / "late_orders.yaml").write_text(text, encoding="utf-8")
@@ -83,4 +99,4 @@ def test_the_pieces_of_configs_on_other_pages_fit_into_it():
             for key, value in piece.items():
                 section = whole["ingest"] if key == "source" else whole
                 section[key] = {**section.get(key, {}), **value} if key != "source" else value
-            ModelConfig.model_validate(whole)
+            parse_model(yaml.safe_dump(whole), page.name)

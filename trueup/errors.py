@@ -8,8 +8,8 @@ TrueupError
     ├── SourceError           the source cannot be read, or what it gives cannot be landed
     │   └── SourceUnavailable the source does not answer just now; trying again may help
     ├── NoData                nothing to work on at this as_of
-    │   └── NotEnoughData     too little to learn from yet; more may come
-    ├── BrokenBatch           a batch failed validation
+    │   ├── NotEnoughData     too little to learn from yet; more may come
+    │   └── NoLabels          labels are overdue: to wait brings none
     ├── RegistryUnavailable   MLflow's store or server does not answer
     ├── UntrustedModel        a model's files do not match what the ledger says
     ├── LedgerError           the ledger cannot be appended to or read
@@ -72,8 +72,8 @@ class NotEnoughData(NoData):
     """There is too little to learn from yet: a retrain is held, for more may come."""
 
 
-class BrokenBatch(WorkError):
-    """A batch failed validation: it is kept, not used."""
+class NoLabels(NoData):
+    """No row has a label that counts, though some should have: to wait brings none."""
 
 
 class RegistryUnavailable(WorkError):

@@ -17,7 +17,7 @@ stack_app = typer.Typer(help="The servers of this home.", no_args_is_help=True)
 app.add_typer(stack_app, name="stack")
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
-TITLES = {"prefect": "Prefect", "mlflow": "MLflow", "evidently": "Evidently"}
+TITLES = {"prefect": "Prefect", "mlflow": "MLflow", "evidently": "Evidently", "reports": "Reports"}
 
 
 @app.command()
@@ -26,7 +26,7 @@ def up(
     wait: Annotated[float, typer.Option(help="Seconds that the servers have to answer.", min=1)] = 180.0,
     as_json: Json = False,
 ) -> None:
-    """Start Prefect with a worker, MLflow and Evidently's UI for this home, and deploy the flows of prefect.yaml.
+    """Start Prefect with a worker, MLflow, Evidently's UI and the reports for this home, and deploy what prefect.yaml says.
 
     Stays in the foreground and shows what the servers write, until Ctrl-C ends them all.
     """
@@ -71,7 +71,7 @@ def down(as_json: Json = False) -> None:
 
 @stack_app.command("status")
 def status(as_json: Json = False) -> None:
-    """What runs, and where. Exit code 1 when the stack is not up."""
+    """What runs, and where. Exit code 1 when the stack, or a program of it, is not up."""
     from flows.stack import control
 
     found = control.status(control.here())
@@ -83,7 +83,7 @@ def status(as_json: Json = False) -> None:
         _show(found)
         for program, state in found.programs.items():
             typer.echo(f"{program:<10} {state.lower():<10} pid {found.pids.get(program, '-')}")
-    if not found.ready:
+    if not found.ready or found.down:
         raise typer.Exit(1)
 
 

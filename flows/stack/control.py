@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from flows.stack import health, processes
+from flows.stack import health, left_over, processes
 from flows.stack.deploy import deploy
-from flows.stack.layout import MLFLOW, PREFECT, Layout
+from flows.stack.layout import MLFLOW, PREFECT, WORKER, Layout
 from flows.stack.supervision import GAVE_UP, Supervisor
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
@@ -38,6 +38,11 @@ class Status:
     addresses: dict[str, str]
     programs: dict[str, str]  # the state of each program
     pids: dict[str, int]
+
+    @property
+    def down(self) -> list[str]:
+        """Programs that do not stay up."""
+        return [program for program, state in self.programs.items() if state not in {"RUNNING", "STARTING"}]
 
 
 def here(settings: Settings | None = None) -> Layout:
@@ -94,6 +99,10 @@ def _bring_up(layout: Layout, supervisor: Supervisor, deadline: float, seconds: 
     wait_for(PREFECT)
     deploy(layout.project, layout.environment(os.environ), layout.logs / "deploy.log")
     say("flows deployed")
+    if not processes.marked(layout.home, WORKER) and (count := left_over.end_all(layout.api)):
+        say(
+            f"{count} flow runs were cut off with an earlier stack; those that only an event or a person asks for are begun again"
+        )
     supervisor.start_stopped()
     while waiting:
         wait_for(waiting[0])
@@ -250,7 +259,7 @@ def _read(layout: Layout) -> dict[str, Any]:
 def _write(layout: Layout, ready: bool) -> None:
     fresh = layout.record.with_suffix(".new")
     ports = {f"{p}_port": n for p, n in layout.ports.items()}
-    fresh.write_text(json.dumps({"ready": ready, "ports": ports}), encoding="utf-8")
+    fresh.write_text(json.dumps({"ready": ready, "ports": ports, "addresses": layout.addresses}), encoding="utf-8")
     fresh.replace(layout.record)
 
 

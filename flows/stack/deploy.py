@@ -9,31 +9,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from flows.crashed import GONE
 from flows.stack.health import post
 from flows.stack.layout import POOL
 from trueup.errors import WorkError
 
+DEAD_AFTER = 90  # seconds without a beat, three of Prefect's own, after which a flow run is taken for dead
 _SECONDS = 180
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
 _DEAD_RUNS: Final[dict[str, Any]] = {
     "name": "trueup: mark dead flow runs",
-    "description": "A flow run that has stopped beating for 90 s is dead, with its process or its machine.",
+    "description": f"A flow run that has stopped beating for {DEAD_AFTER} s is dead, with its process or its machine.",
     "enabled": True,
     "trigger": {
         "type": "event",
         "posture": "Proactive",
         "match": {"prefect.resource.id": "prefect.flow-run.*"},
+        # One that waits for a person's answer has no process and is not dead. That it was suspended may reach the server
+        # before its first beat does, so the suspension cannot stand among what is expected: `flows.crashed` sees to these.
+        "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": "!approve"},
         "for_each": ["prefect.resource.id"],
         "after": ["prefect.flow-run.heartbeat"],
         "expect": ["prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in _ENDS)],
         "threshold": 1,
-        "within": 90,
+        "within": DEAD_AFTER,
     },
     "actions": [
         {
             "type": "change-flow-run-state",
             "state": "CRASHED",
-            "message": "no heartbeat for 90 s: the process of this run is gone",
+            "message": f"no heartbeat for {DEAD_AFTER} s: {GONE}",
         }
     ],
 }
@@ -49,7 +54,9 @@ def deploy(project: Path, environment: Mapping[str, str], log: Path | None = Non
     _prefect(project, environment, log, "--no-prompt", "deploy", "--all")
     api, named = environment["PREFECT_API_URL"], {"automations": {"name": {"any_": [_DEAD_RUNS["name"]]}}}
     try:
-        if not post(f"{api}/automations/filter", named, tries=20):
+        if known := post(f"{api}/automations/filter", named, tries=20):
+            post(f"{api}/automations/{known[0]['id']}", _DEAD_RUNS, tries=20, method="PUT")
+        else:
             post(f"{api}/automations/", _DEAD_RUNS, tries=20)
     except OSError as error:
         raise WorkError(f"the automation that marks dead flow runs could not be made: {error}") from None

@@ -10,9 +10,9 @@ import urllib.request
 from datetime import datetime
 from typing import Any
 
-from flows.stack.layout import EVIDENTLY, HOST, MLFLOW, POOL, PREFECT, WORKER, Layout
+from flows.stack.layout import EVIDENTLY, HOST, MLFLOW, POOL, PREFECT, REPORTS, WORKER, Layout
 
-_PATHS = {PREFECT: "/api/health", MLFLOW: "/health", EVIDENTLY: "/api/version"}
+_PATHS = {PREFECT: "/api/health", MLFLOW: "/health", EVIDENTLY: "/api/version", REPORTS: "/"}
 _SECONDS = 3.0
 # No proxy of the environment's: these are addresses of this machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -35,13 +35,15 @@ def _worker_beats(layout: Layout, since: datetime) -> bool:
     return any(datetime.fromisoformat(b.replace("Z", "+00:00")) > since for b in beats)
 
 
-def post(url: str, body: dict[str, Any], tries: int = 1) -> Any:
+def post(url: str, body: dict[str, Any], tries: int = 1, method: str = "POST") -> Any:
     """Ask Prefect's server, again where it says 503: its SQLite is busy. Raises OSError, also for an answer that says no."""
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method
+    )
     for left in reversed(range(tries)):
         try:
             with _OPENER.open(request, timeout=_SECONDS) as answer:
-                return json.loads(answer.read())
+                return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             if error.code != 503 or not left:
                 raise

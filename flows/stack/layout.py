@@ -17,7 +17,7 @@ from trueup.config.settings import Settings
 
 HOST = "127.0.0.1"
 POOL = "local"
-PREFECT, WORKER, MLFLOW, EVIDENTLY = "prefect", "worker", "mlflow", "evidently"
+PREFECT, WORKER, MLFLOW, EVIDENTLY, REPORTS = "prefect", "worker", "mlflow", "evidently", "reports"
 HOME_MARK, PROGRAM_MARK = "TRUEUP_STACK_HOME", "TRUEUP_STACK_PROGRAM"
 _SOCKET_LETTERS = 80  # an address of a Unix socket has 104 to 108 bytes, and supervisord adds its pid while it makes it
 
@@ -64,7 +64,12 @@ class Layout:
     def ports(self) -> dict[str, int]:
         """The port of each server."""
         s = self.settings
-        ports = {PREFECT: s.prefect_port, MLFLOW: s.mlflow_port, EVIDENTLY: s.evidently_port}
+        ports = {
+            PREFECT: s.prefect_port,
+            MLFLOW: s.mlflow_port,
+            EVIDENTLY: s.evidently_port,
+            REPORTS: s.reports_port,
+        }
         return ports if self.serves_mlflow else {k: v for k, v in ports.items() if k != MLFLOW}
 
     @property
@@ -77,7 +82,7 @@ class Layout:
     @property
     def programs(self) -> list[str]:
         """All programs, in the order in which they start."""
-        return [p for p in (PREFECT, MLFLOW, EVIDENTLY, WORKER) if p != MLFLOW or self.serves_mlflow]
+        return [p for p in (PREFECT, MLFLOW, EVIDENTLY, REPORTS, WORKER) if p != MLFLOW or self.serves_mlflow]
 
     def address(self, program: str) -> str:
         """The address of a server."""
@@ -88,18 +93,34 @@ class Layout:
         """The address of Prefect's API."""
         return f"{self.address(PREFECT)}/api"
 
+    @property
+    def origins(self) -> str:
+        """Where Prefect's pages come from, as a browser names it."""
+        return ",".join(f"http://{name}:{self.ports[PREFECT]}" for name in (HOST, "localhost"))
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """What a flow run is told, whoever starts it: where to report, and where a browser finds what it links to."""
+        mlflow = self.address(MLFLOW) if self.serves_mlflow else str(self.settings.mlflow_uri)
+        return {
+            "PREFECT_API_URL": self.api,
+            "TRUEUP_REPORTS_PAGES": self.settings.reports_pages or self.address(REPORTS),
+            "TRUEUP_MLFLOW_PAGES": self.settings.mlflow_pages or mlflow,
+        }
+
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """The environment of every program, and through the worker of every flow run."""
         home = str(self.home)
         return {
             **given,
+            **self.addresses,
             HOME_MARK: home,
             "TRUEUP_HOME": home,
             "TRUEUP_CONFIGS": str(self.settings.configs.expanduser().resolve()),
             "PWD": str(self.project),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH", os.defpath)]),
             "PYTHONPATH": os.pathsep.join(filter(None, (str(self.project), given.get("PYTHONPATH")))),
             "PYTHONUNBUFFERED": "1",
-            "PREFECT_API_URL": self.api,
             "PREFECT_HOME": given.get("PREFECT_HOME", str(self.home / "prefect")),
             "PREFECT_LOGGING_LEVEL": "INFO",
             "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
@@ -108,12 +129,16 @@ class Layout:
             "GX_ANALYTICS_ENABLED": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "OMP_NUM_THREADS": given.get("OMP_NUM_THREADS", "1"),  # two fits at once on few cores: see the README
-            # A run begins 3 s after it is asked for, instead of up to 12.
-            "PREFECT_WORKER_QUERY_SECONDS": given.get("PREFECT_WORKER_QUERY_SECONDS", "2"),
+            # Its own pages only, under both of this machine's names; see `flows.stack.prefect_server`.
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": given.get("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", self.origins),
+            # A run begins about 4 s after it is asked for, instead of up to 14.
+            "PREFECT_WORKER_QUERY_SECONDS": given.get("PREFECT_WORKER_QUERY_SECONDS", "1"),
             # A slot held by a dead process is freed within about a minute, also when the server was started anew:
             # Prefect keeps leases in memory unless told otherwise, and then a restart forgets to end them.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "60",
+            # A run that waits for the one before it looks again after 5 s instead of 30.
+            "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
             # Beats by which the server knows that a flow run lives; flows/stack/deploy.py makes who listens to them.
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": given.get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30"),
         }
@@ -127,7 +152,7 @@ class Layout:
         if program == PREFECT:
             url = prefect_database(s.prefect_database_url) if s.prefect_database_url else None
             more = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}
-            return [python, "-m", "prefect", "server", "start", *self._listen(PREFECT)], more
+            return [python, "-m", "flows.stack.prefect_server", *self._listen(PREFECT)], more
         if program == WORKER:
             # A name of its own: a worker that was started anew takes the place of the one before in the UI.
             return [python, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", POOL], {}
@@ -140,6 +165,8 @@ class Layout:
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             }
             return [*command, *self._listen(MLFLOW)], more
+        if program == REPORTS:
+            return [python, "-m", "flows.stack.reports", *self._listen(REPORTS)], {}
         workspace = str(self.home / "evidently")
         run = [python, "-c", "from evidently.cli.__main__ import main; main()", "ui", "--workspace", workspace]
         return [*run, *self._listen(EVIDENTLY)], {}

@@ -9,6 +9,8 @@ import psutil
 
 from flows.stack.layout import HOME_MARK, PROGRAM_MARK
 
+_FLOW_RUN = "PREFECT__FLOW_RUN_ID"  # what Prefect tells a flow run's process, and its children with it
+_ENGINES = {"prefect.engine", "flow-run"}  # the words by which such a process is started: a child proves nothing
 _GRACE = 8.0  # seconds between the request to end and the end
 
 
@@ -25,6 +27,19 @@ def marked(home: Path, program: str | None = None) -> list[psutil.Process]:
             continue
         if environment.get(HOME_MARK) == str(home) and program in (None, environment.get(PROGRAM_MARK)):
             found.append(process)
+    return found
+
+
+def alive() -> set[str]:
+    """The ids of the flow runs whose process lives on this machine."""
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            run = process.environ().get(_FLOW_RUN)
+            if run and _ENGINES & set(process.cmdline()):
+                found.add(run)
+        except (psutil.Error, OSError):  # another user's, or gone
+            continue
     return found
 
 

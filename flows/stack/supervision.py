@@ -10,9 +10,11 @@ import xmlrpc.client
 from collections.abc import Mapping
 from typing import Any
 
+from flows.stack.alarm import EVENTS
 from flows.stack.layout import WORKER, Layout
 from trueup.errors import WorkError
 
+RETRIES = 1_000_000  # each a second later than the one before: for ever, and seldom in the end
 GAVE_UP = 4  # starts of one program within one `up`, before it is told that it does not start
 _HEAD = """\
 ; Written by `trueup up`; changes are lost.
@@ -42,7 +44,7 @@ command = {command}
 autostart = {autostart}
 autorestart = true
 startsecs = 5
-startretries = 20
+startretries = {retries}
 stopwaitsecs = 10
 stopasgroup = true
 killasgroup = true
@@ -51,6 +53,16 @@ stdout_logfile = {logs}/{name}.log
 stdout_logfile_maxbytes = 10MB
 stdout_logfile_backups = 3
 redirect_stderr = true
+"""
+_ALARM = """
+[eventlistener:alarm]
+command = {command}
+events = {events}
+autorestart = true
+priority = 1
+stderr_logfile = {logs}/alarm.log
+stderr_logfile_maxbytes = 1MB
+stderr_logfile_backups = 1
 """
 
 
@@ -69,10 +81,13 @@ class Supervisor:
             text += _PROGRAM.format(
                 name=name,
                 command=_escaped(f'"{sys.executable}" -m flows.stack.launch {name}'),
+                retries=RETRIES,
                 autostart="false" if name == WORKER else "true",  # it waits for its pool
                 priority=(place + 1) * 10,  # they stop in the reverse order, the worker first
                 logs=_escaped(layout.logs),
             )
+        command = _escaped(f'"{sys.executable}" -m flows.stack.alarm')
+        text += _ALARM.format(command=command, events=",".join(EVENTS), logs=_escaped(layout.logs))
         layout.logs.mkdir(parents=True, exist_ok=True)
         layout.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         layout.config.write_text(text, encoding="utf-8")

@@ -1,5 +1,6 @@
 """The process that makes reports: it ends with the one that started it, however that ends."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -7,6 +8,8 @@ import sys
 import time
 
 import psutil
+
+from trueup.adapters.background import Background
 
 PARENT = """
 import time
@@ -46,3 +49,29 @@ def test_an_ordinary_end_says_nothing(tmp_path):
     said, complained = started(tmp_path, lives=False).communicate(timeout=60)
     assert set(said.split()) == {"made", "ready"}
     assert complained == ""
+
+
+def test_what_fails_is_logged_at_once_with_its_place_also_when_nobody_waits_for_it(caplog, tmp_path):
+    page = tmp_path / "gone" / "report.html"
+    background = Background()
+    background.submit(f"the report {page}", page.write_text, "a page")  # in a folder that is not there
+    background.submit("another report", os.getpid)
+    deadline = time.monotonic() + 60
+    while not caplog.records:
+        assert time.monotonic() < deadline, "nothing was said"
+        time.sleep(0.05)
+    (said,) = caplog.records
+    assert said.levelno == logging.WARNING
+    assert said.getMessage().startswith(f"the report {page} could not be made: FileNotFoundError: ")
+    assert len(background.wait()) == 1
+
+
+def test_a_worker_that_was_killed_is_replaced_for_the_next_report(caplog, tmp_path):
+    background, page = Background(), tmp_path / "report.html"
+    background.submit("a report for which memory does not suffice", os._exit, 9)
+    (failure,) = background.wait()
+    assert failure.startswith("a report for which memory does not suffice: ")
+    background.submit("the next report", page.write_text, "a page")
+    assert background.wait() == []
+    assert page.read_text() == "a page"
+    assert len(caplog.records) == 1

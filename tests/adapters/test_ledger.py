@@ -6,6 +6,7 @@ import json
 import multiprocessing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from trueup.errors import LedgerError, StaleDecision
 from trueup.ledger.canonical import canonical
 from trueup.ledger.entries import Decision, Event, Promotion
 from trueup.ledger.ledger import Ledger
+from trueup.ledger.signing import open_signer
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, METADATA, OUTBOX
 
 AS_OF = datetime(2013, 3, 1)
@@ -28,8 +30,7 @@ AS_OF = datetime(2013, 3, 1)
 @pytest.fixture(params=["home", "plain", "postgres"])
 def engine(request, tmp_path):
     if request.param == "postgres":
-        engine = connect(request.getfixturevalue("postgres"))
-        METADATA.drop_all(engine)
+        engine = connect(request.getfixturevalue("postgres_url"))
     elif request.param == "home":
         engine = connect(f"sqlite:///{tmp_path}/trueup.db")
     else:
@@ -347,7 +348,7 @@ steps = st.lists(
 def in_memory():
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     METADATA.create_all(engine)
-    return engine, Ledger(engine)
+    return engine, Ledger(engine, signer=open_signer(Path(), given="07" * 32))
 
 
 def play(ledger, steps):
@@ -450,9 +451,8 @@ def _promote_often(url, plain, name, barrier, rounds, results):
 
 @pytest.mark.parametrize("where", ["home", "plain", "postgres"])
 def test_of_two_processes_that_promote_at_once_one_wins(where, tmp_path, request):
-    url = request.getfixturevalue("postgres") if where == "postgres" else f"sqlite:///{tmp_path}/trueup.db"
+    url = request.getfixturevalue("postgres_url") if where == "postgres" else f"sqlite:///{tmp_path}/trueup.db"
     engine = _engine(url, where == "plain")
-    METADATA.drop_all(engine)
     initialise(engine, METADATA)
     rounds, context = 20, multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(2), context.Queue()

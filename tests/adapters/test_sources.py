@@ -3,6 +3,7 @@
 import gzip
 import os
 import sqlite3
+import subprocess
 import sys
 from datetime import datetime
 from itertools import pairwise
@@ -480,6 +481,40 @@ class TestFiles:
         found = files(tmp_path, "f.csv").read(MARCH, APRIL).x.astype(object)
         missing = {"", "NA", "N/A", "NaN", "nan", "NULL", "null"}
         assert [None if pd.isna(x) else x for x in found] == [None if x in missing else x for x in texts]
+
+    def test_an_error_that_is_kept_keeps_nothing_of_duckdb(self, tmp_path):
+        """DuckDB prints pages at the end of a process in which one of its objects is still held."""
+        wrong = {
+            "twice": ("id,time,a,A\n1,2013-03-01,1,2\n", None),
+            "made_twice": ("id,time,a\n1,2013-03-01,1\n", "SELECT *, id AS a FROM files"),
+            "no_times": ("id,time\n1,soon\n", None),
+            "no_such_table": ("id,time\n1,2013-03-01\n", "SELECT * FROM nowhere"),
+            "ragged": ("id,time\n1,2013-03-01,9,9\n", None),
+            "no_such_column": ("id,when\n1,2013-03-01\n", None),
+        }
+        for name, (text, _) in wrong.items():
+            write(tmp_path / f"{name}.csv", text)
+        code = f"""
+import ctypes
+from datetime import datetime
+from pathlib import Path
+from tests.adapters.test_sources import files
+from trueup.errors import SourceError
+kept = []
+for name, query in {[(name, query) for name, (_, query) in wrong.items()]!r}:
+    source = files(Path({str(tmp_path)!r}), name + ".csv", query)
+    for ask in (source.columns, source.extent, lambda: source.read(datetime(2013, 3, 1), datetime(2013, 4, 1), ["a"])):
+        try:
+            ask()
+        except SourceError as error:
+            kept.append(name)
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(error))  # to the very end, as Prefect keeps the state of a run
+print(*sorted(set(kept)))
+"""
+        root = Path(__file__).parents[2]
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+        assert done.stdout.split() == sorted(wrong)
+        assert done.stderr == ""
 
 
 class TestSql:

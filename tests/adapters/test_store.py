@@ -8,13 +8,14 @@ import signal
 import sqlite3
 import threading
 import time
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -630,3 +631,15 @@ def test_every_table_is_made_once(store):
     assert {"batches", "quarantine", "releases", "predictions", "results"} <= set(tables.metadata.tables)
     Store(store.home, store.engine)
     assert isinstance(frames.to_table(rows()), pa.Table)
+
+
+def test_the_moments_that_the_database_writes_are_utc(database_url, tmp_path):
+    url = sa.make_url(database_url)
+    if url.get_backend_name() == "postgresql":
+        url = url.update_query_dict({"options": f"{url.query['options']} -cTimeZone=Pacific/Auckland"})
+    engine = connect(url.render_as_string(hide_password=False))
+    Store(tmp_path, engine).land("toy/rows", JANUARY, rows(3))
+    with engine.connect() as connection:
+        recorded = connection.scalar(sa.select(tables.BATCHES.c.recorded_at))
+    engine.dispose()
+    assert abs(datetime.now(UTC).replace(tzinfo=None) - recorded) < timedelta(minutes=1)

@@ -1,5 +1,6 @@
 """A stack of real servers for a test, on ports of its own, and a project whose model is quick to train."""
 
+import contextlib
 import json
 import os
 import socket
@@ -11,11 +12,16 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import yaml
 
 from flows.stack import processes
 
 ROOT = Path(__file__).parents[2]
+# A shell lets what it starts in the background ignore Ctrl-C, tests among it, and what they start inherits that.
+CALL = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from flows.cli import main; main()"
+NO_REPORTS = {"TRUEUP_REPORTS": "false"}  # half of what a flow run of a small model costs
+ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
 def free_port() -> int:
@@ -31,24 +37,26 @@ class Stack:
     home: Path
     project: Path = ROOT
     more: dict[str, str] = field(default_factory=dict)
-    ports: dict[str, int] = field(default_factory=lambda: {p: free_port() for p in ("prefect", "mlflow", "evidently")})
+    ports: dict[str, int] = field(
+        default_factory=lambda: {p: free_port() for p in ("prefect", "mlflow", "evidently", "reports")}
+    )
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
         environment |= {f"TRUEUP_{p.upper()}_PORT": str(n) for p, n in self.ports.items()}
         environment |= {"TRUEUP_HOME": str(self.home), "PYTHONPATH": os.pathsep.join([str(ROOT), *paths()])}
         return subprocess.Popen(
-            [sys.executable, "-c", "from flows.cli import main; main()", *words],
+            [sys.executable, "-c", CALL, *words],
             cwd=self.project, env=environment | self.more, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
     def __call__(self, *words: str) -> tuple[int, str]:
         process = self.start(*words)
-        said, _ = process.communicate(timeout=240)
+        said, _ = process.communicate(timeout=450)
         return process.returncode, said
 
     def up(self) -> dict:
-        code, said = self("up", "--detach", "--json", "--wait", "220")
+        code, said = self("up", "--detach", "--json", "--wait", "400")
         assert code == 0, said
         return json.loads(said.splitlines()[-1])
 
@@ -74,10 +82,20 @@ class Stack:
         run = self.ask(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})
         return run["id"]
 
-    def pause(self, deployment: str) -> None:
-        """Let a deployment's schedule rest."""
-        found = self.ask(f"/deployments/name/{deployment}")
-        self.ask(f"/deployments/{found['id']}/pause_deployment", {})
+    def state(self, run: str) -> dict:
+        return self.ask(f"/flow_runs/{run}")["state"]
+
+    def ended(self, run: str, seconds: float = 120.0) -> dict:
+        """Wait for a flow run's end, and give its last state."""
+        return until(lambda: (s := self.state(run))["type"] in ENDED and s, seconds)
+
+    def kill(self, program: str | None = None) -> int:
+        """SIGKILL to all processes of a program, or of the stack: flow runs are the worker's. Gives how many there were."""
+        found = processes.marked(self.home.resolve(), program)
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        return len(found)
 
     def nothing_left(self) -> bool:
         return not processes.marked(self.home.resolve())
@@ -104,14 +122,17 @@ def answers(port: int, path: str) -> bool:
         return False
 
 
-def toy_project(folder: Path, *, feed_every: int | None = None) -> Path:
-    """A project folder with the deployments of prefect.yaml for the model `toy`; only the feed runs by itself."""
+def toy_project(folder: Path, every: dict[str, int] | None = None) -> Path:
+    """A project folder with the deployments of prefect.yaml for the model `toy`.
+
+    Nothing runs by itself but the flows in `every`, each so many seconds.
+    """
     content = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     mine = [d for d in content["deployments"] if d.get("parameters", {}).get("model") != "flight_air_time"]
     for deployment in mine:
         deployment.pop("schedules", None)
-        if feed_every is not None and deployment["entrypoint"] == "flows.feed:feed":
-            deployment["schedules"] = [{"interval": feed_every}]
+        if seconds := (every or {}).get(deployment["entrypoint"].split(":")[1]):
+            deployment["schedules"] = [{"interval": seconds}]
     text = yaml.safe_dump({"name": "trueup", "deployments": mine}).replace("flight_delays", "toy")
     (folder / "prefect.yaml").write_text(text)
     return folder

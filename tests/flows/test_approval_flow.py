@@ -1,10 +1,12 @@
 """The form of an approval on a real server: it waits, wants an answer, and is only a view of the ledger."""
 
 import contextlib
+from datetime import timedelta
 
 import httpx
 import pytest
 
+from flows.stack.health import post
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.stages.approval import approve as by_command_line
@@ -30,7 +32,7 @@ class Page:
     def __init__(self, server, entry):
         from prefect.client.orchestration import get_client
 
-        from flows.promote import approve
+        from flows.approve import approve
 
         self.server, self.flow = server, approve
         deployment = approve.to_deployment("test").apply()
@@ -54,9 +56,13 @@ class Page:
         found = httpx.get(f"{self.server}/flow_runs/{self.id}").json()["state"]
         return found["name"], found["message"]
 
+    def delete(self):
+        """Leave nothing behind that waits."""
+        httpx.delete(f"{self.server}/flow_runs/{self.id}").raise_for_status()
+
     def resume(self, body):
         """Whether the server takes an answer."""
-        return httpx.post(f"{self.server}/flow_runs/{self.id}/resume", json=body).json()["status"]
+        return post(f"{self.server}/flow_runs/{self.id}/resume", body, tries=20)["status"]
 
 
 @pytest.fixture
@@ -69,6 +75,7 @@ def page(proposed, tmp_path, monkeypatch, prefect_server):
     other.page = Page(prefect_server, other.entry)
     assert other.page.start()[0] == "Suspended"
     yield other
+    other.page.delete()
     other.ports.close()
 
 
@@ -109,6 +116,47 @@ def test_decided_by_the_command_line_meanwhile_it_ends_with_that(page):
     assert page.page.start()[0] == "Completed"
     assert champion(page.config, page.ports).version == done.version
     assert [e.kind for e in page.ports.ledger.entries("toy")] == ["pending", "promoted"]
+
+
+def test_decided_elsewhere_its_page_does_not_wait_for_ever(page):
+    from flows.reconcile import reconcile_home
+
+    assert reconcile_home().views == ()
+    assert page.page.state()[0] == "Suspended"
+    by_command_line(page.config, page.ports, page.entry, "Bob")
+    (name,) = reconcile_home().views
+    assert name == f"approve toy: version {page.entry.body['model']['version']}"
+    assert page.page.state() == ("Resuming", "decided elsewhere; this run ends with what was recorded")
+    assert page.page.start()[0] == "Completed"
+    assert reconcile_home().views == ()
+
+
+def test_an_expired_approval_is_recorded_and_its_page_ends(page, monkeypatch):
+    from flows.reconcile import reconcile_home
+    from trueup.stages.ports import Ports
+
+    late = page.ports.now() + timedelta(days=400)
+    monkeypatch.setattr(Ports, "now", lambda _: late, raising=False)
+    monkeypatch.setattr("trueup.stages.ports._wall_clock", lambda: late)
+    assert len(reconcile_home().views) == 1
+    assert "expired" in page.ports.ledger.entries("toy")[-1].body["reasons"][0]
+    assert page.page.start()[0] == "Completed"
+
+
+def test_a_crash_after_the_answer_does_not_lose_it(page):
+    """The process dies between the form and the ledger; begun again, the run has its answer still."""
+    from prefect.client.orchestration import get_client
+    from prefect.states import Crashed, Pending, Running
+
+    from flows.crashed import flip
+
+    assert page.page.resume({"run_input": ANSWER}) == "ACCEPT"
+    with get_client(sync_client=True) as client:
+        for state in (Pending(), Running(), Crashed()):
+            client.set_flow_run_state(page.page.id, state, force=True)
+    assert len(flip(timedelta(hours=1)).again) == 1
+    assert page.page.start()[0] == "Completed"
+    assert page.ports.ledger.entries("toy")[-1].body["approver"]["name"] == "Ann"
 
 
 def test_a_stale_approval_is_refused(page):

@@ -73,7 +73,7 @@ def test_flow_runs_have_names_that_people_can_read(both):  # noqa: ARG001
         tasks = client.read_task_runs(limit=200)
     ours = [r for r in runs if r.parameters.get("model") == "toy"]
     assert len(ours) >= len(WEEKS) + 1
-    assert {r.name for r in ours} >= {"run toy"}
+    assert {r.name for r in ours} >= {f"run toy as of {streams.week(week):%Y-%m-%d}" for week in WEEKS}
     assert {t.name for t in tasks} >= {
         "ingest toy",
         "validate toy",
@@ -86,7 +86,11 @@ def test_flow_runs_have_names_that_people_can_read(both):  # noqa: ARG001
 
 @pytest.mark.parametrize(
     ("key", "words"),
-    [("validation-toy", "Validation of"), ("diagnosis-toy", "###"), ("decision-toy", "| check | verdict | why |")],
+    [
+        ("validation-toy", "rows, 0 in quarantine"),
+        ("diagnosis-toy", "**Inputs**"),
+        ("decision-toy", "| check | verdict | why |"),
+    ],
 )
 def test_flows_leave_artifacts(both, key, words):  # noqa: ARG001
     from prefect.client.orchestration import get_client
@@ -140,3 +144,16 @@ def plain(body):
     if isinstance(body, dict):
         return {k: plain(v) for k, v in body.items() if k not in HOME_OWN}
     return [plain(v) for v in body] if isinstance(body, list) else json.loads(json.dumps(body))
+
+
+def test_the_feed_reads_the_config_written_by_hand(prefect_server, tmp_path, monkeypatch):  # noqa: ARG001
+    """The one that TRUEUP_CONFIGS names; in the project where that names what the feed writes for the loop."""
+    from flows.feed import feed
+
+    configs = streams.write(tmp_path, streams.Stream(days=21, per_day=20).frame())
+    monkeypatch.setenv("TRUEUP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TRUEUP_CONFIGS", str(configs))
+    assert feed("toy") == f"{streams.week(0).isoformat()}/{streams.week(1).isoformat()}"
+    monkeypatch.setenv("TRUEUP_CONFIGS", str(tmp_path / "home" / "feed" / "configs"))
+    monkeypatch.chdir(tmp_path)
+    assert feed("toy") == f"{streams.week(1).isoformat()}/{streams.week(2).isoformat()}"

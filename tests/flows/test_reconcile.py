@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from prefect import flow
 
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
@@ -32,6 +33,11 @@ def die(*_, **__):
 logic.search = die
 run("toy", as_of="{as_of}")
 """
+
+
+@flow
+def of_others(model: str) -> None:
+    """A flow that is none of ours, on the same server."""
 
 
 @pytest.fixture
@@ -93,14 +99,14 @@ def test_a_killed_flow_is_put_right_on_the_server_and_in_mlflow(prefect_server, 
     assert done.returncode == -9, done.stderr.decode()[-2000:]
     assert len(runs(told, "RUNNING")) == 1
     with get_client(sync_client=True) as client:
-        (run,) = [r for r in client.read_flow_runs() if r.name == "run toy" and r.state.is_running()]
+        (run,) = [r for r in client.read_flow_runs() if r.name.startswith("run toy") and r.state.is_running()]
         assert flip(timedelta(hours=1)).flow_runs == ()
         end = time.monotonic() + 60
         flipped = flip(timedelta(0))
         while not flipped.flow_runs and time.monotonic() < end:  # until the server has written the heartbeat down
             time.sleep(1)
             flipped = flip(timedelta(0))
-        assert flipped.flow_runs == ("run toy",)
+        assert flipped.flow_runs == (run.name,)
         assert client.read_flow_run(run.id).state.is_crashed()
         tasks = set(flipped.task_runs)
         while not tasks and time.monotonic() < end:
@@ -114,12 +120,12 @@ def test_a_killed_flow_is_put_right_on_the_server_and_in_mlflow(prefect_server, 
     for name, value in environment.items():
         if name.startswith("TRUEUP"):
             monkeypatch.setenv(name, value)
-    from flows.reconcile import put_right
+    from flows.reconcile import reconcile_home
 
-    found = put_right()
+    found = reconcile_home()
     assert found.problems == ()
     assert len(found.models[0].closed_runs) == 1
-    assert put_right().models[0].closed_runs == ()
+    assert reconcile_home().models[0].closed_runs == ()
     assert loop.cycle(steps, load_model(told.configs, "toy"), told.ports, streams.week(5)).decided.outcome == "promoted"
     shared().wait()
 
@@ -140,6 +146,175 @@ def test_slots_of_a_deployment_that_nobody_holds_are_taken_back(prefect_server):
         assert flip(timedelta(0)).slots == ("slots",)
         assert client.read_deployment(deployment).global_concurrency_limit.active_slots == 0
         client.delete_deployment(deployment)
+
+
+@pytest.fixture
+def server(prefect_server):  # noqa: ARG001
+    """A client, and a way to make runs of a flow that came to one state after the other."""
+    from prefect import states
+    from prefect.client.orchestration import get_client
+
+    class Server:
+        def __init__(self, client):
+            self.client, self.deployments, self.runs = client, {}, []
+
+        def run(self, flow, name, *passed, model="toy"):
+            if flow.name not in self.deployments:
+                flow_id = self.client.create_flow(flow)
+                self.deployments[flow.name] = self.client.create_deployment(flow_id=flow_id, name="again")
+            run = self.client.create_flow_run_from_deployment(
+                self.deployments[flow.name], name=name, parameters={"model": model}
+            )
+            self.runs.append(run)
+            self.set(run, *passed)
+            return run
+
+        def set(self, run, *passed):
+            for state in passed:
+                made = getattr(states, state)() if isinstance(state, str) else state
+                self.client.set_flow_run_state(run.id, made, force=True)
+
+        def state(self, run):
+            return self.client.read_flow_run(run.id).state
+
+    with get_client(sync_client=True) as client:
+        found = Server(client)
+        yield found
+        for run in found.runs:
+            client.delete_flow_run(run.id)
+        for deployment in found.deployments.values():
+            client.delete_deployment(deployment)
+
+
+def test_what_died_is_begun_again(server):
+    """A run that its worker took and never began, and one that crashed; not one that was cancelled or called by hand."""
+    from flows.crashed import flip
+    from flows.feed import feed
+    from flows.rollback import rollback
+    from flows.score import score
+
+    taken = server.run(score, "taken", "Pending")
+    crashed = server.run(score, "crashed", "Running", "Crashed")
+    back = server.run(rollback, "back", "Running", "Crashed")
+    cancelled = server.run(score, "cancelled", "Running", "Cancelled")
+    fed = server.run(feed, "fed", "Running", "Crashed")  # once more would be one batch more
+    by_hand = server.client.create_flow_run(score, name="by hand", parameters={"model": "toy"})
+    server.set(by_hand, "Running", "Crashed")
+    assert set(flip(timedelta(minutes=5)).again) == {"crashed", "back"}
+    found = flip(timedelta(0))
+    assert found.flow_runs == found.again == ("taken",)
+    assert flip(timedelta(0)).again == ()
+    for run in (taken, crashed, back):
+        assert server.state(run).is_scheduled()
+    assert server.state(cancelled).is_cancelled()
+    assert server.state(fed).is_crashed()
+    assert server.state(by_hand).is_crashed()
+
+
+def test_what_never_comes_to_run_is_begun_again_so_often_and_told(server, told, monkeypatch):
+    """A process that dies while it is imported never says that it runs."""
+    from flows.crashed import TRIES
+    from flows.reconcile import reconcile_home
+    from flows.score import score
+
+    monkeypatch.setenv("TRUEUP_HOME", str(told.folder / "home"))
+    monkeypatch.setenv("TRUEUP_CONFIGS", str(told.configs))
+    run = server.run(score, "broken import")
+    server.run(score, "of another home", "Crashed", model="elsewhere")
+    tries = 0
+    while tries < 10:
+        server.set(run, "Pending", "Crashed")
+        if "broken import" not in reconcile_home().prefect.again:
+            break
+        tries += 1
+    assert tries == TRIES
+    assert server.state(run).is_crashed()
+    reconcile_home()
+    notices = [m for m in told.ports.ledger.pending_notices() if m.topic == "trueup.flow.died"]
+    (notice,) = [m.payload for m in notices if m.payload["run"] == "broken import"]
+    assert not notice["begun_again"]
+    assert f"begun again {TRIES} times and is left" in notice["reasons"][1]
+    assert not [m for m in notices if m.model == "elsewhere"]
+
+
+def test_deaths_of_which_nobody_told_are_told_once(server, told, answering, monkeypatch):
+    from prefect.states import Crashed
+
+    from flows.crashed import GONE
+    from flows.reconcile import reconcile_home
+    from flows.score import score
+    from flows.watch import watch
+
+    people = answering(200)
+    monkeypatch.setenv("TRUEUP_NOTIFY", people.url.replace("http:", "json:"))
+    monkeypatch.setenv("TRUEUP_HOME", str(told.folder / "home"))
+    monkeypatch.setenv("TRUEUP_CONFIGS", str(told.configs))
+    silent = Crashed(message=f"no heartbeat for 90 s: {GONE}")
+    server.run(score, "silent score", "Running", silent)
+    server.run(watch, "silent watch", "Running", silent)
+    server.run(score, "loud", "Running", Crashed(message="its own hooks told of it"))
+    assert {"silent score", "loud"} <= set(reconcile_home().prefect.again)
+    reconcile_home()
+    said = "\n".join(body["message"] for body in people.bodies)
+    assert (
+        said.count(
+            f"toy has a flow run whose process died (silent score): no heartbeat for 90 s: {GONE}; it is begun again"
+        )
+        == 1
+    )
+    assert said.count("(silent watch)") == 1
+    assert "loud" not in said
+
+
+def test_what_was_cancelled_stays_so_however_its_process_ended(server, prefect_server):
+    from prefect.states import Cancelling, Scheduled
+
+    from flows.crashed import flip
+    from flows.score import score
+    from flows.stack import left_over
+
+    by_automation = server.run(score, "marked as dead", "Running", "Cancelling", "Crashed")
+    begun_since = server.run(score, "asked for again", "Running", "Cancelling", "Crashed", Scheduled(), "Crashed")
+    assert flip(timedelta(minutes=5)).again == ("asked for again",)
+    assert server.state(by_automation).is_cancelled()
+    assert server.state(begun_since).is_scheduled()
+
+    cut_off = server.run(score, "cut off", "Running")
+    cancelling = server.run(score, "cut off while cancelled", "Running", Cancelling())
+    others = server.run(of_others, "of others", "Running")
+    assert left_over.end_all(prefect_server) >= 2
+    assert server.state(cut_off).is_crashed()
+    assert server.state(cancelling).is_cancelled()
+    assert server.state(others).is_running()
+    server.set(others, "Completed")
+    assert flip(timedelta(minutes=5)).again == ("cut off",)
+
+
+def test_a_run_whose_process_lives_is_neither_marked_nor_begun_again(server):
+    """After a machine was suspended, beats are missing and nothing is dead."""
+    from flows.crashed import flip
+    from flows.score import score
+
+    run = server.run(score, "suspended with its machine", "Running", "Crashed")
+    taken = server.run(score, "slow to begin", "Pending")
+    engines = [
+        subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(300)", "prefect.engine"],
+            env={**os.environ, "PREFECT__FLOW_RUN_ID": str(each.id)},
+        )
+        for each in (run, taken)
+    ]
+    try:
+        time.sleep(0.5)  # until it has become what it is
+        found = flip(timedelta(0))
+        assert found.again == found.flow_runs == ()
+        assert server.state(run).is_crashed()
+        assert server.state(taken).is_pending()
+    finally:
+        for engine in engines:
+            engine.kill()
+            engine.wait()
+    assert set(flip(timedelta(0)).again) == {"suspended with its machine", "slow to begin"}
 
 
 def test_the_command_says_what_it_did(prefect_server, trueup):  # noqa: ARG001

@@ -1,7 +1,7 @@
 """The outbox and a real server: every event arrives, once, in order, also when the server was away."""
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -9,12 +9,12 @@ from tests import streams
 from tests.free import free_port
 from tests.stages.story import PLAIN, Story, stream
 from trueup.adapters.event_api import EventApi
+from trueup.adapters.notify import addresses
 from trueup.config.settings import Settings
-from trueup.domain.events import DataArrived
-from trueup.errors import EventsUnavailable
+from trueup.domain.events import DataArrived, DataBroken
 from trueup.ledger.entries import Event
 from trueup.stages.ports import Ports
-from trueup.stages.relay import Relayed, relay
+from trueup.stages.relay import Relayed, notify, relay
 
 
 @pytest.fixture
@@ -82,6 +82,28 @@ def test_while_the_server_is_away_events_wait(prefect_server, ports):
     assert len(on_server("away", 3)) == 3
 
 
+def test_what_the_server_took_and_lost_is_handed_over_again(prefect_server, ports):
+    """As when it is killed between its answer and its database. What it has is not sent again."""
+    announce(ports, "lost", *range(60))
+    waiting = ports.ledger.pending_outbox()
+    api = EventApi(prefect_server)
+    api.send(waiting[:57])
+    ports.ledger.mark_delivered(waiting)
+    assert len(on_server("lost", 57)) == 57
+    assert relay(ports, api, lost=True) == Relayed(0, 0)  # it may still be about to write them
+    now = datetime.now(UTC)
+    ports.now = lambda: now + timedelta(minutes=1)
+    assert relay(ports, api) == Relayed(0, 0)
+    assert relay(ports, api, lost=True) == Relayed(3, 0)
+    assert {e["id"] for e in on_server("lost", 60)} == {m.event_id for m in waiting}
+    assert relay(ports, api, lost=True) == Relayed(0, 0)
+    away = relay(ports, EventApi(f"http://127.0.0.1:{free_port()}/api"), lost=True)
+    assert (away.delivered, away.pending) == (0, 0)
+    assert "does not answer" in away.problem
+    ports.now = lambda: now + timedelta(days=2)
+    assert relay(ports, None, lost=True) == Relayed(0, 0)
+
+
 def test_an_event_that_the_server_refuses_does_not_hold_up_the_others(prefect_server, ports):
     ports.ledger.announce("odd", [Event("x" * 2000, {}, "not a uuid")])
     announce(ports, "odd", 1, 2)
@@ -107,7 +129,7 @@ def test_a_run_passes_its_events_on_and_never_fails_for_them(prefect_server, tmp
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     from flows import opening
-    from flows.relay import relay as flow
+    from flows.reconcile import reconcile_home
 
     told = Story(tmp_path, stream(7), PLAIN)
     monkeypatch.setenv("TRUEUP_HOME", str(told.folder / "home"))
@@ -120,17 +142,16 @@ def test_a_run_passes_its_events_on_and_never_fails_for_them(prefect_server, tmp
         announce(o.ports, "passed", 2)
     assert told.ports.ledger.pending_outbox() == []
     announce(told.ports, "passed", 3)
-    assert flow().delivered == 1
+    assert reconcile_home().events.delivered == 1
     assert len(on_server("passed", 3)) == 3
     told.ports.ledger.announce("passed", [Event("x", {}, "not a uuid")])
-    with pytest.raises(EventsUnavailable, match="refused"):
-        flow()
+    assert any("refused" in problem for problem in reconcile_home().problems)
     told.ports.close()
 
 
 def test_people_are_told_once_of_what_needs_them(ports, answering, monkeypatch):
     from flows.telling import pass_on, tell_failure
-    from trueup.domain.events import DataBroken, RetrainRefused
+    from trueup.domain.events import RetrainRefused
 
     def moment(**more):
         return {"model": "toy", "as_of": datetime(2013, 3, 1), "batch": "a/b", "reasons": ["x is missing"], **more}
@@ -170,6 +191,52 @@ def test_people_are_told_once_of_what_needs_them(ports, answering, monkeypatch):
     other.close()
 
 
+def broken(revision):
+    """An event that people are told of."""
+    said = {"model": "toy", "as_of": datetime(2013, 3, 1), "batch": "a/b", "reasons": ["x is missing"]}
+    return Event.of(DataBroken(**said, revision=revision), f"revision {revision}")
+
+
+def test_an_address_that_is_dead_brings_the_others_nothing_twice(ports, answering):
+    alive, dead = answering(200), answering(500)
+    people = addresses(",".join(server.url.replace("http:", "json:") for server in (dead, alive)))
+    for revision in (1, 2):
+        ports.ledger.announce("toy", [broken(revision)])
+        found = notify(ports, people)
+        assert found.problem.startswith("TRUEUP_NOTIFY: a message to address 1 could not be sent")
+        assert (found.delivered, found.pending) == (0, revision)
+    notify(ports, people)
+    assert [body["message"].count("x is missing") for body in alive.bodies] == [1, 1]
+    assert dead.bodies[-1]["message"].count("x is missing") == 2
+    moved = addresses(answering(200).url.replace("http:", "json:"))
+    assert notify(ports, moved) == Relayed(2, 0)  # the dead one was taken out, and another came
+    assert ports.ledger.pending_notices() == []
+    with ports.engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM told").scalar() == 0
+
+
+def test_two_runs_that_end_at_once_tell_once(ports, tmp_path):
+    """The second comes while the first is at it."""
+    ports.ledger.announce("toy", [broken(1)])
+
+    class Slow:
+        digest = "somebody"
+
+        def __init__(self):
+            self.said = []
+
+        def tell(self, _title, text):
+            self.said.append(text)
+            if len(self.said) == 1:
+                other = Ports(Settings(home=tmp_path / "home"))
+                assert notify(other, [self]) == Relayed(0, 1)
+                other.close()
+
+    slow = Slow()
+    assert notify(ports, [slow]) == Relayed(1, 0)
+    assert len(slow.said) == 1
+
+
 def test_a_failed_flow_tells_people(prefect_server, tmp_path, monkeypatch, answering):  # noqa: ARG001
     from flows.score import score
     from trueup.errors import NoData
@@ -181,4 +248,4 @@ def test_a_failed_flow_tells_people(prefect_server, tmp_path, monkeypatch, answe
     with pytest.raises(NoData):
         score("toy", as_of=streams.START)
     assert "no complete week" in server.bodies[-1]["message"]
-    assert server.bodies[-1]["title"] == "Trueup: score toy failed"
+    assert server.bodies[-1]["title"] == "Trueup: score toy as of 2024-01-01 failed"

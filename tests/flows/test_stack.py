@@ -12,7 +12,6 @@ import sqlalchemy as sa
 import yaml
 
 from flows.stack import processes
-from tests.adapters.conftest import postgres_server  # noqa: F401  (a fixture)
 from tests.flows.stack import ROOT, Stack, answers, until
 from trueup.adapters.database import connect
 
@@ -106,25 +105,17 @@ def test_what_a_crash_left_over_is_cleared_and_ctrl_c_ends_everything(stack):
     assert "an earlier stack had left" in lines[0]
     stack.runs("monitor/flight_delays", model="flight_delays", as_of="2013-02-01")
     until(lambda: [p for p in processes.marked(stack.home.resolve()) if "prefect.engine" in " ".join(p.cmdline())])
+    while not process.stdout.readline().startswith("worker"):  # it passes on what they write
+        assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=90)
+    process.communicate(timeout=90)
     assert process.returncode == 0
-    assert "worker" in said  # it passed on what they wrote
     assert stack.nothing_left()
     assert not any(answers(port, "/") for port in stack.ports.values())
 
 
-def test_ledger_mlflow_and_prefect_move_to_postgresql(postgres_server, tmp_path):  # noqa: F811
-    urls = {}
-    engine = connect(postgres_server.render_as_string(hide_password=False)).execution_options(
-        isolation_level="AUTOCOMMIT"
-    )
-    with engine.connect() as connection:
-        for name in ("ledger", "mlflow", "prefect"):
-            connection.exec_driver_sql(f"CREATE DATABASE stack_{name}")
-            url = postgres_server.set(database=f"stack_{name}", drivername="postgresql")
-            urls[name] = url.render_as_string(hide_password=False)
-    engine.dispose()
+def test_ledger_mlflow_and_prefect_move_to_postgresql(new_database, tmp_path):
+    urls = {name: new_database() for name in ("ledger", "mlflow", "prefect")}
     where = {
         "TRUEUP_DATABASE_URL": "ledger",
         "TRUEUP_MLFLOW_BACKEND": "mlflow",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from tests import streams
+from trueup.adapters.background import NoReports
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
@@ -27,16 +28,6 @@ CONFIG = streams.CONFIG.replace("resamples: 500", "resamples: 300").replace(
 PLAIN = CONFIG.replace("  history:\n    - {name: rate, by: [group], windows: [7 days]}\n", "")
 
 
-class NoReports:
-    """Stands where reports would be rendered; no decision waits for them."""
-
-    def submit(self, *_: object) -> None:
-        """Render nothing."""
-
-    def close(self) -> None:
-        """Nothing to wait for."""
-
-
 class Story:
     """A folder with configs, data and a home."""
 
@@ -48,7 +39,7 @@ class Story:
     def open(self) -> None:
         """Open the home anew, as another process would find it."""
         self.ports = Ports(Settings(home=self.folder / "home", configs=self.configs))
-        self.ports.background = NoReports()  # type: ignore[assignment]  # cached: set before it is first used
+        self.ports.background = NoReports()  # cached: set before it is first used
 
     @property
     def config(self) -> ModelConfig:

@@ -128,6 +128,16 @@ def test_an_approval_that_nobody_gave_expires_by_the_wall_clock_when_anything_lo
     assert kinds(waiting) == ["pending", "held"]
 
 
+def test_what_nobody_decided_about_can_be_judged_and_proposed_again(waiting):
+    entry, moment = entry_of(waiting), waiting.ports.now
+    waiting.ports.now = lambda: moment() + timedelta(days=3.1)
+    again = loop.retrain(steps, waiting.config, waiting.ports, entry.as_of, "first")
+    assert (again.outcome, kinds(waiting)) == ("pending", ["pending", "held", "pending"])
+    assert loop.retrain(steps, waiting.config, waiting.ports, entry.as_of, "first") == again
+    assert approve(waiting).version == again.version
+    assert loop.retrain(steps, waiting.config, waiting.ports, entry.as_of, "first").outcome == "promoted"
+
+
 def test_what_was_judged_against_another_champion_is_refused_as_stale(waiting):
     entry = entry_of(waiting)
     judged = entry.body["judged"]["version"]

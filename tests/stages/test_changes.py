@@ -1,7 +1,7 @@
 """What changes under a running loop: keys that come again, late data, another config, another feature function."""
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -111,6 +111,10 @@ def test_a_feature_removed_from_the_config_still_serves_the_champion_that_was_tr
     made = loop.retrain(steps, told.config, told.ports, streams.week(7), "manual")
     # Without z it cannot be as good as a champion that is there to be compared with.
     assert made.outcome == "rejected" if still_there else made.outcome in {"promoted", "rejected"}, made.reasons
+    if not still_there:
+        version = before.scored[-1].version
+        assert made.reasons[-1] == f"the champion, version {version}, cannot predict the gate rows: they lack z"
+        assert "no champion yet" not in {r for v in made.verdicts for r in v.reasons}
     told.ports.close()
 
 
@@ -139,6 +143,14 @@ def test_a_moment_ahead_of_the_data_lands_nothing_by_the_datas_clock(tmp_path):
     told.source(rows)
     done = told.turn(9)
     assert [s.new for s in done.scored] == [560] * 4
+    told.ports.close()
+
+
+def test_a_moment_in_the_future_lands_nothing_that_has_not_ended_by_the_wall_clock(tmp_path):
+    told = Story(tmp_path, stream(7 * 7), PLAIN + "clock: wall\n")
+    told.ports.now = lambda: (streams.week(6) + timedelta(days=3)).replace(tzinfo=UTC)
+    landed = steps.ingest(told.config, told.ports, streams.week(20))
+    assert [b.window for b in landed] == [window(week) for week in range(6)]
     told.ports.close()
 
 

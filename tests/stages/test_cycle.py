@@ -1,5 +1,10 @@
 """The loop through the stages, without Prefect: what follows on what, and what must never happen."""
 
+import html
+import json
+import sqlite3
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +13,15 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from tests import streams
-from tests.stages.story import CONFIG, PLAIN, Story, in_week, stream, window
+from tests.stages.story import CONFIG, PLAIN, NoReports, Story, in_week, stream, window
+from trueup.adapters.background import Background
 from trueup.config.load import load_model
 from trueup.domain.types import ROW_ID, Status
-from trueup.errors import ConfigError, NoData, SourceError, UntrustedModel
+from trueup.errors import ConfigError, NoData, NoLabels, SourceError, UntrustedModel
 from trueup.stages import loop, quarantine, steps
 from trueup.stages.champion import champion
 from trueup.stages.features import examples
+from trueup.stages.report import data_docs_folder, draw_run, run_folder
 from trueup.stages.status import overview
 
 BROKEN, CORRECTED = 6, 5
@@ -51,13 +58,24 @@ def test_the_first_champion_comes_after_min_history_and_scores_no_row_it_was_tra
     assert len(story.first.batches) == 5
     assert all(s.version is None for s in story.first.scored)
     assert story.first.decided.outcome == "promoted", story.first.decided.reasons
-    assert {v.check for v in story.first.decided.verdicts if v.ok} >= {
-        "prior",
-        "simple",
-    } or story.first.decided.verdicts
+    assert {v.check: v.ok for v in story.first.decided.verdicts}["baseline"]
     current = champion(story.config, story.ports)
     assert current.trained_until <= streams.week(5)
     assert len(story.predictions(4)) == 0
+
+
+def test_the_run_of_a_refitted_model_and_its_decision_name_every_batch_it_was_fitted_on(story):
+    entry = next(e for e in story.ports.ledger.entries("toy") if e.kind == "promoted")
+    assert entry.body["refit"]["status"] == "pass"
+    logged = story.ports.tracking.client.get_run(entry.body["model"]["run_id"]).inputs.dataset_inputs
+    sources = [json.loads(i.dataset.source) for i in logged]
+    read = [ref for b in (c.batch for c in story.first.batches) for ref in (b.rows, b.labels)]
+    assert sorted(s["sha256"] for s in sources) == sorted(ref.sha256 for ref in read)
+    recorded = entry.body["inputs"]
+    assert sorted((i["sha256"], i["revision"]) for i in recorded) == sorted((r.sha256, r.revision) for r in read)
+    contexts = {(s["start"], i.tags[0].value) for s, i in zip(sources, logged, strict=True)}
+    gate_start = datetime.fromisoformat(entry.body["gate"]["start"])
+    assert contexts == {(str(w), "training" if w < gate_start else "refit") for w in map(streams.week, range(5))}
 
 
 def test_a_batch_is_scored_by_the_champion_once_and_watched(story):
@@ -192,6 +210,16 @@ def test_a_tampered_champion_is_refused(story):
         file.write_bytes(whole)
 
 
+def test_a_first_champion_must_beat_the_baselines_whatever_gates_are_listed(tmp_path):
+    coin = stream(35).assign(y=np.random.default_rng(3).integers(0, 2, 35 * 80))
+    told = Story(tmp_path, coin, PLAIN.replace("promote:\n", "promote:\n  gates: [{kind: paired}]\n"))
+    done = told.turn(5)
+    assert done.decided.outcome == "rejected", done.decided.reasons
+    assert [v.check for v in done.decided.verdicts if not v.ok] == ["baseline"]
+    assert champion(told.config, told.ports) is None
+    told.ports.close()
+
+
 def test_before_any_data_there_is_nothing_to_do_and_nothing_is_written(tmp_path):
     told = Story(tmp_path, stream(14))
     with pytest.raises(NoData, match="no complete week of data by 2023-12-01"):
@@ -233,14 +261,55 @@ def test_times_that_do_not_parse_are_said(tmp_path):
     told.ports.close()
 
 
-def test_labels_that_never_mature_hold_the_first_champion(tmp_path):
-    config = PLAIN.replace("known_after: 1 day", "known_at: told")
-    told = Story(tmp_path, stream(35).assign(told=pd.NaT), config)
-    done = told.turn(5)
+AT = PLAIN.replace("known_after: 1 day", "known_at: told")
+
+
+def labelled(weeks, **columns):
+    """A stream with other labels, or other moments at which they become known."""
+    return stream(7 * weeks).assign(**columns)
+
+
+@pytest.mark.parametrize(
+    ("config", "rows", "said"),
+    [
+        (PLAIN, labelled(2, y=np.nan), "column y is empty in all 1,120 rows"),
+        (AT, labelled(5, told=pd.NaT), "column told is empty for all 2,800 labels"),
+        (AT, labelled(5, y=np.nan, told=pd.NaT), "column y is empty"),
+        (AT, labelled(1, told="2034-01-01"), "the first label counts from 2034-01-01"),
+    ],
+)
+def test_labels_that_are_overdue_are_an_error_and_the_batches_are_handled_all_the_same(tmp_path, config, rows, said):
+    told = Story(tmp_path, rows, config)
+    weeks = len(rows) // 560
+    done = told.turn(weeks)
+    assert said in done.problem
+    assert "set ingest.label.column" in done.problem
+    assert len(done.batches) == len(done.scored) == weeks
+    assert {o.diagnosis for o in done.observed} == {"unknown"}
+    assert (done.decided.outcome, done.decided.reasons) == ("held", (done.problem,))
+    assert told.turn(weeks) == done
+    with pytest.raises(NoLabels, match="no matured label"):
+        loop.retrain(steps, told.config, told.ports, streams.week(weeks), "manual")
+    assert [e.kind for e in told.ports.ledger.entries("toy")] == ["held"]
+    told.ports.close()
+
+
+@pytest.mark.parametrize(
+    ("config", "rows", "said"),
+    [
+        (PLAIN, labelled(1, y=np.nan), "column y is empty"),  # those of its last day are not due
+        (PLAIN.replace("known_after: 1 day", "known_after: 8 days"), labelled(1), "counts from 2024-01-09"),
+        (AT, labelled(4, told=pd.NaT), "column told is empty"),
+        (AT, labelled(4, told="2024-04-01"), "the first label counts from 2024-04-01"),
+    ],
+)
+def test_labels_that_may_still_come_hold_the_first_champion(tmp_path, config, rows, said):
+    told = Story(tmp_path, rows, config)
+    done = told.turn(len(rows) // 560)
+    assert done.problem is None
     assert done.decided.outcome == "held"
-    assert "no matured label" in done.decided.reasons[0]
-    assert "known_at" in done.decided.reasons[0]
-    assert done.observed[-1].diagnosis == "unknown"
+    assert said in done.decided.reasons[0]
+    assert loop.retrain(steps, told.config, told.ports, done.as_of, "manual").outcome == "held"
     told.ports.close()
 
 
@@ -313,6 +382,68 @@ def test_a_champion_with_too_few_labels_a_batch_is_retrained_for_its_age(tmp_pat
     told.ports.close()
 
 
+class Drawing(NoReports):
+    """Draws the reports of retrains at once, and no others."""
+
+    def submit(self, _what: str, job: Callable[..., object], *args: object) -> None:
+        """Do the job now if it is one of these."""
+        if job is draw_run:
+            job(*args)
+
+
+def test_a_retrain_held_for_labels_of_one_class_has_a_report_that_says_so(tmp_path):
+    rows = stream(7 * 7)
+    told = Story(tmp_path, rows.assign(y=np.where(rows["t"] < streams.week(2), rows["y"], 0)))
+    told.ports.background = Drawing()
+    done = loop.retrain(steps, told.config, told.ports, streams.week(7), "manual")
+    assert done.outcome == "held", done
+    (run,) = told.ports.tracking.client.search_runs(
+        [told.ports.tracking.client.get_experiment_by_name("toy").experiment_id]
+    )
+    page = (run_folder(told.ports.root, "toy", run.info.run_id) / "report.html").read_text()
+    assert done.reasons[0].split(";")[0] in html.unescape(page)
+    assert "Importance" in page
+    told.ports.close()
+
+
+def test_a_report_that_cannot_be_drawn_is_said_with_its_place_and_the_loop_goes_on(tmp_path, caplog):
+    told = Story(tmp_path, stream(14))
+    told.ports.background = Background()
+    docs = data_docs_folder(told.ports.root)
+    (docs / "toy").parent.mkdir(parents=True)
+    (docs / "toy").write_text("a file where the folder of the pages should be")
+    done = told.turn(2)
+    assert [c.usable for c in done.batches] == [True, True]
+    assert told.ports.background.wait()
+    said = {r.getMessage() for r in caplog.records if r.name == "trueup.adapters.background"}
+    assert {s.partition(": ")[0] for s in said} == {f"the Data Docs in {docs} could not be made"}
+    assert all("Exists" in s or "NotADirectory" in s for s in said), said
+    told.ports.close()
+
+
+def test_declared_slices_stand_in_the_record_the_report_and_the_run(tmp_path):
+    told = Story(tmp_path, stream(8 * 7))
+    told.ports.background = Drawing()
+    told.turn(5)
+    loop.retrain(steps, told.config, told.ports, streams.week(8), "manual")
+    first, second = told.ports.ledger.entries("toy")
+    for entry in (first, second):
+        slices = entry.body["evaluation"]["slices"]
+        assert {s["slice"] for s in slices} == {"group=a", "group=b", "group=c"}
+        assert all(s["low"] < s["challenger"] < s["high"] for s in slices)
+        run_id = entry.body["model"]["run_id"]
+        folder = run_folder(told.ports.root, "toy", run_id)
+        assert "group=b" in (folder / "report.html").read_text()
+        kept = {f.path for f in told.ports.tracking.client.list_artifacts(run_id, "report")}
+        assert "report/slices.csv" in kept
+        assert pd.read_csv(folder / "slices.csv")["rows"].tolist() == [s["rows"] for s in slices]
+    assert all("champion" not in s for s in first.body["evaluation"]["slices"])
+    assert all(
+        s["difference_low"] < s["difference"] < s["difference_high"] for s in second.body["evaluation"]["slices"]
+    )
+    told.ports.close()
+
+
 def test_a_season_with_the_same_relation_is_not_decayed(tmp_path):
     told = Story(tmp_path, stream(10 * 7, season=2.0))
     done = [told.turn(week) for week in (5, 8, 10)]
@@ -323,12 +454,52 @@ def test_a_season_with_the_same_relation_is_not_decayed(tmp_path):
     told.ports.close()
 
 
-def test_a_multiclass_stream_goes_round(tmp_path):
-    rows = stream(7 * 7)
+def coloured(rows):
+    """The stream with three classes."""
     rng = np.random.default_rng(5)
     leaning = np.column_stack([1.5 * rows["x"], 2.0 * np.sign(rows["x"] * rows["z"]), 0.8 * (rows["group"] == "a")])
-    rows["y"] = np.array(["blue", "green", "red"])[(leaning + rng.gumbel(size=leaning.shape)).argmax(axis=1)]
+    return rows.assign(y=np.array(["blue", "green", "red"])[(leaning + rng.gumbel(size=leaning.shape)).argmax(axis=1)])
+
+
+def test_a_challenger_that_has_lost_a_class_does_not_beat_a_champion_that_knows_it(tmp_path):
+    """No red for two weeks, all that the challenger learns from; in the gate window red is back."""
+    rows = coloured(stream(9 * 7))
+    rows = rows[~((in_week(rows, 5) | in_week(rows, 6)) & (rows["y"] == "red"))]
+    told = Story(
+        tmp_path,
+        rows,
+        PLAIN.replace("task: binary", "task: multiclass").replace("train:\n", "train:\n  window: 12 days\n"),
+    )
+    told.turn(5)
+    first = champion(told.config, told.ports)
+    decided = loop.retrain(steps, told.config, told.ports, streams.week(9), "manual")
+    found = told.ports.ledger.entries("toy")[-1].body["evaluation"]["metrics"]
+    assert decided.outcome == "rejected", decided.reasons
+    assert found["champion"]["log_loss"] < 1.1  # that of three equal shares
+    assert found["challenger"]["log_loss"] > 5
+    assert champion(told.config, told.ports).version == first.version
+    told.ports.close()
+
+
+def test_a_champion_that_does_not_know_a_class_has_decayed_and_a_challenger_that_does_takes_over(tmp_path):
+    """Red comes with the seventh week. The cheap reference of the eighth knows it; the first champion never will."""
+    rows = coloured(stream(9 * 7))
+    rows = rows[(rows["t"] >= streams.week(6)) | (rows["y"] != "red")]
     told = Story(tmp_path, rows, PLAIN.replace("task: binary", "task: multiclass"))
+    told.turn(5)
+    told.turn(7)
+    seen = told.turn(8)
+    skill = seen.observed[-1].figures["skill"]
+    assert skill["loss_model"] > 5
+    assert skill["loss_reference"] < 1.5
+    assert seen.observed[-1].diagnosis == "decayed"
+    assert seen.decided.outcome == "promoted", seen.decided.reasons
+    assert told.turn(9).observed[-1].diagnosis in {"healthy", "shifted"}
+    told.ports.close()
+
+
+def test_a_multiclass_stream_goes_round(tmp_path):
+    told = Story(tmp_path, coloured(stream(7 * 7)), PLAIN.replace("task: binary", "task: multiclass"))
     goes_round(told)
     served = told.predictions(5)
     assert set(served["prediction"]) == {"blue", "green", "red"}
@@ -357,3 +528,38 @@ def goes_round(told):
     assert all(o.figures["metrics"] for o in after.observed)
     assert told.turn(7) == after
     assert told.ports.ledger.verify() == []
+
+
+SINKS = {
+    "folder": "score:\n  sink: {kind: folder, path: ../served}\n",
+    "sql": 'score:\n  sink: {kind: sql, url: "sqlite:///../served.db", table: served}\n',
+}
+
+
+def delivered(told, kind):
+    """What a user finds in the sink, by key."""
+    if kind == "folder":
+        found = pd.concat([pd.read_parquet(f) for f in sorted((told.folder / "served").glob("*.parquet"))])
+    else:
+        with sqlite3.connect(told.folder / "served.db") as database:
+            found = pd.read_sql_query("SELECT * FROM served", database, parse_dates=["event_time", "predicted_at"])
+        database.close()
+    return found.sort_values("id", ignore_index=True)
+
+
+@pytest.mark.parametrize("kind", list(SINKS))
+def test_each_prediction_stands_in_the_users_sink_once_after_a_run_and_again(story, tmp_path, kind):
+    other = story.branch(tmp_path)
+    (other.configs / "toy.yaml").write_text(CONFIG + SINKS[kind])
+    first = other.turn(9)  # a new batch
+    assert [s.total for s in first.scored] == [560]
+    found = delivered(other, kind)
+    served = other.predictions(8)
+    assert found["id"].is_unique
+    assert set(found[ROW_ID]) == set(served[ROW_ID])
+    assert np.allclose(found.set_index(ROW_ID).loc[served[ROW_ID], "prediction"], served["prediction"])
+    assert set(found["model_version"]) == {first.scored[0].version}
+    other.turn(9)
+    loop.score_newest(steps, other.config, other.ports, streams.week(9))  # which writes to the sink once more
+    assert_frame_equal(delivered(other, kind), found)
+    other.ports.close()

@@ -1,5 +1,7 @@
 """Probation: the old champion goes on in shadow, and comes back when the new one significantly loses to it."""
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,23 @@ def test_a_new_champion_that_turns_worse_is_rolled_back_and_the_figures_are_reco
     assert trial.turn(trial.at + 2).scored[-1].version == trial.first
     assert overview(trial.config, trial.ports)["probation"] is None
     assert trial.ports.ledger.verify() == []
+
+
+def test_a_rollback_that_a_crash_prevented_is_made_by_the_next_run(trial, monkeypatch):
+    from_week(trial, trial.at, 3, back_to_the_old)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("trueup.stages.monitor.enforce", killed)
+        with pytest.raises(KeyboardInterrupt):
+            trial.turn(trial.at + 1)
+    assert champion(trial.config, trial.ports).version == trial.second
+    trial.open()
+    cycle(steps, trial.config, trial.ports, streams.week(trial.at + 1) + timedelta(hours=1), retrain="never")
+    assert champion(trial.config, trial.ports).version == trial.first
+    assert [e.kind for e in trial.ports.ledger.entries("toy")].count("rolled_back") == 1
 
 
 def test_one_that_is_equal_stays_and_the_probation_ends(trial):

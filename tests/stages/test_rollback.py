@@ -2,11 +2,12 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,13 +22,15 @@ from trueup.config.load import load_model
 from trueup.domain.diagnosis import Skill
 from trueup.domain.types import Verdict, Window
 from trueup.errors import AlreadyDecided, StaleDecision, UntrustedModel, UsageError
+from trueup.ledger.entries import PROMOTION, Decision, Promotion
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.tables import METADATA
 from trueup.stages import approval, loop, promote, steps
-from trueup.stages.champion import champion, champion_at, first_champion, succession
+from trueup.stages.champion import align, champion, champion_at, first_champion, succession
+from trueup.stages.ports import Ports
 from trueup.stages.references import Attempt, Candidate, Evaluation, Trained
 from trueup.stages.rollback import last_good, override, rollback
-from trueup.stages.status import overview
+from trueup.stages.status import overview, standing_at
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +60,24 @@ def by_hand(story, version, by="Ann", why="we know better"):
     return override(story.config, story.ports, version, by, why)
 
 
+def test_asked_again_later_it_touches_nobody_who_came_since(story):
+    """As by a flow run that is begun again after its process died, when others have decided meanwhile."""
+    asked = story.ports.now()
+
+    def again(why="complaints"):
+        return rollback(story.config, story.ports, None, "Ann", why, asked_at=asked)
+
+    done = again()
+    assert (done.version, again()) == (story.first, done)
+    by_hand(story, story.second)
+    assert again() == done  # it is done, and said again; the champion that came since stays
+    with pytest.raises(StaleDecision, match="came into office after this rollback was asked for"):
+        again(why="another reason")
+    assert champion(story.config, story.ports).version == story.second
+    asked = story.ports.now()
+    assert again().version == story.first  # asked for anew, in the same words
+
+
 def test_a_rollback_puts_the_last_good_champion_back_at_once_and_the_loop_goes_on(story):
     before = champion(story.config, story.ports)
     started = time.monotonic()
@@ -77,6 +98,27 @@ def test_a_rollback_puts_the_last_good_champion_back_at_once_and_the_loop_goes_o
     assert cycle.observed[-1].figures["drift"] is not None
     assert cycle.observed[-1].figures["skill"] is not None
     assert story.ports.ledger.verify() == []
+
+
+def test_what_served_at_a_moment_and_why_is_told_from_the_ledger(story):
+    def told(moment):
+        return standing_at(story.config, story.ports, moment)
+
+    one, two = succession(story.config, story.ports)
+    assert told(streams.week(1))["champion"] is None
+    for term, until in ((one, two.promoted_as_of), (two, None)):
+        found = told(term.promoted_as_of)
+        assert (found["champion"], found["manifest_digest"]) == (term.version, term.manifest_digest)
+        assert (found["epoch"], found["since"], found["until"]) == (term.epoch, term.promoted_as_of, until)
+        assert found["trained"]["trained_until"] == term.trained_until.isoformat()
+        assert found["judged_on"]["end"] <= term.promoted_as_of.isoformat()
+        assert found["approver"] is None
+    assert told(two.promoted_as_of - timedelta(microseconds=1))["champion"] == one.version
+    back(story)
+    found = told(two.promoted_as_of)  # where the data's clock stands still: who came last is who serves
+    assert (found["champion"], found["epoch"]) == (one.version, two.epoch + 1)
+    assert found["approver"]["name"] == "Ann"
+    assert found["decision"]["reasons"] == ["rolled back by Ann: complaints"]
 
 
 def test_the_same_rollback_again_goes_no_further(story):
@@ -145,6 +187,48 @@ def test_a_promotion_judged_before_a_rollback_is_stale(story, monkeypatch):
     assert champion(story.config, story.ports).version == story.first
 
 
+def _align(settings, holding, go_on=None):
+    """Write the alias in a process of its own; with `go_on` only once it is set, after the ledger was read."""
+    ports = Ports(settings)
+    if go_on is not None:
+        write = ports.registry.set_champion_alias
+
+        def slowly(*words):
+            holding.set()
+            assert go_on.wait(120)
+            write(*words)
+
+        ports.registry.set_champion_alias = slowly
+    else:
+        holding.set()
+    align(load_model(ports.configs, "toy"), ports)
+
+
+def test_of_two_that_write_the_alias_at_once_the_last_to_write_has_read_the_newest_decision(story):
+    """One has read the ledger and is slow to write; meanwhile another champion comes, and is written by another."""
+    story.ports.registry.set_champion_alias("toy", story.first)
+    context, home = multiprocessing.get_context("spawn"), story.ports.settings
+    reading, go_on, begun = context.Event(), context.Event(), context.Event()
+    slow = context.Process(target=_align, args=(home, reading, go_on))
+    slow.start()
+    assert reading.wait(120)
+    row = story.ports.ledger.champion("toy")
+    facts = {key: value for key, value in row.entry.body.items() if key != PROMOTION}
+    story.ports.ledger.append(
+        Decision("by hand", "toy", "override", row.entry.as_of, facts, Promotion(story.first, "0" * 64, row.epoch))
+    )
+    quick = context.Process(target=_align, args=(home, begun))
+    quick.start()
+    assert begun.wait(120)
+    quick.join(5)  # it waits for the slow one; without the lock it would be done, and overwritten
+    go_on.set()
+    for process in (slow, quick):
+        process.join(60)
+        assert process.exitcode == 0
+    assert story.ports.ledger.champion("toy").version == story.first
+    assert story.ports.registry.champion_alias("toy") == story.first
+
+
 def test_the_command_line_rolls_back_promotes_and_says_what_is_wrong(story):
     places = {"TRUEUP_HOME": str(story.folder / "home"), "TRUEUP_CONFIGS": str(story.configs)}
 
@@ -169,6 +253,12 @@ def test_the_command_line_rolls_back_promotes_and_says_what_is_wrong(story):
     assert say("approve", "99", "--by", "Ann").returncode == 2
     assert say("rollback", "toy").returncode == 2
     assert overview(story.config, story.ports)["champion"] == story.second
+    first = first_champion(story.config, story.ports)
+    done = say("status", "toy", "--at", first.promoted_as_of.isoformat())
+    assert f"version {story.first} served" in done.stdout, done.stderr
+    assert "(first)" in done.stdout
+    east = first.promoted_as_of.replace(tzinfo=timezone(timedelta(hours=9)))  # in the model's zone it is hours before
+    assert "nothing served yet" in say("status", "toy", "--at", east.isoformat()).stdout
 
 
 class Paper:
@@ -210,7 +300,9 @@ class Office:
             tracking=paper,
             store=store,
             background=NoReports(),
+            aligning=lambda _: contextlib.nullcontext(True),
             settings=None,
+            root=folder,
         )
         self.ports.now = lambda: datetime.now(UTC)
         self.config, self.version = config, 0

@@ -3,8 +3,10 @@
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 
@@ -13,7 +15,7 @@ from tests.stages.story import PLAIN, Story, in_week, stream
 from trueup.adapters.database import connect
 from trueup.adapters.lock import alone
 from trueup.domain.events import event_id
-from trueup.errors import UsageError
+from trueup.errors import RegistryUnavailable, UsageError
 from trueup.stages import loop, steps
 from trueup.stages.storm import clear
 
@@ -91,6 +93,27 @@ def test_a_request_from_the_past_is_recorded_and_starts_nothing(grown, tmp_path)
     told.ports.close()
 
 
+def test_a_request_from_the_future_is_recorded_and_starts_nothing(grown, tmp_path):
+    """It would else be the newest start, and hold back all that come after it until its moment has come."""
+    told, do = grown.branch(tmp_path), Counting()
+    early = asking(told, do, streams.week(50))
+    assert (do.trained, early.outcome) == (0, "refused")
+    assert "nothing is known after" in early.reasons[0]
+    assert asking(told, do, NOW + timedelta(days=1)).outcome != "refused"  # the batch's last labels are a day late
+    assert do.trained == 1
+    assert asking(told, do, streams.week(50), "manual").outcome != "refused"  # a person may
+    told.ports.close()
+
+
+def test_by_the_wall_clock_the_future_begins_now(grown, tmp_path):
+    told, do = grown.branch(tmp_path), Counting()
+    (told.configs / "toy.yaml").write_text(PLAIN + "clock: wall\n")
+    told.ports.now = lambda: (NOW + timedelta(days=2)).replace(tzinfo=UTC)
+    assert asking(told, do, NOW + timedelta(days=2, minutes=1)).outcome == "refused"
+    assert asking(told, do, NOW + timedelta(days=2)).outcome != "refused"
+    told.ports.close()
+
+
 def test_without_cooldown_the_same_data_are_not_tried_twice(grown, tmp_path):
     told, do = grown.branch(tmp_path), Counting()
     config = PLAIN.replace("min_new_days: 6\n", "min_new_days: 6\n" + UNREACHABLE) + "retrain: {cooldown: 0 days}\n"
@@ -122,6 +145,50 @@ def test_after_too_many_rejections_it_stops_until_a_person_or_new_labels_let_it_
     assert kinds(told)[-6:] == ["rejected", "refused", "cleared", "rejected", "refused", "rejected"]
     assert do.trained == 3
     assert told.ports.ledger.verify() == []
+    told.ports.close()
+
+
+class Failing(Counting):
+    """Trainings that end with an error."""
+
+    error: Exception = RuntimeError("no space left on the device")
+
+    def evaluate(self, *_):
+        raise self.error
+
+
+def test_after_too_many_failures_it_stops_as_after_rejections(grown, tmp_path):
+    told, do = grown.branch(tmp_path), Failing()
+    (told.configs / "toy.yaml").write_text(PLAIN + "retrain: {max_rejections: 2}\n")
+    told.source(stream(12 * 7))
+    for _ in range(2):  # the same request: a failure is no decision, and holds back no second try
+        with pytest.raises(RuntimeError, match="no space"):
+            asking(told, do, NOW)
+    stopped = asking(told, do, NOW)
+    assert (stopped.outcome, do.trained) == ("refused", 2)
+    assert "trueup clear" in stopped.reasons[0]
+    assert "trueup.retrain.refused" in [m.topic for m in told.ports.ledger.pending_outbox()]
+    failed = [e for e in told.ports.ledger.entries("toy") if e.kind == "failed"]
+    assert [e.body["reasons"] for e in failed] == [["RuntimeError: no space left on the device"]] * 2
+    with pytest.raises(RuntimeError, match="no space"):
+        asking(told, do, NOW, "manual")  # a person may
+    with pytest.raises(RuntimeError, match="no space"):
+        asking(told, do, streams.week(9))  # two weeks that judged nobody
+    assert asking(told, do, streams.week(10)).outcome == "refused"
+    clear(told.config, told.ports, "a tester")
+    assert asking(told, Counting(), streams.week(10)).outcome != "refused"
+    assert told.ports.ledger.verify() == []
+    told.ports.close()
+
+
+def test_an_error_that_may_pass_is_not_counted(grown, tmp_path):
+    told, do = grown.branch(tmp_path), Failing()
+    do.error = RegistryUnavailable("it does not answer")
+    (told.configs / "toy.yaml").write_text(PLAIN + "retrain: {max_rejections: 1}\n")
+    for _ in range(2):
+        with pytest.raises(RegistryUnavailable):
+            asking(told, do, NOW)
+    assert kinds(told) == ["promoted"]
     told.ports.close()
 
 
@@ -162,9 +229,33 @@ def test_the_lock_of_a_killed_process_is_free_at_once(where):
     engine.dispose()
 
 
+def test_who_waits_for_a_lock_gets_it_when_it_is_let_go_and_not_before(where):
+    one, other, told = connect(where), connect(where), []
+
+    def hold():
+        with alone(one, "alias-toy") as held:
+            told.append(held)
+            held_now.set()
+            time.sleep(0.5)
+            told.append("let go")
+
+    held_now = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held_now.wait(30)
+    with alone(other, "alias-toy", wait=0.1) as held:
+        assert not held
+    with alone(other, "alias-toy", wait=30) as held:
+        told.append(held)
+    holder.join(30)
+    assert told == [True, "let go", True]
+    for engine in (one, other):
+        engine.dispose()
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def where(request, tmp_path):
-    return request.getfixturevalue("postgres") if request.param == "postgres" else f"sqlite:///{tmp_path}/trueup.db"
+    return request.getfixturevalue("postgres_url") if request.param == "postgres" else f"sqlite:///{tmp_path}/trueup.db"
 
 
 def test_deployments_are_told_and_nothing_is_trained(tmp_path):

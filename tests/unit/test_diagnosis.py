@@ -33,6 +33,7 @@ from trueup.domain.types import Verdict
 
 START = datetime(2020, 1, 1)
 INPUTS = list("abcde")
+PER_DAY = 100  # rows of a stream
 TRAIN, GATE, REFERENCE, WATCHED = 60, 14, 56, 120  # days
 CONFIG = MonitorConfig(decay=DecayConfig(batches=2, of_last=3))
 SEASON, CHANGE = TRAIN + 30, TRAIN + 30  # the second monthly batch
@@ -226,6 +227,22 @@ def test_n_of_the_last_m_batches_and_the_latest_decide():
     assert diagnose(replace(GOOD, skill=good), [bad, bad], CONFIG).name == "healthy"
 
 
+@pytest.mark.parametrize(
+    ("change", "awaits"),
+    [
+        ({"matured": 150}, True),
+        ({"classes": 1}, True),
+        ({"skill": Skill(0.1, 0.08, 0.12, 0.95, 900, 9, 0.45, 0.5)}, True),  # nine blocks of time
+        ({"gate": None}, False),
+        ({"rows": 29}, False),
+        ({"skill": None}, False),
+        ({}, False),
+    ],
+)
+def test_what_is_unknown_awaits_labels_only_where_more_of_them_could_tell(change, awaits):
+    assert diagnose(replace(GOOD, **change), [], CONFIG).awaits_labels is awaits
+
+
 def test_age_is_stale_only_beyond_the_limit():
     ten = CONFIG.model_copy(update={"stale_after": timedelta(days=10)})
     assert diagnose(replace(GOOD, as_of=GOOD.trained_until + timedelta(days=10)), [], ten).name == "healthy"
@@ -332,19 +349,24 @@ def diagnoses(task, seed, kind, *, config=CONFIG, batch=30, block=timedelta(days
 @cache
 def watched(task, seed, kind, batch=30, block=timedelta(days=1)):
     rows = synthetic(task, seed, kind, days=TRAIN + WATCHED)
-    between = lambda a, b: rows[(rows.day >= a) & (rows.day < b)]  # noqa: E731
+    y, times = rows.y.to_numpy(), rows.time.to_numpy()
+    # The reference sees only straight lines, the champion curves and interactions (degree 3: of hard rows, too).
+    lines = rows[INPUTS].to_numpy()
+    curves = PolynomialFeatures(3, include_bias=False).fit_transform(lines)
+    within = lambda a, b: slice(a * PER_DAY, b * PER_DAY)  # noqa: E731
+    between = lambda a, b: rows.iloc[within(a, b)]  # noqa: E731
     first = TRAIN - GATE
 
     def measured(champion, start, end):
-        before, now = between(max(0, start - REFERENCE), start), between(start, end)
-        reference, known = fitted(task, before, 1), before.y
-        p, q = predicted(task, champion, now), predicted(task, reference, now)
-        losses = [row_losses(task, now.y.to_numpy(), x) for x in (p, q)]
-        sides = {"promised": promised_gain(task, p, q), "constant": constant_losses(task, now.y, known)}
-        return skill(*losses, now.time.to_numpy(), block, 300, 0.95, seed, **sides)
+        before, now = within(max(0, start - REFERENCE), start), within(start, end)
+        reference = fitted(task, lines[before], y[before])
+        p, q = predicted(task, champion, curves[now]), predicted(task, reference, lines[now])
+        losses = [row_losses(task, y[now], x) for x in (p, q)]
+        sides = {"promised": promised_gain(task, p, q), "constant": constant_losses(task, y[now], y[before])}
+        return skill(*losses, times[now], block, 300, 0.95, seed, **sides)
 
-    gate = measured(fitted(task, between(0, first), 2), first, TRAIN)
-    champion = fitted(task, between(0, TRAIN), 2)
+    gate = measured(fitted(task, curves[within(0, first)], y[within(0, first)]), first, TRAIN)
+    champion = fitted(task, curves[within(0, TRAIN)], y[within(0, TRAIN)])
     starts = range(TRAIN, TRAIN + WATCHED - batch + 1, batch)
     return Stream(
         gate,
@@ -354,7 +376,7 @@ def watched(task, seed, kind, batch=30, block=timedelta(days=1)):
     )
 
 
-def synthetic(task, seed, kind, days, per_day=100):
+def synthetic(task, seed, kind, days, per_day=PER_DAY):
     """A relation with a linear part, a curve and an interaction; `e` marks rows that are hard to tell."""
     rng = np.random.default_rng(seed)
     n = days * per_day
@@ -377,15 +399,13 @@ def synthetic(task, seed, kind, days, per_day=100):
     return pd.DataFrame(x, columns=INPUTS).assign(y=y, day=day, time=time)
 
 
-def fitted(task, rows, degree):
-    """The champion sees curves and interactions (degree 3: of hard rows, too), the reference only straight lines."""
+def fitted(task, x, y):
     model = Ridge(1.0) if task is Task.REGRESSION else LogisticRegression(C=0.1, max_iter=500)
-    shape = PolynomialFeatures(3 if degree > 1 else 1, include_bias=False)
-    return make_pipeline(shape, StandardScaler(), model).fit(rows[INPUTS], rows.y)
+    return make_pipeline(StandardScaler(), model).fit(x, y)
 
 
-def predicted(task, model, rows):
-    return model.predict(rows[INPUTS]) if task is Task.REGRESSION else model.predict_proba(rows[INPUTS])[:, 1]
+def predicted(task, model, x):
+    return model.predict(x) if task is Task.REGRESSION else model.predict_proba(x)[:, 1]
 
 
 def drift(reference, current):

@@ -214,6 +214,27 @@ def test_without_a_champion_absolute_and_baseline_gates_decide():
     assert [v.check for v in judge(gates, poor) if v.status is Status.FAIL] == ["baseline"]
 
 
+@pytest.mark.parametrize("gates", [[PAIRED], [SLICES], [AbsoluteGate(kind="absolute", metric="auc", at_least=0.5)]])
+def test_without_a_champion_the_baselines_must_be_beaten_whatever_gates_are_listed(gates):
+    verdicts = judge(gates, make_case(champion=None, challenger=3.0))
+    assert [v.check for v in verdicts if v.status is Status.FAIL] == ["baseline"]
+    assert overall(judge(gates, make_case(champion=None))) is Status.PASS
+    assert "baseline" not in {v.check for v in judge(gates, make_case())}
+
+
+def test_a_baseline_gate_may_say_what_is_to_be_beaten_but_not_nothing():
+    def beating(*roles):
+        return judge([BaselineGate(kind="baseline", beat=list(roles))], make_case(champion=None))[-1]
+
+    assert list(beating("prior").figures) == ["prior"]
+    assert beating().status is Status.INCONCLUSIVE
+
+
+def test_why_there_is_no_champion_to_compare_with_is_said():
+    said = judge(DEFAULT, make_case(champion=None, without_champion="its columns are gone"))
+    assert {v.check for v in said if v.reasons == ("its columns are gone",)} == {"identical", "paired", "slices"}
+
+
 def test_a_model_without_skill_does_not_beat_the_prior_by_luck():
     """Among models that know nothing, half are a little better than the prior on the gate rows."""
     passed = 0

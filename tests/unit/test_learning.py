@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
-from trueup.config.schema import Task, TrainConfig
+from trueup.config.schema import Task
 from trueup.domain.features import FeatureSchema
 from trueup.domain.learning import (
     TRUSTED_TYPES,
@@ -256,15 +256,16 @@ def test_defaults_lie_within_the_space_and_are_known(family, task):
         assert varied.default in varied
         assert defaults(family, task)[name] == varied.default
     searched = {name: varied.default for name, varied in space(family, task).items()}
-    assert problems(TrainConfig(parameters={family: searched}), task) == []
+    assert problems({family: searched}, task) == []
 
 
 def test_all_mistakes_in_parameters_are_named_with_their_place():
-    train = TrainConfig(parameters={"linear": {"C": 1, "depth": 3}, "gradient_boosting": {"early_stopping": True}})
-    found = problems(train, Task.BINARY)
-    assert len(found) == 2
+    fixed = {"linear": {"C": 1, "depth": 3}, "gradient_boosting": {"early_stopping": True, "max_itre": 9}}
+    found = [str(mistake) for mistake in problems(fixed, Task.BINARY)]
+    assert len(found) == 3
     assert found[0].startswith("train.parameters.linear.depth: LogisticRegression has no such parameter; it has C,")
     assert found[1].startswith("train.parameters.gradient_boosting.early_stopping: cannot be set: ")
+    assert found[2].endswith("HistGradientBoostingClassifier has no such parameter; did you mean max_iter?")
 
 
 @given(st.sampled_from(FAMILIES), st.integers(0, 2**31), st.floats(0.01, 10), st.booleans() | st.none() | st.text())

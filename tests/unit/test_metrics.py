@@ -3,13 +3,23 @@
 from datetime import timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from trueup.config.schema import Task
-from trueup.domain.metrics import calibration_table, loss_name, metrics, metrics_with_intervals, row_losses
+from trueup.config.schema import METRICS, EvaluateConfig, Task
+from trueup.domain.bootstrap import Blocks, paired_interval
+from trueup.domain.metrics import (
+    MAX_SLICES,
+    calibration_table,
+    loss_name,
+    metrics,
+    metrics_with_intervals,
+    row_losses,
+    slice_table,
+)
 
 DAY = timedelta(days=1)
 CLASSES = ["a", "b", "c"]
@@ -109,6 +119,14 @@ def test_metrics_that_do_not_exist_are_an_error_with_the_reason(y, p, reason):
         metrics(Task.BINARY, y, p)
 
 
+@pytest.mark.parametrize("task", Task)
+def test_the_config_knows_which_metrics_a_task_has(task):
+    one = {"classes": ["a", "b"]} if task is Task.MULTICLASS else {}
+    y = ["a", "b"] if one else [0.0, 1.0]
+    p = [[0.6, 0.4], [0.5, 0.5]] if one else [0.5, 0.6]
+    assert tuple(metrics(task, y, p, **one)) == METRICS[task]
+
+
 def test_multiclass_needs_its_classes():
     with pytest.raises(ValueError, match="needs its classes"):
         metrics(Task.MULTICLASS, ["a", "b"], [[0.5, 0.5], [0.5, 0.5]])
@@ -187,3 +205,44 @@ def test_no_row_is_lost_in_calibration(rows):
     assert table["rows"].sum() == len(rows)
     assert (table["low"] <= table["high"]).all()
     assert float(np.average(table["observed"], weights=table["rows"])) == pytest.approx(np.mean(y))
+
+
+def sliced(champion=True):
+    rng = np.random.default_rng(4)
+    slices = pd.DataFrame(
+        {"group": np.array(["a", "b", None, "z"], dtype=object)[rng.choice(4, 2000, p=[0.5, 0.3, 0.15, 0.05])]}
+    )
+    ours, theirs = rng.random(2000), rng.random(2000) + 0.1
+    table = slice_table(slices, Blocks.of(moments(2000), DAY), ours, theirs if champion else None, EvaluateConfig(), 0)
+    return slices["group"], ours, theirs, table
+
+
+def test_a_table_of_slices_gives_losses_and_their_bounds_the_largest_slice_first():
+    group, ours, theirs, table = sliced()
+    assert [row["slice"] for row in table] == ["group=a", "group=b", "group=missing", "group=z"]
+    mine = (group == "b").to_numpy()
+    expected = paired_interval(ours[mine] - theirs[mine], moments(2000)[mine], DAY)
+    row = table[1]
+    assert row["rows"] == mine.sum()
+    assert (row["challenger"], row["champion"]) == pytest.approx((ours[mine].mean(), theirs[mine].mean()))
+    assert (row["difference"], row["difference_low"], row["difference_high"]) == pytest.approx(
+        (expected.mean, expected.low, expected.high)
+    )
+    assert row["low"] < row["challenger"] < row["high"]
+
+
+def test_a_slice_too_small_to_tell_has_no_bounds_and_without_a_champion_there_is_no_difference():
+    small = sliced()[-1][-1]
+    assert small["rows"] < 200
+    assert [small[k] for k in ("low", "high", "difference_low", "difference_high")] == [None] * 4
+    assert small["champion"] > 0
+    alone = sliced(champion=False)[-1][0]
+    assert alone["low"] < alone["challenger"] < alone["high"]
+    assert "champion" not in alone
+
+
+def test_of_very_many_slices_the_largest_are_described():
+    many = pd.DataFrame({"user": np.r_[np.zeros(500), np.arange(1500)].astype(int)})
+    table = slice_table(many, Blocks.of(moments(2000), DAY), np.ones(2000), None, EvaluateConfig(), 0)
+    assert len(table) == MAX_SLICES
+    assert table[0]["slice"] == "user=0"

@@ -2,21 +2,23 @@
 
 from datetime import datetime, timedelta
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueup.config.schema import PromoteConfig, TrainConfig
+from trueup.domain.bootstrap import MIN_BLOCKS, Blocks
 from trueup.domain.plan import Hold, Plan, plan_training
 from trueup.domain.types import Window
 
 START = datetime(2024, 1, 1)
 DAY = timedelta(days=1)
-TRAIN, PROMOTE = TrainConfig(), PromoteConfig()  # 28 days of history, a gate of 14 days, 14 new days
+TRAIN, PROMOTE = TrainConfig(), PromoteConfig()  # 28 days of history, a gate of 14 days, 20 new days
 
 
-def planned(days, trained=None, train=TRAIN, promote=PROMOTE):
+def planned(days, trained=None, train=TRAIN, promote=PROMOTE, block=DAY):
     until = None if trained is None else START + trained * DAY
-    return plan_training(Window(START, START + days * DAY), until, train, promote)
+    return plan_training(Window(START, START + days * DAY), until, train, promote, block)
 
 
 def test_the_first_training_waits_for_history():
@@ -26,8 +28,22 @@ def test_the_first_training_waits_for_history():
 
 
 def test_a_challenger_waits_for_labels_that_the_champion_has_not_seen():
-    assert "not enough new labels: 13.9 days" in planned(73.9, trained=60).reason
-    assert isinstance(planned(74, trained=60), Plan)
+    assert "not enough new labels: 19.9 days" in planned(79.9, trained=60).reason
+    assert isinstance(planned(80, trained=60), Plan)
+
+
+def test_nothing_is_trained_for_a_gate_window_of_too_few_blocks():
+    """Half of two weeks are seven days, of which no gate could tell anything."""
+    fortnight = PromoteConfig(min_new_days=14)
+    held = planned(74, trained=60, promote=fortnight)
+    assert held == Hold(
+        "not enough new labels: the gate window would hold 7 of evaluate.block (1 day), for it is half of the 14.0 days "
+        "that are new; 10 are needed"
+    )
+    assert isinstance(planned(79, trained=60, promote=fortnight), Plan)  # nine and a half days touch ten
+    short = planned(120, trained=60, promote=PromoteConfig(gate_window="7 days"))
+    assert "make promote.gate_window longer or evaluate.block shorter" in short.reason
+    assert "not enough history" in planned(28, promote=PromoteConfig(gate_window="7 days")).reason
 
 
 def test_a_champion_trained_on_everything_leaves_nothing_new():
@@ -58,6 +74,10 @@ def test_no_row_is_both_learnt_from_and_judged_on(days, trained, window, gate_da
     chosen = planned(days, trained, TrainConfig(window=window), PromoteConfig(gate_window=gate_days * DAY))
     if isinstance(chosen, Hold):
         return
+    moments = np.arange(
+        np.datetime64(chosen.gate.start, "h"), np.datetime64(chosen.gate.end, "h"), dtype="datetime64[h]"
+    )
+    assert Blocks.of([chosen.gate.start, *moments.astype("datetime64[us]").tolist()], DAY).count >= MIN_BLOCKS
     assert chosen.train.end == chosen.gate.start
     assert matured.start <= chosen.train.start < chosen.train.end < chosen.gate.end == matured.end
     assert chosen.refit == Window(chosen.train.start, matured.end)

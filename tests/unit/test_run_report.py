@@ -55,3 +55,29 @@ def test_the_refitted_model_is_not_shown_as_the_one_judged():
 
 def test_what_was_not_measured_leaves_an_empty_table():
     assert cells(render({**FACTS, "evaluation": {"rows": 0, "metrics": {}, "intervals": []}}, {})) == []
+
+
+def slices_of(page):
+    """The table of slices, as text."""
+    table = page.split("Slices of the gate rows")[1].split("</table>")[0]
+    return [re.split(r"</t[dh]><t[dh][^>]*>", row) for row in re.findall(r"<tr><t[dh]>(.*?)</t[dh]></tr>", table)]
+
+
+def test_the_declared_slices_are_shown_with_their_intervals():
+    alone = {"slice": "origin=JFK", "rows": 9876, "challenger": 81.25, "low": 70.0, "high": 92.5, "confidence": 0.9}
+    both = {**alone, "champion": 90.0, "difference": -8.75, "difference_low": -11.0, "difference_high": -6.5}
+    untold = {**both, "slice": "origin=<x>", "low": None, "high": None, "difference_low": None, "difference_high": None}
+
+    def page(*slices):
+        return render({**FACTS, "evaluation": {**FACTS["evaluation"], "slices": list(slices)}}, {})
+
+    assert slices_of(page(alone)) == [
+        ["slice", "rows", "challenger", "90 %"],
+        ["origin=JFK", "9,876", "81.25", "70 to 92.5"],
+    ]
+    head, first, second = slices_of(page(both, untold))
+    assert head == ["slice", "rows", "challenger", "90 %", "champion", "difference", "90 %"]
+    assert first[4:] == ["90", "-8.75", "-11 to -6.5"]
+    assert second == ["origin=&lt;x&gt;", "9,876", "81.25", "–", "90", "-8.75", "–"]
+    assert "mse (minutes²)" in page(alone).split("Slices of the gate rows")[1].split("</h2>")[0]
+    assert "Slices" not in render(FACTS, {})

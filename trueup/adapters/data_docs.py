@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from filelock import FileLock
 
-from trueup.adapters import gx
+from trueup.adapters import gx, old_files
 from trueup.adapters.expectations import ValidationResult
 from trueup.adapters.suite import Outcome
 from trueup.domain.types import BatchRef
@@ -46,18 +46,54 @@ def render(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         saved = {path: json.loads(path.read_text()) for path in sorted(folder.glob(f"{_RESULTS}/*/*.json"))}
-        pages = {path: folder / path.parent.name / f"{path.stem}.html" for path in saved}
+        pages = {path: _page_of(folder, path) for path in saved}
         new = [path for path, page in pages.items() if not page.exists() or page.stat().st_mtime < path.stat().st_mtime]
         if new:
             environment = _environment()
             for path in new:
                 pages[path].parent.mkdir(exist_ok=True)
                 _write(pages[path], environment.get_template("batch").render(_page(saved[path])))
-            batches = [{**saved[path], "page": page.relative_to(folder).as_posix()} for path, page in pages.items()]
-            newest_first = sorted(batches, key=lambda b: (b["start"], b["page"]), reverse=True)
-            newest_first.sort(key=lambda b: str(b["model"]))
-            _write(folder / "index.html", environment.get_template("index").render(batches=newest_first))
+            _write_index(folder, {page: saved[path] for path, page in pages.items()})
     return folder / "index.html"
+
+
+def remove(folder: Path, model: str, before: datetime, dry_run: bool = False) -> tuple[int, int]:
+    """Remove a model's results from before a moment with their pages; give how many files there were, and their bytes.
+
+    The index leaves them out first, the pages go last: what a crash in between left goes with the next call.
+    """
+    if not folder.is_dir():
+        return 0, 0
+    with FileLock(folder / ".lock"):
+        results = set(folder.glob(f"{_RESULTS}/{model}/*.json"))
+        old = old_files.older(results, before)
+        known = {_page_of(folder, path) for path in results.difference(old)}
+        pages = sorted(set((folder / model).glob("*.html")) - known)
+        if (old or pages) and not dry_run:
+            left = [path for path in sorted(folder.glob(f"{_RESULTS}/*/*.json")) if path not in old]
+            listed = {page: path for path in left if (page := _page_of(folder, path)).exists()}
+            _write_index(folder, {page: json.loads(path.read_text()) for page, path in listed.items()})
+        return old_files.remove([*old, *pages], dry_run)
+
+
+def leftovers(folder: Path, before: datetime) -> list[Path]:
+    """List files from before a moment that a writer had begun when it was killed."""
+    return [f for f in old_files.older(folder.rglob(".*"), before) if f.is_file() and f.name != ".lock"]
+
+
+def _page_of(folder: Path, result: Path) -> Path:
+    return folder / result.parent.name / f"{result.stem}.html"
+
+
+def _write_index(folder: Path, saved: Mapping[Path, Mapping[str, Any]]) -> None:
+    """List the batches by model, the newest first; `saved` has the result behind each page."""
+    from jinja2 import DictLoader, Environment
+
+    batches = [{**result, "page": page.relative_to(folder).as_posix()} for page, result in saved.items()]
+    newest_first = sorted(batches, key=lambda b: (b["start"], b["page"]), reverse=True)
+    newest_first.sort(key=lambda b: str(b["model"]))
+    template = Environment(loader=DictLoader({"index": _INDEX, "head": _HEAD}), autoescape=True).get_template("index")
+    _write(folder / "index.html", template.render(batches=newest_first))
 
 
 def _write(path: Path, text: str) -> None:
@@ -67,13 +103,13 @@ def _write(path: Path, text: str) -> None:
 
 
 def _environment() -> Any:
-    """Give the templates of Great Expectations, with ours before them."""
+    """Give the templates of Great Expectations, with the one of our pages before them."""
     gx.great_expectations()
     from great_expectations.render.view import DefaultJinjaPageView
     from jinja2 import ChoiceLoader, DictLoader
 
     environment = DefaultJinjaPageView().env
-    ours = DictLoader({"batch": _BATCH, "index": _INDEX, "head": _HEAD})
+    ours = DictLoader({"batch": _BATCH, "head": _HEAD})
     environment.loader = ChoiceLoader([ours, environment.loader])
     return environment
 

@@ -9,7 +9,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -31,17 +31,26 @@ def connect(url: str) -> sa.Engine:
 
     On SQLite every transaction takes the write lock when it begins (a transaction that reads first and then wants to
     write would fail at once, whatever the timeout), waits up to a minute for it, and is durable when it returns.
-    `reading` opts out. A folder that does not exist yet is made.
+    `reading` opts out. A folder that does not exist yet is made. On PostgreSQL, as on SQLite, it is always UTC.
     """
     parsed = _with_driver(sa.make_url(url))
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True)
-    if (file := _database_file(parsed)) is not None:
+        engine = sa.create_engine(parsed, pool_pre_ping=True)
+        if engine.dialect.name == "postgresql":
+            sa.event.listen(engine, "connect", _set_up_postgresql)
+        return engine
+    if (file := database_file(parsed)) is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(parsed, connect_args={"timeout": _WAIT})
     sa.event.listen(engine, "connect", _set_up_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _set_up_postgresql(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET TIME ZONE 'UTC'")  # of the moments that the database itself writes, as on SQLite
+    connection.commit()
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
@@ -83,7 +92,7 @@ def initialise(engine: sa.Engine, metadata: sa.MetaData) -> None:
             with engine.begin() as connection:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_INITIALISE)))
                 metadata.create_all(connection)
-        elif (file := _database_file(engine.url)) is not None:
+        elif (file := database_file(engine.url)) is not None:
             with FileLock(f"{file}.lock", timeout=2 * _WAIT):
                 _write_ahead(engine)
                 metadata.create_all(engine)
@@ -91,9 +100,15 @@ def initialise(engine: sa.Engine, metadata: sa.MetaData) -> None:
             metadata.create_all(engine)
     except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, Timeout) as error:
         raise WorkError(
-            f"the database {shown} cannot be opened: {_first_line(error)}; check its address, that it runs, and that "
+            f"the database {shown} cannot be opened: {first_line(error)}; check its address, that it runs, and that "
             "its folder can be written"
         ) from None
+
+
+def copy_sqlite(file: Path, target: Path) -> None:
+    """Copy an SQLite database as it is at one moment, while others write to it; the copy keeps its journal mode."""
+    with closing(sqlite3.connect(file, timeout=_WAIT)) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)  # in one step: readers and writers of a database in WAL mode are not held up
 
 
 def _write_ahead(engine: sa.Engine) -> None:
@@ -104,7 +119,8 @@ def _write_ahead(engine: sa.Engine) -> None:
         raw.close()
 
 
-def _database_file(url: sa.URL) -> Path | None:
+def database_file(url: sa.URL) -> Path | None:
+    """Give the file of an SQLite database; None for one in memory."""
     return Path(url.database) if url.database and url.database != ":memory:" else None
 
 
@@ -127,7 +143,7 @@ class UserDatabase:
         try:
             parsed = _with_driver(sa.make_url(self._expand(url)))
             self._hide(parsed)
-            file = _database_file(parsed) if parsed.get_backend_name() == "sqlite" else None
+            file = database_file(parsed) if parsed.get_backend_name() == "sqlite" else None
             if file is not None and not str(file).startswith("file:"):
                 parsed = parsed.set(database=str(root / file))
             timeout = {"timeout": _WAIT} if parsed.get_backend_name() == "sqlite" else {}
@@ -146,7 +162,7 @@ class UserDatabase:
 
     def reason(self, error: BaseException) -> str:
         """Tell an error in one line, without SQL, parameters and secrets."""
-        return self._hidden(_first_line(error))
+        return self._hidden(first_line(error))
 
     def _hidden(self, text: str) -> str:
         for value in sorted(self._secrets, key=len, reverse=True):
@@ -180,7 +196,8 @@ def _masked(url: str) -> str:
     return re.sub(rf"([?&][^=&]*(?:{_SECRET.pattern})[^=&]*)=[^&]*", r"\1=***", without, flags=re.IGNORECASE)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Tell a database's error in one line, without the statement and its parameters."""
     cause = getattr(error, "orig", None) or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return " ".join(lines[:3]) or type(cause).__name__

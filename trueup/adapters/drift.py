@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
@@ -20,6 +21,7 @@ from uuid import UUID, uuid5
 import pandas as pd
 from filelock import FileLock
 
+from trueup.adapters import old_files
 from trueup.domain.drift import JENSEN_SHANNON, PSI, DriftScore, comparable
 from trueup.domain.features import FeatureSchema
 from trueup.domain.types import Window
@@ -107,6 +109,15 @@ def _shelve(snapshot: Any, shelf: Shelf) -> None:
         # Workspace.add_run would give it a new id each time, and the UI would list the batch twice.
         key = uuid5(project, shelf.window.start.isoformat())
         workspace.state.write_snapshot(project, key, snapshot.to_snapshot_model())
+
+
+def remove(workspace: Path, model: str, before: datetime, dry_run: bool = False) -> tuple[int, int]:
+    """Remove a model's reports from before a moment; give how many files there were, and their bytes."""
+    folder = workspace / str(uuid5(_PROJECTS, model)) / "snapshots"
+    if not folder.is_dir():
+        return 0, 0
+    with FileLock(workspace / ".lock", timeout=_LOCK_SECONDS):
+        return old_files.remove(old_files.older(folder.glob("*.json"), before), dry_run)
 
 
 def _in_order(page: str) -> str:

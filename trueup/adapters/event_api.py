@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from trueup.domain.events import Message, resource_id
 from trueup.errors import EventRefused, EventsUnavailable
 
+if TYPE_CHECKING:
+    from httpx import Response
+
 _SECONDS = 10.0  # a run waits no longer than this for a server that takes a connection and then says nothing
+_FAILED = "prefect.automation.action.failed"
+_PAGE = 50  # as many events as a server gives at once
+
+
+@dataclass(frozen=True)
+class FailedAction:
+    """What an automation could not do."""
+
+    event_id: str  # the server's
+    occurred: datetime
+    automation: str
+    action: str
+    reason: str
+    set_off_by: dict[str, Any] | None  # the event, as the server has it: `event`, `resource`, `payload`
 
 
 class EventApi:
-    """A server's `POST /events`, at the address that Prefect calls its API (`http://host:4200/api`).
+    """A server's events, at the address that Prefect calls its API (`http://host:4200/api`).
 
     `auth` is what Prefect calls its auth string, `user:password`; `key` the key of a hosted Prefect.
     """
@@ -32,19 +52,50 @@ class EventApi:
 
         Raises EventRefused when it says that they are wrong, EventsUnavailable for anything else.
         """
+        self._ask("", [_event(m) for m in messages], f"refused {len(messages)} events")
+
+    def failed_actions(self, since: datetime) -> list[FailedAction]:
+        """What automations could not do since a moment, oldest first. Raises EventsUnavailable, EventRefused."""
+        found = list(self._find({"event": {"name": [_FAILED]}}, since))
+        causes = [cause for event in found if (cause := _cause(event)) is not None]
+        known = {event["id"]: event for event in self._named(causes, since)}
+        return [_failed(event, known.get(_cause(event) or "")) for event in found]
+
+    def known(self, messages: Sequence[Message]) -> set[str]:
+        """Give the ids of those events that the server has written down. Raises EventsUnavailable, EventRefused."""
+        if not messages:
+            return set()
+        since = min(m.created_at for m in messages) - timedelta(days=1)  # whatever the server's default is
+        return {str(event["id"]) for event in self._named([m.event_id for m in messages], since)}
+
+    def _named(self, ids: Sequence[str], since: datetime) -> Iterator[dict[str, Any]]:
+        for start in range(0, len(ids), _PAGE):
+            yield from self._find({"id": {"id": list(ids[start : start + _PAGE])}}, since)
+
+    def _find(self, wanted: dict[str, Any], since: datetime) -> Iterator[dict[str, Any]]:
+        query = {"filter": {**wanted, "occurred": {"since": since.isoformat()}, "order": "ASC"}, "limit": _PAGE}
+        page = self._ask("/filter", query, "refused a question").json()
+        while True:
+            yield from page["events"]
+            if page["next_page"] is None:
+                return
+            # The server's own name of itself may not be ours for it: only its token counts.
+            page = self._ask(f"/filter/next?{urlsplit(page['next_page']).query}", None, "refused a question").json()
+
+    def _ask(self, path: str, body: Any, refusal: str) -> Response:
+        """POST a body, or GET where there is none, and give an answer that says yes."""
         import httpx
 
+        method = "GET" if body is None else "POST"
         try:
-            answer = httpx.post(
-                self.url, json=[_event(m) for m in messages], headers=self._headers, timeout=self._seconds
-            )
+            answer = httpx.request(method, f"{self.url}{path}", json=body, headers=self._headers, timeout=self._seconds)
         except httpx.HTTPError as error:
             raise EventsUnavailable(
                 f"the event server {self.url} does not answer: {error or type(error).__name__}; start it, or unset "
                 "PREFECT_API_URL; events wait in the outbox until it does"
             ) from None
         if answer.is_success:
-            return
+            return answer
         if answer.status_code in {401, 403}:
             raise EventsUnavailable(
                 f"the event server {self.url} does not let us in ({answer.status_code}); set PREFECT_API_AUTH_STRING "
@@ -52,8 +103,28 @@ class EventApi:
             )
         said = " ".join(answer.text.split())[:300]
         if answer.status_code in {400, 413, 422}:
-            raise EventRefused(f"the event server {self.url} refused {len(messages)} events: {said}")
+            raise EventRefused(f"the event server {self.url} {refusal}: {said}")
         raise EventsUnavailable(f"the event server {self.url} answered {answer.status_code}: {said}; look at its log")
+
+
+def _cause(event: dict[str, Any]) -> str | None:
+    """The id of the event that set an automation off."""
+    for related in event["related"]:
+        if related.get("prefect.resource.role") == "triggering-event":
+            return str(related["prefect.resource.id"]).removeprefix("prefect.event.")
+    return None
+
+
+def _failed(event: dict[str, Any], cause: dict[str, Any] | None) -> FailedAction:
+    said = event["payload"]
+    return FailedAction(
+        event["id"],
+        datetime.fromisoformat(event["occurred"]),
+        str(event["resource"].get("prefect.resource.name", event["resource"]["prefect.resource.id"])),
+        str(said.get("action_type", "")),
+        str(said.get("reason", "")),
+        cause,
+    )
 
 
 def _event(message: Message) -> dict[str, Any]:

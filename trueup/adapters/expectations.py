@@ -18,12 +18,13 @@ from pandas.api import types as dtypes
 
 from trueup.adapters import gx
 from trueup.adapters.suite import Check, Outcome, Result, always
+from trueup.config.consistency import Mistake
 from trueup.config.schema import ExpectationConfig, ModelConfig
 from trueup.domain.types import ROW_ID, Verdict
 from trueup.errors import ConfigError
 
 CHECK: Final = "validate"  # the verdict's name
-_PLACE: Final = "validate.expectations"
+_PLACE: Final = ("validate", "expectations")
 _NOT_ARGUMENTS: Final = {"batch_id", "catch_exceptions", "id", "meta", "result_format", "severity"}
 _NEED_DATABASE: Final = {
     "expect_query_results_to_match_comparison",
@@ -86,7 +87,9 @@ def check(rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any]) -> 
     Raises ConfigError when an expectation does not exist, or not with its arguments.
     """
     if not config.validation.expectations:
-        raise ConfigError(config.model, [f"{_PLACE}: an empty suite would pass anything; declare at least one"])
+        raise ConfigError(
+            config.model, [str(Mistake(_PLACE, "an empty suite would pass anything; declare at least one"))]
+        )
     if rows.empty:
         return _no_data(facts)
     if not rows.index.equals(pd.RangeIndex(len(rows))):  # GX names failing rows by their index
@@ -102,15 +105,9 @@ def check(rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any]) -> 
     return _summarise(rows, config, facts, found)
 
 
-def problems(config: ModelConfig) -> list[str]:
-    """Find, without data, the expectations that cannot be: place, what, mend. Imports Great Expectations."""
-    outcome = {config.ingest.label.column, config.ingest.label.known_at}
-    found = []
-    for i, declared in enumerate(config.validation.expectations):
-        found += [f"{_PLACE}[{i}]{mistake}" for mistake in _mistakes(declared)]
-        if later := [c for c in Check(declared.type, declared.kwargs, Outcome.BROKEN).columns if c in outcome]:
-            found.append(f"{_PLACE}[{i}].kwargs: {', '.join(later)} comes with the label; name another column")
-    return found
+def problems(declared: Mapping[int, ExpectationConfig]) -> list[Mistake]:
+    """Find, without data, the expectations that cannot be, by their positions. Imports Great Expectations."""
+    return [Mistake((*_PLACE, i, *at), what) for i, one in declared.items() for at, what in _mistakes(one)]
 
 
 def _no_data(facts: Mapping[str, Any]) -> ValidationResult:
@@ -125,8 +122,8 @@ def _no_data(facts: Mapping[str, Any]) -> ValidationResult:
 
 
 def _declared(rows: pd.DataFrame, config: ModelConfig, absent: Sequence[str]) -> Iterator[Check]:
-    if mistakes := problems(config):
-        raise ConfigError(config.model, mistakes)
+    if mistakes := problems(dict(enumerate(config.validation.expectations))):
+        raise ConfigError(config.model, [str(m) for m in mistakes])
     for declared in config.validation.expectations:
         kwargs = dict(declared.kwargs)
         column = kwargs.get("column")
@@ -150,20 +147,23 @@ def _moment(bound: object) -> object:
     return datetime.fromisoformat(bound) if isinstance(bound, str) else bound
 
 
-def _mistakes(declared: ExpectationConfig) -> Iterator[str]:
-    """Give what is wrong with one expectation, each beginning with the rest of its place."""
+def _mistakes(declared: ExpectationConfig) -> Iterator[Mistake]:
+    """Give what is wrong with one expectation, at the rest of its place."""
     kind = gx.implementations().get(declared.type)
     if kind is None:
         near = difflib.get_close_matches(declared.type, gx.implementations(), 1)
         mend = f"did you mean {near[0]}?" if near else "https://greatexpectations.io/expectations lists them"
-        yield f".type: Great Expectations has no {declared.type}; {mend}"
+        yield Mistake(("type",), f"Great Expectations has no {declared.type}; {mend}")
         return
     if declared.type in _NEED_DATABASE:
-        yield f".type: {declared.type} needs a database, and landed rows are files; put its query into ingest.source"
+        mend = "put its query into ingest.source"
+        yield Mistake(("type",), f"{declared.type} needs a database, and landed rows are files; {mend}")
     elif misplaced := sorted(_NOT_ARGUMENTS & declared.kwargs.keys()):
-        yield f".kwargs.{misplaced[0]}: not an argument; an expectation has type, kwargs, severity and level"
+        what = "not an argument; an expectation has type, kwargs, severity and level"
+        yield from (Mistake(("kwargs", name), what) for name in misplaced)
     elif declared.level == "row" and not gx.judges_values(kind):
-        yield f".level: {declared.type} judges the batch as a whole and cannot name rows; leave level out"
+        what = f"{declared.type} judges the batch as a whole and cannot name rows; leave level out"
+        yield Mistake(("level",), what)
     else:
         try:
             kind(**declared.kwargs)
@@ -171,7 +171,7 @@ def _mistakes(declared: ExpectationConfig) -> Iterator[str]:
             yield from _wrong_arguments(error, list(kind.__fields__))
 
 
-def _wrong_arguments(error: Exception, known: list[str]) -> Iterator[str]:
+def _wrong_arguments(error: Exception, known: list[str]) -> Iterator[Mistake]:
     """Put what pydantic found into words: the first finding on each argument, or the first on all of them together."""
     listed: list[dict[str, Any]] = error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": error}]
     findings = [(str((*f["loc"], "__root__")[0]), str(f["msg"])) for f in listed]
@@ -183,9 +183,9 @@ def _wrong_arguments(error: Exception, known: list[str]) -> Iterator[str]:
         near = difflib.get_close_matches(argument, known, 1)
         mend = f"; did you mean {near[0]}?" if near else ""
         unknown = argument not in known
-        yield f".kwargs.{argument}: {f'there is no such argument{mend}' if unknown else message}"
+        yield Mistake(("kwargs", argument), f"there is no such argument{mend}" if unknown else message)
     if not messages:
-        yield f".kwargs: {together}"
+        yield Mistake(("kwargs",), together)
 
 
 # What came of it

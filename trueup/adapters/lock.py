@@ -7,26 +7,27 @@ holder, so nobody ever has to find out whether an owner is still alive.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from uuid import uuid4
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
+_POLL_SECONDS = 0.05
+
 
 @contextmanager
-def alone(engine: sa.Engine, name: str) -> Iterator[bool]:
-    """Try to hold the lock `name` for the block; say whether it is held. Never waits."""
+def alone(engine: sa.Engine, name: str, wait: float = 0) -> Iterator[bool]:
+    """Try to hold the lock `name` for the block, for at most `wait` seconds; say whether it is held."""
     if engine.dialect.name == "postgresql":
-        with _session_lock(engine, name) as held:
+        with _session_lock(engine, name, wait) as held:
             yield held
         return
     if not (file := engine.url.database) or file == ":memory:":
         yield True  # a database that nobody else can open
         return
-    lock = FileLock(f"{file}.{name}.lock", timeout=0)
+    lock = FileLock(f"{file}.{name}.lock", timeout=wait, poll_interval=_POLL_SECONDS)
     try:
         lock.acquire()
     except Timeout:
@@ -39,27 +40,18 @@ def alone(engine: sa.Engine, name: str) -> Iterator[bool]:
 
 
 @contextmanager
-def _session_lock(engine: sa.Engine, name: str) -> Iterator[bool]:
+def _session_lock(engine: sa.Engine, name: str, wait: float) -> Iterator[bool]:
     key = int.from_bytes(hashlib.sha256(f"trueup:{name}".encode()).digest()[:8], "big", signed=True)
     # Each statement commits by itself: a training may take hours, and no transaction may stay open as long.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
-            yield False
-            return
+        deadline = time.monotonic() + wait
+        while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
+            if time.monotonic() >= deadline:
+                yield False
+                return
+            time.sleep(_POLL_SECONDS)
         try:
             yield True
         finally:
             with suppress(sa.exc.DBAPIError):  # with its session a lock is gone already
                 connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))
-
-
-def named_once(file: Path) -> str:
-    """The name in a file; the first process to ask makes it up, and all get the same."""
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_name(f"{file.name}.{uuid4().hex}")
-        beside.write_text(uuid4().hex)
-        with suppress(FileExistsError):  # else another was faster
-            file.hardlink_to(beside)
-        beside.unlink()
-    return file.read_text().strip()

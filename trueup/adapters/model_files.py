@@ -92,6 +92,13 @@ def load(folder: Path, expected_digest: str, shown: str | None = None) -> Pipeli
             raise _refused(where, f"skops does not read it: {error}") from error
 
 
+def check(folder: Path, expected_digest: str, shown: str | None = None) -> None:
+    """Compare a folder's files with the digest and load nothing. Raises UntrustedModel."""
+    found = manifest(folder)
+    if found.digest != expected_digest:
+        raise _refused(shown or str(folder), _difference(found, expected_digest))
+
+
 def _plain_files(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder):
         for name in (*folders, *files):

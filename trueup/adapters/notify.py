@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 
-class Notifier:
-    """The addresses in `TRUEUP_NOTIFY`, as Apprise writes them. They hold secrets: messages name none."""
+@dataclass(frozen=True)
+class Address:
+    """One of the addresses in `TRUEUP_NOTIFY`, as Apprise writes them. It holds secrets: messages never name it."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
-        self._urls = list(urls)
+    place: int  # in the list, for people
+    _url: str
 
-    @classmethod
-    def named(cls, urls: str | None) -> Notifier | None:
-        """The notifier for addresses with commas between them; None without any."""
-        found = [url for part in (urls or "").split(",") if (url := part.strip())]
-        return cls(found) if found else None
+    @cached_property
+    def digest(self) -> str:
+        """What it is called where it is written down."""
+        return hashlib.sha256(self._url.encode()).hexdigest()[:16]
 
     def tell(self, title: str, text: str) -> str | None:
-        """Send a message to all addresses; give what went wrong, or None.
-
-        When one of several fails the message counts as not sent, and the others get it again.
-        """
+        """Send it a message; give what went wrong, or None."""
         import apprise
 
         sender = apprise.Apprise()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of the standard library, at a plugin of Apprise's
-            wrong = [str(place) for place, url in enumerate(self._urls, start=1) if not sender.add(url)]
-        if wrong:
-            return f"TRUEUP_NOTIFY: address {', '.join(wrong)} is none that Apprise knows; see its list of services"
+            if not sender.add(self._url):
+                return f"TRUEUP_NOTIFY: address {self.place} is none that Apprise knows; see its list of services"
         if sender.notify(title=title, body=text, body_format=apprise.NotifyFormat.TEXT):
             return None
-        return "TRUEUP_NOTIFY: a message could not be sent; it is sent again with the next run"
+        return f"TRUEUP_NOTIFY: a message to address {self.place} could not be sent"
+
+
+def addresses(urls: str | None) -> list[Address]:
+    """The addresses in a text with commas between them."""
+    found = [url for part in (urls or "").split(",") if (url := part.strip())]
+    return [Address(place, url) for place, url in enumerate(found, start=1)]

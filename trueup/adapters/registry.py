@@ -123,12 +123,17 @@ class Registry:
         with self.files(uri) as folder:
             return model_files.load(folder, expected_digest, uri)
 
+    def check(self, uri: str, expected_digest: str) -> None:
+        """Compare the files at `uri` with the digest and load nothing. Raises UntrustedModel."""
+        with self.files(uri) as folder:
+            model_files.check(folder, expected_digest, uri)
+
     @contextmanager
     def files(self, uri: str) -> Iterator[Path]:
         """A folder with the files at `uri`: their own where they are local, else a copy for as long as the block."""
         parts = urlsplit(uri)
         if parts.scheme in ("", "file"):
-            yield Path(unquote(parts.path) if parts.scheme else uri)
+            yield self._here(Path(unquote(parts.path) if parts.scheme else uri))
             return
         client = self._tracking.client
         with tempfile.TemporaryDirectory(prefix="trueup-fetch-") as private:
@@ -137,6 +142,14 @@ class Registry:
 
                 copy = download_artifacts(artifact_uri=uri, dst_path=private, tracking_uri=client.tracking_uri)
             yield Path(copy)
+
+    def _here(self, folder: Path) -> Path:
+        """A model's folder below the artifact root in force, if it is there: a home that was moved takes its models along.
+
+        What its place was when it was written down is no proof of anything; the digest is.
+        """
+        moved = Path(self._tracking.artifact_root, *folder.parts[-4:])  # experiment, models, id, artifacts
+        return moved if moved.is_dir() else folder
 
     def versions(self, name: str) -> list[Version]:
         """All versions of that name, oldest first; none for a name that does not exist."""
@@ -150,6 +163,35 @@ class Registry:
                 if not token:
                     return sorted(found, key=lambda v: v.version)
 
+    def versions_of_run(self, run_id: str) -> list[tuple[str, int]]:
+        """Name and number of every version that was made of a run's models, under whatever name."""
+        with self._tracking.answering():
+            found = self._tracking.client.search_model_versions(f"run_id='{run_id}'")
+            return [(str(v.name), int(v.version)) for v in found]
+
+    def models_of_run(self, run_id: str) -> list[str]:
+        """Ids of the models that were logged beside a run, those whose upload never ended included."""
+        client = self._tracking.client
+        with self._tracking.answering():
+            experiment = client.get_run(run_id).info.experiment_id
+            found = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
+            return [str(logged.model_id) for logged in found]
+
+    def delete_version(self, name: str, version: int) -> None:
+        """Delete a version, and with it the aliases that name it."""
+        with self._tracking.answering():
+            self._tracking.client.delete_model_version(name, str(version))
+
+    def delete_model(self, model_id: str) -> None:
+        """Remove a logged model's files, then mark it as deleted: after a crash in between it is still found."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        client = self._tracking.client
+        with self._tracking.answering():
+            place = client.get_logged_model(model_id).artifact_location
+            get_artifact_repository(place, tracking_uri=self._tracking.uri).delete_artifacts()
+            client.delete_logged_model(model_id)
+
     def set_champion_alias(self, name: str, version: int) -> None:
         """Point MLflow's alias at a version; again changes nothing. The ledger decides, this only shows it."""
         with self._tracking.answering():
@@ -157,16 +199,20 @@ class Registry:
 
     def champion_alias(self, name: str) -> int | None:
         """The version that the alias names, or None: no such model, no alias, or the version was deleted."""
+        return self.aliases(name).get(CHAMPION)
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """All aliases of a name and the versions that they point at; none for a name that does not exist."""
         from mlflow.exceptions import MlflowException
 
         with self._tracking.answering():
             try:
-                version = self._tracking.client.get_registered_model(name).aliases.get(CHAMPION)
+                found = self._tracking.client.get_registered_model(name).aliases
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-                return None
-        return None if version is None else int(version)
+                return {}
+        return {str(alias): int(version) for alias, version in found.items()}
 
     def alias_agrees(self, name: str, version: int) -> bool:
         """Say whether the alias names the ledger's champion; if not, somebody else moved it or it is not yet written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,8 +36,12 @@ _PAGE: Final = """<!doctype html>
 <table><tr><th>check</th><th>verdict</th><th>why</th></tr>
 {% for v in verdicts %}<tr><td>{{ v.check }}</td><td class="{{ v.status }}">{{ v.status }}</td><td>{{ v.reasons | join("; ") }}</td></tr>{% endfor %}</table>
 <h2>Metrics on the gate rows ({{ "{:,}".format(rows) }} rows)</h2>
-<table><tr><th>metric</th>{% for role in roles %}<th class="n">{{ role }}</th>{% endfor %}<th class="n">challenger's 95 % interval</th></tr>
+<table><tr><th>metric</th>{% for role in roles %}<th class="n">{{ role }}</th>{% endfor %}<th class="n">challenger's {{ percent }} interval</th></tr>
 {% for name, values, interval in metrics %}<tr><td>{{ name }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}<td class="n">{{ interval }}</td></tr>{% endfor %}</table>
+{% if slices %}<h2>Slices of the gate rows: {{ loss }}</h2>
+<table><tr><th>slice</th><th class="n">rows</th>{% for column in slice_columns %}<th class="n">{{ column }}</th>{% endfor %}</tr>
+{% for name, size, values in slices %}<tr><td>{{ name }}</td><td class="n">{{ size }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}</tr>{% endfor %}</table>
+<p class="muted">Each interval speaks of its slice alone: among many, some lie off by chance. The slices check takes account of that.</p>{% endif %}
 <h2>Recipe</h2>
 <p>{{ recipe }}</p>
 {% for name, png in pictures %}<h2>{{ name }}</h2><img alt="{{ name }}" src="data:image/png;base64,{{ png }}">{% endfor %}
@@ -56,6 +60,8 @@ def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     # In the order of the measuring, the deciding loss first; the ledger's canonical JSON sorts the names of the others.
     names = list(bounds) or list(evaluation["metrics"].get("challenger", {}))
     units = _units(facts.get("unit", ""))
+    slices = evaluation.get("slices", [])
+    percent = _percent([*bounds.values(), *slices])
     encoded = [(_title(name), base64.b64encode(png).decode()) for name, png in pictures.items()]
     return (
         Environment(autoescape=True)
@@ -76,6 +82,10 @@ def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
                 (n + units.get(n, ""), [_cell(evaluation["metrics"][r][n]) for r in roles], _interval(bounds.get(n)))
                 for n in names
             ],
+            percent=percent,
+            loss=names[0] + units.get(names[0], "") if names else "",
+            slice_columns=_slice_columns(slices, percent),
+            slices=[(s["slice"], f"{s['rows']:,}", _slice_cells(s)) for s in slices],
             recipe=", ".join(f"{k} {figure(v) if type(v) is float else v}" for k, v in _flat(model["recipe"])),
             pictures=encoded,
         )
@@ -101,6 +111,25 @@ def _windows(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         refitted = f"passed, and fitted again as version {model['version']} on"
         spans.append((refitted, model["trained_from"], model["trained_until"]))
     return [(name, _minute(start), _minute(end)) for name, start, end in spans]
+
+
+def _slice_columns(slices: Sequence[Mapping[str, Any]], percent: str) -> list[str]:
+    compared = ["champion", "difference", percent] if any("champion" in s for s in slices) else []
+    return ["challenger", percent, *compared]
+
+
+def _slice_cells(row: Mapping[str, Any]) -> list[str]:
+    """A slice's figures in the order of the columns."""
+    cells = [_cell(row["challenger"]), _interval(row)]
+    if "champion" in row:
+        apart = {"low": row["difference_low"], "high": row["difference_high"]}
+        cells += [_cell(row["champion"]), _cell(row["difference"]), _interval(apart)]
+    return cells
+
+
+def _percent(intervals: Sequence[Mapping[str, Any]]) -> str:
+    """How sure the intervals are: the same for all of an evaluation."""
+    return next((f"{100 * i['confidence']:g} %" for i in intervals if i.get("confidence")), "95 %")
 
 
 def _minute(moment: str) -> str:

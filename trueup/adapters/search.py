@@ -57,8 +57,8 @@ def search(score: Score, train: TrainConfig, task: Task, first: Recipe | None = 
 
     Raises ConfigError for fixed parameters that do not exist, TrainingFailed when every trial failed.
     """
-    if mistakes := problems(train, task):
-        raise ConfigError("train", mistakes)
+    if mistakes := problems(train.parameters, task):
+        raise ConfigError("train", [str(m) for m in mistakes])
     started = time.monotonic()
     done: list[Trial] = []
     cause: Exception | None = None

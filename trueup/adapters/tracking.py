@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 import socket
 import tempfile
@@ -17,6 +16,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
+from trueup.adapters.mlflow_database import build_database, set_environment
 from trueup.domain.types import BatchRef, Metric
 from trueup.errors import RegistryUnavailable
 
@@ -37,14 +38,6 @@ RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 _LOCK_SECONDS = 180.0  # a first use may wait for another process that makes the database
 _ANSWER_SECONDS = 5.0
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
-_ENVIRONMENT = {  # read when MLflow is imported; whoever has set one keeps it
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # the default, 7, hangs for minutes on a server that went away
-}
 
 
 class Tracking:
@@ -56,10 +49,9 @@ class Tracking:
 
     def __init__(self, uri: str, artifact_root: str | Path) -> None:
         self.uri = uri
-        self._artifact_root = str(artifact_root).rstrip("/")
+        self.artifact_root = str(artifact_root).rstrip("/")
         self._experiments: dict[str, str] = {}
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
+        set_environment()
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -68,7 +60,7 @@ class Tracking:
         with self.answering(), _alone(self.uri), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of SQLAlchemy's, at MLflow: its makers' to mend
             if (file := _sqlite_file(self.uri)) is not None and not file.exists():
-                _build_database(file)
+                build_database(file)
             from mlflow import MlflowClient
 
             return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
@@ -94,6 +86,25 @@ class Tracking:
                 return []
             query = " and ".join(["attributes.status = 'RUNNING'", *wanted])
             return [str(run.info.run_id) for run in client.search_runs([found.experiment_id], query)]
+
+    def ended_runs(
+        self, experiment: str, status: RunStatus, before: datetime, tags: Mapping[str, str]
+    ) -> dict[str, dict[str, str]]:
+        """An experiment's runs with these tags that ended so before a moment (with offset): ids, and all of their tags."""
+        moment = int(before.timestamp() * 1000)
+        wanted = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
+        query = " and ".join([f"attributes.status = '{status}'", f"attributes.end_time < {moment}", *wanted])
+        client = self.client
+        with self.answering():
+            if (found := client.get_experiment_by_name(experiment)) is None:
+                return {}
+            runs = client.search_runs([found.experiment_id], query)
+            return {str(run.info.run_id): dict(run.data.tags) for run in runs}
+
+    def delete_run(self, run_id: str) -> None:
+        """Mark a run as deleted: MLflow shows it no more, and its own `mlflow gc` removes it for good."""
+        with self.answering():
+            self.client.delete_run(run_id)
 
     @contextmanager
     def run(self, experiment: str, name: str, tags: Mapping[str, object] | None = None) -> Iterator[str]:
@@ -150,6 +161,17 @@ class Tracking:
         with self.answering():
             (self.client.log_artifacts if path.is_dir() else self.client.log_artifact)(run_id, str(path), into)
 
+    def note(self, experiment: str, key: str, value: str) -> None:
+        """Write a tag of an experiment, in place of the one it had."""
+        with self.answering():
+            self.client.set_experiment_tag(self._experiment(experiment), key, value)
+
+    def noted(self, experiment: str, key: str) -> str | None:
+        """Read a tag of an experiment; None without the tag or the experiment."""
+        with self.answering():
+            found = self.client.get_experiment_by_name(experiment)
+        return None if found is None else found.tags.get(key)
+
     @contextmanager
     def answering(self) -> Iterator[None]:
         """Say what to do when MLflow does not answer."""
@@ -173,7 +195,7 @@ class Tracking:
 
         served = self.uri.startswith(("http://", "https://"))  # a server has a place of its own for artifacts
         try:
-            return str(self.client.create_experiment(name, None if served else f"{self._artifact_root}/{name}"))
+            return str(self.client.create_experiment(name, None if served else f"{self.artifact_root}/{name}"))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # else another process was faster
                 raise
@@ -205,27 +227,6 @@ def _alone(uri: str) -> Iterator[None]:
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock", timeout=_LOCK_SECONDS):
         yield
-
-
-def _build_database(file: Path) -> None:
-    """Make MLflow's database beside its place and rename it: killed half-way through its migrations it is not there."""
-    from mlflow.store.db.utils import _initialize_tables
-
-    fresh = file.with_name(f"{file.name}.new")
-    for left_over in file.parent.glob(f"{fresh.name}*"):
-        left_over.unlink()
-    engine = sa.create_engine(f"sqlite:///{fresh}")
-
-    def set_up(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")  # the file remembers it: readers and a writer do not meet
-        connection.execute("PRAGMA synchronous = OFF")  # hundreds of commits to a file that nobody reads yet
-
-    sa.event.listen(engine, "connect", set_up)
-    _initialize_tables(engine)
-    engine.dispose()
-    with fresh.open("rb") as written:
-        os.fsync(written.fileno())
-    fresh.replace(file)
 
 
 def _values(metrics: Mapping[str, float] | Iterable[Metric]) -> Iterator[tuple[str, float]]:

@@ -9,15 +9,6 @@ from zoneinfo import ZoneInfo, available_timezones
 MIN_BLOCKS = 10  # an interval from fewer blocks of time is not to be trusted
 
 SHORTEST = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=28)}
-_FITTING = {"day": "2 hours", "week": "12 hours", "month": "2 days"}  # with room for labels that come late
-
-
-class MistakeAt(ValueError):
-    """A mistake that another place of the config is to be blamed for than the one that was looked at."""
-
-    def __init__(self, at: tuple[str, ...], message: str) -> None:
-        super().__init__(message)
-        self.at = at
 
 
 def zone(name: str) -> str:
@@ -36,17 +27,3 @@ def zone(name: str) -> str:
         mend = f"did you mean {known[close[0]]}?" if close else "write one like UTC or America/New_York"
         raise ValueError(f"there is no time zone {name!r}; {mend}") from None
     return name
-
-
-def enough_blocks(period: str, block: timedelta, block_given: bool) -> None:
-    """Refuse blocks of which a batch of this period holds too few. Raises MistakeAt."""
-    if block <= timedelta(0):
-        raise MistakeAt(("evaluate", "block"), "must be longer than nothing; write `1 day`")
-    held = SHORTEST[period] // block
-    if held < MIN_BLOCKS:
-        # Where the block is the default, the period is what stands in the file.
-        at = ("evaluate", "block") if block_given else ("ingest", "period")
-        message = (
-            f"a {period} holds {held} of evaluate.block, and with fewer than {MIN_BLOCKS} no batch could be diagnosed"
-        )
-        raise MistakeAt(at, f"{message}: all would be `unknown`; set evaluate.block to `{_FITTING[period]}`")

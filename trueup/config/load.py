@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -12,11 +13,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from trueup.config.checks import MistakeAt
+from trueup.config.consistency import Location, Mistake, contradictions
 from trueup.config.schema import ModelConfig
 from trueup.errors import ConfigError, UnknownModel
-
-Location = tuple[int | str, ...]
 
 
 def model_names(configs: Path) -> list[str]:
@@ -29,57 +28,111 @@ def load_model(configs: Path, name: str) -> ModelConfig:
 
     Raises UnknownModel when there is no such file, ConfigError with every mistake in it.
     """
-    known = model_names(configs)
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else f"; known models: {', '.join(known) or 'none'}"
-        hint += "; TRUEUP_CONFIGS names another folder of configs"
-        raise UnknownModel(f"{name}: no {configs / (name + '.yaml')}{hint}")
-    path = configs / f"{name}.yaml"
-    config = parse_model(path.read_text(encoding="utf-8"), where=str(path))
-    if config.model != name:
-        raise ConfigError(str(path), [f"model: it says {config.model!r}; the file's name and `model` must be the same"])
-    return config
+    return _config(read(configs, name))
 
 
 def parse_model(text: str, where: str = "config") -> ModelConfig:
     """Read a config from text; `where` names it in messages. Raises ConfigError."""
+    return _config(_parse(text, where))
+
+
+def _config(written: Written) -> ModelConfig:
+    if mistakes := written.mistakes():
+        raise written.refusal(mistakes)
+    return ModelConfig.model_validate(written.content)
+
+
+@dataclass(frozen=True)
+class Written:
+    """A config as it stands in its file: what it says, right or wrong, and in which line."""
+
+    where: str
+    content: dict[str, Any]
+    node: yaml.Node
+    name: str | None = None  # the file's, if there is one
+
+    def mistakes(self) -> list[Mistake]:
+        """All that can be seen without the libraries that will use the config."""
+        found = [*_duplicate_keys(self.node), *contradictions(self.content)]
+        try:
+            model = ModelConfig.model_validate(self.content).model
+        except ValidationError as error:
+            return found + [_explain(e) for e in error.errors(include_url=False)]
+        if self.name is not None and model != self.name:
+            found.append(Mistake(("model",), f"it says {model!r}; the file's name and `model` must be the same"))
+        return found
+
+    def told(self, mistakes: Iterable[Mistake]) -> list[str]:
+        """Each mistake once, with its line, in the order of the lines."""
+        placed = sorted((_placed(self.node, mistake) for mistake in mistakes), key=lambda p: (p[0], str(p[1])))
+        lines = (
+            f"line {line}, {mistake}" if mistake.at else f"line {line}: {mistake.what}" for line, mistake in placed
+        )
+        return list(dict.fromkeys(lines))
+
+    def refusal(self, mistakes: Iterable[Mistake]) -> ConfigError:
+        """The error that tells them."""
+        return ConfigError(self.where, self.told(mistakes))
+
+
+def read(configs: Path, name: str) -> Written:
+    """Read `configs/<name>.yaml` as it stands. Raises UnknownModel, and ConfigError when it is no YAML."""
+    known, path = model_names(configs), configs / f"{name}.yaml"
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else f"; known models: {', '.join(known) or 'none'}"
+        hint += "; TRUEUP_CONFIGS names another folder of configs"
+        raise UnknownModel(f"{name}: no {path}{hint}")
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        content = path.read_bytes()
+        return _parse(content.decode(), str(path), name)
+    except OSError as error:
+        raise ConfigError(str(path), [f"cannot be read: {error.strerror}; mend that, then run again"]) from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        what = f"line {line}: not UTF-8 (byte {content[error.start]:#04x}); save the file as UTF-8"
+        raise ConfigError(str(path), [what]) from None
+
+
+def _parse(text: str, where: str, name: str | None = None) -> Written:
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        content = None if node is None else loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ConfigError(where, [_syntax(error)]) from None
     if node is None or not isinstance(content, dict):
         raise ConfigError(where, ["line 1: expected keys such as `model:`, `task:` and `ingest:`; see docs/config.md"])
-    problems = list(_duplicate_keys(node))
-    try:
-        config = ModelConfig.model_validate(content)
-    except ValidationError as error:
-        problems += [_explain(node, e) for e in error.errors(include_url=False)]
-        raise ConfigError(where, _in_order(problems)) from None
-    if problems:
-        raise ConfigError(where, _in_order(problems))
-    return config
+    return Written(where, content, node, name)
 
 
-def _in_order(problems: list[str]) -> list[str]:
-    return sorted(problems, key=lambda p: int(p.removeprefix("line ").split(",")[0].split(":")[0]))
+class _Loader(yaml.SafeLoader):
+    """Has a place for values that cannot be, such as the 30th of February."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value} cannot be: {error}", node.start_mark
+            ) from None
 
 
 def _syntax(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return f"{place}not YAML: {getattr(error, 'problem', None) or error}; check the indentation and the quotes there"
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
+    return f"{place}not YAML: {problem}; check the indentation and the quotes there"
 
 
-def _duplicate_keys(node: yaml.Node, at: Location = ()) -> Iterator[str]:
+def _duplicate_keys(node: yaml.Node, at: Location = ()) -> Iterator[Mistake]:
     """YAML lets a later key silently replace an earlier one; we do not."""
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
             if key.value in seen:
-                yield f"line {line}, {_dotted((*at, key.value))}: stands twice (first in line {seen[key.value]}); remove one"
+                yield Mistake((*at, key.value), f"stands twice (first in line {seen[key.value]}); remove one")
             seen[key.value] = line
             yield from _duplicate_keys(value, (*at, key.value))
     elif isinstance(node, yaml.SequenceNode):
@@ -87,11 +140,9 @@ def _duplicate_keys(node: yaml.Node, at: Location = ()) -> Iterator[str]:
             yield from _duplicate_keys(item, (*at, index))
 
 
-def _explain(root: yaml.Node, error: ErrorDetails) -> str:
-    """One line for one mistake: place, what, and the mend."""
+def _explain(error: ErrorDetails) -> Mistake:
+    """What pydantic found, and the mend."""
     kind, context = error["type"], error.get("ctx", {})
-    mistake = context.get("error")
-    line, at = _place(root, mistake.at if isinstance(mistake, MistakeAt) else error["loc"])
     if kind == "missing":
         what = f"is missing; add `{error['loc'][-1]}:`"
     elif kind == "extra_forbidden":
@@ -106,36 +157,32 @@ def _explain(root: yaml.Node, error: ErrorDetails) -> str:
         what = str(context.get("error", error["msg"]))
     else:
         what = f"{error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r}"
-    return f"line {line}{', ' + at if at else ''}: {what}"
+    return Mistake(error["loc"], what)
 
 
-def _place(root: yaml.Node, location: Location) -> tuple[int, str]:
-    """Line and dotted path of the deepest part of a location that the YAML has.
+def _placed(root: yaml.Node, mistake: Mistake) -> tuple[int, Mistake]:
+    """The line of the deepest part of a mistake's place that the YAML has.
 
-    Parts that are not in the YAML (tags of unions, missing keys) are skipped, except for a missing last key.
+    Parts that are not in the YAML (tags of unions, missing keys) are left out of the place, but for a missing last key.
     """
-    node, line, path = root, root.start_mark.line + 1, []
-    for depth, part in enumerate(location):
+    node, line, path = root, root.start_mark.line + 1, list[int | str]()
+    for depth, part in enumerate(mistake.at):
         child = _child(node, part)
         if child is not None:
             key, node = child
             line = key.start_mark.line + 1
             path.append(part)
-        elif depth == len(location) - 1 and isinstance(part, str) and isinstance(node, yaml.MappingNode):
+        elif depth == len(mistake.at) - 1 and isinstance(part, str) and isinstance(node, yaml.MappingNode):
             path.append(part)
-    return line, _dotted(path)
+    return line, Mistake(tuple(path), mistake.what)
 
 
 def _child(node: yaml.Node, part: int | str) -> tuple[yaml.Node, yaml.Node] | None:
     if isinstance(node, yaml.MappingNode):
-        return next(((k, v) for k, v in node.value if k.value == str(part)), None)
+        return next(((k, v) for k, v in reversed(node.value) if k.value == str(part)), None)  # the last one counts
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
         return node.value[part], node.value[part]
     return None
-
-
-def _dotted(path: Sequence[int | str]) -> str:
-    return "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
 
 
 def _unknown_key(location: Location) -> str:

@@ -10,7 +10,6 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-import pandas as pd
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -18,12 +17,11 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    ValidationInfo,
-    field_validator,
+    TypeAdapter,
     model_validator,
 )
 
-from trueup.config.checks import enough_blocks, zone
+from trueup.config.checks import zone
 
 
 class Task(StrEnum):
@@ -34,22 +32,51 @@ class Task(StrEnum):
     REGRESSION = "regression"
 
 
+# What `trueup.domain.metrics` measures of a model; the first one decides.
+METRICS = {
+    Task.BINARY: ("log_loss", "brier", "auc", "average_precision", "ece"),
+    Task.MULTICLASS: ("log_loss", "brier", "accuracy", "auc_ovr"),
+    Task.REGRESSION: ("mse", "mae", "rmse", "r2"),
+}
+
+
+_CENTURY = timedelta(days=36_525)
+_UNITS = {
+    **{unit: timedelta(**{f"{unit}s": 1}) for unit in ("week", "day", "hour", "minute", "second")},
+    "min": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+_PART = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+_ISO = TypeAdapter(timedelta)
+
+
 def parse_duration(value: object) -> timedelta:
-    """Read "1 day", "28 days", "90 minutes" or an ISO 8601 duration as a timedelta.
+    """Read "1 day", "28 days", "1 day 12 hours" or an ISO 8601 duration as a timedelta.
 
     >>> parse_duration("28 days").days
     28
     """
-    if isinstance(value, timedelta):
-        return value
+    span = value if isinstance(value, timedelta) else _read_duration(value.strip()) if isinstance(value, str) else None
+    if span is None:
+        raise ValueError(f"{value!r} is not a span of time; write a number and a unit, such as '1 day' or '28 days'")
+    if abs(span) > _CENTURY:
+        raise ValueError(f"{value!r} is longer than a century; write a shorter span, such as '28 days'")
+    return span
+
+
+def _read_duration(text: str) -> timedelta | None:
     try:
-        if isinstance(value, str) and re.search(r"[A-Za-z]", value):
-            if weeks := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*weeks?\s*", value):
-                return timedelta(weeks=float(weeks[1]))
-            return pd.Timedelta(value).to_pytimedelta()
-    except ValueError:
-        pass
-    raise ValueError(f"{value!r} is not a span of time; write a number and a unit, such as '1 day' or '28 days'")
+        if text.lstrip("+-").startswith("P"):
+            return _ISO.validate_python(text)
+        parts = _PART.findall(text.lower())
+        if not parts or _PART.sub("", text.lower()):
+            return None
+        return sum((float(n) * _UNITS[u if u in _UNITS else u.removesuffix("s")] for n, u in parts), timedelta())
+    except (ValueError, LookupError):
+        return None
+    except OverflowError:
+        return timedelta.max
 
 
 def write_duration(value: timedelta) -> str:
@@ -65,16 +92,38 @@ def write_duration(value: timedelta) -> str:
     return f"{seconds} seconds"
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(write_duration)]
+def _not_negative(span: timedelta) -> timedelta:
+    if span < timedelta(0):
+        raise ValueError("cannot be negative; write a span such as `1 day`, or `0 days`")
+    return span
+
+
+def _longer_than_nothing(span: timedelta) -> timedelta:
+    if span <= timedelta(0):
+        raise ValueError("must be longer than nothing; write a span such as `1 day`")
+    return span
+
+
+def _span_or_expanding(value: object) -> object:
+    try:
+        return value if value == "expanding" else _longer_than_nothing(parse_duration(value))
+    except ValueError as error:
+        raise ValueError(f"{error}, or `expanding`") from None
+
+
+_Timedelta = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(write_duration)]
+Duration = Annotated[_Timedelta, AfterValidator(_not_negative)]
+Span = Annotated[_Timedelta, AfterValidator(_longer_than_nothing)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Dotted = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 
 
 class Section(BaseModel):
-    """What all parts of a configuration share: no unknown keys, no later change."""
+    """What all parts of a configuration share: no unknown keys, only finite numbers, no later change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Nothing is above or below "not a number": a bound of it would let everything pass.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class FilesSource(Section):
@@ -219,9 +268,7 @@ class HistoryConfig(Section):
         min_length=1, description="Key columns; each entry (a column, or a list of them) makes its own features."
     )
     counts: bool = Field(True, description="Whether the model also sees the count that each mean or rate rests on.")
-    windows: list[Duration] = Field(
-        min_length=1, description="Trailing windows: labels that became known in (t - w, t]."
-    )
+    windows: list[Span] = Field(min_length=1, description="Trailing windows: labels that became known in (t - w, t].")
 
 
 class FeaturesConfig(Section):
@@ -263,7 +310,7 @@ Family = Literal["gradient_boosting", "linear", "forest"]
 class TrainConfig(Section):
     """How a challenger is made."""
 
-    window: Duration | Literal["expanding"] = Field(
+    window: Annotated[_Timedelta | Literal["expanding"], BeforeValidator(_span_or_expanding)] = Field(
         "expanding", description="`expanding` uses all history, a span the trailing part of it."
     )
     min_history: Duration = Field(timedelta(days=28), description="The first champion waits for this much history.")
@@ -296,9 +343,9 @@ class EvaluateConfig(Section):
 
     confidence: float = Field(0.95, gt=0.5, lt=1)
     resamples: int = Field(2000, ge=200, description="Bootstrap resamples.")
-    block: Duration = Field(
+    block: Span = Field(
         timedelta(days=1),
-        description="Rows of the same block are resampled together; blocks grow when their differences are autocorrelated. A batch (`ingest.period`) must hold ten of them.",
+        description="Rows of the same block are resampled together; blocks grow when their differences are autocorrelated. A batch (`ingest.period`), `promote.gate_window` and half of the new labels of a retrain (`promote.min_new_days`) must each hold ten of them.",
     )
     slices: list[str] = Field(default=[], description="Columns whose values are judged on their own.")
     min_slice_rows: int = Field(200, ge=1, description="Smaller slices are listed as too small to tell.")
@@ -363,8 +410,8 @@ Gate = Annotated[PairedGate | BaselineGate | AbsoluteGate | SliceGate, Field(dis
 class ApprovalConfig(Section):
     """How long a challenger that passed waits for a person."""
 
-    expires_after: Duration = Field(
-        timedelta(days=3), gt=timedelta(0), description="In wall time; then the champion stays, and that is recorded."
+    expires_after: Span = Field(
+        timedelta(days=3), description="In wall time; then the champion stays, and that is recorded."
     )
 
 
@@ -387,11 +434,14 @@ class ProbationConfig(Section):
 class PromoteConfig(Section):
     """When a challenger becomes the champion."""
 
-    gate_window: Duration = Field(
+    gate_window: Span = Field(
         timedelta(days=14), description="Span of the newest matured labels on which both are judged."
     )
     min_new_days: float = Field(
-        14, gt=0, description="Days of matured labels that the champion has not seen; fewer hold the decision."
+        20,
+        gt=0,
+        le=36_525,
+        description="Days of matured labels that the champion has not seen; fewer hold the decision. The gate window is at most half of them.",
     )
     refit: bool = Field(True, description="Fit the accepted recipe again with the gate window included.")
     max_refit_shift: float = Field(
@@ -462,7 +512,7 @@ class DecayConfig(Section):
         description="A batch is bad when the lower bound of its drop in paired skill is above this share of the reference's loss. For a champion worse than chance the drop is that of its lead over the best constant, if larger.",
     )
     severe: Share = Field(0.1, description="Decayed at once when that lower bound is above this share.")
-    reference_window: Duration = Field(
+    reference_window: Span = Field(
         timedelta(days=56), description="The cheap reference is refitted each batch on this much history."
     )
 
@@ -477,7 +527,7 @@ class MonitorConfig(Section):
     """How the champion is watched."""
 
     min_matured: int = Field(200, ge=30, description="Matured labels a batch needs to be diagnosed.")
-    stale_after: Duration | None = Field(
+    stale_after: Span | None = Field(
         None,
         description="A champion whose training data end this long before as_of is stale and is retrained; default: never.",
     )
@@ -489,7 +539,7 @@ class BudgetConfig(Section):
     """How many retrains may start in a span of time."""
 
     starts: int = Field(10, ge=1)
-    per: Duration = timedelta(days=30)
+    per: Span = timedelta(days=30)
 
 
 class RetrainConfig(Section):
@@ -500,12 +550,42 @@ class RetrainConfig(Section):
     max_rejections: int = Field(
         3,
         ge=1,
-        description="After this many challengers in a row that failed (a rollback counts) none is trained until `trueup clear`, or until a full `promote.gate_window` of labels that judged nobody.",
+        description="After this many challengers in a row that failed (at the gates, by an error that does not pass, or rolled back) none is trained until `trueup clear`, or until a full `promote.gate_window` of labels that judged nobody.",
+    )
+
+
+Kept = Annotated[Duration, Field(gt=timedelta(0))]
+
+
+class RetentionConfig(Section):
+    """How long `trueup gc` leaves things where they are, in wall time.
+
+    The newest revision of every batch, what the champion in office rests on, and every entry of the ledger stay for ever.
+    """
+
+    reports: Kept = Field(
+        timedelta(days=365),
+        description="Pages of Data Docs, of drift, and Evidently's snapshots; a retrain's report, and the model files of "
+        "a retrain that failed, when no decision that is still kept names them.",
+    )
+    snapshots: Kept = Field(
+        timedelta(days=365),
+        description="Revisions of batches, counted from the moment at which a newer one took their place, and what "
+        "models said about gate rows; unless a decision that is still kept may rest on them. Computed features are a "
+        "cache: those that nothing uses any more go after a day.",
+    )
+    predictions: Kept = Field(
+        timedelta(days=730),
+        description="Predictions, those in shadow included. What was removed is never predicted again: the first one "
+        "served counts, also when it is gone.",
+    )
+    decisions: Kept = Field(
+        timedelta(days=3650), description="How long what a decision rests on outlives the other spans."
     )
 
 
 class ModelConfig(Section):
-    """One model, from its source to its monitor."""
+    """One model, from its source to its monitor. What its parts must be to each other stands in `consistency`."""
 
     model: Name = Field(description="The model's name; also the file's.")
     task: Task
@@ -517,38 +597,18 @@ class ModelConfig(Section):
     validation: ValidateConfig = Field(alias="validate")
     features: FeaturesConfig
     train: TrainConfig = TrainConfig()
-    evaluate: EvaluateConfig = Field(EvaluateConfig(), validate_default=True)
+    evaluate: EvaluateConfig = EvaluateConfig()
     register_: RegisterConfig = Field(RegisterConfig(), alias="register")
     promote: PromoteConfig = PromoteConfig()
     score: ScoreConfig = ScoreConfig()
     monitor: MonitorConfig = MonitorConfig()
     retrain: RetrainConfig = RetrainConfig()
+    retention: RetentionConfig = RetentionConfig()
 
     @property
     def registered_name(self) -> str:
         """The model's name in MLflow's registry."""
         return self.register_.name or self.model
-
-    @field_validator("evaluate")
-    @classmethod
-    def _diagnosable(cls, evaluate: EvaluateConfig, info: ValidationInfo) -> EvaluateConfig:
-        if (ingest := info.data.get("ingest")) is not None:  # else it has mistakes of its own
-            enough_blocks(ingest.period, evaluate.block, "block" in evaluate.model_fields_set)
-        return evaluate
-
-    @model_validator(mode="after")
-    def _consistent(self) -> ModelConfig:
-        label, task = self.ingest.label, self.task
-        outcome = {label.column, label.known_at} - {None}
-        inputs = {*self.features.numeric, *self.features.categorical, *self.features.calendar, *self.evaluate.slices}
-        inputs |= {c for h in self.features.history for by in h.by for c in ([by] if isinstance(by, str) else by)}
-        if leaked := sorted(inputs & outcome):
-            raise ValueError(f"features: {', '.join(leaked)} is known only with the label; take it out of the features")
-        if task is not Task.BINARY and (label.above is not None or label.positive is not None):
-            raise ValueError(f"ingest.label: above and positive are for a binary task, this one is {task}")
-        if task is Task.MULTICLASS and any(h.of == "label" and h.aggregate == "mean" for h in self.features.history):
-            raise ValueError("features.history: a multiclass label has no mean; use aggregate: rate with equals")
-        return self
 
     @property
     def input_columns(self) -> list[str]:

@@ -23,6 +23,23 @@ class Settings(BaseSettings):
     mlflow_artifacts: str | None = Field(
         None, description="Where MLflow keeps artifacts; default: a folder in the home."
     )
+    ledger_key: str | None = Field(
+        None,
+        description="Private key that signs the ledger: 32 bytes in hex or base64; default: the file `ledger.key` in the "
+        "home, made at the first start.",
+        repr=False,
+    )
+    ledger_earlier_keys: str | None = Field(
+        None, description="Public keys, in hex, with commas between them, whose signatures are believed too."
+    )
+    ledger_anchor: Path | None = Field(
+        None, description="A further file, best on another disk, to which the ledger's head is written."
+    )
+    reports: bool = Field(
+        True,
+        description="Whether Data Docs, drift reports and the reports of retrains are made; results and artifacts are "
+        "recorded all the same.",
+    )
     notify: str | None = Field(
         None, description="Who is told when something needs a person: URLs of Apprise, with commas between them."
     )
@@ -37,6 +54,13 @@ class Settings(BaseSettings):
     prefect_port: int = Field(4200, ge=1, le=65535, description="Port of the stack's Prefect server, on 127.0.0.1.")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the stack's MLflow server, on 127.0.0.1.")
     evidently_port: int = Field(8000, ge=1, le=65535, description="Port of the stack's Evidently UI, on 127.0.0.1.")
+    reports_port: int = Field(8100, ge=1, le=65535, description="Port of the stack's reports, on 127.0.0.1.")
+    reports_pages: str | None = Field(
+        None, description="Address under which a browser finds the home's reports; `trueup up` sets it."
+    )
+    mlflow_pages: str | None = Field(
+        None, description="Address under which a browser finds MLflow's pages; `trueup up` sets it."
+    )
 
     @property
     def root(self) -> Path:

@@ -256,6 +256,11 @@ class Diagnosis:
         """All findings in words."""
         return [f"{f.name}: {f.reason}" for f in self.findings]
 
+    @property
+    def awaits_labels(self) -> bool:
+        """Whether more labels could tell what is unknown now."""
+        return any(f.name == UNKNOWN and f.figures["awaits_labels"] for f in self.findings)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {"name": self.name, "findings": [asdict(f) for f in self.findings]}
@@ -294,19 +299,31 @@ def _unknown(seen: Observation, config: MonitorConfig) -> Finding | None:
         why += seen.validation.reasons or ("validation was inconclusive",)
     if seen.rows < MIN_ROWS:
         why.append(f"{seen.rows} rows; at least {MIN_ROWS} are needed")
-    if seen.matured < config.min_matured:
-        why.append(f"{seen.matured} matured labels; monitor.min_matured is {config.min_matured}")
-    elif seen.classes is not None and seen.classes < 2:
-        why.append("the matured labels are all of one class")
+    blocks = seen.skill.blocks if seen.skill is not None else None
+    missing = missing_labels(seen.matured, seen.classes, blocks, config)
+    if missing is not None:
+        why.append(missing)
     elif seen.skill is None:
         why.append("paired skill could not be measured")
-    elif seen.skill.blocks < MIN_BLOCKS:
-        why.append(
-            f"{seen.skill.blocks} blocks of time; at least {MIN_BLOCKS} are needed: make evaluate.block shorter "
-            "or ingest.period longer"
-        )
-    figures = {"rows": seen.rows, "matured": seen.matured}
+    figures = {"rows": seen.rows, "matured": seen.matured, "awaits_labels": missing is not None}
     return Finding(UNKNOWN, "; ".join(why), figures) if why else None
+
+
+def missing_labels(matured: int, classes: int | None, blocks: int | None, config: MonitorConfig) -> str | None:
+    """Say why so many matured labels, of so many classes and over so many blocks of time, are too few to tell decay.
+
+    `classes` is None for a regression, `blocks` where they were not counted.
+    """
+    if matured < config.min_matured:
+        return f"{matured} matured labels; monitor.min_matured is {config.min_matured}"
+    if classes is not None and classes < 2:
+        return "the matured labels are all of one class"
+    if blocks is not None and blocks < MIN_BLOCKS:
+        return (
+            f"the matured labels span {blocks} blocks of time; at least {MIN_BLOCKS} are needed: if no more come, make "
+            "evaluate.block shorter or ingest.period longer"
+        )
+    return None
 
 
 def _decayed(seen: Observation, history: Sequence[Skill], config: MonitorConfig) -> Finding | None:

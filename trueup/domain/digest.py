@@ -20,5 +20,5 @@ def digest_of(value: Any) -> str:
 
 
 def config_digest(config: ModelConfig) -> str:
-    """Digest of everything a model's config says."""
-    return digest_of(config.model_dump(mode="json", by_alias=True))
+    """Digest of everything in a model's config that a decision may depend on: how long things are kept is not."""
+    return digest_of(config.model_dump(mode="json", by_alias=True, exclude={"retention"}))

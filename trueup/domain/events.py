@@ -18,6 +18,7 @@ from trueup.domain.types import Window
 
 _NAMESPACE = uuid.UUID("6f0b8f5c-5f5e-5b1e-9a0e-1c5d7f1d2a10")
 PREFIX = "trueup.model."
+NO_MODEL = "-"  # the name in an event that concerns none; a config cannot have it
 
 
 class Payload(BaseModel):
@@ -120,8 +121,41 @@ class RetrainRefused(BatchPayload):
 
     topic = "trueup.retrain.refused"
     reason: str = Field(description="The reason it was asked for: decayed, stale, schedule, manual or first.")
-    rule: str = Field(description="What held it back: running, past, cooldown, budget, rejections or same_data.")
+    rule: str = Field(
+        description="What held it back: running, past, future, cooldown, budget, rejections or same_data."
+    )
     reasons: list[str] = Field(description="The same in words.")
+
+
+class AutomationFailed(Payload):
+    """An automation of the Prefect server could not act: a payload that fits no parameter, say. It tries only once.
+
+    `model` is that of the event which set it off, and `as_of` that event's; where it is not known they are `-` and the
+    moment of the failure.
+    """
+
+    topic = "trueup.automation.failed"
+    automation: str = Field(description="Its name on the server.")
+    action: str = Field(description="What it was to do, such as `run-deployment`.")
+    occurred: datetime = Field(description="When it failed, by the wall clock, with offset.")
+    event: str | None = Field(None, description="The topic of the event that set it off, where it is known.")
+    reasons: list[str] = Field(description="Why, in the server's words.")
+
+
+class FlowDied(Payload):
+    """A flow run's process died without a word, or for the last time: it is not begun again any more.
+
+    `model` is the one that the run was for, and `-` for a flow that is for all; `as_of` is the moment of the death by the
+    wall clock.
+    """
+
+    topic = "trueup.flow.died"
+    flow: str = Field(description="The flow's name.")
+    run: str = Field(description="The flow run's name.")
+    flow_run: str = Field(description="The flow run's id on the Prefect server.")
+    occurred: datetime = Field(description="When it was found dead, by the wall clock, with offset.")
+    begun_again: bool = Field(description="Whether it is begun again.")
+    reasons: list[str] = Field(description="How it was found out, and what happens now.")
 
 
 DECIDED: dict[str, type[_Decided]] = {  # by kind of ledger entry; of other kinds nobody is told
@@ -144,6 +178,8 @@ PAYLOADS: tuple[type[Payload], ...] = (
     ModelRolledBack,
     ApprovalRequested,
     RetrainRefused,
+    AutomationFailed,
+    FlowDied,
 )
 
 

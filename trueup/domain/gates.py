@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trueup.config import schema
 from trueup.config.schema import EvaluateConfig, Task
 from trueup.domain.bootstrap import MIN_BLOCKS, Blocks, Floats, Interval, sums_interval
-from trueup.domain.metrics import figure, loss_name, loss_words, row_losses
+from trueup.domain.metrics import by_slice, figure, loss_name, loss_words, row_losses
 from trueup.domain.types import Verdict
 
 MIN_ROWS = 30
@@ -34,7 +34,8 @@ class Case:
 
     `predictions` by role: `challenger`, `champion` unless there is none yet, and the baselines `prior` and `simple`; shapes as in
     `trueup.domain.metrics`. `trained_until` by role is the end, exclusive, of the event times that a model was trained on.
-    `metrics` are the challenger's. `slices` (n rows) has one column a declared slice.
+    `metrics` are the challenger's. `slices` (n rows) has one column a declared slice. `without_champion` says why there are no
+    predictions of a champion, where there are none.
     """
 
     task: Task
@@ -47,6 +48,7 @@ class Case:
     slices: pd.DataFrame = field(default_factory=pd.DataFrame)
     classes: Sequence[str] | None = None
     seed: int = 0
+    without_champion: str = NO_CHAMPION
 
     def __post_init__(self) -> None:
         sizes = {"event_time": len(self.event_time)} | {role: len(p) for role, p in self.predictions.items()}
@@ -98,13 +100,16 @@ class Gate(Protocol):
 def judge(gates: Sequence[schema.Gate], case: Case) -> list[Verdict]:
     """Judge a case: the integrity checks, then, if all of these pass, each configured gate in order.
 
-    The first integrity check that does not pass is the last verdict of the list. `types.overall` sums a list up.
+    Without a champion to compare with, the baseline gate is judged even where none is configured: some other gates pass
+    then, and a model that nothing was compared with must not come into office. The first integrity check that does not pass is the last verdict of the list. `types.overall` sums a list up.
     """
     verdicts = []
     for check in (no_overlap, enough_rows, all_finite, not_identical):
         verdicts.append(check(case))
         if not verdicts[-1].ok:
             return verdicts
+    if not case.has_champion and not any(isinstance(config, schema.BaselineGate) for config in gates):
+        gates = [*gates, schema.BaselineGate(kind="baseline")]
     return verdicts + [GATES[config.kind](config).judge(case) for config in gates]
 
 
@@ -172,7 +177,7 @@ def not_identical(case: Case) -> Verdict:
     """Fail when the challenger predicts just what the champion does."""
     name = "identical"
     if not case.has_champion:
-        return Verdict.passed(name, NO_CHAMPION)
+        return Verdict.passed(name, case.without_champion)
     apart = np.abs(case.predictions[CHALLENGER] - case.predictions[CHAMPION])
     largest = float(apart.max())
     if largest <= 1e-9 * float(np.abs(case.predictions[CHAMPION]).max()):
@@ -191,7 +196,7 @@ class Paired:
     def judge(self, case: Case) -> Verdict:
         """Compare mean losses; inconclusive with fewer than `MIN_BLOCKS` blocks."""
         if not case.has_champion:
-            return Verdict.passed("paired", NO_CHAMPION)
+            return Verdict.passed("paired", case.without_champion)
         difference, champion = case.difference(CHAMPION), case.loss(CHAMPION)
         margin, gain = self.config.margin * champion, self.config.min_gain * champion
         figures = {**_figures(case, CHAMPION, difference), "margin": margin, "min_gain": gain}
@@ -227,6 +232,8 @@ class Baseline:
 
     def judge(self, case: Case) -> Verdict:
         """Compare mean losses; inconclusive with fewer than `MIN_BLOCKS` blocks or without a baseline's predictions."""
+        if not self.config.beat:
+            return Verdict.inconclusive("baseline", "nothing is named to beat; set `beat` to prior, simple or both")
         if absent := [role for role in self.config.beat if role not in case.predictions]:
             return Verdict.inconclusive(
                 "baseline", f"there are no predictions of the {' and the '.join(absent)} to compare with"
@@ -280,7 +287,7 @@ class Slices:
     def judge(self, case: Case) -> Verdict:
         """Test every slice for harm at a family-wise level (Holm 1979), and list those too small to tell."""
         if not case.has_champion:
-            return Verdict.passed("slices", NO_CHAMPION)
+            return Verdict.passed("slices", case.without_champion)
         if case.slices.columns.empty:
             return Verdict.passed("slices", "no slices are declared")
         tested, small = slice_tests(case, self.config.margin)
@@ -306,22 +313,13 @@ def slice_tests(case: Case, margin: float) -> tuple[list[dict[str, Any]], list[s
     """
     found, small = [], []
     difference = case.losses[CHALLENGER] - case.losses[CHAMPION]
-    for column in case.slices.columns:
-        codes, values = pd.factorize(case.slices[column], use_na_sentinel=False)
-        shape = (len(values), case.blocks.count)
-        cells = codes * case.blocks.count + case.blocks.codes
-        rows, sums, base = (
-            np.bincount(cells, weights, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
-            for weights in (None, difference, case.losses[CHAMPION])
-        )
-        for k, value in enumerate(values):
-            name = f"{column}={'missing' if pd.isna(value) else value}"
-            size = int(rows[k].sum())
-            if size < case.evaluate.min_slice_rows or (rows[k] > 0).sum() < MIN_BLOCKS:
-                small.append(name)
-                continue
-            allowed = margin * float(base[k].sum()) / size
-            found.append((name, size, allowed, case.interval(sums[k], rows[k])))
+    for name, rows, (sums, base) in by_slice(case.slices, case.blocks, difference, case.losses[CHAMPION]):
+        size = int(rows.sum())
+        if size < case.evaluate.min_slice_rows or (rows > 0).sum() < MIN_BLOCKS:
+            small.append(name)
+            continue
+        allowed = margin * float(base.sum()) / size
+        found.append((name, size, allowed, case.interval(sums, rows)))
     return _holm(found, 1 - case.evaluate.confidence), sorted(small)
 
 

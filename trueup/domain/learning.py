@@ -11,8 +11,9 @@ learns from, and stop too late; the number of trees is chosen by the search inst
 
 from __future__ import annotations
 
+import difflib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any, TypeAlias
@@ -37,7 +38,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
-from trueup.config.schema import Family, Task, TrainConfig
+from trueup.config.consistency import Mistake
+from trueup.config.schema import Family, Task
 from trueup.domain.features import FeatureSchema
 from trueup.domain.metrics import row_losses
 from trueup.errors import TrainingFailed
@@ -143,20 +145,19 @@ def defaults(family: Family, task: Task) -> dict[str, Any]:
     return {**learner.constants, **{name: varied.default for name, varied in learner.space.items()}}
 
 
-def problems(train: TrainConfig, task: Task) -> list[str]:
-    """List the mistakes in `train.parameters`, one line each; the values themselves are judged when fitting."""
+def problems(fixed: Mapping[Family, Mapping[str, Any]], task: Task) -> list[Mistake]:
+    """Find the mistakes in `train.parameters`; the values themselves are judged when fitting."""
     found = []
-    for family, parameters in train.parameters.items():
+    for family, parameters in fixed.items():
         known = _learner(family, task).estimator().get_params()
         for name in parameters:
-            place = f"train.parameters.{family}.{name}"
+            at = ("train", "parameters", family, name)
             if name in _RESERVED:
-                found.append(f"{place}: cannot be set: {_RESERVED[name]}")
+                found.append(Mistake(at, f"cannot be set: {_RESERVED[name]}"))
             elif name not in known:
-                choose = ", ".join(sorted(known.keys() - _RESERVED))
-                found.append(
-                    f"{place}: {_learner(family, task).estimator.__name__} has no such parameter; it has {choose}"
-                )
+                close = difflib.get_close_matches(name, known, 1)
+                mend = f"did you mean {close[0]}?" if close else f"it has {', '.join(sorted(known.keys() - _RESERVED))}"
+                found.append(Mistake(at, f"{_learner(family, task).estimator.__name__} has no such parameter; {mend}"))
     return found
 
 
@@ -221,6 +222,18 @@ def class_names(task: Task, model: Model) -> list[str] | None:
     return [str(c) for c in model.classes_] if task is Task.MULTICLASS else None
 
 
+def all_classes(task: Task, models: Iterable[Model], *labels: ArrayLike) -> list[str] | None:
+    """The classes that some model knows or some label names, sorted; None for other tasks than multiclass.
+
+    Models are compared on these: on one's own classes, a probability that another gave to a class it does not know
+    would be lost.
+    """
+    if task is not Task.MULTICLASS:
+        return None
+    known = {c for model in models for c in class_names(task, model) or []}
+    return sorted(known | {str(c) for y in labels for c in pd.unique(np.asarray(y, dtype=object))})
+
+
 def predict(model: Model, X: pd.DataFrame, task: Task, classes: Sequence[str] | None = None) -> Floats:
     """Predict each row: p(positive) (n,), a value (n,), or class probabilities (n, k).
 
@@ -244,7 +257,7 @@ def _predict(model: Model, X: pd.DataFrame, task: Task, classes: Sequence[str] |
 
 def permutation_importance(
     model: Model, X: pd.DataFrame, y: ArrayLike, schema: FeatureSchema, task: Task,
-    rows: int = 2_000, repeats: int = 5, seed: int = 0,
+    rows: int = 2_000, repeats: int = 3, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Measure how much the mean loss grows when a feature is shuffled (Breiman 2001).
 

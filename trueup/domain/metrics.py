@@ -7,7 +7,7 @@ probabilities (n, k) in the order of `classes`, or values (n,).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,12 +16,13 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from trueup.config.schema import Task
-from trueup.domain.bootstrap import Blocks, Floats, interval_from, multiplicities, run_length
+from trueup.config.schema import EvaluateConfig, Task
+from trueup.domain.bootstrap import Blocks, Floats, Interval, interval_from, multiplicities, run_length, sums_interval
 from trueup.domain.types import Metric
 
 _SMALLEST = 1e-15  # a certain and wrong prediction costs 34.5, not infinity
 _AT_MOST_ONE = {"auc", "auc_ovr", "accuracy"}
+MAX_SLICES = 100  # of a table of slices: the largest
 
 Draw = Callable[[Floats], Floats]  # multiplicities (resamples, blocks) -> the statistic of each resample
 
@@ -129,6 +130,51 @@ def metrics_with_intervals(
         high = min(bounds.high, 1.0) if name in _AT_MOST_ONE else bounds.high
         found.append(Metric(name, value, len(labels), low, high, confidence))
     return found
+
+
+def by_slice(slices: pd.DataFrame, blocks: Blocks, *values: Floats) -> Iterator[tuple[str, Floats, list[Floats]]]:
+    """Give each value of each column of `slices` (n rows) by name, `column=value`.
+
+    With it the numbers of its rows (blocks,), and for each of `values` (n,) their sums (blocks,).
+    """
+    for column in slices.columns:
+        codes, found = pd.factorize(slices[column], use_na_sentinel=False)
+        cells, shape = codes * blocks.count + blocks.codes, (len(found), blocks.count)
+        rows, *sums = (
+            np.bincount(cells, weights, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
+            for weights in (None, *values)
+        )
+        for k, value in enumerate(found):
+            yield f"{column}={'missing' if pd.isna(value) else value}", rows[k], [s[k] for s in sums]
+
+
+def slice_table(
+    slices: pd.DataFrame, blocks: Blocks, challenger: Floats, champion: Floats | None, config: EvaluateConfig, seed: int
+) -> list[dict[str, Any]]:
+    """Describe the largest slices, the largest first: their rows and each model's mean loss there.
+
+    `challenger` and `champion` are row losses (n,). With bounds of the challenger's mean loss and of its difference to the
+    champion's, None where a slice has fewer rows than `min_slice_rows` or spans too few blocks of time. They speak of
+    one slice each: among many, some lie off by chance.
+    """
+    given = (challenger,) if champion is None else (challenger, champion, challenger - champion)
+    found = sorted(by_slice(slices, blocks, *given), key=lambda s: -s[1].sum())[:MAX_SLICES]
+    return [_slice_row(name, rows, sums, config, seed) for name, rows, sums in found]
+
+
+def _slice_row(name: str, rows: Floats, sums: list[Floats], config: EvaluateConfig, seed: int) -> dict[str, Any]:
+    size = int(rows.sum())
+
+    def bounds(of: Floats, prefix: str) -> dict[str, float | None]:
+        interval: Interval = sums_interval(of, rows, config.resamples, config.confidence, seed)
+        known = interval.enough and size >= config.min_slice_rows and np.isfinite(interval.error)
+        return {f"{prefix}low": interval.low if known else None, f"{prefix}high": interval.high if known else None}
+
+    row = {"slice": name, "rows": size, "challenger": float(sums[0].sum()) / size, **bounds(sums[0], "")}
+    if len(sums) > 1:
+        row |= {"champion": float(sums[1].sum()) / size, "difference": float(sums[2].sum()) / size}
+        row |= bounds(sums[2], "difference_")
+    return {**row, "confidence": config.confidence}
 
 
 def calibration_table(y: ArrayLike, p: ArrayLike, bins: int = 10) -> pd.DataFrame:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from trueup.config.schema import PromoteConfig, TrainConfig
+from trueup.config.schema import PromoteConfig, TrainConfig, write_duration
+from trueup.domain.bootstrap import MIN_BLOCKS
 from trueup.domain.types import Window
 
 _DAY = timedelta(days=1)
+_MOMENT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,18 @@ class Hold:
 
 
 def plan_training(
-    matured: Window, trained_until: datetime | None, train: TrainConfig, promote: PromoteConfig
+    matured: Window, trained_until: datetime | None, train: TrainConfig, promote: PromoteConfig, block: timedelta
 ) -> Plan | Hold:
     """Split the matured span into a training window and a gate window.
 
     `matured` runs from the first row to the newest row whose label counts; `trained_until` is the newest row the
     champion was trained on (None without a champion). The gate window is the newest `promote.gate_window`, but never
     more than half of what the champion has not seen, so that the challenger learns something new, and it starts after
-    the champion's training: no row is judged by a model that was trained on it.
+    the champion's training: no row is judged by a model that was trained on it. A gate window of fewer than MIN_BLOCKS
+    of `block` (`evaluate.block`) could prove nothing, so nothing is trained for it.
 
     >>> month = Window(datetime(2013, 1, 1), datetime(2013, 4, 1))
-    >>> plan = plan_training(month, datetime(2013, 2, 28), TrainConfig(), PromoteConfig())
+    >>> plan = plan_training(month, datetime(2013, 2, 28), TrainConfig(), PromoteConfig(), _DAY)
     >>> print(plan.train, plan.gate)
     [2013-01-01, 2013-03-18) [2013-03-18, 2013-04-01)
     """
@@ -57,8 +60,20 @@ def plan_training(
         )
     newest = _midnight(matured.end - promote.gate_window)
     gate_start = max(newest, new_since + new_span / 2)
+    if (held := _blocks(Window(gate_start, matured.end), block)) < MIN_BLOCKS:
+        what = "history" if trained_until is None else "new labels"
+        found = f"not enough {what}: the gate window would hold {held} of evaluate.block ({write_duration(block)})"
+        if gate_start == newest:
+            return Hold(f"{found}, {MIN_BLOCKS} are needed; make promote.gate_window longer or evaluate.block shorter")
+        return Hold(f"{found}, for it is half of the {_days(new_span)} that are new; {MIN_BLOCKS} are needed")
     start = matured.start if train.window == "expanding" else max(matured.start, gate_start - train.window)
     return Plan(train=Window(start, gate_start), gate=Window(gate_start, matured.end))
+
+
+def _blocks(window: Window, block: timedelta) -> int:
+    """How many blocks of time, as `bootstrap.Blocks` cuts them, a window has a part of."""
+    first, last = ((moment - datetime(1970, 1, 1)) // block for moment in (window.start, window.end - _MOMENT))
+    return last - first + 1
 
 
 def _midnight(moment: datetime) -> datetime:

@@ -13,8 +13,9 @@ from typing import Literal
 
 from trueup.config.schema import RetrainConfig, write_duration
 
-Rule = Literal["running", "past", "cooldown", "budget", "rejections", "same_data"]
+Rule = Literal["running", "past", "future", "cooldown", "budget", "rejections", "same_data"]
 AUTOMATIC = frozenset({"decayed", "stale", "schedule"})  # reasons behind which no person stands
+_FAILURES = frozenset({"rejected", "failed"})
 _FORGIVEN = frozenset({"promoted", "override", "cleared"})
 
 
@@ -25,7 +26,7 @@ class Step:
     kind: str
     as_of: datetime
     run_id: str | None = None  # of the training that it decided on
-    judged_until: datetime | None = None  # end of the rows that judged it
+    judged_until: datetime | None = None  # end of the rows that judged it, or would have
     attempt: str | None = None  # digest of all that the training depended on
 
 
@@ -37,13 +38,22 @@ class Refusal:
     reason: str
 
 
-def before_planning(steps: Sequence[Step], as_of: datetime, config: RetrainConfig) -> Refusal | None:
-    """Look at what needs no data: order, cooldown and budget. `steps` are in the order of the ledger.
+def before_planning(
+    steps: Sequence[Step], as_of: datetime, config: RetrainConfig, latest: datetime = datetime.max
+) -> Refusal | None:
+    """Look at what needs no training data: order, cooldown and budget. `steps` are in the order of the ledger.
+
+    `latest` is the newest moment that there can be reason to ask about: were a later one let through, it would hold back
+    all that come after it.
 
     >>> done = [Step("rejected", datetime(2013, 3, 1), run_id="a")]
     >>> before_planning(done, datetime(2013, 3, 1, 12), RetrainConfig()).rule
     'cooldown'
     """
+    if as_of > latest:
+        return Refusal(
+            "future", f"asked as of {as_of:%Y-%m-%d %H:%M}, but nothing is known after {latest:%Y-%m-%d %H:%M}"
+        )
     starts = _starts(steps)
     if not starts:
         return None
@@ -84,7 +94,7 @@ def before_training(
 
 
 def rejections(steps: Sequence[Step]) -> int:
-    """Count the challengers that failed in a row; a promotion that was rolled back is one of them.
+    """Count the challengers that failed in a row, at the gates or before; a promotion that was rolled back is one.
 
     >>> day = datetime(2013, 3, 1)
     >>> rejections([Step(kind, day) for kind in ("rejected", "promoted", "rolled_back", "rejected")])
@@ -92,7 +102,7 @@ def rejections(steps: Sequence[Step]) -> int:
     """
     streak = before = 0
     for step in steps:
-        if step.kind == "rejected":
+        if step.kind in _FAILURES:
             streak += 1
         elif step.kind == "rolled_back":
             streak = before + streak + 1

@@ -9,13 +9,16 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 # Columns that Trueup adds to what it lands; a source may not use these names.
 ROW_ID = "row_id"  # int64 hash of the key columns and of the batch, so that no two rows share it
 EVENT_TIME = "event_time"  # datetime64[us], without zone, in the model's time zone
 LABEL = "label"
 KNOWN_AT = "known_at"
+
+Reason = Literal["first", "decayed", "stale", "manual", "schedule"]  # why a retrain was asked for
+Retrain = Literal["inline", "event", "never"]  # who follows a diagnosis that asks for one
 
 
 class Status(StrEnum):

@@ -22,27 +22,43 @@ def canonical(value: Any) -> str:
     >>> canonical({"b": float("nan"), "a": datetime(2013, 3, 1)})
     '{"a":"2013-03-01T00:00:00","b":null}'
     """
-    return json.dumps(_plain(value, "value"), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(_plain(value, ("value",)), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _plain(value: Any, place: str) -> Any:
+def _plain(value: Any, place: tuple[object, ...]) -> Any:
+    # A body has hundreds of nodes: those of JSON's own types are told by their exact type, and places are put into
+    # words only when there is something to say of one.
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        if odd := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f"{_words(place)}: {odd[0]!r} is a key; only text can be one in JSON")
+        return {str(key): _plain(item, (*place, key)) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, (*place, index)) for index, item in enumerate(value)]
+    return _rare(value, place)
+
+
+def _rare(value: Any, place: tuple[object, ...]) -> Any:
     if isinstance(value, Enum):
         return _plain(value.value, place)
     if isinstance(value, np.generic):
         return _plain(value.item(), place)
-    if value is None or isinstance(value, str | bool | int):
+    if isinstance(value, str | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, date):  # datetime and pandas.Timestamp among them; NaT is unequal to itself
         return value.isoformat() if value == value else None
-    if isinstance(value, Mapping):
-        if odd := [key for key in value if not isinstance(key, str)]:
-            raise TypeError(f"{place}: {odd[0]!r} is a key; only text can be one in JSON")
-        return {str(key): _plain(item, f"{place}.{key}") for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
-    raise TypeError(f"{place}: {type(value).__name__} cannot be written as canonical JSON; give plain values")
+    raise TypeError(f"{_words(place)}: {type(value).__name__} cannot be written as canonical JSON; give plain values")
+
+
+def _words(place: tuple[object, ...]) -> str:
+    first, *rest = place
+    return f"{first}" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in rest)
 
 
 def stamp(moment: datetime) -> str:

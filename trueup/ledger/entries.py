@@ -107,6 +107,8 @@ class Entry:
     prev_hash: str
     hash: str
     body: dict[str, Any]
+    key_id: str | None = None  # of the key that signed the hash
+    signature: str | None = None
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Entry:
@@ -121,6 +123,8 @@ class Entry:
             row["prev_hash"],
             row["hash"],
             json.loads(row["body"]),
+            row.get("key_id"),
+            row.get("signature"),
         )
 
 

@@ -17,7 +17,8 @@ from trueup.domain.events import Message, event_id
 from trueup.errors import LedgerError, StaleDecision
 from trueup.ledger.canonical import canonical, stamp
 from trueup.ledger.entries import GENESIS, Champion, Decision, Entry, Event, entry_hash
-from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX
+from trueup.ledger.signing import Signer
+from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX, TOLD
 from trueup.ledger.verify import Problem, problems
 
 
@@ -28,12 +29,16 @@ def _wall_clock() -> datetime:
 class Ledger:
     """The ledger in a database whose tables (`trueup.ledger.tables.METADATA`) exist.
 
-    Methods raise LedgerError when the database does not do what it should. `now` gives the wall clock, with offset.
+    Methods raise LedgerError when the database does not do what it should. `now` gives the wall clock, with offset. With
+    a signer entries are signed, and `verify` asks for signatures.
     """
 
-    def __init__(self, engine: sa.Engine, now: Callable[[], datetime] = _wall_clock) -> None:
+    def __init__(
+        self, engine: sa.Engine, now: Callable[[], datetime] = _wall_clock, signer: Signer | None = None
+    ) -> None:
         self._engine = engine
         self._now = now
+        self._signer = signer
 
     def append(self, decision: Decision) -> Entry:
         """Record a decision, with its promotion and its events, or nothing of it.
@@ -104,6 +109,14 @@ class Ledger:
         """Events not yet delivered to the event server, oldest first."""
         return self._messages(OUTBOX.c.delivered_at.is_(None), limit)
 
+    def announced(self, model: str, topic: str) -> list[Message]:
+        """All events of a topic about a model, oldest first."""
+        return self._messages((OUTBOX.c.model == model) & (OUTBOX.c.topic == topic), None)
+
+    def delivered_between(self, start: datetime, end: datetime) -> list[Message]:
+        """Events that were delivered between two moments (wall clock, UTC), oldest first."""
+        return self._messages(OUTBOX.c.delivered_at.between(stamp(start), stamp(end)), None)
+
     def mark_delivered(self, messages: Iterable[Message]) -> None:
         """Take events out of the pending ones. Marking one twice keeps the first mark."""
         self._mark(OUTBOX.c.delivered_at, messages)
@@ -114,7 +127,21 @@ class Ledger:
 
     def mark_notified(self, messages: Iterable[Message]) -> None:
         """Take events out of the pending notices. Marking one twice keeps the first mark."""
-        self._mark(OUTBOX.c.notified_at, messages)
+        given = list(messages)
+        self._mark(OUTBOX.c.notified_at, given)
+        with self._writing() as connection:
+            connection.execute(sa.delete(TOLD).where(TOLD.c.message.in_([m.id for m in given])))
+
+    def told(self, address: str) -> set[int]:
+        """Which of the pending notices an address, named by its digest, has been told of."""
+        return {row["message"] for row in self._read(sa.select(TOLD.c.message).where(TOLD.c.address == address))}
+
+    def mark_told(self, address: str, messages: Iterable[Message]) -> None:
+        """Note down that an address, named by its digest, has been told."""
+        rows = [{"message": m.id, "address": address} for m in messages]
+        if rows:
+            with self._writing() as connection:
+                connection.execute(sa.insert(TOLD), rows)
 
     def verify(self) -> list[Problem]:
         """Walk the chain from its start; each problem names its entry. An intact ledger gives an empty list.
@@ -123,7 +150,7 @@ class Ledger:
         no trace in it: only a copy of a later hash kept elsewhere shows that.
         """
         with self._reading() as connection:
-            return problems(connection)
+            return problems(connection, self._signer)
 
     def _messages(self, condition: sa.ColumnElement[bool], limit: int | None) -> list[Message]:
         query = sa.select(OUTBOX).where(condition).order_by(OUTBOX.c.id).limit(limit)
@@ -156,7 +183,9 @@ class Ledger:
             "prev_hash": prev_hash,
             "body": body,
         }
-        return {**row, "hash": entry_hash(row)}
+        digest = entry_hash(row)
+        signed = {} if self._signer is None else {"key_id": self._signer.key_id, "signature": self._signer.sign(digest)}
+        return {**row, "hash": digest, **signed}
 
     def _read(self, query: sa.Select[Any]) -> list[sa.RowMapping]:
         with self._reading() as connection:

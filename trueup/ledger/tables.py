@@ -24,6 +24,8 @@ DECISIONS = sa.Table(
     sa.Column("prev_hash", sa.Text, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
     sa.Column("body", sa.Text, nullable=False),  # canonical JSON
+    sa.Column("key_id", sa.Text),  # of the key that signed the hash, and the signature; empty before there were any
+    sa.Column("signature", sa.Text),
     sa.Index("decisions_by_model", "model", "seq"),
 )
 
@@ -54,6 +56,14 @@ OUTBOX = sa.Table(
     sa.Index("outbox_unnotified", "notified_at", "id"),
 )
 
+# Who has been told of what waits for others still. An address is written down as its digest, for it holds secrets.
+TOLD = sa.Table(
+    "told",
+    METADATA,
+    sa.Column("message", sa.Integer, primary_key=True, autoincrement=False),  # its id in the outbox
+    sa.Column("address", sa.Text, primary_key=True),
+)
+
 
 _GUARDS = {
     "sqlite": (
@@ -78,6 +88,15 @@ def _refuse_changes(
         for statement in _GUARDS.get(connection.dialect.name, ()):
             why = f"{table.name} can only be appended to"
             connection.exec_driver_sql(statement.format(name=table.name, why=why))
+
+
+@sa.event.listens_for(METADATA, "after_create")
+def _renew_decisions(_metadata: sa.MetaData, connection: sa.Connection, **_: Any) -> None:
+    """Give the ledger of homes from before there were signatures its columns for them."""
+    known = {column["name"] for column in sa.inspect(connection).get_columns(DECISIONS.name)}
+    for name in ("key_id", "signature"):
+        if name not in known:
+            connection.exec_driver_sql(f"ALTER TABLE {DECISIONS.name} ADD COLUMN {name} TEXT")
 
 
 @sa.event.listens_for(METADATA, "after_create")

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from trueup.ledger.entries import GENESIS, PROMOTION, entry_hash
+from trueup.ledger.signing import Signer
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX
 
 
@@ -33,6 +34,7 @@ _Office = dict[tuple[str, int], tuple[int, str, int]]
 class _Walk:
     """Where the walk stands, and the promotions it has met."""
 
+    signer: Signer | None
     seq: int = 0
     hash: str = GENESIS
     promoted: _Office = field(default_factory=dict)
@@ -45,6 +47,8 @@ class _Walk:
             yield Problem(seq, f"does not follow on entry {self.seq}: one of the two was rewritten")
         if not _intact(row):
             yield Problem(seq, "was edited: its content does not match its hash")
+        elif (unsigned := _unsigned(row, self.signer)) is not None:
+            yield Problem(seq, unsigned)
         elif (office := _promotion(row)) is not None:
             self.promoted[row["model"], office[0]] = (*office[1:], seq)
         self.seq, self.hash = seq, row["hash"]
@@ -57,6 +61,21 @@ def _intact(row: Row) -> bool:
         return False
 
 
+def _unsigned(row: Row, signer: Signer | None) -> str | None:
+    """What is wrong with an entry's signature."""
+    if signer is None:
+        return None
+    if not row["signature"]:
+        return "is not signed: it is from before there were signatures, or nobody with the key has written it"
+    right = signer.verifies(row["key_id"], row["hash"], row["signature"])
+    if right is None:
+        return (
+            f"is signed with another key ({row['key_id']}): if it was yours, name its public key in "
+            "TRUEUP_LEDGER_EARLIER_KEYS"
+        )
+    return None if right else "has a signature that is not by its key: nobody with the key has written it"
+
+
 def _promotion(row: Row) -> tuple[int, int, str] | None:
     """Epoch, version and manifest digest. A body that the ledger did not write counts as none."""
     try:
@@ -66,9 +85,9 @@ def _promotion(row: Row) -> tuple[int, int, str] | None:
         return None
 
 
-def problems(connection: sa.Connection) -> list[Problem]:
-    """Check every entry's hash, link and place, and that champions and outbox rest on entries that exist."""
-    walk = _Walk()
+def problems(connection: sa.Connection, signer: Signer | None = None) -> list[Problem]:
+    """Check every entry's hash, link, place and signature, and that champions and outbox rest on entries that exist."""
+    walk = _Walk(signer)
     rows = connection.execution_options(yield_per=1000).execute(sa.select(DECISIONS).order_by(DECISIONS.c.seq))
     found = [problem for row in rows.mappings() for problem in walk.step(row)]
     named = {p.seq for p in found}

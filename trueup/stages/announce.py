@@ -1,4 +1,4 @@
-"""What the loop tells others about batches: broken ones, shifted inputs, and retrains that it leaves to them."""
+"""What the loop tells others about batches: broken ones, shifted inputs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from trueup.domain.diagnosis import SHIFTED
 from trueup.domain.events import (
     BatchPayload,
     DataBroken,
-    ModelDecayed,
     ModelShifted,
-    ModelStale,
     interval,
 )
 from trueup.domain.types import Batch
 from trueup.ledger.entries import Event
 from trueup.stages.ports import Ports
-from trueup.stages.references import Checked, Observed, Reason
+from trueup.stages.references import Checked, Observed
 
 
 def announce(
@@ -39,19 +37,6 @@ def announce(
         if seen.diagnosis == SHIFTED:
             events.append(_event(ModelShifted.model_validate({**about, "reasons": seen.reasons}), found.batch))
     ports.ledger.announce(config.model, events)
-
-
-def asking(config: ModelConfig, reason: Reason, checked: Checked, observed: Observed, as_of: datetime) -> Event:
-    """The event that asks whoever listens for a retrain because of a batch."""
-    told = ModelDecayed if reason == "decayed" else ModelStale
-    payload = told(
-        model=config.model,
-        as_of=as_of,
-        batch=interval(observed.window),
-        revision=checked.batch.rows.revision,
-        reasons=list(observed.reasons),
-    )
-    return _event(payload, checked.batch)
 
 
 def _event(payload: BatchPayload, batch: Batch) -> Event:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 from trueup.config.schema import ModelConfig, write_duration
 from trueup.domain.types import Status, Verdict
@@ -155,7 +154,7 @@ def standing(config: ModelConfig, ports: Ports) -> datetime:
     known = [e.as_of for e in ports.ledger.entries(config.model)]
     known += [r.as_of for r in ports.store.results(config.model, "monitor")]
     if config.clock == "wall":
-        known.append(ports.now().astimezone(ZoneInfo(config.ingest.timezone)).replace(tzinfo=None))
+        known.append(ports.local_now(config))
     return max(known)
 
 

@@ -9,6 +9,7 @@ from trueup.config.schema import FeaturesConfig, ModelConfig
 from trueup.domain.diagnosis import Skill
 from trueup.domain.learning import Model, Recipe
 from trueup.domain.types import Batch
+from trueup.errors import RegistryUnavailable
 from trueup.ledger.entries import PROMOTION, Entry
 from trueup.ledger.entries import Champion as InOffice
 from trueup.stages.ports import Ports
@@ -71,10 +72,20 @@ def in_office(entry: Entry) -> InOffice:
 
 
 def align(config: ModelConfig, ports: Ports) -> None:
-    """Set the registry's alias to what the ledger says, by reading the ledger again. Doing it twice changes nothing."""
-    found = ports.ledger.champion(config.model)
-    if found is not None and not ports.registry.alias_agrees(config.registered_name, found.version):
-        ports.registry.set_champion_alias(config.registered_name, found.version)
+    """Set the registry's alias to what the ledger says. Doing it twice changes nothing.
+
+    The ledger is read under a lock that is held until the alias is written: else one who read it before a newer
+    decision could write after that decision's own writer. Raises RegistryUnavailable when another writer hangs.
+    """
+    with ports.aligning(config.model) as alone:
+        if not alone:
+            raise RegistryUnavailable(
+                f"{config.model}: another process has been writing the champion's alias for a minute, so MLflow hardly "
+                "answers; the decision stands in the ledger, and the next run sets the alias"
+            )
+        found = ports.ledger.champion(config.model)
+        if found is not None and not ports.registry.alias_agrees(config.registered_name, found.version):
+            ports.registry.set_champion_alias(config.registered_name, found.version)
 
 
 def _from_record(found: InOffice) -> Champion:

@@ -11,17 +11,18 @@ import numpy as np
 import pandas as pd
 
 from trueup.config.schema import FeaturesConfig, ModelConfig
+from trueup.domain.bootstrap import Blocks
 from trueup.domain.diagnosis import constant_losses, promised_gain, skill
 from trueup.domain.drift import sample
 from trueup.domain.features import FeatureSchema
 from trueup.domain.gates import CHALLENGER, CHAMPION
-from trueup.domain.learning import SIMPLE_ROWS, Model, class_names, fit, predict, prior_model, simple_model
-from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses
+from trueup.domain.learning import SIMPLE_ROWS, Model, all_classes, fit, predict, prior_model, simple_model
+from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses, slice_table
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.stages.champion import Champion, champion
 from trueup.stages.features import Examples, examples, require_classes
 from trueup.stages.ports import Ports
-from trueup.stages.references import Evaluation, Trained
+from trueup.stages.references import Evaluation, Trained, sample_name
 from trueup.stages.report import SAMPLE_ROWS
 from trueup.stages.validate import usable_batches
 
@@ -39,39 +40,52 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
     before = reference_examples(config, ports, trained.gate.start, as_of)
     models: dict[str, Model] = {CHALLENGER: ports.registry.load(trained.uri, trained.manifest_digest)}
     current = champion(config, ports)
-    gate_batches = [b for b in usable_batches(config, ports, as_of) if b.window.overlaps(trained.gate)]
-    # One that can predict these rows no more, for its columns are gone, is no measure: the others are.
-    if current is not None and not any(current.lacks(ports, b) for b in gate_batches):
+    lacking = _lacking(config, ports, current, trained.gate, as_of)
+    if current is not None and not lacking:
         models[CHAMPION] = current.load(ports)
     seed = config.train.seed
     models[PRIOR] = fit(prior_model(config.task), before.X, before.y)
     for role, schema in ((SIMPLE, declared(config, before.schema)), (REFERENCE, before.schema)):
         models[role] = fit(simple_model(schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
 
-    classes = class_names(config.task, models[CHALLENGER])
+    classes = all_classes(config.task, models.values(), gate.y)
     rows = dict.fromkeys(models, gate.X)
     if (
         current is not None and CHAMPION in models and current.features != config.features
     ):  # it predicts from its own, as it does in office
         rows[CHAMPION] = _own_rows(config, ports, current, gate, trained.gate, as_of)
     predictions = {role: predict(model, rows[role], config.task, classes) for role, model in models.items()}
-    path = ports.store.put_evaluation(
-        trained.run_id, _gate_frame(config, ports, gate, predictions, classes, trained.gate, as_of)
-    )
+    frame = _gate_frame(config, ports, gate, predictions, classes, trained.gate, as_of)
     measured = _measured(config, gate, before, predictions, classes)
     figures = {f"{role}_{name}": value for role, m in measured["metrics"].items() for name, value in m.items()}
     ports.tracking.log(trained.run_id, metrics=figures)
     sample_rows = sample(gate.X.assign(**{LABEL: gate.y}), SAMPLE_ROWS, config.train.seed)
     return Evaluation(
-        path=path,
-        sample_path=ports.store.put_evaluation(f"{trained.run_id}-sample", sample_rows),
+        path=ports.store.put_evaluation(trained.run_id, frame),
+        sample_path=ports.store.put_evaluation(sample_name(trained.run_id), sample_rows),
         schema=gate.schema.to_dict(),
         rows=len(gate.y),
         predicted=list(predictions),
         classes=classes,
+        slices=_slices(config, frame, predictions, classes),
         champion_epoch=current.epoch if current else 0,
+        without_champion=lacking,
         **measured,
     )
+
+
+def _lacking(config: ModelConfig, ports: Ports, current: Champion | None, gate: Window, as_of: datetime) -> str:
+    """Why the champion cannot predict the gate rows, in words; empty where it can.
+
+    One whose columns are gone is no measure: the others are.
+    """
+    if current is None:
+        return ""
+    used = [b for b in usable_batches(config, ports, as_of) if b.window.overlaps(gate)]
+    columns = sorted({column for batch in used for column in current.lacks(ports, batch)})
+    if not columns:
+        return ""
+    return f"the champion, version {current.version}, cannot predict the gate rows: they lack {', '.join(columns)}"
 
 
 def _own_rows(
@@ -106,6 +120,20 @@ def _measured(
         )
         found["intervals"] = [asdict(m) for m in bounded]
     return found
+
+
+def _slices(
+    config: ModelConfig, frame: pd.DataFrame, predictions: dict[str, np.ndarray], classes: list[str] | None
+) -> list[dict[str, Any]]:
+    """What each model loses in the declared slices of the gate rows."""
+    y, e = frame[LABEL].to_numpy(), config.evaluate
+    ours, theirs = (
+        row_losses(config.task, y, predictions[role], classes) if role in predictions else None
+        for role in (CHALLENGER, CHAMPION)
+    )
+    assert ours is not None  # the challenger always predicts
+    blocks = Blocks.of(frame[EVENT_TIME], e.block)
+    return slice_table(frame[e.slices], blocks, ours, theirs, e, config.train.seed)
 
 
 def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -62,23 +62,36 @@ def features(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime, o
     return _keys(config, ports, [batch], usable_batches(config, ports, as_of), of or config.features)[0]
 
 
+def features_in_use(config: ModelConfig, ports: Ports, of: FeaturesConfig) -> set[str]:
+    """Keys of the features of all usable batches, computed or not."""
+    usable = usable_batches(config, ports, datetime.max)
+    return {key for _, _, key in _named(config, ports, usable, usable, of)}
+
+
 def _keys(config: ModelConfig, ports: Ports, wanted: list[Batch], usable: list[Batch], of: FeaturesConfig) -> list[str]:
-    """Keys of the features of batches, computed where they are not there yet. Each batch's state is read once."""
+    """Keys of the features of batches, computed where they are not there yet."""
+    keys = []
+    for batch, past, key in _named(config, ports, wanted, usable, of):
+        if not ports.store.has_features(key):
+            rows, known = ports.store.effective(batch.rows), _outcomes(of, ports, past)
+            ports.store.put_features(key, feature_frame(rows, known, of, _custom(of, ports)))
+        keys.append(key)
+    return keys
+
+
+def _named(
+    config: ModelConfig, ports: Ports, wanted: list[Batch], usable: list[Batch], of: FeaturesConfig
+) -> Iterator[tuple[Batch, list[Batch], str]]:
+    """Each batch with those that its history is made of, and the key of its features. Each state is read once."""
     states: dict[int, list[Any]] = {}
     recipe, function = of.model_dump(mode="json"), of.custom and source_digest(of.custom, ports.configs)
-    keys = []
     for batch in wanted:
         past = _history(config, usable, batch.window, of)
         for b in (batch, *past):
             if b.rows.sequence not in states:
                 states[b.rows.sequence] = _state(ports, b)
         inputs = [states[b.rows.sequence] for b in (batch, *past)]
-        key = digest_of({"features": recipe, "function": function, "inputs": inputs})
-        if not ports.store.has_features(key):
-            rows, known = ports.store.effective(batch.rows), _outcomes(of, ports, past)
-            ports.store.put_features(key, feature_frame(rows, known, of, _custom(of, ports)))
-        keys.append(key)
-    return keys
+        yield batch, past, digest_of({"features": recipe, "function": function, "inputs": inputs})
 
 
 def examples(

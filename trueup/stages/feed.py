@@ -39,7 +39,12 @@ def fed(config: ModelConfig, ports: Ports) -> Fed:
     assert extent is not None  # else there is no newest
     windows = complete_periods(extent[0], until, config.ingest.period)
     given = tuple(w for w in windows if _file(config, ports, w).exists())
-    return Fed(given, tuple(w for w in windows if w not in given), _folder(ports) / "configs")
+    return Fed(given, tuple(w for w in windows if w not in given), written(ports.root))
+
+
+def written(home: Path) -> Path:
+    """The folder of the configs that the feed of a home writes."""
+    return (home / "feed" / "configs").resolve()
 
 
 def feed_next(config: ModelConfig, ports: Ports) -> Fed:
@@ -69,7 +74,7 @@ def _write_config(config: ModelConfig, ports: Ports) -> None:
     """Write the config with the files as its source, and a module of features beside it if it has one."""
     content = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
     content["ingest"]["source"] = {"kind": "files", "path": f"../{config.model}/*.parquet"}
-    path = _folder(ports) / "configs" / f"{config.model}.yaml"
+    path = written(ports.root) / f"{config.model}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     if config.features.custom is not None:
         module = ports.configs / f"{config.features.custom.split(':')[0]}.py"
@@ -82,7 +87,7 @@ def _write_config(config: ModelConfig, ports: Ports) -> None:
 
 
 def _require_original(config: ModelConfig, ports: Ports) -> None:
-    if ports.configs.resolve() == (_folder(ports) / "configs").resolve():
+    if ports.configs.resolve() == written(ports.root):
         raise UsageError(
             f"{config.model}: the feed cannot read what it has written itself; name the folder of the config written "
             "by hand, as in --from configs"

@@ -7,15 +7,15 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from trueup.adapters import expectations
 from trueup.adapters.sources.port import Extent, SourcePort
 from trueup.config.checks import SHORTEST
 from trueup.config.schema import IngestConfig, ModelConfig
 from trueup.domain.landing import split
 from trueup.domain.periods import complete_periods, period_of
 from trueup.domain.types import Batch, Window
-from trueup.errors import ConfigError, NoData
+from trueup.errors import NoData
 from trueup.stages.champion import champion
+from trueup.stages.mistakes import require_sound
 from trueup.stages.ports import Ports
 
 
@@ -57,13 +57,13 @@ def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
 
     Periods that never landed are read. Landed ones are read again for late or corrected rows when they are among the
     last few or held no row, and when they lack a column that is wanted now and that the source has. Landing the same
-    content again changes nothing. On the data's own clock no period after the newest row is landed, whatever `as_of`
-    says. Raises SourceError, ConfigError, and NoData when no period is complete by `as_of`.
+    content again changes nothing. No period that has not ended yet is landed, whatever `as_of` says: by the wall clock, or
+    on the data's own clock by the newest row. Raises SourceError, ConfigError, and NoData when no period is complete by `as_of`.
     """
     source, landed = ports.source(config), batches(config, ports, as_of)
     extent = source.extent()
     first = landed[0].window.start if landed else extent[0] if extent else None
-    until = min(as_of, _reach(config, extent, landed)) if config.clock == "data" else as_of
+    until = min(as_of, _reach(config, extent, landed) if config.clock == "data" else ports.local_now(config))
     if first is None or not (windows := complete_periods(first, until, config.ingest.period)):
         since = f"its first row is of {extent[0]:%Y-%m-%d %H:%M}" if extent else "it is empty"
         raise NoData(
@@ -74,8 +74,7 @@ def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
     again = {b.window for b in landed[-_revisit(config.ingest) :]} | {b.window for b in landed if not b.rows.rows}
     again |= _lacking(config, ports, source, landed)
     wanted = [w for w in windows if w not in have or w in again]
-    if set(wanted) - have and (mistakes := expectations.problems(config)):  # before anything is written
-        raise ConfigError(config.model, mistakes)
+    require_sound(config, ports.configs, with_expectations=bool(set(wanted) - have))
     for window in wanted:
         _land(config, ports, window)
     return batches(config, ports, as_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
@@ -24,15 +25,20 @@ def joined_predictions(
     return served.merge(labels[[ROW_ID, LABEL]], on=ROW_ID, how="inner")
 
 
-def prediction_in(config: ModelConfig, joined: pd.DataFrame) -> np.ndarray:
-    """What a frame of predictions says: (n,), or (n, k) for a multiclass task."""
-    if config.task is Task.MULTICLASS:
-        return joined[[f"p_{c}" for c in classes_of(config, joined) or []]].to_numpy()
-    return joined["prediction"].to_numpy()
+def prediction_in(config: ModelConfig, joined: pd.DataFrame, classes: Sequence[str] | None) -> np.ndarray:
+    """What a frame of predictions says: (n,), or (n, k) for a multiclass task, in the order of `classes`.
+
+    A class that the version did not know has probability 0.
+    """
+    if config.task is not Task.MULTICLASS:
+        return joined["prediction"].to_numpy()
+    said = joined.reindex(columns=[f"p_{c}" for c in classes or []]).to_numpy(dtype=np.float64)
+    return np.where(np.isnan(said) & ~np.isnan(said).all(axis=1, keepdims=True), 0.0, said)
 
 
 def classes_of(config: ModelConfig, joined: pd.DataFrame) -> list[str] | None:
-    """The classes of a multiclass task's predictions, in the order of their columns."""
+    """The classes of a multiclass task that the predictions or their labels name, sorted."""
     if config.task is not Task.MULTICLASS:
         return None
-    return [c.removeprefix("p_") for c in joined.columns if c.startswith("p_")]
+    predicted = {c.removeprefix("p_") for c in joined.columns if c.startswith("p_")}
+    return sorted(predicted | ({*joined[LABEL]} if LABEL in joined else set()))

@@ -7,23 +7,26 @@ that wrap them. So a flow and a run without Prefect cannot differ.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pydantic import TypeAdapter
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.diagnosis import DATA_BROKEN, STALE, UNKNOWN
 from trueup.domain.plan import Hold, Plan
-from trueup.domain.types import Batch, Status, Verdict, overall
-from trueup.errors import NotEnoughData
+from trueup.domain.types import Batch, Reason, Retrain, Status, Verdict, overall
+from trueup.errors import LedgerError, NoLabels, NotEnoughData, StaleDecision
 from trueup.ledger.entries import Event
-from trueup.stages.announce import announce, asking
+from trueup.stages.announce import announce
 from trueup.stages.approval import upkeep
+from trueup.stages.asking import answered, asking
 from trueup.stages.champion import champion
-from trueup.stages.monitor import telling, to_watch_again
+from trueup.stages.monitor import decisive_look, findings_of, telling, to_watch_again
 from trueup.stages.ports import Ports
+from trueup.stages.probation import carry_out
 from trueup.stages.promote import recorded_decision
 from trueup.stages.quarantine import awaiting_score
 from trueup.stages.reconcile import close_dead_runs
@@ -35,15 +38,13 @@ from trueup.stages.references import (
     Decided,
     Evaluation,
     Observed,
-    Reason,
     Refitted,
     Scored,
     Trained,
 )
-from trueup.stages.storm import RUNNING, attempt_digest, held_back, held_back_with, refuse
+from trueup.stages.storm import RUNNING, attempt_digest, failed, held_back, held_back_with, refuse
 from trueup.stages.validate import judged
 
-Retrain = Literal["inline", "event", "never"]
 RETRAIN_ON: dict[str, Reason] = {"decayed": "decayed", "stale": "stale"}
 
 
@@ -99,12 +100,15 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
     batch about which something can be told decides.
     """
     upkeep(config, ports)
+    carry_out(config, ports)
     batches = do.ingest(config, ports, as_of)
     every = _validated(do, config, ports, batches, as_of)
     waiting = _unhandled(config, ports, every)
     late = awaiting_score(config, ports, batches)
     released = tuple(do.score(config, ports, c, as_of) for c in every if c.batch in late and c not in waiting)
     matured = to_watch_again(config, ports, batches, as_of)
+    if retrain == "inline":
+        matured += _unanswered(config, ports, batches, as_of)
     checked = tuple(c for c in every if c in waiting or c.batch in matured)
     if not checked:
         return replace(_recorded(config, ports, every, as_of), released=released)
@@ -114,15 +118,19 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
     action = next_action(State(champion(config, ports) is not None, decisive.findings if decisive else ()))
     if any(o.rolled_back for o in observed):
         action = None  # what was found was found about the one that is gone
-    decided, asked = _decided_before(config, ports, as_of), None
+    decided, asked, problem = _decided_before(config, ports, as_of), None, None
     # Nobody can be told that a model has decayed before there is one: the first is always made here.
     if action is not None and (retrain == "inline" or (retrain == "event" and action == "first")):
-        decided = challenge(do, config, ports, as_of, action)
+        try:
+            decided = challenge(do, config, ports, as_of, action)
+        except NoLabels as error:  # of the batches all the rest is done: they are checked, and count as handled
+            problem = str(error)
+            decided = do.promote(config, ports, Attempt(action, as_of, hold=problem))
     elif action is not None and retrain == "event":
-        asked = _asked(config, action, checked, decisive, as_of)
+        asked = _asked(config, ports, action, checked, decisive, as_of)
     # Before the batches count as handled: after a crash in between the same events are announced again, and are the same.
     announce(config, ports, checked, observed, as_of, asked)
-    done = Cycle(config.model, as_of, checked, scored, observed, decided, released)
+    done = Cycle(config.model, as_of, checked, scored, observed, decided, released, problem)
     _record(config, ports, done)
     return done
 
@@ -133,6 +141,7 @@ def challenge(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, rea
     One at a time for each model; what nobody asked for by hand is subject to cooldown, budget and the like, see `storm`.
     """
     upkeep(config, ports)
+    carry_out(config, ports)
     if (known := recorded_decision(config, ports, reason, as_of)) is not None:
         return known
     with ports.retraining(config.model) as alone:
@@ -166,6 +175,12 @@ def _try(do: Steps, config: ModelConfig, ports: Ports, asked: Attempt, chosen: P
             return do.promote(config, ports, attempt)
     except NotEnoughData as few:
         return do.promote(config, ports, replace(asked, hold=str(few)))
+    except StaleDecision:
+        raise  # somebody else was faster; nothing is wrong with the challenger
+    except Exception as error:
+        with suppress(LedgerError):  # it is the first error that tells what is wrong
+            failed(config, ports, asked, chosen, error)
+        raise
 
 
 def retrain(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, reason: Reason) -> Decided:
@@ -186,25 +201,41 @@ def monitor_newest(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime
     A retrain that this asks for is left to whoever listens.
     """
     upkeep(config, ports)
+    carry_out(config, ports)
     batches = do.ingest(config, ports, as_of)
     every = _validated(do, config, ports, batches, as_of)
-    matured = to_watch_again(config, ports, batches, as_of)
+    matured = to_watch_again(config, ports, batches, as_of) + _unanswered(config, ports, batches, as_of)
     checked = [c for c in every if c.batch in matured or c is every[-1]]
     observed = [do.monitor(config, ports, c, as_of) for c in checked]
-    decisive, in_office = telling(config, ports, observed), champion(config, ports) is not None
-    action = next_action(State(in_office, decisive.findings)) if decisive and in_office else None
-    announce(config, ports, checked, observed, as_of, _asked(config, action, checked, decisive, as_of))
+    decisive = telling(config, ports, observed)
+    unanswered = {b.window for b in _unanswered(config, ports, batches, as_of)}
+    action = next_action(State(True, decisive.findings)) if decisive and decisive.window in unanswered else None
+    announce(config, ports, checked, observed, as_of, _asked(config, ports, action, checked, decisive, as_of))
     return decisive or observed[-1]
 
 
+def _unanswered(config: ModelConfig, ports: Ports, batches: list[Batch], as_of: datetime) -> list[Batch]:
+    """The batch that decides, if it asked for a retrain and nothing was decided since; it is watched once more."""
+    look, first = decisive_look(config, ports, as_of)
+    if look is None or next_action(State(True, findings_of(look.body))) is None:
+        return []
+    known = answered(config, ports, look, first)
+    return [] if known else [b for b in batches if (b.window, b.landed) == (look.window, look.revision)]
+
+
 def _asked(
-    config: ModelConfig, action: Reason | None, checked: Sequence[Checked], decisive: Observed | None, as_of: datetime
+    config: ModelConfig,
+    ports: Ports,
+    action: Reason | None,
+    checked: Sequence[Checked],
+    decisive: Observed | None,
+    as_of: datetime,
 ) -> Event | None:
     """The event that asks for a retrain because of the batch that tells of it."""
     if action is None or decisive is None:
         return None
     about = next(c for c in checked if c.batch.window == decisive.window)
-    return asking(config, action, about, decisive, as_of)
+    return asking(config, ports, action, about, decisive, as_of)
 
 
 _CYCLE: TypeAdapter[Cycle] = TypeAdapter(Cycle)

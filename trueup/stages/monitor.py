@@ -7,12 +7,12 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from trueup.adapters.drift import scores
 from trueup.adapters.store.results import Result
 from trueup.config.schema import FeaturesConfig, ModelConfig, Task
+from trueup.domain.bootstrap import MIN_BLOCKS, Blocks
 from trueup.domain.diagnosis import (
     DATA_BROKEN,
     UNKNOWN,
@@ -20,12 +20,13 @@ from trueup.domain.diagnosis import (
     Skill,
     constant_losses,
     diagnose,
+    missing_labels,
     promised_gain,
     skill,
 )
 from trueup.domain.drift import DriftResult, column_checks, judge_drift, prediction_and_label_shift, sample
 from trueup.domain.features import schema_of
-from trueup.domain.learning import SIMPLE_ROWS, fit, predict, simple_model
+from trueup.domain.learning import SIMPLE_ROWS, all_classes, fit, predict, simple_model
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, Window
 from trueup.errors import NoData
@@ -35,7 +36,7 @@ from trueup.stages.features import features
 from trueup.stages.joined import classes_of, joined_predictions, prediction_in
 from trueup.stages.ports import Ports
 from trueup.stages.probation import enforce, examine
-from trueup.stages.references import Checked, Observed, prediction_of
+from trueup.stages.references import Checked, Observed
 from trueup.stages.report import show_drift
 
 STAGE = "monitor"
@@ -67,23 +68,32 @@ def last_looks(config: ModelConfig, ports: Ports) -> dict[Window, Result]:
 
 
 def to_watch_again(config: ModelConfig, ports: Ports, batches: list[Batch], as_of: datetime) -> list[Batch]:
-    """Batches at which the champion was looked at with too few labels, and which have enough by now."""
+    """Batches that the champion's last look left unknown for want of labels, and of which enough is known by now."""
     current = champion(config, ports)
     if current is None:
         return []
-    found, least, looks = [], config.monitor.min_matured, last_looks(config, ports)
-    for batch in batches:
-        look = looks.get(batch.window)
-        if (
-            look is None
-            or look.as_of >= as_of
-            or look.body["diagnosis"] == DATA_BROKEN
-            or look.body["matured"] >= least
-        ):
-            continue
-        if len(_judged(config, ports, batch, current, as_of)[0]) >= least:
-            found.append(batch)
-    return found
+    looks = last_looks(config, ports)
+    waiting = [b for b in batches if (look := looks.get(b.window)) is not None and _waits(look, as_of)]
+    return [b for b in waiting if _tells(config, _judged(config, ports, b, current, as_of)[0])]
+
+
+def _waits(look: Result, as_of: datetime) -> bool:
+    """Whether more labels may have come since a look that had too few."""
+    unknown: bool = look.body.get("awaits_labels", look.body["diagnosis"] == UNKNOWN)  # the first homes did not keep it
+    return unknown and look.as_of < as_of and look.body["diagnosis"] != DATA_BROKEN
+
+
+def _tells(config: ModelConfig, joined: pd.DataFrame) -> bool:
+    """Whether there are labels enough to tell decay."""
+    if joined.empty:
+        return False
+    blocks = Blocks.of(joined[EVENT_TIME], config.evaluate.block).count
+    return missing_labels(len(joined), _classes(config, joined), blocks, config.monitor) is None
+
+
+def _classes(config: ModelConfig, joined: pd.DataFrame) -> int | None:
+    """How many classes the labels have; None for a regression, and where there are none."""
+    return None if config.task is Task.REGRESSION or joined.empty else joined[LABEL].nunique()
 
 
 def telling(config: ModelConfig, ports: Ports, observed: Sequence[Observed]) -> Observed | None:
@@ -98,6 +108,22 @@ def telling(config: ModelConfig, ports: Ports, observed: Sequence[Observed]) -> 
     return None if any(window > latest.window for window in known) else latest
 
 
+def decisive_look(config: ModelConfig, ports: Ports, as_of: datetime) -> tuple[Result | None, datetime]:
+    """The champion's newest look, up to a moment, at the batch that decides, and the moment of its first look there.
+
+    A corrected batch is another.
+    """
+    current = champion(config, ports)
+    found = [] if current is None else ports.store.results(config.model, STAGE)
+    looks = [r for r in found if current is not None and r.body["champion"] == current.version and r.as_of <= as_of]
+    told = [r for r in looks if r.body["diagnosis"] != UNKNOWN] or looks
+    if not told:
+        return None, as_of
+    decisive = max(told, key=lambda r: (r.window, r.as_of))
+    about = (decisive.window, decisive.revision)
+    return decisive, min(r.as_of for r in looks if (r.window, r.revision) == about)
+
+
 def realised(
     config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime, role: str = "champion"
 ) -> dict[str, float] | None:
@@ -105,8 +131,9 @@ def realised(
     joined = joined_predictions(config, ports, batch, as_of, role)
     if joined.empty:
         return None
+    classes = classes_of(config, joined)
     try:
-        return metrics(config.task, joined[LABEL].to_numpy(), prediction_in(config, joined), classes_of(config, joined))
+        return metrics(config.task, joined[LABEL].to_numpy(), prediction_in(config, joined, classes), classes)
     except ValueError:  # labels of one class, say
         return None
 
@@ -125,7 +152,7 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
         validation=Verdict("validation", checked.status, checked.reasons),
         rows=batch.rows.rows,
         matured=len(joined),
-        classes=None if config.task is Task.REGRESSION or joined.empty else joined[LABEL].nunique(),
+        classes=_classes(config, joined),
         trained_until=current.trained_until if current else None,
         gate=current.gate_skill if current else None,
         skill=measured,
@@ -137,6 +164,7 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
         "diagnosis": diagnosis.name,
         "findings": [f.name for f in diagnosis.findings],
         "reasons": diagnosis.reasons,
+        "awaits_labels": diagnosis.awaits_labels,
         "champion": current.version if current else None,
         "champion_age_days": age,
         "landed": batch.landed,
@@ -153,7 +181,8 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
 def _earlier(config: ModelConfig, ports: Ports, batch: Batch, current: Champion | None) -> list[Skill]:
     """Skills of the earlier batches that the same champion served, oldest first, the newest look at each.
 
-    One that was put back by hand is not held to what it did in an earlier term.
+    Those from too few blocks of time tell nothing, and take no other's place. A champion that was put back by hand is
+    not held to what it did in an earlier term.
     """
     again = current is not None and current.put_by != "promoted"
     found = {
@@ -164,7 +193,7 @@ def _earlier(config: ModelConfig, ports: Ports, batch: Batch, current: Champion 
         and r.window.end <= batch.window.start
         and (not again or r.as_of > current.promoted_as_of)
     }
-    return [Skill.from_dict(body) for body in found.values() if body is not None]
+    return [Skill.from_dict(body) for body in found.values() if body is not None and body["blocks"] >= MIN_BLOCKS]
 
 
 def _skill(
@@ -181,7 +210,8 @@ def _skill(
     reference = fit(simple_model(before.schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
     frame = ports.store.read_features([features(config, ports, batch, as_of, of)])
     rows = frame.set_index(ROW_ID).loc[joined[ROW_ID]]
-    y, classes, said = joined[LABEL].to_numpy(), classes_of(config, joined), prediction_in(config, joined)
+    y, classes = joined[LABEL].to_numpy(), all_classes(config.task, [reference], classes_of(config, joined) or [])
+    said = prediction_in(config, joined, classes)
     cheap = predict(reference, rows, config.task, classes)
     ours, theirs = row_losses(config.task, y, said, classes), row_losses(config.task, y, cheap, classes)
     e, promised = config.evaluate, promised_gain(config.task, said, cheap)
@@ -209,7 +239,7 @@ def _metrics(config: ModelConfig, joined: pd.DataFrame) -> list[dict[str, Any]]:
     bounds = (e.block, e.resamples, e.confidence, config.train.seed)
     try:
         found = metrics_with_intervals(
-            config.task, y, prediction_in(config, joined), joined[EVENT_TIME], *bounds, classes=classes
+            config.task, y, prediction_in(config, joined, classes), joined[EVENT_TIME], *bounds, classes=classes
         )
     except ValueError:
         return []
@@ -220,10 +250,11 @@ def _shift(config: ModelConfig, ports: Ports, joined: pd.DataFrame, current: Cha
     """How far predictions and labels moved since the gate; informing only."""
     if joined.empty or current is None:
         return []
-    gate, classes = ports.store.read_evaluation(current.evaluation_path), classes_of(config, joined)
-    then = prediction_of(gate, "challenger", classes)
-    if classes is not None:
-        then = np.asarray(classes)[then.argmax(axis=1)]
+    gate = ports.store.read_evaluation(current.evaluation_path)
+    if config.task is Task.MULTICLASS:
+        then = gate.filter(regex="^p_challenger_").idxmax(axis=1).str.removeprefix("p_challenger_")
+    else:
+        then = gate["p_challenger"]
     moved = prediction_and_label_shift(
         config.task, (then, joined["prediction"]), (gate[LABEL].to_numpy(), joined[LABEL].to_numpy())
     )
@@ -231,8 +262,12 @@ def _shift(config: ModelConfig, ports: Ports, joined: pd.DataFrame, current: Cha
 
 
 def _observed(batch: Batch, body: dict[str, Any]) -> Observed:
-    findings = body.get("findings", [body["diagnosis"]])  # which the first homes did not keep
-    return Observed(batch.window, body["diagnosis"], tuple(body["reasons"]), body, tuple(findings))
+    return Observed(batch.window, body["diagnosis"], tuple(body["reasons"]), body, findings_of(body))
+
+
+def findings_of(body: dict[str, Any]) -> tuple[str, ...]:
+    """What a recorded look found, the one that names the batch first; the first homes kept only that."""
+    return tuple(body.get("findings", [body["diagnosis"]]))
 
 
 def _drift(config: ModelConfig, ports: Ports, batch: Batch, current: Champion, as_of: datetime) -> DriftResult:

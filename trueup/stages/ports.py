@@ -7,21 +7,25 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
+from zoneinfo import ZoneInfo
 
-from trueup.adapters.background import Background, shared
+import sqlalchemy as sa
+
+from trueup.adapters.background import Background, NoReports, shared
 from trueup.adapters.database import connect, initialise
-from trueup.adapters.lock import alone, named_once
+from trueup.adapters.lock import alone
 from trueup.adapters.sources import SourcePort, open_source
 from trueup.adapters.store import Store
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.digest import digest_of
 from trueup.ledger.ledger import Ledger
+from trueup.ledger.once import made_once
+from trueup.ledger.signing import open_signer
 from trueup.ledger.tables import METADATA
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from trueup.adapters.registry import Registry
     from trueup.adapters.tracking import Tracking
 
@@ -33,18 +37,25 @@ def _wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
+def identity_of(database: sa.URL, home: Path) -> str:
+    """A name of a home's database that no other has: of PostgreSQL's its place, else what is kept in the home."""
+    if database.get_backend_name() == "postgresql":
+        return digest_of([database.host, database.port, database.database, dict(database.query)])[:32]
+    return made_once(home / "home.id", lambda: uuid4().hex)
+
+
 class Ports:
     """Store, ledger, registry and sources of one home. Opening is lazy: a command pays only for what it uses."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
-        self.now = _wall_clock  # with offset; approvals expire by it, nothing else does
+        self.now = _wall_clock  # with offset; what is kept and who is waited for grows old by it, nothing else
         self.root: Path = self.settings.root
         self.configs: Path = self.settings.configs
         self._sources: dict[str, SourcePort] = {}
 
     @cached_property
-    def engine(self) -> Engine:
+    def engine(self) -> sa.Engine:
         """The database of ledger and state."""
         self.root.mkdir(parents=True, exist_ok=True)
         return connect(self.settings.database)
@@ -58,7 +69,8 @@ class Ports:
     def ledger(self) -> Ledger:
         """Decisions."""
         initialise(self.engine, METADATA)
-        return Ledger(self.engine, lambda: self.now())
+        s = self.settings
+        return Ledger(self.engine, lambda: self.now(), open_signer(self.root, s.ledger_key, s.ledger_earlier_keys))
 
     @cached_property
     def tracking(self) -> Tracking:
@@ -76,20 +88,33 @@ class Ports:
 
     @cached_property
     def background(self) -> Background:
-        """The process in which reports are rendered."""
-        return shared()
+        """The process in which reports are rendered, where they are wanted."""
+        return shared() if self.settings.reports else NoReports()
 
     @cached_property
     def identity(self) -> str:
         """A name of this home's database that no other has, for what is written to places shared with others."""
-        if self.engine.dialect.name == "postgresql":
-            url = self.engine.url
-            return digest_of([url.host, url.port, url.database, dict(url.query)])[:32]
-        return named_once(self.root / "home.id")
+        return identity_of(self.engine.url, self.root)
+
+    def local_now(self, config: ModelConfig) -> datetime:
+        """The wall clock in the model's time zone, without offset: nobody knows anything of what comes after."""
+        return self.now().astimezone(ZoneInfo(config.ingest.timezone)).replace(tzinfo=None)
 
     def retraining(self, model: str) -> AbstractContextManager[bool]:
         """Try to be the one that retrains a model for the block; False when another is at it."""
         return alone(self.engine, f"retrain-{model}")
+
+    def aligning(self, model: str) -> AbstractContextManager[bool]:
+        """Be the one that writes a model's alias for the block; False when another has not ended within a minute."""
+        return alone(self.engine, f"alias-{model}", wait=60)
+
+    def alone_with_files(self) -> AbstractContextManager[bool]:
+        """Try to be the one that removes files, or relies on none being removed, for the block."""
+        return alone(self.engine, "files")
+
+    def alone_with_anchors(self) -> AbstractContextManager[bool]:
+        """Be the one that writes the ledger's anchors, or relies on none being written; False when another goes on."""
+        return alone(self.engine, "anchors", wait=30)
 
     def close(self) -> None:
         """Let the database go. Reports go on being rendered."""

@@ -24,6 +24,7 @@ from trueup.stages.ports import Ports
 from trueup.stages.rollback import rollback
 
 ACTOR = "trueup"
+_OLD = "old:"  # before the names of the old champion's columns
 
 
 def predecessor(config: ModelConfig, ports: Ports, current: Champion) -> Champion | None:
@@ -88,6 +89,13 @@ def enforce(config: ModelConfig, ports: Ports, found: dict[str, Any] | None) -> 
         rollback(config, ports, found["against"], ACTOR, why, figures=found)
 
 
+def carry_out(config: ModelConfig, ports: Ports) -> None:
+    """Roll back the champion in office where a recorded look says so and a crash came before it was done."""
+    current = champion(config, ports) if config.promote.probation.batches else None
+    for _, found in _records(ports, config, current) if current else []:
+        enforce(config, ports, found)
+
+
 def standing(config: ModelConfig, ports: Ports, current: Champion) -> dict[str, Any] | None:
     """How the champion's probation stands, as plain values; None when it was never on one."""
     records = _records(ports, config, current)
@@ -131,7 +139,7 @@ def _over(config: ModelConfig, looks: list[dict[str, Any]]) -> bool:
 def _paired(
     config: ModelConfig, ports: Ports, windows: set[Window], current: Champion, before: Champion, as_of: datetime
 ) -> pd.DataFrame:
-    """The rows that both predicted, with the labels known at `as_of`: the new one's columns, and the old one's as `*_old`."""
+    """The rows that both predicted, with the labels known at `as_of`: the new one's columns, and the old one's as `old:*`."""
     parts = []
     for batch in batches(config, ports, as_of):
         if batch.window not in windows:
@@ -140,15 +148,17 @@ def _paired(
         old = ports.store.read_predictions(config.model, batch.window, f"shadow:{before.version}")
         if len(new) and len(old):
             new = new[new["model_version"] == current.version]
-            parts.append(new.merge(old.drop(columns=[EVENT_TIME]), on=ROW_ID, suffixes=("", "_old")))
+            old = old.drop(columns=[EVENT_TIME]).add_prefix(_OLD).rename(columns={_OLD + ROW_ID: ROW_ID})
+            parts.append(new.merge(old, on=ROW_ID))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _compare(config: ModelConfig, joined: pd.DataFrame) -> Verdict:
-    ours = joined[[c for c in joined.columns if not c.endswith("_old")]]
-    theirs = joined[[c for c in joined.columns if c.endswith("_old")]].rename(columns=lambda c: c.removesuffix("_old"))
+    ours = joined[[c for c in joined.columns if not c.startswith(_OLD)]]
+    theirs = joined[[c for c in joined.columns if c.startswith(_OLD)]].rename(columns=lambda c: c.removeprefix(_OLD))
     y, e, rules = joined[LABEL].to_numpy(), config.evaluate, config.promote.probation
-    losses = tuple(row_losses(config.task, y, prediction_in(config, f), classes_of(config, f)) for f in (ours, theirs))
-    new, old = losses
+    both = [classes_of(config, f) or [] for f in (ours, theirs)]
+    classes = sorted({*both[0], *both[1]}) or None
+    new, old = (row_losses(config.task, y, prediction_in(config, f, classes), classes) for f in (ours, theirs))
     bounds = (e.block, e.resamples, config.train.seed)
     return look((new, old), joined[EVENT_TIME], *bounds, alpha=rules.alpha, looks=rules.batches)

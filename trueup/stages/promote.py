@@ -12,7 +12,7 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.digest import config_digest
 from trueup.domain.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
 from trueup.domain.gates import judge as judge_case
-from trueup.domain.types import EVENT_TIME, LABEL, Status, Verdict, Window, overall
+from trueup.domain.types import EVENT_TIME, LABEL, Reason, Status, Verdict, Window, overall
 from trueup.errors import StaleDecision
 from trueup.ledger.entries import Decision, Promotion, of_decision
 from trueup.stages.approval import PENDING, decided, resolution, settle, terms
@@ -24,7 +24,6 @@ from trueup.stages.references import (
     Decided,
     Evaluation,
     Outcome,
-    Reason,
     Trained,
     prediction_of,
 )
@@ -55,6 +54,7 @@ def judge(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evalu
         slices=frame[config.evaluate.slices],
         classes=evaluation.classes,
         seed=config.train.seed,
+        without_champion=evaluation.without_champion or NO_CHAMPION,
     )
     return judge_case(config.promote.gates, case)
 
@@ -111,7 +111,7 @@ def _judged_epoch(attempt: Attempt, current: Champion | None) -> int:
 def recorded_decision(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime) -> Decided | None:
     """The decision on the same retrain, if there was one: same model, reason and newest batch, same config.
 
-    A hold does not count: labels may have arrived since. Of a pending one it is what became of it.
+    A hold does not count: labels may have arrived since. Of a pending one it is what became of it, unless nobody decided.
     """
     entry = ports.ledger.find(_decision_id(config, ports, reason, as_of))
     if entry is None:
@@ -120,8 +120,14 @@ def recorded_decision(config: ModelConfig, ports: Ports, reason: Reason, as_of: 
 
 
 def _decision_id(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime, outcome: str = "") -> str:
-    hold = f":held:{as_of.isoformat()}" if outcome == "held" else ""
-    return f"{config.model}:{reason}:{batch_key(config, ports, as_of)}{hold}"
+    identity = plain = f"{config.model}:{reason}:{batch_key(config, ports, as_of)}"
+    if outcome == "held":
+        return f"{plain}:held:{as_of.isoformat()}"
+    tries = 1
+    while (entry := ports.ledger.find(identity)) and (closed := resolution(ports, entry)) and closed.kind == "held":
+        tries += 1  # a proposal that expired or was overtaken: the same may be judged, and proposed, again
+        identity = f"{plain}:{tries}"
+    return identity
 
 
 def batch_key(config: ModelConfig, ports: Ports, as_of: datetime) -> str:
@@ -137,7 +143,8 @@ def _outcome(attempt: Attempt) -> tuple[Outcome, list[str]]:
         return "held", [attempt.hold]
     status = overall(attempt.verdicts)
     telling = [v for v in attempt.verdicts if v.status is status and not (v.ok and v.check in _SILENT_PASSES)]
-    reasons = [r for v in telling for r in v.reasons if r != NO_CHAMPION]
+    alone = attempt.evaluation.without_champion if attempt.evaluation else ""
+    reasons = [r for v in telling for r in v.reasons if r not in {NO_CHAMPION, alone}] + ([alone] if alone else [])
     if attempt.refitted is not None and not attempt.refitted.verdict.ok:
         reasons += [
             f"the judged model is promoted, not the refitted one: {r}" for r in attempt.refitted.verdict.reasons
@@ -195,6 +202,7 @@ def _body(
         "refit": None if attempt.refitted is None else attempt.refitted.verdict.to_dict(),
         "gate": _plain(attempt.trained.gate),
         "attempt": attempt.digest,
+        "inputs": list(attempt.trained.inputs),
         "search": attempt.trained.search,
         "evaluation": {
             "rows": attempt.evaluation.rows,
@@ -202,6 +210,7 @@ def _body(
             "metrics": attempt.evaluation.metrics,
             "intervals": attempt.evaluation.intervals,
             "skill": attempt.evaluation.skill,
+            "slices": attempt.evaluation.slices,
         },
     }
 

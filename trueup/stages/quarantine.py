@@ -56,7 +56,7 @@ def awaiting_score(config: ModelConfig, ports: Ports, landed: list[Batch]) -> li
 
 def _unpredicted(config: ModelConfig, ports: Ports, batch: Batch, current: Champion) -> bool:
     checked = recorded(config, ports, batch)
-    if checked is None or not checked.usable:
+    if checked is None or not checked.usable or ports.store.predictions_removed(config.model, batch.window):
         return False
     rows = ports.store.read(batch.rows, [ROW_ID, EVENT_TIME])
     fair = set(rows.loc[rows[EVENT_TIME] >= current.trained_until, ROW_ID])  # the others stay without, see score

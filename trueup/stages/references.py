@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
-from numpy.typing import NDArray
+from trueup.domain.types import Batch, Reason, Status, Verdict, Window
 
-from trueup.domain.types import Batch, Status, Verdict, Window
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
 
 Outcome = Literal["promoted", "pending", "rejected", "held", "refused", "rolled_back", "override", "none"]
 Role = Literal["judged", "refitted"]
-Reason = Literal["first", "decayed", "stale", "manual", "schedule"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Trained:
     manifest_digest: str  # over its files
     run_id: str
     baseline_path: str  # Parquet with a sample of the training rows, for drift, relative to the home
+    inputs: tuple[dict[str, Any], ...] = ()  # the revisions of rows and labels that training or judging read
     search: dict[str, Any] = field(default_factory=dict)  # trials, what stopped the search, seconds
 
 
@@ -66,7 +67,19 @@ class Evaluation:
     metrics: dict[str, dict[str, float]]  # by role: challenger, champion, prior, simple
     intervals: list[dict[str, Any]]  # the challenger's metrics with intervals
     skill: dict[str, Any] | None  # the challenger's paired skill over the cheap reference; None if that made no error
+    slices: list[dict[str, Any]] = field(default_factory=list)  # losses by declared slice, see `metrics.slice_table`
     champion_epoch: int | None = None  # of the champion it was compared with, 0 where there was none
+    without_champion: str = ""  # why it was compared with no champion, where there is one
+
+
+def baseline_name(manifest_digest: str) -> str:
+    """Under which name a sample of a model's training rows is kept."""
+    return f"{manifest_digest[:32]}-baseline"
+
+
+def sample_name(run_id: str) -> str:
+    """Under which name a sample of a run's gate rows is kept."""
+    return f"{run_id}-sample"
 
 
 def prediction_of(frame: pd.DataFrame, role: str, classes: list[str] | None) -> NDArray[Any]:
@@ -162,6 +175,7 @@ class Cycle:
     observed: tuple[Observed, ...]
     decided: Decided
     released: tuple[Scored, ...] = ()  # batches handled before, scored again for rows that left quarantine since
+    problem: str | None = None  # what is wrong with the data as a whole, for someone to mend
 
     @property
     def broken(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from trueup.adapters import frames
 from trueup.adapters.model_files import FreshProcess
 from trueup.config.schema import ModelConfig
-from trueup.domain.learning import predict
+from trueup.domain.learning import all_classes, class_names, predict
 from trueup.domain.types import Verdict
 from trueup.stages.features import Examples, examples
 from trueup.stages.ports import Ports
@@ -44,10 +44,13 @@ def _compare(
     after = ports.registry.load(again.uri, again.manifest_digest)
     if list(before.feature_names_in_) != list(after.feature_names_in_):
         return Verdict.failed(name, "the refitted model takes other columns than the judged one")
-    old, new = predict(before, gate.X, config.task), predict(after, gate.X, config.task)
+    classes = all_classes(config.task, [before, after])
+    old, new = (predict(model, gate.X, config.task, classes) for model in (before, after))
     spread, moved = float(np.std(old)), float(np.mean(np.abs(new - old)))
     figures = {"mean_change": moved, "spread": spread, "limit": limit}
-    if not _same_elsewhere(config, ports, again, gate, new, fresh):
+    own = class_names(config.task, after)
+    here = new if own is None or classes is None else new[:, [classes.index(c) for c in own]]
+    if not _same_elsewhere(config, ports, again, gate, here, fresh):
         return Verdict.failed(name, "loaded in a fresh process, the refitted model predicts otherwise", **figures)
     share = f"{moved / spread:.1%} of their spread" if spread else f"{moved:.3g}"
     if moved > limit * spread:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,14 @@ def validation_page(root: Path, model: str, batch: Batch) -> Path:
     return data_docs_folder(root) / model / f"{batch.window.start:%Y-%m-%d}_r{batch.rows.revision}.html"
 
 
+def drift_folder(root: Path, model: str) -> Path:
+    """Where the drift reports of a model's batches lie."""
+    return root / "reports" / "drift" / model
+
+
 def drift_page(root: Path, model: str, window: Window) -> Path:
     """Where the drift report of a batch lies."""
-    return root / "reports" / "drift" / model / f"{window.start:%Y-%m-%d}.html"
+    return drift_folder(root, model) / f"{window.start:%Y-%m-%d}.html"
 
 
 def workspace_folder(root: Path) -> Path:
@@ -56,7 +62,7 @@ def show_validation(config: ModelConfig, ports: Ports, batch: Batch, as_of: date
     """Write the result down now, and let its page be made."""
     folder = data_docs_folder(ports.root)
     data_docs.save(folder, config.model, batch.rows, as_of, result)
-    ports.background.submit("Data Docs", data_docs.render, folder)
+    ports.background.submit(f"the Data Docs in {folder}", data_docs.render, folder)
 
 
 def show_drift(
@@ -71,7 +77,7 @@ def show_drift(
     page = drift_page(ports.root, config.model, window)
     shelf = evidently.Shelf(workspace_folder(ports.root), config.model, window)
     job = (*samples, schema, page, result.limits, shelf)
-    ports.background.submit(f"the drift report of {window}", evidently.render, *job)
+    ports.background.submit(f"the drift report {page}", evidently.render, *job)
 
 
 def show_run(config: ModelConfig, ports: Ports, attempt: Attempt, entry: Entry) -> None:
@@ -91,7 +97,8 @@ def show_run(config: ModelConfig, ports: Ports, attempt: Attempt, entry: Entry) 
         },
     }
     job = (ports.settings, config, attempt.trained, attempt.evaluation, facts)
-    ports.background.submit(f"the report of run {attempt.trained.run_id}", draw_run, *job)
+    folder = run_folder(ports.root, config.model, attempt.trained.run_id)
+    ports.background.submit(f"the report of a retrain in {folder}", draw_run, *job)
 
 
 def draw_run(
@@ -103,6 +110,8 @@ def draw_run(
     pictures = _pictures(config, ports, trained, evaluation)
     plots.write(pictures, folder)
     page = run_report.write(folder, facts, pictures)
+    if evaluation.slices:
+        pd.DataFrame(evaluation.slices).to_csv(folder / "slices.csv", index=False)
     ports.tracking.log_files(trained.run_id, folder, "report")
     ports.close()
     return page
@@ -119,7 +128,8 @@ def _pictures(config: ModelConfig, ports: Ports, trained: Trained, evaluation: E
         apart, times, e = losses[CHALLENGER] - losses[CHAMPION], frame[EVENT_TIME], config.evaluate
         bounds = paired_interval(apart, times, e.block, e.resamples, e.confidence, config.train.seed)
         drawn["challenger_against_champion.png"] = plots.loss_difference(times, apart, bounds, loss)
-    drawn |= plots.performance_plots(config.task, y, predictions[CHALLENGER], classes, unit)
+    with suppress(ValueError):  # labels of one class have no curve; the rest of the page says why nothing was decided
+        drawn |= plots.performance_plots(config.task, y, predictions[CHALLENGER], classes, unit)
     rows = ports.store.read_evaluation(evaluation.sample_path)
     schema = FeatureSchema.from_dict(evaluation.schema)
     model = ports.registry.load(trained.uri, trained.manifest_digest)

@@ -6,12 +6,14 @@ that scoring, monitoring and the next challenge find what they need.
 
 from __future__ import annotations
 
+from datetime import datetime
 from itertools import pairwise
 from typing import Any, Literal
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.digest import config_digest
 from trueup.errors import StaleDecision, UsageError
+from trueup.ledger.entries import Champion as Recorded
 from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
 from trueup.stages.approval import decided, named, reasoned, settle, standing
 from trueup.stages.champion import Champion, align, champion, succession
@@ -23,12 +25,19 @@ _CARRIED = ("judged", "refit", "gate", "search", "evaluation")
 
 
 def rollback(
-    config: ModelConfig, ports: Ports, to: int | None, by: str, why: str, figures: dict[str, Any] | None = None
+    config: ModelConfig,
+    ports: Ports,
+    to: int | None,
+    by: str,
+    why: str,
+    figures: dict[str, Any] | None = None,
+    asked_at: datetime | None = None,
 ) -> Decided:
     """Put the last good champion back into office, or the version named, and set the alias.
 
     The last good one is the newest in office before that was not itself rolled back. In the same words again it gives
-    the recorded decision. Raises UsageError when there is nobody to go back to, StaleDecision when the champion changed
+    the recorded decision. `asked_at` (wall clock, with offset) is for who may ask again later, after others have decided:
+    who came into office since is not the one that was meant. Raises UsageError when there is nobody to go back to, StaleDecision when the champion changed
     meanwhile, UntrustedModel when the old version's files are not what they were.
     """
     by, why = named(by), reasoned(why)
@@ -36,6 +45,8 @@ def rollback(
     if (same := _repeated(config, ports, "rolled_back", to, by, why)) is not None:
         align(config, ports)
         return decided(same)
+    if asked_at is not None and (since := ports.ledger.champion(config.model)) and since.entry.recorded_at > asked_at:
+        return _overtaken(ports, since, asked_at, by, why)
     version = to if to is not None else last_good(config, ports)
     if version is None:
         raise UsageError(
@@ -130,8 +141,24 @@ def _repeated(config: ModelConfig, ports: Ports, kind: Kind, version: int | None
     found = ports.ledger.champion(config.model)
     if found is None or found.entry.kind != kind or version not in {None, found.version}:
         return None
-    approver = found.entry.body["approver"]
-    return found.entry if (approver["name"], approver["why"]) == (by, why) else None
+    return found.entry if _said(found.entry) == (by, why) else None
+
+
+def _said(entry: Entry) -> tuple[str, str]:
+    """By whom, and why."""
+    approver = entry.body["approver"]
+    return approver["name"], approver["why"]
+
+
+def _overtaken(ports: Ports, current: Recorded, asked_at: datetime, by: str, why: str) -> Decided:
+    """The rollback that was recorded before the present champion came, if it was this one. Raises StaleDecision."""
+    for entry in reversed(ports.ledger.entries(current.model)):
+        if entry.kind == "rolled_back" and entry.recorded_at > asked_at and _said(entry) == (by, why):
+            return decided(entry)
+    raise StaleDecision(
+        f"{current.model}: version {current.version} came into office after this rollback was asked for (ledger entry "
+        f"{current.entry.seq}); nothing was changed; ask again if it is to go, too"
+    )
 
 
 def _evidence(config: ModelConfig, ports: Ports, version: int) -> tuple[Entry, dict[str, Any]]:

@@ -32,6 +32,9 @@ def score(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) 
     if lacking := current.lacks(ports, batch):
         why = f"the champion needs {', '.join(lacking)}, which the batch lacks; next: trueup retrain {config.model}"
         return Scored(batch.window, current.version, 0, 0, why)
+    if ports.store.predictions_removed(config.model, batch.window):
+        why = "the retention of its predictions is over: the first ones served counted, and none are made again"
+        return Scored(batch.window, current.version, 0, 0, why)
     frame = predictions(config, ports, batch, current, as_of)
     new = ports.store.save_predictions(config.model, batch.window, frame)
     if (before := shadowed(config, ports, batch)) is not None:

@@ -1,11 +1,12 @@
-"""What stands now: champion, age, last diagnosis, open approvals, probation, last decisions."""
+"""What stands now: champion, age, last diagnosis, open approvals, probation, last decisions; and who served when."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from trueup.config.schema import ModelConfig
+from trueup.ledger.entries import Entry
 from trueup.stages.approval import expires_at, open_approvals, upkeep
 from trueup.stages.champion import champion
 from trueup.stages.ports import Ports
@@ -53,19 +54,44 @@ def approvals(config: ModelConfig, ports: Ports) -> list[dict[str, Any]]:
     ]
 
 
+def standing_at(config: ModelConfig, ports: Ports, at: datetime) -> dict[str, Any]:
+    """What served at a moment of the model's own clock, and why, as plain values; from the ledger alone.
+
+    `until` is None for the version that is in office still, and `champion` is None before the first promotion.
+    """
+    found = ports.ledger.champion_at(config.model, at)
+    if found is None:
+        return {"model": config.model, "at": at, "champion": None}
+    after, body = ports.ledger.champion(config.model, found.epoch + 1), found.entry.body
+    return {
+        "model": config.model,
+        "at": at,
+        "champion": found.version,
+        "epoch": found.epoch,
+        "manifest_digest": found.manifest_digest,
+        "since": found.entry.as_of,
+        "until": after.entry.as_of if after else None,
+        "trained": {name: body["model"][name] for name in ("trained_from", "trained_until", "rows", "data_digest")},
+        "judged_on": body["gate"],
+        "approver": body.get("approver"),
+        "decision": _decision(found.entry),
+    }
+
+
 def decisions(ports: Ports, model: str | None, last: int) -> list[dict[str, Any]]:
     """The newest decisions, newest first, as plain values."""
-    return [
-        {
-            "sequence": e.seq,
-            "recorded_at": e.recorded_at,
-            "model": e.model,
-            "as_of": e.as_of,
-            "outcome": e.kind,
-            "reason": e.body["trigger"]["reason"],
-            "version": (e.body.get("model") or {}).get("version"),
-            "reasons": e.body["reasons"],
-            "hash": e.hash,
-        }
-        for e in reversed(ports.ledger.entries(model, limit=last))
-    ]
+    return [_decision(entry) for entry in reversed(ports.ledger.entries(model, limit=last))]
+
+
+def _decision(entry: Entry) -> dict[str, Any]:
+    return {
+        "sequence": entry.seq,
+        "recorded_at": entry.recorded_at,
+        "model": entry.model,
+        "as_of": entry.as_of,
+        "outcome": entry.kind,
+        "reason": entry.body["trigger"]["reason"],
+        "version": (entry.body.get("model") or {}).get("version"),
+        "reasons": entry.body["reasons"],
+        "hash": entry.hash,
+    }

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.digest import config_digest, digest_of
 from trueup.domain.events import RetrainRefused, interval
+from trueup.domain.periods import period_of
 from trueup.domain.plan import Plan
 from trueup.domain.storm import AUTOMATIC, Refusal, Step, before_planning, before_training, rejections
+from trueup.domain.types import Reason
 from trueup.errors import UsageError
 from trueup.ledger.entries import Decision, Entry, Event
 from trueup.stages.approval import decided
 from trueup.stages.champion import champion
+from trueup.stages.ingest import batches
 from trueup.stages.ports import Ports
 from trueup.stages.promote import batch_key
-from trueup.stages.references import Decided, Reason
+from trueup.stages.references import Attempt, Decided
 from trueup.stages.validate import usable_batches
 
 RUNNING = Refusal("running", "another retrain of this model is at work; ask again when it has ended")
@@ -26,7 +30,7 @@ def held_back(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime
     """Say why a retrain must not start, before any data is looked at."""
     if reason not in AUTOMATIC:
         return None
-    return before_planning(_steps(config, ports), as_of, config.retrain)
+    return before_planning(_steps(config, ports), as_of, config.retrain, _latest(config, ports, as_of))
 
 
 def held_back_with(config: ModelConfig, ports: Ports, reason: Reason, chosen: Plan, attempt: str) -> Refusal | None:
@@ -35,6 +39,17 @@ def held_back_with(config: ModelConfig, ports: Ports, reason: Reason, chosen: Pl
         return None
     steps = _steps(config, ports)
     return before_training(steps, chosen.gate.end, attempt, config.promote.gate_window, config.retrain)
+
+
+def _latest(config: ModelConfig, ports: Ports, as_of: datetime) -> datetime:
+    """The newest moment that can be asked about: now, or on the data's own clock when the next batch would be matured."""
+    if config.clock == "wall":
+        return ports.local_now(config)
+    landed = batches(config, ports, as_of)
+    if not landed:
+        return as_of
+    following = period_of(landed[-1].window.end, config.ingest.period)
+    return following.end + (config.ingest.label.known_after or timedelta(0))
 
 
 def attempt_digest(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> str:
@@ -78,13 +93,37 @@ def refuse(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime, r
     return decided(entry)
 
 
+def failed(config: ModelConfig, ports: Ports, attempt: Attempt, chosen: Plan, error: Exception) -> None:
+    """Record that a retrain ended with an error, unless it is one that may pass by itself.
+
+    It is no decision: the same may be asked again, until too many in a row have failed.
+    """
+    if getattr(error, "transient", False):
+        return
+    ports.ledger.append(
+        Decision(
+            decision_id=f"{config.model}:failed:{uuid4().hex}",
+            model=config.model,
+            kind="failed",
+            as_of=attempt.as_of,
+            body={
+                "outcome": "failed",
+                "reasons": [f"{type(error).__name__}: {error}"],
+                "trigger": {"reason": attempt.reason},
+                "gate": {"start": chosen.gate.start.isoformat(), "end": chosen.gate.end.isoformat()},
+                "verdicts": [],
+            },
+        )
+    )
+
+
 def clear(config: ModelConfig, ports: Ports, by: str) -> Entry:
     """Let retrains start again after too many rejections. Raises UsageError when none are counted."""
     entries = ports.ledger.entries(config.model)
     count = rejections([_step(e) for e in entries])
     if not count:
         raise UsageError(f"{config.model}: no rejections are counted against it; there is nothing to clear")
-    counted = max(e.seq for e in entries if e.kind in {"rejected", "rolled_back"})
+    counted = max(e.seq for e in entries if e.kind in {"rejected", "failed", "rolled_back"})
     reason = f"{by} cleared {count} rejection{'' if count == 1 else 's'} in a row"
     return ports.ledger.append(
         Decision(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pandas as pd
 
@@ -18,24 +19,28 @@ from trueup.domain.learning import Recipe, build, class_names, fit, predict
 from trueup.domain.metrics import row_losses
 from trueup.domain.plan import Hold, Plan, plan_training
 from trueup.domain.splits import Indices, time_folds
-from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, Window
-from trueup.errors import NotEnoughData
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, Batch, BatchRef, Window
+from trueup.errors import NoLabels, NotEnoughData
 from trueup.stages.champion import champion
 from trueup.stages.features import Examples, examples, require_classes
 from trueup.stages.ports import HOME_TAG, Ports
-from trueup.stages.references import Trained
+from trueup.stages.references import Trained, baseline_name
 from trueup.stages.validate import usable_batches
+
+_LONGEST_WAIT = timedelta(days=366)  # a label that is promised for later is taken to be a mistake
 
 
 def plan(config: ModelConfig, ports: Ports, as_of: datetime) -> Plan | Hold:
-    """Choose training and gate window from the labels that count at `as_of`, or say why not to train."""
+    """Choose training and gate window from the labels that count at `as_of`, or say why not to train.
+
+    Raises NoLabels when there are none where there should be some.
+    """
     span = _matured_span(config, ports, as_of)
     if span is None:
-        label = config.ingest.label
-        clock = "known_after" if label.known_at is None else f"known_at: {label.known_at}"
-        return Hold(f"no matured label by {as_of:%Y-%m-%d %H:%M}; look at column {label.column} and `{clock}`")
+        return _without_labels(config, ports, as_of)
     current = champion(config, ports)
-    return plan_training(span, current.trained_until if current else None, config.train, config.promote)
+    until = current.trained_until if current else None
+    return plan_training(span, until, config.train, config.promote, config.evaluate.block)
 
 
 def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> Trained:
@@ -54,8 +59,7 @@ def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> T
     tags[HOME_TAG] = ports.identity
     run_id = ports.tracking.start(config.model, f"challenger {as_of:%Y-%m-%d}", tags)
     with ports.tracking.closing_on_error(run_id):
-        used = [b for b in usable_batches(config, ports, as_of) if b.window.overlaps(chosen.train)]
-        ports.tracking.log_inputs(run_id, [ref for b in used for ref in (b.rows, b.labels)])
+        _log_inputs(ports, run_id, _batches_in(config, ports, chosen.train, as_of), "training")
         started = time.perf_counter()
         found = search(
             partial(_fold_losses, config, searched, folds),
@@ -67,13 +71,20 @@ def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> T
         seconds = round(time.perf_counter() - started, 3)
         parameters = {"family": found.recipe.family, "seed": found.recipe.seed, **found.recipe.parameters}
         ports.tracking.log(run_id, params=parameters, metrics={"train_rows": trained.rows, "train_seconds": seconds})
-    return replace(trained, search={"trials": found.trials, "stopped_by": found.stopped_by, "seconds": seconds})
+    inputs = tuple(_named(ref) for b in _batches_in(config, ports, chosen.refit, as_of) for ref in (b.rows, b.labels))
+    return replace(
+        trained, inputs=inputs, search={"trials": found.trials, "stopped_by": found.stopped_by, "seconds": seconds}
+    )
 
 
 def fit_again(config: ModelConfig, ports: Ports, judged: Trained, as_of: datetime) -> Trained:
     """Fit a judged recipe again, with the gate window included. Parameters are never searched again."""
     chosen = Plan(judged.train, judged.gate)
     data = examples(config, ports, chosen.refit, as_of)
+    # Both models belong to one run; of a batch that either window has a part of, MLflow keeps one context, the first.
+    trained_on = _batches_in(config, ports, chosen.train, as_of)
+    added = [b for b in _batches_in(config, ports, chosen.refit, as_of) if b not in trained_on]
+    _log_inputs(ports, judged.run_id, added, "refit")
     return _fit(config, ports, data, Recipe.from_dict(judged.recipe), chosen, judged.run_id)
 
 
@@ -91,8 +102,24 @@ def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chos
         uri=logged.uri,
         manifest_digest=logged.manifest_digest,
         run_id=run_id,
-        baseline_path=ports.store.put_evaluation(f"{logged.manifest_digest[:32]}-baseline", baseline),
+        baseline_path=ports.store.put_evaluation(baseline_name(logged.manifest_digest), baseline),
     )
+
+
+def _batches_in(config: ModelConfig, ports: Ports, window: Window, as_of: datetime) -> list[Batch]:
+    """The usable batches that have a part in a window."""
+    return [b for b in usable_batches(config, ports, as_of) if b.window.overlaps(window)]
+
+
+def _named(ref: BatchRef) -> dict[str, Any]:
+    """A revision, as a decision records it."""
+    window = {"start": ref.window.start.isoformat(), "end": ref.window.end.isoformat()}
+    return {"dataset": ref.dataset, **window, "revision": ref.revision, "sha256": ref.sha256, "rows": ref.rows}
+
+
+def _log_inputs(ports: Ports, run_id: str, used: list[Batch], context: str) -> None:
+    """Let the run name the revisions of rows and labels that it read."""
+    ports.tracking.log_inputs(run_id, [ref for b in used for ref in (b.rows, b.labels)], context)
 
 
 def _folds(config: ModelConfig, data: Examples) -> list[tuple[Indices, Indices]]:
@@ -131,6 +158,36 @@ def _matured_span(config: ModelConfig, ports: Ports, as_of: datetime) -> Window 
         if not pd.isna(newest):
             return Window(start, newest.to_pydatetime() + timedelta(microseconds=1))
     return None
+
+
+def _without_labels(config: ModelConfig, ports: Ports, as_of: datetime) -> Hold:
+    """Say what is known of labels where none counts yet. Raises NoLabels where they are overdue.
+
+    They are once a batch ended longer ago than `known_after`; where a column says when a label becomes known, and says
+    nothing, longer ago than `train.min_history`, for by then a first champion was to be made.
+    """
+    used, label = usable_batches(config, ports, as_of), config.ingest.label
+    known = pd.concat([ports.store.read(b.labels, [KNOWN_AT])[KNOWN_AT] for b in used]) if used else pd.Series()
+    rows, first = sum(b.rows.rows for b in used), known.min()
+    patience = config.train.min_history if label.known_after is None else label.known_after
+    ended = min((b.window.end for b in used if b.rows.rows), default=as_of)
+    if not rows:
+        why, overdue = "no batch that passed validation has rows", False
+    elif known.empty:
+        why, overdue = f"column {label.column} is empty in all {rows:,} rows", ended + patience <= as_of
+    elif pd.isna(first):
+        why, overdue = f"column {label.known_at} is empty for all {len(known):,} labels", ended + patience <= as_of
+    else:
+        why, overdue = f"the first label counts from {first:%Y-%m-%d %H:%M}", first - as_of > _LONGEST_WAIT
+    clock = "known_after" if label.known_at is None else "known_at"
+    said = f"no matured label by {as_of:%Y-%m-%d %H:%M}: {why}"
+    if overdue:
+        batches = "1 batch" if len(used) == 1 else f"{len(used)} batches"
+        raise NoLabels(
+            f"{config.model}: {said}, after {batches} from {used[0].window.start:%Y-%m-%d} on; fill it in the source, or "
+            f"set ingest.label.column and ingest.label.{clock} to what holds the outcome and its moment"
+        )
+    return Hold(f"{said}; `{clock}` says when a label counts")
 
 
 def _require_rows(config: ModelConfig, data: Examples, window: Window) -> None:

@@ -11,6 +11,7 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.digest import digest_of
 from trueup.domain.types import Batch, Status, Window
 from trueup.stages.ingest import batches
+from trueup.stages.mistakes import require_sound
 from trueup.stages.ports import Ports
 from trueup.stages.references import Checked
 from trueup.stages.report import show_validation
@@ -23,6 +24,7 @@ def validate(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime) -
     known = recorded(config, ports, batch)
     if known is not None:
         return known
+    require_sound(config, ports.configs, with_expectations=True)
     result = check(ports.store.read(batch.rows), config, batch.rows.facts)
     ports.store.quarantine(batch.rows, result.row_failures)
     body = {

@@ -14,12 +14,11 @@ import glob
 import gzip
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pandas as pd
@@ -46,6 +45,7 @@ _OPTIONS = {
     "temp_directory": str(_SPILL),
 }
 
+T = TypeVar("T")
 Header = tuple[str, tuple[str, ...]]  # delimiter, column names
 
 
@@ -65,17 +65,19 @@ class FileSource:
 
     def columns(self) -> list[str]:
         """Name the columns of the files, or of the query over them."""
-        with self._table() as (connection, _):
-            return list(self._types(connection))
+        return self._ask(lambda connection, _: list(self._types(connection)))
 
     def read(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read the rows of a window."""
         time = self._config.time
-        with self._table() as (connection, is_csv):
+
+        def select(connection: duckdb.DuckDBPyConnection, is_csv: bool) -> tuple[pa.Table, bool]:
             types = self._types(connection, [time, *(columns or ())])
             wanted = list(types) if columns is None else list(dict.fromkeys([time, *columns]))
             query = f"SELECT {', '.join(map(_identifier, wanted))} FROM ({self._query}\n) AS q WHERE {self._inside(types[time])}"
-            table = connection.sql(query, params=self._bounds(types[time], start, end)).to_arrow_table()
+            return connection.sql(query, params=self._bounds(types[time], start, end)).to_arrow_table(), is_csv
+
+        table, is_csv = self._ask(select)
         if is_csv:
             # Exactly the window's rows choose a column's type: a neighbour's odd value must not change it.
             moments = pd.DataFrame({time: table[time].to_pandas(), _POSITION: range(len(table))})
@@ -87,11 +89,14 @@ class FileSource:
     def extent(self) -> Extent | None:
         """Ask for the smallest and the largest time; of text, for all that differ."""
         time = _identifier(self._config.time)
-        with self._table() as (connection, _):
+
+        def times(connection: duckdb.DuckDBPyConnection, _: bool) -> pa.Table:
             text = self._time_type(self._types(connection, [self._config.time])[self._config.time]) == "VARCHAR"
             chosen = f"DISTINCT {time} AS t" if text else f"unnest([min({time}), max({time})]) AS t"
-            times = to_pandas(connection.sql(f"SELECT {chosen} FROM ({self._query}\n) AS q").to_arrow_table())["t"]
-        return extent_of(times.rename(self._config.time), self._config, self.name)
+            return connection.sql(f"SELECT {chosen} FROM ({self._query}\n) AS q").to_arrow_table()
+
+        found = to_pandas(self._ask(times))["t"]
+        return extent_of(found.rename(self._config.time), self._config, self.name)
 
     def _inside(self, kind: str) -> str:
         """Filter on the window, or a little more than it: `in_window` is exact. Rows without a time stay."""
@@ -124,22 +129,31 @@ class FileSource:
         check_columns(relation.columns, needed, self.name)
         return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
-    @contextmanager
-    def _table(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, bool]]:
-        """Open DuckDB with the files as the view `files`; say whether they are CSV."""
-        files, is_csv = self._files()
+    def _ask(self, question: Callable[[duckdb.DuckDBPyConnection, bool], T]) -> T:
+        """Put a question to the view `files`, of which it is told whether they are CSV. Raises SourceError.
+
+        The error is a new one, raised where no other is in sight: DuckDB prints page after page at the end of a process
+        in which one of its objects is still held, if only by a frame of an error's traceback.
+        """
         try:
-            with duckdb.connect(config=_OPTIONS) as connection:
-                connection.execute(f"SET TimeZone = {_literal(self._config.timezone)}")
-                scan = self._csv_scan(files) if is_csv else self._parquet_scan(files)
-                typed = is_csv and self._has_query
-                connection.execute(f"CREATE TEMP VIEW {'files_as_text' if typed else 'files'} AS {scan}")
-                if typed:
-                    connection.execute(f"CREATE TEMP VIEW files AS {self._typed_view(connection, files)}")
-                yield connection, is_csv
+            return self._answer(question)
+        except SourceError as error:
+            said = str(error)
         except (duckdb.Error, pa.ArrowException, OSError, csv.Error, EOFError) as error:
             reason = " ".join(str(error).split("\nPossible")[0].split())
-            raise SourceError(f"{self.name}: cannot be read: {reason}; mend the file or ingest.source.query") from None
+            said = f"{self.name}: cannot be read: {reason}; mend the file or ingest.source.query"
+        raise SourceError(said)
+
+    def _answer(self, question: Callable[[duckdb.DuckDBPyConnection, bool], T]) -> T:
+        files, is_csv = self._files()
+        with duckdb.connect(config=_OPTIONS) as connection:
+            connection.execute(f"SET TimeZone = {_literal(self._config.timezone)}")
+            scan = self._csv_scan(files) if is_csv else self._parquet_scan(files)
+            typed = is_csv and self._has_query
+            connection.execute(f"CREATE TEMP VIEW {'files_as_text' if typed else 'files'} AS {scan}")
+            if typed:
+                connection.execute(f"CREATE TEMP VIEW files AS {self._typed_view(connection, files)}")
+            return question(connection, is_csv)
 
     def _files(self) -> tuple[list[Path], bool]:
         """List the files, sorted by name; they are all CSV or all Parquet."""

@@ -9,13 +9,14 @@ import sqlalchemy as sa
 from trueup.adapters.database import initialise
 from trueup.adapters.store.predictions import CHAMPION, Predictions
 from trueup.adapters.store.quarantine import Quarantine
+from trueup.adapters.store.removal import Removal
 from trueup.adapters.store.results import Computed, Result, Results
 from trueup.adapters.store.tables import metadata
 
 __all__ = ["CHAMPION", "Result", "Store"]
 
 
-class Store(Quarantine, Predictions, Results, Computed):
+class Store(Quarantine, Predictions, Results, Computed, Removal):
     """All of it behind one name. `home` holds the files; the tables are made when they are missing."""
 
     def __init__(self, home: Path, engine: sa.Engine) -> None:

@@ -45,9 +45,11 @@ class Batches(Shelf):
             frames.write(table, self.home / path)
         if newest is not None and newest.sha256 == digest:
             return newest
-        return self._show(dataset, window, path, digest, table.num_rows, facts or {})
+        return self._show(dataset, window, path, digest, table, facts or {})
 
-    def _show(self, dataset: str, window: Window, path: str, digest: str, rows: int, facts: dict[str, Any]) -> BatchRef:
+    def _show(
+        self, dataset: str, window: Window, path: str, digest: str, table: pa.Table, facts: dict[str, Any]
+    ) -> BatchRef:
         """Write the row that makes a file visible, unless another process was faster with the same content."""
         with writing(self.engine, BATCHES) as connection:
             others = connection.execute(
@@ -61,11 +63,13 @@ class Batches(Shelf):
                     "set ingest.period back, or begin with an empty home"
                 )
             if others and others[0].sha256 == digest:
-                return _ref(others[0])
+                return as_ref(others[0])
             revision = others[0].revision + 1 if others else 1
             last = connection.scalar(sa.select(sa.func.max(BATCHES.c.sequence))) or 0
-            ref = BatchRef(dataset, window, revision, last + 1, path, digest, rows, facts)
+            ref = BatchRef(dataset, window, revision, last + 1, path, digest, table.num_rows, facts)
             connection.execute(sa.insert(BATCHES).values(_row(ref)))
+            if not (self.home / path).exists():  # an old file of the same content, swept away since we looked
+                frames.write(table, self.home / path)
         return ref
 
     def batches(self, dataset: str, until: datetime | None = None, sequence: int | None = None) -> list[BatchRef]:
@@ -80,7 +84,7 @@ class Batches(Shelf):
             query = query.where(BATCHES.c.sequence <= sequence)
         with reading(self.engine) as connection:
             found = connection.execute(query.order_by(BATCHES.c.start, BATCHES.c.revision)).all()
-        return list({window_of(row): _ref(row) for row in found}.values())
+        return list({window_of(row): as_ref(row) for row in found}.values())
 
     def newest(self, dataset: str, window: Window) -> BatchRef | None:
         """Give the newest revision of a window, None if it was never landed."""
@@ -89,15 +93,20 @@ class Batches(Shelf):
         )
         with reading(self.engine) as connection:
             row = connection.execute(query.order_by(BATCHES.c.revision.desc()).limit(1)).first()
-        return None if row is None else _ref(row)
+        return None if row is None else as_ref(row)
 
     def batch(self, sequence: int) -> BatchRef:
-        """Give the landing with a sequence number. Raises WorkError."""
+        """Give the landing with a sequence number. Raises WorkError when there is none, or its retention is over."""
         with reading(self.engine) as connection:
             row = connection.execute(sa.select(BATCHES).where(BATCHES.c.sequence == sequence)).first()
         if row is None:
             raise WorkError(f"there is no landing {sequence} in this home; check that TRUEUP_HOME is the right one")
-        return _ref(row)
+        if row.removed_at is not None:
+            raise WorkError(
+                f"landing {sequence} ({row.dataset} {window_of(row)} r{row.revision}) was removed on "
+                f"{row.removed_at:%Y-%m-%d}, when its `retention.snapshots` was over; a backup of before may have it"
+            )
+        return as_ref(row)
 
     def read(
         self, refs: BatchRef | Sequence[BatchRef], columns: Sequence[str] | None = None, verify: bool = False
@@ -150,7 +159,8 @@ def _drop(table: pa.Table, ids: npt.NDArray[np.int64]) -> pa.Table:
     return table.filter(pc.invert(pc.is_in(table[ROW_ID], pa.array(ids)))) if len(ids) else table
 
 
-def _ref(row: sa.Row[Any]) -> BatchRef:
+def as_ref(row: sa.Row[Any]) -> BatchRef:
+    """Give the reference that a row of `batches` makes."""
     facts = json.loads(row.facts)
     return BatchRef(row.dataset, window_of(row), row.revision, row.sequence, row.path, row.sha256, row.rows, facts)
 

@@ -26,10 +26,13 @@ class Predictions(Shelf):
     for: a part is written as number n + 1 by who has read n parts, and the primary key lets one of them through; the
     other reads again, and finds its rows predicted. So there is exactly one prediction a row, without a lock that a
     dead process could hold. A row whose event time was corrected into another window is another row there.
+
+    Of a window whose predictions were removed (see `Removal`) nothing is predicted again: nobody could tell any more
+    which rows were served.
     """
 
     def save_predictions(self, model: str, window: Window, frame: pd.DataFrame, role: str = CHAMPION) -> int:
-        """Keep the predictions of rows of a window that have none yet; give their number.
+        """Keep the predictions of rows of a window that have none yet; give their number, 0 for a removed window.
 
         `frame` has at least `row_id` and `event_time`; every event time lies in the window. Of a row that occurs
         twice the first counts.
@@ -42,6 +45,8 @@ class Predictions(Shelf):
 
         def append() -> int:
             parts = self._parts(model, role)
+            if _removed(parts, window):
+                return 0
             served = self._served(parts, window)
             new = once[~once[ROW_ID].isin(served)] if len(served) else once
             if new.empty:
@@ -64,8 +69,11 @@ class Predictions(Shelf):
     def read_predictions(
         self, model: str, window: Window, role: str = CHAMPION, columns: Sequence[str] | None = None
     ) -> pd.DataFrame:
-        """Read the predictions for a window's rows, in the order in which they were served; empty if there are none."""
-        parts = [part for part in self._parts(model, role) if _overlaps(part, window)]
+        """Read the predictions for a window's rows, in the order in which they were served; empty if there are none.
+
+        Those that were removed are left out.
+        """
+        parts = [p for p in self._parts(model, role) if _overlaps(p, window) and p.removed_at is None]
         wanted = None if columns is None else list(dict.fromkeys([EVENT_TIME, *columns]))
         rows = read_tables([frames.read(self.home / part.path, wanted) for part in parts], wanted)
         if not len(rows):
@@ -75,6 +83,10 @@ class Predictions(Shelf):
             rows = rows[inside].reset_index(drop=True)
         return rows if columns is None else rows[list(columns)]
 
+    def predictions_removed(self, model: str, window: Window, role: str = CHAMPION) -> bool:
+        """Say whether predictions of a window's rows were removed, so that none may be made any more."""
+        return _removed(self._parts(model, role), window)
+
     def _parts(self, model: str, role: str) -> Sequence[sa.Row[Any]]:
         query = sa.select(PREDICTIONS).where(PREDICTIONS.c.model == model, PREDICTIONS.c.role == role)
         with reading(self.engine) as connection:
@@ -83,6 +95,10 @@ class Predictions(Shelf):
     def _served(self, parts: Sequence[sa.Row[Any]], window: Window) -> np.ndarray[Any, np.dtype[np.int64]]:
         ids = [frames.read(self.home / p.path, [ROW_ID])[ROW_ID].to_numpy() for p in parts if _overlaps(p, window)]
         return np.concatenate(ids) if ids else np.array([], dtype=np.int64)
+
+
+def _removed(parts: Sequence[sa.Row[Any]], window: Window) -> bool:
+    return any(part.removed_at is not None and _overlaps(part, window) for part in parts)
 
 
 def _overlaps(part: sa.Row[Any], window: Window) -> bool:

@@ -43,6 +43,8 @@ class Quarantine(Batches):
             with self.engine.begin() as connection:
                 number = 1 if newest is None else newest.judgement + 1
                 connection.execute(sa.insert(QUARANTINE).values(judgement=number, **row))
+                if not (self.home / path).exists():  # an old file of the same content, swept away since it was written
+                    frames.write(table, self.home / path)
 
         until_it_holds(judge)
 

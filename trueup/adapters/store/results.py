@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 
 from trueup.adapters import frames
 from trueup.adapters.database import reading
+from trueup.adapters.old_files import older
 from trueup.adapters.store.batches import empty
 from trueup.adapters.store.tables import RESULTS, Shelf, as_json, folder_name, moment, until_it_holds, window_of
 from trueup.domain.types import EVENT_TIME, ROW_ID, Window
@@ -82,11 +84,26 @@ class Computed(Shelf):
         frames.write(frames.to_table(frame), self._features(key), durable=False)
 
     def has_features(self, key: str) -> bool:
-        """Say whether features are there and whole; a file that a power cut left torn is removed."""
+        """Say whether features are there and whole; a file that a power cut left torn is removed.
+
+        Asking is using: the file's time says when that was last, see `unused_features`.
+        """
         path = self._features(key)
         if path.exists() and not frames.is_whole(path):
             path.unlink(missing_ok=True)
-        return path.exists()
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def unused_features(self, in_use: Collection[str], before: datetime) -> list[Path]:
+        """List the files of features that are not in use and that nobody asked for since a moment."""
+        return [f for f in older((self.home / "features").glob("*/*.parquet"), before) if f.stem not in in_use]
+
+    def evaluations(self, before: datetime) -> list[Path]:
+        """List the files of `put_evaluation` that are from before a moment."""
+        return older((self.home / "evaluations").glob("*.parquet"), before)
 
     def read_features(
         self, keys: Sequence[str], window: Window | None = None, row_ids: pd.Index[Any] | None = None
@@ -95,9 +112,14 @@ class Computed(Shelf):
         tables = [_chosen(frames.read(self._features(key)), window, row_ids) for key in keys]
         return frames.to_pandas(frames.concat(tables)) if tables else empty([ROW_ID, EVENT_TIME])
 
-    def put_evaluation(self, run_id: str, frame: pd.DataFrame) -> str:
-        """Keep what models said about the rows of a gate; give its path, relative to the home."""
-        path = f"evaluations/{folder_name(run_id)}.parquet"
+    @staticmethod
+    def evaluation_path(name: str) -> str:
+        """Where `put_evaluation` keeps what has a name, relative to the home."""
+        return f"evaluations/{folder_name(name)}.parquet"
+
+    def put_evaluation(self, name: str, frame: pd.DataFrame) -> str:
+        """Keep what models said about the rows of a gate, or saw of them; give its path, relative to the home."""
+        path = self.evaluation_path(name)
         frames.write(frames.to_table(frame), self.home / path)
         return path
 

@@ -27,6 +27,10 @@ def _recorded() -> sa.Column[datetime]:
     return sa.Column(_RECORDED, sa.DateTime, nullable=False, server_default=sa.func.current_timestamp())
 
 
+def _removed() -> sa.Column[datetime]:
+    return sa.Column("removed_at", sa.DateTime)  # wall time; null while the file is there
+
+
 def _window() -> list[sa.Column[Any]]:
     return [sa.Column("start", sa.DateTime, nullable=False), sa.Column("end", sa.DateTime, nullable=False)]
 
@@ -49,6 +53,7 @@ BATCHES = sa.Table(
     *_file(),
     sa.Column("facts", sa.Text, nullable=False),
     _recorded(),
+    _removed(),
     sa.UniqueConstraint("dataset", "start", "end", "revision"),
 )
 
@@ -80,6 +85,7 @@ PREDICTIONS = sa.Table(
     *_window(),
     *_file(),
     _recorded(),
+    _removed(),
 )
 
 RESULTS = sa.Table(
@@ -96,6 +102,15 @@ RESULTS = sa.Table(
     _recorded(),
     sa.UniqueConstraint("model", "stage", "start", "end", "revision", "as_of", "basis"),
 )
+
+
+@sa.event.listens_for(metadata, "after_create")
+def _renew(_metadata: sa.MetaData, connection: sa.Connection, **_: Any) -> None:
+    """Give the tables of homes from before anything was ever removed their column for it."""
+    for table in (BATCHES, PREDICTIONS):
+        if not any(column["name"] == "removed_at" for column in sa.inspect(connection).get_columns(table.name)):
+            kind = table.c.removed_at.type.compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN removed_at {kind}")
 
 
 class Shelf:

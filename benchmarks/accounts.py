@@ -1,0 +1,145 @@
+"""Whether a home is what it must be after a time in which anything was killed: each problem in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from tests.flows.stack import Stack
+from trueup.adapters.database import reading
+from trueup.config.schema import ModelConfig
+from trueup.domain.types import EVENT_TIME, ROW_ID, Window
+from trueup.ledger.tables import OUTBOX
+from trueup.stages.champion import champion, first_champion
+from trueup.stages.ingest import labels_dataset, rows_dataset
+from trueup.stages.ports import HOME_TAG, Ports
+
+UNFINISHED = ("RUNNING", "PENDING", "CANCELLING", "PAUSED")
+_PAGE = 200
+
+
+def problems(
+    config: ModelConfig, ports: Ports, stack: Stack, given: pd.DataFrame, windows: Sequence[Window]
+) -> list[str]:
+    """Look at everything. `given` is what the source handed out, by `windows`; nothing may be at work any more."""
+    looks = (
+        _landed(config, ports, given, windows),
+        _scored(config, ports),
+        _watched(config, ports, windows),
+        _decided(config, ports),
+        _delivered(ports, stack),
+        _ended(stack),
+    )
+    return [problem for look in looks for problem in look]
+
+
+def _landed(config: ModelConfig, ports: Ports, given: pd.DataFrame, windows: Sequence[Window]) -> Iterator[str]:
+    """Every batch once, with every row once."""
+    for dataset in (rows_dataset(config), labels_dataset(config)):
+        refs = ports.store.batches(dataset)
+        if [r.window for r in refs] != list(windows):
+            yield f"{dataset}: {len(refs)} batches were landed of {len(windows)}"
+        if again := [r.name for r in refs if r.revision != 1]:
+            yield f"{dataset}: landed more than once: {', '.join(again)}"
+    rows = ports.store.read(ports.store.batches(rows_dataset(config)), config.ingest.key, verify=True)
+    key = config.ingest.key
+    if sorted(map(tuple, rows[key].to_numpy())) != sorted(map(tuple, given[key].to_numpy())):
+        yield f"{len(rows)} rows were landed of {len(given)}, or others"
+
+
+def _scored(config: ModelConfig, ports: Ports) -> Iterator[str]:
+    """Every row of a batch that a champion could score has one prediction."""
+    first = first_champion(config, ports)
+    if first is None:
+        yield "there never was a champion"
+        return
+    for ref in ports.store.batches(rows_dataset(config)):
+        served = ports.store.read_predictions(config.model, ref.window, columns=[ROW_ID])[ROW_ID]
+        rows = ports.store.effective(ref, [ROW_ID, EVENT_TIME])
+        wanted = rows.loc[rows[EVENT_TIME] >= first.trained_until, ROW_ID]
+        before = ref.window.end <= first.promoted_as_of
+        if not served.is_unique or not served.isin(rows[ROW_ID]).all():
+            yield f"{ref.name}: {len(served)} predictions, {served.nunique()} rows with one, of {len(rows)}"
+        elif not before and not wanted.isin(served).all():
+            yield f"{ref.name}: {len(wanted) - len(served)} rows without a prediction"
+
+
+def _watched(config: ModelConfig, ports: Ports, windows: Sequence[Window]) -> Iterator[str]:
+    """Every batch was handled to its end once, and judged and watched before."""
+    handled = Counter(r.window for r in ports.store.results(config.model, "run"))
+    if missing := [w for w in windows if w not in handled]:
+        yield f"{len(missing)} batches were never handled, the first {missing[0]}"
+    if again := [str(w) for w, n in handled.items() if n > 1]:
+        yield f"handled more than once: {', '.join(again)}"
+    judged = Counter(r.window for r in ports.store.results(config.model, "validate"))
+    if wrong := [str(w) for w in windows if judged[w] != 1]:
+        yield f"not validated once: {', '.join(wrong)}"
+    first, told = first_champion(config, ports), looks(config, ports)
+    after = [w for w in windows if first is not None and w.end > first.promoted_as_of]
+    if wrong := [str(w) for w in after if told[w] != 1]:
+        yield f"the champion was not told of once: {', '.join(wrong)}"
+
+
+def looks(config: ModelConfig, ports: Ports) -> Counter[Window]:
+    """How often each batch was looked at with enough labels to tell."""
+    return Counter(r.window for r in ports.store.results(config.model, "monitor") if r.body["diagnosis"] != "unknown")
+
+
+def _decided(config: ModelConfig, ports: Ports) -> Iterator[str]:
+    """The ledger is whole; MLflow names its champion, whose files are those that were promoted; no run is left open."""
+    yield from (f"ledger: {problem}" for problem in ports.ledger.verify())
+    current = champion(config, ports)
+    if current is None:
+        return
+    if (alias := ports.registry.champion_alias(config.registered_name)) != current.version:
+        yield f"the alias names version {alias}, the ledger {current.version}"
+    current.load(ports)
+    if open_runs := ports.tracking.open_runs(config.model, {HOME_TAG: ports.identity}):
+        yield f"{len(open_runs)} runs were left open in MLflow"
+
+
+def _delivered(ports: Ports, stack: Stack) -> Iterator[str]:
+    """Nothing waits, and the server has each event once."""
+    if waiting := ports.ledger.pending_outbox():
+        yield f"{len(waiting)} events wait in the outbox"
+    with reading(ports.engine) as connection:
+        ours = list(connection.scalars(sa.select(OUTBOX.c.event_id)))
+    have = Counter(e["id"] for e in events(stack))
+    if lost := [i for i in ours if not have[i]]:
+        yield f"{len(lost)} of {len(ours)} events are not on the server"
+    if twice := [i for i in ours if have[i] > 1]:
+        yield f"{len(twice)} events are on the server more than once"
+
+
+def events(stack: Stack) -> list[dict[str, Any]]:
+    """All events of ours that the server has."""
+    body = {"filter": {"resource": {"id_prefix": ["trueup.model."]}, "order": "ASC"}, "limit": 50}
+    page = stack.ask("/events/filter", body)
+    found = page["events"]
+    while page["next_page"]:
+        page = stack.ask(page["next_page"].split("/api", 1)[1])
+        found += page["events"]
+    return list(found)
+
+
+def _ended(stack: Stack) -> Iterator[str]:
+    """No flow or task run is left that seems to be at work."""
+    for what in ("flow_runs", "task_runs"):
+        if left := all_runs(stack, {what: {"state": {"type": {"any_": list(UNFINISHED)}}}}, what):
+            names = Counter(f"{r['name']} {r['state']['name']}" for r in left)
+            yield f"{what} left: " + ", ".join(f"{n} {name}" for name, n in names.items())
+
+
+def all_runs(stack: Stack, body: dict[str, Any], what: str = "flow_runs") -> list[dict[str, Any]]:
+    """All flow or task runs that match, in the order in which they were to begin."""
+    found: list[dict[str, Any]] = []
+    order = {"sort": "EXPECTED_START_TIME_ASC"}
+    while True:
+        page = stack.ask(f"/{what}/filter", {**body, **order, "limit": _PAGE, "offset": len(found)})
+        found += page
+        if len(page) < _PAGE:
+            return found

@@ -1,0 +1,80 @@
+"""Commands that look after the home itself: gc, backup, restore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows import show
+from trueup.config.load import load_model
+from trueup.config.settings import Settings
+
+if TYPE_CHECKING:
+    from trueup.stages.backup import Saved
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
+
+
+def gc(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A model; default: all, and what belongs to no single one.", show_default=False),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove reports, snapshots and predictions that are older than the config's `retention`."""
+    if model is not None:
+        load_model(Settings().configs, model)
+    from flows.gc import clear_out
+
+    found = clear_out([model] if model else None, dry_run)
+    if as_json:
+        show.as_json(found)
+    else:
+        show.cleared(found)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(help="A folder that does not exist yet.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Copy the home, consistently, while everything runs: SQLite databases, batches, models, reports."""
+    from trueup.stages import backup as logic
+    from trueup.stages.ports import Ports
+
+    ports = Ports()
+    try:
+        _tell(as_json, logic.backup(ports, target))
+    finally:
+        ports.close()
+
+
+def restore(
+    source: Annotated[Path, typer.Argument(help="What `trueup backup` made.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Make the home from a backup; it must not exist yet, or be empty, and may lie at another place.
+
+    Where TRUEUP_DATABASE_URL or TRUEUP_MLFLOW_BACKEND name an empty PostgreSQL, the backup's databases are loaded into it.
+    """
+    from trueup.stages import backup as logic
+
+    _tell(as_json, logic.restore(Settings(), source))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (gc, backup, restore):
+        app.command()(command)
+
+
+def _tell(as_json: bool, saved: Saved) -> None:
+    if as_json:
+        show.as_json(saved)
+    else:
+        show.saved(saved)

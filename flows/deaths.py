@@ -1,0 +1,41 @@
+"""Tell of flow runs whose process died: Prefect's hooks run in the process, so that it told nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import UTC
+
+from flows.crashed import AGAIN, Death
+from trueup.domain.events import NO_MODEL, FlowDied
+from trueup.ledger.entries import Event
+from trueup.stages.ports import Ports
+
+
+def tell_of_deaths(ports: Ports, deaths: Iterable[Death], models: Collection[str]) -> None:
+    """Announce those of which nobody was told, and those that are given up; each once, however often it is looked at.
+
+    What was run for a model of another home is left to that home.
+    """
+    for death in deaths:
+        given_up = death.flow in AGAIN and not death.again
+        if (death.told and not given_up) or death.model not in {None, *models}:
+            continue
+        payload = FlowDied(
+            model=death.model or NO_MODEL,
+            as_of=death.occurred.astimezone(UTC).replace(tzinfo=None),
+            flow=death.flow,
+            run=death.run_name,
+            flow_run=death.run,
+            occurred=death.occurred,
+            begun_again=death.again,
+            reasons=[death.why, _next(death, given_up)],
+        )
+        ports.ledger.announce(payload.model, [Event.of(payload, death.id)])
+
+
+def _next(death: Death, given_up: bool) -> str:
+    if death.again:
+        return "it is begun again"
+    if given_up:
+        return f"it was begun again {death.begun_again} times and is left; see its page and the log of the worker"
+    return "it is not begun again; its schedule, if it has one, begins the next"

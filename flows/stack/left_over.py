@@ -1,0 +1,42 @@
+"""What the server still shows of a stack that went down in the middle of its work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.crashed import AT_WORK, GONE, OURS
+from flows.stack.health import post
+from trueup.errors import WorkError
+
+_TRIES = 20
+
+
+def end_all(api: str) -> int:
+    """End all flow runs of ours that a worker seems to be at, and let the reconciler begin again what crashed.
+
+    To be called when none of the stack's processes is left and its worker is not started yet: then nothing can be at
+    work, and nobody has to wait for a missing heartbeat. What was started by hand is left alone, for it may live. Gives
+    how many were cut off. Raises WorkError.
+    """
+    try:
+        dead = _at_work(api)
+        for run in dead:
+            kind = "Cancelled" if run["state_type"] == "CANCELLING" else "Crashed"
+            state = {"type": kind.upper(), "name": kind, "message": f"the stack went down: {GONE}"}
+            post(f"{api}/flow_runs/{run['id']}/set_state", {"state": state, "force": True}, _TRIES)
+        named = {"deployments": {"name": {"any_": ["trueup"]}}, "flows": {"name": {"any_": ["reconcile"]}}}
+        for deployment in post(f"{api}/deployments/filter", named, _TRIES):
+            post(f"{api}/deployments/{deployment['id']}/create_flow_run", {}, _TRIES)
+    except OSError as error:
+        raise WorkError(f"the flow runs of the stack before could not be put right: {error}") from None
+    return len(dead)
+
+
+def _at_work(api: str) -> list[dict[str, Any]]:
+    wanted = {
+        "flows": {"name": {"any_": list(OURS)}},
+        "flow_runs": {"state": {"type": {"any_": list(AT_WORK)}}, "deployment_id": {"is_null_": False}},
+        "limit": 200,
+    }
+    found: list[dict[str, Any]] = post(f"{api}/flow_runs/filter", wanted, _TRIES)
+    return found

@@ -1,0 +1,98 @@
+"""The reports of a home over HTTP, to read only: `python -m flows.stack.reports --host H --port P`.
+
+A browser opens no `file://` link of a page that came over HTTP, so that Prefect's pages could not lead to the reports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from trueup.config.settings import Settings
+
+_LISTED: Final = 200
+_DOCS: Final = '<a href="data_docs/index.html">Data Docs: all validated batches</a>'
+_LIST: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Reports</title>
+<style>body {{ font: 15px/1.6 system-ui, sans-serif; color: #1f2933; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }}
+td {{ padding-right: 2rem }}</style></head>
+<body><h1>Reports</h1>
+<p>{docs}</p>
+<table>{rows}</table></body></html>
+"""
+
+
+def application(folder: Path) -> Starlette:
+    """Serve the files of a folder, never one outside it, and at its root a list of the newest pages.
+
+    Only to who asks for this machine by one of its own names: a page from elsewhere, whose name was made to mean this
+    machine, could otherwise read what lies here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def newest(_request: Request) -> Response:
+        docs = _DOCS if (folder / "data_docs" / "index.html").exists() else "No batch was validated yet."
+        return HTMLResponse(_LIST.format(docs=docs, rows="\n".join(_rows(folder))))
+
+    routes = [Route("/", newest), Mount("/", _Fresh(directory=folder, html=True))]
+    return Starlette(
+        routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])]
+    )
+
+
+class _Fresh(StaticFiles):
+    """Files that may be drawn anew: a browser asks each time whether its copy is still the newest."""
+
+    def file_response(self, *given: Any, **more: Any) -> Response:
+        answer = super().file_response(*given, **more)
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
+
+
+def _rows(folder: Path) -> list[str]:
+    pages = [*folder.glob("runs/*/*/report.html"), *folder.glob("drift/*/*.html")]
+    dated = sorted(((moment, page) for page in pages if (moment := _written(page)) is not None), reverse=True)[:_LISTED]
+    found = []
+    for seconds, page in dated:
+        path = page.relative_to(folder)
+        kind, model, name = path.parts[:3]
+        title = "retrain" if kind == "runs" else f"drift, batch of {name.removesuffix('.html')}"
+        written = datetime.fromtimestamp(seconds, UTC)
+        link = f'<a href="{quote(path.as_posix())}">{html.escape(title)}</a>'
+        found.append(f"<tr><td>{html.escape(model)}</td><td>{link}</td><td>{written:%Y-%m-%d %H:%M} UTC</td></tr>")
+    return found
+
+
+def _written(page: Path) -> float | None:
+    """When, in seconds; None for one that the retention has removed meanwhile."""
+    try:
+        return page.stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def main() -> None:
+    """Serve until ended."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    given = parser.parse_args()
+    folder = Settings().root / "reports"
+    uvicorn.run(application(folder), host=given.host, port=given.port, log_level="warning", access_log=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Approvals' pages on the server: each is a view of a ledger entry, and ends when that is decided elsewhere."""
+
+from __future__ import annotations
+
+from trueup.errors import UsageError
+from trueup.stages.approval import pending, resolution
+from trueup.stages.ports import Ports
+
+
+def end_decided(ports: Ports) -> tuple[str, ...]:
+    """Let suspended runs whose entry is closed go on, to end with what was recorded; give their names.
+
+    Nobody would answer their form any more, and Prefect would fail them when its time is up. An entry that this home's
+    ledger does not have is left to another home.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+    from prefect.states import Scheduled
+
+    with get_client(sync_client=True) as client:
+        waiting = client.read_flow_runs(
+            flow_filter=FlowFilter.model_validate({"name": {"any_": ["approve"]}}),
+            flow_run_filter=FlowRunFilter.model_validate({"state": {"name": {"any_": ["Suspended"]}}}),
+            limit=200,
+        )
+        decided = [run for run in waiting if _closed(ports, str(run.parameters.get("approval")))]
+        for run in decided:
+            message = "decided elsewhere; this run ends with what was recorded"
+            client.set_flow_run_state(run.id, Scheduled(name="Resuming", message=message))
+    return tuple(run.name for run in decided)
+
+
+def _closed(ports: Ports, approval: str) -> bool:
+    try:
+        return resolution(ports, pending(ports, approval)) is not None
+    except UsageError:
+        return False

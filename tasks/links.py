@@ -1,0 +1,44 @@
+"""Links from Prefect's pages to what lies elsewhere: the reports, and MLflow's page of a run.
+
+Where `trueup up` serves the reports they lead there; else to the files themselves, which a browser on this machine opens
+when the address is pasted, for from a page that came over HTTP it follows no such link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from trueup.config.schema import ModelConfig
+from trueup.stages.ports import Ports
+from trueup.stages.report import run_folder
+
+PICTURE = "challenger_against_champion.png"
+
+
+def address(ports: Ports, page: Path) -> str | None:
+    """Where a browser finds a file of the reports; None where none are made."""
+    if not ports.settings.reports:
+        return None
+    served = ports.settings.reports_pages
+    if served is None:
+        return page.as_uri()
+    return f"{served.rstrip('/')}/{quote(page.relative_to(ports.root / 'reports').as_posix())}"
+
+
+def of_run(config: ModelConfig, ports: Ports, run_id: str) -> list[tuple[str, str | None]]:
+    """What there is to a retrain: its run in MLflow, and its report."""
+    report = ("Report of the run", address(ports, run_folder(ports.root, config.model, run_id) / "report.html"))
+    served = ports.settings.mlflow_pages
+    return [report] if served is None else [("MLflow run", f"{served.rstrip('/')}/#/runs/{run_id}"), report]
+
+
+def picture(config: ModelConfig, ports: Ports, run_id: str) -> str | None:
+    """The comparison of challenger and champion, drawn where there was a champion and reports are made."""
+    return address(ports, run_folder(ports.root, config.model, run_id) / PICTURE)
+
+
+def line(links: Sequence[tuple[str, str | None]]) -> str:
+    """Links beside each other, in Markdown, of what there is."""
+    return " · ".join(f"[{name}]({url})" for name, url in links if url is not None)

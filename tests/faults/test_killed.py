@@ -1,0 +1,179 @@
+"""Programs of a real stack killed while flows are at work: what was begun goes on, or is said to be dead and done again.
+
+One stack serves all of it, for a start takes half a minute. The tests stand in the order in which they must run.
+"""
+
+import time
+from datetime import timedelta
+
+import pytest
+
+from flows.crashed import flip
+from flows.stack import processes
+from tests import streams
+from tests.faults.held import Held, config
+from tests.flows.stack import NO_REPORTS, Stack, answers, toy_project, until
+from tests.stages.story import stream, window
+from trueup.adapters.event_api import EventApi
+from trueup.config.load import load_model
+from trueup.config.settings import Settings
+from trueup.domain.events import BatchMissing
+from trueup.domain.types import ROW_ID
+from trueup.ledger.entries import Event
+from trueup.stages.champion import champion
+from trueup.stages.ports import HOME_TAG, Ports
+from trueup.stages.relay import relay
+
+WEEKS = 9
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("killed")
+    configs = streams.write(folder, stream(WEEKS * 7), config())
+    found = Stack(folder / "home", toy_project(folder), more={"TRUEUP_CONFIGS": str(configs)} | NO_REPORTS)
+    assert found.up()["ready"]
+    yield found
+    processes.end(found.home.resolve(), grace=0)
+
+
+@pytest.fixture(scope="module")
+def ports(stack):
+    opened = Ports(Settings(home=stack.home, configs=stack.project / "configs"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def held(stack):
+    return Held(stack.project / "configs")
+
+
+def running(stack, week):
+    return stack.runs("run/toy", model="toy", as_of=streams.week(week).isoformat(), retrain="event")
+
+
+def handled(ports):
+    return [r.window for r in ports.store.results("toy", "run")]
+
+
+def test_a_run_goes_on_when_the_server_was_killed_meanwhile(stack, ports, held):
+    held.hold()
+    run = running(stack, 5)
+    until(held.holding, 120)
+    stack.kill("prefect")
+    until(lambda: not answers(stack.ports["prefect"], "/api/health"))
+    until(lambda: answers(stack.ports["prefect"], "/api/health"), 120)
+    held.release()
+    state = stack.ended(run)
+    assert state["type"] == "COMPLETED", state
+    assert ports.ledger.champion("toy").epoch == 1
+    assert handled(ports) == [window(w) for w in range(5)]
+    assert ports.ledger.pending_outbox() == []
+
+
+def test_dead_runs_are_marked_and_begun_again_and_their_slots_are_free(stack, ports, held):
+    """The worker is killed twice: with a run at work, and just when it has taken another one and not begun it yet.
+
+    The automation that listens to the beats marks the first within two minutes, and the next run gets its slot, with
+    nobody reconciling. Of the other nobody has ever heard a beat.
+    """
+    held.hold()
+    run = running(stack, 6)
+    until(held.holding, 60)
+    assert stack.kill("worker") >= 2
+    killed = time.monotonic()
+    held.release()
+    after = running(stack, 7)
+    taken = stack.runs("score/toy", model="toy", as_of=streams.week(6).isoformat())
+    until(lambda: stack.state(taken)["type"] == "PENDING", 60)
+    stack.kill("worker")
+    state = stack.ended(run, 125)
+    assert time.monotonic() - killed <= 120
+    assert state["type"] == "CRASHED"
+    assert "no heartbeat" in state["message"]
+    assert stack.ended(after, 150)["type"] == "COMPLETED"
+    assert stack.state(taken)["type"] == "PENDING"
+
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{stack.ports['prefect']}/api"}):
+        found = flip(timedelta(seconds=20))
+    assert set(found.task_runs) == {"score toy"}
+    assert len(found.flow_runs) == 1
+    assert len(found.again) == 2
+    for begun in (run, taken):
+        until(lambda begun=begun: stack.state(begun)["type"] == "COMPLETED", 150)
+    assert handled(ports) == [window(w) for w in range(7)]
+
+
+def test_everything_killed_at_once_converges_when_it_is_started_again(stack, ports, held):
+    held.hold()
+    asked = {"model": "toy", "as_of": streams.week(8).isoformat()}
+    run = stack.runs("retrain/toy", **asked)
+    until(held.holding, 60)
+    before = acknowledged(ports)
+    assert stack.kill() >= 5
+    held.release()
+    until(stack.nothing_left, 10)
+    stack.up()
+    until(lambda: stack.state(run)["type"] == "COMPLETED", 90)  # marked as crashed, and begun again
+    assert stack.ended(running(stack, 8))["type"] == "COMPLETED"
+    after = acknowledged(ports)
+    assert all(after[what][: len(known)] == known for what, known in before.items())
+    assert len(after["decisions"]) == len(before["decisions"]) + 1
+    sound(stack, ports)
+    for again in (stack.runs("retrain/toy", **asked), running(stack, 8)):  # the same changes nothing
+        assert stack.ended(again)["type"] == "COMPLETED"
+    assert acknowledged(ports) == after
+
+
+def test_what_the_server_took_just_before_it_was_killed_is_not_lost(stack, ports):
+    """It says that it took an event before it has written it down; the reconciler finds out, half a minute later."""
+    moment = streams.week(8)
+    told = [
+        Event.of(BatchMissing(model="toy", as_of=moment, batch="a/b", due=moment, newest=None), f"a {i}")
+        for i in range(30)
+    ]
+    ports.ledger.announce("toy", told)
+    assert relay(ports, EventApi(f"http://127.0.0.1:{stack.ports['prefect']}/api")).delivered == len(told)
+    stack.kill("prefect")
+    until(lambda: answers(stack.ports["prefect"], "/api/health"), 120)
+    until(lambda: stack("reconcile")[0] == 0 and not missing(stack, told), 90)
+
+
+def acknowledged(ports):
+    """All that must never be lost, in the order in which it was recorded."""
+    store = ports.store
+    predictions = [store.read_predictions("toy", window(w), columns=[ROW_ID])[ROW_ID].tolist() for w in range(WEEKS)]
+    with ports.engine.connect() as connection:
+        told = connection.exec_driver_sql("SELECT event_id FROM outbox ORDER BY id").all()
+    return {
+        "decisions": [e.hash for e in ports.ledger.entries("toy")],
+        "events": [row.event_id for row in told],
+        "landed": [r.sha256 for r in store.batches("toy/rows")],
+        "predictions": [row for found in predictions for row in found],
+        "handled": handled(ports),
+    }
+
+
+def sound(stack, ports):
+    """The invariants: one champion that loads as it was promoted, a whole ledger, nothing open, nothing untold."""
+    config = load_model(ports.configs, "toy")
+    assert ports.ledger.verify() == []
+    current = champion(config, ports)
+    current.load(ports)  # checks the files against the ledger's digest
+    assert ports.registry.champion_alias("toy") == current.version
+    assert ports.tracking.open_runs("toy", {HOME_TAG: ports.identity}) == []
+    for ref in ports.store.batches("toy/rows"):
+        served = ports.store.read_predictions("toy", ref.window, columns=[ROW_ID])[ROW_ID]
+        assert served.is_unique
+        assert served.isin(ports.store.effective(ref, [ROW_ID])[ROW_ID]).all()
+    until(lambda: not ports.ledger.pending_outbox(), 30)
+    busy = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}}
+    until(lambda: not stack.ask("/flow_runs/filter", busy), 60)
+
+
+def missing(stack, told):
+    body = {"filter": {"id": {"id": [e.event_id for e in told]}}, "limit": 50}
+    return {e.event_id for e in told} - {e["id"] for e in stack.ask("/events/filter", body)["events"]}

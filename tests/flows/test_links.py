@@ -1,0 +1,39 @@
+"""Links from Prefect's pages lead to the reports, and only where reports are made."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks import links
+from tests import streams
+from trueup.config.load import load_model
+from trueup.config.settings import Settings
+from trueup.stages.ports import Ports
+
+
+@pytest.fixture
+def config(tmp_path):
+    return load_model(streams.write(tmp_path, streams.Stream(days=1).frame()), "toy")
+
+
+def opened(folder: Path, **changes: object) -> Ports:
+    return Ports(Settings(home=folder / "home", **changes))
+
+
+def test_they_lead_to_the_files_and_to_where_these_are_served(tmp_path, config):
+    page = tmp_path / "home" / "reports" / "drift" / "a b.html"
+    assert links.address(opened(tmp_path), page) == page.as_uri()
+    ports = opened(tmp_path, reports_pages="http://here:1/", mlflow_pages="http://there:2")
+    assert links.address(ports, page) == "http://here:1/drift/a%20b.html"
+    assert links.line(links.of_run(config, ports, "r")) == (
+        "[MLflow run](http://there:2/#/runs/r) · [Report of the run](http://here:1/runs/toy/r/report.html)"
+    )
+
+
+def test_where_no_reports_are_made_none_is_linked_and_none_is_rendered(tmp_path, config):
+    ports = opened(tmp_path, reports=False, reports_pages="http://here:1", mlflow_pages="http://there:2")
+    assert links.line(links.of_run(config, ports, "r")) == "[MLflow run](http://there:2/#/runs/r)"
+    assert links.picture(config, ports, "r") is None
+    ports.background.submit("nothing", Path.touch, tmp_path / "made")
+    assert ports.background.wait() == []
+    assert not (tmp_path / "made").exists()

@@ -1,0 +1,168 @@
+"""Trainings that die in a process of their own: what they leave in MLflow is collected, what anybody needs is not."""
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests import streams
+from tests.stages.story import PLAIN, Story, stream
+from trueup.errors import StaleDecision
+from trueup.stages import loop, steps
+from trueup.stages.champion import champion
+from trueup.stages.orphans import FILES_TAG, Orphans, orphaned
+from trueup.stages.reconcile import reconcile
+from trueup.stages.status import overview
+
+# Where a training dies, and what it has left by then: versions, logged models.
+DEATHS = {
+    "trueup.adapters.registry:_describe": (0, 1),  # the model is there, its files are not
+    "trueup.stages.evaluate:reference_examples": (0, 1),  # the model is ready
+    "trueup.stages.register:Candidate": (1, 1),  # it has a version
+    "trueup.stages.refit:_compare": (1, 2),  # and a second model
+}
+DYING = """
+import importlib, os, signal, sys
+from datetime import datetime
+from trueup.config.load import load_model
+from trueup.config.settings import Settings
+from trueup.stages import loop, steps
+from trueup.stages.ports import Ports
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+module, name = sys.argv[1].split(":")
+setattr(importlib.import_module(module), name, die)
+ports = Ports(Settings())
+config = load_model(ports.configs, "toy")
+loop.challenge(steps, config, ports, datetime.fromisoformat(sys.argv[2]), "manual")
+"""
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    told = Story(tmp_path_factory.mktemp("begun"), stream(9 * 7), PLAIN)
+    assert told.turn(5).decided.outcome == "promoted"
+    loop.cycle(steps, told.config, told.ports, streams.week(8), retrain="never")
+    yield told
+    told.ports.close()
+
+
+@pytest.fixture
+def told(begun, tmp_path):
+    other = begun.branch(tmp_path)
+    yield other
+    other.ports.close()
+
+
+def later(story, days):
+    story.ports.now = lambda: datetime.now(UTC) + timedelta(days=days)
+
+
+def killed(story, where):
+    """Let a retrain die there."""
+    environment = {"TRUEUP_HOME": str(story.folder / "home"), "TRUEUP_CONFIGS": str(story.configs)}
+    code = [sys.executable, "-c", DYING, where, streams.week(8).isoformat()]
+    done = subprocess.run(code, env={**os.environ, **environment}, capture_output=True, check=False, timeout=200)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
+
+
+def in_mlflow(story):
+    """Runs, versions and logged models that MLflow shows."""
+    client, registry = story.ports.tracking.client, story.ports.registry
+    experiment = client.get_experiment_by_name("toy").experiment_id
+    runs = {r.info.run_id: r.info.status for r in client.search_runs([experiment])}
+    models = {m.model_id: m.artifact_location for m in client.search_logged_models([experiment])}
+    return runs, {v.version for v in registry.versions("toy")}, models
+
+
+@pytest.mark.parametrize(("where", "left"), DEATHS.items(), ids=[w.split(":")[1] for w in DEATHS])
+def test_what_a_killed_training_left_is_collected_after_a_day(told, where, left):
+    state, before = overview(told.config, told.ports), in_mlflow(told)
+    killed(told, where)
+    runs, versions, models = in_mlflow(told)
+    assert (len(versions - before[1]), len(models.keys() - before[2].keys())) == left
+    (dead,) = runs.keys() - before[0].keys()
+
+    found = reconcile(told.config, told.ports)
+    assert found.closed_runs == (dead,)
+    assert found.orphans == Orphans()  # it may still be looked at, for a day
+    later(told, 2)
+    with told.ports.retraining("toy"):
+        assert "at work" in reconcile(told.config, told.ports).note
+    found = reconcile(told.config, told.ports).orphans
+    assert found.runs == (dead,)
+    assert set(found.versions) == versions - before[1]
+    assert set(found.models) == models.keys() - before[2].keys()
+    assert in_mlflow(told) == before
+    for model in found.models:
+        assert not Path(models[model]).exists()
+    assert reconcile(told.config, told.ports).orphans == Orphans()
+
+    told.open()
+    assert overview(told.config, told.ports) == state
+    champion(told.config, told.ports).load(told.ports)
+    assert loop.challenge(steps, told.config, told.ports, streams.week(8), "manual").version is not None
+
+
+def test_what_an_entry_or_an_alias_names_is_left_alone(told):
+    entry = told.ports.ledger.champion("toy").entry
+    client, registry = told.ports.tracking.client, told.ports.registry
+    client.set_terminated(entry.body["model"]["run_id"], "KILLED")  # as after a crash between record and end
+    for where in ("trueup.stages.register:Candidate", "trueup.stages.register:Candidate"):
+        killed(told, where)
+        reconcile(told.config, told.ports)
+    *_, first, second = sorted(v.version for v in registry.versions("toy"))
+    client.set_registered_model_alias("toy", "shadow", str(first))
+    version = client.get_model_version("toy", str(second))
+    client.create_registered_model("mine")
+    client.create_model_version("mine", version.source, version.run_id)
+    before = in_mlflow(told)
+    later(told, 2)
+    assert orphaned(told.config, told.ports) == []
+    with told.ports.retraining("toy"):
+        assert reconcile(told.config, told.ports).note == ""  # with nothing to do nobody's lock is in the way
+    assert in_mlflow(told) == before
+    client.delete_registered_model_alias("toy", "shadow")
+    assert reconcile(told.config, told.ports).orphans.versions == (first,)
+    champion(told.config, told.ports).load(told.ports)
+
+
+def test_of_another_homes_runs_nothing_is_touched(told):
+    killed(told, "trueup.stages.register:Candidate")
+    reconcile(told.config, told.ports)
+    before = in_mlflow(told)
+    (told.ports.root / "home.id").write_text("another")
+    told.open()
+    later(told, 2)
+    assert reconcile(told.config, told.ports).orphans == Orphans()
+    assert in_mlflow(told) == before
+
+
+def test_a_failed_retrain_keeps_its_run_and_loses_its_files_with_the_reports(told, monkeypatch):
+    def stale(*_):
+        raise StaleDecision("somebody was faster")
+
+    monkeypatch.setattr(steps, "promote", stale)
+    before = in_mlflow(told)
+    with pytest.raises(StaleDecision):
+        loop.challenge(steps, told.config, told.ports, streams.week(8), "manual")
+    (failed,) = in_mlflow(told)[0].keys() - before[0].keys()
+    later(told, 300)
+    assert reconcile(told.config, told.ports).orphans == Orphans()
+    later(told, 400)
+    models = in_mlflow(told)[2]
+    found = reconcile(told.config, told.ports).orphans
+    assert found.runs == ()
+    assert len(found.versions) >= 1
+    assert not any(Path(models[model]).exists() for model in found.models)
+    runs, versions, left = in_mlflow(told)
+    assert runs == before[0] | {failed: "FAILED"}
+    assert (versions, left) == before[1:]
+    assert told.ports.tracking.client.get_run(failed).data.tags[FILES_TAG] == "removed"
+    assert reconcile(told.config, told.ports).orphans == Orphans()

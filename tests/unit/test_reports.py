@@ -1,0 +1,28 @@
+"""The list of reports over HTTP."""
+
+import asyncio
+
+import httpx
+
+from flows.stack.reports import application
+
+
+def test_a_report_that_is_removed_while_the_list_is_made_is_left_out(tmp_path):
+    for name in ("kept", "gone"):
+        folder = tmp_path / "runs" / name / "1"
+        folder.mkdir(parents=True)
+        (folder / "report.html").write_text("a report")
+    gone = tmp_path / "runs" / "gone" / "1" / "report.html"
+    gone.unlink()
+    gone.symlink_to(tmp_path / "nothing")  # it has a name still, and nothing behind it
+
+    async def ask(path):
+        transport = httpx.ASGITransport(application(tmp_path))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return await client.get(path)
+
+    answer = asyncio.run(ask("/"))
+    assert answer.status_code == 200
+    assert "kept" in answer.text
+    assert "gone" not in answer.text
+    assert asyncio.run(ask("/runs/gone/1/report.html")).status_code == 404

@@ -1,0 +1,136 @@
+"""MLflow's own database, where no server stands before it: made, set right after a move, and loaded into another one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from trueup.adapters.database import database_file, first_line
+from trueup.adapters.transfer import loaded_into
+from trueup.errors import UsageError, WorkError
+
+_ENVIRONMENT = {  # read when MLflow is imported; whoever has set one keeps it
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # the default, 7, hangs for minutes on a server that went away
+}
+_PLACES = {  # where MLflow's database names places of artifacts
+    "experiments": ("artifact_location",),
+    "runs": ("artifact_uri",),
+    "logged_models": ("artifact_location",),
+    "model_versions": ("source", "storage_location"),
+}
+_VERSION: Final = "alembic_version"
+_FILLED_WHEN_MADE: Final = ("workspaces",)  # with a row that is in every database of MLflow's
+
+
+def set_environment() -> None:
+    """Let MLflow be quiet, and quick to give up; to be called before it is imported."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def build_database(file: Path) -> None:
+    """Make MLflow's database beside its place and rename it: killed half-way through its migrations it is not there."""
+    from mlflow.store.db.utils import _initialize_tables
+
+    fresh = file.with_name(f"{file.name}.new")
+    for left_over in file.parent.glob(f"{fresh.name}*"):
+        left_over.unlink()
+    engine = sa.create_engine(f"sqlite:///{fresh}")
+
+    def set_up(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")  # the file remembers it: readers and a writer do not meet
+        connection.execute("PRAGMA synchronous = OFF")  # hundreds of commits to a file that nobody reads yet
+
+    sa.event.listen(engine, "connect", set_up)
+    _initialize_tables(engine)
+    engine.dispose()
+    with fresh.open("rb") as written:
+        os.fsync(written.fileno())
+    fresh.replace(file)
+
+
+def move_artifacts(database: sa.Engine, before: str, after: str) -> None:
+    """Let a database that nobody uses name `after` wherever it named a place in the folder `before`."""
+    with database.begin() as connection:
+        for name, columns in _PLACES.items():
+            table = sa.table(name, *map(sa.column, columns))
+            for column in table.c:
+                rest = sa.func.substr(column, len(before) + 1)
+                moved = sa.update(table).where(column.startswith(f"{before}/", autoescape=True))
+                connection.execute(moved.values({column: sa.literal(after) + rest}))
+
+
+def rename_tags(database: sa.Engine, of_runs: tuple[str, str, str], of_experiments: tuple[str, str]) -> None:
+    """Give a tag of runs (name, value before, value after) another value, and one of experiments another name."""
+    runs, experiments = (
+        sa.table(name, sa.column("key", sa.Text), sa.column("value", sa.Text)) for name in ("tags", "experiment_tags")
+    )
+    name, was, becomes = of_runs
+    old, new = of_experiments
+    with database.begin() as connection:
+        connection.execute(sa.update(runs).where(runs.c.key == name, runs.c.value == was).values(value=becomes))
+        connection.execute(sa.update(experiments).where(experiments.c.key == old).values(key=new))
+
+
+@contextmanager
+def mlflow_loaded_into(target: sa.Engine, source: sa.Engine) -> Iterator[None]:
+    """Make MLflow's tables in the target and load the source's rows into them: for good when the block ends without an error.
+
+    Raises UsageError when the two are of different versions of MLflow or the target is used already, WorkError.
+    """
+    shown = target.url.render_as_string(hide_password=True)
+    try:
+        _make_tables(target)
+        before, now = _version(source), _version(target)
+        if before != now:
+            raise UsageError(
+                f"MLflow's tables are at version {before} in the backup's mlflow.db and at version {now} in {shown}; "
+                "bring the older one on with `mlflow db upgrade ADDRESS`, and run again"
+            )
+        tables = _tables(target)
+    except sa.exc.SQLAlchemyError as error:
+        raise WorkError(
+            f"MLflow's tables cannot be made in {shown}: {first_line(error)}; check its address, and that it runs"
+        ) from None
+    with loaded_into(target, source, tables, filled_when_made=_FILLED_WHEN_MADE):
+        yield
+
+
+def _make_tables(database: sa.Engine) -> None:
+    """As MLflow makes them; where there are some already they are left as they are."""
+    set_environment()
+    from mlflow.store.db.utils import _safe_initialize_tables
+
+    file = database_file(database.url) if database.dialect.name == "sqlite" else None
+    if file is not None and not file.exists():
+        build_database(file)
+    elif not sa.inspect(database).has_table(_VERSION):
+        _safe_initialize_tables(database)
+
+
+def _version(database: sa.Engine) -> str | None:
+    with database.connect() as connection:
+        found: str | None = connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table(_VERSION)))
+    return found
+
+
+def _tables(engine: sa.Engine) -> list[sa.Table]:
+    """MLflow's tables as the database has them, with what a row refers to before the row."""
+    from mlflow.store.db.base_sql_model import Base
+
+    found = sa.MetaData()
+    found.reflect(engine, only=list(Base.metadata.tables))
+    for kind in (column.type for table in found.tables.values() for column in table.c):
+        if isinstance(kind, sa.JSON):
+            kind.none_as_null = True  # else a missing value would become JSON's null
+    return found.sorted_tables

@@ -1,0 +1,131 @@
+"""Removal: what retention takes away. A row says first that its file is gone, then the file goes.
+
+After that a file to be removed is simply one that no row needs, so what a crash left in between goes with the next
+sweep. One mechanism also finds the files that a crash left without a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from trueup.adapters import old_files
+from trueup.adapters.database import reading, writing
+from trueup.adapters.store.batches import as_ref
+from trueup.adapters.store.tables import BATCHES, PREDICTIONS, QUARANTINE, Shelf, folder_name
+from trueup.domain.types import BatchRef
+
+Kind = Literal["batches", "quarantine", "predictions"]
+Part = tuple[str, int]  # role and number
+_TABLES = {"batches": BATCHES, "quarantine": QUARANTINE, "predictions": PREDICTIONS}
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """A revision that is still there although a newer one took its place. Moments are wall time, in UTC."""
+
+    ref: BatchRef
+    landed_at: datetime
+    superseded_at: datetime
+
+
+class Removal(Shelf):
+    """What may be removed, and its removal."""
+
+    def superseded(self, model: str) -> list[Superseded]:
+        """List the revisions of a model's batches that are not the newest and were not removed."""
+        query = sa.select(BATCHES).where(_of_model(model))
+        with reading(self.engine) as connection:
+            rows = connection.execute(query.order_by(BATCHES.c.dataset, BATCHES.c.start, BATCHES.c.revision)).all()
+        return [
+            Superseded(as_ref(old), _utc(old.recorded_at), _utc(new.recorded_at))
+            for _, revisions in groupby(rows, key=lambda row: (row.dataset, row.start))
+            for old, new in pairwise(revisions)
+            if old.removed_at is None
+        ]
+
+    def old_predictions(self, model: str, before: datetime) -> list[Part]:
+        """List the parts of a model's predictions, in all roles, of windows of which every part is from before a moment."""
+        query = sa.select(PREDICTIONS).where(PREDICTIONS.c.model == model, PREDICTIONS.c.removed_at.is_(None))
+        with reading(self.engine) as connection:
+            rows = connection.execute(query.order_by(PREDICTIONS.c.role, PREDICTIONS.c.start, PREDICTIONS.c.end)).all()
+        found = []
+        for _, same in groupby(rows, key=lambda row: (row.role, row.start, row.end)):
+            parts = list(same)
+            if all(_utc(part.recorded_at) < before for part in parts):
+                found += [(part.role, part.part) for part in parts]
+        return found
+
+    def retire_batches(self, sequences: Iterable[int], at: datetime) -> None:
+        """Say of landings that their files are removed."""
+        self._retire(BATCHES, [{"sequence": sequence} for sequence in sequences], at)
+
+    def retire_predictions(self, model: str, parts: Iterable[Part], at: datetime) -> None:
+        """Say of parts of a model's predictions that their files are removed: these rows are never predicted again."""
+        self._retire(PREDICTIONS, [{"model": model, "role": role, "part": part} for role, part in parts], at)
+
+    def sweep(
+        self, kind: Kind, model: str, before: datetime, retiring: Collection[Any] = (), dry_run: bool = False
+    ) -> tuple[int, int]:
+        """Remove the files of a kind that no row of the model needs; give how many there were, and their bytes.
+
+        A file of which no row ever told goes only if it is from before a moment: a writer may be at work. With
+        `dry_run` nothing is removed, and `retiring` (sequences, or parts) counts as retired.
+        """
+        table = _TABLES[kind]
+        opened = reading(self.engine) if dry_run else writing(self.engine, table)
+        # Landings that would use an old file again wait for this, and then see that it is gone.
+        with opened as connection:
+            needed = _needed(connection, kind, model, set(retiring))
+            files = list((self.home / kind / folder_name(model)).rglob("[!.]*.parquet"))
+            paths = {file: file.relative_to(self.home).as_posix() for file in files}
+            unneeded = [file for file in files if needed.get(paths[file]) is False]
+            strays = old_files.older((file for file in files if paths[file] not in needed), before)
+            return old_files.remove([*unneeded, *strays], dry_run)
+
+    def leftovers(self, before: datetime) -> list[Path]:
+        """List files from before a moment that a writer had begun when it was killed."""
+        folders = ("batches", "quarantine", "predictions", "features", "evaluations", "feed")
+        return old_files.older((f for name in folders for f in (self.home / name).rglob(".*.tmp")), before)
+
+    def _retire(self, table: sa.Table, keys: list[dict[str, Any]], at: datetime) -> None:
+        if not keys:
+            return
+        chosen = [table.c[name] == sa.bindparam(f"the_{name}") for name in keys[0]]
+        statement = sa.update(table).where(*chosen, table.c.removed_at.is_(None))
+        moment = at.astimezone(UTC).replace(tzinfo=None)
+        with writing(self.engine, table) as connection:
+            values = [{f"the_{name}": value for name, value in key.items()} for key in keys]
+            connection.execute(statement.values(removed_at=moment), values)
+
+
+def _needed(connection: sa.Connection, kind: Kind, model: str, retiring: set[Any]) -> dict[str, bool]:
+    """Every file of which a row of the model tells, and whether any row still needs it."""
+    if kind == "predictions":
+        columns = (PREDICTIONS.c.role, PREDICTIONS.c.part, PREDICTIONS.c.path, PREDICTIONS.c.removed_at)
+        rows = connection.execute(sa.select(*columns).where(PREDICTIONS.c.model == model)).all()
+        told = [(row.path, row.removed_at is None and (row.role, row.part) not in retiring) for row in rows]
+    else:
+        path = (BATCHES if kind == "batches" else QUARANTINE).c.path
+        joined = BATCHES if kind == "batches" else BATCHES.join(QUARANTINE, QUARANTINE.c.sequence == BATCHES.c.sequence)
+        query = sa.select(path, BATCHES.c.sequence, BATCHES.c.removed_at).select_from(joined).where(_of_model(model))
+        told = [(r.path, r.removed_at is None and r.sequence not in retiring) for r in connection.execute(query)]
+    needed: dict[str, bool] = {}
+    for file, still in told:  # the same content landed twice is one file
+        needed[file] = needed.get(file, False) or still
+    return needed
+
+
+def _of_model(model: str) -> sa.ColumnElement[bool]:
+    return BATCHES.c.dataset.startswith(f"{model}/", autoescape=True)
+
+
+def _utc(recorded_at: datetime) -> datetime:
+    """What the database wrote as its current time. PostgreSQL writes that of its session's zone: up to 14 hours off."""
+    return recorded_at.replace(tzinfo=UTC)

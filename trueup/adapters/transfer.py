@@ -1,0 +1,60 @@
+"""All rows of an SQLite database loaded into another database, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import REGCLASS
+
+from trueup.adapters.database import first_line, reading
+from trueup.errors import UsageError, WorkError
+
+_ROWS = 1000  # in memory at once
+
+
+@contextmanager
+def loaded_into(
+    target: sa.Engine, source: sa.Engine, tables: Sequence[sa.Table], filled_when_made: Collection[str] = ()
+) -> Iterator[None]:
+    """Load the rows of these tables, which both have: for good when the block ends without an error.
+
+    What a row refers to comes before it in the order of the tables. Rows of the target's in those `filled_when_made` are
+    replaced. Raises UsageError when there are rows in the others, WorkError when they cannot be loaded.
+    """
+    shown = target.url.render_as_string(hide_password=True)
+    try:
+        with target.begin() as connection:
+            for table in tables:
+                if table.name in filled_when_made:
+                    connection.execute(sa.delete(table))
+                elif connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first():
+                    raise UsageError(
+                        f"{shown} is used already: there are rows in its table {table.name}; name an empty database"
+                    )
+            with reading(source) as rows:
+                for table in tables:
+                    _copy(rows, connection, table)
+            yield
+    except sa.exc.SQLAlchemyError as error:
+        raise WorkError(f"the rows could not be loaded into {shown}: {first_line(error)}; none was kept") from None
+
+
+def _copy(source: sa.Connection, target: sa.Connection, table: sa.Table) -> None:
+    """The target's own types say how the values that SQLite keeps are to be read."""
+    columns = [column for column in table.c if column.computed is None]
+    for part in source.execute(sa.select(*columns)).mappings().partitions(_ROWS):
+        target.execute(sa.insert(table), [dict(row) for row in part])
+    if target.dialect.name == "postgresql":
+        for column in table.primary_key:
+            _count_on(target, table, column)
+
+
+def _count_on(target: sa.Connection, table: sa.Table, column: sa.Column[int]) -> None:
+    """Let PostgreSQL number the next row after those that had their numbers already."""
+    quoted = target.dialect.identifier_preparer.format_table(table)
+    sequence = target.scalar(sa.select(sa.func.pg_get_serial_sequence(quoted, column.name)))
+    if sequence is not None:
+        following = sa.func.coalesce(sa.func.max(column), 0) + 1
+        target.execute(sa.select(sa.func.setval(sa.cast(sequence, REGCLASS), following, False)))

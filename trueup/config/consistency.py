@@ -1,0 +1,209 @@
+"""What the parts of a config must be to each other. Each looks only at the parts it needs, so one mistake hides no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from trueup.config.checks import MIN_BLOCKS, SHORTEST
+from trueup.config.schema import METRICS, ModelConfig, Task, write_duration
+
+Location = tuple[int | str, ...]
+
+_DAY = timedelta(days=1)
+_BLOCKS = [
+    *(timedelta(days=n) for n in (7, 3, 2, 1)),
+    *(timedelta(hours=n) for n in (12, 8, 6, 4, 3, 2, 1)),
+    *(timedelta(minutes=n) for n in (30, 15, 10, 5, 1)),
+]
+
+
+class Mistake(NamedTuple):
+    """What is wrong, and the mend, at a place of a config: keys and positions, from the top."""
+
+    at: Location
+    what: str
+
+    @property
+    def place(self) -> str:
+        """The place as people write it, positions counted from 1."""
+        return "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in self.at).lstrip(".")
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what}"
+
+
+def contradictions(content: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find what contradicts itself in a config as it is written, which may have mistakes of other kinds too."""
+    yield from _leaks(content)
+    yield from _not_for_task(content)
+    yield from _too_few_blocks(content)
+
+
+def written(content: Any, *path: str) -> Any:
+    """What stands at a place of the YAML; None where nothing does."""
+    for key in path:
+        content = content.get(key) if isinstance(content, Mapping) else None
+    return content
+
+
+def meant(content: Any, *path: str, section: Any = ModelConfig) -> Any:
+    """What the schema makes of a place: its default where nothing is written, None where what is written is wrong."""
+    key, *rest = path
+    field = next(f for name, f in section.model_fields.items() if key == (f.alias or name))
+    if not isinstance(content, Mapping):
+        return None
+    if key not in content:
+        value = None if field.is_required() else field.default
+        for name in rest:
+            value = getattr(value, name, None)
+        return value
+    if rest:
+        return meant(content[key], *rest, section=field.annotation)
+    kind: Any = Annotated[field.annotation, field]
+    try:
+        return TypeAdapter(kind).validate_python(content[key])
+    except ValidationError:
+        return None
+
+
+# The outcome among the inputs
+
+
+def _leaks(content: Mapping[str, Any]) -> Iterator[Mistake]:
+    outcome = {meant(content, "ingest", "label", "column"), meant(content, "ingest", "label", "known_at")} - {None}
+    for at, column in inputs(content):
+        if isinstance(column, str) and column in outcome:
+            mend = "write `of: label`" if at[-1] == "of" else "take it out"
+            yield Mistake(at, f"{column} is known only with the label; {mend}")
+
+
+def inputs(content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
+    """Every place that names a column of the rows, with what stands there."""
+    for path in (("ingest", "key"), ("ingest", "keep"), ("evaluate", "slices")):
+        yield from _items(content, *path)
+    for kind in ("numeric", "categorical"):
+        yield from _items(content, "features", kind)
+    yield ("ingest", "time"), written(content, "ingest", "time")
+    for section, key in (("features", "calendar"), ("validate", "max_missing")):
+        columns = written(content, section, key)
+        yield from (((section, key, column), column) for column in (columns if isinstance(columns, Mapping) else ()))
+    for at, history in _items(content, "features", "history"):
+        for entry_at, entry in _items(history, "by"):
+            keys = entry if isinstance(entry, list) else [entry]
+            yield from (((*at, *entry_at), key) for key in keys)
+        if (of := written(history, "of")) != "label":
+            yield (*at, "of"), of
+    for at, expectation in _items(content, "validate", "expectations"):
+        for key in ("column", "column_A", "column_B"):
+            yield (*at, "kwargs", key), written(expectation, "kwargs", key)
+        for rest, column in _items(expectation, "kwargs", "column_list"):
+            yield (*at, *rest), column
+
+
+def _items(content: Any, *path: str) -> Iterator[tuple[Location, Any]]:
+    """The items of a list, with their places; none where no list is."""
+    found = written(content, *path)
+    for position, item in enumerate(found if isinstance(found, list) else ()):
+        yield (*path, position), item
+
+
+# What the task does not have
+
+
+def _not_for_task(content: Mapping[str, Any]) -> Iterator[Mistake]:
+    if (task := meant(content, "task")) is None:
+        return
+    for key in ("above", "positive"):
+        if task is not Task.BINARY and written(content, "ingest", "label", key) is not None:
+            yield Mistake(("ingest", "label", key), f"is for a binary task, this one is {task}; take it out")
+    for at, history in _items(content, "features", "history"):
+        of_label = written(history, "of") in {None, "label"}
+        if task is Task.MULTICLASS and of_label and written(history, "aggregate") in {None, "mean"}:
+            yield Mistake((*at, "aggregate"), "a multiclass label has no mean; write `aggregate: rate` with `equals`")
+    for at, gate in _items(content, "promote", "gates"):
+        metric = written(gate, "metric")
+        if written(gate, "kind") == "absolute" and isinstance(metric, str) and metric not in METRICS[task]:
+            known = ", ".join(METRICS[task])
+            yield Mistake((*at, "metric"), f"a {task} task has no metric {metric!r}; it has {known}")
+
+
+# Blocks of time enough for an interval
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A span that must hold blocks enough. `at` is the key that sets its length, if the file has it."""
+
+    at: Location
+    length: timedelta
+    words: str
+    otherwise: str
+    longer: str = ""  # how to make it long enough for a block
+
+
+def _too_few_blocks(content: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Say where a batch or a gate window holds too few blocks; with the mends that make all of them hold enough."""
+    block = meant(content, "evaluate", "block")
+    if block is None:
+        return
+    spans = list(_spans(content, block))
+    short = [span for span in spans if span.length // block < MIN_BLOCKS]
+    mends = [f"evaluate.block to `{write_duration(fitting)}`"] if (fitting := _fitting(spans)) else []
+    if all(span.longer for span in short):
+        mends.append(" and ".join(span.longer for span in short))
+    told: dict[Location, str] = {}
+    for span in short:
+        # Where a length is the default, the block is what stands in the file; or the period, beside two defaults.
+        given = [at for at in (span.at, ("evaluate", "block")) if written(content, *map(str, at)) is not None]
+        if span.at == ("ingest", "period"):
+            given.reverse()
+        told.setdefault(
+            (given or [("ingest", "period")])[0],
+            f"{span.words} {span.length // block} of evaluate.block ({write_duration(block)}), and with fewer than "
+            f"{MIN_BLOCKS} {span.otherwise}; set {', or '.join(mends)}",
+        )
+    yield from map(Mistake, told.keys(), told.values())
+
+
+def _spans(content: Mapping[str, Any], block: timedelta) -> Iterator[_Held]:
+    """The spans of which the schema understands the lengths."""
+    period = meant(content, "ingest", "period")
+    window = meant(content, "promote", "gate_window")
+    days = meant(content, "promote", "min_new_days")
+    enough = MIN_BLOCKS * block
+    if period is not None:
+        words = "no batch could be diagnosed: all would be `unknown`"
+        yield _Held(("ingest", "period"), SHORTEST[period], f"a {period} holds", words)
+    held = "no challenger could be judged: all would be held"
+    if window is not None:
+        words = f"promote.gate_window ({write_duration(window)}) holds"
+        longer = f"promote.gate_window to `{write_duration(enough)}`"
+        yield _Held(("promote", "gate_window"), window, words, held, longer)
+    if days is not None and period is not None:
+        least = _least_new(content, period, timedelta(days=days))
+        words = (
+            f"half of {write_duration(least)} of new labels, the least that a retrain has "
+            f"(promote.min_new_days: {days:g}), holds"
+        )
+        longer = f"promote.min_new_days to `{2 * enough / _DAY:g}`"
+        yield _Held(("promote", "min_new_days"), least / 2, words, held, longer)
+
+
+def _least_new(content: Mapping[str, Any], period: str, least: timedelta) -> timedelta:
+    """The shortest span of new labels that a challenger is trained with.
+
+    Batches come whole. Where labels are known sooner than `promote.min_new_days`, what is new is a period at least, less
+    the rows at its end whose labels are not yet known.
+    """
+    delay: timedelta | None = meant(content, "ingest", "label", "known_after")
+    return least if delay is None or delay >= least else max(least, SHORTEST[period] - delay)
+
+
+def _fitting(spans: list[_Held]) -> timedelta | None:
+    """The longest handy block of which all spans hold enough."""
+    return next((block for block in _BLOCKS if all(s.length // block >= MIN_BLOCKS for s in spans)), None)

@@ -1,0 +1,94 @@
+"""The ledger's signature: Ed25519 over an entry's hash, so that nobody without the key can add or rewrite an entry.
+
+The key comes from the environment or from a file that only its owner may read, made at the first start. Entries signed
+with an earlier key are believed when the environment names its public key: a list beside the ledger could be added to by
+whoever forges entries. Whoever has the key can rewrite everything but the anchors that lie elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from trueup.errors import LedgerError
+from trueup.ledger.once import made_once
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+_SIZE: Final = 32  # bytes of an Ed25519 key, private or public
+_MAKE = 'python -c "import secrets; print(secrets.token_hex(32))"'
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Signs with one key, and knows the public keys of those before it."""
+
+    key_id: str
+    public: str  # the public key in hex, for others to check with
+    _private: Ed25519PrivateKey
+    _believed: Mapping[str, Ed25519PublicKey]
+
+    def sign(self, digest: str) -> str:
+        """The signature of an entry's hash, in hex."""
+        return self._private.sign(digest.encode()).hex()
+
+    def verifies(self, key_id: str, digest: str, signature: str) -> bool | None:
+        """Whether a signature is right; None for a key that nobody here knows."""
+        from cryptography.exceptions import InvalidSignature
+
+        if (key := self._believed.get(key_id)) is None:
+            return None
+        try:
+            key.verify(bytes.fromhex(signature), digest.encode())
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+def open_signer(folder: Path, given: str | None = None, earlier: str | None = None) -> Signer:
+    """The signer of a home: `given` is the key from the environment, else the file `ledger.key` in the folder has it.
+
+    `earlier` are public keys in hex, with commas between them. Raises LedgerError for a key that is none, and for a
+    file that others may read.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+    seed = _bytes(given, "TRUEUP_LEDGER_KEY") if given is not None else _from_file(folder / "ledger.key")
+    private = Ed25519PrivateKey.from_private_bytes(seed)
+    public = private.public_key().public_bytes_raw()
+    others = [_bytes(text, "TRUEUP_LEDGER_EARLIER_KEYS") for text in (earlier or "").split(",") if text.strip()]
+    believed = {_key_id(key): Ed25519PublicKey.from_public_bytes(key) for key in (public, *others)}
+    return Signer(_key_id(public), public.hex(), private, believed)
+
+
+def _key_id(public: bytes) -> str:
+    return hashlib.sha256(public).hexdigest()[:16]
+
+
+def _from_file(file: Path) -> bytes:
+    """The key in a file, made at the first start. Raises LedgerError where others may read it."""
+    text = made_once(file, lambda: os.urandom(_SIZE).hex())
+    if (mode := stat.S_IMODE(file.stat().st_mode)) & 0o077:
+        raise LedgerError(
+            f"{file} can be read by others (mode {mode:o}), so what it signs proves nothing; "
+            f"say `chmod 600 {file}`, and make a new key if others may have read it"
+        )
+    return _bytes(text, str(file))
+
+
+def _bytes(text: str, where: str) -> bytes:
+    cleaned = text.strip()
+    for read in (bytes.fromhex, lambda t: base64.b64decode(t, validate=True)):
+        with suppress(ValueError, binascii.Error):
+            if len(found := read(cleaned)) == _SIZE:
+                return found
+    raise LedgerError(f"{where}: not a key; it has {_SIZE} bytes in hex or base64; {_MAKE} makes a private one")

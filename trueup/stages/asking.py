@@ -1,0 +1,52 @@
+"""The retrains that a diagnosis asks of whoever listens, asked again until something was decided.
+
+A request can come to nothing: another retrain was at work, a crash came between a diagnosis and its announcement, a
+flow failed for want of a database. With batches of a month the next diagnosis would be a month away.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from trueup.adapters.store.results import Result
+from trueup.config.schema import ModelConfig
+from trueup.domain.events import ModelDecayed, ModelStale, interval
+from trueup.domain.types import Reason
+from trueup.ledger.entries import Entry, Event
+from trueup.stages.ports import Ports
+from trueup.stages.references import Checked, Observed
+
+_PATIENCE = timedelta(hours=1)  # wall time in which a retrain that was asked for comes to a decision
+_FOR_NOW = {"held", "refused"}  # more labels, or time, make another answer of these
+_TOLD = {"decayed": ModelDecayed, "stale": ModelStale}
+
+
+def asking(
+    config: ModelConfig, ports: Ports, reason: Reason, checked: Checked, observed: Observed, as_of: datetime
+) -> Event:
+    """The event that asks for a retrain because of a batch: the same one again, for as long as an answer may come."""
+    about, revision = interval(observed.window), checked.batch.rows.revision
+    payload = _TOLD[reason](
+        model=config.model, as_of=as_of, batch=about, revision=revision, reasons=list(observed.reasons)
+    )
+    asked = [
+        message
+        for message in ports.ledger.announced(config.model, payload.topic)
+        if (message.payload["batch"], message.payload["revision"]) == (about, revision)
+    ]
+    again = len(asked) - (bool(asked) and ports.now() - asked[-1].created_at < _PATIENCE)
+    return Event.of(payload, f"{about}:r{revision}" + (f":{again}" if again else ""))
+
+
+def answered(config: ModelConfig, ports: Ports, look: Result, first: datetime) -> bool:
+    """Whether something was decided since a look at a batch found that a retrain is needed.
+
+    `first` is when the champion was first looked at on that batch: what was decided on it counts for later looks too.
+    """
+    return any(_answers(entry, look, first) for entry in ports.ledger.entries(config.model))
+
+
+def _answers(entry: Entry, look: Result, first: datetime) -> bool:
+    if entry.kind == "failed" or entry.body.get("rule") == "running":
+        return False
+    return entry.as_of >= (look.as_of if entry.kind in _FOR_NOW else first)

@@ -1,0 +1,65 @@
+"""Automations that failed: the server only notes it down, so it is read there and told like everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from trueup.adapters.event_api import FailedAction
+from trueup.domain.events import NO_MODEL, PREFIX, AutomationFailed
+from trueup.ledger.entries import Event
+from trueup.stages.ports import Ports
+
+_MADE_UP_FOR: Final = {"change-flow-run-state"}  # of a run that ended just then, or what the reconciler does as well
+LOOK_BACK: Final = timedelta(days=8)  # a server keeps its events for seven, unless told otherwise
+
+
+class Server(Protocol):
+    """Who knows what automations could not do."""
+
+    def failed_actions(self, since: datetime) -> Sequence[FailedAction]:
+        """All of them since a moment, or raise EventsUnavailable or EventRefused."""
+
+
+def tell_of_failures(ports: Ports, server: Server, models: Collection[str]) -> int:
+    """Announce what failed and was not announced before; give the number.
+
+    The ids follow from the server's, so every look may be as far back as the server remembers and nothing else has to
+    be kept. What a model of another home set off is left to that home. That a run could not be marked as dead concerns
+    nobody.
+    """
+    new = 0
+    for failed in server.failed_actions(ports.now() - LOOK_BACK):
+        model = _model(failed)
+        if failed.action in _MADE_UP_FOR:
+            continue
+        if model == NO_MODEL or model in models:
+            new += ports.ledger.announce(model, [Event.of(_payload(failed, model), failed.event_id)])
+    return new
+
+
+def _payload(failed: FailedAction, model: str) -> AutomationFailed:
+    return AutomationFailed(
+        model=model,
+        as_of=_as_of(failed),
+        automation=failed.automation,
+        action=failed.action,
+        occurred=failed.occurred,
+        event=failed.set_off_by["event"] if failed.set_off_by else None,
+        reasons=[failed.reason],
+    )
+
+
+def _model(failed: FailedAction) -> str:
+    """The model whose event set it off."""
+    named = str((failed.set_off_by or {}).get("resource", {}).get("prefect.resource.id", ""))
+    return named.removeprefix(PREFIX) if named.startswith(PREFIX) else NO_MODEL
+
+
+def _as_of(failed: FailedAction) -> datetime:
+    """That of the event, if it has one that can be read; a payload that fits nothing may be why it failed."""
+    try:
+        return datetime.fromisoformat((failed.set_off_by or {})["payload"]["as_of"]).replace(tzinfo=None)
+    except (KeyError, TypeError, ValueError):
+        return failed.occurred.astimezone(UTC).replace(tzinfo=None)

@@ -1,0 +1,153 @@
+"""Backup and restore of a home, while the stack runs: databases first, then the files that their rows name.
+
+A file of the store is written before the row that names it and never changed, and nothing removes one while a backup is
+at work. So whatever a copied database names is among the files that are copied after it. The ledger's database comes
+before MLflow's: what an entry names, MLflow knew before. Until both are copied no anchor is written, which would name an
+entry that the copied ledger does not have.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from trueup.adapters.database import copy_sqlite
+from trueup.config.settings import Settings
+from trueup.errors import UsageError, WorkError
+from trueup.stages.moving import FILES, LEDGER, MLFLOW, PREFECT, bring, lies_in, shown
+from trueup.stages.ports import Ports
+from trueup.stages.proof import ANCHORS
+
+RECORD: Final = "backup.json"  # written last: without it a backup did not come to its end
+_FIRST = (FILES[LEDGER], FILES[MLFLOW], ANCHORS)
+_OF_PROCESSES = {"stack"}  # what the running stack keeps about itself
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A copy that was made, and what a home has that is not in it."""
+
+    place: Path
+    files: int
+    bytes: int
+    elsewhere: tuple[str, ...]
+    loaded: tuple[str, ...] = ()  # databases that a restore filled, and what its backup has that it did without
+    left: tuple[str, ...] = ()
+
+
+def backup(ports: Ports, target: Path) -> Saved:
+    """Copy the home to a new or empty folder.
+
+    Raises UsageError for another folder, WorkError while somebody removes files or when the copy cannot be made.
+    """
+    home, target = ports.root, target.expanduser().resolve()
+    if not home.is_dir() or not any(home.iterdir()):
+        raise UsageError(f"there is nothing in the home {home}; set TRUEUP_HOME to the one to copy")
+    if target.is_relative_to(home):
+        raise UsageError(f"{target} lies in the home itself; name a folder outside of {home}")
+    _require_empty(target)
+    with ports.alone_with_files() as alone:
+        if not alone:
+            raise WorkError("`trueup gc`, or another backup, is at work on the files; wait for it and run again")
+        try:
+            with ports.alone_with_anchors() as alone:
+                if not alone:
+                    raise WorkError("another backup is at work on the databases; wait for it and run again")
+                sizes = [_copy(home, Path(name), target) for name in _FIRST if (home / name).exists()]
+            sizes += [_copy(home, name, target) for name in _rest(home)]
+        except OSError as error:
+            raise WorkError(
+                f"{target} could not be written to its end: {error}; remove it, make room, and run again"
+            ) from None
+    elsewhere = _elsewhere(ports.settings)
+    about = {"home": str(home), "artifacts": ports.settings.artifact_root, "made_at": ports.now().isoformat()}
+    (target / RECORD).write_text(json.dumps(about | {"elsewhere": elsewhere}, indent=2), encoding="utf-8")
+    copied = [size for size in sizes if size is not None]
+    return Saved(target, len(copied), sum(copied), elsewhere)
+
+
+def restore(settings: Settings, source: Path) -> Saved:
+    """Make the home that the settings name from a backup; it must not exist or be empty, and may lie elsewhere.
+
+    Where the settings name other databases than those in the home, the backup's are loaded into them. Raises UsageError,
+    WorkError.
+    """
+    source, home = source.expanduser().resolve(), settings.root
+    about = _about(source)
+    _require_empty(home)
+    fresh = home.with_name(f"{home.name}.restoring")  # a restore that was killed leaves no half home
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        shutil.copytree(source, fresh, ignore=lambda folder, _: {RECORD} if Path(folder) == source else set())
+        brought = bring(fresh, settings, about["artifacts"], about["elsewhere"])
+        if home.exists():
+            shutil.rmtree(home)
+        fresh.rename(home)
+    except OSError as error:
+        raise WorkError(f"{fresh} could not be written to its end: {error}; make room, and run again") from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    sizes = [file.stat().st_size for file in home.rglob("*") if file.is_file()]
+    return Saved(home, len(sizes), sum(sizes), tuple(about["elsewhere"]), brought.loaded, brought.left)
+
+
+def _rest(home: Path) -> Iterator[Path]:
+    """What is to be copied after them, relative to the home, in the order that makes it consistent."""
+    first = set(map(Path, _FIRST))
+    yield from sorted({file.relative_to(home) for file in home.rglob("*.db")} - first)
+    for folder, folders, files in os.walk(home):
+        inside = Path(folder).relative_to(home)
+        if inside == Path():
+            folders[:] = sorted(set(folders) - _OF_PROCESSES)
+        for name in sorted(files):
+            if not name.endswith((".lock", ".db", ".db-wal", ".db-shm", ".tmp")) and inside / name not in first:
+                yield inside / name
+
+
+def _copy(home: Path, name: Path, target: Path) -> int | None:
+    """Copy one file and give its size; None when it is gone: what vanishes now is no database's."""
+    there = target / name
+    there.parent.mkdir(parents=True, exist_ok=True)
+    if name.suffix == ".db":
+        copy_sqlite(home / name, there)
+    else:
+        try:
+            shutil.copy2(home / name, there, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+    return there.stat().st_size
+
+
+def _require_empty(folder: Path) -> None:
+    """Empty folders are nothing, too: the command line has made Prefect's by now."""
+    if folder.exists() and (not folder.is_dir() or any(not inside.is_dir() for inside in folder.rglob("*"))):
+        raise UsageError(f"{folder} is not empty; name a folder that does not exist yet")
+
+
+def _about(source: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((source / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UsageError(
+            f"{source} is no whole backup: there is no {RECORD} in it, which `trueup backup` writes last; name another"
+        ) from None
+    return found
+
+
+def _elsewhere(settings: Settings) -> tuple[str, ...]:
+    """What belongs to the home and lies in other places, without passwords."""
+    home, mlflow = settings.root, settings.mlflow_store
+    if lies_in(home, mlflow) and not (home / FILES[MLFLOW]).exists():
+        mlflow = settings.tracking_uri  # a server with a database of its own
+    places = {
+        LEDGER: settings.database,
+        MLFLOW: mlflow,
+        "MLflow's artifacts": settings.artifact_root,
+        PREFECT: settings.prefect_database_url or f"sqlite:///{home / FILES[PREFECT]}",
+    }
+    return tuple(f"{what}: {shown(place)}" for what, place in places.items() if not lies_in(home, place))

@@ -1,0 +1,82 @@
+"""Evidence: what decisions rest on, by name, and which decisions are still kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from trueup.adapters.store import Store
+from trueup.config.schema import ModelConfig
+from trueup.ledger.entries import PROMOTION, Entry
+from trueup.stages.approval import open_approvals
+from trueup.stages.ports import Ports
+from trueup.stages.references import baseline_name, sample_name
+from trueup.stages.rollback import last_good
+
+_SLACK = timedelta(days=1)  # between a retrain's first look at the data and its record
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the entries of a model name."""
+
+    runs: frozenset[str] = frozenset()  # of MLflow
+    versions: frozenset[int] = frozenset()
+    evaluations: frozenset[str] = frozenset()  # paths relative to the home
+    judged_at: tuple[datetime, ...] = ()  # when decisions were recorded that had looked at data
+
+    def may_rest_on(self, landed_at: datetime, superseded_at: datetime) -> bool:
+        """Whether a revision that was the newest between two moments may have been looked at for a decision."""
+        return any(landed_at - _SLACK <= moment <= superseded_at + _SLACK for moment in self.judged_at)
+
+
+def named(entries: Iterable[Entry]) -> Evidence:
+    """All that entries name."""
+    runs, versions, evaluations, moments = set[str](), set[int](), set[str](), list[datetime]()
+    for entry in entries:
+        body: dict[str, Any] = entry.body
+        model, judged = body.get("model"), body.get("judged")
+        for part in (model, judged, body.get("previous"), body.get(PROMOTION)):
+            if part:
+                versions.add(int(part["version"]))
+        if not model:
+            continue
+        moments.append(entry.recorded_at)
+        runs.add(model["run_id"])
+        evaluations |= {model["baseline_path"], Store.evaluation_path(sample_name(model["run_id"]))}
+        if judged:  # the refitted model's baseline is another than that of the one that was judged
+            evaluations.add(Store.evaluation_path(baseline_name(judged["manifest_digest"])))
+        if evaluation := body.get("evaluation"):
+            evaluations.add(evaluation["path"])
+    return Evidence(frozenset(runs), frozenset(versions), frozenset(evaluations), tuple(moments))
+
+
+def kept(config: ModelConfig, ports: Ports) -> Evidence:
+    """What must be kept of a model: what is named within `retention.decisions`, or needed whatever its age.
+
+    That is the champion in office, the last good one, and what waits for an approval. Entries that took over what an
+    earlier one recorded, such as a rollback, keep that one too.
+    """
+    entries = {entry.seq: entry for entry in ports.ledger.entries(config.model)}
+    oldest = ports.now() - config.retention.decisions
+    wanted = {seq for seq, entry in entries.items() if entry.recorded_at >= oldest}
+    wanted |= {entry.seq for entry in open_approvals(config, ports)}
+    current = ports.ledger.champion(config.model)
+    needed = {v for v in (current.version if current else None, last_good(config, ports)) if v is not None}
+    wanted |= {seq for seq, entry in entries.items() if needed & _versions(entry)}
+    while more := {seq for each in wanted for seq in _rests_on(entries[each]) if seq in entries} - wanted:
+        wanted |= more
+    return named(entries[seq] for seq in sorted(wanted))
+
+
+def _versions(entry: Entry) -> set[int]:
+    """The versions that an entry is about."""
+    return {part["version"] for name in ("model", "judged") if (part := entry.body.get(name))}
+
+
+def _rests_on(entry: Entry) -> set[int]:
+    """Entries whose record an entry took over."""
+    approval = entry.body.get("approval") or {}
+    return {seq for seq in (entry.body.get("evidence_of"), approval.get("pending")) if seq is not None}

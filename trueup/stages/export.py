@@ -1,0 +1,62 @@
+"""Write the ledger to a file, for people and programs that have no access to its database."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from trueup.errors import UsageError
+from trueup.ledger.canonical import stamp
+from trueup.ledger.entries import Entry
+from trueup.stages.ports import Ports
+
+
+def export(ports: Ports, file: Path, model: str | None = None) -> int:
+    """Write all entries (of one model), oldest first; give their number. The file appears when it is whole.
+
+    JSON Lines hold all that is hashed and signed, so the chain can be checked from them alone; CSV is a line a decision,
+    for a spreadsheet. Raises UsageError for another ending.
+    """
+    if (write := _WRITERS.get(file.suffix)) is None:
+        raise UsageError(f"{file}: not a form that the ledger is written in; name it .jsonl or .csv")
+    entries = ports.ledger.entries(model)
+    beside = file.with_name(f".{file.name}.new")
+    with beside.open("w", encoding="utf-8", newline="") as new:
+        write(entries, new)
+    beside.replace(file)
+    return len(entries)
+
+
+def _json_lines(entries: Sequence[Entry], file: IO[str]) -> None:
+    for e in entries:
+        file.write(json.dumps(_columns(e) | {"body": e.body}, sort_keys=True) + "\n")
+
+
+def _csv(entries: Sequence[Entry], file: IO[str]) -> None:
+    columns = [*_columns(entries[0]), "version", "reason", "reasons"] if entries else []
+    rows = csv.DictWriter(file, columns)
+    rows.writeheader()
+    for e in entries:
+        told = {"version": (e.body.get("model") or {}).get("version"), "reason": e.body["trigger"]["reason"]}
+        rows.writerow(_columns(e) | told | {"reasons": "; ".join(e.body["reasons"])})
+
+
+def _columns(e: Entry) -> dict[str, Any]:
+    return {
+        "seq": e.seq,
+        "recorded_at": stamp(e.recorded_at),
+        "as_of": stamp(e.as_of),
+        "model": e.model,
+        "kind": e.kind,
+        "decision_id": e.decision_id,
+        "prev_hash": e.prev_hash,
+        "hash": e.hash,
+        "key_id": e.key_id,
+        "signature": e.signature,
+    }
+
+
+_WRITERS: dict[str, Callable[[Sequence[Entry], IO[str]], None]] = {".jsonl": _json_lines, ".csv": _csv}

@@ -1,0 +1,157 @@
+"""Retention: remove what is older than a model's config allows and what no decision that is kept rests on.
+
+Rows of the database say first what is removed, then the files go; a run that died in between is finished by the next.
+The ledger itself is never touched, and neither are MLflow's models: see `orphans` for those that nobody names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from trueup.adapters import data_docs, drift, old_files
+from trueup.config.schema import FeaturesConfig, ModelConfig
+from trueup.errors import TrueupError
+from trueup.stages.champion import champion
+from trueup.stages.evidence import Evidence, kept, named
+from trueup.stages.features import features_in_use
+from trueup.stages.ports import Ports
+from trueup.stages.probation import predecessor
+from trueup.stages.report import data_docs_folder, drift_folder, run_folder, workspace_folder
+
+AT_WORK: Final = timedelta(days=1)  # what is younger may be a writer's that has not come to its end
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Files of one kind that were removed, or would be."""
+
+    kind: str
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was removed of a model, or of what belongs to no single one."""
+
+    model: str | None
+    removed: tuple[Removed, ...]
+    note: str = ""
+
+
+def gc(config: ModelConfig, ports: Ports, dry_run: bool = False) -> Collected:
+    """Apply a model's retention to its reports, snapshots and predictions. Again it changes nothing more.
+
+    To be called by whoever holds `Ports.alone_with_files`. With `dry_run` nothing changes, and the figures are what
+    would be removed.
+    """
+    evidence = kept(config, ports)
+    removals: dict[str, Callable[[ModelConfig, Ports, Evidence, bool], tuple[int, int]]] = {
+        "Data Docs": _data_docs,
+        "drift pages": _drift_pages,
+        "drift snapshots": _drift_snapshots,
+        "run reports": _run_reports,
+        "evaluations": _evaluations,
+        "predictions": _predictions,
+    }
+    found = [Removed(kind, *remove(config, ports, evidence, dry_run)) for kind, remove in removals.items()]
+    return Collected(config.model, (*found, *_revisions(config, ports, evidence, dry_run)))
+
+
+def gc_shared(configs: Sequence[ModelConfig], ports: Ports, dry_run: bool = False) -> Collected:
+    """Remove what belongs to no single model: features that none of `configs` uses, and what crashes left behind."""
+    before = ports.now() - AT_WORK
+    used, note = _in_use(configs, ports)
+    features = [] if used is None else ports.store.unused_features(used, before)
+    told = named(ports.ledger.entries()).evaluations
+    untold = [f for f in ports.store.evaluations(before) if f.relative_to(ports.root).as_posix() not in told]
+    half = [*ports.store.leftovers(before), *data_docs.leftovers(data_docs_folder(ports.root), before)]
+    kinds = {"features": features, "leftovers": [*untold, *half]}
+    return Collected(None, tuple(Removed(k, *old_files.remove(files, dry_run)) for k, files in kinds.items()), note)
+
+
+def _in_use(configs: Sequence[ModelConfig], ports: Ports) -> tuple[set[str] | None, str]:
+    """Keys of the features that the models use; None, and why, when it cannot be told."""
+    used = set[str]()
+    for config in configs:
+        try:
+            for of in _feature_sets(config, ports):
+                used |= features_in_use(config, ports, of)
+        except TrueupError as error:
+            return None, f"features were left alone: those that {config.model} uses cannot be told: {error}"
+    return used, ""
+
+
+def _feature_sets(config: ModelConfig, ports: Ports) -> Iterator[FeaturesConfig]:
+    """The features of the config, of the champion in office, and of the one that watches it in shadow."""
+    yield config.features
+    current = champion(config, ports)
+    before = predecessor(config, ports, current) if current else None
+    yield from (c.features for c in (current, before) if c is not None)
+
+
+def _data_docs(config: ModelConfig, ports: Ports, _evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+    return data_docs.remove(data_docs_folder(ports.root), config.model, _old_reports(config, ports), dry_run)
+
+
+def _drift_pages(config: ModelConfig, ports: Ports, _evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+    pages = drift_folder(ports.root, config.model).glob("*.html")
+    return old_files.remove(old_files.older(pages, _old_reports(config, ports)), dry_run)
+
+
+def _drift_snapshots(config: ModelConfig, ports: Ports, _evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+    return drift.remove(workspace_folder(ports.root), config.model, _old_reports(config, ports), dry_run)
+
+
+def _run_reports(config: ModelConfig, ports: Ports, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+    before = _old_reports(config, ports)
+    folders = [f for f in run_folder(ports.root, config.model, "").glob("*") if f.name not in evidence.runs]
+    whole = [files for f in folders if len(files := list(f.glob("*"))) == len(old_files.older(files, before))]
+    found = old_files.remove((file for files in whole for file in files), dry_run)
+    if not dry_run:
+        _remove_empty(folders)
+    return found
+
+
+def _evaluations(config: ModelConfig, ports: Ports, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+    """What models said for decisions that are no longer kept; that of which no entry tells is a leftover."""
+    once = named(ports.ledger.entries(config.model)).evaluations - evidence.evaluations
+    old = ports.store.evaluations(ports.now() - config.retention.snapshots)
+    return old_files.remove((f for f in old if f.relative_to(ports.root).as_posix() in once), dry_run)
+
+
+def _predictions(config: ModelConfig, ports: Ports, _evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+    store, now = ports.store, ports.now()
+    old = store.old_predictions(config.model, now - config.retention.predictions)
+    if not dry_run:
+        store.retire_predictions(config.model, old, now)
+    return store.sweep("predictions", config.model, now - AT_WORK, old, dry_run)
+
+
+def _revisions(config: ModelConfig, ports: Ports, evidence: Evidence, dry_run: bool) -> Iterator[Removed]:
+    """Superseded revisions of batches, with what was judged of them."""
+    store, now = ports.store, ports.now()
+    before = now - config.retention.snapshots
+    old = [
+        found.ref.sequence
+        for found in store.superseded(config.model)
+        if found.superseded_at < before and not evidence.may_rest_on(found.landed_at, found.superseded_at)
+    ]
+    if not dry_run:
+        store.retire_batches(old, now)
+    yield Removed("batch revisions", *store.sweep("batches", config.model, now - AT_WORK, old, dry_run))
+    yield Removed("quarantine", *store.sweep("quarantine", config.model, now - AT_WORK, old, dry_run))
+
+
+def _old_reports(config: ModelConfig, ports: Ports) -> datetime:
+    return ports.now() - config.retention.reports
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -1,0 +1,60 @@
+"""The mistakes of a config that only the libraries know which will use it: Great Expectations and scikit-learn.
+
+Importing those takes seconds, so a config without other mistakes is not held up by them: they are asked where they are
+used anyway, before anything is written. A config that has other mistakes is told these as well, all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from trueup.adapters import expectations
+from trueup.config.consistency import Mistake, meant, written
+from trueup.config.load import Written, read
+from trueup.config.schema import ExpectationConfig, Family, ModelConfig
+from trueup.domain import learning
+from trueup.errors import ConfigError
+
+
+def all_mistakes(config: Written) -> list[Mistake]:
+    """Every mistake of a config, whatever else is wrong in it."""
+    task = meant(config.content, "task")
+    fixed = [] if task is None else learning.problems(_fixed(config.content), task)
+    return [*config.mistakes(), *fixed, *expectations.problems(_declared(config.content))]
+
+
+def refusal(configs: Path, name: str) -> ConfigError:
+    """The error that tells every mistake of a config that has some."""
+    config = read(configs, name)
+    return config.refusal(all_mistakes(config))
+
+
+def require_sound(config: ModelConfig, configs: Path, *, with_expectations: bool) -> None:
+    """Refuse what a library would refuse later, after something was written. Raises ConfigError."""
+    found = learning.problems(config.train.parameters, config.task)
+    if with_expectations:
+        found += expectations.problems(dict(enumerate(config.validation.expectations)))
+    if found:
+        raise read(configs, config.model).refusal(found)
+
+
+def _fixed(content: Mapping[str, Any]) -> dict[Family, dict[str, Any]]:
+    """What of `train.parameters` is fit to be looked at."""
+    parameters = {family: written(content, "train", "parameters", family) for family in get_args(Family)}
+    return {f: {str(name): value for name, value in p.items()} for f, p in parameters.items() if isinstance(p, Mapping)}
+
+
+def _declared(content: Mapping[str, Any]) -> dict[int, ExpectationConfig]:
+    """The expectations that are fit to be looked at, by their positions."""
+    listed = written(content, "validate", "expectations")
+    found = {}
+    for position, declared in enumerate(listed if isinstance(listed, list) else ()):
+        try:
+            found[position] = ExpectationConfig.model_validate(declared)
+        except ValidationError:
+            continue  # the schema has told
+    return found

@@ -1,0 +1,131 @@
+"""The databases of a home that is being restored, brought to where the settings say.
+
+Their rows go into the databases that the settings name, all or none of them, and the files that nobody would read any
+more go away. Prefect's history is no part of what is proved: it stays behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+
+from trueup.adapters.database import connect, database_file, initialise
+from trueup.adapters.store.tables import metadata as store
+from trueup.adapters.transfer import loaded_into
+from trueup.config.settings import Settings
+from trueup.errors import UsageError
+from trueup.ledger.tables import METADATA as ledger
+from trueup.stages.ports import HOME_TAG, identity_of
+from trueup.stages.proof import tag_of
+
+LEDGER, MLFLOW, PREFECT = "ledger and store", "MLflow", "Prefect"
+FILES: Final = {LEDGER: "trueup.db", MLFLOW: "mlflow.db", PREFECT: "prefect/prefect.db"}  # in a home
+
+
+@dataclass(frozen=True)
+class Brought:
+    """Databases that were filled, and what was left behind."""
+
+    loaded: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+def bring(fresh: Path, settings: Settings, artifacts: str, elsewhere: Collection[str]) -> Brought:
+    """Bring the databases in the folder `fresh`, which will become the home of the settings, to their places.
+
+    `artifacts` is where MLflow kept files, `elsewhere` what was not in the backup's home: of that, files in it are not
+    the truth. Raises UsageError for a place that is used already, WorkError when one cannot be filled.
+    """
+    places = {LEDGER: settings.database, MLFLOW: settings.mlflow_store, PREFECT: settings.prefect_database_url}
+    away = {
+        what: place
+        for what, name in FILES.items()
+        if (fresh / name).exists() and not _said(what, elsewhere)
+        if (place := places[what]) is not None and _is_another(place, settings.root, name)
+    }
+    if (fresh / FILES[MLFLOW]).exists():
+        _set_right(fresh, settings, artifacts, LEDGER in away)
+    with ExitStack() as until_all_is_loaded:
+        if LEDGER in away:
+            until_all_is_loaded.enter_context(_ledger_in(away[LEDGER], fresh))
+        if MLFLOW in away:
+            until_all_is_loaded.enter_context(_mlflow_in(away[MLFLOW], fresh))
+    for what in away:
+        for file in (fresh / FILES[what]).parent.glob(f"{Path(FILES[what]).name}*"):
+            file.unlink()
+    left = [f"{PREFECT}'s history; `trueup up` deploys anew into {shown(away[PREFECT])}"] if PREFECT in away else []
+    return Brought(tuple(f"{what}: {shown(url)}" for what, url in away.items() if what != PREFECT), tuple(left))
+
+
+def lies_in(home: Path, place: str) -> bool:
+    """Whether an address, or a folder, is one in the home."""
+    if not place.startswith("sqlite"):
+        return "://" not in place and Path(place).resolve().is_relative_to(home)
+    file = database_file(sa.make_url(place))
+    return file is not None and file.resolve().is_relative_to(home)
+
+
+def shown(place: str) -> str:
+    """An address without its password."""
+    return sa.make_url(place).render_as_string(hide_password=True) if "://" in place else place
+
+
+def _said(what: str, elsewhere: Collection[str]) -> bool:
+    return any(place.startswith(f"{what}: ") for place in elsewhere)
+
+
+def _is_another(place: str, home: Path, name: str) -> bool:
+    """Whether a place is a database other than the home's own of that name."""
+    if not place.startswith(("sqlite", "postgres")):
+        return False
+    if not lies_in(home, place):
+        return True
+    if Path(sa.make_url(place).database or "").resolve() != home / name:
+        raise UsageError(f"{place} lies in the home, which is made now; name a place outside of {home}")
+    return False
+
+
+def _set_right(fresh: Path, settings: Settings, artifacts: str, ledger_moves: bool) -> None:
+    """Let MLflow's rows name the places of the files, and the home, as they will be."""
+    from trueup.adapters.mlflow_database import move_artifacts, rename_tags
+
+    with _opened(f"sqlite:///{fresh / FILES[MLFLOW]}") as database:
+        if artifacts != settings.artifact_root:
+            move_artifacts(database, artifacts, settings.artifact_root)
+        if ledger_moves:
+            before = identity_of(sa.make_url(f"sqlite:///{fresh / FILES[LEDGER]}"), fresh)
+            after = identity_of(sa.make_url(settings.database), fresh)
+            rename_tags(database, (HOME_TAG, before, after), (tag_of(before), tag_of(after)))
+
+
+@contextmanager
+def _ledger_in(place: str, fresh: Path) -> Iterator[None]:
+    with _opened(f"sqlite:///{fresh / FILES[LEDGER]}") as source, _opened(place) as target:
+        for tables in (ledger, store):
+            for database in (source, target):  # the source: it may be from before a table or a column
+                initialise(database, tables)
+        with loaded_into(target, source, [*ledger.sorted_tables, *store.sorted_tables]):
+            yield
+
+
+@contextmanager
+def _mlflow_in(place: str, fresh: Path) -> Iterator[None]:
+    from trueup.adapters.mlflow_database import mlflow_loaded_into
+
+    file = f"sqlite:///{fresh / FILES[MLFLOW]}"
+    with _opened(file) as source, _opened(place) as target, mlflow_loaded_into(target, source):
+        yield
+
+
+@contextmanager
+def _opened(url: str) -> Iterator[sa.Engine]:
+    engine = connect(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()

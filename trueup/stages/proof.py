@@ -1,0 +1,110 @@
+"""Proof that the ledger is what was decided: anchors outside of its table, and everything that it names looked at again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from trueup.config.schema import ModelConfig
+from trueup.errors import RegistryUnavailable, UntrustedModel
+from trueup.ledger.anchors import Anchor, AnchorFile, Place, departures
+from trueup.ledger.entries import Entry
+from trueup.ledger.verify import Problem
+from trueup.stages.ports import Ports
+
+ANCHORS = "ledger.anchors"  # the file in the home
+_EXPERIMENT = "trueup"  # MLflow's, on which the head is a tag
+
+
+def tag_of(identity: str) -> str:
+    """The name of MLflow's tag that holds a home's anchor."""
+    return f"trueup.ledger.{identity}"
+
+
+class _Tag:
+    """A tag in MLflow, which holds the newest anchor of this home."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports, self._key = ports, tag_of(ports.identity)
+
+    @property
+    def name(self) -> str:
+        return f"MLflow's tag {self._key}"
+
+    def anchors(self) -> list[Anchor]:
+        anchor = Anchor.read(self._ports.tracking.noted(_EXPERIMENT, self._key) or "")
+        return [] if anchor is None else [anchor]
+
+    def write(self, anchor: Anchor) -> None:
+        if not any(known.seq >= anchor.seq for known in self.anchors()):
+            self._ports.tracking.note(_EXPERIMENT, self._key, anchor.text())
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `verify` looked at, and what is wrong."""
+
+    entries: int
+    anchors: int
+    models: int  # whose files were compared with the digests in the ledger
+    problems: tuple[Problem, ...]
+
+
+def anchor(ports: Ports) -> None:
+    """Write the ledger's head to every place. Again, or after a crash: the same. Raises RegistryUnavailable, OSError.
+
+    While a backup is made of a large database nothing is written: the next run's anchor says more.
+    """
+    with ports.alone_with_anchors() as alone:
+        if not alone or not (newest := ports.ledger.entries(limit=1)):
+            return
+        for place in _places(ports):
+            place.write(Anchor(newest[0].seq, newest[0].hash))
+
+
+def verify(configs: Mapping[str, ModelConfig], ports: Ports) -> Verified:
+    """Check chain, signatures, anchors, the aliases in MLflow, and the files of every version that an entry names."""
+    entries, places = ports.ledger.entries(), _places(ports)
+    named = {_of_model(e)["uri"]: e for e in entries if _of_model(e)}
+    found = [
+        *ports.ledger.verify(),
+        *departures(places, entries),
+        *(p for c in configs.values() for p in _alias(c, ports)),
+        *(p for entry in named.values() for p in _files(entry, ports)),
+    ]
+    anchors = sum(len(place.anchors()) for place in places)
+    return Verified(len(entries), anchors, len(named), tuple(sorted(found, key=lambda p: p.seq)))
+
+
+def _places(ports: Ports) -> list[Place]:
+    elsewhere = ports.settings.ledger_anchor
+    files = [AnchorFile(ports.root / ANCHORS), *([AnchorFile(elsewhere)] if elsewhere else [])]
+    return [*files, _Tag(ports)]
+
+
+def _alias(config: ModelConfig, ports: Ports) -> Iterable[Problem]:
+    if (current := ports.ledger.champion(config.model)) is None:
+        return
+    alias = ports.registry.champion_alias(config.registered_name)
+    if alias != current.version:
+        named = "nothing" if alias is None else f"version {alias}"
+        yield Problem(
+            current.entry.seq,
+            f"made version {current.version} the champion of {config.model}, but MLflow's alias names {named}; "
+            "`trueup reconcile` sets it right",
+        )
+
+
+def _files(entry: Entry, ports: Ports) -> Iterator[Problem]:
+    """Whether a version's files are still those whose digest the entry has."""
+    model = _of_model(entry)
+    try:
+        ports.registry.check(model["uri"], model["manifest_digest"])
+    except (UntrustedModel, RegistryUnavailable) as error:
+        yield Problem(
+            entry.seq, f"names version {model['version']} of {model['name']}, whose files are not right: {error}"
+        )
+
+
+def _of_model(entry: Entry) -> dict[str, str]:
+    return entry.body.get("model") or {}
