@@ -34,7 +34,7 @@ import sqlalchemy as sa
 from benchmarks import accounts, killing
 from benchmarks.gauges import Gauges, quantile
 from tests import streams
-from tests.flows.stack import Stack, toy_project
+from tests.flows.stack import LEAN, Stack, toy_project
 from trueup.adapters.database import reading
 from trueup.adapters.event_api import EventApi
 from trueup.adapters.store.tables import RESULTS
@@ -114,7 +114,7 @@ class Soak:
     seed: int = 1
     at_once: int = AT_ONCE
     every: dict[str, int] = field(default_factory=lambda: dict(EVERY))
-    reports: bool = True
+    lean: bool = False  # no reports, and no server that the flows can do without
     killed: list[killing.Killed] = field(default_factory=list)
     delivered: int = 0  # days
 
@@ -125,9 +125,8 @@ class Soak:
         self.ports = Ports(Settings(home=self.folder / "home", configs=configs))
         self.config = load_model(configs, "toy")
         project = toy_project(self.folder, every=self.every)
-        self.stack = Stack(
-            self.ports.root, project, more={"TRUEUP_CONFIGS": str(configs), "TRUEUP_REPORTS": str(self.reports)}
-        )
+        more = {"TRUEUP_CONFIGS": str(configs)} | (LEAN if self.lean else {})
+        self.stack = Stack(self.ports.root, project, more=more)
         self.windows = [Window(_midnight(d), _midnight(d + 1)) for d in range(self.days)]
 
     def run(self) -> dict[str, Any]:
@@ -285,7 +284,8 @@ class Soak:
     def _restarts(self) -> dict[str, int]:
         """How often the process manager started each program again."""
         said = (self.stack.home / "stack" / "logs" / "supervisord.log").read_text()
-        return {p: said.count(f"spawned: '{p}'") - 1 for p in ("prefect", "worker", "mlflow", "evidently")}
+        begun = {p: said.count(f"spawned: '{p}'") for p in ("prefect", "worker", "mlflow", "evidently")}
+        return {program: count - 1 for program, count in begun.items() if count}
 
 
 def _midnight(day: int) -> datetime:

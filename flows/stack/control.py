@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from flows.stack import health, left_over, processes
 from flows.stack.deploy import deploy
-from flows.stack.layout import MLFLOW, PREFECT, WORKER, Layout
+from flows.stack.layout import PREFECT, WORKER, Layout
 from flows.stack.supervision import GAVE_UP, Supervisor
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
@@ -148,7 +148,7 @@ def _prepare(layout: Layout) -> None:
     layout.folder.chmod(0o700)
     Path(layout.environment(os.environ)["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     make_workspace(layout.home / "evidently")
-    if MLFLOW in layout.programs:
+    if layout.has_mlflow:
         _ = Tracking(layout.settings.mlflow_store, layout.settings.artifact_root).client
     Supervisor(layout).write()
 

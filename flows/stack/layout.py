@@ -70,11 +70,11 @@ class Layout:
             EVIDENTLY: s.evidently_port,
             REPORTS: s.reports_port,
         }
-        return ports if self.serves_mlflow else {k: v for k, v in ports.items() if k != MLFLOW}
+        return {program: port for program, port in ports.items() if program in self.programs}
 
     @property
-    def serves_mlflow(self) -> bool:
-        """Whether MLflow is ours to start: not when TRUEUP_MLFLOW_URI names a server somewhere else."""
+    def has_mlflow(self) -> bool:
+        """Whether MLflow's database is the stack's own: not when TRUEUP_MLFLOW_URI names a server somewhere else."""
         uri = self.settings.mlflow_uri or ""
         ours = {f"http://{name}:{self.settings.mlflow_port}" for name in (HOST, "localhost")}
         return not uri.startswith(("http://", "https://")) or uri.rstrip("/") in ours
@@ -82,7 +82,8 @@ class Layout:
     @property
     def programs(self) -> list[str]:
         """All programs, in the order in which they start."""
-        return [p for p in (PREFECT, MLFLOW, EVIDENTLY, REPORTS, WORKER) if p != MLFLOW or self.serves_mlflow]
+        out = self.settings.left_out if self.has_mlflow else self.settings.left_out | {MLFLOW}
+        return [p for p in (PREFECT, MLFLOW, EVIDENTLY, REPORTS, WORKER) if p not in out]
 
     def address(self, program: str) -> str:
         """The address of a server."""
@@ -101,12 +102,14 @@ class Layout:
     @property
     def addresses(self) -> dict[str, str]:
         """What a flow run is told, whoever starts it: where to report, and where a browser finds what it links to."""
-        mlflow = self.address(MLFLOW) if self.serves_mlflow else str(self.settings.mlflow_uri)
-        return {
+        s, served = self.settings, {program: self.address(program) for program in self.ports}
+        elsewhere = s.mlflow_uri if (s.mlflow_uri or "").startswith(("http://", "https://")) else None
+        found = {
             "PREFECT_API_URL": self.api,
-            "TRUEUP_REPORTS_PAGES": self.settings.reports_pages or self.address(REPORTS),
-            "TRUEUP_MLFLOW_PAGES": self.settings.mlflow_pages or mlflow,
+            "TRUEUP_REPORTS_PAGES": s.reports_pages or served.get(REPORTS),
+            "TRUEUP_MLFLOW_PAGES": s.mlflow_pages or served.get(MLFLOW) or elsewhere,
         }
+        return {name: address for name, address in found.items() if address}
 
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """The environment of every program, and through the worker of every flow run."""

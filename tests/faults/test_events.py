@@ -5,7 +5,7 @@ import pytest
 from flows.stack import processes
 from tests import streams
 from tests.faults.held import Held, config
-from tests.flows.stack import ENDED, NO_REPORTS, Stack, toy_project, until
+from tests.flows.stack import ENDED, LEAN, Stack, toy_project, until
 from tests.stages.story import Story, stream, window
 from trueup.adapters.event_api import EventApi
 from trueup.domain.events import ModelDecayed, ModelStale, interval
@@ -30,9 +30,7 @@ def told(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stack(told):
-    found = Stack(
-        told.folder / "home", toy_project(told.folder), more={"TRUEUP_CONFIGS": str(told.configs)} | NO_REPORTS
-    )
+    found = Stack(told.folder / "home", toy_project(told.folder), more={"TRUEUP_CONFIGS": str(told.configs)} | LEAN)
     assert found.up()["ready"]
     yield found
     processes.end(found.home.resolve(), grace=0)

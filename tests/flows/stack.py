@@ -20,7 +20,9 @@ from flows.stack import processes
 ROOT = Path(__file__).parents[2]
 # A shell lets what it starts in the background ignore Ctrl-C, tests among it, and what they start inherits that.
 CALL = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from flows.cli import main; main()"
-NO_REPORTS = {"TRUEUP_REPORTS": "false"}  # half of what a flow run of a small model costs
+# Without reports, half of what a flow run of a small model costs, and without the servers that no flow needs.
+LEAN = {"TRUEUP_REPORTS": "false", "TRUEUP_WITHOUT": "mlflow,evidently,reports"}
+SLOW = 3  # how much longer than here a shared machine may take before a test gives something up
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -107,7 +109,7 @@ def paths() -> list[str]:
 
 def until(found, seconds: float = 60.0):
     """Wait for something to be true, and give it."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + SLOW * seconds
     while not (value := found()):
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(0.2)

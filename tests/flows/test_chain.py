@@ -12,7 +12,7 @@ import pytest
 
 from flows.stack import processes
 from tests import streams
-from tests.flows.stack import NO_REPORTS, Stack, answers, toy_project, until
+from tests.flows.stack import LEAN, Stack, answers, toy_project, until
 from tests.stages.story import PLAIN, Story, stream, window
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
@@ -38,7 +38,7 @@ def stack(tmp_path_factory):
     home = folder / "home"
     story = Story(folder, stream(WEEKS * 7, change_on=7 * 7, per_day=160), PLAIN)
     configs = lived(story, BEFORE)
-    found = Stack(home, toy_project(folder), more={"TRUEUP_CONFIGS": str(configs)} | NO_REPORTS)
+    found = Stack(home, toy_project(folder), more={"TRUEUP_CONFIGS": str(configs)} | LEAN)
     assert found.up()["ready"]
     yield found
     processes.end(home.resolve(), grace=0)

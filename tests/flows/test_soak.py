@@ -4,7 +4,7 @@ from benchmarks.soak import Soak
 
 
 def test_every_batch_is_handled_exactly_once_although_servers_are_killed(tmp_path):
-    soak = Soak(tmp_path, days=10, kills=2, seed=9, at_once=4, every={"reconcile": 45, "run": 600}, reports=False)
+    soak = Soak(tmp_path, days=10, kills=2, seed=9, at_once=4, every={"reconcile": 45, "run": 600}, lean=True)
     found = soak.run()
     print(found)
     assert found["problems"] == []

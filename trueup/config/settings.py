@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+OPTIONAL_SERVERS = frozenset({"mlflow", "evidently", "reports"})  # what flows do without: they read the home's files
 
 
 class Settings(BaseSettings):
@@ -43,6 +45,11 @@ class Settings(BaseSettings):
     notify: str | None = Field(
         None, description="Who is told when something needs a person: URLs of Apprise, with commas between them."
     )
+    without: str | None = Field(
+        None,
+        description="Servers that `trueup up` leaves out, to save memory: `mlflow`, `evidently`, `reports`, with commas "
+        "between them.",
+    )
     mlflow_backend: str | None = Field(
         None,
         description="Database that the stack's MLflow server serves; default: `TRUEUP_MLFLOW_URI` if it is one, "
@@ -61,6 +68,20 @@ class Settings(BaseSettings):
     mlflow_pages: str | None = Field(
         None, description="Address under which a browser finds MLflow's pages; `trueup up` sets it."
     )
+
+    @field_validator("without")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if unknown := _words(value) - OPTIONAL_SERVERS:
+            raise ValueError(
+                f"{', '.join(sorted(unknown))} cannot be left out; {', '.join(sorted(OPTIONAL_SERVERS))} can"
+            )
+        return value
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The servers of the stack that are not started."""
+        return _words(self.without)
 
     @property
     def root(self) -> Path:
@@ -90,6 +111,10 @@ class Settings(BaseSettings):
     def artifact_root(self) -> str:
         """The MLflow artifact location in force."""
         return self.mlflow_artifacts or str(self.root / "mlartifacts")
+
+
+def _words(value: str | None) -> frozenset[str]:
+    return frozenset(word for part in (value or "").split(",") if (word := part.strip()))
 
 
 def _with_psycopg(url: str) -> str:

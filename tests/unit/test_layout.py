@@ -1,0 +1,30 @@
+"""What the stack of a home is made of."""
+
+import pytest
+from pydantic import ValidationError
+
+from flows.stack.layout import Layout
+from trueup.config.settings import Settings
+
+
+def layout(tmp_path, **settings):
+    return Layout(Settings(home=tmp_path / "home", **settings), tmp_path)
+
+
+def test_servers_can_be_left_out(tmp_path):
+    less = layout(tmp_path, without="mlflow, evidently")
+    assert less.programs == ["prefect", "reports", "worker"]
+    assert set(less.ports) == {"prefect", "reports"}
+    assert less.has_mlflow  # its database is made all the same
+    assert set(less.addresses) == {"PREFECT_API_URL", "TRUEUP_REPORTS_PAGES"}
+
+
+def test_what_the_flows_need_cannot_be_left_out(tmp_path):
+    with pytest.raises(ValidationError, match="worker cannot be left out; evidently, mlflow, reports can"):
+        layout(tmp_path, without="worker,mlflow")
+
+
+def test_mlflow_somewhere_else_is_not_started_and_linked_to(tmp_path):
+    there = layout(tmp_path, mlflow_uri="https://mlflow.example")
+    assert "mlflow" not in there.programs
+    assert there.addresses["TRUEUP_MLFLOW_PAGES"] == "https://mlflow.example"
