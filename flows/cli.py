@@ -340,8 +340,8 @@ cli_home.register(app)
 
 def main() -> None:
     """Run the command line. Errors meant for people end with their exit code and no traceback; with --json one is an object, too."""
-    prepare()
     try:
+        prepare()
         app()
     except TrueupError as error:
         show.error(error)

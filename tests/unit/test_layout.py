@@ -1,10 +1,10 @@
 """What the stack of a home is made of."""
 
 import pytest
-from pydantic import ValidationError
 
 from flows.stack.layout import Layout
 from trueup.config.settings import Settings
+from trueup.errors import ConfigError
 
 
 def layout(tmp_path, **settings):
@@ -20,7 +20,7 @@ def test_servers_can_be_left_out(tmp_path):
 
 
 def test_what_the_flows_need_cannot_be_left_out(tmp_path):
-    with pytest.raises(ValidationError, match="worker cannot be left out; evidently, mlflow, reports can"):
+    with pytest.raises(ConfigError, match="TRUEUP_WITHOUT: worker cannot be left out; evidently, mlflow, reports can"):
         layout(tmp_path, without="worker,mlflow")
 
 
@@ -28,3 +28,10 @@ def test_mlflow_somewhere_else_is_not_started_and_linked_to(tmp_path):
     there = layout(tmp_path, mlflow_uri="https://mlflow.example")
     assert "mlflow" not in there.programs
     assert there.addresses["TRUEUP_MLFLOW_PAGES"] == "https://mlflow.example"
+
+
+def test_all_mistakes_of_the_environment_are_said_at_once(monkeypatch):
+    monkeypatch.setenv("TRUEUP_PREFECT_PORT", "many")
+    monkeypatch.setenv("TRUEUP_MLFLOW_PORT", "70000")
+    with pytest.raises(ConfigError, match=r"(?s)TRUEUP_PREFECT_PORT.*TRUEUP_MLFLOW_PORT"):
+        Settings()

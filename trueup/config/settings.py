@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from trueup.errors import ConfigError
 
 OPTIONAL_SERVERS = frozenset({"mlflow", "evidently", "reports"})  # what flows do without: they read the home's files
 
@@ -69,6 +72,14 @@ class Settings(BaseSettings):
         None, description="Address under which a browser finds MLflow's pages; `trueup up` sets it."
     )
 
+    def __init__(self, **values: Any) -> None:
+        """Raises ConfigError, with all mistakes of the environment at once."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            found = [f"TRUEUP_{_name(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+            raise ConfigError("the environment", found) from None
+
     @field_validator("without")
     @classmethod
     def _known(cls, value: str | None) -> str | None:
@@ -111,6 +122,10 @@ class Settings(BaseSettings):
     def artifact_root(self) -> str:
         """The MLflow artifact location in force."""
         return self.mlflow_artifacts or str(self.root / "mlartifacts")
+
+
+def _name(place: tuple[int | str, ...]) -> str:
+    return "_".join(map(str, place)).removeprefix("TRUEUP_").upper()
 
 
 def _words(value: str | None) -> frozenset[str]:
