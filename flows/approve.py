@@ -9,6 +9,7 @@ from prefect import flow, runtime, suspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
+from flows.actor import of_this_run
 from flows.forms import Text
 from flows.opening import opened_home
 from flows.telling import TOLD
@@ -56,7 +57,7 @@ def approve(approval: Text) -> Decided:
     Args:
         approval: Number of the pending ledger entry, or its id.
     """
-    with opened_home() as ports:
+    with opened_home(of_this_run()) as ports:
         entry = logic.pending(ports, approval)
         config = load_model(ports.configs, entry.model)
         decided = _decided(config, ports, entry)

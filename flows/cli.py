@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from flows import cli_govern, cli_home, show
+from flows.actor import at_the_command_line
 from flows.environment import by_hand, prepare
 from flows.stack.cli import app as stack_app
 from trueup.config.load import load_model, model_names
@@ -72,6 +73,9 @@ def retrain_(
     reason: Annotated[
         Literal["manual", "decayed", "stale", "schedule"], typer.Option(help="Why; it stands in the ledger.")
     ] = "manual",
+    by: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who asks; default: the account. It stands in the ledger.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a challenger, judge it against the champion, and promote or refuse it."""
@@ -79,7 +83,7 @@ def retrain_(
     from flows.retrain import retrain as flow
 
     with by_hand():
-        decided = flow(model, as_of=moment(as_of), reason=reason)
+        decided = flow(model, as_of=moment(as_of), reason=reason, by=by)
     emit(as_json, decided, lambda: show.decision(decided))
 
 
@@ -309,6 +313,7 @@ def home(configs: str | None = None) -> Iterator[Ports]:
     from trueup.stages.ports import Ports
 
     ports = Ports(Settings().model_copy(update={"configs": Path(configs)}) if configs else None)
+    ports.actor = at_the_command_line()
     try:
         yield ports
     finally:

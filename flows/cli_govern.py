@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows import show
+from flows.actor import at_the_command_line
 from flows.opening import opened_home
 from trueup.config.load import load_model
 
@@ -31,7 +32,7 @@ def approve(
     """Promote a challenger that passed and waits for a person."""
     from trueup.stages import approval
 
-    with opened_home() as ports:
+    with opened_home(at_the_command_line()) as ports:
         entry = approval.pending(ports, identity)
         _tell(as_json, approval.approve(load_model(ports.configs, entry.model), ports, entry, by, why))
 
@@ -40,7 +41,7 @@ def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
     """Refuse a challenger that passed and waits for a person; the champion stays."""
     from trueup.stages import approval
 
-    with opened_home() as ports:
+    with opened_home(at_the_command_line()) as ports:
         entry = approval.pending(ports, identity)
         _tell(as_json, approval.reject(load_model(ports.configs, entry.model), ports, entry, by, why))
 
@@ -57,7 +58,7 @@ def rollback(
     """Put an earlier champion back into office, at once."""
     from trueup.stages.rollback import rollback as back
 
-    with opened_home() as ports:
+    with opened_home(at_the_command_line()) as ports:
         _tell(as_json, back(load_model(ports.configs, model), ports, to, by, why))
 
 
@@ -66,13 +67,17 @@ def promote(
     version: Annotated[int, typer.Argument(help="A registered version.", show_default=False)],
     by: By,
     why: Why,
+    asked_by: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Who asked for it, where `promote.approval.four_eyes` demands two persons."),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Make a version the champion by hand, whatever its gates said; it is recorded as an override."""
     from trueup.stages.rollback import override
 
-    with opened_home() as ports:
-        _tell(as_json, override(load_model(ports.configs, model), ports, version, by, why))
+    with opened_home(at_the_command_line()) as ports:
+        _tell(as_json, override(load_model(ports.configs, model), ports, version, by, why, asked_by))
 
 
 def register(app: typer.Typer) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from flows.actor import of_this_run
 from flows.environment import MISTAKE
 from flows.telling import pass_on
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
+from trueup.domain.types import Actor
 from trueup.errors import ConfigError, TrueupError
 
 if TYPE_CHECKING:
@@ -32,13 +34,17 @@ class Opened:
 
 
 @contextmanager
-def opened(model: str, as_of: datetime | None, settings: Settings | None = None) -> Iterator[Opened]:
-    """Open a home for one flow run; at its end the outbox is passed on. Reports may still be rendered when it ends; the process waits for them."""
+def opened(model: str, as_of: datetime | None, settings: Settings | None = None, by: str = "") -> Iterator[Opened]:
+    """Open a home for one flow run; at its end the outbox is passed on. Reports may still be rendered when it ends; the process waits for them.
+
+    `by` is the person who asked for the run, where one said so.
+    """
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     logging.getLogger("prefect.task_runs").addFilter(_no_traceback)
     from trueup.stages.ports import Ports
 
     ports = Ports(settings)
+    ports.actor = of_this_run(by)
     config = sound_config(ports.configs, model)
     try:
         yield Opened(config, ports, resolve_as_of(config, ports, as_of))
@@ -48,12 +54,13 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None)
 
 
 @contextmanager
-def opened_home() -> Iterator[Ports]:
+def opened_home(actor: Actor) -> Iterator[Ports]:
     """Open a home for a decision that needs no moment and no data; at its end the outbox is passed on."""
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     from trueup.stages.ports import Ports
 
     ports = Ports()
+    ports.actor = actor
     try:
         yield ports
     finally:

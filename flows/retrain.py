@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.forms import AsOf, Model
+from flows.forms import AsOf, Model, Text
 from flows.opening import opened
 from flows.telling import TOLD
 from trueup.domain.types import Reason
@@ -12,19 +12,20 @@ from trueup.stages.references import Decided
 
 
 @flow(name="retrain", flow_run_name="retrain {model}: {reason}", **TOLD)
-def retrain(model: Model, as_of: AsOf = None, reason: Reason = "manual") -> Decided:
+def retrain(model: Model, as_of: AsOf = None, reason: Reason = "manual", by: Text | None = None) -> Decided:
     """Retrain on the validated batches; asked again for the same reason and batch, give the recorded decision.
 
     Args:
         model: Name of a config in the folder of configs.
         as_of: The moment to stand at, in the time zone chosen; default: by the config's clock.
         reason: Why; it stands in the ledger.
+        by: Who asks, where a person does; it stands in the ledger.
     """
     import tasks
     from tasks.artifacts import show_decision
     from trueup.stages import loop
 
-    with opened(model, as_of) as o:
+    with opened(model, as_of, by=by or "") as o:
         decided = loop.retrain(tasks, o.config, o.ports, o.as_of, reason)
         show_decision(o.config, o.ports, decided)
         return decided

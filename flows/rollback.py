@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.context import FlowRunContext
 
+from flows.actor import of_this_run
 from flows.forms import Model, Text, Version
 from flows.opening import opened_home
 from flows.telling import TOLD
@@ -26,7 +27,7 @@ def rollback(model: Model, by: Text, why: Text, to: Version = None) -> Decided:
         why: Why; it stands in the ledger.
         to: A registered version; default: the last good champion.
     """
-    with opened_home() as ports:
+    with opened_home(of_this_run()) as ports:
         config = load_model(ports.configs, model)
         run = FlowRunContext.get()
         asked_at = run.flow_run.created if run is not None and run.flow_run is not None else None

@@ -1,12 +1,20 @@
-"""Which code made something: commit, whether it was changed since, and the versions of the packages that matter."""
+"""Which code made something, where: commit, lock, versions of packages, and under which account it ran."""
 
 from __future__ import annotations
 
+import getpass
+import hashlib
+import os
+import platform
 import subprocess
+import sys
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import trueup
+
+LOCK = Path(trueup.__file__).resolve().parents[1] / "requirements.lock"
 _PACKAGES = ("trueup", "scikit-learn", "pandas", "numpy", "skops", "mlflow", "prefect")
 
 
@@ -18,8 +26,26 @@ def code_facts(folder: Path) -> dict[str, str]:
     facts = {
         "git_commit": commit or "unknown",
         "git_dirty": "unknown" if changed is None else str(bool(changed)).lower(),
+        "lock_digest": hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else "unknown",
+        "environment_digest": environment_digest(),
+        "version.python": platform.python_version(),
     }
     return facts | {f"version.{name}": _version(name) for name in _PACKAGES}
+
+
+@lru_cache(maxsize=1)
+def environment_digest() -> str:
+    """SHA-256 over names and versions of all installed packages, as their folders say: to read each one takes seconds."""
+    found = {d.name.removesuffix(".dist-info").lower() for place in sys.path for d in Path(place).glob("*.dist-info")}
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
+
+
+def account() -> str:
+    """The operating system's account that this process runs under."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user need not have a name
+        return f"uid {os.getuid()}"
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -413,6 +413,12 @@ class ApprovalConfig(Section):
     expires_after: Span = Field(
         timedelta(days=3), description="In wall time; then the champion stays, and that is recorded."
     )
+    four_eyes: bool = Field(
+        False,
+        description="Who approves must be another than who asked for the retrain, and who overrides another than who "
+        "asked for that. A retrain that a diagnosis or a schedule asked for has nobody of its own; a rollback needs one "
+        "person only, for it must be quick.",
+    )
 
 
 class ProbationConfig(Section):
@@ -584,6 +590,22 @@ class RetentionConfig(Section):
     )
 
 
+class GovernanceConfig(Section):
+    """What people answer for. It stands in every decision and in the dossier, and no decision depends on it."""
+
+    owner: str = Field("", description="Who answers for the model: a person, a team or a role.")
+    risk_tier: str = Field(
+        "",
+        description="In the words of the scheme that you use, such as `limited`. Nothing here assesses it.",
+    )
+    intended_use: str = Field(
+        "", description="What its predictions are for, who acts on them, and what they are not for."
+    )
+    limitations: list[str] = Field(
+        default=[], description="Where it is known to be wrong or not to apply, each in a sentence."
+    )
+
+
 class ModelConfig(Section):
     """One model, from its source to its monitor. What its parts must be to each other stands in `consistency`."""
 
@@ -604,6 +626,7 @@ class ModelConfig(Section):
     monitor: MonitorConfig = MonitorConfig()
     retrain: RetrainConfig = RetrainConfig()
     retention: RetentionConfig = RetentionConfig()
+    governance: GovernanceConfig = GovernanceConfig()
 
     @property
     def registered_name(self) -> str:

@@ -19,6 +19,16 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+# No decision depends on how long things are kept, nor on what people say of the model: with either in the digest, a word
+# mended in a sentence would make the last batch's retrain a new one, and the same training data would be tried again.
+_NOT_DECIDING = {"retention", "governance", "about"}
+
+
 def config_digest(config: ModelConfig) -> str:
-    """Digest of everything in a model's config that a decision may depend on: how long things are kept is not."""
-    return digest_of(config.model_dump(mode="json", by_alias=True, exclude={"retention"}))
+    """Digest of everything in a model's config that a decision may depend on."""
+    return digest_of(config.model_dump(mode="json", by_alias=True, exclude=_NOT_DECIDING))
+
+
+def policy_digest(config: ModelConfig) -> str:
+    """Digest of the rules by which a champion is watched, challenged and replaced."""
+    return digest_of(config.model_dump(mode="json", by_alias=True, include={"promote", "retrain", "monitor"}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from trueup.config.schema import PromoteConfig, TrainConfig, write_duration
+from trueup.config.schema import DecayConfig, PromoteConfig, TrainConfig, write_duration
 from trueup.domain.bootstrap import MIN_BLOCKS
 from trueup.domain.types import Window
 
@@ -68,6 +68,11 @@ def plan_training(
         return Hold(f"{found}, for it is half of the {_days(new_span)} that are new; {MIN_BLOCKS} are needed")
     start = matured.start if train.window == "expanding" else max(matured.start, gate_start - train.window)
     return Plan(train=Window(start, gate_start), gate=Window(gate_start, matured.end))
+
+
+def reference_window(gate_start: datetime, decay: DecayConfig) -> Window:
+    """What the cheap reference, the prior and the simple model of a gate window learn from."""
+    return Window(gate_start - decay.reference_window, gate_start)
 
 
 def _blocks(window: Window, block: timedelta) -> int:

@@ -19,6 +19,25 @@ KNOWN_AT = "known_at"
 
 Reason = Literal["first", "decayed", "stale", "manual", "schedule"]  # why a retrain was asked for
 Retrain = Literal["inline", "event", "never"]  # who follows a diagnosis that asks for one
+Starter = Literal["person", "automation", "schedule", "process"]  # what started the work that a decision came from
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who or what started something. `name` is a person's where one gave it, else the account's or the automation's.
+
+    A name is what somebody says of themself: nothing here proves it, so the account stands beside it.
+    """
+
+    kind: Starter
+    name: str
+    account: str  # of the operating system, under which the process ran
+    via: Literal["command line", "Prefect", "a program"]  # the way in
+    flow_run: str | None = None  # its id in Prefect
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
 
 
 class Status(StrEnum):

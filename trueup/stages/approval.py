@@ -16,7 +16,9 @@ from trueup.domain.types import Status, Verdict
 from trueup.errors import AlreadyDecided, RegistryUnavailable, StaleDecision, UsageError
 from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
 from trueup.stages.champion import align
+from trueup.stages.four_eyes import require_another
 from trueup.stages.ports import Ports
+from trueup.stages.record import epochs
 from trueup.stages.references import Decided
 
 PENDING: Literal["pending"] = "pending"
@@ -102,17 +104,25 @@ def approve(config: ModelConfig, ports: Ports, entry: Entry, by: str, why: str =
 
     The same decision again gives the recorded one. Raises StaleDecision when the champion is not the one it was judged
     against (that is recorded, too), AlreadyDecided when the decision was another or another's, UsageError without a
-    name, and UntrustedModel when the model's files are not those that were judged.
+    name or from who asked for the retrain where `four_eyes` demands another, and UntrustedModel when the model's files are not those that were judged.
     """
     by = named(by)
     if (known := _closed(config, ports, entry)) is not None:
         return _recorded(config, ports, entry, known, "promoted", by)
     model, epoch = entry.body["model"], entry.body["approval"]["expected_epoch"]
+    eyes = require_another(config, ports, entry, by)
     ports.registry.load(model["uri"], model["manifest_digest"])
     body = _closing_body(entry, "promoted", [*entry.body["reasons"], f"approved by {by}" + (f": {why}" if why else "")])
     promotion = Promotion(model["version"], model["manifest_digest"], epoch)
     try:
-        closing = _append(config, ports, entry, "promoted", body | {"approver": _person(ports, by, why)}, promotion)
+        closing = _append(
+            config,
+            ports,
+            entry,
+            "promoted",
+            body | {"approver": person(ports, by, why, eyes), "epoch": epochs(epoch, promoted=True)},
+            promotion,
+        )
     except StaleDecision:  # between the look and the record
         _hold(config, ports, entry, _STALE, _stale(entry, _epoch(config, ports)))
         closing = resolution(ports, entry) or entry
@@ -127,7 +137,7 @@ def reject(config: ModelConfig, ports: Ports, entry: Entry, by: str, why: str) -
     by, why = named(by), reasoned(why)
     if (known := _closed(config, ports, entry)) is not None:
         return _recorded(config, ports, entry, known, "rejected", by)
-    body = _closing_body(entry, "rejected", [f"rejected by {by}: {why}"]) | {"approver": _person(ports, by, why)}
+    body = _closing_body(entry, "rejected", [f"rejected by {by}: {why}"]) | {"approver": person(ports, by, why)}
     return _recorded(config, ports, entry, _append(config, ports, entry, "rejected", body), "rejected", by)
 
 
@@ -202,8 +212,10 @@ def _closing_body(entry: Entry, outcome: str, reasons: list[str]) -> dict[str, A
     return entry.body | {"outcome": outcome, "reasons": reasons, "approval": approval}
 
 
-def _person(ports: Ports, by: str, why: str) -> dict[str, str]:
-    return {"name": by, "why": why, "decided_at": ports.now().isoformat()}
+def person(ports: Ports, by: str, why: str, eyes: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Who decided, why, when and from where; and whether that was another than who asked, where it was asked."""
+    decided = {"name": by, "why": why, "decided_at": ports.now().isoformat(), "account": ports.actor.account}
+    return {**decided, "via": ports.actor.via, "flow_run": ports.actor.flow_run, "four_eyes": eyes}
 
 
 def _closing_id(entry: Entry) -> str:

@@ -18,6 +18,7 @@ from trueup.domain.features import FeatureSchema
 from trueup.domain.gates import CHALLENGER, CHAMPION
 from trueup.domain.learning import SIMPLE_ROWS, Model, all_classes, fit, predict, prior_model, simple_model
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses, slice_table
+from trueup.domain.plan import reference_window
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.stages.champion import Champion, champion
 from trueup.stages.features import Examples, examples, require_classes
@@ -65,6 +66,7 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
         sample_path=ports.store.put_evaluation(sample_name(trained.run_id), sample_rows),
         schema=gate.schema.to_dict(),
         rows=len(gate.y),
+        reference_rows=len(before.y),
         predicted=list(predictions),
         classes=classes,
         slices=_slices(config, frame, predictions, classes),
@@ -155,7 +157,7 @@ def reference_examples(
 
     Raises NotEnoughData when there are no such labels, or of one class only.
     """
-    window = Window(start - config.monitor.decay.reference_window, start)
+    window = reference_window(start, config.monitor.decay)
     before = examples(config, ports, window, as_of, known_by=start, of=of)
     require_classes(config, before, window)
     return before

@@ -13,7 +13,7 @@ from trueup.ledger.entries import PROMOTION, Entry
 from trueup.stages.approval import open_approvals
 from trueup.stages.ports import Ports
 from trueup.stages.references import baseline_name, sample_name
-from trueup.stages.rollback import last_good
+from trueup.stages.rollback import last_good, versions_of
 
 _SLACK = timedelta(days=1)  # between a retrain's first look at the data and its record
 
@@ -65,15 +65,10 @@ def kept(config: ModelConfig, ports: Ports) -> Evidence:
     wanted |= {entry.seq for entry in open_approvals(config, ports)}
     current = ports.ledger.champion(config.model)
     needed = {v for v in (current.version if current else None, last_good(config, ports)) if v is not None}
-    wanted |= {seq for seq, entry in entries.items() if needed & _versions(entry)}
+    wanted |= {seq for seq, entry in entries.items() if needed & versions_of(entry)}
     while more := {seq for each in wanted for seq in _rests_on(entries[each]) if seq in entries} - wanted:
         wanted |= more
     return named(entries[seq] for seq in sorted(wanted))
-
-
-def _versions(entry: Entry) -> set[int]:
-    """The versions that an entry is about."""
-    return {part["version"] for name in ("model", "judged") if (part := entry.body.get(name))}
 
 
 def _rests_on(entry: Entry) -> set[int]:

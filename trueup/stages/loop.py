@@ -24,7 +24,8 @@ from trueup.stages.announce import announce
 from trueup.stages.approval import upkeep
 from trueup.stages.asking import answered, asking
 from trueup.stages.champion import champion
-from trueup.stages.monitor import decisive_look, findings_of, telling, to_watch_again
+from trueup.stages.looks import decisive_look
+from trueup.stages.monitor import findings_of, telling, to_watch_again
 from trueup.stages.ports import Ports
 from trueup.stages.probation import carry_out
 from trueup.stages.promote import recorded_decision
@@ -122,10 +123,12 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
     # Nobody can be told that a model has decayed before there is one: the first is always made here.
     if action is not None and (retrain == "inline" or (retrain == "event" and action == "first")):
         try:
-            decided = challenge(do, config, ports, as_of, action)
+            decided = challenge(do, config, ports, as_of, action, in_loop=True)
         except NoLabels as error:  # of the batches all the rest is done: they are checked, and count as handled
             problem = str(error)
-            decided = do.promote(config, ports, Attempt(action, as_of, hold=problem))
+            decided = do.promote(
+                config, ports, Attempt(action, as_of, hold=problem, in_loop=True, asked_at=ports.now())
+            )
     elif action is not None and retrain == "event":
         asked = _asked(config, ports, action, checked, decisive, as_of)
     # Before the batches count as handled: after a crash in between the same events are announced again, and are the same.
@@ -135,8 +138,12 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
     return done
 
 
-def challenge(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, reason: Reason) -> Decided:
+def challenge(
+    do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, reason: Reason, in_loop: bool = False
+) -> Decided:
     """Train a challenger, judge it against the champion on rows neither has seen, and promote or refuse it.
+
+    `in_loop` says that the run itself found out that it is needed, and nobody asked.
 
     One at a time for each model; what nobody asked for by hand is subject to cooldown, budget and the like, see `storm`.
     """
@@ -144,20 +151,21 @@ def challenge(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, rea
     carry_out(config, ports)
     if (known := recorded_decision(config, ports, reason, as_of)) is not None:
         return known
+    asked = Attempt(reason, as_of, in_loop=in_loop, asked_at=ports.now())
     with ports.retraining(config.model) as alone:
         if not alone:
-            return refuse(config, ports, reason, as_of, RUNNING)
+            return refuse(config, ports, asked, RUNNING)
         if (known := recorded_decision(config, ports, reason, as_of)) is not None:  # by another, just now
             return known
         if (refusal := held_back(config, ports, reason, as_of)) is not None:
-            return refuse(config, ports, reason, as_of, refusal)
+            return refuse(config, ports, asked, refusal)
         chosen = do.plan(config, ports, as_of)
         if isinstance(chosen, Hold):
-            return do.promote(config, ports, Attempt(reason, as_of, hold=chosen.reason))
+            return do.promote(config, ports, replace(asked, hold=chosen.reason))
         digest = attempt_digest(config, ports, chosen, as_of)
         if (refusal := held_back_with(config, ports, reason, chosen, digest)) is not None:
-            return refuse(config, ports, reason, as_of, refusal)
-        return _try(do, config, ports, Attempt(reason, as_of, digest=digest), chosen)
+            return refuse(config, ports, asked, refusal)
+        return _try(do, config, ports, replace(asked, digest=digest), chosen)
 
 
 def _try(do: Steps, config: ModelConfig, ports: Ports, asked: Attempt, chosen: Plan) -> Decided:

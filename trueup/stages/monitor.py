@@ -34,12 +34,11 @@ from trueup.stages.champion import Champion, champion
 from trueup.stages.evaluate import reference_examples
 from trueup.stages.features import features
 from trueup.stages.joined import classes_of, joined_predictions, prediction_in
+from trueup.stages.looks import STAGE
 from trueup.stages.ports import Ports
 from trueup.stages.probation import enforce, examine
 from trueup.stages.references import Checked, Observed
 from trueup.stages.report import show_drift
-
-STAGE = "monitor"
 
 
 def monitor(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> Observed:
@@ -106,22 +105,6 @@ def telling(config: ModelConfig, ports: Ports, observed: Sequence[Observed]) -> 
     told = [o for o in observed if o.diagnosis != UNKNOWN]
     latest = max((told or observed), key=lambda o: o.window)
     return None if any(window > latest.window for window in known) else latest
-
-
-def decisive_look(config: ModelConfig, ports: Ports, as_of: datetime) -> tuple[Result | None, datetime]:
-    """The champion's newest look, up to a moment, at the batch that decides, and the moment of its first look there.
-
-    A corrected batch is another.
-    """
-    current = champion(config, ports)
-    found = [] if current is None else ports.store.results(config.model, STAGE)
-    looks = [r for r in found if current is not None and r.body["champion"] == current.version and r.as_of <= as_of]
-    told = [r for r in looks if r.body["diagnosis"] != UNKNOWN] or looks
-    if not told:
-        return None, as_of
-    decisive = max(told, key=lambda r: (r.window, r.as_of))
-    about = (decisive.window, decisive.revision)
-    return decisive, min(r.as_of for r in looks if (r.window, r.revision) == about)
 
 
 def realised(

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from trueup.adapters.background import Background, NoReports, shared
+from trueup.adapters.code import account
 from trueup.adapters.database import connect, initialise
 from trueup.adapters.lock import alone
 from trueup.adapters.sources import SourcePort, open_source
@@ -20,6 +21,7 @@ from trueup.adapters.store import Store
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.digest import digest_of
+from trueup.domain.types import Actor
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.once import made_once
 from trueup.ledger.signing import open_signer
@@ -50,6 +52,9 @@ class Ports:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self.now = _wall_clock  # with offset; what is kept and who is waited for grows old by it, nothing else
+        self.actor = Actor(
+            "process", account(), account(), "a program"
+        )  # who does not say so is none of the other kinds
         self.root: Path = self.settings.root
         self.configs: Path = self.settings.configs
         self._sources: dict[str, SourcePort] = {}

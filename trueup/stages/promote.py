@@ -6,18 +6,18 @@ With `promote.mode: approval` a challenger that passed is recorded as pending, a
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.digest import config_digest
 from trueup.domain.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
 from trueup.domain.gates import judge as judge_case
-from trueup.domain.types import EVENT_TIME, LABEL, Reason, Status, Verdict, Window, overall
+from trueup.domain.types import EVENT_TIME, LABEL, Reason, Status, Verdict, overall
 from trueup.errors import StaleDecision
 from trueup.ledger.entries import Decision, Promotion, of_decision
 from trueup.stages.approval import PENDING, decided, resolution, settle, terms
 from trueup.stages.champion import Champion, align, champion
 from trueup.stages.ports import Ports
+from trueup.stages.record import circumstances, epochs, evidence, previous, trigger
 from trueup.stages.references import (
     Attempt,
     Candidate,
@@ -84,7 +84,16 @@ def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:
             model=config.model,
             kind=outcome,
             as_of=attempt.as_of,
-            body=_body(config, attempt, current, outcome, reasons, served)
+            body={
+                "outcome": outcome,
+                "reasons": reasons,
+                "trigger": trigger(config, ports, attempt),
+                "verdicts": [v.to_dict() for v in attempt.verdicts],
+                "previous": previous(current),
+                "epoch": epochs(epoch, promoted=outcome == "promoted"),
+            }
+            | circumstances(config, ports)
+            | evidence(config, ports, attempt, served)
             | (terms(config, epoch, attempt.judged.run_id) if outcome == PENDING and attempt.judged else {}),
             promotion=None
             if served is None or outcome == PENDING
@@ -158,62 +167,3 @@ def _served(attempt: Attempt) -> Candidate:
     if attempt.refitted is not None and attempt.refitted.candidate is not None:
         return attempt.refitted.candidate
     return attempt.judged
-
-
-def _body(
-    config: ModelConfig,
-    attempt: Attempt,
-    current: Champion | None,
-    outcome: Outcome,
-    reasons: list[str],
-    served: Candidate | None,
-) -> dict[str, Any]:
-    """The record: what was decided, on what evidence, about which model."""
-    body: dict[str, Any] = {
-        "outcome": outcome,
-        "reasons": reasons,
-        "trigger": {"reason": attempt.reason},
-        "verdicts": [v.to_dict() for v in attempt.verdicts],
-        "previous": None
-        if current is None
-        else {"version": current.version, "manifest_digest": current.manifest_digest},
-        "config_digest": config_digest(config),
-    }
-    if attempt.trained is None or attempt.evaluation is None or attempt.judged is None:
-        return body
-    trained = attempt.refitted.trained if attempt.refitted and served and served.role == "refitted" else attempt.trained
-    version = (served or attempt.judged).version
-    return body | {
-        "model": {
-            "name": config.registered_name,
-            "version": version,
-            "uri": trained.uri,
-            "manifest_digest": trained.manifest_digest,
-            "recipe": trained.recipe,
-            "features": config.features.model_dump(mode="json"),
-            "trained_from": trained.train.start.isoformat(),
-            "trained_until": trained.trained_until.isoformat(),
-            "rows": trained.rows,
-            "data_digest": trained.data_digest,
-            "run_id": trained.run_id,
-            "baseline_path": trained.baseline_path,
-        },
-        "judged": {"version": attempt.judged.version, "manifest_digest": attempt.judged.manifest_digest},
-        "refit": None if attempt.refitted is None else attempt.refitted.verdict.to_dict(),
-        "gate": _plain(attempt.trained.gate),
-        "attempt": attempt.digest,
-        "inputs": list(attempt.trained.inputs),
-        "search": attempt.trained.search,
-        "evaluation": {
-            "rows": attempt.evaluation.rows,
-            "path": attempt.evaluation.path,
-            "metrics": attempt.evaluation.metrics,
-            "intervals": attempt.evaluation.intervals,
-            "skill": attempt.evaluation.skill,
-            "slices": attempt.evaluation.slices,
-        },
-    }
-
-
-def _plain(window: Window) -> dict[str, str]:
-    return {"start": window.start.isoformat(), "end": window.end.isoformat()}

@@ -69,6 +69,7 @@ class Evaluation:
     skill: dict[str, Any] | None  # the challenger's paired skill over the cheap reference; None if that made no error
     slices: list[dict[str, Any]] = field(default_factory=list)  # losses by declared slice, see `metrics.slice_table`
     champion_epoch: int | None = None  # of the champion it was compared with, 0 where there was none
+    reference_rows: int | None = None  # labelled rows that the prior, the simple model and the reference learned from
     without_champion: str = ""  # why it was compared with no champion, where there is one
 
 
@@ -151,6 +152,8 @@ class Attempt:
     verdicts: tuple[Verdict, ...] = ()
     refitted: Refitted | None = None
     digest: str | None = None  # of all that the training and its judging depend on
+    in_loop: bool = False  # the run itself found that it is needed: nobody asked
+    asked_at: datetime | None = None  # wall clock, with offset
 
 
 @dataclass(frozen=True)

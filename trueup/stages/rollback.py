@@ -11,17 +11,18 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.digest import config_digest
 from trueup.errors import StaleDecision, UsageError
 from trueup.ledger.entries import Champion as Recorded
 from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
-from trueup.stages.approval import decided, named, reasoned, settle, standing
+from trueup.stages.approval import decided, named, person, reasoned, settle, standing
 from trueup.stages.champion import Champion, align, champion, succession
+from trueup.stages.four_eyes import require_another, require_two
 from trueup.stages.ports import Ports
+from trueup.stages.record import REQUEST, circumstances, epochs, previous
 from trueup.stages.references import Decided
 
 Kind = Literal["rolled_back", "override"]
-_CARRIED = ("judged", "refit", "gate", "search", "evaluation")
+_CARRIED = ("judged", "refit", "gate", "search", "evaluation", "inputs", "data", "validation")
 
 
 def rollback(
@@ -56,16 +57,31 @@ def rollback(
     return _put(config, ports, "rolled_back", version, current, by, why, figures)
 
 
-def override(config: ModelConfig, ports: Ports, version: int, by: str, why: str) -> Decided:
+def override(config: ModelConfig, ports: Ports, version: int, by: str, why: str, asked_by: str = "") -> Decided:
     """Make a registered version the champion by hand, whatever its verdicts were, and set the alias.
 
-    Raises UsageError for a version the ledger knows nothing about, StaleDecision, UntrustedModel.
+    `asked_by` is who wanted it, where that is another than who decides; `four_eyes` demands it. Raises UsageError without
+    that and for a version the ledger knows nothing about, StaleDecision, UntrustedModel.
     """
     by, why = named(by), reasoned(why)
     if (same := _repeated(config, ports, "override", version, by, why)) is not None:
         align(config, ports)
         return decided(same)
-    return _put(config, ports, "override", version, champion(config, ports), by, why)
+    eyes = require_two(config, version, by, asked_by.strip())
+    if (judging := judging_entry(config, ports, version)) is not None:
+        require_another(config, ports, judging, by)
+    return _put(config, ports, "override", version, champion(config, ports), by, why, eyes=eyes)
+
+
+def judging_entry(config: ModelConfig, ports: Ports, version: int) -> Entry | None:
+    """The entry in which a version was judged; None for one that the ledger knows nothing about."""
+    found = (e for e in ports.ledger.entries(config.model) if e.kind not in {"rolled_back", "override"})
+    return next((e for e in found if version in versions_of(e)), None)
+
+
+def versions_of(entry: Entry) -> set[int]:
+    """The versions that an entry is about: the one to serve, and the one that was judged where that is another."""
+    return {part["version"] for name in ("model", "judged") if (part := entry.body.get(name))}
 
 
 def last_good(config: ModelConfig, ports: Ports) -> int | None:
@@ -88,6 +104,7 @@ def _put(
     by: str,
     why: str,
     figures: dict[str, Any] | None = None,
+    eyes: dict[str, Any] | None = None,
 ) -> Decided:
     if current is not None and current.version == version:
         raise UsageError(f"{config.model}: version {version} is the champion already; nothing was changed")
@@ -99,11 +116,12 @@ def _put(
     body = {
         "outcome": kind,
         "reasons": [reason],
-        "trigger": {"reason": "probation" if figures else "manual"},
+        "trigger": {"reason": "probation" if figures else "manual", "kind": "loop" if figures else REQUEST},
         "verdicts": [],
-        "previous": current and {"version": current.version, "manifest_digest": current.manifest_digest},
-        "config_digest": config_digest(config),
-        "approver": {"name": by, "why": why, "decided_at": ports.now().isoformat()},
+        "previous": previous(current),
+        "epoch": epochs(epoch, promoted=True),
+        **circumstances(config, ports, asked_by=(eyes or {}).get("asked_by")),
+        "approver": person(ports, by, why, eyes),
         "model": model,
         "evidence_of": source.seq,
         **{key: source.body.get(key) for key in _CARRIED},

@@ -20,6 +20,7 @@ from trueup.stages.champion import champion
 from trueup.stages.ingest import batches
 from trueup.stages.ports import Ports
 from trueup.stages.promote import batch_key
+from trueup.stages.record import REQUEST, circumstances, trigger
 from trueup.stages.references import Attempt, Decided
 from trueup.stages.validate import usable_batches
 
@@ -63,8 +64,9 @@ def attempt_digest(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datet
     return digest_of([config_digest(config), windows, current.version if current else None, rows])
 
 
-def refuse(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime, refusal: Refusal) -> Decided:
+def refuse(config: ModelConfig, ports: Ports, asked: Attempt, refusal: Refusal) -> Decided:
     """Record that a retrain did not start. For the same rule, reason and batch there is one entry, asked how often."""
+    reason, as_of = asked.reason, asked.as_of
     newest = usable_batches(config, ports, as_of)[-1:]
     told = RetrainRefused(
         model=config.model,
@@ -83,9 +85,10 @@ def refuse(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime, r
             body={
                 "outcome": "refused",
                 "reasons": [refusal.reason],
-                "trigger": {"reason": reason},
+                "trigger": trigger(config, ports, asked),
                 "rule": refusal.rule,
                 "verdicts": [],
+                **circumstances(config, ports),
             },
             events=(Event.of(told),),
         )
@@ -109,9 +112,10 @@ def failed(config: ModelConfig, ports: Ports, attempt: Attempt, chosen: Plan, er
             body={
                 "outcome": "failed",
                 "reasons": [f"{type(error).__name__}: {error}"],
-                "trigger": {"reason": attempt.reason},
+                "trigger": trigger(config, ports, attempt),
                 "gate": {"start": chosen.gate.start.isoformat(), "end": chosen.gate.end.isoformat()},
                 "verdicts": [],
+                **circumstances(config, ports),
             },
         )
     )
@@ -134,9 +138,10 @@ def clear(config: ModelConfig, ports: Ports, by: str) -> Entry:
             body={
                 "outcome": "cleared",
                 "reasons": [reason],
-                "trigger": {"reason": "manual"},
+                "trigger": {"reason": "manual", "kind": REQUEST},
                 "by": by,
                 "verdicts": [],
+                **circumstances(config, ports),
             },
         )
     )

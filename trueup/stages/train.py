@@ -17,7 +17,7 @@ from trueup.domain.digest import digest_of
 from trueup.domain.drift import sample
 from trueup.domain.learning import Recipe, build, class_names, fit, predict
 from trueup.domain.metrics import row_losses
-from trueup.domain.plan import Hold, Plan, plan_training
+from trueup.domain.plan import Hold, Plan, plan_training, reference_window
 from trueup.domain.splits import Indices, time_folds
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, Batch, BatchRef, Window
 from trueup.errors import NoLabels, NotEnoughData
@@ -71,7 +71,9 @@ def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> T
         seconds = round(time.perf_counter() - started, 3)
         parameters = {"family": found.recipe.family, "seed": found.recipe.seed, **found.recipe.parameters}
         ports.tracking.log(run_id, params=parameters, metrics={"train_rows": trained.rows, "train_seconds": seconds})
-    inputs = tuple(_named(ref) for b in _batches_in(config, ports, chosen.refit, as_of) for ref in (b.rows, b.labels))
+    earliest = min(chosen.train.start, reference_window(chosen.gate.start, config.monitor.decay).start)
+    read = _batches_in(config, ports, Window(earliest, chosen.gate.end), as_of)
+    inputs = tuple(_named(ref) for b in read for ref in (b.rows, b.labels))
     return replace(
         trained, inputs=inputs, search={"trials": found.trials, "stopped_by": found.stopped_by, "seconds": seconds}
     )

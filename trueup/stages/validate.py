@@ -53,30 +53,30 @@ def recorded(config: ModelConfig, ports: Ports, batch: Batch) -> Checked | None:
 
 def judged(config: ModelConfig, ports: Ports, landed: list[Batch]) -> dict[Window, Checked]:
     """The recorded answers for those batches that were judged by the rules in force, and by no others since."""
-    found = _answers(config, ports, landed[0].window if len(landed) == 1 else None)
-    answers = {b.window: (b, found.get((b.window, b.rows.revision))) for b in landed}
+    found = answers(config, ports, landed[0].window if len(landed) == 1 else None)
+    of_batch = {b.window: (b, found.get((b.window, b.rows.revision))) for b in landed}
     return {
         window: _checked(batch, body)
-        for window, (batch, body) in answers.items()
+        for window, (batch, body) in of_batch.items()
         if body is not None and body["judgement"] == ports.store.judgement(batch.rows)
     }
 
 
-def usable_batches(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
-    """Validated batches that are not broken, in time order."""
-    answers = _answers(config, ports)
-    return [
-        b
-        for b in batches(config, ports, as_of)
-        if (body := answers.get((b.window, b.rows.revision))) is not None and body["status"] != Status.FAIL
-    ]
-
-
-def _answers(config: ModelConfig, ports: Ports, window: Window | None = None) -> dict[tuple[Window, int], Any]:
+def answers(config: ModelConfig, ports: Ports, window: Window | None = None) -> dict[tuple[Window, int], Any]:
     """The newest answer for each revision by the rules in force."""
     found: list[Result] = ports.store.results(config.model, STAGE, window)
     named = rules(config)
     return {(r.window, r.revision): r.body for r in found if r.basis == named}
+
+
+def usable_batches(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
+    """Validated batches that are not broken, in time order."""
+    found = answers(config, ports)
+    return [
+        b
+        for b in batches(config, ports, as_of)
+        if (body := found.get((b.window, b.rows.revision))) is not None and body["status"] != Status.FAIL
+    ]
 
 
 def _checked(batch: Batch, body: dict[str, Any]) -> Checked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -122,6 +123,14 @@ class Computed(Shelf):
         path = self.evaluation_path(name)
         frames.write(frames.to_table(frame), self.home / path)
         return path
+
+    def evaluation_digest(self, path: str) -> str | None:
+        """SHA-256 of a file that `put_evaluation` wrote; None when it is gone."""
+        try:
+            with (self.home / path).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
 
     def read_evaluation(self, path: str) -> pd.DataFrame:
         """Read what `put_evaluation` kept. Raises WorkError."""

@@ -1,0 +1,30 @@
+"""Who started what runs here: a person at the command line, or what Prefect knows of the flow run."""
+
+from __future__ import annotations
+
+from trueup.adapters.code import account
+from trueup.domain.types import Actor
+
+
+def at_the_command_line(by: str = "") -> Actor:
+    """A person, by the name given or else the account's."""
+    return Actor("person", by.strip() or account(), account(), "command line")
+
+
+def of_this_run(by: str = "") -> Actor:
+    """What began the flow run that this is part of. One without a deployment was called at a command line.
+
+    A deployment's run that neither an automation nor a schedule began was asked for by somebody: `by`, if they said so.
+    """
+    from prefect.context import FlowRunContext
+
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    if run is None or run.deployment_id is None:
+        return at_the_command_line(by)
+    created = run.created_by
+    if created is not None and created.type == "AUTOMATION":
+        return Actor("automation", created.display_value or "", account(), "Prefect", str(run.id))
+    if run.auto_scheduled:
+        return Actor("schedule", "", account(), "Prefect", str(run.id))
+    return Actor("person", by.strip(), account(), "Prefect", str(run.id))

@@ -1,0 +1,69 @@
+"""Four eyes: with `promote.approval.four_eyes` nobody agrees to what they themselves asked for.
+
+Names are what people say of themselves. So at a command line the account counts as a name too: who asks without a name
+asks as that account, and cannot approve from it under another.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trueup.config.schema import ModelConfig
+from trueup.errors import UsageError
+from trueup.ledger.entries import Entry
+from trueup.stages.ports import Ports
+from trueup.stages.record import REQUEST
+
+
+def asker(entry: Entry) -> str | None:
+    """Who asked for the retrain that an entry is about: a name; None where no person did. Raises LookupError where nothing says so."""
+    if (kind := entry.body["trigger"].get("kind")) is None:
+        raise LookupError("its record is from before it was kept who asked")
+    if kind != REQUEST:
+        return None
+    if not (name := entry.body["actor"]["name"]):
+        raise LookupError("it was asked for without a name")
+    return str(name)
+
+
+def require_another(config: ModelConfig, ports: Ports, entry: Entry, by: str) -> dict[str, Any]:
+    """Say who asked, and that it was another than `by`. Raises UsageError where the config demands that and it was not."""
+    try:
+        asked_by, unknown = asker(entry), None
+    except LookupError as error:
+        asked_by, unknown = None, str(error)
+    same = asked_by is not None and _one(asked_by) in _names(ports, by)
+    if config.promote.approval.four_eyes and (same or unknown):
+        who = f"{asked_by} asked for this retrain" if unknown is None else f"nobody can say who asked: {unknown}"
+        raise UsageError(
+            f"{config.model}: version {entry.body['model']['version']} needs a second pair of eyes "
+            f"(`promote.approval.four_eyes`), and {who}; nothing was changed; let another approve it, or ask anew with "
+            f"a name: trueup retrain {config.model} --by NAME"
+        )
+    return {
+        "demanded": config.promote.approval.four_eyes,
+        "asked_by": asked_by,
+        "differ": None if unknown else not same,
+    }
+
+
+def require_two(config: ModelConfig, version: int, by: str, asked_by: str) -> dict[str, Any]:
+    """The same of an override, which has to be asked for, too. Raises UsageError."""
+    demanded = config.promote.approval.four_eyes
+    same = bool(asked_by) and _one(asked_by) in {_one(by)}
+    if demanded and (same or not asked_by):
+        raise UsageError(
+            f"{config.model}: an override needs two persons (`promote.approval.four_eyes`); nothing was changed; name "
+            f"who asked for it, another than {by}: trueup promote {config.model} {version} --by {by!r} --asked-by NAME"
+        )
+    return {"demanded": demanded, "asked_by": asked_by or None, "differ": not same if asked_by else None}
+
+
+def _names(ports: Ports, by: str) -> set[str]:
+    """All names that whoever decides goes by."""
+    return {_one(by), *([_one(ports.actor.account)] if ports.actor.via == "command line" else [])}
+
+
+def _one(name: str) -> str:
+    """A name as it is compared: `Ann  Smith` and `ann smith` are one person."""
+    return " ".join(name.split()).casefold()

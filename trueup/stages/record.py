@@ -1,0 +1,201 @@
+"""The record of a decision: who asked and why, about which model, on what data, by which rules, made by which code.
+
+A refusal is recorded as fully as a promotion. Records from before a part was kept lack it, so readers ask for every part
+with `get`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from trueup.adapters.code import code_facts
+from trueup.adapters.model_files import FORMAT
+from trueup.config.schema import ModelConfig, write_duration
+from trueup.domain.digest import config_digest, digest_of, policy_digest
+from trueup.domain.events import ModelDecayed, ModelStale, interval
+from trueup.domain.metrics import loss_name
+from trueup.domain.plan import reference_window
+from trueup.domain.types import Window
+from trueup.stages.champion import Champion
+from trueup.stages.looks import decisive_look
+from trueup.stages.ports import Ports
+from trueup.stages.references import Attempt, Candidate, Evaluation, Trained
+from trueup.stages.validate import answers
+
+REQUEST = "request"  # the kind of a trigger behind which a person stands
+_ASKED_BY = {"automation": "event", "schedule": "schedule", "person": REQUEST, "process": REQUEST}
+_ASKING = {"decayed": ModelDecayed.topic, "stale": ModelStale.topic}
+
+
+def circumstances(config: ModelConfig, ports: Ports, asked_by: str | None = None) -> dict[str, Any]:
+    """What every record says: who started it, the rules and the code in force, and what people answer for.
+
+    `asked_by` is who asked, where that is known to be another than who called.
+    """
+    return {
+        "actor": ports.actor.to_dict() | ({"name": asked_by} if asked_by else {}),
+        "config_digest": config_digest(config),
+        "policy_digest": policy_digest(config),
+        "code": {**code_facts(ports.configs), "seed": config.train.seed},
+        "governance": {"about": config.about, **config.governance.model_dump(mode="json")},
+        "retention": config.retention.model_dump(mode="json"),
+    }
+
+
+def trigger(config: ModelConfig, ports: Ports, asked: Attempt) -> dict[str, Any]:
+    """Why a retrain was asked for: by the run itself (`loop`), an event, a schedule or somebody's request.
+
+    With the diagnosis that stood then, and the event that told of it, where there are such.
+    """
+    look, _ = decisive_look(config, ports, asked.as_of)
+    found: dict[str, Any] = {
+        "reason": asked.reason,
+        "kind": "loop" if asked.in_loop else _ASKED_BY[ports.actor.kind],
+        "as_of": asked.as_of,
+        "asked_at": asked.asked_at,
+        "event": None,
+        "diagnosis": None,
+    }
+    if look is None:
+        return found
+    told = [
+        message
+        for message in ports.ledger.announced(config.model, _ASKING.get(asked.reason, ""))
+        if message.payload["batch"] == interval(look.window)
+    ]
+    if told:
+        found["event"] = {"id": told[-1].event_id, "topic": told[-1].topic, "announced_at": told[-1].created_at}
+    found["diagnosis"] = {
+        "name": look.body["diagnosis"],
+        "reasons": look.body["reasons"],
+        **_span(look.window),
+        "as_of": look.as_of,
+    }
+    return found
+
+
+def previous(current: Champion | None) -> dict[str, Any] | None:
+    """The champion that a decision found in office."""
+    if current is None:
+        return None
+    return {"version": current.version, "manifest_digest": current.manifest_digest, "epoch": current.epoch}
+
+
+def epochs(expected: int, promoted: bool) -> dict[str, int]:
+    """The epoch of the champion that was judged against, and the one that the decision leads to."""
+    return {"expected": expected, "resulting": expected + promoted}
+
+
+def evidence(config: ModelConfig, ports: Ports, attempt: Attempt, served: Candidate | None) -> dict[str, Any]:
+    """What a challenger was made of and how it was judged; nothing where none was trained."""
+    if attempt.trained is None or attempt.evaluation is None or attempt.judged is None:
+        return {}
+    refitted = attempt.refitted.trained if attempt.refitted and served and served.role == "refitted" else None
+    trained, judged = refitted or attempt.trained, attempt.judged
+    return {
+        "model": _model(config, ports, trained, (served or judged).version),
+        "judged": {"version": judged.version, "manifest_digest": judged.manifest_digest, **_fitted(attempt.trained)},
+        "refit": None if attempt.refitted is None else attempt.refitted.verdict.to_dict(),
+        "gate": _span(attempt.trained.gate),
+        "attempt": attempt.digest,
+        "inputs": list(attempt.trained.inputs),
+        "data": _data(config, attempt, attempt.trained, attempt.evaluation),
+        "validation": _validation(config, ports, attempt.trained.inputs),
+        "search": attempt.trained.search,
+        "evaluation": _evaluation(config, ports, attempt.evaluation),
+    }
+
+
+def _model(config: ModelConfig, ports: Ports, trained: Trained, version: int) -> dict[str, Any]:
+    return {
+        "name": config.registered_name,
+        "version": version,
+        "uri": trained.uri,
+        "manifest_digest": trained.manifest_digest,
+        "format": FORMAT,
+        "recipe": trained.recipe,
+        "features": config.features.model_dump(mode="json"),
+        **_fitted(trained),
+        "run_id": trained.run_id,
+        "baseline_path": trained.baseline_path,
+        "baseline_digest": ports.store.evaluation_digest(trained.baseline_path),
+    }
+
+
+def _fitted(trained: Trained) -> dict[str, Any]:
+    """On which rows a model was fitted."""
+    return {
+        "trained_from": trained.train.start.isoformat(),
+        "trained_until": trained.trained_until.isoformat(),
+        "rows": trained.rows,
+        "data_digest": trained.data_digest,
+    }
+
+
+def _data(config: ModelConfig, attempt: Attempt, trained: Trained, evaluation: Evaluation) -> dict[str, Any]:
+    """The windows that the challenger was trained and judged on and compared over, each with count and digest."""
+    label, delay = config.ingest.label, config.ingest.label.known_after
+    reference = reference_window(trained.gate.start, config.monitor.decay)
+    overlap = next((v.to_dict() for v in attempt.verdicts if v.check == "overlap"), None)
+    return {
+        "training": {**_span(trained.train), "rows": trained.rows, "digest": _digest(trained.inputs, trained.train)},
+        "gate": {**_span(trained.gate), "rows": evaluation.rows, "digest": _digest(trained.inputs, trained.gate)},
+        "reference": {
+            **_span(reference),
+            "rows": evaluation.reference_rows,
+            "digest": _digest(trained.inputs, reference),
+        },
+        "overlap": overlap,
+        "label": {
+            "column": label.column,
+            "known_after": None if delay is None else write_duration(delay),
+            "known_at": label.known_at,
+        },
+    }
+
+
+def _digest(inputs: Iterable[dict[str, Any]], window: Window) -> str:
+    """Digest of the revisions of rows and labels that have a part in a window."""
+    spans = [(Window(*map(datetime.fromisoformat, (i["start"], i["end"]))), i["dataset"], i["sha256"]) for i in inputs]
+    return digest_of(sorted([dataset, sha256] for span, dataset, sha256 in spans if span.overlaps(window)))
+
+
+def _validation(config: ModelConfig, ports: Ports, inputs: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """How each batch that was read had been judged, and a digest over these judgements in full."""
+    found = answers(config, ports)
+    named = {(i["start"], i["end"], i["revision"]) for i in inputs}
+    judged = {
+        (window.start.isoformat(), window.end.isoformat(), revision): body for (window, revision), body in found.items()
+    }
+    batches = [
+        {"start": start, "end": end, "revision": revision}
+        | {name: body[name] for name in ("status", "quarantined")}
+        | {"digest": digest_of(body)}
+        for (start, end, revision), body in sorted(judged.items())
+        if (start, end, revision) in named
+    ]
+    return {"digest": digest_of([b["digest"] for b in batches]), "batches": batches}
+
+
+def _evaluation(config: ModelConfig, ports: Ports, evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "loss": loss_name(config.task),
+        "rows": evaluation.rows,
+        "path": evaluation.path,
+        "digest": ports.store.evaluation_digest(evaluation.path),
+        "sample_path": evaluation.sample_path,
+        "sample_digest": ports.store.evaluation_digest(evaluation.sample_path),
+        "predicted": evaluation.predicted,
+        "classes": evaluation.classes,
+        "schema": evaluation.schema,
+        "metrics": evaluation.metrics,
+        "intervals": evaluation.intervals,
+        "skill": evaluation.skill,
+        "slices": evaluation.slices,
+    }
+
+
+def _span(window: Window) -> dict[str, str]:
+    return {"start": window.start.isoformat(), "end": window.end.isoformat()}
