@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -80,9 +81,30 @@ def promote(
         _tell(as_json, override(load_model(ports.configs, model), ports, version, by, why, asked_by))
 
 
+def dossier(
+    model: Model,
+    version: Annotated[
+        int | None, typer.Argument(help="A registered version; default: the champion.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where to; default: reports/dossiers in the home.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write all that is known of a version as one page that opens offline, and as JSON; with the bill of materials."""
+    from trueup.stages.dossier import make
+
+    with opened_home(at_the_command_line()) as ports:
+        made = make(load_model(ports.configs, model), ports, version, out)
+    if as_json:
+        show.as_json(made)
+    else:
+        show.dossier(made)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (approve, reject, rollback, promote):
+    for command in (approve, reject, rollback, promote, dossier):
         app.command()(command)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from flows.gc import Cleared
     from flows.reconcile import Reconciled
     from trueup.stages.backup import Saved
+    from trueup.stages.dossier import Made
     from trueup.stages.feed import Fed
     from trueup.stages.orphans import Orphans
     from trueup.stages.proof import Verified
@@ -289,6 +290,13 @@ def verified(found: Verified) -> None:
         return
     out.print(f"[red]{len(found.problems)} problems[/] in {looked}")
     _lines([str(problem) for problem in found.problems])
+
+
+def dossier(made: Made) -> None:
+    """Where a dossier lies."""
+    out.print(f"[bold]{made.model}[/] version {made.version}")
+    for name, place in {"page": made.page, "JSON": made.data, "packages": made.sbom}.items():
+        out.print(f"{name:<10} {place or 'no bill of materials; the page says why'}", highlight=False, soft_wrap=True)
 
 
 def _entry(entry: Mapping[str, Any]) -> str:

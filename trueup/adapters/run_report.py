@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from trueup.domain.metrics import figure
+from trueup.adapters.look import (
+    STYLE,
+    cell,
+    interval,
+    minute,
+    percent,
+    recipe_words,
+    slice_cells,
+    slice_columns,
+    units,
+)
 
 _PAGE: Final = """<!doctype html>
 <html lang="en">
@@ -15,14 +25,7 @@ _PAGE: Final = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
-<style>
-  body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-  h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-  table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .35rem .8rem .35rem 0; vertical-align: top; }
-  th { border-bottom: 2px solid #d9dee4; } td { border-bottom: 1px solid #e8ebef; } .n { text-align: right; font-variant-numeric: tabular-nums; }
-  .promoted, .pass { color: #18794e; } .rejected, .fail { color: #c62a2f; } .held, .inconclusive { color: #8a6100; }
-  .muted { color: #66727f; } img { max-width: 100%; height: auto; margin: .5rem 0; } .outcome { font-weight: 600; }
-</style>
+<style>{{ style }}</style>
 </head>
 <body>
 <h1>{{ title }}</h1>
@@ -53,22 +56,24 @@ _PAGE: Final = """<!doctype html>
 def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     """Fill the page. `facts` is the body of the ledger's entry with what `stages.report.show_run` adds to it."""
     from jinja2 import Environment
+    from markupsafe import Markup
 
     evaluation, model = facts["evaluation"], facts["model"]
     roles = list(evaluation["metrics"])
     bounds = {m["name"]: m for m in evaluation["intervals"]}
     # In the order of the measuring, the deciding loss first; the ledger's canonical JSON sorts the names of the others.
     names = list(bounds) or list(evaluation["metrics"].get("challenger", {}))
-    units = _units(facts.get("unit", ""))
+    of_unit = units(facts.get("unit", ""))
     slices = evaluation.get("slices", [])
-    percent = _percent([*bounds.values(), *slices])
+    sure = percent([*bounds.values(), *slices])
     encoded = [(_title(name), base64.b64encode(png).decode()) for name, png in pictures.items()]
     return (
         Environment(autoescape=True)
         .from_string(_PAGE)
         .render(
+            style=Markup(STYLE),
             title=f"{facts['name']}: challenger of {facts['as_of'][:10]}",
-            as_of=_minute(facts["as_of"]),
+            as_of=minute(facts["as_of"]),
             sequence=facts["sequence"],
             reason=facts["trigger"]["reason"],
             outcome=facts["outcome"],
@@ -79,14 +84,14 @@ def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
             rows=evaluation["rows"],
             roles=roles,
             metrics=[
-                (n + units.get(n, ""), [_cell(evaluation["metrics"][r][n]) for r in roles], _interval(bounds.get(n)))
+                (n + of_unit.get(n, ""), [cell(evaluation["metrics"][r][n]) for r in roles], interval(bounds.get(n)))
                 for n in names
             ],
-            percent=percent,
-            loss=names[0] + units.get(names[0], "") if names else "",
-            slice_columns=_slice_columns(slices, percent),
-            slices=[(s["slice"], f"{s['rows']:,}", _slice_cells(s)) for s in slices],
-            recipe=", ".join(f"{k} {figure(v) if type(v) is float else v}" for k, v in _flat(model["recipe"])),
+            percent=sure,
+            loss=names[0] + of_unit.get(names[0], "") if names else "",
+            slice_columns=slice_columns(slices, sure),
+            slices=[(s["slice"], f"{s['rows']:,}", slice_cells(s)) for s in slices],
+            recipe=recipe_words(model["recipe"]),
             pictures=encoded,
         )
     )
@@ -110,50 +115,7 @@ def _windows(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if model["version"] != judged["version"]:
         refitted = f"passed, and fitted again as version {model['version']} on"
         spans.append((refitted, model["trained_from"], model["trained_until"]))
-    return [(name, _minute(start), _minute(end)) for name, start, end in spans]
-
-
-def _slice_columns(slices: Sequence[Mapping[str, Any]], percent: str) -> list[str]:
-    compared = ["champion", "difference", percent] if any("champion" in s for s in slices) else []
-    return ["challenger", percent, *compared]
-
-
-def _slice_cells(row: Mapping[str, Any]) -> list[str]:
-    """A slice's figures in the order of the columns."""
-    cells = [_cell(row["challenger"]), _interval(row)]
-    if "champion" in row:
-        apart = {"low": row["difference_low"], "high": row["difference_high"]}
-        cells += [_cell(row["champion"]), _cell(row["difference"]), _interval(apart)]
-    return cells
-
-
-def _percent(intervals: Sequence[Mapping[str, Any]]) -> str:
-    """How sure the intervals are: the same for all of an evaluation."""
-    return next((f"{100 * i['confidence']:g} %" for i in intervals if i.get("confidence")), "95 %")
-
-
-def _minute(moment: str) -> str:
-    return moment[:16].replace("T", " ")
-
-
-def _interval(metric: Mapping[str, Any] | None) -> str:
-    if metric is None or metric["low"] is None:
-        return "–"
-    return f"{_cell(metric['low'])} to {_cell(metric['high'])}"
-
-
-def _cell(value: float) -> str:
-    """Four places for what lies between 0 and 1, as most metrics do, and as many digits for what is larger."""
-    written = figure(value, 5) if abs(value) >= 1 else f"{value:.4f}"
-    return "0.0000" if written == "-0.0000" else written
-
-
-def _units(unit: str) -> dict[str, str]:
-    return {"mse": f" ({unit}²)", "mae": f" ({unit})", "rmse": f" ({unit})"} if unit else {}
-
-
-def _flat(recipe: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [("family", recipe["family"]), *recipe["parameters"].items(), ("seed", recipe["seed"])]
+    return [(name, minute(start), minute(end)) for name, start, end in spans]
 
 
 def _title(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from trueup.ledger.entries import Entry
 from trueup.stages.ports import Ports
 from trueup.stages.references import Attempt, Evaluation, Trained, prediction_of
 
+IMPORTANCE = "importance.png"
 SAMPLE_ROWS = 2_000  # kept of the gate rows, for the importance of the features
 
 
@@ -90,11 +92,6 @@ def show_run(config: ModelConfig, ports: Ports, attempt: Attempt, entry: Entry) 
         "as_of": entry.as_of.isoformat(),
         "name": config.model,
         "unit": config.ingest.label.unit,
-        "judged": {
-            "version": entry.body["judged"]["version"],
-            "trained_from": attempt.trained.train.start.isoformat(),
-            "trained_until": attempt.trained.trained_until.isoformat(),
-        },
     }
     job = (ports.settings, config, attempt.trained, attempt.evaluation, facts)
     folder = run_folder(ports.root, config.model, attempt.trained.run_id)
@@ -107,7 +104,7 @@ def draw_run(
     """Draw a retrain's pictures and page, and keep them with its run."""
     ports = Ports(settings)
     folder = run_folder(ports.root, config.model, trained.run_id)
-    pictures = _pictures(config, ports, trained, evaluation)
+    pictures = drawn(config, ports, facts["evaluation"]) | {IMPORTANCE: _importance(config, ports, trained, evaluation)}
     plots.write(pictures, folder)
     page = run_report.write(folder, facts, pictures)
     if evaluation.slices:
@@ -117,21 +114,28 @@ def draw_run(
     return page
 
 
-def _pictures(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evaluation) -> dict[str, bytes]:
-    frame = ports.store.read_evaluation(evaluation.path)
-    y, classes = frame[LABEL].to_numpy(), evaluation.classes
-    predictions = {role: prediction_of(frame, role, evaluation.classes) for role in evaluation.predicted}
+def drawn(config: ModelConfig, ports: Ports, evaluation: Mapping[str, Any]) -> dict[str, bytes]:
+    """Pictures of what models said about the gate rows, from the evaluation as the ledger has it. Raises WorkError."""
+    frame, classes = ports.store.read_evaluation(evaluation["path"]), evaluation.get("classes")
+    y = frame[LABEL].to_numpy()
+    roles = evaluation.get("predicted", list(evaluation["metrics"]))
+    predictions = {role: prediction_of(frame, role, classes) for role in roles}
     unit = config.ingest.label.unit
-    drawn, loss = dict[str, bytes](), loss_words(config.task, unit)
+    found, loss = dict[str, bytes](), loss_words(config.task, unit)
     if CHAMPION in predictions:
         losses = {r: row_losses(config.task, y, predictions[r], classes) for r in (CHALLENGER, CHAMPION)}
         apart, times, e = losses[CHALLENGER] - losses[CHAMPION], frame[EVENT_TIME], config.evaluate
         bounds = paired_interval(apart, times, e.block, e.resamples, e.confidence, config.train.seed)
-        drawn["challenger_against_champion.png"] = plots.loss_difference(times, apart, bounds, loss)
+        found["challenger_against_champion.png"] = plots.loss_difference(times, apart, bounds, loss)
     with suppress(ValueError):  # labels of one class have no curve; the rest of the page says why nothing was decided
-        drawn |= plots.performance_plots(config.task, y, predictions[CHALLENGER], classes, unit)
+        found |= plots.performance_plots(config.task, y, predictions[CHALLENGER], classes, unit)
+    return found
+
+
+def _importance(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evaluation) -> bytes:
+    """The picture that needs the model itself, and takes seconds."""
     rows = ports.store.read_evaluation(evaluation.sample_path)
-    schema = FeatureSchema.from_dict(evaluation.schema)
+    schema, loss = FeatureSchema.from_dict(evaluation.schema), loss_words(config.task, config.ingest.label.unit)
     model = ports.registry.load(trained.uri, trained.manifest_digest)
     table = permutation_importance(model, rows, rows[LABEL], schema, config.task, SAMPLE_ROWS, seed=config.train.seed)
-    return drawn | {"importance.png": plots.importance(table, loss)}
+    return plots.importance(table, loss)

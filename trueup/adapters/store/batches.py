@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +94,19 @@ class Batches(Shelf):
         with reading(self.engine) as connection:
             row = connection.execute(query.order_by(BATCHES.c.revision.desc()).limit(1)).first()
         return None if row is None else as_ref(row)
+
+    def state(self, dataset: str, window: Window, revision: int, sha256: str) -> Literal["right", "changed", "gone"]:
+        """Say whether a revision that was once landed is still here, with the content of that digest."""
+        span = (BATCHES.c.start == moment(window.start)) & (BATCHES.c.end == moment(window.end))
+        query = sa.select(BATCHES).where(BATCHES.c.dataset == dataset, span, BATCHES.c.revision == revision)
+        with reading(self.engine) as connection:
+            row = connection.execute(query).first()
+        if row is None or row.removed_at is not None or not (self.home / row.path).exists():
+            return "gone"
+        try:
+            return "right" if frames.digest(frames.read(self.home / row.path)) == sha256 else "changed"
+        except WorkError:
+            return "changed"
 
     def batch(self, sequence: int) -> BatchRef:
         """Give the landing with a sequence number. Raises WorkError when there is none, or its retention is over."""

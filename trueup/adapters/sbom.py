@@ -1,0 +1,68 @@
+"""The bill of materials of an environment, made by CycloneDX's own tool and kept: the same environment has the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from trueup.errors import WorkError
+
+_SECONDS = 900  # it reads the metadata of every package
+
+
+def kept(folder: Path, digest: str) -> Path:
+    """Where the bill of an environment lies, or would."""
+    return folder / f"sbom-{digest[:16]}.cdx.json"
+
+
+def make(folder: Path, digest: str) -> Path:
+    """Write the bill of the environment that runs, unless it is there; `digest` names it. Raises WorkError."""
+    path = kept(folder, digest)
+    if path.exists():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{uuid4().hex}.tmp")
+    command = ["environment", "--no-validate", "--output-reproducible", "--output-format", "JSON"]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "cyclonedx_py", *command, "--output-file", str(beside), sys.executable],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise WorkError(f"cyclonedx-py could not list this environment's packages: {said}")
+        beside.rename(path)
+    except subprocess.TimeoutExpired as error:
+        raise WorkError(f"cyclonedx-py did not end within {_SECONDS} s; try again when less is running") from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def summary(path: Path) -> dict[str, Any]:
+    """How many packages a bill lists, and under which licences. Raises ValueError for what is no CycloneDX file."""
+    bill = json.loads(path.read_text(encoding="utf-8"))
+    if bill.get("bomFormat") != "CycloneDX":
+        raise ValueError(f"{path} is no CycloneDX file")
+    packages = bill.get("components", [])
+    counted = Counter(_licence(package) for package in packages)
+    return {
+        "format": f"CycloneDX {bill['specVersion']}",
+        "packages": len(packages),
+        "licences": dict(counted.most_common()),
+    }
+
+
+def _licence(package: dict[str, Any]) -> str:
+    """The first licence that a package declares."""
+    declared = (package.get("licenses") or [{}])[0]
+    named = declared.get("license", {})
+    return str(declared.get("expression") or named.get("id") or named.get("name", "none declared").splitlines()[0][:60])

@@ -1,0 +1,415 @@
+"""The dossier of a version: all that is known of it, for somebody who has never seen the project; a page and JSON.
+
+It is read from the ledger, the store and the registry each time it is made, and what has a digest in the ledger is
+compared with it. What is gone is said to be gone. It decides nothing and is no evidence itself: the ledger is.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trueup.adapters import dossier_page, sbom
+from trueup.adapters.code import LOCK, code_facts
+from trueup.config.schema import ModelConfig, Task
+from trueup.domain.digest import config_digest
+from trueup.domain.metrics import calibration_table
+from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
+from trueup.errors import RegistryUnavailable, UntrustedModel, UsageError, WorkError
+from trueup.ledger.entries import PROMOTION, Entry
+from trueup.stages.champion import champion
+from trueup.stages.four_eyes import asker
+from trueup.stages.ports import Ports
+from trueup.stages.references import prediction_of
+from trueup.stages.report import IMPORTANCE, drawn, run_folder
+from trueup.stages.rollback import judging_entry, versions_of
+
+RIGHT, CHANGED, GONE, UNRECORDED = "right", "changed", "gone", "no digest recorded"
+_MOST_CATEGORIES = 3
+
+
+@dataclass(frozen=True)
+class Made:
+    """Where a dossier lies."""
+
+    model: str
+    version: int
+    page: str
+    data: str
+    sbom: str | None
+
+
+def dossiers_folder(root: Path, model: str) -> Path:
+    """Where a model's dossiers lie, unless another place is named."""
+    return root / "reports" / "dossiers" / model
+
+
+def make(
+    config: ModelConfig, ports: Ports, version: int | None = None, out: Path | None = None, bill: bool = True
+) -> Made:
+    """Write the dossier of a version, by default the champion's, and give its paths.
+
+    With `bill` the environment's bill of materials is made where there is none yet, which takes a while. Raises
+    UsageError for a version that the ledger knows nothing about.
+    """
+    chosen = version if version is not None else _champion(config, ports)
+    folder = out or dossiers_folder(ports.root, config.model)
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = gather(config, ports, chosen)
+    facts["sbom"] = _bill(ports, folder, facts["environment"], bill)
+    facts["pictures"], pictures = _pictures(config, ports, facts)
+    stem = f"{config.model}-v{chosen}"
+    page, data = folder / f"{stem}.html", folder / f"{stem}.json"
+    data.write_text(json.dumps(facts, indent=2, allow_nan=False, default=str) + "\n", encoding="utf-8")
+    page.write_text(dossier_page.render(facts, pictures, data.name), encoding="utf-8")
+    beside = facts["sbom"].get("file")
+    return Made(config.model, chosen, str(page), str(data), str(folder / beside) if beside else None)
+
+
+def gather(config: ModelConfig, ports: Ports, version: int) -> dict[str, Any]:
+    """All that is known of a version, as plain values. Raises UsageError where the ledger knows nothing of it."""
+    entry = judging_entry(config, ports, version)
+    if entry is None:
+        known = sorted({v for e in ports.ledger.entries(config.model) for v in versions_of(e)})
+        raise UsageError(
+            f"{config.model}: the ledger has no record of version {version}; it knows "
+            f"{', '.join(map(str, known)) or 'none'}; `trueup ledger show {config.model}` lists the decisions"
+        )
+    about = [e for e in ports.ledger.entries(config.model) if version in versions_of(e)]
+    decision = next((e for e in about if (e.body.get("approval") or {}).get("pending") == entry.seq), entry)
+    body = entry.body
+    evaluation, frame = _evaluation(ports, body)
+    batches = _batches(ports, body)
+    files = _files(ports, body, version)
+    return {
+        "dossier": 1,
+        "made_at": ports.now().isoformat(timespec="seconds"),
+        "model": config.model,
+        "version": version,
+        "registered_name": body["model"].get("name", config.registered_name),
+        "task": config.task.value,
+        "unit": config.ingest.label.unit,
+        "standing": _standing(config, ports, version, decision),
+        "purpose": _purpose(config, body),
+        "decision": _decision(ports, decision),
+        "proposal": _decision(ports, entry) if decision is not entry else None,
+        "history": [_event(e) for e in about],
+        "terms": _terms(config, ports, version),
+        "fitted": _fitted(body, version),
+        "data": body.get("data"),
+        "gate": body["gate"],
+        "batches": batches,
+        "validation": body.get("validation"),
+        "evaluation": evaluation,
+        "calibration": _calibration(config, evaluation, frame),
+        "verdicts": [*body["verdicts"], *filter(None, [body.get("refit")])],
+        "baseline": _baseline(ports, body) if version == body["model"]["version"] else None,
+        "files": files,
+        "lineage": {
+            "run_id": body["model"]["run_id"],
+            "format": body["model"].get("format"),
+            "manifest_digest": (body["model"] if version == body["model"]["version"] else body["judged"])[
+                "manifest_digest"
+            ],
+            "recipe": body["model"]["recipe"],
+            "search": body.get("search"),
+            "config_digest": body["config_digest"],
+            "policy_digest": body.get("policy_digest"),
+            "config_is_the_same": config_digest(config) == body["config_digest"],
+            "code": body.get("code"),
+        },
+        "rebuild": _rebuild(config, ports, body, batches, version),
+        "environment": body.get("code") or {},
+    }
+
+
+def _champion(config: ModelConfig, ports: Ports) -> int:
+    if (current := champion(config, ports)) is None:
+        raise UsageError(f"{config.model} has no champion yet; name a version, or make one: trueup run {config.model}")
+    return current.version
+
+
+# Who decided, and what became of it
+
+
+def _decision(ports: Ports, entry: Entry) -> dict[str, Any]:
+    body = entry.body
+    try:
+        asked_by = asker(entry)
+    except LookupError as unknown:
+        asked_by = f"not known: {unknown}"
+    wrong = [str(p) for p in ports.ledger.verify() if p.seq == entry.seq]
+    return {
+        "sequence": entry.seq,
+        "outcome": entry.kind,
+        "reasons": body["reasons"],
+        "as_of": entry.as_of.isoformat(),
+        "recorded_at": entry.recorded_at.isoformat(timespec="seconds"),
+        "hash": entry.hash,
+        "signed_with": entry.key_id,
+        "problems": wrong,
+        "trigger": body["trigger"],
+        "asked_by": asked_by,
+        "actor": body.get("actor"),
+        "approver": body.get("approver"),
+        "previous": body["previous"],
+        "epoch": body.get("epoch"),
+    }
+
+
+def _event(entry: Entry) -> dict[str, Any]:
+    return {
+        "sequence": entry.seq,
+        "as_of": entry.as_of.isoformat(),
+        "recorded_at": entry.recorded_at.isoformat(timespec="seconds"),
+        "outcome": entry.kind,
+        "version": (entry.body.get("model") or {}).get("version"),
+        "reasons": entry.body["reasons"],
+        "hash": entry.hash,
+    }
+
+
+def _terms(config: ModelConfig, ports: Ports, version: int) -> list[dict[str, Any]]:
+    """When the version was in office, by the model's own clock; `until` is None for the one that is still."""
+    made = [e for e in ports.ledger.entries(config.model) if PROMOTION in e.body]
+    found = []
+    for entry, after in zip(made, [*made[1:], None], strict=True):
+        if entry.body[PROMOTION]["version"] == version:
+            ended = None if after is None else {"by": after.kind, "version": after.body[PROMOTION]["version"]}
+            until = None if after is None else after.as_of.isoformat()
+            found.append({"since": entry.as_of.isoformat(), "until": until, "put_by": entry.kind, "ended": ended})
+    return found
+
+
+def _standing(config: ModelConfig, ports: Ports, version: int, decision: Entry) -> str:
+    """Where the version stands today, in words."""
+    terms = _terms(config, ports, version)
+    if terms and terms[-1]["until"] is None:
+        return f"in office since {terms[-1]['since'][:10]}"
+    if terms:
+        ended = terms[-1]["ended"]
+        how = "rolled back" if ended["by"] == "rolled_back" else "replaced"
+        return f"out of office: {how} on {terms[-1]['until'][:10]} by version {ended['version']}"
+    served = decision.body["model"]["version"]
+    if served != version:
+        return f"judged only: its recipe was fitted again on more rows as version {served}, which was {decision.kind}"
+    words = {"pending": "waits for a person's approval", "held": "never in office: held"}
+    return words.get(decision.kind, f"never in office: {decision.kind}")
+
+
+def _purpose(config: ModelConfig, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What people answer for: as recorded with the decision, else as the config says today."""
+    recorded = body.get("governance")
+    today = {"about": config.about, **config.governance.model_dump(mode="json")}
+    found = dict(recorded or today)
+    found["source"] = (
+        "the record of the decision" if recorded else "today's config: the decision is older than this record"
+    )
+    found["changed_since"] = bool(recorded) and recorded != today
+    return found
+
+
+# On what it rests
+
+
+def _fitted(body: Mapping[str, Any], version: int) -> dict[str, Any]:
+    """On which rows this version was fitted, and which one was judged."""
+    names = ("trained_from", "trained_until", "rows", "data_digest")
+    own = body["model"] if version == body["model"]["version"] else body["judged"]
+    return {
+        **{name: own.get(name) for name in names},
+        "refitted": version != body["judged"]["version"],
+        "judged_version": body["judged"]["version"],
+        "judged": {name: body["judged"].get(name) for name in names},
+        "features": body["model"]["features"],
+    }
+
+
+def _batches(ports: Ports, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The revisions that training or judging read, and whether each is still what it was."""
+    return [
+        {**i, "state": ports.store.state(i["dataset"], _window(i), i["revision"], i["sha256"])}
+        for i in body.get("inputs", [])
+    ]
+
+
+def _files(ports: Ports, body: Mapping[str, Any], version: int) -> list[dict[str, Any]]:
+    """What else the record names, and whether it is still what it was."""
+    evaluation, model = body["evaluation"], body["model"]
+    named = [
+        ("predictions for the gate rows", evaluation["path"], evaluation.get("digest")),
+        ("sample of the gate rows", evaluation.get("sample_path"), evaluation.get("sample_digest")),
+    ]
+    if version == model["version"]:
+        named.append(("sample of the training rows", model["baseline_path"], model.get("baseline_digest")))
+    found = [
+        {"what": what, "digest": digest, "state": _state(ports, path, digest)} for what, path, digest in named if path
+    ]
+    if version == model["version"]:
+        found.insert(
+            0, {"what": "the model's files", "digest": model["manifest_digest"], "state": _model_state(ports, model)}
+        )
+    return found
+
+
+def _model_state(ports: Ports, model: Mapping[str, Any]) -> str:
+    try:
+        ports.registry.check(model["uri"], model["manifest_digest"])
+    except RegistryUnavailable as error:
+        return f"could not be looked at: {error}"
+    except UntrustedModel as error:
+        return f"{CHANGED}: {error}"
+    return RIGHT
+
+
+def _state(ports: Ports, path: str, digest: str | None) -> str:
+    found = ports.store.evaluation_digest(path)
+    if found is None:
+        return GONE
+    if digest is None:
+        return UNRECORDED
+    return RIGHT if found == digest else CHANGED
+
+
+def _evaluation(ports: Ports, body: Mapping[str, Any]) -> tuple[dict[str, Any], pd.DataFrame | None]:
+    """The figures of the judgement, and the rows behind them where they are still what they were."""
+    recorded = dict(body["evaluation"])
+    recorded.pop("schema", None)
+    state = _state(ports, recorded["path"], recorded.get("digest"))
+    frame = None
+    if state in {RIGHT, UNRECORDED}:
+        try:
+            frame = ports.store.read_evaluation(recorded["path"])
+        except WorkError:
+            state = CHANGED
+    recorded["state"] = state
+    recorded["worse"] = _worse(recorded)
+    return recorded, frame
+
+
+def _worse(evaluation: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Slices in which the model surely loses more than on all rows, or more than the champion; and those too small to tell."""
+    metrics = evaluation["metrics"].get("challenger") or {}
+    overall = metrics.get(evaluation.get("loss") or ("log_loss" if "log_loss" in metrics else "mse"))
+    found: dict[str, list[dict[str, Any]]] = {"than_average": [], "than_champion": [], "too_small": []}
+    for row in sorted(evaluation["slices"], key=lambda s: -s["challenger"]):
+        if row["low"] is None:
+            found["too_small"].append(row)
+        elif overall is not None and row["low"] > overall:
+            found["than_average"].append(row)
+        if (row.get("difference_low") or 0) > 0:
+            found["than_champion"].append(row)
+    return found
+
+
+def _calibration(
+    config: ModelConfig, evaluation: Mapping[str, Any], frame: pd.DataFrame | None
+) -> list[dict[str, Any]] | None:
+    """Predicted against observed shares on the gate rows; None where the task has none or the rows are gone."""
+    if config.task is not Task.BINARY or frame is None:
+        return None
+    table = calibration_table(frame[LABEL], prediction_of(frame, "challenger", evaluation.get("classes")))
+    return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+
+
+def _baseline(ports: Ports, body: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """What each feature looked like in training: what drift is measured against. None when the sample is gone."""
+    model = body["model"]
+    if _state(ports, model["baseline_path"], model.get("baseline_digest")) not in {RIGHT, UNRECORDED}:
+        return None
+    frame = ports.store.read_evaluation(model["baseline_path"])
+    return [_column(frame[name]) for name in frame if name not in {ROW_ID, EVENT_TIME, LABEL}]
+
+
+def _column(values: pd.Series[Any]) -> dict[str, Any]:
+    said: dict[str, Any] = {"feature": str(values.name), "rows": len(values), "missing": float(values.isna().mean())}
+    if pd.api.types.is_numeric_dtype(values):
+        low, middle, high = (float(q) if pd.notna(q) else None for q in values.quantile([0.05, 0.5, 0.95]))
+        return {**said, "low": low, "middle": middle, "high": high}
+    shares = values.astype(str).value_counts(normalize=True)
+    return {
+        **said,
+        "categories": len(shares),
+        "most": {str(k): float(v) for k, v in shares.head(_MOST_CATEGORIES).items()},
+    }
+
+
+def _rebuild(
+    config: ModelConfig, ports: Ports, body: Mapping[str, Any], batches: list[dict[str, Any]], version: int
+) -> dict[str, Any]:
+    """What rebuilding the version takes, and whether it is at hand here."""
+    then, now = body.get("code") or {}, code_facts(ports.configs)
+    lost = [b for b in batches if b["state"] != RIGHT]
+    needs = [
+        _need("the data", not lost and bool(batches), f"{len(batches) - len(lost)} of {len(batches)} revisions are here and unchanged"),
+        _need("the config", config_digest(config) == body["config_digest"], f"digest {body['config_digest'][:12]}"),
+        _need("the code", _same(then, now, "git_commit"), f"commit {then.get('git_commit', 'not recorded')[:12]}"),
+        _need("no change beside the commit", then.get("git_dirty") == "false", {"true": "files were changed and not committed", "false": "the working copy was clean"}.get(then.get("git_dirty", ""), "not recorded")),
+        _need("the packages", _same(then, now, "lock_digest"), f"{LOCK.name} {then.get('lock_digest', 'not recorded')[:12]}"),
+        _need("the seed", "seed" in body["model"]["recipe"], f"{body['model']['recipe'].get('seed')}"),
+    ]  # fmt: skip
+    return {
+        "command": f"trueup reproduce {config.model} {version}",
+        "needs": needs,
+        "ready": all(n["met"] for n in needs),
+    }
+
+
+def _need(what: str, met: bool, said: str) -> dict[str, Any]:
+    return {"what": what, "met": met, "said": said}
+
+
+def _same(then: Mapping[str, str], now: Mapping[str, str], name: str) -> bool:
+    return then.get(name) not in {None, "unknown"} and then.get(name) == now.get(name)
+
+
+def _window(span: Mapping[str, str]) -> Window:
+    return Window(datetime.fromisoformat(span["start"]), datetime.fromisoformat(span["end"]))
+
+
+# Beside the page
+
+
+def _bill(ports: Ports, folder: Path, then: Mapping[str, str], make_it: bool) -> dict[str, Any]:
+    """The bill of materials of the environment that the version was made in, copied beside the page."""
+    here, shelf = code_facts(ports.configs)["environment_digest"], ports.root / "reports" / "sbom"
+    wanted = then.get("environment_digest", here)
+    path = sbom.kept(shelf, wanted)
+    if not path.exists() and wanted != here:
+        return {"note": "the version was made in another environment than this one, of which no bill was kept"}
+    if not path.exists() and not make_it:
+        return {"note": f"not made yet; `trueup dossier` makes it ({path.name})"}
+    sbom.make(shelf, wanted)
+    if (folder / path.name) != path:
+        shutil.copyfile(path, folder / path.name)
+    same = "environment_digest" in then
+    return {
+        "file": path.name,
+        **sbom.summary(path),
+        "note": "" if same else "of the environment here; that of the training was not recorded",
+    }
+
+
+def _pictures(config: ModelConfig, ports: Ports, facts: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, bytes]]:
+    """The pictures, and what is to be said of those that there are none of."""
+    notes, found = dict[str, str](), dict[str, bytes]()
+    evaluation = facts["evaluation"]
+    if evaluation["state"] in {RIGHT, UNRECORDED}:
+        found = drawn(config, ports, evaluation)
+    else:
+        notes["gate rows"] = f"no pictures of the gate rows: the predictions for them are {evaluation['state']}"
+    kept = run_folder(ports.root, config.model, facts["lineage"]["run_id"]) / IMPORTANCE
+    if kept.exists():
+        found[IMPORTANCE] = kept.read_bytes()
+    else:
+        notes["importance"] = (
+            "no picture of the features' importance: the report of the retrain is gone or was never made"
+        )
+    return notes, found
