@@ -95,7 +95,7 @@ def test_what_people_say_of_a_model_makes_no_retrain_a_new_one(first):
 
 @pytest.mark.parametrize("by", ["Ann", " ann "])
 def test_who_asked_cannot_approve(story, by):
-    with pytest.raises(UsageError, match="second pair of eyes.*Ann asked for this retrain"):
+    with pytest.raises(UsageError, match=r"second pair of eyes.*Ann asked for this retrain"):
         approve(story, by)
     assert [e.kind for e in story.ports.ledger.entries("toy")] == ["pending"]
 

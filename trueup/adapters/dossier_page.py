@@ -59,7 +59,8 @@ _PAGE: Final = """<!doctype html>
   .short td:first-child { width: 13rem; font-weight: 600; } .wrap { overflow-wrap: anywhere; } code { font-size: .88em; overflow-wrap: anywhere; }
   .bad { color: #c62a2f; } .good { color: #18794e; } h3 { font-size: 1rem; margin: 1.2rem 0 .2rem; } .key td:first-child { width: 13rem; color: #66727f; }
   summary { cursor: pointer; color: #66727f; } nav a { margin-right: .9rem; } details table { font-size: .92em; } ul { padding-left: 1.2rem; }
-  td.figures { font-size: .88em; color: #66727f; width: 38%; } @media print { details > * { display: block; } nav { display: none; } }
+  .checks { table-layout: fixed; } .checks th:nth-child(1) { width: 17%; } .checks th:nth-child(2) { width: 11%; } .checks th:nth-child(3) { width: 38%; }
+  td.figures { font-size: .88em; color: #66727f; } @media print { details > * { display: block; } nav { display: none; } }
 </style>
 </head>
 <body>
@@ -112,11 +113,11 @@ _PAGE: Final = """<!doctype html>
 <p>{{ worse }}</p>
 {% if slices %}<table><tr><th>slice: mean {{ loss }}</th><th class="n">rows</th>{% for column in slice_columns %}<th class="n">{{ column }}</th>{% endfor %}</tr>
 {% for name, size, values in slices %}<tr><td>{{ name }}</td><td class="n">{{ size }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}</tr>{% endfor %}</table>
-<p class="muted">The worst first. Each interval speaks of its slice alone: among many, some lie off by chance; the check `slices` takes account of that. A dash: too few rows to tell.</p>{% endif %}
+<p class="muted">The worst first. Each interval speaks of its slice alone: among many, some lie off by chance; the check <code>slices</code> takes account of that. A dash: too few rows to tell.</p>{% endif %}
 
 <h2 id="checks">Checks</h2>
 {% for group, rows in groups %}<h3>{{ group }}</h3>
-<table><tr><th>check</th><th>verdict</th><th>why</th><th>figures</th></tr>
+<table class="checks"><tr><th>check</th><th>verdict</th><th>why</th><th>figures</th></tr>
 {% for v in rows %}<tr><td>{{ v.check }}</td><td class="{{ v.status }}">{{ v.status }}</td><td>{% for r in v.reasons %}{{ r }}{% if not loop.last %}<br>{% endif %}{% endfor %}</td><td class="figures wrap">{{ v.plain }}</td></tr>{% endfor %}</table>{% endfor %}
 {% if not groups %}<p>None: nothing was judged.</p>{% endif %}
 {% if ablation %}<h3>Does each group of features earn its place?</h3><table><tr>{% for c in ablation[0] %}<th>{{ c }}</th>{% endfor %}</tr>
@@ -282,11 +283,15 @@ def _worse(evaluation: Mapping[str, Any]) -> str:
         return "Not known: no slices are declared (`evaluate.slices`), or none were measured."
     said = []
     if found["than_average"]:
-        said.append(f"Its loss is surely above its average for {_named(found['than_average'])}")
+        said.append(
+            f"Its loss is above its average, with its whole {percent(slices)} interval, for {_named(found['than_average'])}"
+        )
     if found["than_champion"]:
-        said.append(f"it is surely worse than the champion for {_named(found['than_champion'])}")
+        said.append(
+            f"its loss is above the champion's, with the whole interval of the difference, for {_named(found['than_champion'])}"
+        )
     if not said:
-        said.append(f"For none of {len(slices)} slices beyond doubt")
+        said.append(f"For none of {len(slices)} slices, as far as their intervals tell")
     if found["too_small"]:
         said.append(f"{len(found['too_small'])} of {len(slices)} slices are too small to tell")
     return "; ".join(said) + "."
