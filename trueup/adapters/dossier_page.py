@@ -142,7 +142,7 @@ _PAGE: Final = """<!doctype html>
 {% if d.baseline %}<p>What the inputs looked like in training ({{ count(d.baseline[0].rows) }} rows sampled); the monitor compares new batches with it.</p>
 <details><summary>{{ d.baseline | length }} features</summary><table><tr><th>feature</th><th class="n">missing</th><th class="n">5 % below</th><th class="n">median</th><th class="n">5 % above</th><th>most frequent</th></tr>
 {% for b in d.baseline %}<tr><td>{{ b.feature }}</td><td class="n">{{ share(b.missing) }}</td><td class="n">{{ plain(b.low) }}</td><td class="n">{{ plain(b.middle) }}</td><td class="n">{{ plain(b.high) }}</td><td>{% if b.most is defined %}{% for k, v in b.most.items() %}{{ k }} {{ share(v) }}{% if not loop.last %}, {% endif %}{% endfor %} ({{ b.categories }} in all){% endif %}</td></tr>{% endfor %}</table></details>
-{% else %}<p>{% if d.fitted.judged_version == d.version %}The sample of the training rows is gone, was changed, or is kept with the version that was fitted again.{% else %}The sample of the training rows is gone or was changed.{% endif %}</p>{% endif %}
+{% else %}<p>The sample of the training rows is gone or was changed; see the files below.</p>{% endif %}
 
 <h2 id="lineage">Lineage</h2>
 <table class="key">

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,9 @@ from trueup.domain.digest import config_digest
 from trueup.domain.metrics import calibration_table
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.errors import RegistryUnavailable, UntrustedModel, UsageError, WorkError
+from trueup.ledger.canonical import canonical
 from trueup.ledger.entries import PROMOTION, Entry
+from trueup.ledger.verify import Problem
 from trueup.stages.champion import champion
 from trueup.stages.four_eyes import asker
 from trueup.stages.ports import Ports
@@ -51,6 +53,11 @@ def dossiers_folder(root: Path, model: str) -> Path:
     return root / "reports" / "dossiers" / model
 
 
+def stem(config: ModelConfig, version: int) -> str:
+    """What a version's dossier is called, before the dot."""
+    return f"{config.model}-v{version}"
+
+
 def make(
     config: ModelConfig, ports: Ports, version: int | None = None, out: Path | None = None, bill: bool = True
 ) -> Made:
@@ -65,9 +72,10 @@ def make(
     facts = gather(config, ports, chosen)
     facts["sbom"] = _bill(ports, folder, facts["environment"], bill)
     facts["pictures"], pictures = _pictures(config, ports, facts)
-    stem = f"{config.model}-v{chosen}"
-    page, data = folder / f"{stem}.html", folder / f"{stem}.json"
-    data.write_text(json.dumps(facts, indent=2, allow_nan=False, default=str) + "\n", encoding="utf-8")
+    facts = json.loads(canonical(facts))  # what JSON has no word for is null in both
+    name = stem(config, chosen)
+    page, data = folder / f"{name}.html", folder / f"{name}.json"
+    data.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     page.write_text(dossier_page.render(facts, pictures, data.name), encoding="utf-8")
     beside = facts["sbom"].get("file")
     return Made(config.model, chosen, str(page), str(data), str(folder / beside) if beside else None)
@@ -84,10 +92,11 @@ def gather(config: ModelConfig, ports: Ports, version: int) -> dict[str, Any]:
         )
     about = [e for e in ports.ledger.entries(config.model) if version in versions_of(e)]
     decision = next((e for e in about if (e.body.get("approval") or {}).get("pending") == entry.seq), entry)
-    body = entry.body
+    body, own = entry.body, _own(entry, version)
+    wrong = ports.ledger.verify()
     evaluation, frame = _evaluation(ports, body)
     batches = _batches(ports, body)
-    files = _files(ports, body, version)
+    files = _files(ports, body, own)
     return {
         "dossier": 1,
         "made_at": ports.now().isoformat(timespec="seconds"),
@@ -98,11 +107,11 @@ def gather(config: ModelConfig, ports: Ports, version: int) -> dict[str, Any]:
         "unit": config.ingest.label.unit,
         "standing": _standing(config, ports, version, decision),
         "purpose": _purpose(config, body),
-        "decision": _decision(ports, decision),
-        "proposal": _decision(ports, entry) if decision is not entry else None,
+        "decision": _decision(decision, wrong),
+        "proposal": _decision(entry, wrong) if decision is not entry else None,
         "history": [_event(e) for e in about],
         "terms": _terms(config, ports, version),
-        "fitted": _fitted(body, version),
+        "fitted": _fitted(body, own),
         "data": body.get("data"),
         "gate": body["gate"],
         "batches": batches,
@@ -110,14 +119,12 @@ def gather(config: ModelConfig, ports: Ports, version: int) -> dict[str, Any]:
         "evaluation": evaluation,
         "calibration": _calibration(config, evaluation, frame),
         "verdicts": [*body["verdicts"], *filter(None, [body.get("refit")])],
-        "baseline": _baseline(ports, body) if version == body["model"]["version"] else None,
+        "baseline": _baseline(ports, own),
         "files": files,
         "lineage": {
             "run_id": body["model"]["run_id"],
             "format": body["model"].get("format"),
-            "manifest_digest": (body["model"] if version == body["model"]["version"] else body["judged"])[
-                "manifest_digest"
-            ],
+            "manifest_digest": own["manifest_digest"],
             "recipe": body["model"]["recipe"],
             "search": body.get("search"),
             "config_digest": body["config_digest"],
@@ -139,13 +146,18 @@ def _champion(config: ModelConfig, ports: Ports) -> int:
 # Who decided, and what became of it
 
 
-def _decision(ports: Ports, entry: Entry) -> dict[str, Any]:
+def _own(entry: Entry, version: int) -> dict[str, Any]:
+    """What an entry says of one version's files and rows. Of a judged one that was fitted again old records say little."""
+    found: dict[str, Any] = entry.body["model" if version == entry.body["model"]["version"] else "judged"]
+    return found
+
+
+def _decision(entry: Entry, wrong: Sequence[Problem]) -> dict[str, Any]:
     body = entry.body
     try:
         asked_by = asker(entry)
     except LookupError as unknown:
         asked_by = f"not known: {unknown}"
-    wrong = [str(p) for p in ports.ledger.verify() if p.seq == entry.seq]
     return {
         "sequence": entry.seq,
         "outcome": entry.kind,
@@ -154,7 +166,7 @@ def _decision(ports: Ports, entry: Entry) -> dict[str, Any]:
         "recorded_at": entry.recorded_at.isoformat(timespec="seconds"),
         "hash": entry.hash,
         "signed_with": entry.key_id,
-        "problems": wrong,
+        "problems": [str(problem) for problem in wrong if problem.seq == entry.seq],
         "trigger": body["trigger"],
         "asked_by": asked_by,
         "actor": body.get("actor"),
@@ -219,13 +231,12 @@ def _purpose(config: ModelConfig, body: Mapping[str, Any]) -> dict[str, Any]:
 # On what it rests
 
 
-def _fitted(body: Mapping[str, Any], version: int) -> dict[str, Any]:
+def _fitted(body: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """On which rows this version was fitted, and which one was judged."""
     names = ("trained_from", "trained_until", "rows", "data_digest")
-    own = body["model"] if version == body["model"]["version"] else body["judged"]
     return {
         **{name: own.get(name) for name in names},
-        "refitted": version != body["judged"]["version"],
+        "refitted": own["version"] != body["judged"]["version"],
         "judged_version": body["judged"]["version"],
         "judged": {name: body["judged"].get(name) for name in names},
         "features": body["model"]["features"],
@@ -240,26 +251,23 @@ def _batches(ports: Ports, body: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _files(ports: Ports, body: Mapping[str, Any], version: int) -> list[dict[str, Any]]:
+def _files(ports: Ports, body: Mapping[str, Any], own: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What else the record names, and whether it is still what it was."""
-    evaluation, model = body["evaluation"], body["model"]
+    evaluation = body["evaluation"]
     named = [
         ("predictions for the gate rows", evaluation["path"], evaluation.get("digest")),
         ("sample of the gate rows", evaluation.get("sample_path"), evaluation.get("sample_digest")),
     ]
-    if version == model["version"]:
-        named.append(("sample of the training rows", model["baseline_path"], model.get("baseline_digest")))
+    named.append(("sample of the training rows", own.get("baseline_path"), own.get("baseline_digest")))
     found = [
         {"what": what, "digest": digest, "state": _state(ports, path, digest)} for what, path, digest in named if path
     ]
-    if version == model["version"]:
-        found.insert(
-            0, {"what": "the model's files", "digest": model["manifest_digest"], "state": _model_state(ports, model)}
-        )
-    return found
+    return [{"what": "the model's files", "digest": own["manifest_digest"], "state": _model_state(ports, own)}, *found]
 
 
 def _model_state(ports: Ports, model: Mapping[str, Any]) -> str:
+    if "uri" not in model:
+        return "not looked at: where they lie is not part of this record"
     try:
         ports.registry.check(model["uri"], model["manifest_digest"])
     except RegistryUnavailable as error:
@@ -319,12 +327,12 @@ def _calibration(
     return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
 
 
-def _baseline(ports: Ports, body: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """What each feature looked like in training: what drift is measured against. None when the sample is gone."""
-    model = body["model"]
-    if _state(ports, model["baseline_path"], model.get("baseline_digest")) not in {RIGHT, UNRECORDED}:
+def _baseline(ports: Ports, own: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """What each feature looked like in training: what drift is measured against. None when the sample is not to be had."""
+    path = own.get("baseline_path")
+    if path is None or _state(ports, path, own.get("baseline_digest")) not in {RIGHT, UNRECORDED}:
         return None
-    frame = ports.store.read_evaluation(model["baseline_path"])
+    frame = ports.store.read_evaluation(path)
     return [_column(frame[name]) for name in frame if name not in {ROW_ID, EVENT_TIME, LABEL}]
 
 
@@ -350,7 +358,7 @@ def _rebuild(
     needs = [
         _need("the data", not lost and bool(batches), f"{len(batches) - len(lost)} of {len(batches)} revisions are here and unchanged"),
         _need("the config", config_digest(config) == body["config_digest"], f"digest {body['config_digest'][:12]}"),
-        _need("the code", _same(then, now, "git_commit"), f"commit {then.get('git_commit', 'not recorded')[:12]}"),
+        _need("the code", _same(then, now, "git_commit") and now["git_dirty"] == "false", f"commit {then.get('git_commit', 'not recorded')[:12]}"),
         _need("no change beside the commit", then.get("git_dirty") == "false", {"true": "files were changed and not committed", "false": "the working copy was clean"}.get(then.get("git_dirty", ""), "not recorded")),
         _need("the packages", _same(then, now, "lock_digest"), f"{LOCK.name} {then.get('lock_digest', 'not recorded')[:12]}"),
         _need("the seed", "seed" in body["model"]["recipe"], f"{body['model']['recipe'].get('seed')}"),
@@ -386,7 +394,10 @@ def _bill(ports: Ports, folder: Path, then: Mapping[str, str], make_it: bool) ->
         return {"note": "the version was made in another environment than this one, of which no bill was kept"}
     if not path.exists() and not make_it:
         return {"note": f"not made yet; `trueup dossier` makes it ({path.name})"}
-    sbom.make(shelf, wanted)
+    try:
+        sbom.make(shelf, wanted)
+    except WorkError as error:
+        return {"note": str(error)}
     if (folder / path.name) != path:
         shutil.copyfile(path, folder / path.name)
     same = "environment_digest" in then

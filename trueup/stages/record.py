@@ -96,7 +96,7 @@ def evidence(config: ModelConfig, ports: Ports, attempt: Attempt, served: Candid
     trained, judged = refitted or attempt.trained, attempt.judged
     return {
         "model": _model(config, ports, trained, (served or judged).version),
-        "judged": {"version": judged.version, "manifest_digest": judged.manifest_digest, **_fitted(attempt.trained)},
+        "judged": _made(ports, attempt.trained, judged.version),
         "refit": None if attempt.refitted is None else attempt.refitted.verdict.to_dict(),
         "gate": _span(attempt.trained.gate),
         "attempt": attempt.digest,
@@ -111,22 +111,22 @@ def evidence(config: ModelConfig, ports: Ports, attempt: Attempt, served: Candid
 def _model(config: ModelConfig, ports: Ports, trained: Trained, version: int) -> dict[str, Any]:
     return {
         "name": config.registered_name,
-        "version": version,
-        "uri": trained.uri,
-        "manifest_digest": trained.manifest_digest,
         "format": FORMAT,
         "recipe": trained.recipe,
         "features": config.features.model_dump(mode="json"),
-        **_fitted(trained),
-        "run_id": trained.run_id,
-        "baseline_path": trained.baseline_path,
-        "baseline_digest": ports.store.evaluation_digest(trained.baseline_path),
+        **_made(ports, trained, version),
     }
 
 
-def _fitted(trained: Trained) -> dict[str, Any]:
-    """On which rows a model was fitted."""
+def _made(ports: Ports, trained: Trained, version: int) -> dict[str, Any]:
+    """A fitted model: its files, and the rows that it was fitted on."""
     return {
+        "version": version,
+        "uri": trained.uri,
+        "manifest_digest": trained.manifest_digest,
+        "run_id": trained.run_id,
+        "baseline_path": trained.baseline_path,
+        "baseline_digest": ports.store.evaluation_digest(trained.baseline_path),
         "trained_from": trained.train.start.isoformat(),
         "trained_until": trained.trained_until.isoformat(),
         "rows": trained.rows,
