@@ -35,10 +35,12 @@ def require_another(config: ModelConfig, ports: Ports, entry: Entry, by: str) ->
     same = asked_by is not None and _one(asked_by) in _names(ports, by)
     if config.promote.approval.four_eyes and (same or unknown):
         who = f"{asked_by} asked for this retrain" if unknown is None else f"nobody can say who asked: {unknown}"
+        mend = (
+            "let another decide" if unknown is None else "let it expire, and ask again with `trueup retrain --by NAME`"
+        )
         raise UsageError(
             f"{config.model}: version {entry.body['model']['version']} needs a second pair of eyes "
-            f"(`promote.approval.four_eyes`), and {who}; nothing was changed; let another approve it, or ask anew with "
-            f"a name: trueup retrain {config.model} --by NAME"
+            f"(`promote.approval.four_eyes`), and {who}; nothing was changed; {mend}"
         )
     return {
         "demanded": config.promote.approval.four_eyes,
