@@ -301,7 +301,10 @@ def test_a_label_needs_a_moment_at_which_it_is_known():
 
 def test_unknown_gate_and_unknown_key_within_it():
     found = problems(GOOD + "promote:\n  gates:\n    - {kind: pared}\n    - {kind: paired, margn: 1}\n")
-    assert found[0] == "line 16, promote.gates[1]: 'pared' is not one of 'paired', 'baseline', 'absolute', 'slices'"
+    assert found[0] == (
+        "line 16, promote.gates[1]: 'pared' is not one of 'paired', 'baseline', 'absolute', 'slices', "
+        "'fairness', 'calibration', 'behaviour', 'budget'"
+    )
     assert found[1] == "line 17, promote.gates[2].margn: unknown key; did you mean `margin`?"
 
 
@@ -330,3 +333,36 @@ def test_the_shipped_configs_are_right():
     assert model_names(configs) == ["flight_air_time", "flight_delays"]
     for name in model_names(configs):
         assert load_model(configs, name).model == name
+
+
+GATES = """promote:
+  gates:
+    - {kind: fairness, columns: [left, age], metric: mean_absolute_error, threshold: 0.3, margin: 0.1}
+    - {kind: calibration, metric: slope, margin: 0.1}
+    - {kind: budget}
+    - kind: behaviour
+      checks:
+        - {kind: invariance, column: region, to: [x], at_most: 0.1}
+        - {kind: invariance, column: age, at_most: 0.1}
+        - {kind: direction, column: age, raise_by: 0, never: down}
+"""
+
+
+def test_all_mistakes_of_the_gates_are_told_at_once():
+    found = "\n".join(problems(GOOD + GATES))
+    assert "gates[1].metric: a binary task has no metric 'mean_absolute_error'; it has selection_rate" in found
+    assert "promote.gates[2].metric: " in found
+    assert "promote.gates[1].columns[1]: left is known only with the label" in found
+    assert "promote.gates[1].threshold" not in found
+    assert "give max_mib or max_ms" in found
+    assert "region: no feature would change with it" in found
+    assert "exactly one of `to`, `shift` and `shuffle`" in found
+    assert "checks[3].raise_by" in found
+    assert "checks[3].never" in found
+
+
+def test_what_gates_judge_by_is_landed_and_is_no_feature():
+    gates = "promote: {gates: [{kind: fairness, columns: [region], metric: loss, margin: 0.1}]}\n"
+    config = parse_model(GOOD + gates)
+    assert "region" in config.input_columns
+    assert "region" not in config.features.columns

@@ -81,3 +81,14 @@ def test_the_declared_slices_are_shown_with_their_intervals():
     assert second == ["origin=&lt;x&gt;", "9,876", "81.25", "–", "90", "-8.75", "–"]
     assert "mse (minutes²)" in page(alone).split("Slices of the gate rows")[1].split("</h2>")[0]
     assert "Slices" not in render(FACTS, {})
+
+
+def test_what_groups_of_features_are_worth_is_shown():
+    worth = {"group": "numeric", "with": 0.5, "without": 0.61, "difference": 0.11, "answer": "earns its place"}
+    page = render(
+        {**FACTS, "evaluation": {**FACTS["evaluation"], "ablation": [{**worth, "low": 0.09, "high": 0.13}]}}, {}
+    )
+    assert "What groups of features are worth" in page
+    assert ">0.6100</td>" in page
+    assert "earns its place" in page
+    assert "What groups" not in render(FACTS, {})

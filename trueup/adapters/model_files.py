@@ -7,6 +7,7 @@ one file that is read is fixed, and so are the types that may come out of it. ML
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
@@ -16,7 +17,9 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -140,6 +143,7 @@ class FreshProcess:
     def __init__(self) -> None:
         root = Path(trueup.__file__).parents[1]
         path = os.pathsep.join(p for p in (str(root), os.environ.get("PYTHONPATH", "")) if p)
+        self._one_at_a_time = threading.Lock()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._process = subprocess.Popen(
             [sys.executable, "-c", "from trueup.adapters.model_files import _serve; _serve()"],
@@ -150,21 +154,44 @@ class FreshProcess:
             text=True,
         )
 
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be asked."""
+        return self._process.poll() is None
+
     def predict(
-        self, folder: Path, expected_digest: str, rows: Path, task: Task, timeout: float = 300.0
+        self,
+        folder: Path,
+        expected_digest: str,
+        rows: Path,
+        task: Task,
+        classes: Sequence[str] | None = None,
+        timeout: float = 300.0,
     ) -> NDArray[np.float64]:
         """Predictions of the model in `folder` for the feature frame in the Parquet file `rows`, as `predict` gives them.
 
         Raises UntrustedModel when the model cannot be loaded or used there, or within `timeout` seconds.
         """
-        with tempfile.TemporaryDirectory(prefix="trueup-fresh-") as private:
-            answer = Path(private) / "predictions.npy"
-            request = {"folder": folder, "digest": expected_digest, "rows": rows, "task": task.value, "answer": answer}
-            error = self._ask({k: str(v) for k, v in request.items()}, timeout)
+        request = {"classes": None if classes is None else list(classes)}
+        return self._answer(folder, expected_digest, rows, task, request, timeout)
+
+    def time(
+        self, folder: Path, expected_digest: str, rows: Path, task: Task, repeats: int, timeout: float = 300.0
+    ) -> NDArray[np.float64]:
+        """Seconds of each of so many predictions of all `rows` (repeats,), after one that is not counted. Raises as `predict`."""
+        return self._answer(folder, expected_digest, rows, task, {"repeats": repeats}, timeout)
+
+    def _answer(
+        self, folder: Path, expected_digest: str, rows: Path, task: Task, more: dict[str, Any], timeout: float
+    ) -> NDArray[np.float64]:
+        with tempfile.TemporaryDirectory(prefix="trueup-fresh-") as private, self._one_at_a_time:
+            answer = Path(private) / "answer.npy"
+            request = {"folder": str(folder), "digest": expected_digest, "rows": str(rows), "task": task.value}
+            error = self._ask({**request, **more, "answer": str(answer)}, timeout)
             if error is not None:
                 raise UntrustedModel(f"in a fresh process the model could not be used: {error}")
-            predictions: NDArray[np.float64] = np.load(answer, allow_pickle=False)
-            return predictions
+            found: NDArray[np.float64] = np.load(answer, allow_pickle=False)
+            return found
 
     def close(self) -> None:
         """End the process, whatever it does."""
@@ -180,7 +207,7 @@ class FreshProcess:
     ) -> None:
         self.close()
 
-    def _ask(self, request: dict[str, str], timeout: float) -> str | None:
+    def _ask(self, request: dict[str, Any], timeout: float) -> str | None:
         questions, answers = self._process.stdin, self._process.stdout
         assert questions is not None
         assert answers is not None
@@ -202,6 +229,31 @@ class FreshProcess:
         return f"it ended with code {code}: {lines[-1] if lines else 'no message'}"
 
 
+_running: list[FreshProcess] = []
+
+
+def fresh_process() -> FreshProcess:
+    """The one of this process, begun when first asked for, and again when it has ended.
+
+    It serves for all models: it has no part in their making, and its imports are paid for once.
+    """
+    with _beginning:
+        if not _running or not _running[-1].alive:
+            for ended in _running:
+                ended.close()
+            _running[:] = [FreshProcess()]
+    return _running[-1]
+
+
+_beginning = threading.Lock()
+
+
+@atexit.register
+def _end() -> None:
+    for process in _running:
+        process.close()
+
+
 def _serve() -> None:
     """Answer a FreshProcess: one line of JSON in, one out, until there are no more."""
     answers = os.fdopen(os.dup(1), "w")
@@ -214,12 +266,21 @@ def _serve() -> None:
         _answer(answers, json.loads(line), pd)
 
 
-def _answer(answers: IO[str], request: dict[str, str], pd: Any) -> None:
+def _answer(answers: IO[str], request: dict[str, Any], pd: Any) -> None:
     error = None
     try:
         model = load(Path(request["folder"]), request["digest"])
-        predictions = predict(model, pd.read_parquet(request["rows"]), Task(request["task"]))
-        np.save(request["answer"], predictions, allow_pickle=False)
+        rows, task = pd.read_parquet(request["rows"]), Task(request["task"])
+        found = predict(model, rows, task, request.get("classes"))
+        if repeats := request.get("repeats"):
+            found = np.asarray([_seconds(model, rows, task) for _ in range(repeats)])
+        np.save(request["answer"], found, allow_pickle=False)
     except Exception as problem:
         error = str(problem) or type(problem).__name__
     print(json.dumps({"error": error}), file=answers, flush=True)
+
+
+def _seconds(model: Pipeline, rows: Any, task: Task) -> float:
+    begun = time.perf_counter()
+    predict(model, rows, task)
+    return time.perf_counter() - begun

@@ -45,6 +45,10 @@ _PAGE: Final = """<!doctype html>
 <table><tr><th>slice</th><th class="n">rows</th>{% for column in slice_columns %}<th class="n">{{ column }}</th>{% endfor %}</tr>
 {% for name, size, values in slices %}<tr><td>{{ name }}</td><td class="n">{{ size }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}</tr>{% endfor %}</table>
 <p class="muted">Each interval speaks of its slice alone: among many, some lie off by chance. The slices check takes account of that.</p>{% endif %}
+{% if ablation %}<h2>What groups of features are worth</h2>
+<table><tr><th>fitted again without</th><th class="n">{{ loss }} with</th><th class="n">without</th><th class="n">difference</th><th class="n">{{ percent }}</th><th></th></tr>
+{% for name, values, answer in ablation %}<tr><td>{{ name }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}<td>{{ answer }}</td></tr>{% endfor %}</table>
+<p class="muted">The same recipe on the same rows; nothing is decided by it.</p>{% endif %}
 <h2>Recipe</h2>
 <p>{{ recipe }}</p>
 {% for name, png in pictures %}<h2>{{ name }}</h2><img alt="{{ name }}" src="data:image/png;base64,{{ png }}">{% endfor %}
@@ -91,6 +95,7 @@ def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
             loss=names[0] + of_unit.get(names[0], "") if names else "",
             slice_columns=slice_columns(slices, sure),
             slices=[(s["slice"], f"{s['rows']:,}", slice_cells(s)) for s in slices],
+            ablation=[(a["group"], _ablation_cells(a), a["answer"]) for a in evaluation.get("ablation", [])],
             recipe=recipe_words(model["recipe"]),
             pictures=encoded,
         )
@@ -116,6 +121,10 @@ def _windows(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         refitted = f"passed, and fitted again as version {model['version']} on"
         spans.append((refitted, model["trained_from"], model["trained_until"]))
     return [(name, minute(start), minute(end)) for name, start, end in spans]
+
+
+def _ablation_cells(row: Mapping[str, Any]) -> list[str]:
+    return [*(cell(row[name]) for name in ("with", "without", "difference")), interval(row)]
 
 
 def _title(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from trueup.config.checks import MIN_BLOCKS, SHORTEST
-from trueup.config.schema import METRICS, ModelConfig, Task, write_duration
+from trueup.config.schema import CALIBRATION, FAIRNESS, METRICS, ModelConfig, Task, write_duration
 
 Location = tuple[int | str, ...]
 
@@ -41,6 +41,7 @@ def contradictions(content: Mapping[str, Any]) -> Iterator[Mistake]:
     """Find what contradicts itself in a config as it is written, which may have mistakes of other kinds too."""
     yield from _leaks(content)
     yield from _not_for_task(content)
+    yield from _changes_nothing(content)
     yield from _too_few_blocks(content)
 
 
@@ -104,6 +105,26 @@ def inputs(content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
         for rest, column in _items(expectation, "kwargs", "column_list"):
             yield (*at, *rest), column
 
+    yield from _judged(content)
+
+
+def _judged(content: Any) -> Iterator[tuple[Location, Any]]:
+    """The places of gates that name a column."""
+    for at, gate in _gates(content, "fairness"):
+        yield from (((*at, *rest), column) for rest, column in _items(gate, "columns"))
+    yield from (((*at, "column"), written(check, "column")) for at, check in _behaviour(content))
+
+
+def _gates(content: Any, kind: str) -> Iterator[tuple[Location, Any]]:
+    """The gates of a kind, with their places."""
+    return ((at, gate) for at, gate in _items(content, "promote", "gates") if written(gate, "kind") == kind)
+
+
+def _behaviour(content: Any) -> Iterator[tuple[Location, Any]]:
+    """The checks of the behaviour gates, with their places."""
+    for at, gate in _gates(content, "behaviour"):
+        yield from (((*at, *rest), check) for rest, check in _items(gate, "checks"))
+
 
 def _items(content: Any, *path: str) -> Iterator[tuple[Location, Any]]:
     """The items of a list, with their places; none where no list is."""
@@ -125,11 +146,42 @@ def _not_for_task(content: Mapping[str, Any]) -> Iterator[Mistake]:
         of_label = written(history, "of") in {None, "label"}
         if task is Task.MULTICLASS and of_label and written(history, "aggregate") in {None, "mean"}:
             yield Mistake((*at, "aggregate"), "a multiclass label has no mean; write `aggregate: rate` with `equals`")
-    for at, gate in _items(content, "promote", "gates"):
-        metric = written(gate, "metric")
-        if written(gate, "kind") == "absolute" and isinstance(metric, str) and metric not in METRICS[task]:
-            known = ", ".join(METRICS[task])
-            yield Mistake((*at, "metric"), f"a {task} task has no metric {metric!r}; it has {known}")
+    yield from _gates_not_for_task(content, task)
+
+
+def _gates_not_for_task(content: Mapping[str, Any], task: Task) -> Iterator[Mistake]:
+    for kind, metrics in (("absolute", METRICS), ("fairness", FAIRNESS), ("calibration", CALIBRATION)):
+        for at, gate in _gates(content, kind):
+            metric = written(gate, "metric")
+            if isinstance(metric, str) and metric not in metrics[task]:
+                known = ", ".join(metrics[task])
+                yield Mistake((*at, "metric"), f"a {task} task has no metric {metric!r}; it has {known}")
+    for at, gate in _gates(content, "fairness"):
+        if task is not Task.BINARY and written(gate, "threshold") is not None:
+            yield Mistake((*at, "threshold"), f"is for a binary task, this one is {task}; take it out")
+    for at, check in _behaviour(content):
+        if task is Task.MULTICLASS and written(check, "kind") == "direction":
+            what = "the prediction of a multiclass task has no direction; ask for invariance, or take it out"
+            yield Mistake((*at, "kind"), what)
+
+
+def _changes_nothing(content: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Behaviour checks that could not fail, for no feature would change with the column."""
+    if written(content, "features", "custom") is not None:
+        return  # what it reads is not known
+    numeric = {column for _, column in _items(content, "features", "numeric") if isinstance(column, str)}
+    others = {column for _, column in _items(content, "features", "categorical") if isinstance(column, str)}
+    calendar = written(content, "features", "calendar")
+    others |= set(calendar) if isinstance(calendar, Mapping) else set()
+    for at, check in _behaviour(content):
+        column, place = written(check, "column"), (*at, "column")
+        if not isinstance(column, str):
+            continue
+        if column not in numeric | others:
+            what = "no feature would change with it (history features stay as they were); name a column of features"
+            yield Mistake(place, f"{column}: {what}.numeric, .categorical or .calendar")
+        elif column not in numeric and (written(check, "raise_by") or written(check, "shift")) is not None:
+            yield Mistake(place, f"{column} is not of features.numeric, and only numbers can be raised or shifted")
 
 
 # Blocks of time enough for an interval

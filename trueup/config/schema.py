@@ -39,6 +39,26 @@ METRICS = {
     Task.REGRESSION: ("mse", "mae", "rmse", "r2"),
 }
 
+# What the fairness gate compares between groups, by task.
+FAIRNESS = {
+    Task.BINARY: (
+        "selection_rate",
+        "true_positive_rate",
+        "false_positive_rate",
+        "equalized_odds",
+        "mean_error",
+        "loss",
+    ),
+    Task.MULTICLASS: ("loss",),
+    Task.REGRESSION: ("mean_error", "mean_absolute_error", "loss"),
+}
+# What the calibration gate bounds, by task; the first one is the default.
+CALIBRATION = {
+    Task.BINARY: ("ece", "bias"),
+    Task.MULTICLASS: ("ece", "bias"),
+    Task.REGRESSION: ("bias",),
+}
+
 
 _CENTURY = timedelta(days=36_525)
 _UNITS = {
@@ -338,6 +358,20 @@ class TrainConfig(Section):
     seed: int = 0
 
 
+class AblationConfig(Section):
+    """Whether each group of features earns its place: the recipe fitted again without it. It informs and never blocks."""
+
+    groups: dict[str, list[str]] = Field(
+        default={},
+        description="Per name the features of a group, by patterns such as `precip*`. Default: the numeric, the categorical, the calendar and the custom features, and for each history its keys one by one.",
+    )
+    rows: int | None = Field(
+        None,
+        ge=100,
+        description="Only this many of the newest training rows are fitted on, with and without each group; default: all.",
+    )
+
+
 class EvaluateConfig(Section):
     """How models are judged and described."""
 
@@ -349,6 +383,9 @@ class EvaluateConfig(Section):
     )
     slices: list[str] = Field(default=[], description="Columns whose values are judged on their own.")
     min_slice_rows: int = Field(200, ge=1, description="Smaller slices are listed as too small to tell.")
+    ablation: AblationConfig | None = Field(
+        None, description="`{}` fits the recipe once more for each group of features, without it; default: off."
+    )
 
 
 class RegisterConfig(Section):
@@ -404,7 +441,131 @@ class SliceGate(Section):
     required: list[str] = Field(default=[], description="`column=value` slices that must be large enough to tell.")
 
 
-Gate = Annotated[PairedGate | BaselineGate | AbsoluteGate | SliceGate, Field(discriminator="kind")]
+class MarginGate(Section):
+    """What gates with a margin and an interval share: fail when the interval lies above the margin, pass when below."""
+
+    margin: float = Field(ge=0, description="Fails when the lower bound is above it, passes when the upper is below.")
+    against: Literal["nothing", "champion"] = Field(
+        "nothing",
+        description="`nothing`: the figure itself is at most `margin`. `champion`: it is above the champion's by at most `margin`; a first champion passes.",
+    )
+    when_unclear: Literal["hold", "pass"] = Field(
+        "hold",
+        description="What happens when the interval holds the margin, or there is too little to tell. `pass` lets only a proved violation block.",
+    )
+
+
+class FairnessGate(MarginGate):
+    """No two groups are treated further apart than a margin."""
+
+    kind: Literal["fairness"]
+    columns: list[str] = Field(
+        min_length=1,
+        description="Columns whose values are the groups, each column on its own. They are landed and need not be features.",
+    )
+    metric: Literal[
+        "selection_rate",
+        "true_positive_rate",
+        "false_positive_rate",
+        "equalized_odds",
+        "mean_error",
+        "mean_absolute_error",
+        "loss",
+    ] = Field(
+        description="What is compared. Binary: the first four at `threshold`, `mean_error` (prediction less outcome), `loss`. Multiclass: `loss`. Regression: the last three."
+    )
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="For a binary task: from this probability on a row is selected. Default: 0.5.",
+    )
+    required: list[str] = Field(
+        default=[], description="`column=value` groups that must be large enough (`evaluate.min_slice_rows`) to tell."
+    )
+
+
+class CalibrationGate(MarginGate):
+    """Predictions mean what they say."""
+
+    kind: Literal["calibration"]
+    metric: Literal["ece", "bias"] | None = Field(
+        None,
+        description="`ece`: mean distance of predicted and observed shares over ten bins of equal rows, corrected for its upward bias (binary, multiclass). `bias`: distance of mean prediction and mean outcome (of a multiclass task the largest of its classes), in the label's unit. Default: `ece`, for a regression `bias`.",
+    )
+
+
+class InvarianceCheck(Section):
+    """Changing a column must not move the prediction."""
+
+    kind: Literal["invariance"]
+    column: str = Field(description="The landed column that is changed.")
+    to: list[str | int | float | bool] = Field(
+        default=[], description="Every row gets each of these values in turn; the largest move counts."
+    )
+    shift: float | None = Field(None, description="This is added to the column's numbers.")
+    shuffle: bool = Field(False, description="Values are dealt anew among the rows, by `train.seed`.")
+    at_most: float = Field(
+        gt=0,
+        description="A move of the prediction by more than this is a violation: a probability (multiclass: half the sum of all changes), or the label's unit.",
+    )
+    share: Share = Field(0.0, description="Share of the changed rows that may violate the check.")
+
+    @model_validator(mode="after")
+    def _one_change(self) -> InvarianceCheck:
+        if [bool(self.to), self.shift is not None, self.shuffle].count(True) != 1:
+            raise ValueError("say how the column is changed: exactly one of `to`, `shift` and `shuffle`")
+        if self.shift == 0:
+            raise ValueError("a shift of 0 changes nothing; give another number")
+        return self
+
+
+class DirectionCheck(Section):
+    """Raising a number must not lower the prediction, or not raise it."""
+
+    kind: Literal["direction"]
+    column: str = Field(description="The landed numeric column that is raised.")
+    raise_by: float = Field(gt=0, description="This is added to the column's numbers.")
+    never: Literal["lower", "higher"] = Field(description="Where the prediction must not go.")
+    tolerance: float = Field(0.0, ge=0, description="A move in that direction by at most this is none.")
+    share: Share = Field(0.0, description="Share of the changed rows that may violate the check.")
+
+
+BehaviourCheck = Annotated[InvarianceCheck | DirectionCheck, Field(discriminator="kind")]
+
+
+class BehaviourGate(Section):
+    """The challenger answers changed inputs as declared, on the gate rows."""
+
+    kind: Literal["behaviour"]
+    checks: list[BehaviourCheck] = Field(
+        min_length=1,
+        description="History features stay as they were; all other features are made anew of the changed rows.",
+    )
+
+
+class BudgetGate(Section):
+    """The model's files are small and its answers quick enough, measured in a process that has only loaded the model."""
+
+    kind: Literal["budget"]
+    max_mib: float | None = Field(None, gt=0, description="Size of all files of the registered model.")
+    max_ms: float | None = Field(
+        None, gt=0, description="Milliseconds for `batch` rows: the 95th percentile of `repeats` calls."
+    )
+    batch: int = Field(1_000, ge=1, le=100_000)
+    repeats: int = Field(30, ge=20, le=10_000)
+
+    @model_validator(mode="after")
+    def _limited(self) -> BudgetGate:
+        if self.max_mib is None and self.max_ms is None:
+            raise ValueError("give max_mib or max_ms")
+        return self
+
+
+Gate = Annotated[
+    PairedGate | BaselineGate | AbsoluteGate | SliceGate | FairnessGate | CalibrationGate | BehaviourGate | BudgetGate,
+    Field(discriminator="kind"),
+]
 
 
 class ApprovalConfig(Section):
@@ -634,8 +795,24 @@ class ModelConfig(Section):
         return self.register_.name or self.model
 
     @property
+    def group_columns(self) -> list[str]:
+        """Columns whose values the fairness gates compare."""
+        return list(dict.fromkeys(c for g in self.promote.gates if isinstance(g, FairnessGate) for c in g.columns))
+
+    @property
+    def behaviour_checks(self) -> list[BehaviourCheck]:
+        """What the behaviour gates ask of the challenger, in the order of the config."""
+        return [check for g in self.promote.gates if isinstance(g, BehaviourGate) for check in g.checks]
+
+    @property
+    def judged_columns(self) -> list[str]:
+        """Columns that are landed because something is judged by them."""
+        changed = [check.column for check in self.behaviour_checks]
+        return list(dict.fromkeys([*self.evaluate.slices, *self.group_columns, *changed]))
+
+    @property
     def input_columns(self) -> list[str]:
-        """Source columns that are landed as rows: key, time, and all that features, slices and expectations name."""
+        """Source columns that are landed as rows: key, time, and all that features, slices, gates and expectations name."""
         expected = [
             e.kwargs[k]
             for e in self.validation.expectations
@@ -644,7 +821,7 @@ class ModelConfig(Section):
         ]
         expected += [c for e in self.validation.expectations for c in e.kwargs.get("column_list", [])]
         named = [*self.ingest.key, self.ingest.time, *self.features.columns]
-        named += [*self.evaluate.slices, *self.validation.max_missing, *self.ingest.keep, *expected]
+        named += [*self.judged_columns, *self.validation.max_missing, *self.ingest.keep, *expected]
         label = self.ingest.label
         return [c for c in dict.fromkeys(named) if c not in {label.column, label.known_at}]
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from trueup.adapters.model_files import fresh_process
 from trueup.config.schema import FeaturesConfig, ModelConfig
 from trueup.domain.bootstrap import Blocks
 from trueup.domain.diagnosis import constant_losses, promised_gain, skill
@@ -20,11 +21,14 @@ from trueup.domain.learning import SIMPLE_ROWS, Model, all_classes, fit, predict
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses, slice_table
 from trueup.domain.plan import reference_window
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
+from trueup.stages.ablation import ablation
+from trueup.stages.behaviour import behaviour
 from trueup.stages.champion import Champion, champion
 from trueup.stages.features import Examples, examples, require_classes
 from trueup.stages.ports import Ports
-from trueup.stages.references import Evaluation, Trained, sample_name
+from trueup.stages.references import Evaluation, Trained, columns_of, sample_name
 from trueup.stages.report import SAMPLE_ROWS
+from trueup.stages.reproduction import budget
 from trueup.stages.validate import usable_batches
 
 PRIOR, SIMPLE, REFERENCE = "prior", "simple", "reference"
@@ -37,6 +41,7 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
     custom features), and the cheap reference that the monitor will compare with (linear, on all features). They are
     fitted on what was known when the gate window began, as the challenger was.
     """
+    fresh_process()  # it will be asked soon, and imports what it needs meanwhile
     gate = examples(config, ports, trained.gate, as_of)
     before = reference_examples(config, ports, trained.gate.start, as_of)
     models: dict[str, Model] = {CHALLENGER: ports.registry.load(trained.uri, trained.manifest_digest)}
@@ -60,7 +65,11 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
     measured = _measured(config, gate, before, predictions, classes)
     figures = {f"{role}_{name}": value for role, m in measured["metrics"].items() for name, value in m.items()}
     ports.tracking.log(trained.run_id, metrics=figures)
-    sample_rows = sample(gate.X.assign(**{LABEL: gate.y}), SAMPLE_ROWS, config.train.seed)
+    said = columns_of(CHALLENGER, predictions[CHALLENGER], classes)
+    sample_rows = sample(gate.X.assign(**{LABEL: gate.y}, **said), SAMPLE_ROWS, config.train.seed)
+    used = [b for b in usable_batches(config, ports, as_of) if b.window.overlaps(trained.gate)]
+    worth = ablation(config, ports, trained, gate, predictions[CHALLENGER], classes, as_of)
+    ports.tracking.log(trained.run_id, metrics={f"ablation_{w['group']}": w["difference"] for w in worth})
     return Evaluation(
         path=ports.store.put_evaluation(trained.run_id, frame),
         sample_path=ports.store.put_evaluation(sample_name(trained.run_id), sample_rows),
@@ -71,6 +80,9 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
         classes=classes,
         slices=_slices(config, frame, predictions, classes),
         champion_epoch=current.epoch if current else 0,
+        behaviour=behaviour(config, ports, models[CHALLENGER], gate, used, classes),
+        budget=budget(config, ports, trained, gate.X),
+        ablation=worth,
         without_champion=lacking,
         **measured,
     )
@@ -172,12 +184,12 @@ def _gate_frame(
     window: Window,
     as_of: datetime,
 ) -> pd.DataFrame:
-    """One row a gate row: when, what came, what each model said, and the declared slices."""
+    """One row a gate row: when, what came, what each model said, and the declared slices and groups."""
     columns: dict[str, object] = {ROW_ID: gate.row_id, EVENT_TIME: gate.event_time, LABEL: gate.y}
     for role, p in predictions.items():
-        columns |= {f"p_{role}": p} if p.ndim == 1 else {f"p_{role}_{c}": p[:, k] for k, c in enumerate(classes or [])}
+        columns |= columns_of(role, p, classes)
     frame = pd.DataFrame(columns)
-    if config.evaluate.slices:
+    if by := list(dict.fromkeys([*config.evaluate.slices, *config.group_columns])):
         refs = [b.rows for b in usable_batches(config, ports, as_of) if b.window.overlaps(window)]
-        frame = frame.merge(ports.store.read(refs, [ROW_ID, *config.evaluate.slices]), on=ROW_ID, how="left")
+        frame = frame.merge(ports.store.read(refs, [ROW_ID, *by]), on=ROW_ID, how="left")
     return frame

@@ -28,10 +28,14 @@ from trueup.stages.references import (
     prediction_of,
 )
 from trueup.stages.report import show_run
+from trueup.stages.reproduction import reproduced
 from trueup.stages.validate import usable_batches
 
 # A pass of these is a precondition, not a reason to promote.
-_SILENT_PASSES = {"overlap", "rows", "finite", "identical"}
+_SILENT_PASSES = {
+    *("fresh", "overlap", "rows", "finite", "identical"),
+    *("fairness", "calibration", "behaviour", "budget"),
+}
 _OUTCOMES: dict[Status, Outcome] = {
     Status.PASS: "promoted",
     Status.FAIL: "rejected",
@@ -40,7 +44,10 @@ _OUTCOMES: dict[Status, Outcome] = {
 
 
 def judge(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evaluation) -> list[Verdict]:
-    """Put the gate rows before the configured gates."""
+    """See that the registered files give the recorded predictions, then put the gate rows before the configured gates."""
+    same = reproduced(config, ports, trained, (evaluation.sample_path, CHALLENGER, evaluation.classes))
+    if not same.ok:
+        return [same]
     frame = ports.store.read_evaluation(evaluation.path)
     current = champion(config, ports)
     case = Case(
@@ -52,11 +59,14 @@ def judge(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evalu
         metrics=evaluation.metrics.get(CHALLENGER, {}),
         evaluate=config.evaluate,
         slices=frame[config.evaluate.slices],
+        groups=frame[config.group_columns],
+        behaviour=evaluation.behaviour,
+        budget=evaluation.budget,
         classes=evaluation.classes,
         seed=config.train.seed,
         without_champion=evaluation.without_champion or NO_CHAMPION,
     )
-    return judge_case(config.promote.gates, case)
+    return [same, *judge_case(config.promote.gates, case)]
 
 
 def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:
@@ -151,7 +161,9 @@ def _outcome(attempt: Attempt) -> tuple[Outcome, list[str]]:
     if attempt.hold is not None:
         return "held", [attempt.hold]
     status = overall(attempt.verdicts)
-    telling = [v for v in attempt.verdicts if v.status is status and not (v.ok and v.check in _SILENT_PASSES)]
+    telling = [
+        v for v in attempt.verdicts if v.status is status and not (v.ok and v.check.split()[0] in _SILENT_PASSES)
+    ]
     alone = attempt.evaluation.without_champion if attempt.evaluation else ""
     reasons = [r for v in telling for r in v.reasons if r not in {NO_CHAMPION, alone}] + ([alone] if alone else [])
     if attempt.refitted is not None and not attempt.refitted.verdict.ok:

@@ -194,6 +194,7 @@ def _evaluation(config: ModelConfig, ports: Ports, evaluation: Evaluation) -> di
         "intervals": evaluation.intervals,
         "skill": evaluation.skill,
         "slices": evaluation.slices,
+        "ablation": evaluation.ablation,
     }
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Outcome = Literal["promoted", "pending", "rejected", "held", "refused", "rolled_back", "override", "none"]
 Role = Literal["judged", "refitted"]
 
+FITTED = "fitted"  # under this role stands what a model itself said before it was written to files
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -49,9 +51,12 @@ class Trained:
     uri: str  # of the logged model
     manifest_digest: str  # over its files
     run_id: str
-    baseline_path: str  # Parquet with a sample of the training rows, for drift, relative to the home
+    baseline_path: (
+        str  # Parquet with a sample of the training rows, relative to the home: for drift, and with what it said
+    )
     inputs: tuple[dict[str, Any], ...] = ()  # the revisions of rows and labels that training or judging read
     search: dict[str, Any] = field(default_factory=dict)  # trials, what stopped the search, seconds
+    classes: list[str] | None = None  # of a multiclass task, those it knows, in the order of its probabilities
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class Evaluation:
     """Where the judged rows lie, and the figures made from them."""
 
     path: str  # Parquet with the gate rows and every model's predictions, relative to the home
-    sample_path: str  # Parquet with the features and labels of some of them
+    sample_path: str  # Parquet with the features and labels of some of them, and what the challenger said
     schema: dict[str, list[str]]  # of the features
     rows: int
     predicted: list[str]  # roles whose predictions are kept: challenger, champion, prior, simple
@@ -70,6 +75,9 @@ class Evaluation:
     slices: list[dict[str, Any]] = field(default_factory=list)  # losses by declared slice, see `metrics.slice_table`
     champion_epoch: int | None = None  # of the champion it was compared with, 0 where there was none
     reference_rows: int | None = None  # labelled rows that the prior, the simple model and the reference learned from
+    behaviour: list[dict[str, Any]] = field(default_factory=list)  # what changed inputs did, see `stages.behaviour`
+    budget: list[dict[str, Any]] = field(default_factory=list)  # size and latency, see `stages.reproduction`
+    ablation: list[dict[str, Any]] = field(default_factory=list)  # what groups of features are worth
     without_champion: str = ""  # why it was compared with no champion, where there is one
 
 
@@ -83,11 +91,21 @@ def sample_name(run_id: str) -> str:
     return f"{run_id}-sample"
 
 
+def prediction_columns(role: str, classes: list[str] | None) -> list[str]:
+    """The columns of a file in which a model's predictions are kept."""
+    return [f"p_{role}"] if classes is None else [f"p_{role}_{c}" for c in classes]
+
+
+def columns_of(role: str, prediction: NDArray[Any], classes: list[str] | None) -> dict[str, NDArray[Any]]:
+    """A model's predictions, (n,) or (n, k), as the columns in which they are kept."""
+    values = prediction[:, None] if prediction.ndim == 1 else prediction
+    return dict(zip(prediction_columns(role, classes), values.T, strict=True))
+
+
 def prediction_of(frame: pd.DataFrame, role: str, classes: list[str] | None) -> NDArray[Any]:
-    """What a model said about the gate rows of an evaluation: (n,), or (n, k) for a multiclass task."""
-    if classes is None:
-        return frame[f"p_{role}"].to_numpy()
-    return frame[[f"p_{role}_{c}" for c in classes]].to_numpy()
+    """What a model said about the rows of such a file: (n,), or (n, k) for a multiclass task."""
+    values = frame[prediction_columns(role, classes)].to_numpy()
+    return values[:, 0] if classes is None else values
 
 
 @dataclass(frozen=True)

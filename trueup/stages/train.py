@@ -24,7 +24,7 @@ from trueup.errors import NoLabels, NotEnoughData
 from trueup.stages.champion import champion
 from trueup.stages.features import Examples, examples, require_classes
 from trueup.stages.ports import HOME_TAG, Ports
-from trueup.stages.references import Trained, baseline_name
+from trueup.stages.references import FITTED, Trained, baseline_name, columns_of
 from trueup.stages.validate import usable_batches
 
 _LONGEST_WAIT = timedelta(days=366)  # a label that is promised for later is taken to be a mistake
@@ -94,6 +94,7 @@ def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chos
     model = fit(build(recipe, data.schema, config.task), data.X, data.y)
     logged = ports.registry.log(model, data.schema, config.task, run_id)
     baseline = sample(data.X.assign(**{LABEL: data.y}), config.monitor.drift.sample, config.train.seed)
+    classes, said = class_names(config.task, model), predict(model, baseline, config.task)
     return Trained(
         recipe=recipe.to_dict(),
         train=chosen.train,
@@ -104,7 +105,10 @@ def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chos
         uri=logged.uri,
         manifest_digest=logged.manifest_digest,
         run_id=run_id,
-        baseline_path=ports.store.put_evaluation(baseline_name(logged.manifest_digest), baseline),
+        baseline_path=ports.store.put_evaluation(
+            baseline_name(logged.manifest_digest), baseline.assign(**columns_of(FITTED, said, classes))
+        ),
+        classes=classes,
     )
 
 

@@ -1,0 +1,60 @@
+"""Whether a challenger may become the champion: small judgements of the same rows, each with a verdict and its reasons.
+
+A gate is a class with `judge(case) -> Verdict`, listed in `GATES` under the kind that the configuration names. Before any
+gate come the integrity checks, which no configuration can leave out: gates that judge on broken ground would mislead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from trueup.config import schema
+from trueup.domain.gates.absolute import Absolute
+from trueup.domain.gates.baseline import Baseline
+from trueup.domain.gates.behaviour import Behaviour
+from trueup.domain.gates.budget import Budget
+from trueup.domain.gates.calibration import Calibration
+from trueup.domain.gates.case import CHALLENGER, CHAMPION, NO_CHAMPION, Case
+from trueup.domain.gates.fairness import Fairness
+from trueup.domain.gates.integrity import all_finite, enough_rows, no_overlap, not_identical
+from trueup.domain.gates.paired import Paired
+from trueup.domain.gates.slices import Slices
+from trueup.domain.types import Verdict
+
+__all__ = ["CHALLENGER", "CHAMPION", "GATES", "NO_CHAMPION", "Case", "Gate", "judge"]
+
+
+class Gate(Protocol):
+    """One judgement of a case."""
+
+    def judge(self, case: Case) -> Verdict:
+        """Pass, fail or inconclusive, with reasons."""
+
+
+def judge(gates: Sequence[schema.Gate], case: Case) -> list[Verdict]:
+    """Judge a case: the integrity checks, then, if all of these pass, each configured gate in order.
+
+    Without a champion to compare with, the baseline gate is judged even where none is configured: some other gates pass
+    then, and a model that nothing was compared with must not come into office. The first integrity check that does not pass is the last verdict of the list. `types.overall` sums a list up.
+    """
+    verdicts = []
+    for check in (no_overlap, enough_rows, all_finite, not_identical):
+        verdicts.append(check(case))
+        if not verdicts[-1].ok:
+            return verdicts
+    if not case.has_champion and not any(isinstance(config, schema.BaselineGate) for config in gates):
+        gates = [*gates, schema.BaselineGate(kind="baseline")]
+    return verdicts + [GATES[config.kind](config).judge(case) for config in gates]
+
+
+GATES: dict[str, Callable[[Any], Gate]] = {
+    "paired": Paired,
+    "baseline": Baseline,
+    "absolute": Absolute,
+    "slices": Slices,
+    "fairness": Fairness,
+    "calibration": Calibration,
+    "behaviour": Behaviour,
+    "budget": Budget,
+}

@@ -1,0 +1,87 @@
+"""What a challenger is judged on: the rows of a gate window and what each model said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trueup.config.schema import EvaluateConfig, Task
+from trueup.domain.bootstrap import Blocks, Floats, Interval, sums_interval
+from trueup.domain.metrics import row_losses
+
+NO_CHAMPION = "no champion yet"
+CHALLENGER, CHAMPION = "challenger", "champion"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """The rows of a gate window and what each model said about them.
+
+    `predictions` by role: `challenger`, `champion` unless there is none yet, and the baselines `prior` and `simple`; shapes as in
+    `trueup.domain.metrics`. `trained_until` by role is the end, exclusive, of the event times that a model was trained on.
+    `metrics` are the challenger's. `slices` (n rows) has one column a declared slice, `groups` (n rows) one a column of the
+    fairness gates. `behaviour` has one record a declared check, and `budget` one for each batch size and number of repeats,
+    as `BehaviourGate` and `BudgetGate` read them. `without_champion` says why there are no predictions of a champion, where
+    there are none.
+    """
+
+    task: Task
+    y: NDArray[Any]
+    event_time: NDArray[np.datetime64]
+    predictions: Mapping[str, NDArray[Any]]
+    trained_until: Mapping[str, datetime]
+    metrics: Mapping[str, float]
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    slices: pd.DataFrame = field(default_factory=pd.DataFrame)
+    groups: pd.DataFrame = field(default_factory=pd.DataFrame)
+    behaviour: Sequence[Mapping[str, Any]] = ()
+    budget: Sequence[Mapping[str, Any]] = ()
+    classes: Sequence[str] | None = None
+    seed: int = 0
+    without_champion: str = NO_CHAMPION
+
+    def __post_init__(self) -> None:
+        sizes = {"event_time": len(self.event_time)} | {role: len(p) for role, p in self.predictions.items()}
+        tables = {"slices": self.slices, "groups": self.groups}
+        sizes |= {name: len(table) for name, table in tables.items() if not table.columns.empty}
+        if wrong := {name: size for name, size in sizes.items() if size != len(self.y)}:
+            raise ValueError(f"a case of {len(self.y)} labels, but of other lengths: {wrong}")
+
+    @property
+    def has_champion(self) -> bool:
+        """Whether there is a champion to compare with."""
+        return CHAMPION in self.predictions
+
+    @property
+    def judged(self) -> list[str]:
+        """The models between which the decision falls."""
+        return [CHALLENGER, CHAMPION] if self.has_champion else [CHALLENGER]
+
+    @cached_property
+    def losses(self) -> dict[str, Floats]:
+        """Row losses (n,) by role."""
+        return {role: row_losses(self.task, self.y, p, self.classes) for role, p in self.predictions.items()}
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """The rows' blocks of time."""
+        return Blocks.of(self.event_time, self.evaluate.block)
+
+    def loss(self, role: str) -> float:
+        """Mean loss of a role."""
+        return float(self.losses[role].mean())
+
+    def interval(self, sums: Floats, rows: Floats) -> Interval:
+        """Bound a mean given by block sums, as the configuration asks."""
+        return sums_interval(sums, rows, self.evaluate.resamples, self.evaluate.confidence, self.seed)
+
+    def difference(self, role: str) -> Interval:
+        """Bound the challenger's mean loss less that of another role; below 0 the challenger is better."""
+        return self.interval(self.blocks.sums(self.losses[CHALLENGER] - self.losses[role]), self.blocks.sums())

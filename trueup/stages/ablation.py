@@ -1,0 +1,97 @@
+"""Ablation: the accepted recipe fitted again without a group of features, to see what the group is worth."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+from trueup.config.schema import FeaturesConfig, ModelConfig
+from trueup.domain.bootstrap import Floats, paired_interval
+from trueup.domain.features import FeatureSchema
+from trueup.domain.history import history_names
+from trueup.domain.learning import Recipe, build, fit, predict
+from trueup.domain.metrics import row_losses
+from trueup.stages.features import Examples, examples
+from trueup.stages.ports import Ports
+from trueup.stages.references import Trained
+
+
+def ablation(
+    config: ModelConfig,
+    ports: Ports,
+    trained: Trained,
+    gate: Examples,
+    said: Floats,
+    classes: list[str] | None,
+    as_of: datetime,
+) -> list[dict[str, Any]]:
+    """What the challenger's loss on the gate rows would be without each group of features; nothing is decided by it.
+
+    The recipe stays, as it was searched with all features: what a search without the group would find is not asked.
+    `said` are the challenger's predictions. One record a group: its features, the mean loss with and without it, their
+    difference with its interval (above 0 the group earns its place), and whether that is shown.
+    """
+    wanted = config.evaluate.ablation
+    if wanted is None:
+        return []
+    before = examples(config, ports, trained.train, as_of, known_by=trained.gate.start).newest(wanted.rows)
+    recipe, e = Recipe.from_dict(trained.recipe), config.evaluate
+    y = gate.y.to_numpy()
+
+    def losses(schema: FeatureSchema) -> Floats:
+        model = fit(build(recipe, schema, config.task), before.X, before.y)
+        return row_losses(config.task, y, predict(model, gate.X, config.task, classes), classes)
+
+    whole = gate.schema
+    full = losses(whole) if len(before.y) < trained.rows else row_losses(config.task, y, said, classes)
+    found = []
+    for name, features in groups(wanted.groups, config.features, whole).items():
+        rest = FeatureSchema(
+            *(tuple(f for f in kind if f not in features) for kind in (whole.numeric, whole.categorical))
+        )
+        if not features or not rest.names:
+            continue  # no such features, or no others
+        apart = losses(rest) - full
+        bounds = paired_interval(apart, gate.event_time, e.block, e.resamples, e.confidence, config.train.seed)
+        known = bounds.enough and np.isfinite(bounds.error)
+        shown = "earns its place" if bounds.low > 0 else "harms" if bounds.high < 0 else "not shown"
+        found.append(
+            {
+                "group": name,
+                "features": features,
+                "with": float(full.mean()),
+                "without": float(full.mean() + bounds.mean),
+                "difference": bounds.mean,
+                "low": bounds.low if known else None,
+                "high": bounds.high if known else None,
+                "confidence": bounds.confidence,
+                "fitted_on": len(before.y),
+                "answer": shown if known else "not shown",
+            }
+        )
+    return found
+
+
+def groups(declared: dict[str, list[str]], config: FeaturesConfig, schema: FeatureSchema) -> dict[str, list[str]]:
+    """The groups of features by name: those that are declared by patterns, else those that the config itself makes."""
+    if declared:
+        return {
+            name: [f for f in schema.names if any(fnmatchcase(f, p) for p in patterns)]
+            for name, patterns in declared.items()
+        }
+    found = {
+        "numeric": list(config.numeric),
+        "categorical": list(config.categorical),
+        "calendar": [f"{column}_{part}" for column, parts in config.calendar.items() for part in parts],
+    }
+    for spec in config.history:
+        for by in spec.by:
+            keys = [by] if isinstance(by, str) else by
+            name = f"{spec.name} by {' and '.join(keys)}"
+            found.setdefault(name, []).extend(history_names([spec.model_copy(update={"by": [by]})]))
+    known = {f for features in found.values() for f in features}
+    found["custom"] = [f for f in schema.names if f not in known]
+    return {name: features for name, features in found.items() if features}

@@ -1,0 +1,87 @@
+"""Behaviour: let the challenger predict the gate rows with their inputs changed as the configuration declares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trueup.adapters.sources.function import load_function
+from trueup.config.schema import BehaviourCheck, FeaturesConfig, InvarianceCheck, ModelConfig
+from trueup.domain.features import feature_frame
+from trueup.domain.gates.behaviour import measured
+from trueup.domain.learning import Model, predict
+from trueup.domain.types import ROW_ID, Batch
+from trueup.errors import WorkError
+from trueup.stages.features import Examples
+from trueup.stages.ports import Ports
+
+
+def behaviour(
+    config: ModelConfig, ports: Ports, model: Model, gate: Examples, used: list[Batch], classes: list[str] | None
+) -> list[dict[str, Any]]:
+    """Make every declared change and count its violations; `used` are the batches that the gate rows are of.
+
+    A changed row goes the way that every row goes: the features are made of the landed columns again. Only history
+    features stay as they were, for they tell of other rows. Raises WorkError for a value that its column cannot hold.
+    """
+    checks = config.behaviour_checks
+    if not checks:
+        return []
+    rows = ports.store.effective([b.rows for b in used])
+    if not config.features.custom:  # such a function may look at the other rows of a batch
+        rows = rows[rows[ROW_ID].isin(gate.row_id)]
+    before = predict(model, gate.X, config.task, classes)
+    found = []
+    for check in checks:
+        moves, changed = list[Any](), np.zeros(len(gate.y))
+        for column in _changed(check, rows[check.column], config.train.seed):
+            other = rows.assign(**{check.column: column})
+            after = predict(model, _features(config, ports, other, gate), config.task, classes)
+            moves.append(after - before if after.ndim == 1 else np.abs(after - before).sum(axis=1) / 2)
+            changed = np.maximum(changed, _differs(rows, other, check.column, gate))
+        # Of several values the largest move counts; a direction has one.
+        largest = np.abs(np.column_stack(moves)).max(axis=1) if isinstance(check, InvarianceCheck) else moves[0]
+        found.append(measured(check, largest, changed, gate.event_time, config.evaluate, config.train.seed))
+    return found
+
+
+def _changed(check: BehaviourCheck, column: pd.Series[Any], seed: int) -> list[Any]:
+    """The column as it becomes: one version, or one a value. What is missing stays missing, but where a value is set."""
+    if not isinstance(check, InvarianceCheck):
+        return [column + check.raise_by]
+    if check.shift is not None:
+        return [column + check.shift]
+    if check.shuffle:
+        return [column.to_numpy()[np.random.default_rng(seed).permutation(len(column))]]
+    return [pd.Series([_held(value, column, check)] * len(column), index=column.index) for value in check.to]
+
+
+def _held(value: Any, column: pd.Series[Any], check: InvarianceCheck) -> Any:
+    """A value as its column would hold it."""
+    try:
+        if pd.api.types.is_datetime64_any_dtype(column):
+            return pd.Timestamp(str(value))
+        return float(value) if pd.api.types.is_numeric_dtype(column) else str(value)
+    except ValueError:
+        raise WorkError(
+            f"promote.gates: {check.column} holds {column.dtype}, so it cannot be set to {value!r}; correct `to`"
+        ) from None
+
+
+def _differs(rows: pd.DataFrame, other: pd.DataFrame, column: str, gate: Examples) -> Any:
+    """1 where a gate row's input is another than it was (n,)."""
+    old, new = (frame[column].astype(object) for frame in (rows, other))
+    moved = (old != new) & ~(old.isna() & new.isna())
+    return moved.set_axis(rows[ROW_ID]).loc[gate.row_id].to_numpy(dtype=np.float64)
+
+
+def _features(config: ModelConfig, ports: Ports, rows: pd.DataFrame, gate: Examples) -> pd.DataFrame:
+    """The gate rows' features, those that are not of history made of `rows`, in the model's order."""
+    f = config.features
+    custom = load_function(f.custom, ports.configs) if f.custom else None
+    plain = FeaturesConfig.model_construct(**{**dict(f), "history": []})  # there may be no other features
+    made = feature_frame(rows, pd.DataFrame(), plain, custom).set_index(ROW_ID).loc[gate.row_id]
+    new = {name: made[name].array for name in gate.X.columns if name in made.columns}
+    return gate.X.assign(**new)

@@ -1,0 +1,89 @@
+"""Reproduction: the registered files alone, in a process that had no part in the training, predict what was recorded."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trueup.adapters import frames
+from trueup.adapters.model_files import fresh_process
+from trueup.config.schema import BudgetGate, ModelConfig
+from trueup.domain.metrics import figure
+from trueup.domain.types import Verdict
+from trueup.errors import UntrustedModel
+from trueup.stages.ports import Ports
+from trueup.stages.references import FITTED, Trained, prediction_columns, prediction_of
+
+_NAME = "fresh process"
+_TOLERANCE = 1e-9  # what the order of a sum may change, and no more
+
+
+def reproduced(
+    config: ModelConfig, ports: Ports, trained: Trained, *others: tuple[str, str, list[str] | None]
+) -> Verdict:
+    """Load the registered files in a fresh process and compare its predictions with the recorded ones.
+
+    The recorded ones are what the fitted object itself said of a sample of its training rows before it was written, and
+    `others`: path, role and classes of further files of `put_evaluation` that hold features and predictions. Fails where
+    they differ, where a prediction is no number, and where the files cannot be used there.
+    """
+    recorded = [(trained.baseline_path, FITTED, trained.classes), *others]
+    largest, rows = 0.0, 0
+    try:
+        with ports.registry.files(trained.uri) as folder:
+            for path, role, classes in recorded:
+                frame = ports.store.read_evaluation(path)
+                if absent := [c for c in prediction_columns(role, classes) if c not in frame.columns]:
+                    return Verdict.inconclusive(_NAME, f"{path} holds no recorded predictions: {', '.join(absent)}")
+                there = fresh_process().predict(
+                    folder, trained.manifest_digest, ports.root / path, config.task, classes
+                )
+                apart = np.abs(there - prediction_of(frame, role, classes))
+                largest, rows = float(np.max([largest, np.max(apart)])), rows + len(frame)  # NaN stays NaN
+    except UntrustedModel as error:
+        return Verdict.failed(_NAME, str(error), manifest_digest=trained.manifest_digest)
+    figures = {"rows": rows, "largest_difference": largest, "tolerance": _TOLERANCE}
+    # What is no number is no agreement.
+    if not largest <= _TOLERANCE:
+        plain = {**figures, "largest_difference": largest if np.isfinite(largest) else None}
+        reason = f"loaded in a fresh process, the model predicts otherwise than recorded, by up to {figure(largest, 3)}"
+        return Verdict.failed(_NAME, reason, **plain)
+    return Verdict.passed(_NAME, f"its files alone gave the recorded predictions of {rows:,} rows", **figures)
+
+
+def budget(config: ModelConfig, ports: Ports, trained: Trained, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Size of a model's files, and how long the fresh process takes for as many of `rows` as each budget gate says."""
+    found = []
+    for gate in (g for g in config.promote.gates if isinstance(g, BudgetGate)):
+        with ports.registry.files(trained.uri) as folder, _written(rows.head(gate.batch)) as path:
+            size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+            seconds = fresh_process().time(folder, trained.manifest_digest, path, config.task, gate.repeats)
+        median, p95 = np.quantile(seconds, [0.5, 0.95]) * 1000
+        found.append(
+            {
+                "batch": gate.batch,
+                "repeats": gate.repeats,
+                "rows": min(gate.batch, len(rows)),
+                "mib": size / 2**20,
+                "median_ms": float(median),
+                "p95_ms": float(p95),
+                "machine": f"{platform.machine()} with {os.cpu_count()} cores, one thread, in a fresh process",
+            }
+        )
+    return found
+
+
+@contextmanager
+def _written(rows: pd.DataFrame) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "rows.parquet"
+        frames.write(frames.to_table(rows), path, durable=False)
+        yield path
