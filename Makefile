@@ -45,11 +45,12 @@ test: setup ## the whole test suite
 unit: setup ## the domain's tests only, in seconds
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal tests/unit
 
-check: setup ## format, lint, types, import contracts
+check: setup ## format, lint, types, import contracts, known holes in what is locked
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tools.audit
 
 format: setup ## put the code into shape
 	@$(BIN)/ruff format .

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows import cli_govern, cli_home, show
+from flows import cli_govern, cli_home, cli_prove, show
 from flows.actor import at_the_command_line
 from flows.environment import by_hand, prepare
 from flows.stack.cli import app as stack_app
-from trueup.config.load import load_model, model_names
+from trueup.config.load import load_model, model_names, sound_name
 from trueup.config.settings import Settings
 from trueup.domain.types import Retrain
 from trueup.errors import NoData, TrueupError, UsageError
@@ -223,7 +223,7 @@ def ledger_show(
     from trueup.stages.status import decisions
 
     with home() as ports:
-        found = decisions(ports, model, last)
+        found = decisions(ports, model and sound_name(model), last)
         if model is not None and not found:
             load_model(ports.configs, model)  # a model whose config is gone still has its decisions
     emit(as_json, {"entries": found}, lambda: show.ledger(found))
@@ -341,6 +341,7 @@ def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
 
 cli_govern.register(app)
 cli_home.register(app)
+cli_prove.register(app)
 
 
 def main() -> None:

@@ -28,6 +28,8 @@ def prepare(settings: Settings | None = None) -> None:
         "GX_ANALYTICS_ENABLED": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
+    if auth := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):  # what a server asks for is what its clients say
+        defaults["PREFECT_API_AUTH_STRING"] = auth
     defaults |= addresses_of_stack(home)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
@@ -39,7 +41,8 @@ def addresses_of_stack(home: Path) -> dict[str, str]:
     """What `trueup up` tells its flow runs, see `flows.stack.layout`; nothing when its Prefect server does not listen."""
     try:
         record = json.loads((home / "stack" / "stack.json").read_text(encoding="utf-8"))
-        with socket.create_connection(("127.0.0.1", record["ports"]["prefect_port"]), timeout=1):
+        ports = record["ports"]
+        with socket.create_connection((ports.get("host", "127.0.0.1"), ports["prefect_port"]), timeout=1):
             return dict(record["addresses"])
     except (OSError, ValueError, LookupError):
         return {}

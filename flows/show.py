@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from trueup.errors import TrueupError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from trueup.stages.feed import Fed
     from trueup.stages.orphans import Orphans
     from trueup.stages.proof import Verified
+    from trueup.stages.reproduce import Reproduced
 
 _ANSWERED: list[bool] = []
 out = Console(soft_wrap=False)
@@ -74,7 +76,7 @@ def answered() -> bool:
 
 def error(problem: TrueupError) -> None:
     """An error for people, on stderr."""
-    err.print(f"[bold red]trueup:[/] {problem}", highlight=False, soft_wrap=True)
+    err.print(f"[bold red]trueup:[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
 
 
 def word(text: str) -> str:
@@ -143,7 +145,7 @@ def decision(done: Decided, indent: str = "") -> None:
 
 def _lines(reasons: Sequence[str]) -> None:
     for reason in reasons:
-        out.print(f"    {reason}", highlight=False, soft_wrap=True)
+        out.print(f"    {escape(reason)}", highlight=False, soft_wrap=True)
 
 
 def fed(done: Fed) -> None:
@@ -297,6 +299,26 @@ def dossier(made: Made) -> None:
     out.print(f"[bold]{made.model}[/] version {made.version}")
     for name, place in {"page": made.page, "JSON": made.data, "packages": made.sbom}.items():
         out.print(f"{name:<10} {place or 'no bill of materials; the page says why'}", highlight=False, soft_wrap=True)
+
+
+def reproduced(found: Reproduced) -> None:
+    """Whether a version came out again, and what is not the same."""
+    out.print(
+        f"[bold]{found.model}[/] version {found.version} ({found.role}; ledger entry {found.sequence}, "
+        f"{word(found.outcome)})",
+        highlight=False,
+    )
+    if found.same:
+        how = "to the last bit" if found.exact else f"within {found.tolerance:g}, the most by {found.largest:.3g}"
+        out.print(f"  [green]the same[/]: predictions on {found.rows:,} gate rows, {how}, and the registered files")
+    else:
+        out.print("  [red]not the same[/]", highlight=False)
+    _lines([str(d) for d in found.differences])
+    for name, value in found.metrics.items():
+        out.print(f"  {name}: {value['rebuilt']:.6g} (recorded {value['recorded']:.6g})", highlight=False)
+    if found.circumstances:
+        out.print("  made under other circumstances than today's:")
+        _lines([str(d) for d in found.circumstances])
 
 
 def _entry(entry: Mapping[str, Any]) -> str:

@@ -100,3 +100,56 @@ def test_the_pieces_of_configs_on_other_pages_fit_into_it():
                 section = whole["ingest"] if key == "source" else whole
                 section[key] = {**section.get(key, {}), **value} if key != "source" else value
             parse_model(yaml.safe_dump(whole), page.name)
+
+
+SCORED = ROOT / "docs" / "ml-test-score.md"
+SIDES = ("data", "model", "infrastructure", "monitoring")
+
+
+def answers():
+    """The rows of each side of the ML Test Score: number, test, points, and what answers it."""
+    found = {}
+    for part in SCORED.read_text(encoding="utf-8").split("\n## ")[1:]:
+        rows = re.findall(r"^\| (\d) \| (.+?) \| ([\d.]+) \| (.+) \|$", part, flags=re.MULTILINE)
+        found[part.split("\n")[0].lower()] = [(int(n), test, float(points), said) for n, test, points, said in rows]
+    return found
+
+
+def test_the_ml_test_score_has_its_28_tests_and_is_added_up_by_its_rule():
+    found = answers()
+    assert tuple(found) == SIDES
+    assert all([n for n, *_ in rows] == list(range(1, 8)) for rows in found.values())
+    assert {points for rows in found.values() for *_, points, _ in rows} <= {0.0, 0.5, 1.0}
+    sums = {side: sum(points for *_, points, _ in rows) for side, rows in found.items()}
+    told = ", ".join(f"{side} {points:g}" for side, points in sums.items())
+    assert f"**Score: {min(sums.values()):g}** ({told})" in " ".join(SCORED.read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize("row", [row for rows in answers().values() for row in rows], ids=lambda row: row[1])
+def test_what_answers_a_test_of_the_score_exists(row):
+    _, _, points, said = row
+    files = [link for link in LINK.findall(said) if (SCORED.parent / link).resolve().is_file()]
+    commands = re.findall(r"`((?:trueup|python -m|make) [^`]+)`", said)
+    for command in commands:
+        if command.startswith("trueup"):
+            parsed_words(command)
+        elif command.startswith("make"):
+            assert re.search(rf"^{command.split()[1]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        else:
+            assert (ROOT / f"{command.split()[2].replace('.', '/')}.py").is_file()
+    if points == 0:
+        assert re.match(r"no\b", said), "no point is an honest no"
+    elif points == 1:
+        assert any("/tests/" in file for file in files), "what runs by itself is a test"
+    else:
+        assert files or commands
+
+
+def parsed_words(line):
+    """Find a command that is named without its arguments. Raises what typer raises for one that does not exist."""
+    command, words = get_command(app), line.split()[1:]
+    context = command.make_context("trueup", [], resilient_parsing=True)
+    for word in words:
+        assert isinstance(command, typer.core.TyperGroup), line
+        command = command.get_command(context, word)
+        assert command is not None, line

@@ -17,6 +17,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from flows.stack import health, left_over, processes
+from flows.stack.access import require_guarded
 from flows.stack.deploy import deploy
 from flows.stack.layout import PREFECT, WORKER, Layout
 from flows.stack.supervision import GAVE_UP, Supervisor
@@ -59,6 +60,7 @@ def up(layout: Layout, seconds: float, say: Say) -> bool:
     One that was left half-started is brought to its end; what another left over (a machine that went down, a killed
     process manager) is cleared away first. When it fails, nothing is left running. Raises WorkError, UsageError.
     """
+    require_guarded(layout, os.environ)
     with _alone(layout):
         supervisor = Supervisor(layout)
         if supervisor.pid() is not None:
@@ -133,10 +135,14 @@ def _clear(layout: Layout, say: Say) -> None:
     """End what is left of an earlier stack, and see that the ports are free. Raises UsageError."""
     if count := processes.end(layout.home):
         say(f"ended {count} processes that an earlier stack had left")
-    taken = {program: port for program, port in layout.ports.items() if health.used(port)}
+    host = layout.settings.host
+    try:
+        taken = {program: port for program, port in layout.ports.items() if health.used(host, port)}
+    except OSError:
+        raise UsageError(f"TRUEUP_HOST={host} is no address of this machine; write one that it has") from None
     if taken:
         names = "; ".join(f"{port} ({p}, set TRUEUP_{p.upper()}_PORT)" for p, port in taken.items())
-        raise UsageError(f"ports of 127.0.0.1 that another program uses: {names}; stop that program or use other ports")
+        raise UsageError(f"ports of {host} that another program uses: {names}; stop that program or use other ports")
 
 
 def _prepare(layout: Layout) -> None:
@@ -244,7 +250,7 @@ def _alone(layout: Layout) -> Iterator[None]:
 
 
 def _as_started(layout: Layout) -> Layout:
-    """The layout with the ports that the running stack was started with."""
+    """The layout with the address and ports that the running stack was started with."""
     return Layout(layout.settings.model_copy(update=_read(layout).get("ports", {})), layout.project)
 
 
@@ -258,7 +264,7 @@ def _read(layout: Layout) -> dict[str, Any]:
 
 def _write(layout: Layout, ready: bool) -> None:
     fresh = layout.record.with_suffix(".new")
-    ports = {f"{p}_port": n for p, n in layout.ports.items()}
+    ports = {"host": layout.settings.host, **{f"{p}_port": n for p, n in layout.ports.items()}}
     fresh.write_text(json.dumps({"ready": ready, "ports": ports, "addresses": layout.addresses}), encoding="utf-8")
     fresh.replace(layout.record)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
 import time
 import urllib.error
@@ -10,7 +12,8 @@ import urllib.request
 from datetime import datetime
 from typing import Any
 
-from flows.stack.layout import EVIDENTLY, HOST, MLFLOW, POOL, PREFECT, REPORTS, WORKER, Layout
+from flows.stack.access import authorization, bearer
+from flows.stack.layout import EVIDENTLY, MLFLOW, POOL, PREFECT, REPORTS, WORKER, Layout
 
 _PATHS = {PREFECT: "/api/health", MLFLOW: "/health", EVIDENTLY: "/api/version", REPORTS: "/"}
 _SECONDS = 3.0
@@ -23,7 +26,9 @@ def healthy(layout: Layout, program: str, since: datetime) -> bool:
     try:
         if program == WORKER:
             return _worker_beats(layout, since)
-        with _OPENER.open(layout.address(program) + _PATHS[program], timeout=_SECONDS) as answer:
+        who = bearer(layout.settings.reports_token) if program == REPORTS else {}
+        request = urllib.request.Request(layout.address(program) + _PATHS[program], headers=who)
+        with _OPENER.open(request, timeout=_SECONDS) as answer:
             return bool(answer.status == 200)
     except (OSError, ValueError, urllib.error.URLError):
         return False
@@ -38,7 +43,7 @@ def _worker_beats(layout: Layout, since: datetime) -> bool:
 def post(url: str, body: dict[str, Any], tries: int = 1, method: str = "POST") -> Any:
     """Ask Prefect's server, again where it says 503: its SQLite is busy. Raises OSError, also for an answer that says no."""
     request = urllib.request.Request(
-        url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method=method
+        url, json.dumps(body).encode(), {"Content-Type": "application/json", **authorization(os.environ)}, method=method
     )
     for left in reversed(range(tries)):
         try:
@@ -51,12 +56,14 @@ def post(url: str, body: dict[str, Any], tries: int = 1, method: str = "POST") -
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def used(port: int) -> bool:
-    """Whether a port of this machine is taken."""
+def used(host: str, port: int) -> bool:
+    """Whether a port of one of this machine's addresses is taken. Raises OSError for an address that it has not."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ended connections do not count
         try:
-            probe.bind((HOST, port))
-        except OSError:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise
             return True
     return False

@@ -15,7 +15,6 @@ import sqlalchemy as sa
 
 from trueup.config.settings import Settings
 
-HOST = "127.0.0.1"
 POOL = "local"
 PREFECT, WORKER, MLFLOW, EVIDENTLY, REPORTS = "prefect", "worker", "mlflow", "evidently", "reports"
 HOME_MARK, PROGRAM_MARK = "TRUEUP_STACK_HOME", "TRUEUP_STACK_PROGRAM"
@@ -76,8 +75,13 @@ class Layout:
     def has_mlflow(self) -> bool:
         """Whether MLflow's database is the stack's own: not when TRUEUP_MLFLOW_URI names a server somewhere else."""
         uri = self.settings.mlflow_uri or ""
-        ours = {f"http://{name}:{self.settings.mlflow_port}" for name in (HOST, "localhost")}
+        ours = {f"http://{name}:{self.settings.mlflow_port}" for name in self.names}
         return not uri.startswith(("http://", "https://")) or uri.rstrip("/") in ours
+
+    @property
+    def names(self) -> list[str]:
+        """What the servers are called by who asks them."""
+        return [self.settings.host, "localhost"] if self.settings.loopback else [self.settings.host]
 
     @property
     def programs(self) -> list[str]:
@@ -87,7 +91,7 @@ class Layout:
 
     def address(self, program: str) -> str:
         """The address of a server."""
-        return f"http://{HOST}:{self.ports[program]}"
+        return f"http://{self.settings.host}:{self.ports[program]}"
 
     @property
     def api(self) -> str:
@@ -97,7 +101,7 @@ class Layout:
     @property
     def origins(self) -> str:
         """Where Prefect's pages come from, as a browser names it."""
-        return ",".join(f"http://{name}:{self.ports[PREFECT]}" for name in (HOST, "localhost"))
+        return ",".join(f"http://{name}:{self.ports[PREFECT]}" for name in self.names)
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -114,8 +118,15 @@ class Layout:
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """The environment of every program, and through the worker of every flow run."""
         home = str(self.home)
+        # Who may ask the server is told once; its clients are on this machine.
+        auth = (
+            {"PREFECT_API_AUTH_STRING": given["PREFECT_SERVER_API_AUTH_STRING"]}
+            if "PREFECT_SERVER_API_AUTH_STRING" in given
+            else {}
+        )
         return {
             **given,
+            **auth,
             **self.addresses,
             HOME_MARK: home,
             "TRUEUP_HOME": home,
@@ -175,7 +186,7 @@ class Layout:
         return [*run, *self._listen(EVIDENTLY)], {}
 
     def _listen(self, program: str) -> list[str]:
-        return ["--host", HOST, "--port", str(self.ports[program])]
+        return ["--host", self.settings.host, "--port", str(self.ports[program])]
 
 
 def prefect_database(url: str) -> str:

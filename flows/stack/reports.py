@@ -21,6 +21,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from flows.stack.access import TokenOnly
 from trueup.config.settings import Settings
 
 _LISTED: Final = 200
@@ -35,11 +36,11 @@ td {{ padding-right: 2rem }}</style></head>
 """
 
 
-def application(folder: Path) -> Starlette:
+def application(folder: Path, host: str = "127.0.0.1", token: str | None = None) -> Starlette:
     """Serve the files of a folder, never one outside it, and at its root a list of the newest pages.
 
     Only to who asks for this machine by one of its own names: a page from elsewhere, whose name was made to mean this
-    machine, could otherwise read what lies here.
+    machine, could otherwise read what lies here. And where there is a token, only to who brings it.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -48,9 +49,10 @@ def application(folder: Path) -> Starlette:
         return HTMLResponse(_LIST.format(docs=docs, rows="\n".join(_rows(folder))))
 
     routes = [Route("/", newest), Mount("/", _Fresh(directory=folder, html=True))]
-    return Starlette(
-        routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])]
-    )
+    guards = [Middleware(TrustedHostMiddleware, allowed_hosts=sorted({"127.0.0.1", "localhost", host} - {"0.0.0.0"}))]
+    if token is not None:
+        guards.append(Middleware(TokenOnly, token=token))
+    return Starlette(routes=routes, middleware=guards)
 
 
 class _Fresh(StaticFiles):
@@ -90,8 +92,9 @@ def main() -> None:
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args()
-    folder = Settings().root / "reports"
-    uvicorn.run(application(folder), host=given.host, port=given.port, log_level="warning", access_log=False)
+    settings = Settings()
+    served = application(settings.root / "reports", given.host, settings.reports_token)
+    uvicorn.run(served, host=given.host, port=given.port, log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":

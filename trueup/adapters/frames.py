@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import numpy as np
@@ -125,11 +125,18 @@ def write(table: pa.Table, path: Path, durable: bool = True) -> None:
 
     With `durable` it also survives a power cut. Raises WorkError when the disk does not take it; nothing is left then.
     """
+    with whole(path, durable) as stream:
+        pq.write_table(table, stream, compression="snappy")
+
+
+@contextmanager
+def whole(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """A stream whose content is in its place, all of it, when the block ends. Raises WorkError as `write` does."""
     beside = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as stream:
-            pq.write_table(table, stream, compression="snappy")
+            yield stream
             if durable:
                 stream.flush()
                 os.fsync(stream.fileno())

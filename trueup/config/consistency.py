@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -43,6 +44,7 @@ def contradictions(content: Mapping[str, Any]) -> Iterator[Mistake]:
     yield from _not_for_task(content)
     yield from _changes_nothing(content)
     yield from _too_few_blocks(content)
+    yield from _passwords(content)
 
 
 def written(content: Any, *path: str) -> Any:
@@ -70,6 +72,23 @@ def meant(content: Any, *path: str, section: Any = ModelConfig) -> Any:
         return TypeAdapter(kind).validate_python(content[key])
     except ValidationError:
         return None
+
+
+# Secrets in the file
+
+_PASSWORD = re.compile(
+    r"://[^:/@?#]*:(?P<user>.*)@|[?&]\w*(?:pass|pwd|secret|token)\w*=(?P<query>[^&]*)", re.IGNORECASE
+)
+_VARIABLES = re.compile(r"(?:\$\{\w+\})*")
+
+
+def _passwords(content: Mapping[str, Any]) -> Iterator[Mistake]:
+    """What stands in a config stands in the records of decisions, too: it is no place for a secret."""
+    for at in (("ingest", "source", "url"), ("score", "sink", "url")):
+        url = written(content, *at)
+        for found in _PASSWORD.finditer(url) if isinstance(url, str) else ():
+            if not _VARIABLES.fullmatch(found["user"] or found["query"] or ""):
+                yield Mistake(at, "a password stands in it; write ${NAME} and set NAME in the environment")
 
 
 # The outcome among the inputs

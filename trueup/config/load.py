@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,13 +15,22 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from trueup.config.consistency import Location, Mistake, contradictions
-from trueup.config.schema import ModelConfig
+from trueup.config.schema import NAME, ModelConfig
 from trueup.errors import ConfigError, UnknownModel
+
+_NAME = re.compile(NAME)
 
 
 def model_names(configs: Path) -> list[str]:
     """Names of the models that have a config, in order."""
     return sorted(p.stem for p in configs.glob("*.yaml"))
+
+
+def sound_name(name: str) -> str:
+    """A model's name, as it may come from anywhere. Raises UnknownModel for one that no model can have."""
+    if not _NAME.fullmatch(name):
+        raise UnknownModel(f"{name[:80]!a} can be no model's name: small letters, digits and _, at most 63")
+    return name
 
 
 def load_model(configs: Path, name: str) -> ModelConfig:

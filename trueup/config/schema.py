@@ -135,7 +135,8 @@ _Timedelta = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializ
 Duration = Annotated[_Timedelta, AfterValidator(_not_negative)]
 Span = Annotated[_Timedelta, AfterValidator(_longer_than_nothing)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+NAME = r"^[a-z][a-z0-9_]{0,62}$"
+Name = Annotated[str, Field(pattern=NAME)]
 Dotted = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
 
 
@@ -392,7 +393,9 @@ class RegisterConfig(Section):
     """Where the model is registered, and what stands beside it."""
 
     name: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9][\w-]{0,99}$", description="Name in MLflow's registry; default: the model's name."
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$",
+        description="Name in MLflow's registry; default: the model's name.",
     )
     tags: dict[str, str] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ OPTIONAL_SERVERS = frozenset({"mlflow", "evidently", "reports"})  # what flows d
 class Settings(BaseSettings):
     """Places and addresses; each can be set as `TRUEUP_<NAME>`. The defaults need no server."""
 
-    model_config = SettingsConfigDict(env_prefix="TRUEUP_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="TRUEUP_", frozen=True, hide_input_in_errors=True)
 
     home: Path = Field(Path(".trueup"), description="Folder of everything Trueup writes.")
     configs: Path = Field(Path("configs"), description="Folder of the models' YAML files.")
     database_url: str | None = Field(
-        None, description="SQLAlchemy URL of ledger and state; default: SQLite in the home."
+        None, description="SQLAlchemy URL of ledger and state; default: SQLite in the home.", repr=False
     )
-    mlflow_uri: str | None = Field(None, description="MLflow's tracking URI; default: SQLite in the home.")
+    mlflow_uri: str | None = Field(None, description="MLflow's tracking URI; default: SQLite in the home.", repr=False)
     mlflow_artifacts: str | None = Field(
         None, description="Where MLflow keeps artifacts; default: a folder in the home."
     )
@@ -46,7 +47,9 @@ class Settings(BaseSettings):
         "recorded all the same.",
     )
     notify: str | None = Field(
-        None, description="Who is told when something needs a person: URLs of Apprise, with commas between them."
+        None,
+        description="Who is told when something needs a person: URLs of Apprise, with commas between them.",
+        repr=False,
     )
     without: str | None = Field(
         None,
@@ -57,14 +60,28 @@ class Settings(BaseSettings):
         None,
         description="Database that the stack's MLflow server serves; default: `TRUEUP_MLFLOW_URI` if it is one, "
         "else SQLite in the home.",
+        repr=False,
     )
     prefect_database_url: str | None = Field(
-        None, description="Database of the stack's Prefect server; default: SQLite in the home."
+        None, description="Database of the stack's Prefect server; default: SQLite in the home.", repr=False
     )
-    prefect_port: int = Field(4200, ge=1, le=65535, description="Port of the stack's Prefect server, on 127.0.0.1.")
-    mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the stack's MLflow server, on 127.0.0.1.")
-    evidently_port: int = Field(8000, ge=1, le=65535, description="Port of the stack's Evidently UI, on 127.0.0.1.")
-    reports_port: int = Field(8100, ge=1, le=65535, description="Port of the stack's reports, on 127.0.0.1.")
+    host: str = Field(
+        "127.0.0.1",
+        description="IPv4 address at which the stack's servers listen. One that other machines reach is refused unless "
+        "each server asks who is there; see docs/operations.md.",
+    )
+    prefect_port: int = Field(4200, ge=1, le=65535, description="Port of the stack's Prefect server.")
+    mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the stack's MLflow server.")
+    evidently_port: int = Field(8000, ge=1, le=65535, description="Port of the stack's Evidently UI.")
+    reports_port: int = Field(8100, ge=1, le=65535, description="Port of the stack's reports.")
+    reports_token: str | None = Field(
+        None,
+        min_length=16,
+        pattern=r"^[!-~]+$",
+        description="What one has to bring to read the reports over HTTP, as the password of any user: 16 letters or "
+        "more, without spaces; default: on 127.0.0.1 nobody is asked.",
+        repr=False,
+    )
     reports_pages: str | None = Field(
         None, description="Address under which a browser finds the home's reports; `trueup up` sets it."
     )
@@ -88,6 +105,22 @@ class Settings(BaseSettings):
                 f"{', '.join(sorted(unknown))} cannot be left out; {', '.join(sorted(OPTIONAL_SERVERS))} can"
             )
         return value
+
+    @field_validator("host")
+    @classmethod
+    def _one_address(cls, value: str) -> str:
+        try:
+            address = IPv4Address(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is no IPv4 address; write one of this machine's, such as 127.0.0.1") from None
+        if address.is_unspecified or address.is_multicast:
+            raise ValueError(f"{value} names no single address; write the one at which others are to find this machine")
+        return value
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the stack's servers are reached from this machine only."""
+        return IPv4Address(self.host).is_loopback
 
     @property
     def left_out(self) -> frozenset[str]:

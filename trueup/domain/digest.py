@@ -15,8 +15,7 @@ def digest_of(value: Any) -> str:
     >>> digest_of({"b": 1, "a": 2}) == digest_of({"a": 2, "b": 1})
     True
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical(value)).hexdigest()
 
 
 # No decision depends on how long things are kept, nor on what people say of the model: with either in the digest, a word
@@ -26,9 +25,18 @@ _NOT_DECIDING = {"retention", "governance", "about"}
 
 def config_digest(config: ModelConfig) -> str:
     """Digest of everything in a model's config that a decision may depend on."""
-    return digest_of(config.model_dump(mode="json", by_alias=True, exclude=_NOT_DECIDING))
+    return hashlib.sha256(config_text(config)).hexdigest()
+
+
+def config_text(config: ModelConfig) -> bytes:
+    """What `config_digest` is the SHA-256 of: JSON from which the config can be read again."""
+    return _canonical(config.model_dump(mode="json", by_alias=True, exclude=_NOT_DECIDING))
 
 
 def policy_digest(config: ModelConfig) -> str:
     """Digest of the rules by which a champion is watched, challenged and replaced."""
     return digest_of(config.model_dump(mode="json", by_alias=True, include={"promote", "retrain", "monitor"}))
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True).encode()

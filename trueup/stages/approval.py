@@ -7,6 +7,7 @@ what nobody will decide (expired, overtaken, judged against a champion that is g
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from trueup.stages.record import epochs
 from trueup.stages.references import Decided
 
 PENDING: Literal["pending"] = "pending"
+_ID = re.compile(r"[!-~](?:[ -~]{0,398}[!-~])?")  # a number, or a decision's own id
 _STALE, _EXPIRED, _SUPERSEDED = "stale", "expired", "superseded"
 
 
@@ -52,7 +54,13 @@ def resolution(ports: Ports, pending: Entry) -> Entry | None:
 
 def pending(ports: Ports, identity: str) -> Entry:
     """The pending entry of a sequence number or decision id. Raises UsageError."""
-    entry = ports.ledger.entry(int(identity)) if identity.isdecimal() else ports.ledger.find(identity)
+    if not _ID.fullmatch(identity):
+        raise UsageError(f"{identity[:80]!a} is no id of a ledger entry; `trueup status` lists the open approvals")
+    entry = (
+        ports.ledger.entry(int(identity))
+        if identity.isdecimal() and len(identity) < 19
+        else ports.ledger.find(identity)
+    )
     if entry is None:
         raise UsageError(f"no ledger entry {identity}; `trueup status` lists the open approvals")
     if entry.kind != PENDING:

@@ -25,6 +25,7 @@ class Evidence:
     runs: frozenset[str] = frozenset()  # of MLflow
     versions: frozenset[int] = frozenset()
     evaluations: frozenset[str] = frozenset()  # paths relative to the home
+    texts: frozenset[str] = frozenset()  # digests of configs and of functions beside them
     judged_at: tuple[datetime, ...] = ()  # when decisions were recorded that had looked at data
 
     def may_rest_on(self, landed_at: datetime, superseded_at: datetime) -> bool:
@@ -35,6 +36,7 @@ class Evidence:
 def named(entries: Iterable[Entry]) -> Evidence:
     """All that entries name."""
     runs, versions, evaluations, moments = set[str](), set[int](), set[str](), list[datetime]()
+    texts = set[str]()
     for entry in entries:
         body: dict[str, Any] = entry.body
         model, judged = body.get("model"), body.get("judged")
@@ -44,13 +46,14 @@ def named(entries: Iterable[Entry]) -> Evidence:
         if not model:
             continue
         moments.append(entry.recorded_at)
+        texts |= {digest for digest in (body.get("recorded") or {}).values() if digest}
         runs.add(model["run_id"])
         evaluations |= {model["baseline_path"], Store.evaluation_path(sample_name(model["run_id"]))}
         if judged:  # the refitted model's baseline is another than that of the one that was judged
             evaluations.add(Store.evaluation_path(baseline_name(judged["manifest_digest"])))
         if evaluation := body.get("evaluation"):
             evaluations.add(evaluation["path"])
-    return Evidence(frozenset(runs), frozenset(versions), frozenset(evaluations), tuple(moments))
+    return Evidence(frozenset(runs), frozenset(versions), frozenset(evaluations), frozenset(texts), tuple(moments))
 
 
 def kept(config: ModelConfig, ports: Ports) -> Evidence:

@@ -129,6 +129,16 @@ def examples(
     )
 
 
+def read_for(config: ModelConfig, ports: Ports, window: Window, as_of: datetime) -> list[Batch]:
+    """The batches that the examples of a window are made from, in time order: its own, and those of their history."""
+    usable = usable_batches(config, ports, as_of)
+    own = [b for b in usable if b.window.overlaps(window)]
+    read = {b.window for b in own} | {
+        p.window for b in own for p in _history(config, usable, b.window, config.features)
+    }
+    return [b for b in usable if b.window in read]
+
+
 def require_classes(config: ModelConfig, data: Examples, window: Window) -> None:
     """Raise NotEnoughData when there is one class only: there is nothing to tell apart yet."""
     if config.task is not Task.REGRESSION and data.y.nunique() < 2:

@@ -58,6 +58,7 @@ def gc(config: ModelConfig, ports: Ports, dry_run: bool = False) -> Collected:
         "run reports": _run_reports,
         "dossiers": _dossiers,
         "evaluations": _evaluations,
+        "recorded configs": _texts,
         "predictions": _predictions,
     }
     found = [Removed(kind, *remove(config, ports, evidence, dry_run)) for kind, remove in removals.items()]
@@ -131,6 +132,12 @@ def _evaluations(config: ModelConfig, ports: Ports, evidence: Evidence, dry_run:
     once = named(ports.ledger.entries(config.model)).evaluations - evidence.evaluations
     old = ports.store.evaluations(ports.now() - config.retention.snapshots)
     return old_files.remove((f for f in old if f.relative_to(ports.root).as_posix() in once), dry_run)
+
+
+def _texts(config: ModelConfig, ports: Ports, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+    """Configs as they were, and functions beside them, that no kept decision rests on."""
+    old = ports.store.texts(config.model, ports.now() - max(config.retention.snapshots, AT_WORK))
+    return old_files.remove((f for f in old if f.name not in evidence.texts), dry_run)
 
 
 def _predictions(config: ModelConfig, ports: Ports, _evidence: Evidence, dry_run: bool) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from trueup.stages.approval import PENDING, decided, resolution, settle, terms
 from trueup.stages.champion import Champion, align, champion
 from trueup.stages.ports import Ports
 from trueup.stages.record import circumstances, epochs, evidence, previous, trigger
+from trueup.stages.recorded import keep
 from trueup.stages.references import (
     Attempt,
     Candidate,
@@ -104,6 +105,7 @@ def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:
             }
             | circumstances(config, ports)
             | evidence(config, ports, attempt, served)
+            | ({"recorded": keep(config, ports)} if attempt.trained else {})
             | (terms(config, epoch, attempt.judged.run_id) if outcome == PENDING and attempt.judged else {}),
             promotion=None
             if served is None or outcome == PENDING

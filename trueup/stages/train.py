@@ -22,7 +22,7 @@ from trueup.domain.splits import Indices, time_folds
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, Batch, BatchRef, Window
 from trueup.errors import NoLabels, NotEnoughData
 from trueup.stages.champion import champion
-from trueup.stages.features import Examples, examples, require_classes
+from trueup.stages.features import Examples, examples, read_for, require_classes
 from trueup.stages.ports import HOME_TAG, Ports
 from trueup.stages.references import FITTED, Trained, baseline_name, columns_of
 from trueup.stages.validate import usable_batches
@@ -71,11 +71,10 @@ def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> T
         seconds = round(time.perf_counter() - started, 3)
         parameters = {"family": found.recipe.family, "seed": found.recipe.seed, **found.recipe.parameters}
         ports.tracking.log(run_id, params=parameters, metrics={"train_rows": trained.rows, "train_seconds": seconds})
-    earliest = min(chosen.train.start, reference_window(chosen.gate.start, config.monitor.decay).start)
-    read = _batches_in(config, ports, Window(earliest, chosen.gate.end), as_of)
-    inputs = tuple(_named(ref) for b in read for ref in (b.rows, b.labels))
     return replace(
-        trained, inputs=inputs, search={"trials": found.trials, "stopped_by": found.stopped_by, "seconds": seconds}
+        trained,
+        inputs=_inputs(config, ports, chosen, as_of),
+        search={"trials": found.trials, "stopped_by": found.stopped_by, "seconds": seconds},
     )
 
 
@@ -101,7 +100,7 @@ def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chos
         gate=chosen.gate,
         trained_until=data.trained_until,
         rows=len(data.y),
-        data_digest=digest_of([data.sources, str(data.trained_until), len(data.y), recipe.to_dict()]),
+        data_digest=data_digest(data, recipe),
         uri=logged.uri,
         manifest_digest=logged.manifest_digest,
         run_id=run_id,
@@ -112,9 +111,24 @@ def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chos
     )
 
 
+def data_digest(data: Examples, recipe: Recipe) -> str:
+    """A digest of all that a fit depends on beside the code: batches, newest row, number of rows, and the recipe."""
+    return digest_of([data.sources, str(data.trained_until), len(data.y), recipe.to_dict()])
+
+
 def _batches_in(config: ModelConfig, ports: Ports, window: Window, as_of: datetime) -> list[Batch]:
     """The usable batches that have a part in a window."""
     return [b for b in usable_batches(config, ports, as_of) if b.window.overlaps(window)]
+
+
+def _inputs(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> tuple[dict[str, Any], ...]:
+    """Every revision that training and judging read, and a digest of which of its rows were in quarantine."""
+    first = min(chosen.train.start, reference_window(chosen.gate.start, config.monitor.decay).start)
+    return tuple(
+        named
+        for b in read_for(config, ports, Window(first, chosen.gate.end), as_of)
+        for named in (_named(b.rows) | {"held": digest_of(ports.store.held(b.rows).tolist())}, _named(b.labels))
+    )
 
 
 def _named(ref: BatchRef) -> dict[str, Any]:

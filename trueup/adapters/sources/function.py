@@ -108,8 +108,14 @@ def load_function(dotted: str, root: Path) -> Callable[..., Any]:
 
 def source_digest(dotted: str, root: Path) -> str:
     """A digest of the module that a function is found in, so that a change of it is noticed. Raises SourceError."""
+    text = source_text(dotted, root)
+    return hashlib.sha256(text).hexdigest() if text else ""
+
+
+def source_text(dotted: str, root: Path) -> bytes:
+    """The module that a function is found in; nothing for one without a file. Raises SourceError."""
     file = sys.modules[load_function(dotted, root).__module__].__file__
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    return Path(file).read_bytes() if file else b""
 
 
 def _load_file(file: Path) -> ModuleType:

@@ -12,11 +12,12 @@ from trueup.adapters.store.quarantine import Quarantine
 from trueup.adapters.store.removal import Removal
 from trueup.adapters.store.results import Computed, Result, Results
 from trueup.adapters.store.tables import metadata
+from trueup.adapters.store.texts import Texts
 
 __all__ = ["CHAMPION", "Result", "Store"]
 
 
-class Store(Quarantine, Predictions, Results, Computed, Removal):
+class Store(Quarantine, Predictions, Results, Computed, Texts, Removal):
     """All of it behind one name. `home` holds the files; the tables are made when they are missing."""
 
     def __init__(self, home: Path, engine: sa.Engine) -> None:

@@ -110,13 +110,25 @@ class Batches(Shelf):
 
     def batch(self, sequence: int) -> BatchRef:
         """Give the landing with a sequence number. Raises WorkError when there is none, or its retention is over."""
+        return self._one(f"landing {sequence}", BATCHES.c.sequence == sequence)
+
+    def revision(self, dataset: str, window: Window, revision: int) -> BatchRef:
+        """Give a revision of a window. Raises WorkError when there is none, or its retention is over."""
+        of = (
+            BATCHES.c.dataset == dataset,
+            BATCHES.c.start == moment(window.start),
+            BATCHES.c.end == moment(window.end),
+        )
+        return self._one(f"revision {revision} of {dataset} {window}", *of, BATCHES.c.revision == revision)
+
+    def _one(self, name: str, *chosen: sa.ColumnElement[bool]) -> BatchRef:
         with reading(self.engine) as connection:
-            row = connection.execute(sa.select(BATCHES).where(BATCHES.c.sequence == sequence)).first()
+            row = connection.execute(sa.select(BATCHES).where(*chosen)).first()
         if row is None:
-            raise WorkError(f"there is no landing {sequence} in this home; check that TRUEUP_HOME is the right one")
+            raise WorkError(f"there is no {name} in this home; check that TRUEUP_HOME is the right one")
         if row.removed_at is not None:
             raise WorkError(
-                f"landing {sequence} ({row.dataset} {window_of(row)} r{row.revision}) was removed on "
+                f"{name} ({row.dataset} {window_of(row)} r{row.revision}) was removed on "
                 f"{row.removed_at:%Y-%m-%d}, when its `retention.snapshots` was over; a backup of before may have it"
             )
         return as_ref(row)

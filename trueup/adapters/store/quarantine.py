@@ -13,6 +13,7 @@ from trueup.adapters import frames
 from trueup.adapters.database import reading
 from trueup.adapters.store.batches import Batches, read_tables
 from trueup.adapters.store.tables import QUARANTINE, RELEASES, folder_name, until_it_holds
+from trueup.domain.digest import digest_of
 from trueup.domain.types import ROW_ID, BatchRef
 
 EXPECTATION = "expectation"
@@ -94,13 +95,33 @@ class Quarantine(Batches):
         newest = self._judgement(ref)
         if newest is None:
             return np.array([], dtype=np.int64)
-        failed = np.unique(frames.read(self.home / newest.path, [ROW_ID])[ROW_ID].to_numpy().astype(np.int64))
-        return np.setdiff1d(failed, self._released(ref))
+        return np.setdiff1d(self._failed(str(newest.path)), self._released(ref))
+
+    def held_as(self, ref: BatchRef, digest: str) -> npt.NDArray[np.int64] | None:
+        """Give the ids that `held` gave when their digest was this, whatever was judged or released since.
+
+        None where no such moment is found: releases of the same second count as one.
+        """
+        with reading(self.engine) as connection:
+            judged = connection.scalars(sa.select(QUARANTINE.c.path).where(QUARANTINE.c.sequence == ref.sequence)).all()
+            let_go = connection.execute(sa.select(RELEASES).where(RELEASES.c.sequence == ref.sequence)).all()
+        moments = [None, *sorted({row.recorded_at for row in let_go})]
+        for path in [None, *judged]:
+            failed = self._failed(path) if path else np.array([], dtype=np.int64)
+            for moment in moments:
+                gone = [row.row_id for row in let_go if moment is not None and row.recorded_at <= moment]
+                ids = np.setdiff1d(failed, np.array(gone, dtype=np.int64))
+                if digest_of(ids.tolist()) == digest:
+                    return ids
+        return None
 
     def judgement(self, ref: BatchRef) -> str:
         """Name the judgement of a batch's rows that counts; empty when none of them was ever in quarantine."""
         newest = self._judgement(ref)
         return "" if newest is None else str(newest.sha256)
+
+    def _failed(self, path: str) -> npt.NDArray[np.int64]:
+        return np.unique(frames.read(self.home / path, [ROW_ID])[ROW_ID].to_numpy().astype(np.int64))
 
     def _judgement(self, ref: BatchRef) -> sa.Row[tuple[object, ...]] | None:
         query = sa.select(QUARANTINE).where(QUARANTINE.c.sequence == ref.sequence)

@@ -91,7 +91,7 @@ class Removal(Shelf):
 
     def leftovers(self, before: datetime) -> list[Path]:
         """List files from before a moment that a writer had begun when it was killed."""
-        folders = ("batches", "quarantine", "predictions", "features", "evaluations", "feed")
+        folders = ("batches", "quarantine", "predictions", "features", "evaluations", "recorded", "feed")
         return old_files.older((f for name in folders for f in (self.home / name).rglob(".*.tmp")), before)
 
     def _retire(self, table: sa.Table, keys: list[dict[str, Any]], at: datetime) -> None:

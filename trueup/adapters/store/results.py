@@ -134,7 +134,7 @@ class Computed(Shelf):
 
     def read_evaluation(self, path: str) -> pd.DataFrame:
         """Read what `put_evaluation` kept. Raises WorkError."""
-        return frames.to_pandas(frames.read(self.home / path))
+        return frames.to_pandas(frames.read(self.home / folder_name(path)))
 
     def _features(self, key: str) -> Path:
         if not re.fullmatch(r"[0-9a-f]{8,128}", key):

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 metadata = sa.MetaData()
 
-_PART = r"[A-Za-z0-9_][\w.:@-]*"
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.:@-]*"  # no letters that only look like these
 _RECORDED = "recorded_at"  # wall time, for people; the order is that of the sequence
 
 

@@ -1,0 +1,41 @@
+"""Commands that prove what was decided: reproduce."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows import show
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
+
+
+def reproduce(
+    model: Annotated[str, typer.Argument(help="Name of a model.", show_default=False)],
+    version: Annotated[int, typer.Argument(help="A version that a decision names.", show_default=False, min=1)],
+    as_json: Json = False,
+) -> None:
+    """Make a version again from its recorded data, config, recipe and seed, and say what is not the same.
+
+    Changes nothing in ledger, registry or store. Exit code 0 when all came out again, 1 when something did not.
+    """
+    from trueup.stages.ports import Ports
+    from trueup.stages.reproduce import reproduce as again
+
+    ports = Ports()
+    try:
+        found = again(model, version, ports)
+    finally:
+        ports.close()
+    if as_json:
+        show.as_json({**show.plain(found), "same": found.same})
+    else:
+        show.reproduced(found)
+    if not found.same:
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command()(reproduce)

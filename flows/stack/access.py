@@ -1,0 +1,97 @@
+"""Who may reach the servers: this machine alone, or others who say who they are.
+
+On loopback whoever is on the machine is trusted, as with its files. At any other address a server that asks nobody is not
+started: whoever may make a flow run may run commands here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+
+from flows.stack.layout import EVIDENTLY, MLFLOW, PREFECT, REPORTS, Layout
+from trueup.errors import UsageError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+SERVER_AUTH: Final = "PREFECT_SERVER_API_AUTH_STRING"
+CLIENT_AUTH: Final = "PREFECT_API_AUTH_STRING"
+_LEAST: Final = 12  # letters of a password that guards what is reachable from elsewhere
+
+
+def require_guarded(layout: Layout, given: Mapping[str, str]) -> None:
+    """Raise UsageError, with everything that is missing, for a stack that others could reach without a password."""
+    found = [*_strings(given), *([] if layout.settings.loopback else _unguarded(layout, given))]
+    if found:
+        lines = "\n".join(f"  {what}" for what in found)
+        raise UsageError(
+            f"the stack was not started, for who may reach it at {layout.settings.host} is not clear:\n{lines}"
+        )
+
+
+def _strings(given: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with Prefect's passwords, whatever the address. They are never shown."""
+    server, client = given.get(SERVER_AUTH), given.get(CLIENT_AUTH)
+    if server is not None and not (server.isascii() and all(server.partition(":"))):
+        yield f"{SERVER_AUTH} is no user:password in plain letters; write it like {SERVER_AUTH}=trueup:..."
+    elif server is not None and client is not None and client != server:
+        yield f"{CLIENT_AUTH} is not what {SERVER_AUTH} is, so that no flow could report; set both to the same, or only the latter"
+
+
+def _unguarded(layout: Layout, given: Mapping[str, str]) -> Iterator[str]:
+    programs, elsewhere = layout.programs, "or leave TRUEUP_HOST out and use a tunnel (docs/operations.md)"
+    if PREFECT in programs and len(given.get(SERVER_AUTH, "").partition(":")[2]) < _LEAST:
+        yield f"prefect asks nobody: set {SERVER_AUTH}=user:password, the password of {_LEAST} letters or more, {elsewhere}"
+    if REPORTS in programs and not layout.settings.reports_token:
+        yield "reports asks nobody: set TRUEUP_REPORTS_TOKEN, or leave it out: TRUEUP_WITHOUT=reports"
+    if MLFLOW in programs:
+        yield (
+            "mlflow asks nobody: its login needs Flask-WTF, which is not among the locked packages; leave it out: "
+            "TRUEUP_WITHOUT=mlflow"
+        )
+    if EVIDENTLY in programs:
+        yield "evidently has no login; leave it out: TRUEUP_WITHOUT=evidently"
+
+
+def authorization(given: Mapping[str, str]) -> dict[str, str]:
+    """The header by which Prefect's server knows who asks; none where it asks nobody."""
+    secret = given.get(CLIENT_AUTH) or given.get(SERVER_AUTH)
+    return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"} if secret else {}
+
+
+def bearer(token: str | None) -> dict[str, str]:
+    """The header by which the reports' server knows who asks."""
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+class TokenOnly:
+    """Lets in who brings the token: a program as a bearer's, a browser as the password of a login under any name."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app, self._token = app, token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "lifespan" or hmac.compare_digest(_brought(scope), self._token):
+            await self._app(scope, receive, send)
+            return
+        asked = {"WWW-Authenticate": 'Basic realm="the reports of Trueup; any name, and TRUEUP_REPORTS_TOKEN"'}
+        await PlainTextResponse("who asks?", 401, asked)(scope, receive, send)
+
+
+def _brought(scope: Scope) -> bytes:
+    scheme, _, said = Headers(scope=scope).get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return said.strip().encode()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(said, validate=True).partition(b":")[2]
+        except ValueError:
+            return b""
+    return b""

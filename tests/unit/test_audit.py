@@ -1,0 +1,108 @@
+"""The audit of what is locked: a known hole fails it, and what could not be asked is said."""
+
+import json
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from tools.audit import ask, main, outcome, read
+
+TODAY = date(2026, 11, 1)
+HOLE = {"package": "jinja2", "id": "GHSA-aaaa", "until": date(2026, 12, 1), "reason": "no templates of others"}
+
+
+def answer(*vulns, skipped=()):
+    jinja = {"name": "jinja2", "version": "2.0", "vulns": list(vulns)}
+    rest = [{"name": name, "skip_reason": "Dependency not found"} for name in skipped]
+    return read({"dependencies": [jinja, *rest]})
+
+
+def vuln(**changes):
+    return {"id": "PYSEC-1", "aliases": ["GHSA-aaaa"], "fix_versions": ["2.1", "3.0"], **changes}
+
+
+def told(found, *accepted, today=TODAY):
+    lines = list(outcome(found, accepted, today))
+    return any(wrong for wrong, _ in lines), "\n".join(line for _, line in lines)
+
+
+def test_a_hole_fails_and_is_named_with_the_version_that_mends_it():
+    failed, said = told(answer(vuln()))
+    assert failed
+    assert "jinja2 2.0: PYSEC-1, fixed in 2.1, 3.0" in said
+    assert "no version without it yet" in told(answer(vuln(fix_versions=[])))[1]
+
+
+def test_a_hole_is_accepted_until_its_date_under_any_of_its_names():
+    failed, said = told(answer(vuln()), HOLE)
+    assert not failed
+    assert "accepted until 2026-12-01: no templates of others" in said
+    failed, said = told(answer(vuln()), HOLE, today=date(2026, 12, 2))
+    assert failed
+    assert "until 2026-12-01 only" in said
+    assert told(answer(vuln()), HOLE | {"package": "other"})[0]
+    assert "not found any more" in told(answer(), HOLE)[1]
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ("no network", "nothing was audited: no network"),
+        (
+            read({"dependencies": [{"name": "a", "skip_reason": "not found on PyPI"}]}),
+            "the service knows 0 of 1 packages",
+        ),
+        (answer(skipped=["a", "b"]), "1 of 3 packages audited, 2 of which the service does not know, 0 known holes"),
+    ],
+)
+def test_what_was_not_looked_at_is_said_and_fails_nothing(found, said):
+    failed, text = told(found)
+    assert not failed
+    assert said in text
+
+
+@pytest.fixture
+def service():
+    """An advisory service that knows of a hole in one package."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            known = asked["package"]["name"] == "jinja2"
+            ranges = [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "3.1.6"}]}]
+            affected = [{"package": {"name": "jinja2", "ecosystem": "PyPI"}, "ranges": ranges, "versions": ["3.1.5"]}]
+            hole = {"id": "GHSA-zzzz", "published": "2026-01-01T00:00:00Z", "summary": "a hole", "affected": affected}
+            body = json.dumps({"vulns": [hole]} if known else {}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1/query"
+    server.shutdown()
+    server.server_close()
+
+
+def test_pip_audit_finds_a_hole_that_a_service_knows_of(service, tmp_path, capsys):
+    lock, project = tmp_path / "requirements.lock", tmp_path / "pyproject.toml"
+    lock.write_text("jinja2==3.1.5\nrich==14.0.0\n")
+    project.write_text("")
+    assert main(["--lock", str(lock), "--project", str(project), "--osv-url", service]) == 1
+    said = capsys.readouterr().out
+    assert "jinja2 3.1.5: GHSA-zzzz, fixed in 3.1.6" in said
+    assert "2 of 2 packages audited, 1 known holes" in said
+
+
+def test_a_service_that_cannot_be_reached_is_said(tmp_path):
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("rich==14.0.0\n")
+    said = ask(lock, "http://127.0.0.1:1/v1/query")
+    assert isinstance(said, str)
+    assert "cannot be reached" in said

@@ -1,0 +1,353 @@
+"""Reproduce: make a version again from what its decision recorded, and say what is not the same.
+
+The recorded revisions of the data are read by their digests, not the newest; the recipe is the recorded one, searched
+for by nobody; config, features and seed are those of then. What was rebuilt is compared with what was recorded: rows,
+predictions and metrics on the gate rows, and the registered model's files. Ledger, registry and store stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from trueup.adapters.code import code_facts
+from trueup.config.load import load_model, sound_name
+from trueup.config.schema import ModelConfig
+from trueup.domain.gates import CHALLENGER
+from trueup.domain.learning import Model, Recipe, build, class_names, fit, predict
+from trueup.domain.metrics import metrics
+from trueup.domain.types import LABEL, ROW_ID, Window
+from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
+from trueup.ledger.entries import Entry
+from trueup.stages.features import Examples, examples
+from trueup.stages.ports import Ports
+from trueup.stages.recorded import config_then, function_then
+from trueup.stages.references import Role, prediction_of
+from trueup.stages.snapshot import find, laid_out
+from trueup.stages.train import data_digest
+
+TOLERANCE: Final = 1e-9  # of a prediction and of a metric: what another processor's last bits may do to a sum
+_UNKNOWN: Final = "unknown"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not what was recorded."""
+
+    about: str  # ledger, input, config, function, rows, predictions, metric, model; commit, changes, package, setting
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """What came of making a version again."""
+
+    model: str
+    version: int
+    role: Role
+    sequence: int  # of the ledger entry that records it
+    outcome: str
+    rows: int = 0  # gate rows on which predictions were compared
+    exact: bool = False  # every prediction is equal to its last bit
+    largest: float | None = None  # of the differences of predictions, of the model's or of the judged twin's
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # by name: recorded, rebuilt
+    tolerance: float = TOLERANCE
+    differences: tuple[Difference, ...] = ()  # in what was to be the same
+    circumstances: tuple[Difference, ...] = ()  # in what it was made by; alone they fail nothing
+
+    @property
+    def same(self) -> bool:
+        """Whether all that was recorded came out again."""
+        return not self.differences and self.rows > 0
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What a decision says of one of its versions."""
+
+    entry: Entry
+    version: int
+    role: Role
+    manifest_digest: str
+    train: Window
+    gate: Window
+    recipe: Recipe
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return self.entry.body
+
+
+def reproduce(model: str, version: int, ports: Ports) -> Reproduced:
+    """Make a version again and compare. Raises UsageError when no decision names it.
+
+    What is gone or was changed is a difference and no error: the rest is still looked at.
+    """
+    record = _record(sound_name(model), version, ports)
+    tags = _tags(record, ports)
+    found = Reproduced(
+        model,
+        version,
+        record.role,
+        record.entry.seq,
+        record.entry.kind,
+        circumstances=_circumstances(record, ports, tags),
+    )
+    edited = [Difference("ledger", str(p)) for p in ports.ledger.verify() if p.seq == record.entry.seq]
+    try:
+        rebuilt = _rebuilt(record, ports, tags)
+    except (TrueupError, _Gone) as error:
+        rebuilt = _Rebuilt(error.differences if isinstance(error, _Gone) else [Difference("rows", str(error))])
+    return replace(
+        found,
+        rows=rebuilt.rows,
+        exact=rebuilt.exact,
+        largest=rebuilt.largest,
+        metrics=rebuilt.metrics,
+        differences=(*edited, *rebuilt.differences),
+    )
+
+
+class _Gone(Exception):
+    """What a version was made of is not there any more, so that it cannot be made."""
+
+    def __init__(self, differences: list[Difference]) -> None:
+        super().__init__("; ".join(map(str, differences)))
+        self.differences = differences
+
+
+@dataclass
+class _Rebuilt:
+    """What was compared so far."""
+
+    differences: list[Difference] = field(default_factory=list)
+    rows: int = 0
+    exact: bool = False
+    largest: float | None = None
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def compare(self, what: str, was: np.ndarray[Any, Any], now: np.ndarray[Any, Any]) -> None:
+        """Compare predictions about the same rows, (n,) or (n, k)."""
+        apart = np.abs(now - was).reshape(len(was), -1).max(axis=1)
+        largest = float(apart.max())
+        self.exact = self.exact and bool(np.array_equal(was, now))
+        self.largest = max(largest, self.largest or 0.0)
+        if (other := int((~(apart <= TOLERANCE)).sum())) > 0:
+            share = f"{other:,} of {len(was):,} {what} differ by more than {TOLERANCE:g}"
+            self.differences.append(Difference("predictions", f"{share}, the most by {largest:.3g}"))
+
+
+def _record(model: str, version: int, ports: Ports) -> _Record:
+    """The first decision on a version: what came later, an approval or a rollback, only repeats it."""
+    known = set[int]()
+    for entry in ports.ledger.entries(model):
+        body = entry.body
+        served, judged = body.get("model"), body.get("judged")
+        if not served or not judged or not body.get("inputs"):
+            continue
+        known |= {served["version"], judged["version"]}
+        if version in {served["version"], judged["version"]}:
+            gate = Window(*(datetime.fromisoformat(body["gate"][end]) for end in ("start", "end")))
+            return _Record(
+                entry,
+                version,
+                "judged" if version == judged["version"] else "refitted",
+                (judged if version == judged["version"] else served)["manifest_digest"],
+                Window(datetime.fromisoformat(served["trained_from"]), gate.start),
+                gate,
+                Recipe.from_dict(served["recipe"]),
+            )
+    if not known:
+        load_model(ports.configs, model)  # says which models there are
+        raise UsageError(f"{model}: no decision names a version yet; next: trueup run {model}")
+    raise UsageError(
+        f"{model}: no decision names version {version}; those that can be made again: "
+        f"{', '.join(map(str, sorted(known)))}; see `trueup ledger show {model}`"
+    )
+
+
+def _rebuilt(record: _Record, ports: Ports, tags: Mapping[str, str]) -> _Rebuilt:
+    """Make it again, and compare. Raises _Gone when what it was made of is not there."""
+    gone, config, function = list[Difference](), None, None
+    try:
+        config = config_then(record.entry.model, record.body, ports)
+    except WorkError as error:
+        gone.append(Difference("config", str(error)))
+    try:
+        function = function_then(record.entry.model, record.body, ports)
+    except WorkError as error:
+        gone.append(Difference("function", str(error)))
+    inputs, wrong = find(record.body["inputs"], ports)
+    gone += [Difference("input", what) for what in wrong]
+    if config is None or gone:
+        stored = _Rebuilt()
+        _registered(record, ports, stored)  # its files can be looked at all the same
+        raise _Gone(gone + stored.differences)
+    with laid_out(config, ports, inputs, function, record.entry.as_of) as then:
+        return _compared(record, config, ports, then, tags)
+
+
+def _compared(record: _Record, config: ModelConfig, ports: Ports, then: Ports, tags: Mapping[str, str]) -> _Rebuilt:
+    as_of, done = record.entry.as_of, _Rebuilt(exact=True)
+    gate = examples(config, then, record.gate, as_of)
+    learned = examples(config, then, record.train, as_of, known_by=record.gate.start)
+    model = _fit(config, record.recipe, learned)
+    _against_the_evaluation(record, config, ports, done, gate, model)
+    if record.role == "refitted":
+        learned = examples(config, then, Window(record.train.start, record.gate.end), as_of)
+        model = _fit(config, record.recipe, learned)
+    digest = _data_digest(record, tags)
+    if digest != (now := data_digest(learned, record.recipe)):
+        done.differences.append(
+            Difference("rows", f"the digest of training rows and recipe is {now[:12]}, and was {str(digest)[:12]}")
+        )
+    if (registered := _registered(record, ports, done)) is not None:
+        classes = class_names(config.task, registered)
+        was, now_said = (predict(m, gate.X, config.task, classes) for m in (registered, model))
+        done.compare("predictions of the registered model on the gate rows", was, now_said)
+    return done
+
+
+def _fit(config: ModelConfig, recipe: Recipe, data: Examples) -> Model:
+    return fit(build(recipe, data.schema, config.task), data.X, data.y)
+
+
+def _data_digest(record: _Record, tags: Mapping[str, str]) -> str | None:
+    """As the decision has it; of a judged model in whose place its refit serves, as the registry has it."""
+    served = record.body["model"]
+    return served["data_digest"] if served["version"] == record.version else tags.get("trueup.data_digest")
+
+
+def _against_the_evaluation(
+    record: _Record, config: ModelConfig, ports: Ports, done: _Rebuilt, gate: Examples, model: Model
+) -> None:
+    """Compare the judged model, made again, with what was recorded when it was judged."""
+    recorded = record.body["evaluation"]
+    try:
+        frame = ports.store.read_evaluation(recorded["path"])
+    except WorkError as error:
+        done.differences.append(Difference("predictions", f"those of the judging are gone: {error}"))
+        return
+    classes = _classes(frame)
+    was = pd.Series(range(len(frame)), index=frame[ROW_ID])
+    place = was.reindex(gate.row_id)
+    if len(frame) != len(gate.y) or place.isna().any():
+        lost = len(set(frame[ROW_ID]) - set(gate.row_id))
+        more = f"{lost:,} of the {len(frame):,} judged rows are not there, and {int(place.isna().sum()):,} are new"
+        done.differences.append(Difference("rows", more))
+        return
+    frame = frame.iloc[place.astype(int).to_numpy()]
+    if (other := int((frame[LABEL].astype(str).to_numpy() != gate.y.astype(str).to_numpy()).sum())) > 0:
+        done.differences.append(Difference("rows", f"{other:,} of {len(frame):,} gate rows have another label"))
+    said = predict(model, gate.X, config.task, classes)
+    done.rows = len(frame)
+    done.compare("judged predictions on the gate rows", prediction_of(frame, CHALLENGER, classes), said)
+    with suppress(ValueError):  # labels of one class, say: then nothing was measured either
+        now = metrics(config.task, gate.y.to_numpy(), said, classes)
+        done.metrics = {
+            name: {"recorded": value, "rebuilt": now[name]}
+            for name, value in recorded["metrics"].get(CHALLENGER, {}).items()
+        }
+    done.differences += [
+        Difference("metric", f"{name} is {m['rebuilt']:.12g}, and was {m['recorded']:.12g}")
+        for name, m in done.metrics.items()
+        if not abs(m["rebuilt"] - m["recorded"]) <= TOLERANCE
+    ]
+
+
+def _classes(frame: pd.DataFrame) -> list[str] | None:
+    """The classes of a multiclass task, in the order of the probabilities."""
+    prefix = f"p_{CHALLENGER}_"
+    return [c.removeprefix(prefix) for c in frame.columns if c.startswith(prefix)] or None
+
+
+def _registered(record: _Record, ports: Ports, done: _Rebuilt) -> Model | None:
+    """The registered model, its files checked against the decision's digest; None, and why, when that fails."""
+    served = record.body["model"]
+    try:
+        uri = served["uri"] if served["version"] == record.version else _uri(record, ports)
+        return ports.registry.load(uri, record.manifest_digest)
+    except (UntrustedModel, RegistryUnavailable) as error:
+        done.differences.append(Difference("model", str(error)))
+        return None
+
+
+def _uri(record: _Record, ports: Ports) -> str:
+    name = record.body["model"]["name"]
+    for found in ports.registry.versions(name):
+        if found.version == record.version:
+            return found.uri
+    raise UntrustedModel(f"MLflow has no version {record.version} of {name} any more, so that its files are not found")
+
+
+def _tags(record: _Record, ports: Ports) -> dict[str, str]:
+    """What the registry says of the version."""
+    with suppress(RegistryUnavailable):
+        for found in ports.registry.versions(record.body["model"]["name"]):
+            if found.version == record.version:
+                return found.tags
+    return {}
+
+
+def _circumstances(record: _Record, ports: Ports, tags: Mapping[str, str]) -> tuple[Difference, ...]:
+    """What a version was made by, where that is something else today."""
+    was, now = _made_by(record, tags), code_facts(ports.configs)
+    return (*_of_code(was, now), *_of_packages(was, now), *_of_settings(record, ports))
+
+
+def _made_by(record: _Record, tags: Mapping[str, str]) -> dict[str, str]:
+    """Commit, changes and packages as the decision has them, else as the registry's tags do."""
+    tagged = {name.removeprefix("trueup."): value for name, value in tags.items()}
+    return tagged | {name: str(value) for name, value in (record.body.get("code") or {}).items()}
+
+
+def _of_code(was: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Difference]:
+    commit, here = was.get("git_commit", _UNKNOWN), now["git_commit"]
+    if commit == _UNKNOWN:
+        yield Difference("commit", "of which commit the code was is not recorded")
+    elif commit != here:
+        yield Difference(
+            "commit",
+            f"it was made by {commit[:12]}, and this is {here[:12]}; for the same code: "
+            f"git worktree add ../trueup-{commit[:12]} {commit}",
+        )
+    for when, facts in (("the code that made it", was), ("the code here", now)):
+        if facts.get("git_dirty") == "true":
+            yield Difference("changes", f"{when} has changes that are in no commit")
+
+
+def _of_packages(was: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Difference]:
+    for name, here in now.items():
+        package, then = name.removeprefix("version."), was.get(name)
+        if package != name and then is not None and then != here:
+            yield Difference("package", f"{package} is {here}, and was {then}")
+    if was.get("lock_digest", now.get("lock_digest")) != now.get("lock_digest"):
+        yield Difference("package", "requirements.lock is another than it was")
+
+
+def _of_settings(record: _Record, ports: Ports) -> Iterator[Difference]:
+    """Keys of the config that say something else today; it was rebuilt with what they said then."""
+    with suppress(TrueupError):
+        then = config_then(record.entry.model, record.body, ports)
+        today = load_model(ports.configs, record.entry.model)
+        a, b = (c.model_dump(mode="json", by_alias=True, exclude={"retention"}) for c in (then, today))
+        if keys := list(_changed(a, b)):
+            yield Difference("setting", f"today's config says otherwise in {', '.join(keys)}; that of then was used")
+
+
+def _changed(was: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> Iterator[str]:
+    for key in sorted(was.keys() | now.keys()):
+        a, b = was.get(key), now.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from _changed(a, b, f"{at}{key}.")
+        elif a != b:
+            yield f"{at}{key}"

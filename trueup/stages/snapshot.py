@@ -1,0 +1,99 @@
+"""A recorded snapshot, read again: the revisions that a decision names, laid out in a home of their own.
+
+There the stages find nothing but what was there then, so that what is made again comes through the same code as the
+first time; and nothing that is made can change the home itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trueup.adapters.store.quarantine import EXPECTATION
+from trueup.config.schema import ModelConfig
+from trueup.domain.types import ROW_ID, BatchRef, Status, Window
+from trueup.errors import WorkError
+from trueup.stages.ingest import rows_dataset
+from trueup.stages.ports import Ports
+from trueup.stages.validate import STAGE, rules
+
+
+@dataclass(frozen=True)
+class Input:
+    """A revision that a decision names, as the home has it."""
+
+    ref: BatchRef
+    held: np.ndarray[Any, Any] | None  # of rows: the ids that were in quarantine then
+
+
+def find(inputs: Sequence[Mapping[str, Any]], ports: Ports) -> tuple[list[Input], list[str]]:
+    """The revisions that a decision names, each checked against its digest; and what is wrong with the others."""
+    found, wrong = list[Input](), list[str]()
+    for named in inputs:
+        window = Window(datetime.fromisoformat(named["start"]), datetime.fromisoformat(named["end"]))
+        name = f"{named['dataset']} {window} r{named['revision']}"
+        try:
+            ref = ports.store.revision(named["dataset"], window, named["revision"])
+            if ref.sha256 != named["sha256"]:
+                wrong.append(f"{name}: its digest is {ref.sha256[:12]} now, and was {named['sha256'][:12]}")
+                continue
+            ports.store.read(ref, verify=True)
+            found.append(Input(ref, _held(ref, named, ports)))
+        except WorkError as error:
+            wrong.append(f"{name}: {error}")
+    return found, wrong
+
+
+def _held(ref: BatchRef, named: Mapping[str, Any], ports: Ports) -> np.ndarray[Any, Any] | None:
+    if (digest := named.get("held")) is None:
+        return None
+    if (held := ports.store.held_as(ref, digest)) is None:
+        raise WorkError("which of its rows were in quarantine then cannot be told; only which are now")
+    return held
+
+
+@contextmanager
+def laid_out(
+    config: ModelConfig, ports: Ports, inputs: Sequence[Input], function: bytes | None, as_of: datetime
+) -> Iterator[Ports]:
+    """A home for as long as the block that holds these revisions, their quarantine, and the function as it was."""
+    with TemporaryDirectory(prefix="trueup-reproduce-") as scratch:
+        configs = Path(scratch) / "configs"
+        _lay_out_functions(config, ports.configs, configs, function)
+        here = {"home": Path(scratch) / "home", "configs": configs, "reports": False}
+        elsewhere = dict.fromkeys(("database_url", "mlflow_uri", "mlflow_backend", "mlflow_artifacts"))
+        then = Ports(ports.settings.model_copy(update=here | elsewhere))
+        try:
+            for found in inputs:
+                _land(config, ports, then, found, as_of)
+            yield then
+        finally:
+            then.close()
+
+
+def _land(config: ModelConfig, ports: Ports, then: Ports, found: Input, as_of: datetime) -> None:
+    ref = then.store.land(found.ref.dataset, found.ref.window, ports.store.read(found.ref), found.ref.facts)
+    if found.held is not None:
+        then.store.quarantine(ref, pd.DataFrame({ROW_ID: found.held, EXPECTATION: "recorded"}))
+    if ref.dataset == rows_dataset(config):  # a decision names only batches that were found usable
+        body = {"status": Status.PASS.value, "reasons": [], "quarantined": 0, "judgement": then.store.judgement(ref)}
+        body |= {"warnings": [], "checks": []}
+        then.store.record(config.model, STAGE, ref.window, ref.revision, as_of, body, rules(config))
+
+
+def _lay_out_functions(config: ModelConfig, source: Path, target: Path, function: bytes | None) -> None:
+    """The modules beside the configs, the one of `features.custom` as it was."""
+    target.mkdir()
+    for file in source.glob("*.py"):
+        shutil.copyfile(file, target / file.name)
+    if function is not None and config.features.custom:
+        (target / f"{config.features.custom.split(':')[0]}.py").write_bytes(function)
