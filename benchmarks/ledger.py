@@ -23,6 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
 from trueup.adapters.database import connect, initialise
 from trueup.ledger.entries import Decision, Promotion, of_decision
 from trueup.ledger.ledger import Ledger
@@ -65,6 +67,7 @@ def measure(folder: Path, entries: int) -> dict[str, Any]:
     with closing(sqlite3.connect(folder / "bare.db", isolation_level=None)) as bare:
         bare.execute("PRAGMA journal_mode = WAL")
         bare.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, body TEXT NOT NULL)")
+        require_same_durability(engine, bare)
         for first in range(0, entries, _TURN):
             turn = range(first, min(first + _TURN, entries))
             appended += [timed(partial(ledger.append, decision(number))) for number in turn]
@@ -83,6 +86,15 @@ def measure(folder: Path, entries: int) -> dict[str, Any]:
         "entries": entries,
         "body_bytes": len(text),
     }
+
+
+def require_same_durability(engine: sa.Engine, bare: sqlite3.Connection) -> None:
+    """Raises RuntimeError where a commit of the one is worth less than one of the other."""
+    for setting in ("journal_mode", "synchronous", "page_size"):
+        with engine.connect() as connection:
+            ours = connection.exec_driver_sql(f"PRAGMA {setting}").scalar()
+        if (theirs := bare.execute(f"PRAGMA {setting}").fetchone()[0]) != ours:
+            raise RuntimeError(f"{setting} is {ours} in the ledger and {theirs} beside it: not the same durability")
 
 
 def commit(bare: sqlite3.Connection, text: str) -> None:

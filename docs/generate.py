@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from docs.faults import faults_page
 from trueup.config.schema import Duration, ModelConfig, write_duration
 from trueup.config.settings import Settings
 from trueup.domain.events import PAYLOADS
@@ -154,7 +155,7 @@ def _summary(payload: type[BaseModel]) -> str:
     return (payload.__doc__ or "").strip().splitlines()[0]
 
 
-PAGES = {"config.md": config_page, "cli.md": cli_page, "events.md": events_page}
+PAGES = {"config.md": config_page, "cli.md": cli_page, "events.md": events_page, "faults.md": faults_page}
 
 
 def main() -> None:

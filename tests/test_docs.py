@@ -1,5 +1,6 @@
 """The documentation says what is so: generated pages are fresh, links lead somewhere, commands and configs are real."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 import yaml
 from typer.main import get_command
 
+from docs.faults import FAULTS
 from docs.generate import PAGES
 from flows.cli import app
 from trueup.config.load import load_model, parse_model
@@ -31,6 +33,15 @@ def test_relative_links_lead_somewhere(page):
     links = [unquote(link) for link in LINK.findall(prose) if not re.match(r"[a-z]+:", link)]
     missing = [link for link in links if (path := link.split("#")[0]) and not (page.parent / path).exists()]
     assert not missing
+
+
+def functions(file):
+    return {n.name for n in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(n, ast.FunctionDef)}
+
+
+def test_the_tests_that_are_named_for_faults_exist():
+    named = {test for fault in FAULTS for test in fault.tests}
+    assert not [t for t in named if t.split(":")[1] not in functions(ROOT / "tests" / t.split(":")[0])]
 
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)

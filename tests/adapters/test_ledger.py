@@ -6,6 +6,7 @@ import json
 import multiprocessing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from enum import IntEnum, StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from trueup.adapters.database import connect, initialise
 from trueup.domain.events import ModelStale
 from trueup.errors import LedgerError, StaleDecision
-from trueup.ledger.canonical import canonical
+from trueup.ledger.canonical import _plain, canonical
 from trueup.ledger.entries import Decision, Event, Promotion
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.signing import open_signer
@@ -345,6 +346,14 @@ steps = st.lists(
 )
 
 
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Number(IntEnum):
+    ONE = 1
+
+
 def in_memory():
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     METADATA.create_all(engine)
@@ -405,7 +414,35 @@ class TestProperties:
         assert canonical(dict(reversed(body.items()))) == text
 
 
+# What a body holds, and what has to be told otherwise than JSON's own encoder would, or not at all.
+odd = st.recursive(
+    plain
+    | st.sampled_from([Colour.RED, Number.ONE, np.float64("nan"), np.float32(0.1), np.bool_(True), np.int64(7)])
+    | st.sampled_from(
+        [AS_OF, pd.NaT, pd.Timestamp("2013-03-01"), {1}, object(), b"x", {1: 2}, {None: 1}, {Colour.RED: 1}]
+    ),
+    lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+
+
 class TestCanonical:
+    @given(odd)
+    @settings(max_examples=300, deadline=None, derandomize=True)
+    def test_values_that_need_no_care_are_written_as_those_that_do(self, value):
+        """The short way for JSON's own types gives what the long way gives, text or refusal."""
+
+        def text(write):
+            try:
+                return write()
+            except TypeError as error:
+                return str(error)
+
+        long = text(
+            lambda: json.dumps(_plain(value, ("value",)), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        )
+        assert text(lambda: canonical(value)) == long
+
     def test_what_is_written_how(self):
         value = {
             "t": pd.Timestamp("2013-03-01"),

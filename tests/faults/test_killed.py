@@ -12,16 +12,15 @@ from flows.crashed import flip
 from flows.stack import processes
 from tests import streams
 from tests.faults.held import Held, config
+from tests.faults.invariants import acknowledged, require_nothing_lost, require_settled
 from tests.flows.stack import LEAN, Stack, answers, toy_project, until
 from tests.stages.story import stream, window
 from trueup.adapters.event_api import EventApi
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.events import BatchMissing
-from trueup.domain.types import ROW_ID
 from trueup.ledger.entries import Event
-from trueup.stages.champion import champion
-from trueup.stages.ports import HOME_TAG, Ports
+from trueup.stages.ports import Ports
 from trueup.stages.relay import relay
 
 WEEKS = 9
@@ -114,20 +113,20 @@ def test_everything_killed_at_once_converges_when_it_is_started_again(stack, por
     asked = {"model": "toy", "as_of": streams.week(8).isoformat()}
     run = stack.runs("retrain/toy", **asked)
     until(held.holding, 60)
-    before = acknowledged(ports)
+    before = acknowledged(ports, WEEKS)
     assert stack.kill() >= 4  # the process manager, the server, the worker and the flow
     held.release()
     until(stack.nothing_left, 10)
     stack.up()
     until(lambda: stack.state(run)["type"] == "COMPLETED", 90)  # marked as crashed, and begun again
     assert stack.ended(running(stack, 8))["type"] == "COMPLETED"
-    after = acknowledged(ports)
-    assert all(after[what][: len(known)] == known for what, known in before.items())
+    after = acknowledged(ports, WEEKS)
+    require_nothing_lost(before, after)
     assert len(after["decisions"]) == len(before["decisions"]) + 1
     sound(stack, ports)
     for again in (stack.runs("retrain/toy", **asked), running(stack, 8)):  # the same changes nothing
         assert stack.ended(again)["type"] == "COMPLETED"
-    assert acknowledged(ports) == after
+    assert acknowledged(ports, WEEKS) == after
 
 
 def test_what_the_server_took_just_before_it_was_killed_is_not_lost(stack, ports):
@@ -144,33 +143,9 @@ def test_what_the_server_took_just_before_it_was_killed_is_not_lost(stack, ports
     until(lambda: stack("reconcile")[0] == 0 and not missing(stack, told), 90)
 
 
-def acknowledged(ports):
-    """All that must never be lost, in the order in which it was recorded."""
-    store = ports.store
-    predictions = [store.read_predictions("toy", window(w), columns=[ROW_ID])[ROW_ID].tolist() for w in range(WEEKS)]
-    with ports.engine.connect() as connection:
-        told = connection.exec_driver_sql("SELECT event_id FROM outbox ORDER BY id").all()
-    return {
-        "decisions": [e.hash for e in ports.ledger.entries("toy")],
-        "events": [row.event_id for row in told],
-        "landed": [r.sha256 for r in store.batches("toy/rows")],
-        "predictions": [row for found in predictions for row in found],
-        "handled": handled(ports),
-    }
-
-
 def sound(stack, ports):
     """The invariants: one champion that loads as it was promoted, a whole ledger, nothing open, nothing untold."""
-    config = load_model(ports.configs, "toy")
-    assert ports.ledger.verify() == []
-    current = champion(config, ports)
-    current.load(ports)  # checks the files against the ledger's digest
-    assert ports.registry.champion_alias("toy") == current.version
-    assert ports.tracking.open_runs("toy", {HOME_TAG: ports.identity}) == []
-    for ref in ports.store.batches("toy/rows"):
-        served = ports.store.read_predictions("toy", ref.window, columns=[ROW_ID])[ROW_ID]
-        assert served.is_unique
-        assert served.isin(ports.store.effective(ref, [ROW_ID])[ROW_ID]).all()
+    require_settled(load_model(ports.configs, "toy"), ports)
     until(lambda: not ports.ledger.pending_outbox(), 30)
     busy = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}}
     until(lambda: not stack.ask("/flow_runs/filter", busy), 60)

@@ -58,8 +58,13 @@ class Story:
     def branch(self, folder: Path) -> Story:
         """A copy to go on with. Its models still lie in the first home, where they are only read."""
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-        other = object.__new__(Story)
-        other.folder, other.frame, other.configs = folder, self.frame, folder / "configs"
+        return Story.at(folder, self.frame)
+
+    @classmethod
+    def at(cls, folder: Path, frame: pd.DataFrame) -> Story:
+        """The story in a folder, as another process would find it."""
+        other = object.__new__(cls)
+        other.folder, other.frame, other.configs = folder, frame, folder / "configs"
         other.open()
         return other
 

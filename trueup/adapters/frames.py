@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from trueup.crash import reach
 from trueup.domain.landing import as_text
 from trueup.errors import WorkError
 
@@ -140,6 +141,7 @@ def whole(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
             if durable:
                 stream.flush()
                 os.fsync(stream.fileno())
+        reach("file.beside")
         beside.replace(path)
         if durable:
             _sync_folder(path.parent)

@@ -27,9 +27,10 @@ from trueup.adapters import model_files
 from trueup.adapters.model_files import FORMAT, MODEL_FILE
 from trueup.adapters.tracking import Tracking
 from trueup.config.schema import Task
+from trueup.crash import reach
 from trueup.domain.features import FeatureSchema
 from trueup.domain.learning import TRUSTED_TYPES
-from trueup.errors import UntrustedModel
+from trueup.errors import RegistryUnavailable, UntrustedModel
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -87,15 +88,18 @@ class Registry:
             model_files.dump(model, folder)
             experiment = client.get_run(run_id).info.experiment_id
             logged = client.create_logged_model(experiment, "model", run_id, model_type=task.value)
+            reach("upload.begun")
             try:
                 _describe(folder, logged, _signature(model, schema, task), task, metadata or {})
                 digest = model_files.manifest(folder).digest
                 client.log_model_artifacts(logged.model_id, private)
+                reach("upload.files")
                 client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
             except Exception:
                 client.finalize_logged_model(logged.model_id, "FAILED")
                 raise
             client.finalize_logged_model(logged.model_id, "READY")
+            reach("model.logged")
             return ModelRef(logged.model_id, run_id, logged.artifact_location, digest)
 
     def register(self, name: str, uri: str, tags: Mapping[str, str] | None = None) -> int:
@@ -115,6 +119,7 @@ class Registry:
                 if (version.name, version.source) == (name, uri):
                     return int(version.version)
             number = self._create_version(name, logged, dict(tags or {}))
+            reach("register.version")
             self._link(logged, name, number)
             return number
 
@@ -194,8 +199,20 @@ class Registry:
 
     def set_champion_alias(self, name: str, version: int) -> None:
         """Point MLflow's alias at a version; again changes nothing. The ledger decides, this only shows it."""
+        from mlflow.exceptions import MlflowException
+
         with self._tracking.answering():
-            self._tracking.client.set_registered_model_alias(name, CHAMPION, str(version))
+            try:
+                self._tracking.client.set_registered_model_alias(name, CHAMPION, str(version))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                raise RegistryUnavailable(
+                    f"{name}: version {version}, the champion by the ledger, is not found in MLflow: somebody deleted "
+                    "it. It serves on for as long as its files are whole; put another into office with `trueup "
+                    "rollback`, or train one with `trueup retrain`"
+                ) from None
+        reach("alias.set")
 
     def champion_alias(self, name: str) -> int | None:
         """The version that the alias names, or None: no such model, no alias, or the version was deleted."""

@@ -101,6 +101,11 @@ class Tracking:
             runs = client.search_runs([found.experiment_id], query)
             return {str(run.info.run_id): dict(run.data.tags) for run in runs}
 
+    def reopen(self, run_id: str) -> None:
+        """Let a run that was ended go on."""
+        with self.answering():
+            self.client.update_run(run_id, status="RUNNING")
+
     def delete_run(self, run_id: str) -> None:
         """Mark a run as deleted: MLflow shows it no more, and its own `mlflow gc` removes it for good."""
         with self.answering():

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, datetime
 from enum import Enum
 from typing import Any
 
 import numpy as np
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False)
+_TEXT = frozenset({str})
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 def canonical(value: Any) -> str:
@@ -22,12 +27,30 @@ def canonical(value: Any) -> str:
     >>> canonical({"b": float("nan"), "a": datetime(2013, 3, 1)})
     '{"a":"2013-03-01T00:00:00","b":null}'
     """
-    return json.dumps(_plain(value, ("value",)), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    if _is_plain(value):
+        with suppress(ValueError):  # a number that is not finite
+            return _ENCODER.encode(value)
+    return _ENCODER.encode(_plain(value, ("value",)))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value can be encoded as it is: exactly JSON's own types, all the way down. Most bodies are that."""
+    kind = type(value)
+    if kind is dict:
+        if not _TEXT.issuperset(map(type, value)):
+            return False
+        items = value.values()
+    elif kind is list or kind is tuple:
+        items = value
+    else:
+        return kind in _SCALARS
+    if _SCALARS.issuperset(map(type, items)):  # a body has hundreds of nodes, most of them in small containers
+        return True
+    return all(map(_is_plain, items))
 
 
 def _plain(value: Any, place: tuple[object, ...]) -> Any:
-    # A body has hundreds of nodes: those of JSON's own types are told by their exact type, and places are put into
-    # words only when there is something to say of one.
+    # Places are put into words only when there is something to say of one.
     kind = type(value)
     if kind is str or kind is int or kind is bool or value is None:
         return value

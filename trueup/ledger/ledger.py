@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from trueup.crash import reach
 from trueup.domain.events import Message, event_id
 from trueup.errors import LedgerError, StaleDecision
 from trueup.ledger.canonical import canonical, stamp
@@ -20,6 +21,26 @@ from trueup.ledger.entries import GENESIS, Champion, Decision, Entry, Event, ent
 from trueup.ledger.signing import Signer
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX, TOLD
 from trueup.ledger.verify import Problem, problems
+
+
+def _insertion(table: sa.Table, key: str) -> sa.TextClause:
+    """Insert a row unless one of that key stands there: in the words of SQLite and of PostgreSQL, built once."""
+    names = [column.name for column in table.c if column.name not in _LEFT_OUT]
+    values = ", ".join(f":{name}" for name in names)
+    return sa.text(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values}) ON CONFLICT ({key}) DO NOTHING")
+
+
+_LEFT_OUT = {"id", "delivered_at", "notified_at"}  # of the outbox: what comes by itself, or later
+# An append is a few statements, each of which costs a multiple of its work when it is put together anew.
+_INSERT_DECISION = _insertion(DECISIONS, "decision_id")
+_INSERT_EVENT = _insertion(OUTBOX, "event_id")
+_NEWEST = sa.text(f"SELECT seq, hash FROM {DECISIONS.name} ORDER BY seq DESC LIMIT 1")
+_ALONE = {
+    "postgresql": f"LOCK TABLE {DECISIONS.name} IN SHARE ROW EXCLUSIVE MODE",
+    # SQLite takes its write lock with the first statement that may write, whether or not it finds a row: the same as
+    # BEGIN IMMEDIATE, however the engine's driver begins its transactions.
+    "sqlite": f"UPDATE {CHAMPIONS.name} SET epoch = epoch WHERE 1 = 0",
+}
 
 
 def _wall_clock() -> datetime:
@@ -48,21 +69,18 @@ class Ledger:
         """
         body = decision.document()
         with self._writing() as connection:
-            if (known := _find(connection, decision.decision_id)) is not None:
-                if known.model != decision.model:
-                    raise LedgerError(
-                        f"decision id {decision.decision_id} belongs to {known.model}; ids are never shared"
-                    )
-                return known
             row = self._next_row(connection, decision, body)
+            if connection.execute(_INSERT_DECISION, row).rowcount == 0:
+                return _known(connection, decision)
             if decision.promotion is not None:
                 _require_epoch(connection, decision)
-            connection.execute(sa.insert(DECISIONS), row)
-            _promote(connection, decision, row["seq"])
+                _promote(connection, decision, row["seq"])
             for event in decision.events:
                 named = event.event_id or event_id(event.topic, decision.model, decision.decision_id)
                 message = {"event_id": named, "seq": row["seq"], "model": decision.model}
                 _put(connection, event, message, row["recorded_at"])
+            reach("ledger.writing")
+        reach("ledger.recorded")
         return Entry.from_row(row)
 
     def announce(self, model: str, events: Iterable[Event]) -> int:
@@ -77,7 +95,9 @@ class Ledger:
             return 0
         with self._writing() as connection:
             moment = stamp(self._now())
-            return sum(_put(connection, e, {"event_id": e.event_id, "model": model}, moment) for e in given)
+            return sum(
+                _put(connection, e, {"event_id": e.event_id, "seq": None, "model": model}, moment) for e in given
+            )
 
     def champion(self, model: str, epoch: int | None = None) -> Champion | None:
         """The version in office (at an epoch: 1 is the first), or None before the first promotion."""
@@ -171,8 +191,7 @@ class Ledger:
         return Champion(row["model"], row["epoch"], row["version"], row["manifest_digest"], Entry.from_row(row))
 
     def _next_row(self, connection: sa.Connection, decision: Decision, body: str) -> dict[str, Any]:
-        newest = sa.select(DECISIONS.c.seq, DECISIONS.c.hash).order_by(DECISIONS.c.seq.desc()).limit(1)
-        seq, prev_hash = connection.execute(newest).one_or_none() or (0, GENESIS)
+        seq, prev_hash = connection.execute(_NEWEST).one_or_none() or (0, GENESIS)
         row = {
             "seq": seq + 1,
             "model": decision.model,
@@ -184,8 +203,9 @@ class Ledger:
             "body": body,
         }
         digest = entry_hash(row)
-        signed = {} if self._signer is None else {"key_id": self._signer.key_id, "signature": self._signer.sign(digest)}
-        return {**row, "hash": digest, **signed}
+        signer = self._signer
+        key_id, signature = (None, None) if signer is None else (signer.key_id, signer.sign(digest))
+        return {**row, "hash": digest, "key_id": key_id, "signature": signature}
 
     def _read(self, query: sa.Select[Any]) -> list[sa.RowMapping]:
         with self._reading() as connection:
@@ -205,12 +225,7 @@ class Ledger:
     def _writing(self) -> Iterator[sa.Connection]:
         """A transaction that is alone in writing, so that the chain never forks."""
         with self._explained("written"), self._engine.begin() as connection:
-            if self._engine.dialect.name == "postgresql":
-                connection.execute(sa.text(f"LOCK TABLE {DECISIONS.name} IN SHARE ROW EXCLUSIVE MODE"))
-            else:
-                # SQLite takes its write lock with the first statement that may write, whether or not it finds a row:
-                # the same as BEGIN IMMEDIATE, however the engine's driver begins its transactions.
-                connection.execute(sa.update(CHAMPIONS).where(sa.false()).values(epoch=CHAMPIONS.c.epoch))
+            connection.exec_driver_sql(_ALONE[self._engine.dialect.name])
             yield connection
 
     @contextmanager
@@ -233,13 +248,19 @@ def _find(connection: sa.Connection, decision_id: str) -> Entry | None:
     return None if row is None else Entry.from_row(row)
 
 
+def _known(connection: sa.Connection, decision: Decision) -> Entry:
+    """The entry of a decision that was recorded before."""
+    known = _find(connection, decision.decision_id)
+    assert known is not None
+    if known.model != decision.model:
+        raise LedgerError(f"decision id {decision.decision_id} belongs to {known.model}; ids are never shared")
+    return known
+
+
 def _put(connection: sa.Connection, event: Event, names: dict[str, Any], moment: str) -> bool:
     """Put an event into the outbox unless it stands there; say whether it was new."""
-    if connection.scalar(sa.select(OUTBOX.c.id).where(OUTBOX.c.event_id == names["event_id"])) is not None:
-        return False
     row = {**names, "topic": event.topic, "payload": canonical(event.payload), "created_at": moment}
-    connection.execute(sa.insert(OUTBOX), row)
-    return True
+    return connection.execute(_INSERT_EVENT, row).rowcount == 1
 
 
 def _require_epoch(connection: sa.Connection, decision: Decision) -> None:
@@ -256,6 +277,7 @@ def _require_epoch(connection: sa.Connection, decision: Decision) -> None:
 
 def _promote(connection: sa.Connection, decision: Decision, seq: int) -> None:
     """And set: the next epoch belongs to this decision."""
-    if (p := decision.promotion) is not None:
-        row = {"model": decision.model, "epoch": p.expected_epoch + 1, "version": p.version}
-        connection.execute(sa.insert(CHAMPIONS), {**row, "manifest_digest": p.manifest_digest, "seq": seq})
+    p = decision.promotion
+    assert p is not None
+    row = {"model": decision.model, "epoch": p.expected_epoch + 1, "version": p.version}
+    connection.execute(sa.insert(CHAMPIONS), {**row, "manifest_digest": p.manifest_digest, "seq": seq})

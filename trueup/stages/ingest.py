@@ -10,6 +10,7 @@ import pandas as pd
 from trueup.adapters.sources.port import Extent, SourcePort
 from trueup.config.checks import SHORTEST
 from trueup.config.schema import IngestConfig, ModelConfig
+from trueup.crash import reach
 from trueup.domain.landing import split
 from trueup.domain.periods import complete_periods, period_of
 from trueup.domain.types import Batch, Window
@@ -118,4 +119,5 @@ def _land(config: ModelConfig, ports: Ports, window: Window) -> None:
     landing = split(raw, config.ingest, config.task, wanted, config.numeric_columns, window)
     # Labels first: a batch is seen once its rows are, and then its labels are there too.
     ports.store.land(labels_dataset(config), window, landing.labels, {})
+    reach("ingest.labels")
     ports.store.land(rows_dataset(config), window, landing.rows, landing.facts)

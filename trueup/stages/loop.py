@@ -15,6 +15,7 @@ from typing import Protocol
 from pydantic import TypeAdapter
 
 from trueup.config.schema import ModelConfig
+from trueup.crash import reach
 from trueup.domain.diagnosis import DATA_BROKEN, STALE, UNKNOWN
 from trueup.domain.plan import Hold, Plan
 from trueup.domain.types import Batch, Reason, Retrain, Status, Verdict, overall
@@ -43,6 +44,7 @@ from trueup.stages.references import (
     Scored,
     Trained,
 )
+from trueup.stages.resume import remember, unfinished
 from trueup.stages.storm import RUNNING, attempt_digest, failed, held_back, held_back_with, refuse
 from trueup.stages.validate import judged
 
@@ -133,6 +135,7 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
         asked = _asked(config, ports, action, checked, decisive, as_of)
     # Before the batches count as handled: after a crash in between the same events are announced again, and are the same.
     announce(config, ports, checked, observed, as_of, asked)
+    reach("run.announced")
     done = Cycle(config.model, as_of, checked, scored, observed, decided, released, problem)
     _record(config, ports, done)
     return done
@@ -172,7 +175,9 @@ def _try(do: Steps, config: ModelConfig, ports: Ports, asked: Attempt, chosen: P
     as_of = asked.as_of
     close_dead_runs(config, ports)
     try:
-        trained = do.train(config, ports, chosen, as_of)
+        if (trained := unfinished(config, ports, asked)) is None:
+            trained = do.train(config, ports, chosen, as_of)
+            remember(config, ports, asked, trained)
         with ports.tracking.closing_on_error(trained.run_id):
             evaluation = do.evaluate(config, ports, trained, as_of)
             judged = do.register(config, ports, trained)

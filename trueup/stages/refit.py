@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from trueup.config.schema import ModelConfig
+from trueup.crash import reach
 from trueup.domain.learning import all_classes, predict
 from trueup.domain.types import Verdict
 from trueup.stages.features import Examples, examples
@@ -25,6 +26,7 @@ def refit(config: ModelConfig, ports: Ports, judged: Trained, as_of: datetime) -
     near the judged one: mean absolute difference within `promote.max_refit_shift` of the predictions' spread.
     """
     again = fit_again(config, ports, judged, as_of)
+    reach("refit.fitted")
     gate = examples(config, ports, judged.gate, as_of)
     verdict = _compare(config, ports, judged, again, gate)
     candidate = register(config, ports, again, "refitted") if verdict.ok else None

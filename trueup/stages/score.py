@@ -10,6 +10,7 @@ from sklearn.pipeline import Pipeline
 
 from trueup.adapters.sinks import open_sink
 from trueup.config.schema import ModelConfig, Task
+from trueup.crash import reach
 from trueup.domain.learning import predict
 from trueup.domain.types import EVENT_TIME, ROW_ID, Batch
 from trueup.stages.champion import Champion, champion
@@ -37,6 +38,7 @@ def score(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) 
         return Scored(batch.window, current.version, 0, 0, why)
     frame = predictions(config, ports, batch, current, as_of)
     new = ports.store.save_predictions(config.model, batch.window, frame)
+    reach("score.saved")
     if (before := shadowed(config, ports, batch)) is not None:
         shadow(config, ports, batch, before, as_of)
     if config.score.sink is not None:

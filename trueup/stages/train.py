@@ -13,6 +13,7 @@ import pandas as pd
 
 from trueup.adapters.search import search
 from trueup.config.schema import ModelConfig, Task
+from trueup.crash import reach
 from trueup.domain.digest import digest_of
 from trueup.domain.drift import sample
 from trueup.domain.learning import Recipe, build, class_names, fit, predict
@@ -58,6 +59,7 @@ def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> T
     tags = {"trueup.as_of": as_of.isoformat(), "trueup.train": str(chosen.train), "trueup.gate": str(chosen.gate)}
     tags[HOME_TAG] = ports.identity
     run_id = ports.tracking.start(config.model, f"challenger {as_of:%Y-%m-%d}", tags)
+    reach("train.begun")
     with ports.tracking.closing_on_error(run_id):
         _log_inputs(ports, run_id, _batches_in(config, ports, chosen.train, as_of), "training")
         started = time.perf_counter()

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from trueup.adapters import frames
 from trueup.adapters.database import reading, writing
 from trueup.adapters.store.tables import BATCHES, Shelf, as_json, folder_name, moment, stem, window_of
+from trueup.crash import reach
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, ROW_ID, BatchRef, Window
 from trueup.errors import WorkError
 
@@ -45,6 +46,7 @@ class Batches(Shelf):
             frames.write(table, self.home / path)
         if newest is not None and newest.sha256 == digest:
             return newest
+        reach("ingest.file")
         return self._show(dataset, window, path, digest, table, facts or {})
 
     def _show(

@@ -14,6 +14,7 @@ from trueup.adapters import frames
 from trueup.adapters.database import reading
 from trueup.adapters.store.batches import empty, read_tables
 from trueup.adapters.store.tables import PREDICTIONS, Shelf, folder_name, moment, stem, until_it_holds
+from trueup.crash import reach
 from trueup.domain.types import EVENT_TIME, ROW_ID, Window
 
 CHAMPION = "champion"
@@ -54,6 +55,7 @@ class Predictions(Shelf):
             table = frames.to_table(new)
             path = f"{folder}/{stem(window)}-{uuid4().hex}.parquet"  # ours alone, should another be faster
             frames.write(table, self.home / path)
+            reach("score.file")
             row = {"path": path, "sha256": frames.digest(table), "rows": table.num_rows, "start": moment(window.start)}
             row |= {"end": moment(window.end), "part": 1 + max((p.part for p in parts), default=0)}
             try:

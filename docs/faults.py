@@ -1,0 +1,237 @@
+"""Faults, what must come of each, and the tests that inject it. A test checks that those tests exist."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """A fault, its outcome, and its tests as `file:function`, paths relative to tests/."""
+
+    what: str
+    outcome: str
+    tests: tuple[str, ...] = ()
+
+
+_CRASHES = "faults/test_crashes.py:"
+_DATABASES = "faults/test_databases.py:"
+_TAMPERING = "faults/test_tampering.py:"
+_REFUSALS = "faults/test_refusals.py:"
+_EXPECTATIONS = "adapters/test_expectations.py:"
+_SAME = _CRASHES + "test_killed_there_the_same_work_again_comes_to_the_same"
+_ORPHANS = _CRASHES + "test_what_nobody_went_on_with_is_collected"
+_FILES = _TAMPERING + "test_tampered_files_are_taken_by_mlflow_and_refused_by_us"
+
+FAULTS = (
+    Fault(
+        "SIGKILL during ingest",
+        "no partial batch is visible; run again completes it",
+        (_CRASHES + "test_of_a_killed_ingest_no_part_is_visible", _SAME),
+    ),
+    Fault("SIGKILL during training", "MLflow's run is closed as KILLED at the next start; a retry works", (_SAME,)),
+    Fault("SIGKILL during model upload", "that model cannot be registered", (_SAME, _ORPHANS)),
+    Fault("SIGKILL after the model is logged", "the orphan is collected", (_ORPHANS,)),
+    Fault("SIGKILL after register", "resumes without a second version", (_SAME,)),
+    Fault("decision written, alias not yet set", "the next start sets the alias", (_SAME,)),
+    Fault("alias set, not acknowledged", "setting it again changes nothing", (_SAME,)),
+    Fault("SIGKILL during batch scoring", "exactly one prediction a key", (_SAME,)),
+    Fault(
+        "Prefect's server killed",
+        "work resumes when it is back",
+        ("faults/test_killed.py:test_a_run_goes_on_when_the_server_was_killed_meanwhile",),
+    ),
+    Fault(
+        "worker and child killed",
+        "the run is marked crashed within 2 minutes",
+        ("faults/test_killed.py:test_dead_runs_are_marked_and_begun_again_and_their_slots_are_free",),
+    ),
+    Fault(
+        "everything killed at once",
+        "converges at restart",
+        ("faults/test_killed.py:test_everything_killed_at_once_converges_when_it_is_started_again",),
+    ),
+    Fault(
+        "a leaked concurrency slot",
+        "freed",
+        (
+            "faults/test_killed.py:test_dead_runs_are_marked_and_begun_again_and_their_slots_are_free",
+            "flows/test_reconcile.py:test_slots_of_a_deployment_that_nobody_holds_are_taken_back",
+        ),
+    ),
+    Fault(
+        "two promoters at once",
+        "one wins, the other is refused as stale",
+        (_DATABASES + "test_of_two_promoters_one_wins_each_time_and_the_alias_follows",),
+    ),
+    Fault(
+        "eight first runs on an empty home",
+        "one healthy database",
+        (_DATABASES + "test_eight_first_runs_on_an_empty_home_make_one_healthy_home",),
+    ),
+    Fault("SQLite locked for 30 s", "waits", (_DATABASES + "test_who_finds_the_databases_locked_waits",)),
+    Fault(
+        "disk full",
+        "old champion stays, clear error, nothing half written",
+        (_DATABASES + "test_a_full_disk_is_said_and_the_old_champion_stays",),
+    ),
+    Fault(
+        "event raised while the server is down",
+        "delivered once, later",
+        ("flows/test_relay.py:test_while_the_server_is_away_events_wait",),
+    ),
+    Fault(
+        "the same event twice",
+        "one retrain",
+        (
+            "faults/test_events.py:test_the_same_event_twice_is_one_retrain",
+            "faults/test_machine.py:test_the_invariants_hold_after_any_step",
+        ),
+    ),
+    Fault(
+        "100 events in a burst",
+        "one retrain a cooldown",
+        ("stages/test_storm.py:test_a_burst_of_requests_for_one_moment_gives_one_training",),
+    ),
+    Fault(
+        "an event from the past or the future",
+        "recorded, ignored",
+        ("faults/test_events.py:test_events_from_another_time_are_recorded_and_start_nothing",),
+    ),
+    Fault(
+        "retraining fails, or its challenger is rejected, again and again",
+        "after k in a row it stops and alerts",
+        (
+            "faults/test_events.py:test_trainings_that_fail_again_and_again_stop_until_a_person_lets_them_go_on",
+            "stages/test_storm.py:test_after_too_many_rejections_it_stops_until_a_person_or_new_labels_let_it_go_on",
+        ),
+    ),
+    Fault("tampered pickle in place of the model", "refused, no code runs", (_FILES,)),
+    Fault("one bit flipped in the model", "refused", (_FILES, "adapters/test_registry.py:test_a_flipped_bit")),
+    Fault("MLmodel edited, or a loader injected", "refused", (_FILES,)),
+    Fault("extra, missing or linked file beside the model", "refused", (_FILES,)),
+    Fault(
+        "champion's version deleted",
+        "it serves on from its checked files, alarm",
+        (_TAMPERING + "test_of_a_deleted_version_the_champion_serves_on_and_it_is_said",),
+    ),
+    Fault(
+        "alias moved behind the ledger's back",
+        "noticed, not served",
+        (_TAMPERING + "test_an_alias_moved_behind_the_ledgers_back_is_noticed_and_not_served",),
+    ),
+    Fault(
+        "anchor file's last line torn",
+        "repaired, nothing acknowledged lost",
+        ("stages/test_proof.py:test_a_last_line_that_a_crash_has_torn_is_taken_off_and_nothing_is_lost",),
+    ),
+    Fault(
+        "ledger edited, truncated, or rewritten",
+        "`verify` fails and names the entry",
+        (
+            "adapters/test_ledger.py:test_an_edited_field_is_found_and_its_entry_named",
+            "stages/test_proof.py:test_an_end_that_was_cut_off_is_found_by_the_anchors",
+            "stages/test_proof.py:test_everything_rewritten_by_somebody_with_the_key_is_found_by_the_anchors",
+        ),
+    ),
+    Fault(
+        "empty batch",
+        "“no data”, not “no drift”",
+        (
+            _EXPECTATIONS + "test_an_empty_batch_is_no_data",
+            "unit/test_drift.py:test_an_empty_batch_is_no_data_and_not_no_drift",
+        ),
+    ),
+    Fault("a column all NaN or null", "fails validation", (_EXPECTATIONS + "test_a_column_without_values_fails",)),
+    Fault(
+        "a column missing, twice, or extra",
+        "fails; fails; by policy, said aloud",
+        (
+            _EXPECTATIONS + "test_a_missing_column_fails_once_and_nothing_is_asked_of_it",
+            "unit/test_landing.py:test_a_column_twice_is_refused",
+            _EXPECTATIONS + "test_extra_columns_are_said_aloud_or_fail",
+        ),
+    ),
+    Fault(
+        "mixed types, numbers as strings",
+        "fails, or coerced by a declared rule and counted",
+        (
+            "unit/test_landing.py:test_columns_of_mixed_types_become_text_and_are_named",
+            _EXPECTATIONS + "test_text_where_numbers_belong_fails_unless_it_was_coerced",
+        ),
+    ),
+    Fault("infinite values", "fail, counted", (_EXPECTATIONS + "test_infinite_values_are_counted_and_set_aside",)),
+    Fault("constant column", "reported", (_EXPECTATIONS + "test_a_constant_column_is_reported",)),
+    Fault("1 to 29 rows", "inconclusive", (_EXPECTATIONS + "test_few_rows_are_inconclusive_whatever_they_hold",)),
+    Fault("500 new categories", "drift", ("unit/test_drift.py:test_new_categories_are_drift",)),
+    Fault("missing share from 0 to 50 %", "drift", ("unit/test_drift.py:test_half_the_values_missing_is_drift",)),
+    Fault(
+        "labels of one class only",
+        "inconclusive",
+        ("stages/test_watching.py:test_too_little_to_learn_from_is_held_with_its_reason",),
+    ),
+    Fault(
+        "a metric is NaN or absent",
+        "promotion refused",
+        (
+            _REFUSALS + "test_a_challenger_without_a_figure_is_refused",
+            _REFUSALS + "test_a_challenger_that_leaves_a_row_out_is_refused",
+        ),
+    ),
+    Fault(
+        "no champion yet",
+        "absolute and baseline gates only",
+        (_REFUSALS + "test_the_first_champion_is_judged_by_absolute_and_baseline_gates_alone",),
+    ),
+    Fault(
+        "gate rows overlap training rows of either judged model",
+        "refused",
+        (_REFUSALS + "test_gate_rows_that_a_judged_model_was_trained_on_are_refused",),
+    ),
+    Fault(
+        "validations side by side in threads",
+        "correct verdicts",
+        (_EXPECTATIONS + "test_threads_side_by_side_get_their_own_verdicts",),
+    ),
+    Fault(
+        "empty expectation suite",
+        "refused when the config is loaded",
+        ("unit/test_config.py:test_an_empty_suite_is_refused",),
+    ),
+    Fault("API: bad JSON, NaN, huge body, unknown field", "4xx, bounded, never 500"),
+    Fault("champion swapped during requests", "each answer names the one version that made it"),
+    Fault("registry down when serving restarts", "the verified cache serves"),
+    Fault(
+        "clock jumps back",
+        "order is by sequence, not by clock",
+        (_REFUSALS + "test_when_the_clock_jumps_back_the_order_is_that_of_the_sequence",),
+    ),
+    Fault("traversal or odd names in a model's or file's name", "refused"),
+    Fault(
+        "late, duplicate or corrected rows for a batch already landed",
+        "a new revision; predictions and labels join the right one",
+        (
+            "stages/test_cycle.py:test_a_correction_is_a_new_revision_and_first_predictions_stay",
+            "stages/test_cycle.py:test_corrected_labels_are_joined_to_the_predictions_that_were_made",
+        ),
+    ),
+)
+
+
+def faults_page() -> str:
+    """What is done to the project on purpose, and what must come of it."""
+    lines = [
+        "# Faults",
+        "",
+        "Generated from `docs/faults.py` by `make docs`. Each of these is done to a real home: processes are killed at the",
+        "points that `trueup/crash.py` names, disks are full, files and databases are changed by somebody who may write to",
+        "them. After each, at most one version is champion; it loads, and its files match the digest in the ledger; nothing",
+        "that was acknowledged is lost; and the same command again comes to the same.",
+        "`tests/faults/test_machine.py` does them in any order; `FAULT_EXAMPLES=50 FAULT_STEPS=30` asks it for more.",
+        "",
+        "| # | fault | what must come of it | tests, in `tests/` |",
+        "|---|---|---|---|",
+    ]
+    for number, fault in enumerate(FAULTS, 1):
+        tests = "<br>".join(f"`{test.split(':')[0]}`: {test.split(':')[1]}" for test in fault.tests)
+        lines.append(f"| {number} | {fault.what} | {fault.outcome} | {tests or 'not done'} |")
+    return "\n".join(lines) + "\n"

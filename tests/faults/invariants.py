@@ -1,0 +1,59 @@
+"""What must hold at every moment and after every crash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.stages.story import window
+from trueup.config.schema import ModelConfig
+from trueup.domain.types import ROW_ID
+from trueup.stages.champion import champion
+from trueup.stages.ports import HOME_TAG, Ports
+
+
+def acknowledged(ports: Ports, weeks: int) -> dict[str, list[Any]]:
+    """All that must never be lost, in the order in which it was recorded."""
+    store = ports.store
+    predictions = [store.read_predictions("toy", window(w), columns=[ROW_ID])[ROW_ID].tolist() for w in range(weeks)]
+    decisions = [e.hash for e in ports.ledger.entries("toy")]  # which makes the tables of a new home
+    with ports.engine.connect() as connection:
+        told = connection.exec_driver_sql("SELECT event_id FROM outbox ORDER BY id").all()
+    return {
+        "decisions": decisions,
+        "events": [row.event_id for row in told],
+        "landed": [r.sha256 for r in store.batches("toy/rows")],
+        "predictions": [row for found in predictions for row in found],
+        "handled": [r.window for r in store.results("toy", "run")],
+    }
+
+
+def require_nothing_lost(before: dict[str, list[Any]], after: dict[str, list[Any]]) -> None:
+    """What was acknowledged is still there, in its order."""
+    for what, known in before.items():
+        assert after[what][: len(known)] == known, what
+
+
+def require_sound(config: ModelConfig, ports: Ports) -> None:
+    """The ledger is whole, its one champion loads with the digest that it has, and no row has two predictions."""
+    assert ports.ledger.verify() == []
+    with ports.engine.connect() as connection:
+        in_office = connection.exec_driver_sql(
+            "SELECT version, manifest_digest FROM champions c WHERE model = 'toy' AND epoch = "
+            "(SELECT max(epoch) FROM champions WHERE model = c.model)"
+        ).all()
+    current = champion(config, ports)
+    assert in_office == ([(current.version, current.manifest_digest)] if current else [])
+    if current:
+        current.load(ports)  # checks the files against the ledger's digest
+    for ref in ports.store.batches("toy/rows"):
+        served = ports.store.read_predictions("toy", ref.window, columns=[ROW_ID])[ROW_ID]
+        assert served.is_unique
+        assert served.isin(ports.store.effective(ref, [ROW_ID])[ROW_ID]).all()
+
+
+def require_settled(config: ModelConfig, ports: Ports) -> None:
+    """What is so once somebody has reconciled: MLflow's alias agrees, and no run of a dead process is open."""
+    require_sound(config, ports)
+    current = champion(config, ports)
+    assert ports.registry.champion_alias(config.registered_name) == (current.version if current else None)
+    assert ports.tracking.open_runs("toy", {HOME_TAG: ports.identity}) == []

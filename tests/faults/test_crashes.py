@@ -1,0 +1,219 @@
+"""Killed at every crash point, and begun again: nothing that was acknowledged is lost, and it comes to the same."""
+
+import ast
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import trueup
+from tests import streams
+from tests.faults.forked import Killed, forked
+from tests.faults.homes import WEEKS, copied
+from tests.faults.invariants import acknowledged, require_nothing_lost, require_settled, require_sound
+from tests.stages.story import Story
+from trueup.crash import POINTS
+from trueup.domain.types import ROW_ID
+from trueup.errors import UntrustedModel
+from trueup.stages import loop, steps
+from trueup.stages.ingest import batches
+from trueup.stages.orphans import Orphans
+from trueup.stages.reconcile import reconcile
+from trueup.stages.rollback import rollback
+
+NOW = streams.week(WEEKS)
+
+
+def run(story: Story) -> None:
+    """Handle the batch of the sixth week."""
+    loop.cycle(steps, story.config, story.ports, streams.week(6), retrain="never")
+
+
+def challenge(story: Story) -> None:
+    """Put a second champion into office."""
+    loop.challenge(steps, story.config, story.ports, NOW, "manual")
+
+
+def challenge_and_refit(story: Story) -> None:
+    """The same, with the accepted recipe fitted again."""
+    file = story.configs / "toy.yaml"
+    file.write_text(file.read_text().replace("  refit: false\n", ""))
+    challenge(story)
+
+
+def back(story: Story) -> None:
+    """Put the first champion back."""
+    rollback(story.config, story.ports, None, "Ann", "complaints")
+
+
+# Which work is killed there, and the home it works on.
+WORK = {
+    "file.beside": (run, "five"),
+    "ingest.file": (run, "five"),
+    "ingest.labels": (run, "five"),
+    "score.file": (run, "five"),
+    "score.saved": (run, "five"),
+    "run.announced": (run, "five"),
+    "train.begun": (challenge, "eight"),
+    "upload.begun": (challenge, "eight"),
+    "upload.files": (challenge, "eight"),
+    "model.logged": (challenge, "eight"),
+    "register.version": (challenge, "eight"),
+    "refit.fitted": (challenge_and_refit, "eight"),
+    "ledger.writing": (challenge, "eight"),
+    "ledger.recorded": (challenge, "eight"),
+    "alias.set": (challenge, "eight"),
+}
+ROLLBACK = ("ledger.writing", "ledger.recorded", "alias.set")
+CASES = [*((point, *work) for point, work in WORK.items()), *((point, back, "two") for point in ROLLBACK)]
+
+
+def facts(story: Story):
+    """What of a home does not depend on when, and how often, it was tried."""
+    store, entries = story.ports.store, story.ports.ledger.entries("toy")
+    parts = [found for w in range(WEEKS) if len(found := story.predictions(w))]
+    predictions = pd.concat(parts).sort_values(ROW_ID, ignore_index=True)
+    current = story.ports.ledger.champion("toy")
+    return {
+        "decisions": [(e.decision_id, e.kind, e.as_of, e.body.get("evaluation", {}).get("metrics")) for e in entries],
+        "events": Counter(m.topic for m in story.ports.ledger.pending_notices()),
+        "landed": [
+            (r.dataset, r.window, r.revision, r.sha256) for d in ("rows", "labels") for r in store.batches(f"toy/{d}")
+        ],
+        "predictions": predictions[[ROW_ID, "prediction", "model_version", "predicted_at"]].to_dict("list"),
+        "served": sorted(i for f in (story.folder / "served").glob("*.parquet") for i in pd.read_parquet(f)[ROW_ID]),
+        "handled": [(r.window, r.revision, r.as_of) for r in store.results("toy", "run")],
+        "recipe": current.entry.body["model"]["recipe"],
+    }
+
+
+def in_mlflow(story: Story):
+    """Runs with their status, numbers of versions, logged models with their status and place."""
+    client = story.ports.tracking.client
+    experiment = client.get_experiment_by_name("toy").experiment_id
+    runs = {r.info.run_id: r.info.status for r in client.search_runs([experiment])}
+    models = {m.artifact_location: str(m.status) for m in client.search_logged_models([experiment])}
+    return runs, [v.version for v in story.ports.registry.versions("toy")], models
+
+
+def after_the_crash(story: Story):
+    """Look at what a killed process has left, before anything is put right."""
+    require_sound(story.config, story.ports)
+    return acknowledged(story.ports, WEEKS), in_mlflow(story)
+
+
+def mended(story: Story):
+    """Reconcile as the next start does."""
+    done = reconcile(story.config, story.ports)
+    require_settled(story.config, story.ports)
+    assert reconcile(story.config, story.ports).alias is None
+    return done.alias, done.closed_runs, in_mlflow(story)
+
+
+def worked(work, story: Story):
+    """Do the work, again if need be, and see that once more changes nothing."""
+    work(story)
+    require_settled(story.config, story.ports)
+    done = facts(story)
+    known, mlflow = acknowledged(story.ports, WEEKS), in_mlflow(story)
+    work(story)
+    assert facts(story) == done
+    assert acknowledged(story.ports, WEEKS) == known
+    assert in_mlflow(story) == mlflow
+    return done, known, mlflow
+
+
+@pytest.fixture(scope="module")
+def undisturbed(homes, tmp_path_factory):
+    """What each work comes to when nobody kills it."""
+    return {
+        work: forked(worked, work, copied(getattr(homes, home), tmp_path_factory.mktemp("undisturbed") / "copy"))
+        for _, work, home in {work.__name__: (point, work, home) for point, work, home in CASES}.values()
+    }
+
+
+@pytest.mark.parametrize(("point", "work", "home"), CASES, ids=[f"{p}-{w.__name__}" for p, w, _ in CASES])
+def test_killed_there_the_same_work_again_comes_to_the_same(homes, undisturbed, tmp_path, point, work, home):
+    story = copied(getattr(homes, home), tmp_path / "copy")
+    with pytest.raises(Killed):
+        forked(work, story, crash_at=point)
+    left, (runs, versions, models) = forked(after_the_crash, story)
+    alias, closed, mlflow = forked(mended, story)
+    assert (alias is not None) == (point == "ledger.recorded")  # decided, and MLflow did not show it yet
+    assert set(closed) == {run for run, status in runs.items() if status == "RUNNING"}
+    assert all(mlflow[0][run] == "KILLED" for run in closed)
+    done, known, mlflow = forked(worked, work, story)
+    assert done == undisturbed[work][0]
+    require_nothing_lost(left, known)
+    if point == "register.version":
+        assert mlflow[1] == versions  # gone on with, and no second version
+        assert mlflow[2] == models
+    open_models = [place for place, status in models.items() if "PENDING" in status]
+    assert bool(open_models) == point.startswith("upload.")
+    for place in open_models:
+        with pytest.raises(UntrustedModel, match="its upload never ended"):
+            forked(registered, story, place)
+
+
+def registered(story: Story, uri: str) -> int:
+    return story.ports.registry.register("toy", uri)
+
+
+def collected(story: Story):
+    """What is left of dead trainings two days later, once it is collected."""
+    story.ports.now = lambda: datetime.now(UTC) + timedelta(days=2)
+    found = reconcile(story.config, story.ports).orphans
+    assert reconcile(story.config, story.ports).orphans == Orphans()
+    require_settled(story.config, story.ports)
+    return found, in_mlflow(story)
+
+
+@pytest.mark.parametrize("point", ["upload.files", "model.logged", "refit.fitted"])
+def test_what_nobody_went_on_with_is_collected(homes, tmp_path, point):
+    work, home = WORK[point]
+    story = copied(getattr(homes, home), tmp_path / "copy")
+    before = forked(in_mlflow, story)
+    with pytest.raises(Killed):
+        forked(work, story, crash_at=point)
+    assert forked(in_mlflow, story) != before
+    forked(mended, story)
+    found, left = forked(collected, story)
+    assert len(found.runs) == 1
+    assert len(found.models) == (2 if point == "refit.fitted" else 1)
+    assert left == before
+
+
+def batches_seen(story: Story):
+    return [b.rows.window for b in batches(story.config, story.ports, NOW)]
+
+
+@pytest.mark.parametrize("point", ["file.beside", "ingest.file", "ingest.labels"])
+def test_of_a_killed_ingest_no_part_is_visible(homes, tmp_path, point):
+    story = copied(homes.five, tmp_path / "copy")
+    whole = forked(batches_seen, story)
+    assert len(whole) == 5
+    with pytest.raises(Killed):
+        forked(run, story, crash_at=point)
+    assert forked(batches_seen, story) == whole
+
+
+def test_every_point_is_killed_and_none_is_unlisted():
+    reached = Counter()
+    for file in Path(trueup.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "reach":
+                assert isinstance(node.args[0], ast.Constant), file
+                reached[node.args[0].value] += 1
+    assert reached == dict.fromkeys(POINTS, 1)
+    assert set(WORK) == set(POINTS)
+
+
+def test_without_the_environments_word_a_point_does_nothing(monkeypatch):
+    from trueup.crash import CRASH_AT, reach
+
+    for name in (None, "", "elsewhere"):
+        monkeypatch.setenv(CRASH_AT, name) if name is not None else monkeypatch.delenv(CRASH_AT, raising=False)
+        for point in POINTS:
+            reach(point)

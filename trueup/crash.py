@@ -1,0 +1,37 @@
+"""Crash points: the named moments between two changes of state, at any of which a process may be killed.
+
+A test names one in the environment, and the process that reaches it kills itself as `kill -9` would: nothing is caught,
+flushed or tidied up. Nowhere else do they do anything.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+CRASH_AT = "TRUEUP_CRASH_AT"
+
+# In the order of the loop: the point, and how things stand there.
+POINTS = {
+    "file.beside": "a Parquet file is written beside its place and not yet moved there",
+    "ingest.file": "a batch's file is in its place, and no row makes it visible",
+    "ingest.labels": "a batch's labels are landed, its rows are not",
+    "train.begun": "MLflow's run is open, nothing is trained",
+    "upload.begun": "MLflow has a model without files",
+    "upload.files": "the model's files are there, and MLflow does not call it ready",
+    "model.logged": "the model is ready, and nobody knows of it",
+    "register.version": "the model has a version, and no decision names it",
+    "refit.fitted": "the accepted recipe is fitted again, and that model has no version",
+    "ledger.writing": "an entry is written, and its transaction is open",
+    "ledger.recorded": "an entry is recorded, and nothing has followed from it",
+    "alias.set": "MLflow's alias names the champion, and nobody was told that it does",
+    "score.file": "the file of predictions is there, and no row makes it visible",
+    "score.saved": "predictions are kept, and the user's sink has none",
+    "run.announced": "what a run has found is announced, and its batches do not count as handled",
+}
+
+
+def reach(point: str) -> None:
+    """Die here if the environment says so."""
+    if os.environ.get(CRASH_AT) == point:
+        os.kill(os.getpid(), signal.SIGKILL)

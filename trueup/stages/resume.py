@@ -1,0 +1,55 @@
+"""Go on with a challenger whose process died: trained and logged, but not decided on. It keeps its version, if it has one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from pydantic import TypeAdapter
+
+from trueup.config.schema import ModelConfig
+from trueup.errors import RegistryUnavailable, UntrustedModel
+from trueup.stages.evidence import named
+from trueup.stages.ports import HOME_TAG, Ports
+from trueup.stages.references import Attempt, Trained
+
+_TRAINED: TypeAdapter[Trained] = TypeAdapter(Trained)
+_STAGE = "train"
+
+
+def remember(config: ModelConfig, ports: Ports, asked: Attempt, trained: Trained) -> None:
+    """Keep what was trained for an attempt, so that another process can go on with it."""
+    body = _TRAINED.dump_python(trained, mode="json")
+    ports.store.record(config.model, _STAGE, trained.train, 0, asked.as_of, body, _basis(asked, trained.run_id))
+
+
+def unfinished(config: ModelConfig, ports: Ports, asked: Attempt) -> Trained | None:
+    """What a dead process trained for the very same attempt, if it is whole; its run is open again then.
+
+    To be called by whoever holds the retrain lock, once dead runs are closed. A run that has a second model died later,
+    while an accepted recipe was fitted again: that one is not gone on with, and is collected like any orphan.
+    """
+    mine = {HOME_TAG: ports.identity}
+    dead = ports.tracking.ended_runs(config.model, "KILLED", ports.now() + timedelta(minutes=1), mine)
+    decided = named(ports.ledger.entries(config.model)).runs if dead else frozenset()
+    for result in reversed(ports.store.results(config.model, _STAGE)):
+        trained = _TRAINED.validate_python(result.body)
+        run_id = trained.run_id
+        if run_id in decided or run_id not in dead or result.basis != _basis(asked, run_id):
+            continue
+        if len(ports.registry.models_of_run(run_id)) == 1 and _whole(ports, trained):
+            ports.tracking.reopen(run_id)
+            return trained
+    return None
+
+
+def _basis(asked: Attempt, run_id: str) -> str:
+    assert asked.digest is not None
+    return f"{asked.digest[:32]}:{run_id}"
+
+
+def _whole(ports: Ports, trained: Trained) -> bool:
+    try:
+        ports.registry.check(trained.uri, trained.manifest_digest)
+    except (UntrustedModel, RegistryUnavailable):
+        return False
+    return True
