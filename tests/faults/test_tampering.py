@@ -62,6 +62,7 @@ def pickle_beside(folder: Path, canary: Path):
     """A pickle lies beside the model, and MLmodel names it."""
     (folder / "model.pkl").write_bytes(pickle.dumps(Trap(canary)))
     edit(folder, "sklearn", serialization_format="cloudpickle", pickled_model="model.pkl")
+    edit(folder, "python_function", model_path="model.pkl")
 
 
 def loader_injected(folder: Path, canary: Path):
@@ -86,24 +87,19 @@ def own_types(folder: Path, canary: Path):
 
 
 def one_bit(folder: Path, _canary: Path):
-    """One bit of a number within the model, with the checksum of the archive made to fit: the largest leaf value."""
+    """One bit of one number within the model, with the archive's checksum made to fit: the sign of a leaf's value."""
     file = folder / "model.skops"
     with zipfile.ZipFile(file) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    name = max((n for n in parts if n.endswith(".npy")), key=lambda n: len(parts[n]))
+    arrays = {n: np.load(BytesIO(content)) for n, content in parts.items() if n.endswith(".npy")}
+    name, nodes = next((n, a) for n, a in arrays.items() if "is_leaf" in (a.dtype.names or ()))
+    largest = int(np.where(nodes["is_leaf"], nodes["count"], 0).argmax())
+    start = len(parts[name]) - nodes.nbytes + largest * nodes.dtype.itemsize
     changed = bytearray(parts[name])
-    changed[_leaf_value(parts[name])] ^= 0b1000_0000  # the sign
+    changed[start + nodes.dtype.fields["value"][1] + 7] ^= 0b1000_0000
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for part, content in (parts | {name: bytes(changed)}).items():
             archive.writestr(part, content)
-
-
-def _leaf_value(content: bytes) -> int:
-    """Where the sign of the first leaf's value stands in a tree's nodes."""
-    nodes = np.load(BytesIO(content), allow_pickle=False)
-    leaf = int(np.flatnonzero(nodes["is_leaf"])[0])
-    start = len(content) - nodes.nbytes
-    return start + leaf * nodes.dtype.itemsize + nodes.dtype.fields["value"][1] + 7
 
 
 def extra_file(folder: Path, _canary: Path):

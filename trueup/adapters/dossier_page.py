@@ -60,6 +60,7 @@ _PAGE: Final = """<!doctype html>
   .bad { color: #c62a2f; } .good { color: #18794e; } h3 { font-size: 1rem; margin: 1.2rem 0 .2rem; } .key td:first-child { width: 13rem; color: #66727f; }
   summary { cursor: pointer; color: #66727f; } nav a { margin-right: .9rem; } details table { font-size: .92em; } ul { padding-left: 1.2rem; }
   .checks { table-layout: fixed; } .checks th:nth-child(1) { width: 17%; } .checks th:nth-child(2) { width: 11%; } .checks th:nth-child(3) { width: 38%; }
+  .date { white-space: nowrap; } img { max-width: min(100%, 40rem); }
   td.figures { font-size: .88em; color: #66727f; } @media print { details > * { display: block; } nav { display: none; } }
 </style>
 </head>
@@ -118,7 +119,7 @@ _PAGE: Final = """<!doctype html>
 <h2 id="checks">Checks</h2>
 {% for group, rows in groups %}<h3>{{ group }}</h3>
 <table class="checks"><tr><th>check</th><th>verdict</th><th>why</th><th>figures</th></tr>
-{% for v in rows %}<tr><td>{{ v.check }}</td><td class="{{ v.status }}">{{ v.status }}</td><td>{% for r in v.reasons %}{{ r }}{% if not loop.last %}<br>{% endif %}{% endfor %}</td><td class="figures wrap">{{ v.plain }}</td></tr>{% endfor %}</table>{% endfor %}
+{% for v in rows %}<tr><td>{{ v.check }}</td><td class="{{ v.status }}">{{ v.status }}</td><td>{% for r in v.reasons %}{{ r }}{% if not loop.last %}<br>{% endif %}{% endfor %}</td><td class="figures wrap">{% if v.plain | length > 90 %}<details><summary>figures</summary>{{ v.plain }}</details>{% else %}{{ v.plain }}{% endif %}</td></tr>{% endfor %}</table>{% endfor %}
 {% if not groups %}<p>None: nothing was judged.</p>{% endif %}
 {% if ablation %}<h3>Does each group of features earn its place?</h3><table><tr>{% for c in ablation[0] %}<th>{{ c }}</th>{% endfor %}</tr>
 {% for row in ablation %}<tr>{% for v in row.values() %}<td>{{ plain(v) }}</td>{% endfor %}</tr>{% endfor %}</table><p class="muted">For information; it decides nothing.</p>{% endif %}
@@ -135,7 +136,7 @@ _PAGE: Final = """<!doctype html>
 </table>
 <h3 id="history">What became of it</h3>
 <table><tr><th>as of</th><th>ledger entry</th><th>what</th><th>why</th></tr>
-{% for h in d.history %}<tr><td>{{ h.as_of[:10] }}</td><td>{{ h.sequence }} <code>{{ h.hash[:10] }}</code></td><td class="{{ h.outcome }}">{{ h.outcome.replace("_", " ") }}{% if h.version != d.version %}: version {{ h.version }}{% endif %}</td><td>{{ h.reasons | join("; ") }}</td></tr>{% endfor %}</table>
+{% for h in d.history %}<tr><td class="date">{{ h.as_of[:10] }}</td><td class="date">{{ h.sequence }} <code>{{ h.hash[:10] }}</code></td><td class="{{ h.outcome }}">{{ h.outcome.replace("_", " ") }}{% if h.version != d.version %}: version {{ h.version }}{% endif %}</td><td>{{ h.reasons | join("; ") }}</td></tr>{% endfor %}</table>
 <p>{% for t in d.terms %}In office from {{ minute(t.since) }} {% if t.until %}to {{ minute(t.until) }}, ended by {{ t.ended.by.replace("_", " ") }} of version {{ t.ended.version }}{% else %}until now{% endif %}.<br>{% else %}It was never in office.{% endfor %}</p>
 
 <h2 id="baseline">Drift baseline</h2>
@@ -282,9 +283,10 @@ def _worse(evaluation: Mapping[str, Any]) -> str:
     if not slices:
         return "Not known: no slices are declared (`evaluate.slices`), or none were measured."
     said = []
+    average = cell((evaluation["metrics"].get("challenger") or {}).get(_loss(evaluation)))
     if found["than_average"]:
         said.append(
-            f"Its loss is above its average, with its whole {percent(slices)} interval, for {_named(found['than_average'])}"
+            f"Its loss is above its average, with its whole {percent(slices)} interval, for {_named(found['than_average'])}, against {average} on all rows"
         )
     if found["than_champion"]:
         said.append(

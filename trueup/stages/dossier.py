@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,7 @@ def _terms(config: ModelConfig, ports: Ports, version: int) -> list[dict[str, An
     """When the version was in office, by the model's own clock; `until` is None for the one that is still."""
     made = [e for e in ports.ledger.entries(config.model) if PROMOTION in e.body]
     found = []
-    for entry, after in zip(made, [*made[1:], None], strict=True):
+    for entry, after in zip_longest(made, made[1:]):
         if entry.body[PROMOTION]["version"] == version:
             ended = None if after is None else {"by": after.kind, "version": after.body[PROMOTION]["version"]}
             until = None if after is None else after.as_of.isoformat()
@@ -359,7 +360,7 @@ def _rebuild(
         _need("the data", not lost and bool(batches), f"{len(batches) - len(lost)} of {len(batches)} revisions are here and unchanged"),
         _need("the config", config_digest(config) == body["config_digest"], f"digest {body['config_digest'][:12]}"),
         _need("the code", _same(then, now, "git_commit") and now["git_dirty"] == "false", f"commit {then.get('git_commit', 'not recorded')[:12]}"),
-        _need("no change beside the commit", then.get("git_dirty") == "false", {"true": "files were changed and not committed", "false": "the working copy was clean"}.get(then.get("git_dirty", ""), "not recorded")),
+        _need("a clean working copy then", then.get("git_dirty") == "false", {"true": "files were changed and not committed", "false": "the working copy was clean"}.get(then.get("git_dirty", ""), "not recorded")),
         _need("the packages", _same(then, now, "lock_digest"), f"{LOCK.name} {then.get('lock_digest', 'not recorded')[:12]}"),
         _need("the seed", "seed" in body["model"]["recipe"], f"{body['model']['recipe'].get('seed')}"),
     ]  # fmt: skip
