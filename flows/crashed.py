@@ -32,6 +32,7 @@ RECENT = timedelta(days=1)
 GONE = "the process of this run is gone"  # how a message ends that is not the run's own: its hooks told nobody
 HEARTBEAT = "prefect.flow-run.heartbeat"
 QUIET = timedelta(minutes=2)  # four of Prefect's own beats, and more than a flow run's process takes to begin
+MUTE = timedelta(minutes=10)  # the first beat comes at once, and is lost when the server is killed just then
 
 
 @dataclass(frozen=True)
@@ -61,20 +62,20 @@ class Flipped:
     deaths: tuple[Death, ...] = ()  # lately, those included that were put right before
 
 
-def flip(quiet: timedelta = QUIET) -> Flipped:
+def flip(quiet: timedelta = QUIET, mute: timedelta = MUTE) -> Flipped:
     """End what runs no more, take back the slots of deployments that nobody holds, and begin again what died.
 
-    A flow run is dead when it sent heartbeats and none for `quiet`, or when a worker took it and it has not begun for as
-    long; one that runs and never sent any is left alone, for nobody can tell. So is one whose process lives on this
-    machine: after the machine was suspended, beats are missing and nothing is dead. A task run is dead when its flow run
-    has ended.
+    A flow run is dead when it sent heartbeats and none for `quiet`, when a worker took it and it has not begun for as
+    long, or when a deployment's has run for `mute` and never sent any. One that somebody started by hand and that never
+    sent any is left alone, for nobody can tell. So is one whose process lives on this machine: after the machine was
+    suspended, beats are missing and nothing is dead. A task run is dead when its flow run has ended.
     """
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
         before = datetime.now(UTC) - quiet
         living = alive()
-        silent = [*_silent_flow_runs(client, before), *_never_begun(client, before)]
+        silent = [*_silent_flow_runs(client, before, datetime.now(UTC) - mute), *_never_begun(client, before)]
         dead = [run for run in silent if str(run.id) not in living]
         for run in dead:
             client.set_flow_run_state(run.id, _end(run, f"not heard of for {quiet}: {GONE}"), force=True)
@@ -102,11 +103,17 @@ def _again(death: Death) -> State[Any]:
     return Scheduled(name=BEGUN_AGAIN, message=message)
 
 
-def _silent_flow_runs(client: SyncPrefectClient, before: datetime) -> list[FlowRun]:
+def _silent_flow_runs(client: SyncPrefectClient, before: datetime, mute_since: datetime) -> list[FlowRun]:
     running = _flow_runs(client, OURS, ("RUNNING", "CANCELLING"), start_time={"before_": before.isoformat()})
     # A run that was suspended has beaten before, and may have been resumed just now.
     settled = [run for run in running if run.state is not None and run.state.timestamp < before]
-    return [run for run in settled if (beat := _last_beat(client, run.id)) is not None and beat < before]
+
+    def silent(run: FlowRun) -> bool:
+        if (beat := _last_beat(client, run.id)) is not None:
+            return beat < before
+        return run.deployment_id is not None and run.state is not None and run.state.timestamp < mute_since
+
+    return [run for run in settled if silent(run)]
 
 
 def _never_begun(client: SyncPrefectClient, before: datetime) -> list[FlowRun]:

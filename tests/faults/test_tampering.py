@@ -215,6 +215,18 @@ def test_tampered_files_are_taken_by_mlflow_and_refused_by_us(homes, untouched, 
     forked(served, story)
 
 
+def loads(story: Story):
+    champion(story.config, story.ports).load(story.ports)
+    assert verify({"toy": story.config}, story.ports).problems == ()
+    return (place(story) / "registered_model_meta").exists()
+
+
+def test_what_mlflow_leaves_beside_a_model_that_it_loads_is_no_tampering(homes, untouched, tmp_path, rows):
+    story = copied(homes.two, tmp_path / "copy")
+    np.testing.assert_array_equal(forked(stock, story, rows), untouched)
+    assert forked(loads, story)
+
+
 def alias_moved(story: Story):
     """Somebody points MLflow's alias at the old version."""
     story.ports.tracking.client.set_registered_model_alias("toy", "champion", "1")

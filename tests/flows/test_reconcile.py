@@ -211,6 +211,22 @@ def test_what_died_is_begun_again(server):
     assert server.state(by_hand).is_crashed()
 
 
+def test_a_run_of_which_no_beat_ever_came_is_dead_after_a_while(server):
+    """The server was killed just when the run began, and the run soon after: its only beat is lost."""
+    from flows.crashed import flip
+    from flows.score import score
+
+    mute = server.run(score, "mute", "Running")
+    by_hand = server.client.create_flow_run(score, name="mute, by hand", parameters={"model": "toy"})
+    server.set(by_hand, "Running")
+    assert flip(timedelta(0)).flow_runs == ()
+    found = flip(timedelta(0), mute=timedelta(0))
+    assert found.flow_runs == found.again == ("mute",)
+    assert server.state(mute).is_scheduled()
+    assert server.state(by_hand).is_running()
+    server.set(by_hand, "Completed")
+
+
 def test_what_never_comes_to_run_is_begun_again_so_often_and_told(server, told, monkeypatch):
     """A process that dies while it is imported never says that it runs."""
     from flows.crashed import TRIES

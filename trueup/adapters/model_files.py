@@ -38,6 +38,9 @@ from trueup.errors import UntrustedModel
 FORMAT = "skops"
 MODEL_FILE = "model.skops"
 FILES = (MODEL_FILE, "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt")
+_LEFT_BY_MLFLOW = (
+    "registered_model_meta"  # its own loaders put it beside a model that they read by name; nothing reads it
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ def _plain_files(folder: Path) -> Iterator[Path]:
             path = Path(place, name)
             mode = path.lstat().st_mode
             if stat.S_ISREG(mode):
-                yield path
+                if path != folder / _LEFT_BY_MLFLOW:
+                    yield path
             elif not stat.S_ISDIR(mode):
                 kind = "a link" if stat.S_ISLNK(mode) else "not a plain file"
                 raise _refused(str(folder), f"{path.relative_to(folder)} is {kind}")
