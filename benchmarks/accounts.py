@@ -78,15 +78,20 @@ def _watched(config: ModelConfig, ports: Ports, windows: Sequence[Window]) -> It
     judged = Counter(r.window for r in ports.store.results(config.model, "validate"))
     if wrong := [str(w) for w in windows if judged[w] != 1]:
         yield f"not validated once: {', '.join(wrong)}"
-    first, told = first_champion(config, ports), looks(config, ports)
+    first, told, others = first_champion(config, ports), looks(config, ports), served_by_others(config, ports)
     after = [w for w in windows if first is not None and w.end > first.promoted_as_of]
-    if wrong := [str(w) for w in after if told[w] != 1]:
+    if wrong := [str(w) for w in after if told[w] != 1 and not (told[w] == 0 and w in others)]:
         yield f"the champion was not told of once: {', '.join(wrong)}"
 
 
 def looks(config: ModelConfig, ports: Ports) -> Counter[Window]:
     """How often each batch was looked at with enough labels to tell."""
     return Counter(r.window for r in ports.store.results(config.model, "monitor") if r.body["diagnosis"] != "unknown")
+
+
+def served_by_others(config: ModelConfig, ports: Ports) -> set[Window]:
+    """Batches that an earlier champion had served when the one in office was looked at: they tell nothing of it."""
+    return {r.window for r in ports.store.results(config.model, "monitor") if r.body.get("of_others")}
 
 
 def _decided(config: ModelConfig, ports: Ports) -> Iterator[str]:

@@ -60,6 +60,26 @@ def by_hand(story, version, by="Ann", why="we know better"):
     return override(story.config, story.ports, version, by, why)
 
 
+def test_a_batch_that_another_had_served_tells_nothing_of_who_came_since(story):
+    """The champion changes between the score of a batch and the look at it, as when a retrain ends just then."""
+    changing = SimpleNamespace(**{name: getattr(steps, name) for name in dir(steps) if not name.startswith("_")})
+
+    def score(*asked):
+        done = steps.score(*asked)
+        back(story)
+        return done
+
+    changing.score = score
+    loop.cycle(changing, story.config, story.ports, streams.week(9))
+    (look,) = story.ports.store.results("toy", "monitor", Window(streams.week(8), streams.week(9)))
+    assert (look.body["champion"], look.body["matured"], look.body["diagnosis"]) == (story.first, 0, "unknown")
+    assert look.body["of_others"] > 500
+    told = (
+        f"0 matured labels; monitor.min_matured is 60 ({look.body['of_others']} more are of predictions that an earlier"
+    )
+    assert told in look.body["reasons"][0].replace(str(story.config.monitor.min_matured), "60")
+
+
 def test_asked_again_later_it_touches_nobody_who_came_since(story):
     """As by a flow run that is begun again after its process died, when others have decided meanwhile."""
     asked = story.ports.now()

@@ -217,7 +217,8 @@ def _excess(a: Bounds, b: Bounds) -> Drop:
 class Observation:
     """What is known of a batch at `as_of`. `trained_until` and `gate` (its skill there) are None without a champion.
 
-    `matured` counts the predictions whose label is known; `classes` the label's values among them (None: regression).
+    `matured` counts the champion's predictions whose label is known; `classes` the label's values among them (None:
+    regression); `of_others` those that an earlier champion made, which tell nothing of this one.
     """
 
     as_of: datetime
@@ -229,6 +230,7 @@ class Observation:
     gate: Skill | None
     skill: Skill | None
     drift: DriftResult | None
+    of_others: int = 0
 
 
 @dataclass(frozen=True)
@@ -302,7 +304,8 @@ def _unknown(seen: Observation, config: MonitorConfig) -> Finding | None:
     blocks = seen.skill.blocks if seen.skill is not None else None
     missing = missing_labels(seen.matured, seen.classes, blocks, config)
     if missing is not None:
-        why.append(missing)
+        others = f" ({seen.of_others} more are of predictions that an earlier champion made)" if seen.of_others else ""
+        why.append(missing + others)
     elif seen.skill is None:
         why.append("paired skill could not be measured")
     figures = {"rows": seen.rows, "matured": seen.matured, "awaits_labels": missing is not None}

@@ -19,7 +19,7 @@ from trueup.crash import reach
 from trueup.domain.diagnosis import DATA_BROKEN, STALE, UNKNOWN
 from trueup.domain.plan import Hold, Plan
 from trueup.domain.types import Batch, Reason, Retrain, Status, Verdict, overall
-from trueup.errors import LedgerError, NoLabels, NotEnoughData, StaleDecision
+from trueup.errors import LedgerError, NoLabels, NotEnoughData, StaleDecision, WorkError
 from trueup.ledger.entries import Event
 from trueup.stages.announce import announce
 from trueup.stages.approval import upkeep
@@ -101,7 +101,17 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
     second run at the same `as_of` changes nothing and gives the recorded result. Only rows that were released from
     quarantine since get their predictions, and batches whose labels have come since are watched again. The newest
     batch about which something can be told decides.
+
+    One at a time for each model: a second one, which Prefect's limit lets through when its server was killed, waits and
+    finds the batches done.
     """
+    with ports.handling(config.model) as alone:
+        if not alone:
+            raise WorkError(f"{config.model}: another run has been at work for hours; end it, and run again")
+        return _cycle(do, config, ports, as_of, retrain)
+
+
+def _cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain: Retrain) -> Cycle:
     upkeep(config, ports)
     carry_out(config, ports)
     batches = do.ingest(config, ports, as_of)

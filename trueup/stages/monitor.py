@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,6 +39,14 @@ from trueup.stages.ports import Ports
 from trueup.stages.probation import enforce, examine
 from trueup.stages.references import Checked, Observed
 from trueup.stages.report import show_drift
+
+
+@dataclass(frozen=True)
+class Aside:
+    """Labelled predictions by which a champion is not judged."""
+
+    left_out: int = 0  # of rows that a correction has taken out since
+    of_others: int = 0  # made by an earlier champion
 
 
 def monitor(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> Observed:
@@ -124,10 +132,10 @@ def realised(
 def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> dict[str, Any]:
     """Everything that is found out about a batch, and the diagnosis that follows, as plain values."""
     current, batch = champion(config, ports), checked.batch
-    joined, left_out, drift, measured, trial = pd.DataFrame(), 0, None, None, None
+    joined, aside, drift, measured, trial = pd.DataFrame(), Aside(), None, None, None
     if current is not None and checked.usable and not current.lacks(ports, batch):
         drift = _drift(config, ports, batch, current, as_of)
-        joined, left_out = _judged(config, ports, batch, current, as_of)
+        joined, aside = _judged(config, ports, batch, current, as_of)
         measured = _skill(config, ports, batch, joined, as_of, current.features)
         trial = examine(config, ports, batch, current, as_of)
     seen = Observation(
@@ -140,6 +148,7 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
         gate=current.gate_skill if current else None,
         skill=measured,
         drift=drift,
+        of_others=aside.of_others,
     )
     diagnosis = diagnose(seen, _earlier(config, ports, batch, current), config.monitor)
     age = None if current is None else round((as_of - current.trained_until) / timedelta(days=1), 1)
@@ -152,7 +161,8 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
         "champion_age_days": age,
         "landed": batch.landed,
         "matured": len(joined),
-        "left_out": left_out,
+        "left_out": aside.left_out,
+        "of_others": aside.of_others,
         "metrics": _metrics(config, joined),
         "skill": measured.to_dict() if measured else None,
         "drift": drift.to_dict() if drift else None,
@@ -204,14 +214,15 @@ def _skill(
 
 def _judged(
     config: ModelConfig, ports: Ports, batch: Batch, current: Champion, as_of: datetime
-) -> tuple[pd.DataFrame, int]:
-    """The champion's own predictions with their labels, and how many of them a correction has taken out since."""
+) -> tuple[pd.DataFrame, Aside]:
+    """The champion's own predictions with their labels, and what does not count as such."""
     joined = joined_predictions(config, ports, batch, as_of)
     if joined.empty:
-        return joined, 0
-    joined = joined[joined["model_version"] == current.version]
-    kept = joined[ROW_ID].isin(ports.store.effective(batch.rows, [ROW_ID])[ROW_ID])
-    return joined[kept], int((~kept).sum())
+        return joined, Aside()
+    own = joined["model_version"] == current.version
+    mine = joined[own]
+    kept = mine[ROW_ID].isin(ports.store.effective(batch.rows, [ROW_ID])[ROW_ID])
+    return mine[kept], Aside(int((~kept).sum()), int((~own).sum()))
 
 
 def _metrics(config: ModelConfig, joined: pd.DataFrame) -> list[dict[str, Any]]:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 HOME_TAG = "trueup.home"  # on MLflow's runs: which home began them
 
 
+_HANDLING = 6 * 3600.0  # seconds that a run waits for another of the same model, which may train its first champion
+
+
 def _wall_clock() -> datetime:
     return datetime.now(UTC)
 
@@ -104,6 +107,10 @@ class Ports:
     def local_now(self, config: ModelConfig) -> datetime:
         """The wall clock in the model's time zone, without offset: nobody knows anything of what comes after."""
         return self.now().astimezone(ZoneInfo(config.ingest.timezone)).replace(tzinfo=None)
+
+    def handling(self, model: str) -> AbstractContextManager[bool]:
+        """Be the one that handles a model's batches for the block; False when another has not ended within hours."""
+        return alone(self.engine, f"run-{model}", wait=_HANDLING)
 
     def retraining(self, model: str) -> AbstractContextManager[bool]:
         """Try to be the one that retrains a model for the block; False when another is at it."""
