@@ -20,7 +20,7 @@ from tests.stages.story import PLAIN, NoReports, Story, stream
 from trueup.adapters.database import connect, initialise
 from trueup.config.load import load_model
 from trueup.domain.diagnosis import Skill
-from trueup.domain.types import Verdict, Window
+from trueup.domain.types import Actor, Verdict, Window
 from trueup.errors import AlreadyDecided, StaleDecision, UntrustedModel, UsageError
 from trueup.ledger.entries import PROMOTION, Decision, Promotion
 from trueup.ledger.ledger import Ledger
@@ -312,7 +312,7 @@ class Office:
         self.engine = connect(f"sqlite:///{folder}/ledger.db")
         initialise(self.engine, METADATA)
         paper = Paper()
-        store = SimpleNamespace(results=lambda *_: [], batches=lambda *_, **__: [])
+        store = SimpleNamespace(results=lambda *_: [], batches=lambda *_, **__: [], evaluation_digest=lambda _: None)
         self.clock = streams.START
         self.ports = SimpleNamespace(
             ledger=Ledger(self.engine),
@@ -323,6 +323,8 @@ class Office:
             aligning=lambda _: contextlib.nullcontext(True),
             settings=None,
             root=folder,
+            configs=folder,
+            actor=Actor("process", "Ann", "ann", "a program"),
         )
         self.ports.now = lambda: datetime.now(UTC)
         self.config, self.version = config, 0
@@ -332,7 +334,8 @@ class Office:
         self.version += 1
         self.clock += timedelta(days=1)
         rules = self.config.promote.model_copy(update={"mode": mode})
-        config = self.config.model_copy(update={"promote": rules, "about": f"version {self.version}"})
+        train = self.config.train.model_copy(update={"seed": self.version})  # else it would be the same retrain
+        config = self.config.model_copy(update={"promote": rules, "train": train})
         span = Window(streams.START, streams.week(1))
         recipe = {"family": "linear", "parameters": {}, "seed": 0, "rows": 1}
         digest = f"{self.version:064d}"
