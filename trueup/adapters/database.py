@@ -65,19 +65,32 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Open a transaction that only reads, and so waits for nobody."""
-    with engine.connect().execution_options(**{_READS: True}) as connection, connection.begin():
+    """Open a transaction that only reads, and so waits for nobody. Raises WorkError."""
+    with _answering(engine), engine.connect().execution_options(**{_READS: True}) as connection, connection.begin():
         yield connection
 
 
 @contextmanager
-def writing(engine: sa.Engine, table: sa.Table) -> Iterator[sa.Connection]:
-    """Open a transaction that is alone in writing to a table; readers are not held up."""
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
+def writing(engine: sa.Engine, table: sa.Table | None = None) -> Iterator[sa.Connection]:
+    """Open a transaction that is alone in writing to a table, if one is named; readers are not held up. Raises WorkError."""
+    with _answering(engine), engine.begin() as connection:
+        if table is not None and engine.dialect.name == "postgresql":
             quoted = engine.dialect.identifier_preparer.format_table(table)
             connection.exec_driver_sql(f"LOCK TABLE {quoted} IN SHARE ROW EXCLUSIVE MODE")
         yield connection
+
+
+@contextmanager
+def _answering(engine: sa.Engine) -> Iterator[None]:
+    """Say what to do about a database that is full, locked or gone. Keys that are taken are the caller's to handle."""
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        shown = engine.url.render_as_string(hide_password=True)
+        raise WorkError(
+            f"the database {shown} cannot be used: {first_line(error)}; check that it runs, has room on its disk and is "
+            "not locked by another process, and run again: what was not recorded did not happen"
+        ) from error
 
 
 def initialise(engine: sa.Engine, metadata: sa.MetaData) -> None:

@@ -37,6 +37,7 @@ RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 _LOCK_SECONDS = 180.0  # a first use may wait for another process that makes the database
 _ANSWER_SECONDS = 5.0
+_PATIENCE_SECONDS = 60  # with SQLite that another process has locked
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
@@ -63,7 +64,9 @@ class Tracking:
                 build_database(file)
             from mlflow import MlflowClient
 
-            return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            # MLflow leaves the driver's five seconds of patience with a locked database, and then fails.
+            address = f"{self.uri}?timeout={_PATIENCE_SECONDS}" if self.uri.startswith("sqlite:///") else self.uri
+            return MlflowClient(tracking_uri=address, registry_uri=address)
 
     def start(self, experiment: str, name: str, tags: Mapping[str, object] | None = None) -> str:
         """Begin a run and give its id; the experiment is made when there is none of that name."""
@@ -262,7 +265,7 @@ def _dataset(batch: BatchRef) -> Any:
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
+    lines = [line for line in str(error).strip().splitlines() if not line.startswith("(raised as a result of")]
     return lines[0] if lines else type(error).__name__
 
 

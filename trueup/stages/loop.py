@@ -19,7 +19,7 @@ from trueup.crash import reach
 from trueup.domain.diagnosis import DATA_BROKEN, STALE, UNKNOWN
 from trueup.domain.plan import Hold, Plan
 from trueup.domain.types import Batch, Reason, Retrain, Status, Verdict, overall
-from trueup.errors import LedgerError, NoLabels, NotEnoughData, StaleDecision, WorkError
+from trueup.errors import NoLabels, NotEnoughData, StaleDecision, WorkError
 from trueup.ledger.entries import Event
 from trueup.stages.announce import announce
 from trueup.stages.approval import upkeep
@@ -201,7 +201,7 @@ def _try(do: Steps, config: ModelConfig, ports: Ports, asked: Attempt, chosen: P
     except StaleDecision:
         raise  # somebody else was faster; nothing is wrong with the challenger
     except Exception as error:
-        with suppress(LedgerError):  # it is the first error that tells what is wrong
+        with suppress(WorkError):  # it is the first error that tells what is wrong
             failed(config, ports, asked, chosen, error)
         raise
 

@@ -11,7 +11,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from trueup.adapters import frames
-from trueup.adapters.database import reading
+from trueup.adapters.database import reading, writing
 from trueup.adapters.store.batches import empty, read_tables
 from trueup.adapters.store.tables import PREDICTIONS, Shelf, folder_name, moment, stem, until_it_holds
 from trueup.crash import reach
@@ -59,7 +59,7 @@ class Predictions(Shelf):
             row = {"path": path, "sha256": frames.digest(table), "rows": table.num_rows, "start": moment(window.start)}
             row |= {"end": moment(window.end), "part": 1 + max((p.part for p in parts), default=0)}
             try:
-                with self.engine.begin() as connection:
+                with writing(self.engine) as connection:
                     connection.execute(sa.insert(PREDICTIONS).values(model=model, role=role, **row))
             except sa.exc.IntegrityError:
                 (self.home / path).unlink()

@@ -10,7 +10,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from trueup.adapters import frames
-from trueup.adapters.database import reading
+from trueup.adapters.database import reading, writing
 from trueup.adapters.store.batches import Batches, read_tables
 from trueup.adapters.store.tables import QUARANTINE, RELEASES, folder_name, until_it_holds
 from trueup.domain.digest import digest_of
@@ -41,7 +41,7 @@ class Quarantine(Batches):
                 return
             frames.write(table, self.home / path)
             row = {"path": path, "sha256": digest, "rows": table.num_rows, "sequence": ref.sequence}
-            with self.engine.begin() as connection:
+            with writing(self.engine) as connection:
                 number = 1 if newest is None else newest.judgement + 1
                 connection.execute(sa.insert(QUARANTINE).values(judgement=number, **row))
                 if not (self.home / path).exists():  # an old file of the same content, swept away since it was written
@@ -71,7 +71,7 @@ class Quarantine(Batches):
             chosen = held if wanted is None else np.intersect1d(held, wanted)
             rows = [{"sequence": ref.sequence, "row_id": i, "by": by, "why": why} for i in chosen.tolist()]
             if rows:
-                with self.engine.begin() as connection:
+                with writing(self.engine) as connection:
                     connection.execute(sa.insert(RELEASES), rows)
             return len(rows)
 

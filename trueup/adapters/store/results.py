@@ -18,7 +18,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from trueup.adapters import frames
-from trueup.adapters.database import reading
+from trueup.adapters.database import reading, writing
 from trueup.adapters.old_files import older
 from trueup.adapters.store.batches import empty
 from trueup.adapters.store.tables import RESULTS, Shelf, as_json, folder_name, moment, until_it_holds, window_of
@@ -58,7 +58,7 @@ class Results(Shelf):
         known = sa.select(RESULTS.c.body).where(*(RESULTS.c[name] == value for name, value in key.items()))
 
         def get_or_put() -> str:
-            with self.engine.begin() as connection:
+            with writing(self.engine) as connection:
                 if (found := connection.scalar(known)) is not None:
                     return str(found)
                 connection.execute(sa.insert(RESULTS).values(body=text, **key))
