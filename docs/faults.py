@@ -19,7 +19,7 @@ _TAMPERING = "faults/test_tampering.py:"
 _REFUSALS = "faults/test_refusals.py:"
 _EXPECTATIONS = "adapters/test_expectations.py:"
 _SAME = _CRASHES + "test_killed_there_the_same_work_again_comes_to_the_same"
-_ORPHANS = _CRASHES + "test_what_nobody_went_on_with_is_collected"
+_ORPHANS = "stages/test_orphans.py:test_what_a_killed_training_left_is_collected_after_a_day"
 _FILES = _TAMPERING + "test_tampered_files_are_taken_by_mlflow_and_refused_by_us"
 
 FAULTS = (
