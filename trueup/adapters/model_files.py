@@ -250,12 +250,24 @@ def fresh_process() -> FreshProcess:
 
 
 _beginning = threading.Lock()
+_of_the_parent: list[FreshProcess] = []
 
 
 @atexit.register
 def _end() -> None:
     for process in _running:
         process.close()
+
+
+def _leave_to_the_parent() -> None:
+    """After a fork: what this process inherited is its parent's to ask and to end; waiting for it would take for ever."""
+    global _beginning
+    _of_the_parent.extend(_running)  # kept, for what is collected would be waited for
+    _running.clear()
+    _beginning = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
 def _serve() -> None:
