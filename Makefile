@@ -13,7 +13,7 @@ endif
 export UV_SYSTEM_CERTS := true
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help setup demo up down test unit check format docs screenshots bench soak lock clean
+.PHONY: help setup demo up down test unit check format docs screenshots thorough bench soak lock clean
 
 help: ## say what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -41,6 +41,9 @@ down: setup ## end what `make up` or `trueup up` started
 
 test: setup ## the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder  # stacks wait a lot: three for two cores, and not all stacks at the end
+
+thorough: setup ## the tests that take minutes each: crashes, full disks, killed servers, whole chains of events; half an hour
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m thorough
 
 unit: setup ## the domain's tests only, in seconds
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist worksteal tests/unit

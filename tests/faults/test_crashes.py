@@ -21,6 +21,8 @@ from trueup.stages.ingest import batches
 from trueup.stages.reconcile import reconcile
 from trueup.stages.rollback import rollback
 
+pytestmark = pytest.mark.thorough
+
 NOW = streams.week(WEEKS)
 
 

@@ -22,6 +22,8 @@ from trueup.stages import loop, steps
 from trueup.stages.champion import align, champion
 from trueup.stages.reconcile import reconcile
 
+pytestmark = pytest.mark.thorough
+
 NOW = streams.week(WEEKS)
 ROUNDS = 200
 LOCKED_SECONDS = 30

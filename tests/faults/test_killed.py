@@ -23,6 +23,8 @@ from trueup.ledger.entries import Event
 from trueup.stages.ports import Ports
 from trueup.stages.relay import relay
 
+pytestmark = pytest.mark.thorough
+
 WEEKS = 9
 
 

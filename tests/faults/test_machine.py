@@ -32,6 +32,8 @@ from trueup.stages.proof import verify
 from trueup.stages.reconcile import reconcile
 from trueup.stages.rollback import override, rollback
 
+pytestmark = pytest.mark.thorough
+
 EXAMPLES = int(os.environ.get("FAULT_EXAMPLES", "3"))
 STEPS = int(os.environ.get("FAULT_STEPS", "10"))
 NUMBERS = count()

@@ -26,6 +26,8 @@ from trueup.stages.loop import cycle
 from trueup.stages.ports import Ports
 from trueup.stages.status import decisions
 
+pytestmark = pytest.mark.thorough
+
 WEEKS = 11
 BEFORE = 6  # weeks handled before the stack is there
 SURE = 8  # the second week of the change: by then it is decayed

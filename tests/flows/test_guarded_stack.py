@@ -10,6 +10,8 @@ from flows.stack import processes
 from flows.stack.access import authorization, bearer
 from tests.flows.stack import Stack, until
 
+pytestmark = pytest.mark.thorough
+
 AUTH = {"PREFECT_SERVER_API_AUTH_STRING": "trueup:canary-of-the-stack"}
 TOKEN = "canary-of-the-reports"
 

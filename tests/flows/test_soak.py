@@ -1,6 +1,10 @@
 """Ten days of daily batches through the real stack, unattended, with its servers killed; `make soak` is a year."""
 
+import pytest
+
 from benchmarks.soak import Soak
+
+pytestmark = pytest.mark.thorough
 
 
 def test_every_batch_is_handled_exactly_once_although_servers_are_killed(tmp_path):
