@@ -70,7 +70,7 @@ def test_a_decay_that_late_labels_told_is_not_lost_in_a_crash(tmp_path, monkeypa
     for week in range(6, 11):
         told.turn(week)
 
-    def killed(*_):
+    def killed(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

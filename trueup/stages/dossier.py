@@ -30,7 +30,7 @@ from trueup.ledger.verify import Problem
 from trueup.stages.champion import champion
 from trueup.stages.four_eyes import asker
 from trueup.stages.ports import Ports
-from trueup.stages.references import prediction_of
+from trueup.stages.references import FITTED, prediction_columns, prediction_of
 from trueup.stages.report import IMPORTANCE, drawn, run_folder
 from trueup.stages.rollback import judging_entry, versions_of
 
@@ -334,7 +334,9 @@ def _baseline(ports: Ports, own: Mapping[str, Any]) -> list[dict[str, Any]] | No
     if path is None or _state(ports, path, own.get("baseline_digest")) not in {RIGHT, UNRECORDED}:
         return None
     frame = ports.store.read_evaluation(path)
-    return [_column(frame[name]) for name in frame if name not in {ROW_ID, EVENT_TIME, LABEL}]
+    said = tuple(prediction_columns(FITTED, None))  # what the model said of the rows, of each class if there are such
+    others = [name for name in frame if name not in {ROW_ID, EVENT_TIME, LABEL} and not str(name).startswith(said)]
+    return [_column(frame[name]) for name in others]
 
 
 def _column(values: pd.Series[Any]) -> dict[str, Any]:
