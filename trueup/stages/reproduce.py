@@ -7,6 +7,7 @@ predictions and metrics on the gate rows, and the registered model's files. Ledg
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ import pandas as pd
 from trueup.adapters.code import code_facts
 from trueup.config.load import load_model, sound_name
 from trueup.config.schema import ModelConfig
+from trueup.domain.digest import config_text
 from trueup.domain.gates import CHALLENGER
 from trueup.domain.learning import Model, Recipe, build, class_names, fit, predict
 from trueup.domain.metrics import metrics
@@ -339,7 +341,7 @@ def _of_settings(record: _Record, ports: Ports) -> Iterator[Difference]:
     with suppress(TrueupError):
         then = config_then(record.entry.model, record.body, ports)
         today = load_model(ports.configs, record.entry.model)
-        a, b = (c.model_dump(mode="json", by_alias=True, exclude={"retention"}) for c in (then, today))
+        a, b = (json.loads(config_text(c)) for c in (then, today))
         if keys := list(_changed(a, b)):
             yield Difference("setting", f"today's config says otherwise in {', '.join(keys)}; that of then was used")
 
