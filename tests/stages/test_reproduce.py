@@ -99,7 +99,6 @@ def test_what_came_since_does_not_matter(story):
     ingest_to(story, 8)
     assert story.batch(0).rows.revision == 2
     (story.configs / "own.py").write_text(CUSTOM.replace("abs()", "mul(7)"))
-    story.ports.tracking.client.set_model_version_tag("toy", str(REFITTED), "trueup.version.numpy", "1.0")
     made_by = git(story, "rev-parse", "HEAD")
     git(story, "commit", "-qm", "two", "--allow-empty")
     later = story.ports.now() + timedelta(days=3000)
@@ -109,7 +108,7 @@ def test_what_came_since_does_not_matter(story):
     assert found.same, found.differences
     assert found.exact
     said = {d.about: d.what for d in found.circumstances}
-    assert set(said) == {"commit", "changes", "package", "setting"}
+    assert set(said) == {"commit", "changes", "setting"}
     assert f"git worktree add ../trueup-{made_by[:12]} {made_by}" in said["commit"]
     assert "numpy is" in said["package"]
     assert said["package"].endswith("was 1.0")
