@@ -312,7 +312,12 @@ class Office:
         self.engine = connect(f"sqlite:///{folder}/ledger.db")
         initialise(self.engine, METADATA)
         paper = Paper()
-        store = SimpleNamespace(results=lambda *_: [], batches=lambda *_, **__: [], evaluation_digest=lambda _: None)
+        store = SimpleNamespace(
+            results=lambda *_: [],
+            batches=lambda *_, **__: [],
+            evaluation_digest=lambda _: None,
+            put_text=lambda *_: "text",
+        )
         self.clock = streams.START
         self.ports = SimpleNamespace(
             ledger=Ledger(self.engine),
