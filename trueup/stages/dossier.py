@@ -10,7 +10,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -247,7 +246,7 @@ def _fitted(body: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 def _batches(ports: Ports, body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The revisions that training or judging read, and whether each is still what it was."""
     return [
-        {**i, "state": ports.store.state(i["dataset"], _window(i), i["revision"], i["sha256"])}
+        {**i, "state": ports.store.state(i["dataset"], Window.from_dict(i), i["revision"], i["sha256"])}
         for i in body.get("inputs", [])
     ]
 
@@ -379,10 +378,6 @@ def _need(what: str, met: bool, said: str) -> dict[str, Any]:
 
 def _same(then: Mapping[str, str], now: Mapping[str, str], name: str) -> bool:
     return then.get(name) not in {None, "unknown"} and then.get(name) == now.get(name)
-
-
-def _window(span: Mapping[str, str]) -> Window:
-    return Window(datetime.fromisoformat(span["start"]), datetime.fromisoformat(span["end"]))
 
 
 # Beside the page

@@ -7,7 +7,6 @@ with `get`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from trueup.adapters.code import code_facts
@@ -70,7 +69,7 @@ def trigger(config: ModelConfig, ports: Ports, asked: Attempt) -> dict[str, Any]
     found["diagnosis"] = {
         "name": look.body["diagnosis"],
         "reasons": look.body["reasons"],
-        **_span(look.window),
+        **look.window.to_dict(),
         "as_of": look.as_of,
     }
     return found
@@ -98,7 +97,7 @@ def evidence(config: ModelConfig, ports: Ports, attempt: Attempt, served: Candid
         "model": _model(config, ports, trained, (served or judged).version),
         "judged": _made(ports, attempt.trained, judged.version),
         "refit": None if attempt.refitted is None else attempt.refitted.verdict.to_dict(),
-        "gate": _span(attempt.trained.gate),
+        "gate": attempt.trained.gate.to_dict(),
         "attempt": attempt.digest,
         "inputs": list(attempt.trained.inputs),
         "data": _data(config, attempt, attempt.trained, attempt.evaluation),
@@ -140,10 +139,10 @@ def _data(config: ModelConfig, attempt: Attempt, trained: Trained, evaluation: E
     reference = reference_window(trained.gate.start, config.monitor.decay)
     overlap = next((v.to_dict() for v in attempt.verdicts if v.check == "overlap"), None)
     return {
-        "training": {**_span(trained.train), "rows": trained.rows, "digest": _digest(trained.inputs, trained.train)},
-        "gate": {**_span(trained.gate), "rows": evaluation.rows, "digest": _digest(trained.inputs, trained.gate)},
+        "training": {**trained.train.to_dict(), "rows": trained.rows, "digest": _digest(trained.inputs, trained.train)},
+        "gate": {**trained.gate.to_dict(), "rows": evaluation.rows, "digest": _digest(trained.inputs, trained.gate)},
         "reference": {
-            **_span(reference),
+            **reference.to_dict(),
             "rows": evaluation.reference_rows,
             "digest": _digest(trained.inputs, reference),
         },
@@ -158,7 +157,7 @@ def _data(config: ModelConfig, attempt: Attempt, trained: Trained, evaluation: E
 
 def _digest(inputs: Iterable[dict[str, Any]], window: Window) -> str:
     """Digest of the revisions of rows and labels that have a part in a window."""
-    spans = [(Window(*map(datetime.fromisoformat, (i["start"], i["end"]))), i["dataset"], i["sha256"]) for i in inputs]
+    spans = [(Window.from_dict(i), i["dataset"], i["sha256"]) for i in inputs]
     return digest_of(sorted([dataset, sha256] for span, dataset, sha256 in spans if span.overlaps(window)))
 
 
@@ -196,7 +195,3 @@ def _evaluation(config: ModelConfig, ports: Ports, evaluation: Evaluation) -> di
         "slices": evaluation.slices,
         "ablation": evaluation.ablation,
     }
-
-
-def _span(window: Window) -> dict[str, str]:
-    return {"start": window.start.isoformat(), "end": window.end.isoformat()}

@@ -158,7 +158,7 @@ def _record(model: str, version: int, ports: Ports) -> _Record:
             continue
         known |= {served["version"], judged["version"]}
         if version in {served["version"], judged["version"]}:
-            gate = Window(*(datetime.fromisoformat(body["gate"][end]) for end in ("start", "end")))
+            gate = Window.from_dict(body["gate"])
             return _Record(
                 entry,
                 version,

@@ -39,7 +39,7 @@ def find(inputs: Sequence[Mapping[str, Any]], ports: Ports) -> tuple[list[Input]
     """The revisions that a decision names, each checked against its digest; and what is wrong with the others."""
     found, wrong = list[Input](), list[str]()
     for named in inputs:
-        window = Window(datetime.fromisoformat(named["start"]), datetime.fromisoformat(named["end"]))
+        window = Window.from_dict(named)
         name = f"{named['dataset']} {window} r{named['revision']}"
         try:
             ref = ports.store.revision(named["dataset"], window, named["revision"])

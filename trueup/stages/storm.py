@@ -113,7 +113,7 @@ def failed(config: ModelConfig, ports: Ports, attempt: Attempt, chosen: Plan, er
                 "outcome": "failed",
                 "reasons": [f"{type(error).__name__}: {error}"],
                 "trigger": trigger(config, ports, attempt),
-                "gate": {"start": chosen.gate.start.isoformat(), "end": chosen.gate.end.isoformat()},
+                "gate": chosen.gate.to_dict(),
                 "verdicts": [],
                 **circumstances(config, ports),
             },

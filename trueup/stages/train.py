@@ -135,8 +135,13 @@ def _inputs(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) ->
 
 def _named(ref: BatchRef) -> dict[str, Any]:
     """A revision, as a decision records it."""
-    window = {"start": ref.window.start.isoformat(), "end": ref.window.end.isoformat()}
-    return {"dataset": ref.dataset, **window, "revision": ref.revision, "sha256": ref.sha256, "rows": ref.rows}
+    return {
+        "dataset": ref.dataset,
+        **ref.window.to_dict(),
+        "revision": ref.revision,
+        "sha256": ref.sha256,
+        "rows": ref.rows,
+    }
 
 
 def _log_inputs(ports: Ports, run_id: str, used: list[Batch], context: str) -> None:
