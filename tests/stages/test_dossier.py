@@ -181,6 +181,18 @@ def test_a_rejected_version_has_a_dossier_and_a_version_unknown_has_none(story):
         facts_of(story, 99)
 
 
+def test_the_config_to_rebuild_with_is_the_one_of_then(story):
+    def met():
+        facts, _ = facts_of(story, story.done.version)
+        return {need["what"]: need["met"] for need in facts["rebuild"]["needs"]}["the config"]
+
+    (story.configs / "toy.yaml").write_text(CONFIG.replace("min_rows: 30", "min_rows: 20"))
+    assert met()
+    (kept,) = story.ports.root.rglob(f"recorded/toy/{entry_of(story).body['recorded']['config']}*")
+    kept.unlink()
+    assert not met()
+
+
 def test_what_is_gone_or_was_changed_is_said_to_be(story):
     body = entry_of(story).body
     (story.ports.root / body["evaluation"]["path"]).unlink()

@@ -12,7 +12,7 @@ from trueup.domain.learning import fit
 from trueup.errors import WorkError
 from trueup.stages import behaviour as changing
 from trueup.stages.features import examples
-from trueup.stages.reproduction import reproduced
+from trueup.stages.fresh import reproduced
 
 # The outcome depends on group a, and raising x turns the sign of x * z round: both are planted in the stream.
 STRICT = """

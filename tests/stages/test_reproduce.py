@@ -15,6 +15,7 @@ from tests import streams
 from tests.stages.story import CONFIG, Story, stream
 from trueup.errors import UnknownModel, UsageError
 from trueup.ledger.tables import DECISIONS
+from trueup.stages import reproduce as logic
 from trueup.stages import steps
 from trueup.stages.gc import gc
 from trueup.stages.ingest import ingest
@@ -89,7 +90,7 @@ def test_every_kind_of_version_comes_out_to_the_last_bit_and_nothing_is_changed(
     assert contents(grown) == before
 
 
-def test_what_came_since_does_not_matter(story):
+def test_what_came_since_does_not_matter(story, monkeypatch):
     """Corrected rows, rows out of quarantine, another function and config, other code; and then the retention."""
     changed = story.frame.assign(z=story.frame["z"] + (story.frame["t"] < streams.week(2)))
     story.source(changed)
@@ -99,6 +100,8 @@ def test_what_came_since_does_not_matter(story):
     ingest_to(story, 8)
     assert story.batch(0).rows.revision == 2
     (story.configs / "own.py").write_text(CUSTOM.replace("abs()", "mul(7)"))
+    facts = logic.code_facts
+    monkeypatch.setattr(logic, "code_facts", lambda folder: {**facts(folder), "version.numpy": "1.0"})
     made_by = git(story, "rev-parse", "HEAD")
     git(story, "commit", "-qm", "two", "--allow-empty")
     later = story.ports.now() + timedelta(days=3000)
@@ -108,8 +111,9 @@ def test_what_came_since_does_not_matter(story):
     assert found.same, found.differences
     assert found.exact
     said = {d.about: d.what for d in found.circumstances}
-    assert set(said) == {"commit", "changes", "setting"}
+    assert set(said) == {"commit", "changes", "package", "setting"}
     assert f"git worktree add ../trueup-{made_by[:12]} {made_by}" in said["commit"]
+    assert said["package"] == f"numpy is 1.0, and was {np.__version__}"
     assert "ingest.revisit" in said["setting"]
 
 

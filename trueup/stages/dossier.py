@@ -29,9 +29,10 @@ from trueup.ledger.verify import Problem
 from trueup.stages.champion import champion
 from trueup.stages.four_eyes import asker
 from trueup.stages.ports import Ports
+from trueup.stages.recorded import config_then
 from trueup.stages.references import FITTED, prediction_columns, prediction_of
 from trueup.stages.report import IMPORTANCE, drawn, run_folder
-from trueup.stages.rollback import judging_entry, versions_of
+from trueup.stages.rollback import judging_entry, part_about, versions_of
 
 RIGHT, CHANGED, GONE, UNRECORDED = "right", "changed", "gone", "no digest recorded"
 _MOST_CATEGORIES = 3
@@ -83,16 +84,16 @@ def make(
 
 def gather(config: ModelConfig, ports: Ports, version: int) -> dict[str, Any]:
     """All that is known of a version, as plain values. Raises UsageError where the ledger knows nothing of it."""
-    entry = judging_entry(config, ports, version)
+    entry, every = judging_entry(config, ports, version), ports.ledger.entries(config.model)
     if entry is None:
-        known = sorted({v for e in ports.ledger.entries(config.model) for v in versions_of(e)})
+        known = sorted({v for e in every for v in versions_of(e)})
         raise UsageError(
             f"{config.model}: the ledger has no record of version {version}; it knows "
             f"{', '.join(map(str, known)) or 'none'}; `trueup ledger show {config.model}` lists the decisions"
         )
-    about = [e for e in ports.ledger.entries(config.model) if version in versions_of(e)]
+    about, terms = [e for e in every if version in versions_of(e)], _terms(every, version)
     decision = next((e for e in about if (e.body.get("approval") or {}).get("pending") == entry.seq), entry)
-    body, own = entry.body, _own(entry, version)
+    body, own = entry.body, part_about(entry, version)
     wrong = ports.ledger.verify()
     evaluation, frame = _evaluation(ports, body)
     batches = _batches(ports, body)
@@ -105,12 +106,12 @@ def gather(config: ModelConfig, ports: Ports, version: int) -> dict[str, Any]:
         "registered_name": body["model"].get("name", config.registered_name),
         "task": config.task.value,
         "unit": config.ingest.label.unit,
-        "standing": _standing(config, ports, version, decision),
+        "standing": _standing(terms, version, decision),
         "purpose": _purpose(config, body),
         "decision": _decision(decision, wrong),
         "proposal": _decision(entry, wrong) if decision is not entry else None,
         "history": [_event(e) for e in about],
-        "terms": _terms(config, ports, version),
+        "terms": terms,
         "fitted": _fitted(body, own),
         "data": body.get("data"),
         "gate": body["gate"],
@@ -144,12 +145,6 @@ def _champion(config: ModelConfig, ports: Ports) -> int:
 
 
 # Who decided, and what became of it
-
-
-def _own(entry: Entry, version: int) -> dict[str, Any]:
-    """What an entry says of one version's files and rows. Of a judged one that was fitted again old records say little."""
-    found: dict[str, Any] = entry.body["model" if version == entry.body["model"]["version"] else "judged"]
-    return found
 
 
 def _decision(entry: Entry, wrong: Sequence[Problem]) -> dict[str, Any]:
@@ -188,9 +183,9 @@ def _event(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _terms(config: ModelConfig, ports: Ports, version: int) -> list[dict[str, Any]]:
+def _terms(entries: Sequence[Entry], version: int) -> list[dict[str, Any]]:
     """When the version was in office, by the model's own clock; `until` is None for the one that is still."""
-    made = [e for e in ports.ledger.entries(config.model) if PROMOTION in e.body]
+    made = [e for e in entries if PROMOTION in e.body]
     found = []
     for entry, after in zip_longest(made, made[1:]):
         if entry.body[PROMOTION]["version"] == version:
@@ -200,9 +195,8 @@ def _terms(config: ModelConfig, ports: Ports, version: int) -> list[dict[str, An
     return found
 
 
-def _standing(config: ModelConfig, ports: Ports, version: int, decision: Entry) -> str:
+def _standing(terms: Sequence[Mapping[str, Any]], version: int, decision: Entry) -> str:
     """Where the version stands today, in words."""
-    terms = _terms(config, ports, version)
     if terms and terms[-1]["until"] is None:
         return f"in office since {terms[-1]['since'][:10]}"
     if terms:
@@ -352,14 +346,14 @@ def _column(values: pd.Series[Any]) -> dict[str, Any]:
 
 
 def _rebuild(
-    config: ModelConfig, ports: Ports, body: Mapping[str, Any], batches: list[dict[str, Any]], version: int
+    config: ModelConfig, ports: Ports, body: dict[str, Any], batches: list[dict[str, Any]], version: int
 ) -> dict[str, Any]:
     """What rebuilding the version takes, and whether it is at hand here."""
     then, now = body.get("code") or {}, code_facts(ports.configs)
     lost = [b for b in batches if b["state"] != RIGHT]
     needs = [
         _need("the data", not lost and bool(batches), f"{len(batches) - len(lost)} of {len(batches)} revisions are here and unchanged"),
-        _need("the config", config_digest(config) == body["config_digest"], f"digest {body['config_digest'][:12]}"),
+        _need("the config", _kept_config(config, ports, body), f"as it was then, digest {body['config_digest'][:12]}"),
         _need("the code", _same(then, now, "git_commit") and now["git_dirty"] == "false", f"commit {then.get('git_commit', 'not recorded')[:12]}"),
         _need("a clean working copy then", then.get("git_dirty") == "false", {"true": "files were changed and not committed", "false": "the working copy was clean"}.get(then.get("git_dirty", ""), "not recorded")),
         _need("the packages", _same(then, now, "lock_digest"), f"{LOCK.name} {then.get('lock_digest', 'not recorded')[:12]}"),
@@ -370,6 +364,15 @@ def _rebuild(
         "needs": needs,
         "ready": all(n["met"] for n in needs),
     }
+
+
+def _kept_config(config: ModelConfig, ports: Ports, body: dict[str, Any]) -> bool:
+    """Whether the config of then can be read, whatever today's says."""
+    try:
+        config_then(config.model, body, ports)
+    except WorkError:
+        return False
+    return True
 
 
 def _need(what: str, met: bool, said: str) -> dict[str, Any]:

@@ -25,10 +25,10 @@ from trueup.stages.ablation import ablation
 from trueup.stages.behaviour import behaviour
 from trueup.stages.champion import Champion, champion
 from trueup.stages.features import Examples, examples, require_classes
+from trueup.stages.fresh import budget
 from trueup.stages.ports import Ports
 from trueup.stages.references import Evaluation, Trained, columns_of, sample_name
 from trueup.stages.report import SAMPLE_ROWS
-from trueup.stages.reproduction import budget
 from trueup.stages.validate import usable_batches
 
 PRIOR, SIMPLE, REFERENCE = "prior", "simple", "reference"

@@ -16,6 +16,7 @@ from trueup.errors import StaleDecision
 from trueup.ledger.entries import Decision, Promotion, of_decision
 from trueup.stages.approval import PENDING, decided, resolution, settle, terms
 from trueup.stages.champion import Champion, align, champion
+from trueup.stages.fresh import reproduced
 from trueup.stages.ports import Ports
 from trueup.stages.record import circumstances, epochs, evidence, previous, trigger
 from trueup.stages.recorded import keep
@@ -29,7 +30,6 @@ from trueup.stages.references import (
     prediction_of,
 )
 from trueup.stages.report import show_run
-from trueup.stages.reproduction import reproduced
 from trueup.stages.validate import usable_batches
 
 # A pass of these is a precondition, not a reason to promote.

@@ -12,10 +12,10 @@ from trueup.crash import reach
 from trueup.domain.learning import all_classes, predict
 from trueup.domain.types import Verdict
 from trueup.stages.features import Examples, examples
+from trueup.stages.fresh import reproduced
 from trueup.stages.ports import Ports
 from trueup.stages.references import Refitted, Trained
 from trueup.stages.register import register
-from trueup.stages.reproduction import reproduced
 from trueup.stages.train import fit_again
 
 

@@ -31,6 +31,7 @@ from trueup.stages.features import Examples, examples
 from trueup.stages.ports import Ports
 from trueup.stages.recorded import config_then, function_then
 from trueup.stages.references import Role, prediction_of
+from trueup.stages.rollback import part_about, versions_of
 from trueup.stages.snapshot import find, laid_out
 from trueup.stages.train import data_digest
 
@@ -78,15 +79,30 @@ class _Record:
 
     entry: Entry
     version: int
-    role: Role
-    manifest_digest: str
-    train: Window
-    gate: Window
-    recipe: Recipe
 
     @property
     def body(self) -> dict[str, Any]:
         return self.entry.body
+
+    @property
+    def role(self) -> Role:
+        return "judged" if self.version == self.body["judged"]["version"] else "refitted"
+
+    @property
+    def own(self) -> dict[str, Any]:
+        return part_about(self.entry, self.version)
+
+    @property
+    def gate(self) -> Window:
+        return Window.from_dict(self.body["gate"])
+
+    @property
+    def train(self) -> Window:
+        return Window(datetime.fromisoformat(self.body["model"]["trained_from"]), self.gate.start)
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe.from_dict(self.body["model"]["recipe"])
 
 
 def reproduce(model: str, version: int, ports: Ports) -> Reproduced:
@@ -106,7 +122,7 @@ def reproduce(model: str, version: int, ports: Ports) -> Reproduced:
     )
     edited = [Difference("ledger", str(p)) for p in ports.ledger.verify() if p.seq == record.entry.seq]
     try:
-        rebuilt = _rebuilt(record, ports, tags)
+        rebuilt = _rebuilt(record, ports)
     except (TrueupError, _Gone) as error:
         rebuilt = _Rebuilt(error.differences if isinstance(error, _Gone) else [Difference("rows", str(error))])
     return replace(
@@ -150,24 +166,10 @@ class _Rebuilt:
 
 def _record(model: str, version: int, ports: Ports) -> _Record:
     """The first decision on a version: what came later, an approval or a rollback, only repeats it."""
-    known = set[int]()
-    for entry in ports.ledger.entries(model):
-        body = entry.body
-        served, judged = body.get("model"), body.get("judged")
-        if not served or not judged or not body.get("inputs"):
-            continue
-        known |= {served["version"], judged["version"]}
-        if version in {served["version"], judged["version"]}:
-            gate = Window.from_dict(body["gate"])
-            return _Record(
-                entry,
-                version,
-                "judged" if version == judged["version"] else "refitted",
-                (judged if version == judged["version"] else served)["manifest_digest"],
-                Window(datetime.fromisoformat(served["trained_from"]), gate.start),
-                gate,
-                Recipe.from_dict(served["recipe"]),
-            )
+    judging = [e for e in ports.ledger.entries(model) if e.body.get("judged") and e.body.get("inputs")]
+    if (entry := next((e for e in judging if version in versions_of(e)), None)) is not None:
+        return _Record(entry, version)
+    known = {v for e in judging for v in versions_of(e)}
     if not known:
         load_model(ports.configs, model)  # says which models there are
         raise UsageError(f"{model}: no decision names a version yet; next: trueup run {model}")
@@ -177,7 +179,7 @@ def _record(model: str, version: int, ports: Ports) -> _Record:
     )
 
 
-def _rebuilt(record: _Record, ports: Ports, tags: Mapping[str, str]) -> _Rebuilt:
+def _rebuilt(record: _Record, ports: Ports) -> _Rebuilt:
     """Make it again, and compare. Raises _Gone when what it was made of is not there."""
     gone, config, function = list[Difference](), None, None
     try:
@@ -195,10 +197,10 @@ def _rebuilt(record: _Record, ports: Ports, tags: Mapping[str, str]) -> _Rebuilt
         _registered(record, ports, stored)  # its files can be looked at all the same
         raise _Gone(gone + stored.differences)
     with laid_out(config, ports, inputs, function, record.entry.as_of) as then:
-        return _compared(record, config, ports, then, tags)
+        return _compared(record, config, ports, then)
 
 
-def _compared(record: _Record, config: ModelConfig, ports: Ports, then: Ports, tags: Mapping[str, str]) -> _Rebuilt:
+def _compared(record: _Record, config: ModelConfig, ports: Ports, then: Ports) -> _Rebuilt:
     as_of, done = record.entry.as_of, _Rebuilt(exact=True)
     gate = examples(config, then, record.gate, as_of)
     learned = examples(config, then, record.train, as_of, known_by=record.gate.start)
@@ -207,10 +209,10 @@ def _compared(record: _Record, config: ModelConfig, ports: Ports, then: Ports, t
     if record.role == "refitted":
         learned = examples(config, then, Window(record.train.start, record.gate.end), as_of)
         model = _fit(config, record.recipe, learned)
-    digest = _data_digest(record, tags)
+    digest = record.own["data_digest"]
     if digest != (now := data_digest(learned, record.recipe)):
         done.differences.append(
-            Difference("rows", f"the digest of training rows and recipe is {now[:12]}, and was {str(digest)[:12]}")
+            Difference("rows", f"the digest of training rows and recipe is {now[:12]}, and was {digest[:12]}")
         )
     if (registered := _registered(record, ports, done)) is not None:
         classes = class_names(config.task, registered)
@@ -223,12 +225,6 @@ def _fit(config: ModelConfig, recipe: Recipe, data: Examples) -> Model:
     return fit(build(recipe, data.schema, config.task), data.X, data.y)
 
 
-def _data_digest(record: _Record, tags: Mapping[str, str]) -> str | None:
-    """As the decision has it; of a judged model in whose place its refit serves, as the registry has it."""
-    served = record.body["model"]
-    return served["data_digest"] if served["version"] == record.version else tags.get("trueup.data_digest")
-
-
 def _against_the_evaluation(
     record: _Record, config: ModelConfig, ports: Ports, done: _Rebuilt, gate: Examples, model: Model
 ) -> None:
@@ -239,7 +235,7 @@ def _against_the_evaluation(
     except WorkError as error:
         done.differences.append(Difference("predictions", f"those of the judging are gone: {error}"))
         return
-    classes = _classes(frame)
+    classes = recorded["classes"]
     was = pd.Series(range(len(frame)), index=frame[ROW_ID])
     place = was.reindex(gate.row_id)
     if len(frame) != len(gate.y) or place.isna().any():
@@ -266,24 +262,17 @@ def _against_the_evaluation(
     ]
 
 
-def _classes(frame: pd.DataFrame) -> list[str] | None:
-    """The classes of a multiclass task, in the order of the probabilities."""
-    prefix = f"p_{CHALLENGER}_"
-    return [c.removeprefix(prefix) for c in frame.columns if c.startswith(prefix)] or None
-
-
 def _registered(record: _Record, ports: Ports, done: _Rebuilt) -> Model | None:
     """The registered model, its files checked against the decision's digest; None, and why, when that fails."""
-    served = record.body["model"]
     try:
-        uri = served["uri"] if served["version"] == record.version else _uri(record, ports)
-        return ports.registry.load(uri, record.manifest_digest)
+        return ports.registry.load(record.own.get("uri") or _uri(record, ports), record.own["manifest_digest"])
     except (UntrustedModel, RegistryUnavailable) as error:
         done.differences.append(Difference("model", str(error)))
         return None
 
 
 def _uri(record: _Record, ports: Ports) -> str:
+    """Where MLflow has a judged model whose refit serves: the first records did not keep it."""
     name = record.body["model"]["name"]
     for found in ports.registry.versions(name):
         if found.version == record.version:

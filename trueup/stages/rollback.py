@@ -84,6 +84,12 @@ def versions_of(entry: Entry) -> set[int]:
     return {part["version"] for name in ("model", "judged") if (part := entry.body.get(name))}
 
 
+def part_about(entry: Entry, version: int) -> dict[str, Any]:
+    """What an entry says of one version's files and rows. Of a judged one whose refit serves the first records say little."""
+    found: dict[str, Any] = entry.body["model" if version == entry.body["model"]["version"] else "judged"]
+    return found
+
+
 def last_good(config: ModelConfig, ports: Ports) -> int | None:
     """The newest version that was in office before the current one and was not rolled back since it last came in."""
     terms, bad = succession(config, ports), set[int]()

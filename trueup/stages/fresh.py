@@ -1,4 +1,4 @@
-"""Reproduction: the registered files alone, in a process that had no part in the training, predict what was recorded."""
+"""Fresh: what the registered files alone do in a process that had no part in the training; its predictions, size, speed."""
 
 from __future__ import annotations
 
