@@ -5,6 +5,7 @@ from multiprocessing import get_context
 import pytest
 
 from trueup.adapters.database import connect
+from trueup.adapters.store import Store
 
 # Children of tests that need real processes are forked from one that has imported these already.
 get_context("forkserver").set_forkserver_preload(
@@ -26,3 +27,15 @@ def engine(database_url):
     engine = connect(database_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def home(tmp_path):
+    """Where a store lies."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def store(home, engine):
+    """A store in an empty home, on a database of either kind."""
+    return Store(home, engine)

@@ -14,16 +14,6 @@ from trueup.errors import WorkError
 DATASET = "toy/rows"
 
 
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def store(home, engine):
-    return Store(home, engine)
-
-
 def now():
     return datetime.now(UTC)
 

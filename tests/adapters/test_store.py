@@ -55,16 +55,6 @@ def predicted(ids, p=0.5, version=1, window=JANUARY) -> pd.DataFrame:
     )
 
 
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def store(home, engine):
-    return Store(home, engine)
-
-
 def plain(frame) -> pd.DataFrame:
     """Categories as objects, and one way to be missing."""
     texts = [name for name, kind in frame.dtypes.items() if kind.kind == "O" or isinstance(kind, pd.CategoricalDtype)]

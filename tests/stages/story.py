@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -54,6 +55,10 @@ class Story:
     def turn(self, week: int) -> Cycle:
         """One turn of the loop when so many weeks are complete."""
         return cycle(steps, self.config, self.ports, streams.week(week))
+
+    def later(self, **span: float) -> None:
+        """Let the wall clock be so much on."""
+        self.ports.now = lambda: datetime.now(UTC) + timedelta(**span)
 
     def branch(self, folder: Path) -> Story:
         """A copy to go on with. Its models still lie in the first home, where they are only read."""

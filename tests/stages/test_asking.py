@@ -1,7 +1,5 @@
 """A retrain that a diagnosis asks for is asked for until something was decided, and no longer."""
 
-from datetime import UTC, datetime, timedelta
-
 import numpy as np
 import pytest
 
@@ -26,7 +24,7 @@ def later(told, hours):
     """Go on when so many hours have passed by the wall clock."""
     told.ports.close()
     told.open()
-    told.ports.now = lambda: datetime.now(UTC) + timedelta(hours=hours)
+    told.later(hours=hours)
 
 
 def asked(told, topic="trueup.model.stale"):

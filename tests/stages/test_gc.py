@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
@@ -63,11 +63,6 @@ def told(judged, tmp_path):
     other.ports.close()
 
 
-def later(story, days):
-    """Let the wall clock be so many days on."""
-    story.ports.now = lambda: datetime.now(UTC) + timedelta(days=days)
-
-
 def short(story, **spans):
     """Give the model other retentions."""
     lines = "".join(f"  {name}: {days} days\n" for name, days in spans.items())
@@ -107,7 +102,7 @@ def test_nothing_of_a_young_home_is_removed(told):
 
 
 def test_old_reports_go_but_for_those_of_decisions_that_are_kept(told):
-    later(told, 400)
+    told.later(days=400)
     promised = gc(told.config, told.ports, dry_run=True)
     before = files(told)
     found = gc(told.config, told.ports)
@@ -127,7 +122,7 @@ def champions_and_last_good(story):
 
 
 def test_a_superseded_revision_is_kept_while_a_decision_may_rest_on_it(told):
-    later(told, 800)
+    told.later(days=800)
     (old,) = [s.ref for s in told.ports.store.superseded("toy") if s.ref.dataset == "toy/rows"]
     assert (old.window, old.revision) == (window(4), 1)
     assert "batch revisions" not in removed(gc(told.config, told.ports))  # the first champion was trained on it
@@ -161,7 +156,7 @@ def test_what_the_champion_and_the_last_good_one_rest_on_is_kept_for_ever(told):
     ports = told.ports
     state, back = overview(told.config, ports), last_good(told.config, ports)
     assert back is not None
-    later(told, 5000)
+    told.later(days=5000)
     found = gc(told.config, ports)
     everything = named(ports.ledger.entries("toy"))
     still = kept(told.config, ports)
@@ -188,11 +183,11 @@ def test_what_the_champion_and_the_last_good_one_rest_on_is_kept_for_ever(told):
 def test_a_rollback_keeps_what_the_old_promotion_recorded(told):
     back = last_good(told.config, told.ports)
     rollback(told.config, told.ports, back, "a tester", "a test")
-    later(told, 300)
+    told.later(days=300)
     rollback(told.config, told.ports, champion_before(told), "a tester", "and back again")
     entry = told.ports.ledger.entries("toy")[-1]
     source = told.ports.ledger.entry(entry.body["evidence_of"])
-    later(told, 3800)
+    told.later(days=3800)
     short(told, decisions=3650)
     assert source.recorded_at < told.ports.now() - told.config.retention.decisions < entry.recorded_at
     assert source.recorded_at in kept(told.config, told.ports).judged_at
@@ -206,7 +201,7 @@ def test_predictions_that_are_gone_are_never_made_again_and_the_loop_copes(told)
     sunk = {f: f.read_bytes() for f in (told.folder / "served").rglob("*.parquet")}
     assert len(sunk) > 5
     assert len(told.predictions(6)) == 558
-    later(told, 800)
+    told.later(days=800)
     parts = len(told.ports.store.old_predictions("toy", told.ports.now()))
     assert removed(gc(told.config, told.ports))["predictions"] == parts > 3
     assert not list((told.ports.root / "predictions").rglob("*.parquet"))
@@ -244,7 +239,7 @@ def test_features_that_nothing_uses_go_and_the_others_need_not_be_computed_again
     both = {f for f in files(told) if f.startswith("features/")}
     assert len(both - before) == 1
     assert removed(gc_shared([told.config], told.ports)) == {}
-    later(told, 2)
+    told.later(days=2)
     found = removed(gc_shared([told.config], told.ports))
     left = {f for f in files(told) if f.startswith("features/")}
     assert found["features"] == len(both - left) >= 1
@@ -264,7 +259,7 @@ def examples_of_all(story):
 
 
 def test_features_are_left_alone_when_a_model_cannot_be_asked(told):
-    later(told, 2)
+    told.later(days=2)
     broken = told.config.model_copy(
         update={"features": told.config.features.model_copy(update={"custom": "nowhere:made"})}
     )
@@ -278,7 +273,7 @@ def test_what_a_crash_left_goes_after_a_day(told):
     half = told.ports.root / "reports" / "data_docs" / "results" / "toy" / ".x.json.17"
     half.write_text("{")
     assert removed(gc_shared([told.config], told.ports)) == {}
-    later(told, 2)
+    told.later(days=2)
     assert removed(gc_shared([told.config], told.ports)).get("leftovers") == 2
     assert not half.exists()
     assert not (told.ports.root / left).exists()
@@ -312,7 +307,7 @@ gc(load_model(ports.configs, "toy"), ports)
 @pytest.mark.parametrize("survived", [0, 5, 13, 20])
 def test_killed_at_any_moment_the_next_run_finishes(told, survived):
     before = files(told)
-    later(told, 5000)
+    told.later(days=5000)
     whole = sum(removed(gc(told.config, told.ports, dry_run=True)).values())
     assert whole > survived
     environment = {"TRUEUP_HOME": str(told.folder / "home"), "TRUEUP_CONFIGS": str(told.configs)}
@@ -329,6 +324,6 @@ def test_killed_at_any_moment_the_next_run_finishes(told, survived):
     for week in range(11):  # what is there can be read, what is not is not asked for
         told.ports.store.read(told.batch(week).rows)
         told.predictions(week)
-    later(told, 5000)
+    told.later(days=5000)
     assert sum(removed(gc(told.config, told.ports)).values()) == whole - survived
     assert removed(gc(told.config, told.ports)) == {}

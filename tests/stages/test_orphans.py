@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -55,10 +54,6 @@ def told(begun, tmp_path):
     other.ports.close()
 
 
-def later(story, days):
-    story.ports.now = lambda: datetime.now(UTC) + timedelta(days=days)
-
-
 def killed(story, where, week=8):
     """Let a retrain die there."""
     environment = {"TRUEUP_HOME": str(story.folder / "home"), "TRUEUP_CONFIGS": str(story.configs), CRASH_AT: where}
@@ -87,7 +82,7 @@ def test_what_a_killed_training_left_is_collected_after_a_day(told, where, left)
     found = reconcile(told.config, told.ports)
     assert found.closed_runs == (dead,)
     assert found.orphans == Orphans()  # it may still be looked at, for a day
-    later(told, 2)
+    told.later(days=2)
     with told.ports.retraining("toy"):
         assert "at work" in reconcile(told.config, told.ports).note
     found = reconcile(told.config, told.ports).orphans
@@ -118,7 +113,7 @@ def test_what_an_entry_or_an_alias_names_is_left_alone(told):
     client.create_registered_model("mine")
     client.create_model_version("mine", version.source, version.run_id)
     before = in_mlflow(told)
-    later(told, 2)
+    told.later(days=2)
     assert orphaned(told.config, told.ports) == []
     with told.ports.retraining("toy"):
         assert reconcile(told.config, told.ports).note == ""  # with nothing to do nobody's lock is in the way
@@ -134,7 +129,7 @@ def test_of_another_homes_runs_nothing_is_touched(told):
     before = in_mlflow(told)
     (told.ports.root / "home.id").write_text("another")
     told.open()
-    later(told, 2)
+    told.later(days=2)
     assert reconcile(told.config, told.ports).orphans == Orphans()
     assert in_mlflow(told) == before
 
@@ -148,9 +143,9 @@ def test_a_failed_retrain_keeps_its_run_and_loses_its_files_with_the_reports(tol
     with pytest.raises(StaleDecision):
         loop.challenge(steps, told.config, told.ports, streams.week(8), "manual")
     (failed,) = in_mlflow(told)[0].keys() - before[0].keys()
-    later(told, 300)
+    told.later(days=300)
     assert reconcile(told.config, told.ports).orphans == Orphans()
-    later(told, 400)
+    told.later(days=400)
     models = in_mlflow(told)[2]
     found = reconcile(told.config, told.ports).orphans
     assert found.runs == ()
