@@ -257,6 +257,15 @@ class TestAnnounce:
         assert [m.topic for m in ledger.pending_outbox()] == ["a", "c"]
         assert ledger.verify() == []
 
+    def test_the_indexes_of_an_earlier_outbox_are_renewed(self, engine):
+        with engine.begin() as connection:
+            connection.execute(sa.text("DROP INDEX outbox_untold"))
+            connection.execute(sa.text("CREATE INDEX outbox_pending ON outbox (delivered_at, id)"))
+        for _ in range(2):
+            initialise(engine, METADATA)
+            names = {i["name"] for i in sa.inspect(engine).get_indexes(OUTBOX.name)}
+            assert names - {"outbox_event_id_key"} == {"outbox_untold"}  # PostgreSQL lists the key, too
+
 
 EDITS = {
     "seq": 77,
@@ -410,6 +419,7 @@ class TestProperties:
     @settings(max_examples=100, deadline=None, derandomize=True)
     def test_canonical_text_is_a_fixed_point(self, body):
         text = canonical(body)
+        assert text.isascii()
         assert canonical(json.loads(text)) == text
         assert canonical(dict(reversed(body.items()))) == text
 
@@ -424,6 +434,14 @@ odd = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=6,
 )
+
+
+def _read_again(text):
+    """What was written, in its order: Python writes .0000001 as 1e-07, orjson as 1e-7, and both are the same number."""
+    try:
+        return json.dumps(json.loads(text))
+    except ValueError:
+        return text
 
 
 class TestCanonical:
@@ -441,7 +459,8 @@ class TestCanonical:
         long = text(
             lambda: json.dumps(_plain(value, ("value",)), sort_keys=True, separators=(",", ":"), allow_nan=False)
         )
-        assert text(lambda: canonical(value)) == long
+        short = text(lambda: canonical(value))
+        assert _read_again(short) == _read_again(long)
 
     def test_what_is_written_how(self):
         value = {

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import date, datetime
 from enum import Enum
 from typing import Any
 
 import numpy as np
+import orjson
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False)
-_TEXT = frozenset({str})
-_SCALARS = frozenset({str, int, float, bool, type(None)})
+# What orjson would write in its own way, as it would a dataclass, goes through `_plain`.
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 
 def canonical(value: Any) -> str:
@@ -27,29 +29,14 @@ def canonical(value: Any) -> str:
     >>> canonical({"b": float("nan"), "a": datetime(2013, 3, 1)})
     '{"a":"2013-03-01T00:00:00","b":null}'
     """
-    if _is_plain(value):
-        with suppress(ValueError):  # a number that is not finite
-            return _ENCODER.encode(value)
-    return _ENCODER.encode(_plain(value, ("value",)))
+    try:
+        text = orjson.dumps(value, _plain, _OPTIONS).decode()
+    except TypeError:  # a key that is an enum, a number of more than 64 bits, half a character; or nothing for JSON
+        return _ENCODER.encode(_plain(value))
+    return text if text.isascii() else _NOT_ASCII.sub(lambda found: _ENCODER.encode(found[0])[1:-1], text)
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether a value can be encoded as it is: exactly JSON's own types, all the way down. Most bodies are that."""
-    kind = type(value)
-    if kind is dict:
-        if not _TEXT.issuperset(map(type, value)):
-            return False
-        items = value.values()
-    elif kind is list or kind is tuple:
-        items = value
-    else:
-        return kind in _SCALARS
-    if _SCALARS.issuperset(map(type, items)):  # a body has hundreds of nodes, most of them in small containers
-        return True
-    return all(map(_is_plain, items))
-
-
-def _plain(value: Any, place: tuple[object, ...]) -> Any:
+def _plain(value: Any, place: tuple[object, ...] = ("value",)) -> Any:
     # Places are put into words only when there is something to say of one.
     kind = type(value)
     if kind is str or kind is int or kind is bool or value is None:

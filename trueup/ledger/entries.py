@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from trueup.domain.events import DECIDED, Payload, event_id
@@ -106,9 +107,15 @@ class Entry:
     as_of: datetime
     prev_hash: str
     hash: str
-    body: dict[str, Any]
+    text: str  # the body's canonical JSON, as it was hashed
     key_id: str | None = None  # of the key that signed the hash
     signature: str | None = None
+
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """What the decision rests on; read when it is first asked for, because most entries are only walked past."""
+        found: dict[str, Any] = json.loads(self.text)
+        return found
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Entry:
@@ -122,7 +129,7 @@ class Entry:
             datetime.fromisoformat(row["as_of"]),
             row["prev_hash"],
             row["hash"],
-            json.loads(row["body"]),
+            row["body"],
             row.get("key_id"),
             row.get("signature"),
         )

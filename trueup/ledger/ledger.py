@@ -6,7 +6,7 @@ into an outbox in the same transaction, so that nothing is told that was not dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -22,24 +22,33 @@ from trueup.ledger.signing import Signer
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX, TOLD
 from trueup.ledger.verify import Problem, problems
 
-
-def _insertion(table: sa.Table, key: str) -> sa.TextClause:
-    """Insert a row unless one of that key stands there: in the words of SQLite and of PostgreSQL, built once."""
-    names = [column.name for column in table.c if column.name not in _LEFT_OUT]
-    values = ", ".join(f":{name}" for name in names)
-    return sa.text(f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values}) ON CONFLICT ({key}) DO NOTHING")
-
-
 _LEFT_OUT = {"id", "delivered_at", "notified_at"}  # of the outbox: what comes by itself, or later
-# An append is a few statements, each of which costs a multiple of its work when it is put together anew.
-_INSERT_DECISION = _insertion(DECISIONS, "decision_id")
-_INSERT_EVENT = _insertion(OUTBOX, "event_id")
-_NEWEST = sa.text(f"SELECT seq, hash FROM {DECISIONS.name} ORDER BY seq DESC LIMIT 1")
-_ALONE = {
-    "postgresql": f"LOCK TABLE {DECISIONS.name} IN SHARE ROW EXCLUSIVE MODE",
+
+
+class _Statements:
+    """What an append says to a database, in its driver's own words: put together anew each costs a multiple of its work."""
+
+    newest = f"SELECT seq, hash FROM {DECISIONS.name} ORDER BY seq DESC LIMIT 1"
+
+    def __init__(self, alone: str, parameter: str) -> None:
+        self.alone = alone
+        self.decision, self.event = (
+            _insertion(table, key, parameter) for table, key in ((DECISIONS, "decision_id"), (OUTBOX, "event_id"))
+        )
+
+
+def _insertion(table: sa.Table, key: str, parameter: str) -> str:
+    """Insert a row unless one of that key stands there."""
+    names = [column.name for column in table.c if column.name not in _LEFT_OUT]
+    values = ", ".join(parameter.format(name) for name in names)
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values}) ON CONFLICT ({key}) DO NOTHING"
+
+
+_SAY = {
+    "postgresql": _Statements(f"LOCK TABLE {DECISIONS.name} IN SHARE ROW EXCLUSIVE MODE", "%({})s"),
     # SQLite takes its write lock with the first statement that may write, whether or not it finds a row: the same as
     # BEGIN IMMEDIATE, however the engine's driver begins its transactions.
-    "sqlite": f"UPDATE {CHAMPIONS.name} SET epoch = epoch WHERE 1 = 0",
+    "sqlite": _Statements(f"UPDATE {CHAMPIONS.name} SET epoch = epoch WHERE 1 = 0", ":{}"),
 }
 
 
@@ -60,6 +69,7 @@ class Ledger:
         self._engine = engine
         self._now = now
         self._signer = signer
+        self._say = _SAY[engine.dialect.name]
 
     def append(self, decision: Decision) -> Entry:
         """Record a decision, with its promotion and its events, or nothing of it.
@@ -70,7 +80,7 @@ class Ledger:
         body = decision.document()
         with self._writing() as connection:
             row = self._next_row(connection, decision, body)
-            if connection.execute(_INSERT_DECISION, row).rowcount == 0:
+            if _straight(connection, self._say.decision, row).rowcount == 0:
                 return _known(connection, decision)
             if decision.promotion is not None:
                 _require_epoch(connection, decision)
@@ -78,7 +88,7 @@ class Ledger:
             for event in decision.events:
                 named = event.event_id or event_id(event.topic, decision.model, decision.decision_id)
                 message = {"event_id": named, "seq": row["seq"], "model": decision.model}
-                _put(connection, event, message, row["recorded_at"])
+                self._put(connection, event, message, row["recorded_at"])
             reach("ledger.writing")
         reach("ledger.recorded")
         return Entry.from_row(row)
@@ -96,7 +106,7 @@ class Ledger:
         with self._writing() as connection:
             moment = stamp(self._now())
             return sum(
-                _put(connection, e, {"event_id": e.event_id, "seq": None, "model": model}, moment) for e in given
+                self._put(connection, e, {"event_id": e.event_id, "seq": None, "model": model}, moment) for e in given
             )
 
     def champion(self, model: str, epoch: int | None = None) -> Champion | None:
@@ -191,7 +201,7 @@ class Ledger:
         return Champion(row["model"], row["epoch"], row["version"], row["manifest_digest"], Entry.from_row(row))
 
     def _next_row(self, connection: sa.Connection, decision: Decision, body: str) -> dict[str, Any]:
-        seq, prev_hash = connection.execute(_NEWEST).one_or_none() or (0, GENESIS)
+        seq, prev_hash = _straight(connection, self._say.newest).fetchone() or (0, GENESIS)
         row = {
             "seq": seq + 1,
             "model": decision.model,
@@ -206,6 +216,11 @@ class Ledger:
         signer = self._signer
         key_id, signature = (None, None) if signer is None else (signer.key_id, signer.sign(digest))
         return {**row, "hash": digest, "key_id": key_id, "signature": signature}
+
+    def _put(self, connection: sa.Connection, event: Event, names: dict[str, Any], moment: str) -> bool:
+        """Put an event into the outbox unless it stands there; say whether it was new."""
+        row = {**names, "topic": event.topic, "payload": canonical(event.payload), "created_at": moment}
+        return bool(_straight(connection, self._say.event, row).rowcount == 1)
 
     def _read(self, query: sa.Select[Any]) -> list[sa.RowMapping]:
         with self._reading() as connection:
@@ -225,20 +240,26 @@ class Ledger:
     def _writing(self) -> Iterator[sa.Connection]:
         """A transaction that is alone in writing, so that the chain never forks."""
         with self._explained("written"), self._engine.begin() as connection:
-            connection.exec_driver_sql(_ALONE[self._engine.dialect.name])
+            _straight(connection, self._say.alone)
             yield connection
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
         try:
             yield
-        except sa.exc.SQLAlchemyError as error:
+        except (sa.exc.SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error) as error:
             cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             where = self._engine.url.render_as_string(hide_password=True)
             raise LedgerError(
                 f"the ledger in {where} cannot be {what}: {cause}; check that the database is there and not locked by "
                 "another process, and run again: what was not recorded did not happen"
             ) from error
+
+
+def _straight(connection: sa.Connection, statement: str, row: Mapping[str, Any] | None = None) -> Any:
+    """Let the driver itself execute a statement: SQLAlchemy's way to it takes longer than SQLite does."""
+    driver: Any = connection.connection.driver_connection
+    return driver.execute(statement, row or {})
 
 
 def _find(connection: sa.Connection, decision_id: str) -> Entry | None:
@@ -255,12 +276,6 @@ def _known(connection: sa.Connection, decision: Decision) -> Entry:
     if known.model != decision.model:
         raise LedgerError(f"decision id {decision.decision_id} belongs to {known.model}; ids are never shared")
     return known
-
-
-def _put(connection: sa.Connection, event: Event, names: dict[str, Any], moment: str) -> bool:
-    """Put an event into the outbox unless it stands there; say whether it was new."""
-    row = {**names, "topic": event.topic, "payload": canonical(event.payload), "created_at": moment}
-    return connection.execute(_INSERT_EVENT, row).rowcount == 1
 
 
 def _require_epoch(connection: sa.Connection, decision: Decision) -> None:
