@@ -64,7 +64,7 @@ def show_decision(config: ModelConfig, ports: Ports, decided: Decided) -> None:
     title = entry.kind.replace("_", " ") + (f": version {model['version']}" if model else "")
     lines = [_circumstances(entry), "", *_items(_beside_verdicts(entry)), *_evidence(config, entry)]
     if model:
-        lines += ["", links.line(links.of_run(config, ports, model["run_id"]))]
+        lines += ["", links.line(links.of_model(config, ports, model))]
     _publish("decision", config.model, lines, f"{title}, ledger entry {entry.seq}")
 
 
@@ -78,7 +78,7 @@ def show_approval(config: ModelConfig, ports: Ports, entry: Entry) -> None:
         _circumstances(entry),
         *_evidence(config, entry),
         "",
-        links.line(links.of_run(config, ports, run_id)),
+        links.line(links.of_model(config, ports, body["model"])),
     ]
     if body["previous"] and (picture := links.picture(config, ports, run_id)) is not None:
         lines += ["", f"![Challenger against champion]({picture})"]

@@ -6,11 +6,13 @@ when the address is pasted, for from a page that came over HTTP it follows no su
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from trueup.config.schema import ModelConfig
+from trueup.stages.dossiers import dossier_page
 from trueup.stages.ports import Ports
 from trueup.stages.report import run_folder
 
@@ -27,11 +29,16 @@ def address(ports: Ports, page: Path) -> str | None:
     return f"{served.rstrip('/')}/{quote(page.relative_to(ports.root / 'reports').as_posix())}"
 
 
-def of_run(config: ModelConfig, ports: Ports, run_id: str) -> list[tuple[str, str | None]]:
-    """What there is to a retrain: its run in MLflow, and its report."""
+def of_model(config: ModelConfig, ports: Ports, model: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """What there is to a version: its run in MLflow, the report of its retrain, and its dossier."""
+    run_id, dossier = (
+        model["run_id"],
+        ("Dossier", address(ports, dossier_page(ports.root, config.model, model["version"]))),
+    )
     report = ("Report of the run", address(ports, run_folder(ports.root, config.model, run_id) / "report.html"))
     served = ports.settings.mlflow_pages
-    return [report] if served is None else [("MLflow run", f"{served.rstrip('/')}/#/runs/{run_id}"), report]
+    run = [] if served is None else [("MLflow run", f"{served.rstrip('/')}/#/runs/{run_id}")]
+    return [*run, report, dossier]
 
 
 def picture(config: ModelConfig, ports: Ports, run_id: str) -> str | None:

@@ -10,6 +10,8 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.stages.ports import Ports
 
+MODEL = {"run_id": "r", "version": 3}
+
 
 @pytest.fixture
 def config(tmp_path):
@@ -25,14 +27,15 @@ def test_they_lead_to_the_files_and_to_where_these_are_served(tmp_path, config):
     assert links.address(opened(tmp_path), page) == page.as_uri()
     ports = opened(tmp_path, reports_pages="http://here:1/", mlflow_pages="http://there:2")
     assert links.address(ports, page) == "http://here:1/drift/a%20b.html"
-    assert links.line(links.of_run(config, ports, "r")) == (
-        "[MLflow run](http://there:2/#/runs/r) · [Report of the run](http://here:1/runs/toy/r/report.html)"
+    assert links.line(links.of_model(config, ports, MODEL)) == (
+        "[MLflow run](http://there:2/#/runs/r) · [Report of the run](http://here:1/runs/toy/r/report.html) · "
+        "[Dossier](http://here:1/dossiers/toy/toy-v3.html)"
     )
 
 
 def test_where_no_reports_are_made_none_is_linked_and_none_is_rendered(tmp_path, config):
     ports = opened(tmp_path, reports=False, reports_pages="http://here:1", mlflow_pages="http://there:2")
-    assert links.line(links.of_run(config, ports, "r")) == "[MLflow run](http://there:2/#/runs/r)"
+    assert links.line(links.of_model(config, ports, MODEL)) == "[MLflow run](http://there:2/#/runs/r)"
     assert links.picture(config, ports, "r") is None
     ports.background.submit("nothing", Path.touch, tmp_path / "made")
     assert ports.background.wait() == []

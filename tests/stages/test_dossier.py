@@ -11,11 +11,13 @@ from typer.testing import CliRunner
 from flows.cli import app
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
+from trueup.adapters.background import NoReports
 from trueup.domain.digest import config_digest
 from trueup.domain.types import Actor
 from trueup.errors import UsageError
 from trueup.stages import approval, loop, steps
 from trueup.stages.dossier import GONE, make
+from trueup.stages.dossiers import dossier_page
 from trueup.stages.rollback import override
 
 CANARY, VALUE = "<script>alert('use')</script>", "<img src=x onerror=alert(1)>"
@@ -168,6 +170,29 @@ def test_the_page_needs_nothing_from_elsewhere_and_shows_what_is_said_as_text(st
         assert "//" not in attributes.get("href", "")
     assert "url(" not in page
     assert "@import" not in page
+
+
+def test_dossiers_are_made_anew_with_each_decision(story):
+    """Of whom it is about, and of whom it put out of office."""
+    made = []
+
+    class Drawing(NoReports):
+        def submit(self, _what, job, *args):
+            made.append(args[-1])
+            job(*args)
+
+    def standing(version):
+        return json.loads(dossier_page(story.ports.root, "toy", version).with_suffix(".json").read_text())["standing"]
+
+    story.ports.background = Drawing()
+    body = entry_of(story).body
+    served, judged = body["model"]["version"], body["judged"]["version"]
+    approve(story, "Bob")
+    assert standing(served).startswith("in office since")
+    override(story.config, story.ports, judged, "Bob", "cannot wait", "Carl")
+    assert made == [sorted({served, judged})] * 2
+    assert standing(served).startswith("out of office: replaced")
+    assert standing(judged).startswith("in office since")
 
 
 def test_a_rejected_version_has_a_dossier_and_a_version_unknown_has_none(story):

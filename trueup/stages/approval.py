@@ -17,6 +17,7 @@ from trueup.domain.types import Status, Verdict
 from trueup.errors import AlreadyDecided, RegistryUnavailable, StaleDecision, UsageError
 from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
 from trueup.stages.champion import align
+from trueup.stages.dossiers import show_dossiers
 from trueup.stages.four_eyes import require_another
 from trueup.stages.ports import Ports
 from trueup.stages.record import epochs
@@ -198,6 +199,7 @@ def _recorded(config: ModelConfig, ports: Ports, entry: Entry, closing: Entry, w
     run_id = entry.body["approval"]["run_id"]
     with suppress(RegistryUnavailable):  # a mark for people who look at the run; the ledger has it
         ports.tracking.log(run_id, tags={"trueup.outcome": wanted, "trueup.ledger_entry": closing.seq})
+    show_dossiers(config, ports, closing)
     return decided(closing)
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from trueup.adapters import dossier_page, sbom
 from trueup.adapters.code import LOCK, code_facts
+from trueup.adapters.frames import whole
 from trueup.config.schema import ModelConfig, Task
 from trueup.domain.digest import config_digest
 from trueup.domain.metrics import calibration_table
@@ -27,12 +28,13 @@ from trueup.ledger.canonical import canonical
 from trueup.ledger.entries import PROMOTION, Entry
 from trueup.ledger.verify import Problem
 from trueup.stages.champion import champion
+from trueup.stages.dossiers import dossiers_folder, stem
 from trueup.stages.four_eyes import asker
 from trueup.stages.ports import Ports
 from trueup.stages.recorded import config_then
 from trueup.stages.references import FITTED, prediction_columns, prediction_of
 from trueup.stages.report import IMPORTANCE, drawn, run_folder
-from trueup.stages.rollback import judging_entry, part_about, versions_of
+from trueup.stages.versions import judging_entry, part_about, versions_of
 
 RIGHT, CHANGED, GONE, UNRECORDED = "right", "changed", "gone", "no digest recorded"
 _MOST_CATEGORIES = 3
@@ -47,16 +49,6 @@ class Made:
     page: str
     data: str
     sbom: str | None
-
-
-def dossiers_folder(root: Path, model: str) -> Path:
-    """Where a model's dossiers lie, unless another place is named."""
-    return root / "reports" / "dossiers" / model
-
-
-def stem(config: ModelConfig, version: int) -> str:
-    """What a version's dossier is called, before the dot."""
-    return f"{config.model}-v{version}"
 
 
 def make(
@@ -74,12 +66,17 @@ def make(
     facts["sbom"] = _bill(ports, folder, facts["environment"], bill)
     facts["pictures"], pictures = _pictures(config, ports, facts)
     facts = json.loads(canonical(facts))  # what JSON has no word for is null in both
-    name = stem(config, chosen)
+    name = stem(config.model, chosen)
     page, data = folder / f"{name}.html", folder / f"{name}.json"
-    data.write_text(json.dumps(facts, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    page.write_text(dossier_page.render(facts, pictures, data.name), encoding="utf-8")
+    _write(data, json.dumps(facts, indent=2, allow_nan=False) + "\n")
+    _write(page, dossier_page.render(facts, pictures, data.name))
     beside = facts["sbom"].get("file")
     return Made(config.model, chosen, str(page), str(data), str(folder / beside) if beside else None)
+
+
+def _write(path: Path, text: str) -> None:
+    with whole(path, durable=False) as file:  # somebody may be reading the one of before
+        file.write(text.encode())
 
 
 def gather(config: ModelConfig, ports: Ports, version: int) -> dict[str, Any]:

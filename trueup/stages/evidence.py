@@ -13,7 +13,8 @@ from trueup.ledger.entries import PROMOTION, Entry
 from trueup.stages.approval import open_approvals
 from trueup.stages.ports import Ports
 from trueup.stages.references import baseline_name, sample_name
-from trueup.stages.rollback import last_good, versions_of
+from trueup.stages.rollback import last_good
+from trueup.stages.versions import versions_of
 
 _SLACK = timedelta(days=1)  # between a retrain's first look at the data and its record
 

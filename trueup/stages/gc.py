@@ -16,7 +16,7 @@ from trueup.adapters import data_docs, drift, old_files
 from trueup.config.schema import FeaturesConfig, ModelConfig
 from trueup.errors import TrueupError
 from trueup.stages.champion import champion
-from trueup.stages.dossier import dossiers_folder, stem
+from trueup.stages.dossiers import dossiers_folder, stem
 from trueup.stages.evidence import Evidence, kept, named
 from trueup.stages.features import features_in_use
 from trueup.stages.ports import Ports
@@ -122,7 +122,7 @@ def _run_reports(config: ModelConfig, ports: Ports, evidence: Evidence, dry_run:
 
 def _dossiers(config: ModelConfig, ports: Ports, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
     """Those of versions that no decision which is kept names; `trueup dossier` makes one again."""
-    kept = {stem(config, version) for version in evidence.versions}
+    kept = {stem(config.model, version) for version in evidence.versions}
     files = [f for f in dossiers_folder(ports.root, config.model).glob(f"{config.model}-v*") if f.stem not in kept]
     return old_files.remove(old_files.older(files, _old_reports(config, ports)), dry_run)
 

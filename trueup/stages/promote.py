@@ -16,6 +16,7 @@ from trueup.errors import StaleDecision
 from trueup.ledger.entries import Decision, Promotion, of_decision
 from trueup.stages.approval import PENDING, decided, resolution, settle, terms
 from trueup.stages.champion import Champion, align, champion
+from trueup.stages.dossiers import show_dossiers
 from trueup.stages.fresh import reproduced
 from trueup.stages.ports import Ports
 from trueup.stages.record import circumstances, epochs, evidence, previous, trigger
@@ -120,6 +121,7 @@ def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:
         ports.tracking.log(run_id, tags={"trueup.outcome": outcome, "trueup.ledger_entry": entry.seq})
         ports.tracking.finish(run_id)
         show_run(config, ports, attempt, entry)
+        show_dossiers(config, ports, entry)
     return decided(entry)
 
 

@@ -31,9 +31,9 @@ from trueup.stages.features import Examples, examples
 from trueup.stages.ports import Ports
 from trueup.stages.recorded import config_then, function_then
 from trueup.stages.references import Role, prediction_of
-from trueup.stages.rollback import part_about, versions_of
 from trueup.stages.snapshot import find, laid_out
 from trueup.stages.train import data_digest
+from trueup.stages.versions import part_about, versions_of
 
 TOLERANCE: Final = 1e-9  # of a prediction and of a metric: what another processor's last bits may do to a sum
 _UNKNOWN: Final = "unknown"

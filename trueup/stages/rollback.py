@@ -16,10 +16,12 @@ from trueup.ledger.entries import Champion as Recorded
 from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
 from trueup.stages.approval import decided, named, person, reasoned, settle, standing
 from trueup.stages.champion import Champion, align, champion, succession
+from trueup.stages.dossiers import show_dossiers
 from trueup.stages.four_eyes import require_another, require_two
 from trueup.stages.ports import Ports
 from trueup.stages.record import REQUEST, circumstances, epochs, previous
 from trueup.stages.references import Decided
+from trueup.stages.versions import judging_entry
 
 Kind = Literal["rolled_back", "override"]
 _CARRIED = ("judged", "refit", "gate", "search", "evaluation", "inputs", "data", "validation")
@@ -71,23 +73,6 @@ def override(config: ModelConfig, ports: Ports, version: int, by: str, why: str,
     if (judging := judging_entry(config, ports, version)) is not None:
         require_another(config, ports, judging, by)
     return _put(config, ports, "override", version, champion(config, ports), by, why, eyes=eyes)
-
-
-def judging_entry(config: ModelConfig, ports: Ports, version: int) -> Entry | None:
-    """The entry in which a version was judged; None for one that the ledger knows nothing about."""
-    found = (e for e in ports.ledger.entries(config.model) if e.kind not in {"rolled_back", "override"})
-    return next((e for e in found if version in versions_of(e)), None)
-
-
-def versions_of(entry: Entry) -> set[int]:
-    """The versions that an entry is about: the one to serve, and the one that was judged where that is another."""
-    return {part["version"] for name in ("model", "judged") if (part := entry.body.get(name))}
-
-
-def part_about(entry: Entry, version: int) -> dict[str, Any]:
-    """What an entry says of one version's files and rows. Of a judged one whose refit serves the first records say little."""
-    found: dict[str, Any] = entry.body["model" if version == entry.body["model"]["version"] else "judged"]
-    return found
 
 
 def last_good(config: ModelConfig, ports: Ports) -> int | None:
@@ -151,6 +136,7 @@ def _put(
         )
     settle(config, ports)
     align(config, ports)
+    show_dossiers(config, ports, entry)
     return decided(entry)
 
 

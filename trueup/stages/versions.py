@@ -1,0 +1,26 @@
+"""What the ledger says of one registered version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trueup.config.schema import ModelConfig
+from trueup.ledger.entries import Entry
+from trueup.stages.ports import Ports
+
+
+def judging_entry(config: ModelConfig, ports: Ports, version: int) -> Entry | None:
+    """The entry in which a version was judged; None for one that the ledger knows nothing about."""
+    found = (e for e in ports.ledger.entries(config.model) if e.kind not in {"rolled_back", "override"})
+    return next((e for e in found if version in versions_of(e)), None)
+
+
+def versions_of(entry: Entry) -> set[int]:
+    """The versions that an entry is about: the one to serve, and the one that was judged where that is another."""
+    return {part["version"] for name in ("model", "judged") if (part := entry.body.get(name))}
+
+
+def part_about(entry: Entry, version: int) -> dict[str, Any]:
+    """What an entry says of one version's files and rows. Of a judged one whose refit serves the first records say little."""
+    found: dict[str, Any] = entry.body["model" if version == entry.body["model"]["version"] else "judged"]
+    return found
