@@ -13,21 +13,19 @@ import yaml
 
 from flows.stack.health import post
 from trueup.config.load import load_model, model_names
-from trueup.domain.events import ApprovalRequested, DataArrived, ModelDecayed, ModelStale
+from trueup.domain.events import ApprovalRequested, DataArrived, ModelDecayed, ModelDue, ModelStale
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 TRIGGERS = [(d, t) for d in DEPLOYMENTS for t in d.get("triggers", [])]
 FACTS = {"model": "flight_delays", "as_of": datetime(2013, 5, 1), "batch": "2013-04-01T00:00:00/2013-05-01T00:00:00"}
+FACTS |= {"revision": 1, "reasons": [], "decision": "an id"}
+WANTED = {ModelDue: {"reason": "schedule"}}
 EVENTS = {  # a payload of each, as the outbox holds it
     payload.topic: payload.model_validate(
-        {
-            k: v
-            for k, v in {**FACTS, "revision": 1, "reasons": [], "decision": "an id"}.items()
-            if k in payload.model_fields
-        }
+        {k: v for k, v in FACTS.items() if k in payload.model_fields} | WANTED.get(payload, {})
     ).model_dump(mode="json")
-    for payload in (DataArrived, ModelDecayed, ModelStale, ApprovalRequested)
+    for payload in (DataArrived, ModelDecayed, ModelStale, ModelDue, ApprovalRequested)
 }
 OF_MODELS = [d for d in DEPLOYMENTS if "parameters" in d]
 
@@ -63,7 +61,13 @@ def test_every_config_has_its_deployments(model):
     assert {s["timezone"] for s in schedules} == {zone}
     assert ZoneInfo(zone)
     started = {t["name"] for d in mine for t in d.get("triggers", [])}
-    assert started >= {"retrain on decay", "retrain on age", "run when data arrives", "run when no data arrives"}
+    assert started >= {
+        "retrain on decay",
+        "retrain on age",
+        "retrain when due",
+        "run when data arrives",
+        "run when no data arrives",
+    }
 
 
 def test_deployments_name_configs_and_have_names_of_their_own():

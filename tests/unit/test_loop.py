@@ -34,3 +34,21 @@ def test_what_follows_on_a_diagnosis(has_champion, diagnosis):
 )
 def test_what_follows_on_several_findings(findings, action):
     assert next_action(State(has_champion=True, findings=findings)) == action
+
+
+@pytest.mark.parametrize(
+    ("findings", "asking", "due", "action"),
+    [
+        (("decayed", "stale"), ["stale"], None, "stale"),
+        (("decayed", "stale", "shifted"), [], None, None),
+        (("shifted",), ["shifted"], None, "shifted"),
+        (("unknown", "shifted"), ["decayed", "shifted"], None, "shifted"),  # inputs are known without labels
+        (("unknown", "decayed"), ["decayed"], None, None),
+        (("healthy",), ["decayed"], "schedule", "schedule"),
+        ((), [], "grown", "grown"),
+        (("decayed",), ["decayed"], "grown", "decayed"),
+        (("data_broken",), ["decayed"], "schedule", None),
+    ],
+)
+def test_a_config_says_which_findings_ask_and_what_else_does(findings, asking, due, action):
+    assert next_action(State(True, findings, asking, due)) == action

@@ -713,8 +713,18 @@ class BudgetConfig(Section):
 
 
 class RetrainConfig(Section):
-    """How often a retrain that nobody asked for by hand may start; all spans are of the model's own clock."""
+    """What starts a retrain that nobody asked for by hand, and how often; all spans are of the model's own clock."""
 
+    findings: list[Literal["decayed", "stale", "shifted"]] = Field(
+        default=["decayed", "stale"],
+        description="Findings of the diagnosis that ask for a retrain; `[]`: none does, and the champion stays for good. `shifted` asks for one whenever the inputs moved, whether or not the model lost by it.",
+    )
+    every: Span | None = Field(
+        None, description="Also with the first batch this long after the last retrain, whatever the diagnosis."
+    )
+    new_rows: int | None = Field(
+        None, ge=1, description="Also once so many labels have become known that neither trained nor judged a model."
+    )
     cooldown: Duration = Field(timedelta(days=1), description="No retrain starts for this long after the last one.")
     budget: BudgetConfig = BudgetConfig()
     max_rejections: int = Field(

@@ -60,7 +60,7 @@ class BatchMissing(BatchPayload):
 
 
 class ModelShifted(BatchPayload):
-    """The inputs moved, the model's skill did not: nothing is retrained."""
+    """The inputs moved, the model's skill did not: nothing is retrained, unless `retrain.findings` says so."""
 
     topic = "trueup.model.shifted"
     revision: int = Field(description="Which landing of the batch.")
@@ -84,6 +84,13 @@ class ModelStale(_Wanted):
 
     topic = "trueup.model.stale"
     reason: Literal["stale"] = Field("stale", description="What to give to `retrain` as its reason.")
+
+
+class ModelDue(_Wanted):
+    """Something else asks for a retrain: shifted inputs (`retrain.findings`), new labels enough, or the calendar."""
+
+    topic = "trueup.model.due"
+    reason: Literal["shifted", "grown", "schedule"] = Field(description="What to give to `retrain` as its reason.")
 
 
 class _Decided(Payload):
@@ -120,7 +127,9 @@ class RetrainRefused(BatchPayload):
     """A retrain was asked for and not started."""
 
     topic = "trueup.retrain.refused"
-    reason: str = Field(description="The reason it was asked for: decayed, stale, schedule, manual or first.")
+    reason: str = Field(
+        description="The reason it was asked for: decayed, stale, shifted, grown, schedule, manual or first."
+    )
     rule: str = Field(
         description="What held it back: running, past, future, cooldown, budget, rejections or same_data."
     )
@@ -173,6 +182,7 @@ PAYLOADS: tuple[type[Payload], ...] = (
     ModelShifted,
     ModelDecayed,
     ModelStale,
+    ModelDue,
     ModelPromoted,
     ModelRejected,
     ModelRolledBack,

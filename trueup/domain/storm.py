@@ -14,7 +14,7 @@ from typing import Literal
 from trueup.config.schema import RetrainConfig, write_duration
 
 Rule = Literal["running", "past", "future", "cooldown", "budget", "rejections", "same_data"]
-AUTOMATIC = frozenset({"decayed", "stale", "schedule"})  # reasons behind which no person stands
+AUTOMATIC = frozenset({"decayed", "stale", "shifted", "grown", "schedule"})  # reasons behind which no person stands
 _FAILURES = frozenset({"rejected", "failed"})
 _FORGIVEN = frozenset({"promoted", "override", "cleared"})
 
@@ -54,10 +54,10 @@ def before_planning(
         return Refusal(
             "future", f"asked as of {as_of:%Y-%m-%d %H:%M}, but nothing is known after {latest:%Y-%m-%d %H:%M}"
         )
-    starts = _starts(steps)
-    if not starts:
+    begun = starts(steps)
+    if not begun:
         return None
-    newest = max(starts)
+    newest = max(begun)
     if as_of < newest:
         return Refusal("past", f"asked as of {as_of:%Y-%m-%d %H:%M}, but as of {newest:%Y-%m-%d %H:%M} it was decided")
     if as_of - newest < config.cooldown:
@@ -67,7 +67,7 @@ def before_planning(
             f"({write_duration(config.cooldown)}) ago",
         )
     budget = config.budget
-    if len(recent := [s for s in starts if s > as_of - budget.per]) >= budget.starts:
+    if len(recent := [s for s in begun if s > as_of - budget.per]) >= budget.starts:
         return Refusal(
             "budget",
             f"{len(recent)} retrains in the last {write_duration(budget.per)}, `retrain.budget` allows {budget.starts}",
@@ -113,7 +113,7 @@ def rejections(steps: Sequence[Step]) -> int:
     return streak
 
 
-def _starts(steps: Sequence[Step]) -> list[datetime]:
+def starts(steps: Sequence[Step]) -> list[datetime]:
     """When each training was started; one that was approved later, or put back in office, is still one start."""
     found: dict[str, datetime] = {}
     for step in steps:

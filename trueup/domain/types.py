@@ -17,7 +17,7 @@ EVENT_TIME = "event_time"  # datetime64[us], without zone, in the model's time z
 LABEL = "label"
 KNOWN_AT = "known_at"
 
-Reason = Literal["first", "decayed", "stale", "manual", "schedule"]  # why a retrain was asked for
+Reason = Literal["first", "decayed", "stale", "shifted", "grown", "manual", "schedule"]  # why a retrain was asked for
 Retrain = Literal["inline", "event", "never"]  # who follows a diagnosis that asks for one
 Starter = Literal["person", "automation", "schedule", "process"]  # what started the work that a decision came from
 

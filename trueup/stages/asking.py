@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
-from trueup.domain.events import ModelDecayed, ModelStale, interval
+from trueup.domain.events import ModelDecayed, ModelDue, ModelStale, interval
 from trueup.domain.types import Reason
 from trueup.ledger.entries import Entry, Event
 from trueup.stages.ports import Ports
@@ -18,7 +18,7 @@ from trueup.stages.references import Checked, Observed
 
 _PATIENCE = timedelta(hours=1)  # wall time in which a retrain that was asked for comes to a decision
 _FOR_NOW = {"held", "refused"}  # more labels, or time, make another answer of these
-_TOLD = {"decayed": ModelDecayed, "stale": ModelStale}
+_TOLD: dict[Reason, type[ModelDecayed | ModelStale]] = {"decayed": ModelDecayed, "stale": ModelStale}
 
 
 def asking(
@@ -26,9 +26,8 @@ def asking(
 ) -> Event:
     """The event that asks for a retrain because of a batch: the same one again, for as long as an answer may come."""
     about, revision = interval(observed.window), checked.batch.rows.revision
-    payload = _TOLD[reason](
-        model=config.model, as_of=as_of, batch=about, revision=revision, reasons=list(observed.reasons)
-    )
+    facts = {"model": config.model, "as_of": as_of, "batch": about, "revision": revision, "reason": reason}
+    payload = _TOLD.get(reason, ModelDue).model_validate({**facts, "reasons": list(observed.reasons)})
     asked = [
         message
         for message in ports.ledger.announced(config.model, payload.topic)

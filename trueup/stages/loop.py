@@ -6,7 +6,7 @@ that wrap them. So a flow and a run without Prefect cannot differ.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 
 from trueup.config.schema import ModelConfig
 from trueup.crash import reach
-from trueup.domain.diagnosis import DATA_BROKEN, STALE, UNKNOWN
+from trueup.domain.diagnosis import DATA_BROKEN, DECAYED, SHIFTED, STALE, UNKNOWN
 from trueup.domain.plan import Hold, Plan
 from trueup.domain.types import Batch, Reason, Retrain, Status, Verdict, overall
 from trueup.errors import NoLabels, NotEnoughData, StaleDecision, WorkError
@@ -25,6 +25,7 @@ from trueup.stages.announce import announce
 from trueup.stages.approval import upkeep
 from trueup.stages.asking import answered, asking
 from trueup.stages.champion import champion
+from trueup.stages.due import due
 from trueup.stages.looks import decisive_look
 from trueup.stages.monitor import findings_of, telling, to_watch_again
 from trueup.stages.ports import Ports
@@ -48,7 +49,8 @@ from trueup.stages.resume import remember, unfinished
 from trueup.stages.storm import RUNNING, attempt_digest, failed, held_back, held_back_with, refuse
 from trueup.stages.validate import judged
 
-RETRAIN_ON: dict[str, Reason] = {"decayed": "decayed", "stale": "stale"}
+ASKING: dict[str, Reason] = {DECAYED: "decayed", STALE: "stale", SHIFTED: "shifted"}
+_WITHOUT_LABELS = {STALE, SHIFTED}
 
 
 class Steps(Protocol):
@@ -73,6 +75,8 @@ class State:
 
     has_champion: bool
     findings: tuple[str, ...]  # about the newest batch, the one that names it first; empty when nothing new was watched
+    asking: Collection[str] = (DECAYED, STALE)  # which of them ask for a retrain
+    due: Reason | None = None  # what else asks for one: the calendar, or the amount of new labels
 
 
 def next_action(state: State) -> Reason | None:
@@ -83,15 +87,14 @@ def next_action(state: State) -> Reason | None:
     >>> next_action(State(has_champion=True, findings=("stale", "shifted")))
     'stale'
     """
-    named, *others = state.findings or ("",)
+    named = state.findings[0] if state.findings else ""
     if named == DATA_BROKEN:
         return None
     if not state.has_champion:
         return "first"
     # Age is known without labels; were it hidden, a model with too few of them in each batch would grow old for ever.
-    if named == UNKNOWN and STALE in others:
-        return "stale"
-    return RETRAIN_ON.get(named)
+    known = [f for f in state.findings if named != UNKNOWN or f in _WITHOUT_LABELS]
+    return next((ASKING[f] for f in known if f in ASKING and f in state.asking), state.due)
 
 
 def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain: Retrain = "inline") -> Cycle:
@@ -128,7 +131,8 @@ def _cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrai
     scored = tuple(do.score(config, ports, c, as_of) for c in waiting)
     observed = tuple(do.monitor(config, ports, c, as_of) for c in checked)
     decisive = telling(config, ports, observed)
-    action = next_action(State(champion(config, ports) is not None, decisive.findings if decisive else ()))
+    has_champion, findings = champion(config, ports) is not None, decisive.findings if decisive else ()
+    action = next_action(State(has_champion, findings, config.retrain.findings, due(config, ports, as_of)))
     if any(o.rolled_back for o in observed):
         action = None  # what was found was found about the one that is gone
     decided, asked, problem = _decided_before(config, ports, as_of), None, None
@@ -232,7 +236,8 @@ def monitor_newest(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime
     observed = [do.monitor(config, ports, c, as_of) for c in checked]
     decisive = telling(config, ports, observed)
     unanswered = {b.window for b in _unanswered(config, ports, batches, as_of)}
-    action = next_action(State(True, decisive.findings)) if decisive and decisive.window in unanswered else None
+    wanted = decisive is not None and decisive.window in unanswered
+    action = next_action(State(True, decisive.findings, config.retrain.findings)) if decisive and wanted else None
     announce(config, ports, checked, observed, as_of, _asked(config, ports, action, checked, decisive, as_of))
     return decisive or observed[-1]
 
@@ -240,7 +245,7 @@ def monitor_newest(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime
 def _unanswered(config: ModelConfig, ports: Ports, batches: list[Batch], as_of: datetime) -> list[Batch]:
     """The batch that decides, if it asked for a retrain and nothing was decided since; it is watched once more."""
     look, first = decisive_look(config, ports, as_of)
-    if look is None or next_action(State(True, findings_of(look.body))) is None:
+    if look is None or next_action(State(True, findings_of(look.body), config.retrain.findings)) is None:
         return []
     known = answered(config, ports, look, first)
     return [] if known else [b for b in batches if (b.window, b.landed) == (look.window, look.revision)]

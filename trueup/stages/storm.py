@@ -11,7 +11,7 @@ from trueup.domain.digest import config_digest, digest_of
 from trueup.domain.events import RetrainRefused, interval
 from trueup.domain.periods import period_of
 from trueup.domain.plan import Plan
-from trueup.domain.storm import AUTOMATIC, Refusal, Step, before_planning, before_training, rejections
+from trueup.domain.storm import AUTOMATIC, Refusal, Step, before_planning, before_training, rejections, starts
 from trueup.domain.types import Reason
 from trueup.errors import UsageError
 from trueup.ledger.entries import Decision, Entry, Event
@@ -145,6 +145,17 @@ def clear(config: ModelConfig, ports: Ports, by: str) -> Entry:
             },
         )
     )
+
+
+def last_start(config: ModelConfig, ports: Ports) -> datetime:
+    """When the last training was begun, by anybody; `datetime.min` before the first."""
+    return max(starts(_steps(config, ports)), default=datetime.min)
+
+
+def tried_until(config: ModelConfig, ports: Ports) -> datetime:
+    """The end of the newest rows that judged a challenger; `datetime.min` before the first."""
+    judged = (s.judged_until for s in _steps(config, ports))
+    return max((j for j in judged if j is not None), default=datetime.min)
 
 
 def _steps(config: ModelConfig, ports: Ports) -> list[Step]:

@@ -1,0 +1,41 @@
+"""What asks for a retrain beside the diagnosis: the calendar, and the amount of what has become known."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from trueup.config.schema import ModelConfig
+from trueup.domain.types import EVENT_TIME, ROW_ID, Reason
+from trueup.stages.champion import champion
+from trueup.stages.features import matured
+from trueup.stages.ports import Ports
+from trueup.stages.storm import last_start, tried_until
+from trueup.stages.validate import usable_batches
+
+
+def due(config: ModelConfig, ports: Ports, as_of: datetime) -> Reason | None:
+    """Why a champion is to be challenged at `as_of`, whatever the diagnosis; None where nothing asks for it.
+
+    `retrain.every` counts from the last training that was begun, `retrain.new_rows` from the newest row that trained or
+    judged a model: a challenger that was refused does not ask for the next.
+    """
+    current, wanted = champion(config, ports), config.retrain
+    if current is None:
+        return None
+    if wanted.every is not None and as_of - last_start(config, ports) >= wanted.every:
+        return "schedule"
+    if wanted.new_rows is not None:
+        since = max(current.trained_until, tried_until(config, ports))
+        if _known_since(config, ports, since, as_of) >= wanted.new_rows:
+            return "grown"
+    return None
+
+
+def _known_since(config: ModelConfig, ports: Ports, since: datetime, as_of: datetime) -> int:
+    """How many rows from then on have a label that counts."""
+    used = [b for b in usable_batches(config, ports, as_of) if b.window.end > since]
+    if not used:
+        return 0
+    rows = ports.store.effective([b.rows for b in used], [ROW_ID, EVENT_TIME])
+    late = rows.loc[rows[EVENT_TIME] >= since, ROW_ID]
+    return int(late.isin(matured(ports, used, as_of).index).sum())
