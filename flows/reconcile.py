@@ -17,6 +17,7 @@ from flows.crashed import Flipped, flip
 from flows.deaths import tell_of_deaths
 from flows.telling import TOLD, event_api
 from flows.views import end_decided
+from flows.waiting import drop_overtaken
 from trueup.adapters.notify import addresses
 from trueup.config.load import load_model, model_names
 from trueup.stages.automations import tell_of_failures
@@ -40,6 +41,7 @@ class Reconciled:
     models: tuple[Mended, ...]
     views: tuple[str, ...]  # flow runs that showed an approval which is decided, and go on to their end
     prefect: Flipped
+    overtaken: tuple[str, ...]  # models of which a waiting run was cancelled, because another one does what it would
     problems: tuple[str, ...]
 
 
@@ -64,19 +66,20 @@ def reconcile_home(models: list[str] | None = None) -> Reconciled:
         api, known = event_api(), model_names(ports.configs)
         tried("the ledger's head could not be anchored", lambda: anchor(ports), None)
         mended = [mend_one(name) for name in (models if models is not None else known)]
-        failed, views, flipped = 0, tuple[str, ...](), Flipped()
+        failed, views, overtaken, flipped = 0, tuple[str, ...](), tuple[str, ...](), Flipped()
         if api is not None:
             unseen = "Prefect's automations could not be looked at"
             failed = tried(unseen, lambda: tell_of_failures(ports, api, known), failed)
             views = tried("Prefect's approvals could not be looked at", lambda: end_decided(ports), views)
             flipped = tried("Prefect's runs could not be looked at", flip, flipped)
+            overtaken = tried("Prefect's queues could not be looked at", drop_overtaken, overtaken)
             tried("dead runs could not be told of", lambda: tell_of_deaths(ports, flipped.deaths, known), None)
         events, notices = relay(ports, api, lost=True), notify(ports, addresses(ports.settings.notify))
         problems += [found.problem for found in (events, notices) if found.problem]
     finally:
         ports.close()
     done = tuple(m for m in mended if m is not None)
-    return Reconciled(failed, events, notices, done, views, flipped, tuple(problems))
+    return Reconciled(failed, events, notices, done, views, flipped, overtaken, tuple(problems))
 
 
 @flow(name="reconcile", flow_run_name="reconcile", **TOLD)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from enum import Enum
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from trueup.errors import TrueupError
@@ -169,6 +171,8 @@ def reconciled(found: Reconciled) -> None:
         f"Prefect: {len(p.flow_runs)} flow runs and {len(p.task_runs)} task runs marked as crashed, "
         f"{len(p.again)} begun again"
     )
+    if found.overtaken:
+        out.print(f"waiting runs that another one makes needless, cancelled: {len(found.overtaken)}")
     if found.views:
         out.print(f"approvals decided elsewhere, whose pages end with that: {', '.join(found.views)}", highlight=False)
     _lines(found.problems)
@@ -382,3 +386,41 @@ def demo(result: Mapping[str, Any]) -> None:
     )
     for name, place in result["paths"].items():
         out.print(f"{name.replace('_', ' '):<16} {place}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr with the time that is left; nothing where nobody looks."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda share: bar.update(task, completed=share)
+
+
+def replayed(found: Mapping[str, Any], page: Path) -> None:
+    """What each policy lost and cost, and which one to take."""
+    rows = [
+        [
+            p["name"] + (" ◄" if p["name"] == found["recommended"] else ""),
+            number(p["loss"], 4),
+            "–" if p["loss_low"] is None else f"{number(p['loss_low'], 4)}..{number(p['loss_high'], 4)}",
+            *map(str, (p["retrains"], p["promotions"], p["refusals"])),
+            f"{p['cost_s']:.0f} s",
+            "yes" if p["dominated"] else "",
+        ]
+        for p in sorted(found["policies"], key=lambda p: (p["cost_s"], p["loss"]))
+    ]
+    figures = ["loss", "interval", "tried", "taken", "refused", "cost"]
+    out.print(table(["policy", *figures, "dominated"], rows, figures))
+    judged = found["judged"]
+    out.print(
+        f"[dim]loss: {found['loss']} on the same {judged['rows']:,} rows of {judged['batches']} batches, {judged['from'][:10]} to "
+        f"{judged['to'][:10]};\ntried, taken, refused: challengers after the first champion; cost: searching and fitting them;\n"
+        f"dominated: another loses less for less; the oracle, which always serves the better of what is at hand: "
+        f"{number(found['oracle']['loss'], 4)}[/]\n"
+    )
+    out.print(found["why"], highlight=False)
+    out.print("\n" + found["block"], highlight=False)
+    for warning in found["warnings"]:
+        out.print(f"[yellow]{warning}[/]", highlight=False)
+    out.print(f"report  {page}", highlight=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from prefect import flow
+from prefect.states import AwaitingConcurrencySlot
 
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
@@ -158,12 +159,12 @@ def server(prefect_server):  # noqa: ARG001
         def __init__(self, client):
             self.client, self.deployments, self.runs = client, {}, []
 
-        def run(self, flow, name, *passed, model="toy"):
+        def run(self, flow, name, *passed, model="toy", **parameters):
             if flow.name not in self.deployments:
                 flow_id = self.client.create_flow(flow)
                 self.deployments[flow.name] = self.client.create_deployment(flow_id=flow_id, name="again")
             run = self.client.create_flow_run_from_deployment(
-                self.deployments[flow.name], name=name, parameters={"model": model}
+                self.deployments[flow.name], name=name, parameters={"model": model, **parameters}
             )
             self.runs.append(run)
             self.set(run, *passed)
@@ -209,6 +210,33 @@ def test_what_died_is_begun_again(server):
     assert server.state(cancelled).is_cancelled()
     assert server.state(fed).is_crashed()
     assert server.state(by_hand).is_crashed()
+
+
+def test_of_runs_that_wait_for_each_other_the_one_that_does_most_is_kept(server):
+    from flows.run import run
+    from flows.waiting import drop_overtaken
+
+    def waiting(name, **parameters):
+        return server.run(run, name, AwaitingConcurrencySlot(), retrain="event", **parameters)
+
+    early = waiting("early", as_of="2024-01-08T00:00:00")
+    latest = waiting("latest", as_of="2024-01-22T00:00:00")
+    between = waiting("between", as_of="2024-01-15T00:00:00")
+    other = waiting("of another model", model="other", as_of="2024-01-08T00:00:00")
+    inline = server.run(run, "retrains itself", AwaitingConcurrencySlot(), retrain="inline", as_of="2024-01-08")
+    at_work = server.run(run, "at work", "Running", retrain="event", as_of="2024-01-01T00:00:00")
+    assert drop_overtaken() == ("toy", "toy")
+    assert drop_overtaken() == ()
+    for gone in (early, between):
+        assert "latest" in server.state(gone).message
+        assert server.state(gone).is_cancelled()
+    for kept in (latest, other, inline):
+        assert server.state(kept).name == "AwaitingConcurrencySlot"
+    assert server.state(at_work).is_running()
+    newest = waiting("newest, whenever that is")
+    assert drop_overtaken() == ("toy",)
+    assert server.state(latest).is_cancelled()
+    assert server.state(newest).name == "AwaitingConcurrencySlot"
 
 
 def test_a_run_of_which_no_beat_ever_came_is_dead_after_a_while(server):

@@ -1,0 +1,60 @@
+"""Runs that wait for each other: of those that would all do the same, only the one that does most is kept.
+
+`run` goes one at a time a model, and handles every batch up to its moment. When batches come faster than they are
+handled, the queue grows, and each in it costs the start of a process to find that all is done.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect import State
+    from prefect.client.schemas.objects import FlowRun
+
+_SLOT = "AwaitingConcurrencySlot"  # Prefect's name of the state
+
+
+def drop_overtaken() -> tuple[str, ...]:
+    """Cancel the waiting runs of `run` that another waiting one makes needless; give the names of their models.
+
+    Of a model's runs that treat a retrain alike the one with the latest moment stays: one without a moment stands at the
+    newest batch when it begins.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
+    from prefect.states import Cancelled
+
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(
+            flow_filter=FlowFilter.model_validate({"name": {"any_": ["run"]}}),
+            flow_run_filter=FlowRunFilter.model_validate({"state": {"name": {"any_": [_SLOT]}}}),
+            limit=200,
+        )
+        alike: dict[tuple[object, ...], list[FlowRun]] = defaultdict(list)
+        for run in found:
+            alike[run.deployment_id, run.parameters.get("model"), run.parameters.get("retrain")].append(run)
+        dropped = []
+        for same in alike.values():
+            stays = max(same, key=_reach)
+            said: State[Any] = Cancelled(
+                message=f"not needed: the run {stays.name}, which waits too, handles every batch that this one would"
+            )
+            for run in same:
+                if run is not stays and _is_cancelled(client.set_flow_run_state(run.id, said).state):
+                    dropped.append(str(run.parameters.get("model")))
+    return tuple(dropped)
+
+
+def _is_cancelled(state: State[Any] | None) -> bool:
+    return state is not None and state.is_cancelled()
+
+
+def _reach(run: FlowRun) -> tuple[bool, datetime, datetime]:
+    """How far a run goes; of those that go as far the first asked for is the smallest."""
+    said, asked = run.parameters.get("as_of"), run.expected_start_time
+    assert asked is not None  # Prefect gives every scheduled run one
+    moment = datetime.fromisoformat(str(said)).replace(tzinfo=None) if said else datetime.max
+    return said is None, moment, asked
