@@ -4,10 +4,12 @@ from collections import Counter
 from threading import Event, Thread
 from types import SimpleNamespace
 
+import pytest
+
 from tests import streams
-from tests.stages.story import Story, stream
+from tests.stages.story import Story, stream, window
 from trueup.stages import steps
-from trueup.stages.loop import cycle
+from trueup.stages.loop import cycle, monitor_newest
 
 
 class Paused:
@@ -25,6 +27,28 @@ class Paused:
         self.reached.set()
         assert self.go_on.wait(120)
         return steps.monitor(*asked)
+
+
+def test_what_a_killed_run_has_looked_at_is_not_looked_at_again(tmp_path, monkeypatch):
+    """Whatever the moment of the next run: it goes on where the first was stopped."""
+    told = Story(tmp_path, stream(7 * 7))
+    told.turn(5)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("trueup.stages.loop._record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            told.turn(6)
+    first = told.ports.store.results("toy", "monitor", window(5))
+    assert len(first) == 1
+    done = told.turn(7)
+    assert [o.window for o in done.observed] == [window(5), window(6)]
+    assert told.ports.store.results("toy", "monitor", window(5)) == first
+    again = monitor_newest(steps, told.config, told.ports, streams.week(7))
+    assert again.window == window(6)
+    told.ports.close()
 
 
 def test_the_second_waits_and_finds_the_batches_done(tmp_path):

@@ -27,7 +27,7 @@ from trueup.stages.asking import answered, asking
 from trueup.stages.champion import champion
 from trueup.stages.due import due
 from trueup.stages.looks import decisive_look
-from trueup.stages.monitor import findings_of, telling, to_watch_again
+from trueup.stages.monitor import begun_looks, findings_of, telling, to_watch_again
 from trueup.stages.ports import Ports
 from trueup.stages.probation import carry_out
 from trueup.stages.promote import recorded_decision
@@ -129,7 +129,8 @@ def _cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrai
     if not checked:
         return replace(_recorded(config, ports, every, as_of), released=released)
     scored = tuple(do.score(config, ports, c, as_of) for c in waiting)
-    observed = tuple(do.monitor(config, ports, c, as_of) for c in checked)
+    begun = begun_looks(config, ports, waiting, as_of)
+    observed = tuple(do.monitor(config, ports, c, begun.get(c.batch.window, as_of)) for c in checked)
     decisive = telling(config, ports, observed)
     has_champion, findings = champion(config, ports) is not None, decisive.findings if decisive else ()
     action = next_action(State(has_champion, findings, config.retrain.findings, due(config, ports, as_of)))

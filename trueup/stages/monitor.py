@@ -26,7 +26,7 @@ from trueup.domain.diagnosis import (
 )
 from trueup.domain.drift import DriftResult, column_checks, judge_drift, prediction_and_label_shift, sample
 from trueup.domain.features import schema_of
-from trueup.domain.learning import SIMPLE_ROWS, all_classes, fit, predict, simple_model
+from trueup.domain.learning import SIMPLE_ROWS, all_classes, predict, simple_model
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, Window
 from trueup.errors import NoData
@@ -72,6 +72,26 @@ def last_looks(config: ModelConfig, ports: Ports) -> dict[Window, Result]:
     version = current.version if current else None
     found = ports.store.results(config.model, STAGE)
     return {r.window: r for r in found if r.body["champion"] == version}
+
+
+def begun_looks(
+    config: ModelConfig, ports: Ports, unhandled: Sequence[Checked], as_of: datetime
+) -> dict[Window, datetime]:
+    """When a run that was killed before it came to its end has looked at batches, by the champion in office.
+
+    Asked as of then `monitor` gives what it found. Where labels were lacking, and may have come since, they are looked
+    at anew.
+    """
+    looks = last_looks(config, ports)
+    found = ((c, looks.get(c.batch.window)) for c in unhandled)
+    return {
+        c.batch.window: look.as_of
+        for c, look in found
+        if look
+        and (look.revision, look.basis) == (c.batch.landed, c.basis)
+        and not _waits(look, as_of)
+        and look.as_of < as_of
+    }
 
 
 def to_watch_again(config: ModelConfig, ports: Ports, batches: list[Batch], as_of: datetime) -> list[Batch]:
@@ -200,7 +220,7 @@ def _skill(
     except NoData:
         return None
     seed = config.train.seed
-    reference = fit(simple_model(before.schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
+    reference = ports.fits.fit(simple_model(before.schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
     frame = ports.store.read_features([features(config, ports, batch, as_of, of)])
     rows = frame.set_index(ROW_ID).loc[joined[ROW_ID]]
     y, classes = joined[LABEL].to_numpy(), all_classes(config.task, [reference], classes_of(config, joined) or [])
