@@ -12,7 +12,7 @@ from trueup.config.schema import FeaturesConfig, ModelConfig
 from trueup.domain.bootstrap import Floats, paired_interval
 from trueup.domain.features import FeatureSchema
 from trueup.domain.history import history_names
-from trueup.domain.learning import Recipe, build, fit, predict
+from trueup.domain.learning import Recipe, build, predict
 from trueup.domain.metrics import row_losses
 from trueup.stages.features import Examples, examples
 from trueup.stages.ports import Ports
@@ -42,7 +42,7 @@ def ablation(
     y = gate.y.to_numpy()
 
     def losses(schema: FeatureSchema) -> Floats:
-        model = fit(build(recipe, schema, config.task), before.X, before.y)
+        model = ports.fits.fit(build(recipe, schema, config.task), before.X, before.y)
         return row_losses(config.task, y, predict(model, gate.X, config.task, classes), classes)
 
     whole = gate.schema

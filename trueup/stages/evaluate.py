@@ -17,7 +17,7 @@ from trueup.domain.diagnosis import constant_losses, promised_gain, skill
 from trueup.domain.drift import sample
 from trueup.domain.features import FeatureSchema
 from trueup.domain.gates import CHALLENGER, CHAMPION
-from trueup.domain.learning import SIMPLE_ROWS, Model, all_classes, fit, predict, prior_model, simple_model
+from trueup.domain.learning import SIMPLE_ROWS, Model, all_classes, predict, prior_model, simple_model
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses, slice_table
 from trueup.domain.plan import reference_window
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
@@ -50,9 +50,9 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
     if current is not None and not lacking:
         models[CHAMPION] = current.load(ports)
     seed = config.train.seed
-    models[PRIOR] = fit(prior_model(config.task), before.X, before.y)
+    models[PRIOR] = ports.fits.fit(prior_model(config.task), before.X, before.y)
     for role, schema in ((SIMPLE, declared(config, before.schema)), (REFERENCE, before.schema)):
-        models[role] = fit(simple_model(schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
+        models[role] = ports.fits.fit(simple_model(schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
 
     classes = all_classes(config.task, models.values(), gate.y)
     rows = dict.fromkeys(models, gate.X)

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from trueup.adapters.background import Background, NoReports, shared
 from trueup.adapters.code import account
 from trueup.adapters.database import connect, initialise
+from trueup.adapters.fits import Fits
 from trueup.adapters.lock import alone
 from trueup.adapters.sources import SourcePort, open_source
 from trueup.adapters.store import Store
@@ -60,6 +61,7 @@ class Ports:
         )  # who does not say so is none of the other kinds
         self.root: Path = self.settings.root
         self.configs: Path = self.settings.configs
+        self.fits = Fits()
         self._sources: dict[str, SourcePort] = {}
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -25,10 +26,13 @@ def refit(config: ModelConfig, ports: Ports, judged: Trained, as_of: datetime) -
     The refitted model must have the judged one's schema, load in a fresh process with the predictions of the fitted object, and stay
     near the judged one: mean absolute difference within `promote.max_refit_shift` of the predictions' spread.
     """
+    before = ports.fits.spent
     again = fit_again(config, ports, judged, as_of)
+    seconds = round(ports.fits.spent - before, 3)
     reach("refit.fitted")
     gate = examples(config, ports, judged.gate, as_of)
     verdict = _compare(config, ports, judged, again, gate)
+    verdict = replace(verdict, figures={**verdict.figures, "seconds": seconds})
     candidate = register(config, ports, again, "refitted") if verdict.ok else None
     return Refitted(again, verdict, candidate)
 

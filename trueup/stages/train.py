@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from trueup.config.schema import ModelConfig, Task
 from trueup.crash import reach
 from trueup.domain.digest import digest_of
 from trueup.domain.drift import sample
-from trueup.domain.learning import Recipe, build, class_names, fit, predict
+from trueup.domain.learning import Recipe, build, class_names, predict
 from trueup.domain.metrics import row_losses
 from trueup.domain.plan import Hold, Plan, plan_training, reference_window
 from trueup.domain.splits import Indices, time_folds
@@ -62,15 +61,15 @@ def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> T
     reach("train.begun")
     with ports.tracking.closing_on_error(run_id):
         _log_inputs(ports, run_id, _batches_in(config, ports, chosen.train, as_of), "training")
-        started = time.perf_counter()
+        before = ports.fits.spent
         found = search(
-            partial(_fold_losses, config, searched, folds),
+            partial(_fold_losses, config, ports, searched, folds),
             config.train,
             config.task,
             first=current.recipe if current else None,
         )
         trained = _fit(config, ports, data, found.recipe, chosen, run_id)
-        seconds = round(time.perf_counter() - started, 3)
+        seconds = round(ports.fits.spent - before, 3)
         parameters = {"family": found.recipe.family, "seed": found.recipe.seed, **found.recipe.parameters}
         ports.tracking.log(run_id, params=parameters, metrics={"train_rows": trained.rows, "train_seconds": seconds})
     return replace(
@@ -92,7 +91,7 @@ def fit_again(config: ModelConfig, ports: Ports, judged: Trained, as_of: datetim
 
 
 def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chosen: Plan, run_id: str) -> Trained:
-    model = fit(build(recipe, data.schema, config.task), data.X, data.y)
+    model = ports.fits.fit(build(recipe, data.schema, config.task), data.X, data.y)
     logged = ports.registry.log(model, data.schema, config.task, run_id)
     baseline = sample(data.X.assign(**{LABEL: data.y}), config.monitor.drift.sample, config.train.seed)
     classes, said = class_names(config.task, model), predict(model, baseline, config.task)
@@ -162,11 +161,11 @@ def _folds(config: ModelConfig, data: Examples) -> list[tuple[Indices, Indices]]
 
 
 def _fold_losses(
-    config: ModelConfig, data: Examples, folds: list[tuple[Indices, Indices]], recipe: Recipe
+    config: ModelConfig, ports: Ports, data: Examples, folds: list[tuple[Indices, Indices]], recipe: Recipe
 ) -> Iterator[float]:
     """Mean loss on each time-ordered fold."""
     for before, after in folds:
-        model = fit(build(recipe, data.schema, config.task), data.X.iloc[before], data.y.iloc[before])
+        model = ports.fits.fit(build(recipe, data.schema, config.task), data.X.iloc[before], data.y.iloc[before])
         prediction = predict(model, data.X.iloc[after], config.task)
         losses = row_losses(config.task, data.y.iloc[after], prediction, class_names(config.task, model))
         yield float(losses.mean())

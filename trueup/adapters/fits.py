@@ -1,0 +1,75 @@
+"""Fitting, with the seconds that it took; and a shelf on which a replay keeps what it fitted.
+
+Policies that are replayed on the same history ask for the same fits again and again: a reference for each batch, and a
+challenger on the same rows wherever two of them retrain at the same time. The shelf gives them once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import time
+from pathlib import Path
+
+import pandas as pd
+import sklearn
+from filelock import FileLock
+from numpy.typing import ArrayLike
+
+from trueup.adapters import frames, model_files
+from trueup.domain.digest import digest_of
+from trueup.domain.learning import Model, fit
+
+_LABEL = "\0label"  # no feature is called that
+_WHOLE = 2**31
+
+
+class Fits:
+    """Fits models, and counts the seconds of it in `spent`."""
+
+    def __init__(self) -> None:
+        self.spent = 0.0
+
+    def fit(self, model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None = None, seed: int = 0) -> Model:
+        """As `trueup.domain.learning.fit`."""
+        started = time.perf_counter()
+        fitted = fit(model, X, y, at_most, seed)
+        self.spent += time.perf_counter() - started
+        return fitted
+
+
+class Shelf(Fits):
+    """Gives a fit that was made before: the same pipeline on the same rows, by whichever process.
+
+    What it took then is counted in `spent` each time, as if it had been made: a replay compares policies, and not which
+    of them came first.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def fit(self, model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None = None, seed: int = 0) -> Model:
+        """As `trueup.domain.learning.fit`. Raises UntrustedModel when what was kept is not what was written."""
+        key = _key(model, X, y, at_most, seed)
+        place, note = self._folder / key, self._folder / f"{key}.json"
+        with FileLock(self._folder / f"{key}.lock"):  # who comes second waits, and has it
+            if not note.exists():
+                before = self.spent
+                fitted = super().fit(model, X, y, at_most, seed)
+                seconds, self.spent = self.spent - before, before
+                place.mkdir(exist_ok=True)
+                model_files.dump(fitted, place)
+                with frames.whole(note, durable=False) as file:
+                    file.write(json.dumps({"seconds": seconds, "digest": model_files.manifest(place).digest}).encode())
+            known = json.loads(note.read_text())
+        self.spent += known["seconds"]
+        return model_files.load(place, known["digest"])
+
+
+def _key(model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None, seed: int) -> str:
+    """A digest of all that a fit depends on: the pipeline, the rows in their order, and how fitting goes."""
+    rows = frames.digest(frames.to_table(X.reset_index(drop=True).assign(**{_LABEL: pd.Series(y).to_numpy()})))
+    said = model.__repr__(N_CHAR_MAX=_WHOLE)  # scikit-learn shortens it otherwise
+    return digest_of([said, rows, at_most, seed, sklearn.__version__, digest_of(inspect.getsource(fit))])[:40]
