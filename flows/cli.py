@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows import cli_govern, cli_home, cli_prove, show
+from flows import cli_govern, cli_home, cli_prove, cli_replay, show
 from flows.actor import at_the_command_line
 from flows.environment import by_hand, prepare
 from flows.stack.cli import app as stack_app
@@ -342,6 +342,7 @@ def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
 cli_govern.register(app)
 cli_home.register(app)
 cli_prove.register(app)
+cli_replay.register(app)
 
 
 def main() -> None:

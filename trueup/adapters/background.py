@@ -77,10 +77,10 @@ def _complain(what: str, done: Future[Any]) -> None:
 def _begin() -> None:
     os.nice(5)
     logging.disable(logging.INFO)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End when the parent was killed: the pool's own queue would be waited at for ever, with half a gigabyte in hand."""
     if (parent := multiprocessing.parent_process()) is not None:
         connection.wait([parent.sentinel])

@@ -620,7 +620,7 @@ class PromoteConfig(Section):
         description="Limit for the mean absolute change of predictions between judged and refitted model, as a share of the judged predictions' spread.",
     )
     gates: list[Gate] = Field(
-        default=[{"kind": "paired"}, {"kind": "baseline"}, {"kind": "slices"}], validate_default=True, min_length=1
+        default=[{"kind": "paired"}, {"kind": "baseline"}, {"kind": "slices"}], validate_default=True
     )
     mode: Literal["auto", "approval"] = Field(
         "auto", description="With `approval` a challenger that passed waits for `trueup approve` or `trueup reject`."

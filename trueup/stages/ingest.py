@@ -77,7 +77,7 @@ def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
     wanted = [w for w in windows if w not in have or w in again]
     require_sound(config, ports.configs, with_expectations=bool(set(wanted) - have))
     for window in wanted:
-        _land(config, ports, window)
+        land(config, ports, window)
     return batches(config, ports, as_of)
 
 
@@ -111,7 +111,8 @@ def _lacking(config: ModelConfig, ports: Ports, source: SourcePort, landed: list
     return {window for window, absent in lacking.items() if absent & found}
 
 
-def _land(config: ModelConfig, ports: Ports, window: Window) -> None:
+def land(config: ModelConfig, ports: Ports, window: Window) -> None:
+    """Read a window from the source and land it. Raises SourceError."""
     raw: pd.DataFrame = ports.source(config).read(window.start, window.end)
     current = champion(config, ports)
     served = [c for c in current.features.columns if c in raw.columns] if current else []

@@ -1,0 +1,176 @@
+"""A policy lives through the history as production would have; stopped, it goes on; beside others it does the same."""
+
+import html
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from tests import streams
+from tests.stages.story import CONFIG, Story
+from trueup.adapters.background import NoReports
+from trueup.adapters.fits import Shelf
+from trueup.config.load import load_model
+from trueup.config.settings import Settings
+from trueup.replay import lives
+from trueup.replay.compare import compare
+from trueup.replay.play import for_replay
+from trueup.replay.policies import applied, parse
+from trueup.replay.replay import folder, live, replay, whole_span
+from trueup.replay.report import write
+from trueup.replay.world import World
+from trueup.stages.ports import Ports
+
+WEEKS = 9
+POLICIES = [parse("frozen"), parse("every 2 weeks")]
+
+
+@pytest.fixture(scope="module")
+def laid(tmp_path_factory):
+    """Nine weeks of a stream that turns round in the seventh."""
+    place = tmp_path_factory.mktemp("replay")
+    frame = streams.Stream(days=WEEKS * 7, change_on=44).frame()
+    return place, frame, streams.write(place, frame, CONFIG)
+
+
+def opened(laid, home):
+    ports = Ports(Settings(home=home, configs=laid[2]))
+    ports.background = NoReports()
+    return ports, load_model(laid[2], "toy")
+
+
+@pytest.fixture(scope="module")
+def done(laid, tmp_path_factory):
+    """Both policies, played one after the other."""
+    ports, config = opened(laid, tmp_path_factory.mktemp("home"))
+    span = whole_span(config, ports, None, None)
+    found = replay(config, ports, span, POLICIES)
+    yield ports, config, span, found
+    ports.close()
+
+
+def without_times(facts):
+    """JSON without what a clock has measured."""
+    plain = json.loads(json.dumps(facts))
+    for policy in plain["policies"]:
+        del policy["cost_s"], policy["dominated"]
+        for tried in policy["tried"]:
+            del tried["cost_s"]
+    return json.dumps(
+        {k: v for k, v in plain.items() if k not in {"why", "recommended", "block", "judged_apart"}}, sort_keys=True
+    )
+
+
+def decisions(entries):
+    return [
+        (e.kind, e.as_of, e.body["trigger"]["reason"], e.body["reasons"], (e.body.get("model") or {}).get("version"))
+        for e in entries
+    ]
+
+
+def test_it_decides_what_run_decides_batch_by_batch(done, laid, tmp_path):
+    ports, config, span, _ = done
+    policy = POLICIES[1]
+    lived = for_replay(applied(config, policy))
+    told = Story(tmp_path, laid[1], CONFIG)
+    text = (told.configs / "toy.yaml").read_text()
+    (told.configs / "toy.yaml").write_text(f"{text}retrain: {json.dumps(policy.changes['retrain'])}\n")
+    assert told.config == lived
+    for week in range(1, WEEKS + 1):
+        told.turn(week)
+    world = World(ports.settings, folder(config, ports, span), span)
+    there = world.ports(world.home(lived))
+    assert decisions(there.ledger.entries("toy")) == decisions(told.ports.ledger.entries("toy"))
+    there.close()
+    told.ports.close()
+
+
+def test_nothing_of_the_home_is_touched_but_its_folder_of_replays(done):
+    ports = done[0]
+    assert {p.name for p in ports.root.iterdir()} <= {"replays", "reports"}
+
+
+def test_what_is_said_of_the_policies(done):
+    _, config, span, found = done
+    facts = compare(config, span, found).facts
+    frozen, often = facts["policies"]
+    assert (frozen["retrains"], frozen["cost_s"]) == (0, 0)
+    assert often["retrains"] == often["promotions"] + often["refusals"] == 2
+    assert often["cost_s"] > 0
+    for policy in (frozen, often):
+        assert policy["log_loss_low"] < policy["log_loss"] < policy["log_loss_high"]
+        assert policy["regret"] >= 0
+    assert facts["oracle"]["loss"] <= min(p["loss"] for p in facts["policies"])
+    assert facts["recommended"] in {"frozen", "every 2 weeks"}
+    assert facts["judged"]["batches"] == WEEKS - 5
+
+
+def test_the_report_opens_offline_and_says_the_same(done):
+    ports, config, span, found = done
+    compared = compare(config, span, found)
+    page = write(compared, ports)
+    text = page.read_text()
+    assert text == write(compare(config, span, found), ports).read_text()
+    assert json.loads(page.with_suffix(".json").read_text()) == json.loads(json.dumps(compared.facts))
+    assert html.escape(compared.facts["why"]) in text
+    assert compared.facts["block"].strip() in html.unescape(text)
+    assert "<script src" not in text
+    page.unlink()
+    page.with_suffix(".json").unlink()
+
+
+def _live(laid, home, policy):
+    ports, config = opened(laid, home)
+    span = whole_span(config, ports, None, None)
+    live(config, policy, World(ports.settings, folder(config, ports, span), span))
+
+
+def test_killed_half_way_it_goes_on_and_comes_to_the_same(done, laid, tmp_path):
+    _, config, span, found = done
+    process = multiprocessing.get_context("spawn").Process(target=_live, args=(laid, tmp_path / "home", POLICIES[1]))
+    process.start()
+    ports, _ = opened(laid, tmp_path / "home")
+    world = World(ports.settings, folder(config, ports, span), span)
+    home = world.folder / "homes"
+    until = time.monotonic() + 300
+    while process.is_alive() and time.monotonic() < until and not any(lives.progress(p) >= 0.7 for p in home.glob("*")):
+        time.sleep(0.05)
+    assert process.is_alive()
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert not list(home.glob("*/life.json"))
+    again = replay(config, ports, span, POLICIES)
+    assert without_times(compare(config, span, again).facts) == without_times(compare(config, span, found).facts)
+    ports.close()
+
+
+def test_beside_each_other_they_come_to_the_same(done, laid, tmp_path):
+    _, config, span, found = done
+    ports, _ = opened(laid, tmp_path / "home")
+    heard = []
+    again = replay(config, ports, span, POLICIES, workers=2, tell=heard.append)
+    assert without_times(compare(config, span, again).facts) == without_times(compare(config, span, found).facts)
+    assert heard == sorted(heard)
+    assert heard[-1] == 1
+    ports.close()
+
+
+def test_what_was_fitted_once_is_not_fitted_again(laid, tmp_path):
+    from trueup.config.schema import Task
+    from trueup.domain.features import FeatureSchema
+    from trueup.domain.learning import Recipe, build, defaults
+
+    frame, schema = laid[1], FeatureSchema(("x", "z"), ("group",))
+    model = build(Recipe("gradient_boosting", defaults("gradient_boosting", "binary"), 0), schema, Task.BINARY)
+    first, second = Shelf(tmp_path), Shelf(tmp_path)
+    one = first.fit(model, frame, frame["y"])
+    two = second.fit(model, frame, frame["y"])
+    assert first.spent == second.spent > 0
+    assert (one.predict_proba(frame) == two.predict_proba(frame)).all()
+    assert len(list(tmp_path.glob("*.json"))) == 1
+    second.fit(model, frame.iloc[1:], frame["y"].iloc[1:])
+    second.fit(model, frame, 1 - frame["y"])
+    assert len(list(tmp_path.glob("*.json"))) == 3

@@ -1,0 +1,250 @@
+"""The report of a replay: when to retrain, and what it is worth, in one HTML file that opens offline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+
+from trueup.adapters.look import STYLE, cell
+from trueup.domain.metrics import figure
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_PAGE: Final = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>{{ style }}
+  body { max-width: 68rem; } tr.chosen td { font-weight: 600; } tr.worse td { color: #8a949e; } pre { background: #f5f6f7; padding: .8rem 1rem; }
+</style>
+<script>{{ plotly }}</script>
+</head>
+<body>
+<h1>{{ title }}</h1>
+<p class="muted">{{ f.policies | length }} policies lived through {{ span }}; judged on the same {{ "{:,}".format(f.judged.rows) }} rows of {{ f.judged.batches }} batches, {{ f.judged["from"][:10] }} to {{ f.judged["to"][:10] }}</p>
+<p class="outcome">{{ f.recommended }}</p>
+<p>{{ f.why }}</p>
+{% for w in f.warnings %}<p class="bad">{{ w }}</p>{% endfor %}
+<p>As it stands in the config:</p>
+<pre>{{ f.block }}</pre>
+<h2>Loss against cost</h2>
+{{ pictures.frontier }}
+<p class="muted">Below and to the left is better. Bars are {{ percent }} intervals of each policy alone; whether two differ is told by their paired difference, which is surer.</p>
+<table><tr><th>policy</th><th class="n">{{ f.loss }}</th><th class="n">{{ percent }}</th><th class="n">less frozen's</th><th class="n">{{ percent }}</th><th class="n">tried</th><th class="n">taken</th><th class="n">refused</th><th class="n">wrongly taken</th><th class="n">wrongly refused</th><th class="n">days decayed</th><th class="n">training, s</th></tr>
+{% for name, kind, values in rows %}<tr class="{{ kind }}"><td>{{ name }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}</tr>{% endfor %}
+<tr><td>oracle</td><td class="n">{{ cell(f.oracle.loss) }}</td><td colspan="10" class="muted">{{ f.oracle.what }}</td></tr></table>
+<p class="muted">Tried, taken and refused are challengers after the first champion. One was wrongly taken if the champion before would have lost less until the next was tried, wrongly refused if it would have lost less itself; in brackets those of which that is shown and may not be chance. Grey policies are dominated: another loses less for less.</p>
+<h2>Loss of each batch</h2>
+{{ pictures.batches }}
+<h2>Who served when</h2>
+{{ pictures.lives }}
+<h2>Did drift foretell decay? ({{ watched }})</h2>
+{{ pictures.drift }}
+<p class="muted">Columns that moved, beside how much less the champion lost than a cheap model fitted anew for each batch: that is its skill. Where bars rise and the line stays, the inputs moved and the model did not mind.</p>
+</body>
+</html>
+"""
+_COLOURS: Final = (
+    "#3b6fb6",
+    "#d9822b",
+    "#18794e",
+    "#8e4ec6",
+    "#c62a2f",
+    "#0d9aa8",
+    "#7c6f2e",
+    "#b3558a",
+    "#5b6770",
+    "#2f9e44",
+)
+
+
+def render(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> str:
+    """Fill the page. `facts` and `by_batch` (mean loss of each batch by policy) are those of `replay.compare`."""
+    from jinja2 import Environment
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    watched = next((p for p in facts["policies"] if p["name"] == "frozen"), facts["policies"][0])
+    pictures = {
+        "frontier": _frontier(facts),
+        "batches": _batches(facts, by_batch),
+        "lives": _lives(facts),
+        "drift": _drift(watched),
+    }
+    return (
+        Environment(autoescape=True)
+        .from_string(_PAGE)
+        .render(
+            style=Markup(STYLE),
+            plotly=Markup(get_plotlyjs()),
+            title=f"When should {facts['model']} be retrained?",
+            f=facts,
+            span=f"{facts['span']['start'][:10]} to {facts['span']['end'][:10]}",
+            percent=f"{100 * facts['confidence']:.0f} %",
+            rows=[_row(facts, p) for p in sorted(facts["policies"], key=lambda p: (p["cost_s"], p["loss"]))],
+            cell=cell,
+            watched=watched["name"],
+            pictures={name: Markup(_html(made, name)) for name, made in pictures.items()},
+        )
+    )
+
+
+def _row(facts: Mapping[str, Any], p: Mapping[str, Any]) -> tuple[str, str, list[str]]:
+    kind = "chosen" if p["name"] == facts["recommended"] else "worse" if p["dominated"] else ""
+    apart = p.get("against_frozen") or {}
+    return (
+        p["name"],
+        kind,
+        [
+            cell(p["loss"]),
+            _bounds(p["loss_low"], p["loss_high"], "{:.4f}"),
+            f"{apart['difference']:+.4f}" if apart else "–",
+            _bounds(apart.get("low"), apart.get("high"), "{:+.4f}"),
+            *(str(p[name]) for name in ("retrains", "promotions", "refusals")),
+            f"{p['wrong_promotions']} ({p['wrong_promotions_shown']})",
+            f"{p['missed_promotions']} ({p['missed_promotions_shown']})",
+            f"{p['decayed_days']:.0f}",
+            f"{p['cost_s']:.0f}",
+        ],
+    )
+
+
+def _bounds(low: float | None, high: float | None, form: str) -> str:
+    return "–" if low is None or high is None else f"{form.format(low)} to {form.format(high)}"
+
+
+def _html(made: Figure, name: str) -> str:
+    made.update_layout(
+        template="plotly_white",
+        margin={"l": 60, "r": 20, "t": 20, "b": 50},
+        font={"family": "system-ui, sans-serif", "size": 13},
+    )
+    return str(made.to_html(full_html=False, include_plotlyjs=False, div_id=name, config={"displayModeBar": False}))
+
+
+def _colour(number: int) -> str:
+    return _COLOURS[number % len(_COLOURS)]
+
+
+def _frontier(facts: Mapping[str, Any]) -> Figure:
+    import plotly.graph_objects as go
+
+    made = go.Figure()
+    for number, p in enumerate(facts["policies"]):
+        chosen = p["name"] == facts["recommended"]
+        arms = (
+            {}
+            if p["loss_low"] is None
+            else {"array": [p["loss_high"] - p["loss"]], "arrayminus": [p["loss"] - p["loss_low"]]}
+        )
+        made.add_scatter(
+            x=[p["cost_s"]],
+            y=[p["loss"]],
+            error_y={"type": "data", "thickness": 1, "width": 3, **arms} if arms else None,
+            mode="markers",
+            name=p["name"] + (" ◄" if chosen else ""),
+            opacity=0.35 if p["dominated"] else 1,
+            marker={"size": 16 if chosen else 10, "symbol": "star" if chosen else "circle", "color": _colour(number)},
+            hovertemplate=f"{p['name']}<br>{facts['loss']} {figure(p['loss'])}<br>{p['cost_s']:.0f} s of training<extra></extra>",
+        )
+    made.add_hline(y=facts["oracle"]["loss"], line={"dash": "dot", "color": "#8a949e"}, annotation_text="oracle")
+    made.update_layout(xaxis_title="training, seconds", yaxis_title=facts["loss"], height=430)
+    return made
+
+
+def _batches(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> Figure:
+    import plotly.graph_objects as go
+
+    made = go.Figure()
+    for number, p in enumerate(facts["policies"]):
+        wide = 3 if p["name"] in {facts["recommended"], "frozen"} else 1.2
+        made.add_scatter(
+            x=by_batch.index,
+            y=by_batch[p["name"]],
+            mode="lines+markers",
+            name=p["name"],
+            line={"width": wide, "color": _colour(number)},
+        )
+    made.add_scatter(
+        x=by_batch.index, y=by_batch["oracle"], mode="lines", name="oracle", line={"dash": "dot", "color": "#8a949e"}
+    )
+    made.update_layout(xaxis_title="batch", yaxis_title=facts["loss"], height=430, hovermode="x unified")
+    return made
+
+
+def _lives(facts: Mapping[str, Any]) -> Figure:
+    import plotly.graph_objects as go
+
+    made, policies = go.Figure(), list(reversed(facts["policies"]))
+    for p in policies:
+        for number, (version, start, end) in enumerate(_terms(p["looks"])):
+            said = _why_it_came(p["tried"], version)
+            made.add_bar(
+                y=[p["name"]],
+                x=[(pd.Timestamp(end) - pd.Timestamp(start)).total_seconds() * 1000],
+                base=[start],
+                orientation="h",
+                marker={"color": _colour(number), "line": {"color": "white", "width": 1}},
+                text=f"v{version}",
+                insidetextanchor="middle",
+                hovertemplate=f"{p['name']}: version {version}<br>{start[:10]} to {end[:10]}<br>{said}<extra></extra>",
+                showlegend=False,
+            )
+    made.update_layout(barmode="overlay", xaxis={"type": "date"}, height=90 + 34 * len(policies))
+    made.update_yaxes(automargin=True)
+    return made
+
+
+def _terms(looks: Sequence[Mapping[str, Any]]) -> list[tuple[int, str, str]]:
+    """Version, first and last moment of each span of batches that one version served."""
+    found: list[tuple[int, str, str]] = []
+    for look in looks:
+        if (version := look["champion"]) is None:
+            continue
+        if found and found[-1][0] == version:
+            found[-1] = (version, found[-1][1], look["window"]["end"])
+        else:
+            found.append((version, look["window"]["start"], look["window"]["end"]))
+    return found
+
+
+def _why_it_came(tried: Sequence[Mapping[str, Any]], version: int) -> str:
+    entry = next((t for t in tried if t["version"] == version and t["outcome"] == "promoted"), None)
+    return "" if entry is None else f"retrained: {entry['reason']}"
+
+
+def _drift(policy: Mapping[str, Any]) -> Figure:
+    import plotly.graph_objects as go
+
+    looks = [look for look in policy["looks"] if look["champion"] is not None]
+    starts = [look["window"]["start"] for look in looks]
+    made = go.Figure()
+    made.add_bar(
+        x=starts, y=[len(look["drifted"]) for look in looks], name="columns that moved", marker={"color": "#c9d3df"}
+    )
+    skills = [(look["skill"] or {}).get("mean") for look in looks]
+    made.add_scatter(
+        x=starts, y=skills, mode="lines+markers", name="skill", yaxis="y2", line={"color": "#3b6fb6", "width": 3}
+    )
+    bad = [(s, k) for s, k, look in zip(starts, skills, looks, strict=True) if look["decayed"]]
+    made.add_scatter(
+        x=[s for s, _ in bad],
+        y=[k for _, k in bad],
+        mode="markers",
+        name="decayed",
+        yaxis="y2",
+        marker={"color": "#c62a2f", "size": 12},
+    )
+    made.update_layout(
+        height=380,
+        xaxis_title="batch",
+        yaxis={"title": "columns that moved", "rangemode": "tozero"},
+        yaxis2={"title": "skill", "overlaying": "y", "side": "right", "showgrid": False},
+        legend={"orientation": "h", "y": 1.12},
+    )
+    return made

@@ -1,0 +1,1 @@
+"""Replay: whole policies of retraining, compared on the user's own history."""

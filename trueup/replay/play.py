@@ -1,0 +1,209 @@
+"""One policy lives through the history: the loop of production, batch by batch, under virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trueup.config.schema import FeaturesConfig, ModelConfig, Task
+from trueup.domain.bootstrap import paired_interval
+from trueup.domain.diagnosis import DECAYED
+from trueup.domain.learning import predict
+from trueup.domain.metrics import row_losses
+from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Window
+from trueup.ledger.entries import Entry
+from trueup.replay.policies import Policy, applied
+from trueup.replay.world import World, at
+from trueup.stages import steps
+from trueup.stages.features import features
+from trueup.stages.ingest import batches
+from trueup.stages.joined import classes_of, prediction_in
+from trueup.stages.looks import STAGE
+from trueup.stages.loop import cycle
+from trueup.stages.ports import Ports
+from trueup.stages.validate import usable_batches
+
+BATCH, LOSS, VERSION, RIVAL = "batch", "loss", "version", "rival"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A retrain that was begun, or asked for and refused."""
+
+    as_of: datetime
+    reason: str
+    outcome: str
+    version: int | None
+    said: str  # the reasons, in words
+    cost_s: float  # seconds of searching and fitting
+    rival: float | None = None  # mean loss of who did not come, or had to go, less that of who served, until the next
+    rival_low: float | None = None
+    rival_high: float | None = None
+
+
+@dataclass(frozen=True)
+class Life:
+    """What a policy did, and what it came to."""
+
+    policy: Policy
+    losses: (
+        pd.DataFrame
+    )  # row_id, event_time, start of its batch, loss, version, and the rival's loss where there was one
+    tried: list[Tried] = field(default_factory=list)
+    looks: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # one a batch: window, diagnosis, champion, drifted columns
+
+
+def for_replay(config: ModelConfig) -> ModelConfig:
+    """The config without what reaches out of the replay or waits for a person."""
+    changes = {
+        "clock": "data",
+        "score": config.score.model_copy(update={"sink": None}),
+        "promote": config.promote.model_copy(update={"mode": "auto"}),
+    }
+    return config.model_copy(update=changes)
+
+
+def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int, int], None] = lambda *_: None) -> Life:
+    """Turn the loop at the end of each batch, and read what came of it.
+
+    Where it was stopped it goes on: what the loop has done is in the home. `tell` hears how many batches are done, and
+    of how many. Raises what the loop raises.
+    """
+    config = for_replay(applied(config, policy))
+    windows = world.lay_out(config)
+    ports = world.ports(world.home(config))
+    do = SimpleNamespace(**{name: getattr(steps, name) for name in steps.__all__})
+    do.ingest = batches  # they are all there; who is asked as of a moment sees none that end later
+    try:
+        for number, window in enumerate(windows):
+            tell(number, len(windows))
+            at(ports, config, window.end)
+            cycle(do, config, ports, window.end)
+        tell(len(windows), len(windows))
+        return _read(config, policy, ports, world.span.end)
+    finally:
+        ports.close()
+
+
+def _read(config: ModelConfig, policy: Policy, ports: Ports, until: datetime) -> Life:
+    entries = ports.ledger.entries(config.model)
+    trained = [e for e in entries if e.body.get("model") and e.body.get("search")]
+    parts, wins = [], dict[int, list[pd.DataFrame]]()
+    for batch in usable_batches(config, ports, until):
+        served = _served(config, ports, batch)
+        if served.empty:
+            continue
+        last = max((e for e in trained if e.as_of <= batch.window.start), key=lambda e: e.seq, default=None)
+        if last is not None and (rival := _rival(config, ports, batch, last, until)) is not None:
+            served = served.merge(rival, on=ROW_ID, how="left")
+            wins.setdefault(last.seq, []).append(served)
+        parts.append(served.assign(**{BATCH: pd.Timestamp(batch.window.start)}))
+    tried = [
+        _tried(config, e, wins.get(e.seq, [])) for e in entries if e.kind in {"promoted", "rejected", "held", "refused"}
+    ]
+    columns = [ROW_ID, EVENT_TIME, BATCH, LOSS, VERSION, RIVAL]
+    losses = pd.concat(parts, ignore_index=True).reindex(columns=columns) if parts else pd.DataFrame(columns=columns)
+    return Life(policy, losses, tried, _looks(config, ports))
+
+
+def _served(config: ModelConfig, ports: Ports, batch: Batch) -> pd.DataFrame:
+    """The loss of each prediction that was served and whose label ever came."""
+    said = ports.store.read_predictions(config.model, batch.window)
+    if said.empty:
+        return said
+    joined = said.merge(ports.store.read(batch.labels, [ROW_ID, LABEL]), on=ROW_ID, how="inner")
+    classes = classes_of(config, joined)
+    found = row_losses(config.task, joined[LABEL].to_numpy(), prediction_in(config, joined, classes), classes)
+    joined[LOSS], joined[VERSION] = found, joined["model_version"]
+    return joined[[ROW_ID, EVENT_TIME, LOSS, VERSION]]
+
+
+def _rival(config: ModelConfig, ports: Ports, batch: Batch, last: Entry, until: datetime) -> pd.DataFrame | None:
+    """What the other of the last two that were compared would have lost: the champion before, or the one that was refused."""
+    model = last.body["previous"] if last.kind == "promoted" else last.body["model"]
+    if not model or last.kind not in {"promoted", "rejected"}:
+        return None
+    facts = model if "features" in model else _facts(ports, config, model["version"])
+    if facts is None:
+        return None
+    key = features(config, ports, batch, until, FeaturesConfig.model_validate(facts["features"]))
+    frame = ports.store.read_features([key])
+    loaded = ports.registry.load(facts["uri"], facts["manifest_digest"])
+    labels = ports.store.read(batch.labels, [ROW_ID, LABEL])
+    frame = frame.merge(labels, on=ROW_ID, how="inner")
+    frame = frame[frame[EVENT_TIME] >= datetime.fromisoformat(facts["trained_until"])]
+    classes = None if config.task is not Task.MULTICLASS else sorted({*map(str, loaded.classes_), *frame[LABEL]})
+    said = predict(loaded, frame, config.task, classes)
+    return frame[[ROW_ID]].assign(**{RIVAL: row_losses(config.task, frame[LABEL].to_numpy(), said, classes)})
+
+
+def _facts(ports: Ports, config: ModelConfig, version: int) -> Mapping[str, Any] | None:
+    """What the ledger has of a version that was in office."""
+    found = [
+        e.body["model"]
+        for e in ports.ledger.entries(config.model)
+        if (e.body.get("model") or {}).get("version") == version
+    ]
+    return found[-1] if found else None
+
+
+def _tried(config: ModelConfig, entry: Entry, served: Sequence[pd.DataFrame]) -> Tried:
+    body = entry.body
+    seconds = [
+        (body.get("search") or {}).get("seconds", 0.0),
+        ((body.get("refit") or {}).get("figures") or {}).get("seconds", 0.0),
+    ]
+    bounds = _apart(config, served)
+    return Tried(
+        as_of=entry.as_of,
+        reason=body["trigger"]["reason"],
+        outcome=entry.kind,
+        version=(body.get("model") or {}).get("version"),
+        said="; ".join(body["reasons"]),
+        cost_s=round(sum(seconds), 3),
+        **dict(zip(("rival", "rival_low", "rival_high"), bounds, strict=True)),
+    )
+
+
+def _apart(config: ModelConfig, served: Sequence[pd.DataFrame]) -> tuple[float | None, float | None, float | None]:
+    rows = pd.concat(served).dropna(subset=[RIVAL]) if served else pd.DataFrame()
+    if rows.empty:
+        return None, None, None
+    e = config.evaluate
+    found = paired_interval(
+        rows[RIVAL] - rows[LOSS], rows[EVENT_TIME], e.block, e.resamples, e.confidence, config.train.seed
+    )
+    bounds = [found.low, found.high] if found.enough and np.isfinite(found.error) else [None, None]
+    return found.mean, bounds[0], bounds[1]
+
+
+def _looks(config: ModelConfig, ports: Ports) -> list[dict[str, Any]]:
+    """The last look at each batch."""
+    found = {r.window: r.body for r in ports.store.results(config.model, STAGE)}
+    return [_look(window, body) for window, body in sorted(found.items())]
+
+
+def _look(window: Window, body: Mapping[str, Any]) -> dict[str, Any]:
+    drift = body["drift"] or {}
+    return {
+        "window": window.to_dict(),
+        "diagnosis": body["diagnosis"],
+        "champion": body["champion"],
+        "decayed": DECAYED in body["findings"],
+        "shifted": drift.get("shifted"),
+        "drifted": drift.get("drifted", []),
+        "skill": body["skill"],
+    }
+
+
+def as_json(tried: Tried) -> dict[str, Any]:
+    """Plain values."""
+    return {**asdict(tried), "as_of": tried.as_of.isoformat()}

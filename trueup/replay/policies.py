@@ -1,0 +1,144 @@
+"""Policies: what is compared. Each is a change of the model's config, so that what won can be pasted into it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from trueup.config.schema import ModelConfig, parse_duration, write_duration
+from trueup.errors import UsageError
+
+Changes = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A name, and what it changes in a config: sections within sections, as in the YAML."""
+
+    name: str
+    changes: Changes
+
+    @property
+    def block(self) -> str:
+        """The changes as they stand in a config."""
+        return yaml.safe_dump(self.changes, sort_keys=False, default_flow_style=None, width=100)
+
+
+# Each clause begins from "no retrain at all": what a policy does not say, it does not do.
+_NOTHING: Changes = {
+    "retrain": {"findings": [], "every": None, "new_rows": None, "cooldown": "0 days"},
+    "monitor": {"stale_after": None},
+}
+_SPAN = r"(?P<span>\d+(?:\.\d+)? ?[a-z]+)"
+
+
+@dataclass(frozen=True)
+class _Clause:
+    form: str  # as a person writes it
+    pattern: str
+    changes: Callable[[re.Match[str]], Changes]
+
+
+def _span(found: re.Match[str]) -> str:
+    """A span as a config has it: a month is 30 days there, a year 365."""
+    number, unit = re.fullmatch(r"([\d.]+) ?([a-z]+)", found["span"]).groups()  # type: ignore[union-attr]
+    days = {"month": 30, "year": 365}.get(unit.removesuffix("s"))
+    return f"{float(number) * days:g} days" if days else write_duration(parse_duration(found["span"]))
+
+
+def _finding(name: str) -> Callable[[re.Match[str]], Changes]:
+    return lambda _: {"retrain": {"findings": [name]}}
+
+
+_CLAUSES = (
+    _Clause("frozen", "frozen|never", lambda _: {}),
+    _Clause("every SPAN", f"every {_SPAN}", lambda m: {"retrain": {"every": _span(m)}}),
+    _Clause("on decay", "on decay", _finding("decayed")),
+    _Clause("on drift", "on drift|on shift", _finding("shifted")),
+    _Clause("stale SPAN", f"(?:when )?stale(?: after)? {_SPAN}", lambda m: {"retrain": {"findings": ["stale"]}, "monitor": {"stale_after": _span(m)}}),
+    _Clause("new rows N", r"new rows (?P<rows>[\d_,]+)", lambda m: {"retrain": {"new_rows": int(re.sub("[_,]", "", m["rows"]))}}),
+    _Clause("cooldown SPAN", f"cooldown {_SPAN}", lambda m: {"retrain": {"cooldown": _span(m)}}),
+    _Clause("budget N per SPAN", rf"budget (?P<starts>\d+) per {_SPAN}", lambda m: {"retrain": {"budget": {"starts": int(m["starts"]), "per": _span(m)}}}),
+    _Clause("expanding", "expanding", lambda _: {"train": {"window": "expanding"}}),
+    _Clause("trailing SPAN", f"trailing {_SPAN}", lambda m: {"train": {"window": _span(m)}}),
+    _Clause("no gate", "no gates?", lambda _: {"promote": {"gates": []}}),
+    _Clause("no refit", "no refit", lambda _: {"promote": {"refit": False}}),
+    _Clause("labels after SPAN", f"labels after {_SPAN}", lambda m: {"ingest": {"label": {"known_after": _span(m)}}}),
+    _Clause("batches of a PERIOD", "batches of an? (?P<period>hour|day|week|month)", lambda m: {"ingest": {"period": m["period"]}}),
+)  # fmt: skip
+
+
+def parse(text: str) -> Policy:
+    """Read a policy as a person writes it: clauses with commas between them. Raises UsageError with all that is not one.
+
+    >>> parse("every 1 week, no gate").changes["retrain"]["every"]
+    '7 days'
+    """
+    changes, wrong = _NOTHING, list[str]()
+    for clause in (c.strip().lower() for c in text.split(",") if c.strip()):
+        try:
+            changes = merged(changes, _read(clause))
+        except (LookupError, ValueError):
+            wrong.append(clause)
+    if wrong or not text.strip():
+        raise UsageError(
+            f"policy {text!r}: {', '.join(map(repr, wrong)) or 'nothing'} is no clause; there are "
+            + ", ".join(f"`{c.form}`" for c in _CLAUSES)
+        )
+    return Policy(" ".join(text.split()), changes)
+
+
+def _read(clause: str) -> Changes:
+    for known in _CLAUSES:
+        if found := re.fullmatch(known.pattern, clause):
+            return known.changes(found)
+    raise LookupError(clause)
+
+
+def merged(into: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
+    """Changes upon changes: sections are joined, findings that ask are added up, all else is replaced.
+
+    >>> merged({"retrain": {"findings": ["decayed"]}}, {"retrain": {"findings": ["stale"], "every": "7 days"}})
+    {'retrain': {'findings': ['decayed', 'stale'], 'every': '7 days'}}
+    """
+    done = dict(into)
+    for key, value in changes.items():
+        old = done.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            done[key] = merged(old, value)
+        elif key == "findings" and isinstance(old, list):
+            done[key] = [*old, *(v for v in value if v not in old)]
+        else:
+            done[key] = value
+    return done
+
+
+def applied(config: ModelConfig, policy: Policy) -> ModelConfig:
+    """The config under a policy. Raises UsageError where that is no config."""
+    written = config.model_dump(mode="json", by_alias=True)
+    try:
+        return ModelConfig.model_validate(_over(written, policy.changes))
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise UsageError(f"policy {policy.name!r} makes no config of {config.model}: {found}") from None
+
+
+def _over(into: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
+    """A policy says all that it asks for, so here lists are replaced, too."""
+    done = dict(into)
+    for key, value in changes.items():
+        old = done.get(key)
+        done[key] = _over(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return done
+
+
+def require_distinct(policies: Sequence[Policy]) -> None:
+    """Raise UsageError for two policies of one name: a table could not tell them apart."""
+    names = [p.name for p in policies]
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise UsageError(f"the policy {twice[0]!r} is given twice; each once is enough")

@@ -1,0 +1,108 @@
+"""The history of a replay, landed and validated once, and the homes in which policies live through it.
+
+A policy's home holds a ledger, a registry and results of its own, and shares with the others what they would all make
+alike: batches, features, fits. Nothing of production is read but the config, or touched at all.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from filelock import FileLock
+
+from trueup.adapters.background import NoReports
+from trueup.adapters.database import copy_sqlite
+from trueup.adapters.fits import Shelf
+from trueup.config.schema import ModelConfig
+from trueup.config.settings import Settings
+from trueup.domain.digest import config_digest, digest_of
+from trueup.domain.periods import complete_periods
+from trueup.domain.types import Window
+from trueup.errors import NoData
+from trueup.stages.ingest import batches, complete_until, land
+from trueup.stages.ports import Ports
+from trueup.stages.validate import validate
+
+_SHARED = ("batches", "features", "quarantine")
+_DATABASES = ("trueup.db", "mlflow.db")
+_READY = "ready"
+
+
+@dataclass(frozen=True)
+class World:
+    """A landed history, and where all that belongs to one replay lies."""
+
+    settings: Settings
+    folder: Path  # of the replay
+    span: Window
+
+    def place(self, config: ModelConfig) -> Path:
+        """Where the history lies that a config sees: another label delay or period makes another."""
+        seen = config.model_dump(mode="json", by_alias=True, include={"ingest", "validation"})
+        return self.folder / "histories" / digest_of([seen, config.input_columns, config.numeric_columns])[:16]
+
+    def ports(self, home: Path) -> Ports:
+        """The ports of a home of the replay."""
+        here = {"home": home, "reports": False}
+        elsewhere = dict.fromkeys(("database_url", "mlflow_uri", "mlflow_backend", "mlflow_artifacts", "ledger_anchor"))
+        found = Ports(self.settings.model_copy(update=here | elsewhere))
+        found.background = NoReports()
+        found.fits = Shelf(self.folder / "fits")
+        return found
+
+    def lay_out(self, config: ModelConfig) -> list[Window]:
+        """Land and validate the history unless it is there; give its batches. Raises NoData, SourceError."""
+        place = self.place(config)
+        place.mkdir(parents=True, exist_ok=True)
+        with FileLock(place / ".lock"):
+            ports = self.ports(place)
+            try:
+                if not (place / _READY).exists():
+                    self._land(config, ports)
+                    (place / _READY).touch()
+                return [b.window for b in batches(config, ports, self.span.end)]
+            finally:
+                ports.close()
+
+    def _land(self, config: ModelConfig, ports: Ports) -> None:
+        extent, until = ports.source(config).extent(), complete_until(config, ports)
+        if extent is None or until is None or not (windows := self._windows(config, extent[0], until)):
+            said = f"{extent[0]:%Y-%m-%d} to {extent[1]:%Y-%m-%d}" if extent else "nothing"
+            raise NoData(f"{config.model}: no complete batch in {self.span}; the source holds {said}")
+        at(ports, config, self.span.end)
+        for window in windows:
+            land(config, ports, window)
+        for batch in batches(config, ports, self.span.end):
+            validate(config, ports, batch, batch.window.end)
+        ports.tracking.client.search_experiments(max_results=1)  # its database is made once, and copied
+
+    def _windows(self, config: ModelConfig, first: datetime, until: datetime) -> list[Window]:
+        found = complete_periods(max(first, self.span.start), min(until, self.span.end), config.ingest.period)
+        return [w for w in found if w.start >= self.span.start]
+
+    def home(self, config: ModelConfig) -> Path:
+        """The home in which a config lives through the history; begun with a copy of what was landed. Raises as `lay_out`."""
+        self.lay_out(config)
+        home = self.folder / "homes" / config_digest(config)[:16]
+        with FileLock(home.with_suffix(".lock")):
+            if not (home / _READY).exists():
+                shutil.rmtree(home, ignore_errors=True)
+                home.mkdir(parents=True)
+                place = self.place(config)
+                for name in _SHARED:
+                    (place / name).mkdir(exist_ok=True)
+                    (home / name).symlink_to(place / name, target_is_directory=True)
+                for name in _DATABASES:
+                    copy_sqlite(place / name, home / name)
+                (home / _READY).touch()
+        return home
+
+
+def at(ports: Ports, config: ModelConfig, as_of: datetime) -> None:
+    """Let it be that moment there: what is kept and waited for grows old by the time that is replayed."""
+    moment = as_of.replace(tzinfo=ZoneInfo(config.ingest.timezone)).astimezone(UTC)
+    ports.now = lambda: moment
