@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ from trueup.adapters.look import STYLE, cell
 from trueup.domain.metrics import figure
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from plotly.graph_objects import Figure
 
 _PAGE: Final = """<!doctype html>
@@ -20,7 +22,7 @@ _PAGE: Final = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
 <style>{{ style }}
-  body { max-width: 68rem; } tr.chosen td { font-weight: 600; } tr.worse td { color: #8a949e; } pre { background: #f5f6f7; padding: .8rem 1rem; }
+  body { max-width: 68rem; } tr.chosen td { font-weight: 600; } td.n { white-space: nowrap; } table { font-size: .92em; } tr.worse td { color: #8a949e; } pre { background: #f5f6f7; padding: .8rem 1rem; }
 </style>
 <script>{{ plotly }}</script>
 </head>
@@ -28,14 +30,14 @@ _PAGE: Final = """<!doctype html>
 <h1>{{ title }}</h1>
 <p class="muted">{{ f.policies | length }} policies lived through {{ span }}; judged on the same {{ "{:,}".format(f.judged.rows) }} rows of {{ f.judged.batches }} batches, {{ f.judged["from"][:10] }} to {{ f.judged["to"][:10] }}</p>
 <p class="outcome">{{ f.recommended }}</p>
-<p>{{ f.why }}</p>
+<p>{{ why }}</p>
 {% for w in f.warnings %}<p class="bad">{{ w }}</p>{% endfor %}
 <p>As it stands in the config:</p>
 <pre>{{ f.block }}</pre>
 <h2>Loss against cost</h2>
 {{ pictures.frontier }}
 <p class="muted">Below and to the left is better. Bars are {{ percent }} intervals of each policy alone; whether two differ is told by their paired difference, which is surer.</p>
-<table><tr><th>policy</th><th class="n">{{ f.loss }}</th><th class="n">{{ percent }}</th><th class="n">less frozen's</th><th class="n">{{ percent }}</th><th class="n">tried</th><th class="n">taken</th><th class="n">refused</th><th class="n">wrongly taken</th><th class="n">wrongly refused</th><th class="n">days decayed</th><th class="n">training, s</th></tr>
+<table><tr><th>policy</th><th class="n">{{ f.loss }}</th><th class="n">{{ percent }}</th><th class="n">against frozen</th><th class="n">{{ percent }}</th><th class="n">tried</th><th class="n">taken</th><th class="n">refused</th><th class="n">wrongly taken</th><th class="n">wrongly refused</th><th class="n">days decayed</th><th class="n">training, s</th></tr>
 {% for name, kind, values in rows %}<tr class="{{ kind }}"><td>{{ name }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}</tr>{% endfor %}
 <tr><td>oracle</td><td class="n">{{ cell(f.oracle.loss) }}</td><td colspan="10" class="muted">{{ f.oracle.what }}</td></tr></table>
 <p class="muted">Tried, taken and refused are challengers after the first champion. One was wrongly taken if the champion before would have lost less until the next was tried, wrongly refused if it would have lost less itself; in brackets those of which that is shown and may not be chance. Grey policies are dominated: another loses less for less.</p>
@@ -87,11 +89,19 @@ def render(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> str:
             span=f"{facts['span']['start'][:10]} to {facts['span']['end'][:10]}",
             percent=f"{100 * facts['confidence']:.0f} %",
             rows=[_row(facts, p) for p in sorted(facts["policies"], key=lambda p: (p["cost_s"], p["loss"]))],
+            why=_marked(facts["why"]),
             cell=cell,
             watched=watched["name"],
             pictures={name: Markup(_html(made, name)) for name, made in pictures.items()},
         )
     )
+
+
+def _marked(text: str) -> Markup:
+    """Names between backticks as the config writes them."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _row(facts: Mapping[str, Any], p: Mapping[str, Any]) -> tuple[str, str, list[str]]:
@@ -243,7 +253,7 @@ def _drift(policy: Mapping[str, Any]) -> Figure:
     made.update_layout(
         height=380,
         xaxis_title="batch",
-        yaxis={"title": "columns that moved", "rangemode": "tozero"},
+        yaxis={"title": "columns that moved", "rangemode": "tozero", "tickformat": "d", "nticks": 6},
         yaxis2={"title": "skill", "overlaying": "y", "side": "right", "showgrid": False},
         legend={"orientation": "h", "y": 1.12},
     )
