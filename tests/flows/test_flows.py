@@ -11,7 +11,18 @@ from trueup.adapters.background import shared
 
 ROOT = Path(__file__).parents[2]
 WEEKS = (5, 7, 9)  # a first champion; two weeks without trouble; a change of the relation
-HOME_OWN = {"uri", "run_id", "path", "baseline_path", "sample_path", "manifest_digest", "search", "actor", "asked_at"}
+HOME_OWN = {
+    "uri",
+    "run_id",
+    "path",
+    "baseline_path",
+    "sample_path",
+    "manifest_digest",
+    "search",
+    "seconds",
+    "actor",
+    "asked_at",
+}
 
 
 @pytest.fixture(scope="module")
