@@ -42,6 +42,13 @@ def replay(
         ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Policies at once, each in a process of its own.")] = 1,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh",
+            help="Throw away what was replayed of this config and span before: for data or code that changed.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
 ) -> None:
     """Let policies of retraining live through the model's own history, and compare what they lose and cost.
@@ -51,14 +58,16 @@ def replay(
     """
     from trueup.replay.compare import compare, usual
     from trueup.replay.policies import parse
+    from trueup.replay.replay import forget, whole_span
     from trueup.replay.replay import replay as play
-    from trueup.replay.replay import whole_span
     from trueup.replay.report import write
 
     with opened_home(at_the_command_line()) as ports:
         config = load_model(ports.configs, model)
         span: Window = whole_span(config, ports, start, end)
         chosen = [parse(text) for text in policy] if policy else usual(config)
+        if fresh:
+            forget(config, ports, span)
         with show.progress(f"{len(chosen)} policies") as tell:
             lives = play(config, ports, span, chosen, workers, tell)
         found = compare(config, span, lives)

@@ -20,7 +20,7 @@ from trueup.replay import lives
 from trueup.replay.compare import compare
 from trueup.replay.play import for_replay
 from trueup.replay.policies import applied, parse
-from trueup.replay.replay import folder, live, replay, whole_span
+from trueup.replay.replay import folder, forget, live, replay, whole_span
 from trueup.replay.report import write
 from trueup.replay.world import World
 from trueup.stages.ports import Ports
@@ -156,6 +156,8 @@ def test_beside_each_other_they_come_to_the_same(done, laid, tmp_path):
     assert without_times(compare(config, span, again).facts) == without_times(compare(config, span, found).facts)
     assert heard == sorted(heard)
     assert heard[-1] == 1
+    forget(config, ports, span)
+    assert not folder(config, ports, span).exists()
     ports.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ALL_COMPLETED, ProcessPoolExecutor, wait
@@ -59,6 +60,11 @@ def folder(config: ModelConfig, ports: Ports, span: Window) -> Path:
     """Where all of a replay lies: another config or span is another replay."""
     named = digest_of([config_digest(config), span.start.isoformat(), span.end.isoformat()])
     return ports.root / "replays" / config.model / named[:16]
+
+
+def forget(config: ModelConfig, ports: Ports, span: Window) -> None:
+    """Throw away what was replayed of a config and a span."""
+    shutil.rmtree(folder(config, ports, span), ignore_errors=True)
 
 
 def live(config: ModelConfig, policy: Policy, world: World) -> None:
