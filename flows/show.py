@@ -78,7 +78,9 @@ def answered() -> bool:
 
 def error(problem: TrueupError) -> None:
     """An error for people, on stderr."""
-    err.print(f"[bold red]trueup:[/] {escape(str(problem))}", highlight=False, soft_wrap=True)
+    # Arguments may hold bytes that are no text; a console that cannot write them keeps them for its next line.
+    said = str(problem).encode("utf-8", "backslashreplace").decode()
+    err.print(f"[bold red]trueup:[/] {escape(said)}", highlight=False, soft_wrap=True)
 
 
 def word(text: str) -> str:

@@ -87,6 +87,7 @@ COMMANDS = [
 
 
 @given(st.sampled_from(COMMANDS), names)
+@example(("approve", "{}", "--by", "me"), "\udcff")
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_command_line_says_that_there_is_no_such_thing(folder, monkeypatch, capsys, command, name):
     from flows.cli import main

@@ -17,8 +17,8 @@ from trueup.stages.ports import Ports
 def export(ports: Ports, file: Path, model: str | None = None) -> int:
     """Write all entries (of one model), oldest first; give their number. The file appears when it is whole.
 
-    JSON Lines hold all that is hashed and signed, so the chain can be checked from them alone; CSV is a line a decision,
-    for a spreadsheet. Raises UsageError for another ending.
+    JSON Lines hold all that is hashed and signed, so the chain can be checked from them alone: `hashed` is the body's text
+    as it went into the hash, `body` the same to read. CSV is a line a decision, for a spreadsheet. Raises UsageError for another ending.
     """
     if (write := _WRITERS.get(file.suffix)) is None:
         raise UsageError(f"{file}: not a form that the ledger is written in; name it .jsonl or .csv")
@@ -32,7 +32,7 @@ def export(ports: Ports, file: Path, model: str | None = None) -> int:
 
 def _json_lines(entries: Sequence[Entry], file: IO[str]) -> None:
     for e in entries:
-        file.write(json.dumps(_columns(e) | {"body": e.body}, sort_keys=True) + "\n")
+        file.write(json.dumps(_columns(e) | {"body": e.body, "hashed": e.text}, sort_keys=True) + "\n")
 
 
 def _csv(entries: Sequence[Entry], file: IO[str]) -> None:
