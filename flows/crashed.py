@@ -169,12 +169,17 @@ def _death(flow: str, run: FlowRun, crash: State[Any], states: list[State[Any]])
 def _flow_runs(
     client: SyncPrefectClient, flows: tuple[str, ...], states: tuple[str, ...], **more: dict[str, Any]
 ) -> list[FlowRun]:
+    return read_flow_runs(client, flows, state={"type": {"any_": list(states)}}, **more)
+
+
+def read_flow_runs(client: SyncPrefectClient, flows: tuple[str, ...], **conditions: dict[str, Any]) -> list[FlowRun]:
+    """The runs of flows of these names under the conditions, as Prefect's filter of flow runs has them; the newest 200."""
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
 
     return client.read_flow_runs(
         flow_filter=FlowFilter.model_validate({"name": {"any_": list(flows)}}),
-        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": list(states)}}, **more}),
+        flow_run_filter=FlowRunFilter.model_validate(conditions),
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=200,
     )

@@ -10,6 +10,8 @@ from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from flows.crashed import read_flow_runs
+
 if TYPE_CHECKING:
     from prefect import State
     from prefect.client.schemas.objects import FlowRun
@@ -24,17 +26,11 @@ def drop_overtaken() -> tuple[str, ...]:
     newest batch when it begins.
     """
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
     from prefect.states import Cancelled
 
     with get_client(sync_client=True) as client:
-        found = client.read_flow_runs(
-            flow_filter=FlowFilter.model_validate({"name": {"any_": ["run"]}}),
-            flow_run_filter=FlowRunFilter.model_validate({"state": {"name": {"any_": [_SLOT]}}}),
-            limit=200,
-        )
         alike: dict[tuple[object, ...], list[FlowRun]] = defaultdict(list)
-        for run in found:
+        for run in read_flow_runs(client, ("run",), state={"name": {"any_": [_SLOT]}}):
             alike[run.deployment_id, run.parameters.get("model"), run.parameters.get("retrain")].append(run)
         dropped = []
         for same in alike.values():

@@ -6,7 +6,18 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from trueup.adapters.look import STYLE, cell, interval, minute, percent, recipe_words, slice_cells, slice_columns, units
+from trueup.adapters.look import (
+    HEAD,
+    STYLE,
+    cell,
+    interval,
+    minute,
+    percent,
+    recipe_words,
+    slice_cells,
+    slice_columns,
+    units,
+)
 from trueup.domain.metrics import figure
 
 # What each kind of check asks, by the first word of its name; a new check stands under "Further checks" until it is named.
@@ -49,13 +60,9 @@ _DUTIES: Final = (
     ("Annex IV (4), (5), (7) to (9): risk management, standards, declaration, plan of monitoring", "Nothing here: these are yours to write"),
 )  # fmt: skip
 
-_PAGE: Final = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ d.model }} version {{ d.version }}: dossier</title>
-<style>{{ style }}
+_PAGE: Final = (
+    HEAD
+    + """
   .short td:first-child { width: 13rem; font-weight: 600; } .wrap { overflow-wrap: anywhere; } code { font-size: .88em; overflow-wrap: anywhere; }
   .bad { color: #c62a2f; } .good { color: #18794e; } h3 { font-size: 1rem; margin: 1.2rem 0 .2rem; } .key td:first-child { width: 13rem; color: #66727f; }
   summary { cursor: pointer; color: #66727f; } nav a { margin-right: .9rem; } details table { font-size: .92em; } ul { padding-left: 1.2rem; }
@@ -172,6 +179,7 @@ _PAGE: Final = """<!doctype html>
 </body>
 </html>
 """
+)
 _SECTIONS: Final = (
     ("purpose", "What it is for"), ("data", "Data"), ("validation", "Validation"), ("metrics", "How good"),
     ("slices", "For whom worse"), ("checks", "Checks"), ("decision", "Decision"), ("baseline", "Drift baseline"),
@@ -199,6 +207,7 @@ def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes], data_file: s
             e=e,
             l=lineage,
             style=Markup(STYLE),
+            title=f"{facts['model']} version {facts['version']}: dossier",
             data_file=data_file,
             sections=_SECTIONS,
             short=_short(facts),

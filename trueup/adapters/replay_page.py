@@ -8,20 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from trueup.adapters.look import STYLE, cell
+from trueup.adapters.look import HEAD, STYLE, cell
 from trueup.domain.metrics import figure
 
 if TYPE_CHECKING:
     from markupsafe import Markup
     from plotly.graph_objects import Figure
 
-_PAGE: Final = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>{{ style }}
+_PAGE: Final = (
+    HEAD
+    + """
   body { max-width: 68rem; } tr.chosen td { font-weight: 600; } td.n { white-space: nowrap; } table { font-size: .92em; } tr.worse td { color: #8a949e; } pre { background: #f5f6f7; padding: .8rem 1rem; }
 </style>
 <script>{{ plotly }}</script>
@@ -51,6 +47,7 @@ _PAGE: Final = """<!doctype html>
 </body>
 </html>
 """
+)
 _COLOURS: Final = (
     "#3b6fb6",
     "#d9822b",

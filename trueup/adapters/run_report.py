@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from trueup.adapters.look import (
+    HEAD,
     STYLE,
     cell,
     interval,
@@ -19,13 +20,9 @@ from trueup.adapters.look import (
     units,
 )
 
-_PAGE: Final = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>{{ style }}</style>
+_PAGE: Final = (
+    HEAD
+    + """</style>
 </head>
 <body>
 <h1>{{ title }}</h1>
@@ -55,6 +52,7 @@ _PAGE: Final = """<!doctype html>
 </body>
 </html>
 """
+)
 
 
 def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:

@@ -127,6 +127,11 @@ class Settings(BaseSettings):
         """The servers of the stack that are not started."""
         return _words(self.without)
 
+    def apart(self, home: Path, **changes: Any) -> Settings:
+        """The settings of a home of its own, with nothing on the servers and disks of this one, and without reports."""
+        elsewhere = ("database_url", "mlflow_uri", "mlflow_backend", "mlflow_artifacts", "ledger_anchor")
+        return self.model_copy(update={**dict.fromkeys(elsewhere), "home": home, "reports": False, **changes})
+
     @property
     def root(self) -> Path:
         """The home as an absolute path."""

@@ -80,8 +80,8 @@ def before_training(
 ) -> Refusal | None:
     """Look at what the plan tells: rejections in a row, and whether just this was tried before."""
     streak = rejections(steps)
-    judged_until = max((s.judged_until for s in steps if s.judged_until is not None), default=None)
-    fresh = judged_until is None or matured_until - judged_until >= gate_window
+    judged = judged_until(steps)
+    fresh = judged is None or matured_until - judged >= gate_window
     if streak >= config.max_rejections and not fresh:
         return Refusal(
             "rejections",
@@ -111,6 +111,11 @@ def rejections(steps: Sequence[Step]) -> int:
             before = streak if step.kind == "promoted" else 0
             streak = 0
     return streak
+
+
+def judged_until(steps: Sequence[Step]) -> datetime | None:
+    """The end of the newest rows that judged a challenger, or would have; None before the first."""
+    return max((s.judged_until for s in steps if s.judged_until is not None), default=None)
 
 
 def starts(steps: Sequence[Step]) -> list[datetime]:

@@ -110,31 +110,27 @@ def _policy(
     name, tried = life.policy.name, _later(life)
     bounds = contest.interval(name)
     outcomes = [t.outcome for t in tried]
-    judged = [t for t in tried if t.rival is not None]
+    promoted, rejected = ([t for t in tried if t.outcome == o] for o in ("promoted", "rejected"))
     found = {
         "name": name,
         "changes": life.policy.changes,
         "loss": bounds.mean,
         "loss_low": _finite(bounds, bounds.low),
         "loss_high": _finite(bounds, bounds.high),
-        "retrains": sum(o in {"promoted", "rejected"} for o in outcomes),
-        "promotions": outcomes.count("promoted"),
-        "refusals": outcomes.count("rejected"),
+        "retrains": len(promoted) + len(rejected),
+        "promotions": len(promoted),
+        "refusals": len(rejected),
         "held": outcomes.count("held"),
         "held_back": outcomes.count("refused"),
-        "wrong_promotions": sum(t.rival < 0 for t in judged if t.outcome == "promoted"),  # type: ignore[operator]
-        "wrong_promotions_shown": sum(
-            t.rival_high is not None and t.rival_high < 0 for t in judged if t.outcome == "promoted"
-        ),
-        "missed_promotions": sum(t.rival < 0 for t in judged if t.outcome == "rejected"),  # type: ignore[operator]
-        "missed_promotions_shown": sum(
-            t.rival_high is not None and t.rival_high < 0 for t in judged if t.outcome == "rejected"
-        ),
+        "wrong_promotions": sum(t.regretted for t in promoted),
+        "wrong_promotions_shown": sum(t.regret_shown for t in promoted),
+        "missed_promotions": sum(t.regretted for t in rejected),
+        "missed_promotions_shown": sum(t.regret_shown for t in rejected),
         "decayed_days": _decayed_days(life),
         "cost_s": contest.costs[name],
         "regret": bounds.mean - float(rows["oracle"].mean()),
         "dominated": name in worse,
-        "tried": [{**vars(t), "as_of": t.as_of.isoformat()} for t in life.tried],
+        "tried": [t.to_dict() for t in life.tried],
         "looks": life.looks,
     }
     if FROZEN in named and name != FROZEN:

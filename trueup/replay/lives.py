@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 
 from trueup.adapters import frames
@@ -17,21 +15,21 @@ _FACTS, _LOSSES, _PROGRESS = "life.json", "life.parquet", "progress"
 def keep(life: Life, home: Path) -> None:
     """Write it down, the facts last: they say that it is whole."""
     frames.write(frames.to_table(life.losses), home / _LOSSES, durable=False)
-    facts = {
-        "tried": [{**asdict(t), "as_of": t.as_of.isoformat()} for t in life.tried],
-        "looks": life.looks,
-    }
+    facts = {"tried": [t.to_dict() for t in life.tried], "looks": life.looks}
     with frames.whole(home / _FACTS, durable=False) as file:
         file.write(json.dumps(facts).encode())
 
 
-def kept(policy: Policy, home: Path) -> Life | None:
-    """What was written down, or None."""
-    if not (home / _FACTS).exists():
-        return None
+def ended(home: Path) -> bool:
+    """Whether a life there came to its end, and was written down."""
+    return (home / _FACTS).exists()
+
+
+def kept(policy: Policy, home: Path) -> Life:
+    """What was written down of a life that has ended."""
     facts = json.loads((home / _FACTS).read_text())
-    tried = [Tried(**{**t, "as_of": datetime.fromisoformat(t["as_of"])}) for t in facts["tried"]]
-    return Life(policy, frames.to_pandas(frames.read(home / _LOSSES)), tried, facts["looks"])
+    losses = frames.to_pandas(frames.read(home / _LOSSES))
+    return Life(policy, losses, [Tried.from_dict(t) for t in facts["tried"]], facts["looks"])
 
 
 def note_progress(home: Path, done: int, of: int) -> None:

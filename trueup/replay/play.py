@@ -46,6 +46,25 @@ class Tried:
     rival_low: float | None = None
     rival_high: float | None = None
 
+    @property
+    def regretted(self) -> bool:
+        """Whether the rival would have lost less."""
+        return self.rival is not None and self.rival < 0
+
+    @property
+    def regret_shown(self) -> bool:
+        """Whether that is more than chance."""
+        return self.rival_high is not None and self.rival_high < 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "as_of": self.as_of.isoformat()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Tried:
+        """Read what `to_dict` wrote."""
+        return cls(**{**values, "as_of": datetime.fromisoformat(values["as_of"])})
+
 
 @dataclass(frozen=True)
 class Life:
@@ -202,8 +221,3 @@ def _look(window: Window, body: Mapping[str, Any]) -> dict[str, Any]:
         "drifted": drift.get("drifted", []),
         "skill": body["skill"],
     }
-
-
-def as_json(tried: Tried) -> dict[str, Any]:
-    """Plain values."""
-    return {**asdict(tried), "as_of": tried.as_of.isoformat()}

@@ -42,18 +42,16 @@ def replay(
     UsageError for a policy that is none, NoData, SourceError, and WorkError when a process was killed.
     """
     require_distinct(policies)
-    for policy in policies:
-        applied(config, policy)  # all of them, before any work
+    meant = [for_replay(applied(config, policy)) for policy in policies]  # all of them are read before any work
     world = World(ports.settings, folder(config, ports, span), span)
-    for policy in policies:  # here, because who comes second would only wait
-        world.lay_out(for_replay(applied(config, policy)))
+    homes = [world.home(each) for each in meant]  # begun here: they share a history, and the second would only wait
     if workers == 1:
         for number, policy in enumerate(policies):
             live(config, policy, world)
             tell((number + 1) / len(policies))
     else:
-        _beside_each_other(config, policies, world, workers, tell)
-    return [found for p in policies if (found := lives.kept(p, _home(config, p, world))) is not None]
+        _beside_each_other(config, policies, homes, world, workers, tell)
+    return [lives.kept(policy, home) for policy, home in zip(policies, homes, strict=True)]
 
 
 def folder(config: ModelConfig, ports: Ports, span: Window) -> Path:
@@ -69,18 +67,15 @@ def forget(config: ModelConfig, ports: Ports, span: Window) -> None:
 
 def live(config: ModelConfig, policy: Policy, world: World) -> None:
     """Play a policy unless it was played to its end."""
-    home = _home(config, policy, world)
-    if lives.kept(policy, home) is None:
+    home = world.home(for_replay(applied(config, policy)))
+    if not lives.ended(home):
         lives.keep(play(config, policy, world, lambda done, of: lives.note_progress(home, done, of)), home)
 
 
-def _home(config: ModelConfig, policy: Policy, world: World) -> Path:
-    return world.home(for_replay(applied(config, policy)))
-
-
-def _beside_each_other(config: ModelConfig, policies: Sequence[Policy], world: World, workers: int, tell: Tell) -> None:
+def _beside_each_other(
+    config: ModelConfig, policies: Sequence[Policy], homes: Sequence[Path], world: World, workers: int, tell: Tell
+) -> None:
     context = multiprocessing.get_context("spawn")
-    homes = [_home(config, p, world) for p in policies]
     with ProcessPoolExecutor(min(workers, len(policies)), context, initializer=_begin) as pool:
         waiting = set(jobs := [pool.submit(live, config, p, world) for p in policies])
         while waiting:

@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 from filelock import FileLock
 
-from trueup.adapters.background import NoReports
 from trueup.adapters.database import copy_sqlite
 from trueup.adapters.fits import Shelf
 from trueup.config.schema import ModelConfig
@@ -47,10 +46,7 @@ class World:
 
     def ports(self, home: Path) -> Ports:
         """The ports of a home of the replay."""
-        here = {"home": home, "reports": False}
-        elsewhere = dict.fromkeys(("database_url", "mlflow_uri", "mlflow_backend", "mlflow_artifacts", "ledger_anchor"))
-        found = Ports(self.settings.model_copy(update=here | elsewhere))
-        found.background = NoReports()
+        found = Ports(self.settings.apart(home))
         found.fits = Shelf(self.folder / "fits")
         return found
 
@@ -86,10 +82,10 @@ class World:
 
     def home(self, config: ModelConfig) -> Path:
         """The home in which a config lives through the history; begun with a copy of what was landed. Raises as `lay_out`."""
-        self.lay_out(config)
         home = self.folder / "homes" / config_digest(config)[:16]
         with FileLock(home.with_suffix(".lock")):
             if not (home / _READY).exists():
+                self.lay_out(config)
                 shutil.rmtree(home, ignore_errors=True)
                 home.mkdir(parents=True)
                 place = self.place(config)

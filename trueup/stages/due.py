@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from trueup.config.schema import ModelConfig
+from trueup.domain.storm import judged_until, starts
 from trueup.domain.types import EVENT_TIME, ROW_ID, Reason
 from trueup.stages.champion import champion
 from trueup.stages.features import matured
 from trueup.stages.ports import Ports
-from trueup.stages.storm import last_start, tried_until
+from trueup.stages.storm import steps_of
 from trueup.stages.validate import usable_batches
 
 
@@ -19,13 +20,16 @@ def due(config: ModelConfig, ports: Ports, as_of: datetime) -> Reason | None:
     `retrain.every` counts from the last training that was begun, `retrain.new_rows` from the newest row that trained or
     judged a model: a challenger that was refused does not ask for the next.
     """
-    current, wanted = champion(config, ports), config.retrain
-    if current is None:
+    wanted = config.retrain
+    if wanted.every is None and wanted.new_rows is None:
         return None
-    if wanted.every is not None and as_of - last_start(config, ports) >= wanted.every:
+    if (current := champion(config, ports)) is None:
+        return None
+    steps = steps_of(config, ports)
+    if wanted.every is not None and as_of - max(starts(steps), default=datetime.min) >= wanted.every:
         return "schedule"
     if wanted.new_rows is not None:
-        since = max(current.trained_until, tried_until(config, ports))
+        since = max(current.trained_until, judged_until(steps) or datetime.min)
         if _known_since(config, ports, since, as_of) >= wanted.new_rows:
             return "grown"
     return None

@@ -69,9 +69,7 @@ def laid_out(
     with TemporaryDirectory(prefix="trueup-reproduce-") as scratch:
         configs = Path(scratch) / "configs"
         _lay_out_functions(config, ports.configs, configs, function)
-        here = {"home": Path(scratch) / "home", "configs": configs, "reports": False}
-        elsewhere = dict.fromkeys(("database_url", "mlflow_uri", "mlflow_backend", "mlflow_artifacts"))
-        then = Ports(ports.settings.model_copy(update=here | elsewhere))
+        then = Ports(ports.settings.apart(Path(scratch) / "home", configs=configs))
         try:
             for found in inputs:
                 _land(config, ports, then, found, as_of)

@@ -11,7 +11,7 @@ from trueup.domain.digest import config_digest, digest_of
 from trueup.domain.events import RetrainRefused, interval
 from trueup.domain.periods import period_of
 from trueup.domain.plan import Plan
-from trueup.domain.storm import AUTOMATIC, Refusal, Step, before_planning, before_training, rejections, starts
+from trueup.domain.storm import AUTOMATIC, Refusal, Step, before_planning, before_training, rejections
 from trueup.domain.types import Reason
 from trueup.errors import UsageError
 from trueup.ledger.entries import Decision, Entry, Event
@@ -31,14 +31,14 @@ def held_back(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime
     """Say why a retrain must not start, before any data is looked at."""
     if reason not in AUTOMATIC:
         return None
-    return before_planning(_steps(config, ports), as_of, config.retrain, _latest(config, ports, as_of))
+    return before_planning(steps_of(config, ports), as_of, config.retrain, _latest(config, ports, as_of))
 
 
 def held_back_with(config: ModelConfig, ports: Ports, reason: Reason, chosen: Plan, attempt: str) -> Refusal | None:
     """Say why a planned retrain must not start."""
     if reason not in AUTOMATIC:
         return None
-    steps = _steps(config, ports)
+    steps = steps_of(config, ports)
     return before_training(steps, chosen.gate.end, attempt, config.promote.gate_window, config.retrain)
 
 
@@ -147,18 +147,8 @@ def clear(config: ModelConfig, ports: Ports, by: str) -> Entry:
     )
 
 
-def last_start(config: ModelConfig, ports: Ports) -> datetime:
-    """When the last training was begun, by anybody; `datetime.min` before the first."""
-    return max(starts(_steps(config, ports)), default=datetime.min)
-
-
-def tried_until(config: ModelConfig, ports: Ports) -> datetime:
-    """The end of the newest rows that judged a challenger; `datetime.min` before the first."""
-    judged = (s.judged_until for s in _steps(config, ports))
-    return max((j for j in judged if j is not None), default=datetime.min)
-
-
-def _steps(config: ModelConfig, ports: Ports) -> list[Step]:
+def steps_of(config: ModelConfig, ports: Ports) -> list[Step]:
+    """What the ledger has of a model, as far as it matters here; in its order."""
     return [_step(entry) for entry in ports.ledger.entries(config.model)]
 
 
