@@ -620,7 +620,9 @@ class PromoteConfig(Section):
         description="Limit for the mean absolute change of predictions between judged and refitted model, as a share of the judged predictions' spread.",
     )
     gates: list[Gate] = Field(
-        default=[{"kind": "paired"}, {"kind": "baseline"}, {"kind": "slices"}], validate_default=True
+        default=[{"kind": "paired"}, {"kind": "baseline"}, {"kind": "slices"}],
+        validate_default=True,
+        description="All must pass. `[]`: after the first champion every challenger takes office that is sound to compare and not the same as the champion.",
     )
     mode: Literal["auto", "approval"] = Field(
         "auto", description="With `approval` a challenger that passed waits for `trueup approve` or `trueup reject`."
