@@ -246,6 +246,11 @@ def test_a_bound_needs_a_metric_of_the_task(task, metric):
     assert found.startswith(f"line 16, promote.gates[1].metric: a {task} task has no metric '{metric}'; it has ")
 
 
+def test_the_paired_gate_compares_a_metric_of_the_task():
+    (found,) = problems(GOOD + "promote:\n  gates:\n    - {kind: paired, metric: accuracy}\n")
+    assert found == "line 16, promote.gates[1].metric: a binary task has no metric 'accuracy'; it has loss, brier, auc"
+
+
 def test_a_bound_that_is_not_a_number_would_let_everything_pass():
     (found,) = problems(GOOD + "promote:\n  gates:\n    - {kind: absolute, metric: auc, at_least: .nan}\n")
     assert found.startswith("line 16, promote.gates[1].at_least: input should be a finite number")

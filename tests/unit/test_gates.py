@@ -76,6 +76,35 @@ def test_a_better_challenger_passes_every_gate():
     assert paired.figures["difference"] == pytest.approx(paired.figures["challenger"] - paired.figures["champion"])
 
 
+@pytest.mark.parametrize("metric", ["brier", "auc"])
+def test_another_metric_than_the_loss_may_decide(metric):
+    gate, better, worse = PairedGate(kind="paired", metric=metric), make_case(), make_case(0.5, 0.1)
+    passed, failed = verdict_of(gate, better), verdict_of(gate, worse)
+    assert (passed.status, failed.status) == (Status.PASS, Status.FAIL)
+    f = passed.figures
+    assert f["loss"] == metric
+    assert f["low"] < f["difference"] < f["high"]
+    assert f["difference"] == pytest.approx(f["challenger"] - f["champion"])
+    assert (f["difference"] > 0) == (metric == "auc")
+    assert f"{'above' if metric == 'auc' else 'below'} the champion's" in passed.reasons[0]
+    assert f["challenger"] == pytest.approx(metrics(Task.BINARY, better.y, better.predictions["challenger"])[metric])
+
+
+def test_the_auc_knows_no_calibration_and_the_loss_does():
+    case = make_case(challenger=0.1, champion=0.5)
+    shifted = {**case.predictions, "challenger": case.predictions["challenger"] ** 3}  # the same order, too low by far
+    case = replace(case, predictions=shifted)
+    assert verdict_of(PAIRED, case).status is Status.FAIL
+    assert verdict_of(PairedGate(kind="paired", metric="auc"), case).status is Status.PASS
+
+
+def test_a_metric_that_labels_of_one_class_do_not_have_is_inconclusive():
+    case = make_case()
+    verdict = verdict_of(PairedGate(kind="paired", metric="auc"), replace(case, y=np.zeros(len(case.y))))
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "there is no auc: labels of one class only" in verdict.reasons[0]
+
+
 def test_a_worse_challenger_is_refused_and_the_figures_say_by_how_much():
     verdict = verdict_of(PAIRED, make_case(challenger=0.5, champion=0.1))
     assert verdict.status is Status.FAIL

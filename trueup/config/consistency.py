@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from trueup.config.checks import MIN_BLOCKS, SHORTEST
-from trueup.config.schema import CALIBRATION, FAIRNESS, METRICS, ModelConfig, Task, write_duration
+from trueup.config.schema import CALIBRATION, FAIRNESS, METRICS, PAIRED, ModelConfig, Task, write_duration
 
 Location = tuple[int | str, ...]
 
@@ -169,7 +169,8 @@ def _not_for_task(content: Mapping[str, Any]) -> Iterator[Mistake]:
 
 
 def _gates_not_for_task(content: Mapping[str, Any], task: Task) -> Iterator[Mistake]:
-    for kind, metrics in (("absolute", METRICS), ("fairness", FAIRNESS), ("calibration", CALIBRATION)):
+    known_by_kind = {"absolute": METRICS, "paired": PAIRED, "fairness": FAIRNESS, "calibration": CALIBRATION}
+    for kind, metrics in known_by_kind.items():
         for at, gate in _gates(content, kind):
             metric = written(gate, "metric")
             if isinstance(metric, str) and metric not in metrics[task]:

@@ -39,6 +39,12 @@ METRICS = {
     Task.REGRESSION: ("mse", "mae", "rmse", "r2"),
 }
 
+# What the paired gate compares, by task; the first one is the default.
+PAIRED = {
+    Task.BINARY: ("loss", "brier", "auc"),
+    Task.MULTICLASS: ("loss", "brier", "accuracy", "auc_ovr"),
+    Task.REGRESSION: ("loss", "mae"),
+}
 # What the fairness gate compares between groups, by task.
 FAIRNESS = {
     Task.BINARY: (
@@ -404,7 +410,11 @@ class PairedGate(Section):
     """Not worse than the champion beyond a margin, and better by a minimum."""
 
     kind: Literal["paired"]
-    margin: Share = Field(0.0015, description="Non-inferiority margin, as a share of the champion's loss.")
+    metric: Literal["loss", "brier", "auc", "accuracy", "auc_ovr", "mae"] = Field(
+        "loss",
+        description="What is compared. `loss`: log-loss, or squared error of a regression. Binary also `brier`, `auc`; multiclass `brier`, `accuracy`, `auc_ovr`; regression `mae`. Of `auc`, `auc_ovr` and `accuracy` it is what they lack to 1, so that less is better.",
+    )
+    margin: Share = Field(0.0015, description="Non-inferiority margin, as a share of the champion's loss (or what `metric` names).")
     min_gain: Share = Field(
         0.003, description="The challenger's mean loss must be lower by this share of the champion's; less is 'equal'."
     )

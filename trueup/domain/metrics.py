@@ -132,6 +132,43 @@ def metrics_with_intervals(
     return found
 
 
+def shortfall(name: str, value: float) -> float:
+    """Turn a metric so that less is better: what is at most one, as an AUC, by what it lacks to one.
+
+    >>> shortfall("auc", 0.75), shortfall("brier", 0.2)
+    (0.25, 0.2)
+    """
+    return 1 - value if name in _AT_MOST_ONE else value
+
+
+def shortfall_difference(
+    task: Task,
+    y: ArrayLike,
+    pair: tuple[ArrayLike, ArrayLike],
+    name: str,
+    blocks: Blocks,
+    config: EvaluateConfig,
+    seed: int,
+    classes: Sequence[str] | None = None,
+) -> Interval:
+    """Bound how much one model's shortfall in a metric is above another's on the same rows (n,); below 0 the one is better.
+
+    Both are computed on the same resamples of blocks. Raises ValueError where the metric does not exist, or has no draws
+    (ECE, average precision, R²).
+    """
+    labels = np.asarray(y)
+    one, other = (np.asarray(p, dtype=np.float64) for p in pair)
+    value = shortfall(name, metrics(task, labels, one, classes)[name])
+    value -= shortfall(name, metrics(task, labels, other, classes)[name])
+    losses = row_losses(task, labels, one, classes) - row_losses(task, labels, other, classes)
+    rows, sums = blocks.sums(), blocks.sums(losses)
+    length = run_length(sums - rows * (sums.sum() / rows.sum()))
+    drawn = multiplicities(blocks.count, length, config.resamples, seed)
+    first, second = (_draws(task, labels, p, classes, blocks)[name](drawn) for p in (one, other))
+    apart = second - first if name in _AT_MOST_ONE else first - second
+    return interval_from(value, apart[np.isfinite(apart)], blocks.count, length, config.confidence)
+
+
 def by_slice(slices: pd.DataFrame, blocks: Blocks, *values: Floats) -> Iterator[tuple[str, Floats, list[Floats]]]:
     """Give each value of each column of `slices` (n rows) by name, `column=value`.
 

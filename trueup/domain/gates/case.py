@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from trueup.config.schema import EvaluateConfig, Task
 from trueup.domain.bootstrap import Blocks, Floats, Interval, sums_interval
-from trueup.domain.metrics import row_losses
+from trueup.domain.metrics import metrics, row_losses, shortfall_difference
 
 NO_CHAMPION = "no champion yet"
 CHALLENGER, CHAMPION = "challenger", "champion"
+LOSS = "loss"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +79,22 @@ class Case:
         """Mean loss of a role."""
         return float(self.losses[role].mean())
 
+    def value(self, role: str, metric: str = LOSS) -> float:
+        """A role's mean loss, or another metric. Raises ValueError as `difference` does."""
+        if metric == LOSS:
+            return self.loss(role)
+        return metrics(self.task, self.y, self.predictions[role], self.classes)[metric]
+
     def interval(self, sums: Floats, rows: Floats) -> Interval:
         """Bound a mean given by block sums, as the configuration asks."""
         return sums_interval(sums, rows, self.evaluate.resamples, self.evaluate.confidence, self.seed)
 
-    def difference(self, role: str) -> Interval:
-        """Bound the challenger's mean loss less that of another role; below 0 the challenger is better."""
+    def difference(self, role: str, metric: str = LOSS) -> Interval:
+        """Bound the challenger's loss, or shortfall in a metric, less that of another role; below 0 it is better.
+
+        Raises ValueError for a metric that does not exist on these rows.
+        """
+        if metric != LOSS:
+            pair, e = (self.predictions[CHALLENGER], self.predictions[role]), self.evaluate
+            return shortfall_difference(self.task, self.y, pair, metric, self.blocks, e, self.seed, self.classes)
         return self.interval(self.blocks.sums(self.losses[CHALLENGER] - self.losses[role]), self.blocks.sums())

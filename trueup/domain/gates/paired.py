@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from trueup.config import schema
 from trueup.domain.gates.case import CHAMPION, Case
 from trueup.domain.gates.words import compare, figures_of, too_few_blocks
-from trueup.domain.metrics import figure
+from trueup.domain.metrics import figure, shortfall
 from trueup.domain.types import Verdict
 
 
@@ -18,13 +18,17 @@ class Paired:
     config: schema.PairedGate
 
     def judge(self, case: Case) -> Verdict:
-        """Compare mean losses; inconclusive with fewer than `MIN_BLOCKS` blocks."""
+        """Compare mean losses, or the metric asked for; inconclusive with fewer than `MIN_BLOCKS` blocks."""
         if not case.has_champion:
             return Verdict.passed("paired", case.without_champion)
-        difference, champion = case.difference(CHAMPION), case.loss(CHAMPION)
+        metric = self.config.metric
+        try:
+            difference, champion = case.difference(CHAMPION, metric), shortfall(metric, case.value(CHAMPION, metric))
+        except ValueError as none:
+            return Verdict.inconclusive("paired", f"there is no {metric}: {none}")
         margin, gain = self.config.margin * champion, self.config.min_gain * champion
-        figures = {**figures_of(case, CHAMPION, difference), "margin": margin, "min_gain": gain}
-        said = compare(case, CHAMPION, difference)
+        figures = {**figures_of(case, CHAMPION, difference, metric), "margin": margin, "min_gain": gain}
+        said = compare(case, CHAMPION, difference, metric)
         if not difference.enough:
             return Verdict.inconclusive("paired", too_few_blocks(difference), said, **figures)
         if difference.mean > 0:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from trueup.domain.bootstrap import MIN_BLOCKS, Interval
-from trueup.domain.gates.case import CHALLENGER, Case
-from trueup.domain.metrics import figure, loss_name, loss_words
+from trueup.domain.gates.case import CHALLENGER, LOSS, Case
+from trueup.domain.metrics import figure, loss_name, loss_words, shortfall
 
 
-def compare(case: Case, role: str, difference: Interval) -> str:
-    """Say how the challenger's loss stands to another's, with the interval."""
+def compare(case: Case, role: str, difference: Interval, metric: str = LOSS) -> str:
+    """Say how the challenger's loss, or another metric, stands to another's, with the interval.
+
+    `difference` is that of `Case.difference`.
+    """
+    difference = _as_measured(difference, metric)
     side = "above" if difference.mean > 0 else "below"
     bounds = f"{100 * difference.confidence:g} % {figure(difference.low, 3)} to {figure(difference.high, 3)}"
-    word, owner = loss_words(case.task), "simple model" if role == "simple" else role
+    word = loss_words(case.task) if metric == LOSS else metric
+    owner = "simple model" if role == "simple" else role
     return (
-        f"{word} {figure(case.loss(CHALLENGER))} is {figure(abs(difference.mean), 3)} {side} the {owner}'s ({bounds})"
+        f"{word} {figure(case.value(CHALLENGER, metric))} is {figure(abs(difference.mean), 3)} {side} the {owner}'s ({bounds})"
     )
+
+
+def _as_measured(difference: Interval, metric: str) -> Interval:
+    """The difference of the metric itself: that of an AUC came as one of what is lacking to 1."""
+    if shortfall(metric, 0.0) == 0:
+        return difference
+    return replace(difference, mean=-difference.mean, low=-difference.high, high=-difference.low)
 
 
 def too_few_blocks(difference: Interval) -> str:
@@ -26,12 +39,13 @@ def too_few_blocks(difference: Interval) -> str:
     return f"the rows span {difference.blocks} blocks of time; at least {MIN_BLOCKS} are needed to tell noise from gain"
 
 
-def figures_of(case: Case, role: str, difference: Interval) -> dict[str, Any]:
+def figures_of(case: Case, role: str, difference: Interval, metric: str = LOSS) -> dict[str, Any]:
     """Plain values of a comparison; a bound that does not exist is None, for JSON knows no infinity."""
+    difference = _as_measured(difference, metric)
     return {
-        "loss": loss_name(case.task),
-        CHALLENGER: case.loss(CHALLENGER),
-        role: case.loss(role),
+        "loss": loss_name(case.task) if metric == LOSS else metric,
+        CHALLENGER: case.value(CHALLENGER, metric),
+        role: case.value(role, metric),
         "difference": difference.mean,
         "low": difference.low if np.isfinite(difference.low) else None,
         "high": difference.high if np.isfinite(difference.high) else None,
