@@ -73,7 +73,7 @@ soak: setup ## a year of daily batches through the real stack, its servers kille
 
 lock: setup ## resolve requirements.lock anew
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate --extra dev --extra s3 pyproject.toml --output-file requirements.lock
+	  --no-header --no-annotate --extra dev --extra s3 --extra dask pyproject.toml --output-file requirements.lock
 
 clean: ## remove the environment and the caches, not the home
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info

@@ -13,6 +13,10 @@ from flows.opening import opened_home
 from trueup.config.load import load_model
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Any
+
     from trueup.domain.types import Window
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
@@ -25,8 +29,8 @@ def replay(
         typer.Option(
             "--policy",
             metavar="TEXT",
-            help="What to compare, such as 'frozen', 'every 1 week, no gate' or 'on decay, trailing 90 days'; once for "
-            "each. Default: the usual ones.",
+            help="What to compare, such as 'frozen', 'every 1 week, no gate' or 'on decay, cooldown {7, 30} days', where "
+            "braces mean a policy for each value; once for each. Default: those of the config, or the usual ones.",
         ),
     ] = None,
     start: Annotated[
@@ -49,6 +53,17 @@ def replay(
             help="Throw away what was replayed of this config and span before: for data or code that changed.",
         ),
     ] = False,
+    known_then: Annotated[
+        bool,
+        typer.Option(
+            "--known-then",
+            help="Only what this home had landed by each moment, instead of what the source holds today; for a home that "
+            "has run for a while.",
+        ),
+    ] = False,
+    write_block: Annotated[
+        bool, typer.Option("--write", help="Write the recommended policy into the config's file.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
 ) -> None:
     """Let policies of retraining live through the model's own history, and compare what they lose and cost.
@@ -56,26 +71,34 @@ def replay(
     Each goes through the same stages as `trueup run`, batch by batch, in a home of its own. Stopped and started again it
     goes on where it was.
     """
-    from trueup.replay.compare import compare, usual
-    from trueup.replay.policies import parse
+    from trueup.config.policies import parse_all
+    from trueup.replay.compare import usual
     from trueup.replay.replay import forget, whole_span
     from trueup.replay.replay import replay as play
-    from trueup.replay.report import write
+    from trueup.replay.report import publish
 
     with opened_home(at_the_command_line()) as ports:
         config = load_model(ports.configs, model)
         span: Window = whole_span(config, ports, start, end)
-        chosen = [parse(text) for text in policy] if policy else usual(config)
+        chosen = parse_all(policy) if policy else usual(config)
         if fresh:
-            forget(config, ports, span)
+            forget(config, ports, span, known_then)
         with show.progress(f"{len(chosen)} policies") as tell:
-            lives = play(config, ports, span, chosen, workers, tell)
-        found = compare(config, span, lives)
-        page = write(found, ports)
+            lives = play(config, ports, span, chosen, workers, tell, known_then)
+        found = publish(config, ports, span, lives)
+        written = write_recommended(ports.configs, found.facts) if write_block else None
     if as_json:
-        show.as_json({**found.facts, "page": str(page)})
+        show.as_json({**found.facts, "page": str(found.page)})
     else:
-        show.replayed(found.facts, page)
+        show.replayed(found.facts, found.page, written)
+
+
+def write_recommended(configs: Path, facts: Mapping[str, Any]) -> Path:
+    """Write what was recommended into the model's config."""
+    from trueup.config.write import write_changes
+
+    chosen = next(p for p in facts["policies"] if p["name"] == facts["recommended"])
+    return write_changes(configs, facts["model"], chosen["changes"])
 
 
 def register(app: typer.Typer) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -88,11 +88,15 @@ def sound_config(configs: Path, model: str) -> ModelConfig:
 
 def resolve_as_of(config: ModelConfig, ports: Ports, given: datetime | None) -> datetime:
     """Give the moment the loop stands at: the one given, else by the config's clock, in the model's zone, naive."""
-    zone = ZoneInfo(config.ingest.timezone)
     if given is not None:
-        return given if given.tzinfo is None else given.astimezone(zone).replace(tzinfo=None)
+        return in_zone(config, given)
     if config.clock == "wall":
-        return datetime.now(zone).replace(tzinfo=None)
+        return in_zone(config, datetime.now(UTC))
     from trueup.stages.ingest import newest_complete
 
     return newest_complete(config, ports)
+
+
+def in_zone(config: ModelConfig, given: datetime) -> datetime:
+    """A moment in the model's time zone, naive; one without offset is taken to be so already."""
+    return given if given.tzinfo is None else given.astimezone(ZoneInfo(config.ingest.timezone)).replace(tzinfo=None)

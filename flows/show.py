@@ -399,7 +399,7 @@ def progress(what: str) -> Iterator[Callable[[float], None]]:
         yield lambda share: bar.update(task, completed=share)
 
 
-def replayed(found: Mapping[str, Any], page: Path) -> None:
+def replayed(found: Mapping[str, Any], page: Path, written: Path | None) -> None:
     """What each policy lost and cost, and which one to take."""
     rows = [
         [
@@ -407,7 +407,7 @@ def replayed(found: Mapping[str, Any], page: Path) -> None:
             number(p["loss"], 4),
             "–" if p["loss_low"] is None else f"{number(p['loss_low'], 4)}..{number(p['loss_high'], 4)}",
             *map(str, (p["retrains"], p["promotions"], p["refusals"])),
-            f"{p['cost_s']:.0f} s",
+            f"{p['cost_s']:.0f} s" + (f" {p['cost_money']:.2f} {found['currency']}" if "cost_money" in p else ""),
             "yes" if p["dominated"] else "",
         ]
         for p in sorted(found["policies"], key=lambda p: (p["cost_s"], p["loss"]))
@@ -425,4 +425,6 @@ def replayed(found: Mapping[str, Any], page: Path) -> None:
     out.print("\n" + found["block"], highlight=False)
     for warning in found["warnings"]:
         out.print(f"[yellow]{warning}[/]", highlight=False)
+    if written is not None:
+        out.print(f"written {written}", highlight=False, soft_wrap=True)
     out.print(f"report  {page}", highlight=False, soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
@@ -84,6 +85,17 @@ def show_approval(config: ModelConfig, ports: Ports, entry: Entry) -> None:
         lines += ["", f"![Challenger against champion]({picture})"]
     about = f"version {body['model']['version']} waits until {expires_at(entry):%Y-%m-%d %H:%M} UTC"
     _publish("approval", config.model, lines, about)
+
+
+def show_replay(config: ModelConfig, ports: Ports, found: dict[str, Any], page: Path) -> None:
+    """What a replay of policies found: the table, the recommendation, and its report."""
+    table = [f"| policy | {found['loss']} | tried | taken | refused | training, s |", "|---|---|---|---|---|---|"]
+    for p in sorted(found["policies"], key=lambda p: (p["cost_s"], p["loss"])):
+        figures = (p["retrains"], p["promotions"], p["refusals"], f"{p['cost_s']:.0f}")
+        table.append(f"| {_plain(p['name'])} | {_cell(p['loss'])} | {' | '.join(map(str, figures))} |")
+    lines = [found["why"], "", *table, "", "```yaml", found["block"].rstrip(), "```", ""]
+    lines += [*_items(found["warnings"]), "", links.line([("Report of the replay", links.address(ports, page))])]
+    _publish("replay", config.model, lines, f"recommended: {found['recommended']}")
 
 
 def _publish(kind: str, model: str, lines: Sequence[str], about: str) -> None:

@@ -50,7 +50,7 @@ def rendered(value, payload):
 @pytest.mark.parametrize("model", model_names(ROOT / "configs"))
 def test_every_config_has_its_deployments(model):
     mine = [d for d in OF_MODELS if d["parameters"]["model"] == model]
-    flows = {"run", "retrain", "score", "monitor", "watch", "rollback", "feed"}
+    flows = {"run", "retrain", "score", "monitor", "watch", "rollback", "replay", "feed"}
     assert {d["entrypoint"].split(":")[1] for d in mine} == flows, (
         f"configs/{model}.yaml has no block of its own in prefect.yaml: copy the one of flight_delays"
     )

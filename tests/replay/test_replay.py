@@ -15,13 +15,13 @@ from tests.stages.story import CONFIG, Story
 from trueup.adapters.background import NoReports
 from trueup.adapters.fits import Shelf
 from trueup.config.load import load_model
+from trueup.config.policies import applied, parse
 from trueup.config.settings import Settings
 from trueup.replay import lives
 from trueup.replay.compare import compare
 from trueup.replay.play import for_replay
-from trueup.replay.policies import applied, parse
-from trueup.replay.replay import folder, forget, live, replay, whole_span
-from trueup.replay.report import write
+from trueup.replay.replay import folder, forget, prepare, replay, whole_span
+from trueup.replay.report import publish, write
 from trueup.replay.world import World
 from trueup.stages.ports import Ports
 
@@ -119,14 +119,35 @@ def test_the_report_opens_offline_and_says_the_same(done):
     assert compared.facts["why"].replace("`", "") in re.sub("</?code>", "", html.unescape(text))
     assert compared.facts["block"].strip() in html.unescape(text)
     assert "<script src" not in text
+    drawn = {p.name for p in page.with_suffix("").iterdir() if p.read_bytes().startswith(b"\x89PNG")}
+    assert drawn == {"frontier.png", "batches.png", "lives.png", "drift.png", "costs.png"}
     page.unlink()
     page.with_suffix(".json").unlink()
+
+
+def test_mlflow_has_a_run_for_the_replay_and_one_below_it_for_each_policy(done, laid, tmp_path):
+    _, config, span, found = done
+    ports, _ = opened(laid, tmp_path / "home")
+    published = publish(config, ports, span, found)
+    client = ports.tracking.client
+    experiment = client.get_experiment_by_name("toy replays")
+    runs = client.search_runs([experiment.experiment_id])
+    (whole,) = (r for r in runs if "mlflow.parentRunId" not in r.data.tags)
+    below = {r.info.run_name: r for r in runs if r.data.tags.get("mlflow.parentRunId") == whole.info.run_id}
+    assert set(below) == {p.name for p in POLICIES}
+    for policy in published.facts["policies"]:
+        assert below[policy["name"]].data.metrics["log_loss"] == policy["log_loss"]
+    assert whole.data.params["recommended"] == published.facts["recommended"]
+    assert published.page.name in {
+        f.path.removeprefix("report/") for f in client.list_artifacts(whole.info.run_id, "report")
+    }
+    ports.close()
 
 
 def _live(laid, home, policy):
     ports, config = opened(laid, home)
     span = whole_span(config, ports, None, None)
-    live(config, policy, World(ports.settings, folder(config, ports, span), span))
+    prepare(config, ports, span, [policy]).live(policy)
 
 
 def test_killed_half_way_it_goes_on_and_comes_to_the_same(done, laid, tmp_path):

@@ -85,3 +85,10 @@ def test_no_row_is_both_learnt_from_and_judged_on(days, trained, window, gate_da
         unseen = START + trained * DAY
         assert chosen.gate.start > unseen  # the champion is judged on rows that it has not seen either
         assert chosen.train.end > unseen  # and the challenger learns something new
+
+
+def test_who_asks_for_no_proof_needs_no_gate_window_that_could_give_it():
+    bare = PromoteConfig(min_new_days=7, gates=[])
+    assert isinstance(planned(67, trained=60, promote=PromoteConfig(min_new_days=7)), Hold)
+    assert planned(67, trained=60, promote=bare).refit.end == START + 67 * DAY
+    assert isinstance(planned(8, train=TrainConfig(min_history=DAY), promote=bare), Hold)  # the first is judged

@@ -6,8 +6,9 @@ import pytest
 
 from tests import streams
 from trueup.config.load import parse_model
-from trueup.errors import UsageError
-from trueup.replay.policies import Policy, applied, merged, parse
+from trueup.config.policies import Policy, applied, block, merged, parse, parse_all
+from trueup.config.write import with_changes, write_changes
+from trueup.errors import ConfigError, UsageError
 
 CONFIG = parse_model(streams.CONFIG)
 
@@ -85,7 +86,7 @@ def test_the_block_can_be_pasted_into_the_config():
             )
         )
     )
-    pasted = parse_model(f"{without}\n{policy.block}")
+    pasted = parse_model(f"{without}\n{block(parse_model(without), policy)}")
     wanted = applied(parse_model(without), policy)
     assert pasted == wanted
 
@@ -93,3 +94,92 @@ def test_the_block_can_be_pasted_into_the_config():
 def test_merging_adds_up_findings_and_replaces_the_rest():
     assert merged({"a": {"x": [1]}}, {"a": {"x": [2]}}) == {"a": {"x": [2]}}
     assert merged({"findings": ["decayed"]}, {"findings": ["decayed", "stale"]}) == {"findings": ["decayed", "stale"]}
+
+
+def test_values_in_braces_are_a_policy_each_and_remember_where_they_come_from():
+    found = parse_all(["frozen", "every {1 week, 1 month}, cooldown {0, 7} days"])
+    assert [p.name for p in found] == [
+        "frozen",
+        "every 1 week, cooldown 0 days",
+        "every 1 week, cooldown 7 days",
+        "every 1 month, cooldown 0 days",
+        "every 1 month, cooldown 7 days",
+    ]
+    assert [p.family for p in found] == ["", *["every {1 week, 1 month}, cooldown {0, 7} days"] * 4]
+    with pytest.raises(UsageError, match="'on decay' is given twice"):
+        parse_all(["on decay", "on decay"])
+
+
+GATED = """promote:
+  gate_window: 14 days
+  min_new_days: 14
+  gates:
+    - kind: paired     # the one that decides
+      margin: 0.004
+    - kind: baseline
+"""
+
+
+def gated(text=GATED):
+    """The toy's config with gates of its own."""
+    own = streams.CONFIG[: streams.CONFIG.index("promote:")]
+    after = streams.CONFIG[streams.CONFIG.index("monitor:") :]
+    return f"{own}{text}{after}"
+
+
+def test_the_paired_gate_is_changed_where_it_stands():
+    config = parse_model(gated())
+    policy = parse("every 1 week, margin 0.01, gain 0.02, gate on brier, gate window 10 days, new days 7")
+    found = applied(config, policy).promote
+    assert [g.kind for g in found.gates] == ["paired", "baseline"]
+    assert (found.gates[0].margin, found.gates[0].min_gain, found.gates[0].metric) == (0.01, 0.02, "brier")
+    assert (found.gate_window, found.min_new_days) == (timedelta(days=10), 7)
+    assert "margin: 0.01" in block(config, policy)
+    assert "baseline" in block(config, policy)
+    thresholds = applied(config, parse("on decay, drop 0.05, 1 of 4 batches, on drift, drifted 0.5")).monitor
+    assert (thresholds.decay.min_drop, thresholds.decay.batches, thresholds.decay.of_last) == (0.05, 1, 4)
+    assert thresholds.drift.share == 0.5
+
+
+def test_a_gate_that_is_not_there_is_added_and_one_that_is_taken_away_cannot_be_changed():
+    config = parse_model(gated("promote:\n  gate_window: 14 days\n  min_new_days: 14\n  gates: [{kind: baseline}]\n"))
+    assert [g.kind for g in applied(config, parse("on decay, margin 0.01")).promote.gates] == ["paired", "baseline"]
+    with pytest.raises(UsageError, match="`no gate` leaves nothing"):
+        parse("on decay, no gate, margin 0.01")
+
+
+def test_a_config_says_which_policies_and_its_mistakes_are_told_with_their_lines():
+    config = parse_model(streams.CONFIG + "replay:\n  policies: [frozen, every 1 month]\n  price: {per_hour: 0.5}\n")
+    assert config.replay.policies == ["frozen", "every 1 month"]
+    with pytest.raises(ConfigError) as told:
+        parse_model(streams.CONFIG + "replay:\n  policies:\n    - on tuesday\n    - frozen\n    - frozen\n")
+    said = str(told.value)
+    last = streams.CONFIG.count("\n")
+    assert f"line {last + 3}, replay.policies[1]: policy 'on tuesday': 'on tuesday' is no clause" in said
+    assert f"line {last + 5}, replay.policies[3]: the policy 'frozen' is given twice" in said
+
+
+def test_what_is_written_into_a_config_leaves_its_comments_and_makes_the_config_that_was_meant(tmp_path):
+    (tmp_path / "toy.yaml").write_text(gated())
+    policy = parse("on decay, cooldown 7 days, margin 0.01, trailing 60 days")
+    path = write_changes(tmp_path, "toy", policy.changes)
+    text = path.read_text()
+    assert "# the one that decides" in text
+    assert parse_model(text) == applied(parse_model(gated()), policy)
+    assert [p.name for p in tmp_path.iterdir()] == ["toy.yaml"]
+    assert len(text.splitlines()) <= len(gated().splitlines()) + 8  # nothing else is written anew
+    assert write_changes(tmp_path, "toy", policy.changes).read_text() == text
+
+
+def test_the_gates_that_are_meant_by_default_are_written_where_one_of_them_changes(tmp_path):
+    (tmp_path / "toy.yaml").write_text(streams.CONFIG)
+    policy = parse("on decay, margin 0.01")
+    _, found = with_changes(tmp_path, "toy", policy.changes)
+    assert found == applied(parse_model(streams.CONFIG), policy)
+
+
+def test_a_change_that_makes_no_config_leaves_the_file_as_it_was(tmp_path):
+    (tmp_path / "toy.yaml").write_text(gated())
+    with pytest.raises(ConfigError, match="with the changes"):
+        write_changes(tmp_path, "toy", {"promote": {"gate_window": "2 days"}})
+    assert (tmp_path / "toy.yaml").read_text() == gated()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -153,6 +154,19 @@ def whole(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def link(old: Path, new: Path) -> None:
+    """Let a file that never changes stand in a second place, as a link where the disk allows it. Raises WorkError."""
+    new.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if not new.exists():
+            os.link(old, new)
+    except OSError:
+        try:
+            shutil.copyfile(old, new)
+        except OSError as error:
+            raise WorkError(f"cannot copy {old} to {new}: {error.strerror or error}") from None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,38 +1,27 @@
-"""Pictures of a model, each as the bytes of a PNG.
-
-matplotlib is imported with the first picture, and only its objects are used: no pyplot, no global style, no display, so
-that pictures can be drawn in any thread.
-"""
+"""Pictures of a model, each as the bytes of a PNG."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from io import BytesIO
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from trueup.adapters import drawing
+from trueup.adapters.drawing import COLOURS, INK, MUTED
 from trueup.config.schema import Task
 from trueup.domain.bootstrap import Interval
 from trueup.domain.metrics import calibration_table
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 Floats = NDArray[np.float64]
 
-_INK, _MUTED, _GRID = "#333840", "#8b919a", "#e4e6ea"
-_COLOURS = ("#2f6690", "#c8693a", "#4f8a5b", "#8a5a99", "#b8973b", "#5d6d7e")
-_MOST_CLASSES = len(_COLOURS)  # more curves in one picture cannot be told apart
+_MOST_CLASSES = len(COLOURS)  # more curves in one picture cannot be told apart
 _MOST_FEATURES = 25
 _MOST_POINTS = 20_000  # for what is drawn point by point
-_DPI = 130
 
 
 def performance_plots(
@@ -70,10 +59,10 @@ def one_against_rest(y: ArrayLike, prediction: ArrayLike, classes: Sequence[str]
 
 def reliability(curves: Curves, bins: int = 10) -> bytes:
     """Draw observed over predicted shares in bins of equal counts, and below how the predictions are spread."""
-    with _figure(5.6, 6.4) as (figure, png):
+    with drawing.figure(5.6, 6.4) as (figure, png):
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        upper.plot([0, 1], [0, 1], color=_MUTED, lw=1, ls="--", label="perfectly calibrated")
-        for (name, (hit, p)), colour in zip(curves.items(), _COLOURS, strict=False):
+        upper.plot([0, 1], [0, 1], color=MUTED, lw=1, ls="--", label="perfectly calibrated")
+        for (name, (hit, p)), colour in zip(curves.items(), COLOURS, strict=False):
             table = calibration_table(hit, p, bins)
             # 95 % by the normal approximation, within a bin
             error = 1.96 * np.sqrt(table["observed"] * (1 - table["observed"]) / table["rows"])
@@ -82,33 +71,35 @@ def reliability(curves: Curves, bins: int = 10) -> bytes:
                 label=name or f"{len(table)} bins of about {table['rows'].median():,.0f} rows",
             )  # fmt: skip
             lower.hist(p, bins=40, range=(0, 1), histtype="stepfilled" if len(curves) == 1 else "step", color=colour)
-        _describe(upper, "Reliability: do predicted probabilities come true?", "", "observed share")
-        _describe(lower, "", "predicted probability", "rows")
+        drawing.describe(upper, "Reliability: do predicted probabilities come true?", "", "observed share")
+        drawing.describe(lower, "", "predicted probability", "rows")
         upper.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-        _legend(upper, loc="upper left")
+        drawing.legend(upper, loc="upper left")
     return png.getvalue()
 
 
 def roc_pr(curves: Curves) -> bytes:
     """Draw the ROC curve beside precision over recall."""
-    with _figure(9.6, 4.8) as (figure, png):
+    with drawing.figure(9.6, 4.8) as (figure, png):
         left, right = figure.subplots(1, 2)
-        left.plot([0, 1], [0, 1], color=_MUTED, lw=1, ls="--")
-        for (name, (hit, p)), colour in zip(curves.items(), _COLOURS, strict=False):
+        left.plot([0, 1], [0, 1], color=MUTED, lw=1, ls="--")
+        for (name, (hit, p)), colour in zip(curves.items(), COLOURS, strict=False):
             false_positive, true_positive, _ = roc_curve(hit, p)
             label = f"{name} AUC {roc_auc_score(hit, p):.3f}".strip()
             left.plot(*_thinned(false_positive, true_positive), color=colour, lw=1.6, label=label)
             precision, recall, _ = precision_recall_curve(hit, p)
             label = f"{name} average precision {average_precision_score(hit, p):.3f}".strip()
             right.plot(*_thinned(recall, precision), color=colour, lw=1.6, label=label)
-            right.axhline(hit.mean(), color=colour if len(curves) > 1 else _MUTED, lw=1, ls="--")
-        _describe(left, "ROC", "false positive rate", "true positive rate")
-        _describe(right, "Precision and recall", "recall", "precision")
+            right.axhline(hit.mean(), color=colour if len(curves) > 1 else MUTED, lw=1, ls="--")
+        drawing.describe(left, "ROC", "false positive rate", "true positive rate")
+        drawing.describe(right, "Precision and recall", "recall", "precision")
         for axes in (left, right):
             axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-            _legend(axes, loc="upper center", bbox_to_anchor=(0.5, -0.12))  # below: no place within is free of curves
+            drawing.legend(
+                axes, loc="upper center", bbox_to_anchor=(0.5, -0.12)
+            )  # below: no place within is free of curves
         rows = len(next(iter(curves.values()))[0])
-        _note(figure, f"{rows:,} rows; dashed: a model that knows nothing")
+        drawing.note(figure, f"{rows:,} rows; dashed: a model that knows nothing")
     return png.getvalue()
 
 
@@ -118,42 +109,42 @@ def residuals(y: ArrayLike, prediction: ArrayLike, unit: str = "") -> bytes:
     if not len(actual):
         raise ValueError("no rows to draw")
     off, of_unit = predicted - actual, f" ({unit})" if unit else ""
-    with _figure(9.6, 4.8) as (figure, png):
+    with drawing.figure(9.6, 4.8) as (figure, png):
         left, right = figure.subplots(1, 2)
         low, high = _span(np.concatenate([actual, predicted]))
-        left.plot([low, high], [low, high], color=_MUTED, lw=1, ls="--")
+        left.plot([low, high], [low, high], color=MUTED, lw=1, ls="--")
         extent = (low, high, low, high)
         shown = left.hexbin(actual, predicted, gridsize=50, bins="log", cmap=_shades(), mincnt=1, extent=extent)
         bar = figure.colorbar(shown, ax=left, shrink=0.85, pad=0.02)
         bar.outline.set_visible(False)
-        bar.ax.tick_params(color=_MUTED, labelcolor=_INK, labelsize=9)
+        bar.ax.tick_params(color=MUTED, labelcolor=INK, labelsize=9)
         left.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-        _describe(left, "Predicted against actual (colour: rows)", f"actual{of_unit}", f"predicted{of_unit}")
-        right.hist(off, bins=60, range=_span(off), color=_COLOURS[0])
-        right.axvline(0, color=_MUTED, lw=1, ls="--")
-        _describe(right, "Residuals", f"predicted minus actual{of_unit}", "rows")
+        drawing.describe(left, "Predicted against actual (colour: rows)", f"actual{of_unit}", f"predicted{of_unit}")
+        right.hist(off, bins=60, range=_span(off), color=COLOURS[0])
+        right.axvline(0, color=MUTED, lw=1, ls="--")
+        drawing.describe(right, "Residuals", f"predicted minus actual{of_unit}", "rows")
         low, high = np.quantile(off, [0.1, 0.9])
         rmse = np.sqrt(np.mean(off**2))
         said = f"mean {off.mean():+.3g}, RMSE {rmse:.3g}, 8 in 10 residuals from {low:+.3g} to {high:+.3g}"
-        _note(figure, f"{len(off):,} rows; {said}{of_unit}")
+        drawing.note(figure, f"{len(off):,} rows; {said}{of_unit}")
     return png.getvalue()
 
 
 def importance(table: pd.DataFrame, loss: str) -> bytes:
     """Draw how much the loss grows without each feature, as `domain.learning.permutation_importance` gives it."""
     shown = table.nlargest(_MOST_FEATURES, "mean").iloc[::-1]
-    with _figure(7.2, 1.3 + 0.26 * len(shown)) as (figure, png):
+    with drawing.figure(7.2, 1.3 + 0.26 * len(shown)) as (figure, png):
         axes = figure.subplots()
         bounds = [shown["mean"] - shown["low"], shown["high"] - shown["mean"]]
-        style = {"ecolor": _INK, "elinewidth": 1}
-        axes.barh(shown["feature"], shown["mean"], xerr=bounds, color=_COLOURS[0], height=0.65, error_kw=style)
-        axes.axvline(0, color=_MUTED, lw=1)
+        style = {"ecolor": INK, "elinewidth": 1}
+        axes.barh(shown["feature"], shown["mean"], xerr=bounds, color=COLOURS[0], height=0.65, error_kw=style)
+        axes.axvline(0, color=MUTED, lw=1)
         left_out = len(table) - len(shown)
         title = "Permutation importance" + (f" (without {left_out} smaller features)" if left_out else "")
-        _describe(axes, title, f"growth of {loss} when the feature is shuffled", "")
+        drawing.describe(axes, title, f"growth of {loss} when the feature is shuffled", "")
         axes.grid(visible=False, axis="y")
         axes.set_ylim(-0.6, len(shown) - 0.4)
-        _note(figure, "thin lines: two standard deviations over the shuffles, to either side")
+        drawing.note(figure, "thin lines: two standard deviations over the shuffles, to either side")
     return png.getvalue()
 
 
@@ -164,23 +155,23 @@ def loss_difference(event_time: ArrayLike, difference: ArrayLike, interval: Inte
     """
     moments = pd.to_datetime(np.asarray(event_time, dtype="datetime64[us]"))
     days = pd.Series(np.asarray(difference, dtype=np.float64)).groupby(moments.normalize()).agg(["mean", "sem"])
-    with _figure(8.4, 4.4) as (figure, png):
+    with drawing.figure(8.4, 4.4) as (figure, png):
         axes = figure.subplots()
-        axes.axhline(0, color=_INK, lw=1)
+        axes.axhline(0, color=INK, lw=1)
         if np.isfinite([interval.low, interval.high]).all():
-            axes.axhspan(interval.low, interval.high, color=_COLOURS[1], alpha=0.18, lw=0)
+            axes.axhspan(interval.low, interval.high, color=COLOURS[1], alpha=0.18, lw=0)
         said = f"mean {interval.mean:+.3g} ({100 * interval.confidence:.0f} % interval {interval.low:+.3g} to {interval.high:+.3g})"
-        axes.axhline(interval.mean, color=_COLOURS[1], lw=1.6, label=said)
+        axes.axhline(interval.mean, color=COLOURS[1], lw=1.6, label=said)
         axes.errorbar(
-            days.index, days["mean"], yerr=1.96 * days["sem"].fillna(0), color=_COLOURS[0], marker="o", ms=4.5, ls="",
+            days.index, days["mean"], yerr=1.96 * days["sem"].fillna(0), color=COLOURS[0], marker="o", ms=4.5, ls="",
             elinewidth=1, label="a day's mean, 95 % from its rows",
         )  # fmt: skip
         better = f"difference in {loss}\n(below 0: challenger better)"
-        _describe(axes, "Challenger against champion on the gate rows", "", better)
-        _date_ticks(axes)
-        _legend(axes, loc="best")
+        drawing.describe(axes, "Challenger against champion on the gate rows", "", better)
+        drawing.date_ticks(axes)
+        drawing.legend(axes, loc="best")
         span = f"{len(moments):,} rows on {len(days)} days from {days.index[0]:%Y-%m-%d} to {days.index[-1]:%Y-%m-%d}"
-        _note(figure, f"{span}; band: bootstrap of {interval.blocks} blocks, {interval.block_length} at a time")
+        drawing.note(figure, f"{span}; band: bootstrap of {interval.blocks} blocks, {interval.block_length} at a time")
     return png.getvalue()
 
 
@@ -192,49 +183,11 @@ def write(pictures: Mapping[str, bytes], folder: Path) -> list[Path]:
     return [folder / name for name in pictures]
 
 
-@contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple[Figure, BytesIO]]:
-    """A blank figure in inches; what is drawn on it within the block becomes a PNG."""
-    from matplotlib.figure import Figure
-
-    figure, png = Figure(figsize=(width, height), layout="constrained", dpi=_DPI), BytesIO()
-    yield figure, png
-    figure.savefig(png, format="png")
-
-
-def _describe(axes: Axes, title: str, x: str, y: str) -> None:
-    """Title, labels with units, and the one quiet style of all pictures."""
-    axes.set_title(title, loc="left", fontsize=11, color=_INK)
-    axes.set_xlabel(x, color=_INK)
-    axes.set_ylabel(y, color=_INK)
-    axes.grid(color=_GRID, lw=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(color=_MUTED, labelcolor=_INK, labelsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_MUTED)
-
-
-def _legend(axes: Axes, **place: Any) -> None:
-    axes.legend(frameon=False, labelcolor=_INK, fontsize=9, **place)
-
-
-def _note(figure: Figure, text: str) -> None:
-    figure.supxlabel(text, fontsize=8.5, color=_MUTED)
-
-
-def _date_ticks(axes: Axes) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator: Any = AutoDateLocator(minticks=3, maxticks=10)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
-
-
 def _shades() -> Any:
     """Blues of which the lightest can still be told from the paper."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("rows", ["#c6dbea", _COLOURS[0], "#12293d"])
+    return LinearSegmentedColormap.from_list("rows", ["#c6dbea", COLOURS[0], "#12293d"])
 
 
 def _span(values: Floats) -> tuple[float, float]:

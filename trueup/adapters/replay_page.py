@@ -33,10 +33,21 @@ _PAGE: Final = (
 <h2>Loss against cost</h2>
 {{ pictures.frontier }}
 <p class="muted">Below and to the left is better. Bars are {{ percent }} intervals of each policy alone; whether two differ is told by their paired difference, which is surer.</p>
-<table><tr><th>policy</th><th class="n">{{ f.loss }}</th><th class="n">{{ percent }}</th><th class="n">against frozen</th><th class="n">{{ percent }}</th><th class="n">tried</th><th class="n">taken</th><th class="n">refused</th><th class="n">wrongly taken</th><th class="n">wrongly refused</th><th class="n">days decayed</th><th class="n">training, s</th></tr>
+<table><tr><th>policy</th><th class="n">{{ f.loss }}</th><th class="n">{{ percent }}</th><th class="n">against frozen</th><th class="n">{{ percent }}</th><th class="n">tried</th><th class="n">taken</th><th class="n">refused</th><th class="n">wrongly taken</th><th class="n">wrongly refused</th><th class="n">days decayed</th><th class="n">training, s</th>{% if f.currency %}<th class="n">{{ f.currency }}</th>{% endif %}</tr>
 {% for name, kind, values in rows %}<tr class="{{ kind }}"><td>{{ name }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}</tr>{% endfor %}
-<tr><td>oracle</td><td class="n">{{ cell(f.oracle.loss) }}</td><td colspan="10" class="muted">{{ f.oracle.what }}</td></tr></table>
+<tr><td>oracle</td><td class="n">{{ cell(f.oracle.loss) }}</td><td colspan="{{ 11 if f.currency else 10 }}" class="muted">{{ f.oracle.what }}</td></tr></table>
 <p class="muted">Tried, taken and refused are challengers after the first champion. One was wrongly taken if the champion before would have lost less until the next was tried, wrongly refused if it would have lost less itself; in brackets those of which that is shown and may not be chance. Grey policies are dominated: another loses less for less.</p>
+{% if f.gates %}<h2>What the gates cost, and what they saved</h2>
+<table><tr><th>policy</th><th class="n">loss with less without</th><th class="n">{{ percent }}</th><th class="n">training with less without, s</th><th class="n">refused</th><th class="n">of these wrongly</th></tr>
+{% for g in f.gates %}<tr><td>{{ g.policy }}</td><td class="n">{{ "%+.4f" | format(g.difference) }}</td><td class="n">{{ bounds(g.low, g.high, "{:+.4f}") }}</td><td class="n">{{ "%+.0f" | format(g.cost_s) }}</td><td class="n">{{ g.refused }}</td><td class="n">{{ g.refused_wrongly }} ({{ g.refused_wrongly_shown }})</td></tr>{% endfor %}</table>
+<p class="muted">The same policy, played with its gates and with none. Below 0 the gates have saved loss.</p>{% endif %}
+{% if f.better_ranked %}<h2>Refused although it ranked better</h2>
+<table><tr><th>policy</th><th>tried on</th>{% for m in f.better_ranked[0] if m not in ("policy", "as_of") %}<th class="n">{{ m }}</th>{% endfor %}</tr>
+{% for r in f.better_ranked %}<tr><td>{{ r.policy }}</td><td>{{ r.as_of[:10] }}</td>{% for m, v in r.items() if m not in ("policy", "as_of") %}<td class="n">{{ cell(v.challenger) }} / {{ cell(v.champion) }}</td>{% endfor %}</tr>{% endfor %}</table>
+<p class="muted">Challenger / champion on the gate rows. It put the rows into a better order and gave them worse probabilities: the loss decides.</p>{% endif %}
+{% for s in f.sweeps %}<h2>What the values move: {{ s.of }}</h2>
+<table><tr><th>policy</th><th class="n">{{ f.loss }}</th><th class="n">against the first</th><th class="n">{{ percent }}</th><th class="n">training, s</th></tr>
+{% for v in s["values"] %}<tr><td>{{ v.policy }}</td><td class="n">{{ cell(v.loss) }}</td>{% if v.against_first %}<td class="n">{{ "%+.4f" | format(v.against_first.difference) }}</td><td class="n">{{ bounds(v.against_first.low, v.against_first.high, "{:+.4f}") }}</td>{% else %}<td class="n">–</td><td class="n">–</td>{% endif %}<td class="n">{{ "%.0f" | format(v.cost_s) }}</td></tr>{% endfor %}</table>{% endfor %}
 <h2>Loss of each batch</h2>
 {{ pictures.batches }}
 <h2>Who served when</h2>
@@ -88,6 +99,7 @@ def render(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> str:
             rows=[_row(facts, p) for p in sorted(facts["policies"], key=lambda p: (p["cost_s"], p["loss"]))],
             why=_marked(facts["why"]),
             cell=cell,
+            bounds=_bounds,
             watched=watched["name"],
             pictures={name: Markup(_html(made, name)) for name, made in pictures.items()},
         )
@@ -117,6 +129,7 @@ def _row(facts: Mapping[str, Any], p: Mapping[str, Any]) -> tuple[str, str, list
             f"{p['missed_promotions']} ({p['missed_promotions_shown']})",
             f"{p['decayed_days']:.0f}",
             f"{p['cost_s']:.0f}",
+            *([f"{p['cost_money']:.2f}"] if "cost_money" in p else []),
         ],
     )
 
@@ -168,6 +181,7 @@ def _batches(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> Figure:
     import plotly.graph_objects as go
 
     made = go.Figure()
+    _band(made, facts, facts["recommended"])
     for number, p in enumerate(facts["policies"]):
         wide = 3 if p["name"] in {facts["recommended"], "frozen"} else 1.2
         made.add_scatter(
@@ -184,12 +198,27 @@ def _batches(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> Figure:
     return made
 
 
+def _band(made: Figure, facts: Mapping[str, Any], policy: str) -> None:
+    """The bounds of one policy's losses, batch by batch; of all of them they would cover each other."""
+    spans = [(b["start"], b["losses"][policy]) for b in facts["batches"] if b["losses"][policy]["low"] is not None]
+    if spans:
+        made.add_scatter(
+            x=[s for s, _ in spans] + [s for s, _ in reversed(spans)],
+            y=[v["high"] for _, v in spans] + [v["low"] for _, v in reversed(spans)],
+            fill="toself",
+            fillcolor="rgba(139,145,154,0.18)",
+            line={"width": 0},
+            hoverinfo="skip",
+            name=f"{100 * facts['confidence']:.0f} % of {policy}",
+        )
+
+
 def _lives(facts: Mapping[str, Any]) -> Figure:
     import plotly.graph_objects as go
 
     made, policies = go.Figure(), list(reversed(facts["policies"]))
     for p in policies:
-        for number, (version, start, end) in enumerate(_terms(p["looks"])):
+        for number, (version, start, end) in enumerate(terms(p["looks"])):
             said = _why_it_came(p["tried"], version)
             made.add_bar(
                 y=[p["name"]],
@@ -207,7 +236,7 @@ def _lives(facts: Mapping[str, Any]) -> Figure:
     return made
 
 
-def _terms(looks: Sequence[Mapping[str, Any]]) -> list[tuple[int, str, str]]:
+def terms(looks: Sequence[Mapping[str, Any]]) -> list[tuple[int, str, str]]:
     """Version, first and last moment of each span of batches that one version served."""
     found: list[tuple[int, str, str]] = []
     for look in looks:

@@ -11,7 +11,9 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from trueup.config.checks import MIN_BLOCKS, SHORTEST
+from trueup.config.policies import parse_all
 from trueup.config.schema import CALIBRATION, FAIRNESS, METRICS, PAIRED, ModelConfig, Task, write_duration
+from trueup.errors import UsageError
 
 Location = tuple[int | str, ...]
 
@@ -44,6 +46,7 @@ def contradictions(content: Mapping[str, Any]) -> Iterator[Mistake]:
     yield from _not_for_task(content)
     yield from _changes_nothing(content)
     yield from _too_few_blocks(content)
+    yield from _no_policies(content)
     yield from _passwords(content)
 
 
@@ -185,6 +188,16 @@ def _gates_not_for_task(content: Mapping[str, Any], task: Task) -> Iterator[Mist
             yield Mistake((*at, "kind"), what)
 
 
+def _no_policies(content: Mapping[str, Any]) -> Iterator[Mistake]:
+    """What a replay is to compare, and could not read."""
+    texts = meant(content, "replay", "policies") or []
+    for number, text in enumerate(texts):
+        try:
+            parse_all([text, text] if text in texts[:number] else [text])
+        except UsageError as error:
+            yield Mistake(("replay", "policies", number), str(error))
+
+
 def _changes_nothing(content: Mapping[str, Any]) -> Iterator[Mistake]:
     """Behaviour checks that could not fail, for no feature would change with the column."""
     if written(content, "features", "custom") is not None:
@@ -251,6 +264,8 @@ def _spans(content: Mapping[str, Any], block: timedelta) -> Iterator[_Held]:
     if period is not None:
         words = "no batch could be diagnosed: all would be `unknown`"
         yield _Held(("ingest", "period"), SHORTEST[period], f"a {period} holds", words)
+    if written(content, "promote", "gates") == []:
+        return  # nobody is judged but the first champion, who has more than that
     held = "no challenger could be judged: all would be held"
     if window is not None:
         words = f"promote.gate_window ({write_duration(window)}) holds"

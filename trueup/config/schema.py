@@ -414,7 +414,9 @@ class PairedGate(Section):
         "loss",
         description="What is compared. `loss`: log-loss, or squared error of a regression. Binary also `brier`, `auc`; multiclass `brier`, `accuracy`, `auc_ovr`; regression `mae`. Of `auc`, `auc_ovr` and `accuracy` it is what they lack to 1, so that less is better.",
     )
-    margin: Share = Field(0.0015, description="Non-inferiority margin, as a share of the champion's loss (or what `metric` names).")
+    margin: Share = Field(
+        0.0015, description="Non-inferiority margin, as a share of the champion's loss (or what `metric` names)."
+    )
     min_gain: Share = Field(
         0.003, description="The challenger's mean loss must be lower by this share of the champion's; less is 'equal'."
     )
@@ -792,6 +794,23 @@ class GovernanceConfig(Section):
     )
 
 
+class PriceConfig(Section):
+    """What an hour of training costs."""
+
+    per_hour: float = Field(gt=0, description="Of the machine that trains.")
+    currency: str = Field("USD", min_length=1, max_length=8)
+
+
+class ReplayConfig(Section):
+    """What `trueup replay` compares where nothing else is said; see docs/how-to/replay.md."""
+
+    policies: list[str] = Field(
+        default=[],
+        description="Such as `frozen`, `every 1 month, no gate` or `on decay, cooldown {7, 30} days`. Default: the usual ones.",
+    )
+    price: PriceConfig | None = Field(None, description="Tells costs in money, too.")
+
+
 class ModelConfig(Section):
     """One model, from its source to its monitor. What its parts must be to each other stands in `consistency`."""
 
@@ -811,6 +830,7 @@ class ModelConfig(Section):
     score: ScoreConfig = ScoreConfig()
     monitor: MonitorConfig = MonitorConfig()
     retrain: RetrainConfig = RetrainConfig()
+    replay: ReplayConfig = ReplayConfig()
     retention: RetentionConfig = RetentionConfig()
     governance: GovernanceConfig = GovernanceConfig()
 

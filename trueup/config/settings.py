@@ -46,6 +46,11 @@ class Settings(BaseSettings):
         description="Whether Data Docs, drift reports and the reports of retrains are made; results and artifacts are "
         "recorded all the same.",
     )
+    dask: str | None = Field(
+        None,
+        description="Address of a Dask scheduler, such as `tcp://127.0.0.1:8786`, whose workers play the policies of a "
+        "replay; they must see the home under the same path, and have what `trueup[dask]` installs. Default: processes here.",
+    )
     notify: str | None = Field(
         None,
         description="Who is told when something needs a person: URLs of Apprise, with commas between them.",

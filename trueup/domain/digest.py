@@ -18,9 +18,9 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(_canonical(value)).hexdigest()
 
 
-# No decision depends on how long things are kept, nor on what people say of the model: with either in the digest, a word
-# mended in a sentence would make the last batch's retrain a new one, and the same training data would be tried again.
-_NOT_DECIDING = {"retention", "governance", "about"}
+# No decision depends on how long things are kept, on what a replay compares, nor on what people say of the model: with
+# any of them in the digest, a word mended in a sentence would make the last batch's retrain a new one, and the same training data would be tried again.
+_NOT_DECIDING = {"retention", "replay", "governance", "about"}
 
 
 def config_digest(config: ModelConfig) -> str:

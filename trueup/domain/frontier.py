@@ -14,6 +14,7 @@ import numpy as np
 
 from trueup.domain.bootstrap import MIN_BLOCKS, Floats, Interval, sums_interval
 
+FROZEN = "frozen"  # the policy that never retrains
 FIRST_PART = 0.6  # of the blocks: on these is chosen
 
 

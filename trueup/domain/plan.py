@@ -42,7 +42,8 @@ def plan_training(
     champion was trained on (None without a champion). The gate window is the newest `promote.gate_window`, but never
     more than half of what the champion has not seen, so that the challenger learns something new, and it starts after
     the champion's training: no row is judged by a model that was trained on it. A gate window of fewer than MIN_BLOCKS
-    of `block` (`evaluate.block`) could prove nothing, so nothing is trained for it.
+    of `block` (`evaluate.block`) could prove nothing, so nothing is trained for it, unless `promote.gates` is empty and
+    asks for no proof: a first champion is judged even then.
 
     >>> month = Window(datetime(2013, 1, 1), datetime(2013, 4, 1))
     >>> plan = plan_training(month, datetime(2013, 2, 28), TrainConfig(), PromoteConfig(), _DAY)
@@ -60,7 +61,8 @@ def plan_training(
         )
     newest = _midnight(matured.end - promote.gate_window)
     gate_start = max(newest, new_since + new_span / 2)
-    if (held := _blocks(Window(gate_start, matured.end), block)) < MIN_BLOCKS:
+    proof = bool(promote.gates) or trained_until is None
+    if proof and (held := _blocks(Window(gate_start, matured.end), block)) < MIN_BLOCKS:
         what = "history" if trained_until is None else "new labels"
         found = f"not enough {what}: the gate window would hold {held} of evaluate.block ({write_duration(block)})"
         if gate_start == newest:

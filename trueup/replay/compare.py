@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from trueup.config.policies import Policy, block, parse_all
 from trueup.config.schema import ModelConfig, Task
-from trueup.domain.bootstrap import MIN_BLOCKS, Blocks, Interval
-from trueup.domain.frontier import Choice, Contest, choose, dominated, split
-from trueup.domain.metrics import figure, loss_words
+from trueup.domain.bootstrap import Blocks, sums_interval
+from trueup.domain.frontier import FROZEN, Choice, Contest, choose, dominated, split
+from trueup.domain.metrics import loss_words
 from trueup.domain.types import EVENT_TIME, ROW_ID, Window
 from trueup.errors import NotEnoughData
+from trueup.replay import pairs, words
+from trueup.replay.plain import bound, plain
 from trueup.replay.play import BATCH, LOSS, RIVAL, Life, Tried
-from trueup.replay.policies import Policy, parse
-
-FROZEN = "frozen"
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,23 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life]) -> Compare
         },
         "policies": told,
         "recommended": choice.recommended,
-        "why": _why(config, contest, choice, parts),
-        "block": named[choice.recommended].policy.block,
+        "why": words.why(config, contest, choice, parts),
+        "block": block(config, named[choice.recommended].policy),
         "judged_apart": _judged_apart(contest, choice, parts),
         "oracle": {
             "loss": float(rows["oracle"].mean()),
             "what": "in each batch the better of all that the policies had at hand when it began",
         },
-        "warnings": _warnings(contest, parts, by_batch),
+        "batches": _batches(rows, by_batch, config),
+        "gates": pairs.gates(contest, lives),
+        "better_ranked": pairs.better_ranked(lives),
+        "sweeps": pairs.sweeps(contest, [life.policy for life in lives]),
+        "warnings": words.warnings(contest, parts, by_batch),
     }
+    if (price := config.replay.price) is not None:
+        facts["currency"] = price.currency
+        for policy in told:
+            policy["cost_money"] = round(policy["cost_s"] / 3600 * price.per_hour, 4)
     if config.task is not Task.REGRESSION:
         for policy in told:
             policy.update({f"log_{key}": policy[key] for key in ("loss", "loss_low", "loss_high")})
@@ -115,8 +123,8 @@ def _policy(
         "name": name,
         "changes": life.policy.changes,
         "loss": bounds.mean,
-        "loss_low": _finite(bounds, bounds.low),
-        "loss_high": _finite(bounds, bounds.high),
+        "loss_low": bound(bounds, bounds.low),
+        "loss_high": bound(bounds, bounds.high),
         "retrains": len(promoted) + len(rejected),
         "promotions": len(promoted),
         "refusals": len(rejected),
@@ -134,7 +142,23 @@ def _policy(
         "looks": life.looks,
     }
     if FROZEN in named and name != FROZEN:
-        found["against_frozen"] = _plain(contest.apart(name, FROZEN))
+        apart = contest.apart(name, FROZEN)
+        found["against_frozen"] = plain(apart)
+        found["area_saved"] = -apart.mean * len(rows)
+    return found
+
+
+def _batches(rows: pd.DataFrame, by_batch: pd.DataFrame, config: ModelConfig) -> list[dict[str, Any]]:
+    """Each batch's mean loss by policy, with its bounds: loss over time."""
+    e, found = config.evaluate, []
+    for start, of in rows.groupby(BATCH, observed=True):
+        part = Blocks.of(of[EVENT_TIME], e.block)
+        spans = {
+            name: sums_interval(part.sums(of[name]), part.sums(), e.resamples, e.confidence, config.train.seed)
+            for name in by_batch.columns
+        }
+        losses = {n: {"loss": s.mean, "low": bound(s, s.low), "high": bound(s, s.high)} for n, s in spans.items()}
+        found.append({"start": str(start), "rows": len(of), "losses": losses})
     return found
 
 
@@ -142,14 +166,6 @@ def _decayed_days(life: Life) -> float:
     """Days whose batch was diagnosed as decayed: the champion that served them had lost its skill."""
     windows = [Window.from_dict(look["window"]) for look in life.looks if look["decayed"]]
     return float(sum((w.end - w.start).total_seconds() for w in windows) / 86_400)
-
-
-def _finite(bounds: Interval, value: float) -> float | None:
-    return value if bounds.enough and np.isfinite(bounds.error) else None
-
-
-def _plain(apart: Interval) -> dict[str, float | None]:
-    return {"difference": apart.mean, "low": _finite(apart, apart.low), "high": _finite(apart, apart.high)}
 
 
 def _judged_apart(contest: Contest, choice: Choice, parts: tuple[slice, slice] | None) -> dict[str, Any]:
@@ -160,80 +176,14 @@ def _judged_apart(contest: Contest, choice: Choice, parts: tuple[slice, slice] |
     others = [n for n in (FROZEN, choice.best) if n in contest.sums and n != choice.recommended]
     return {
         "loss": rest.mean(choice.recommended),
-        **{f"against {n}": _plain(rest.apart(choice.recommended, n)) for n in others},
+        **{f"against {n}": plain(rest.apart(choice.recommended, n)) for n in others},
     }
 
 
-def _why(config: ModelConfig, contest: Contest, choice: Choice, parts: tuple[slice, slice] | None) -> str:
-    """The recommendation in words, with how sure it is. Figures are of the rows on which they were found."""
-    loss, own, best = loss_words(config.task, config.ingest.label.unit), choice.recommended, choice.best
-    seen, level = contest.part(parts[0]) if parts else contest, len(choice.level)
-    where = "On the earlier rows" if parts else "On all rows"
-    if own == best:
-        said = f"{where} `{own}` lost least ({loss} {figure(seen.mean(own))})"
-        said += (
-            f", and is the cheapest of {level} that cannot be told apart"
-            if level > 1
-            else ", and all others are shown to lose more"
-        )
-    else:
-        a = choice.apart
-        said = (
-            f"{where} `{own}` ({seen.costs[own]:.0f} s of training) is the cheapest of {level} that are not shown to lose more "
-            f"than the best, `{best}` ({seen.costs[best]:.0f} s): {loss} {_signed(a.mean)} ({100 * a.confidence:.0f} % "
-            f"{_signed(a.low)} to {_signed(a.high)})"
-        )
-    if parts is None:
-        return said + ". It was chosen by the rows that tell of it, so it looks better than it is."
-    return f"{said}. {_told_later(contest.part(parts[1]), choice)}"
-
-
-def _told_later(rest: Contest, choice: Choice) -> str:
-    """What the rows say by which it was not chosen."""
-    own = choice.recommended
-    if own == FROZEN:
-        others = [n for n in rest.sums if n != FROZEN]
-        better = [n for n in others if rest.apart(n, FROZEN).high < 0]
-        told = (
-            f"`{better[0]}` is shown to be better on the later rows"
-            if better
-            else "on the later rows, too, nothing else is shown to be better"
-        )
-        return f"No retrain was shown to be worth its cost; {told}."
-    if FROZEN not in rest.sums:
-        return f"On the later rows it loses {figure(rest.mean(own))}; without `{FROZEN}` nothing says what retraining is worth."
-    apart = rest.apart(own, FROZEN)
-    shown = (
-        "is shown to be better"
-        if apart.high < 0
-        else "is shown to be worse"
-        if apart.low > 0
-        else "is not shown to be better"
-    )
-    return (
-        f"On the later rows, by which it was not chosen, it {shown} than `{FROZEN}`: {_signed(apart.mean)} "
-        f"({100 * apart.confidence:.0f} % {_signed(apart.low)} to {_signed(apart.high)})."
-    )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.4f}" if np.isfinite(value) else "unknown"
-
-
-def _warnings(contest: Contest, parts: tuple[slice, slice] | None, by_batch: pd.DataFrame) -> list[str]:
-    found = []
-    if parts is None:
-        found.append(
-            f"a short history: {len(contest.rows)} blocks of evaluate.block, of which choosing and judging each need {MIN_BLOCKS}; "
-            "the choice is told on the rows that it was made on"
-        )
-    elif len(by_batch) < 6:
-        found.append(f"a short history: {len(by_batch)} batches; what a season brings was hardly seen")
-    return found
-
-
 def usual(config: ModelConfig) -> list[Policy]:
-    """Policies worth comparing where none are named, from what the config itself says."""
+    """Policies worth comparing where none are named: those of the config, or else what its own spans suggest."""
+    if config.replay.policies:
+        return parse_all(config.replay.policies)
     own = f"{config.promote.min_new_days:g} days"
     texts = [FROZEN, f"every {own}", f"every {own}, no gate", "on decay", "on drift", f"on decay, stale {own}"]
-    return [parse(text) for text in texts]
+    return parse_all(texts)

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from trueup.adapters import frames
+from trueup.config.policies import Policy
 from trueup.replay.play import Life, Tried
-from trueup.replay.policies import Policy
 
 _FACTS, _LOSSES, _PROGRESS = "life.json", "life.parquet", "progress"
 

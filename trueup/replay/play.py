@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from trueup.config.schema import FeaturesConfig, ModelConfig, Task
+from trueup.config.policies import Policy, applied
+from trueup.config.schema import METRICS, FeaturesConfig, ModelConfig, Task
 from trueup.domain.bootstrap import paired_interval
 from trueup.domain.diagnosis import DECAYED
+from trueup.domain.gates import CHALLENGER, CHAMPION
 from trueup.domain.learning import predict
 from trueup.domain.metrics import row_losses
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Window
 from trueup.ledger.entries import Entry
-from trueup.replay.policies import Policy, applied
 from trueup.replay.world import World, at
 from trueup.stages import steps
 from trueup.stages.features import features
@@ -45,6 +46,8 @@ class Tried:
     rival: float | None = None  # mean loss of who did not come, or had to go, less that of who served, until the next
     rival_low: float | None = None
     rival_high: float | None = None
+    figures: dict[str, tuple[float, float]] = field(default_factory=dict)
+    # of the gate rows, the deciding loss first: challenger's and champion's value by metric
 
     @property
     def regretted(self) -> bool:
@@ -63,7 +66,8 @@ class Tried:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Tried:
         """Read what `to_dict` wrote."""
-        return cls(**{**values, "as_of": datetime.fromisoformat(values["as_of"])})
+        figures = {name: (pair[0], pair[1]) for name, pair in values["figures"].items()}
+        return cls(**{**values, "as_of": datetime.fromisoformat(values["as_of"]), "figures": figures})
 
 
 @dataclass(frozen=True)
@@ -97,17 +101,19 @@ def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int,
     of how many. Raises what the loop raises.
     """
     config = for_replay(applied(config, policy))
-    windows = world.lay_out(config)
+    turns = world.lay_out(config)
     ports = world.ports(world.home(config))
+    if world.known_then:
+        ports.store.known_until = lambda: ports.now().astimezone(UTC).replace(tzinfo=None)
     do = SimpleNamespace(**{name: getattr(steps, name) for name in steps.__all__})
     do.ingest = batches  # they are all there; who is asked as of a moment sees none that end later
     try:
-        for number, window in enumerate(windows):
-            tell(number, len(windows))
-            at(ports, config, window.end)
-            cycle(do, config, ports, window.end)
-        tell(len(windows), len(windows))
-        return _read(config, policy, ports, world.span.end)
+        for number, moment in enumerate(turns):
+            tell(number, len(turns))
+            at(ports, config, moment)
+            cycle(do, config, ports, moment)
+        tell(len(turns), len(turns))
+        return _read(config, policy, ports, max(turns))
     finally:
         ports.close()
 
@@ -188,8 +194,16 @@ def _tried(config: ModelConfig, entry: Entry, served: Sequence[pd.DataFrame]) ->
         version=(body.get("model") or {}).get("version"),
         said="; ".join(body["reasons"]),
         cost_s=round(sum(seconds), 3),
+        figures=_figures(config, body.get("evaluation") or {}),
         **dict(zip(("rival", "rival_low", "rival_high"), bounds, strict=True)),
     )
+
+
+def _figures(config: ModelConfig, evaluation: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    """What challenger and champion came to on the gate rows, where there were both."""
+    found = evaluation.get("metrics", {})
+    one, other = (found.get(role, {}) for role in (CHALLENGER, CHAMPION))
+    return {name: (one[name], other[name]) for name in METRICS[config.task] if name in one and name in other}
 
 
 def _apart(config: ModelConfig, served: Sequence[pd.DataFrame]) -> tuple[float | None, float | None, float | None]:

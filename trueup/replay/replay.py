@@ -1,4 +1,4 @@
-"""Replay policies side by side, as many at once as there are processes; it goes on where it was stopped."""
+"""Replay policies side by side, as many at once as there are processes or workers; it goes on where it was stopped."""
 
 from __future__ import annotations
 
@@ -6,26 +6,84 @@ import logging
 import multiprocessing
 import shutil
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ALL_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ALL_COMPLETED, CancelledError, Executor, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, time
 from pathlib import Path
 
+from filelock import FileLock
+
+from trueup.adapters import cluster
 from trueup.adapters.background import end_with_parent
+from trueup.config.consistency import contradictions
+from trueup.config.policies import Policy, applied
 from trueup.config.schema import ModelConfig
 from trueup.domain.digest import config_digest, digest_of
 from trueup.domain.types import Window
 from trueup.errors import UsageError, WorkError
 from trueup.replay import lives
 from trueup.replay.play import Life, for_replay, play
-from trueup.replay.policies import Policy, applied, require_distinct
 from trueup.replay.world import World
 from trueup.stages.ingest import newest_complete
 from trueup.stages.ports import Ports
 
 Tell = Callable[[float], None]  # hears the share that is done
 _LOOK = 1.0  # seconds between two looks at how far they are
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A history that is laid out, and the policies that are to live through it, each in a home of its own."""
+
+    config: ModelConfig
+    world: World
+    policies: tuple[Policy, ...]
+
+    def home(self, policy: Policy) -> Path:
+        """Where a policy lives."""
+        return self.world.home(for_replay(applied(self.config, policy)))
+
+    def live(self, policy: Policy) -> None:
+        """Play a policy unless it was played to its end. Raises what the loop raises."""
+        home = self.home(policy)
+        with FileLock(home.with_suffix(".playing")):  # two policies may mean the same
+            if not lives.ended(home):
+                found = play(self.config, policy, self.world, lambda done, of: lives.note_progress(home, done, of))
+                lives.keep(found, home)
+
+    def progress(self) -> float:
+        """The share that is done."""
+        return sum(lives.progress(self.home(p)) for p in self.policies) / len(self.policies)
+
+    def lives(self) -> list[Life]:
+        """What was written down of the policies, in their order, once all have come to their end."""
+        return [lives.kept(policy, self.home(policy)) for policy in self.policies]
+
+
+def prepare(
+    config: ModelConfig, ports: Ports, span: Window, policies: Sequence[Policy], known_then: bool = False
+) -> Replay:
+    """Lay out the history for all policies. Nothing of the home is touched but its folder `replays`.
+
+    With `known_then` it is what the home had landed by each moment, else what the source holds today. Raises UsageError
+    for a policy that makes no config, NoData, SourceError.
+    """
+    meant = [_sound(config, policy) for policy in policies]  # all of them are read before any work
+    world = World(ports.settings, folder(config, ports, span, known_then), span, known_then)
+    for each in meant:
+        world.home(each)  # begun here: they share a history, and the second would only wait
+    return Replay(config, world, tuple(policies))
+
+
+def _sound(config: ModelConfig, policy: Policy) -> ModelConfig:
+    """The config that a policy lives by. Raises UsageError for one that contradicts itself."""
+    meant = applied(config, policy)
+    if wrong := list(contradictions(meant.model_dump(mode="json", by_alias=True))):
+        raise UsageError(f"policy {policy.name!r} contradicts itself: {'; '.join(map(str, wrong))}")
+    return for_replay(meant)
 
 
 def replay(
@@ -35,63 +93,61 @@ def replay(
     policies: Sequence[Policy],
     workers: int = 1,
     tell: Tell = lambda _: None,
+    known_then: bool = False,
 ) -> list[Life]:
     """Let each policy live through the batches of `span`; give their lives, in the order of the policies.
 
-    Nothing of the home is touched but its folder `replays`. What is found does not depend on `workers`. Raises
-    UsageError for a policy that is none, NoData, SourceError, and WorkError when a process was killed.
+    What is found does not depend on `workers`, nor on where they are: processes here or, with `TRUEUP_DASK`, a cluster.
+    Raises as `prepare`, and WorkError when a process was killed or the cluster does not answer.
     """
-    require_distinct(policies)
-    meant = [for_replay(applied(config, policy)) for policy in policies]  # all of them are read before any work
-    world = World(ports.settings, folder(config, ports, span), span)
-    homes = [world.home(each) for each in meant]  # begun here: they share a history, and the second would only wait
-    if workers == 1:
+    prepared = prepare(config, ports, span, policies, known_then)
+    if workers == 1 and ports.settings.dask is None:
         for number, policy in enumerate(policies):
-            live(config, policy, world)
+            prepared.live(policy)
             tell((number + 1) / len(policies))
     else:
-        _beside_each_other(config, policies, homes, world, workers, tell)
-    return [lives.kept(policy, home) for policy, home in zip(policies, homes, strict=True)]
+        with _executor(ports.settings.dask, min(workers, len(policies))) as pool:
+            _beside_each_other(prepared, pool, tell)
+    return prepared.lives()
 
 
-def folder(config: ModelConfig, ports: Ports, span: Window) -> Path:
+def folder(config: ModelConfig, ports: Ports, span: Window, known_then: bool = False) -> Path:
     """Where all of a replay lies: another config or span is another replay."""
-    named = digest_of([config_digest(config), span.start.isoformat(), span.end.isoformat()])
+    named = digest_of([config_digest(config), span.start.isoformat(), span.end.isoformat(), known_then])
     return ports.root / "replays" / config.model / named[:16]
 
 
-def forget(config: ModelConfig, ports: Ports, span: Window) -> None:
+def forget(config: ModelConfig, ports: Ports, span: Window, known_then: bool = False) -> None:
     """Throw away what was replayed of a config and a span."""
-    shutil.rmtree(folder(config, ports, span), ignore_errors=True)
+    shutil.rmtree(folder(config, ports, span, known_then), ignore_errors=True)
 
 
-def live(config: ModelConfig, policy: Policy, world: World) -> None:
-    """Play a policy unless it was played to its end."""
-    home = world.home(for_replay(applied(config, policy)))
-    if not lives.ended(home):
-        lives.keep(play(config, policy, world, lambda done, of: lives.note_progress(home, done, of)), home)
-
-
-def _beside_each_other(
-    config: ModelConfig, policies: Sequence[Policy], homes: Sequence[Path], world: World, workers: int, tell: Tell
-) -> None:
+@contextmanager
+def _executor(dask: str | None, workers: int) -> Iterator[Executor]:
+    if dask is not None:
+        with cluster.executor(dask) as pool:
+            yield pool
+        return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(policies)), context, initializer=_begin) as pool:
-        waiting = set(jobs := [pool.submit(live, config, p, world) for p in policies])
-        while waiting:
-            waiting = wait(waiting, _LOOK, ALL_COMPLETED).not_done
-            share = [1.0 if job.done() else lives.progress(home) for job, home in zip(jobs, homes, strict=True)]
-            tell(sum(share) / len(share))
-            if failed := [job for job in jobs if job.done() and job.exception() is not None]:
-                pool.shutdown(cancel_futures=True)
-                error = failed[0].exception()
-                if isinstance(error, BrokenProcessPool):
-                    raise WorkError(
-                        "a process of the replay was killed, for want of memory perhaps; run the same again, with fewer "
-                        "--workers: what is done is kept"
-                    ) from None
-                assert error is not None
-                raise error
+    with ProcessPoolExecutor(workers, context, initializer=_begin) as pool:
+        yield pool
+
+
+def _beside_each_other(prepared: Replay, pool: Executor, tell: Tell) -> None:
+    waiting = set(jobs := [pool.submit(prepared.live, p) for p in prepared.policies])
+    while waiting:
+        waiting = wait(waiting, _LOOK, ALL_COMPLETED).not_done
+        tell(prepared.progress())
+        if failed := [job for job in jobs if job.done() and job.exception() is not None]:
+            pool.shutdown(wait=False, cancel_futures=True)
+            error = failed[0].exception()
+            if isinstance(error, BrokenProcessPool | CancelledError):
+                raise WorkError(
+                    "a process of the replay was killed, for want of memory perhaps; run the same again, with fewer "
+                    "--workers: what is done is kept"
+                ) from None
+            assert error is not None
+            raise error
 
 
 def _begin() -> None:

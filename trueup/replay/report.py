@@ -1,18 +1,40 @@
-"""The report of a replay, as a page and as JSON."""
+"""The report of a replay: a page, JSON and pictures among the home's reports, and runs in its MLflow."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from trueup.adapters import replay_page
+from trueup.adapters import plots, replay_page, replay_plots
 from trueup.adapters.frames import whole
-from trueup.replay.compare import Compared
-from trueup.stages.ports import Ports
+from trueup.config.schema import ModelConfig
+from trueup.domain.types import Window
+from trueup.replay.compare import Compared, compare
+from trueup.replay.play import Life
+from trueup.stages.ports import HOME_TAG, Ports
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a replay found, and where its page is."""
+
+    facts: dict[str, Any]
+    page: Path
+
+
+def publish(config: ModelConfig, ports: Ports, span: Window, lives: Sequence[Life]) -> Published:
+    """Compare, write the report, and keep it in MLflow. Raises NotEnoughData, RegistryUnavailable."""
+    found = compare(config, span, lives)
+    page = write(found, ports)
+    log(found, ports, page)
+    return Published(found.facts, page)
 
 
 def write(found: Compared, ports: Ports) -> Path:
-    """Write both among the reports of the home, and give the page's path. The same lives give the same bytes."""
+    """Write page, JSON and pictures, and give the page's path. The same lives give the same bytes."""
     model, span = found.facts["model"], found.facts["span"]
     page: Path = ports.root / "reports" / "replays" / model / f"{span['start'][:10]}_{span['end'][:10]}.html"
     texts = {
@@ -22,4 +44,23 @@ def write(found: Compared, ports: Ports) -> Path:
     for path, text in texts.items():
         with whole(path, durable=False) as file:
             file.write(text.encode())
+    plots.write(replay_plots.pictures(found.facts, found.by_batch), page.with_suffix(""))
     return page
+
+
+def log(found: Compared, ports: Ports, page: Path) -> str:
+    """Keep it in MLflow: a run for the replay with its report, and one below it for each policy; give the id of the first.
+
+    They lie in an experiment of their own, beside that of the model. Raises RegistryUnavailable.
+    """
+    facts, tracking = found.facts, ports.tracking
+    experiment, name = f"{facts['model']} replays", page.stem.replace("_", " to ")
+    with tracking.run(experiment, name, {HOME_TAG: ports.identity}) as run_id:
+        tracking.log(run_id, params={"recommended": facts["recommended"]}, metrics={"oracle": facts["oracle"]["loss"]})
+        for path in (page, page.with_suffix(".json"), page.with_suffix("")):
+            tracking.log_files(run_id, path, "report")
+        for policy in facts["policies"]:
+            with tracking.run(experiment, policy["name"], {"mlflow.parentRunId": run_id}) as child:
+                numbers = {k: float(v) for k, v in policy.items() if isinstance(v, int | float)}
+                tracking.log(child, params={"changes": json.dumps(policy["changes"])}, metrics=numbers)
+    return run_id

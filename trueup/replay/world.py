@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -22,13 +22,14 @@ from trueup.domain.digest import config_digest, digest_of
 from trueup.domain.periods import complete_periods
 from trueup.domain.types import Window
 from trueup.errors import NoData
-from trueup.stages.ingest import batches, complete_until, land
+from trueup.stages.ingest import batches, complete_until, labels_dataset, land, rows_dataset
 from trueup.stages.ports import Ports
 from trueup.stages.validate import validate
 
 _SHARED = ("batches", "features", "quarantine")
 _DATABASES = ("trueup.db", "mlflow.db")
 _READY = "ready"
+_LATEST = timedelta(days=1)  # the last batch lands after its end
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class World:
     settings: Settings
     folder: Path  # of the replay
     span: Window
+    known_then: bool = False  # what the home had landed by each moment, instead of what the source holds today
 
     def place(self, config: ModelConfig) -> Path:
         """Where the history lies that a config sees: another label delay or period makes another."""
@@ -50,17 +52,20 @@ class World:
         found.fits = Shelf(self.folder / "fits")
         return found
 
-    def lay_out(self, config: ModelConfig) -> list[Window]:
-        """Land and validate the history unless it is there; give its batches. Raises NoData, SourceError."""
+    def lay_out(self, config: ModelConfig) -> list[datetime]:
+        """Land and validate the history unless it is there; give the moments at which the loop turns.
+
+        That is the end of each batch or, where it was known later, when it was known. Raises NoData, SourceError.
+        """
         place = self.place(config)
         place.mkdir(parents=True, exist_ok=True)
         with FileLock(place / ".lock"):
             ports = self.ports(place)
             try:
                 if not (place / _READY).exists():
-                    self._land(config, ports)
+                    (self._adopt if self.known_then else self._land)(config, ports)
                     (place / _READY).touch()
-                return [b.window for b in batches(config, ports, self.span.end)]
+                return self._turns(config, ports)
             finally:
                 ports.close()
 
@@ -75,6 +80,30 @@ class World:
         for batch in batches(config, ports, self.span.end):
             validate(config, ports, batch, batch.window.end)
         ports.tracking.client.search_experiments(max_results=1)  # its database is made once, and copied
+
+    def _adopt(self, config: ModelConfig, ports: Ports) -> None:
+        """Take over what the home has landed, all revisions of it, and nothing that was judged there."""
+        home = Ports(self.settings)
+        try:
+            ports.store.adopt(home.store, [rows_dataset(config), labels_dataset(config)])
+        finally:
+            home.close()
+        if not self._turns(config, ports):
+            raise NoData(
+                f"{config.model}: the home had landed no batch of {self.span} by its end; it knows what was known then "
+                "only of the time in which it ran, so replay without --known-then"
+            )
+        ports.tracking.client.search_experiments(max_results=1)
+
+    def _turns(self, config: ModelConfig, ports: Ports) -> list[datetime]:
+        windows = [b.window for b in batches(config, ports, self.span.end) if b.window.start >= self.span.start]
+        if not self.known_then:
+            return [w.end for w in windows]
+        zone, known = ZoneInfo(config.ingest.timezone), dict[Window, datetime]()
+        for window, landed in ports.store.landings(rows_dataset(config)):
+            local = landed.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None) + timedelta(seconds=1)
+            known.setdefault(window, local)  # the first one; what is corrected later is seen at the next turn
+        return sorted({turn for w in windows if (turn := max(w.end, known[w])) <= self.span.end + _LATEST})
 
     def _windows(self, config: ModelConfig, first: datetime, until: datetime) -> list[Window]:
         found = complete_periods(max(first, self.span.start), min(until, self.span.end), config.ingest.period)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -27,10 +27,14 @@ _OWN_TYPES = {ROW_ID: "int64", EVENT_TIME: "datetime64[us]", KNOWN_AT: "datetime
 class Batches(Shelf):
     """Landed batches.
 
+    `known_until` hides what was landed after a moment (UTC, without offset): a replay may ask what was known then.
+
     A batch is a Parquet file named by the digest of its content, and one row of the database, written after it: the
     row makes it visible. A crash between the two leaves a file that nobody sees and that the next landing of the same
     content adopts.
     """
+
+    known_until: Callable[[], datetime] | None = None
 
     def land(self, dataset: str, window: Window, frame: pd.DataFrame, facts: dict[str, Any] | None = None) -> BatchRef:
         """Land the content of a window. The newest content again changes nothing; other content is a new revision.
@@ -80,6 +84,8 @@ class Batches(Shelf):
         `until` leaves out windows that end later, `sequence` all that was landed after that landing.
         """
         query = sa.select(BATCHES).where(BATCHES.c.dataset == dataset)
+        if self.known_until is not None:
+            query = query.where(BATCHES.c.recorded_at <= self.known_until())
         if until is not None:
             query = query.where(BATCHES.c.end <= moment(until))
         if sequence is not None:
@@ -87,6 +93,26 @@ class Batches(Shelf):
         with reading(self.engine) as connection:
             found = connection.execute(query.order_by(BATCHES.c.start, BATCHES.c.revision)).all()
         return list({window_of(row): as_ref(row) for row in found}.values())
+
+    def landings(self, dataset: str) -> list[tuple[Window, datetime]]:
+        """List every landing whose file is kept: its window, and when it became visible (UTC, without offset)."""
+        query = sa.select(BATCHES).where(BATCHES.c.dataset == dataset, BATCHES.c.removed_at.is_(None))
+        with reading(self.engine) as connection:
+            return [(window_of(row), row.recorded_at) for row in connection.execute(query.order_by(BATCHES.c.sequence))]
+
+    def adopt(self, other: Batches, datasets: Sequence[str]) -> None:
+        """Take over every landing of datasets from another home, with the moments at which they became visible there.
+
+        Files are linked where the disk allows it. What was removed there is left out.
+        """
+        query = sa.select(BATCHES).where(BATCHES.c.dataset.in_(datasets), BATCHES.c.removed_at.is_(None))
+        with reading(other.engine) as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        for row in rows:
+            frames.link(other.home / row["path"], self.home / row["path"])
+        if rows:
+            with writing(self.engine, BATCHES) as connection:
+                connection.execute(sa.insert(BATCHES), rows)
 
     def newest(self, dataset: str, window: Window) -> BatchRef | None:
         """Give the newest revision of a window, None if it was never landed."""

@@ -22,9 +22,7 @@ def compare(case: Case, role: str, difference: Interval, metric: str = LOSS) -> 
     bounds = f"{100 * difference.confidence:g} % {figure(difference.low, 3)} to {figure(difference.high, 3)}"
     word = loss_words(case.task) if metric == LOSS else metric
     owner = "simple model" if role == "simple" else role
-    return (
-        f"{word} {figure(case.value(CHALLENGER, metric))} is {figure(abs(difference.mean), 3)} {side} the {owner}'s ({bounds})"
-    )
+    return f"{word} {figure(case.value(CHALLENGER, metric))} is {figure(abs(difference.mean), 3)} {side} the {owner}'s ({bounds})"
 
 
 def _as_measured(difference: Interval, metric: str) -> Interval:

@@ -1,10 +1,14 @@
-"""Policies: what is compared. Each is a change of the model's config, so that what won can be pasted into it."""
+"""Policies: what a replay compares. Each is a change of the model's config, so that what won can be pasted into it.
+
+A policy is clauses with commas between them; values in braces stand for a policy each: `margin {0.002, 0.004}`.
+"""
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -22,11 +26,7 @@ class Policy:
 
     name: str
     changes: Changes
-
-    @property
-    def block(self) -> str:
-        """The changes as they stand in a config."""
-        return yaml.safe_dump(self.changes, sort_keys=False, default_flow_style=None, width=100)
+    family: str = ""  # what it was written as, where values in braces made several of it
 
 
 # Each clause begins from "no retrain at all": what a policy does not say, it does not do.
@@ -35,6 +35,7 @@ _NOTHING: Changes = {
     "monitor": {"stale_after": None},
 }
 _SPAN = r"(?P<span>\d+(?:\.\d+)? ?[a-z]+)"
+_SHARE = r"(?P<share>\d*\.?\d+)"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ def _span(found: re.Match[str]) -> str:
     number, unit = re.fullmatch(r"([\d.]+) ?([a-z]+)", found["span"]).groups()  # type: ignore[union-attr]
     days = {"month": 30, "year": 365}.get(unit.removesuffix("s"))
     return f"{float(number) * days:g} days" if days else write_duration(parse_duration(found["span"]))
+
+
+def _paired(key: str, group: str, kind: type) -> Callable[[re.Match[str]], Changes]:
+    """A change of the paired gate: gates are a list, and this one is found in it by its kind."""
+    return lambda m: {"promote": {"gates": {"paired": {key: kind(m[group])}}}}
 
 
 def _finding(name: str) -> Callable[[re.Match[str]], Changes]:
@@ -68,7 +74,16 @@ _CLAUSES = (
     _Clause("trailing SPAN", f"trailing {_SPAN}", lambda m: {"train": {"window": _span(m)}}),
     _Clause("no gate", "no gates?", lambda _: {"promote": {"gates": []}}),
     _Clause("no refit", "no refit", lambda _: {"promote": {"refit": False}}),
+    _Clause("gate on METRIC", r"gate on (?P<metric>[a-z_]+)", _paired("metric", "metric", str)),
+    _Clause("margin SHARE", f"margin {_SHARE}", _paired("margin", "share", float)),
+    _Clause("gain SHARE", f"gain {_SHARE}", _paired("min_gain", "share", float)),
+    _Clause("gate window SPAN", f"gate window {_SPAN}", lambda m: {"promote": {"gate_window": _span(m)}}),
+    _Clause("new days N", r"new days (?P<days>\d*\.?\d+)", lambda m: {"promote": {"min_new_days": float(m["days"])}}),
+    _Clause("drop SHARE", f"drop {_SHARE}", lambda m: {"monitor": {"decay": {"min_drop": float(m["share"])}}}),
+    _Clause("N of M batches", r"(?P<n>\d+) of (?P<m>\d+) batches", lambda m: {"monitor": {"decay": {"batches": int(m["n"]), "of_last": int(m["m"])}}}),
+    _Clause("drifted SHARE", f"drifted {_SHARE}", lambda m: {"monitor": {"drift": {"share": float(m["share"])}}}),
     _Clause("labels after SPAN", f"labels after {_SPAN}", lambda m: {"ingest": {"label": {"known_after": _span(m)}}}),
+    _Clause("blocks of SPAN", f"blocks of {_SPAN}", lambda m: {"evaluate": {"block": _span(m)}}),
     _Clause("batches of a PERIOD", "batches of an? (?P<period>hour|day|week|month)", lambda m: {"ingest": {"period": m["period"]}}),
 )  # fmt: skip
 
@@ -80,6 +95,8 @@ def parse(text: str) -> Policy:
     '7 days'
     """
     changes, wrong = _NOTHING, list[str]()
+    if "no gate" in text.lower() and re.search(r"gate on|margin|gain", text.lower()):
+        raise UsageError(f"policy {text!r}: `no gate` leaves nothing for the gate's metric, margin or gain")
     for clause in (c.strip().lower() for c in text.split(",") if c.strip()):
         try:
             changes = merged(changes, _read(clause))
@@ -91,6 +108,29 @@ def parse(text: str) -> Policy:
             + ", ".join(f"`{c.form}`" for c in _CLAUSES)
         )
     return Policy(" ".join(text.split()), changes)
+
+
+def parse_all(texts: Iterable[str]) -> list[Policy]:
+    """Read policies, of which one with values in braces is several. Raises UsageError, also for one given twice.
+
+    >>> [p.name for p in parse_all(["frozen", "on decay, cooldown {7, 30} days"])]
+    ['frozen', 'on decay, cooldown 7 days', 'on decay, cooldown 30 days']
+    """
+    found = []
+    for text in texts:
+        each = [replace(parse(name), family=text if "{" in text else "") for name in _expanded(text)]
+        found += each
+    names = [p.name for p in found]
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise UsageError(f"the policy {twice[0]!r} is given twice; each once is enough")
+    return found
+
+
+def _expanded(text: str) -> list[str]:
+    """Each way to take one of the values in each pair of braces."""
+    parts = re.split(r"\{([^{}]*)\}", text)
+    choices = [[part] if k % 2 == 0 else [v.strip() for v in part.split(",")] for k, part in enumerate(parts)]
+    return ["".join(chosen) for chosen in itertools.product(*choices)]
 
 
 def _read(clause: str) -> Changes:
@@ -128,17 +168,35 @@ def applied(config: ModelConfig, policy: Policy) -> ModelConfig:
         raise UsageError(f"policy {policy.name!r} makes no config of {config.model}: {found}") from None
 
 
+def changed(config: ModelConfig, policy: Policy) -> Changes:
+    """What a policy changes, as it stands in the config's own YAML: with all gates where it changes one of them."""
+    written = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    gates = policy.changes.get("promote", {}).get("gates")
+    if not isinstance(gates, Mapping):
+        return policy.changes
+    own = written.get("promote", {}).get("gates") or [{"kind": g.kind} for g in config.promote.gates]
+    return merged(policy.changes, {"promote": {"gates": _in_list(own, gates)}})
+
+
+def block(config: ModelConfig, policy: Policy) -> str:
+    """The changes as YAML, to be pasted into the config."""
+    return yaml.safe_dump(changed(config, policy), sort_keys=False, default_flow_style=None, width=100)
+
+
 def _over(into: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
-    """A policy says all that it asks for, so here lists are replaced, too."""
+    """A policy says all that it asks for, so here lists are replaced, too; but of a list of gates one may be changed."""
     done = dict(into)
     for key, value in changes.items():
         old = done.get(key)
-        done[key] = _over(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        if isinstance(value, Mapping) and isinstance(old, list):
+            done[key] = _in_list(old, value)
+        else:
+            done[key] = _over(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return done
 
 
-def require_distinct(policies: Sequence[Policy]) -> None:
-    """Raise UsageError for two policies of one name: a table could not tell them apart."""
-    names = [p.name for p in policies]
-    if twice := sorted({n for n in names if names.count(n) > 1}):
-        raise UsageError(f"the policy {twice[0]!r} is given twice; each once is enough")
+def _in_list(gates: Sequence[Mapping[str, Any]], changes: Mapping[str, Any]) -> list[Any]:
+    """The gates with those changed that are named by their kind; one that is not there is put before the others."""
+    known = {gate["kind"] for gate in gates}
+    new = [{"kind": kind, **change} for kind, change in changes.items() if kind not in known]
+    return [*new, *({**gate, **changes.get(gate["kind"], {})} for gate in gates)]

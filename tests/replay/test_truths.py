@@ -1,0 +1,105 @@
+"""Replay on streams whose truth is known: what it recommends is what is true there."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests import streams
+from tests.stages.story import CONFIG
+from trueup.adapters.background import NoReports
+from trueup.config.load import load_model
+from trueup.config.policies import parse_all
+from trueup.config.settings import Settings
+from trueup.replay.compare import compare
+from trueup.replay.replay import replay, whole_span
+from trueup.stages.ports import Ports
+
+pytestmark = pytest.mark.thorough  # half a minute each
+
+
+def replayed(folder, frame, *texts):
+    """What is said of policies on a stream: the facts, and those of each policy by its name."""
+    configs = streams.write(folder, frame, CONFIG)
+    ports = Ports(Settings(home=folder / "home", configs=configs))
+    ports.background = NoReports()
+    config = load_model(configs, "toy")
+    span = whole_span(config, ports, None, None)
+    facts = compare(config, span, replay(config, ports, span, parse_all(texts), workers=2)).facts
+    ports.close()
+    return facts, {p["name"]: p for p in facts["policies"]}
+
+
+def shown_better(policy):
+    return policy["against_frozen"]["high"] is not None and policy["against_frozen"]["high"] < 0
+
+
+def test_without_drift_the_cheapest_is_recommended(tmp_path):
+    frame = streams.Stream(days=18 * 7).frame()
+    facts, by_name = replayed(tmp_path, frame, "frozen", "every 2 weeks", "every 2 weeks, no gate", "on decay")
+    assert by_name[facts["recommended"]]["cost_s"] == 0
+    assert by_name["on decay"]["retrains"] == 0
+    assert by_name["every 2 weeks, no gate"]["promotions"] > 0
+    assert not any(shown_better(p) for n, p in by_name.items() if n != "frozen")
+
+
+def test_one_sudden_change_is_found_within_its_batches_and_the_others_pay(tmp_path):
+    changed = 8  # weeks
+    frame = streams.Stream(days=22 * 7, change_on=changed * 7).frame()
+    often, seldom = "every 1 week, no gate", "frozen"
+    facts, by_name = replayed(tmp_path, frame, seldom, "on decay", often)
+    found = by_name["on decay"]
+    first = next(t for t in found["tried"] if t["reason"] == "decayed")
+    weeks = (pd.Timestamp(first["as_of"]) - streams.START) / pd.Timedelta(days=7)
+    assert weeks == changed + 1  # it is severe: the first batch that is wrong tells
+    assert shown_better(found)
+    assert found["loss"] < by_name[seldom]["loss"] - 0.2
+    assert found["cost_s"] < by_name[often]["cost_s"] / 2
+    assert facts["recommended"] == "on decay"
+    assert by_name[seldom]["decayed_days"] > 60 > found["decayed_days"]
+
+
+def test_in_a_season_with_a_stable_relation_retrains_on_drift_are_a_waste(tmp_path):
+    frame = streams.Stream(days=22 * 7, season=2.5).frame()
+    facts, by_name = replayed(tmp_path, frame, "frozen", "on drift, no gate", "on decay")
+    assert by_name["on drift, no gate"]["retrains"] >= 3
+    assert not shown_better(by_name["on drift, no gate"])
+    assert by_name["on decay"]["retrains"] == 0
+    assert by_name[facts["recommended"]]["cost_s"] == 0
+
+
+@dataclass(frozen=True)
+class Alternating(streams.Stream):
+    """Groups a and b for some weeks, then c for some, with another relation, and back: a concept that comes again."""
+
+    weeks: int = 6
+
+    def frame(self):
+        found = super().frame()
+        day = (found["t"] - streams.START).dt.days.to_numpy()
+        there = (day // (7 * self.weeks)) % 2 == 1
+        rng = np.random.default_rng(self.seed + 1)
+        found["group"] = np.where(there, "c", rng.choice(["a", "b"], size=len(found)))
+        odds = np.where(there, -1, 1) * (2.0 * found["x"] + 1.5 * np.sign(found["x"] * found["z"]))
+        found["y"] = (rng.random(len(found)) < 1 / (1 + np.exp(-odds))).astype(int)
+        return found
+
+
+def test_a_concept_that_comes_again_is_remembered_by_an_expanding_window(tmp_path):
+    frame = Alternating(days=30 * 7).frame()
+    regular = "every 2 weeks, no gate"
+    _, by_name = replayed(tmp_path, frame, "frozen", f"{regular}, expanding", f"{regular}, trailing 28 days")
+    expanding, trailing = by_name[f"{regular}, expanding"], by_name[f"{regular}, trailing 28 days"]
+    assert expanding["loss"] < trailing["loss"]
+    assert expanding["loss_high"] < trailing["loss_low"]
+
+
+def test_of_a_sensor_that_slowly_goes_wrong_a_trailing_window_forgets_what_it_said(tmp_path):
+    frame = streams.Stream(days=26 * 7).frame()
+    frame["x"] += np.linspace(0, 8, len(frame))  # it says more and more; the label follows what it should say
+    regular = "every 2 weeks, no gate"
+    _, by_name = replayed(tmp_path, frame, "frozen", f"{regular}, expanding", f"{regular}, trailing 28 days")
+    expanding, trailing = by_name[f"{regular}, expanding"], by_name[f"{regular}, trailing 28 days"]
+    assert trailing["loss"] < expanding["loss"]
+    assert trailing["loss_high"] < by_name["frozen"]["loss_low"]

@@ -1,0 +1,32 @@
+"""A Dask cluster, as an executor of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+
+from trueup.errors import UsageError, WorkError
+
+NOT_INSTALLED = "TRUEUP_DASK names a cluster, and Dask is not installed here: pip install 'trueup[dask]'"
+_PATIENCE = 10  # seconds for the scheduler to answer
+
+
+@contextmanager
+def executor(address: str) -> Iterator[Executor]:
+    """Give jobs to the workers of the scheduler at an address, for the block.
+
+    Raises UsageError where Dask is not installed, WorkError when nobody answers there.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UsageError(NOT_INSTALLED) from None
+    try:
+        client = Client(address, timeout=_PATIENCE)
+    except (OSError, ValueError) as error:
+        raise WorkError(
+            f"no Dask scheduler answers at {address}: {error}; start it, or take TRUEUP_DASK away"
+        ) from None
+    with client:
+        yield client.get_executor()

@@ -1,0 +1,61 @@
+"""The one quiet style of all pictures that are PNGs.
+
+matplotlib is imported with the first picture, and only its objects are used: no pyplot, no global style, no display, so
+that pictures can be drawn in any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#333840", "#8b919a", "#e4e6ea"
+COLOURS = ("#2f6690", "#c8693a", "#4f8a5b", "#8a5a99", "#b8973b", "#5d6d7e")
+_DPI = 130
+
+
+@contextmanager
+def figure(width: float, height: float) -> Iterator[tuple[Figure, BytesIO]]:
+    """A blank figure in inches; what is drawn on it within the block becomes a PNG."""
+    from matplotlib.figure import Figure
+
+    made, png = Figure(figsize=(width, height), layout="constrained", dpi=_DPI), BytesIO()
+    yield made, png
+    made.savefig(png, format="png")
+
+
+def describe(axes: Axes, title: str, x: str, y: str) -> None:
+    """Title, labels with units, and the one quiet style of all pictures."""
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.set_xlabel(x, color=INK)
+    axes.set_ylabel(y, color=INK)
+    axes.grid(color=GRID, lw=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(color=MUTED, labelcolor=INK, labelsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+
+
+def legend(axes: Axes, **place: Any) -> None:
+    """A legend without a frame."""
+    axes.legend(frameon=False, labelcolor=INK, fontsize=9, **place)
+
+
+def note(on: Figure, text: str) -> None:
+    """A line of small print below the picture."""
+    on.supxlabel(text, fontsize=8.5, color=MUTED)
+
+
+def date_ticks(axes: Axes) -> None:
+    """Few dates, written short."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator: Any = AutoDateLocator(minticks=3, maxticks=10)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))

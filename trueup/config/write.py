@@ -1,0 +1,83 @@
+"""Changes written into a config's file, with its comments and its order left as they are."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+
+from trueup.config.load import parse_model, read
+from trueup.config.policies import Changes
+from trueup.config.schema import ModelConfig, PromoteConfig
+from trueup.errors import ConfigError
+
+
+def with_changes(configs: Path, name: str, changes: Changes) -> tuple[str, ModelConfig]:
+    """The text of `configs/<name>.yaml` with changes in it, and the config that it makes.
+
+    Raises UnknownModel, and ConfigError where the file has mistakes or would have them.
+    """
+    read(configs, name)
+    yaml = _yaml()
+    content = yaml.load((configs / f"{name}.yaml").read_text(encoding="utf-8"))
+    if isinstance(changes.get("promote", {}).get("gates"), Mapping):  # there is nothing to change where nothing is said
+        content.setdefault("promote", CommentedMap()).setdefault("gates", _default_gates())
+    _put(content, changes)
+    out = io.StringIO()
+    yaml.dump(content, out)
+    return out.getvalue(), parse_model(out.getvalue(), f"{configs / name}.yaml with the changes")
+
+
+def write_changes(configs: Path, name: str, changes: Changes) -> Path:
+    """Write changes into `configs/<name>.yaml`. Raises as `with_changes`, and nothing is written then."""
+    text, _ = with_changes(configs, name, changes)
+    path = configs / f"{name}.yaml"
+    beside = path.with_name(f".{path.name}.new")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise ConfigError(str(path), [f"cannot be written: {error.strerror}; mend that, then run again"]) from None
+    return path
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+def _default_gates() -> list[Any]:
+    return [CommentedMap(kind=gate.kind) for gate in PromoteConfig().gates]
+
+
+def _put(into: CommentedMap, changes: Mapping[str, Any]) -> None:
+    """What has been there keeps its place; of a list of gates those that are named by their kind are changed."""
+    for key, value in changes.items():
+        old = into.get(key)
+        if isinstance(value, Mapping) and isinstance(old, list):
+            _put_in_list(old, value)
+        elif isinstance(value, Mapping):
+            if not isinstance(old, CommentedMap):
+                into[key] = CommentedMap()
+            _put(into[key], value)
+            if not into[key]:
+                del into[key]
+        elif value is not None or key in into:
+            into[key] = value
+
+
+def _put_in_list(gates: list[Any], changes: Mapping[str, Mapping[str, Any]]) -> None:
+    for kind, change in changes.items():
+        gate = next((g for g in gates if g["kind"] == kind), None)
+        if gate is None:
+            gates.insert(0, CommentedMap({"kind": kind, **change}))
+        else:
+            _put(gate, change)

@@ -1,0 +1,91 @@
+"""What two policies that differ in one thing say about that thing: what a gate costs and saves, what a value moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trueup.config.policies import Policy, parse
+from trueup.domain.frontier import Contest
+from trueup.errors import UsageError
+from trueup.replay.plain import plain
+from trueup.replay.play import Life, Tried
+
+_NO_GATE = "no gate"
+_RANK = ("auc", "auc_ovr")
+
+
+def gates(contest: Contest, lives: Sequence[Life]) -> list[dict[str, Any]]:
+    """Of each policy that was played with and without gates: what they saved in loss and cost in seconds.
+
+    `difference` is the loss with gates less that without: below 0 they have saved.
+    """
+    found = []
+    for life in lives:
+        if (bare := _without(life.policy, lives)) is None:
+            continue
+        refused = [t for t in life.tried if t.outcome == "rejected"]
+        found.append(
+            {
+                "policy": life.policy.name,
+                "without": bare.policy.name,
+                **plain(contest.apart(life.policy.name, bare.policy.name)),
+                "cost_s": round(contest.costs[life.policy.name] - contest.costs[bare.policy.name], 3),
+                "refused": len(refused),
+                "refused_wrongly": sum(t.regretted for t in refused),
+                "refused_wrongly_shown": sum(t.regret_shown for t in refused),
+            }
+        )
+    return found
+
+
+def _without(policy: Policy, lives: Sequence[Life]) -> Life | None:
+    """The life of the same policy without gates."""
+    try:
+        wanted = parse(f"{policy.name}, {_NO_GATE}").changes
+    except UsageError:  # it speaks of its gate, or has none
+        return None
+    return next((o for o in lives if o.policy.changes == wanted and o.policy.changes != policy.changes), None)
+
+
+def better_ranked(lives: Sequence[Life]) -> list[dict[str, Any]]:
+    """Challengers that were refused although they rank better: a higher AUC than the champion's, and a higher loss."""
+    return [
+        {"policy": life.policy.name, "as_of": t.as_of.isoformat(), **_sides(t)}
+        for life in lives
+        for t in life.tried
+        if t.outcome == "rejected" and _ranks_better(t)
+    ]
+
+
+def _ranks_better(tried: Tried) -> bool:
+    loss, *others = tried.figures.items() or [("", (0.0, 0.0))]
+    rank = next((pair for name, pair in others if name in _RANK), None)
+    return rank is not None and rank[0] > rank[1] and loss[1][0] > loss[1][1]
+
+
+def _sides(tried: Tried) -> dict[str, Any]:
+    return {name: {"challenger": pair[0], "champion": pair[1]} for name, pair in tried.figures.items()}
+
+
+def sweeps(contest: Contest, policies: Sequence[Policy]) -> list[dict[str, Any]]:
+    """Of each policy with values in braces: what the values moved, against the first of them."""
+    families: Mapping[str, list[Policy]] = {
+        f: [p for p in policies if p.family == f] for f in dict.fromkeys(p.family for p in policies) if f
+    }
+    return [
+        {
+            "of": family,
+            "values": [
+                {
+                    "policy": p.name,
+                    "loss": contest.mean(p.name),
+                    "cost_s": contest.costs[p.name],
+                    **({} if p is members[0] else {"against_first": plain(contest.apart(p.name, members[0].name))}),
+                }
+                for p in members
+            ],
+        }
+        for family, members in families.items()
+        if len(members) > 1
+    ]

@@ -1,0 +1,17 @@
+"""Intervals as plain values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trueup.domain.bootstrap import Interval
+
+
+def bound(of: Interval, value: float) -> float | None:
+    """A bound that can be trusted; None where there is too little time to give one."""
+    return value if of.enough and np.isfinite(of.error) else None
+
+
+def plain(of: Interval) -> dict[str, float | None]:
+    """A difference with its bounds; below 0 the first of the two is better."""
+    return {"difference": of.mean, "low": bound(of, of.low), "high": bound(of, of.high)}

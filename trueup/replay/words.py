@@ -1,0 +1,80 @@
+"""The recommendation in words, with how sure it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from trueup.config.schema import ModelConfig
+from trueup.domain.bootstrap import MIN_BLOCKS
+from trueup.domain.frontier import FROZEN, Choice, Contest
+from trueup.domain.metrics import figure, loss_words
+
+
+def why(config: ModelConfig, contest: Contest, choice: Choice, parts: tuple[slice, slice] | None) -> str:
+    """The recommendation in words, with how sure it is. Figures are of the rows on which they were found."""
+    loss, own, best = loss_words(config.task, config.ingest.label.unit), choice.recommended, choice.best
+    seen, level = contest.part(parts[0]) if parts else contest, len(choice.level)
+    where = "On the earlier rows" if parts else "On all rows"
+    if own == best:
+        said = f"{where} `{own}` lost least ({loss} {figure(seen.mean(own))})"
+        said += (
+            f", and is the cheapest of {level} that cannot be told apart"
+            if level > 1
+            else ", and all others are shown to lose more"
+        )
+    else:
+        a = choice.apart
+        said = (
+            f"{where} `{own}` ({seen.costs[own]:.0f} s of training) is the cheapest of {level} that are not shown to lose more "
+            f"than the best, `{best}` ({seen.costs[best]:.0f} s): {loss} {_signed(a.mean)} ({100 * a.confidence:.0f} % "
+            f"{_signed(a.low)} to {_signed(a.high)})"
+        )
+    if parts is None:
+        return said + ". It was chosen by the rows that tell of it, so it looks better than it is."
+    return f"{said}. {_told_later(contest.part(parts[1]), choice)}"
+
+
+def _told_later(rest: Contest, choice: Choice) -> str:
+    """What the rows say by which it was not chosen."""
+    own = choice.recommended
+    if own == FROZEN:
+        others = [n for n in rest.sums if n != FROZEN]
+        better = [n for n in others if rest.apart(n, FROZEN).high < 0]
+        told = (
+            f"`{better[0]}` is shown to be better on the later rows"
+            if better
+            else "on the later rows, too, nothing else is shown to be better"
+        )
+        return f"No retrain was shown to be worth its cost; {told}."
+    if FROZEN not in rest.sums:
+        return f"On the later rows it loses {figure(rest.mean(own))}; without `{FROZEN}` nothing says what retraining is worth."
+    apart = rest.apart(own, FROZEN)
+    shown = (
+        "is shown to be better"
+        if apart.high < 0
+        else "is shown to be worse"
+        if apart.low > 0
+        else "is not shown to be better"
+    )
+    return (
+        f"On the later rows, by which it was not chosen, it {shown} than `{FROZEN}`: {_signed(apart.mean)} "
+        f"({100 * apart.confidence:.0f} % {_signed(apart.low)} to {_signed(apart.high)})."
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}" if np.isfinite(value) else "unknown"
+
+
+def warnings(contest: Contest, parts: tuple[slice, slice] | None, by_batch: pd.DataFrame) -> list[str]:
+    """What keeps the figures from being sure."""
+    found = []
+    if parts is None:
+        found.append(
+            f"a short history: {len(contest.rows)} blocks of evaluate.block, of which choosing and judging each need {MIN_BLOCKS}; "
+            "the choice is told on the rows that it was made on"
+        )
+    elif len(by_batch) < 6:
+        found.append(f"a short history: {len(by_batch)} batches; what a season brings was hardly seen")
+    return found
