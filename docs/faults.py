@@ -205,7 +205,15 @@ FAULTS = (
         "order is by sequence, not by clock",
         (_REFUSALS + "test_when_the_clock_jumps_back_the_order_is_that_of_the_sequence",),
     ),
-    Fault("traversal or odd names in a model's or file's name", "refused"),
+    Fault(
+        "traversal or odd names in a model's or file's name",
+        "refused",
+        (
+            "faults/test_names.py:test_only_a_config_of_the_folder_is_read",
+            "faults/test_names.py:test_the_command_line_says_that_there_is_no_such_thing",
+            "faults/test_names.py:test_the_reports_server_serves_nothing_else",
+        ),
+    ),
     Fault(
         "late, duplicate or corrected rows for a batch already landed",
         "a new revision; predictions and labels join the right one",

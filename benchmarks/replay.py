@@ -1,0 +1,79 @@
+"""Twelve policies over twelve months of flights, two at a time, against the dearest of them alone.
+
+Ratio of wall times (aim: at most 3), memory of both, and what the policies came to. The first replay begins with nothing;
+so does the single one, in a home of its own. `python -m benchmarks.replay [--json] [--policy ...]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Cost, cost
+
+MODEL = "flight_delays"
+POLICIES = (
+    "frozen",
+    "every 1 month",
+    "every 1 month, no gate",
+    "every 1 month, gate on auc",
+    "every 1 month, margin 0.0015, gain 0.003",
+    "every 1 month, trailing 90 days",
+    "every 1 month, no refit",
+    "every 2 months",
+    "on decay",
+    "on drift",
+    "on decay, stale 60 days",
+    "new rows 60000",
+)
+
+
+def replay(home: Path, policies: tuple[str, ...], workers: int) -> tuple[Cost, dict[str, Any]]:
+    """One replay from nothing, by the command that users have."""
+    words = [w for p in policies for w in ("--policy", p)]
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "replay", MODEL, "--workers", str(workers)]
+    done = cost([*command, *words, "--json"], {"TRUEUP_HOME": str(home), "OMP_NUM_THREADS": "1"})
+    return done, json.loads(done.out)
+
+
+def main() -> None:
+    """Run both and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--policy", action="append")
+    parser.add_argument("--home", type=Path, help="keep the homes here")
+    given = parser.parse_args()
+    policies = tuple(given.policy or POLICIES)
+    with tempfile.TemporaryDirectory() as place:
+        root = given.home or Path(place)
+        together, facts = replay(root / "together", policies, 2)
+        dearest = max(facts["policies"], key=lambda p: (p["retrains"], p["cost_s"]))["name"]
+        alone, _ = replay(root / "alone", (dearest,), 1)
+    found = {
+        "policies": len(policies),
+        "together_s": round(together.wall_s, 1),
+        "dearest": dearest,
+        "alone_s": round(alone.wall_s, 1),
+        "ratio": round(together.wall_s / alone.wall_s, 2),
+        "together_mib": round(together.peak_mib),
+        "alone_mib": round(alone.peak_mib),
+        "facts": facts,
+    }
+    if given.json:
+        sys.stdout.write(json.dumps(found) + "\n")
+        return
+    sys.stdout.write(
+        f"{found['policies']} policies, two at a time: {found['together_s']} s, {found['together_mib']} MiB\n"
+        f"`{dearest}` alone: {found['alone_s']} s, {found['alone_mib']} MiB\nratio {found['ratio']} (aim: 3)\n"
+    )
+    for p in facts["policies"]:
+        sys.stdout.write(f"{p['name']:45} {p['loss']:.4f} {p['retrains']:3} tried {p['cost_s']:7.1f} s\n")
+    sys.stdout.write(f"recommended: {facts['recommended']}. {facts['why']}\n")
+
+
+if __name__ == "__main__":
+    main()
