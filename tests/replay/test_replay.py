@@ -182,19 +182,25 @@ def test_beside_each_other_they_come_to_the_same(done, laid, tmp_path):
     ports.close()
 
 
-def test_what_was_fitted_once_is_not_fitted_again(laid, tmp_path):
+@pytest.mark.parametrize("worth", [0.0, 1e9])
+def test_what_was_fitted_once_is_not_fitted_again_where_that_is_worth_it(laid, tmp_path, monkeypatch, worth):
     from trueup.config.schema import Task
     from trueup.domain.features import FeatureSchema
     from trueup.domain.learning import Recipe, build, defaults
 
+    monkeypatch.setattr("trueup.adapters.fits._WORTH", worth)
     frame, schema = laid[1], FeatureSchema(("x", "z"), ("group",))
-    model = build(Recipe("gradient_boosting", defaults("gradient_boosting", "binary"), 0), schema, Task.BINARY)
+    recipe = Recipe("gradient_boosting", defaults("gradient_boosting", "binary"), 0)
+    model = build(recipe, schema, Task.BINARY)
     first, second = Shelf(tmp_path), Shelf(tmp_path)
     one = first.fit(model, frame, frame["y"])
     two = second.fit(model, frame, frame["y"])
-    assert first.spent == second.spent > 0
+    assert first.spent == second.spent > 0  # a replay counts it for both alike
     assert (one.predict_proba(frame) == two.predict_proba(frame)).all()
     assert len(list(tmp_path.glob("*.json"))) == 1
+    assert any(tmp_path.glob("*/*")) == (worth == 0)
+    other = build(Recipe("gradient_boosting", {**recipe.parameters, "max_iter": 7}, 0), schema, Task.BINARY)
     second.fit(model, frame.iloc[1:], frame["y"].iloc[1:])
     second.fit(model, frame, 1 - frame["y"])
-    assert len(list(tmp_path.glob("*.json"))) == 3
+    second.fit(other, frame, frame["y"])
+    assert len(list(tmp_path.glob("*.json"))) == 4

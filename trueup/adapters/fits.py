@@ -10,18 +10,20 @@ import inspect
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import sklearn
 from filelock import FileLock
 from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 
 from trueup.adapters import frames, model_files
 from trueup.domain.digest import digest_of
 from trueup.domain.learning import Model, fit
 
 _LABEL = "\0label"  # no feature is called that
-_WHOLE = 2**31
+_WORTH = 1.0  # seconds of fitting from which a model is kept
 
 
 class Fits:
@@ -42,7 +44,7 @@ class Shelf(Fits):
     """Gives a fit that was made before: the same pipeline on the same rows, by whichever process.
 
     What it took then is counted in `spent` each time, as if it had been made: a replay compares policies, and not which
-    of them came first.
+    of them came first. A model that is fitted sooner than it is written and read is fitted again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,24 +54,40 @@ class Shelf(Fits):
 
     def fit(self, model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None = None, seed: int = 0) -> Model:
         """As `trueup.domain.learning.fit`. Raises UntrustedModel when what was kept is not what was written."""
-        key = _key(model, X, y, at_most, seed)
+        key, before = _key(model, X, y, at_most, seed), self.spent
         place, note = self._folder / key, self._folder / f"{key}.json"
         with FileLock(self._folder / f"{key}.lock"):  # who comes second waits, and has it
-            if not note.exists():
-                before = self.spent
+            known = json.loads(note.read_text()) if note.exists() else None
+            if known is None or known["digest"] is None:
                 fitted = super().fit(model, X, y, at_most, seed)
-                seconds, self.spent = self.spent - before, before
-                place.mkdir(exist_ok=True)
-                model_files.dump(fitted, place)
+            else:
+                fitted = model_files.load(place, known["digest"])
+            if known is None:
+                known = {"seconds": self.spent - before, "digest": None}
+                if known["seconds"] > _WORTH:
+                    place.mkdir(exist_ok=True)
+                    model_files.dump(fitted, place)
+                    known["digest"] = model_files.manifest(place).digest
                 with frames.whole(note, durable=False) as file:
-                    file.write(json.dumps({"seconds": seconds, "digest": model_files.manifest(place).digest}).encode())
-            known = json.loads(note.read_text())
-        self.spent += known["seconds"]
-        return model_files.load(place, known["digest"])
+                    file.write(json.dumps(known).encode())
+        self.spent = before + known["seconds"]
+        return fitted
 
 
 def _key(model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None, seed: int) -> str:
     """A digest of all that a fit depends on: the pipeline, the rows in their order, and how fitting goes."""
     rows = frames.digest(frames.to_table(X.reset_index(drop=True).assign(**{_LABEL: pd.Series(y).to_numpy()})))
-    said = model.__repr__(N_CHAR_MAX=_WHOLE)  # scikit-learn shortens it otherwise
-    return digest_of([said, rows, at_most, seed, sklearn.__version__, digest_of(inspect.getsource(fit))])[:40]
+    return digest_of([_said(model), rows, at_most, seed, sklearn.__version__, inspect.getsource(fit)])[:40]
+
+
+def _said(value: Any) -> Any:
+    """An estimator with its parameters, as plain values; its own `repr` takes longer than some fits."""
+    if isinstance(value, BaseEstimator):
+        return [type(value).__qualname__, {k: _said(v) for k, v in value.get_params(deep=False).items()}]
+    if isinstance(value, list | tuple):
+        return [_said(v) for v in value]
+    if isinstance(value, dict):
+        return [[_said(k), _said(v)] for k, v in value.items()]
+    if callable(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    return repr(value)
