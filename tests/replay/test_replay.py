@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -17,12 +18,15 @@ from trueup.adapters.fits import Shelf
 from trueup.config.load import load_model
 from trueup.config.policies import applied, parse
 from trueup.config.settings import Settings
+from trueup.domain.types import Window
+from trueup.errors import NoData
 from trueup.replay import lives
 from trueup.replay.compare import compare
 from trueup.replay.play import for_replay
 from trueup.replay.replay import folder, forget, prepare, replay, whole_span
 from trueup.replay.report import publish, write
 from trueup.replay.world import World
+from trueup.stages.ingest import labels_dataset, rows_dataset
 from trueup.stages.ports import Ports
 
 WEEKS = 9
@@ -204,3 +208,39 @@ def test_what_was_fitted_once_is_not_fitted_again_where_that_is_worth_it(laid, t
     second.fit(model, frame, 1 - frame["y"])
     second.fit(other, frame, frame["y"])
     assert len(list(tmp_path.glob("*.json"))) == 4
+
+
+def test_what_was_known_then_is_what_had_landed_by_then(tmp_path):
+    told = Story(tmp_path, laid_rows := streams.Stream(days=7 * 7).frame(), CONFIG)
+    week = laid_rows["t"].between(streams.week(4), streams.week(5), inclusive="left") & (laid_rows.index % 20 == 0)
+    wrong = laid_rows.assign(y=laid_rows["y"].where(~week, 1 - laid_rows["y"]))
+    told.source(wrong)
+    told.turn(5)
+    told.source(laid_rows)  # the source has put the fifth week right, and the home sees it with the next one
+    told.turn(6)
+    told.turn(7)
+    ports, rows = told.ports, rows_dataset(told.config)
+    refs = [b for name in (rows, labels_dataset(told.config)) for b in ports.store.batches(name)]
+    assert {b.revision for b in refs} == {1, 2}
+    with ports.engine.begin() as connection:  # as if the home had run then, six hours after the end of each week
+        for sequence, end, revision in connection.exec_driver_sql(
+            'SELECT sequence, "end", revision FROM batches'
+        ).all():
+            known = datetime.fromisoformat(end) + timedelta(hours=6) + timedelta(days=7 * (revision - 1))
+            connection.exec_driver_sql("UPDATE batches SET recorded_at = ? WHERE sequence = ?", (str(known), sequence))
+    span, policies = Window(streams.START, streams.week(7)), [parse("every 1 week, no gate")]
+    found = replay(told.config, ports, span, policies, known_then=True)
+    assert len(found[0].looks) == 7
+    prepared = prepare(told.config, ports, span, policies, known_then=True)
+    there = prepared.world.ports(prepared.home(policies[0]))
+    used = {
+        e.as_of: {i["revision"] for i in e.body["inputs"] if i["start"] == streams.week(4).isoformat()}
+        for e in there.ledger.entries("toy")
+        if e.kind != "held"
+    }
+    there.close()
+    assert [used[moment] for moment in sorted(used)] == [{1}, {1, 2}, {1, 2}], there.ledger.entries("toy")
+    assert all(moment.hour == 6 for moment in used)
+    with pytest.raises(NoData, match="had landed no batch"):
+        replay(told.config, ports, Window(streams.week(60), streams.week(61)), policies, known_then=True)
+    told.ports.close()
