@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,22 @@ def set_environment() -> None:
     """Let MLflow be quiet, and quick to give up; to be called before it is imported."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+
+
+@cache
+def be_patient(seconds: int) -> None:
+    """Let MLflow wait so long for an SQLite that another process has locked.
+
+    It says how long itself at the beginning of each of its sessions, whatever the address asks for, and there is no
+    setting for it: 20 s, which a backup of a large database takes.
+    """
+
+    def say(_c: Any, _cursor: Any, statement: str, parameters: Any, _x: Any, _many: bool) -> tuple[str, Any]:
+        if statement.startswith("PRAGMA busy_timeout"):
+            statement = f"PRAGMA busy_timeout = {1000 * seconds}"
+        return statement, parameters
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", say, retval=True)
 
 
 def build_database(file: Path) -> None:

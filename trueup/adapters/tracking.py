@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
-from trueup.adapters.mlflow_database import build_database, set_environment
+from trueup.adapters.mlflow_database import be_patient, build_database, set_environment
 from trueup.domain.types import BatchRef, Metric
 from trueup.errors import RegistryUnavailable
 
@@ -64,7 +64,9 @@ class Tracking:
                 build_database(file)
             from mlflow import MlflowClient
 
-            # MLflow leaves the driver's five seconds of patience with a locked database, and then fails.
+            # MLflow leaves the driver's five seconds of patience with a locked database, and then fails; in its sessions
+            # it has a patience of its own.
+            be_patient(_PATIENCE_SECONDS)
             address = f"{self.uri}?timeout={_PATIENCE_SECONDS}" if self.uri.startswith("sqlite:///") else self.uri
             return MlflowClient(tracking_uri=address, registry_uri=address)
 
