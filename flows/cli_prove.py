@@ -18,14 +18,16 @@ def reproduce(
 ) -> None:
     """Make a version again from its recorded data, config, recipe and seed, and say what is not the same.
 
-    Changes nothing in ledger, registry or store. Exit code 0 when all came out again, 1 when something did not.
+    Changes nothing in ledger, registry or store, and leaves a note for the version's dossier. Exit code 0 when all came out again, 1 when something did not.
     """
     from trueup.stages.ports import Ports
+    from trueup.stages.rebuilt import note_rebuilt
     from trueup.stages.reproduce import reproduce as again
 
     ports = Ports()
     try:
         found = again(model, version, ports)
+        note_rebuilt(ports, found.model, found.version, found.said)
     finally:
         ports.close()
     if as_json:

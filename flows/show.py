@@ -315,8 +315,7 @@ def reproduced(found: Reproduced) -> None:
         highlight=False,
     )
     if found.same:
-        how = "to the last bit" if found.exact else f"within {found.tolerance:g}, the most by {found.largest:.3g}"
-        out.print(f"  [green]the same[/]: predictions on {found.rows:,} gate rows, {how}, and the registered files")
+        out.print(f"  [green]{found.said}[/]", highlight=False)
     else:
         out.print("  [red]not the same[/]", highlight=False)
     _lines([str(d) for d in found.differences])

@@ -12,12 +12,14 @@ from flows.cli import app
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.adapters.background import NoReports
+from trueup.adapters.dossier_rules import rule
 from trueup.domain.digest import config_digest
 from trueup.domain.types import Actor
 from trueup.errors import UsageError
 from trueup.stages import approval, loop, steps
 from trueup.stages.dossier import GONE, make
 from trueup.stages.dossiers import dossier_page
+from trueup.stages.rebuilt import last_rebuilt, note_rebuilt
 from trueup.stages.rollback import override
 
 CANARY, VALUE = "<script>alert('use')</script>", "<img src=x onerror=alert(1)>"
@@ -121,6 +123,36 @@ def test_an_override_needs_two_and_neither_is_who_asked_for_the_version(story):
     assert body["actor"]["name"] == "Carl"
     assert body["data"]["gate"]["rows"] > 0
     assert body["epoch"] == {"expected": 0, "resulting": 1}
+
+
+def test_the_page_says_what_was_judged_what_a_check_asks_and_whether_it_was_rebuilt(story):
+    approve(story, "Bob")
+    facts, page = facts_of(story)
+    assert facts["fitted"]["refitted"]
+    judged = facts["fitted"]["judged_version"]
+    assert f"Judged was version {judged}" in page
+    assert f"Measured on version {judged}." in page
+    assert "Passes when the mean loss is below each of theirs" in page
+    assert "Nobody has rebuilt it here so far." in page
+    assert "nobody has done it here so far" in page or "Not with certainty" in page
+    assert "Read from a source of kind files (path data/*.csv). Times are UTC" in page
+    assert "Nothing was measured of it in office." in page
+    assert f"trueup rollback {facts['model']}" in page
+    note_rebuilt(story.ports, "toy", facts["version"], "the same: predictions on 7 gate rows, to the last bit")
+    _, page = facts_of(story)
+    assert "the same: predictions on 7 gate rows, to the last bit" in page
+    assert last_rebuilt(story.ports.root, "toy", 99) is None
+
+
+def test_a_pass_whose_interval_holds_0_says_that_nothing_is_shown():
+    figures = {"min_gain": 0.003, "margin": 0.0015, "low": -0.02, "high": 0.001}
+    said = rule({"check": "paired", "figures": figures})
+    assert "lower by at least 0.003" in said
+    assert "ends below 0.0015" in said
+    assert "is likely, and not shown" in said
+    assert "not shown" not in rule({"check": "paired", "figures": {**figures, "high": -0.001}})
+    assert rule({"check": "paired", "figures": {}}) == ""
+    assert rule({"check": "something new", "figures": {}}) == ""
 
 
 def test_the_champions_dossier_answers_the_five_questions(story):

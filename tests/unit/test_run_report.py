@@ -72,11 +72,11 @@ def test_the_declared_slices_are_shown_with_their_intervals():
         return render({**FACTS, "evaluation": {**FACTS["evaluation"], "slices": list(slices)}}, {})
 
     assert slices_of(page(alone)) == [
-        ["slice", "rows", "challenger", "90 %"],
+        ["slice", "rows", "challenger", "its 90 %"],
         ["origin=JFK", "9,876", "81.25", "70 to 92.5"],
     ]
     head, first, second = slices_of(page(both, untold))
-    assert head == ["slice", "rows", "challenger", "90 %", "champion", "difference", "90 %"]
+    assert head == ["slice", "rows", "challenger", "its 90 %", "champion", "difference", "its 90 %"]
     assert first[4:] == ["90", "-8.75", "-11 to -6.5"]
     assert second == ["origin=&lt;x&gt;", "9,876", "81.25", "–", "90", "-8.75", "–"]
     assert "mse (minutes²)" in page(alone).split("Slices of the gate rows")[1].split("</h2>")[0]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from typing import Any, Final
 
+from trueup.adapters.dossier_rules import rule
 from trueup.adapters.look import (
     HEAD,
     STYLE,
@@ -49,15 +52,25 @@ _WORDS: Final = {
     "accuracy": "accuracy (share; higher is better)",
     "auc_ovr": "AUC, each class against the rest",
 }
+_ENDINGS: Final = defaultdict(
+    lambda: "a decision for",
+    {
+        "promoted": "the promotion of",
+        "rolled_back": "going back to",
+        "approved": "the approval of",
+        "overridden": "an override for",
+    },
+)
 _DUTIES: Final = (
     ("Article 11 and Annex IV (1): general description, intended purpose", "What it is for"),
     ("Annex IV (2): development, data, training and validation", "Data; Validation; Lineage"),
-    ("Annex IV (2) (g), (3): metrics, accuracy, limits, groups it is worse for", "How good it is; For whom it is worse; Checks"),
-    ("Annex IV (3), Article 14: human oversight", "Decision (who asked, who approved, how it can be taken back)"),
+    ("Annex IV (2) (g), (3): metrics, accuracy, limits, groups it is worse for", "How good it is; For whom it is worse; Checks; What it is for (limitations)"),
+    ("Annex IV (3), Article 14: human oversight", "Decision (who asked, who approved, how it is taken back)"),
     ("Annex IV (6): changes through the lifecycle", "What became of it"),
     ("Article 12: automatic recording of events", "Decision and What became of it, each with its ledger entry and hash"),
-    ("Article 12 (2), Article 72: monitoring after it went into service", "Drift baseline; the ledger and the monitor's records"),
-    ("Annex IV (4), (5), (7) to (9): risk management, standards, declaration, plan of monitoring", "Nothing here: these are yours to write"),
+    ("Article 12 (2), Article 72: monitoring after it went into service", "How it did in office; Drift baseline"),
+    ("Annex IV (4): why these metrics", "How good it is names them; why they are right for the use is yours to write"),
+    ("Annex IV (5), (7) to (9): risk management, standards, declaration, plan of monitoring", "Nothing here: these are yours to write"),
 )  # fmt: skip
 
 _PAGE: Final = (
@@ -68,7 +81,7 @@ _PAGE: Final = (
   summary { cursor: pointer; color: #66727f; } nav a { margin-right: .9rem; } details table { font-size: .92em; } ul { padding-left: 1.2rem; }
   .checks { table-layout: fixed; } .checks th:nth-child(1) { width: 17%; } .checks th:nth-child(2) { width: 11%; } .checks th:nth-child(3) { width: 38%; }
   .date { white-space: nowrap; } img { max-width: min(100%, 40rem); }
-  td.figures { font-size: .88em; color: #66727f; } @media print { details > * { display: block; } nav { display: none; } }
+  td.figures { font-size: .88em; color: #66727f; } .rule { color: #66727f; font-size: .92em; } @media print { nav { display: none; } details::details-content { content-visibility: visible; } }
 </style>
 </head>
 <body>
@@ -79,6 +92,7 @@ _PAGE: Final = (
 
 <h2>In short</h2>
 <table class="short">{% for name, said in short %}<tr><td>{{ name }}</td><td>{{ said }}</td></tr>{% endfor %}</table>
+<p class="muted">A <i>champion</i> is the version in office, a <i>challenger</i> one that is judged against it. The <i>gate window</i> is the span whose rows judge both, and the <i>gates</i> are the checks below. A <i>slice</i> is the rows with one value of a column. <i>As of</i> is a moment of the data's own time{% if d.decision.as_of[:10] != d.decision.recorded_at[:10] %}; here it is other than that of the clock, by which the decision was recorded on {{ d.decision.recorded_at[:10] }}{% endif %}.</p>
 <nav><p>{% for id, name in sections %}<a href="#{{ id }}">{{ name }}</a> {% endfor %}</p></nav>
 
 <h2 id="purpose">What it is for</h2>
@@ -93,12 +107,13 @@ _PAGE: Final = (
 <h2 id="data">Data</h2>
 <table><tr><th>window</th><th>from</th><th>to</th><th class="n">labelled rows</th><th>digest</th></tr>
 {% for w in windows %}<tr><td>{{ w.name }}</td><td>{{ minute(w.start) }}</td><td>{{ minute(w.end) }}</td><td class="n">{{ count(w.rows) }}</td><td><code>{{ (w.digest or "not recorded")[:12] }}</code></td></tr>{% endfor %}</table>
-{% if d.data %}<p>Label: <code>{{ d.data.label.column }}</code>; it counts {% if d.data.label.known_after %}{{ d.data.label.known_after }} after its row's time{% else %}from the moment in column {{ d.data.label.known_at }}{% endif %}.
+<p>{% if d.source %}Read from {{ d.source.words }}. {% endif %}Times are {{ d.timezone }}.{% if gap %} {{ gap }}{% endif %}</p>
+{% if d.data %}<p>Label: <code>{{ d.data.label.column }}</code>{{ d.label_words }}; it counts {% if d.data.label.known_after %}{{ d.data.label.known_after }} after its row's time{% else %}from the moment in column {{ d.data.label.known_at }}{% endif %}.
 {% if d.data.overlap %}Overlap of training and judging: <span class="{{ d.data.overlap.status }}">{{ d.data.overlap.status }}</span>, {{ d.data.overlap.reasons | join("; ") }}.{% endif %}</p>{% endif %}
 <p>Features: {{ features }}</p>
 <details><summary>{{ d.batches | length }} revisions of batches that training or judging read: {{ batch_words }}</summary>
 <table><tr><th>dataset</th><th>from</th><th>to</th><th class="n">revision</th><th class="n">rows</th><th>SHA-256</th><th>today</th></tr>
-{% for b in d.batches %}<tr><td>{{ b.dataset }}</td><td>{{ b.start[:10] }}</td><td>{{ b.end[:10] }}</td><td class="n">{{ b.revision }}</td><td class="n">{{ count(b.rows) }}</td><td><code>{{ b.sha256[:12] }}</code></td><td class="{{ "good" if b.state == "right" else "bad" }}">{{ b.state }}</td></tr>{% endfor %}</table></details>
+{% for b in d.batches %}<tr><td>{{ b.dataset }}</td><td>{{ b.start[:10] }}</td><td>{{ b.end[:10] }}</td><td class="n">{{ b.revision }}</td><td class="n">{{ count(b.rows) }}</td><td><code>{{ b.sha256 }}</code></td><td class="{{ "good" if b.state == "right" else "bad" }}">{{ b.state }}</td></tr>{% endfor %}</table></details>
 
 <h2 id="validation">Validation</h2>
 {% if d.validation %}<p>{{ validation_words }} <span class="muted">Digest over all results: <code>{{ d.validation.digest[:12] }}</code></span></p>
@@ -111,6 +126,7 @@ _PAGE: Final = (
 <table><tr><th>metric</th>{% for role in roles %}<th class="n">{{ role }}</th>{% endfor %}<th class="n">challenger's {{ sure }} interval</th></tr>
 {% for name, values, bounds in metrics %}<tr><td>{{ name }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}<td class="n">{{ bounds }}</td></tr>{% endfor %}</table>
 <p class="muted">The challenger is {% if d.fitted.refitted %}the judged form of {% endif %}this version; the champion was {% if d.decision.previous %}version {{ d.decision.previous.version }}{% else %}nobody yet{% endif %}; the prior always says the mean; simple is a linear model of the declared columns; reference is a linear model of all features. Intervals are from resampling blocks of time.</p>
+{% for said in remarks %}<p>{{ said }}</p>{% endfor %}
 {% for name, png in pictures[:-1] %}<h3>{{ name }}</h3><img alt="{{ name }}" src="data:image/png;base64,{{ png }}">{% endfor %}
 {% if calibration %}<details><summary>calibration as a table</summary><table><tr><th class="n">rows</th><th class="n">predicted share</th><th class="n">observed share</th></tr>
 {% for c in calibration %}<tr><td class="n">{{ count(c.rows) }}</td><td class="n">{{ share(c.predicted) }}</td><td class="n">{{ share(c.observed) }}</td></tr>{% endfor %}</table></details>{% endif %}
@@ -126,7 +142,7 @@ _PAGE: Final = (
 <h2 id="checks">Checks</h2>
 {% for group, rows in groups %}<h3>{{ group }}</h3>
 <table class="checks"><tr><th>check</th><th>verdict</th><th>why</th><th>figures</th></tr>
-{% for v in rows %}<tr><td>{{ v.check }}</td><td class="{{ v.status }}">{{ v.status }}</td><td>{% for r in v.reasons %}{{ r }}{% if not loop.last %}<br>{% endif %}{% endfor %}</td><td class="figures wrap">{% if v.plain | length > 90 %}<details><summary>figures</summary>{{ v.plain }}</details>{% else %}{{ v.plain }}{% endif %}</td></tr>{% endfor %}</table>{% endfor %}
+{% for v in rows %}<tr><td>{{ v.check }}</td><td class="{{ v.status }}">{{ v.status }}</td><td>{% for r in v.reasons %}{{ r }}{% if not loop.last %}<br>{% endif %}{% endfor %}{% if v.rule %}<br><span class="rule">{{ v.rule }}</span>{% endif %}</td><td class="figures wrap">{% if v.plain | length > 90 %}<details><summary>figures</summary>{{ v.plain }}</details>{% else %}{{ v.plain }}{% endif %}</td></tr>{% endfor %}</table>{% endfor %}
 {% if not groups %}<p>None: nothing was judged.</p>{% endif %}
 {% if ablation %}<h3>Does each group of features earn its place?</h3><table><tr>{% for c in ablation[0] %}<th>{{ c }}</th>{% endfor %}</tr>
 {% for row in ablation %}<tr>{% for v in row.values() %}<td>{{ plain(v) }}</td>{% endfor %}</tr>{% endfor %}</table><p class="muted">For information; it decides nothing.</p>{% endif %}
@@ -135,20 +151,25 @@ _PAGE: Final = (
 <table class="key">
 <tr><td>Outcome</td><td class="{{ d.decision.outcome }}">{{ d.decision.outcome }}</td></tr>
 <tr><td>Why</td><td>{% for r in d.decision.reasons %}{{ r }}{% if not loop.last %}<br>{% endif %}{% endfor %}</td></tr>
-<tr><td>Asked for by</td><td>{{ asked }}</td></tr>
+<tr><td>Asked for by</td><td>{{ asked }}{% if d.decision.trigger.diagnosis %}<details><summary>the diagnosis in full</summary>{{ d.decision.trigger.diagnosis.reasons | join("; ") }}</details>{% endif %}</td></tr>
 <tr><td>Approved by</td><td>{{ approved }}</td></tr>
 <tr><td>When</td><td>as of {{ minute(d.decision.as_of) }} (the model's own clock), recorded {{ minute(d.decision.recorded_at) }} UTC</td></tr>
 <tr><td>Ledger</td><td>entry {{ d.decision.sequence }}, hash <code>{{ d.decision.hash }}</code>{% if d.decision.signed_with %}, signed with key <code>{{ d.decision.signed_with }}</code>{% endif %}:
 {% if d.decision.problems %}<span class="bad">{{ d.decision.problems | join("; ") }}</span>{% else %}<span class="good">hash, place in the chain and signature are right</span>{% endif %}</td></tr>
+<tr><td>Taking it back</td><td><code>{{ d.take_back }}</code> puts an earlier version back into office within seconds; that is recorded too</td></tr>
 </table>
 <h3 id="history">What became of it</h3>
 <table><tr><th>as of</th><th>ledger entry</th><th>what</th><th>why</th></tr>
-{% for h in d.history %}<tr><td class="date">{{ h.as_of[:10] }}</td><td class="date">{{ h.sequence }} <code>{{ h.hash[:10] }}</code></td><td class="{{ h.outcome }}">{{ h.outcome.replace("_", " ") }}{% if h.version != d.version %}: version {{ h.version }}{% endif %}</td><td>{{ h.reasons | join("; ") }}</td></tr>{% endfor %}</table>
-<p>{% for t in d.terms %}In office from {{ minute(t.since) }} {% if t.until %}to {{ minute(t.until) }}, ended by {{ t.ended.by.replace("_", " ") }} of version {{ t.ended.version }}{% else %}until now{% endif %}.<br>{% else %}It was never in office.{% endfor %}</p>
+{% for h in d.history %}<tr><td class="date">{{ h.as_of[:10] }}</td><td class="date">{{ h.sequence }} <code>{{ h.hash[:10] }}</code></td><td class="{{ h.outcome }}">{{ h.outcome.replace("_", " ") }}{% if h.version != d.version %}: version {{ h.version }}{% endif %}</td><td>{% if h.sequence == d.decision.sequence %}as above{% else %}{{ h.reasons | join("; ") }}{% endif %}</td></tr>{% endfor %}</table>
+<p>{% for t in d.terms %}In office from {{ minute(t.since) }} {% if t.until %}to {{ minute(t.until) }}, ended by {{ endings[t.ended.by] }} version {{ t.ended.version }}{% else %}until now{% endif %}.<br>{% else %}It was never in office.{% endfor %}</p>
+
+<h3>How it did in office</h3>
+{% if d.served %}<table><tr><th>batch from</th><th>to</th><th>diagnosis</th><th class="n">labels by then</th><th class="n">{{ loss }}</th><th class="n">{{ sure }}</th></tr>
+{% for s in d.served %}<tr><td>{{ s.start[:10] }}</td><td>{{ s.end[:10] }}</td><td>{{ s.diagnosis }}</td><td class="n">{{ count(s.labels) }}</td><td class="n">{{ cell(s.value) }}</td><td class="n">{{ interval(s) }}</td></tr>{% endfor %}</table>{% else %}<p>Nothing was measured of it in office.</p>{% endif %}
 
 <h2 id="baseline">Drift baseline</h2>
-{% if d.baseline %}<p>What the inputs looked like in training ({{ count(d.baseline[0].rows) }} rows sampled); the monitor compares new batches with it.</p>
-<details><summary>{{ d.baseline | length }} features</summary><table><tr><th>feature</th><th class="n">missing</th><th class="n">5 % below</th><th class="n">median</th><th class="n">5 % above</th><th>most frequent</th></tr>
+{% if d.baseline %}<p>What the inputs looked like in training ({{ count(d.baseline[0].rows) }} rows sampled); the monitor compares new batches with it. Each in the unit in which the source has it.</p>
+<details><summary>{{ d.baseline | length }} features</summary><table><tr><th>feature</th><th class="n">missing</th><th class="n">5th percentile</th><th class="n">median</th><th class="n">95th percentile</th><th>most frequent</th></tr>
 {% for b in d.baseline %}<tr><td>{{ b.feature }}</td><td class="n">{{ share(b.missing) }}</td><td class="n">{{ plain(b.low) }}</td><td class="n">{{ plain(b.middle) }}</td><td class="n">{{ plain(b.high) }}</td><td>{% if b.most is defined %}{% for k, v in b.most.items() %}{{ k }} {{ share(v) }}{% if not loop.last %}, {% endif %}{% endfor %} ({{ b.categories }} in all){% endif %}</td></tr>{% endfor %}</table></details>
 {% else %}<p>The sample of the training rows is gone or was changed; see the files below.</p>{% endif %}
 
@@ -164,7 +185,8 @@ _PAGE: Final = (
 {% for f in d.files %}<tr><td>{{ f.what }}</td><td><code>{{ (f.digest or "none")[:16] }}</code></td><td class="{{ "good" if f.state == "right" else "bad" }}">{{ f.state }}</td></tr>{% endfor %}</table>
 
 <h2 id="rebuild">How to rebuild it</h2>
-<p><code>{{ d.rebuild.command }}</code> {{ "Everything that it takes is here and unchanged." if d.rebuild.ready else "Not everything that it takes is here as it was:" }}</p>
+<p><code>{{ d.rebuild.command }}</code> {{ "Everything that it takes is here and unchanged." if d.rebuild.ready else "Not everything that it takes is here as it was:" }} It is said in a copy of the code, against the home in which this page was made ({{ d.rebuild.home }}), and compares predictions and metrics one by one.</p>
+<p>{% if d.rebuild.last %}Rebuilt on {{ minute(d.rebuild.last.at) }} UTC: {{ d.rebuild.last.said }}{% else %}Nobody has rebuilt it here so far.{% endif %}</p>
 <table><tr><th>needed</th><th>here as it was</th><th></th></tr>
 {% for n in d.rebuild.needs %}<tr><td>{{ n.what }}</td><td class="{{ "good" if n.met else "bad" }}">{{ "yes" if n.met else "no" }}</td><td>{{ n.said }}</td></tr>{% endfor %}</table>
 
@@ -243,6 +265,11 @@ def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes], data_file: s
             share=_share,
             plain=_plain,
             minute=minute,
+            cell=cell,
+            interval=interval,
+            remarks=list(_remarks(facts)),
+            gap=_gap(facts),
+            endings=_ENDINGS,
         )
     )
 
@@ -264,9 +291,16 @@ def _data(facts: Mapping[str, Any]) -> str:
     own = facts["fitted"]
     if own["rows"] is None:
         return "See below; on how many rows this version was fitted is not part of its record."
-    judged = f"judged on {facts['evaluation']['rows']:,} rows from {facts['gate']['start'][:10]} to {facts['gate']['end'][:10]}"
+    gate = f"{facts['evaluation']['rows']:,} rows from {facts['gate']['start'][:10]} to {facts['gate']['end'][:10]}"
     span = f"{own['trained_from'][:10]} to {own['trained_until'][:10]}"
-    return f"Fitted on {own['rows']:,} labelled rows from {span}; {judged}."
+    if not own["refitted"]:
+        return f"Fitted on {own['rows']:,} labelled rows from {span}; judged on {gate}."
+    before = own["judged"]["trained_until"]
+    known = f", fitted until {before[:10]}," if before else ""
+    return (
+        f"Judged was version {own['judged_version']}{known} on {gate}. This version is the same recipe fitted again, gate "
+        f"window included, on {own['rows']:,} labelled rows from {span}; it was not measured itself."
+    )
 
 
 def _good(facts: Mapping[str, Any]) -> str:
@@ -280,10 +314,42 @@ def _good(facts: Mapping[str, Any]) -> str:
     said = f"{loss.replace('_', '-')}{unit} {cell(metrics['challenger'][loss])}"
     if bounds is not None and bounds["low"] is not None:
         said += f" ({percent([bounds])} {interval(bounds)})"
-    others = [f"{role} {cell(metrics[role][loss])}" for role in ("champion", "prior", "simple") if role in metrics]
+    others = [
+        f"{role} {cell(metrics[role][loss])}"
+        for role in ("champion", "prior", "simple", "reference")
+        if role in metrics
+    ]
     more = next((m for m in e["intervals"] if m["name"] in {"auc", "r2", "accuracy"}), None)
     extra = f"; {more['name'].upper()} {cell(more['value'])} ({interval(more)})" if more else ""
-    return f"{said}, against {', '.join(others)}{extra}. Lower loss is better."
+    of = f" Measured on version {facts['fitted']['judged_version']}." if facts["fitted"]["refitted"] else ""
+    return f"{said}, against {', '.join(others)}{extra}. Lower loss is better.{_unbeaten(metrics, loss)}{of}"
+
+
+def _unbeaten(metrics: Mapping[str, Any], loss: str) -> str:
+    """Who of the models that it was held against loses less."""
+    better = [r for r, m in metrics.items() if r != "challenger" and m.get(loss, inf) < metrics["challenger"][loss]]
+    return f" Not beaten: {', '.join(better)}." if better else ""
+
+
+def _remarks(facts: Mapping[str, Any]) -> Iterator[str]:
+    """What a table does not say aloud: who is not beaten, and where the calibration is worst."""
+    metrics, loss = facts["evaluation"]["metrics"], _loss(facts["evaluation"])
+    if loss in metrics.get("challenger", {}) and (said := _unbeaten(metrics, loss)):
+        yield f"By {loss.replace('_', '-')}:{said.lower()}"
+    if table := facts["calibration"]:
+        worst = max(table, key=lambda row: abs(row["observed"] - row["predicted"]))
+        yield (
+            f"Where predictions are furthest from what happened it says {_share(worst['predicted'])} and "
+            f"{_share(worst['observed'])} came true ({worst['rows']:,} rows)."
+        )
+
+
+def _gap(facts: Mapping[str, Any]) -> str:
+    """Why rows lie in no window: those whose labels were not known when the gate window began."""
+    until = facts["fitted"]["judged"]["trained_until"]
+    if not until or until[:10] >= facts["gate"]["start"][:10]:
+        return ""
+    return "Rows between training and gate window are left out where their labels were not known when it began."
 
 
 def _worse(evaluation: Mapping[str, Any]) -> str:
@@ -328,9 +394,7 @@ def _asked(decision: Mapping[str, Any]) -> str:
     if event := trigger.get("event"):
         said.append(f"event {event['topic']} {event['id']}")
     if found := trigger.get("diagnosis"):
-        said.append(
-            f"diagnosis of {found['start'][:10]} to {found['end'][:10]}: {found['name']} ({'; '.join(found['reasons'])})"
-        )
+        said.append(f"diagnosis of {found['start'][:10]} to {found['end'][:10]}: {found['name']}")
     if actor:
         said.append(f"run under the account {actor['account']} by way of {actor['via']}")
     return "; ".join(said) + "."
@@ -357,7 +421,9 @@ def _approved(decision: Mapping[str, Any]) -> str:
 
 def _rebuild(rebuild: Mapping[str, Any]) -> str:
     if rebuild["ready"]:
-        return f"Yes: {rebuild['command']}; data, config, code, packages and seed are here as they were."
+        last = rebuild["last"]
+        done = f"rebuilt on {last['at'][:10]}: {last['said']}" if last else "nobody has done it here so far"
+        return f"All that it takes is here as it was ({rebuild['command']}); {done}."
     lacking = ", ".join(n["what"] for n in rebuild["needs"] if not n["met"])
     return f"Not with certainty: {rebuild['command']} would find other than then: {lacking}."
 
@@ -410,19 +476,19 @@ def _grouped(verdicts: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[dict
     for v in verdicts:
         word = v["check"].split()[0].split(":")[0].split("_")[0]
         group = next((name for name, words in _GROUPS.items() if word in words), _OTHERS)
-        found[group].append({**v, "plain": _figures(v["figures"])})
+        found[group].append({**v, "plain": _figures(v["figures"]), "rule": rule(v)})
     return [(name, rows) for name, rows in found.items() if rows]
 
 
 def _figures(figures: Mapping[str, Any], before: str = "") -> str:
-    """A check's figures in a line; of lists only how long they are, for they stand in the JSON."""
+    """A check's figures in a line, without lists: those stand in the JSON."""
     said = []
     for name, value in figures.items():
         label = f"{before}{name}".replace("_", " ")
         if isinstance(value, Mapping):
             said.append(_figures(value, f"{name}: "))
         elif isinstance(value, list):
-            said += [f"{label}: {len(value)} (in the JSON)"] if value else []
+            continue
         elif value is not None:
             said.append(f"{label} {_plain(value)}")
     return ", ".join(filter(None, said))

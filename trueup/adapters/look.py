@@ -64,8 +64,8 @@ def recipe_words(recipe: Mapping[str, Any]) -> str:
 
 def slice_columns(slices: Sequence[Mapping[str, Any]], sure: str) -> list[str]:
     """The heads of a table of slices."""
-    compared = ["champion", "difference", sure] if any("champion" in s for s in slices) else []
-    return ["challenger", sure, *compared]
+    compared = ["champion", "difference", f"its {sure}"] if any("champion" in s for s in slices) else []
+    return ["challenger", f"its {sure}", *compared]
 
 
 def slice_cells(row: Mapping[str, Any]) -> list[str]:

@@ -30,7 +30,9 @@ from trueup.ledger.verify import Problem
 from trueup.stages.champion import champion
 from trueup.stages.dossiers import dossiers_folder, stem
 from trueup.stages.four_eyes import asker
+from trueup.stages.looks import STAGE as LOOKS
 from trueup.stages.ports import Ports
+from trueup.stages.rebuilt import last_rebuilt
 from trueup.stages.recorded import config_then
 from trueup.stages.references import FITTED, prediction_columns, prediction_of
 from trueup.stages.report import IMPORTANCE, drawn, run_folder
@@ -130,7 +132,16 @@ def gather(config: ModelConfig, ports: Ports, version: int) -> dict[str, Any]:
             "config_is_the_same": config_digest(config) == body["config_digest"],
             "code": body.get("code"),
         },
-        "rebuild": _rebuild(config, ports, body, batches, version),
+        "rebuild": {
+            **_rebuild(config, ports, body, batches, version),
+            "home": ports.settings.root.name,
+            "last": last_rebuilt(ports.root, config.model, version),
+        },
+        "source": _source(config),
+        "timezone": config.ingest.timezone,
+        "label_words": _label_words(config),
+        "served": _served(config, ports, version),
+        "take_back": f"trueup rollback {config.model}",
         "environment": body.get("code") or {},
     }
 
@@ -239,6 +250,36 @@ def _batches(ports: Ports, body: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {**i, "state": ports.store.state(i["dataset"], Window.from_dict(i), i["revision"], i["sha256"])}
         for i in body.get("inputs", [])
+    ]
+
+
+def _source(config: ModelConfig) -> dict[str, str]:
+    """Where the rows come from, as today's config has it: nothing of it is secret, for a config holds no passwords."""
+    said = config.ingest.source.model_dump(mode="json", exclude_none=True)
+    others = ", ".join(f"{k} {v}" for k, v in said.items() if k != "kind" and isinstance(v, str))
+    return {"words": f"a source of kind {said['kind']} ({others})" if others else f"a source of kind {said['kind']}"}
+
+
+def _label_words(config: ModelConfig) -> str:
+    """What makes a label of the column, where that is not the value itself."""
+    label = config.ingest.label
+    unit = f" {label.unit}" if label.unit else ""
+    if label.above is not None:
+        return f", 1 where it is above {label.above:g}{unit}"
+    return f", 1 where it is {label.positive!r}" if label.positive is not None else unit and f" ({label.unit})"
+
+
+def _served(config: ModelConfig, ports: Ports, version: int) -> list[dict[str, Any]]:
+    """What the newest look at each batch found while the version was in office."""
+    looks = {r.window: r.body for r in ports.store.results(config.model, LOOKS) if r.body["champion"] == version}
+    return [
+        {
+            **window.to_dict(),
+            "diagnosis": body["diagnosis"],
+            "labels": body["matured"],
+            **{k: (body["metrics"] or [{}])[0].get(k) for k in ("value", "low", "high")},
+        }
+        for window, body in sorted(looks.items())
     ]
 
 
@@ -391,7 +432,7 @@ def _bill(ports: Ports, folder: Path, then: Mapping[str, str], make_it: bool) ->
     if not path.exists() and wanted != here:
         return {"note": "the version was made in another environment than this one, of which no bill was kept"}
     if not path.exists() and not make_it:
-        return {"note": f"not made yet; `trueup dossier` makes it ({path.name})"}
+        return {"note": "not made with this page, for it takes a while; trueup dossier makes both"}
     try:
         sbom.make(shelf, wanted)
     except WorkError as error:

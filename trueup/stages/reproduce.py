@@ -72,6 +72,14 @@ class Reproduced:
         """Whether all that was recorded came out again."""
         return not self.differences and self.rows > 0
 
+    @property
+    def said(self) -> str:
+        """What came of it, in words."""
+        if not self.same:
+            return f"not the same: {'; '.join(map(str, self.differences)) or 'there were no rows to compare'}"
+        how = "to the last bit" if self.exact else f"within {self.tolerance:g}, the most by {self.largest:.3g}"
+        return f"the same: predictions on {self.rows:,} gate rows, {how}, and the registered files"
+
 
 @dataclass(frozen=True)
 class _Record:
