@@ -5,12 +5,15 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import time
 from datetime import datetime, timedelta
 
 import pytest
+from typer.testing import CliRunner
 
+from flows.cli import app
 from tests import streams
 from tests.stages.story import CONFIG, Story
 from trueup.adapters.background import NoReports
@@ -19,7 +22,7 @@ from trueup.config.load import load_model
 from trueup.config.policies import applied, parse
 from trueup.config.settings import Settings
 from trueup.domain.types import Window
-from trueup.errors import NoData
+from trueup.errors import NoData, UsageError
 from trueup.replay import lives
 from trueup.replay.compare import compare
 from trueup.replay.play import for_replay
@@ -146,6 +149,22 @@ def test_mlflow_has_a_run_for_the_replay_and_one_below_it_for_each_policy(done, 
         f.path.removeprefix("report/") for f in client.list_artifacts(whole.info.run_id, "report")
     }
     ports.close()
+
+
+def test_the_command_tells_of_it_again_and_writes_the_recommended_into_the_config(done, laid, tmp_path, monkeypatch):
+    ports = done[0]
+    configs = tmp_path / "configs"
+    shutil.copytree(laid[2], configs)
+    monkeypatch.setenv("TRUEUP_HOME", str(ports.root))
+    monkeypatch.setenv("TRUEUP_CONFIGS", str(configs))
+    words = [w for p in POLICIES for w in ("--policy", p.name)]
+    told = CliRunner().invoke(app, ["replay", "toy", *words, "--write", "--json"])
+    assert told.exit_code == 0, told.output
+    facts = json.loads(told.stdout.strip().splitlines()[-1])
+    chosen = next(p for p in POLICIES if p.name == facts["recommended"])
+    assert load_model(configs, "toy") == applied(done[1], chosen)
+    refused = CliRunner().invoke(app, ["replay", "toy", "--policy", "on tuesday"])
+    assert isinstance(refused.exception, UsageError)
 
 
 def _live(laid, home, policy):

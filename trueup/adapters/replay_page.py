@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 _PAGE: Final = (
     HEAD
     + """
-  body { max-width: 68rem; } tr.chosen td { font-weight: 600; } td.n { white-space: nowrap; } table { font-size: .92em; } tr.worse td { color: #8a949e; } pre { background: #f5f6f7; padding: .8rem 1rem; }
+  body { max-width: 68rem; } tr.chosen td { font-weight: 600; } tr td:first-child { min-width: 9rem; } td.n { white-space: nowrap; } table { font-size: .92em; } tr.worse td { color: #8a949e; } pre { background: #f5f6f7; padding: .8rem 1rem; }
 </style>
 <script>{{ plotly }}</script>
 </head>
 <body>
 <h1>{{ title }}</h1>
 <p class="muted">{{ f.policies | length }} policies lived through {{ span }}; judged on the same {{ "{:,}".format(f.judged.rows) }} rows of {{ f.judged.batches }} batches, {{ f.judged["from"][:10] }} to {{ f.judged["to"][:10] }}</p>
-<p class="outcome">{{ f.recommended }}</p>
+<p class="outcome">Recommended: {{ f.recommended }}</p>
 <p>{{ why }}</p>
 {% for w in f.warnings %}<p class="bad">{{ w }}</p>{% endfor %}
 <p>As it stands in the config:</p>
@@ -42,9 +42,9 @@ _PAGE: Final = (
 {% for g in f.gates %}<tr><td>{{ g.policy }}</td><td class="n">{{ "%+.4f" | format(g.difference) }}</td><td class="n">{{ bounds(g.low, g.high, "{:+.4f}") }}</td><td class="n">{{ "%+.0f" | format(g.cost_s) }}</td><td class="n">{{ g.refused }}</td><td class="n">{{ g.refused_wrongly }} ({{ g.refused_wrongly_shown }})</td></tr>{% endfor %}</table>
 <p class="muted">The same policy, played with its gates and with none. Below 0 the gates have saved loss.</p>{% endif %}
 {% if f.better_ranked %}<h2>Refused although it ranked better</h2>
-<table><tr><th>policy</th><th>tried on</th>{% for m in f.better_ranked[0] if m not in ("policy", "as_of") %}<th class="n">{{ m }}</th>{% endfor %}</tr>
-{% for r in f.better_ranked %}<tr><td>{{ r.policy }}</td><td>{{ r.as_of[:10] }}</td>{% for m, v in r.items() if m not in ("policy", "as_of") %}<td class="n">{{ cell(v.challenger) }} / {{ cell(v.champion) }}</td>{% endfor %}</tr>{% endfor %}</table>
-<p class="muted">Challenger / champion on the gate rows. It put the rows into a better order and gave them worse probabilities: the loss decides.</p>{% endif %}
+<table><tr><th>tried on</th>{% for m in f.better_ranked[0].figures %}<th class="n">{{ m.replace("log_loss", "log-loss").replace("auc", "AUC") }}</th><th class="n">champion's</th>{% endfor %}<th>by</th></tr>
+{% for r in f.better_ranked %}<tr><td>{{ r.as_of[:10] }}</td>{% for v in r.figures.values() %}<td class="n">{{ cell(v.challenger) }}</td><td class="n">{{ cell(v.champion) }}</td>{% endfor %}<td>{{ r.policies | join("; ") }}</td></tr>{% endfor %}</table>
+<p class="muted">On the gate rows these put the rows into a better order and gave them worse probabilities. The loss decides.</p>{% endif %}
 {% for s in f.sweeps %}<h2>What the values move: {{ s.of }}</h2>
 <table><tr><th>policy</th><th class="n">{{ f.loss }}</th><th class="n">against the first</th><th class="n">{{ percent }}</th><th class="n">training, s</th></tr>
 {% for v in s["values"] %}<tr><td>{{ v.policy }}</td><td class="n">{{ cell(v.loss) }}</td>{% if v.against_first %}<td class="n">{{ "%+.4f" | format(v.against_first.difference) }}</td><td class="n">{{ bounds(v.against_first.low, v.against_first.high, "{:+.4f}") }}</td>{% else %}<td class="n">–</td><td class="n">–</td>{% endif %}<td class="n">{{ "%.0f" | format(v.cost_s) }}</td></tr>{% endfor %}</table>{% endfor %}
@@ -172,30 +172,51 @@ def _frontier(facts: Mapping[str, Any]) -> Figure:
             marker={"size": 16 if chosen else 10, "symbol": "star" if chosen else "circle", "color": _colour(number)},
             hovertemplate=f"{p['name']}<br>{facts['loss']} {figure(p['loss'])}<br>{p['cost_s']:.0f} s of training<extra></extra>",
         )
-    made.add_hline(y=facts["oracle"]["loss"], line={"dash": "dot", "color": "#8a949e"}, annotation_text="oracle")
+    made.add_hline(
+        y=facts["oracle"]["loss"],
+        line={"dash": "dot", "color": "#8a949e"},
+        annotation_text="oracle",
+        annotation_position="bottom left",
+    )
     made.update_layout(xaxis_title="training, seconds", yaxis_title=facts["loss"], height=430)
     return made
 
 
 def _batches(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> Figure:
-    import plotly.graph_objects as go
+    """The losses of one policy, and how much the others lose more or less: all of them follow the same season."""
+    from plotly.subplots import make_subplots
 
-    made = go.Figure()
-    _band(made, facts, facts["recommended"])
-    for number, p in enumerate(facts["policies"]):
-        wide = 3 if p["name"] in {facts["recommended"], "frozen"} else 1.2
+    base = against(facts)
+    made = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.45, 0.55], vertical_spacing=0.06)
+    _band(made, facts, base)
+    made.add_scatter(
+        x=by_batch.index, y=by_batch[base], mode="lines+markers", name=base, line={"width": 3, "color": "#1f2933"}
+    )
+    for number, p in enumerate(p for p in facts["policies"] if p["name"] != base):
         made.add_scatter(
             x=by_batch.index,
-            y=by_batch[p["name"]],
+            y=by_batch[p["name"]] - by_batch[base],
             mode="lines+markers",
             name=p["name"],
-            line={"width": wide, "color": _colour(number)},
+            line={"width": 3 if p["name"] == facts["recommended"] else 1.2, "color": _colour(number)},
+            row=2,
+            col=1,
         )
+    apart = by_batch["oracle"] - by_batch[base]
     made.add_scatter(
-        x=by_batch.index, y=by_batch["oracle"], mode="lines", name="oracle", line={"dash": "dot", "color": "#8a949e"}
+        x=by_batch.index, y=apart, mode="lines", name="oracle", line={"dash": "dot", "color": "#8a949e"}, row=2, col=1
     )
-    made.update_layout(xaxis_title="batch", yaxis_title=facts["loss"], height=430, hovermode="x unified")
+    made.update_layout(height=560, hovermode="x unified")
+    made.update_yaxes(title=facts["loss"], row=1, col=1)
+    made.update_yaxes(title=f"less that of {base}", row=2, col=1)
+    made.update_xaxes(title="batch", row=2, col=1)
     return made
+
+
+def against(facts: Mapping[str, Any]) -> str:
+    """The policy that the others are shown against: the one that never retrains, or else the first."""
+    names = [str(p["name"]) for p in facts["policies"]]
+    return "frozen" if "frozen" in names else names[0]
 
 
 def _band(made: Figure, facts: Mapping[str, Any], policy: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from trueup.adapters.drawing import COLOURS, INK, MUTED, date_ticks, describe, figure, legend, note
-from trueup.adapters.replay_page import terms
+from trueup.adapters.replay_page import against, terms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +33,7 @@ def frontier(facts: Mapping[str, Any]) -> bytes:
         axes = made.subplots()
         front = [p for p in policies if not p["dominated"]]
         axes.plot([p["cost_s"] for p in front], [p["loss"] for p in front], color=MUTED, lw=1, ls="--")
+        same: dict[tuple[float, float], list[int]] = {}
         for number, p in enumerate(policies, start=1):
             chosen, colour = p["name"] == facts["recommended"], MUTED if p["dominated"] else COLOURS[0]
             if p["loss_low"] is not None:
@@ -42,7 +43,9 @@ def frontier(facts: Mapping[str, Any]) -> bytes:
                 p["cost_s"], p["loss"], ls="", color=COLOURS[1] if chosen else colour,
                 marker="*" if chosen else "o", ms=15 if chosen else 7, label=f"{number}  {p['name']}",
             )  # fmt: skip
-            axes.annotate(str(number), (p["cost_s"], p["loss"]), (6, 5), textcoords="offset points", fontsize=9)
+            same.setdefault((p["cost_s"], round(p["loss"], 5)), []).append(number)
+        for place, numbers in same.items():
+            axes.annotate(", ".join(map(str, numbers)), place, (7, 6), textcoords="offset points", fontsize=9)
         axes.axhline(facts["oracle"]["loss"], color=MUTED, lw=1, ls=":", label="oracle")
         describe(axes, "Loss against cost", "training, seconds", facts["loss"])
         legend(axes, loc="upper left", bbox_to_anchor=(1.01, 1))
@@ -54,7 +57,7 @@ def frontier(facts: Mapping[str, Any]) -> bytes:
 def batches(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> bytes:
     """Each batch's loss less frozen's (or the first policy's): the losses themselves follow the season."""
     names = [p["name"] for p in facts["policies"]]
-    base = "frozen" if "frozen" in names else names[0]
+    base = against(facts)
     with figure(8.4, 4.8) as (made, png):
         upper, lower = made.subplots(2, 1, sharex=True, height_ratios=[2, 3])
         upper.plot(by_batch.index, by_batch[base], color=INK, lw=1.6, marker="o", ms=3)

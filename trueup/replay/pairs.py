@@ -49,23 +49,29 @@ def _without(policy: Policy, lives: Sequence[Life]) -> Life | None:
 
 
 def better_ranked(lives: Sequence[Life]) -> list[dict[str, Any]]:
-    """Challengers that were refused although they rank better: a higher AUC than the champion's, and a higher loss."""
-    return [
-        {"policy": life.policy.name, "as_of": t.as_of.isoformat(), **_sides(t)}
-        for life in lives
-        for t in life.tried
-        if t.outcome == "rejected" and _ranks_better(t)
-    ]
+    """Challengers that were refused although they rank better: a higher AUC than the champion's, and a higher loss.
+
+    Each once, with the policies that tried it against the same champion.
+    """
+    found: dict[Any, dict[str, Any]] = {}
+    for life in lives:
+        for tried in life.tried:
+            if tried.outcome == "rejected" and (sides := _ranks_better(tried)):
+                told = {"as_of": tried.as_of.isoformat(), "figures": sides, "policies": list[str]()}
+                key = (told["as_of"], *((n, s["challenger"], s["champion"]) for n, s in sides.items()))
+                found.setdefault(key, told)["policies"].append(life.policy.name)
+    return sorted(found.values(), key=lambda told: str(told["as_of"]))
 
 
-def _ranks_better(tried: Tried) -> bool:
-    loss, *others = tried.figures.items() or [("", (0.0, 0.0))]
-    rank = next((pair for name, pair in others if name in _RANK), None)
-    return rank is not None and rank[0] > rank[1] and loss[1][0] > loss[1][1]
-
-
-def _sides(tried: Tried) -> dict[str, Any]:
-    return {name: {"challenger": pair[0], "champion": pair[1]} for name, pair in tried.figures.items()}
+def _ranks_better(tried: Tried) -> dict[str, dict[str, float]]:
+    """Loss and AUC of both, where the one is worse and the other better; else nothing."""
+    rank = next((name for name in _RANK if name in tried.figures), None)
+    if rank is None:
+        return {}
+    loss = next(iter(tried.figures))
+    sides = {n: dict(zip(("challenger", "champion"), tried.figures[n], strict=True)) for n in (loss, rank)}
+    worse = sides[loss]["challenger"] > sides[loss]["champion"]
+    return sides if worse and sides[rank]["challenger"] > sides[rank]["champion"] else {}
 
 
 def sweeps(contest: Contest, policies: Sequence[Policy]) -> list[dict[str, Any]]:
