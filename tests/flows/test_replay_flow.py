@@ -20,37 +20,45 @@ def configs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """The address of a Dask scheduler with two workers in processes of their own."""
+    """The address of a Dask scheduler with a worker in a process of its own."""
     distributed = pytest.importorskip("distributed")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Dask's own
-        here = distributed.LocalCluster(2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+        here = distributed.LocalCluster(1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
     with here:
         yield here.scheduler_address
 
 
-def told(monkeypatch, configs, home, **settings):
-    """The figures that a replay in a new home comes to."""
+def told(monkeypatch, configs, home, workers=1, **settings):
+    """The figures that a replay comes to."""
     from flows.replay import replay
 
     for name, value in {"TRUEUP_HOME": home, "TRUEUP_CONFIGS": configs, **settings}.items():
         monkeypatch.setenv(name, str(value))
-    workers = 1 if "TRUEUP_DASK" in settings else 2
     page = Path(replay("toy", policies=POLICIES, workers=workers))
     assert page.is_relative_to(home)
     facts = json.loads(page.with_suffix(".json").read_text())
     return {p["name"]: (p["log_loss"], p["promotions"], len(p["looks"])) for p in facts["policies"]}
 
 
-def test_a_cluster_comes_to_what_processes_come_to(prefect_server, configs, cluster, tmp_path, monkeypatch):  # noqa: ARG001
+def test_processes_and_a_cluster_come_to_what_one_after_the_other_comes_to(
+    prefect_server,  # noqa: ARG001  (it only has to be there)
+    configs,
+    cluster,
+    tmp_path,
+    monkeypatch,
+):
     from prefect.client.orchestration import get_client
 
     here = told(monkeypatch, configs, tmp_path / "here")
     assert here["every 1 week, no gate"][1] > 0
+    assert (
+        told(monkeypatch, configs, tmp_path / "here", workers=2) == here
+    )  # they have lived; it is the processes that are tried
     assert told(monkeypatch, configs, tmp_path / "there", TRUEUP_DASK=cluster) == here
     with get_client(sync_client=True) as client:
         shown = [a.data for a in client.read_artifacts() if a.key == "replay-toy"]
-    assert len(shown) == 2
+    assert len(shown) == 3
     for text in shown:
         assert all(f"| {name} |" in text for name in POLICIES)
         assert "```yaml" in text

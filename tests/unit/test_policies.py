@@ -183,3 +183,9 @@ def test_a_change_that_makes_no_config_leaves_the_file_as_it_was(tmp_path):
     with pytest.raises(ConfigError, match="with the changes"):
         write_changes(tmp_path, "toy", {"promote": {"gate_window": "2 days"}})
     assert (tmp_path / "toy.yaml").read_text() == gated()
+
+
+def test_frozen_is_who_starts_nothing_whatever_else_it_says():
+    assert parse("never").frozen
+    assert parse("frozen, batches of a week, trailing 90 days").frozen
+    assert not any(parse(text).frozen for text in ("every 1 week", "on decay", "new rows 10", "stale 3 days"))

@@ -79,7 +79,7 @@ def render(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> str:
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
-    watched = next((p for p in facts["policies"] if p["name"] == "frozen"), facts["policies"][0])
+    watched = next(p for p in facts["policies"] if p["name"] == against(facts))
     pictures = {
         "frontier": _frontier(facts),
         "batches": _batches(facts, by_batch),
@@ -215,8 +215,7 @@ def _batches(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> Figure:
 
 def against(facts: Mapping[str, Any]) -> str:
     """The policy that the others are shown against: the one that never retrains, or else the first."""
-    names = [str(p["name"]) for p in facts["policies"]]
-    return "frozen" if "frozen" in names else names[0]
+    return str(facts["frozen"] or facts["policies"][0]["name"])
 
 
 def _band(made: Figure, facts: Mapping[str, Any], policy: str) -> None:

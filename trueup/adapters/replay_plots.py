@@ -96,7 +96,7 @@ def lives(facts: Mapping[str, Any]) -> bytes:
 
 def drift(facts: Mapping[str, Any]) -> bytes:
     """Columns that moved, beside the skill of the champion that nobody replaced."""
-    policy = next((p for p in facts["policies"] if p["name"] == "frozen"), facts["policies"][0])
+    policy = next(p for p in facts["policies"] if p["name"] == against(facts))
     looks = [look for look in policy["looks"] if look["champion"] is not None]
     starts = [_days(look["window"]["start"]) for look in looks]
     skills = np.array([(look["skill"] or {}).get("mean", np.nan) for look in looks], dtype=np.float64)

@@ -28,6 +28,12 @@ class Policy:
     changes: Changes
     family: str = ""  # what it was written as, where values in braces made several of it
 
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing starts a retrain, whatever else it says."""
+        starts = self.changes.get("retrain", {})
+        return not any(starts.get(name) for name in ("findings", "every", "new_rows"))
+
 
 # Each clause begins from "no retrain at all": what a policy does not say, it does not do.
 _NOTHING: Changes = {

@@ -8,19 +8,21 @@ worth is told from the rest.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from trueup.domain.bootstrap import MIN_BLOCKS, Floats, Interval, sums_interval
 
-FROZEN = "frozen"  # the policy that never retrains
 FIRST_PART = 0.6  # of the blocks: on these is chosen
 
 
 @dataclass(frozen=True)
 class Contest:
-    """Losses of policies on the same rows, summed by blocks of time: {name: (blocks,)}, rows (blocks,), and costs."""
+    """Losses of policies on the same rows, summed by blocks of time: {name: (blocks,)}, rows (blocks,), and costs.
+
+    `frozen` names the one that never retrains, where there is one.
+    """
 
     sums: Mapping[str, Floats]
     rows: Floats
@@ -28,11 +30,12 @@ class Contest:
     resamples: int = 2_000
     confidence: float = 0.95
     seed: int = 0
+    frozen: str | None = None
 
     def part(self, chosen: slice) -> Contest:
         """The same on a part of the blocks."""
         sums = {name: values[chosen] for name, values in self.sums.items()}
-        return Contest(sums, self.rows[chosen], self.costs, self.resamples, self.confidence, self.seed)
+        return replace(self, sums=sums, rows=self.rows[chosen])
 
     def mean(self, name: str) -> float:
         """Mean loss of a row."""

@@ -12,7 +12,7 @@ import pandas as pd
 from trueup.config.policies import Policy, block, parse_all
 from trueup.config.schema import ModelConfig, Task
 from trueup.domain.bootstrap import Blocks, sums_interval
-from trueup.domain.frontier import FROZEN, Choice, Contest, choose, dominated, split
+from trueup.domain.frontier import Choice, Contest, choose, dominated, split
 from trueup.domain.metrics import loss_words
 from trueup.domain.types import EVENT_TIME, ROW_ID, Window
 from trueup.errors import NotEnoughData
@@ -37,13 +37,14 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life]) -> Compare
     blocks = Blocks.of(rows[EVENT_TIME], e.block)
     costs = {name: round(sum(t.cost_s for t in _later(life)), 3) for name, life in named.items()}
     sums = {name: blocks.sums(rows[name]) for name in named}
-    contest = Contest(sums, blocks.sums(), costs, e.resamples, e.confidence, seed)
+    frozen = next((life.policy.name for life in lives if life.policy.frozen), None)
+    contest = Contest(sums, blocks.sums(), costs, e.resamples, e.confidence, seed, frozen)
     parts = split(blocks.count)
     choice = choose(contest.part(parts[0]) if parts else contest)
     by_batch = rows.groupby(BATCH, observed=True)[[*named, "oracle"]].mean()
     means = {name: contest.mean(name) for name in named}
     worse = dominated(means, costs)
-    told = [_policy(life, contest, worse, rows, named) for life in lives]
+    told = [_policy(life, contest, worse, rows) for life in lives]
     facts = {
         "model": config.model,
         "loss": loss_words(config.task, config.ingest.label.unit),
@@ -56,6 +57,7 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life]) -> Compare
             "batches": len(by_batch),
         },
         "policies": told,
+        "frozen": frozen,
         "recommended": choice.recommended,
         "why": words.why(config, contest, choice, parts),
         "block": block(config, named[choice.recommended].policy),
@@ -112,9 +114,7 @@ def _oracle(rows: pd.DataFrame, names: Sequence[str]) -> pd.Series[Any]:
     return pd.Series(rows[known].to_numpy()[np.arange(len(rows)), place], index=rows.index)
 
 
-def _policy(
-    life: Life, contest: Contest, worse: set[str], rows: pd.DataFrame, named: Mapping[str, Life]
-) -> dict[str, Any]:
+def _policy(life: Life, contest: Contest, worse: set[str], rows: pd.DataFrame) -> dict[str, Any]:
     name, tried = life.policy.name, _later(life)
     bounds = contest.interval(name)
     outcomes = [t.outcome for t in tried]
@@ -141,8 +141,8 @@ def _policy(
         "tried": [t.to_dict() for t in life.tried],
         "looks": life.looks,
     }
-    if FROZEN in named and name != FROZEN:
-        apart = contest.apart(name, FROZEN)
+    if contest.frozen not in {None, name}:
+        apart = contest.apart(name, contest.frozen)
         found["against_frozen"] = plain(apart)
         found["area_saved"] = -apart.mean * len(rows)
     return found
@@ -173,7 +173,7 @@ def _judged_apart(contest: Contest, choice: Choice, parts: tuple[slice, slice] |
     if parts is None:
         return {}
     rest = contest.part(parts[1])
-    others = [n for n in (FROZEN, choice.best) if n in contest.sums and n != choice.recommended]
+    others = [n for n in (contest.frozen, choice.best) if n is not None and n != choice.recommended]
     return {
         "loss": rest.mean(choice.recommended),
         **{f"against {n}": plain(rest.apart(choice.recommended, n)) for n in others},
@@ -185,5 +185,5 @@ def usual(config: ModelConfig) -> list[Policy]:
     if config.replay.policies:
         return parse_all(config.replay.policies)
     own = f"{config.promote.min_new_days:g} days"
-    texts = [FROZEN, f"every {own}", f"every {own}, no gate", "on decay", "on drift", f"on decay, stale {own}"]
+    texts = ["frozen", f"every {own}", f"every {own}, no gate", "on decay", "on drift", f"on decay, stale {own}"]
     return parse_all(texts)

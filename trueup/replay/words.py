@@ -7,7 +7,7 @@ import pandas as pd
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.bootstrap import MIN_BLOCKS
-from trueup.domain.frontier import FROZEN, Choice, Contest
+from trueup.domain.frontier import Choice, Contest
 from trueup.domain.metrics import figure, loss_words
 
 
@@ -37,19 +37,19 @@ def why(config: ModelConfig, contest: Contest, choice: Choice, parts: tuple[slic
 
 def _told_later(rest: Contest, choice: Choice) -> str:
     """What the rows say by which it was not chosen."""
-    own = choice.recommended
-    if own == FROZEN:
-        others = [n for n in rest.sums if n != FROZEN]
-        better = [n for n in others if rest.apart(n, FROZEN).high < 0]
+    own, frozen = choice.recommended, rest.frozen
+    if own == frozen:
+        others = [n for n in rest.sums if n != frozen]
+        better = [n for n in others if rest.apart(n, own).high < 0]
         told = (
             f"`{better[0]}` is shown to be better on the later rows"
             if better
             else "on the later rows, too, nothing else is shown to be better"
         )
         return f"No retrain was shown to be worth its cost; {told}."
-    if FROZEN not in rest.sums:
-        return f"On the later rows it loses {figure(rest.mean(own))}; without `{FROZEN}` nothing says what retraining is worth."
-    apart = rest.apart(own, FROZEN)
+    if frozen is None:
+        return f"On the later rows it loses {figure(rest.mean(own))}; without `frozen` nothing says what retraining is worth."
+    apart = rest.apart(own, frozen)
     shown = (
         "is shown to be better"
         if apart.high < 0
@@ -58,7 +58,7 @@ def _told_later(rest: Contest, choice: Choice) -> str:
         else "is not shown to be better"
     )
     return (
-        f"On the later rows, by which it was not chosen, it {shown} than `{FROZEN}`: {_signed(apart.mean)} "
+        f"On the later rows, by which it was not chosen, it {shown} than `{frozen}`: {_signed(apart.mean)} "
         f"({100 * apart.confidence:.0f} % {_signed(apart.low)} to {_signed(apart.high)})."
     )
 
