@@ -11,6 +11,7 @@ from flows import show
 from flows.actor import at_the_command_line
 from flows.opening import opened_home
 from trueup.config.load import load_model
+from trueup.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +86,7 @@ def replay(
             forget(config, ports, span, known_then)
         with show.progress(f"{len(chosen)} policies") as tell:
             lives = play(config, ports, span, chosen, workers, tell, known_then)
-        found = publish(config, ports, span, lives)
+        found = publish(config, ports, span, lives, known_then)
         written = write_recommended(ports.configs, found.facts) if write_block else None
     if as_json:
         show.as_json({**found.facts, "page": str(found.page)})
@@ -94,10 +95,15 @@ def replay(
 
 
 def write_recommended(configs: Path, facts: Mapping[str, Any]) -> Path:
-    """Write what was recommended into the model's config."""
+    """Write what was recommended into the model's config. Raises UsageError for what is no choice, ConfigError."""
     from trueup.config.write import write_changes
 
     chosen = next(p for p in facts["policies"] if p["name"] == facts["recommended"])
+    if "ingest" in chosen["changes"]:
+        raise UsageError(
+            f"`{chosen['name']}` supposes other batches or another label delay, which no config can choose: nothing was "
+            "written; the report has the block"
+        )
     return write_changes(configs, facts["model"], chosen["changes"])
 
 

@@ -56,7 +56,7 @@ def replay(
         chosen = parse_all(policies) if policies else usual(config)
         prepared = prepare(config, ports, span, chosen, known_then)
         _live_all(prepared, ports.settings.dask, workers)
-        found = publish(config, ports, span, prepared.lives())
+        found = publish(config, ports, span, prepared.lives(), known_then)
         show_replay(config, ports, found.facts, found.page)
         return str(found.page)
 

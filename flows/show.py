@@ -420,10 +420,10 @@ def replayed(found: Mapping[str, Any], page: Path, written: Path | None) -> None
         f"dominated: another loses less for less; the oracle, which always serves the better of what is at hand: "
         f"{number(found['oracle']['loss'], 4)}[/]\n"
     )
-    out.print(found["why"], highlight=False)
-    out.print("\n" + found["block"], highlight=False)
+    out.print(found["why"], highlight=False, markup=False)
+    out.print("\n" + found["block"], highlight=False, markup=False)
     for warning in found["warnings"]:
-        out.print(f"[yellow]{warning}[/]", highlight=False)
+        out.print(warning, style="yellow", highlight=False, markup=False)
     if written is not None:
         out.print(f"written {written}", highlight=False, soft_wrap=True)
     out.print(f"report  {page}", highlight=False, soft_wrap=True)

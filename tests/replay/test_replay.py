@@ -4,13 +4,17 @@ import html
 import json
 import multiprocessing
 import os
+import pickle
 import re
 import shutil
 import signal
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from datetime import datetime, timedelta
 
 import pytest
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -22,11 +26,11 @@ from trueup.config.load import load_model
 from trueup.config.policies import applied, parse
 from trueup.config.settings import Settings
 from trueup.domain.types import Window
-from trueup.errors import NoData, UsageError
+from trueup.errors import NoData, UsageError, WorkError
 from trueup.replay import lives
 from trueup.replay.compare import compare
 from trueup.replay.play import for_replay
-from trueup.replay.replay import folder, forget, prepare, replay, whole_span
+from trueup.replay.replay import beside_each_other, folder, forget, prepare, replay, whole_span
 from trueup.replay.report import publish, write
 from trueup.replay.world import World
 from trueup.stages.ingest import labels_dataset, rows_dataset
@@ -163,8 +167,68 @@ def test_the_command_tells_of_it_again_and_writes_the_recommended_into_the_confi
     facts = json.loads(told.stdout.strip().splitlines()[-1])
     chosen = next(p for p in POLICIES if p.name == facts["recommended"])
     assert load_model(configs, "toy") == applied(done[1], chosen)
+    shown = CliRunner().invoke(app, ["replay", "toy", *words]).output
+    assert chosen.name in shown
+    assert all(line in shown for line in facts["block"].splitlines())
     refused = CliRunner().invoke(app, ["replay", "toy", "--policy", "on tuesday"])
     assert isinstance(refused.exception, UsageError)
+
+
+class Failing(ThreadPoolExecutor):
+    """An executor whose jobs fail, as those of a cluster may."""
+
+    def __init__(self, error):
+        super().__init__(1)
+        self.error = error
+
+    def submit(self, *_):
+        future = Future()
+        if self.error is None:
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        else:
+            future.set_exception(self.error)
+        return future
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "said"),
+    [
+        (None, WorkError, "was killed"),
+        (BrokenProcessPool("gone"), WorkError, "was killed"),
+        (NoData("nothing there"), NoData, "nothing there"),
+    ],
+)
+def test_a_job_that_fails_is_told_as_what_it_is(done, error, told, said):
+    ports, config, span, _ = done
+    prepared = prepare(config, ports, span, POLICIES)
+    with pytest.raises(told, match=said):
+        beside_each_other(prepared, Failing(error), lambda _: None)
+
+
+def test_nothing_secret_goes_to_where_policies_are_played(done, laid, tmp_path):
+    ports = Ports(
+        Settings(home=tmp_path, configs=laid[2], ledger_key="0" * 64, notify="json://secret", reports_token="s" * 20)
+    )
+    prepared = prepare(done[1], ports, done[2], POLICIES[:1])
+    sent = pickle.dumps(prepared)
+    assert not [word for word in (b"0" * 64, b"json://secret", b"s" * 20) if word in sent]
+    assert prepared.world.settings.configs.is_absolute()
+    ports.close()
+
+
+def test_what_is_being_played_is_not_thrown_away(done, laid, tmp_path):
+    ports, config = opened(laid, tmp_path / "home")
+    prepared = prepare(config, ports, done[2], POLICIES[:1])
+    with (
+        FileLock(prepared.home(POLICIES[0]).with_suffix(".playing")),
+        pytest.raises(WorkError, match="another process"),
+    ):
+        forget(config, ports, done[2])
+    assert prepared.world.folder.exists()
+    forget(config, ports, done[2])
+    assert not prepared.world.folder.exists()
+    ports.close()
 
 
 def _live(laid, home, policy):
@@ -260,6 +324,15 @@ def test_what_was_known_then_is_what_had_landed_by_then(tmp_path):
     there.close()
     assert [used[moment] for moment in sorted(used)] == [{1}, {1, 2}, {1, 2}], there.ledger.entries("toy")
     assert all(moment.hour == 6 for moment in used)
-    with pytest.raises(NoData, match="had landed no batch"):
-        replay(told.config, ports, Window(streams.week(60), streams.week(61)), policies, known_then=True)
+    life = found[0]
+    after = life.losses.groupby("batch")["rival"].count()
+    assert list(after > 0) == [
+        False,
+        True,
+    ]  # the first challenge came after the sixth week was scored, and has no rival yet
+    for _ in range(2):  # nothing is left behind that would be in the way
+        with pytest.raises(NoData, match="had landed no batch"):
+            replay(told.config, ports, Window(streams.week(60), streams.week(61)), policies, known_then=True)
+    with pytest.raises(UsageError, match="--known-then takes both as they were"):
+        prepare(told.config, ports, span, [parse("frozen, labels after 3 days")], known_then=True)
     told.ports.close()

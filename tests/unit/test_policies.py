@@ -189,3 +189,31 @@ def test_frozen_is_who_starts_nothing_whatever_else_it_says():
     assert parse("never").frozen
     assert parse("frozen, batches of a week, trailing 90 days").frozen
     assert not any(parse(text).frozen for text in ("every 1 week", "on decay", "new rows 10", "stale 3 days"))
+
+
+def test_what_is_said_twice_is_refused_for_one_would_silently_win():
+    with pytest.raises(UsageError, match="`every SPAN` is said twice"):
+        parse("every 1 week, every 2 weeks")
+    with pytest.raises(
+        ConfigError, match=r"replay\.policies\[2\]: the policy 'on decay, cooldown 7 days' is given twice"
+    ):
+        parse_model(
+            streams.CONFIG + 'replay:\n  policies: ["on decay, cooldown {7, 30} days", "on decay, cooldown 7 days"]\n'
+        )
+
+
+def test_what_becomes_nothing_goes_with_its_comment_and_a_link_stays_one(tmp_path):
+    text = streams.CONFIG.replace(
+        "monitor:\n", "monitor:\n  stale_after: 30 days   # so that one is tried each month\n"
+    )
+    (tmp_path / "real").mkdir()
+    real = tmp_path / "real" / "toy.yaml"
+    real.write_text(text)
+    real.chmod(0o640)
+    (tmp_path / "toy.yaml").symlink_to(real)
+    write_changes(tmp_path, "toy", parse("on decay").changes)
+    assert (tmp_path / "toy.yaml").is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert "stale_after" not in real.read_text()
+    assert "each month" not in real.read_text()
+    assert parse_model(real.read_text()) == applied(parse_model(text), parse("on decay"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -30,3 +31,17 @@ def executor(address: str) -> Iterator[Executor]:
         ) from None
     with client:
         yield client.get_executor()
+
+
+def gone() -> type[BaseException]:
+    """The error of a job whose worker was killed; of nothing where no cluster is used."""
+    if "distributed" not in sys.modules:
+        return _Never
+    from distributed import KilledWorker
+
+    found: type[BaseException] = KilledWorker
+    return found
+
+
+class _Never(BaseException):
+    """Is never raised."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from trueup.domain.metrics import figure
+from trueup.domain.metrics import figure, shortfall
 
 Figures = Mapping[str, Any]
 
@@ -21,8 +21,9 @@ def rule(verdict: Mapping[str, Any]) -> str:
 
 
 def _paired(f: Figures) -> str:
+    better, ends = ("lower", "ends below ") if shortfall(f["loss"], 0.0) == 0 else ("higher", "begins above -")
     asked = (
-        f"Passes when the mean is lower by at least {figure(f['min_gain'], 3)} and the interval ends below "
+        f"Passes when it is {better} by at least {figure(f['min_gain'], 3)} and the interval {ends}"
         f"{figure(f['margin'], 3)}: better on average, and not worse beyond that margin."
     )
     if f["low"] is not None and f["high"] is not None and f["low"] <= 0 <= f["high"]:

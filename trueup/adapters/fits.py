@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import sklearn
 from filelock import FileLock
@@ -83,11 +84,16 @@ def _key(model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None, seed:
 def _said(value: Any) -> Any:
     """An estimator with its parameters, as plain values; its own `repr` takes longer than some fits."""
     if isinstance(value, BaseEstimator):
-        return [type(value).__qualname__, {k: _said(v) for k, v in value.get_params(deep=False).items()}]
+        return [
+            f"{type(value).__module__}.{type(value).__qualname__}",
+            {k: _said(v) for k, v in value.get_params(deep=False).items()},
+        ]
     if isinstance(value, list | tuple):
         return [_said(v) for v in value]
     if isinstance(value, dict):
         return [[_said(k), _said(v)] for k, v in value.items()]
-    if callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), value.shape, value.tolist()]
+    if (name := getattr(value, "__qualname__", None)) is not None:
+        return f"{value.__module__}.{name}"
     return repr(value)

@@ -163,9 +163,12 @@ def link(old: Path, new: Path) -> None:
         if not new.exists():
             os.link(old, new)
     except OSError:
+        beside = new.with_name(f"{uuid4().hex}.tmp")
         try:
-            shutil.copyfile(old, new)
+            shutil.copyfile(old, beside)
+            beside.replace(new)
         except OSError as error:
+            beside.unlink(missing_ok=True)
             raise WorkError(f"cannot copy {old} to {new}: {error.strerror or error}") from None
 
 

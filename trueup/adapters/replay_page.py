@@ -24,7 +24,7 @@ _PAGE: Final = (
 </head>
 <body>
 <h1>{{ title }}</h1>
-<p class="muted">{{ f.policies | length }} policies lived through {{ span }}; judged on the same {{ "{:,}".format(f.judged.rows) }} rows of {{ f.judged.batches }} batches, {{ f.judged["from"][:10] }} to {{ f.judged["to"][:10] }}</p>
+<p class="muted">{{ f.policies | length }} policies lived through {{ span }}; judged on the same {{ "{:,}".format(f.judged.rows) }} rows of {{ f.judged.batches }} batches, {{ f.judged["from"][:10] }} to {{ f.judged["to"][:10] }}{% if f.known_then %}; with what this home had landed by each moment{% endif %}</p>
 <p class="outcome">Recommended: {{ f.recommended }}</p>
 <p>{{ why }}</p>
 {% for w in f.warnings %}<p class="bad">{{ w }}</p>{% endfor %}
@@ -44,7 +44,7 @@ _PAGE: Final = (
 {% if f.better_ranked %}<h2>Refused although it ranked better</h2>
 <table><tr><th>tried on</th>{% for m in f.better_ranked[0].figures %}<th class="n">{{ m.replace("log_loss", "log-loss").replace("auc", "AUC") }}</th><th class="n">champion's</th>{% endfor %}<th>by</th></tr>
 {% for r in f.better_ranked %}<tr><td>{{ r.as_of[:10] }}</td>{% for v in r.figures.values() %}<td class="n">{{ cell(v.challenger) }}</td><td class="n">{{ cell(v.champion) }}</td>{% endfor %}<td>{{ r.policies | join("; ") }}</td></tr>{% endfor %}</table>
-<p class="muted">On the gate rows these put the rows into a better order and gave them worse probabilities. The loss decides.</p>{% endif %}
+<p class="muted">On the gate rows these put the rows into a better order and gave them worse probabilities.</p>{% endif %}
 {% for s in f.sweeps %}<h2>What the values move: {{ s.of }}</h2>
 <table><tr><th>policy</th><th class="n">{{ f.loss }}</th><th class="n">against the first</th><th class="n">{{ percent }}</th><th class="n">training, s</th></tr>
 {% for v in s["values"] %}<tr><td>{{ v.policy }}</td><td class="n">{{ cell(v.loss) }}</td>{% if v.against_first %}<td class="n">{{ "%+.4f" | format(v.against_first.difference) }}</td><td class="n">{{ bounds(v.against_first.low, v.against_first.high, "{:+.4f}") }}</td>{% else %}<td class="n">–</td><td class="n">–</td>{% endif %}<td class="n">{{ "%.0f" | format(v.cost_s) }}</td></tr>{% endfor %}</table>{% endfor %}

@@ -190,12 +190,18 @@ def _gates_not_for_task(content: Mapping[str, Any], task: Task) -> Iterator[Mist
 
 def _no_policies(content: Mapping[str, Any]) -> Iterator[Mistake]:
     """What a replay is to compare, and could not read."""
-    texts = meant(content, "replay", "policies") or []
+    texts, known = meant(content, "replay", "policies") or [], set[str]()
     for number, text in enumerate(texts):
         try:
-            parse_all([text, text] if text in texts[:number] else [text])
+            names = {p.name for p in parse_all([text])}
         except UsageError as error:
             yield Mistake(("replay", "policies", number), str(error))
+            continue
+        if twice := sorted(names & known):
+            yield Mistake(
+                ("replay", "policies", number), f"the policy {twice[0]!r} is given twice; each once is enough"
+            )
+        known |= names
 
 
 def _changes_nothing(content: Mapping[str, Any]) -> Iterator[Mistake]:

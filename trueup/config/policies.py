@@ -100,12 +100,14 @@ def parse(text: str) -> Policy:
     >>> parse("every 1 week, no gate").changes["retrain"]["every"]
     '7 days'
     """
-    changes, wrong = _NOTHING, list[str]()
+    changes, wrong, said = _NOTHING, list[str](), list[str]()
     if "no gate" in text.lower() and re.search(r"gate on|margin|gain", text.lower()):
         raise UsageError(f"policy {text!r}: `no gate` leaves nothing for the gate's metric, margin or gain")
     for clause in (c.strip().lower() for c in text.split(",") if c.strip()):
         try:
-            changes = merged(changes, _read(clause))
+            form, change = _read(clause)
+            changes = merged(changes, change)
+            said.append(form)
         except (LookupError, ValueError):
             wrong.append(clause)
     if wrong or not text.strip():
@@ -113,6 +115,8 @@ def parse(text: str) -> Policy:
             f"policy {text!r}: {', '.join(map(repr, wrong)) or 'nothing'} is no clause; there are "
             + ", ".join(f"`{c.form}`" for c in _CLAUSES)
         )
+    if twice := sorted({form for form in said if said.count(form) > 1}):
+        raise UsageError(f"policy {text!r}: `{twice[0]}` is said twice, and one would silently win; say it once")
     return Policy(" ".join(text.split()), changes)
 
 
@@ -139,10 +143,10 @@ def _expanded(text: str) -> list[str]:
     return ["".join(chosen) for chosen in itertools.product(*choices)]
 
 
-def _read(clause: str) -> Changes:
+def _read(clause: str) -> tuple[str, Changes]:
     for known in _CLAUSES:
         if found := re.fullmatch(known.pattern, clause):
-            return known.changes(found)
+            return known.form, known.changes(found)
     raise LookupError(clause)
 
 

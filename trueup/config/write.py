@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from trueup.config.load import parse_model, read
+from trueup.config.load import load_model, parse_model
 from trueup.config.policies import Changes
 from trueup.config.schema import ModelConfig, PromoteConfig
 from trueup.errors import ConfigError
@@ -21,7 +22,7 @@ def with_changes(configs: Path, name: str, changes: Changes) -> tuple[str, Model
 
     Raises UnknownModel, and ConfigError where the file has mistakes or would have them.
     """
-    read(configs, name)
+    load_model(configs, name)
     yaml = _yaml()
     content = yaml.load((configs / f"{name}.yaml").read_text(encoding="utf-8"))
     if isinstance(changes.get("promote", {}).get("gates"), Mapping):  # there is nothing to change where nothing is said
@@ -35,10 +36,11 @@ def with_changes(configs: Path, name: str, changes: Changes) -> tuple[str, Model
 def write_changes(configs: Path, name: str, changes: Changes) -> Path:
     """Write changes into `configs/<name>.yaml`. Raises as `with_changes`, and nothing is written then."""
     text, _ = with_changes(configs, name, changes)
-    path = configs / f"{name}.yaml"
+    path = (configs / f"{name}.yaml").resolve()  # a link stays one
     beside = path.with_name(f".{path.name}.new")
     try:
         beside.write_text(text, encoding="utf-8")
+        shutil.copymode(path, beside)
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
@@ -49,7 +51,7 @@ def write_changes(configs: Path, name: str, changes: Changes) -> Path:
 def _yaml() -> YAML:
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 4096
+    yaml.width = 120
     yaml.indent(mapping=2, sequence=4, offset=2)
     return yaml
 
@@ -70,7 +72,9 @@ def _put(into: CommentedMap, changes: Mapping[str, Any]) -> None:
             _put(into[key], value)
             if not into[key]:
                 del into[key]
-        elif value is not None or key in into:
+        elif value is None:
+            into.pop(key, None)  # nothing is the default of whatever may be nothing, and its comment speaks of the old
+        else:
             into[key] = value
 
 

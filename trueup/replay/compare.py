@@ -29,7 +29,7 @@ class Compared:
     by_batch: pd.DataFrame  # mean loss by batch and policy, and `oracle`
 
 
-def compare(config: ModelConfig, span: Window, lives: Sequence[Life]) -> Compared:
+def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then: bool = False) -> Compared:
     """Compare policies on the rows that all of them have scored. Raises NotEnoughData when there are none."""
     e, seed = config.evaluate, config.train.seed
     named = {life.policy.name: life for life in lives}
@@ -50,6 +50,7 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life]) -> Compare
         "loss": loss_words(config.task, config.ingest.label.unit),
         "confidence": e.confidence,
         "span": span.to_dict(),
+        "known_then": known_then,
         "judged": {
             "rows": len(rows),
             "from": str(rows[EVENT_TIME].min()),
@@ -70,7 +71,7 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life]) -> Compare
         "gates": pairs.gates(contest, lives),
         "better_ranked": pairs.better_ranked(lives),
         "sweeps": pairs.sweeps(contest, [life.policy for life in lives]),
-        "warnings": words.warnings(contest, parts, by_batch),
+        "warnings": words.warnings(contest, parts, by_batch) + words.assumed([life.policy for life in lives]),
     }
     if (price := config.replay.price) is not None:
         facts["currency"] = price.currency
@@ -84,7 +85,7 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life]) -> Compare
 
 def _later(life: Life) -> list[Tried]:
     """What came after the first champion, which all policies have alike."""
-    return [t for t in life.tried if t.reason != "first"]
+    return [t for t in life.tried if t.later]
 
 
 def _common(config: ModelConfig, named: Mapping[str, Life]) -> pd.DataFrame:

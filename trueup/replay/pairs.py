@@ -24,7 +24,7 @@ def gates(contest: Contest, lives: Sequence[Life]) -> list[dict[str, Any]]:
     for life in lives:
         if (bare := _without(life.policy, lives)) is None:
             continue
-        refused = [t for t in life.tried if t.outcome == "rejected"]
+        refused = [t for t in life.tried if t.outcome == "rejected" and t.later]
         found.append(
             {
                 "policy": life.policy.name,

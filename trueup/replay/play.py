@@ -31,6 +31,7 @@ from trueup.stages.ports import Ports
 from trueup.stages.validate import usable_batches
 
 BATCH, LOSS, VERSION, RIVAL = "batch", "loss", "version", "rival"
+SCORED = "predicted_at"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Tried:
     rival_high: float | None = None
     figures: dict[str, tuple[float, float]] = field(default_factory=dict)
     # of the gate rows, the deciding loss first: challenger's and champion's value by metric
+
+    @property
+    def later(self) -> bool:
+        """Whether it came after the first champion, which all policies have alike."""
+        return self.reason != "first"
 
     @property
     def regretted(self) -> bool:
@@ -126,7 +132,8 @@ def _read(config: ModelConfig, policy: Policy, ports: Ports, until: datetime) ->
         served = _served(config, ports, batch)
         if served.empty:
             continue
-        last = max((e for e in trained if e.as_of <= batch.window.start), key=lambda e: e.seq, default=None)
+        scored = served.pop(SCORED).min()  # before the retrain of that turn, if there was one
+        last = max((e for e in trained if e.as_of < scored), key=lambda e: e.seq, default=None)
         if last is not None and (rival := _rival(config, ports, batch, last, until)) is not None:
             served = served.merge(rival, on=ROW_ID, how="left")
             wins.setdefault(last.seq, []).append(served)
@@ -148,7 +155,7 @@ def _served(config: ModelConfig, ports: Ports, batch: Batch) -> pd.DataFrame:
     classes = classes_of(config, joined)
     found = row_losses(config.task, joined[LABEL].to_numpy(), prediction_in(config, joined, classes), classes)
     joined[LOSS], joined[VERSION] = found, joined["model_version"]
-    return joined[[ROW_ID, EVENT_TIME, LOSS, VERSION]]
+    return joined[[ROW_ID, EVENT_TIME, LOSS, VERSION, SCORED]]
 
 
 def _rival(config: ModelConfig, ports: Ports, batch: Batch, last: Entry, until: datetime) -> pd.DataFrame | None:

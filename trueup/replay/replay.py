@@ -7,20 +7,21 @@ import multiprocessing
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ALL_COMPLETED, CancelledError, Executor, ProcessPoolExecutor, wait
+from concurrent.futures import ALL_COMPLETED, CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, time
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from trueup.adapters import cluster
 from trueup.adapters.background import end_with_parent
 from trueup.config.consistency import contradictions
 from trueup.config.policies import Policy, applied
 from trueup.config.schema import ModelConfig
+from trueup.config.settings import Settings
 from trueup.domain.digest import config_digest, digest_of
 from trueup.domain.types import Window
 from trueup.errors import UsageError, WorkError
@@ -31,6 +32,7 @@ from trueup.stages.ingest import newest_complete
 from trueup.stages.ports import Ports
 
 Tell = Callable[[float], None]  # hears the share that is done
+_PLAYING = ".playing"
 _LOOK = 1.0  # seconds between two looks at how far they are
 
 
@@ -49,7 +51,7 @@ class Replay:
     def live(self, policy: Policy) -> None:
         """Play a policy unless it was played to its end. Raises what the loop raises."""
         home = self.home(policy)
-        with FileLock(home.with_suffix(".playing")):  # two policies may mean the same
+        with FileLock(home.with_suffix(_PLAYING)):  # two policies may mean the same
             if not lives.ended(home):
                 found = play(self.config, policy, self.world, lambda done, of: lives.note_progress(home, done, of))
                 lives.keep(found, home)
@@ -72,10 +74,22 @@ def prepare(
     for a policy that makes no config, NoData, SourceError.
     """
     meant = [_sound(config, policy) for policy in policies]  # all of them are read before any work
-    world = World(ports.settings, folder(config, ports, span, known_then), span, known_then)
+    if known_then and (other := [p.name for p, m in zip(policies, meant, strict=True) if m.ingest != config.ingest]):
+        raise UsageError(
+            f"policy {other[0]!r} asks for other batches or another label delay, and --known-then takes both as they were; "
+            "leave one of the two out"
+        )
+    place = folder(config, ports, span, known_then)
+    world = World(_without_secrets(ports.settings, place), place, span, known_then)
     for each in meant:
-        world.home(each)  # begun here: they share a history, and the second would only wait
+        world.home(each, ports)  # begun here: they share a history, and the second would only wait
     return Replay(config, world, tuple(policies))
+
+
+def _without_secrets(settings: Settings, home: Path) -> Settings:
+    """What a process elsewhere is told of the settings: where things are, and no key or password."""
+    secret = ("ledger_key", "ledger_earlier_keys", "notify", "reports_token", "prefect_database_url")
+    return settings.apart(home, configs=settings.configs.resolve(), **dict.fromkeys(secret))
 
 
 def _sound(config: ModelConfig, policy: Policy) -> ModelConfig:
@@ -107,7 +121,7 @@ def replay(
             tell((number + 1) / len(policies))
     else:
         with _executor(ports.settings.dask, min(workers, len(policies))) as pool:
-            _beside_each_other(prepared, pool, tell)
+            beside_each_other(prepared, pool, tell)
     return prepared.lives()
 
 
@@ -118,8 +132,17 @@ def folder(config: ModelConfig, ports: Ports, span: Window, known_then: bool = F
 
 
 def forget(config: ModelConfig, ports: Ports, span: Window, known_then: bool = False) -> None:
-    """Throw away what was replayed of a config and a span."""
-    shutil.rmtree(folder(config, ports, span, known_then), ignore_errors=True)
+    """Throw away what was replayed of a config and a span. Raises WorkError while somebody plays it."""
+    place = folder(config, ports, span, known_then)
+    for played in place.glob(f"homes/*{_PLAYING}"):
+        try:
+            with FileLock(played, timeout=0):
+                pass
+        except Timeout:
+            raise WorkError(
+                f"another process plays policies of {config.model} in {place}; wait for it, or end it"
+            ) from None
+    shutil.rmtree(place, ignore_errors=True)
 
 
 @contextmanager
@@ -133,21 +156,31 @@ def _executor(dask: str | None, workers: int) -> Iterator[Executor]:
         yield pool
 
 
-def _beside_each_other(prepared: Replay, pool: Executor, tell: Tell) -> None:
+def beside_each_other(prepared: Replay, pool: Executor, tell: Tell) -> None:
+    """Let all policies live in an executor's processes. Raises the first error, and what comes of a process that is gone."""
     waiting = set(jobs := [pool.submit(prepared.live, p) for p in prepared.policies])
     while waiting:
         waiting = wait(waiting, _LOOK, ALL_COMPLETED).not_done
         tell(prepared.progress())
-        if failed := [job for job in jobs if job.done() and job.exception() is not None]:
-            pool.shutdown(wait=False, cancel_futures=True)
-            error = failed[0].exception()
-            if isinstance(error, BrokenProcessPool | CancelledError):
-                raise WorkError(
-                    "a process of the replay was killed, for want of memory perhaps; run the same again, with fewer "
-                    "--workers: what is done is kept"
-                ) from None
-            assert error is not None
-            raise error
+        failed = [error for job in jobs if job.done() and (error := _error(job)) is not None]
+        if failed:
+            for job in jobs:
+                job.cancel()
+            raise failed[0] from None
+
+
+def _error(job: Future[None]) -> BaseException | None:
+    """What went wrong in a job, if anything did; of a worker that is gone, what to do about it."""
+    if job.cancelled():  # by a cluster that lost its scheduler
+        error: BaseException | None = CancelledError()
+    else:
+        error = job.exception()
+    if isinstance(error, BrokenProcessPool | CancelledError | cluster.gone()):
+        return WorkError(
+            "a process of the replay was killed, for want of memory perhaps; run the same again, with fewer workers: what "
+            "is done is kept"
+        )
+    return error
 
 
 def _begin() -> None:

@@ -25,9 +25,11 @@ class Published:
     page: Path
 
 
-def publish(config: ModelConfig, ports: Ports, span: Window, lives: Sequence[Life]) -> Published:
+def publish(
+    config: ModelConfig, ports: Ports, span: Window, lives: Sequence[Life], known_then: bool = False
+) -> Published:
     """Compare, write the report, and keep it in MLflow. Raises NotEnoughData, RegistryUnavailable."""
-    found = compare(config, span, lives)
+    found = compare(config, span, lives, known_then)
     page = write(found, ports)
     log(found, ports, page)
     return Published(found.facts, page)
@@ -36,7 +38,8 @@ def publish(config: ModelConfig, ports: Ports, span: Window, lives: Sequence[Lif
 def write(found: Compared, ports: Ports) -> Path:
     """Write page, JSON and pictures, and give the page's path. The same lives give the same bytes."""
     model, span = found.facts["model"], found.facts["span"]
-    page: Path = ports.root / "reports" / "replays" / model / f"{span['start'][:10]}_{span['end'][:10]}.html"
+    name = f"{span['start'][:10]}_{span['end'][:10]}" + ("_known_then" if found.facts["known_then"] else "")
+    page: Path = ports.root / "reports" / "replays" / model / f"{name}.html"
     texts = {
         page.with_suffix(".json"): json.dumps(found.facts, indent=2, allow_nan=False) + "\n",
         page: replay_page.render(found.facts, found.by_batch),
@@ -56,7 +59,11 @@ def log(found: Compared, ports: Ports, page: Path) -> str:
     facts, tracking = found.facts, ports.tracking
     experiment, name = f"{facts['model']} replays", page.stem.replace("_", " to ")
     with tracking.run(experiment, name, {HOME_TAG: ports.identity}) as run_id:
-        tracking.log(run_id, params={"recommended": facts["recommended"]}, metrics={"oracle": facts["oracle"]["loss"]})
+        tracking.log(
+            run_id,
+            params={k: facts[k] for k in ("recommended", "known_then")},
+            metrics={"oracle": facts["oracle"]["loss"]},
+        )
         for path in (page, page.with_suffix(".json"), page.with_suffix("")):
             tracking.log_files(run_id, path, "report")
         for policy in facts["policies"]:

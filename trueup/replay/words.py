@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
+from trueup.config.policies import Policy
 from trueup.config.schema import ModelConfig
 from trueup.domain.bootstrap import MIN_BLOCKS
 from trueup.domain.frontier import Choice, Contest
@@ -78,3 +81,13 @@ def warnings(contest: Contest, parts: tuple[slice, slice] | None, by_batch: pd.D
     elif len(by_batch) < 6:
         found.append(f"a short history: {len(by_batch)} batches; what a season brings was hardly seen")
     return found
+
+
+def assumed(policies: Sequence[Policy]) -> list[str]:
+    """What some policies take for granted that no config can choose."""
+    names = [f"`{p.name}`" for p in policies if "ingest" in p.changes]
+    return (
+        [f"how late labels come is no choice, and batches come as they do: {', '.join(names)} only suppose it"]
+        if names
+        else []
+    )

@@ -21,7 +21,7 @@ from trueup.config.settings import Settings
 from trueup.domain.digest import config_digest, digest_of
 from trueup.domain.periods import complete_periods
 from trueup.domain.types import Window
-from trueup.errors import NoData
+from trueup.errors import NoData, WorkError
 from trueup.stages.ingest import batches, complete_until, labels_dataset, land, rows_dataset
 from trueup.stages.ports import Ports
 from trueup.stages.validate import validate
@@ -29,14 +29,13 @@ from trueup.stages.validate import validate
 _SHARED = ("batches", "features", "quarantine")
 _DATABASES = ("trueup.db", "mlflow.db")
 _READY = "ready"
-_LATEST = timedelta(days=1)  # the last batch lands after its end
 
 
 @dataclass(frozen=True)
 class World:
     """A landed history, and where all that belongs to one replay lies."""
 
-    settings: Settings
+    settings: Settings  # without keys and passwords: it goes to other processes, on other machines perhaps
     folder: Path  # of the replay
     span: Window
     known_then: bool = False  # what the home had landed by each moment, instead of what the source holds today
@@ -52,10 +51,11 @@ class World:
         found.fits = Shelf(self.folder / "fits")
         return found
 
-    def lay_out(self, config: ModelConfig) -> list[datetime]:
+    def lay_out(self, config: ModelConfig, origin: Ports | None = None) -> list[datetime]:
         """Land and validate the history unless it is there; give the moments at which the loop turns.
 
-        That is the end of each batch or, where it was known later, when it was known. Raises NoData, SourceError.
+        That is the end of each batch or, where it was known later, when it was known. `origin` is the home from which is
+        taken what was known then. Raises NoData, SourceError.
         """
         place = self.place(config)
         place.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,10 @@ class World:
             ports = self.ports(place)
             try:
                 if not (place / _READY).exists():
-                    (self._adopt if self.known_then else self._land)(config, ports)
+                    if self.known_then:
+                        self._adopt(config, ports, origin)
+                    else:
+                        self._land(config, ports)
                     (place / _READY).touch()
                 return self._turns(config, ports)
             finally:
@@ -81,13 +84,11 @@ class World:
             validate(config, ports, batch, batch.window.end)
         ports.tracking.client.search_experiments(max_results=1)  # its database is made once, and copied
 
-    def _adopt(self, config: ModelConfig, ports: Ports) -> None:
+    def _adopt(self, config: ModelConfig, ports: Ports, origin: Ports | None) -> None:
         """Take over what the home has landed, all revisions of it, and nothing that was judged there."""
-        home = Ports(self.settings)
-        try:
-            ports.store.adopt(home.store, [rows_dataset(config), labels_dataset(config)])
-        finally:
-            home.close()
+        if origin is None:
+            raise WorkError(f"{self.folder} was removed while it was played; run the replay again")
+        ports.store.adopt(origin.store, [rows_dataset(config), labels_dataset(config)])
         if not self._turns(config, ports):
             raise NoData(
                 f"{config.model}: the home had landed no batch of {self.span} by its end; it knows what was known then "
@@ -103,18 +104,18 @@ class World:
         for window, landed in ports.store.landings(rows_dataset(config)):
             local = landed.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None) + timedelta(seconds=1)
             known.setdefault(window, local)  # the first one; what is corrected later is seen at the next turn
-        return sorted({turn for w in windows if (turn := max(w.end, known[w])) <= self.span.end + _LATEST})
+        return sorted({max(w.end, known[w]) for w in windows})
 
     def _windows(self, config: ModelConfig, first: datetime, until: datetime) -> list[Window]:
         found = complete_periods(max(first, self.span.start), min(until, self.span.end), config.ingest.period)
         return [w for w in found if w.start >= self.span.start]
 
-    def home(self, config: ModelConfig) -> Path:
+    def home(self, config: ModelConfig, origin: Ports | None = None) -> Path:
         """The home in which a config lives through the history; begun with a copy of what was landed. Raises as `lay_out`."""
         home = self.folder / "homes" / config_digest(config)[:16]
         with FileLock(home.with_suffix(".lock")):
             if not (home / _READY).exists():
-                self.lay_out(config)
+                self.lay_out(config, origin)
                 shutil.rmtree(home, ignore_errors=True)
                 home.mkdir(parents=True)
                 place = self.place(config)

@@ -103,16 +103,17 @@ class Batches(Shelf):
     def adopt(self, other: Batches, datasets: Sequence[str]) -> None:
         """Take over every landing of datasets from another home, with the moments at which they became visible there.
 
-        Files are linked where the disk allows it. What was removed there is left out.
+        Files are linked where the disk allows it. What was removed there is left out. Asked again it takes what is new.
         """
         query = sa.select(BATCHES).where(BATCHES.c.dataset.in_(datasets), BATCHES.c.removed_at.is_(None))
         with reading(other.engine) as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         for row in rows:
             frames.link(other.home / row["path"], self.home / row["path"])
-        if rows:
-            with writing(self.engine, BATCHES) as connection:
-                connection.execute(sa.insert(BATCHES), rows)
+        with writing(self.engine, BATCHES) as connection:
+            known = set(connection.scalars(sa.select(BATCHES.c.sequence)))
+            if new := [row for row in rows if row["sequence"] not in known]:
+                connection.execute(sa.insert(BATCHES), new)
 
     def newest(self, dataset: str, window: Window) -> BatchRef | None:
         """Give the newest revision of a window, None if it was never landed."""

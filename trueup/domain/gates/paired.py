@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trueup.config import schema
-from trueup.domain.gates.case import CHAMPION, Case
+from trueup.domain.gates.case import CHAMPION, LOSS, Case
 from trueup.domain.gates.words import compare, figures_of, too_few_blocks
 from trueup.domain.metrics import figure, shortfall
 from trueup.domain.types import Verdict
@@ -40,7 +40,9 @@ class Paired:
         if difference.high >= margin:
             return Verdict.failed(
                 "paired",
-                f"{said}: the bound {figure(difference.high, 3)} is not below the margin {figure(margin, 3)}",
+                f"{said}: the worse bound is not within the margin {figure(margin, 3)}"
+                if metric != LOSS
+                else f"{said}: the bound {figure(difference.high, 3)} is not below the margin {figure(margin, 3)}",
                 **figures,
             )
         if self.config.significant and difference.high >= 0:
