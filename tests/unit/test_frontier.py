@@ -1,12 +1,17 @@
 """Loss against cost: who is dominated, whom to take, and that nothing is claimed which is noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import streams
+from trueup.config.load import parse_model
 from trueup.domain.bootstrap import MIN_BLOCKS
-from trueup.domain.frontier import Contest, choose, dominated, split
+from trueup.domain.frontier import Contest, choose, confirmed, dominated, split
+from trueup.replay.words import why
 
 ROWS = np.full(60, 100.0)
 rng = np.random.default_rng(7)
@@ -68,3 +73,27 @@ def test_choosing_and_judging_each_need_blocks_enough(blocks):
     first, rest = (len(range(blocks)[part]) for part in parts)
     assert min(first, rest) >= MIN_BLOCKS
     assert first + rest == blocks
+
+
+def test_what_did_not_last_is_not_recommended():
+    """Better while it was chosen, and shown to be worse afterwards."""
+    rows, costs = np.full(60, 100.0), {"frozen": 0.0, "often": 9.0}
+    noise = np.random.default_rng(1).normal(0, 0.5, 60)
+    gain = np.where(np.arange(60) < 36, -5.0, 5.0)
+    whole = Contest(
+        {"frozen": rows * 0.5 + noise, "often": rows * 0.5 + noise + gain + noise[::-1]},
+        rows,
+        costs,
+        300,
+        frozen="frozen",
+    )
+    first, rest = (whole.part(p) for p in split(60))
+    choice = choose(first)
+    assert choice.recommended == "often"
+    assert (confirmed(choice, rest).recommended, confirmed(choice, rest).withdrawn) == ("frozen", "often")
+    assert confirmed(choice, first) == choice
+    assert confirmed(choice, replace(rest, frozen=None)) == choice
+    said = why(parse_model(streams.CONFIG), whole, confirmed(choice, rest), split(60))
+    assert "On the earlier rows `often` lost least" in said
+    assert "shown to be worse than `frozen`" in said
+    assert said.endswith("So it did not last, and `frozen` is recommended.")

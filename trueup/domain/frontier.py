@@ -58,6 +58,7 @@ class Choice:
     best: str
     level: tuple[str, ...]  # all that are not shown to be worse than the best
     apart: Interval  # the recommended less the best, where it was chosen
+    withdrawn: str | None = None  # what was chosen first, and did not last
 
 
 def dominated(means: Mapping[str, float], costs: Mapping[str, float]) -> set[str]:
@@ -87,6 +88,13 @@ def choose(contest: Contest) -> Choice:
     level = tuple(n for n in names if n == best or not _worse(contest.apart(n, best)))
     recommended = min(level, key=lambda n: (contest.costs[n], contest.mean(n)))
     return Choice(recommended, best, level, contest.apart(recommended, best))
+
+
+def confirmed(choice: Choice, rest: Contest) -> Choice:
+    """The choice, unless the rows that it was not made on show that it is worse than never retraining."""
+    if rest.frozen in {None, choice.recommended} or not _worse(rest.apart(choice.recommended, str(rest.frozen))):
+        return choice
+    return replace(choice, recommended=str(rest.frozen), withdrawn=choice.recommended)
 
 
 def _worse(apart: Interval) -> bool:

@@ -12,7 +12,7 @@ import pandas as pd
 from trueup.config.policies import Policy, block, parse_all
 from trueup.config.schema import ModelConfig, Task
 from trueup.domain.bootstrap import Blocks, sums_interval
-from trueup.domain.frontier import Choice, Contest, choose, dominated, split
+from trueup.domain.frontier import Choice, Contest, choose, confirmed, dominated, split
 from trueup.domain.metrics import loss_words
 from trueup.domain.types import EVENT_TIME, ROW_ID, Window
 from trueup.errors import NotEnoughData
@@ -41,6 +41,8 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
     contest = Contest(sums, blocks.sums(), costs, e.resamples, e.confidence, seed, frozen)
     parts = split(blocks.count)
     choice = choose(contest.part(parts[0]) if parts else contest)
+    if parts:
+        choice = confirmed(choice, contest.part(parts[1]))
     by_batch = rows.groupby(BATCH, observed=True)[[*named, "oracle"]].mean()
     means = {name: contest.mean(name) for name in named}
     worse = dominated(means, costs)
@@ -60,6 +62,7 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
         "policies": told,
         "frozen": frozen,
         "recommended": choice.recommended,
+        "withdrawn": choice.withdrawn,
         "why": words.why(config, contest, choice, parts),
         "block": block(config, named[choice.recommended].policy),
         "judged_apart": _judged_apart(contest, choice, parts),

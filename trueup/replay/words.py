@@ -16,7 +16,11 @@ from trueup.domain.metrics import figure, loss_words
 
 def why(config: ModelConfig, contest: Contest, choice: Choice, parts: tuple[slice, slice] | None) -> str:
     """The recommendation in words, with how sure it is. Figures are of the rows on which they were found."""
-    loss, own, best = loss_words(config.task, config.ingest.label.unit), choice.recommended, choice.best
+    loss, own, best = (
+        loss_words(config.task, config.ingest.label.unit),
+        choice.withdrawn or choice.recommended,
+        choice.best,
+    )
     seen, level = contest.part(parts[0]) if parts else contest, len(choice.level)
     where = "On the earlier rows" if parts else "On all rows"
     if own == best:
@@ -40,7 +44,7 @@ def why(config: ModelConfig, contest: Contest, choice: Choice, parts: tuple[slic
 
 def _told_later(rest: Contest, choice: Choice) -> str:
     """What the rows say by which it was not chosen."""
-    own, frozen = choice.recommended, rest.frozen
+    own, frozen = choice.withdrawn or choice.recommended, rest.frozen
     if own == frozen:
         others = [n for n in rest.sums if n != frozen]
         better = [n for n in others if rest.apart(n, own).high < 0]
@@ -63,6 +67,7 @@ def _told_later(rest: Contest, choice: Choice) -> str:
     return (
         f"On the later rows, by which it was not chosen, it {shown} than `{frozen}`: {_signed(apart.mean)} "
         f"({100 * apart.confidence:.0f} % {_signed(apart.low)} to {_signed(apart.high)})."
+        + (f" So it did not last, and `{frozen}` is recommended." if choice.withdrawn else "")
     )
 
 
