@@ -37,7 +37,8 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
     blocks = Blocks.of(rows[EVENT_TIME], e.block)
     costs = {name: round(sum(t.cost_s for t in _later(life)), 3) for name, life in named.items()}
     sums = {name: blocks.sums(rows[name]) for name in named}
-    frozen = next((life.policy.name for life in lives if life.policy.frozen), None)
+    policies = [life.policy for life in lives]
+    frozen = next((p.name for p in policies if p.frozen), None)
     contest = Contest(sums, blocks.sums(), costs, e.resamples, e.confidence, seed, frozen)
     parts = split(blocks.count)
     choice = choose(contest.part(parts[0]) if parts else contest)
@@ -73,8 +74,8 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
         "batches": _batches(rows, by_batch, config),
         "gates": pairs.gates(contest, lives),
         "better_ranked": pairs.better_ranked(lives),
-        "sweeps": pairs.sweeps(contest, [life.policy for life in lives]),
-        "warnings": words.warnings(contest, parts, by_batch) + words.assumed([life.policy for life in lives]),
+        "sweeps": pairs.sweeps(contest, policies),
+        "warnings": words.warnings(contest, parts, by_batch) + words.assumed(policies),
     }
     if (price := config.replay.price) is not None:
         facts["currency"] = price.currency

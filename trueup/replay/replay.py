@@ -43,10 +43,11 @@ class Replay:
     config: ModelConfig
     world: World
     policies: tuple[Policy, ...]
+    homes: tuple[Path, ...]  # where each of them lives
 
     def home(self, policy: Policy) -> Path:
         """Where a policy lives."""
-        return self.world.home(for_replay(applied(self.config, policy)))
+        return self.homes[self.policies.index(policy)]
 
     def live(self, policy: Policy) -> None:
         """Play a policy unless it was played to its end. Raises what the loop raises."""
@@ -58,11 +59,11 @@ class Replay:
 
     def progress(self) -> float:
         """The share that is done."""
-        return sum(lives.progress(self.home(p)) for p in self.policies) / len(self.policies)
+        return sum(map(lives.progress, self.homes)) / len(self.homes)
 
     def lives(self) -> list[Life]:
         """What was written down of the policies, in their order, once all have come to their end."""
-        return [lives.kept(policy, self.home(policy)) for policy in self.policies]
+        return [lives.kept(policy, home) for policy, home in zip(self.policies, self.homes, strict=True)]
 
 
 def prepare(
@@ -81,9 +82,8 @@ def prepare(
         )
     place = folder(config, ports, span, known_then)
     world = World(_without_secrets(ports.settings, place), place, span, known_then)
-    for each in meant:
-        world.home(each, ports)  # begun here: they share a history, and the second would only wait
-    return Replay(config, world, tuple(policies))
+    # Begun here: they share a history, and the second would only wait.
+    return Replay(config, world, tuple(policies), tuple(world.home(each, ports) for each in meant))
 
 
 def _without_secrets(settings: Settings, home: Path) -> Settings:
