@@ -19,7 +19,7 @@ from playwright.sync_api import Error, expect, sync_playwright
 from flows.stack import processes
 from flows.stack.deploy import DEAD_AFTER
 from tests import streams
-from tests.flows.stack import ROOT, Stack, until
+from tests.flows.stack import ROOT, SLOW, Stack, until
 from tests.stages.story import PLAIN, NoReports, in_week, stream
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
@@ -90,8 +90,8 @@ def page(browser, stack):
         base_url=f"http://127.0.0.1:{stack.ports['prefect']}", viewport={"width": 1280, "height": 900}
     )
     opened = context.new_page()
-    opened.set_default_timeout(90_000)
-    expect.set_options(timeout=30_000)
+    opened.set_default_timeout(SLOW * 90_000)
+    expect.set_options(timeout=SLOW * 30_000)
     yield opened
     with suppress(Error):
         context.close()
@@ -147,7 +147,7 @@ def test_a_retrain_is_started_from_its_form_and_its_page_tells_the_verdict(page,
     page.get_by_role("button", name="Submit").click()
     run = until(lambda: of_flow(stack, "retrain"))[0]
     page.goto(f"/runs/flow-run/{run['id']}")
-    expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=SLOW * 120_000)
     expect(page.get_by_text(f"retrain {AUTOMATIC}: schedule").first).to_be_visible()
     open_artifacts(page, run["id"])
     page.get_by_role("link").filter(has_text="decision-late-orders").click()
@@ -198,7 +198,7 @@ def test_a_challenger_that_waits_is_approved_from_the_form(page, stack, ports):
     keep(page, "approval-form")
     form.get_by_role("button", name="Submit").click()
     expect(form).not_to_be_visible()
-    expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=SLOW * 120_000)
     assert ports.registry.champion_alias(APPROVED) == proposed
     entry = ports.ledger.champion(APPROVED).entry
     assert (entry.kind, entry.body["approver"]["name"]) == ("promoted", "A. Smith")

@@ -158,8 +158,17 @@ class FilesSource(Section):
 
     kind: Literal["files"]
     path: str = Field(
-        description="A CSV, CSV.gz or Parquet file, a folder of them, or a glob. Relative to the folder of the configs."
+        description="A CSV or Parquet file, a folder of them, a glob, or an address such as s3://bucket/orders/*.parquet. "
+        "Relative to the folder of the configs. A CSV may be compressed: .gz, .bz2, .xz, .zst or .zip."
     )
+    encoding: str = Field("utf-8", description="Of CSV files, such as latin-1 or cp1252.")
+    separator: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="Of CSV files; default: what splits the first line into most columns.",
+    )
+    decimal: Literal[".", ","] = Field(".", description="What stands before the fraction of a number in CSV files.")
     query: str | None = Field(
         None,
         description="SQL (DuckDB) over the files, which it sees as the table `files`; default: all of their columns.",
@@ -174,6 +183,11 @@ class SqlSource(Section):
         description="SQLAlchemy URL. `${NAME}` is read from the environment, so that secrets stay out of the file."
     )
     query: str = Field(description="A SELECT. The time window is added around it, so that the database filters.")
+    updated_at: str | None = Field(
+        None,
+        description="A column that says when a row was last written. Landed batches with rows written since are read "
+        "again, however old they are.",
+    )
 
 
 class CallableSource(Section):
@@ -192,6 +206,15 @@ class LabelConfig(Section):
     """What is predicted, and when it becomes known."""
 
     column: str = Field(description="The source's column that holds the outcome. It never becomes a feature.")
+    source: Source | None = Field(
+        None,
+        description="Where the outcomes come from when they do not stand beside the rows: a second source with the columns "
+        "`column`, `known_at` if there is one, and the key. Of several outcomes of a key the last one counts.",
+    )
+    key: dict[str, str] = Field(
+        default={},
+        description="With `source`: per column of `ingest.key` that is called otherwise there, its name there.",
+    )
     above: float | None = Field(
         None,
         description="For a binary task: the label is 1 where the column is above this, 0 where not, unknown where missing.",
@@ -224,6 +247,15 @@ class IngestConfig(Section):
     time: str = Field(description="The column with a row's event time.")
     timezone: Annotated[str, AfterValidator(zone)] = Field(
         "UTC", description="Times with a zone are brought to this one; times without are taken to be in it."
+    )
+    time_format: str | None = Field(
+        None,
+        description="How the time is written where it is text and not ISO 8601, such as '%d/%m/%Y %H:%M' (strftime).",
+    )
+    missing: dict[str, list[str | int | float]] = Field(
+        default={},
+        description="Per column, or for all under '*', the values that mean that there is none, such as -200 or '?'. "
+        "They are counted.",
     )
     key: list[str] = Field(
         min_length=1,

@@ -86,6 +86,17 @@ class FileSource:
         found = in_window(to_pandas(compact(table, leave=[time])), self._config, start, end, self.name)
         return found if columns is None else found[list(columns)]
 
+    def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read all rows; the types of a CSV's columns are those that all of their values agree on."""
+
+        def select(connection: duckdb.DuckDBPyConnection, is_csv: bool) -> tuple[pa.Table, bool]:
+            wanted = [name for name in self._types(connection, columns or ()) if columns is None or name in columns]
+            query = f"SELECT {', '.join(map(_identifier, wanted))} FROM ({self._query}\n) AS q"
+            return connection.sql(query).to_arrow_table(), is_csv
+
+        table, is_csv = self._ask(select)
+        return to_pandas(cast_text(table, leave=[], zone=self._config.timezone) if is_csv else table)
+
     def extent(self) -> Extent | None:
         """Ask for the smallest and the largest time; of text, for all that differ."""
         time = _identifier(self._config.time)

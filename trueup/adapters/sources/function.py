@@ -46,6 +46,12 @@ class FunctionSource:
         rows = in_window(frame, self._config, start, end, self.name)
         return rows if columns is None else rows[list(columns)]
 
+    def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Call the function for everything."""
+        frame: pd.DataFrame = self._call(self._function, None, None)
+        self._require_frame(frame, columns or ())
+        return frame.reset_index(drop=True) if columns is None else frame[list(columns)].reset_index(drop=True)
+
     def extent(self) -> Extent | None:
         """Ask the function's own `extent`, or read everything."""
         own = getattr(self._function, "extent", None)
@@ -61,13 +67,16 @@ class FunctionSource:
         return extent_of(pd.Series([first, last], dtype=object), self._config, self.name)
 
     def _frame(self, start: datetime | None, end: datetime | None, needed: Sequence[str]) -> pd.DataFrame:
-        frame = self._call(self._function, start, end)
+        frame: pd.DataFrame = self._call(self._function, start, end)
+        self._require_frame(frame, [self._config.time, *needed])
+        return frame.reset_index(drop=True)
+
+    def _require_frame(self, frame: Any, needed: Sequence[str]) -> None:
         if not isinstance(frame, pd.DataFrame):
             raise SourceError(
                 f"{self.name}: gave {type(frame).__name__} and not a DataFrame; return a pandas DataFrame"
             )
-        check_columns([str(c) for c in frame.columns], [self._config.time, *needed], self.name)
-        return frame.reset_index(drop=True)
+        check_columns([str(c) for c in frame.columns], needed, self.name)
 
     def _call(self, function: Callable[..., Any], *arguments: datetime | None) -> Any:
         try:

@@ -34,6 +34,9 @@ class SourcePort(Protocol):
         with any window that has rows, so that whoever lands them can count them. Raises SourceError.
         """
 
+    def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read all rows, in the source's order, with a fresh index; no column is taken for the time. Raises SourceError."""
+
     def extent(self) -> Extent | None:
         """Give the first and the last event time, or None without any. Raises SourceError."""
 

@@ -47,6 +47,13 @@ class SqlDatabaseSource:
         found = in_window(frame, self._config, start, end, self.name)
         return found if columns is None else found[list(columns)]
 
+    def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read all rows."""
+        with self._connection() as connection:
+            rows = self._rows(wanted := list(columns or self._names(connection)))
+            self._names(connection, wanted)
+            return pd.read_sql_query(sa.select(*(rows.c[name] for name in wanted)), connection)
+
     def extent(self) -> Extent | None:
         """Ask for the smallest and the largest time; of text, for all that differ."""
         time = self._rows([self._config.time]).c[self._config.time]
