@@ -1,23 +1,33 @@
 """Sources: the same table through files, SQL and a function; and everything that may be wrong with each."""
 
+import bz2
 import gzip
+import json
+import lzma
 import os
 import sqlite3
 import subprocess
 import sys
+import threading
+import zipfile
 from datetime import datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from trueup.adapters.database import UserDatabase
-from trueup.adapters.sources import open_source
+from trueup.adapters.sources import csv_files, open_source
 from trueup.config.schema import IngestConfig
 from trueup.errors import SourceError, SourceUnavailable
 
@@ -25,10 +35,10 @@ MARCH, APRIL = datetime(2013, 3, 1), datetime(2013, 4, 1)
 NEW_YORK = "America/New_York"
 
 
-def opened(root, timezone="UTC", time="time", **source):
+def opened(root, timezone="UTC", time="time", ingest=None, **source):
     label = {"column": "late", "known_after": "1 day"}
     config = {"source": source, "time": time, "timezone": timezone, "key": ["id"], "label": label}
-    return open_source(IngestConfig.model_validate(config), root)
+    return open_source(IngestConfig.model_validate(config | (ingest or {})), root)
 
 
 def files(root, path, query=None, **more):
@@ -407,7 +417,6 @@ class TestFiles:
             files(tmp_path, "f.csv").read(MARCH, APRIL)
 
     def test_a_parquet_column_twice_is_refused(self, tmp_path):
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         pq.write_table(pa.table([[1], [datetime(2013, 3, 1)], [2]], names=["id", "time", "id"]), tmp_path / "f.parquet")
@@ -425,8 +434,8 @@ class TestFiles:
             ("f.csv", "id,time\n1,2013-03-01\n2\n", None, r"Line: 3 .*Expected Number of Columns: 2 Found: 1"),
             ("f.csv", "id,time\n1,2013-03-01\n2,3,4\n", None, r"Line: 3 .*Expected Number of Columns: 2 Found: 3"),
             ("f.csv", "", None, r"f.csv is empty; a CSV begins with a line of column names"),
-            ("f.csv", b"id,time,M\xfcller\n1,2013-03-01,2\n", None, r"f.csv is not UTF-8: .*; convert it"),
-            ("f.csv", b"id,time,x\n1,2013-03-01,M\xfcller\n", None, r"f.csv is not UTF-8: .*; convert it"),
+            ("f.csv", b"id,time,M\xfcller\n1,2013-03-01,2\n", None, r"f.csv, line 1 is not UTF-8 .*encoding: cp1252`"),
+            ("f.csv", b"id,time,x\n1,2013-03-01,M\xfcller\n", None, r"f.csv: .*Line: 2 .*not utf-8.*encoding: cp1252`"),
             ("f.csv.gz", b"id,time\n1,2013-03-01\n", None, r"cannot be read: Not a gzipped file"),
             ("f.csv.gz", gzip.compress(b"id,time\n1,2013-03-01\n" * 99, mtime=0)[:40], None, r"cannot be read"),
             ("f.parquet", "hello, I am no Parquet", None, r"cannot be read: .*[Pp]arquet"),
@@ -717,3 +726,357 @@ def test_an_odd_value_next_door_does_not_change_a_window(tmp_path):
     )
     found = open_source(config, tmp_path).read(datetime(2024, 1, 1), datetime(2024, 1, 8))
     assert found["x"].tolist() == [1.5]
+
+
+def march(root, path, **source):
+    return opened(root, kind="files", path=path, **source).read(MARCH, APRIL)
+
+
+def packed(text: bytes, path: Path) -> Path:
+    """Write a file, compressed by its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".zst":
+        with pa.OSFile(str(path), "wb") as file, pa.CompressedOutputStream(file, "zstd") as stream:
+            stream.write(text)
+    elif path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("inner/name.csv", text)
+            archive.writestr("__MACOSX/inner/._name.csv", b"\0")
+    else:
+        pack = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}.get(path.suffix, bytes)
+        path.write_bytes(pack(text))
+    return path
+
+
+PACKED = ["", ".gz", ".bz2", ".xz", ".zst", ".zip"]
+
+
+class TestHowCsvIsWritten:
+    @pytest.mark.parametrize("query", [None, "SELECT * FROM files"])
+    @pytest.mark.parametrize("ending", PACKED)
+    @pytest.mark.parametrize("kind", [".csv", ".tsv", ".TXT"])
+    def test_compressed_in_an_encoding_with_a_decimal_comma(self, tmp_path, kind, ending, query):
+        text = "id;time;Größe;code\n1;2013-03-01;1,5;007\n2;2013-03-02;-2;008\n3;2013-03-03;+1e3;009\n"
+        packed(text.encode("cp1252"), tmp_path / f"f{kind}{ending}")
+        rows = march(tmp_path, f"f{kind}{ending}", encoding="cp1252", decimal=",", query=query)
+        assert rows["Größe"].tolist() == [1.5, -2.0, 1000.0]
+        assert rows["code"].astype(object).tolist() == ["007", "008", "009"]
+
+    @pytest.mark.parametrize("query", [None, "SELECT * FROM files"])
+    def test_with_a_decimal_comma_a_point_is_no_number(self, tmp_path, query):
+        """1.234 may be a thousand: text, so that the batch fails and nobody guesses."""
+        write(tmp_path / "f.csv", "id;time;x;y\n1;2013-03-01;1.234;1\n2;2013-03-02;2,5;1,5\n")
+        rows = march(tmp_path, "f.csv", decimal=",", query=query)
+        assert rows.x.astype(object).tolist() == ["1.234", "2,5"]
+        assert rows.y.tolist() == [1.0, 1.5]
+
+    def test_a_separator_that_is_named_is_not_looked_for(self, tmp_path):
+        write(tmp_path / "f.csv", "id~time~a,b,c,d\n1~2013-03-01~x\n")
+        assert list(march(tmp_path, "f.csv", separator="~").columns) == ["id", "time", "a,b,c,d"]
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "shift_jis", "utf-8-sig"])
+    def test_any_encoding_of_python(self, tmp_path, encoding):
+        word = "日本" if encoding.startswith(("utf", "shift")) else "né"
+        (tmp_path / "f.csv").write_bytes(f"id,time,x\n1,2013-03-01,{word}\n".encode(encoding))
+        assert march(tmp_path, "f.csv", encoding=encoding).x.tolist() == [word]
+
+    def test_a_wrong_encoding_names_file_and_line_and_the_mend(self, tmp_path):
+        text = "id,time,x\n" + "1,2013-03-01,a\n" * 90_000 + "2,2013-03-02,M\u00fcller\n"
+        packed(text.encode("cp1252"), tmp_path / "f.csv.xz")
+        said = r"f.csv.xz, line 90002 is not UTF-8 \(byte 0xfc: .*; say .*`ingest.source.encoding: cp1252`"
+        with pytest.raises(SourceError, match=said):
+            march(tmp_path, "f.csv.xz")
+        (tmp_path / "g.csv").write_bytes(b"id,time,x\n1,2013-03-01,\x81\n")
+        with pytest.raises(SourceError, match=r"g.csv, line 2 is not CP1252 .*`ingest.source.encoding: utf-8`"):
+            march(tmp_path, "g.csv", encoding="cp1252")
+
+    def test_an_encoding_that_does_not_exist_is_a_mistake_of_the_config(self, tmp_path):
+        with pytest.raises(ValidationError, match="there is no encoding 'cp12521'; write one like utf-8"):
+            files(tmp_path, "f.csv", encoding="cp12521")
+
+    @pytest.mark.parametrize("ending", PACKED[1:])
+    @pytest.mark.parametrize("harm", ["cut", "another file"])
+    def test_a_broken_archive_is_no_shorter_file(self, tmp_path, ending, harm):
+        rng = np.random.default_rng(1)
+        lines = "".join(f"{i},2013-03-01\n" for i in rng.integers(0, 10**9, 5_000))
+        path = packed(f"id,time\n{lines}".encode(), tmp_path / f"f.csv{ending}")
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2] if harm == "cut" else b"id,time\n1,2013-03-01\n")
+        with pytest.raises(SourceError, match=rf"^files f.csv{ending}.*cannot be read"):
+            march(tmp_path, f"f.csv{ending}")
+
+    @pytest.mark.parametrize(("names", "said"), [(["a.csv", "b.csv"], r"2 files \(a.csv, b.csv\)"), ([], "0 files")])
+    def test_an_archive_holds_one_file(self, tmp_path, names, said):
+        with zipfile.ZipFile(tmp_path / "f.csv.zip", "w") as archive:
+            for name in names:
+                archive.writestr(name, "id,time\n")
+        with pytest.raises(SourceError, match=rf"f.csv.zip cannot be read: it holds {said}; write the archive anew"):
+            march(tmp_path, "f.csv.zip")
+
+    def test_a_folder_of_all_kinds_of_csv(self, tmp_path):
+        for number, ending in enumerate(PACKED):
+            packed(f"id,time\n{number},2013-03-01\n".encode(), tmp_path / "d" / f"{number}.csv{ending}")
+        write(tmp_path / "d" / "readme.txt", "no data")
+        assert march(tmp_path, "d").id.tolist() == [0, 1, 2, 3, 4, 5]
+
+    def test_an_archive_is_unpacked_once_while_it_does_not_change(self, tmp_path, monkeypatch):
+        unpacked = []
+        real = csv_files.opened
+        monkeypatch.setattr(csv_files, "opened", lambda f, s: (unpacked.append(f.name), real(f, s))[1])
+        packed(b"id,time\n1,2013-03-01\n", tmp_path / "f.csv.xz")
+        source = files(tmp_path, "f.csv.xz")
+        for _ in range(3):
+            assert source.read(MARCH, APRIL).id.tolist() == [1]
+        assert files(tmp_path, "f.csv.xz").extent() == (MARCH, MARCH), "another source of this process"
+        assert unpacked.count("f.csv.xz") == 1
+        packed(b"id,time\n1,2013-03-01\n2,2013-03-02\n", tmp_path / "f.csv.xz")
+        assert source.read(MARCH, APRIL).id.tolist() == [1, 2]
+        assert unpacked.count("f.csv.xz") == 2
+
+    def test_copies_go_with_their_process(self, tmp_path):
+        packed(b"id,time\n1,2013-03-01\n", tmp_path / "f.csv.bz2")
+        code = f"""
+from pathlib import Path
+from tests.adapters.test_sources import march
+assert march(Path({str(tmp_path)!r}), "f.csv.bz2").id.tolist() == [1]
+assert list(Path({str(tmp_path / "temp")!r}).rglob("f.csv"))
+"""
+        (tmp_path / "temp").mkdir()
+        root, env = Path(__file__).parents[2], os.environ | {"TMPDIR": str(tmp_path / "temp")}
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env=env)
+        assert not list((tmp_path / "temp").glob("trueup-files-*"))
+
+
+class TestALineThatIsBeingWritten:
+    def test_is_waited_for(self, tmp_path):
+        path = write(tmp_path / "f.csv", "id,time,x\n1,2013-03-01,10\n2,2013-03-02,1")
+
+        def go_on():
+            with path.open("a") as stream:
+                stream.write("5\n")
+
+        timer = threading.Timer(0.5, go_on)
+        timer.start()
+        assert march(tmp_path, "f.csv").x.tolist() == [10, 15]
+        timer.join()
+
+    def test_and_is_named_when_it_does_not_end(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(csv_files, "_PATIENCE", 0.1)
+        write(tmp_path / "f.csv", "id,time,x\n1,2013-03-01,10\n2,2013-03-02,1")
+        with pytest.raises(SourceUnavailable, match=r"f.csv, line 3 has no end and the file is still being written"):
+            march(tmp_path, "f.csv")
+
+    def test_a_file_that_nobody_writes_to_may_end_without_an_end_of_line(self, tmp_path):
+        path = write(tmp_path / "f.csv", "id,time,x\n1,2013-03-01,10\n2,2013-03-02,1")
+        os.utime(path, (1e9, 1e9))
+        assert march(tmp_path, "f.csv").x.tolist() == [10, 1]
+
+    def test_a_line_without_all_its_columns_is_an_error_with_file_and_line(self, tmp_path):
+        write(tmp_path / "d" / "a.csv", "id,time,x\n1,2013-03-01,10\n")
+        path = write(tmp_path / "d" / "b.csv", "id,time,x\n1,2013-03-01,10\n2,2013-0")
+        os.utime(path, (1e9, 1e9))
+        with pytest.raises(SourceError, match=r"^files d, b.csv: cannot be read: .*Line: 3 .*Columns: 3 Found: 2"):
+            march(tmp_path, "d")
+
+
+@pytest.fixture
+def memory():
+    """A bucket that is empty before and after."""
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    yield system
+    system.store.clear()
+
+
+class TestAddresses:
+    def test_a_glob_a_folder_and_a_file(self, tmp_path, memory):
+        frame = flights()
+        for number, part in enumerate(np.array_split(np.arange(len(frame)), 3)):
+            memory.pipe(f"/bucket/orders/{number}.csv.gz", gzip.compress(frame.iloc[part].to_csv(index=False).encode()))
+        memory.pipe("/bucket/orders/_SUCCESS", b"")
+        for path in ("memory://bucket/orders/*.csv.gz", "memory://bucket/orders"):
+            source = files(tmp_path, path)
+            assert source.columns() == list(frame.columns)
+            assert source.extent() == (frame.time.min().to_pydatetime(), frame.time.max().to_pydatetime())
+            expected = frame.id[(frame.time >= MARCH) & (frame.time < APRIL)].tolist()
+            assert source.read(MARCH, APRIL).id.tolist() == expected
+        assert files(tmp_path, "memory://bucket/orders/0.csv.gz").everything().id.tolist()[0] == 0
+
+    def test_parquet(self, tmp_path, memory):
+        with memory.open("/bucket/f.parquet", "wb") as stream:
+            flights().to_parquet(stream)
+        assert len(files(tmp_path, "memory://bucket/*.parquet").read(MARCH, APRIL)) == 150
+
+    def test_files_of_this_machine(self, tmp_path):
+        write(tmp_path / "f.csv", "id,time\n1,2013-03-01\n")
+        assert march(Path("/nowhere"), f"file://{tmp_path}/*.csv").id.tolist() == [1]
+
+    def test_a_file_is_fetched_once_while_it_does_not_change(self, tmp_path, memory, monkeypatch):
+        fetched = []
+        real = type(memory).get_file
+        monkeypatch.setattr(type(memory), "get_file", lambda s, p, *a, **k: (fetched.append(p), real(s, p, *a, **k)))
+        memory.pipe("/bucket/a.csv", b"id,time\n1,2013-03-01\n")
+        source = files(tmp_path, "memory://bucket/*.csv")
+        for _ in range(3):
+            assert source.read(MARCH, APRIL).id.tolist() == [1]
+        memory.pipe("/bucket/a.csv", b"id,time\n3,2013-03-01\n")
+        memory.pipe("/bucket/b.csv", b"id,time\n2,2013-03-02\n")
+        assert source.read(MARCH, APRIL).id.tolist() == [3, 2]
+        assert fetched == ["/bucket/a.csv", "/bucket/a.csv", "/bucket/b.csv"]
+
+    @pytest.mark.usefixtures("memory")
+    def test_what_is_not_there_is_said(self, tmp_path):
+        for path in ("memory://bucket/none.csv", "memory://bucket/*.csv"):
+            with pytest.raises(SourceError, match=r"there is no such file; correct ingest.source.path"):
+                files(tmp_path, path).extent()
+
+    @pytest.mark.parametrize(
+        ("path", "said"),
+        [
+            ("s3://bucket/f.csv", "s3:// addresses are read by the package s3fs; install it, as with pip install s3fs"),
+            ("gs://bucket/f.csv", "the package gcsfs; install it"),
+            ("nonsense://bucket/f.csv", "Protocol not known: nonsense; check ingest.source.path"),
+        ],
+    )
+    def test_a_package_that_is_missing_is_named(self, tmp_path, monkeypatch, path, said):
+        for package in ("s3fs", "gcsfs"):
+            monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(SourceError, match=said):
+            files(tmp_path, path).extent()
+
+    def test_over_http_and_no_secret_is_told(self, tmp_path):
+        write(tmp_path / "f.csv", "id,time\n1,2013-03-01\n")
+        handler = partial(_Quiet, directory=str(tmp_path))
+        with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            address = f"http://127.0.0.1:{server.server_port}"
+            assert march(tmp_path, f"{address}/f.csv?token=hush").id.tolist() == [1]
+            with pytest.raises(SourceError) as raised:
+                march(tmp_path, f"{address}/none.csv?token=hush")
+            server.shutdown()
+        assert "there is no such file" in str(raised.value)
+        assert "hush" not in str(raised.value)
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+class TestAFormatOfTime:
+    """31 January is 31/01: no other reading, whatever the source."""
+
+    TEXTS = ("28/02/2013 23:59", "01/03/2013 00:00", "31/03/2013 23:59", "01/04/2013 00:00")
+
+    @pytest.fixture(params=["csv", "csv with a query", "parquet", "sqlite", "postgresql", "function"])
+    def source(self, request, tmp_path):
+        frame = pd.DataFrame({"id": range(4), "time": self.TEXTS, "late": 0})
+        form = {"time_format": "%d/%m/%Y %H:%M"}
+        if request.param == "function":
+            frame.to_pickle(tmp_path / "frame.pickle")
+            code = (
+                f"import pandas\ndef load(a, b):\n    return pandas.read_pickle({str(tmp_path / 'frame.pickle')!r})\n"
+            )
+            write(tmp_path / "formed.py", code)
+            return opened(tmp_path, ingest=form, kind="callable", function="formed:load")
+        if request.param in {"sqlite", "postgresql"}:
+            url = "sqlite:///data.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+            frame.to_sql("t", UserDatabase(url, tmp_path, SourceError).engine, index=False)
+            return sql(tmp_path, url, ingest=form)
+        if request.param == "parquet":
+            frame.to_parquet(tmp_path / "f.parquet")
+        else:
+            frame.to_csv(tmp_path / "f.csv", index=False)
+        return files(tmp_path, "f.*", "SELECT * FROM files" if "query" in request.param else None, ingest=form)
+
+    def test_is_read_and_filtered_everywhere(self, source):
+        assert source.extent() == (datetime(2013, 2, 28, 23, 59), APRIL)
+        rows = source.read(MARCH, APRIL)
+        assert rows.id.tolist() == [1, 2]
+        assert rows.time.tolist() == [pd.Timestamp(MARCH), pd.Timestamp(2013, 3, 31, 23, 59)]
+
+    def test_other_text_is_an_error_with_the_format(self, tmp_path):
+        write(tmp_path / "f.csv", "id,time\n1,01/03/2013 00:00\n2,2013-03-02 00:00\n")
+        said = r"1 of 2 values of 'time' are not times, the first is '2013-03-02 00:00'; they are not of the form '%d/"
+        with pytest.raises(SourceError, match=said):
+            files(tmp_path, "f.csv", ingest={"time_format": "%d/%m/%Y %H:%M"}).read(MARCH, APRIL)
+
+    @pytest.mark.parametrize(
+        ("form", "text", "zone", "hour"),
+        [
+            ("%Y%m%d", "20130301", "UTC", 0),
+            ("%Y-%d-%m", "2013-01-03", "UTC", 0),
+            ("%d.%m.%y %H:%M:%S.%f", "01.03.13 07:00:00.5", "UTC", 7),
+            ("%d %b %Y %I:%M %p", " 1 Mar 2013 07:30 PM", "UTC", 19),
+            ("%d/%m/%Y %H:%M %z", "01/03/2013 07:00 +0000", NEW_YORK, 2),
+            ("%Y %j", "2013 060", "UTC", 0),
+            ("%G-W%V-%u", "2013-W09-5", "UTC", 0),
+        ],
+    )
+    @pytest.mark.parametrize("query", [None, "SELECT * FROM files"])
+    def test_forms(self, tmp_path, form, text, zone, hour, query):
+        write(tmp_path / "f.csv", f"id,time\n1,{text}\n")
+        times = files(tmp_path, "f.csv", query, timezone=zone, ingest={"time_format": form}).read(MARCH, APRIL).time
+        assert times.tolist() == [pd.Timestamp(2013, 3, 1, hour) + (times[0] - times[0].floor("h"))]
+
+    @pytest.mark.parametrize("form", ["%H:%M", "soon", "%Q", "%Y-%m"])
+    def test_one_that_gives_no_day_is_a_mistake_of_the_config(self, tmp_path, form):
+        with pytest.raises(ValidationError, match=r"does not say the day|cannot be read"):
+            files(tmp_path, "f.csv", ingest={"time_format": form})
+
+
+class TestWhatWasWritten:
+    """`updated_at`: which times have rows that were written since."""
+
+    ROWS = pd.DataFrame(
+        {
+            "id": [1, 2, 3],
+            "time": pd.to_datetime(["2013-01-05", "2013-02-05", "2013-03-05"]),
+            "changed": pd.to_datetime(["2013-03-06 10:00", "2013-03-06 10:00", None]),
+        }
+    )
+
+    @pytest.fixture(params=["sqlite", "postgresql"])
+    def database(self, request, tmp_path):
+        url = "sqlite:///data.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+        engine = UserDatabase(url, tmp_path, SourceError).engine
+        self.ROWS.to_sql("t", engine, index=False)
+
+        def change(statement):
+            with engine.begin() as connection:
+                connection.exec_driver_sql(statement)
+
+        return sql(tmp_path, url, updated_at="changed"), change
+
+    def test_only_later_rows_are_told(self, database):
+        source, change = database
+        mark = json.loads(json.dumps(source.mark()))
+        assert mark == source.mark()
+        change("UPDATE t SET changed = '2013-03-07 10:00:00.000000' WHERE id = 1")
+        assert source.mark() != mark
+        assert sorted(source.written_since(mark)) == [datetime(2013, 1, 5), datetime(2013, 2, 5)]
+        assert source.written_since(source.mark()) == [datetime(2013, 1, 5)]
+
+    def test_more_rows_at_the_same_moment_are_not_missed(self, database):
+        source, change = database
+        mark = source.mark()
+        change("UPDATE t SET changed = '2013-03-06 10:00:00.000000' WHERE id = 3")
+        assert source.mark() != mark
+        assert datetime(2013, 3, 5) in source.written_since(mark)
+
+    def test_another_column_knows_nothing_of_the_mark(self, database):
+        source, _ = database
+        mark = source.mark() | {"column": "another"}
+        assert sorted(source.written_since(mark)) == [datetime(2013, 1, 5), datetime(2013, 2, 5)]
+
+    def test_a_column_that_is_not_there_is_named(self, tmp_path):
+        url = sqlite(tmp_path, "CREATE TABLE t (id INTEGER, time TEXT)")
+        with pytest.raises(SourceError, match="no column changed; there are id, time"):
+            sql(tmp_path, url, updated_at="changed").mark()
+
+    @pytest.mark.parametrize("value", ["7", "1.5", "'a'"])
+    def test_numbers_and_text_will_do(self, tmp_path, value):
+        url = sqlite(tmp_path, "CREATE TABLE t (id, time, v)", f"INSERT INTO t VALUES (1, '2013-03-01', {value})")
+        source = sql(tmp_path, url, updated_at="v")
+        assert source.written_since(source.mark()) == [MARCH]
+        assert sql(tmp_path, url).mark() is None

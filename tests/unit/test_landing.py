@@ -78,6 +78,7 @@ def test_facts_are_plain_and_always_complete():
         "null_keys": 0,
         "null_times": 0,
         "duplicates": 0,
+        "sentinels": {},
         "coerced": {},
         "not_numeric": [],
         "mixed": [],
@@ -480,3 +481,122 @@ def test_every_row_is_landed_or_counted(table):
     pd.testing.assert_frame_equal(rows, rows.sort_values(["event_time", "row_id"], ignore_index=True))
     assert set(labels["row_id"]) <= set(rows["row_id"])
     assert not (labels["known_at"] < labels["event_time"]).any()
+
+
+# Values that mean that there is none
+
+
+def test_sentinels_are_missing_and_counted():
+    config = ingest(missing={"size": [-200, "?"]})
+    landed = land(orders(size=[-200, "?", 1.5, "-200.0"]), config)
+    assert landed.facts["sentinels"] == {"size": 3}
+    assert landed.facts["not_numeric"] == []
+    np.testing.assert_array_equal(landed.rows["size"], [np.nan, 1.5, np.nan, np.nan])
+    assert landed.rows["size"].dtype == "float64"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        [-200, 1, 2, 3],
+        [-200.0, 1.0, 2.0, 3.0],
+        ["-200", "1", "2", "3"],
+        ["-200.0", "1", "2", "3"],
+        [" -2e2 ", " 1", "2", "3"],
+        pd.Categorical(["-200", "1", "2", "3"]),
+        pd.array([-200, 1, 2, 3], dtype="Int64"),
+        pd.array(["-200", "1", "2", "3"], dtype="string"),
+        [Decimal(-200), Decimal(1), Decimal(2), Decimal(3)],
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("value", [-200, -200.0, "-200"])
+@pytest.mark.parametrize("column", ["size", "*"])
+def test_numbers_are_compared_as_numbers_however_they_are_written(written, value, column):
+    landed = land(orders(size=written), ingest(missing={column: [value]}))
+    assert landed.facts["sentinels"] == {"size": 1}
+    np.testing.assert_array_equal(landed.rows["size"], [1.0, 2.0, np.nan, 3.0])
+
+
+def test_a_code_is_no_number():
+    landed = land(orders(colour=["000", "0", "0.0", "x"]), ingest(missing={"colour": [0]}))
+    assert landed.rows["colour"].fillna("none").tolist() == ["none", "none", "000", "x"]
+
+
+def test_the_label_has_sentinels_too():
+    landed = land(orders(late=["1", "?", "0", "-"]), ingest(missing={"late": ["?", "-"]}))
+    assert landed.labels["label"].tolist() == [0.0, 1.0]
+    assert (landed.facts["sentinels"], landed.facts["no_outcome"]) == ({"late": 2}, 2)
+
+
+def test_text_labels_keep_their_text():
+    config = ingest({"positive": "01"}, missing={"*": ["?"]})
+    assert land(orders(late=["01", "?", "02", "01"]), config).labels["label"].tolist() == [0.0, 1.0, 1.0]
+
+
+def test_the_key_has_only_sentinels_of_its_own():
+    assert land(orders(), ingest(missing={"*": [1]})).facts["null_keys"] == 0
+    landed = land(orders(), ingest(missing={"id": [1]}))
+    assert (landed.facts["null_keys"], landed.facts["sentinels"]) == (1, {"id": 1})
+
+
+def test_a_time_may_be_a_sentinel():
+    landed = land(orders(at=["2013-01-01", "?", "2013-01-02", "2013-01-03"]), ingest(missing={"at": ["?"]}))
+    assert (landed.facts["null_times"], landed.facts["rows"]) == (1, 3)
+
+
+def test_text_of_which_numbers_truth_or_times_are_left_is_what_a_csv_without_sentinels_is():
+    for texts, kind in (
+        (["?", "1.50", "2", "3"], "float64"),
+        (["?", "2013-01-01", None, "2013-01-02"], "datetime64[us]"),
+    ):
+        landed = land(orders(colour=texts), ingest(missing={"colour": ["?"]}))
+        assert landed.rows["colour"].dtype == kind
+    truth = land(orders(colour=["?", "true", "False", "true"]), ingest(missing={"colour": ["?"]})).rows["colour"]
+    assert truth.tolist()[:2] == [1.0, 0.0]
+
+
+def test_text_of_a_database_stays_text_unless_it_is_to_be_numbers():
+    source = {"kind": "sql", "url": "sqlite:///x.db", "query": "SELECT 1"}
+    config = ingest(source=source, missing={"*": ["?"]})
+    landed = land(orders(colour=["?", "1.50", "2", "3"], size=["?", "1.50", "2", "3"]), config)
+    assert landed.rows["colour"].fillna("none").tolist() == ["1.50", "2", "none", "3"]
+    np.testing.assert_array_equal(landed.rows["size"], [1.5, 2.0, np.nan, 3.0])
+
+
+def test_other_text_in_a_numeric_column_still_is_named():
+    landed = land(orders(size=["?", "much", "1", None]), ingest(missing={"size": ["?"]}))
+    assert (landed.facts["not_numeric"], landed.facts["sentinels"]) == (["size"], {"size": 1})
+    landed = land(orders(size=["?", "much", "1", None]), ingest(missing={"size": ["?"]}, coerce=["size"]))
+    assert landed.facts["coerced"] == {"size": {"parsed": 1, "failed": 1}}
+
+
+def test_a_decimal_comma_is_known_beside_sentinels():
+    source = {"kind": "files", "path": "orders.csv", "decimal": ","}
+    landed = land(orders(size=["1,5", "-200,0", "2", "?"]), ingest(source=source, missing={"size": [-200, "?"]}))
+    np.testing.assert_array_equal(landed.rows["size"], [np.nan, 2.0, 1.5, np.nan])
+
+
+@given(st.lists(st.none() | st.integers(-3, 3) | st.sampled_from(["?", "1", "-1.0", "x"]), min_size=1, max_size=20))
+@settings(deadline=None, max_examples=60)
+def test_every_sentinel_is_counted_and_nothing_else_is_lost(values):
+    raw = pd.DataFrame({"id": range(len(values)), "at": pd.Timestamp("2013-01-01"), "colour": values, "late": 1.0})
+    config = ingest(missing={"colour": ["?", -1]})
+    landed = split(raw, config, Task.BINARY, ["id", "at", "colour"], [])
+    gone = [v for v in values if v in ("?", -1, "-1.0")]
+    assert landed.facts["sentinels"].get("colour", 0) == len(gone)
+    assert landed.rows["colour"].notna().sum() == sum(v is not None for v in values) - len(gone)
+
+
+def test_times_in_a_format_of_their_own():
+    config = known_by_column().model_copy(update={"time_format": "%d/%m/%Y"})
+    raw = orders(
+        at=["03/01/2013", "01/01/2013", "02/01/2013", "04/01/2013"], told=["05/02/2013", None, None, "06/02/2013"]
+    )
+    landed = land(raw, config)
+    assert landed.rows["event_time"].dt.day.tolist() == [1, 2, 3, 4]
+    assert landed.labels["known_at"].dropna().astype(str).tolist() == ["2013-02-05", "2013-02-06"]
+    with pytest.raises(
+        SourceError, match=r"ingest.label.known_at: .* the first is '2013-02-05'; they are not of the form"
+    ):
+        land(raw.assign(told="2013-02-05"), config)

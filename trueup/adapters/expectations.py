@@ -20,6 +20,7 @@ from trueup.adapters import gx
 from trueup.adapters.suite import Check, Outcome, Result, always
 from trueup.config.consistency import Mistake
 from trueup.config.schema import ExpectationConfig, ModelConfig
+from trueup.domain.landing import ALL_COLUMNS
 from trueup.domain.types import ROW_ID, Verdict
 from trueup.errors import ConfigError
 
@@ -91,7 +92,7 @@ def check(rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any]) -> 
             config.model, [str(Mistake(_PLACE, "an empty suite would pass anything; declare at least one"))]
         )
     if rows.empty:
-        return _no_data(facts)
+        return _no_data(facts, config)
     if not rows.index.equals(pd.RangeIndex(len(rows))):  # GX names failing rows by their index
         rows = rows.reset_index(drop=True)
     absent = sorted({*facts.get("missing", []), *(c for c in config.input_columns if c not in rows)})
@@ -110,12 +111,14 @@ def problems(declared: Mapping[int, ExpectationConfig]) -> list[Mistake]:
     return [Mistake((*_PLACE, i, *at), what) for i, one in declared.items() for at, what in _mistakes(one)]
 
 
-def _no_data(facts: Mapping[str, Any]) -> ValidationResult:
+def _no_data(facts: Mapping[str, Any], config: ModelConfig) -> ValidationResult:
     """No rows: nothing was checked, and nothing is wrong either."""
     count = Check("expect_table_row_count_to_be_between", {"min_value": 1}, Outcome.INCONCLUSIVE)
     checks = (_to_dict(count, Result(False, {"observed_value": 0})),)
     verdict = Verdict.inconclusive(CHECK, "no data", rows=0, quarantined=0, left_out=_left_out(facts))
-    return ValidationResult(verdict, _row_failures(()), (), _oddities(facts), checks, 0, 0, _left_out(facts))
+    return ValidationResult(
+        verdict, _row_failures(()), (), _oddities(facts, config.ingest.missing), checks, 0, 0, _left_out(facts)
+    )
 
 
 # What the config declares
@@ -223,7 +226,7 @@ def _summarise(
     else:
         verdict = Verdict.passed(CHECK, *reasons, **figures)
     checks = tuple(_to_dict(c, r) for c, r in found)
-    told = (*said[Outcome.WARNING], *_oddities(facts))
+    told = (*said[Outcome.WARNING], *_oddities(facts, config.ingest.missing))
     return ValidationResult(verdict, row_failures, tuple(broken), told, checks, len(rows), quarantined, left_out)
 
 
@@ -242,12 +245,15 @@ def _left_out(facts: Mapping[str, Any]) -> int:
     return int(facts.get("null_keys", 0)) + int(facts.get("null_times", 0))
 
 
-def _oddities(facts: Mapping[str, Any]) -> tuple[str, ...]:
+def _oddities(facts: Mapping[str, Any], missing: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
     """Say aloud what landing met and settled."""
     odd = [words.format(facts[name]) for name, words in _ODD.items() if facts.get(name)]
     for column, counts in facts.get("coerced", {}).items():
         if counts["parsed"] or counts["failed"]:
             odd.append(f"{column}: {counts['parsed']:,} texts read as numbers, {counts['failed']:,} values were none")
+    for column, count in facts.get("sentinels", {}).items():
+        values = dict.fromkeys([*missing.get(column, ()), *missing.get(ALL_COLUMNS, ())])
+        odd.append(f"{column}: {count:,} values {' or '.join(map(str, values))} count as missing")
     odd += [f"{column} mixes types and is kept as text" for column in facts.get("mixed", [])]
     if extra := facts.get("extra"):
         odd.append(f"columns that the config does not name were left out: {', '.join(extra)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
 MIN_BLOCKS = 10  # an interval from fewer blocks of time is not to be trusted
@@ -27,3 +27,34 @@ def zone(name: str) -> str:
         mend = f"did you mean {known[close[0]]}?" if close else "write one like UTC or America/New_York"
         raise ValueError(f"there is no time zone {name!r}; {mend}") from None
     return name
+
+
+def known_encoding(name: str) -> str:
+    """Give the name back if Python knows such an encoding of text. Raises ValueError.
+
+    >>> known_encoding("cp12521")
+    Traceback (most recent call last):
+    ValueError: there is no encoding 'cp12521'; write one like utf-8, latin-1 or cp1252
+    """
+    try:
+        "".encode(name)
+    except LookupError:
+        raise ValueError(f"there is no encoding {name!r}; write one like utf-8, latin-1 or cp1252") from None
+    return name
+
+
+def readable_format(written: str) -> str:
+    """Give a format of strftime back if a day can be read with it. Raises ValueError.
+
+    >>> readable_format("%H:%M")
+    Traceback (most recent call last):
+    ValueError: '%H:%M' does not say the day; write a format of strftime such as '%d/%m/%Y %H:%M'
+    """
+    moment = datetime(2013, 7, 31, 5, 6, 7, tzinfo=UTC)
+    try:
+        read = datetime.strptime(moment.strftime(written), written)
+    except ValueError as error:
+        raise ValueError(f"{written!r} cannot be read: {error}; write one such as '%d/%m/%Y %H:%M'") from None
+    if read.date() != moment.date():
+        raise ValueError(f"{written!r} does not say the day; write a format of strftime such as '%d/%m/%Y %H:%M'")
+    return written

@@ -113,8 +113,7 @@ def inputs(content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
         yield from _items(content, "features", kind)
     yield ("ingest", "time"), written(content, "ingest", "time")
     for section, key in (("features", "calendar"), ("validate", "max_missing")):
-        columns = written(content, section, key)
-        yield from (((section, key, column), column) for column in (columns if isinstance(columns, Mapping) else ()))
+        yield from (((section, key, column), column) for column in _keys(content, section, key))
     for at, history in _items(content, "features", "history"):
         for entry_at, entry in _items(history, "by"):
             keys = entry if isinstance(entry, list) else [entry]
@@ -128,6 +127,17 @@ def inputs(content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
             yield (*at, *rest), column
 
     yield from _judged(content)
+
+
+def sentinels(content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
+    """Every column, of the rows or of the label, whose values that mean "none" are named."""
+    yield from ((("ingest", "missing", name), name) for name in _keys(content, "ingest", "missing") if name != "*")
+
+
+def _keys(content: Any, *path: str) -> list[Any]:
+    """The keys of a mapping; none where no mapping is."""
+    found = written(content, *path)
+    return list(found) if isinstance(found, Mapping) else []
 
 
 def _judged(content: Any) -> Iterator[tuple[Location, Any]]:

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from trueup.config.checks import zone
+from trueup.config.checks import known_encoding, readable_format, zone
 
 
 class Task(StrEnum):
@@ -161,14 +161,18 @@ class FilesSource(Section):
         description="A CSV or Parquet file, a folder of them, a glob, or an address such as s3://bucket/orders/*.parquet. "
         "Relative to the folder of the configs. A CSV may be compressed: .gz, .bz2, .xz, .zst or .zip."
     )
-    encoding: str = Field("utf-8", description="Of CSV files, such as latin-1 or cp1252.")
+    encoding: Annotated[str, AfterValidator(known_encoding)] = Field(
+        "utf-8", description="Of CSV files, such as latin-1 or cp1252."
+    )
     separator: str | None = Field(
         None,
         min_length=1,
         max_length=1,
         description="Of CSV files; default: what splits the first line into most columns.",
     )
-    decimal: Literal[".", ","] = Field(".", description="What stands before the fraction of a number in CSV files.")
+    decimal: Literal[".", ","] = Field(
+        ".", description="What stands before the fraction of a number in CSV files; thousands are not set apart."
+    )
     query: str | None = Field(
         None,
         description="SQL (DuckDB) over the files, which it sees as the table `files`; default: all of their columns.",
@@ -185,8 +189,9 @@ class SqlSource(Section):
     query: str = Field(description="A SELECT. The time window is added around it, so that the database filters.")
     updated_at: str | None = Field(
         None,
-        description="A column that says when a row was last written. Landed batches with rows written since are read "
-        "again, however old they are.",
+        description="A column that says when a row was last written: a time, or a number that grows. Landed batches with "
+        "rows written since are read again, however old they are. What was deleted, or moved to another time, is not "
+        "noticed where it was.",
     )
 
 
@@ -248,14 +253,16 @@ class IngestConfig(Section):
     timezone: Annotated[str, AfterValidator(zone)] = Field(
         "UTC", description="Times with a zone are brought to this one; times without are taken to be in it."
     )
-    time_format: str | None = Field(
+    time_format: Annotated[str, AfterValidator(readable_format)] | None = Field(
         None,
-        description="How the time is written where it is text and not ISO 8601, such as '%d/%m/%Y %H:%M' (strftime).",
+        description="How the time is written where it is text and not ISO 8601, such as '%d/%m/%Y %H:%M' (strftime); "
+        "also what `label.known_at` holds, if that is text.",
     )
     missing: dict[str, list[str | int | float]] = Field(
         default={},
-        description="Per column, or for all under '*', the values that mean that there is none, such as -200 or '?'. "
-        "They are counted.",
+        description="Per column, or for all but the key under '*', the values that mean that there is none, such as "
+        "-200 or '?'. They are counted. Numbers are compared as numbers, and a column of which only numbers are left "
+        "holds numbers.",
     )
     key: list[str] = Field(
         min_length=1,

@@ -7,6 +7,7 @@ as integers one month and as floats the next, and both must name the same row an
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,10 +19,12 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.config.schema import IngestConfig, LabelConfig, Task
+from trueup.domain.texts import NO_NUMBER, TIME, TRUTH
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Window
 from trueup.errors import SourceError
 
 Facts = dict[str, Any]
+ALL_COLUMNS: Final = "*"  # in `ingest.missing`
 
 _TIME_UNIT: Final = "datetime64[us]"
 _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal", "boolean", "empty"}
@@ -64,7 +67,8 @@ def split(
     times or outcomes that cannot be read.
     """
     facts = _check_columns(raw, config, columns)
-    times = parse_times(raw[config.time], config.timezone, "ingest.time")
+    raw = _without_sentinels(raw, config, columns, numeric, facts)
+    times = event_times(raw[config.time], config, "ingest.time")
     if len(raw) and times.isna().all():
         raise SourceError(f"ingest.time: the column '{config.time}' is empty; name another, or fill it in the source")
     keys = raw[config.key].assign(**({config.time: times} if config.time in config.key else {}))
@@ -106,6 +110,95 @@ def _check_columns(raw: pd.DataFrame, config: IngestConfig, columns: Sequence[st
         "extra": [] if fails else extra,
         "extra_failed": extra if fails else [],
     }
+
+
+def _without_sentinels(
+    raw: pd.DataFrame, config: IngestConfig, columns: Sequence[str], numeric: Sequence[str], facts: Facts
+) -> pd.DataFrame:
+    """Let the values that mean "none" be missing, and count them; text that is left is typed anew by all its values."""
+    label = config.label
+    facts["sentinels"] = {}
+    if not config.missing:
+        return raw
+    changed: dict[str, pd.Series[Any]] = {}
+    # Only CSV files have text for want of types; elsewhere text means text unless it is to be numbers.
+    numbers = {*numeric, *([] if isinstance(label.positive, str) else [label.column])}
+    for name in dict.fromkeys([*columns, *config.key, label.column, *([label.known_at] if label.known_at else [])]):
+        if name not in raw or not (values := sentinels_of(name, config)):
+            continue
+        found = are_sentinels(raw[name], values, decimal := getattr(config.source, "decimal", "."))
+        if count := int(found.sum()):
+            facts["sentinels"][name] = count
+            changed[name] = raw[name].mask(pd.Series(found, raw.index))
+        if name != config.time and name != label.known_at and (name in numbers or config.source.kind == "files"):
+            left = changed.get(name, raw[name])
+            typed = _typed_anew(left, config.timezone, decimal, numbers_only=config.source.kind != "files")
+            changed |= {} if typed is None else {name: typed}
+    return raw.assign(**changed) if changed else raw
+
+
+def sentinels_of(column: str, config: IngestConfig) -> list[str | int | float]:
+    """The values that mean "none" in a column: its own, and those of '*' unless it is of the key, which a row must have."""
+    general = [] if column in config.key else config.missing.get(ALL_COLUMNS, [])
+    return [*config.missing.get(column, []), *general]
+
+
+def are_sentinels(
+    column: pd.Series[Any], values: Sequence[str | int | float], decimal: str = "."
+) -> npt.NDArray[np.bool_]:
+    """Say which values are one of some; numbers are compared as numbers, also those that are written as text.
+
+    >>> are_sentinels(pd.Series(["-200", "-200.0", "?", " ? ", "5", None]), [-200, "?"]).tolist()
+    [True, True, True, True, False, False]
+    """
+    if dtypes.is_bool_dtype(column) or dtypes.is_datetime64_any_dtype(column):
+        return np.zeros(len(column), dtype=bool)
+    numbers = [n for n in (_number(str(value), ".") for value in values) if n is not None]
+    if dtypes.is_numeric_dtype(column):
+        return column.isin(numbers).to_numpy(dtype=bool)
+    texts = {str(value).strip() for value in values}
+    codes, distinct = pd.factorize(as_text(column))
+    trimmed = [str(text).strip() for text in distinct]
+    found = [text in texts or _number(text, decimal) in numbers for text in trimmed]
+    return np.array([*found, False], dtype=bool)[codes]  # the code of what is missing is -1
+
+
+def _number(text: str, decimal: str) -> float | None:
+    """Read text as a finite number; None if it is none, or a code such as 007."""
+    try:
+        number = float(text.replace(decimal, "."))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and not re.search(NO_NUMBER, text) else None
+
+
+def _typed_anew(column: pd.Series[Any], zone: str, decimal: str, numbers_only: bool) -> pd.Series[Any] | None:
+    """Give a column of text the type that all of its values agree on, as a CSV's are typed; None where that is text."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if dtypes.infer_dtype(column, skipna=True) != "string":
+        return None
+    codes, distinct = pd.factorize(as_text(column))
+    texts = pd.Series(distinct, dtype=object).str.strip()
+    typed = _typed_texts(texts, zone, decimal, numbers_only)
+    if typed is None:
+        return None
+    anew: pd.Series[Any] = typed.reindex(codes).set_axis(column.index)
+    return anew
+
+
+def _typed_texts(texts: pd.Series[Any], zone: str, decimal: str, numbers_only: bool) -> pd.Series[Any] | None:
+    if not numbers_only and texts.str.contains(TRUTH).all():
+        return (texts.str.lower() == "true").astype(object)
+    if not numbers_only and texts.str.contains(TIME).all():
+        try:
+            return parse_times(texts, zone, "")
+        except SourceError:
+            return None
+    if texts.str.contains(NO_NUMBER).any() or (decimal == "," and texts.str.contains(".", regex=False).any()):
+        return None
+    numbers = pd.to_numeric(texts.str.replace(decimal, ".", regex=False), errors="coerce")
+    return None if (numbers.isna() & ~texts.str.lower().isin(["nan", "-nan", "+nan"])).any() else numbers
 
 
 def _unique_rows(
@@ -178,7 +271,8 @@ def _labels(chosen: pd.DataFrame, named: pd.DataFrame, config: IngestConfig, tas
     if label.known_after is not None:
         known = happened + pd.Timedelta(label.known_after)
     else:
-        known = parse_times(chosen[str(label.known_at)], config.timezone, "ingest.label.known_at")
+        told = chosen[str(label.known_at)]
+        known = parse_times(told, config.timezone, "ingest.label.known_at", config.time_format)
     too_early = known < happened
     known = known.mask(too_early, happened).astype(_TIME_UNIT)
     facts.setdefault("infinite_outcomes", 0)
@@ -226,40 +320,58 @@ def _not_numbers(outcome: pd.Series[Any], label: LabelConfig, task: Task) -> Sou
     return SourceError(f"ingest.label.column: '{label.column}' must hold numbers, but {found}; {mend}")
 
 
-def parse_times(column: pd.Series[Any], zone: str, place: str) -> pd.Series[Any]:
+def event_times(column: pd.Series[Any], config: IngestConfig, place: str) -> pd.Series[Any]:
+    """Read the column of a row's event time as the config says: zone, format, and what means that there is none."""
+    if values := sentinels_of(config.time, config):
+        column = column.mask(pd.Series(are_sentinels(column, values), column.index))
+    return parse_times(column, config.timezone, place, config.time_format)
+
+
+def parse_times(column: pd.Series[Any], zone: str, place: str, time_format: str | None = None) -> pd.Series[Any]:
     """Read a column as times: datetime64[us] without zone, in `zone`; missing stays NaT.
 
-    Times with a zone are brought to `zone`, times without are taken to be in it. Text must be ISO 8601: other forms
-    leave day and month to guesswork, which may change from batch to batch. Numbers are refused for the same reason.
+    Times with a zone are brought to `zone`, times without are taken to be in it. Text must be in `time_format` (of
+    strftime), or ISO 8601: other forms leave day and month to guesswork, which may change from batch to batch. Numbers
+    are refused for the same reason, unless a format says how their digits are meant.
     Raises SourceError, beginning with `place`.
 
     >>> parse_times(pd.Series(["2013-07-01 05:00", "2013-07-01T05:00Z"]), "America/New_York", "time").dt.hour.tolist()
     [5, 1]
+    >>> parse_times(pd.Series(["02/01/2013"]), "UTC", "time", "%d/%m/%Y").dt.day.tolist()
+    [2]
     """
     if not dtypes.is_datetime64_any_dtype(column):
-        return _parse_text_times(column, zone, place)
+        return _parse_text_times(column, zone, place, time_format)
     if column.dt.tz is not None:
         column = column.dt.tz_convert(zone).dt.tz_localize(None)
     return column.astype(_TIME_UNIT)
 
 
-def _parse_text_times(column: pd.Series[Any], zone: str, place: str) -> pd.Series[Any]:
-    if (numbers := as_numbers(column)) is not None and numbers.notna().any():
+def _parse_text_times(column: pd.Series[Any], zone: str, place: str, time_format: str | None) -> pd.Series[Any]:
+    if dtypes.infer_dtype(column, skipna=True) in _TIMES:
+        time_format = None  # times already, one by one
+    if time_format is None and (numbers := as_numbers(column)) is not None and numbers.notna().any():
         raise SourceError(
             f"{place}: '{column.name}' holds numbers such as {numbers.dropna().iloc[0]:g}, not times; "
-            "convert them in the source's query"
+            "convert them in the source's query, or say with ingest.time_format how their digits are meant"
         )
     codes, values = pd.factorize(as_text(column))
     texts = pd.Series(values, dtype=object).astype(str).str.strip()
-    moments = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+    moments = pd.to_datetime(texts, format=time_format or "ISO8601", errors="coerce", utc=True)
     if (bad := moments.isna().to_numpy()).any():
+        mend = (
+            f"they are not of the form {time_format!r}: correct ingest.time_format"
+            if time_format
+            else "write them as 2013-01-31 05:00:00, say with ingest.time_format how they are written,"
+        )
         raise SourceError(
             f"{place}: {int(bad[codes[codes >= 0]].sum())} of {len(column)} values of '{column.name}' are not times, "
-            f"the first is {values[int(bad.argmax())]!r}; write them as 2013-01-31 05:00:00 or convert them in the source's query"
+            f"the first is {values[int(bad.argmax())]!r}; {mend} or convert them in the source's query"
         )
     as_written = moments.dt.tz_localize(None)
     brought = moments.dt.tz_convert(zone).dt.tz_localize(None)
-    parsed = as_written.mask(texts.str.contains(_ZONED), brought).astype(_TIME_UNIT)
+    zoned = texts.str.contains(_ZONED) if time_format is None else texts.map(lambda _: "%z" in time_format.lower())
+    parsed = as_written.mask(zoned, brought).astype(_TIME_UNIT)
     missing = np.array([np.datetime64("NaT")], dtype=_TIME_UNIT)
     return pd.Series(np.concatenate([parsed.to_numpy(), missing])[codes], index=column.index, name=column.name)
 

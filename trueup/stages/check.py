@@ -9,9 +9,9 @@ from typing import Any
 from trueup.adapters.sources import SourcePort
 from trueup.adapters.sources.function import load_function
 from trueup.adapters.sources.port import Extent
-from trueup.config.consistency import Mistake, inputs
+from trueup.config.consistency import Mistake, inputs, sentinels
 from trueup.config.load import Written, read
-from trueup.config.schema import ModelConfig
+from trueup.config.schema import ModelConfig, SqlSource
 from trueup.domain.landing import split
 from trueup.domain.periods import complete_periods, period_of
 from trueup.domain.types import KNOWN_AT
@@ -20,6 +20,7 @@ from trueup.stages.mistakes import all_mistakes
 from trueup.stages.ports import Ports
 
 _SOURCE = ("ingest", "source")
+_UPDATED_AT = (*_SOURCE, "updated_at")
 _LABEL = ("ingest", "label", "column")
 
 
@@ -72,12 +73,18 @@ def _source(config: ModelConfig, ports: Ports, written: Written, mistakes: list[
 def _lacking(config: ModelConfig, written: Written, columns: list[str]) -> Iterator[Mistake]:
     """The places that name a column which the source does not have."""
     label = config.ingest.label
-    named = [*inputs(written.content), (_LABEL, label.column), (("ingest", "label", "known_at"), label.known_at)]
+    named = [*inputs(written.content), *sentinels(written.content), (_LABEL, label.column)]
+    named += [(("ingest", "label", "known_at"), label.known_at), (_UPDATED_AT, _updated_at(config))]
     for at, column in named:
         if isinstance(column, str) and column not in columns:
             close = difflib.get_close_matches(column, columns, 1)
             mend = f"did you mean {close[0]}?" if close else f"it has {', '.join(columns)}"
             yield Mistake(at, f"the source has no column {column}; {mend}")
+
+
+def _updated_at(config: ModelConfig) -> str | None:
+    source = config.ingest.source
+    return source.updated_at if isinstance(source, SqlSource) else None
 
 
 def _without_outcome(config: ModelConfig, source: SourcePort, extent: Extent) -> Iterator[Mistake]:

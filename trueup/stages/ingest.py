@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 
 import pandas as pd
 
-from trueup.adapters.sources.port import Extent, SourcePort
+from trueup.adapters.sources.port import Extent, Mark, SourcePort
 from trueup.config.checks import SHORTEST
 from trueup.config.schema import IngestConfig, ModelConfig
 from trueup.crash import reach
@@ -18,6 +18,8 @@ from trueup.errors import NoData
 from trueup.stages.champion import champion
 from trueup.stages.mistakes import require_sound
 from trueup.stages.ports import Ports
+
+_MARK = "ingest"  # the stage under which it is kept how far a source had been written
 
 
 def rows_dataset(config: ModelConfig) -> str:
@@ -57,8 +59,8 @@ def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
     """Land all complete periods up to `as_of` and give the newest revision of each, in time order.
 
     Periods that never landed are read. Landed ones are read again for late or corrected rows when they are among the
-    last few or held no row, and when they lack a column that is wanted now and that the source has. Landing the same
-    content again changes nothing. No period that has not ended yet is landed, whatever `as_of` says: by the wall clock, or
+    last few or held no row, when they lack a column that is wanted now and that the source has, and when the source
+    tells that rows of theirs were written since the last ingest. Landing the same content again changes nothing. No period that has not ended yet is landed, whatever `as_of` says: by the wall clock, or
     on the data's own clock by the newest row. Raises SourceError, ConfigError, and NoData when no period is complete by `as_of`.
     """
     source, landed = ports.source(config), batches(config, ports, as_of)
@@ -74,10 +76,14 @@ def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
     have = {b.window for b in landed}
     again = {b.window for b in landed[-_revisit(config.ingest) :]} | {b.window for b in landed if not b.rows.rows}
     again |= _lacking(config, ports, source, landed)
+    mark = source.mark()  # before anything is read: what is written meanwhile is later than it
+    again |= (rewritten := _rewritten(config, ports, source, mark))
     wanted = [w for w in windows if w not in have or w in again]
     require_sound(config, ports.configs, with_expectations=bool(set(wanted) - have))
     for window in wanted:
         land(config, ports, window)
+    if rewritten <= {*wanted}:  # of what lies after as_of it is still to be told
+        _keep(config, ports, mark, wanted[-1:] or windows[-1:], as_of)
     return batches(config, ports, as_of)
 
 
@@ -109,6 +115,38 @@ def _lacking(config: ModelConfig, ports: Ports, source: SourcePort, landed: list
     lacking = {b.window: absent for b in landed if (absent := wanted - set(ports.store.columns(b.rows)))}
     found = set(source.columns()) if lacking else set()
     return {window for window, absent in lacking.items() if absent & found}
+
+
+def _rewritten(config: ModelConfig, ports: Ports, source: SourcePort, mark: Mark | None) -> set[Window]:
+    """Landed windows, of whatever time, with rows that the source wrote since the last ingest.
+
+    The mark of that ingest was kept after all of them had been read, so a crash before only leads to reading again.
+    Without one all are read again, for nobody knows since when they are what they are.
+    """
+    if mark is None:
+        return set()
+    landed = {ref.window for ref in ports.store.batches(rows_dataset(config))}
+    if not landed or (known := _kept(config, ports)) is None:
+        return landed
+    if known == mark:
+        return set()
+    days = {moment.date() for moment in source.written_since(known)}
+    return {period_of(datetime.combine(day, time()), config.ingest.period) for day in days} & landed
+
+
+def _kept(config: ModelConfig, ports: Ports) -> Mark | None:
+    """The mark that the last ingest left."""
+    found: list[Mark] = [result.body for result in ports.store.results(config.model, _MARK)]
+    return max(found, key=lambda body: body["number"])["mark"] if found else None
+
+
+def _keep(config: ModelConfig, ports: Ports, mark: Mark | None, windows: list[Window], as_of: datetime) -> None:
+    """Remember how far the source had been written."""
+    if mark is None or mark == _kept(config, ports):
+        return
+    number = 1 + max((r.body["number"] for r in ports.store.results(config.model, _MARK)), default=0)
+    body = {"mark": mark, "number": number}
+    ports.store.record(config.model, _MARK, windows[0], number, as_of, body)
 
 
 def land(config: ModelConfig, ports: Ports, window: Window) -> None:

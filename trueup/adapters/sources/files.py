@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import csv
 import glob
-import gzip
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -26,16 +26,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trueup.adapters.frames import compact, to_pandas
-from trueup.adapters.sources.csv_types import CASTS, cast_text
-from trueup.adapters.sources.port import TEXT_SLACK, Extent, check_columns, extent_of, in_window, instants
+from trueup.adapters.sources import csv_files, remote
+from trueup.adapters.sources.csv_types import TYPES, cast_text
+from trueup.adapters.sources.port import (
+    TEXT_SLACK,
+    Extent,
+    SourcePort,
+    check_columns,
+    extent_of,
+    in_window,
+    instants,
+)
 from trueup.config.schema import FilesSource, IngestConfig
 from trueup.errors import SourceError
 
-_CSV, _PARQUET = (".csv", ".csv.gz"), (".parquet", ".pq")
+_PARQUET = (".parquet", ".pq")
+_IN_FOLDERS = (*csv_files.IN_FOLDERS, *_PARQUET)
 _DELIMITERS = ",;\t|"
 _MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null")  # how CSV files write that there is no value
 _LOCAL_TIMES = {"DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S"}
 _ZONED_TIMES = {"TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"}
+_WHOLE = {"BIGINT", "INTEGER", "UINTEGER", "UBIGINT", "HUGEINT"}
 _SPILL = Path(tempfile.gettempdir()) / f"trueup-duckdb-{os.getuid()}"  # without it a folder .tmp wherever we are
 _OPTIONS = {
     "threads": 2,
@@ -45,6 +56,9 @@ _OPTIONS = {
     "temp_directory": str(_SPILL),
 }
 
+# What DuckDB reads in a time format as Python does; with others it is not asked to filter.
+_SAME_IN_DUCKDB = re.compile(r"(?:[^%]|%[aAbBdfHIjmMpSyYz%])*")
+
 T = TypeVar("T")
 Header = tuple[str, tuple[str, ...]]  # delimiter, column names
 
@@ -52,15 +66,19 @@ Header = tuple[str, tuple[str, ...]]  # delimiter, column names
 _POSITION = "trueup position"
 
 
-class FileSource:
+class FileSource(SourcePort):
     """Files with the same meaning: columns are matched by name, and a column that some files lack is missing there."""
 
     def __init__(self, source: FilesSource, config: IngestConfig, root: Path) -> None:
-        self.name = f"files {source.path}"
+        self.name = f"files {remote.shown(source.path)}"
+        self._source = source
         self._config = config
         self._query = source.query.strip().rstrip(";") if source.query is not None else "SELECT * FROM files"
         self._has_query = source.query is not None
         self._pattern = root / source.path
+        # Text in which the time format would be looked for stays text.
+        known_at = config.label.known_at if config.time_format is not None else None
+        self._times = [name for name in (config.time, known_at) if name is not None]
         self._types_seen: dict[tuple[Any, ...], dict[str, str]] = {}  # by the state of the files, the types of columns
 
     def columns(self) -> list[str]:
@@ -82,7 +100,7 @@ class FileSource:
             # Exactly the window's rows choose a column's type: a neighbour's odd value must not change it.
             moments = pd.DataFrame({time: table[time].to_pandas(), _POSITION: range(len(table))})
             inside = in_window(moments, self._config, start, end, self.name)[_POSITION]
-            table = cast_text(table.take(inside.to_numpy()), leave=[time], zone=self._config.timezone)
+            table = self._typed(table.take(inside.to_numpy()), leave=self._times)
         found = in_window(to_pandas(compact(table, leave=[time])), self._config, start, end, self.name)
         return found if columns is None else found[list(columns)]
 
@@ -95,7 +113,10 @@ class FileSource:
             return connection.sql(query).to_arrow_table(), is_csv
 
         table, is_csv = self._ask(select)
-        return to_pandas(cast_text(table, leave=[], zone=self._config.timezone) if is_csv else table)
+        return to_pandas(self._typed(table, leave=self._times[1:]) if is_csv else table)
+
+    def _typed(self, table: pa.Table, leave: Sequence[str]) -> pa.Table:
+        return cast_text(table, leave, self._config.timezone, self._source.decimal)
 
     def extent(self) -> Extent | None:
         """Ask for the smallest and the largest time; of text, for all that differ."""
@@ -111,11 +132,16 @@ class FileSource:
 
     def _inside(self, kind: str) -> str:
         """Filter on the window, or a little more than it: `in_window` is exact. Rows without a time stay."""
-        time = _identifier(self._config.time)
+        time, form = _identifier(self._config.time), self._config.time_format
         if self._time_type(kind) != "VARCHAR":
             cast = f"::{kind}" if kind in _ZONED_TIMES else ""  # DuckDB compares zoned times of one precision only
             return f"{time} IS NULL OR ({time} >= $start{cast} AND {time} < $end{cast})"
         day = f"left({time}, 10)"
+        if form is not None:
+            day = (
+                f"strftime(TRY_CAST(try_strptime(trim(CAST({time} AS VARCHAR)), {_literal(form)}) AS DATE), '%Y-%m-%d')"
+            )
+            day = day if _SAME_IN_DUCKDB.fullmatch(form) else "NULL"
         return f"TRY_CAST({day} AS DATE) IS NULL OR ({day} >= $start AND {day} < $end)"
 
     def _bounds(self, kind: str, start: datetime, end: datetime) -> dict[str, datetime | str]:
@@ -127,6 +153,8 @@ class FileSource:
         return {"start": start, "end": end}
 
     def _time_type(self, kind: str) -> str:
+        if self._config.time_format is not None and kind in _WHOLE:
+            return "VARCHAR"  # 20130131 in the format %Y%m%d
         if kind not in _LOCAL_TIMES | _ZONED_TIMES | {"VARCHAR"}:
             raise SourceError(
                 f"{self.name}: ingest.time: '{self._config.time}' holds {kind} and not times; name another column, "
@@ -150,13 +178,24 @@ class FileSource:
             return self._answer(question)
         except SourceError as error:
             said = str(error)
-        except (duckdb.Error, pa.ArrowException, OSError, csv.Error, EOFError) as error:
-            reason = " ".join(str(error).split("\nPossible")[0].split())
-            said = f"{self.name}: cannot be read: {reason}; mend the file or ingest.source.query"
-        raise SourceError(said)
+            kind: type[SourceError] = type(error)
+        except (duckdb.Error, pa.ArrowException, OSError, csv.Error) as error:
+            said, kind = self._told(str(error)), SourceError
+        raise kind(said)
+
+    def _told(self, error: str) -> str:
+        """Put what DuckDB or the disk says into a line, with the file that it is about."""
+        reason = " ".join(error.split("\nPossible")[0].split())
+        file = re.search(r"^ *file = (.+)$", error, re.MULTILINE)
+        of = f", {Path(file[1].strip()).name}" if file else ""
+        mend = "mend the file or ingest.source.query"
+        if "not utf-8 encoded" in error:
+            mend = "say how the file is written, such as `ingest.source.encoding: cp1252`, or convert it"
+        return f"{self.name}{of}: cannot be read: {reason}; {mend}"
 
     def _answer(self, question: Callable[[duckdb.DuckDBPyConnection, bool], T]) -> T:
-        files, is_csv = self._files()
+        found, is_csv = self._files()
+        files = [csv_files.plain(f, self._source.encoding, self.name) for f in found] if is_csv else found
         with duckdb.connect(config=_OPTIONS) as connection:
             connection.execute(f"SET TimeZone = {_literal(self._config.timezone)}")
             scan = self._csv_scan(files) if is_csv else self._parquet_scan(files)
@@ -168,9 +207,19 @@ class FileSource:
 
     def _files(self) -> tuple[list[Path], bool]:
         """List the files, sorted by name; they are all CSV or all Parquet."""
+        files = self._fetched() if remote.is_address(self._source.path) else self._local()
+        kinds = {_is_csv(file) for file in files}
+        if len(kinds) > 1 or None in kinds:
+            raise SourceError(
+                f"{self.name}: {len(files)} files that are not all CSV (.csv, .tsv or .txt, also .gz, .bz2, .xz, .zst or "
+                ".zip) or all Parquet (.parquet, .pq); name one kind with a pattern such as data/*.csv"
+            )
+        return files, kinds == {True}
+
+    def _local(self) -> list[Path]:
         pattern = self._pattern
         if pattern.is_dir():
-            found = [f for f in pattern.iterdir() if f.name.lower().endswith(_CSV + _PARQUET)]
+            found = [f for f in pattern.iterdir() if f.name.lower().endswith(_IN_FOLDERS)]
         elif pattern.is_file():
             found = [pattern]
         else:
@@ -179,13 +228,16 @@ class FileSource:
         if not files:
             what = "the folder holds no CSV, CSV.gz or Parquet file" if pattern.is_dir() else "there is no such file"
             raise SourceError(f"{self.name}: {what}: {pattern}; correct ingest.source.path or put the data there")
-        kinds = {f.name.lower().endswith(_CSV) if f.name.lower().endswith(_CSV + _PARQUET) else None for f in files}
-        if len(kinds) > 1 or None in kinds:
-            raise SourceError(
-                f"{self.name}: {len(files)} files that are not all CSV (.csv, .csv.gz) or all Parquet (.parquet, .pq); "
-                "name one kind with a pattern such as data/*.csv"
-            )
-        return files, kinds == {True}
+        for file in files:
+            if _is_csv(file):
+                csv_files.wait_until_whole(file, self.name)
+        return files
+
+    def _fetched(self) -> list[Path]:
+        files = remote.fetch(self._source.path, _IN_FOLDERS, self.name)
+        if not files:
+            raise SourceError(f"{self.name}: there is no such file; correct ingest.source.path or put the data there")
+        return files
 
     def _csv_scan(self, files: Sequence[Path]) -> str:
         """Write the reading of CSV files as text, file after file; files with the same header are read together."""
@@ -207,35 +259,46 @@ class FileSource:
 
     def _header(self, file: Path) -> Header:
         """Read the first line of a CSV: the delimiter is the one that makes most columns of it."""
-        opened = gzip.open if file.name.lower().endswith(".gz") else open
+        with csv_files.opened(file, self.name) as stream:
+            line = stream.readline()
         try:
-            with opened(file, "rt", encoding="utf-8-sig", newline="") as stream:
-                line = stream.readline()
+            first = re.split(r"[\r\n]", line.decode("utf-8-sig"), maxsplit=1)[0]
         except UnicodeDecodeError as error:
-            raise SourceError(
-                f"{self.name}: {file.name} is not UTF-8: {error}; convert it, as with iconv -t utf-8"
-            ) from None
-        lines = [next(csv.reader([line], delimiter=delimiter), []) for delimiter in _DELIMITERS]
+            raise csv_files.wrong_encoding(f"{self.name}: {file.name}, line 1", "utf-8", error) from None
+        delimiters = self._source.separator or _DELIMITERS
+        lines = [next(csv.reader([first], delimiter=delimiter), []) for delimiter in delimiters]
         best = max(range(len(lines)), key=lambda i: len(lines[i]))
         names = [name or f"column{position}" for position, name in enumerate(lines[best])]
         if not names:
             raise SourceError(f"{self.name}: {file.name} is empty; a CSV begins with a line of column names")
         check_columns(names, [], f"{self.name}, {file.name}")
-        return _DELIMITERS[best], tuple(names)
+        return delimiters[best], tuple(names)
 
     def _typed_view(self, connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> str:
         """Write the view a query sees: columns have the types that all values agree on; times stay ISO 8601 text."""
         state = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
         if state not in self._types_seen:
             names = connection.sql("SELECT * FROM files_as_text").columns
-            held = [(_identifier(n), check) for n in names for check in CASTS.values()]
-            checks = [f"bool_and({check(n)}) FILTER ({n} IS NOT NULL)" for n, check in held]
+            types = TYPES[self._source.decimal]
+            checks = [
+                f"bool_and({t.holds(_identifier(n))}) FILTER ({_identifier(n)} IS NOT NULL)"
+                for n in names
+                for t in types
+            ]
             found = connection.sql(f"SELECT {', '.join(checks)} FROM files_as_text").fetchall()[0]
-            kinds = [found[i : i + len(CASTS)] for i in range(0, len(found), len(CASTS))]
-            chosen = (next((t for t, ok in zip(CASTS, kind, strict=True) if ok), "VARCHAR") for kind in kinds)
-            self._types_seen = {state: dict(zip(map(_identifier, names), chosen, strict=True))}
-        columns = (f"CAST({name} AS {kind}) AS {name}" for name, kind in self._types_seen[state].items())
+            kinds = [found[i : i + len(types)] for i in range(0, len(found), len(types))]
+            chosen = (next((t for t, ok in zip(types, kind, strict=True) if ok), None) for kind in kinds)
+            self._types_seen = {
+                state: {n: t.cast(n) if t else n for n, t in zip(map(_identifier, names), chosen, strict=True)}
+            }
+        columns = (f"{cast} AS {name}" for name, cast in self._types_seen[state].items())
         return f"SELECT {', '.join(columns)} FROM files_as_text"
+
+
+def _is_csv(file: Path) -> bool | None:
+    """Say whether a file is CSV or Parquet; None for neither."""
+    name = file.name.lower()
+    return True if name.endswith(csv_files.CSV) else False if name.endswith(_PARQUET) else None
 
 
 def _paths(files: Iterator[Path] | Sequence[Path]) -> str:

@@ -15,12 +15,12 @@ from typing import Any
 
 import pandas as pd
 
-from trueup.adapters.sources.port import Extent, check_columns, extent_of, in_window
+from trueup.adapters.sources.port import Extent, SourcePort, check_columns, extent_of, in_window
 from trueup.config.schema import CallableSource, IngestConfig
 from trueup.errors import SourceError, TrueupError
 
 
-class FunctionSource:
+class FunctionSource(SourcePort):
     """`function(start, end) -> DataFrame`, with None for an open side.
 
     Rows outside the window are left out, so a function may give more than it was asked for. A function may have an

@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from trueup.config.schema import IngestConfig
-from trueup.domain.landing import parse_times
+from trueup.domain.landing import event_times
 from trueup.errors import SourceError
 
 Extent = tuple[datetime, datetime]
+Mark = dict[str, Any]  # how far a source was written at some moment: plain values, to be kept and shown to it again
 
 # Text times are compared by their date: this much more is read on both sides, for no zone is further away.
 TEXT_SLACK = timedelta(days=2)
@@ -40,10 +41,22 @@ class SourcePort(Protocol):
     def extent(self) -> Extent | None:
         """Give the first and the last event time, or None without any. Raises SourceError."""
 
+    def mark(self) -> Mark | None:
+        """Say how far the source has been written by now; None where it does not tell. Raises SourceError."""
+        return None
+
+    def written_since(self, mark: Mark) -> list[datetime]:
+        """Give the event times, each once, of the rows that were written since a mark was taken; some of before may be among them.
+
+        Raises SourceError.
+        """
+        del mark
+        return []
+
 
 def in_window(frame: pd.DataFrame, config: IngestConfig, start: datetime, end: datetime, source: str) -> pd.DataFrame:
     """Keep the rows of [start, end), and with them those without a time; the time column is brought to local times."""
-    times = parse_times(frame[config.time], config.timezone, f"{source}: ingest.time")
+    times = event_times(frame[config.time], config, f"{source}: ingest.time")
     inside = (times >= start) & (times < end)
     keep = inside | times.isna() if inside.any() else inside
     local = frame.copy(deep=False)
@@ -53,7 +66,7 @@ def in_window(frame: pd.DataFrame, config: IngestConfig, start: datetime, end: d
 
 def extent_of(times: pd.Series[Any], config: IngestConfig, source: str) -> Extent | None:
     """Give the first and last of some times, None when there are none."""
-    local = parse_times(times, config.timezone, f"{source}: ingest.time").dropna()
+    local = event_times(times, config, f"{source}: ingest.time").dropna()
     return (local.min().to_pydatetime(), local.max().to_pydatetime()) if len(local) else None
 
 

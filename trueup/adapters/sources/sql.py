@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,31 @@ import pandas as pd
 import sqlalchemy as sa
 
 from trueup.adapters.database import UserDatabase
-from trueup.adapters.sources.port import TEXT_SLACK, Extent, check_columns, extent_of, in_window, instants
+from trueup.adapters.sources.port import (
+    TEXT_SLACK,
+    Extent,
+    Mark,
+    SourcePort,
+    check_columns,
+    extent_of,
+    in_window,
+    instants,
+)
 from trueup.config.schema import IngestConfig, SqlSource
+from trueup.domain.landing import event_times
 from trueup.errors import SourceError, SourceUnavailable
 
 
-class SqlDatabaseSource:
+class SqlDatabaseSource(SourcePort):
     """`SELECT ... FROM (query) WHERE time is in the window`: the database filters.
 
-    Times may be timestamps with or without a zone, dates, or, in SQLite, which has no such types, ISO 8601 text.
+    Times may be timestamps with or without a zone, dates, or, in SQLite, which has no such types, ISO 8601 text. Text in
+    a format of its own (`ingest.time_format`) cannot be compared in SQL: all rows are read, and filtered here.
     """
 
     def __init__(self, source: SqlSource, config: IngestConfig, root: Path) -> None:
         self._config = config
+        self._updated_at = source.updated_at
         self._query = source.query.strip().rstrip(";")
         self._database = UserDatabase(source.url, root, SourceError, must_exist=True)
         self.name = f"SQL source {self._database.shown}"
@@ -59,15 +72,61 @@ class SqlDatabaseSource:
         time = self._rows([self._config.time]).c[self._config.time]
         with self._connection() as connection:
             self._names(connection, [self._config.time])
-            text = isinstance(self._sample(connection), str)
+            text = self._is_text(self._sample(connection))
             query = sa.select(time).distinct() if text else sa.select(sa.func.min(time), sa.func.max(time))
             found = [value for row in connection.execute(query) for value in row]
         return extent_of(pd.Series(found, dtype=object, name=self._config.time), self._config, self.name)
 
+    def mark(self) -> Mark | None:
+        """Ask for the newest `updated_at`, and how many rows have it: more may get the same one later."""
+        if self._updated_at is None:
+            return None
+        with self._connection() as connection:
+            self._names(connection, [self._updated_at])
+            written = self._rows([self._updated_at]).c[self._updated_at]
+            newest = connection.scalar(sa.select(sa.func.max(written)))
+            if newest is None:
+                return None
+            rows = connection.scalar(sa.select(sa.func.count()).where(written == newest))
+        return {"column": self._updated_at, "newest": self._plain(newest), "rows": rows}
+
+    def written_since(self, mark: Mark) -> list[datetime]:
+        """Ask for the distinct times of rows written then or later; of all, when the mark is of another column."""
+        time, name = self._config.time, self._updated_at
+        if name is None:
+            return []
+        with self._connection() as connection:
+            self._names(connection, [time, name])
+            rows = self._rows([time, name])
+            later = rows.c[name].is_not(None)
+            if mark["column"] == name:
+                later = rows.c[name] >= _as_it_was(mark["newest"])  # others may have got the same one since
+            query = sa.select(rows.c[time]).where(later, rows.c[time].is_not(None)).distinct()
+            found = list(connection.scalars(query))
+        times = event_times(pd.Series(found, dtype=object, name=time), self._config, f"{self.name}: ingest.time")
+        return [moment.to_pydatetime() for moment in times.dropna().unique()]
+
+    def _plain(self, written: Any) -> Any:
+        """Give a value of `updated_at` as plain values; `_as_it_was` reads it again."""
+        if isinstance(written, date):
+            return {type(written).__name__: written.isoformat()}
+        if isinstance(written, int | float | str):
+            return written
+        if isinstance(written, Decimal):
+            return {"Decimal": str(written)}
+        raise SourceError(
+            f"{self.name}: ingest.source.updated_at: '{self._updated_at}' holds {type(written).__name__} values such as "
+            f"{written!r}, not times or numbers; convert them in the query"
+        )
+
+    def _is_text(self, sample: Any) -> bool:
+        """Say whether times are text, or digits in a format that the config gives."""
+        return isinstance(sample, str) or (self._config.time_format is not None and isinstance(sample, int))
+
     def _inside(self, sample: Any, time: Any, start: datetime, end: datetime) -> sa.ColumnElement[bool]:
         """Filter on the window, or a little more than it: `in_window` is exact. Rows without a time stay."""
-        if isinstance(sample, str):
-            return self._inside_text(time, start, end)
+        if self._is_text(sample):
+            return sa.true() if self._config.time_format is not None else self._inside_text(time, start, end)
         if isinstance(sample, datetime) and sample.tzinfo is not None:
             start, end = instants(start, end, self._config.timezone)
         elif sample is not None and not isinstance(sample, date):
@@ -81,7 +140,7 @@ class SqlDatabaseSource:
         if self._database.engine.dialect.name != "sqlite":
             raise SourceError(
                 f"{self.name}: ingest.time: '{self._config.time}' is text in the database, which cannot be filtered "
-                f"by time; cast it in the query, as in SELECT CAST({self._config.time} AS timestamp)"
+                f"by time; cast it in the query, as in SELECT CAST({self._config.time} AS timestamp), or give ingest.time_format"
             )
         day = sa.func.substr(time, 1, 10)
         no_date = sa.or_(time.is_(None), sa.func.date(day).is_(None), time.not_like("____-__-__%"))
@@ -120,3 +179,16 @@ class SqlDatabaseSource:
             else:
                 failure = SourceError(f"{self.name}: {reason}; check ingest.source.query")
             raise failure from None  # the cause may hold the address with its password
+
+
+def _as_it_was(plain: Any) -> Any:
+    """Give the value that a mark holds."""
+    if not isinstance(plain, dict):
+        return plain
+    readers: dict[str, Callable[[str], Any]] = {
+        "datetime": datetime.fromisoformat,
+        "date": date.fromisoformat,
+        "Decimal": Decimal,
+    }
+    ((kind, text),) = plain.items()
+    return readers[kind](text)

@@ -1,0 +1,163 @@
+"""CSV files brought to what DuckDB reads: whole, in UTF-8, and not compressed in a way that it does not know.
+
+DuckDB reads gzip itself. It reads zstd too, but takes the beginning of a torn archive for all of it.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import lzma
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO, Any, Final
+
+import pyarrow as pa
+
+from trueup.adapters.sources.scratch import copy_of
+from trueup.errors import SourceError, SourceUnavailable
+
+_PACKED: Final = ("", ".gz", ".bz2", ".xz", ".zst", ".zip")
+IN_FOLDERS: Final = tuple(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in _PACKED)
+CSV: Final = (*IN_FOLDERS, *(f".txt{packed}" for packed in _PACKED))  # a folder may hold a readme.txt beside its data
+_PART = 1 << 20  # bytes
+_QUIET = 2.0  # seconds without a change after which a last line without its end counts as all there is
+_PATIENCE = 20.0  # seconds to wait for that
+
+
+def plain(file: Path, encoding: str, source: str) -> Path:
+    """Give a file that DuckDB reads: this one, or a copy in UTF-8, made once while the file does not change.
+
+    Raises SourceError for a broken archive, for one of several files, and for text in another encoding.
+    """
+    packed = _packed(file)
+    utf8 = codecs.lookup(encoding).name in {"utf-8", "utf-8-sig", "ascii"}
+    if utf8 and packed in {"", ".gz"}:
+        return file
+    stat = file.stat()
+    name = file.stem if packed else file.name
+
+    def make(copy: Path) -> None:
+        with opened(file, source) as stream, copy.open("w", encoding="utf-8", newline="") as written:
+            written.writelines(decoded(stream, encoding, file, source))
+
+    return copy_of((file, encoding), (stat.st_size, stat.st_mtime_ns), name, make)
+
+
+def decoded(stream: IO[bytes], encoding: str, file: Path, source: str) -> Iterator[str]:
+    """Read text part by part. Raises SourceError with the line of what is not in the encoding."""
+    decoder, lines = codecs.getincrementaldecoder(encoding)(), 0
+    while True:
+        part = stream.read(_PART)
+        try:
+            text = decoder.decode(part, final=not part)
+        except UnicodeDecodeError as error:
+            lines += error.object[: error.start].count(b"\n")
+            raise wrong_encoding(f"{source}: {file.name}, line {lines + 1}", encoding, error) from None
+        lines += text.count("\n")
+        yield text
+        if not part:
+            return
+
+
+def wrong_encoding(place: str, encoding: str, error: UnicodeDecodeError) -> SourceError:
+    """Say which byte is not in the encoding, and where the right one is to be named."""
+    found = error.object[error.start : error.start + 1].hex()
+    other = "cp1252" if encoding.lower().replace("_", "-") in {"utf-8", "utf8", "ascii"} else "utf-8"
+    return SourceError(
+        f"{place} is not {encoding.upper()} (byte 0x{found}: {error.reason}); say how the file is written, such as "
+        f"`ingest.source.encoding: {other}`, or convert it, as with iconv -t utf-8"
+    )
+
+
+@contextmanager
+def opened(file: Path, source: str) -> Iterator[IO[bytes]]:
+    """Open a file, decompressed by its name. Raises SourceError for what is no whole archive of one file."""
+    packed = _packed(file)
+    try:
+        with _OPENERS[packed](file) as stream:
+            yield stream
+    except _TORN as error:
+        raise _broken(file, source, error) from None
+    except OSError as error:
+        if error.errno is not None or not packed:
+            raise  # the disk's, not the archive's
+        raise _broken(file, source, error) from None
+
+
+def wait_until_whole(file: Path, source: str) -> None:
+    """Wait while a plain file ends in the middle of a line and is being written to: such a line is no row yet.
+
+    A last line without its end counts once nobody has written to the file for two seconds, for many whole files end so.
+    Raises SourceUnavailable, with the line, when that takes too long.
+    """
+    began = time.monotonic()
+    while not _packed(file) and 0 <= (age := time.time() - file.stat().st_mtime) < _QUIET and not _ends(file):
+        if time.monotonic() - began > _PATIENCE:
+            with file.open("rb") as stream:
+                line = sum(part.count(b"\n") for part in iter(lambda: stream.read(_PART), b"")) + 1
+            raise SourceUnavailable(
+                f"{source}: {file.name}, line {line} has no end and the file is still being written; run again when it "
+                "is whole, or let its writer write whole lines, as to another name that is changed at the end"
+            )
+        time.sleep(min(_QUIET - age, 0.1))
+
+
+def _ends(file: Path) -> bool:
+    """Say whether a file ends with the end of a line, in any encoding."""
+    with file.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(size - 4, 0))
+        tail = stream.read().rstrip(b"\0")
+    return not tail or tail[-1:] in {b"\n", b"\r"}
+
+
+def _broken(file: Path, source: str, error: BaseException) -> SourceError:
+    return SourceError(
+        f"{source}: {file.name} cannot be read: {str(error) or type(error).__name__}; write the archive anew, with one "
+        "file in it"
+    )
+
+
+def _packed(file: Path) -> str:
+    suffix = file.suffix.lower()
+    return suffix if suffix in _PACKED else ""
+
+
+@contextmanager
+def _unzip(file: Path) -> Iterator[IO[bytes]]:
+    with zipfile.ZipFile(file) as archive:
+        names = [i.filename for i in archive.infolist() if not i.is_dir() and not _of_a_system(i.filename)]
+        if len(names) != 1:
+            named = f" ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})" if names else ""
+            raise zipfile.BadZipFile(f"it holds {len(names)} files{named}")
+        with archive.open(names[0]) as stream:
+            yield stream
+
+
+def _of_a_system(name: str) -> bool:
+    """Say whether a name in an archive is none of the user's files: what macOS puts beside them."""
+    return name.startswith("__MACOSX/") or name.rsplit("/", 1)[-1].startswith(".")
+
+
+@contextmanager
+def _unpack_zstd(file: Path) -> Iterator[IO[bytes]]:
+    with pa.OSFile(str(file)) as packed, pa.CompressedInputStream(packed, "zstd") as stream:
+        yield stream
+
+
+_OPENERS: Final[dict[str, Callable[[Path], AbstractContextManager[Any]]]] = {
+    "": lambda file: file.open("rb"),
+    ".gz": gzip.GzipFile,
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+    ".zst": _unpack_zstd,
+    ".zip": _unzip,
+}
+# RuntimeError is a zip file with a password, NotImplementedError one of a kind that Python does not know.
+_TORN: Final = (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, pa.ArrowException, RuntimeError)

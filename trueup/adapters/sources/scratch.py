@@ -1,0 +1,50 @@
+"""A folder of this process for copies of what it reads, which goes when the process does."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Hashable
+from functools import cache
+from pathlib import Path
+from threading import Lock
+
+_made: dict[Hashable, tuple[Hashable, Path]] = {}  # of each thing that was copied, its state then and its copy
+_lock = Lock()
+
+
+def copy_of(thing: Hashable, state: Hashable, name: str, make: Callable[[Path], None]) -> Path:
+    """Give the copy of a thing in a state, made by `make` the first time; that of an earlier state is removed.
+
+    The copy has the file name `name`. When `make` fails nothing is left.
+    """
+    thing = (os.getpid(), thing)
+    with _lock:
+        known, old = _made.get(thing, (None, None))
+        if old is not None and known == state and old.exists():
+            return old
+        copy = Path(tempfile.mkdtemp(dir=_folder(os.getpid()))) / name
+        try:
+            make(copy)
+        except BaseException:
+            shutil.rmtree(copy.parent, ignore_errors=True)
+            raise
+        if old is not None:
+            shutil.rmtree(old.parent, ignore_errors=True)
+        _made[thing] = (state, copy)
+        return copy
+
+
+@cache
+def _folder(process: int) -> Path:
+    """Make the folder. A forked process has one of its own, and leaves that of its parent alone."""
+    folder = Path(tempfile.mkdtemp(prefix="trueup-files-"))
+
+    def remove() -> None:
+        if os.getpid() == process:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
