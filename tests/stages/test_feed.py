@@ -76,3 +76,16 @@ def test_of_an_empty_source_the_newest_batch_is_missing(told):
     told.source(told.frame.head(0))
     assert watch(told.config, told.ports, streams.week(3) + timedelta(days=1)) == [window(2)]
     assert watch(told.config, told.ports, streams.week(3) + timedelta(hours=23)) == [window(1)]
+
+
+def test_numbers_beside_values_that_mean_none_are_read_as_they_were_written(tmp_path):
+    frame = stream(14, per_day=40)
+    commas = frame["z"].map(lambda z: f"{z:.6f}".replace(".", ",")).where(frame["id"] % 50 != 0, "?")
+    config = PLAIN.replace("path: data/*.csv}", 'path: data/*.csv, decimal: ","}')
+    story = Story(tmp_path, frame.assign(z=commas), config.replace("week\n", "week\n  missing: {z: ['?']}\n", 1))
+    live = Ports(Settings(home=story.ports.root, configs=feed_next(story.config, story.ports).configs))
+    (batch,) = steps.ingest(load_model(live.configs, "toy"), live, streams.week(1))
+    assert batch.rows.facts["sentinels"] == {"z": 6}
+    assert live.store.read(batch.rows)["z"].dtype == "float64"
+    live.close()
+    story.ports.close()

@@ -73,7 +73,8 @@ def _announce(config: ModelConfig, ports: Ports, windows: tuple[Window, ...]) ->
 def _write_config(config: ModelConfig, ports: Ports) -> None:
     """Write the config with the files as its source, and a module of features beside it if it has one."""
     content = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    content["ingest"]["source"] = {"kind": "files", "path": f"../{config.model}/*.parquet"}
+    written_with = content["ingest"]["source"].get("decimal", ".")  # of text beside which a value meant "none"
+    content["ingest"]["source"] = {"kind": "files", "path": f"../{config.model}/*.parquet", "decimal": written_with}
     path = written(ports.root) / f"{config.model}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     if config.features.custom is not None:
