@@ -22,7 +22,7 @@ from trueup.domain.periods import complete_periods, period_of
 from trueup.domain.types import KNOWN_AT
 from trueup.errors import ConfigError, TrueupError
 from trueup.stages.mistakes import all_mistakes
-from trueup.stages.outcomes import read_outcomes
+from trueup.stages.outcomes import naming_it, read_outcomes
 from trueup.stages.ports import Ports
 
 _SOURCE = ("ingest", "source")
@@ -149,7 +149,9 @@ def _outcomes(config: ModelConfig, ports: Ports, mistakes: list[Mistake]) -> Tab
             for name, there in key_names(config.ingest).items()
         ]
         named: list[tuple[Location, Any]] = [*keys, (_LABEL, label.column), (_KNOWN_AT, label.known_at)]
-        if lacking := list(_not_there(named, source.columns(), "label source")):
+        with naming_it():
+            columns = source.columns()
+        if lacking := list(_not_there(named, columns, "label source")):
             mistakes += lacking
             return None
         return table(read_outcomes(config, ports), config.ingest, config.task)

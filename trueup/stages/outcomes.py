@@ -5,7 +5,8 @@ Rows need not be read again for that: keys and times lie in the store. Only wher
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -29,8 +30,15 @@ def read_outcomes(config: ModelConfig, ports: Ports) -> pd.DataFrame:
     source = ports.label_source(config)
     if source is None:
         raise SourceError(f"{config.model}: ingest.label has no source of its own; its rows have the outcomes")
-    try:
+    with naming_it():
         return source.everything(label_columns(config.ingest))
+
+
+@contextmanager
+def naming_it() -> Iterator[None]:
+    """Let errors name the label source's place in the config: the source itself knows only that it is one."""
+    try:
+        yield
     except SourceError as error:
         raise type(error)(str(error).replace("ingest.source", "ingest.label.source")) from None
 
