@@ -14,12 +14,16 @@ from tests.stages.story import window
 from trueup.adapters.background import NoReports
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
+from trueup.domain.types import Window
 from trueup.errors import NoData, SourceError
+from trueup.replay.world import World
 from trueup.stages import loop, steps
 from trueup.stages.check import check
+from trueup.stages.dossier import gather
 from trueup.stages.feed import feed_next
 from trueup.stages.ingest import batches, ingest
 from trueup.stages.ports import Ports
+from trueup.stages.reproduce import reproduce
 
 
 class Book:
@@ -76,30 +80,37 @@ def small(tmp_path):
 
 def test_with_labels_a_month_late_old_batches_are_diagnosed_when_theirs_come_and_a_challenger_takes_over(tmp_path):
     """A challenger knows what was known when its gate window began: a month after the change it cannot see it yet."""
-    longer = loans.CONFIG.replace("min_history: 28 days", "min_history: 56 days\n  window: 60 days")
-    book = Book(tmp_path, *loans.book(25, change_on=9 * 7), longer)
+    longer = loans.CONFIG.replace("min_history: 28 days", "min_history: 56 days\n  window: 75 days")
+    longer = longer.replace("gate_window: 14 days", "gate_window: 7 days")
+    book = Book(tmp_path, *loans.book(26, change_on=12 * 7), longer)
     seen = check("loans", book.ports)
     assert seen["problems"] == []
-    assert seen["labels"] == {"outcomes": 25 * 420, "looked_at": 1000, "matching": 1.0}
-    first = book.turn(13)
+    assert seen["labels"] == {"outcomes": 26 * 420, "looked_at": 1000, "matching": 1.0}
+    first = book.turn(16)
     assert first.decided.outcome == "promoted", first.decided.reasons
-    (waiting,) = book.turn(14).observed
-    assert (waiting.window, waiting.diagnosis, waiting.figures["matured"]) == (window(13), "unknown", 0)
-    later = book.turn(19)
-    (told,) = [o for o in later.observed if o.window == window(13)]
-    assert (told.diagnosis, told.figures["matured"]) == ("decayed", 420)
-    assert {o.diagnosis for o in later.observed if o.window > window(14)} == {"unknown"}
-    last = book.turn(25)
+    (waiting,) = [o for o in book.turn(17).observed if o.window == window(16)]
+    assert (waiting.diagnosis, waiting.figures["matured"]) == ("unknown", 0)
+    later = book.turn(22)
+    (told,) = [o for o in later.observed if o.window == window(16)]
+    assert (told.diagnosis, told.figures["matured"]) == ("decayed", 420), told.reasons
+    assert {o.diagnosis for o in later.observed if o.window > window(17)} == {"unknown"}
+    last = book.turn(26)
     assert last.decided.outcome == "promoted", last.decided.reasons
     assert last.decided.version > first.decided.version
     before = book.revisions()
-    assert book.turn(25) == last
+    assert book.turn(26) == last
     assert book.revisions() == before
     assert all(rows == 1 for rows, _ in before.values())  # no row was landed again for its labels
-    assert max(m for w in range(25) for m in book.labels(w)["known_at"]) <= streams.week(25)
+    assert max(m for w in range(26) for m in book.labels(w)["known_at"]) <= streams.week(26)
     recorded = book.ports.ledger.entries("loans")[-1].body["inputs"]
     assert (recorded[-1]["dataset"], recorded[-1]["revision"]) != ("loans/labels", 1)
     assert book.ports.ledger.verify() == []
+    found = reproduce("loans", last.decided.version, book.ports)
+    assert found.same, found.said
+    words = gather(book.config, book.ports, last.decided.version)["source"]["words"]
+    assert words.endswith(
+        "the outcomes, joined by key, from a source of kind files (path data/outcomes.csv, encoding utf-8, decimal .)"
+    )
     book.ports.close()
 
 
@@ -241,3 +252,15 @@ def test_a_feed_hands_out_labels_as_they_become_known(tmp_path, config):
         feed_next(book.config, book.ports)
     live.close()
     book.ports.close()
+
+
+def test_a_replay_lands_the_labels_of_the_label_source(small):
+    span = Window(streams.week(0), streams.week(6))
+    world = World(small.ports.settings, small.folder / "replay", span)
+    assert world.lay_out(small.config) == [streams.week(w) for w in range(1, 7)]
+    there = world.ports(world.place(small.config))
+    found = batches(small.config, there, streams.week(99))
+    assert [b.labels.rows for b in found] == [21] * 6
+    labels = there.store.read(found[-1].labels)
+    assert (labels["known_at"] - labels["event_time"]).unique().tolist() == [pd.Timedelta(days=loans.DELAY)]
+    there.close()
