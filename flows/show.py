@@ -107,6 +107,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], figures: Sequen
 
 def cycle(done: Cycle) -> None:
     """One turn of the loop."""
+    from trueup.domain.outcomes import oddities  # with pandas, which whoever turned the loop has imported
+
     out.print(f"[bold]{done.model}[/] as of {done.as_of:%Y-%m-%d %H:%M}")
     predicted = {s.window: s for s in done.scored}
     diagnosed = {o.window: o for o in done.observed}
@@ -118,6 +120,7 @@ def cycle(done: Cycle) -> None:
             f"  {what} {batch.rows.name}: {batch.rows.rows:,} rows, validation {word(checked.status.value)}, {checked.quarantined:,} in quarantine"
         )
         _lines(checked.reasons if not checked.usable else ())
+        _lines(oddities(batch.labels.facts))
         if batch.window in predicted:
             scored(predicted[batch.window], indent="  ")
         observation(diagnosed[batch.window], indent="  ")
@@ -340,6 +343,9 @@ def checks(found: Sequence[Mapping[str, Any]]) -> None:
         else:
             span = f"{model['first']:%Y-%m-%d %H:%M} to {model['last']:%Y-%m-%d %H:%M}"
             out.print(f"[bold]{model['model']}[/]: [green]fine[/]; data from {span}; next: trueup run {model['model']}")
+            if labels := model.get("labels"):
+                share = f"{labels['matching']:.0%} of the newest {labels['looked_at']:,} outcomes are of a row"
+                out.print(f"  label source: {labels['outcomes']:,} outcomes; {share}", highlight=False)
 
 
 def quarantine(found: Sequence[Mapping[str, Any]]) -> None:

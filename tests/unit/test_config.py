@@ -371,3 +371,48 @@ def test_what_gates_judge_by_is_landed_and_is_no_feature():
     config = parse_model(GOOD + gates)
     assert "region" in config.input_columns
     assert "region" not in config.features.columns
+
+
+APART = GOOD.replace(
+    "label: {column: left, known_after: 30 days}",
+    "label: {column: left, known_at: day, source: {kind: files, path: left.csv}, key: {customer: who}}",
+)
+
+
+def test_outcomes_apart_may_be_known_in_a_column_called_as_the_time_of_the_rows():
+    config = parse_model(APART)
+    assert config.ingest.label.key == {"customer": "who"}
+    assert config.input_columns == ["customer", "day", "age"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "source: {kind: files, path: left.csv}, ",
+            "",
+            "line 8, ingest.label.key: is for outcomes from a second source",
+        ),
+        ("{customer: who}", "{client: who}", "ingest.label.key.client: is no column of ingest.key (customer)"),
+        ("[customer]", "[customer, shop]\n  keep: [x]", None),
+        ("[customer]", "[customer, who]", "customer and who are both called who in the label source"),
+        (
+            "{customer: who}",
+            "{customer: left}",
+            "left is the label source's ingest.label.column, and no part of its key",
+        ),
+        ("[customer]", "[customer, day]", "day is the label source's ingest.label.known_at, and no part of its key"),
+        ("numeric: [age]", "numeric: [age, left]", "left is known only with the label"),
+        ("numeric: [age]", "numeric: [age, seen]", None),
+        ("kind: files, path: left.csv", 'kind: sql, url: "x://u:p@h", query: q', "ingest.label.source.url: a password"),
+        ("kind: files, path: left.csv", 'kind: sql, url: "x://u:${P}@h", query: q', None),
+    ],
+)
+def test_what_cannot_join_outcomes_to_rows_is_a_mistake(old, new, said):
+    text = APART.replace(old, new)
+    assert text != APART
+    if said is None:
+        parse_model(text)
+        return
+    found = problems(text)
+    assert any(said in p for p in found), found

@@ -48,6 +48,7 @@ def contradictions(content: Mapping[str, Any]) -> Iterator[Mistake]:
     yield from _too_few_blocks(content)
     yield from _no_policies(content)
     yield from _passwords(content)
+    yield from _label_key(content)
 
 
 def written(content: Any, *path: str) -> Any:
@@ -87,7 +88,7 @@ _VARIABLES = re.compile(r"(?:\$\{\w+\})*")
 
 def _passwords(content: Mapping[str, Any]) -> Iterator[Mistake]:
     """What stands in a config stands in the records of decisions, too: it is no place for a secret."""
-    for at in (("ingest", "source", "url"), ("score", "sink", "url")):
+    for at in (("ingest", "source", "url"), ("ingest", "label", "source", "url"), ("score", "sink", "url")):
         url = written(content, *at)
         for found in _PASSWORD.finditer(url) if isinstance(url, str) else ():
             if not _VARIABLES.fullmatch(found["user"] or found["query"] or ""):
@@ -98,11 +99,40 @@ def _passwords(content: Mapping[str, Any]) -> Iterator[Mistake]:
 
 
 def _leaks(content: Mapping[str, Any]) -> Iterator[Mistake]:
-    outcome = {meant(content, "ingest", "label", "column"), meant(content, "ingest", "label", "known_at")} - {None}
+    outcome = {meant(content, "ingest", "label", "column")}
+    if written(content, "ingest", "label", "source") is None:  # else it is a column of another table than the rows'
+        outcome.add(meant(content, "ingest", "label", "known_at"))
+    outcome -= {None}
     for at, column in inputs(content):
         if isinstance(column, str) and column in outcome:
             mend = "write `of: label`" if at[-1] == "of" else "take it out"
             yield Mistake(at, f"{column} is known only with the label; {mend}")
+
+
+def _label_key(content: Mapping[str, Any]) -> Iterator[Mistake]:
+    """What cannot join outcomes of another source to the rows."""
+    place = ("ingest", "label", "key")
+    key, names = written(content, "ingest", "key"), written(content, *place)
+    names = names if isinstance(names, Mapping) else {}
+    if written(content, "ingest", "label", "source") is None:
+        if names:
+            yield Mistake(place, "is for outcomes from a second source; add `source` to the label, or take it out")
+        return
+    key = [name for name in key if isinstance(name, str)] if isinstance(key, list) else []
+    for name in names:
+        if key and name not in key:
+            yield Mistake(
+                (*place, name), f"is no column of ingest.key ({', '.join(key)}); write one of these, or take it out"
+            )
+    there = {name: named for name in key if isinstance(named := names.get(name, name), str)}
+    for name, named in there.items():
+        at = (*place, name) if name in names else ("ingest", "key")
+        if twice := next((other for other in list(there)[: list(there).index(name)] if there[other] == named), None):
+            yield Mistake(at, f"{twice} and {name} are both called {named} in the label source; name two columns of it")
+        for what in ("column", "known_at"):
+            if named == written(content, "ingest", "label", what):
+                mend = f"say in ingest.label.key how {name} is called there"
+                yield Mistake(at, f"{named} is the label source's ingest.label.{what}, and no part of its key; {mend}")
 
 
 def inputs(content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:

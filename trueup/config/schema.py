@@ -210,11 +210,15 @@ Source = Annotated[FilesSource | SqlSource | CallableSource, Field(discriminator
 class LabelConfig(Section):
     """What is predicted, and when it becomes known."""
 
-    column: str = Field(description="The source's column that holds the outcome. It never becomes a feature.")
+    column: str = Field(
+        description="The column that holds the outcome, of the rows' source or of `source`. It never becomes a feature."
+    )
     source: Source | None = Field(
         None,
         description="Where the outcomes come from when they do not stand beside the rows: a second source with the columns "
-        "`column`, `known_at` if there is one, and the key. Of several outcomes of a key the last one counts.",
+        "`column`, `known_at` if there is one, and the key. Of several outcomes of a key the last one counts: by `known_at`, "
+        "else by their order there. One that was known before a row's time is not that row's. An outcome that is emptied or "
+        "gone there is withdrawn. All landed rows are joined again at each run.",
     )
     key: dict[str, str] = Field(
         default={},
@@ -284,7 +288,7 @@ class IngestConfig(Section):
     revisit: int | None = Field(
         None,
         ge=1,
-        description="How many landed batches are read again for late or corrected rows and labels; default: enough for `known_after`, and one at least.",
+        description="How many landed batches are read again for late or corrected rows and labels; default: enough for `known_after` where labels stand beside the rows, and one at least.",
     )
     late_after: Duration = Field(
         timedelta(days=1),
@@ -907,7 +911,8 @@ class ModelConfig(Section):
         named = [*self.ingest.key, self.ingest.time, *self.features.columns]
         named += [*self.judged_columns, *self.validation.max_missing, *self.ingest.keep, *expected]
         label = self.ingest.label
-        return [c for c in dict.fromkeys(named) if c not in {label.column, label.known_at}]
+        outcome = {label.column, None if label.source else label.known_at}
+        return [c for c in dict.fromkeys(named) if c not in outcome]
 
     @property
     def numeric_columns(self) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -40,7 +40,8 @@ class Landing:
 
     `rows`: `row_id`, `event_time` and the wanted columns that exist; one row a key, sorted by time and id, RangeIndex.
     `labels`: `row_id`, `event_time`, `label`, `known_at` of the rows that have an outcome; `known_at` is never before
-    `event_time`, and NaT while it is not known. `facts`: counts and names of what was odd, plain JSON values.
+    `event_time`, and NaT while it is not known; none where outcomes come from a source of their own, see `outcomes`.
+    `facts`: counts and names of what was odd, plain JSON values.
     """
 
     rows: pd.DataFrame
@@ -74,7 +75,8 @@ def split(
     keys = raw[config.key].assign(**({config.time: times} if config.time in config.key else {}))
     positions, row_ids = _unique_rows(keys, times, batch, facts)
     wanted = [c for c in columns if c in raw.columns]
-    used = [*wanted, *(c for c in (config.label.column, config.label.known_at) if c is not None)]
+    apart = config.label.source is not None
+    used = [*wanted, *(c for c in (config.label.column, config.label.known_at) if c is not None and not apart)]
     # Column by column: selecting first and taking then would copy all of them twice.
     chosen = pd.DataFrame({c: raw[c].array.take(positions) for c in used}, copy=False)
     named = pd.DataFrame({ROW_ID: row_ids, EVENT_TIME: times.to_numpy()[positions]})
@@ -82,8 +84,12 @@ def split(
     if config.time in inputs:
         inputs[config.time] = named[EVENT_TIME]
     rows = pd.DataFrame({ROW_ID: named[ROW_ID], EVENT_TIME: named[EVENT_TIME], **inputs}, copy=False)
+    facts |= {"rows_read": len(raw), "rows": len(rows)}
+    if apart:
+        none = named.head(0)
+        return Landing(rows, none.assign(**{LABEL: none[ROW_ID].astype(np.float64), KNOWN_AT: none[EVENT_TIME]}), facts)
     labels = _labels(chosen, named, config, task, facts)
-    facts |= {"rows_read": len(raw), "rows": len(rows), "labels": len(labels)}
+    facts |= {"labels": len(labels)}
     return Landing(rows, labels, facts)
 
 
@@ -93,8 +99,9 @@ def _check_columns(raw: pd.DataFrame, config: IngestConfig, columns: Sequence[st
     if twice := sorted({c for c in present if present.count(c) > 1}):
         raise SourceError(f"the source gives {', '.join(twice)} more than once; rename one in the source or its query")
     needed = {config.time: "ingest.time", **dict.fromkeys(config.key, "ingest.key")}
-    needed |= {config.label.column: "ingest.label.column"}
-    needed |= {config.label.known_at: "ingest.label.known_at"} if config.label.known_at is not None else {}
+    if config.label.source is None:
+        needed |= {config.label.column: "ingest.label.column"}
+        needed |= {config.label.known_at: "ingest.label.known_at"} if config.label.known_at is not None else {}
     if absent := [f"{column} ({place})" for column, place in needed.items() if column not in present]:
         raise SourceError(
             f"the source lacks {', '.join(absent)}; it has {', '.join(present) or 'no columns'}. "
@@ -103,7 +110,7 @@ def _check_columns(raw: pd.DataFrame, config: IngestConfig, columns: Sequence[st
     own = {ROW_ID, EVENT_TIME, LABEL, KNOWN_AT} - ({EVENT_TIME} if config.time == EVENT_TIME else set())
     if reserved := sorted(own & set(columns)):
         raise SourceError(f"{', '.join(reserved)}: names that Trueup adds itself; rename them in the source's query")
-    extra = [c for c in present if c not in {*columns, *needed}]
+    extra = [c for c in present if c not in {*columns, *needed, config.label.column}]
     fails = config.extra_columns == "fail"
     return {
         "missing": [c for c in columns if c not in present],
@@ -264,8 +271,7 @@ def _coerce(column: pd.Series[Any]) -> tuple[pd.Series[Any], dict[str, int]]:
 def _labels(chosen: pd.DataFrame, named: pd.DataFrame, config: IngestConfig, task: Task, facts: Facts) -> pd.DataFrame:
     """Derive the labels frame: one row for each row that has an outcome."""
     label = config.label
-    outcome = chosen[label.column]
-    values = as_text(outcome) if task is Task.MULTICLASS else _numeric_label(outcome, config, task, facts)
+    values = label_values(chosen[label.column], config, task, facts)
     has_value = values.notna()
     happened = named[EVENT_TIME]
     if label.known_after is not None:
@@ -282,6 +288,22 @@ def _labels(chosen: pd.DataFrame, named: pd.DataFrame, config: IngestConfig, tas
         "known_at_missing": int((known.isna() & has_value).sum()),
     }
     return named.assign(**{LABEL: values, KNOWN_AT: known})[has_value.to_numpy()].reset_index(drop=True)
+
+
+def label_values(outcome: pd.Series[Any], config: IngestConfig, task: Task, facts: Facts) -> pd.Series[Any]:
+    """Make labels of outcomes: text for a multiclass task, else float64; missing without outcome. Raises SourceError."""
+    return as_text(outcome) if task is Task.MULTICLASS else _numeric_label(outcome, config, task, facts)
+
+
+def key_values(raw: pd.DataFrame, config: IngestConfig, names: Mapping[str, str], place: str) -> pd.DataFrame:
+    """The key's columns, which may be called otherwise, brought to what landed rows hold, so that both compare."""
+    found = {}
+    for name, there in names.items():
+        if name == config.time:
+            found[name] = parse_times(raw[there], config.timezone, place)
+        else:
+            found[name], _ = _tidy(raw[there], config.timezone, place)
+    return pd.DataFrame(found, copy=False)
 
 
 def _numeric_label(outcome: pd.Series[Any], config: IngestConfig, task: Task, facts: Facts) -> pd.Series[Any]:

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from trueup.adapters.sources import SourcePort
 from trueup.adapters.sources.function import load_function
 from trueup.adapters.sources.port import Extent
-from trueup.config.consistency import Mistake, inputs, sentinels
+from trueup.config.consistency import Location, Mistake, inputs, sentinels
 from trueup.config.load import Written, read
 from trueup.config.schema import ModelConfig, SqlSource
-from trueup.domain.landing import split
+from trueup.domain.landing import key_hash, key_values, split
+from trueup.domain.outcomes import Table, key_names, table
 from trueup.domain.periods import complete_periods, period_of
 from trueup.domain.types import KNOWN_AT
 from trueup.errors import ConfigError, TrueupError
 from trueup.stages.mistakes import all_mistakes
+from trueup.stages.outcomes import naming_it, read_outcomes
 from trueup.stages.ports import Ports
 
 _SOURCE = ("ingest", "source")
 _UPDATED_AT = (*_SOURCE, "updated_at")
 _LABEL = ("ingest", "label", "column")
+_KNOWN_AT = ("ingest", "label", "known_at")
+_LABEL_SOURCE = ("ingest", "label", "source")
+_NEWEST = 1000  # outcomes whose keys are looked for among the rows
 
 
 def check(name: str, ports: Ports) -> dict[str, Any]:
@@ -62,24 +71,34 @@ def _source(config: ModelConfig, ports: Ports, written: Written, mistakes: list[
         return {}
     lacking = list(_lacking(config, written, columns))
     mistakes += lacking
+    outcomes = _outcomes(config, ports, mistakes)
     if extent is None:
         mistakes.append(Mistake(_SOURCE, "holds no rows; correct it, or put data there"))
         return {"columns": columns}
-    if not lacking:
+    found = {"first": extent[0], "last": extent[1], "columns": columns}
+    if lacking:
+        return found
+    if outcomes is not None:
+        return found | _joined(config, source, outcomes, mistakes)
+    if config.ingest.label.source is None:
         mistakes += _without_outcome(config, source, extent)
-    return {"first": extent[0], "last": extent[1], "columns": columns}
+    return found
 
 
 def _lacking(config: ModelConfig, written: Written, columns: list[str]) -> Iterator[Mistake]:
     """The places that name a column which the source does not have."""
     label = config.ingest.label
-    named = [*inputs(written.content), *sentinels(written.content), (_LABEL, label.column)]
-    named += [(("ingest", "label", "known_at"), label.known_at), (_UPDATED_AT, _updated_at(config))]
+    named = [*inputs(written.content), *sentinels(written.content), (_UPDATED_AT, _updated_at(config))]
+    named += [(_LABEL, label.column), (_KNOWN_AT, label.known_at)] if label.source is None else []
+    yield from _not_there(named, columns, "source")
+
+
+def _not_there(named: Iterable[tuple[Location, Any]], columns: list[str], where: str) -> Iterator[Mistake]:
     for at, column in named:
         if isinstance(column, str) and column not in columns:
             close = difflib.get_close_matches(column, columns, 1)
             mend = f"did you mean {close[0]}?" if close else f"it has {', '.join(columns)}"
-            yield Mistake(at, f"the source has no column {column}; {mend}")
+            yield Mistake(at, f"the {where} has no column {column}; {mend}")
 
 
 def _updated_at(config: ModelConfig) -> str | None:
@@ -104,14 +123,92 @@ def _without_outcome(config: ModelConfig, source: SourcePort, extent: Extent) ->
                 return
             looked, valued = looked + len(raw), valued or len(landing.labels) > 0
     except TrueupError as error:
-        place, _, what = str(error).partition(": ")
-        is_place = place.startswith("ingest.")
-        yield Mistake(tuple(place.split(".")), what) if is_place else Mistake(_SOURCE, str(error))
+        yield _mistake(error, _SOURCE)
         return
     rows = f"all {looked:,} rows that were looked at"
     if valued:
         what = f"column {label.known_at} is empty in {rows}, so that no label would ever count; name another"
-        yield Mistake(("ingest", "label", "known_at"), what)
+        yield Mistake(_KNOWN_AT, what)
     else:
         what = f"column {label.column} holds no outcome in {rows}; name the one that does, or wait for labels"
         yield Mistake(_LABEL, what)
+
+
+def _mistake(error: TrueupError, otherwise: Location) -> Mistake:
+    """An error that begins with a place of the config, at that place."""
+    place, _, what = str(error).partition(": ")
+    return Mistake(tuple(place.split(".")), what) if place.startswith("ingest.") else Mistake(otherwise, str(error))
+
+
+# Outcomes from a source of their own
+
+
+def _outcomes(config: ModelConfig, ports: Ports, mistakes: list[Mistake]) -> Table | None:
+    """What the label source holds, if there is one; what it lacks is added to the mistakes."""
+    label = config.ingest.label
+    try:
+        source = ports.label_source(config)
+        if source is None:
+            return None
+        keys = [
+            (("ingest", "label", "key", name) if name in label.key else ("ingest", "key"), there)
+            for name, there in key_names(config.ingest).items()
+        ]
+        named: list[tuple[Location, Any]] = [*keys, (_LABEL, label.column), (_KNOWN_AT, label.known_at)]
+        with naming_it():
+            columns = source.columns()
+        if lacking := list(_not_there(named, columns, "label source")):
+            mistakes += lacking
+            return None
+        return table(read_outcomes(config, ports), config.ingest, config.task)
+    except TrueupError as error:
+        mistakes.append(_mistake(error, _LABEL_SOURCE))
+        return None
+
+
+def _joined(config: ModelConfig, source: SourcePort, outcomes: Table, mistakes: list[Mistake]) -> dict[str, Any]:
+    """How many of the newest outcomes are of a row; none is a mistake, and so are outcomes of which none would count."""
+    label, valued = config.ingest.label, outcomes.values.notna().to_numpy()
+    if not valued.any():
+        what = (
+            f"column {label.column} holds no outcome in the label source's {len(valued):,} rows; name the one that does"
+        )
+        mistakes.append(Mistake(_LABEL, f"{what}, or wait for labels"))
+        return {}
+    if label.known_at is not None and np.isnat(outcomes.known[valued]).all():
+        what = f"column {label.known_at} is empty beside every outcome, so that no label would ever count; name another"
+        mistakes.append(Mistake(_KNOWN_AT, what))
+    try:
+        keys = source.everything(config.ingest.key)
+        rows = key_values(keys, config.ingest, {name: name for name in config.ingest.key}, "ingest.key")
+    except TrueupError as error:
+        mistakes.append(_mistake(error, _SOURCE))
+        return {}
+    newest = _newest(outcomes)
+    hashes = key_hash(rows.dropna())
+    share = float(np.isin(outcomes.keys[newest], hashes).mean())
+    if not share:
+        mistakes.append(_no_overlap(config, rows, outcomes, newest))
+    return {"labels": {"outcomes": int(valued.sum()), "looked_at": len(newest), "matching": share}}
+
+
+def _newest(outcomes: Table) -> npt.NDArray[np.intp]:
+    """Positions of the newest outcomes: by when they were known, else by their place in the table."""
+    valued = np.flatnonzero(outcomes.values.notna().to_numpy())
+    known = outcomes.known[valued]
+    dated = valued[~np.isnat(known)]
+    if not len(dated):
+        return valued[-_NEWEST:]
+    return dated[np.argsort(outcomes.known[dated], kind="stable")][-_NEWEST:]
+
+
+def _no_overlap(config: ModelConfig, rows: pd.DataFrame, outcomes: Table, newest: npt.NDArray[np.intp]) -> Mistake:
+    """That no outcome is of any row, with a key of either."""
+    key, named = config.ingest.key, key_names(config.ingest)
+    here = ", ".join(f"{name} {rows[name].dropna().iloc[0]}" for name in key if rows[name].notna().any())
+    there = ", ".join(f"{named[name]} {outcomes.named[name].iloc[newest[-1]]}" for name in key)
+    return Mistake(
+        ("ingest", "label", "key") if config.ingest.label.key else _LABEL_SOURCE,
+        f"none of the newest {len(newest):,} outcomes is of a row: their keys are such as {there}, those of rows such as "
+        f"{here}; say in ingest.label.key how the columns of ingest.key are called there, or write both alike in a query",
+    )

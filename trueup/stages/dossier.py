@@ -19,7 +19,7 @@ import pandas as pd
 from trueup.adapters import dossier_page, sbom
 from trueup.adapters.code import LOCK, code_facts
 from trueup.adapters.frames import whole
-from trueup.config.schema import ModelConfig, Task
+from trueup.config.schema import ModelConfig, Source, Task
 from trueup.domain.digest import config_digest
 from trueup.domain.metrics import calibration_table
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
@@ -255,9 +255,15 @@ def _batches(ports: Ports, body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _source(config: ModelConfig) -> dict[str, str]:
     """Where the rows come from, as today's config has it: nothing of it is secret, for a config holds no passwords."""
-    said = config.ingest.source.model_dump(mode="json", exclude_none=True)
+    label = config.ingest.label.source
+    apart = "" if label is None else f"; the outcomes, joined by key, from {_source_words(label)}"
+    return {"words": f"{_source_words(config.ingest.source)}{apart}"}
+
+
+def _source_words(source: Source) -> str:
+    said = source.model_dump(mode="json", exclude_none=True)
     others = ", ".join(f"{k} {v}" for k, v in said.items() if k != "kind" and isinstance(v, str))
-    return {"words": f"a source of kind {said['kind']} ({others})" if others else f"a source of kind {said['kind']}"}
+    return f"a source of kind {said['kind']} ({others})" if others else f"a source of kind {said['kind']}"
 
 
 def _label_words(config: ModelConfig) -> str:

@@ -1,26 +1,37 @@
 """Feed: hand out a source batch by batch, as a live one would, so that the loop can be seen at work on old data.
 
 A batch becomes a Parquet file in the home; beside the files stands a copy of the model's config that reads them. What
-is written by hand stays the one config there is.
+is written by hand stays the one config there is. Outcomes that have a source of their own are handed out as they become
+known: with a batch those of which the moment has come by its end.
 """
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import yaml
 
 from trueup.adapters import frames
 from trueup.config.schema import ModelConfig
 from trueup.domain.events import DataArrived, interval
+from trueup.domain.landing import key_hash, key_values, parse_times
+from trueup.domain.outcomes import table
 from trueup.domain.periods import complete_periods
 from trueup.domain.types import Window
 from trueup.errors import NoData, UsageError
 from trueup.ledger.entries import Event
 from trueup.stages.ingest import newest_complete
+from trueup.stages.outcomes import read_outcomes
 from trueup.stages.ports import Ports
+
+LABELS: Final = "-labels"  # after a model's name, which has no such character, the folder of its outcomes
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,8 @@ def feed_next(config: ModelConfig, ports: Ports) -> Fed:
         raise NoData(f"{config.model}: all {len(before.given)} batches of the source were handed out")
     window, *left = before.left
     rows = ports.source(config).read(window.start, window.end)
+    if config.ingest.label.source is not None:
+        _hand_out_labels(config, ports, window, first=not before.given)
     frames.write(frames.to_table(rows), _file(config, ports, window))
     _announce(config, ports, (window,))
     return Fed((*before.given, window), tuple(left), before.configs, len(rows))
@@ -70,11 +83,43 @@ def _announce(config: ModelConfig, ports: Ports, windows: tuple[Window, ...]) ->
     ports.ledger.announce(config.model, [Event.of(payload, payload.batch) for payload in arrived])
 
 
+def _hand_out_labels(config: ModelConfig, ports: Ports, window: Window, first: bool) -> None:
+    """Write the outcomes that became known in a window, or until its end if it is the first.
+
+    They are lines of the one table, so that every file has its columns' types, whatever lies in it.
+    """
+    raw = read_outcomes(config, ports)
+    found = table(raw, config.ingest, config.task)
+    known = found.known if found.delay is None else _known_after(config, ports, found.keys, found.delay, window.end)
+    come = known <= np.datetime64(window.end)
+    if not first:
+        come &= known > np.datetime64(window.start)
+    file = _file(config, ports, window, LABELS)
+    frames.write(frames.to_table(raw).take(found.lines[come]), file)
+
+
+def _known_after(
+    config: ModelConfig, ports: Ports, outcomes: npt.NDArray[np.int64], delay: timedelta, end: datetime
+) -> npt.NDArray[np.datetime64]:
+    """When outcomes become known that do not say so themselves: the delay after the first row of their key."""
+    source, key = ports.source(config), config.ingest.key
+    extent = source.extent()
+    assert extent is not None  # a batch is handed out
+    rows = source.read(extent[0], end, list(dict.fromkeys([*key, config.ingest.time])))
+    times = parse_times(rows[config.ingest.time], config.ingest.timezone, "ingest.time")
+    keys = key_values(rows, config.ingest, {name: name for name in key}, "ingest.key")
+    named = (keys.notna().all(axis=1) & times.notna()).to_numpy()
+    happened = times[named].groupby(key_hash(keys[named])).min() + pd.Timedelta(delay)
+    return happened.reindex(outcomes).to_numpy()
+
+
 def _write_config(config: ModelConfig, ports: Ports) -> None:
     """Write the config with the files as its source, and a module of features beside it if it has one."""
     content = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
     written_with = content["ingest"]["source"].get("decimal", ".")  # of text beside which a value meant "none"
     content["ingest"]["source"] = {"kind": "files", "path": f"../{config.model}/*.parquet", "decimal": written_with}
+    if config.ingest.label.source is not None:
+        content["ingest"]["label"]["source"] = {"kind": "files", "path": f"../{config.model}{LABELS}/*.parquet"}
     path = written(ports.root) / f"{config.model}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     if config.features.custom is not None:
@@ -99,5 +144,5 @@ def _folder(ports: Ports) -> Path:
     return ports.root / "feed"
 
 
-def _file(config: ModelConfig, ports: Ports, window: Window) -> Path:
-    return _folder(ports) / config.model / f"{window.start:%Y-%m-%d}.parquet"
+def _file(config: ModelConfig, ports: Ports, window: Window, of: str = "") -> Path:
+    return _folder(ports) / f"{config.model}{of}" / f"{window.start:%Y-%m-%d}.parquet"

@@ -17,6 +17,7 @@ from trueup.domain.types import Batch, Window
 from trueup.errors import NoData
 from trueup.stages.champion import champion
 from trueup.stages.mistakes import require_sound
+from trueup.stages.outcomes import Joining, joining, labels_dataset
 from trueup.stages.ports import Ports
 
 _MARK = "ingest"  # the stage under which it is kept how far a source had been written
@@ -25,11 +26,6 @@ _MARK = "ingest"  # the stage under which it is kept how far a source had been w
 def rows_dataset(config: ModelConfig) -> str:
     """Name of the dataset with a model's rows."""
     return f"{config.model}/rows"
-
-
-def labels_dataset(config: ModelConfig) -> str:
-    """Name of the dataset with a model's labels."""
-    return f"{config.model}/labels"
 
 
 def newest_complete(config: ModelConfig, ports: Ports) -> datetime:
@@ -60,7 +56,9 @@ def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
 
     Periods that never landed are read. Landed ones are read again for late or corrected rows when they are among the
     last few or held no row, when they lack a column that is wanted now and that the source has, and when the source
-    tells that rows of theirs were written since the last ingest. Landing the same content again changes nothing. No period that has not ended yet is landed, whatever `as_of` says: by the wall clock, or
+    tells that rows of theirs were written since the last ingest. Landing the same
+    content again changes nothing. Outcomes that have a source of their own are joined to the rows of all of them: see
+    `outcomes`. No period that has not ended yet is landed, whatever `as_of` says: by the wall clock, or
     on the data's own clock by the newest row. Raises SourceError, ConfigError, and NoData when no period is complete by `as_of`.
     """
     source, landed = ports.source(config), batches(config, ports, as_of)
@@ -80,8 +78,11 @@ def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
     again |= (rewritten := _rewritten(config, ports, source, mark))
     wanted = [w for w in windows if w not in have or w in again]
     require_sound(config, ports.configs, with_expectations=bool(set(wanted) - have))
+    joined = joining(config, ports, batches(config, ports, datetime.max), as_of, windows[-1])
+    if joined is not None:
+        joined.land_again(b for b in landed if b.window not in wanted)
     for window in wanted:
-        land(config, ports, window)
+        land(config, ports, window, joined)
     if rewritten <= {*wanted}:  # of what lies after as_of it is still to be told
         _keep(config, ports, mark, wanted[-1:] or windows[-1:], as_of)
     return batches(config, ports, as_of)
@@ -98,7 +99,8 @@ def _revisit(config: IngestConfig) -> int:
     """How many landed batches to read again: enough for labels to arrive, and one at least."""
     if config.revisit is not None:
         return config.revisit
-    delay = config.label.known_after or timedelta(0)
+    beside = config.label.source is None
+    delay = config.label.known_after if beside and config.label.known_after is not None else timedelta(0)
     return 1 + math.ceil(delay / SHORTEST[config.period])
 
 
@@ -149,14 +151,17 @@ def _keep(config: ModelConfig, ports: Ports, mark: Mark | None, windows: list[Wi
     ports.store.record(config.model, _MARK, windows[0], number, as_of, body)
 
 
-def land(config: ModelConfig, ports: Ports, window: Window) -> None:
-    """Read a window from the source and land it. Raises SourceError."""
+def land(config: ModelConfig, ports: Ports, window: Window, joined: Joining | None = None) -> None:
+    """Read a window from the source and land it, with labels from where they are. Raises SourceError."""
     raw: pd.DataFrame = ports.source(config).read(window.start, window.end)
     current = champion(config, ports)
     served = [c for c in current.features.columns if c in raw.columns] if current else []
     wanted = list(dict.fromkeys([*config.input_columns, *served]))
     landing = split(raw, config.ingest, config.task, wanted, config.numeric_columns, window)
     # Labels first: a batch is seen once its rows are, and then its labels are there too.
-    ports.store.land(labels_dataset(config), window, landing.labels, {})
+    if joined is None:
+        ports.store.land(labels_dataset(config), window, landing.labels, {})
+    else:
+        joined.land(window, landing.rows)
     reach("ingest.labels")
     ports.store.land(rows_dataset(config), window, landing.rows, landing.facts)

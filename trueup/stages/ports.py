@@ -17,7 +17,7 @@ from trueup.adapters.code import account
 from trueup.adapters.database import connect, initialise
 from trueup.adapters.fits import Fits
 from trueup.adapters.lock import alone
-from trueup.adapters.sources import SourcePort, open_source
+from trueup.adapters.sources import SourcePort, open_label_source, open_source
 from trueup.adapters.store import Store
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
@@ -63,6 +63,7 @@ class Ports:
         self.configs: Path = self.settings.configs
         self.fits = Fits()
         self._sources: dict[str, SourcePort] = {}
+        self._label_sources: dict[str, SourcePort | None] = {}
 
     @cached_property
     def engine(self) -> sa.Engine:
@@ -140,3 +141,9 @@ class Ports:
         if config.model not in self._sources:
             self._sources[config.model] = open_source(config.ingest, self.configs)
         return self._sources[config.model]
+
+    def label_source(self, config: ModelConfig) -> SourcePort | None:
+        """The source of a model's outcomes, None where they stand beside its rows."""
+        if config.model not in self._label_sources:
+            self._label_sources[config.model] = open_label_source(config.ingest, self.configs)
+        return self._label_sources[config.model]

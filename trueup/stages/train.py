@@ -200,7 +200,12 @@ def _without_labels(config: ModelConfig, ports: Ports, as_of: datetime) -> Hold:
     if not rows:
         why, overdue = "no batch that passed validation has rows", False
     elif known.empty:
-        why, overdue = f"column {label.column} is empty in all {rows:,} rows", ended + patience <= as_of
+        where = (
+            f"column {label.column} is empty in all"
+            if label.source is None
+            else "the label source has no outcome for any of"
+        )
+        why, overdue = f"{where} {rows:,} rows", ended + patience <= as_of
     elif pd.isna(first):
         why, overdue = f"column {label.known_at} is empty for all {len(known):,} labels", ended + patience <= as_of
     else:

@@ -9,6 +9,7 @@ from trueup.adapters.expectations import check
 from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
 from trueup.domain.digest import digest_of
+from trueup.domain.outcomes import oddities
 from trueup.domain.types import Batch, Status, Window
 from trueup.stages.ingest import batches
 from trueup.stages.mistakes import require_sound
@@ -85,6 +86,6 @@ def _checked(batch: Batch, body: dict[str, Any]) -> Checked:
         Status(body["status"]),
         tuple(body["reasons"]),
         body["quarantined"],
-        tuple(body["warnings"]),
+        (*body["warnings"], *oddities(batch.labels.facts)),
         f"{body['status']} {body['judgement'][:32]}".strip(),
     )

@@ -1,0 +1,104 @@
+"""Labels from a source of their own: joined by key to the rows of every landed batch.
+
+Rows need not be read again for that: keys and times lie in the store. Only where something changed is anything landed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trueup.config.schema import ModelConfig
+from trueup.domain.outcomes import Outcomes, Table, changes, label_columns, table
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
+from trueup.errors import SourceError
+from trueup.stages.ports import Ports
+
+
+def labels_dataset(config: ModelConfig) -> str:
+    """Name of the dataset with a model's labels."""
+    return f"{config.model}/labels"
+
+
+def read_outcomes(config: ModelConfig, ports: Ports) -> pd.DataFrame:
+    """Read the label source. Raises SourceError, which names its place in the config."""
+    source = ports.label_source(config)
+    if source is None:
+        raise SourceError(f"{config.model}: ingest.label has no source of its own; its rows have the outcomes")
+    with naming_it():
+        return source.everything(label_columns(config.ingest))
+
+
+@contextmanager
+def naming_it() -> Iterator[None]:
+    """Let errors name the label source's place in the config: the source itself knows only that it is one."""
+    try:
+        yield
+    except SourceError as error:
+        raise type(error)(str(error).replace("ingest.source", "ingest.label.source")) from None
+
+
+class Joining:
+    """The label source as known at a moment, and the batches whose rows were joined to it so far."""
+
+    def __init__(self, config: ModelConfig, ports: Ports, outcomes: Outcomes, newest: Window) -> None:
+        self._config, self._ports, self._outcomes, self._newest = config, ports, outcomes, newest
+        self._batches_of = np.zeros(len(outcomes.keys), dtype=np.int64)  # per key
+
+    def land(self, window: Window, rows: pd.DataFrame) -> None:
+        """Land the labels of a window's rows, unless they are what is there already.
+
+        What is odd about the whole table stands with the newest window, when all others were joined.
+        """
+        labels, facts = self._outcomes.of(rows, self._config.ingest.key)
+        places = np.unique(self._outcomes.places(rows, self._config.ingest.key))
+        self._batches_of[places[places >= 0]] += 1
+        store, name = self._ports.store, labels_dataset(self._config)
+        if (before := store.newest(name, window)) is not None:
+            changed = changes(store.read(before, [ROW_ID, LABEL, KNOWN_AT]), labels)
+            if changed is None:
+                return
+            facts |= changed
+        facts |= self._odd_overall() if window == self._newest else {}
+        store.land(name, window, labels, facts)
+
+    def land_again(self, batches: Iterable[Batch]) -> None:
+        """Land the labels of landed batches where they changed; of their rows only keys and times are read."""
+        columns = list(dict.fromkeys([ROW_ID, EVENT_TIME, *self._config.ingest.key]))
+        for batch in batches:
+            self.land(batch.window, self._ports.store.read(batch.rows, columns))
+
+    def _odd_overall(self) -> dict[str, Any]:
+        known = self._outcomes.now >= 0
+        return {
+            **self._outcomes.facts,
+            "orphans": int((known & (self._batches_of == 0)).sum()),
+            "keys_again": int((self._batches_of > 1).sum()),
+        }
+
+
+def joining(config: ModelConfig, ports: Ports, landed: list[Batch], as_of: datetime, newest: Window) -> Joining | None:
+    """Read the label source, once; None where labels stand beside the rows. Raises SourceError.
+
+    What becomes known after `as_of` hides nothing of before. A run as of an earlier moment than one before it takes
+    back no label: `landed` are all batches, whatever `as_of` says.
+    """
+    if config.ingest.label.source is None:
+        return None
+    found = table(read_outcomes(config, ports), config.ingest, config.task)
+    _require_some(found, sum(b.labels.rows for b in landed))
+    return Joining(config, ports, found.at(max([as_of, *(b.window.end for b in landed)])), newest)
+
+
+def _require_some(found: Table, landed: int) -> None:
+    """Refuse an empty label source where labels were landed: it is rather the source that is gone than all of them."""
+    if landed and not len(found.keys):
+        raise SourceError(
+            f"ingest.label.source: it holds no outcome, and {landed:,} labels were landed from it before; see whether it "
+            "was moved or emptied by mistake. Nothing was changed"
+        )
