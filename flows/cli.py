@@ -22,6 +22,7 @@ from trueup.errors import NoData, TrueupError, UsageError
 
 if TYPE_CHECKING:
     from trueup.stages.ports import Ports
+    from trueup.stages.rehearse import Rehearsal
 
 app = typer.Typer(
     help="Continuous training for tabular models: check, score, watch, retrain, judge, promote, and prove it.",
@@ -150,16 +151,30 @@ def clear(
 @app.command()
 def check(
     model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse", help="If all is fine, also try the first batches, and say what a run would make of them."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Look at config and data source without changing anything; all problems at once."""
+    """Look at config and data source without changing anything; all problems at once.
+
+    A rehearsal validates the first batches, counts labels, lets a quick model try to beat the prior and estimates how
+    long a run takes. Exit code 2 for problems in a config, 1 when the data would break a run.
+    """
     from trueup.stages.check import check as look
 
     with home() as ports:
         found = [look(name, ports) for name in names(ports, model)]
+        if rehearse:
+            found = [m if m["problems"] else {**m, "rehearsal": rehearsed(m["model"], ports)} for m in found]
     emit(as_json, {"models": found}, lambda: show.checks(found))
     if any(m["problems"] for m in found):
         raise typer.Exit(2)
+    if any(m["rehearsal"].breaks for m in found if "rehearsal" in m):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -318,6 +333,14 @@ def home(configs: str | None = None) -> Iterator[Ports]:
         yield ports
     finally:
         ports.close()
+
+
+def rehearsed(model: str, ports: Ports) -> Rehearsal:
+    """Rehearse a model whose config is sound, and show how far it is."""
+    from trueup.stages.rehearse import rehearse as play
+
+    with show.progress(f"rehearsing {model}") as tell:
+        return play(load_model(ports.configs, model), ports, tell)
 
 
 def names(ports: Ports, model: str | None) -> list[str]:
