@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows import cli_govern, cli_home, cli_prove, cli_replay, show
+from flows import cli_govern, cli_home, cli_prove, cli_replay, completion, examples, show
 from flows.actor import at_the_command_line
+from flows.completion import models
 from flows.environment import by_hand, prepare
 from flows.stack.cli import app as stack_app
 from trueup.config.load import load_model, model_names, sound_name
@@ -37,7 +38,9 @@ quarantine_app = typer.Typer(help="Rows set aside because they failed validation
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(stack_app)
 
-Model = Annotated[str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False)]
+Model = Annotated[
+    str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False, autocompletion=models)
+]
 AsOf = Annotated[
     str | None,
     typer.Option(
@@ -112,7 +115,9 @@ def monitor(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
 
 @app.command()
 def status(
-    model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model; default: all.", show_default=False, autocompletion=models)
+    ] = None,
     at: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Say what served then, such as 2013-06-15, and why; by the model's clock."),
@@ -150,7 +155,9 @@ def clear(
 
 @app.command()
 def check(
-    model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model; default: all.", show_default=False, autocompletion=models)
+    ] = None,
     rehearse: Annotated[
         bool,
         typer.Option(
@@ -214,7 +221,9 @@ def demo(
 
 @app.command()
 def reconcile(
-    model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model; default: all.", show_default=False, autocompletion=models)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Put right what crashes leave behind: undelivered events, MLflow's aliases and open runs, Prefect's dead runs."""
@@ -230,7 +239,9 @@ def reconcile(
 
 @ledger_app.command("show")
 def ledger_show(
-    model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model; default: all.", show_default=False, autocompletion=models)
+    ] = None,
     last: Annotated[int, typer.Option(help="How many entries, newest first.", min=1)] = 20,
     as_json: Json = False,
 ) -> None:
@@ -259,7 +270,9 @@ def ledger_verify(as_json: Json = False) -> None:
 @ledger_app.command("export")
 def ledger_export(
     file: Annotated[Path, typer.Argument(help="Where to: .jsonl has everything, .csv a line a decision.")],
-    model: Annotated[str | None, typer.Option(help="A model; default: all.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model; default: all.", show_default=False, autocompletion=models)
+    ] = None,
 ) -> None:
     """Write the ledger to a file, oldest entry first."""
     from trueup.stages.export import export
@@ -366,12 +379,17 @@ cli_govern.register(app)
 cli_home.register(app)
 cli_prove.register(app)
 cli_replay.register(app)
+examples.attach(app)
+
+
+_LOOKING = {"check", "--help", "--show-completion", "--install-completion"}  # write nothing, not even a folder
 
 
 def main() -> None:
     """Run the command line. Errors meant for people end with their exit code and no traceback; with --json one is an object, too."""
     try:
-        prepare()
+        if not completion.asked():
+            prepare(only_looks=_LOOKING.intersection(sys.argv[1:2]) != set())
         app()
     except TrueupError as error:
         show.error(error)
