@@ -23,6 +23,7 @@ from trueup.errors import NoData, TrueupError, UsageError
 
 if TYPE_CHECKING:
     from trueup.stages.ports import Ports
+    from trueup.stages.references import Cycle
     from trueup.stages.rehearse import Rehearsal
 
 app = typer.Typer(
@@ -63,7 +64,7 @@ def run(
 
     with by_hand():
         cycle = flow(model, as_of=moment(as_of), retrain=retrain)
-    emit(as_json, cycle, lambda: show.cycle(cycle))
+    emit(as_json, cycle, lambda: show.cycle(cycle, next_complete(model, cycle)))
     if cycle.problem is not None:
         raise NoData(cycle.problem)
     if cycle.broken:
@@ -88,7 +89,7 @@ def retrain_(
 
     with by_hand():
         decided = flow(model, as_of=moment(as_of), reason=reason, by=by)
-    emit(as_json, decided, lambda: show.decision(decided))
+    emit(as_json, decided, lambda: show.retrained(model, decided))
 
 
 @app.command()
@@ -318,6 +319,14 @@ def moment(text: str | None) -> datetime | None:
         return datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(f"{text!r} is not a time; write it as 2013-04-01 or 2013-04-01T06:00") from None
+
+
+def next_complete(model: str, cycle: Cycle) -> datetime:
+    """When the batch after the newest of a run is complete."""
+    from trueup.domain.periods import period_of
+
+    newest = max((c.batch.window.end for c in cycle.batches), default=cycle.as_of)
+    return period_of(newest, load_model(Settings().configs, model).ingest.period).end
 
 
 def known(model: str) -> None:

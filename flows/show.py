@@ -123,8 +123,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], figures: Sequen
     return grid
 
 
-def cycle(done: Cycle) -> None:
-    """One turn of the loop."""
+def cycle(done: Cycle, again: datetime) -> None:
+    """One turn of the loop, and what to type next; `again` is when the next batch is complete."""
     out.print(f"[bold]{done.model}[/] as of {done.as_of:%Y-%m-%d %H:%M}")
     predicted = {s.window: s for s in done.scored}
     diagnosed = {o.window: o for o in done.observed}
@@ -143,6 +143,29 @@ def cycle(done: Cycle) -> None:
         out.print(f"  batch {scored_.window}: rows released from quarantine")
         scored(scored_, indent="  ")
     decision(done.decided, indent="  ")
+    if done.broken:
+        _next(f"trueup quarantine list {done.model}")
+    elif done.problem is None:
+        then = f", once the batch that ends {again:%Y-%m-%d} is complete" if done.decided.outcome == "held" else ""
+        _next(_after(done.model, done.decided) + then)
+
+
+def retrained(model: str, done: Decided) -> None:
+    """The end of a retrain, and what to type next."""
+    decision(done)
+    then = ", once more labels are known" if done.outcome == "held" else ""
+    _next(_after(model, done) + then)
+
+
+def _after(model: str, done: Decided) -> str:
+    """The command that follows on a decision."""
+    if done.outcome == "pending":
+        return f"trueup approve {done.sequence} --by NAME, or trueup reject {done.sequence} --by NAME --why TEXT"
+    return f"trueup {'run' if done.outcome == 'held' else 'status'} {model}"
+
+
+def _next(command: str) -> None:
+    out.print(f"next: {command}", highlight=False, soft_wrap=True)
 
 
 def scored(done: Scored, indent: str = "") -> None:
@@ -362,7 +385,7 @@ def checks(found: Sequence[Mapping[str, Any]]) -> None:
                 rehearsal(model["rehearsal"])
             else:
                 name = model["model"]
-                out.print(f"  next: trueup check {name} --rehearse, or trueup run {name}", soft_wrap=True)
+                _next(f"trueup check {name} --rehearse, or trueup run {name}")
 
 
 def rehearsal(found: Rehearsal) -> None:
@@ -375,12 +398,16 @@ def rehearsal(found: Rehearsal) -> None:
         out.print(f"{each.model}: {word(each.verdict)}; {each.said}", highlight=False, soft_wrap=True)
     if (e := found.estimate) is not None:
         retrain = "" if e.retrain is None else f", and {about(e.retrain)} for a retrain"
-        out.print(f"time: {about(e.batch)} a batch{retrain}; {about(e.start)} to start (the last is not measured)")
+        out.print(
+            f"time: {about(e.batch)} a batch{retrain}; beside it {about(e.start)} to start a run (not measured)",
+            highlight=False,
+            soft_wrap=True,
+        )
     if found.breaks:
         out.print(f"[red]a run would come to nothing[/]: {escape(found.breaks)}", highlight=False, soft_wrap=True)
-        out.print(f"next: mend the source or the config, then trueup check {found.model} --rehearse", soft_wrap=True)
+        _next(f"mend the source or the config, then trueup check {found.model} --rehearse")
     else:
-        out.print(f"next: trueup run {found.model}", soft_wrap=True)
+        _next(f"trueup run {found.model}")
 
 
 def _rehearsed_batches(found: Rehearsal) -> None:

@@ -45,7 +45,7 @@ QUICK = "quick boosting"
 _AT_LEAST = 3  # batches: of one alone nobody sees what is usual
 _QUICK_ROWS = 20_000  # more rows make the quick model slower, and its answer hardly another
 # Not measured here, for Prefect, MLflow and Evidently would have to be imported: seconds of a run on two slow cores.
-_START = 20.0  # a process, and its imports
+_START = 30.0  # a process with its imports, and Prefect's server
 _A_BATCH_BESIDE = 1.0  # drift, diagnosis and records of a batch
 _A_RETRAIN_BESIDE = 15.0  # MLflow's runs and versions, the judged files loaded in a fresh process, records
 
