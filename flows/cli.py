@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows import cli_govern, cli_home, cli_prove, cli_replay, show
+from flows import cli_govern, cli_home, cli_prove, cli_replay, completion, examples, show
 from flows.actor import at_the_command_line
+from flows.completion import models
 from flows.environment import by_hand, prepare
 from flows.stack.cli import app as stack_app
 from trueup.config.load import load_model, model_names, sound_name
@@ -22,6 +23,8 @@ from trueup.errors import NoData, TrueupError, UsageError
 
 if TYPE_CHECKING:
     from trueup.stages.ports import Ports
+    from trueup.stages.references import Cycle
+    from trueup.stages.rehearse import Rehearsal
 
 app = typer.Typer(
     help="Continuous training for tabular models: check, score, watch, retrain, judge, promote, and prove it.",
@@ -36,7 +39,9 @@ quarantine_app = typer.Typer(help="Rows set aside because they failed validation
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(stack_app)
 
-Model = Annotated[str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False)]
+Model = Annotated[
+    str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False, autocompletion=models)
+]
 AsOf = Annotated[
     str | None,
     typer.Option(
@@ -59,7 +64,7 @@ def run(
 
     with by_hand():
         cycle = flow(model, as_of=moment(as_of), retrain=retrain)
-    emit(as_json, cycle, lambda: show.cycle(cycle))
+    emit(as_json, cycle, lambda: show.cycle(cycle, next_complete(model, cycle)))
     if cycle.problem is not None:
         raise NoData(cycle.problem)
     if cycle.broken:
@@ -84,7 +89,7 @@ def retrain_(
 
     with by_hand():
         decided = flow(model, as_of=moment(as_of), reason=reason, by=by)
-    emit(as_json, decided, lambda: show.decision(decided))
+    emit(as_json, decided, lambda: show.retrained(model, decided))
 
 
 @app.command()
@@ -111,7 +116,9 @@ def monitor(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
 
 @app.command()
 def status(
-    model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model; default: all.", show_default=False, autocompletion=models)
+    ] = None,
     at: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Say what served then, such as 2013-06-15, and why; by the model's clock."),
@@ -149,17 +156,33 @@ def clear(
 
 @app.command()
 def check(
-    model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model; default: all.", show_default=False, autocompletion=models)
+    ] = None,
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse", help="If all is fine, also try the first batches, and say what a run would make of them."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Look at config and data source without changing anything; all problems at once."""
+    """Look at config and data source without changing anything; all problems at once.
+
+    A rehearsal validates the first batches, counts labels, lets a quick model try to beat the prior and estimates how
+    long a run takes. Exit code 2 for problems in a config, 1 when the data would break a run.
+    """
     from trueup.stages.check import check as look
 
     with home() as ports:
         found = [look(name, ports) for name in names(ports, model)]
+        if rehearse:
+            found = [m if m["problems"] else {**m, "rehearsal": rehearsed(m["model"], ports)} for m in found]
     emit(as_json, {"models": found}, lambda: show.checks(found))
     if any(m["problems"] for m in found):
         raise typer.Exit(2)
+    if any(m["rehearsal"].breaks for m in found if "rehearsal" in m):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -199,7 +222,9 @@ def demo(
 
 @app.command()
 def reconcile(
-    model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model; default: all.", show_default=False, autocompletion=models)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Put right what crashes leave behind: undelivered events, MLflow's aliases and open runs, Prefect's dead runs."""
@@ -215,7 +240,9 @@ def reconcile(
 
 @ledger_app.command("show")
 def ledger_show(
-    model: Annotated[str | None, typer.Argument(help="A model; default: all.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model; default: all.", show_default=False, autocompletion=models)
+    ] = None,
     last: Annotated[int, typer.Option(help="How many entries, newest first.", min=1)] = 20,
     as_json: Json = False,
 ) -> None:
@@ -244,7 +271,9 @@ def ledger_verify(as_json: Json = False) -> None:
 @ledger_app.command("export")
 def ledger_export(
     file: Annotated[Path, typer.Argument(help="Where to: .jsonl has everything, .csv a line a decision.")],
-    model: Annotated[str | None, typer.Option(help="A model; default: all.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model; default: all.", show_default=False, autocompletion=models)
+    ] = None,
 ) -> None:
     """Write the ledger to a file, oldest entry first."""
     from trueup.stages.export import export
@@ -292,6 +321,14 @@ def moment(text: str | None) -> datetime | None:
         raise UsageError(f"{text!r} is not a time; write it as 2013-04-01 or 2013-04-01T06:00") from None
 
 
+def next_complete(model: str, cycle: Cycle) -> datetime:
+    """When the batch after the newest of a run is complete."""
+    from trueup.domain.periods import period_of
+
+    newest = max((c.batch.window.end for c in cycle.batches), default=cycle.as_of)
+    return period_of(newest, load_model(Settings().configs, model).ingest.period).end
+
+
 def known(model: str) -> None:
     """Look at the config before Prefect starts, which takes seconds. Raises UnknownModel, ConfigError."""
     from flows.opening import sound_config
@@ -320,6 +357,14 @@ def home(configs: str | None = None) -> Iterator[Ports]:
         ports.close()
 
 
+def rehearsed(model: str, ports: Ports) -> Rehearsal:
+    """Rehearse a model whose config is sound, and show how far it is."""
+    from trueup.stages.rehearse import rehearse as play
+
+    with show.progress(f"rehearsing {model}") as tell:
+        return play(load_model(ports.configs, model), ports, tell)
+
+
 def names(ports: Ports, model: str | None) -> list[str]:
     """The model named, or all that have a config. Raises UnknownModel, and UsageError where there is none."""
     if model is not None:
@@ -343,12 +388,17 @@ cli_govern.register(app)
 cli_home.register(app)
 cli_prove.register(app)
 cli_replay.register(app)
+examples.attach(app)
+
+
+_LOOKING = {"check", "--help", "--show-completion", "--install-completion"}  # write nothing, not even a folder
 
 
 def main() -> None:
     """Run the command line. Errors meant for people end with their exit code and no traceback; with --json one is an object, too."""
     try:
-        prepare()
+        if not completion.asked():
+            prepare(only_looks=_LOOKING.intersection(sys.argv[1:2]) != set())
         app()
     except TrueupError as error:
         show.error(error)

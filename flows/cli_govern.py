@@ -9,6 +9,7 @@ import typer
 
 from flows import show
 from flows.actor import at_the_command_line
+from flows.completion import models
 from flows.opening import opened_home
 from trueup.config.load import load_model
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 Identity = Annotated[
     str, typer.Argument(metavar="ID", help="Number of the pending ledger entry (see `trueup status`), or its id.")
 ]
-Model = Annotated[str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False)]
+Model = Annotated[
+    str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False, autocompletion=models)
+]
 By = Annotated[str, typer.Option(metavar="NAME", help="Who decides; it stands in the ledger.", show_default=False)]
 Why = Annotated[str, typer.Option(metavar="TEXT", help="Why; it stands in the ledger.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]

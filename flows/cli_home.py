@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows import show
+from flows.completion import models
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 
@@ -20,7 +21,9 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last 
 def gc(
     model: Annotated[
         str | None,
-        typer.Argument(help="A model; default: all, and what belongs to no single one.", show_default=False),
+        typer.Argument(
+            help="A model; default: all, and what belongs to no single one.", show_default=False, autocompletion=models
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
     as_json: Json = False,

@@ -7,12 +7,13 @@ from typing import Annotated
 import typer
 
 from flows import show
+from flows.completion import models
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 
 
 def reproduce(
-    model: Annotated[str, typer.Argument(help="Name of a model.", show_default=False)],
+    model: Annotated[str, typer.Argument(help="Name of a model.", show_default=False, autocompletion=models)],
     version: Annotated[int, typer.Argument(help="A version that a decision names.", show_default=False, min=1)],
     as_json: Json = False,
 ) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from flows import show
 from flows.actor import at_the_command_line
+from flows.completion import models
 from flows.opening import opened_home
 from trueup.config.load import load_model
 from trueup.errors import UsageError
@@ -24,7 +25,9 @@ _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
 def replay(
-    model: Annotated[str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False)],
+    model: Annotated[
+        str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False, autocompletion=models)
+    ],
     policy: Annotated[
         list[str] | None,
         typer.Option(

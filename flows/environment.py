@@ -15,8 +15,11 @@ from trueup.config.settings import Settings
 MISTAKE = "trueup_mistake"  # the mark of a log record that tells of an error meant for people
 
 
-def prepare(settings: Settings | None = None) -> None:
-    """Keep Prefect's database in the home, its telemetry off and its chatter low; report to the home's stack if it runs."""
+def prepare(settings: Settings | None = None, *, only_looks: bool = False) -> None:
+    """Keep Prefect's database in the home, its telemetry off and its chatter low; report to the home's stack if it runs.
+
+    A command that `only_looks` makes no folder for it.
+    """
     home = (settings or Settings()).root
     defaults = {
         "PREFECT_HOME": str(home / "prefect"),
@@ -33,8 +36,8 @@ def prepare(settings: Settings | None = None) -> None:
     defaults |= addresses_of_stack(home)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    # Prefect's server starts again and again, without a word, where it cannot make its database.
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    if not only_looks:  # Prefect's server starts again and again, without a word, where it cannot make its database
+        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
 def addresses_of_stack(home: Path) -> dict[str, str]:

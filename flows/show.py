@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from trueup.stages.feed import Fed
     from trueup.stages.orphans import Orphans
     from trueup.stages.proof import Verified
+    from trueup.stages.rehearse import Rehearsal, Seen
     from trueup.stages.reproduce import Reproduced
 
 _ANSWERED: list[bool] = []
@@ -38,7 +40,11 @@ err = Console(stderr=True)
 _COLOURS = {
     **dict.fromkeys(("promoted", "override", "healthy", "pass"), "green"),
     **dict.fromkeys(("rejected", "failed", "rolled_back", "decayed", "data_broken", "fail"), "red"),
-    **dict.fromkeys(("held", "refused", "pending", "stale", "shifted", "unknown", "inconclusive"), "yellow"),
+    "beats the prior": "green",
+    "worse": "red",
+    **dict.fromkeys(
+        ("not shown", "held", "refused", "pending", "stale", "shifted", "unknown", "inconclusive"), "yellow"
+    ),
 }
 
 
@@ -88,6 +94,18 @@ def word(text: str) -> str:
     return f"[{_COLOURS[text]}]{text}[/]" if text in _COLOURS else text
 
 
+def about(seconds: float) -> str:
+    """A span of time, as exact as an estimate can be.
+
+    >>> about(38), about(130), about(0.4), about(7_000)
+    ('about 40 s', 'about 2 min', 'about 1 s', 'about 2 h')
+    """
+    if seconds < 90:
+        step = 5 if seconds >= 10 else 1
+        return f"about {max(step * round(seconds / step), 1)} s"
+    return f"about {round(seconds / 60)} min" if seconds < 5_400 else f"about {round(seconds / 3_600)} h"
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """A figure, or a dash where there is none."""
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
@@ -105,8 +123,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], figures: Sequen
     return grid
 
 
-def cycle(done: Cycle) -> None:
-    """One turn of the loop."""
+def cycle(done: Cycle, again: datetime) -> None:
+    """One turn of the loop, and what to type next; `again` is when the next batch is complete."""
     from trueup.domain.outcomes import oddities  # with pandas, which whoever turned the loop has imported
 
     out.print(f"[bold]{done.model}[/] as of {done.as_of:%Y-%m-%d %H:%M}")
@@ -128,6 +146,29 @@ def cycle(done: Cycle) -> None:
         out.print(f"  batch {scored_.window}: rows released from quarantine")
         scored(scored_, indent="  ")
     decision(done.decided, indent="  ")
+    if done.broken:
+        _next(f"trueup quarantine list {done.model}")
+    elif done.problem is None:
+        then = f", once the batch that ends {again:%Y-%m-%d} is complete" if done.decided.outcome == "held" else ""
+        _next(_after(done.model, done.decided) + then)
+
+
+def retrained(model: str, done: Decided) -> None:
+    """The end of a retrain, and what to type next."""
+    decision(done)
+    then = ", once more labels are known" if done.outcome == "held" else ""
+    _next(_after(model, done) + then)
+
+
+def _after(model: str, done: Decided) -> str:
+    """The command that follows on a decision."""
+    if done.outcome == "pending":
+        return f"trueup approve {done.sequence} --by NAME, or trueup reject {done.sequence} --by NAME --why TEXT"
+    return f"trueup {'run' if done.outcome == 'held' else 'status'} {model}"
+
+
+def _next(command: str) -> None:
+    out.print(f"next: {command}", highlight=False, soft_wrap=True)
 
 
 def scored(done: Scored, indent: str = "") -> None:
@@ -342,10 +383,90 @@ def checks(found: Sequence[Mapping[str, Any]]) -> None:
             _lines(model["problems"])
         else:
             span = f"{model['first']:%Y-%m-%d %H:%M} to {model['last']:%Y-%m-%d %H:%M}"
-            out.print(f"[bold]{model['model']}[/]: [green]fine[/]; data from {span}; next: trueup run {model['model']}")
+            out.print(f"[bold]{model['model']}[/]: [green]fine[/]; data from {span}")
             if labels := model.get("labels"):
                 share = f"{labels['matching']:.0%} of the newest {labels['looked_at']:,} outcomes are of a row"
                 out.print(f"  label source: {labels['outcomes']:,} outcomes; {share}", highlight=False)
+            if "rehearsal" in model:
+                rehearsal(model["rehearsal"])
+            else:
+                name = model["model"]
+                _next(f"trueup check {name} --rehearse, or trueup run {name}")
+
+
+def rehearsal(found: Rehearsal) -> None:
+    """What the first batches would come to, and what to type next."""
+    out.print(f"rehearsed: {len(found.batches)} of {found.there} complete batches; nothing was kept\n")
+    if found.batches:
+        _rehearsed_batches(found)
+    _first_champion(found)
+    for each in found.compared:
+        out.print(f"{each.model}: {word(each.verdict)}; {each.said}", highlight=False, soft_wrap=True)
+    if (e := found.estimate) is not None:
+        retrain = "" if e.retrain is None else f", and {about(e.retrain)} for a retrain"
+        out.print(
+            f"time: {about(e.batch)} a batch{retrain}; beside it {about(e.start)} to start a run (not measured)",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if found.breaks:
+        out.print(f"[red]a run would come to nothing[/]: {escape(found.breaks)}", highlight=False, soft_wrap=True)
+        _next(f"mend the source or the config, then trueup check {found.model} --rehearse")
+    else:
+        _next(f"trueup run {found.model}")
+
+
+def _rehearsed_batches(found: Rehearsal) -> None:
+    """The table of the batches, and what is wrong with them."""
+    rows = [
+        [
+            f"{b.window.start:%Y-%m-%d}",
+            f"{b.rows:,}",
+            f"{b.quarantined:,}",
+            f"{b.share:.2%}",
+            *(f"{count:,}" for count in (b.labels, b.at_end, b.in_time)),
+            f"{word(b.status.value)}" + ("" if b.enough else ", too few labels"),
+        ]
+        for b in found.batches
+    ]
+    figures = ["rows", "quar.", "share", "labels", "at end", "later"]
+    out.print(table(["batch", *figures, "validation"], rows, figures))
+    out.print(
+        "[dim]quar.: rows for quarantine, with their share; labels: rows with an outcome;\nat end, later: of these, how "
+        f"many count when the batch ends, and in the end\n(monitor.min_matured asks for {found.min_matured:,})[/]\n",
+        highlight=False,
+    )
+    for name, (failed, total) in _by_expectation(found.batches).items():
+        out.print(
+            f"quarantine: {escape(name)}: {failed:,} of {total:,} rows, {failed / total:.2%}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for b in found.batches:
+        if b.status.value != "pass":
+            out.print(f"{b.window.start:%Y-%m-%d} {word(b.status.value)}:", highlight=False)
+            _lines(b.reasons)
+
+
+def _by_expectation(batches: Sequence[Seen]) -> dict[str, tuple[int, int]]:
+    """How many rows of how many each expectation would put into quarantine, the most first."""
+    total, failed = sum(b.rows for b in batches), Counter[str]()
+    for b in batches:
+        failed.update({f.expectation: f.rows for f in b.by})
+    return {name: (rows, total) for name, rows in failed.most_common()}
+
+
+def _first_champion(found: Rehearsal) -> None:
+    """When there can be one, from what; or what is lacking."""
+    if (first := found.first) is not None:
+        out.print(
+            f"first champion: at {first.as_of:%Y-%m-%d}, trained on {first.train_rows:,} matured rows {first.train} "
+            f"(train.min_rows asks for {found.min_rows:,}), judged on {first.gate_rows:,} rows {first.gate}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    elif found.lacking:
+        out.print(f"first champion: [yellow]not yet[/]: {escape(found.lacking)}", highlight=False, soft_wrap=True)
 
 
 def quarantine(found: Sequence[Mapping[str, Any]]) -> None:

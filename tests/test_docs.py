@@ -14,6 +14,7 @@ from typer.main import get_command
 from docs.faults import FAULTS
 from docs.generate import PAGES
 from flows.cli import app
+from flows.examples import EXAMPLES
 from trueup.config.load import load_model, parse_model
 from trueup.config.schema import FilesSource
 
@@ -78,6 +79,36 @@ def test_commands_in_the_documentation_exist(line):
 def test_a_command_that_does_not_exist_would_be_found(wrong):
     with pytest.raises(Exception, match=r"(?i)no such|missing"):
         parsed(wrong)
+
+
+def named_commands(command=None, path=()):
+    """Every command and group, as the words that name it, with what typer made of it."""
+    command = command or get_command(app)
+    yield " ".join(path), command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from named_commands(inner, (*path, name))
+
+
+COMMANDS = dict(named_commands())
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words or "trueup")
+def test_the_help_of_every_command_ends_with_examples_that_exist(words):
+    """Of a group they may be of any command in it; of a command they are its own."""
+    command = COMMANDS[words]
+    context = typer.Context(command, info_name=f"trueup {words}".strip(), terminal_width=100)
+    _, found, examples = command.get_help(context).partition("  Examples:\n")
+    lines = [line.strip() for line in examples.splitlines()]
+    assert found, f"flows/examples.py has none for `trueup {words}`"
+    assert lines
+    for line in lines:
+        assert line.startswith(f"trueup {words}".strip())
+        assert len(line) < 100
+        parsed(line)
+
+
+def test_examples_belong_to_commands_that_exist():
+    assert set(EXAMPLES) == set(COMMANDS)
 
 
 def deployments():

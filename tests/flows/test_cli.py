@@ -1,14 +1,18 @@
 """The command line: exit codes, what is said where, and that nothing half written stays behind."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
+from flows import show
 from flows.cli import app
 from tests import streams
 from tests.stages.story import PLAIN, NoReports, Story, stream, window
+from trueup.stages.references import Cycle, Decided
 
 
 def commands(command=None, path=()):
@@ -350,3 +354,70 @@ def test_the_demo_tells_programs_what_it_did(trueup, prefect_server, monkeypatch
     assert march["decision"] in {"promoted", "rejected"}  # with the month's end the champion is stale
     assert march["reasons"]
     assert Path(told["paths"]["data_docs"]).is_file()
+
+
+def test_a_rehearsal_tells_people_and_programs_and_writes_nothing(trueup):
+    """In a process of its own, with the places as a person has them."""
+    streams.write(trueup.folder, streams.Stream(days=8 * 7).frame(), PLAIN)
+    environment = {"PREFECT_HOME": str(trueup.home / "prefect")}
+
+    told = trueup.apart("check", "toy", "--rehearse", "--json", **environment)
+
+    assert told.code == 0, told.err
+    (model,) = json.loads(told.out.splitlines()[-1])["models"]
+    found = model["rehearsal"]
+    assert found["breaks"] == found["lacking"] == ""
+    assert found["compared"][0]["verdict"] == "beats the prior"
+    assert set(found["estimate"]) == {"start", "batch", "retrain", "measured"}
+    assert not trueup.home.exists()
+
+    answer = trueup("check", "toy", "--rehearse")
+    assert answer.code == 0
+    assert "rehearsed: 5 of 8 complete batches" in answer.out
+    assert "quick boosting: beats the prior; log-loss" in answer.out
+    assert "s a batch, and about " in answer.out
+    assert answer.out.splitlines()[-1] == "next: trueup run toy"
+    assert not trueup.home.exists()
+
+
+def test_a_rehearsal_needs_only_light_imports(trueup):
+    look = (
+        "import sys; from flows.cli import app; app(['check', '--rehearse'], standalone_mode=False);"
+        "print([m for m in ('mlflow', 'prefect', 'evidently', 'optuna', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert not trueup.home.exists()
+
+
+def test_a_rehearsal_that_breaks_ends_with_1_and_says_what_would(trueup):
+    streams.write(trueup.folder, streams.Stream(days=28, per_day=20).frame().assign(x=99.0), PLAIN)
+    answer = trueup("check", "toy", "--rehearse")
+    assert answer.code == 1
+    assert "4 of 4 batches would be broken" in answer.out
+    assert "quarantine: expect_column_values_to_be_between" in answer.out
+    assert "560 of 560 rows, 100.00%" in answer.out
+    assert answer.out.splitlines()[-1].endswith("then trueup check toy --rehearse")
+
+
+def test_a_config_that_is_wrong_is_not_rehearsed(trueup):
+    wrong_in(trueup, {"max_iter: 40": "max_itre: 40"})
+    answer = trueup("check", "toy", "--rehearse")
+    assert answer.code == 2
+    assert "rehearsed" not in answer.out
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        ("held", "next: trueup run toy, once the batch that ends 2024-01-15 is complete"),
+        ("promoted", "next: trueup status toy"),
+        ("none", "next: trueup status toy"),
+        ("pending", "next: trueup approve 7 --by NAME, or trueup reject 7 --by NAME --why TEXT"),
+    ],
+)
+def test_what_to_type_after_a_run(capsys, monkeypatch, outcome, said):
+    monkeypatch.setattr(show.out, "_file", None)
+    done = Cycle("toy", streams.week(1), (), (), (), Decided(outcome, (), sequence=7))
+    show.cycle(done, streams.week(2))
+    assert capsys.readouterr().out.splitlines()[-1] == said

@@ -49,11 +49,7 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
     lacking = _lacking(config, ports, current, trained.gate, as_of)
     if current is not None and not lacking:
         models[CHAMPION] = current.load(ports)
-    seed = config.train.seed
-    models[PRIOR] = ports.fits.fit(prior_model(config.task), before.X, before.y)
-    for role, schema in ((SIMPLE, declared(config, before.schema)), (REFERENCE, before.schema)):
-        models[role] = ports.fits.fit(simple_model(schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
-
+    models |= baselines(config, ports, before)
     classes = all_classes(config.task, models.values(), gate.y)
     rows = dict.fromkeys(models, gate.X)
     if (
@@ -148,6 +144,15 @@ def _slices(
     assert ours is not None  # the challenger always predicts
     blocks = Blocks.of(frame[EVENT_TIME], e.block)
     return slice_table(frame[e.slices], blocks, ours, theirs, e, config.train.seed)
+
+
+def baselines(config: ModelConfig, ports: Ports, before: Examples) -> dict[str, Model]:
+    """Fit the prior, the simple model and the cheap reference on what was known before the gate window."""
+    seed = config.train.seed
+    models = {PRIOR: ports.fits.fit(prior_model(config.task), before.X, before.y)}
+    for role, schema in ((SIMPLE, declared(config, before.schema)), (REFERENCE, before.schema)):
+        models[role] = ports.fits.fit(simple_model(schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
+    return models
 
 
 def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:

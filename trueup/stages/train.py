@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -30,6 +30,15 @@ from trueup.stages.validate import usable_batches
 _LONGEST_WAIT = timedelta(days=366)  # a label that is promised for later is taken to be a mistake
 
 
+@dataclass(frozen=True)
+class Material:
+    """What a challenger is made from: the rows of the training window, and how the newest of them are split for the search."""
+
+    data: Examples
+    searched: Examples
+    folds: list[tuple[Indices, Indices]]
+
+
 def plan(config: ModelConfig, ports: Ports, as_of: datetime) -> Plan | Hold:
     """Choose training and gate window from the labels that count at `as_of`, or say why not to train.
 
@@ -49,11 +58,8 @@ def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> T
     The champion's recipe is the first trial. Raises NotEnoughData below `train.min_rows`, for labels of one class and
     without a fold to search on, TrainingFailed when nothing fits.
     """
-    data = examples(config, ports, chosen.train, as_of, known_by=chosen.gate.start)
-    _require_rows(config, data, chosen.train)
-    require_classes(config, data, chosen.train)
-    searched = data.newest(config.train.search_rows)
-    folds = _folds(config, searched)
+    found = material(config, ports, chosen, as_of)
+    data, searched, folds = found.data, found.searched, found.folds
     current = champion(config, ports)
     tags = {"trueup.as_of": as_of.isoformat(), "trueup.train": str(chosen.train), "trueup.gate": str(chosen.gate)}
     tags[HOME_TAG] = ports.identity
@@ -62,21 +68,30 @@ def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> T
     with ports.tracking.closing_on_error(run_id):
         _log_inputs(ports, run_id, _batches_in(config, ports, chosen.train, as_of), "training")
         before = ports.fits.spent
-        found = search(
+        result = search(
             partial(_fold_losses, config, ports, searched, folds),
             config.train,
             config.task,
             first=current.recipe if current else None,
         )
-        trained = _fit(config, ports, data, found.recipe, chosen, run_id)
+        trained = _fit(config, ports, data, result.recipe, chosen, run_id)
         seconds = round(ports.fits.spent - before, 3)
-        parameters = {"family": found.recipe.family, "seed": found.recipe.seed, **found.recipe.parameters}
+        parameters = {"family": result.recipe.family, "seed": result.recipe.seed, **result.recipe.parameters}
         ports.tracking.log(run_id, params=parameters, metrics={"train_rows": trained.rows, "train_seconds": seconds})
     return replace(
         trained,
         inputs=_inputs(config, ports, chosen, as_of),
-        search={"trials": found.trials, "stopped_by": found.stopped_by, "seconds": seconds},
+        search={"trials": result.trials, "stopped_by": result.stopped_by, "seconds": seconds},
     )
+
+
+def material(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> Material:
+    """Read what a challenger is made from. Raises NotEnoughData as `train` does."""
+    data = examples(config, ports, chosen.train, as_of, known_by=chosen.gate.start)
+    _require_rows(config, data, chosen.train)
+    require_classes(config, data, chosen.train)
+    searched = data.newest(config.train.search_rows)
+    return Material(data, searched, _folds(config, searched))
 
 
 def fit_again(config: ModelConfig, ports: Ports, judged: Trained, as_of: datetime) -> Trained:

@@ -1,0 +1,83 @@
+"""Examples of every command, which stand at the end of its `--help`. Tests parse each line as the program would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import typer
+from typer.models import CommandInfo, TyperInfo
+
+_MODEL = "flight_delays"
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "": ("trueup check", f"trueup run {_MODEL}", "trueup status"),
+    "run": (
+        f"trueup run {_MODEL}",
+        f"trueup run {_MODEL} --as-of 2013-04-01",
+        f"trueup run {_MODEL} --retrain never --json",
+    ),
+    "retrain": (f"trueup retrain {_MODEL}", f"trueup retrain {_MODEL} --as-of 2013-04-01 --reason stale --by Ada"),
+    "score": (f"trueup score {_MODEL}", f"trueup score {_MODEL} --as-of 2013-04-01"),
+    "monitor": (f"trueup monitor {_MODEL}", f"trueup monitor {_MODEL} --as-of 2013-04-01 --json"),
+    "status": ("trueup status", f"trueup status {_MODEL} --at 2013-06-15"),
+    "clear": (f"trueup clear {_MODEL} --by Ada",),
+    "check": ("trueup check", f"trueup check {_MODEL}", f"trueup check {_MODEL} --rehearse"),
+    "feed": (f"trueup feed {_MODEL}", f"trueup feed {_MODEL} --next --from configs"),
+    "demo": ("trueup demo", "trueup demo --to 2013-05"),
+    "reconcile": ("trueup reconcile", f"trueup reconcile {_MODEL} --json"),
+    "approve": ("trueup approve 12 --by Ada", "trueup approve 12 --by Ada --why 'looked at the slices'"),
+    "reject": ("trueup reject 12 --by Ada --why 'worse at JFK'",),
+    "rollback": (
+        f"trueup rollback {_MODEL} --by Ada --why 'complaints since Monday'",
+        f"trueup rollback {_MODEL} --to 2 --by Ada --why 'the last good one'",
+    ),
+    "promote": (f"trueup promote {_MODEL} 3 --by Ada --why 'agreed with the airline'",),
+    "dossier": (f"trueup dossier {_MODEL}", f"trueup dossier {_MODEL} 2 --out dossiers"),
+    "gc": ("trueup gc --dry-run", f"trueup gc {_MODEL}"),
+    "backup": ("trueup backup /backups/today",),
+    "restore": ("trueup restore /backups/today",),
+    "reproduce": (f"trueup reproduce {_MODEL} 2",),
+    "replay": (
+        f"trueup replay {_MODEL}",
+        f"trueup replay {_MODEL} --policy frozen --policy 'every 1 month' --workers 2",
+        f"trueup replay {_MODEL} --from 2013-01-01 --to 2013-07-01 --write",
+    ),
+    "ledger": ("trueup ledger show", "trueup ledger verify"),
+    "ledger show": ("trueup ledger show", f"trueup ledger show {_MODEL} --last 5"),
+    "ledger verify": ("trueup ledger verify", "trueup ledger verify --json"),
+    "ledger export": ("trueup ledger export decisions.csv", f"trueup ledger export all.jsonl --model {_MODEL}"),
+    "quarantine": (f"trueup quarantine list {_MODEL}",),
+    "quarantine list": (f"trueup quarantine list {_MODEL}",),
+    "quarantine release": (
+        f"trueup quarantine release {_MODEL} --by Ada --why 'the sensor was right'",
+        f"trueup quarantine release {_MODEL} --row 81 --row 95 --by Ada --why 'checked by hand'",
+    ),
+    "up": ("trueup up", "trueup up --detach --wait 300"),
+    "down": ("trueup down",),
+    "stack": ("trueup stack status",),
+    "stack status": ("trueup stack status", "trueup stack status --json"),
+}
+
+
+def attach(app: typer.Typer) -> None:
+    """Put its examples at the end of the help of each command that has some."""
+    for words, info in [("", app.info), *_named(app, "")]:
+        if words in EXAMPLES:
+            info.epilog = _epilog(EXAMPLES[words])
+
+
+def _named(app: typer.Typer, before: str) -> Iterator[tuple[str, CommandInfo | TyperInfo]]:
+    """Every command and group below, with the words that name it."""
+    for command in app.registered_commands:
+        name = command.name or getattr(command.callback, "__name__", "")
+        yield f"{before} {name}".strip(), command
+    for group in app.registered_groups:
+        words = f"{before} {group.name or ''}".strip()
+        if group.name:
+            yield words, group
+        if group.typer_instance is not None:
+            yield from _named(group.typer_instance, words)
+
+
+def _epilog(lines: tuple[str, ...]) -> str:
+    return "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in lines)])  # \b: the lines are not to be filled

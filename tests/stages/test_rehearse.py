@@ -1,0 +1,154 @@
+"""The rehearsal: what it says of a source's first batches, and that a run then finds the same."""
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import streams
+from tests.stages.story import PLAIN, Story
+from trueup.domain.plan import Plan
+from trueup.domain.types import Status
+from trueup.stages import rehearse as stage
+from trueup.stages.rehearse import BEATS, NOT_SHOWN, rehearse
+from trueup.stages.train import plan
+
+DAYS = 9 * 7
+
+
+def rehearsed(folder, frame, config=PLAIN):
+    """A rehearsal of a stream, and the story it might become; nothing may be there before or after."""
+    story = Story(folder, frame, config)
+    found = rehearse(story.config, story.ports)
+    assert not (folder / "home").exists()
+    return found, story
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A rehearsal of a stream with nothing wrong, and its story."""
+    return rehearsed(tmp_path_factory.mktemp("sound"), streams.Stream(days=DAYS).frame())
+
+
+def test_a_sound_stream_has_a_first_champion_that_beats_the_prior(sound):
+    found, _ = sound
+    assert found.breaks == found.lacking == ""
+    assert found.there == 9
+    assert [b.status for b in found.batches] == [Status.PASS] * len(found.batches)
+    assert [(b.rows, b.labels, b.quarantined, b.by) for b in found.batches] == [(560, 560, 0, ())] * len(found.batches)
+    assert [(b.at_end, b.in_time, b.enough) for b in found.batches] == [(481, 560, True)] * len(found.batches)
+    assert [(c.model, c.verdict) for c in found.compared] == [("quick boosting", BEATS), ("simple", BEATS)]
+    quick = found.compared[0].figures
+    assert quick["low"] < quick["difference"] < quick["high"] < 0
+
+
+def test_the_first_champion_is_made_when_the_rehearsal_says(sound):
+    found, story = sound
+    weeks = len(found.batches)
+    assert found.first.as_of == streams.week(weeks)
+    for week in (weeks - 1, weeks):
+        decided = story.turn(week).decided
+    chosen = plan(story.config, story.ports, streams.week(1))  # no champion and no labels then
+    assert not isinstance(chosen, Plan)
+    assert decided.outcome == "promoted"
+    (entry,) = [e for e in story.ports.ledger.entries("toy") if e.kind == "promoted"]
+    assert entry.as_of == found.first.as_of
+    assert entry.body["model"]["rows"] >= found.first.train_rows
+
+
+def test_the_time_of_a_run_is_estimated(sound):
+    found, _ = sound
+    e = found.estimate
+    assert {"read", "validate", "features", "linear", "boosting", "predict"} <= set(e.measured)
+    assert e.start > 0
+    assert e.batch > sum(e.measured[name] for name in ("read", "validate", "features")) / len(found.batches)
+    assert e.retrain > e.measured["boosting"]
+
+
+def test_bad_values_are_named_with_their_share_and_break_a_batch_when_they_are_many(tmp_path):
+    frame = streams.Stream(days=DAYS).frame()
+    frame.loc[:9, "x"] = 99.0
+    frame.loc[560:699, "group"] = "q"
+    found, _ = rehearsed(tmp_path, frame)
+    first, second = found.batches[:2]
+    (x,) = first.by
+    assert x.expectation.startswith("expect_column_values_to_be_between")
+    assert (x.rows, x.share) == (10, pytest.approx(10 / 560))
+    assert (first.status, first.quarantined) == (Status.PASS, 10)
+    assert second.status is Status.FAIL
+    assert "25.00% of the rows cannot be used" in second.reasons[0]
+    assert found.breaks == ""  # one of several
+
+
+def test_a_run_would_break_when_most_batches_do(tmp_path):
+    found, _ = rehearsed(tmp_path, streams.Stream(days=DAYS).frame().assign(x=99.0))
+    assert found.breaks == f"{len(found.batches)} of {len(found.batches)} batches would be broken"
+    assert found.first is None
+    assert found.compared == ()
+    assert found.estimate.retrain is None
+
+
+def test_without_signal_nothing_is_shown(tmp_path):
+    frame = streams.Stream(days=DAYS).frame()
+    y = np.random.default_rng(3).integers(0, 2, len(frame))
+    found, _ = rehearsed(tmp_path, frame.assign(y=y))
+    assert found.first is not None
+    assert found.compared[0].verdict != BEATS
+    assert found.compared[1].verdict == NOT_SHOWN
+    assert found.breaks == ""
+
+
+def test_too_few_labels_are_said_to_be(tmp_path):
+    frame = streams.Stream(days=DAYS).frame()
+    frame["y"] = frame["y"].where(frame["id"] % 10 == 0)
+    found, _ = rehearsed(
+        tmp_path, frame, PLAIN.replace("  min_history: 28 days\n", "  min_history: 28 days\n  min_rows: 300\n")
+    )
+    assert {(b.labels, b.enough) for b in found.batches} == {(56, False)}
+    assert found.first is None
+    assert "`train.min_rows` wants 300" in found.lacking
+    assert found.breaks == ""
+
+
+def test_too_short_a_history_is_said(tmp_path):
+    found, _ = rehearsed(tmp_path, streams.Stream(days=14).frame())
+    assert (len(found.batches), found.there) == (2, 2)
+    assert "not enough history" in found.lacking
+    assert found.breaks == ""
+
+
+def test_labels_that_never_come_break_a_run(tmp_path):
+    found, _ = rehearsed(tmp_path, streams.Stream(days=DAYS).frame().assign(y=None))
+    assert "no matured label" in found.breaks
+    assert "column y is empty" in found.breaks
+
+
+def test_labels_that_begin_later_do_not(tmp_path):
+    frame = streams.Stream(days=DAYS).frame()
+    found, _ = rehearsed(tmp_path, frame.assign(y=frame["y"].where(frame["t"] >= "2024-01-15")))
+    assert found.breaks == ""
+    assert found.first is not None
+
+
+def test_the_scratch_home_is_gone_also_when_somebody_stops_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    story, seen = Story(tmp_path, streams.Stream(days=DAYS).frame()), list[Path]()
+
+    def stop(*_: object) -> None:
+        seen.extend((tmp_path / "scratch").iterdir())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "validate", stop)
+    with pytest.raises(KeyboardInterrupt):
+        rehearse(story.config, story.ports)
+    assert seen
+    assert not list((tmp_path / "scratch").iterdir())
+    assert not (tmp_path / "home").exists()
+
+
+def test_no_more_batches_are_read_than_a_first_champion_needs(tmp_path):
+    found, _ = rehearsed(tmp_path, streams.Stream(days=100, per_day=30).frame())
+    assert len(found.batches) < found.there
+    assert found.first.as_of == found.batches[-1].window.end < datetime(2024, 3, 1)

@@ -1,0 +1,357 @@
+"""Rehearse: put a source's first batches through the loop's own stages, in a home that is thrown away, and say what comes.
+
+What is landed, validated and cut into windows here is so by the same functions as in a run, so the two cannot
+differ; only the challenger is a quick one, without a search. Nothing is written to the home: not to its ledger, and
+not to MLflow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trueup.config.schema import Family, ModelConfig
+from trueup.domain.bootstrap import Interval
+from trueup.domain.gates import CHALLENGER, Case
+from trueup.domain.gates.integrity import enough_rows
+from trueup.domain.gates.words import compare, figures_of, too_few_blocks
+from trueup.domain.learning import Recipe, all_classes, build, defaults, predict
+from trueup.domain.periods import complete_periods
+from trueup.domain.plan import Hold, Plan
+from trueup.domain.types import KNOWN_AT, ROW_ID, Batch, Status, Window
+from trueup.errors import NoLabels, NotEnoughData, WorkError
+from trueup.stages.evaluate import PRIOR, SIMPLE, baselines, reference_examples
+from trueup.stages.features import examples
+from trueup.stages.ingest import batches, complete_until, land
+from trueup.stages.mistakes import require_sound
+from trueup.stages.ports import Ports
+from trueup.stages.references import Checked
+from trueup.stages.train import Material, material, plan
+from trueup.stages.validate import validate
+
+BEATS, NOT_SHOWN, WORSE = "beats the prior", "not shown", "worse"
+QUICK = "quick boosting"
+
+_AT_LEAST = 3  # batches: of one alone nobody sees what is usual
+_QUICK_ROWS = 20_000  # more rows make the quick model slower, and its answer hardly another
+# Not measured here, for Prefect, MLflow and Evidently would have to be imported: seconds of a run on two slow cores.
+_START = 30.0  # a process with its imports, and Prefect's server
+_A_BATCH_BESIDE = 1.0  # drift, diagnosis and records of a batch
+_A_RETRAIN_BESIDE = 15.0  # MLflow's runs and versions, the judged files loaded in a fresh process, records
+
+
+@dataclass(frozen=True)
+class Failing:
+    """The rows of a batch that an expectation would put into quarantine."""
+
+    expectation: str
+    rows: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch of the rehearsal, as a run would find it.
+
+    A row may fail several expectations of `by`. `left_out` are rows without key
+    or time. Of the `labels` those `at_end` count when the batch ends, and `in_time` once all that is there is known.
+    """
+
+    window: Window
+    rows: int
+    quarantined: int
+    share: float  # of the rows, in quarantine
+    left_out: int
+    by: tuple[Failing, ...]
+    status: Status
+    reasons: tuple[str, ...]
+    labels: int
+    at_end: int
+    in_time: int
+    enough: bool  # whether the monitor will have the labels it asks for
+
+
+@dataclass(frozen=True)
+class First:
+    """When the first champion can be made, and from what."""
+
+    as_of: datetime
+    train: Window
+    gate: Window
+    train_rows: int
+    gate_rows: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A model against the prior on the gate rows: the loss that it has more, with its interval, and what that says."""
+
+    model: str
+    verdict: str
+    said: str
+    figures: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds that a run will take, by what the rehearsal took."""
+
+    start: float  # stated, once a run
+    batch: float
+    retrain: float | None  # None where no first champion can be made yet
+    measured: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What the first batches of a source would come to."""
+
+    model: str
+    batches: tuple[Seen, ...]
+    there: int  # complete batches that the source holds
+    min_matured: int
+    min_rows: int
+    first: First | None
+    lacking: str  # for a first champion; empty where there can be one
+    compared: tuple[Compared, ...]
+    estimate: Estimate | None
+    breaks: str  # why a run would come to nothing; empty where it would not
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Seconds by what they were spent on."""
+
+    spent: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[what] += time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What a first challenger would be made from, and when."""
+
+    as_of: datetime
+    plan: Plan
+    material: Material
+
+
+@dataclass(frozen=True)
+class _Chance:
+    """What a first champion would be made from, or why there would be none."""
+
+    made: _Made | None = None
+    lacking: str = ""
+    problem: str = ""
+
+
+def rehearse(config: ModelConfig, ports: Ports, tell: Callable[[float], None] = lambda _: None) -> Rehearsal:
+    """Rehearse a model's first batches: as many as its first champion needs, at least three, at most what is there.
+
+    `tell` hears the share that is done. An error that would end a run is part of what is found. Raises ConfigError, as a
+    run would, for a config that is not sound.
+    """
+    started = time.perf_counter()
+    require_sound(config, ports.configs, with_expectations=True)  # as before a landing; imports what validation needs
+    with TemporaryDirectory(prefix="trueup-rehearse-") as scratch:
+        apart = Ports(ports.settings.apart(Path(scratch), configs=ports.configs))
+        apart.now = ports.now
+        try:
+            found = _rehearsed(config, apart, _Clock(), tell)
+        finally:
+            apart.close()
+    return Rehearsal(**found, model=config.model, seconds=time.perf_counter() - started)
+
+
+def _rehearsed(config: ModelConfig, ports: Ports, clock: _Clock, tell: Callable[[float], None]) -> dict[str, Any]:
+    seen, compared = list[Seen](), tuple[Compared, ...]()
+    chance, first, windows = _Chance(), None, list[Window]()
+    try:
+        windows = _complete(config, ports)
+        wanted = windows[: _most(config, windows)]
+        for window in wanted:
+            seen.append(_see(config, ports, window, clock))
+            chance = chance if chance.made else _chance(config, ports, window.end, clock)
+            tell(len(seen) / (len(wanted) + 1))
+            if chance.made and len(seen) >= _AT_LEAST:
+                break
+        if chance.made:
+            first, compared = _judged(config, ports, chance.made, clock)
+    except NotEnoughData as few:
+        chance = _Chance(lacking=str(few))  # for the reference: the gates would have nothing to compare with
+    except WorkError as error:
+        chance = _Chance(problem=str(error))
+    return {
+        "batches": tuple(seen),
+        "there": len(windows),
+        "min_matured": config.monitor.min_matured,
+        "min_rows": config.train.min_rows,
+        "first": first,
+        "lacking": chance.lacking,
+        "compared": compared,
+        "estimate": _estimated(config, chance.made, len(seen), clock) if seen else None,
+        "breaks": _broken(seen) or chance.problem,
+    }
+
+
+def _broken(seen: list[Seen]) -> str:
+    """Say so when most batches would be broken."""
+    broken = sum(b.status is Status.FAIL for b in seen)
+    return f"{broken} of {len(seen)} batches would be broken" if 2 * broken > len(seen) else ""
+
+
+def _complete(config: ModelConfig, ports: Ports) -> list[Window]:
+    """The periods of the source that have ended. Raises WorkError where there is none."""
+    extent, until = ports.source(config).extent(), complete_until(config, ports)
+    if until is not None and config.clock == "wall":
+        until = min(until, ports.local_now(config))
+    windows = complete_periods(extent[0], until, config.ingest.period) if extent and until else []
+    if not windows:
+        raise WorkError(f"{config.model}: no complete {config.ingest.period} of data yet; wait for more")
+    return windows
+
+
+def _most(config: ModelConfig, windows: list[Window]) -> int:
+    """How many batches it takes until a first champion is due: history and gate window, and until their labels are known."""
+    t, gate, delay = config.train, config.promote.gate_window, config.ingest.label.known_after
+    span = max(t.min_history, 2 * gate) + (t.min_history if delay is None else delay)
+    return max(_AT_LEAST, sum(w.start < windows[0].start + span for w in windows) + 1)
+
+
+def _see(config: ModelConfig, ports: Ports, window: Window, clock: _Clock) -> Seen:
+    """Land and validate a batch."""
+    with clock("read"):
+        land(config, ports, window)
+        batch = batches(config, ports, window.end)[-1]
+    with clock("validate"):
+        checked = validate(config, ports, batch, window.end)
+    return _counted(config, ports, batch, checked)
+
+
+def _counted(config: ModelConfig, ports: Ports, batch: Batch, checked: Checked) -> Seen:
+    failed = ports.store.quarantined(batch.rows).groupby("expectation")[ROW_ID].nunique()
+    known = ports.store.read(batch.labels, [KNOWN_AT])[KNOWN_AT]
+    in_time, facts, rows = int(known.notna().sum()), batch.rows.facts, batch.rows.rows
+    return Seen(
+        window=batch.window,
+        rows=rows,
+        quarantined=checked.quarantined,
+        share=checked.quarantined / max(rows, 1),
+        left_out=int(facts.get("null_keys", 0)) + int(facts.get("null_times", 0)),
+        by=tuple(Failing(str(name), int(n), int(n) / rows) for name, n in failed.items()),
+        status=checked.status,
+        reasons=checked.reasons,
+        labels=len(known),
+        at_end=int((known <= pd.Timestamp(batch.window.end)).sum()),
+        in_time=in_time,
+        enough=in_time >= config.monitor.min_matured,
+    )
+
+
+def _chance(config: ModelConfig, ports: Ports, as_of: datetime, clock: _Clock) -> _Chance:
+    """See whether a first champion could be made at a moment. What is overdue now may come with later batches."""
+    try:
+        chosen = plan(config, ports, as_of)
+        if isinstance(chosen, Hold):
+            return _Chance(lacking=chosen.reason)
+        with clock("features"):
+            return _Chance(_Made(as_of, chosen, material(config, ports, chosen, as_of)))
+    except NotEnoughData as few:
+        return _Chance(lacking=str(few))
+    except NoLabels as none:
+        return _Chance(problem=str(none))
+
+
+def _judged(config: ModelConfig, ports: Ports, made: _Made, clock: _Clock) -> tuple[First, tuple[Compared, ...]]:
+    """Fit the quick models on what a first challenger would be trained on, and judge them on its gate rows."""
+    chosen, data, seed = made.plan, made.material.data, config.train.seed
+    with clock("features"):
+        gate = examples(config, ports, chosen.gate, made.as_of)
+        before = reference_examples(config, ports, chosen.gate.start, made.as_of)
+    with clock("linear"):
+        models = baselines(config, ports, before)
+    with clock("boosting"):
+        quick = build(_quick(config), data.schema, config.task)
+        models[QUICK] = ports.fits.fit(quick, data.X, data.y, _QUICK_ROWS, seed)
+    classes = all_classes(config.task, models.values(), gate.y)
+    with clock("predict"):
+        said = {role: predict(models[role], gate.X, config.task, classes) for role in (QUICK, SIMPLE, PRIOR)}
+
+    def case(role: str) -> Case:
+        return Case(
+            task=config.task,
+            y=gate.y.to_numpy(),
+            event_time=gate.event_time.to_numpy(),
+            predictions={CHALLENGER: said[role], PRIOR: said[PRIOR]},
+            trained_until={CHALLENGER: data.trained_until},
+            metrics={},
+            evaluate=config.evaluate,
+            classes=classes,
+            seed=seed,
+        )
+
+    first = First(made.as_of, chosen.train, chosen.gate, len(data.y), len(gate.y))
+    return first, tuple(_against_prior(role, case(role)) for role in (QUICK, SIMPLE))
+
+
+def _quick(config: ModelConfig) -> Recipe:
+    """The boosting that a search would try first, with what the config fixes."""
+    family: Family = "gradient_boosting"
+    fixed = config.train.parameters.get(family, {})
+    return Recipe(family, {**defaults(family, config.task), **fixed}, config.train.seed)
+
+
+def _against_prior(name: str, case: Case) -> Compared:
+    """Judge a model as the baseline gate does: skill over the prior must be proved."""
+    if not (rows := enough_rows(case)).ok:
+        return Compared(name, NOT_SHOWN, "; ".join(rows.reasons), {})
+    difference = case.difference(PRIOR)
+    said, figures = compare(case, PRIOR, difference), figures_of(case, PRIOR, difference)
+    if not difference.enough:
+        return Compared(name, NOT_SHOWN, f"{said}; {too_few_blocks(difference)}", figures)
+    return Compared(name, _verdict(difference), said, figures)
+
+
+def _verdict(difference: Interval) -> str:
+    if difference.high < 0:
+        return BEATS
+    return WORSE if difference.low > 0 else NOT_SHOWN
+
+
+def _estimated(config: ModelConfig, made: _Made | None, seen: int, clock: _Clock) -> Estimate:
+    """Seconds of a run, from those of the rehearsal; without material nothing is known of a retrain."""
+    spent: Mapping[str, float] = clock.spent
+    each = (spent["read"] + spent["validate"] + spent["features"]) / seen
+    batch = each + spent["predict"] + spent["linear"] / 2 + _A_BATCH_BESIDE  # the monitor fits its reference anew
+    retrain = None if made is None else _of_retrain(config, made.material, spent)
+    return Estimate(_START, batch, retrain, {name: round(seconds, 3) for name, seconds in spent.items()})
+
+
+def _of_retrain(config: ModelConfig, made: Material, spent: Mapping[str, float]) -> float:
+    """Trials times folds, then the challenger and its refit. A forest is taken to be as quick as boosting."""
+    t, rows = config.train, len(made.data.y)
+    per_row = spent["boosting"] / min(rows, _QUICK_ROWS)
+
+    def fit(family: Family, rows: int) -> float:
+        return spent["linear"] / 2 if family == "linear" else rows * per_row
+
+    trial = float(np.mean([sum(fit(family, len(before)) for before, _ in made.folds) for family in t.families]))
+    last = max(fit(family, rows) for family in t.families) * (2 if config.promote.refit else 1)
+    return min(t.trials * trial, t.max_seconds) + last + spent["linear"] + _A_RETRAIN_BESIDE
