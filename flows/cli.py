@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows import cli_govern, cli_home, cli_prove, cli_replay, completion, examples, show
+from flows import cli_govern, cli_home, cli_new, cli_prove, cli_replay, completion, examples, show
 from flows.actor import at_the_command_line
 from flows.completion import models
 from flows.environment import by_hand, prepare
@@ -387,6 +387,7 @@ def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
 cli_govern.register(app)
 cli_home.register(app)
 cli_prove.register(app)
+cli_new.register(app)
 cli_replay.register(app)
 examples.attach(app)
 

@@ -11,6 +11,11 @@ _MODEL = "flight_delays"
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "": ("trueup check", f"trueup run {_MODEL}", "trueup status"),
+    "new": (
+        "trueup new churn --data customers.csv --time month --label churned --label-available-after '30 days'",
+        "trueup new loans --data loans.csv --time issued --label defaulted --labels outcomes.csv",
+        "trueup new orders --data 'postgresql://shop@db/shop' --query 'SELECT * FROM orders' --time ordered --label late",
+    ),
     "run": (
         f"trueup run {_MODEL}",
         f"trueup run {_MODEL} --as-of 2013-04-01",

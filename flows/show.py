@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trueup.stages.backup import Saved
     from trueup.stages.dossier import Made
     from trueup.stages.feed import Fed
+    from trueup.stages.new import Drafted
     from trueup.stages.orphans import Orphans
     from trueup.stages.proof import Verified
     from trueup.stages.rehearse import Rehearsal, Seen
@@ -392,6 +393,77 @@ def checks(found: Sequence[Mapping[str, Any]]) -> None:
             else:
                 name = model["model"]
                 _next(f"trueup check {name} --rehearse, or trueup run {name}")
+
+
+def drafted(made: Drafted, deployed: Path | None) -> None:
+    """What `new` found out about a table, and what to type next."""
+    found = made.findings
+    times, outcome = found.times.moments.dropna(), found.outcome
+    out.print(
+        f"[bold]{made.config.model}[/]: {found.rows:,} rows, {len(found.columns) + 2} columns, {times.min():%Y-%m-%d} to {times.max():%Y-%m-%d}"
+    )
+    kinds = Counter(c.kind for c in found.columns.values())
+    out.print("columns: " + ", ".join(f"{n} {k}" for k, n in kinds.most_common()), highlight=False)
+    out.print(
+        f"{outcome.task} of {found.ask.label}; a batch is a {found.spans.period} of some {found.spans.rows:,.0f} rows",
+        highlight=False,
+    )
+    suspicious = {s.column for s in found.suspects}
+    for title, entries in {
+        "left out, for they know the answer (leak suspects)": [f"{s.column}: {s.why}" for s in found.suspects],
+        "left out otherwise": [f"{n}: {w}" for n, w in found.left_out.items() if n not in suspicious],
+        "personal data": [f"{n}: {w}" for n, w, _ in found.personal],
+        "missing values": [
+            f"{n}: {', '.join(map(str, c.sentinels))} ({sum(c.sentinels.values()):,} values)"
+            for n, c in found.columns.items()
+            if c.sentinels
+        ],
+        "gaps": [f"no row from {g.start:%Y-%m-%d} to {g.end:%Y-%m-%d}" for g in found.gaps],
+        "to know": list(found.notes)
+        + (
+            [f"{found.duplicates:,} rows repeat another or its key; of each the last counts"]
+            if found.duplicates
+            else []
+        ),
+    }.items():
+        if entries:
+            out.print(f"{title}:", highlight=False)
+            _lines(entries)
+    if found.choice is not None:
+        out.print(
+            f"a quick model on later rows: {found.choice.loss:.4g}, always saying the usual: {found.choice.prior:.4g}",
+            highlight=False,
+        )
+    else:
+        out.print("too few rows to tell whether a model would learn anything", highlight=False)
+    marks = made.text.count("CHECK:")
+    out.print(f"written: {made.path}; {marks} lines marked CHECK are for you to look at")
+    if deployed is not None:
+        out.print(f"deployments: {deployed}")
+    _next(f"trueup check {made.config.model} --rehearse")
+
+
+def drafted_json(made: Drafted, deployed: Path | None) -> dict[str, Any]:
+    """The same as plain values."""
+    found = made.findings
+    return {
+        "model": made.config.model,
+        "path": str(made.path),
+        "deployments": str(deployed) if deployed else None,
+        "rows": found.rows,
+        "task": str(found.outcome.task),
+        "key": list(found.key),
+        "period": found.spans.period,
+        "kinds": {n: c.kind for n, c in found.columns.items()},
+        "missing": {n: {str(v): k for v, k in c.sentinels.items()} for n, c in found.columns.items() if c.sentinels},
+        "suspects": {s.column: s.why for s in found.suspects},
+        "left_out": found.left_out,
+        "personal": {n: w for n, w, _ in found.personal},
+        "gaps": [[str(g.start), str(g.end)] for g in found.gaps],
+        "duplicates": found.duplicates,
+        "notes": list(found.notes),
+        "quick": None if found.choice is None else {"loss": found.choice.loss, "prior": found.choice.prior},
+    }
 
 
 def rehearsal(found: Rehearsal) -> None:

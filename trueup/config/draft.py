@@ -1,0 +1,79 @@
+"""A config as a person would write it, in stage order, with every guess marked and why."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+GUESS, CHECK = "guessed", "CHECK"  # what was inferred, and what a person should look at before relying on it
+_WIDTH = 110
+
+
+@dataclass
+class Draft:
+    """Lines of YAML. `put` writes a key and its value, with what there is to say about it."""
+
+    lines: list[str] = field(default_factory=list)
+
+    def section(self, name: str) -> None:
+        """Begin a section, after a blank line."""
+        self.lines += ["", f"{name}:"]
+
+    def say(self, text: str, depth: int = 0) -> None:
+        """A comment of its own, wrapped."""
+        indent = "  " * depth
+        self.lines += [f"{indent}# {line}" for line in textwrap.wrap(" ".join(text.split()), _WIDTH - len(indent))]
+
+    def put(self, key: str, value: Any, depth: int = 1, why: str = "", mark: str = GUESS) -> None:
+        """A key with a plain value; a long reason stands above it, a short one beside it."""
+        line = f"{'  ' * depth}{key}: {flow(value)}"
+        reason = f"{mark}: {why}" if why else ""
+        if reason and len(line) + len(reason) + 4 <= _WIDTH:
+            self.lines.append(f"{line}  # {reason}")
+            return
+        if reason:
+            self.say(reason, depth)
+        self.lines += _wrapped(line, depth)
+
+    def items(self, key: str, values: Iterable[tuple[Mapping[str, Any], str]], depth: int = 1) -> None:
+        """A list of small maps, each on its line with its reason beside it."""
+        self.lines.append(f"{'  ' * depth}{key}:")
+        for value, why in values:
+            said = f"  # {why}" if why else ""
+            line = f"{'  ' * (depth + 1)}- {flow(dict(value))}"
+            if len(line) + len(said) > _WIDTH:
+                self.lines += ([f"{'  ' * (depth + 1)}{said.strip()}"] if said else []) + _wrapped(line, depth + 1)
+            else:
+                self.lines.append(line + said)
+
+    @property
+    def text(self) -> str:
+        """The whole file."""
+        return "\n".join(self.lines) + "\n"
+
+
+def flow(value: Any) -> str:
+    """A value on one line, as YAML writes it."""
+    if isinstance(value, str) and value and value.isascii() and value.replace("_", "").isalnum():
+        text: str = yaml.safe_dump(value, allow_unicode=True, width=10**6)
+    else:
+        text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
+    return text.strip().removesuffix("...").strip()
+
+
+def _wrapped(line: str, depth: int) -> list[str]:
+    """Break a long line between the items of its list."""
+    if len(line) <= _WIDTH or "[" not in line:
+        return [line]
+    indent = "  " * (depth + 2)
+    return (
+        textwrap.wrap(
+            line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+        )
+        if '"' not in line and "'" not in line
+        else [line]
+    )

@@ -1,0 +1,196 @@
+"""The text of a new config: in stage order, with every guess marked and why."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from trueup.config.draft import CHECK, GUESS, Draft
+from trueup.config.schema import Task, write_duration
+
+if TYPE_CHECKING:
+    from trueup.stages.new import Findings
+
+_ROOM = 200  # labels a batch that the schema asks for where nothing else is said
+
+
+def write_draft(found: Findings) -> str:
+    """Write the config of what was found."""
+    made = Draft()
+    _head(made, found)
+    _ingest(made, found)
+    _validate(made, found)
+    _features(made, found)
+    _train(made, found)
+    _promote(made, found)
+    return made.text
+
+
+def _head(made: Draft, found: Findings) -> None:
+    ask, times = found.ask, found.times.moments.dropna()
+    made.say(
+        f"Written from {found.rows:,} rows of {times.min():%Y-%m-%d} to {times.max():%Y-%m-%d}. Lines marked `{GUESS}` follow "
+        f"from the data; lines marked `{CHECK}` are for you to look at. Every key is described in docs/config.md."
+    )
+    made.put("model", ask.name, 0)
+    made.put("task", str(found.outcome.task), 0, "" if ask.task else _task_why(found))
+    made.put("about", f"Predicts {ask.label}.", 0, "say for whom, and what it is used for", CHECK)
+    made.put("clock", "data", 0, "the end of the newest complete batch; `wall` once data arrives by itself", GUESS)
+
+
+def _task_why(found: Findings) -> str:
+    kinds = found.outcome.values.nunique()
+    return f"{found.ask.label} has {kinds:,} different values"
+
+
+def _ingest(made: Draft, found: Findings) -> None:
+    ask, times = found.ask, found.times
+    made.section("ingest")
+    for note in found.notes:
+        made.say(note if note.startswith(CHECK) else f"{GUESS}: {note}", 1)
+    made.put("source", found.source)
+    made.put("time", ask.time)
+    if "query" not in found.source and len(times.formats) == 1 and not times.iso:
+        why = (
+            f"{times.twin} would read it too; the other is better in order"
+            if times.twin
+            else "how all of them are written"
+        )
+        made.put("time_format", times.formats[0], why=why, mark=CHECK if times.twin else GUESS)
+    if ask.timezone != "UTC" or times.zoned:
+        made.put(
+            "timezone", ask.timezone, why="the times name a zone, and are brought to this one" if times.zoned else ""
+        )
+    key_why = "" if found.key_why == "as you said" else found.key_why
+    made.put("key", list(found.key), why=key_why, mark=CHECK if "share theirs" in key_why else GUESS)
+    if found.duplicates:
+        made.say(f"{CHECK}: {found.duplicates:,} rows repeat another or its key; of each the last counts", 1)
+    made.put("period", found.spans.period, why=f"{found.spans.rows:,.0f} rows in a middle batch")
+    for gap in found.gaps:
+        made.say(
+            f"{CHECK}: no row from {gap.start:%Y-%m-%d} to {gap.end:%Y-%m-%d}; batches there are empty, and histories begin anew",
+            1,
+        )
+    _label(made, found)
+    from trueup.stages.new import coerced, missing_of
+
+    if missing := missing_of(found):
+        counts = sum(n for c in missing for n in found.columns[c].sentinels.values())
+        made.put("missing", missing, why=f"values that stand for nothing: {counts:,} in all", mark=CHECK)
+    if odd := coerced(found):
+        made.put("coerce", odd, why="numbers with text between them, which becomes missing and is counted", mark=CHECK)
+
+
+def _label(made: Draft, found: Findings) -> None:
+    outcome = found.outcome
+    label: dict[str, Any] = {"column": found.ask.label}
+    if found.label_source is not None:
+        label["source"] = found.label_source
+        label |= {"key": outcome.key} if outcome.key else {}
+    if outcome.positive is not None:
+        label["positive"] = outcome.positive
+    clock = (
+        {"known_at": outcome.known_at}
+        if outcome.known_at
+        else {"known_after": write_duration(outcome.known_after or timedelta(0))}
+    )
+    if outcome.positive is not None and found.ask.positive is None:
+        share = float((outcome.values.dropna().astype(str) == str(outcome.positive)).mean())
+        made.say(f"{CHECK}: {outcome.positive!r} counts as 1, in {share:.1%} of the rows", 1)
+    if outcome.known_at:
+        made.say(f"{CHECK}: {outcome.known_at} says when an outcome became known", 1)
+    elif outcome.guessed:
+        made.say(f"{CHECK}: known_after says how long an outcome takes: {outcome.why}", 1)
+    made.put("label", {**label, **clock})
+
+
+def _validate(made: Draft, found: Findings) -> None:
+    made.section("validate")
+    made.put("min_rows", int(max(min(30, found.spans.rows // 4), 1)))
+    if found.usual.max_missing:
+        made.put("max_missing", found.usual.max_missing, why="twice the most of any batch, and a twentieth")
+    for note in found.usual.left_out:
+        made.say(f"{GUESS}: {note}", 1)
+    made.say("learned from the earlier batches, tested on the later ones", 1)
+    made.items("expectations", (({"type": r.type, "kwargs": r.kwargs}, r.why) for r in found.usual.rules))
+
+
+def _features(made: Draft, found: Findings) -> None:
+    made.section("features")
+    features, choice = found.features, found.choice
+    for name, why in found.left_out.items():
+        made.say(f"{CHECK if 'LEAK' in why or 'personal' in why else GUESS}: left out: {name}: {why}", 1)
+    protected = [f"{n} ({why})" for n, why, naming in found.personal if not naming and n not in found.left_out]
+    if protected:
+        made.say(
+            f"{CHECK}: personal data: {'; '.join(protected)}: may a model use it? See `fairness` in docs/config.md", 1
+        )
+    if choice is not None:
+        made.say(_worth(found), 1)
+        for tried in choice.tried:
+            if tried.taken or abs(tried.change) > 0.0005:
+                made.say(
+                    f"tried: {tried.what}: {tried.change:+.1%} of the loss on later rows; {'taken' if tried.taken else 'not taken'}",
+                    1,
+                )
+    if features.numeric:
+        made.put("numeric", features.numeric)
+    if features.categorical:
+        made.put("categorical", features.categorical)
+    if features.calendar:
+        made.put("calendar", features.calendar)
+    if features.history:
+        items = [
+            (h.model_dump(mode="json", exclude_defaults=True) | {"name": h.name, "counts": h.counts}, "")
+            for h in features.history
+        ]
+        made.items("history", items)
+
+
+def _worth(found: Findings) -> str:
+    """What a quick model makes of the features."""
+    choice = found.choice
+    if choice is None:
+        return ""
+    change = choice.loss / choice.prior - 1 if choice.prior else 0.0
+    learned = "a quick model, learned on the earlier 60 % of the time and asked about the rest"
+    if change >= 0:
+        return f"{CHECK}: {learned}, is no better than always saying the usual: look for features that tell more"
+    return f"{learned}, has a loss {-change:.1%} below that of always saying the usual"
+
+
+def _train(made: Draft, found: Findings) -> None:
+    spans = found.spans
+    made.section("train")
+    made.put("min_history", write_duration(spans.min_history), why="the first champion waits for this much")
+    if (rows := max(30, min(_ROOM, int(spans.rows * 2)))) != _ROOM:
+        made.put("min_rows", rows, why="the table is small")
+    made.put("families", ["gradient_boosting", "linear"] if found.rows < 20_000 else ["gradient_boosting"])
+    made.put("trials", 6, why="recipes that are tried at each retrain")
+    if spans.block != timedelta(days=1) or found.outcome.task is Task.BINARY:
+        made.section("evaluate")
+        made.put(
+            "block",
+            write_duration(spans.block),
+            why="rows of the same block are judged together; ten of them fit into every span",
+        )
+
+
+def _promote(made: Draft, found: Findings) -> None:
+    spans = found.spans
+    made.section("promote")
+    made.put("gate_window", write_duration(spans.gate_window), why="the newest labels, on which both are judged")
+    made.put("min_new_days", spans.min_new_days, why="of labels that the champion has not seen")
+    gates = [{"kind": "paired"}, {"kind": "baseline"}, {"kind": "slices"}]
+    made.put(
+        "gates",
+        gates,
+        why="not worse than the champion and better on average; better than a prior and a linear model; no slice harmed",
+    )
+    made.section("monitor")
+    matured = max(30, min(_ROOM, int(spans.rows // 2)))
+    if matured != _ROOM:
+        made.put("min_matured", matured, why="labels that a batch needs to be diagnosed")
+    made.put(
+        "stale_after", write_duration(spans.stale_after), why="a challenger is tried this often also while all is well"
+    )

@@ -1,0 +1,594 @@
+"""New: from a table that nobody has described to a config in which every guess is marked."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api import types as dtypes
+
+from trueup.adapters.sources import open_source
+from trueup.config.load import parse_model, sound_name
+from trueup.config.schema import FeaturesConfig, IngestConfig, ModelConfig, Task, parse_duration
+from trueup.domain.landing import as_numbers, as_text, split
+from trueup.domain.periods import Period
+from trueup.domain.profile.columns import Column, comma_decimals, profile
+from trueup.domain.profile.people import personal
+from trueup.domain.profile.suspects import Suspect, suspects
+from trueup.domain.profile.times import Gap, Times, choose_period, disorder, gaps, read_times
+from trueup.domain.profile.usual import Usual, learn
+from trueup.domain.profile.worth import Choice, Judge, choose
+from trueup.domain.types import EVENT_TIME
+from trueup.errors import SourceError, UsageError
+from trueup.stages.draft import write_draft
+from trueup.stages.ports import Ports
+
+_FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+_DATABASE = re.compile(
+    r"^(sqlite|postgres(?:ql)?|mysql|mariadb|mssql|oracle|duckdb|snowflake|redshift|trino|bigquery)(\+\w+)?://"
+)
+_ENCODINGS = ("cp1252", "latin-1")
+_POSITIVE = {
+    "yes",
+    "y",
+    "true",
+    "t",
+    "1",
+    "bad",
+    "default",
+    "defaulted",
+    "churn",
+    "churned",
+    "fraud",
+    "late",
+    "positive",
+    "malignant",
+    "returned",
+    "failed",
+}
+_CLASSES = 20  # whole numbers of more kinds are an amount, not classes
+_ALL_ROWS = 200_000  # of larger tables evenly spaced rows are looked at
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What the person says about the table."""
+
+    name: str
+    data: str
+    time: str
+    label: str
+    key: tuple[str, ...] = ()
+    available_after: timedelta | None = None
+    query: str | None = None
+    labels: str | None = None
+    task: Task | None = None
+    positive: str | None = None
+    timezone: str = "UTC"
+    period: Period | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is predicted: the task, what counts as 1, and when it is known."""
+
+    task: Task
+    positive: str | int | None
+    values: pd.Series[Any]  # the label of each row, as the source gives it; missing where not known
+    known_after: timedelta | None
+    known_at: str | None
+    key: dict[str, str]
+    why: str  # of the delay
+    guessed: bool
+
+
+@dataclass(frozen=True)
+class Spans:
+    """How the loop is paced."""
+
+    period: Period
+    rows: float  # median of a batch
+    min_history: timedelta
+    gate_window: timedelta
+    min_new_days: int
+    block: timedelta
+    stale_after: timedelta
+    windows: tuple[timedelta, ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was found about a table; the config is written from it."""
+
+    ask: Ask
+    source: dict[str, Any]
+    label_source: dict[str, Any] | None
+    rows: int
+    times: Times
+    disorder: float
+    gaps: tuple[Gap, ...]
+    key: tuple[str, ...]
+    key_why: str
+    duplicates: int
+    outcome: Outcome
+    spans: Spans
+    columns: dict[str, Column]
+    suspects: tuple[Suspect, ...]
+    personal: tuple[tuple[str, str, bool], ...]
+    left_out: dict[str, str]
+    choice: Choice | None
+    features: FeaturesConfig
+    usual: Usual
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """The config's text, its path, and what people should know."""
+
+    path: Path
+    text: str
+    findings: Findings
+    config: ModelConfig
+
+
+def draft(ask: Ask, ports: Ports) -> Drafted:
+    """Look at the data and write a config, without saving it.
+
+    Raises UsageError for columns that are not there, times that cannot be read and tables too small to learn from,
+    SourceError when the data cannot be read.
+    """
+    sound_name(ask.name)
+    found = look(ask, ports.configs)
+    text = write_draft(found)
+    path = ports.configs / f"{ask.name}.yaml"
+    return Drafted(path, text, found, parse_model(text, str(path)))
+
+
+def save(drafted: Drafted, replace_it: bool = False) -> None:
+    """Write the config beside the others, whole or not at all. Raises UsageError when there is one already."""
+    if drafted.path.exists() and not replace_it:
+        raise UsageError(f"{drafted.path} exists; choose another name, or overwrite it with --force")
+    drafted.path.parent.mkdir(parents=True, exist_ok=True)
+    beside = drafted.path.with_suffix(".yaml.new")
+    beside.write_text(drafted.text)
+    beside.replace(drafted.path)
+
+
+def look(ask: Ask, configs: Path) -> Findings:
+    """Find out everything that the config is written from."""
+    source, raw, notes = _read(ask, ask.data, ask.query, configs)
+    label_source = None
+    if ask.labels is not None:
+        label_source, outcomes, more = _read(ask, ask.labels, None, configs)
+        notes += more
+    _require(raw, [ask.time, *ask.key, *([] if label_source else [ask.label])], ask.data)
+    rows, repeated = len(raw), int(raw.duplicated().sum())
+    raw = raw.drop_duplicates(ignore_index=True)
+    times = read_times(raw[ask.time])
+    if not times.moments.notna().any():
+        raise UsageError(
+            f"--time {ask.time}: holds {', '.join(map(repr, times.examples)) or 'nothing'}, which is no time; name another column"
+        )
+    source, more = _readable(ask, source, times)
+    raw = raw.assign(**{ask.time: times.moments})[times.moments.notna()].reset_index(drop=True)
+    columns = profile(raw.drop(columns=[c for c in (ask.time, ask.label) if c in raw]))
+    key, key_why, duplicates = _key(ask, raw, columns)
+    if label_source is None:
+        outcome = _outcome(ask, raw[ask.label], raw[ask.time], None, {})
+    else:
+        raw, outcome = _joined(ask, raw, outcomes, key, columns)
+    spans = _spans(raw[ask.time], ask.period, raw)
+    look_at = raw.iloc[:: max(len(raw) // _ALL_ROWS, 1)].reset_index(drop=True)
+    seen = (
+        columns
+        if len(look_at) == len(raw)
+        else {
+            n: replace(c, values=c.values.iloc[:: max(len(raw) // _ALL_ROWS, 1)].reset_index(drop=True))
+            for n, c in columns.items()
+        }
+    )
+    label = _as_label(outcome).iloc[:: max(len(raw) // _ALL_ROWS, 1)].reset_index(drop=True)
+    accused = suspects({n: c for n, c in seen.items() if n not in key}, label, look_at[ask.time], outcome.task)
+    people = tuple(personal(columns))
+    left = _left_out(columns, accused, people)
+    return _described(
+        Findings(
+            ask, source, label_source, rows, times, disorder(raw[ask.time]), tuple(gaps(raw[ask.time], spans.period)), key, key_why,
+            duplicates + repeated, outcome, spans, columns, tuple(accused), people, left, None,
+            _base(ask, columns, left, key, raw[ask.time]), Usual((), {}, ()), tuple(notes + more),
+        ),
+        raw,
+    )  # fmt: skip
+
+
+def _described(found: Findings, raw: pd.DataFrame) -> Findings:
+    """Choose features by what they are worth and learn what is usual, on rows landed as a run would land them."""
+    ask, base = found.ask, found.features
+    columns, keys = found.columns, _history_keys(found)
+    wanted = list(dict.fromkeys([*base.numeric, *base.categorical, *keys, ask.time]))
+    landing = split(
+        raw.assign(**{ask.label: found.outcome.values}), ingest_config(found), found.outcome.task, wanted, base.numeric
+    )
+    rows, judge = landing.rows, Judge(landing.rows, landing.labels, found.outcome.task)
+    choice = choose(judge, base, columns, keys, found.outcome.task, found.spans.windows) if judge.enough else None
+    features = choice.features if choice else base
+    return replace(
+        found, choice=choice, features=features, usual=learn(rows, rows[EVENT_TIME], found.spans.period, features)
+    )
+
+
+def ingest_config(found: Findings) -> IngestConfig:
+    """How rows that were read already, with their times in place, are landed."""
+    outcome = found.outcome
+    label: dict[str, Any] = {"column": found.ask.label, "known_after": outcome.known_after or timedelta(0)}
+    if outcome.known_at is not None:
+        label = {"column": found.ask.label, "known_at": outcome.known_at}
+    if outcome.positive is not None:
+        label["positive"] = outcome.positive
+    return IngestConfig.model_validate(
+        {
+            "source": found.source,
+            "time": found.ask.time,
+            "timezone": found.ask.timezone,
+            "key": list(found.key),
+            "period": found.spans.period,
+            "label": label,
+            "missing": missing_of(found),
+            "coerce": coerced(found),
+        }
+    )
+
+
+def missing_of(found: Findings) -> dict[str, list[str | float | int]]:
+    """What means "missing", by column of the features; a word that several share stands for all."""
+    used = set(found.features.numeric) | set(found.features.categorical)
+    held = {n: c.sentinels for n, c in found.columns.items() if n in used and c.sentinels}
+    told: dict[str, list[str | float | int]] = {}
+    for name, sentinels in held.items():
+        told[name] = [int(s) if isinstance(s, float) and s.is_integer() else s for s in sentinels]
+    return told
+
+
+def coerced(found: Findings) -> list[str]:
+    """Columns of numbers with text between them, which is read as missing, and counted."""
+    return [n for n in found.features.numeric if found.columns[n].odd]
+
+
+# Reading
+
+
+def _read(ask: Ask, data: str, query: str | None, configs: Path) -> tuple[dict[str, Any], pd.DataFrame, list[str]]:
+    """Read everything, in whatever encoding and with whatever decimal sign it was written."""
+    source, notes = _source(data, query, configs), list[str]()
+    try:
+        raw = _everything(ask, source, configs)
+    except SourceError as error:
+        if source["kind"] != "files" or "encoding" not in str(error):
+            raise
+        raw, notes = _in_some_encoding(ask, source, configs, error)
+    if source["kind"] == "files" and (commas := comma_decimals(raw)):
+        source["decimal"] = ","
+        raw = _everything(ask, source, configs)
+        notes.append(f"decimal: numbers are written with a comma in {', '.join(commas[:5])}")
+    if raw.empty:
+        raise UsageError(f"{data}: has no rows; give a table with some")
+    return source, raw, notes
+
+
+def _everything(ask: Ask, source: dict[str, Any], configs: Path) -> pd.DataFrame:
+    config = IngestConfig.model_validate(
+        {
+            "source": source,
+            "time": ask.time,
+            "timezone": ask.timezone,
+            "key": [ask.time],
+            "label": {"column": ask.label, "known_after": "0 days"},
+        }
+    )
+    return open_source(config, configs).everything()
+
+
+def _in_some_encoding(
+    ask: Ask, source: dict[str, Any], configs: Path, first: SourceError
+) -> tuple[pd.DataFrame, list[str]]:
+    for encoding in _ENCODINGS:
+        source["encoding"] = encoding
+        try:
+            return _everything(ask, source, configs), [f"encoding: the file is not UTF-8; {encoding} reads it"]
+        except SourceError:
+            continue
+    raise first
+
+
+def _source(data: str, query: str | None, configs: Path) -> dict[str, Any]:
+    """The section `ingest.source` for a path, an address, a database or a function."""
+    if _DATABASE.match(data):
+        if query is None:
+            raise UsageError("--data is a database: say what to read from it, as in --query 'SELECT * FROM orders'")
+        return {"kind": "sql", "url": data, "query": query}
+    if _FUNCTION.fullmatch(data):
+        return {"kind": "callable", "function": data}
+    path = data if "://" in data else os.path.relpath(Path(data).expanduser().resolve(), configs.resolve())
+    return {"kind": "files", "path": path, **({"query": query} if query else {})}
+
+
+def _require(raw: pd.DataFrame, names: Sequence[str], data: str) -> None:
+    have = [str(c) for c in raw.columns]
+    absent = [n for n in names if n not in have]
+    if absent:
+        close = {n: difflib.get_close_matches(n, have, 1) for n in absent}
+        hints = [f"{n} (did you mean {c[0]}?)" if c else n for n, c in close.items()]
+        raise UsageError(f"{data} has no column {', '.join(hints)}; it has {', '.join(have)}")
+
+
+def _readable(ask: Ask, source: dict[str, Any], times: Times) -> tuple[dict[str, Any], list[str]]:
+    """Let the source give times that can be read: by a query where one format does not do."""
+    notes = []
+    if times.twin:
+        notes.append(
+            f"CHECK time: {times.formats[0]} and {times.twin} both read all of it; the first is in better order"
+        )
+    if times.unreadable:
+        notes.append(
+            f"time: {times.unreadable:,} values such as {', '.join(map(repr, times.examples))} are no times; their rows are left out"
+        )
+    if times.plain or (len(times.formats) == 1 and not times.iso and not times.unreadable):
+        return source, notes
+    if source["kind"] != "files":
+        raise UsageError(
+            f"--time {ask.time}: is not ISO 8601 throughout; convert it in the query or function, then try again"
+        )
+    name, listed = '"' + ask.time.replace('"', '""') + '"', ", ".join(f"'{f}'" for f in times.formats)
+    if times.unit is not None:
+        as_time = {
+            "day number": f"try_strptime(CAST({name} AS VARCHAR), '%Y%m%d')",
+            "s": f"make_timestamp(CAST({name} * 1000000 AS BIGINT))",
+            "ms": f"make_timestamp(CAST({name} * 1000 AS BIGINT))",
+        }[times.unit]
+    else:
+        as_time = f"COALESCE(TRY_CAST({name} AS TIMESTAMP){f', try_strptime({name}, [{listed}])' if listed else ''})"
+    if times.formats and (times.iso or len(times.formats) > 1):
+        ways = [*(["ISO 8601"] if times.iso else []), *times.formats]
+        notes.append(f"CHECK time: written in {len(ways)} ways ({', '.join(ways)}); the query reads all of them")
+    inner = source.get("query", "SELECT * FROM files")
+    return {**source, "query": f"SELECT * REPLACE ({as_time} AS {name}) FROM ({inner})"}, notes
+
+
+# What is predicted
+
+
+def _outcome(
+    ask: Ask, label: pd.Series[Any], when: pd.Series[Any], known_at: str | None, key: dict[str, str]
+) -> Outcome:
+    task, positive = _task(ask, label)
+    after, why, guessed = ask.available_after, "as you said", False
+    if known_at is None and after is None:
+        after, why = _delay(label, when)
+        guessed = True
+    return Outcome(task, positive, label, None if known_at else after, known_at, key, why, guessed)
+
+
+def _task(ask: Ask, label: pd.Series[Any]) -> tuple[Task, str | int | None]:
+    """The task, and for two words what counts as 1."""
+    known = label.dropna()
+    if known.empty:
+        raise UsageError(f"--label {ask.label}: is empty; name the column that holds the outcome")
+    numbers, distinct = as_numbers(known), known.nunique()
+    if distinct == 1:
+        raise UsageError(f"--label {ask.label}: is {known.iloc[0]!r} in all rows; there is nothing to tell apart")
+    whole = numbers is not None and bool((numbers % 1 == 0).all())
+    few = distinct <= (_CLASSES if numbers is not None else 1_000)
+    found = Task.BINARY if distinct == 2 else Task.MULTICLASS if few and (whole or numbers is None) else Task.REGRESSION
+    task = ask.task or found
+    if task is Task.REGRESSION and numbers is None:
+        raise UsageError(f"--label {ask.label}: holds text such as {known.iloc[0]!r}; an amount must be numbers")
+    if task is not Task.BINARY:
+        return task, None
+    if distinct > 2:
+        raise UsageError(
+            f"--label {ask.label}: has {distinct} values; a binary task has two. Leave --task out, or make two in a query"
+        )
+    if ask.positive is not None:
+        return task, int(ask.positive) if whole and ask.positive.lstrip("-").isdigit() else ask.positive
+    if numbers is not None and set(numbers.unique()) <= {0, 1}:
+        return task, None
+    values = sorted(as_text(known).unique())
+    named = [v for v in values if v.strip().casefold() in _POSITIVE]
+    chosen = named[0] if len(named) == 1 else as_text(known).value_counts().index[-1]
+    return task, int(float(chosen)) if whole else chosen
+
+
+def _delay(label: pd.Series[Any], when: pd.Series[Any]) -> tuple[timedelta, str]:
+    """How long an outcome takes, by how long the newest rows have been without one."""
+    known, newest = when[label.notna()].max(), when.max()
+    tail = label[when > known]
+    if len(tail) >= 20 and newest - known > pd.Timedelta(hours=12):
+        days = max(int(np.ceil((newest - known) / pd.Timedelta(days=1))), 1)
+        return timedelta(days=days), f"the newest {len(tail):,} rows, of {days} days, have no outcome yet"
+    return timedelta(days=1), "nothing in the data tells it; a model learns only from outcomes that count"
+
+
+def _joined(
+    ask: Ask, raw: pd.DataFrame, outcomes: pd.DataFrame, key: tuple[str, ...], columns: dict[str, Column]
+) -> tuple[pd.DataFrame, Outcome]:
+    """Put the outcomes of a second table beside the rows, as ingest will."""
+    _require(outcomes, [ask.label], str(ask.labels))
+    names = {k: _name_there(k, raw, outcomes, ask) for k in key}
+    there = profile(outcomes.drop(columns=[ask.label, *names.values()]))
+    moments = [n for n, c in there.items() if c.kind == "time"]
+    known_at = moments[0] if moments and ask.available_after is None else None
+    last = outcomes.drop_duplicates(subset=list(names.values()), keep="last")
+    mine, theirs = raw, last
+    for here, other in names.items():
+        if not dtypes.is_datetime64_any_dtype(raw[here]):
+            mine, theirs = mine.assign(**{here: as_text(mine[here])}), theirs.assign(**{other: as_text(theirs[other])})
+    wanted = [*names.values(), ask.label, *([known_at] if known_at else [])]
+    lost = [c for c in (ask.label, known_at) if c in mine]
+    joined = mine.drop(columns=lost).merge(
+        theirs[wanted], how="left", left_on=list(names), right_on=list(names.values())
+    )
+    if not joined[ask.label].notna().any():
+        raise UsageError(
+            f"--labels {ask.labels}: none of its keys ({', '.join(names.values())}) is one of {', '.join(key)}; give the right --key"
+        )
+    columns.pop(ask.label, None)
+    renamed = {k: n for k, n in names.items() if k != n}
+    return joined, _outcome(ask, joined[ask.label], joined[ask.time], known_at, renamed)
+
+
+def _name_there(name: str, raw: pd.DataFrame, outcomes: pd.DataFrame, ask: Ask) -> str:
+    """What a key column is called in the table of outcomes: the same, or whatever holds the same values."""
+    if name in outcomes:
+        return name
+    mine = set(as_text(raw[name]).dropna())
+    shared = {str(c): float(as_text(outcomes[c]).dropna().isin(mine).mean()) for c in outcomes if c != ask.label}
+    best = max(shared, key=lambda c: shared[c], default="")
+    if not best or shared[best] < 0.5:
+        raise UsageError(
+            f"--labels {ask.labels}: has no column with the values of {name}; it has {', '.join(map(str, outcomes))}"
+        )
+    return best
+
+
+def _as_label(outcome: Outcome) -> pd.Series[Any]:
+    """The outcome as a model learns it."""
+    values = outcome.values
+    if outcome.task is Task.REGRESSION:
+        return pd.to_numeric(values, errors="coerce").astype(float)
+    if outcome.task is Task.MULTICLASS:
+        return as_text(values)
+    if outcome.positive is None:
+        return pd.to_numeric(values, errors="coerce").astype(float)
+    same: pd.Series[Any] = as_text(values) == as_text(pd.Series([outcome.positive])).iloc[0]
+    return same.astype(float).where(values.notna())
+
+
+# Rows and batches
+
+
+def _key(ask: Ask, raw: pd.DataFrame, columns: dict[str, Column]) -> tuple[tuple[str, ...], str, int]:
+    """The columns that name a row, why, and how many rows share a key with another."""
+    if ask.key:
+        shared = int(raw.duplicated(subset=list(ask.key)).sum())
+        return ask.key, "as you said", shared
+    ids = [n for n, c in columns.items() if c.kind in {"identifier", "counter"} and not c.absent]
+    exact = [n for n in [*ids, ask.time] if raw[n].notna().all()]
+    for name in exact:
+        if not raw.duplicated(subset=[name]).any():
+            return (name,), "each row has its own", 0
+    words = [n for n, c in columns.items() if c.kind in {"category", "identifier", "counter"} and not c.absent]
+    whole = [n for n, c in columns.items() if c.kind == "number" and not c.absent and (c.values % 1 == 0).all()]
+    others = [*words, *whole][:12]
+    for size in (1, 2, 3):
+        for names in combinations(others, size):
+            if not raw.duplicated(subset=[ask.time, *names]).any():
+                return (ask.time, *names), "together they are different in each row", 0
+    nearly = min(
+        [*([(n,) for n in exact]), (ask.time, *others)], key=lambda k: int(raw.duplicated(subset=list(k)).sum())
+    )
+    shared = int(raw.duplicated(subset=list(nearly)).sum())
+    return nearly, f"{shared:,} rows share theirs with another; the last of them counts", shared
+
+
+def _spans(when: pd.Series[Any], wished: Period | None, raw: pd.DataFrame) -> Spans:
+    """Windows that a batch's length and the length of the whole table allow."""
+    period, median = choose_period(when)
+    if wished is not None and wished != period:
+        frequency = {"day": "D", "week": "W-SUN", "month": "M"}[wished]
+        period, median = wished, float(when.dt.to_period(frequency).value_counts().median())
+    whole = max((when.max() - when.min()).days, 1)
+    history, gate, new, stale = {"day": (14, 7, 4, 7), "week": (28, 14, 7, 28), "month": (56, 28, 28, 60)}[period]
+    unit = {"day": 1, "week": 7, "month": 28}[period]
+    history = max(min(history, whole // 3), unit)
+    gate = max(min(gate, whole // 6), unit if len(raw) else 1)
+    limit = min(timedelta(days=unit), timedelta(days=gate), timedelta(days=new) / 2) / 10
+    block = next(
+        b
+        for b in (
+            timedelta(days=1),
+            *(timedelta(hours=h) for h in (12, 8, 6, 4, 3, 2, 1)),
+            timedelta(minutes=30),
+            timedelta(minutes=5),
+        )
+        if b <= limit
+    )
+    windows = {"day": (7, 28), "week": (7, 28), "month": (28, 84)}[period]
+    return Spans(
+        period,
+        median,
+        timedelta(days=history),
+        timedelta(days=gate),
+        new,
+        block,
+        timedelta(days=stale),
+        tuple(timedelta(days=w) for w in windows),
+    )
+
+
+# Features
+
+
+def _left_out(
+    columns: dict[str, Column], accused: Sequence[Suspect], people: Sequence[tuple[str, str, bool]]
+) -> dict[str, str]:
+    """Columns that are no features, each with the reason."""
+    reasons = {
+        "empty": "is empty",
+        "constant": "is the same in all rows",
+        "identifier": "names rows: it cannot repeat itself",
+        "counter": "counts rows, and so tells only the time",
+        "text": "is free text; make numbers of it in `features.custom`",
+        "time": "is a moment; make a span of it in the query or in `features.custom`",
+    }
+    left = {n: reasons[c.kind] for n, c in columns.items() if c.kind in reasons}
+    left |= {n: f"{c.distinct:,} values, each too rare to learn from" for n, c in columns.items() if c.many}
+    left |= {name: f"personal data: {why}" for name, why, names_person in people if names_person}
+    return left | {s.column: f"LEAK SUSPECT: {s.why}" for s in accused}
+
+
+def _base(
+    ask: Ask, columns: dict[str, Column], left: dict[str, str], key: Sequence[str], when: pd.Series[Any]
+) -> FeaturesConfig:
+    own = [n for n, c in columns.items() if c.telling and n not in left and (n not in key or len(key) > 1)]
+    calendar = ["weekday"] if when.max() - when.min() >= pd.Timedelta(days=14) else []
+    calendar += ["hour"] if when.dt.hour.nunique() > 1 else []
+    if not own and not calendar:
+        raise UsageError(
+            f"{ask.data}: no column is left to learn from; {'; '.join(f'{n}: {w}' for n, w in left.items())}"
+        )
+    return FeaturesConfig.model_validate(
+        {
+            "numeric": [n for n in own if columns[n].kind == "number"],
+            "categorical": [n for n in own if columns[n].kind == "category"],
+            "calendar": {ask.time: calendar} if calendar else {},
+        }
+    )
+
+
+def _history_keys(found: Findings) -> list[str]:
+    """Categories that come again often enough for their past to tell something, those of very many values included."""
+    many = {
+        n
+        for n, c in found.columns.items()
+        if c.many and "LEAK" not in found.left_out.get(n, "") and "personal" not in found.left_out.get(n, "")
+    }
+    fine = set(found.features.categorical) | many
+    return [n for n, c in found.columns.items() if n in fine and c.distinct > 2 and len(c.values) / c.distinct >= 5]
+
+
+def span_of(text: str) -> timedelta:
+    """Read a span from the command line. Raises UsageError."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
