@@ -41,6 +41,7 @@ def new(
         Literal["binary", "multiclass", "regression"] | None, typer.Option(help="Default: by the outcome's values.")
     ] = None,
     positive: Annotated[str | None, typer.Option(help="The outcome that counts as 1, where it is one of two.")] = None,
+    above: Annotated[float | None, typer.Option(help="An outcome above this counts as 1, all others as 0.")] = None,
     timezone: Annotated[str, typer.Option(help="The model's time zone; times without one are in it.")] = "UTC",
     period: Annotated[
         Literal["day", "week", "month"] | None, typer.Option(help="Of a batch. Default: by the rows.")
@@ -69,6 +70,7 @@ def new(
         labels,
         Task(task) if task else None,
         positive,
+        above,
         timezone,
         period,
     )

@@ -87,8 +87,7 @@ def _label(made: Draft, found: Findings) -> None:
     if found.label_source is not None:
         label["source"] = found.label_source
         label |= {"key": outcome.key} if outcome.key else {}
-    if outcome.positive is not None:
-        label["positive"] = outcome.positive
+    label |= {k: v for k, v in (("positive", outcome.positive), ("above", found.ask.above)) if v is not None}
     clock = (
         {"known_at": outcome.known_at}
         if outcome.known_at

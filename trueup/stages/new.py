@@ -73,6 +73,7 @@ class Ask:
     labels: str | None = None
     task: Task | None = None
     positive: str | None = None
+    above: float | None = None
     timezone: str = "UTC"
     period: Period | None = None
 
@@ -87,6 +88,7 @@ class Outcome:
     known_after: timedelta | None
     known_at: str | None
     key: dict[str, str]
+    takes: timedelta  # how long an outcome takes, for nine of ten rows
     why: str  # of the delay
     guessed: bool
 
@@ -187,7 +189,7 @@ def look(ask: Ask, configs: Path) -> Findings:
         outcome = _outcome(ask, raw[ask.label], raw[ask.time], None, {})
     else:
         raw, outcome = _joined(ask, raw, outcomes, key, columns)
-    spans = _spans(raw[ask.time], ask.period, raw)
+    spans = _spans(raw[ask.time], ask.period, outcome.takes)
     look_at = raw.iloc[:: max(len(raw) // _ALL_ROWS, 1)].reset_index(drop=True)
     seen = (
         columns
@@ -197,7 +199,7 @@ def look(ask: Ask, configs: Path) -> Findings:
             for n, c in columns.items()
         }
     )
-    label = _as_label(outcome).iloc[:: max(len(raw) // _ALL_ROWS, 1)].reset_index(drop=True)
+    label = _as_label(outcome, ask.above).iloc[:: max(len(raw) // _ALL_ROWS, 1)].reset_index(drop=True)
     accused = suspects({n: c for n, c in seen.items() if n not in key}, label, look_at[ask.time], outcome.task)
     people = tuple(personal(columns))
     left = _left_out(columns, accused, people)
@@ -233,8 +235,7 @@ def ingest_config(found: Findings) -> IngestConfig:
     label: dict[str, Any] = {"column": found.ask.label, "known_after": outcome.known_after or timedelta(0)}
     if outcome.known_at is not None:
         label = {"column": found.ask.label, "known_at": outcome.known_at}
-    if outcome.positive is not None:
-        label["positive"] = outcome.positive
+    label |= {k: v for k, v in (("positive", outcome.positive), ("above", found.ask.above)) if v is not None}
     return IngestConfig.model_validate(
         {
             "source": found.source,
@@ -375,7 +376,9 @@ def _outcome(
     if known_at is None and after is None:
         after, why = _delay(label, when)
         guessed = True
-    return Outcome(task, positive, label, None if known_at else after, known_at, key, why, guessed)
+    return Outcome(
+        task, positive, label, None if known_at else after, known_at, key, after or timedelta(0), why, guessed
+    )
 
 
 def _task(ask: Ask, label: pd.Series[Any]) -> tuple[Task, str | int | None]:
@@ -384,6 +387,10 @@ def _task(ask: Ask, label: pd.Series[Any]) -> tuple[Task, str | int | None]:
     if known.empty:
         raise UsageError(f"--label {ask.label}: is empty; name the column that holds the outcome")
     numbers, distinct = as_numbers(known), known.nunique()
+    if ask.above is not None:
+        if numbers is None:
+            raise UsageError(f"--above {ask.above:g}: {ask.label} holds text such as {known.iloc[0]!r}, not numbers")
+        return Task.BINARY, None
     if distinct == 1:
         raise UsageError(f"--label {ask.label}: is {known.iloc[0]!r} in all rows; there is nothing to tell apart")
     whole = numbers is not None and bool((numbers % 1 == 0).all())
@@ -443,7 +450,11 @@ def _joined(
         )
     columns.pop(ask.label, None)
     renamed = {k: n for k, n in names.items() if k != n}
-    return joined, _outcome(ask, joined[ask.label], joined[ask.time], known_at, renamed)
+    found = _outcome(ask, joined[ask.label], joined[ask.time], known_at, renamed)
+    if known_at is None:
+        return joined, found
+    waits = (read_times(joined[known_at]).moments - joined[ask.time]).dropna().dt.total_seconds()
+    return joined, replace(found, takes=timedelta(seconds=max(float(waits.quantile(0.9)), 0.0)))
 
 
 def _name_there(name: str, raw: pd.DataFrame, outcomes: pd.DataFrame, ask: Ask) -> str:
@@ -460,9 +471,11 @@ def _name_there(name: str, raw: pd.DataFrame, outcomes: pd.DataFrame, ask: Ask) 
     return best
 
 
-def _as_label(outcome: Outcome) -> pd.Series[Any]:
+def _as_label(outcome: Outcome, above: float | None) -> pd.Series[Any]:
     """The outcome as a model learns it."""
     values = outcome.values
+    if above is not None:
+        return (values > above).astype(float).where(values.notna())
     if outcome.task is Task.REGRESSION:
         return pd.to_numeric(values, errors="coerce").astype(float)
     if outcome.task is Task.MULTICLASS:
@@ -500,8 +513,12 @@ def _key(ask: Ask, raw: pd.DataFrame, columns: dict[str, Column]) -> tuple[tuple
     return nearly, f"{shared:,} rows share theirs with another; the last of them counts", shared
 
 
-def _spans(when: pd.Series[Any], wished: Period | None, raw: pd.DataFrame) -> Spans:
-    """Windows that a batch's length and the length of the whole table allow."""
+def _spans(when: pd.Series[Any], wished: Period | None, takes: timedelta) -> Spans:
+    """Windows that a batch's length and the length of the whole table allow.
+
+    Where outcomes take long, a model knows nothing of as long a span before its gate window, and neither does a fold
+    of the search before it: twice that span more of history is waited for.
+    """
     period, median = choose_period(when)
     if wished is not None and wished != period:
         frequency = {"day": "D", "week": "W-SUN", "month": "M"}[wished]
@@ -510,7 +527,8 @@ def _spans(when: pd.Series[Any], wished: Period | None, raw: pd.DataFrame) -> Sp
     history, gate, new, stale = {"day": (14, 7, 4, 7), "week": (28, 14, 7, 28), "month": (56, 28, 28, 60)}[period]
     unit = {"day": 1, "week": 7, "month": 28}[period]
     history = max(min(history, whole // 3), unit)
-    gate = max(min(gate, whole // 6), unit if len(raw) else 1)
+    gate = max(min(gate, whole // 6), unit)
+    history += 2 * takes.days if takes.days > 1 else 0
     limit = min(timedelta(days=unit), timedelta(days=gate), timedelta(days=new) / 2) / 10
     block = next(
         b

@@ -83,8 +83,8 @@ def _alone(column: Column, outcome: pd.Series[Any], order: Any, task: Task) -> s
     """How well the column alone tells later outcomes."""
     if column.kind not in {"number", "category", "counter", "identifier"} or column.many:
         return None
-    rows = [i for i in order if not pd.isna(outcome.iloc[i])] if outcome.isna().any() else order
-    rows = np.asarray(rows)[:: max(len(rows) // _ROWS, 1)]
+    rows = order[outcome.notna().to_numpy()[order]]
+    rows = rows[:: max(len(rows) // _ROWS, 1)]
     if len(rows) < 100:
         return None
     y = outcome.iloc[rows]

@@ -19,6 +19,7 @@ _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d"
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S.%f")
 FORMATS = tuple(date + clock for date in _DATES for clock in _CLOCKS)
 _LOOK = 400  # distinct values that decide which formats are worth trying on all
+_MANY = 120  # batches from which a longer period is taken: each has its cost
 _ENOUGH = 200  # rows of a batch from which its figures say something
 
 
@@ -150,7 +151,7 @@ def choose_period(moments: pd.Series[Any]) -> tuple[Period, float]:
     frequency: dict[Period, str] = {"day": "D", "week": "W-SUN", "month": "M"}
     rows = {p: known.dt.to_period(f).value_counts() for p, f in frequency.items()}
     median = {p: float(r.median()) if len(r) else 0.0 for p, r in rows.items()}
-    fitting: list[Period] = [p for p in frequency if median[p] >= _ENOUGH]
+    fitting: list[Period] = [p for p in frequency if median[p] >= _ENOUGH and len(rows[p]) <= _MANY]
     chosen: Period = fitting[0] if fitting else "month"
     shorter: dict[Period, Period] = {"month": "week", "week": "day"}
     while chosen in shorter and len(rows[chosen]) < 6:
