@@ -125,6 +125,22 @@ def test_classes_and_outcomes_above_a_bound_are_made_as_beside_rows():
         joined(rows, raw.assign(told="soon"), ingest(positive="a"))
 
 
+def test_an_outcome_that_means_none_is_none_and_counted():
+    config = ingest().model_copy(update={"missing": {"y": ["?"]}})
+    rows = landed([1, 2], [0, 0], config)
+    raw = told(id=["1", "2"], y=["1", "?"], told=after(1))
+    assert joined(rows, raw, config)[0] == {1: 1.0}
+    assert table(raw, config, Task.BINARY).facts["sentinel_outcomes"] == 1
+
+
+def test_moments_are_read_in_the_format_that_the_config_names():
+    config = ingest().model_copy(update={"time_format": "%d/%m/%Y"})
+    rows = landed([1], [0], ingest())
+    found, labels, _ = joined(rows, told(id=[1], y=[1], told=["05/03/2030"]), config, datetime(2031, 1, 1))
+    assert found == {1: 1.0}
+    assert labels["known_at"].tolist() == [datetime(2030, 3, 5)]
+
+
 def test_an_empty_table_and_empty_rows_join_to_nothing():
     config = ingest()
     empty = told(id=pd.Series(dtype=object), y=pd.Series(dtype=object), told=pd.Series(dtype=object))

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api import types as dtypes
 
-from trueup.config.schema import IngestConfig, LabelConfig, Task
+from trueup.config.schema import IngestConfig, LabelConfig, Source, Task
 from trueup.domain.texts import NO_NUMBER, TIME, TRUTH
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Window
 from trueup.errors import SourceError
@@ -131,17 +131,27 @@ def _without_sentinels(
     # Only CSV files have text for want of types; elsewhere text means text unless it is to be numbers.
     numbers = {*numeric, *([] if isinstance(label.positive, str) else [label.column])}
     for name in dict.fromkeys([*columns, *config.key, label.column, *([label.known_at] if label.known_at else [])]):
-        if name not in raw or not (values := sentinels_of(name, config)):
+        if name not in raw or not sentinels_of(name, config):
             continue
-        found = are_sentinels(raw[name], values, decimal := getattr(config.source, "decimal", "."))
-        if count := int(found.sum()):
+        of_file = config.source.kind == "files"
+        typed = name not in {config.time, label.known_at} and (name in numbers or of_file)
+        column, count = cleaned(raw[name], name, config, config.source, typed)
+        if count:
             facts["sentinels"][name] = count
-            changed[name] = raw[name].mask(pd.Series(found, raw.index))
-        if name != config.time and name != label.known_at and (name in numbers or config.source.kind == "files"):
-            left = changed.get(name, raw[name])
-            typed = _typed_anew(left, config.timezone, decimal, numbers_only=config.source.kind != "files")
-            changed |= {} if typed is None else {name: typed}
+        if column is not raw[name]:
+            changed[name] = column
     return raw.assign(**changed) if changed else raw
+
+
+def cleaned(
+    column: pd.Series[Any], name: str, config: IngestConfig, source: Source, typed: bool
+) -> tuple[pd.Series[Any], int]:
+    """Take out of a column what means "none" there, and say how often it stood there; `typed`: then type it anew."""
+    decimal = getattr(source, "decimal", ".")
+    found = are_sentinels(column, sentinels_of(name, config), decimal)
+    left = column.mask(pd.Series(found, column.index)) if found.any() else column
+    anew = _typed_anew(left, config.timezone, decimal, numbers_only=source.kind != "files") if typed else None
+    return left if anew is None else anew, int(found.sum())
 
 
 def sentinels_of(column: str, config: IngestConfig) -> list[str | int | float]:
@@ -300,7 +310,7 @@ def key_values(raw: pd.DataFrame, config: IngestConfig, names: Mapping[str, str]
     found = {}
     for name, there in names.items():
         if name == config.time:
-            found[name] = parse_times(raw[there], config.timezone, place)
+            found[name] = parse_times(raw[there], config.timezone, place, config.time_format)
         else:
             found[name], _ = _tidy(raw[there], config.timezone, place)
     return pd.DataFrame(found, copy=False)

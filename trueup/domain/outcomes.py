@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from trueup.config.schema import IngestConfig, LabelConfig, Task
-from trueup.domain.landing import Facts, key_hash, key_values, label_values, parse_times
+from trueup.domain.landing import Facts, cleaned, key_hash, key_values, label_values, parse_times, sentinels_of
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 
 _TIME_UNIT: Final = "datetime64[us]"
@@ -152,7 +152,12 @@ def table(raw: pd.DataFrame, config: IngestConfig, task: Task) -> Table:
     named = keys.notna().all(axis=1).to_numpy()
     facts: Facts = {"coerced": {}, "infinite_outcomes": 0, "outcomes_read": len(raw), "null_keys": int((~named).sum())}
     chosen, keys = raw[named].reset_index(drop=True), keys[named].reset_index(drop=True)
-    values = label_values(chosen[label.column], config, task, facts)
+    outcome, count = chosen[label.column], 0
+    if sentinels_of(label.column, config):
+        typed = not isinstance(label.positive, str) and task is not Task.MULTICLASS
+        outcome, count = cleaned(outcome, label.column, config, label.source or config.source, typed)
+    facts["sentinel_outcomes"] = count
+    values = label_values(outcome, config, task, facts)
     hashes = key_hash(keys) if len(keys) else np.empty(0, dtype=np.int64)
     return Table(keys, hashes, values, _known(chosen, config, label), np.flatnonzero(named), label.known_after, facts)
 
@@ -160,7 +165,8 @@ def table(raw: pd.DataFrame, config: IngestConfig, task: Task) -> Table:
 def _known(chosen: pd.DataFrame, config: IngestConfig, label: LabelConfig) -> npt.NDArray[np.datetime64]:
     if label.known_at is None:
         return np.full(len(chosen), np.datetime64("NaT"), dtype=_TIME_UNIT)
-    return parse_times(chosen[label.known_at], config.timezone, "ingest.label.known_at").to_numpy().astype(_TIME_UNIT)
+    known = parse_times(chosen[label.known_at], config.timezone, "ingest.label.known_at", config.time_format)
+    return known.to_numpy().astype(_TIME_UNIT)
 
 
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, int] | None:
@@ -188,6 +194,7 @@ _ODD: Final = {  # what joining counts, in words
     "labels_withdrawn": "{:,} labels were withdrawn: the label source has no outcome of these rows any more",
     "known_before_row": "{:,} rows have only outcomes that were known before the row's time; these are not the rows'",
     "known_at_missing": "{:,} outcomes do not say when they became known, and do not count",
+    "sentinel_outcomes": "{:,} outcomes hold a value that means that there is none (ingest.missing)",
     "infinite_outcomes": "{:,} outcomes are infinite and do not count",
     "null_keys": "{:,} outcomes without a key were left out",
     "orphans": "{:,} keys of the label source are of no row that was landed",

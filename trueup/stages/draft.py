@@ -152,7 +152,7 @@ def _worth(found: Findings) -> str:
     if choice is None:
         return ""
     change = choice.loss / choice.prior - 1 if choice.prior else 0.0
-    learned = "a quick model, learned on the earlier 60 % of the time and asked about the rest"
+    learned = "a quick model, learned on the earlier 40 % of the rows and asked about the rest"
     if change >= 0:
         return f"{CHECK}: {learned}, is no better than always saying the usual: look for features that tell more"
     return f"{learned}, has a loss {-change:.1%} below that of always saying the usual"

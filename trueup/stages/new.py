@@ -56,6 +56,7 @@ _POSITIVE = {
     "failed",
 }
 _CLASSES = 20  # whole numbers of more kinds are an amount, not classes
+_WINDOWS = (timedelta(days=7), timedelta(days=28))  # of histories
 _ALL_ROWS = 200_000  # of larger tables evenly spaced rows are looked at
 
 
@@ -540,7 +541,6 @@ def _spans(when: pd.Series[Any], wished: Period | None, takes: timedelta) -> Spa
         )
         if b <= limit
     )
-    windows = {"day": (7, 28), "week": (7, 28), "month": (28, 84)}[period]
     return Spans(
         period,
         median,
@@ -549,7 +549,7 @@ def _spans(when: pd.Series[Any], wished: Period | None, takes: timedelta) -> Spa
         new,
         block,
         timedelta(days=stale),
-        tuple(timedelta(days=w) for w in windows),
+        _WINDOWS,
     )
 
 

@@ -1,0 +1,139 @@
+"""What `trueup new` is worth and what it costs.
+
+Flights: the config that `new` writes for the flights of 2013, month by month through the loop, against the one written by
+hand: unweighted mean of the monthly log-loss, March to December. `new` sees the whole year, as did whoever wrote the other.
+Time: a made-up table of 50,000 rows and 20 columns, from `trueup new` to the first judged challenger, and its rehearsal,
+each a command of its own with an empty home. `python -m benchmarks.new [flights|time] [--json]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+ROWS, COLUMNS = 50_000, 20
+_CALL = "from flows.cli import main; main()"
+_ROOT = Path(__file__).parents[1]
+
+
+def flights(folder: Path) -> dict[str, float]:
+    """Mean monthly log-loss of both configs, and their ratio."""
+    from trueup.config.schema import Task
+    from trueup.config.settings import Settings
+    from trueup.stages.new import Ask, draft, save
+    from trueup.stages.ports import Ports
+
+    configs = folder / "configs"
+    configs.mkdir(parents=True)
+    for name in ("flight_delays.yaml", "nycflights.py"):
+        shutil.copy(_ROOT / "configs" / name, configs)
+    ask = Ask(
+        "drafted", "nycflights:flights", "scheduled", "arr_delay", above=15, timezone="America/New_York", task=Task.BINARY, period="month"
+    )  # fmt: skip
+    ports = Ports(Settings(home=folder / "home", configs=configs, reports=False))
+    save(draft(ask, ports))
+    found = {name: _year(name, ports) for name in ("drafted", "flight_delays")}
+    ports.close()
+    return {**found, "ratio": found["drafted"] / found["flight_delays"]}
+
+
+def _year(name: str, ports: Any) -> float:
+    """Let a model live through the year; the mean of its monthly losses from March on."""
+    from trueup.config.load import load_model
+    from trueup.domain.metrics import row_losses
+    from trueup.domain.types import LABEL
+    from trueup.stages import steps
+    from trueup.stages.joined import joined_predictions
+    from trueup.stages.loop import cycle
+    from trueup.stages.validate import usable_batches
+
+    config, end = load_model(ports.configs, name), datetime(2014, 1, 1)
+    for month in range(2, 14):
+        done = cycle(steps, config, ports, datetime(2013 + month // 13, (month - 1) % 12 + 1, 1))
+        sys.stderr.write(f"{name} {done.as_of:%Y-%m}: {done.decided.outcome} {'; '.join(done.decided.reasons)[:100]}\n")
+    losses = []
+    for batch in usable_batches(config, ports, end):
+        joined = joined_predictions(config, ports, batch, end)
+        if batch.window.start >= datetime(2013, 3, 1) and len(joined):
+            losses.append(float(row_losses(config.task, joined[LABEL], joined["prediction"]).mean()))
+    if len(losses) != 10:
+        sys.stderr.write(f"{name}: only {len(losses)} of ten months were served\n")
+    return float(np.mean(losses))
+
+
+def made_up(seed: int = 0) -> pd.DataFrame:
+    """A year of orders: numbers and categories, of which some tell whether an order comes back."""
+    rng = np.random.default_rng(seed)
+    when = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.sort(rng.uniform(0, 364 * 86400, ROWS)).round(), unit="s")
+    numbers = {f"x{i}": rng.normal(size=ROWS).round(4) for i in range(12)}
+    words = {f"c{i}": rng.choice([f"v{j}" for j in range(3 + 8 * i)], ROWS) for i in range(5)}
+    odds = numbers["x0"] - numbers["x1"] + (words["c0"] == "v1") + 0.5 * numbers["x2"] * numbers["x3"] - 1
+    label = (rng.random(ROWS) < 1 / (1 + np.exp(-odds))).astype(int)
+    return pd.DataFrame({"id": np.arange(ROWS), "ordered": when, **numbers, **words, "returned": label})
+
+
+def timed(folder: Path) -> dict[str, float]:
+    """Seconds of wall time of `new`, `check --rehearse` and the first judged `run`."""
+    table = folder / "orders.csv"
+    (folder / "configs").mkdir(parents=True)
+    frame = made_up()
+    assert frame.shape == (ROWS, COLUMNS)
+    frame.to_csv(table, index=False)
+    commands = {
+        "new": ["new", "orders", "--data", str(table), "--time", "ordered", "--label", "returned"],
+        "rehearse": ["check", "orders", "--rehearse"],
+        "run": ["run", "orders", "--as-of", "2024-04-01", "--json"],
+    }
+    found = {name: _seconds(folder, words) for name, words in commands.items()}
+    return {**found, "new to judged": found["new"] + found["run"]}
+
+
+def _seconds(folder: Path, words: list[str]) -> float:
+    environment = {**os.environ, "TRUEUP_HOME": str(folder / "home"), "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", _CALL, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    seconds = time.monotonic() - begun
+    if done.returncode:
+        raise SystemExit(f"trueup {' '.join(words)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
+    if words[0] == "run":
+        decided = json.loads(done.stdout.splitlines()[-1])["decided"]
+        if decided["outcome"] not in {"promoted", "rejected"}:
+            raise SystemExit(f"no challenger was judged: {decided}")
+    return seconds
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["flights", "time"])
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    found = {}
+    for name, measure in {"time": timed, "flights": flights}.items():
+        if given.what in {None, name}:
+            with tempfile.TemporaryDirectory() as folder:
+                found[name] = measure(Path(folder))
+    if given.json:
+        sys.stdout.write(json.dumps(found) + "\n")
+        return
+    for name, figures in found.items():
+        unit = " s" if name == "time" else ""
+        sys.stdout.write("".join(f"{name}, {what}: {value:.4g}{unit}\n" for what, value in figures.items()))
+
+
+if __name__ == "__main__":
+    main()
