@@ -1080,3 +1080,27 @@ class TestWhatWasWritten:
         source = sql(tmp_path, url, updated_at="v")
         assert source.written_since(source.mark()) == [MARCH]
         assert sql(tmp_path, url).mark() is None
+
+
+INTERRUPTED = """
+import os, signal, threading, time
+from datetime import datetime
+from pathlib import Path
+from tests.adapters.test_sources import files
+source = files(Path(PLACE), "a.csv", query="SELECT t, (SELECT count(*) FROM range(10000000000) r WHERE r.range % 7 = length(t)) AS n FROM files")
+def strike():
+    time.sleep(2)
+    os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+threading.Thread(target=strike).start()
+source.read(datetime(2024, 1, 1), datetime(2024, 2, 1))
+"""
+
+
+def test_ctrl_c_in_the_middle_of_a_query_is_an_interruption_and_no_error_of_the_file(tmp_path):
+    (tmp_path / "a.csv").write_text("t,x\n2024-01-02,1\n")
+    code = INTERRUPTED.replace("PLACE", repr(str(tmp_path)))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert "KeyboardInterrupt" in done.stderr.splitlines()[-1]
+    assert "RuntimeError" not in done.stderr.splitlines()[-1]

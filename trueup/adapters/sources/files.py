@@ -174,13 +174,20 @@ class FileSource(SourcePort):
         The error is a new one, raised where no other is in sight: DuckDB prints page after page at the end of a process
         in which one of its objects is still held, if only by a frame of an error's traceback.
         """
+        interrupted, said, kind = False, "", SourceError
         try:
             return self._answer(question)
         except SourceError as error:
             said = str(error)
-            kind: type[SourceError] = type(error)
+            kind = type(error)
         except (duckdb.Error, pa.ArrowException, OSError, csv.Error) as error:
             said, kind = self._told(str(error)), SourceError
+        except RuntimeError as error:
+            if "interrupted" not in str(error):
+                raise
+            interrupted = True  # what DuckDB makes of Ctrl-C
+        if interrupted:
+            raise KeyboardInterrupt
         raise kind(said)
 
     def _told(self, error: str) -> str:
