@@ -12,7 +12,7 @@ _MODEL = "flight_delays"
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "": ("trueup check", f"trueup run {_MODEL}", "trueup status"),
     "new": (
-        "trueup new churn --data customers.csv --time month --label churned --label-available-after '30 days'",
+        "trueup new churn --data people.csv --time month --label churned --label-available-after '30 days'",
         "trueup new loans --data loans.csv --time issued --label defaulted --labels outcomes.csv",
         "trueup new orders --data 'postgresql://shop@db/shop' --query 'SELECT * FROM orders' --time ordered --label late",
     ),

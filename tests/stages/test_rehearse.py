@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import streams
+from tests import loans, streams
 from tests.stages.story import PLAIN, Story
+from trueup.config.load import load_model
+from trueup.config.settings import Settings
 from trueup.domain.plan import Plan
 from trueup.domain.types import Status
 from trueup.stages import rehearse as stage
+from trueup.stages.ports import Ports
 from trueup.stages.rehearse import BEATS, NOT_SHOWN, rehearse
 from trueup.stages.train import plan
 
@@ -129,6 +132,15 @@ def test_labels_that_begin_later_do_not(tmp_path):
     found, _ = rehearsed(tmp_path, frame.assign(y=frame["y"].where(frame["t"] >= "2024-01-15")))
     assert found.breaks == ""
     assert found.first is not None
+
+
+def test_outcomes_apart_are_joined_as_in_a_run(tmp_path):
+    configs = loans.write(tmp_path, *loans.book(weeks=13))
+    found = rehearse(load_model(configs, "loans"), Ports(Settings(home=tmp_path / "home", configs=configs)))
+    assert found.breaks == ""
+    assert {b.labels for b in found.batches} == {b.rows for b in found.batches}
+    assert [b.at_end for b in found.batches[:4]] == [0] * 4
+    assert all(b.in_time == b.rows for b in found.batches)
 
 
 def test_the_scratch_home_is_gone_also_when_somebody_stops_it(tmp_path, monkeypatch):

@@ -34,6 +34,7 @@ from trueup.stages.evaluate import PRIOR, SIMPLE, baselines, reference_examples
 from trueup.stages.features import examples
 from trueup.stages.ingest import batches, complete_until, land
 from trueup.stages.mistakes import require_sound
+from trueup.stages.outcomes import Joining, joining
 from trueup.stages.ports import Ports
 from trueup.stages.references import Checked
 from trueup.stages.train import Material, material, plan
@@ -186,8 +187,10 @@ def _rehearsed(config: ModelConfig, ports: Ports, clock: _Clock, tell: Callable[
     try:
         windows = _complete(config, ports)
         wanted = windows[: _most(config, windows)]
+        with clock("read"):
+            joined = joining(config, ports, [], max(ports.local_now(config), windows[-1].end), windows[-1])
         for window in wanted:
-            seen.append(_see(config, ports, window, clock))
+            seen.append(_see(config, ports, window, joined, clock))
             chance = chance if chance.made else _chance(config, ports, window.end, clock)
             tell(len(seen) / (len(wanted) + 1))
             if chance.made and len(seen) >= _AT_LEAST:
@@ -235,10 +238,10 @@ def _most(config: ModelConfig, windows: list[Window]) -> int:
     return max(_AT_LEAST, sum(w.start < windows[0].start + span for w in windows) + 1)
 
 
-def _see(config: ModelConfig, ports: Ports, window: Window, clock: _Clock) -> Seen:
+def _see(config: ModelConfig, ports: Ports, window: Window, joined: Joining | None, clock: _Clock) -> Seen:
     """Land and validate a batch."""
     with clock("read"):
-        land(config, ports, window)
+        land(config, ports, window, joined)
         batch = batches(config, ports, window.end)[-1]
     with clock("validate"):
         checked = validate(config, ports, batch, window.end)

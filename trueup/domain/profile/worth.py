@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from scipy.stats import ks_2samp
 
 from trueup.config.schema import FeaturesConfig, HistoryConfig, Task, write_duration
@@ -73,6 +74,9 @@ class Judge:
         frame = feature_frame(self._rows, self._past, features)
         schema = schema_of(frame, features)
         X = frame[list(schema.names)]
+        # A history shorter than the outcome's delay holds nothing yet; scikit-learn cannot bin a column without a value.
+        empty = [n for n in schema.names if is_numeric_dtype(X[n]) and X[n][self._early].isna().all()]
+        X = X.assign(**dict.fromkeys(empty, 0.0))
         leaf = max(int(self._early.sum()) // 100, 5)
         recipe = Recipe(
             "gradient_boosting",

@@ -1,0 +1,84 @@
+"""The tutorials: what they say to save is saved, their commands are said in order, and what they show is what comes.
+
+Only the search has one trial where `trueup new` writes six, for these tests' time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trueup.config.load import load_model
+
+ROOT = Path(__file__).parents[2]
+HOW_TO = ROOT / "docs" / "how-to"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+SAVED = re.compile(r"# ([\w/]+\.(?:py|yaml))\n")
+
+
+class Reader:
+    """Somebody who does what a page says, in a folder that is like a fresh clone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.said = folder, ""
+        (folder / "configs").mkdir(parents=True)
+        shutil.copy(ROOT / "prefect.yaml", folder)
+        for package in ("trueup", "flows", "tasks"):
+            shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def follow(self, page: Path) -> None:
+        """Read the page from top to bottom."""
+        for kind, body in FENCE.findall(page.read_text(encoding="utf-8")):
+            if named := SAVED.match(body):
+                (self.folder / named[1]).write_text(body, encoding="utf-8")
+            elif kind == "diff":
+                self._do(["patch", "-p1"], body)
+            elif kind == "text":
+                self._compare(body)
+            elif kind == "":
+                for line in body.splitlines():
+                    self._say(line)
+
+    def _say(self, line: str) -> None:
+        words = shlex.split(line)
+        start = {"python": [], "trueup": ["-c", "from flows.cli import main; main()"]}[words[0]]
+        self.said += self._do([sys.executable, *start, *words[1:]])
+        for path in (self.folder / "configs").glob("*.yaml") if words[1] == "new" else ():
+            path.write_text(path.read_text(encoding="utf-8").replace("trials: 6", "trials: 1"), encoding="utf-8")
+
+    def _do(self, words: list[str], given: str | None = None) -> str:
+        env = {**os.environ, "PYTHONPATH": str(self.folder), "COLUMNS": "200", "TRUEUP_REPORTS": "false"}
+        env.pop("TRUEUP_CONFIGS", None)
+        done = subprocess.run(
+            words, cwd=self.folder, env=env, input=given, capture_output=True, text=True, timeout=400, check=False
+        )
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def _compare(self, body: str) -> None:
+        configs = "".join(p.read_text(encoding="utf-8") for p in sorted((self.folder / "configs").glob("*.yaml")))
+        there = " ".join((self.said + configs).split())
+        missing = [line for line in body.splitlines() if " ".join(line.split()) not in there]
+        assert not missing, f"nothing of the kind came: {missing}; but: {self.said}{configs}"
+
+
+@pytest.mark.parametrize("name", ["your-own-data", "regression", "late-labels", "custom"])
+def test_a_tutorial_does_what_it_says(name, tmp_path, prefect_server):  # noqa: ARG001
+    reader = Reader(tmp_path / "clone")
+    reader.follow(HOW_TO / f"{name}.md")
+    if name == "your-own-data":
+        deployed = yaml.safe_load((reader.folder / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+        told = [b for kind, b in FENCE.findall((HOW_TO / f"{name}.md").read_text(encoding="utf-8")) if "<<: *run" in b]
+        assert told[0].rstrip() in (reader.folder / "prefect.yaml").read_text(encoding="utf-8")
+        assert next(d["entrypoint"] for d in deployed if d["name"] == "late_orders") == "flows.run:run"
+        least = reader.folder / "configs" / "least_orders.yaml"
+        assert len(least.read_text(encoding="utf-8").splitlines()) <= 40
+        assert load_model(least.parent, "least_orders").features.numeric == ["weight_kg", "parcels"]
