@@ -288,9 +288,12 @@ def _read(ask: Ask, data: str, query: str | None, configs: Path) -> tuple[dict[s
 
 
 def _everything(ask: Ask, source: dict[str, Any], configs: Path) -> pd.DataFrame:
+    there = source
+    if source["kind"] == "files" and "://" not in source["path"]:  # the folder of the configs may not be there yet
+        there = {**source, "path": os.path.normpath(configs.resolve() / source["path"])}
     config = IngestConfig.model_validate(
         {
-            "source": source,
+            "source": there,
             "time": ask.time,
             "timezone": ask.timezone,
             "key": [ask.time],

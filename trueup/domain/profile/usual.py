@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,9 @@ _EARLY = 0.6  # share of the batches that rules are learned from
 _ENOUGH = 6  # batches from which it is known how much they differ
 _SET = 50  # with more values than this a set of allowed ones is a burden
 _MOSTLY = 0.95
-_STEPS = 8.0  # a batch's mean lies within so many standard deviations of the batches' means
+_STEPS = 8.0  # a batch's mean lies within so many standard deviations of the batches' means; its spread likewise
+_STUCK = 0.05  # of the least spread of a batch
+_ROWS_STEPS = 3.0  # the like for rows, where batches had steadily as many
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def learn(rows: pd.DataFrame, times: pd.Series[Any], period: Period, features: F
     left: list[str] = []
     for name in features.numeric:
         rules += _between(name, rows[name], early)
-        rules += _mean(name, rows[name], batch, names, cut, left)
+        for figure in ("mean", "stdev"):
+            rules += _figure(figure, name, rows[name], batch, names, cut, left)
     for name in features.categorical:
         rules += _members(name, rows[name], batch, early, left)
     missing = {n: share for n in [*features.numeric, *features.categorical] if (share := _missing(rows[n], batch)) < 1}
@@ -68,7 +71,9 @@ def learn(rows: pd.DataFrame, times: pd.Series[Any], period: Period, features: F
 def _count(whole: pd.Series[Any]) -> Rule:
     """Rows a batch; the first and the last may be parts of one."""
     inner = whole.iloc[1:-1] if len(whole) > 3 else whole
-    low, high = int(inner.min() * 0.4), int(whole.max() * 2.5)
+    least = int(inner.min())
+    chance = max(float(inner.std()) if len(inner) > 1 else least, np.sqrt(least))
+    low, high = int(max(least * 0.4, least - _ROWS_STEPS * chance)), int(whole.max() * 2.5)
     why = f"batches had {int(inner.min()):,} to {int(whole.max()):,} rows"
     return Rule("expect_table_row_count_to_be_between", {"min_value": max(low, 1), "max_value": high}, why)
 
@@ -102,33 +107,43 @@ def _round(value: float, away: int) -> float:
     return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
 
 
-def _mean(
-    name: str, values: pd.Series[Any], batch: pd.Series[Any], names: Sequence[Any], cut: int, left: list[str]
+def _figure(
+    figure: Literal["mean", "stdev"],
+    name: str,
+    values: pd.Series[Any],
+    batch: pd.Series[Any],
+    names: Sequence[Any],
+    cut: int,
+    left: list[str],
 ) -> Iterator[Rule]:
-    """Bounds of a batch's mean, from how much the early batches differ; none for what moves with the season."""
+    """Bounds of a batch's mean or spread, from how much the early batches differ; none for what moves with the season."""
     if len(names) < _ENOUGH:
         return
     sizes = values.notna().groupby(batch).sum()
     enough = sizes.index[sizes.to_numpy(int) >= 30]
-    means = values.groupby(batch).mean().reindex(enough).dropna()
-    is_early = means.index.isin(list(names[:cut]))
-    learned, rest = means[is_early], means[~is_early]
+    grouped = values.groupby(batch)
+    found = (grouped.mean() if figure == "mean" else grouped.std()).reindex(enough).dropna()
+    is_early = found.index.isin(list(names[:cut]))
+    learned, rest = found[is_early], found[~is_early]
     if len(learned) < 3:
         return
     # Few batches tell little of how much batches differ; what one batch's own rows say is the least it can be.
-    own = float(values.std() / np.sqrt(max(sizes.median(), 1)))
+    own = float(values.std() / np.sqrt(max(sizes.median(), 1) * (1 if figure == "mean" else 2)))
     step = max(float(learned.std()), own) * _STEPS
     low, high = float(learned.mean()) - step, float(learned.mean()) + step
-    if step == 0 or np.isnan(step) or (low <= values.quantile(0.01) and high >= values.quantile(0.99)):
-        return  # nothing would ever fall outside
-    if ((rest < low) | (rest > high)).any():
-        left.append(f"{name}: its mean moves between batches; no rule about it")
+    if figure == "stdev":  # of a column that is stuck it is nothing
+        low = max(low, _STUCK * float(found.min()))
+    vague = figure == "mean" and low <= values.quantile(0.01) and high >= values.quantile(0.99)
+    if step == 0 or np.isnan(step) or vague:  # of a vague one nothing would ever fall outside
         return
-    why = f"means of batches: {means.min():.4g} to {means.max():.4g}"
+    called = "mean" if figure == "mean" else "standard deviation"
+    if ((rest < low) | (rest > high)).any():
+        left.append(f"{name}: its {called} moves between batches; no rule about it")
+        return
     yield Rule(
-        "expect_column_mean_to_be_between",
+        f"expect_column_{figure}_to_be_between",
         {"column": name, "min_value": float(f"{low:.4g}"), "max_value": float(f"{high:.4g}")},
-        why,
+        f"{called}s of batches: {found.min():.4g} to {found.max():.4g}",
     )
 
 

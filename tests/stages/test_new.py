@@ -1,0 +1,218 @@
+"""From a messy table through `new`, `check` and the loop: what is wrong with it is named, settled, and learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests import messy
+from trueup.adapters.background import NoReports
+from trueup.config.load import load_model
+from trueup.config.schema import ModelConfig
+from trueup.config.settings import Settings
+from trueup.domain.types import Status
+from trueup.errors import UsageError
+from trueup.stages import steps
+from trueup.stages.check import check
+from trueup.stages.ingest import batches
+from trueup.stages.loop import cycle
+from trueup.stages.new import Ask, Drafted, draft, save
+from trueup.stages.ports import Ports
+from trueup.stages.references import Cycle
+
+BATCHES = 6
+
+
+@dataclass
+class Made:
+    """A messy table, the config that was made of it, and what its first batches came to."""
+
+    table: messy.Messy
+    drafted: Drafted
+    ports: Ports
+    config: ModelConfig
+    problems: list[str]
+    turns: list[Cycle]
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The landed rows of all batches."""
+        return pd.concat([self.ports.store.read(c.batch.rows) for t in self.turns for c in t.batches])
+
+    @property
+    def decisions(self) -> list[str]:
+        """What the ledger holds of decisions."""
+        return [e.kind for e in self.ports.ledger.entries(self.config.model)]
+
+
+def opened(folder: Path) -> Ports:
+    """A home beside the configs, without reports."""
+    ports = Ports(Settings(home=folder / "home", configs=folder / "configs"))
+    ports.background = NoReports()
+    return ports
+
+
+def quick(text: str) -> str:
+    """Fewer recipes to try, which is not looked at here."""
+    return text.replace("trials: 6", "trials: 1").replace(
+        "families: [gradient_boosting, linear]", "families: [gradient_boosting]"
+    )
+
+
+def asked(table: messy.Messy, folder: Path, **said: object) -> Ask:
+    """What a person says who knows nothing of the table but what its columns are called."""
+    data = table.write(folder / "data")
+    labels = None if table.outcomes is None else str(table.outcomes_path(folder / "data"))
+    return Ask(table.fault, str(data), "ordered", "late", labels=labels, **said)
+
+
+def made(table: messy.Messy, folder: Path) -> Made:
+    """Write the config, check it, and turn the loop when a first champion is due and two batches on: without an edit."""
+    ports = opened(folder)
+    drafted = draft(asked(table, folder), ports)
+    save(drafted)
+    drafted.path.write_text(quick(drafted.path.read_text()))
+    config = load_model(ports.configs, table.fault)
+    first = drafted.findings.times.moments.min().normalize()
+    weeks = [first + timedelta(weeks=w + 1) for w in range(40)]
+    newest = drafted.findings.times.moments.max()
+    full = [w for w in weeks if w <= newest][-BATCHES:]
+    turns = [cycle(steps, config, ports, w.to_pydatetime()) for w in (full[-3], full[-1])]
+    return Made(table, drafted, ports, config, check(table.fault, ports)["problems"], turns)
+
+
+@pytest.fixture
+def of(tmp_path) -> Iterator[Callable[[str], Made]]:
+    """What became of a fault's table: a champion, without an edit, whatever else is to be seen."""
+    known: list[Made] = []
+
+    def get(fault: str) -> Made:
+        known.append(made(messy.FAULTS[fault](), tmp_path))
+        _comes_to_a_champion(known[-1])
+        return known[-1]
+
+    yield get
+    for each in known:
+        each.ports.close()
+
+
+def _comes_to_a_champion(done: Made) -> None:
+    assert done.problems == []
+    assert len([c for t in done.turns for c in t.batches]) >= BATCHES
+    used = [c for t in done.turns for c in t.batches if c.batch.rows.rows]
+    assert {c.status for c in used} == {Status.PASS}, [c.reasons for c in used]
+    decided = [t.decided for t in done.turns if t.decided.outcome != "none"]
+    assert decided[-1].reasons or decided[-1].verdicts
+    assert "promoted" in done.decisions, [d.reasons for d in decided]
+    assert sum(s.new for t in done.turns for s in t.scored if s.version is not None) > 200
+
+
+def test_columns_that_know_the_answer_are_left_out_and_named(of):
+    done = of("leak")
+    assert {s.column for s in done.drafted.findings.suspects} == {"hours_over", "mail_sent"}
+    for column in ("hours_over", "mail_sent"):
+        assert f"CHECK: left out: {column}: LEAK SUSPECT" in done.drafted.text
+        assert column not in done.config.input_columns
+    assert set(done.config.features.numeric) == {"amount", "km", "items"}
+
+
+def test_what_stands_for_nothing_is_missing(of):
+    done, frame = of("sentinels"), messy.sentinels().frame
+    found = done.drafted.findings
+    assert "CHECK: values that stand for nothing" in done.drafted.text
+    assert done.config.ingest.missing == {"amount": ["?"], "km": [-200], "items": [999], "stock": ["unknown"]}
+    assert {n: sum(c.sentinels.values()) for n, c in found.columns.items() if c.sentinels} == {
+        name: int(frame[name].astype(str).isin(["?", "-200.0", "999", "unknown"]).sum())
+        for name in ("amount", "km", "items", "stock")
+    }
+    rows = done.rows
+    assert rows["km"].min() > 0
+    assert rows["items"].max() == 8
+    assert (rows[["amount", "km", "items", "stock", "city"]].isna().mean() > 0.02).all()
+    assert set(rows["city"].dropna().unique()) == {"Bern", "Graz", "Lyon", "Turin"}
+
+
+def test_dates_that_are_written_in_two_ways_are_read_right(of):
+    done, right = of("mixed_dates"), messy.orders()
+    assert done.drafted.findings.times.moments.tolist() == right["ordered"].tolist()
+    assert "CHECK time: written in 2 ways (ISO 8601, %d/%m/%Y %H:%M:%S)" in " ".join(done.drafted.text.split())
+    landed = done.ports.source(done.config).everything()["ordered"]
+    assert pd.to_datetime(landed).sort_values().tolist() == right["ordered"].tolist()
+    assert sum(c.batch.rows.rows for t in done.turns for c in t.batches) == len(
+        right[right["ordered"] < messy.START + timedelta(weeks=7)]
+    )
+
+
+def test_of_rows_with_the_same_key_the_last_counts(of):
+    done, frame = of("duplicates"), messy.duplicates().frame
+    assert done.drafted.findings.duplicates == 140
+    assert "140 rows repeat another or its key; of each the last counts" in done.drafted.text
+    assert done.config.ingest.key == ["order"]
+    newest = frame[frame["ordered"] < messy.START + timedelta(weeks=7)].drop_duplicates("order", keep="last")
+    assert sorted(done.rows["amount"]) == sorted(newest["amount"])
+
+
+def test_how_long_an_outcome_takes_is_guessed_from_the_newest_rows(of):
+    done = of("label_delay")
+    assert done.config.ingest.label.known_after == timedelta(days=5)
+    text = " ".join(done.drafted.text.split())
+    assert "CHECK: known_after says how long an outcome takes: the newest" in text
+    assert "of 5 days, have no outcome yet" in text
+
+
+def test_outcomes_in_a_second_file_are_joined_by_the_key_that_is_called_otherwise_there(of):
+    done = of("outcomes_apart")
+    label = done.config.ingest.label
+    assert (label.key, label.known_at, label.known_after) == ({"order": "order_no"}, "told", None)
+    assert "CHECK: told says when an outcome became known" in done.drafted.text
+    newest = batches(done.config, done.ports, done.turns[-1].as_of)[0]
+    labels = done.ports.store.read(newest.labels)
+    assert len(labels) == newest.rows.rows
+    assert ((labels["known_at"] - labels["event_time"]) == timedelta(days=3)).all()
+
+
+def test_a_category_of_very_many_values_is_no_feature(of):
+    done = of("categories")
+    found = done.drafted.findings
+    assert found.columns["customer"].distinct > 1_000
+    assert "values, each too rare to learn from" in done.drafted.text
+    assert "customer" not in done.config.features.categorical
+    assert "shop" in done.config.features.categorical
+    allowed = [e.kwargs["column"] for e in done.config.validation.expectations if "value_set" in e.kwargs]
+    assert "customer" not in allowed
+
+
+def test_a_gap_is_named_and_its_batches_are_empty_not_broken(of):
+    done = of("gap")
+    (found,) = done.drafted.findings.gaps
+    assert (found.start.date().isoformat(), found.end.date().isoformat()) == ("2024-01-28", "2024-02-26")
+    assert "CHECK: no row from 2024-01-28 to 2024-02-26" in done.drafted.text
+    empty = [c for t in done.turns for c in t.batches if not c.batch.rows.rows]
+    assert len(empty) == 4
+    assert {c.status for c in empty} == {Status.INCONCLUSIVE}
+
+
+def test_drafting_writes_nothing_and_saving_refuses_to_overwrite(tmp_path):
+    ports = opened(tmp_path)
+    table = messy.Messy("plain", messy.orders(days=21))
+    drafted = draft(asked(table, tmp_path), ports)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data"]
+    save(drafted)
+    assert drafted.path.read_text() == drafted.text
+    with pytest.raises(UsageError, match="exists; choose another name, or overwrite it with --force"):
+        save(drafted)
+    save(drafted, replace_it=True)
+    assert [p.name for p in drafted.path.parent.iterdir()] == ["plain.yaml"]
+    ports.close()
+
+
+def test_the_same_table_gives_the_same_config(tmp_path):
+    ports = opened(tmp_path)
+    ask = asked(messy.Messy("plain", messy.orders(days=28)), tmp_path)
+    assert draft(ask, ports).text == draft(ask, ports).text
+    ports.close()

@@ -1,0 +1,410 @@
+"""What is found out about a table that nobody has described: kinds, times, suspects, people, batches and what is usual."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+
+from tests import messy
+from trueup.config.schema import FeaturesConfig, Task
+from trueup.domain.profile.columns import Column, comma_decimals, profile
+from trueup.domain.profile.people import personal
+from trueup.domain.profile.suspects import suspects
+from trueup.domain.profile.times import choose_period, gaps, read_times
+from trueup.domain.profile.usual import Usual, learn
+
+RNG = np.random.default_rng(5)
+N = 1_000
+
+
+def one(values: object, name: str = "x") -> Column:
+    """A column's profile."""
+    return profile(pd.DataFrame({name: values}))[name]
+
+
+# Kinds
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "kind"),
+    [
+        (RNG.normal(size=N), "x", "number"),
+        (RNG.integers(0, 9, N), "items", "number"),
+        (RNG.integers(0, 9, N), "store_id", "category"),
+        (RNG.permutation(N), "order_id", "identifier"),
+        (np.arange(N), "n", "counter"),
+        (RNG.choice(["a", "b"], N), "x", "category"),
+        (RNG.random(N) < 0.5, "is_new", "number"),
+        ([f"u{i}" for i in range(N)], "x", "identifier"),
+        ([f"some words about case {i}" for i in range(N)], "x", "text"),
+        (pd.date_range("2024-01-01", periods=N), "x", "time"),
+        (["same"] * N, "x", "constant"),
+        ([7] * N, "x", "constant"),
+        ([None] * N, "x", "empty"),
+        (["?"] * N, "x", "empty"),
+        (RNG.choice(["01", "02", "10"], N), "x", "category"),  # a leading zero names something
+        (RNG.choice(["1.5", "2.5", "n/a"], N), "x", "number"),
+    ],
+)
+def test_the_kind_of_a_column(values, name, kind):
+    assert one(values, name).kind == kind
+
+
+def test_a_category_of_very_many_values_is_told_apart():
+    found = one([f"c{i}" for i in RNG.integers(0, 5_000, 8_000)])
+    assert (found.kind, found.many, found.telling) == ("category", True, False)
+
+
+@given(st.lists(st.one_of(st.none(), st.text(), st.integers(), st.floats(), st.booleans()), max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_column_holds_it_has_a_kind_and_its_figures_are_right(values):
+    found = one(pd.Series(values, dtype=object))
+    assert len(found.values) == len(values)
+    assert found.absent == pytest.approx(1.0 if not values else found.values.isna().mean())
+    assert found.distinct == found.values.nunique()
+
+
+# What stands for nothing
+
+
+@pytest.mark.parametrize("value", [-200, -999, -9999])
+def test_a_value_far_below_all_others_that_comes_again_means_missing(value):
+    values = RNG.normal(20, 5, N)
+    values[::50] = value
+    found = one(values)
+    assert found.sentinels == {float(value): 20}
+    assert found.absent == pytest.approx(0.02)
+    assert found.values.min() > -10
+
+
+@pytest.mark.parametrize("value", [999, 9999])
+def test_so_does_one_far_above(value):
+    values = RNG.integers(18, 90, N).astype(float)
+    values[::50] = value
+    assert one(values).sentinels == {float(value): 20}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.r_[RNG.normal(-150, 30, N), [-200.0] * 20],  # a legitimate minimum among its like
+        np.r_[RNG.integers(-5, 6, N), [-1] * 20],
+        np.r_[RNG.integers(0, 5, N), [-1] * 20],  # -1 among small counts
+        np.r_[RNG.integers(0, 1_000, N), [999] * 20],
+        np.r_[RNG.normal(20, 5, N), [-200.0]],  # once: an outlier
+        np.r_[RNG.integers(0, 2, N)],
+        np.r_[RNG.integers(90, 101, N), [99] * 20],
+    ],
+)
+def test_what_belongs_to_the_others_is_no_sentinel(values):
+    assert one(values).sentinels == {}
+
+
+def test_a_sentinel_of_one_column_is_known_in_the_others():
+    far, near = RNG.normal(20, 5, N), RNG.gamma(3, 60, N)
+    far[::50] = near[::40] = -200
+    found = profile(pd.DataFrame({"far": far, "near": near}))
+    assert found["near"].sentinels == {-200.0: 25}
+
+
+@pytest.mark.parametrize("word", ["?", "NULL", "n/a", "unknown", "Missing", " - "])
+def test_a_word_between_numbers_means_missing(word):
+    values = pd.Series(RNG.integers(0, 90, N).astype(str)).mask(np.arange(N) % 20 == 0, word)
+    found = one(values)
+    assert (found.kind, found.sentinels, found.odd) == ("number", {word: 50}, 0)
+
+
+def test_unknown_is_a_category_among_categories():
+    found = one(RNG.choice(["red", "blue", "unknown", "?"], N))
+    assert set(found.sentinels) == {"?"}
+    assert found.distinct == 3
+
+
+def test_few_words_between_numbers_are_counted_and_many_make_it_a_category():
+    numbers = pd.Series(RNG.integers(0, 90, N).astype(str))
+    few = one(numbers.mask(np.arange(N) < 10, "about ten"))
+    assert (few.kind, few.odd) == ("number", 10)
+    assert one(numbers.mask(np.arange(N) < 300, "about ten")).kind == "category"
+
+
+def test_decimal_commas_are_seen():
+    frame = pd.DataFrame({"a": ["1,5", "2,25", "3"] * 9, "b": ["1.5", "2", "3"] * 9, "c": ["x,y", "a", "b"] * 9})
+    assert comma_decimals(frame) == ["a"]
+
+
+# Times
+
+MOMENTS = pd.Series(pd.date_range("2024-01-03 10:00", periods=300, freq="29h")).astype("datetime64[us]")
+
+
+@pytest.mark.parametrize(
+    "style",
+    ["%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M:%S",
+     "%m/%d/%Y %I:%M %p", "%Y/%m/%d %H:%M", "%d-%b-%Y %H:%M", "%b %d, %Y %H:%M"],
+)  # fmt: skip
+def test_times_are_read_as_they_were_written(style):
+    found = read_times(MOMENTS.dt.strftime(style))
+    assert found.moments.tolist() == MOMENTS.dt.floor("min").tolist()
+    assert (found.unreadable, found.twin) == (0, None)
+    assert found.iso == style.startswith("%Y")
+    assert found.formats == (() if found.iso else (style,))
+
+
+@given(
+    st.lists(
+        st.datetimes(datetime(1990, 1, 1), datetime(2060, 1, 1)).map(lambda d: d.replace(microsecond=0)),
+        min_size=1, max_size=40,
+    ),
+    st.sampled_from(["%Y-%m-%d %H:%M:%S", "%d.%m.%Y %H:%M:%S", "%Y/%m/%d %H:%M:%S"]),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_any_times_are_read_back(moments, style):
+    written = pd.Series([f"{m:{style}}" for m in moments])
+    assert read_times(written).moments.tolist() == moments
+
+
+def test_day_and_month_that_nothing_decides_are_told():
+    days = pd.Series(["03/04/2024", "05/04/2024", "04/06/2024", "02/01/2024", "07/08/2024", "05/05/2024"])
+    found = read_times(days)
+    assert {found.formats[0], found.twin} == {"%d/%m/%Y", "%m/%d/%Y"}
+
+
+def test_the_order_of_the_file_decides_between_day_and_month():
+    twelve = MOMENTS[MOMENTS.dt.day <= 12]
+    assert read_times(twelve.dt.strftime("%m/%d/%Y")).formats == ("%m/%d/%Y",)
+    assert read_times(twelve.dt.strftime("%d/%m/%Y")).formats == ("%d/%m/%Y",)
+
+
+def test_times_written_in_two_ways_are_all_read():
+    text = MOMENTS.dt.strftime("%Y-%m-%d %H:%M").where(MOMENTS.index < 150, MOMENTS.dt.strftime("%d/%m/%Y %H:%M"))
+    found = read_times(text)
+    assert (found.iso, found.formats, found.unreadable) == (True, ("%d/%m/%Y %H:%M",), 0)
+    assert found.moments.tolist() == MOMENTS.tolist()
+    assert not found.plain
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("s", 1), ("ms", 1000)])
+def test_seconds_and_milliseconds_since_1970(unit, factor):
+    found = read_times((MOMENTS - pd.Timestamp("1970-01-01")) // pd.Timedelta(seconds=1) * factor)
+    assert found.unit == unit
+    assert found.moments.tolist() == MOMENTS.tolist()
+
+
+def test_days_written_as_numbers():
+    found = read_times(MOMENTS.dt.strftime("%Y%m%d").astype(int))
+    assert found.unit == "day number"
+    assert found.moments.tolist() == MOMENTS.dt.normalize().tolist()
+
+
+def test_zones_are_brought_to_utc_and_said():
+    text = MOMENTS.dt.strftime("%Y-%m-%dT%H:%M:%S+02:00")
+    for zoned in (read_times(text), read_times(MOMENTS.dt.tz_localize("Etc/GMT-2"))):
+        assert zoned.zoned
+        assert zoned.plain
+        assert zoned.moments.tolist() == (MOMENTS - pd.Timedelta(hours=2)).tolist()
+
+
+def test_what_is_no_time_is_counted_and_shown():
+    text = MOMENTS.dt.strftime("%Y-%m-%d").mask(MOMENTS.index < 3, "soon")
+    found = read_times(text)
+    assert (found.unreadable, found.examples) == (3, ("soon",))
+    assert found.moments.isna().sum() == 3
+    assert read_times(pd.Series([1.5, 2.5, 3.5])).unreadable == 3
+    nothing = read_times(pd.Series(["red", None, "blue"]))
+    assert (nothing.unreadable, set(nothing.examples)) == (2, {"red", "blue"})
+
+
+# Batches
+
+
+@pytest.mark.parametrize(
+    ("days", "per_day", "period"), [(60, 300, "day"), (200, 40, "week"), (700, 8, "month"), (30, 8, "day"), (9, 5, "day")]
+)  # fmt: skip
+def test_a_batch_is_the_shortest_period_with_enough_rows(days, per_day, period):
+    moments = pd.Series(pd.date_range("2024-01-01", periods=days * per_day, freq=timedelta(days=1) / per_day))
+    assert choose_period(moments)[0] == period
+
+
+def test_gaps_are_longer_than_two_batches():
+    moments = pd.Series([*pd.date_range("2023-01-01", "2023-03-01"), *pd.date_range("2024-03-01", "2024-04-01")])
+    for period in ("day", "week", "month"):
+        (found,) = gaps(moments, period)
+        assert (found.start, found.end) == (pd.Timestamp("2023-03-01"), pd.Timestamp("2024-03-01"))
+    assert gaps(pd.Series(pd.date_range("2023-01-01", "2023-03-01")), "day") == []
+
+
+# Columns that know the answer
+
+
+def accused(frame: pd.DataFrame, outcome: pd.Series, task: Task) -> dict[str, str]:
+    """The suspects, and why."""
+    times = pd.Series(pd.date_range("2024-01-01", periods=len(frame), freq="h"))
+    return {s.column: s.why for s in suspects(profile(frame), outcome, times, task)}
+
+
+def binary(n: int = 2_000) -> tuple[pd.DataFrame, pd.Series]:
+    """An honest strong feature, and an outcome."""
+    strong = RNG.normal(size=n)
+    y = pd.Series((strong + RNG.normal(0, 0.4, n) > 0).astype(float))
+    return pd.DataFrame({"strong": strong, "other": RNG.normal(size=n)}), y
+
+
+def test_an_honest_strong_feature_is_not_accused():
+    frame, y = binary()
+    assert accused(frame, y, Task.BINARY) == {}
+    amount = 3 * frame["strong"] + RNG.normal(0, 0.6, len(frame))
+    assert accused(frame, amount, Task.REGRESSION) == {}
+
+
+def test_a_copy_of_the_outcome_is():
+    frame, y = binary()
+    word = y.map({0.0: "kept", 1.0: "left"})
+    found = accused(frame.assign(word=word, nearly=y + RNG.normal(0, 0.1, len(y))), y, Task.BINARY)
+    assert set(found) == {"word", "nearly"}
+    assert found["word"].startswith("a copy of the outcome in other words")
+    assert found["nearly"].startswith("near-perfect alone")
+
+
+def test_what_is_filled_with_the_outcome_comes_with_it():
+    frame, y = binary()
+    unknown = y.index >= 1_900
+    found = accused(
+        frame.assign(score=frame["other"].mask(unknown)), y.mask(unknown), Task.BINARY
+    )  # filled as the outcome is
+    assert "comes with the outcome" in found["score"]
+    refund = frame["other"].abs().where(y == 1)  # filled where the outcome is 1
+    assert "whether it is filled tells the outcome" in accused(frame.assign(refund=refund), y, Task.BINARY)["refund"]
+
+
+def test_a_moment_after_the_rows_own_is_recorded_later():
+    frame, y = binary()
+    times = pd.Series(pd.date_range("2024-01-01", periods=len(frame), freq="h"))
+    before, after = times - pd.Timedelta(days=9), times + pd.Timedelta(days=3)
+    found = accused(frame.assign(before=before, after=after), y, Task.BINARY)
+    assert set(found) == {"after"}
+    assert "recorded after the event" in found["after"]
+
+
+def test_parts_of_which_the_outcome_is_the_sum_are_told_together():
+    frame, _ = binary()
+    planned, actual = RNG.normal(100, 30, len(frame)), RNG.normal(100, 30, len(frame))
+    found = accused(frame.assign(planned=planned, actual=actual), pd.Series(actual - planned), Task.REGRESSION)
+    assert set(found) == {"planned", "actual"}
+    assert "added up" in found["actual"]
+
+
+@pytest.mark.parametrize("load", [load_breast_cancer, load_iris, load_wine])
+def test_well_known_tables_have_no_suspects(load):
+    table = load(as_frame=True)
+    mixed = table.frame.sample(frac=1, random_state=1).reset_index(drop=True)
+    y, X = mixed.pop("target"), mixed
+    classes = y.nunique()
+    outcome = y.astype(float) if classes == 2 else y.astype(str)
+    assert accused(X, outcome, Task.BINARY if classes == 2 else Task.MULTICLASS) == {}
+
+
+# People
+
+
+def test_columns_about_people_are_named_and_those_that_name_one_apart():
+    frame = pd.DataFrame(
+        {
+            "email": [f"a{i}@b.org" for i in range(N)],
+            "contact": [f"c{i}@d.org" for i in range(N)],
+            "age": RNG.integers(18, 90, N),
+            "customerName": [f"Ann {i}" for i in range(N)],
+            "postal_code": RNG.integers(1000, 9999, N),
+            "usage": RNG.normal(size=N),
+            "page": RNG.integers(0, 9, N),
+            "address": [f"{i} Long Street" for i in range(N)],
+        }
+    )
+    found = {name: naming for name, _, naming in personal(profile(frame))}
+    assert found == {
+        "email": True, "contact": True, "customerName": True, "address": True, "age": False, "postal_code": False,
+    }  # fmt: skip
+
+
+# What is usual
+
+KNOWN_WEEKS, NEW_WEEKS = 12, 8
+USED = FeaturesConfig(numeric=["amount", "km", "items", "balance", "delay"], categorical=["city", "kind"])
+
+
+def usual_stream(seed: int) -> pd.DataFrame:
+    """A clean stream with what clean streams have: tails, few of a kind, missing values, and batches that differ."""
+    rng = np.random.default_rng(seed)
+    frame = messy.orders(days=7 * (KNOWN_WEEKS + NEW_WEEKS), per_day=int(rng.integers(20, 60)), seed=seed)
+    n, week = len(frame), ((frame["ordered"] - messy.START).dt.days // 7).to_numpy()
+    moved = rng.normal(0, rng.choice([0.0, 0.1]), week.max() + 1)[week]
+    return frame.assign(
+        balance=rng.normal(size=n) + moved,
+        delay=np.where(rng.random(n) < 0.1, np.nan, rng.lognormal(1, 0.9, n)),
+        kind=rng.choice([*"abcdefgh"], n, p=[0.5, 0.2, 0.1, 0.1, 0.05, 0.03, 0.015, 0.005]),
+    )
+
+
+def weeks_of(frame: pd.DataFrame) -> list[pd.DataFrame]:
+    """The batches."""
+    return [b for _, b in frame.groupby((frame["ordered"] - messy.START).dt.days // 7)]
+
+
+def learned(frame: pd.DataFrame) -> tuple[Usual, list[pd.DataFrame]]:
+    """What the first weeks teach, and the weeks that come after."""
+    known = frame[frame["ordered"] < messy.START + timedelta(weeks=KNOWN_WEEKS)]
+    return learn(known, known["ordered"], "week", USED), weeks_of(frame)[KNOWN_WEEKS:]
+
+
+def breaches(usual: Usual, batch: pd.DataFrame) -> list[str]:
+    """What of the rules breaks a batch, as validation has it: rules about single values when over 5 % of rows fail."""
+    broken, bad = list[str](), pd.Series(False, index=batch.index)
+    for rule in usual.rules:
+        kwargs = rule.kwargs
+        low, high = kwargs.get("min_value", -np.inf), kwargs.get("max_value", np.inf)
+        values = batch[kwargs["column"]].dropna() if "column" in kwargs else batch.index.to_series()
+        if rule.type == "expect_column_values_to_be_between":
+            bad |= ((values < low) | (values > high)).reindex(batch.index, fill_value=False)
+            continue
+        fine = {
+            "expect_table_row_count_to_be_between": lambda v: low <= len(v) <= high,  # noqa: B023
+            "expect_column_mean_to_be_between": lambda v: low <= v.mean() <= high,  # noqa: B023
+            "expect_column_stdev_to_be_between": lambda v: low <= v.std() <= high,  # noqa: B023
+            "expect_column_values_to_be_in_set": lambda v: v.isin(kwargs["value_set"]).mean() >= kwargs["mostly"],  # noqa: B023
+        }[rule.type](values)
+        broken += [] if fine else [f"{rule.type} {kwargs.get('column', '')}"]
+    broken += ["quarantine"] if bad.mean() > 0.05 else []
+    return broken + [f"missing {n}" for n, most in usual.max_missing.items() if batch[n].isna().mean() > most]
+
+
+def _some(batch: pd.DataFrame, share: float) -> np.ndarray:
+    return np.random.default_rng(1).random(len(batch)) < share
+
+
+FAULTS = {
+    "unit x100": lambda b: b.assign(km=b["km"] * 100),
+    "unit x2.54": lambda b: b.assign(km=b["km"] * 2.54),
+    "unit x2.54 about zero": lambda b: b.assign(balance=b["balance"] * 2.54),
+    "unit /2.54": lambda b: b.assign(amount=b["amount"] / 2.54),
+    "half of the rows": lambda b: b.iloc[::2],
+    "missing burst": lambda b: b.assign(amount=b["amount"].mask(_some(b, 0.3))),
+    "new categories": lambda b: b.assign(city=b["city"].mask(_some(b, 0.3), "Oslo")),
+    "sentinel flood": lambda b: b.assign(km=b["km"].mask(_some(b, 0.2), -200)),
+    "shifted by a deviation": lambda b: b.assign(amount=b["amount"] + 20),
+    "columns changed": lambda b: b.assign(amount=b["km"], km=b["amount"]),
+    "stuck": lambda b: b.assign(balance=0.1),
+}
+
+
+def test_what_is_usual_rarely_breaks_a_clean_batch_and_planted_faults_do():
+    streams = [learned(usual_stream(seed)) for seed in range(40)]
+    clean = [breaches(usual, batch) for usual, new in streams for batch in new]
+    assert np.mean([bool(b) for b in clean]) <= 0.05, pd.Series([w for b in clean for w in b]).value_counts()
+    for fault, plant in FAULTS.items():
+        caught = np.mean([bool(breaches(usual, plant(new[0]))) for usual, new in streams])
+        assert caught >= 0.95, (fault, caught)
