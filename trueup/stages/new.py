@@ -57,6 +57,7 @@ _POSITIVE = {
 }
 _CLASSES = 20  # whole numbers of more kinds are an amount, not classes
 _WINDOWS = (timedelta(days=7), timedelta(days=28))  # of histories
+_AGAIN = 5  # times that each class comes, or it is an amount
 _ALL_ROWS = 200_000  # of larger tables evenly spaced rows are looked at
 
 
@@ -398,7 +399,7 @@ def _task(ask: Ask, label: pd.Series[Any]) -> tuple[Task, str | int | None]:
     if distinct == 1:
         raise UsageError(f"--label {ask.label}: is {known.iloc[0]!r} in all rows; there is nothing to tell apart")
     whole = numbers is not None and bool((numbers % 1 == 0).all())
-    few = distinct <= (_CLASSES if numbers is not None else 1_000)
+    few = distinct <= (min(_CLASSES, len(known) / _AGAIN) if numbers is not None else 1_000)
     found = Task.BINARY if distinct == 2 else Task.MULTICLASS if few and (whole or numbers is None) else Task.REGRESSION
     task = ask.task or found
     if task is Task.REGRESSION and numbers is None:

@@ -1,0 +1,68 @@
+"""Tables that come with scikit-learn, given a time, go through `new`, `check` and the loop without an edit."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pandas as pd
+import pytest
+from sklearn import datasets
+
+from tests.messy import START
+from tests.stages.test_new import opened, quick
+from trueup.config.load import load_model
+from trueup.stages import steps
+from trueup.stages.check import check
+from trueup.stages.loop import cycle
+from trueup.stages.new import Ask, draft, save
+
+TABLES = {
+    "iris": (datasets.load_iris, "multiclass"),
+    "breast_cancer": (datasets.load_breast_cancer, "binary"),
+    "diabetes": (datasets.load_diabetes, "regression"),
+    "wine": (datasets.load_wine, "multiclass"),
+    "digits": (datasets.load_digits, "multiclass"),
+    "linnerud": (datasets.load_linnerud, "regression"),
+}
+
+
+def table(name: str) -> tuple[pd.DataFrame, str]:
+    """A table in mixed order with its rows spread over ten weeks, and what its outcome is called."""
+    bunch = TABLES[name][0](as_frame=True)
+    frame = bunch.frame.drop(columns=["Waist", "Pulse"]) if name == "linnerud" else bunch.frame
+    frame = frame.sample(frac=1, random_state=1).reset_index(drop=True)
+    step = timedelta(days=70) / len(frame)
+    return frame.assign(t=[START + i * step for i in range(len(frame))]), frame.columns[-1]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_config_is_written_and_sound(tmp_path, name):
+    frame, label = table(name)
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    ports = opened(tmp_path)
+    drafted = draft(Ask(name, str(tmp_path / "table.csv"), "t", label), ports)
+    save(drafted)
+    assert check(name, ports)["problems"] == []
+    assert str(drafted.config.task) == TABLES[name][1]
+    assert drafted.findings.suspects == ()
+    assert drafted.config.features.numeric
+    assert (drafted.findings.choice is None) == (name == "linnerud")  # 20 rows tell nothing
+    ports.close()
+
+
+@pytest.mark.parametrize(
+    "name", ["iris", "breast_cancer", "diabetes", *(pytest.param(n, marks=pytest.mark.thorough) for n in ("wine", "digits", "linnerud"))]
+)  # fmt: skip
+def test_the_loop_comes_to_a_decision_that_is_recorded(tmp_path, name):
+    frame, label = table(name)
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    ports = opened(tmp_path)
+    drafted = draft(Ask(name, str(tmp_path / "table.csv"), "t", label), ports)
+    save(drafted)
+    drafted.path.write_text(quick(drafted.path.read_text()))
+    done = cycle(steps, load_model(ports.configs, name), ports, START + timedelta(weeks=9))
+    assert done.decided.outcome in {"promoted", "rejected", "held"}
+    assert done.decided.outcome == "promoted" or done.decided.reasons
+    entries = list(ports.ledger.entries(name))
+    assert [e.kind for e in entries][-1:] == [done.decided.outcome]
+    ports.close()
