@@ -408,3 +408,9 @@ def test_what_is_usual_rarely_breaks_a_clean_batch_and_planted_faults_do():
     for fault, plant in FAULTS.items():
         caught = np.mean([bool(breaches(usual, plant(new[0]))) for usual, new in streams])
         assert caught >= 0.95, (fault, caught)
+
+
+def test_times_with_a_zone_are_brought_to_the_one_that_is_asked_for():
+    noon = pd.to_datetime(pd.Series(["2024-07-01 12:00", "2024-12-01 12:00"])).dt.tz_localize("UTC")
+    for column in (noon, noon.dt.strftime("%Y-%m-%dT%H:%M:%S+00:00")):
+        assert read_times(column, "America/New_York").moments.dt.hour.tolist() == [8, 7]

@@ -178,7 +178,7 @@ def look(ask: Ask, configs: Path) -> Findings:
     _require(raw, [ask.time, *ask.key, *([] if label_source else [ask.label])], ask.data)
     rows, repeated = len(raw), int(raw.duplicated().sum())
     raw = raw.drop_duplicates(ignore_index=True)
-    times = read_times(raw[ask.time])
+    times = read_times(raw[ask.time], ask.timezone)
     if not times.moments.notna().any():
         raise UsageError(
             f"--time {ask.time}: holds {', '.join(map(repr, times.examples)) or 'nothing'}, which is no time; name another column"
@@ -458,7 +458,7 @@ def _joined(
     found = _outcome(ask, joined[ask.label], joined[ask.time], known_at, renamed)
     if known_at is None:
         return joined, found
-    waits = (read_times(joined[known_at]).moments - joined[ask.time]).dropna().dt.total_seconds()
+    waits = (read_times(joined[known_at], ask.timezone).moments - joined[ask.time]).dropna().dt.total_seconds()
     return joined, replace(found, takes=timedelta(seconds=max(float(waits.quantile(0.9)), 0.0)))
 
 

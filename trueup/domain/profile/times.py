@@ -54,19 +54,24 @@ class Gap:
     end: pd.Timestamp
 
 
-def read_times(column: pd.Series[Any]) -> Times:
-    """Find out how a column's times are written. What cannot be read becomes missing, and is counted."""
+def read_times(column: pd.Series[Any], zone: str = "UTC") -> Times:
+    """Find out how a column's times are written. What cannot be read becomes missing, and is counted.
+
+    Times with a zone are brought to `zone`, as landing does.
+    """
     if dtypes.is_datetime64_any_dtype(column):
         zoned = column.dt.tz is not None
-        local = column.dt.tz_convert("UTC").dt.tz_localize(None) if zoned else column
+        local = column.dt.tz_convert(zone).dt.tz_localize(None) if zoned else column
         return Times(local.astype("datetime64[us]"), (), True, None, None, zoned, 0, ())
     if (numbers := as_numbers(column)) is not None:
         return _of_numbers(numbers)
     text = as_text(column)
     codes, values = pd.factorize(text)
     written = pd.Series(values, dtype=object).astype(str).str.strip()
-    moments = pd.to_datetime(written, format="ISO8601", errors="coerce", utc=True).dt.tz_localize(None)
-    zoned = bool(written.str.contains(r"[T ].*(?:Z|[+-]\d{2}:?\d{2})$").any())
+    instants = pd.to_datetime(written, format="ISO8601", errors="coerce", utc=True)
+    with_zone = written.str.contains(r"[T ].*(?:Z|[+-]\d{2}:?\d{2})$")
+    moments = instants.dt.tz_localize(None).mask(with_zone, instants.dt.tz_convert(zone).dt.tz_localize(None))
+    zoned = bool(with_zone.any())
     iso, twin = bool(moments.notna().any()), None
     counts = np.bincount(codes[codes >= 0], minlength=len(values))
     formats: list[str] = []
