@@ -14,7 +14,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "new": (
         "trueup new churn --data people.csv --time month --label churned --label-available-after '30 days'",
         "trueup new loans --data loans.csv --time issued --label defaulted --labels outcomes.csv",
-        "trueup new orders --data 'postgresql://shop@db/shop' --query 'SELECT * FROM orders' --time ordered --label late",
+        "trueup new late --data sqlite:///shop.db --query 'SELECT * FROM orders' --time ordered --label late",
     ),
     "run": (
         f"trueup run {_MODEL}",
