@@ -76,7 +76,7 @@ def new(
     )
     ports = Ports()
     try:
-        drafted = draft(ask, ports)
+        drafted = draft(ask, ports, force)
         save(drafted, force)
         deployed = deploy(drafted.config, ports.configs)
     finally:

@@ -395,7 +395,7 @@ def checks(found: Sequence[Mapping[str, Any]]) -> None:
                 _next(f"trueup check {name} --rehearse, or trueup run {name}")
 
 
-def drafted(made: Drafted, deployed: Path | None) -> None:
+def drafted(made: Drafted, deployed: tuple[Path, bool] | None) -> None:
     """What `new` found out about a table, and what to type next."""
     found = made.findings
     times, outcome = found.times.moments.dropna(), found.outcome
@@ -439,17 +439,18 @@ def drafted(made: Drafted, deployed: Path | None) -> None:
     marks = made.text.count("CHECK:")
     out.print(f"written: {made.path}; {marks} lines marked CHECK are for you to look at")
     if deployed is not None:
-        out.print(f"deployments: {deployed}")
+        path, written = deployed
+        out.print(f"deployments: {path}" if written else f"deployments: {path} has some of this name, and keeps them")
     _next(f"trueup check {made.config.model} --rehearse")
 
 
-def drafted_json(made: Drafted, deployed: Path | None) -> dict[str, Any]:
+def drafted_json(made: Drafted, deployed: tuple[Path, bool] | None) -> dict[str, Any]:
     """The same as plain values."""
     found = made.findings
     return {
         "model": made.config.model,
         "path": str(made.path),
-        "deployments": str(deployed) if deployed else None,
+        "deployments": str(deployed[0]) if deployed else None,
         "rows": found.rows,
         "task": str(found.outcome.task),
         "key": list(found.key),

@@ -9,6 +9,7 @@ from trueup.domain.landing import split
 from trueup.errors import TrueupError, UsageError
 from trueup.stages.check import check
 from trueup.stages.new import Ask, draft, save
+from trueup.stages.new_deployments import deploy
 from trueup.stages.ports import Ports
 
 
@@ -31,7 +32,7 @@ def drafted(frame, ports, **said):
     """What `new` makes of a table, checked as `trueup check` would."""
     path = ports.configs.parent / "orders.csv"
     frame.to_csv(path, index=False)
-    made = draft(Ask("orders", str(path), "ordered", "late", **said), ports)
+    made = draft(Ask("orders", str(path), "ordered", "late", **said), ports, replace_it=True)
     save(made, replace_it=True)
     assert check("orders", ports)["problems"] == []
     return made
@@ -128,3 +129,81 @@ def test_a_key_that_repeats_everywhere_is_told_and_the_last_row_counts(ports):
 def test_an_outcome_that_tells_nothing_apart_is_refused(ports):
     with pytest.raises(UsageError, match="nothing to tell apart"):
         drafted(orders().assign(late=1), ports)
+
+
+def test_a_column_that_tells_the_outcome_is_no_feature_and_names_no_rows_either(ports):
+    frame = orders(n=600).drop(columns=["order_id"]).assign(ordered=lambda f: f["ordered"].dt.normalize())
+    frame = frame.assign(answer=frame["late"].map({0: "on time", 1: "after time"}), place=np.arange(600) % 7)
+    made = drafted(frame, ports)
+    assert {s.column for s in made.findings.suspects} == {"answer"}
+    assert "answer" not in made.config.input_columns
+
+
+def test_outcomes_are_joined_by_the_column_that_holds_the_keys_whatever_their_times_are_called(ports):
+    frame = orders(n=600)
+    outcomes = pd.DataFrame(
+        {
+            "visits": np.arange(600) % 5 + 1,
+            "order": frame["order_id"],
+            "ordered": frame["ordered"] + pd.Timedelta(days=10),
+            "late": frame["late"],
+        }
+    ).head(500)
+    outcomes.to_csv(ports.configs.parent / "outcomes.csv", index=False)
+    labels = str(ports.configs.parent / "outcomes.csv")
+    made = drafted(frame.drop(columns=["late"]), ports, labels=labels)
+    assert made.config.ingest.label.key == {"order_id": "order"}
+    assert made.config.ingest.label.known_at == "ordered"
+    assert made.findings.outcome.takes.days == 10
+    assert made.findings.outcome.values.notna().sum() == 500
+    assert "CHECK: order of the outcomes holds the values of order_id" in made.text
+
+
+def test_offsets_are_kept_where_a_query_has_to_read_the_times(ports):
+    frame = orders(n=600)
+    frame["ordered"] = frame["ordered"].dt.strftime("%Y-%m-%dT%H:%M:%S+02:00")
+    frame.loc[5, "ordered"] = "soon"
+    made = drafted(frame, ports)
+    assert "TIMESTAMPTZ" in made.config.ingest.source.query
+    extent = ports.source(made.config).extent()
+    assert extent == (made.findings.times.moments.min(), made.findings.times.moments.max())
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["http://127.0.0.1/a.csv?token=s3cr3t", "postgresql://me:s3cr3t@db/shop", "https://me:s3cr3t@example.org/a.csv"],
+)
+def test_a_secret_in_the_address_is_refused_and_not_repeated(ports, data):
+    with pytest.raises(UsageError, match="a password or token stands in it") as refused:
+        draft(Ask("orders", data, "ordered", "late", query="SELECT 1"), ports)
+    assert "s3cr3t" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ({"positive": "Yes"}, "holds 0 and 1; name one of them"),
+        ({"above": 0.5, "task": "regression"}, "leave one of them out"),
+        ({"timezone": "Mars/Phobos"}, "--timezone Mars/Phobos"),
+    ],
+)
+def test_answers_that_cannot_be_are_refused(ports, said, what):
+    with pytest.raises(UsageError, match=what):
+        drafted(orders(), ports, **said)
+
+
+def test_names_of_columns_come_back_as_they_are(ports):
+    names = [f"col  number {i}: 'a' # \"b\"" if i % 2 else f"größe {i}, x" for i in range(12)]
+    rng = np.random.default_rng(1)
+    frame = pd.concat([orders(), pd.DataFrame({n: rng.normal(size=2_400).round(3) for n in names})], axis=1)
+    made = drafted(frame, ports)
+    assert set(names) <= set(made.config.features.numeric)
+
+
+def test_deployments_are_left_alone_where_prefect_yaml_is_something_else(ports):
+    made = drafted(orders(), ports)
+    path = ports.configs.parent / "prefect.yaml"
+    for text in ("{}", "deployments: [\n", "- a\n", "deployments: []\nname: x\n", "deployments:\n  - text\n"):
+        path.write_text(text)
+        assert deploy(made.config, ports.configs) is None  # the definitions are not there
+        assert path.read_text() == text

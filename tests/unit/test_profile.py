@@ -13,7 +13,7 @@ from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
 from tests import messy
 from trueup.config.schema import FeaturesConfig, Task
-from trueup.domain.profile.columns import Column, comma_decimals, profile
+from trueup.domain.profile.columns import Column, comma_decimals, profile, thousands
 from trueup.domain.profile.people import personal
 from trueup.domain.profile.suspects import suspects
 from trueup.domain.profile.times import choose_period, gaps, read_times
@@ -134,7 +134,7 @@ def test_few_words_between_numbers_are_counted_and_many_make_it_a_category():
 
 
 def test_decimal_commas_are_seen():
-    frame = pd.DataFrame({"a": ["1,5", "2,25", "3"] * 9, "b": ["1.5", "2", "3"] * 9, "c": ["x,y", "a", "b"] * 9})
+    frame = pd.DataFrame({"a": ["1,5", "2,25", "3"] * 9, "b": [1, 2, 3] * 9, "c": ["x,y", "a", "b"] * 9})
     assert comma_decimals(frame) == ["a"]
 
 
@@ -414,3 +414,31 @@ def test_times_with_a_zone_are_brought_to_the_one_that_is_asked_for():
     noon = pd.to_datetime(pd.Series(["2024-07-01 12:00", "2024-12-01 12:00"])).dt.tz_localize("UTC")
     for column in (noon, noon.dt.strftime("%Y-%m-%dT%H:%M:%S+00:00")):
         assert read_times(column, "America/New_York").moments.dt.hour.tolist() == [8, 7]
+
+
+def test_commas_between_thousands_are_no_decimal_commas():
+    large = pd.DataFrame({"sum": ["1,374", "9,106", "12,005", "88"], "x": [0.5, 1.5, 2.5, 3.5]})
+    assert comma_decimals(large) == []
+    assert thousands(large) == ["sum"]
+    assert comma_decimals(pd.DataFrame({"a": ["1,5", "2,25", "3"]})) == ["a"]
+    assert comma_decimals(pd.DataFrame({"a": ["1,374", "9,106"]})) == []
+
+
+def test_dates_of_any_form_are_moments_and_long_digits_are_words():
+    days = pd.date_range("2024-01-01", periods=80)
+    for form in ("%d.%m.%Y", "%d/%m/%Y"):
+        column = profile(pd.DataFrame({"closed": days.strftime(form)}))["closed"]
+        assert column.kind == "time"
+        assert column.values.tolist() == days.tolist()
+    cards = profile(pd.DataFrame({"card": [str(10**19 + i) for i in range(80)]}))["card"]
+    assert (cards.kind, cards.distinct) == ("identifier", 80)
+
+
+def test_a_sparse_column_does_not_hide_that_others_add_up():
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(2, 800))
+    sparse = {f"s{i}": np.where(rng.random(800) < 0.05, 1.5 * a, np.nan) for i in range(2)}
+    frame = pd.DataFrame({"a": a, "b": b, **sparse})
+    when = pd.Series(pd.date_range("2024-01-01", periods=800, freq="h"))
+    found = suspects(profile(frame), pd.Series(a + b), when, Task.REGRESSION)
+    assert {"a", "b"} <= {s.column for s in found}

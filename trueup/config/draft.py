@@ -66,14 +66,15 @@ def flow(value: Any) -> str:
 
 
 def _wrapped(line: str, depth: int) -> list[str]:
-    """Break a long line between the items of its list."""
-    if len(line) <= _WIDTH or "[" not in line:
+    """Break a long line after the commas of its lists; one with quotes stays whole, for a comma may be part of a text."""
+    if len(line) <= _WIDTH or "[" not in line or '"' in line or "'" in line:
         return [line]
-    indent = "  " * (depth + 2)
-    return (
-        textwrap.wrap(
-            line, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
-        )
-        if '"' not in line and "'" not in line
-        else [line]
-    )
+    lines, indent = [""], "  " * (depth + 2)
+    for part in line.split(", "):
+        longer = f"{lines[-1]}, {part}" if lines[-1] else part
+        if len(longer) < _WIDTH or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines[-1] += ","
+            lines.append(f"{indent}{part}")
+    return lines

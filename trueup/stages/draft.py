@@ -5,8 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from trueup.config.draft import CHECK, GUESS, Draft
 from trueup.config.schema import Task, write_duration
+from trueup.domain.landing import as_text
 
 if TYPE_CHECKING:
     from trueup.stages.new import Findings
@@ -87,6 +90,8 @@ def _label(made: Draft, found: Findings) -> None:
     if found.label_source is not None:
         label["source"] = found.label_source
         label |= {"key": outcome.key} if outcome.key else {}
+        for here, there in outcome.key.items():
+            made.say(f"{CHECK}: {there} of the outcomes holds the values of {here}", 1)
     label |= {k: v for k, v in (("positive", outcome.positive), ("above", found.ask.above)) if v is not None}
     clock = (
         {"known_at": outcome.known_at}
@@ -94,7 +99,7 @@ def _label(made: Draft, found: Findings) -> None:
         else {"known_after": write_duration(outcome.known_after or timedelta(0))}
     )
     if outcome.positive is not None and found.ask.positive is None:
-        share = float((outcome.values.dropna().astype(str) == str(outcome.positive)).mean())
+        share = float((as_text(outcome.values.dropna()) == as_text(pd.Series([outcome.positive])).iloc[0]).mean())
         made.say(f"{CHECK}: {outcome.positive!r} counts as 1, in {share:.1%} of the rows", 1)
     if outcome.known_at:
         made.say(f"{CHECK}: {outcome.known_at} says when an outcome became known", 1)

@@ -17,11 +17,12 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.adapters.sources import open_source
+from trueup.config.checks import zone
 from trueup.config.load import parse_model, sound_name
 from trueup.config.schema import FeaturesConfig, IngestConfig, ModelConfig, Task, parse_duration
 from trueup.domain.landing import as_numbers, as_text, split
 from trueup.domain.periods import Period
-from trueup.domain.profile.columns import Column, comma_decimals, profile
+from trueup.domain.profile.columns import Column, comma_decimals, profile, thousands
 from trueup.domain.profile.people import personal
 from trueup.domain.profile.suspects import Suspect, suspects
 from trueup.domain.profile.times import Gap, Times, choose_period, disorder, gaps, read_times
@@ -35,6 +36,10 @@ from trueup.stages.ports import Ports
 _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 _DATABASE = re.compile(
     r"^(sqlite|postgres(?:ql)?|mysql|mariadb|mssql|oracle|duckdb|snowflake|redshift|trino|bigquery)(\+\w+)?://"
+)
+_SECRET = re.compile(
+    r"://[^:/@?#]*:(?!\$\{\w+\}@)[^@/]*@|[?&][^=&]*(?:pass|pwd|secret|token|sig|credential|key)[^=&]*=(?!\$\{)",
+    re.IGNORECASE,
 )
 _ENCODINGS = ("cp1252", "latin-1")
 _POSITIVE = {
@@ -145,16 +150,22 @@ class Drafted:
     config: ModelConfig
 
 
-def draft(ask: Ask, ports: Ports) -> Drafted:
+def draft(ask: Ask, ports: Ports, replace_it: bool = False) -> Drafted:
     """Look at the data and write a config, without saving it.
 
-    Raises UsageError for columns that are not there, times that cannot be read and tables too small to learn from,
-    SourceError when the data cannot be read.
+    Raises UsageError for columns that are not there, times that cannot be read, a name that is taken (unless `replace_it`)
+    and a column of outcomes that tells nothing, SourceError when the data cannot be read.
     """
     sound_name(ask.name)
+    path = ports.configs / f"{ask.name}.yaml"
+    if path.exists() and not replace_it:
+        raise UsageError(f"{path} exists; choose another name, or overwrite it with --force")
+    try:
+        zone(ask.timezone)
+    except ValueError as error:
+        raise UsageError(f"--timezone {ask.timezone}: {error}") from None
     found = look(ask, ports.configs)
     text = write_draft(found)
-    path = ports.configs / f"{ask.name}.yaml"
     return Drafted(path, text, found, parse_model(text, str(path)))
 
 
@@ -183,26 +194,21 @@ def look(ask: Ask, configs: Path) -> Findings:
         raise UsageError(
             f"--time {ask.time}: holds {', '.join(map(repr, times.examples)) or 'nothing'}, which is no time; name another column"
         )
-    source, more = _readable(ask, source, times)
+    source, more = _readable(ask, source, times, configs)
     raw = raw.assign(**{ask.time: times.moments})[times.moments.notna()].reset_index(drop=True)
     columns = profile(raw.drop(columns=[c for c in (ask.time, ask.label) if c in raw]))
     key, key_why, duplicates = _key(ask, raw, columns)
     if label_source is None:
         outcome = _outcome(ask, raw[ask.label], raw[ask.time], None, {})
     else:
-        raw, outcome = _joined(ask, raw, outcomes, key, columns)
+        outcome = _joined(ask, raw, outcomes, key, columns)
     spans = _spans(raw[ask.time], ask.period, outcome.takes)
-    look_at = raw.iloc[:: max(len(raw) // _ALL_ROWS, 1)].reset_index(drop=True)
-    seen = (
-        columns
-        if len(look_at) == len(raw)
-        else {
-            n: replace(c, values=c.values.iloc[:: max(len(raw) // _ALL_ROWS, 1)].reset_index(drop=True))
-            for n, c in columns.items()
-        }
-    )
-    label = _as_label(outcome, ask.above).iloc[:: max(len(raw) // _ALL_ROWS, 1)].reset_index(drop=True)
-    accused = suspects({n: c for n, c in seen.items() if n not in key}, label, look_at[ask.time], outcome.task)
+    # Only a key of one column is no feature; what tells the outcome must not name rows either.
+    seen = {n: replace(c, values=_thinned(c.values)) for n, c in columns.items() if key != (n,)}
+    accused = suspects(seen, _thinned(_as_label(outcome, ask.above)), _thinned(raw[ask.time]), outcome.task)
+    if not ask.key and {s.column for s in accused} & {*key}:
+        innocent = {n: c for n, c in columns.items() if n not in {s.column for s in accused}}
+        key, key_why, duplicates = _key(ask, raw, innocent)
     people = tuple(personal(columns))
     left = _left_out(columns, accused, people)
     return _described(
@@ -213,6 +219,11 @@ def look(ask: Ask, configs: Path) -> Findings:
         ),
         raw,
     )  # fmt: skip
+
+
+def _thinned(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Evenly spaced values of a long column."""
+    return values.iloc[:: max(len(values) // _ALL_ROWS, 1)].reset_index(drop=True)
 
 
 def _described(found: Findings, raw: pd.DataFrame) -> Findings:
@@ -283,25 +294,30 @@ def _read(ask: Ask, data: str, query: str | None, configs: Path) -> tuple[dict[s
         source["decimal"] = ","
         raw = _everything(ask, source, configs)
         notes.append(f"decimal: numbers are written with a comma in {', '.join(commas[:5])}")
+    if separated := thousands(raw):
+        notes.append(
+            f"CHECK: {', '.join(separated)}: numbers with commas between the thousands stay text; take them out in the query"
+        )
+    nested = [str(c) for c in raw if isinstance(next(iter(raw[c].dropna()), None), list | dict | set | np.ndarray)]
+    if nested:
+        notes.append(f"CHECK: {', '.join(nested)}: lists and structs are left out; take them apart in the query")
+        raw = raw.drop(columns=nested)
     if raw.empty:
         raise UsageError(f"{data}: has no rows; give a table with some")
     return source, raw, notes
 
 
 def _everything(ask: Ask, source: dict[str, Any], configs: Path) -> pd.DataFrame:
-    there = source
+    return open_source(_reading(ask, source, configs), configs).everything()
+
+
+def _reading(ask: Ask, source: dict[str, Any], configs: Path) -> IngestConfig:
+    """As much of a config as reading needs."""
     if source["kind"] == "files" and "://" not in source["path"]:  # the folder of the configs may not be there yet
-        there = {**source, "path": os.path.normpath(configs.resolve() / source["path"])}
-    config = IngestConfig.model_validate(
-        {
-            "source": there,
-            "time": ask.time,
-            "timezone": ask.timezone,
-            "key": [ask.time],
-            "label": {"column": ask.label, "known_after": "0 days"},
-        }
-    )
-    return open_source(config, configs).everything()
+        source = {**source, "path": os.path.normpath(configs.resolve() / source["path"])}
+    label = {"column": ask.label, "known_after": "0 days"}
+    given = {"source": source, "time": ask.time, "timezone": ask.timezone, "key": [ask.time], "label": label}
+    return IngestConfig.model_validate(given)
 
 
 def _in_some_encoding(
@@ -318,6 +334,11 @@ def _in_some_encoding(
 
 def _source(data: str, query: str | None, configs: Path) -> dict[str, Any]:
     """The section `ingest.source` for a path, an address, a database or a function."""
+    if _SECRET.search(data):
+        raise UsageError(
+            "--data: a password or token stands in it, and would stand in the config; write ${NAME} in its place and set "
+            "NAME in the environment, or download the file"
+        )
     if _DATABASE.match(data):
         if query is None:
             raise UsageError("--data is a database: say what to read from it, as in --query 'SELECT * FROM orders'")
@@ -337,7 +358,7 @@ def _require(raw: pd.DataFrame, names: Sequence[str], data: str) -> None:
         raise UsageError(f"{data} has no column {', '.join(hints)}; it has {', '.join(have)}")
 
 
-def _readable(ask: Ask, source: dict[str, Any], times: Times) -> tuple[dict[str, Any], list[str]]:
+def _readable(ask: Ask, source: dict[str, Any], times: Times, configs: Path) -> tuple[dict[str, Any], list[str]]:
     """Let the source give times that can be read: by a query where one format does not do."""
     notes = []
     if times.twin:
@@ -358,16 +379,30 @@ def _readable(ask: Ask, source: dict[str, Any], times: Times) -> tuple[dict[str,
     if times.unit is not None:
         as_time = {
             "day number": f"try_strptime(CAST({name} AS VARCHAR), '%Y%m%d')",
-            "s": f"make_timestamp(CAST({name} * 1000000 AS BIGINT))",
-            "ms": f"make_timestamp(CAST({name} * 1000 AS BIGINT))",
+            "s": f"make_timestamp(CAST(CAST({name} AS DOUBLE) * 1000000 AS BIGINT))",
+            "ms": f"make_timestamp(CAST({name} AS BIGINT) * 1000)",
         }[times.unit]
     else:
-        as_time = f"COALESCE(TRY_CAST({name} AS TIMESTAMP){f', try_strptime({name}, [{listed}])' if listed else ''})"
+        kind = "TIMESTAMPTZ" if times.zoned else "TIMESTAMP"  # the other forgets the offset
+        as_time = f"COALESCE(CAST(TRY_CAST({name} AS {kind}) AS TIMESTAMP){f', try_strptime({name}, [{listed}])' if listed else ''})"
     if times.formats and (times.iso or len(times.formats) > 1):
         ways = [*(["ISO 8601"] if times.iso else []), *times.formats]
         notes.append(f"CHECK time: written in {len(ways)} ways ({', '.join(ways)}); the query reads all of them")
-    inner = source.get("query", "SELECT * FROM files")
-    return {**source, "query": f"SELECT * REPLACE ({as_time} AS {name}) FROM ({inner})"}, notes
+    inner = source.get("query", "SELECT * FROM files").strip().rstrip(";")
+    written = {**source, "query": f"SELECT * REPLACE ({as_time} AS {name}) FROM ({inner}\n) AS q"}
+    _require_same(ask, written, times, configs)
+    return written, notes
+
+
+def _require_same(ask: Ask, source: dict[str, Any], times: Times, configs: Path) -> None:
+    """Let the query that was written be read once: it must give the times that were found."""
+    extent = open_source(_reading(ask, source, configs), configs).extent()
+    known = times.moments.dropna()
+    if extent is None or (pd.Timestamp(extent[0]), pd.Timestamp(extent[1])) != (known.min(), known.max()):
+        raise UsageError(
+            f"--time {ask.time}: no query was found that reads all of its forms; convert it with --query, as in "
+            "SELECT * REPLACE (strptime(t, '%d/%m/%Y') AS t) FROM files"
+        )
 
 
 # What is predicted
@@ -393,6 +428,8 @@ def _task(ask: Ask, label: pd.Series[Any]) -> tuple[Task, str | int | None]:
         raise UsageError(f"--label {ask.label}: is empty; name the column that holds the outcome")
     numbers, distinct = as_numbers(known), known.nunique()
     if ask.above is not None:
+        if ask.task not in {None, Task.BINARY}:
+            raise UsageError(f"--above makes the outcome one of two, and --task says {ask.task}; leave one of them out")
         if numbers is None:
             raise UsageError(f"--above {ask.above:g}: {ask.label} holds text such as {known.iloc[0]!r}, not numbers")
         return Task.BINARY, None
@@ -410,14 +447,22 @@ def _task(ask: Ask, label: pd.Series[Any]) -> tuple[Task, str | int | None]:
         raise UsageError(
             f"--label {ask.label}: has {distinct} values; a binary task has two. Leave --task out, or make two in a query"
         )
-    if ask.positive is not None:
-        return task, int(ask.positive) if whole and ask.positive.lstrip("-").isdigit() else ask.positive
-    if numbers is not None and set(numbers.unique()) <= {0, 1}:
-        return task, None
+    return task, _positive(ask, known, whole)
+
+
+def _positive(ask: Ask, known: pd.Series[Any], whole: bool) -> str | int | None:
+    """Which of two values counts as 1; None for 0 and 1 themselves. What was said must be one of them."""
     values = sorted(as_text(known).unique())
+    if ask.positive is not None:
+        if as_text(pd.Series([ask.positive])).iloc[0] not in values:
+            raise UsageError(f"--positive {ask.positive}: {ask.label} holds {' and '.join(values)}; name one of them")
+        return int(ask.positive) if whole and ask.positive.lstrip("-").isdigit() else ask.positive
+    numbers = as_numbers(known)
+    if numbers is not None and {*numbers.unique()} <= {0, 1}:
+        return None
     named = [v for v in values if v.strip().casefold() in _POSITIVE]
-    chosen = named[0] if len(named) == 1 else as_text(known).value_counts().index[-1]
-    return task, int(float(chosen)) if whole else chosen
+    chosen = str(named[0] if len(named) == 1 else as_text(known).value_counts().index[-1])
+    return int(float(chosen)) if whole else chosen
 
 
 def _delay(label: pd.Series[Any], when: pd.Series[Any]) -> tuple[timedelta, str]:
@@ -432,48 +477,56 @@ def _delay(label: pd.Series[Any], when: pd.Series[Any]) -> tuple[timedelta, str]
 
 def _joined(
     ask: Ask, raw: pd.DataFrame, outcomes: pd.DataFrame, key: tuple[str, ...], columns: dict[str, Column]
-) -> tuple[pd.DataFrame, Outcome]:
-    """Put the outcomes of a second table beside the rows, as ingest will."""
+) -> Outcome:
+    """The outcome of each row from a second table, looked up by key as ingest will."""
     _require(outcomes, [ask.label], str(ask.labels))
-    names = {k: _name_there(k, raw, outcomes, ask) for k in key}
+    names = _names_there(key, raw, outcomes, ask)
     there = profile(outcomes.drop(columns=[ask.label, *names.values()]))
     moments = [n for n, c in there.items() if c.kind == "time"]
     known_at = moments[0] if moments and ask.available_after is None else None
-    last = outcomes.drop_duplicates(subset=list(names.values()), keep="last")
-    mine, theirs = raw, last
-    for here, other in names.items():
-        if not dtypes.is_datetime64_any_dtype(raw[here]):
-            mine, theirs = mine.assign(**{here: as_text(mine[here])}), theirs.assign(**{other: as_text(theirs[other])})
-    wanted = [*names.values(), ask.label, *([known_at] if known_at else [])]
-    lost = [c for c in (ask.label, known_at) if c in mine]
-    joined = mine.drop(columns=lost).merge(
-        theirs[wanted], how="left", left_on=list(names), right_on=list(names.values())
-    )
-    if not joined[ask.label].notna().any():
+    known = read_times(outcomes[known_at], ask.timezone).moments if known_at else pd.Series(range(len(outcomes)))
+    mine = _key_text(raw, list(names), ask)
+    theirs = _key_text(outcomes, list(names.values()), ask).assign(place=range(len(outcomes)), known=known)
+    last = theirs.sort_values("known", kind="stable").dropna(subset=list(mine)).drop_duplicates(list(mine), keep="last")
+    place = mine.merge(last, how="left", on=list(mine))["place"].fillna(-1).astype(int)
+    values = outcomes[ask.label].reindex(place).reset_index(drop=True)
+    if not values.notna().any():
         raise UsageError(
             f"--labels {ask.labels}: none of its keys ({', '.join(names.values())}) is one of {', '.join(key)}; give the right --key"
         )
     columns.pop(ask.label, None)
-    renamed = {k: n for k, n in names.items() if k != n}
-    found = _outcome(ask, joined[ask.label], joined[ask.time], known_at, renamed)
+    found = _outcome(ask, values, raw[ask.time], known_at, {k: n for k, n in names.items() if k != n})
     if known_at is None:
-        return joined, found
-    waits = (read_times(joined[known_at], ask.timezone).moments - joined[ask.time]).dropna().dt.total_seconds()
-    return joined, replace(found, takes=timedelta(seconds=max(float(waits.quantile(0.9)), 0.0)))
+        return found
+    waits = (known.reindex(place).reset_index(drop=True) - raw[ask.time]).dropna().dt.total_seconds()
+    return replace(found, takes=timedelta(seconds=max(float(waits.quantile(0.9)), 0.0)))
 
 
-def _name_there(name: str, raw: pd.DataFrame, outcomes: pd.DataFrame, ask: Ask) -> str:
-    """What a key column is called in the table of outcomes: the same, or whatever holds the same values."""
-    if name in outcomes:
-        return name
-    mine = set(as_text(raw[name]).dropna())
-    shared = {str(c): float(as_text(outcomes[c]).dropna().isin(mine).mean()) for c in outcomes if c != ask.label}
-    best = max(shared, key=lambda c: shared[c], default="")
-    if not best or shared[best] < 0.5:
-        raise UsageError(
-            f"--labels {ask.labels}: has no column with the values of {name}; it has {', '.join(map(str, outcomes))}"
-        )
-    return best
+def _key_text(frame: pd.DataFrame, names: Sequence[str], ask: Ask) -> pd.DataFrame:
+    """Key columns as text, so that 7, 7.0 and "7" are one, and moments compare however they are written."""
+    found = {}
+    for place, name in enumerate(names):
+        column = frame[name]
+        times = name == ask.time or dtypes.is_datetime64_any_dtype(column)
+        found[place] = as_text(read_times(column, ask.timezone).moments if times else column)
+    return pd.DataFrame(found)
+
+
+def _names_there(key: Sequence[str], raw: pd.DataFrame, outcomes: pd.DataFrame, ask: Ask) -> dict[str, str]:
+    """What key columns are called in the table of outcomes: the same, or what shares most of its values with ours."""
+    names = {k: k for k in key if k in outcomes}
+    for name in (k for k in key if k not in names):
+        mine = set(as_text(raw[name]).dropna())
+        free = [str(c) for c in outcomes if c != ask.label and c not in names.values()]
+        held = {c: set(as_text(outcomes[c]).dropna()) for c in free}
+        alike = {c: len(mine & h) / max(len(mine | h), 1) for c, h in held.items()}
+        best = max(alike, key=lambda c: alike[c], default="")
+        if not best or len(mine & held[best]) < 0.5 * len(held[best]):
+            raise UsageError(
+                f"--labels {ask.labels}: has no column with the values of {name}; it has {', '.join(map(str, outcomes))}"
+            )
+        names[name] = best
+    return {k: names[k] for k in key}
 
 
 def _as_label(outcome: Outcome, above: float | None) -> pd.Series[Any]:

@@ -12,6 +12,7 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.domain.landing import as_numbers, as_text
+from trueup.domain.profile.times import read_times
 
 Kind = Literal["number", "category", "text", "time", "identifier", "counter", "constant", "empty"]
 
@@ -22,6 +23,10 @@ PERHAPS = frozenset({"unknown", "missing", "not available", "undefined", "not kn
 MANY = 1_000  # with more values a category is not a feature itself: each is too rare to learn from
 _CODED = re.compile(r"(?:^|_)(?:id|code|nr|no|num|type|class|zone|store|branch|shop|site|region|group)$", re.IGNORECASE)
 _COMMA = r"^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+$"
+_THOUSANDS = r"^[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?$"
+_TOO_LONG = r"^[+-]?\d{16,}$"  # digits that a number cannot hold: an id
+_DATED = r"^\d{1,4}[-/. ]\w{1,9}[-/. ]\d{2,4}\b"  # what may be a date that is not ISO 8601
+_DATES = 0.95  # of a column of moments this share can be read
 _SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, -200.0, -100.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0)
 _FEW = 5  # a value that means "nothing" comes again and again
 _MISREAD = 0.02  # of a column of numbers this share may be text: one that is read as numbers, and counted
@@ -63,11 +68,31 @@ def profile(frame: pd.DataFrame) -> dict[str, Column]:
 
 
 def comma_decimals(frame: pd.DataFrame) -> list[str]:
-    """The columns of text whose numbers are written with a decimal comma."""
+    """The columns of text whose numbers are written with a decimal comma; none where some are written with a point.
+
+    "1,234" alone may as well be a thousand and more: one of another form must stand beside it.
+    """
+    texts = _texts(frame)
+    pointed = any(v.str.match(r"^[+-]?\d+\.\d+$").any() and not v.str.contains(",").any() for v in texts.values())
+    fractions = any((frame[n].dropna() % 1 != 0).any() for n in frame.columns if dtypes.is_float_dtype(frame[n]))
+    share = {n: v.str.match(_COMMA).mean() for n, v in texts.items()}
+    whole = {n: (v.str.match(_COMMA) | v.str.match(r"^[+-]?\d+$")).mean() for n, v in texts.items()}
+    found = [n for n in share if share[n] > 0.3 and whole[n] > 1 - _MISREAD]
+    clear = any((texts[n].str.match(_COMMA) & ~texts[n].str.match(_THOUSANDS)).any() for n in found)
+    return found if clear and not pointed and not fractions else []
+
+
+def thousands(frame: pd.DataFrame) -> list[str]:
+    """The columns of text whose numbers have commas between the thousands."""
+    either = rf"(?:{_THOUSANDS})|^[+-]?\d{{1,3}}(?:\.\d+)?$"
+    found = {n: v for n, v in _texts(frame).items() if v.str.match(_THOUSANDS).any()}
+    return [n for n, v in found.items() if v.str.match(either).mean() > 1 - _MISREAD]
+
+
+def _texts(frame: pd.DataFrame) -> dict[str, pd.Series[Any]]:
+    """The columns of text that hold some."""
     texts = {str(n): frame[n].dropna().astype(str).str.strip() for n in frame.columns if frame[n].dtype == object}
-    share = {n: v.str.match(_COMMA).mean() for n, v in texts.items() if len(v)}
-    whole = {n: (v.str.match(_COMMA) | v.str.match(r"^[+-]?\d+$")).mean() for n, v in texts.items() if len(v)}
-    return [n for n in share if share[n] > 0.3 and whole[n] > 1 - _MISREAD]
+    return {n: v for n, v in texts.items() if len(v)}
 
 
 def _column(name: str, raw: pd.Series[Any]) -> Column:
@@ -80,13 +105,28 @@ def _column(name: str, raw: pd.Series[Any]) -> Column:
     text = as_text(raw)
     cleaned = text.str.strip()
     nothing = cleaned.str.casefold()
-    for words in (NOTHING, NOTHING | PERHAPS):
-        kept = cleaned.mask(nothing.isin(words))
-        read = pd.to_numeric(kept, errors="coerce")
-        odd = int((read.isna() & kept.notna()).sum())
-        if kept.notna().any() and odd <= _MISREAD * kept.notna().sum() and not kept.str.match(r"^[+-]?0\d").any():
-            return replace(_numbers(name, read.astype(np.float64), _counted(text, nothing, words)), odd=odd)
+    if not cleaned.str.match(_TOO_LONG).any():
+        for words in (NOTHING, NOTHING | PERHAPS):
+            numeric = _read_numbers(name, text, cleaned, nothing, words)
+            if numeric is not None:
+                return numeric
+    if cleaned.dropna().str.match(_DATED).mean() > _DATES:
+        times = read_times(cleaned.mask(nothing.isin(NOTHING | PERHAPS)))
+        if times.moments.notna().sum() > _DATES * cleaned.notna().sum():
+            return Column(name, "time", times.moments, times.moments.nunique(), float(times.moments.isna().mean()))
     return _words(name, text.mask(nothing.isin(NOTHING)), _counted(text, nothing, NOTHING))
+
+
+def _read_numbers(
+    name: str, text: pd.Series[Any], cleaned: pd.Series[Any], folded: pd.Series[Any], words: frozenset[str]
+) -> Column | None:
+    """A column of text as numbers, with some words taken for nothing; None if it holds something else."""
+    kept = cleaned.mask(folded.isin(words))
+    read = pd.to_numeric(kept, errors="coerce")
+    odd, present = int((read.isna() & kept.notna()).sum()), int(kept.notna().sum())
+    if not present or odd > _MISREAD * present or kept.str.match(r"^[+-]?0\d").any():
+        return None
+    return replace(_numbers(name, read.astype(np.float64), _counted(text, folded, words)), odd=odd)
 
 
 def _counted(text: pd.Series[Any], folded: pd.Series[Any], words: Iterable[str]) -> dict[str | float, int]:

@@ -20,6 +20,7 @@ _TOO_GOOD = {Task.BINARY: 0.985, Task.MULTICLASS: 0.98, Task.REGRESSION: 0.98}
 _ABSENT = 0.9  # from here a column is filled, or not, just as the outcome is
 _LATER = 0.05  # share of moments that lie after the row's own
 _SUM = 0.9999
+_SPARSE = 0.2
 _PART = 0.01
 
 
@@ -127,7 +128,8 @@ def _adds_up(columns: Sequence[Column], outcome: pd.Series[Any]) -> Iterator[Sus
     """The outcome is a sum or difference of columns, as a delay is of two times."""
     if not columns or not pd.api.types.is_numeric_dtype(outcome) or outcome.nunique() <= 2:
         return
-    table = pd.DataFrame({c.name: c.values for c in columns}).assign(**{"": outcome}).dropna()
+    full = [c for c in columns if c.absent <= _SPARSE]  # a row counts only where all of them are filled
+    table = pd.DataFrame({c.name: c.values for c in full}).assign(**{"": outcome}).dropna()
     table = table.iloc[:: max(len(table) // _ROWS, 1)]
     if len(table) < 10 * len(columns):
         return
