@@ -574,7 +574,7 @@ def _key(ask: Ask, raw: pd.DataFrame, columns: dict[str, Column]) -> tuple[tuple
 def _spans(when: pd.Series[Any], wished: Period | None, takes: timedelta) -> Spans:
     """Windows that a batch's length and the length of the whole table allow.
 
-    Where outcomes take long, a model knows nothing of as long a span before its gate window, and neither does a fold
+    Where outcomes take longer than a batch, a model knows nothing of as long a span before its gate window, and neither does a fold
     of the search before it: twice that span more of history is waited for.
     """
     period, median = choose_period(when)
@@ -586,7 +586,7 @@ def _spans(when: pd.Series[Any], wished: Period | None, takes: timedelta) -> Spa
     unit = {"day": 1, "week": 7, "month": 28}[period]
     history = max(min(history, whole // 3), unit)
     gate = max(min(gate, whole // 6), unit)
-    history += 2 * takes.days if takes.days > 1 else 0
+    history += 2 * takes.days if takes.days > unit else 0
     limit = min(timedelta(days=unit), timedelta(days=gate), timedelta(days=new) / 2) / 10
     block = next(
         b
