@@ -13,6 +13,10 @@ from trueup.ledger.entries import Event
 from trueup.stages.relay import relay
 from trueup.stages.storm import clear
 
+pytestmark = (
+    pytest.mark.thorough
+)  # a stack of its own and eight minutes; the rules themselves are in tests/stages/test_storm
+
 NOW = streams.week(7)
 
 
