@@ -67,7 +67,7 @@ class Judge:
     def enough(self) -> bool:
         """Whether there is something to learn from and something to be asked about."""
         several = self._task is Task.REGRESSION or self._y[self._early].nunique() > 1
-        return bool(self._early.sum() >= 60 and self._late.sum() >= 30 and several)
+        return bool(self._early.sum() >= 40 and self._late.sum() >= 30 and several)
 
     def losses(self, features: FeaturesConfig) -> Any:
         """The loss of each later row."""
@@ -99,7 +99,7 @@ class Judge:
         quarter = np.arange(len(self._rows)) * 4 // max(len(self._rows), 1)
         parts = {c: [self._rows[c][quarter == q].dropna() for q in range(4)] for c in columns}
         pairs = {c: [(a, b) for a, b in pairwise(p) if len(a) and len(b)] for c, p in parts.items()}
-        return [c for c in columns if any(ks_2samp(a, b).statistic > _MOVED for a, b in pairs[c])]
+        return [c for c in columns if any(ks_2samp(a, b, method="asymp").statistic > _MOVED for a, b in pairs[c])]
 
 
 def choose(
