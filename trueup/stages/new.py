@@ -61,6 +61,7 @@ _POSITIVE = {
     "failed",
 }
 _CLASSES = 20  # whole numbers of more kinds are an amount, not classes
+_KNOWN = "known at, of the outcome"  # a column of its own: the outcomes' may be called like one of the rows'
 _WINDOWS = (timedelta(days=7), timedelta(days=28))  # of histories
 _AGAIN = 5  # times that each class comes, or it is an amount
 _ALL_ROWS = 200_000  # of larger tables evenly spaced rows are looked at
@@ -98,6 +99,7 @@ class Outcome:
     takes: timedelta  # how long an outcome takes, for nine of ten rows
     why: str  # of the delay
     guessed: bool
+    known: pd.Series[Any] | None = None  # when each row's outcome became known, where a second table says it
 
 
 @dataclass(frozen=True)
@@ -231,9 +233,11 @@ def _described(found: Findings, raw: pd.DataFrame) -> Findings:
     ask, base = found.ask, found.features
     columns, keys = found.columns, _history_keys(found)
     wanted = list(dict.fromkeys([*base.numeric, *base.categorical, *keys, ask.time]))
-    landing = split(
-        raw.assign(**{ask.label: found.outcome.values}), ingest_config(found), found.outcome.task, wanted, base.numeric
-    )
+    outcome = {
+        ask.label: found.outcome.values,
+        **({} if found.outcome.known is None else {_KNOWN: found.outcome.known}),
+    }
+    landing = split(raw.assign(**outcome), ingest_config(found), found.outcome.task, wanted, base.numeric)
     rows, judge = landing.rows, Judge(landing.rows, landing.labels, found.outcome.task)
     choice = choose(judge, base, columns, keys, found.outcome.task, found.spans.windows) if judge.enough else None
     features = choice.features if choice else base
@@ -247,7 +251,7 @@ def ingest_config(found: Findings) -> IngestConfig:
     outcome = found.outcome
     label: dict[str, Any] = {"column": found.ask.label, "known_after": outcome.known_after or timedelta(0)}
     if outcome.known_at is not None:
-        label = {"column": found.ask.label, "known_at": outcome.known_at}
+        label = {"column": found.ask.label, "known_at": _KNOWN}
     label |= {k: v for k, v in (("positive", outcome.positive), ("above", found.ask.above)) if v is not None}
     return IngestConfig.model_validate(
         {
@@ -482,8 +486,8 @@ def _joined(
     _require(outcomes, [ask.label], str(ask.labels))
     names = _names_there(key, raw, outcomes, ask)
     there = profile(outcomes.drop(columns=[ask.label, *names.values()]))
-    moments = [n for n, c in there.items() if c.kind == "time"]
-    known_at = moments[0] if moments and ask.available_after is None else None
+    dated = [n for n, c in there.items() if c.kind == "time"]
+    known_at = dated[0] if dated and ask.available_after is None else None
     known = read_times(outcomes[known_at], ask.timezone).moments if known_at else pd.Series(range(len(outcomes)))
     mine = _key_text(raw, list(names), ask)
     theirs = _key_text(outcomes, list(names.values()), ask).assign(place=range(len(outcomes)), known=known)
@@ -498,8 +502,9 @@ def _joined(
     found = _outcome(ask, values, raw[ask.time], known_at, {k: n for k, n in names.items() if k != n})
     if known_at is None:
         return found
-    waits = (known.reindex(place).reset_index(drop=True) - raw[ask.time]).dropna().dt.total_seconds()
-    return replace(found, takes=timedelta(seconds=max(float(waits.quantile(0.9)), 0.0)))
+    moments = known.reindex(place).reset_index(drop=True)
+    waits = (moments - raw[ask.time]).dropna().dt.total_seconds()
+    return replace(found, known=moments, takes=timedelta(seconds=max(float(waits.quantile(0.9)), 0.0)))
 
 
 def _key_text(frame: pd.DataFrame, names: Sequence[str], ask: Ask) -> pd.DataFrame:
