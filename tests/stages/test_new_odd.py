@@ -207,3 +207,10 @@ def test_deployments_are_left_alone_where_prefect_yaml_is_something_else(ports):
         path.write_text(text)
         assert deploy(made.config, ports.configs) is None  # the definitions are not there
         assert path.read_text() == text
+
+
+def test_rows_out_of_order_are_told(ports):
+    frame = orders(n=600)
+    assert "they are put in order of time" not in drafted(frame, ports).text
+    made = drafted(frame.sample(frac=1, random_state=1), ports)
+    assert "of the rows stand after a later one; they are put in order of time" in made.text

@@ -10,6 +10,7 @@ import pandas as pd
 from trueup.config.draft import CHECK, GUESS, Draft
 from trueup.config.schema import Task, write_duration
 from trueup.domain.landing import as_text
+from trueup.domain.profile.worth import Choice
 
 if TYPE_CHECKING:
     from trueup.stages.new import Findings
@@ -64,6 +65,8 @@ def _ingest(made: Draft, found: Findings) -> None:
         made.put(
             "timezone", ask.timezone, why="the times name a zone, and are brought to this one" if times.zoned else ""
         )
+    if found.disorder > 0.01:
+        made.say(f"{GUESS}: {found.disorder:.0%} of the rows stand after a later one; they are put in order of time", 1)
     key_why = "" if found.key_why == "as you said" else found.key_why
     made.put("key", list(found.key), why=key_why, mark=CHECK if "share theirs" in key_why else GUESS)
     if found.duplicates:
@@ -75,8 +78,6 @@ def _ingest(made: Draft, found: Findings) -> None:
             1,
         )
     _label(made, found)
-    from trueup.stages.new import coerced, missing_of
-
     if missing := missing_of(found):
         counts = sum(n for c in missing for n in found.columns[c].sentinels.values())
         made.put("missing", missing, why=f"values that stand for nothing: {counts:,} in all", mark=CHECK)
@@ -130,7 +131,7 @@ def _features(made: Draft, found: Findings) -> None:
             f"{CHECK}: personal data: {'; '.join(protected)}: may a model use it? See `fairness` in docs/config.md", 1
         )
     if choice is not None:
-        made.say(_worth(found), 1)
+        made.say(_worth(choice), 1)
         for tried in choice.tried:
             if tried.taken or abs(tried.change) > 0.0005:
                 made.say(
@@ -151,11 +152,8 @@ def _features(made: Draft, found: Findings) -> None:
         made.items("history", items)
 
 
-def _worth(found: Findings) -> str:
+def _worth(choice: Choice) -> str:
     """What a quick model makes of the features."""
-    choice = found.choice
-    if choice is None:
-        return ""
     change = choice.loss / choice.prior - 1 if choice.prior else 0.0
     learned = "a quick model, learned on the earlier 40 % of the rows and asked about the rest"
     if change >= 0:
@@ -198,3 +196,18 @@ def _promote(made: Draft, found: Findings) -> None:
     made.put(
         "stale_after", write_duration(spans.stale_after), why="a challenger is tried this often also while all is well"
     )
+
+
+def missing_of(found: Findings) -> dict[str, list[str | float | int]]:
+    """What means "missing", by column of the features; a word that several share stands for all."""
+    used = set(found.features.numeric) | set(found.features.categorical)
+    held = {n: c.sentinels for n, c in found.columns.items() if n in used and c.sentinels}
+    told: dict[str, list[str | float | int]] = {}
+    for name, sentinels in held.items():
+        told[name] = [int(s) if isinstance(s, float) and s.is_integer() else s for s in sentinels]
+    return told
+
+
+def coerced(found: Findings) -> list[str]:
+    """Columns of numbers with text between them, which is read as missing, and counted."""
+    return [n for n in found.features.numeric if found.columns[n].odd]

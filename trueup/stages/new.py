@@ -30,7 +30,7 @@ from trueup.domain.profile.usual import Usual, learn
 from trueup.domain.profile.worth import Choice, Judge, choose
 from trueup.domain.types import EVENT_TIME
 from trueup.errors import SourceError, UsageError
-from trueup.stages.draft import write_draft
+from trueup.stages.draft import coerced, missing_of, write_draft
 from trueup.stages.ports import Ports
 
 _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -265,21 +265,6 @@ def ingest_config(found: Findings) -> IngestConfig:
             "coerce": coerced(found),
         }
     )
-
-
-def missing_of(found: Findings) -> dict[str, list[str | float | int]]:
-    """What means "missing", by column of the features; a word that several share stands for all."""
-    used = set(found.features.numeric) | set(found.features.categorical)
-    held = {n: c.sentinels for n, c in found.columns.items() if n in used and c.sentinels}
-    told: dict[str, list[str | float | int]] = {}
-    for name, sentinels in held.items():
-        told[name] = [int(s) if isinstance(s, float) and s.is_integer() else s for s in sentinels]
-    return told
-
-
-def coerced(found: Findings) -> list[str]:
-    """Columns of numbers with text between them, which is read as missing, and counted."""
-    return [n for n in found.features.numeric if found.columns[n].odd]
 
 
 # Reading

@@ -131,27 +131,22 @@ def _best(written: pd.Series[Any], counts: Any) -> tuple[str, pd.Series[Any], st
     most = max(score.values())
     tied = [f for f in worth if score[f] == most]
     # Of two that read everything, the one by which the file is better in order: a table is written as time goes on.
-    tied.sort(key=lambda f: (_disorder(read[f]), f.startswith("%m")))
+    tied.sort(key=lambda f: (disorder(read[f]), f.startswith("%m")))
     other = tied[1] if len(tied) > 1 and not _decided(read[tied[0]], read[tied[1]]) else None
     return tied[0], read[tied[0]], other
 
 
 def _decided(one: pd.Series[Any], other: pd.Series[Any]) -> bool:
     """Whether the first is in better order than the second by more than chance makes it."""
-    better, worse, steps = _disorder(one), _disorder(other), max(int(one.notna().sum()) - 1, 1)
+    better, worse, steps = disorder(one), disorder(other), max(int(one.notna().sum()) - 1, 1)
     chance = np.sqrt((better * (1 - better) + worse * (1 - worse)) / steps)
     return bool(worse - better > max(0.02, 2 * chance))
 
 
-def _disorder(moments: pd.Series[Any]) -> float:
+def disorder(moments: pd.Series[Any]) -> float:
     """The share of steps that go back in time."""
     steps = moments.dropna().diff().dropna()
     return float((steps < pd.Timedelta(0)).mean()) if len(steps) else 0.0
-
-
-def disorder(moments: pd.Series[Any]) -> float:
-    """The share of rows that stand before the row above them in time."""
-    return _disorder(moments)
 
 
 def choose_period(moments: pd.Series[Any]) -> tuple[Period, float]:
