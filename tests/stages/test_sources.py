@@ -95,9 +95,9 @@ def read(monkeypatch):
     weeks: list[int] = []
     real = stage.land
 
-    def land(config, ports, of):
+    def land(config, ports, of, *more):
         weeks.append((of.start - streams.START).days // 7)
-        real(config, ports, of)
+        real(config, ports, of, *more)
 
     monkeypatch.setattr(stage, "land", land)
     return weeks
@@ -132,10 +132,10 @@ def test_what_a_crash_left_unread_is_read_by_the_next(landed, monkeypatch):
     table.write(75, 9.0, "2024-03-02 00:00:00")
     real, lands = stage.land, iter((True, False))
 
-    def land(config, ports, of):
+    def land(config, ports, of, *more):
         if not next(lands):
             raise KeyboardInterrupt
-        real(config, ports, of)
+        real(config, ports, of, *more)
 
     with monkeypatch.context() as patched:
         patched.setattr(stage, "land", land)

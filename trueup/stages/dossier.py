@@ -261,9 +261,10 @@ def _source(config: ModelConfig) -> dict[str, str]:
 
 
 def _source_words(source: Source) -> str:
-    said = source.model_dump(mode="json", exclude_none=True)
+    """The kind of a source and what was said of it: what is as it always is says nothing to a reader."""
+    said = source.model_dump(mode="json", exclude_defaults=True)
     others = ", ".join(f"{k} {v}" for k, v in said.items() if k != "kind" and isinstance(v, str))
-    return f"a source of kind {said['kind']} ({others})" if others else f"a source of kind {said['kind']}"
+    return f"a source of kind {source.kind}" + (f" ({others})" if others else "")
 
 
 def _label_words(config: ModelConfig) -> str:
