@@ -32,7 +32,8 @@ def flights(folder: Path) -> dict[str, float]:
     """Mean monthly log-loss of both configs, and their ratio."""
     from trueup.config.schema import Task
     from trueup.config.settings import Settings
-    from trueup.stages.new import Ask, draft, save
+    from trueup.domain.profile.ask import Ask
+    from trueup.stages.new import draft, save
     from trueup.stages.ports import Ports
 
     configs = folder / "configs"

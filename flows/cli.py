@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows import cli_govern, cli_home, cli_new, cli_prove, cli_replay, completion, examples, show
+from flows import cli_govern, cli_home, cli_new, cli_prove, cli_replay, completion, examples, show, show_new
 from flows.actor import at_the_command_line
 from flows.completion import models
 from flows.environment import by_hand, prepare
@@ -178,7 +178,7 @@ def check(
         found = [look(name, ports) for name in names(ports, model)]
         if rehearse:
             found = [m if m["problems"] else {**m, "rehearsal": rehearsed(m["model"], ports)} for m in found]
-    emit(as_json, {"models": found}, lambda: show.checks(found))
+    emit(as_json, {"models": found}, lambda: show_new.checks(found))
     if any(m["problems"] for m in found):
         raise typer.Exit(2)
     if any(m["rehearsal"].breaks for m in found if "rehearsal" in m):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import show
+from flows import show, show_new
 from trueup.config.schema import Task
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
@@ -54,7 +54,8 @@ def new(
     Writes configs/<NAME>.yaml, and the model's deployments at the end of prefect.yaml where there is one beside the configs.
     Columns that know the answer are left out and named. Nothing else is written, and nothing is trained.
     """
-    from trueup.stages.new import Ask, draft, save, span_of
+    from trueup.domain.profile.ask import Ask
+    from trueup.stages.new import draft, save, span_of
     from trueup.stages.new_deployments import deploy
     from trueup.stages.ports import Ports
 
@@ -82,9 +83,9 @@ def new(
     finally:
         ports.close()
     if as_json:
-        show.as_json(show.drafted_json(drafted, deployed))
+        show.as_json(show_new.drafted_json(drafted, deployed))
     else:
-        show.drafted(drafted, deployed)
+        show_new.drafted(drafted, deployed)
 
 
 def register(app: typer.Typer) -> None:

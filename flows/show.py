@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -28,10 +27,8 @@ if TYPE_CHECKING:
     from trueup.stages.backup import Saved
     from trueup.stages.dossier import Made
     from trueup.stages.feed import Fed
-    from trueup.stages.new import Drafted
     from trueup.stages.orphans import Orphans
     from trueup.stages.proof import Verified
-    from trueup.stages.rehearse import Rehearsal, Seen
     from trueup.stages.reproduce import Reproduced
 
 _ANSWERED: list[bool] = []
@@ -138,8 +135,8 @@ def cycle(done: Cycle, again: datetime) -> None:
         out.print(
             f"  {what} {batch.rows.name}: {batch.rows.rows:,} rows, validation {word(checked.status.value)}, {checked.quarantined:,} in quarantine"
         )
-        _lines(checked.reasons if not checked.usable else ())
-        _lines(oddities(batch.labels.facts))
+        lines(checked.reasons if not checked.usable else ())
+        lines(oddities(batch.labels.facts))
         if batch.window in predicted:
             scored(predicted[batch.window], indent="  ")
         observation(diagnosed[batch.window], indent="  ")
@@ -148,17 +145,17 @@ def cycle(done: Cycle, again: datetime) -> None:
         scored(scored_, indent="  ")
     decision(done.decided, indent="  ")
     if done.broken:
-        _next(f"trueup quarantine list {done.model}")
+        then(f"trueup quarantine list {done.model}")
     elif done.problem is None:
-        then = f", once the batch that ends {again:%Y-%m-%d} is complete" if done.decided.outcome == "held" else ""
-        _next(_after(done.model, done.decided) + then)
+        more = f", once the batch that ends {again:%Y-%m-%d} is complete" if done.decided.outcome == "held" else ""
+        then(_after(done.model, done.decided) + more)
 
 
 def retrained(model: str, done: Decided) -> None:
     """The end of a retrain, and what to type next."""
     decision(done)
-    then = ", once more labels are known" if done.outcome == "held" else ""
-    _next(_after(model, done) + then)
+    more = ", once more labels are known" if done.outcome == "held" else ""
+    then(_after(model, done) + more)
 
 
 def _after(model: str, done: Decided) -> str:
@@ -168,7 +165,8 @@ def _after(model: str, done: Decided) -> str:
     return f"trueup {'run' if done.outcome == 'held' else 'status'} {model}"
 
 
-def _next(command: str) -> None:
+def then(command: str) -> None:
+    """The command to type next."""
     out.print(f"next: {command}", highlight=False, soft_wrap=True)
 
 
@@ -181,7 +179,7 @@ def scored(done: Scored, indent: str = "") -> None:
 def observation(done: Observed, indent: str = "") -> None:
     """A diagnosis and its reasons."""
     out.print(f"{indent}diagnosis {done.window}: {word(done.diagnosis)}")
-    _lines(done.reasons)
+    lines(done.reasons)
 
 
 def decision(done: Decided, indent: str = "") -> None:
@@ -189,10 +187,11 @@ def decision(done: Decided, indent: str = "") -> None:
     which = f" version {done.version}" if done.version else ""
     where = f" (ledger entry {done.sequence})" if done.sequence else ""
     out.print(f"{indent}decision: {word(done.outcome)}{which}{where}")
-    _lines(done.reasons)
+    lines(done.reasons)
 
 
-def _lines(reasons: Sequence[str]) -> None:
+def lines(reasons: Sequence[str]) -> None:
+    """What is said of something, each on a line of its own under it."""
     for reason in reasons:
         out.print(f"    {escape(reason)}", highlight=False, soft_wrap=True)
 
@@ -222,7 +221,7 @@ def reconciled(found: Reconciled) -> None:
         out.print(f"waiting runs that another one makes needless, cancelled: {len(found.overtaken)}")
     if found.views:
         out.print(f"approvals decided elsewhere, whose pages end with that: {', '.join(found.views)}", highlight=False)
-    _lines(found.problems)
+    lines(found.problems)
 
 
 def _orphans(found: Orphans) -> str:
@@ -244,7 +243,7 @@ def cleared(found: Cleared) -> None:
         out.print(table(["model", "kind", "files", "size"], rows, figures=["files", "size"]))
     files, total = (sum(getattr(k, name) for c in found.collected for k in c.removed) for name in ("files", "bytes"))
     out.print(f"{files:,} files, {size(total)}, {'would be removed' if found.dry_run else 'removed'}")
-    _lines([*(c.note for c in found.collected if c.note), *found.problems])
+    lines([*(c.note for c in found.collected if c.note), *found.problems])
 
 
 def saved(done: Saved) -> None:
@@ -283,7 +282,7 @@ def status(found: Sequence[Mapping[str, Any]]) -> None:
                 out.print("  [red]MLflow's alias named another version than the ledger; it was set right[/]")
         if state["diagnosis"]:
             out.print(f"  last batch {state['last_batch']}: {word(state['diagnosis'])}")
-            _lines(state["reasons"])
+            lines(state["reasons"])
         _governance(state)
         for entry in state["decisions"]:
             out.print(f"  {_entry(entry)}")
@@ -298,7 +297,7 @@ def _governance(state: Mapping[str, Any]) -> None:
             f"or trueup reject {waiting['id']} --by NAME --why TEXT",
             highlight=False,
         )
-        _lines(waiting["reasons"])
+        lines(waiting["reasons"])
     if (probation := state["probation"]) is not None:
         out.print(f"  probation: {probation['says']}", highlight=False)
 
@@ -319,7 +318,7 @@ def standing(found: Sequence[Mapping[str, Any]]) -> None:
         if judged is not None:
             out.print(f"  judged on {_span(judged['start'], judged['end'])}")
         out.print(f"  {_entry(state['decision'])}")
-        _lines(state["decision"]["reasons"])
+        lines(state["decision"]["reasons"])
 
 
 def _span(start: str, end: str) -> str:
@@ -332,7 +331,7 @@ def ledger(found: Sequence[Mapping[str, Any]]) -> None:
         out.print("no decisions yet; next: trueup run MODEL")
     for entry in found:
         out.print(_entry(entry) + f"  [dim]{entry['hash'][:12]}[/]")
-        _lines(entry["reasons"])
+        lines(entry["reasons"])
 
 
 def verified(found: Verified) -> None:
@@ -342,7 +341,7 @@ def verified(found: Verified) -> None:
         out.print(f"[green]right[/]: {looked}")
         return
     out.print(f"[red]{len(found.problems)} problems[/] in {looked}")
-    _lines([str(problem) for problem in found.problems])
+    lines([str(problem) for problem in found.problems])
 
 
 def dossier(made: Made) -> None:
@@ -363,183 +362,17 @@ def reproduced(found: Reproduced) -> None:
         out.print(f"  [green]{found.said}[/]", highlight=False)
     else:
         out.print("  [red]not the same[/]", highlight=False)
-    _lines([str(d) for d in found.differences])
+    lines([str(d) for d in found.differences])
     for name, value in found.metrics.items():
         out.print(f"  {name}: {value['rebuilt']:.6g} (recorded {value['recorded']:.6g})", highlight=False)
     if found.circumstances:
         out.print("  made under other circumstances than today's:")
-        _lines([str(d) for d in found.circumstances])
+        lines([str(d) for d in found.circumstances])
 
 
 def _entry(entry: Mapping[str, Any]) -> str:
     which = f" version {entry['version']}" if entry["version"] else ""
     return f"#{entry['sequence']} {entry['as_of']:%Y-%m-%d} {entry['model']}: {word(entry['outcome'])}{which} ({entry['reason']})"
-
-
-def checks(found: Sequence[Mapping[str, Any]]) -> None:
-    """What is wrong with configs and sources."""
-    for model in found:
-        if model["problems"]:
-            out.print(f"[bold]{model['model']}[/]: [red]{len(model['problems'])} to mend[/]")
-            _lines(model["problems"])
-        else:
-            span = f"{model['first']:%Y-%m-%d %H:%M} to {model['last']:%Y-%m-%d %H:%M}"
-            out.print(f"[bold]{model['model']}[/]: [green]fine[/]; data from {span}")
-            if labels := model.get("labels"):
-                share = f"{labels['matching']:.0%} of the newest {labels['looked_at']:,} outcomes are of a row"
-                out.print(f"  label source: {labels['outcomes']:,} outcomes; {share}", highlight=False)
-            if "rehearsal" in model:
-                rehearsal(model["rehearsal"])
-            else:
-                name = model["model"]
-                _next(f"trueup check {name} --rehearse, or trueup run {name}")
-
-
-def drafted(made: Drafted, deployed: tuple[Path, bool] | None) -> None:
-    """What `new` found out about a table, and what to type next."""
-    found = made.findings
-    times, outcome = found.times.moments.dropna(), found.outcome
-    out.print(
-        f"[bold]{made.config.model}[/]: {found.rows:,} rows, {len(found.columns) + 2} columns, {times.min():%Y-%m-%d} to {times.max():%Y-%m-%d}"
-    )
-    kinds = Counter(c.kind for c in found.columns.values())
-    out.print("columns: " + ", ".join(f"{n} {k}" for k, n in kinds.most_common()), highlight=False)
-    out.print(
-        f"{outcome.task} of {found.ask.label}; a batch is a {found.spans.period} of some {found.spans.rows:,.0f} rows",
-        highlight=False,
-    )
-    suspicious = {s.column for s in found.suspects}
-    for title, entries in {
-        "left out, for they know the answer (leak suspects)": [f"{s.column}: {s.why}" for s in found.suspects],
-        "left out otherwise": [f"{n}: {w}" for n, w in found.left_out.items() if n not in suspicious],
-        "personal data": [f"{n}: {w}" for n, w, _ in found.personal],
-        "missing values": [
-            f"{n}: {', '.join(map(str, c.sentinels))} ({sum(c.sentinels.values()):,} values)"
-            for n, c in found.columns.items()
-            if c.sentinels
-        ],
-        "gaps": [f"no row from {g.start:%Y-%m-%d} to {g.end:%Y-%m-%d}" for g in found.gaps],
-        "to know": list(found.notes)
-        + (
-            [f"{found.duplicates:,} rows repeat another or its key; of each the last counts"]
-            if found.duplicates
-            else []
-        ),
-    }.items():
-        if entries:
-            out.print(f"{title}:", highlight=False)
-            _lines(entries)
-    if found.choice is not None:
-        out.print(
-            f"a quick model on later rows: {found.choice.loss:.4g}, always saying the usual: {found.choice.prior:.4g}",
-            highlight=False,
-        )
-    else:
-        out.print("too few rows to tell whether a model would learn anything", highlight=False)
-    marks = made.text.count("CHECK:")
-    out.print(f"written: {made.path}; {marks} lines marked CHECK are for you to look at")
-    if deployed is not None:
-        path, written = deployed
-        out.print(f"deployments: {path}" if written else f"deployments: {path} has some of this name, and keeps them")
-    _next(f"trueup check {made.config.model} --rehearse")
-
-
-def drafted_json(made: Drafted, deployed: tuple[Path, bool] | None) -> dict[str, Any]:
-    """The same as plain values."""
-    found = made.findings
-    return {
-        "model": made.config.model,
-        "path": str(made.path),
-        "deployments": str(deployed[0]) if deployed else None,
-        "rows": found.rows,
-        "task": str(found.outcome.task),
-        "key": list(found.key),
-        "period": found.spans.period,
-        "kinds": {n: c.kind for n, c in found.columns.items()},
-        "missing": {n: {str(v): k for v, k in c.sentinels.items()} for n, c in found.columns.items() if c.sentinels},
-        "suspects": {s.column: s.why for s in found.suspects},
-        "left_out": found.left_out,
-        "personal": {n: w for n, w, _ in found.personal},
-        "gaps": [[str(g.start), str(g.end)] for g in found.gaps],
-        "duplicates": found.duplicates,
-        "notes": list(found.notes),
-        "quick": None if found.choice is None else {"loss": found.choice.loss, "prior": found.choice.prior},
-    }
-
-
-def rehearsal(found: Rehearsal) -> None:
-    """What the first batches would come to, and what to type next."""
-    out.print(f"rehearsed: {len(found.batches)} of {found.there} complete batches; nothing was kept\n")
-    if found.batches:
-        _rehearsed_batches(found)
-    _first_champion(found)
-    for each in found.compared:
-        out.print(f"{each.model}: {word(each.verdict)}; {each.said}", highlight=False, soft_wrap=True)
-    if (e := found.estimate) is not None:
-        retrain = "" if e.retrain is None else f", and {about(e.retrain)} for a retrain"
-        out.print(
-            f"time: {about(e.batch)} a batch{retrain}; beside it {about(e.start)} to start a run (not measured)",
-            highlight=False,
-            soft_wrap=True,
-        )
-    if found.breaks:
-        out.print(f"[red]a run would come to nothing[/]: {escape(found.breaks)}", highlight=False, soft_wrap=True)
-        _next(f"mend the source or the config, then trueup check {found.model} --rehearse")
-    else:
-        _next(f"trueup run {found.model}")
-
-
-def _rehearsed_batches(found: Rehearsal) -> None:
-    """The table of the batches, and what is wrong with them."""
-    rows = [
-        [
-            f"{b.window.start:%Y-%m-%d}",
-            f"{b.rows:,}",
-            f"{b.quarantined:,}",
-            f"{b.share:.2%}",
-            *(f"{count:,}" for count in (b.labels, b.at_end, b.in_time)),
-            f"{word(b.status.value)}" + ("" if b.enough else ", too few labels"),
-        ]
-        for b in found.batches
-    ]
-    figures = ["rows", "quar.", "share", "labels", "at end", "later"]
-    out.print(table(["batch", *figures, "validation"], rows, figures))
-    out.print(
-        "[dim]quar.: rows for quarantine, with their share; labels: rows with an outcome;\nat end, later: of these, how "
-        f"many count when the batch ends, and in the end\n(monitor.min_matured asks for {found.min_matured:,})[/]\n",
-        highlight=False,
-    )
-    for name, (failed, total) in _by_expectation(found.batches).items():
-        out.print(
-            f"quarantine: {escape(name)}: {failed:,} of {total:,} rows, {failed / total:.2%}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    for b in found.batches:
-        if b.status.value != "pass":
-            out.print(f"{b.window.start:%Y-%m-%d} {word(b.status.value)}:", highlight=False)
-            _lines(b.reasons)
-
-
-def _by_expectation(batches: Sequence[Seen]) -> dict[str, tuple[int, int]]:
-    """How many rows of how many each expectation would put into quarantine, the most first."""
-    total, failed = sum(b.rows for b in batches), Counter[str]()
-    for b in batches:
-        failed.update({f.expectation: f.rows for f in b.by})
-    return {name: (rows, total) for name, rows in failed.most_common()}
-
-
-def _first_champion(found: Rehearsal) -> None:
-    """When there can be one, from what; or what is lacking."""
-    if (first := found.first) is not None:
-        out.print(
-            f"first champion: at {first.as_of:%Y-%m-%d}, trained on {first.train_rows:,} matured rows {first.train} "
-            f"(train.min_rows asks for {found.min_rows:,}), judged on {first.gate_rows:,} rows {first.gate}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    elif found.lacking:
-        out.print(f"first champion: [yellow]not yet[/]: {escape(found.lacking)}", highlight=False, soft_wrap=True)
 
 
 def quarantine(found: Sequence[Mapping[str, Any]]) -> None:

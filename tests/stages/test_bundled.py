@@ -11,10 +11,11 @@ from sklearn import datasets
 from tests.messy import START
 from tests.stages.test_new import opened, quick
 from trueup.config.load import load_model
+from trueup.domain.profile.ask import Ask
 from trueup.stages import steps
 from trueup.stages.check import check
 from trueup.stages.loop import cycle
-from trueup.stages.new import Ask, draft, save
+from trueup.stages.new import draft, save
 
 TABLES = {
     "iris": (datasets.load_iris, "multiclass"),

@@ -15,13 +15,14 @@ from trueup.adapters.background import NoReports
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
+from trueup.domain.profile.ask import Ask
 from trueup.domain.types import Status
 from trueup.errors import UsageError
 from trueup.stages import steps
 from trueup.stages.check import check
 from trueup.stages.ingest import batches
 from trueup.stages.loop import cycle
-from trueup.stages.new import Ask, Drafted, draft, save
+from trueup.stages.new import Drafted, draft, save
 from trueup.stages.ports import Ports
 from trueup.stages.references import Cycle
 

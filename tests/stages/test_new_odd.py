@@ -6,9 +6,10 @@ import pytest
 
 from trueup.config.settings import Settings
 from trueup.domain.landing import split
+from trueup.domain.profile.ask import Ask
 from trueup.errors import TrueupError, UsageError
 from trueup.stages.check import check
-from trueup.stages.new import Ask, draft, save
+from trueup.stages.new import draft, save
 from trueup.stages.new_deployments import deploy
 from trueup.stages.ports import Ports
 

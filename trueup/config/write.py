@@ -37,15 +37,21 @@ def write_changes(configs: Path, name: str, changes: Changes) -> Path:
     """Write changes into `configs/<name>.yaml`. Raises as `with_changes`, and nothing is written then."""
     text, _ = with_changes(configs, name, changes)
     path = (configs / f"{name}.yaml").resolve()  # a link stays one
+    write_whole(path, text)
+    return path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all, with the mode of the one that it replaces. Raises ConfigError where it cannot be."""
     beside = path.with_name(f".{path.name}.new")
     try:
         beside.write_text(text, encoding="utf-8")
-        shutil.copymode(path, beside)
+        if path.exists():
+            shutil.copymode(path, beside)
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise ConfigError(str(path), [f"cannot be written: {error.strerror}; mend that, then run again"]) from None
-    return path
 
 
 def _yaml() -> YAML:

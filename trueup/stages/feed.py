@@ -20,6 +20,7 @@ import yaml
 
 from trueup.adapters import frames
 from trueup.config.schema import ModelConfig
+from trueup.config.write import write_whole
 from trueup.domain.events import DataArrived, interval
 from trueup.domain.landing import key_hash, key_values, parse_times
 from trueup.domain.outcomes import table
@@ -127,9 +128,7 @@ def _write_config(config: ModelConfig, ports: Ports) -> None:
         if module.exists():
             shutil.copy2(module, path.parent)
     head = f"# Written by `trueup feed` from {ports.configs / path.name}; change that one.\n"
-    beside = path.with_suffix(".new")
-    beside.write_text(head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    beside.replace(path)
+    write_whole(path, head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def _require_original(config: ModelConfig, ports: Ports) -> None:

@@ -9,6 +9,7 @@ import yaml
 
 from trueup.config.draft import flow
 from trueup.config.schema import ModelConfig
+from trueup.config.write import write_whole
 
 _CRONS = {"day": "0 6 * * *", "week": "0 6 * * 1", "month": "0 6 2 * *"}
 
@@ -32,9 +33,7 @@ def deploy(config: ModelConfig, configs: Path) -> tuple[Path, bool] | None:
     longer = text.rstrip() + "\n" + block(config)
     if _read(longer) is None:
         return None
-    beside = path.with_suffix(".yaml.new")
-    beside.write_text(longer, encoding="utf-8")
-    beside.replace(path)
+    write_whole(path, longer)
     return path, True
 
 

@@ -1,0 +1,194 @@
+"""What is predicted: the task, what counts as 1, and when an outcome is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api import types as dtypes
+
+from trueup.config.schema import Task
+from trueup.domain.landing import as_numbers, as_text
+from trueup.domain.profile.ask import Ask, require_columns
+from trueup.domain.profile.columns import Column, profile
+from trueup.domain.profile.times import read_times
+from trueup.errors import UsageError
+
+_POSITIVE = {
+    "yes",
+    "y",
+    "true",
+    "t",
+    "1",
+    "bad",
+    "default",
+    "defaulted",
+    "churn",
+    "churned",
+    "fraud",
+    "late",
+    "positive",
+    "malignant",
+    "returned",
+    "failed",
+}
+_CLASSES = 20  # whole numbers of more kinds are an amount, not classes
+_AGAIN = 5  # times that each class comes, or it is an amount
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is predicted: the task, what counts as 1, and when it is known."""
+
+    task: Task
+    positive: str | int | None
+    values: pd.Series[Any]  # the label of each row, as the source gives it; missing where not known
+    known_after: timedelta | None
+    known_at: str | None
+    key: dict[str, str]
+    takes: timedelta  # how long an outcome takes, for nine of ten rows
+    why: str  # of the delay
+    guessed: bool
+    known: pd.Series[Any] | None = None  # when each row's outcome became known, where a second table says it
+
+
+def outcome_of(
+    ask: Ask, label: pd.Series[Any], when: pd.Series[Any], known_at: str | None, key: dict[str, str]
+) -> Outcome:
+    """The outcome that stands beside the rows. Raises UsageError where it tells nothing, or is not what was said of it."""
+    task, positive = _task(ask, label)
+    after, why, guessed = ask.available_after, "as you said", False
+    if known_at is None and after is None:
+        after, why = _delay(label, when)
+        guessed = True
+    return Outcome(
+        task, positive, label, None if known_at else after, known_at, key, after or timedelta(0), why, guessed
+    )
+
+
+def _task(ask: Ask, label: pd.Series[Any]) -> tuple[Task, str | int | None]:
+    """The task, and for two words what counts as 1."""
+    known = label.dropna()
+    if known.empty:
+        raise UsageError(f"--label {ask.label}: is empty; name the column that holds the outcome")
+    numbers, distinct = as_numbers(known), known.nunique()
+    if ask.above is not None:
+        if ask.task not in {None, Task.BINARY}:
+            raise UsageError(f"--above makes the outcome one of two, and --task says {ask.task}; leave one of them out")
+        if numbers is None:
+            raise UsageError(f"--above {ask.above:g}: {ask.label} holds text such as {known.iloc[0]!r}, not numbers")
+        return Task.BINARY, None
+    if distinct == 1:
+        raise UsageError(f"--label {ask.label}: is {known.iloc[0]!r} in all rows; there is nothing to tell apart")
+    whole = numbers is not None and bool((numbers % 1 == 0).all())
+    few = distinct <= (min(_CLASSES, len(known) / _AGAIN) if numbers is not None else 1_000)
+    found = Task.BINARY if distinct == 2 else Task.MULTICLASS if few and (whole or numbers is None) else Task.REGRESSION
+    task = ask.task or found
+    if task is Task.REGRESSION and numbers is None:
+        raise UsageError(f"--label {ask.label}: holds text such as {known.iloc[0]!r}; an amount must be numbers")
+    if task is not Task.BINARY:
+        return task, None
+    if distinct > 2:
+        raise UsageError(
+            f"--label {ask.label}: has {distinct} values; a binary task has two. Leave --task out, or make two in a query"
+        )
+    return task, _positive(ask, known, whole)
+
+
+def _positive(ask: Ask, known: pd.Series[Any], whole: bool) -> str | int | None:
+    """Which of two values counts as 1; None for 0 and 1 themselves. What was said must be one of them."""
+    values = sorted(as_text(known).unique())
+    if ask.positive is not None:
+        if as_text(pd.Series([ask.positive])).iloc[0] not in values:
+            raise UsageError(f"--positive {ask.positive}: {ask.label} holds {' and '.join(values)}; name one of them")
+        return int(ask.positive) if whole and ask.positive.lstrip("-").isdigit() else ask.positive
+    numbers = as_numbers(known)
+    if numbers is not None and {*numbers.unique()} <= {0, 1}:
+        return None
+    named = [v for v in values if v.strip().casefold() in _POSITIVE]
+    chosen = str(named[0] if len(named) == 1 else as_text(known).value_counts().index[-1])
+    return int(float(chosen)) if whole else chosen
+
+
+def _delay(label: pd.Series[Any], when: pd.Series[Any]) -> tuple[timedelta, str]:
+    """How long an outcome takes, by how long the newest rows have been without one."""
+    known, newest = when[label.notna()].max(), when.max()
+    tail = label[when > known]
+    if len(tail) >= 20 and newest - known > pd.Timedelta(hours=12):
+        days = max(int(np.ceil((newest - known) / pd.Timedelta(days=1))), 1)
+        return timedelta(days=days), f"the newest {len(tail):,} rows, of {days} days, have no outcome yet"
+    return timedelta(days=1), "nothing in the data tells it; a model learns only from outcomes that count"
+
+
+def joined_outcome(
+    ask: Ask, raw: pd.DataFrame, outcomes: pd.DataFrame, key: tuple[str, ...], columns: dict[str, Column]
+) -> Outcome:
+    """The outcome of each row from a second table, looked up by key as ingest will."""
+    require_columns(outcomes, [ask.label], str(ask.labels))
+    names = _names_there(key, raw, outcomes, ask)
+    there = profile(outcomes.drop(columns=[ask.label, *names.values()]))
+    dated = [n for n, c in there.items() if c.kind == "time"]
+    known_at = dated[0] if dated and ask.available_after is None else None
+    known = read_times(outcomes[known_at], ask.timezone).moments if known_at else pd.Series(range(len(outcomes)))
+    mine = _key_text(raw, list(names), ask)
+    theirs = _key_text(outcomes, list(names.values()), ask).assign(place=range(len(outcomes)), known=known)
+    last = theirs.sort_values("known", kind="stable").dropna(subset=list(mine)).drop_duplicates(list(mine), keep="last")
+    place = mine.merge(last, how="left", on=list(mine))["place"].fillna(-1).astype(int)
+    values = outcomes[ask.label].reindex(place).reset_index(drop=True)
+    if not values.notna().any():
+        raise UsageError(
+            f"--labels {ask.labels}: none of its keys ({', '.join(names.values())}) is one of {', '.join(key)}; give the right --key"
+        )
+    columns.pop(ask.label, None)
+    found = outcome_of(ask, values, raw[ask.time], known_at, {k: n for k, n in names.items() if k != n})
+    if known_at is None:
+        return found
+    moments = known.reindex(place).reset_index(drop=True)
+    waits = (moments - raw[ask.time]).dropna().dt.total_seconds()
+    return replace(found, known=moments, takes=timedelta(seconds=max(float(waits.quantile(0.9)), 0.0)))
+
+
+def _key_text(frame: pd.DataFrame, names: Sequence[str], ask: Ask) -> pd.DataFrame:
+    """Key columns as text, so that 7, 7.0 and "7" are one, and moments compare however they are written."""
+    found = {}
+    for place, name in enumerate(names):
+        column = frame[name]
+        times = name == ask.time or dtypes.is_datetime64_any_dtype(column)
+        found[place] = as_text(read_times(column, ask.timezone).moments if times else column)
+    return pd.DataFrame(found)
+
+
+def _names_there(key: Sequence[str], raw: pd.DataFrame, outcomes: pd.DataFrame, ask: Ask) -> dict[str, str]:
+    """What key columns are called in the table of outcomes: the same, or what shares most of its values with ours."""
+    names = {k: k for k in key if k in outcomes}
+    for name in (k for k in key if k not in names):
+        mine = set(as_text(raw[name]).dropna())
+        free = [str(c) for c in outcomes if c != ask.label and c not in names.values()]
+        held = {c: set(as_text(outcomes[c]).dropna()) for c in free}
+        alike = {c: len(mine & h) / max(len(mine | h), 1) for c, h in held.items()}
+        best = max(alike, key=lambda c: alike[c], default="")
+        if not best or len(mine & held[best]) < 0.5 * len(held[best]):
+            raise UsageError(
+                f"--labels {ask.labels}: has no column with the values of {name}; it has {', '.join(map(str, outcomes))}"
+            )
+        names[name] = best
+    return {k: names[k] for k in key}
+
+
+def as_label(outcome: Outcome, above: float | None) -> pd.Series[Any]:
+    """The outcome as a model learns it."""
+    values = outcome.values
+    if above is not None:
+        return (values > above).astype(float).where(values.notna())
+    if outcome.task is Task.REGRESSION:
+        return pd.to_numeric(values, errors="coerce").astype(float)
+    if outcome.task is Task.MULTICLASS:
+        return as_text(values)
+    if outcome.positive is None:
+        return pd.to_numeric(values, errors="coerce").astype(float)
+    same: pd.Series[Any] = as_text(values) == as_text(pd.Series([outcome.positive])).iloc[0]
+    return same.astype(float).where(values.notna())
