@@ -2,8 +2,8 @@
 
 Flights: the config that `new` writes for the flights of 2013, month by month through the loop, against the one written by
 hand: unweighted mean of the monthly log-loss, March to December. `new` sees the whole year, as did whoever wrote the other.
-Time: a made-up table of 50,000 rows and 20 columns, from `trueup new` to the first judged challenger, and its rehearsal,
-each a command of its own with an empty home. `python -m benchmarks.new [flights|time] [--json]`.
+Time: a made-up table of 50,000 rows and 20 columns, its rehearsal, and the first challenger, at the moment that the rehearsal
+names: from `trueup new` until `run` tells the decision, each a command of its own, in an empty home. `python -m benchmarks.new [flights|time] [--json]`.
 """
 
 from __future__ import annotations
@@ -86,35 +86,47 @@ def made_up(seed: int = 0) -> pd.DataFrame:
 
 
 def timed(folder: Path) -> dict[str, float]:
-    """Seconds of wall time of `new`, `check --rehearse` and the first judged `run`."""
+    """Seconds of wall time of `new`, of `check --rehearse`, and of `run` when the rehearsal says that a first champion can be."""
     table = folder / "orders.csv"
     (folder / "configs").mkdir(parents=True)
     frame = made_up()
     assert frame.shape == (ROWS, COLUMNS)
     frame.to_csv(table, index=False)
-    commands = {
-        "new": ["new", "orders", "--data", str(table), "--time", "ordered", "--label", "returned"],
-        "rehearse": ["check", "orders", "--rehearse"],
-        "run": ["run", "orders", "--as-of", "2024-04-01", "--json"],
+    new, _, _ = _seconds(folder, ["new", "orders", "--data", str(table), "--time", "ordered", "--label", "returned"])
+    rehearse, _, told = _seconds(folder, ["check", "orders", "--rehearse", "--json"])
+    first = told["models"][0]["rehearsal"]["first"]["as_of"]
+    run, decided, told = _seconds(folder, ["run", "orders", "--as-of", first, "--json"])
+    if told["decided"]["outcome"] not in {"promoted", "rejected"}:
+        raise SystemExit(f"no challenger was judged: {told['decided']}")
+    shutil.rmtree(folder / "home")
+    everything, _, _ = _seconds(folder, ["run", "orders", "--json"])
+    return {
+        "new": new,
+        "rehearse": rehearse,
+        "run until it tells the decision": decided,
+        "run until its reports are drawn": run,
+        "new to judged": new + decided,
+        "run over all 52 weeks in an empty home": everything,
     }
-    found = {name: _seconds(folder, words) for name, words in commands.items()}
-    return {**found, "new to judged": found["new"] + found["run"]}
 
 
-def _seconds(folder: Path, words: list[str]) -> float:
+def _seconds(folder: Path, words: list[str]) -> tuple[float, float, Any]:
+    """Seconds until a command ended, seconds until its last line of output, and what that line says in JSON, if anything."""
     environment = {**os.environ, "TRUEUP_HOME": str(folder / "home"), "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
-    begun = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", _CALL, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    seconds = time.monotonic() - begun
-    if done.returncode:
-        raise SystemExit(f"trueup {' '.join(words)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
-    if words[0] == "run":
-        decided = json.loads(done.stdout.splitlines()[-1])["decided"]
-        if decided["outcome"] not in {"promoted", "rejected"}:
-            raise SystemExit(f"no challenger was judged: {decided}")
-    return seconds
+    begun, told, last = time.monotonic(), 0.0, ""
+    with (folder / "errors").open("w+") as errors:
+        command = [sys.executable, "-u", "-c", _CALL, *words]
+        with subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as done:
+            assert done.stdout is not None
+            for line in done.stdout:
+                told, last = time.monotonic() - begun, line
+        seconds = time.monotonic() - begun
+        errors.seek(0)
+        if done.returncode:
+            raise SystemExit(f"trueup {' '.join(words)}: exit code {done.returncode}\n{last}\n{errors.read()}")
+    return seconds, told, json.loads(last) if last.startswith("{") else None
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import typer
 
 from flows import cli_govern, cli_home, cli_new, cli_prove, cli_replay, completion, examples, show, show_new
 from flows.actor import at_the_command_line
+from flows.ahead import make_ready
 from flows.completion import models
 from flows.environment import by_hand, prepare
 from flows.stack.cli import app as stack_app
@@ -60,9 +61,10 @@ def run(
 ) -> None:
     """One turn of the loop: ingest, validate, score, monitor, and retrain if the diagnosis says so."""
     known(model)
-    from flows.run import run as flow
-
     with by_hand():
+        from flows.run import run as flow
+
+        make_ready()
         cycle = flow(model, as_of=moment(as_of), retrain=retrain)
     emit(as_json, cycle, lambda: show.cycle(cycle, next_complete(model, cycle)))
     if cycle.problem is not None:
@@ -85,9 +87,10 @@ def retrain_(
 ) -> None:
     """Train a challenger, judge it against the champion, and promote or refuse it."""
     known(model)
-    from flows.retrain import retrain as flow
-
     with by_hand():
+        from flows.retrain import retrain as flow
+
+        make_ready()
         decided = flow(model, as_of=moment(as_of), reason=reason, by=by)
     emit(as_json, decided, lambda: show.retrained(model, decided))
 
@@ -96,9 +99,9 @@ def retrain_(
 def score(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
     """Predict the newest complete batch with the champion."""
     known(model)
-    from flows.score import score as flow
-
     with by_hand():
+        from flows.score import score as flow
+
         scored = flow(model, as_of=moment(as_of))
     emit(as_json, scored, lambda: show.scored(scored))
 
@@ -107,9 +110,9 @@ def score(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
 def monitor(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
     """Compare the newest batch's predictions with the labels known by now, and diagnose the champion."""
     known(model)
-    from flows.monitor import monitor as flow
-
     with by_hand():
+        from flows.monitor import monitor as flow
+
         observed = flow(model, as_of=moment(as_of))
     emit(as_json, observed, lambda: show.observation(observed))
 

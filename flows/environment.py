@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.ahead import begin_server
 from trueup.config.settings import Settings
 
 MISTAKE = "trueup_mistake"  # the mark of a log record that tells of an error meant for people
@@ -53,7 +54,7 @@ def addresses_of_stack(home: Path) -> dict[str, str]:
 
 @contextmanager
 def by_hand() -> Iterator[None]:
-    """Call flows in the block for a person who waits for them: errors are said once, and no heartbeat is sent.
+    """Import and call flows in the block for a person who waits for them: errors are said once, and no heartbeat is sent.
 
     Each flow waits up to a second for its own heartbeat's sleep to end, twelve months of `run` six seconds, and who
     waits sees by himself that the process died. Flows that a worker starts do not come through here.
@@ -63,6 +64,7 @@ def by_hand() -> Iterator[None]:
 
     context = get_settings_context()
     settings = context.settings
+    begin_server(settings)
     silent = settings.flows.model_copy(update={"heartbeat_frequency": None})  # a variable cannot say "none"
     setup_logging()  # else the first flow run would, and its console would come too late
     consoles = logging.getLogger().handlers

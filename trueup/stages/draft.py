@@ -168,7 +168,7 @@ def _train(made: Draft, found: Findings) -> None:
     if (rows := max(30, min(_ROOM, int(spans.rows * 2)))) != _ROOM:
         made.put("min_rows", rows, why="the table is small")
     made.put("families", ["gradient_boosting", "linear"] if found.rows < 20_000 else ["gradient_boosting"])
-    made.put("trials", 6, why="recipes that are tried at each retrain")
+    made.put("trials", 4, why="recipes that are tried at each retrain")
     if spans.block != timedelta(days=1) or found.outcome.task is Task.BINARY:
         made.section("evaluate")
         made.put(

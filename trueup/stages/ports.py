@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +107,18 @@ class Ports:
     def identity(self) -> str:
         """A name of this home's database that no other has, for what is written to places shared with others."""
         return identity_of(self.engine.url, self.root)
+
+    def make_ready(self, waiting: Callable[[], bool]) -> None:
+        """Open what takes seconds to open and a retrain needs, one after the other as long as there is time for it.
+
+        May be called in a thread, of ports of its own. What cannot be opened is told by whoever needs it.
+        """
+        from trueup.adapters import gx, model_files
+
+        for open_it in (lambda: self.tracking.client, gx.implementations, model_files.make_ready):
+            if waiting():
+                with suppress(Exception):
+                    open_it()
 
     def local_now(self, config: ModelConfig) -> datetime:
         """The wall clock in the model's time zone, without offset: nobody knows anything of what comes after."""

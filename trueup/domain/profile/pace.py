@@ -11,6 +11,7 @@ import pandas as pd
 from trueup.domain.periods import Period
 from trueup.domain.profile.times import choose_period
 
+_BLOCKS = (1440, 720, 480, 360, 240, 180, 120, 60, 30, 5)  # minutes
 _WINDOWS = (timedelta(days=7), timedelta(days=28))  # of histories
 
 
@@ -39,29 +40,13 @@ def pace_of(when: pd.Series[Any], wished: Period | None, takes: timedelta) -> Sp
         frequency = {"day": "D", "week": "W-SUN", "month": "M"}[wished]
         period, median = wished, float(when.dt.to_period(frequency).value_counts().median())
     whole = max((when.max() - when.min()).days, 1)
-    history, gate, new, stale = {"day": (14, 7, 4, 7), "week": (28, 14, 7, 28), "month": (56, 28, 28, 60)}[period]
+    history, gate, new, stale = {"day": (14, 7, 4, 7), "week": (28, 14, 7, 28), "month": (56, 14, 20, 30)}[period]
     unit = {"day": 1, "week": 7, "month": 28}[period]
     history = max(min(history, whole // 3), unit)
-    gate = max(min(gate, whole // 6), unit)
+    gate = max(min(gate, whole // 6), min(unit, gate))
     history += 2 * takes.days if takes.days > unit else 0
     limit = min(timedelta(days=unit), timedelta(days=gate), timedelta(days=new) / 2) / 10
-    block = next(
-        b
-        for b in (
-            timedelta(days=1),
-            *(timedelta(hours=h) for h in (12, 8, 6, 4, 3, 2, 1)),
-            timedelta(minutes=30),
-            timedelta(minutes=5),
-        )
-        if b <= limit
-    )
+    block = next(timedelta(minutes=m) for m in _BLOCKS if timedelta(minutes=m) <= limit)
     return Spans(
-        period,
-        median,
-        timedelta(days=history),
-        timedelta(days=gate),
-        new,
-        block,
-        timedelta(days=stale),
-        _WINDOWS,
+        period, median, timedelta(days=history), timedelta(days=gate), new, block, timedelta(days=stale), _WINDOWS
     )
