@@ -60,6 +60,16 @@ def test_the_first_champion_is_made_when_the_rehearsal_says(sound):
     assert entry.body["model"]["rows"] >= found.first.train_rows
 
 
+def test_outcomes_that_a_column_says_to_be_known_later_than_any_history_are_waited_for(tmp_path):
+    frame = streams.Stream(days=26 * 7).frame()
+    frame["told"] = frame["t"] + np.timedelta64(42, "D")
+    found, _ = rehearsed(tmp_path, frame, PLAIN.replace("known_after: 1 day", "known_at: told"))
+    assert found.lacking == ""
+    assert found.first.train.end <= found.first.gate.start
+    assert found.first.as_of == streams.week(len(found.batches))
+    assert len(found.batches) > 9, "what min_history alone would have let it read"
+
+
 def test_the_time_of_a_run_is_estimated(sound):
     found, _ = sound
     e = found.estimate

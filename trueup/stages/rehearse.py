@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,7 +28,7 @@ from trueup.domain.gates.words import compare, figures_of, too_few_blocks
 from trueup.domain.learning import Recipe, all_classes, build, defaults, predict
 from trueup.domain.periods import complete_periods
 from trueup.domain.plan import Hold, Plan
-from trueup.domain.types import KNOWN_AT, ROW_ID, Batch, Status, Window
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, ROW_ID, Batch, Status, Window
 from trueup.errors import NoLabels, NotEnoughData, WorkError
 from trueup.stages.evaluate import PRIOR, SIMPLE, baselines, reference_examples
 from trueup.stages.features import examples
@@ -46,7 +46,7 @@ QUICK = "quick boosting"
 _AT_LEAST = 3  # batches: of one alone nobody sees what is usual
 _QUICK_ROWS = 20_000  # more rows make the quick model slower, and its answer hardly another
 # Not measured here, for Prefect, MLflow and Evidently would have to be imported: seconds of a run on two slow cores.
-_START = 30.0  # a process with its imports, and Prefect's server
+_START = 20.0  # a process with its imports, and Prefect's server: 13 s, and 22 in an empty home
 _A_BATCH_BESIDE = 1.0  # drift, diagnosis and records of a batch
 _A_RETRAIN_BESIDE = 15.0  # MLflow's runs and versions, the judged files loaded in a fresh process, records
 
@@ -80,6 +80,7 @@ class Seen:
     at_end: int
     in_time: int
     enough: bool  # whether the monitor will have the labels it asks for
+    takes: timedelta  # until nine of ten of the labels are known
 
 
 @dataclass(frozen=True)
@@ -186,14 +187,14 @@ def _rehearsed(config: ModelConfig, ports: Ports, clock: _Clock, tell: Callable[
     chance, first, windows = _Chance(), None, list[Window]()
     try:
         windows = _complete(config, ports)
-        wanted = windows[: _most(config, windows)]
         with clock("read"):
             joined = joining(config, ports, [], max(ports.local_now(config), windows[-1].end), windows[-1])
-        for window in wanted:
+        for window in windows:
             seen.append(_see(config, ports, window, joined, clock))
             chance = chance if chance.made else _chance(config, ports, window.end, clock)
-            tell(len(seen) / (len(wanted) + 1))
-            if chance.made and len(seen) >= _AT_LEAST:
+            most = _most(config, windows, max(b.takes for b in seen))
+            tell(min(len(seen) / (most + 1), 1.0))
+            if len(seen) >= (_AT_LEAST if chance.made else most):
                 break
         if chance.made:
             first, compared = _judged(config, ports, chance.made, clock)
@@ -231,11 +232,21 @@ def _complete(config: ModelConfig, ports: Ports) -> list[Window]:
     return windows
 
 
-def _most(config: ModelConfig, windows: list[Window]) -> int:
-    """How many batches it takes until a first champion is due: history and gate window, and until their labels are known."""
-    t, gate, delay = config.train, config.promote.gate_window, config.ingest.label.known_after
-    span = max(t.min_history, 2 * gate) + (t.min_history if delay is None else delay)
+def _most(config: ModelConfig, windows: list[Window], takes: timedelta) -> int:
+    """How many batches it takes until a first champion is due: history and gate window, and until their labels are known.
+
+    Before the gate window, and before the newest fold of the search, no outcome of a span as long as it takes was known.
+    """
+    span = max(config.train.min_history, 2 * config.promote.gate_window + 2 * takes) + takes
     return max(_AT_LEAST, sum(w.start < windows[0].start + span for w in windows) + 1)
+
+
+def _takes(config: ModelConfig, labels: pd.DataFrame) -> timedelta:
+    """How long it takes until nine of ten labels of a batch are known."""
+    if config.ingest.label.known_after is not None:
+        return config.ingest.label.known_after
+    waits = (labels[KNOWN_AT] - labels[EVENT_TIME]).dropna().dt.total_seconds()
+    return timedelta(seconds=float(waits.quantile(0.9))) if len(waits) else config.train.min_history
 
 
 def _see(config: ModelConfig, ports: Ports, window: Window, joined: Joining | None, clock: _Clock) -> Seen:
@@ -250,7 +261,8 @@ def _see(config: ModelConfig, ports: Ports, window: Window, joined: Joining | No
 
 def _counted(config: ModelConfig, ports: Ports, batch: Batch, checked: Checked) -> Seen:
     failed = ports.store.quarantined(batch.rows).groupby("expectation")[ROW_ID].nunique()
-    known = ports.store.read(batch.labels, [KNOWN_AT])[KNOWN_AT]
+    labels = ports.store.read(batch.labels, [EVENT_TIME, KNOWN_AT])
+    known = labels[KNOWN_AT]
     in_time, facts, rows = int(known.notna().sum()), batch.rows.facts, batch.rows.rows
     return Seen(
         window=batch.window,
@@ -265,6 +277,7 @@ def _counted(config: ModelConfig, ports: Ports, batch: Batch, checked: Checked) 
         at_end=int((known <= pd.Timestamp(batch.window.end)).sum()),
         in_time=in_time,
         enough=in_time >= config.monitor.min_matured,
+        takes=_takes(config, labels),
     )
 
 
