@@ -3,7 +3,8 @@
 Flights: the config that `new` writes for the flights of 2013, month by month through the loop, against the one written by
 hand: unweighted mean of the monthly log-loss, March to December. `new` sees the whole year, as did whoever wrote the other.
 Time: a made-up table of 50,000 rows and 20 columns, its rehearsal, and the first challenger, at the moment that the rehearsal
-names: from `trueup new` until `run` tells the decision, each a command of its own, in an empty home. `python -m benchmarks.new [flights|time] [--json]`.
+names: from `trueup new` until `run` tells the decision, each a command of its own, in an empty home. Beside it a run over
+all of the 52 weeks, in an empty home too. `python -m benchmarks.new [flights|time] [--json]`.
 """
 
 from __future__ import annotations
@@ -94,8 +95,9 @@ def timed(folder: Path) -> dict[str, float]:
     frame.to_csv(table, index=False)
     new, _, _ = _seconds(folder, ["new", "orders", "--data", str(table), "--time", "ordered", "--label", "returned"])
     rehearse, _, told = _seconds(folder, ["check", "orders", "--rehearse", "--json"])
-    first = told["models"][0]["rehearsal"]["first"]["as_of"]
-    run, decided, told = _seconds(folder, ["run", "orders", "--as-of", first, "--json"])
+    if (first := told["models"][0]["rehearsal"]["first"]) is None:
+        raise SystemExit(f"no first champion: {told['models'][0]['rehearsal']['lacking']}")
+    run, decided, told = _seconds(folder, ["run", "orders", "--as-of", first["as_of"], "--json"])
     if told["decided"]["outcome"] not in {"promoted", "rejected"}:
         raise SystemExit(f"no challenger was judged: {told['decided']}")
     shutil.rmtree(folder / "home")
@@ -113,7 +115,7 @@ def timed(folder: Path) -> dict[str, float]:
 def _seconds(folder: Path, words: list[str]) -> tuple[float, float, Any]:
     """Seconds until a command ended, seconds until its last line of output, and what that line says in JSON, if anything."""
     environment = {**os.environ, "TRUEUP_HOME": str(folder / "home"), "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
-    begun, told, last = time.monotonic(), 0.0, ""
+    begun, told, lines = time.monotonic(), 0.0, [""]
     with (folder / "errors").open("w+") as errors:
         command = [sys.executable, "-u", "-c", _CALL, *words]
         with subprocess.Popen(
@@ -121,12 +123,15 @@ def _seconds(folder: Path, words: list[str]) -> tuple[float, float, Any]:
         ) as done:
             assert done.stdout is not None
             for line in done.stdout:
-                told, last = time.monotonic() - begun, line
+                told = time.monotonic() - begun
+                lines.append(line)
         seconds = time.monotonic() - begun
         errors.seek(0)
         if done.returncode:
-            raise SystemExit(f"trueup {' '.join(words)}: exit code {done.returncode}\n{last}\n{errors.read()}")
-    return seconds, told, json.loads(last) if last.startswith("{") else None
+            raise SystemExit(
+                f"trueup {' '.join(words)}: exit code {done.returncode}\n{''.join(lines)}\n{errors.read()}"
+            )
+    return seconds, told, json.loads(lines[-1]) if lines[-1].startswith("{") else None
 
 
 def main() -> None:

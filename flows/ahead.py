@@ -1,6 +1,6 @@
-"""A run by hand without a server: Prefect's own is begun early, and what takes long is imported while it starts.
+"""A run by hand without a server: Prefect's own is begun early, and what takes long is opened while it starts.
 
-Prefect starts a server of its own where none is named, once the first flow is called, and waits for it: in an empty home for a
+Where no server is named Prefect starts one of its own, once the first flow is called, and waits for it: in an empty home for a
 quarter of a minute, and after that for half as long.
 """
 
@@ -8,60 +8,73 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import socket
 import subprocess
 import sys
-from threading import Thread
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
+import prefect
+
 if TYPE_CHECKING:
+    from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import Settings
 
 _FOR_ONE_PROCESS = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+_SECONDS_TO_END = 5
 
 
 def begin_server(settings: Settings) -> None:
-    """Start the server that Prefect is going to start for this process, as it would; it goes on to wait for it and to end it.
+    """Start the server that Prefect is going to start for this process; Prefect goes on to wait for it and to end it.
 
     Nothing is begun where there is a server to speak to. Call it before flows are imported, in the time that it takes.
     """
-    if settings.api.url or not settings.server.ephemeral.enabled:
+    if settings.api.url or not settings.server.ephemeral.enabled or _server() is not None:
         return
     port = _free_port()
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent), "--factory"]
+    command += ["prefect.server.api.server:create_app", "--host", "127.0.0.1", "--port", str(port)]
     begun = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"),
-            *("--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--lifespan", "on"),
-        ],
+        [*command, "--log-level", "error", "--lifespan", "on"],
         env={**os.environ, **_FOR_ONE_PROCESS, **settings.to_environment_variables(exclude_unset=True)},
     )
-    atexit.register(begun.terminate)  # a second time does nothing, and Prefect may never hear of it
+    atexit.register(_end, begun)  # Prefect may never hear of it
     from prefect.server.api.server import SubprocessASGIServer
 
-    server, again = SubprocessASGIServer(), SubprocessASGIServer()._run_uvicorn_command
-    if server.running:
-        begun.terminate()
-        return
-    first = iter([begun])
-    server.port = port
+    # The command is that of `_run_uvicorn_command` in the locked Prefect; it is asked again when the port was taken meanwhile.
+    server, first = SubprocessASGIServer(), iter([begun])
+    again, server.port = server._run_uvicorn_command, port
     server._run_uvicorn_command = lambda: next(first, None) or again()  # type: ignore[method-assign]
 
 
-def make_ready() -> None:
-    """Import vendors and make MLflow's database in a thread until the server is up; call it right before a flow that trains.
+@contextmanager
+def opening_meanwhile() -> Iterator[None]:
+    """Open vendors and MLflow's database in a thread, until the server that was begun is up or the block ends.
 
-    With a server that runs already there is nothing to wait for, and nothing is done.
+    What is being opened then is still opened to its end: an import that is broken off leaves half a module.
     """
-    from prefect.settings import get_current_settings
-
-    if get_current_settings().api.url:
+    if (server := _server()) is None or server.running:
+        yield
         return
-    from prefect.server.api.server import SubprocessASGIServer
-
     from trueup.stages.ports import Ports
 
-    port = SubprocessASGIServer().port
-    Thread(target=Ports().make_ready, args=[lambda: not _listens(port)], name="ahead").start()
+    over = Event()
+    waiting = [lambda: not over.is_set() and not _listens(server.port)]
+    Thread(target=Ports().make_ready, args=waiting, name="ahead").start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _server() -> SubprocessASGIServer | None:
+    """The server of this process, if one was begun; whoever has not imported it has none."""
+    module = sys.modules.get("prefect.server.api.server")
+    server: SubprocessASGIServer | None = module.SubprocessASGIServer() if module else None
+    return server if server is not None and server.port is not None else None
 
 
 def _listens(port: int | None) -> bool:
@@ -73,6 +86,22 @@ def _listens(port: int | None) -> bool:
 
 
 def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port that nobody has now, and that is given to nobody who asks for any: the server takes it seconds later."""
+    for port in random.sample(range(8000, 9000), 100):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    return 8000  # taken, so Prefect looks for another when its server has said so
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a server, which hears of it only after its start."""
+    process.terminate()
+    try:
+        process.wait(_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

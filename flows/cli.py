@@ -13,7 +13,6 @@ import typer
 
 from flows import cli_govern, cli_home, cli_new, cli_prove, cli_replay, completion, examples, show, show_new
 from flows.actor import at_the_command_line
-from flows.ahead import make_ready
 from flows.completion import models
 from flows.environment import by_hand, prepare
 from flows.stack.cli import app as stack_app
@@ -61,11 +60,11 @@ def run(
 ) -> None:
     """One turn of the loop: ingest, validate, score, monitor, and retrain if the diagnosis says so."""
     known(model)
-    with by_hand():
+    at = moment(as_of)
+    with by_hand(trains=True):
         from flows.run import run as flow
 
-        make_ready()
-        cycle = flow(model, as_of=moment(as_of), retrain=retrain)
+        cycle = flow(model, as_of=at, retrain=retrain)
     emit(as_json, cycle, lambda: show.cycle(cycle, next_complete(model, cycle)))
     if cycle.problem is not None:
         raise NoData(cycle.problem)
@@ -87,11 +86,11 @@ def retrain_(
 ) -> None:
     """Train a challenger, judge it against the champion, and promote or refuse it."""
     known(model)
-    with by_hand():
+    at = moment(as_of)
+    with by_hand(trains=True):
         from flows.retrain import retrain as flow
 
-        make_ready()
-        decided = flow(model, as_of=moment(as_of), reason=reason, by=by)
+        decided = flow(model, as_of=at, reason=reason, by=by)
     emit(as_json, decided, lambda: show.retrained(model, decided))
 
 
@@ -99,10 +98,11 @@ def retrain_(
 def score(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
     """Predict the newest complete batch with the champion."""
     known(model)
+    at = moment(as_of)
     with by_hand():
         from flows.score import score as flow
 
-        scored = flow(model, as_of=moment(as_of))
+        scored = flow(model, as_of=at)
     emit(as_json, scored, lambda: show.scored(scored))
 
 
@@ -110,10 +110,11 @@ def score(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
 def monitor(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
     """Compare the newest batch's predictions with the labels known by now, and diagnose the champion."""
     known(model)
+    at = moment(as_of)
     with by_hand():
         from flows.monitor import monitor as flow
 
-        observed = flow(model, as_of=moment(as_of))
+        observed = flow(model, as_of=at)
     emit(as_json, observed, lambda: show.observation(observed))
 
 
@@ -216,10 +217,11 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """The closed loop on the real flights of 2013, month by month."""
-    from flows.demo import demo as play
+    last = month(to)
+    with by_hand(trains=True):
+        from flows.demo import demo as play
 
-    with by_hand():
-        result = play(month(to), quiet=as_json)
+        result = play(last, quiet=as_json)
     emit(as_json, result, lambda: show.demo(result))
 
 

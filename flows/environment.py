@@ -7,10 +7,9 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from flows.ahead import begin_server
 from trueup.config.settings import Settings
 
 MISTAKE = "trueup_mistake"  # the mark of a log record that tells of an error meant for people
@@ -53,14 +52,17 @@ def addresses_of_stack(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def by_hand() -> Iterator[None]:
+def by_hand(*, trains: bool = False) -> Iterator[None]:
     """Import and call flows in the block for a person who waits for them: errors are said once, and no heartbeat is sent.
 
     Each flow waits up to a second for its own heartbeat's sleep to end, twelve months of `run` six seconds, and who
-    waits sees by himself that the process died. Flows that a worker starts do not come through here.
+    waits sees by himself that the process died. Flows that a worker starts do not come through here. For a flow that
+    `trains`, what training needs is opened while Prefect's server starts.
     """
     from prefect.context import SettingsContext, get_settings_context
     from prefect.logging.configuration import setup_logging
+
+    from flows.ahead import begin_server, opening_meanwhile
 
     context = get_settings_context()
     settings = context.settings
@@ -71,7 +73,10 @@ def by_hand() -> Iterator[None]:
     for console in consoles:
         console.addFilter(_not_told)
     try:
-        with SettingsContext(profile=context.profile, settings=settings.model_copy(update={"flows": silent})):
+        with (
+            SettingsContext(profile=context.profile, settings=settings.model_copy(update={"flows": silent})),
+            opening_meanwhile() if trains else nullcontext(),
+        ):
             yield
     finally:
         for console in consoles:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,20 +46,25 @@ _COLOURS = {
 }
 
 
+_SAID: dict[type, Callable[[Any], Any]] = {
+    Enum: lambda value: plain(value.value),
+    date: lambda value: value.isoformat(),  # a moment is a date, too
+    timedelta: timedelta.total_seconds,
+    Path: str,
+}
+
+
 def plain(value: Any) -> Any:
-    """What JSON can hold: a figure that is not a number becomes null. Raises TypeError for what has no plain form."""
+    """What JSON can hold: a figure that is not a number becomes null, a span its seconds. Raises TypeError for what has no plain form."""
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set):
         return [plain(v) for v in value]
-    if isinstance(value, Enum):
-        return plain(value.value)
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, Path):
-        return str(value)
+    for kind, said in _SAID.items():
+        if isinstance(value, kind):
+            return said(value)
     if hasattr(value, "item"):
         return plain(value.item())
     if isinstance(value, float):

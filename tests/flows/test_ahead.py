@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
 
+from trueup.adapters import gx
 from trueup.config.settings import Settings
 from trueup.stages.ports import Ports
 
@@ -26,6 +28,30 @@ _A_FLOW = """
     from prefect.server.api.server import SubprocessASGIServer
     flow(lambda: None, name="nothing")()
     print(SubprocessASGIServer().server_process.pid)
+"""
+
+_TWICE = """
+    pass
+with by_hand():
+    print(*(p.pid for p in psutil.Process().children() if "uvicorn" in p.cmdline()))
+"""
+_NEVER_UP = """
+    import threading
+    from flows.ahead import opening_meanwhile
+    from trueup.stages.ports import Ports
+    opened, over = [], threading.Event()
+    def make_ready(self, waiting):
+        while waiting():
+            opened.append("tracking")
+            over.wait(60)
+    Ports.make_ready = make_ready
+    servers[0].kill()
+    with opening_meanwhile():
+        while not opened:
+            over.wait(0.01)
+    over.set()
+    [t.join() for t in threading.enumerate() if t.name == "ahead"]
+    print(opened)
 """
 
 
@@ -63,6 +89,20 @@ def test_where_there_is_a_server_none_is_begun(tmp_path):
     assert told == [""]
 
 
+def test_a_second_block_begins_no_second_server(tmp_path):
+    code, told, errors = by_hand(tmp_path, _TWICE)
+    assert code == 0, errors
+    (begun, then) = told
+    assert begun == then
+
+
+def test_a_mistake_in_the_arguments_starts_and_writes_nothing(trueup, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    answer = trueup.apart("run", "toy", "--as-of", "nonsense", TRUEUP_HOME=str(trueup.folder / "fresh"))
+    assert answer.code == 2
+    assert not list((trueup.folder / "fresh").rglob("*.db"))
+
+
 @pytest.mark.parametrize("time_is_left", [True, False])
 def test_what_a_retrain_needs_is_opened_as_long_as_there_is_time(tmp_path, time_is_left):
     ports = Ports(Settings(home=tmp_path / "home", reports=False))
@@ -70,6 +110,16 @@ def test_what_a_retrain_needs_is_opened_as_long_as_there_is_time(tmp_path, time_
     assert (tmp_path / "home" / "mlflow.db").exists() is time_is_left
 
 
-def test_what_cannot_be_opened_ahead_is_left_to_whoever_needs_it(tmp_path):
-    ports = Ports(Settings(home=tmp_path / "home", reports=False, mlflow_uri="http://127.0.0.1:9"))
-    ports.make_ready(lambda: True)
+def test_what_cannot_be_opened_ahead_keeps_nothing_else_from_it(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(gx, "implementations", lambda: opened.append("expectations"))
+    Ports(Settings(home=tmp_path / "home", reports=False, mlflow_uri="http://127.0.0.1:9")).make_ready(lambda: True)
+    assert opened == ["expectations"]
+
+
+def test_what_is_opened_meanwhile_ends_with_the_block_though_no_server_ever_listens(tmp_path):
+    begun = time.monotonic()
+    code, told, errors = by_hand(tmp_path, _NEVER_UP)
+    assert code == 0, errors
+    assert told[-1] == "['tracking']", "what had begun is opened to its end, and nothing after it"
+    assert time.monotonic() - begun < 120

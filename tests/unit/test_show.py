@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from pathlib import Path
+
 from rich.console import Console
 
 from flows import show
+from trueup.domain.types import Status
 
 
 def test_the_demos_table_keeps_every_column_on_a_terminal_of_80_characters(monkeypatch, capsys):
@@ -44,3 +48,8 @@ def test_the_demos_table_keeps_every_column_on_a_terminal_of_80_characters(monke
         "decayed",
         "promoted",
     ]
+
+
+def test_spans_moments_and_paths_have_a_plain_form():
+    given = {"takes": timedelta(hours=36), "at": datetime(2024, 1, 2, 3), "where": Path("a/b"), "kind": Status.FAIL}
+    assert show.plain(given) == {"takes": 129600.0, "at": "2024-01-02T03:00:00", "where": "a/b", "kind": "fail"}

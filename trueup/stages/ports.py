@@ -111,7 +111,8 @@ class Ports:
     def make_ready(self, waiting: Callable[[], bool]) -> None:
         """Open what takes seconds to open and a retrain needs, one after the other as long as there is time for it.
 
-        May be called in a thread, of ports of its own. What cannot be opened is told by whoever needs it.
+        To be called in a thread, of ports of its own, while the others wait: what it imports sets warning filters, which
+        are the process's. What cannot be opened is told by whoever needs it.
         """
         from trueup.adapters import gx, model_files
 

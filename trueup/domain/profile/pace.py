@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from math import ceil
 from typing import Any
 
 import pandas as pd
@@ -33,7 +34,8 @@ def pace_of(when: pd.Series[Any], wished: Period | None, takes: timedelta) -> Sp
     """Windows that a batch's length and the length of the whole table allow.
 
     Where outcomes take longer than a batch, a model knows nothing of as long a span before its gate window, and neither does a fold
-    of the search before it: twice that span more of history is waited for.
+    of the search before it: twice that span more of history is waited for, however short the
+    table is: with less there can be no champion, as its rehearsal says.
     """
     period, median = choose_period(when)
     if wished is not None and wished != period:
@@ -44,7 +46,7 @@ def pace_of(when: pd.Series[Any], wished: Period | None, takes: timedelta) -> Sp
     unit = {"day": 1, "week": 7, "month": 28}[period]
     history = max(min(history, whole // 3), unit)
     gate = max(min(gate, whole // 6), min(unit, gate))
-    history += 2 * takes.days if takes.days > unit else 0
+    history += 2 * ceil(takes / timedelta(days=1)) if takes > timedelta(days=unit) else 0
     limit = min(timedelta(days=unit), timedelta(days=gate), timedelta(days=new) / 2) / 10
     block = next(timedelta(minutes=m) for m in _BLOCKS if timedelta(minutes=m) <= limit)
     return Spans(
