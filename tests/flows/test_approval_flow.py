@@ -53,12 +53,12 @@ class Page:
 
     def state(self):
         """Type and message of its state."""
-        found = httpx.get(f"{self.server}/flow_runs/{self.id}").json()["state"]
+        found = httpx.get(f"{self.server}/flow_runs/{self.id}", timeout=60).json()["state"]
         return found["name"], found["message"]
 
     def delete(self):
         """Leave nothing behind that waits."""
-        httpx.delete(f"{self.server}/flow_runs/{self.id}").raise_for_status()
+        httpx.delete(f"{self.server}/flow_runs/{self.id}", timeout=60).raise_for_status()
 
     def resume(self, body):
         """Whether the server takes an answer."""
@@ -98,7 +98,7 @@ def test_it_waits_refuses_an_empty_answer_and_approves(page):
 
 def test_its_page_shows_the_evidence(page, prefect_server):
     wanted = {"artifacts": {"key": {"any_": ["approval-toy"]}, "flow_run_id": {"any_": [str(page.page.id)]}}}
-    (artifact,) = httpx.post(f"{prefect_server}/artifacts/filter", json=wanted).json()
+    (artifact,) = httpx.post(f"{prefect_server}/artifacts/filter", json=wanted, timeout=60).json()
     for words in ("| check | verdict | why |", "| log_loss |", "report.html", f"trueup approve {page.entry.seq} --by"):
         assert words in artifact["data"]
 
