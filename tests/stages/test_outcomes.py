@@ -108,9 +108,7 @@ def test_with_labels_a_month_late_old_batches_are_diagnosed_when_theirs_come_and
     found = reproduce("loans", last.decided.version, book.ports)
     assert found.same, found.said
     words = gather(book.config, book.ports, last.decided.version)["source"]["words"]
-    assert words.endswith(
-        "the outcomes, joined by key, from a source of kind files (path data/outcomes.csv, encoding utf-8, decimal .)"
-    )
+    assert words.endswith("the outcomes, joined by key, from a source of kind files (path data/outcomes.csv)")
     book.ports.close()
 
 
