@@ -238,6 +238,7 @@ def _live(laid, home, policy):
     prepare(config, ports, span, [policy]).live(policy)
 
 
+@pytest.mark.thorough  # takes minutes
 def test_killed_half_way_it_goes_on_and_comes_to_the_same(done, laid, tmp_path):
     _, config, span, found = done
     process = multiprocessing.get_context("spawn").Process(target=_live, args=(laid, tmp_path / "home", POLICIES[1]))
