@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import os
 import random
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,11 +18,15 @@ from typing import TYPE_CHECKING
 
 import prefect
 
+from flows.environment import listens
+from flows.stack.health import used
+
 if TYPE_CHECKING:
     from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import Settings
 
 _FOR_ONE_PROCESS = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+_HOST = "127.0.0.1"
 _SECONDS_TO_END = 5
 
 
@@ -36,7 +39,7 @@ def begin_server(settings: Settings) -> None:
         return
     port = _free_port()
     command = [sys.executable, "-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent), "--factory"]
-    command += ["prefect.server.api.server:create_app", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["prefect.server.api.server:create_app", "--host", _HOST, "--port", str(port)]
     begun = subprocess.Popen(
         [*command, "--log-level", "error", "--lifespan", "on"],
         env={**os.environ, **_FOR_ONE_PROCESS, **settings.to_environment_variables(exclude_unset=True)},
@@ -62,7 +65,7 @@ def opening_meanwhile() -> Iterator[None]:
     from trueup.stages.ports import Ports
 
     over = Event()
-    waiting = [lambda: not over.is_set() and not _listens(server.port)]
+    waiting = [lambda: not over.is_set() and not listens(_HOST, server.port or 0)]
     Thread(target=Ports().make_ready, args=waiting, name="ahead").start()
     try:
         yield
@@ -77,24 +80,11 @@ def _server() -> SubprocessASGIServer | None:
     return server if server is not None and server.port is not None else None
 
 
-def _listens(port: int | None) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port or 0), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
 def _free_port() -> int:
     """A port that nobody has now, and that is given to nobody who asks for any: the server takes it seconds later."""
-    for port in random.sample(range(8000, 9000), 100):
-        with socket.socket() as listener:
-            try:
-                listener.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    return 8000  # taken, so Prefect looks for another when its server has said so
+    some = random.sample(range(8000, 9000), 100)
+    # Where all of them are taken Prefect looks for another when its server has said so.
+    return next((port for port in some if not used(_HOST, port)), some[0])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

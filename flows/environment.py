@@ -45,10 +45,18 @@ def addresses_of_stack(home: Path) -> dict[str, str]:
     try:
         record = json.loads((home / "stack" / "stack.json").read_text(encoding="utf-8"))
         ports = record["ports"]
-        with socket.create_connection((ports.get("host", "127.0.0.1"), ports["prefect_port"]), timeout=1):
-            return dict(record["addresses"])
+        return dict(record["addresses"]) if listens(ports.get("host", "127.0.0.1"), ports["prefect_port"]) else {}
     except (OSError, ValueError, LookupError):
         return {}
+
+
+def listens(host: str, port: int) -> bool:
+    """Whether somebody takes connections there."""
+    try:
+        with socket.create_connection((host, port), timeout=1):
+            return True
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-import socket
 import warnings
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from tests.free import free_port
 from trueup.adapters import model_files
 from trueup.adapters.model_files import FILES, FreshProcess, manifest
 from trueup.adapters.registry import Registry
@@ -328,8 +328,6 @@ class TestFreshProcess:
 
 
 def test_a_registry_that_is_not_there():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with pytest.raises(RegistryUnavailable, match="Connection refused; start it"):
         Registry(Tracking(f"http://127.0.0.1:{port}", "/nowhere")).set_champion_alias("flights", 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.free import free_port
 from trueup.adapters.tracking import Tracking
 from trueup.domain.types import BatchRef, Metric, Window
 from trueup.errors import RegistryUnavailable
@@ -105,9 +105,7 @@ class TestRuns:
 
 class TestOutages:
     def test_a_server_that_is_not_there(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         with pytest.raises(
             RegistryUnavailable, match=rf"127.0.0.1:{port}: Connection refused; start it, set TRUEUP_MLFLOW"
         ):

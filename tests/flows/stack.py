@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import psutil
 import yaml
 
 from flows.stack import processes
+from tests.free import free_port
 
 ROOT = Path(__file__).parents[2]
 # A shell lets what it starts in the background ignore Ctrl-C, tests among it, and what they start inherits that.
@@ -24,12 +24,6 @@ CALL = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);
 LEAN = {"TRUEUP_REPORTS": "false", "TRUEUP_WITHOUT": "mlflow,evidently,reports"}
 SLOW = 3  # how much longer than here a shared machine may take before a test gives something up
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,7 +16,8 @@ from trueup.domain.profile.ask import Ask
 from trueup.stages import steps
 from trueup.stages.check import check
 from trueup.stages.loop import cycle
-from trueup.stages.new import draft, save
+from trueup.stages.new import Drafted, draft, save
+from trueup.stages.ports import Ports
 
 TABLES = {
     "iris": (datasets.load_iris, "multiclass"),
@@ -36,13 +38,19 @@ def table(name: str) -> tuple[pd.DataFrame, str]:
     return frame.assign(t=[START + i * step for i in range(len(frame))]), frame.columns[-1]
 
 
+def saved(folder: Path, name: str) -> tuple[Drafted, Ports]:
+    """The config of a table, written; the ports are to be closed."""
+    frame, label = table(name)
+    frame.to_csv(folder / "table.csv", index=False)
+    ports = opened(folder)
+    drafted = draft(Ask(name, str(folder / "table.csv"), "t", label), ports)
+    save(drafted)
+    return drafted, ports
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_a_config_is_written_and_sound(tmp_path, name):
-    frame, label = table(name)
-    frame.to_csv(tmp_path / "table.csv", index=False)
-    ports = opened(tmp_path)
-    drafted = draft(Ask(name, str(tmp_path / "table.csv"), "t", label), ports)
-    save(drafted)
+    drafted, ports = saved(tmp_path, name)
     assert check(name, ports)["problems"] == []
     assert str(drafted.config.task) == TABLES[name][1]
     assert drafted.findings.suspects == ()
@@ -55,11 +63,7 @@ def test_a_config_is_written_and_sound(tmp_path, name):
     "name", ["iris", "breast_cancer", "diabetes", *(pytest.param(n, marks=pytest.mark.thorough) for n in ("wine", "digits", "linnerud"))]
 )  # fmt: skip
 def test_the_loop_comes_to_a_decision_that_is_recorded(tmp_path, name):
-    frame, label = table(name)
-    frame.to_csv(tmp_path / "table.csv", index=False)
-    ports = opened(tmp_path)
-    drafted = draft(Ask(name, str(tmp_path / "table.csv"), "t", label), ports)
-    save(drafted)
+    drafted, ports = saved(tmp_path, name)
     drafted.path.write_text(quick(drafted.path.read_text()))
     done = cycle(steps, load_model(ports.configs, name), ports, START + timedelta(weeks=9))
     assert done.decided.outcome in {"promoted", "rejected", "held"}
