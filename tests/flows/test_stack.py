@@ -25,7 +25,6 @@ def stack(tmp_path_factory):
     processes.end(stack.home.resolve(), grace=0)
 
 
-@pytest.mark.thorough  # takes minutes
 def test_a_start_that_was_killed_half_way_is_brought_to_its_end(stack):
     first = stack.start("up", "--detach", "--wait", "220")
     said = first.stdout.readline()
