@@ -141,7 +141,14 @@ FAULTS = (
             "unit/test_drift.py:test_an_empty_batch_is_no_data_and_not_no_drift",
         ),
     ),
-    Fault("a column all NaN or null", "fails validation", (_EXPECTATIONS + "test_a_column_without_values_fails",)),
+    Fault(
+        "a column all NaN or null",
+        "a feature is named and the batch is used; a key, a time, or a column with a declared limit fails",
+        (
+            _EXPECTATIONS + "test_a_feature_without_values_is_named_and_fails_only_where_a_limit_is_declared",
+            "stages/test_usual.py:test_a_feature_without_any_value_does_not_break_its_batch",
+        ),
+    ),
     Fault(
         "a column missing, twice, or extra",
         "fails; fails; by policy, said aloud",

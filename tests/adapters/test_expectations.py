@@ -168,8 +168,12 @@ def test_an_empty_batch_is_no_data():
 
 
 @pytest.mark.parametrize(("column", "empty"), [("distance", np.nan), ("carrier", None)])
-def test_a_column_without_values_fails(column, empty):
-    result = check(landed(**{column: np.full(200, empty)}), configured(), {})
+def test_a_feature_without_values_is_named_and_fails_only_where_a_limit_is_declared(column, empty):
+    rows = landed(**{column: np.full(200, empty)})
+    result = check(rows, configured(), {})
+    assert result.verdict.ok
+    assert f"{column} has no values at all" in result.warnings
+    result = check(rows, configured(max_missing={column: 0.99}), {})
     assert result.verdict.status is Status.FAIL
     assert f"{column} has no values at all" in result.batch_failures
 

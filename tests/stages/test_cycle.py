@@ -32,7 +32,7 @@ def story(tmp_path_factory):
     """Eight weeks: a first champion after five, then a broken batch, then its repair and a correction."""
     right = stream(9 * 7)
     broken = right.copy()
-    broken.loc[in_week(broken, BROKEN), "x"] = np.nan
+    broken.loc[in_week(broken, BROKEN), "x"] = 99.0
     broken.loc[broken.index[in_week(broken, 7)][:3], "x"] = 99.0  # outside of what the config allows
     told = Story(tmp_path_factory.mktemp("story"), broken)
     told.first = told.turn(5)

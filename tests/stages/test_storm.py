@@ -261,7 +261,7 @@ def where(request, tmp_path):
 def test_deployments_are_told_and_nothing_is_trained(tmp_path):
     """`run --retrain event`: the first champion is made all the same; then events stand in the outbox, once."""
     rows = stream(9 * 7)
-    rows.loc[in_week(rows, 7), "x"] = float("nan")
+    rows.loc[in_week(rows, 7), "x"] = 99.0
     config = PLAIN.replace("min_matured: 100", "min_matured: 100\n  stale_after: 10 days")
     told = Story(tmp_path, rows, config)
 

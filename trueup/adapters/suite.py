@@ -141,7 +141,10 @@ def _about_table(
 
 
 def _about_values(values: pd.Series[Any], column: str, limit: float | None) -> Iterator[Check]:
-    """A feature has values, enough of them, and not always the same."""
+    """A feature has values, and not always the same; how many may be missing is for `validate.max_missing` to say.
+
+    A column without any value breaks a batch only where the config sets a limit: models do without it.
+    """
     missing = int(values.isna().sum())
     share = missing / len(values)
     empty = missing == len(values)
@@ -153,7 +156,7 @@ def _about_values(values: pd.Series[Any], column: str, limit: float | None) -> I
     fine = not empty if limit is None else share <= limit
     known = Result(True, {"observed_value": 1 - share}) if fine else None
     kind = "expect_column_proportion_of_non_null_values_to_be_between"
-    yield Check(kind, kwargs, Outcome.BROKEN, words, known)
+    yield Check(kind, kwargs, Outcome.WARNING if limit is None else Outcome.BROKEN, words, known)
     if not empty and len(values) > 1:
         constant = values.iloc[:_GLANCE].nunique() <= 1 and values.nunique() <= 1
         words = f"{column} has the same value in all rows"

@@ -6,11 +6,12 @@ from datetime import datetime
 
 from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
-from trueup.domain.diagnosis import UNKNOWN
+from trueup.domain.diagnosis import DATA_BROKEN, UNKNOWN
 from trueup.stages.champion import champion
 from trueup.stages.ports import Ports
 
 STAGE = "monitor"
+SILENT = frozenset({UNKNOWN, DATA_BROKEN})  # diagnoses that say nothing of the champion
 
 
 def decisive_look(config: ModelConfig, ports: Ports, as_of: datetime) -> tuple[Result | None, datetime]:
@@ -21,7 +22,7 @@ def decisive_look(config: ModelConfig, ports: Ports, as_of: datetime) -> tuple[R
     current = champion(config, ports)
     found = [] if current is None else ports.store.results(config.model, STAGE)
     looks = [r for r in found if current is not None and r.body["champion"] == current.version and r.as_of <= as_of]
-    told = [r for r in looks if r.body["diagnosis"] != UNKNOWN] or looks
+    told = [r for r in looks if r.body["diagnosis"] not in SILENT] or looks
     if not told:
         return None, as_of
     decisive = max(told, key=lambda r: (r.window, r.as_of))

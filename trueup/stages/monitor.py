@@ -34,7 +34,7 @@ from trueup.stages.champion import Champion, champion
 from trueup.stages.evaluate import reference_examples
 from trueup.stages.features import features
 from trueup.stages.joined import classes_of, joined_predictions, prediction_in
-from trueup.stages.looks import STAGE
+from trueup.stages.looks import SILENT, STAGE
 from trueup.stages.ports import Ports
 from trueup.stages.probation import enforce, examine
 from trueup.stages.references import Checked, Observed
@@ -127,11 +127,13 @@ def telling(config: ModelConfig, ports: Ports, observed: Sequence[Observed]) -> 
     """Of the batches just watched the one that decides: the newest about which something can be told.
 
     None when more is known of a newer batch that was watched before. Where nothing can be told it is the newest, for
-    the champion's age is known without labels.
+    the champion's age is known without labels. A broken batch says nothing of the champion, so it decides only where
+    no other batch was watched.
     """
-    known = [window for window, look in last_looks(config, ports).items() if look.body["diagnosis"] != UNKNOWN]
-    told = [o for o in observed if o.diagnosis != UNKNOWN]
-    latest = max((told or observed), key=lambda o: o.window)
+    known = [w for w, look in last_looks(config, ports).items() if look.body["diagnosis"] not in SILENT]
+    told = [o for o in observed if o.diagnosis not in SILENT]
+    sound = [o for o in observed if o.diagnosis != DATA_BROKEN]
+    latest = max((told or sound or observed), key=lambda o: o.window)
     return None if any(window > latest.window for window in known) else latest
 
 
