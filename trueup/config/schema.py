@@ -450,20 +450,26 @@ class RegisterConfig(Section):
 
 
 class PairedGate(Section):
-    """Not worse than the champion beyond a margin, and better by a minimum."""
+    """Better than the champion by a minimum and beyond noise; after a change besides not worse beyond a margin."""
 
     kind: Literal["paired"]
     metric: Literal["loss", "brier", "auc", "accuracy", "auc_ovr", "mae"] = Field(
         "loss",
-        description="What is compared. `loss`: log-loss, or squared error of a regression. Binary also `brier`, `auc`; multiclass `brier`, `accuracy`, `auc_ovr`; regression `mae`. Of `auc`, `auc_ovr` and `accuracy` it is what they lack to 1, so that less is better.",
-    )
-    margin: Share = Field(
-        0.0015, description="Non-inferiority margin, as a share of the champion's loss (or what `metric` names)."
+        description="What is compared. `loss`: log-loss, or squared error of a regression, on all rows that count (see `promote.folds`). Others on the gate window only: binary also `brier`, `auc`; multiclass `brier`, `accuracy`, `auc_ovr`; regression `mae`. Of `auc`, `auc_ovr` and `accuracy` it is what they lack to 1, so that less is better.",
     )
     min_gain: Share = Field(
-        0.003, description="The challenger's mean loss must be lower by this share of the champion's; less is 'equal'."
+        0.003, description="The challenger's mean loss must be lower by this share of the champion's."
     )
-    significant: bool = Field(False, description="Demand that the upper bound itself is below zero.")
+    confidence: float = Field(
+        0.9,
+        ge=0.5,
+        lt=1,
+        description="One-sided confidence that it is lower at all, for the first attempt against a champion; the k-th attempt has a k-th of the error.",
+    )
+    margin: Share = Field(
+        0.01,
+        description="After a change of family, features, `train`, label or code: the upper bound of the difference (`evaluate.confidence`) must be below this share of the champion's loss.",
+    )
 
 
 class BaselineGate(Section):
@@ -661,6 +667,18 @@ class PromoteConfig(Section):
 
     gate_window: Span = Field(
         timedelta(days=14), description="Span of the newest matured labels on which both are judged."
+    )
+    folds: int = Field(
+        4,
+        ge=1,
+        le=50,
+        description="At how many cut-offs the challenger's recipe is fitted and judged on the gate window that follows, going back from the newest label to the end of the champion's training. Older rows count as earlier attempts against the same champion judged them.",
+    )
+    recency: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="What a row counts in the paired comparison, as a share of what a row of the next newer fold counts; 1: all rows count the same.",
     )
     min_new_days: float = Field(
         20,

@@ -6,17 +6,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from trueup.config import schema
-from trueup.domain.gates.case import Case
+from trueup.domain.bootstrap import Interval
+from trueup.domain.gates.case import CHALLENGER, PRIOR, Case
+from trueup.domain.gates.doubt import no_benefit, shown_worse
 from trueup.domain.gates.words import compare, figures_of, too_few_blocks
-from trueup.domain.types import Verdict
+from trueup.domain.types import Status, Verdict
+
+ERROR = 0.1  # one-sided, of a first champion that is no better than the prior
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Better than a prior beyond noise, and than a simple model in the mean.
+    """A first champion has to be better than a prior beyond noise; a later one must not be worse than it or a simple model.
 
-    Skill over the prior must be proved. A simple model may be nearly as good as the truth allows: it only has to be
-    beaten on the gate rows.
+    Between a challenger and a champion the paired gate decides. A challenger that gains on a champion, in weeks in which
+    nothing can be predicted well, is not held up by a prior that it is not shown to be worse than. A simple model that does
+    better than the challenger takes its place (see `doubt.contender`), and is compared with the rest only.
     """
 
     config: schema.BaselineGate
@@ -29,18 +34,33 @@ class Baseline:
             return Verdict.inconclusive(
                 "baseline", f"there are no predictions of the {' and the '.join(absent)} to compare with"
             )
+        if doubt := no_benefit(case):
+            return Verdict.passed("baseline", f"{doubt}; the best of challenger, simple model and prior replaces it")
         figures: dict[str, Any] = {}
-        said, failed = [], []
+        passed, other = list[str](), list[tuple[Status, str]]()
         for role in self.config.beat:
-            difference = case.difference(role)
+            if role == case.contender:
+                continue
+            difference = case.weigh(CHALLENGER, role)
             figures[role] = figures_of(case, role, difference)
-            said.append(compare(case, role, difference))
+            said = compare(case, role, difference)
             if not difference.enough:
-                return Verdict.inconclusive("baseline", too_few_blocks(difference), *said, **figures)
-            if difference.mean >= 0:
-                failed.append(said[-1])
-            elif role == "prior" and difference.high >= 0:
-                failed.append(f"{said[-1]}: not significantly better")
-        if failed:
-            return Verdict.failed("baseline", *failed, **figures)
-        return Verdict.passed("baseline", *said, **figures)
+                return Verdict.inconclusive("baseline", too_few_blocks(difference), said, **figures)
+            status, why = _against(case, role, difference)
+            (passed.append(said) if status is Status.PASS else other.append((status, f"{said}{why}")))
+        if not other:
+            return Verdict.passed("baseline", *passed, **figures)
+        failed = [said for status, said in other if status is Status.FAIL]
+        status = Status.FAIL if failed else Status.INCONCLUSIVE
+        return Verdict("baseline", status, tuple(failed or [said for _, said in other]), figures)
+
+
+def _against(case: Case, role: str, difference: Interval) -> tuple[Status, str]:
+    """Hold a difference against what is asked of a first champion, or of a later one."""
+    if case.has_champion:
+        return (Status.FAIL, "") if shown_worse(case, CHALLENGER, role) else (Status.PASS, "")
+    if difference.mean >= 0:
+        return Status.FAIL, ""
+    if role == PRIOR and difference.lower(1 - ERROR) >= 0:
+        return Status.INCONCLUSIVE, f": better with less than {1 - ERROR:.0%} confidence"
+    return Status.PASS, ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from trueup.config.schema import EvaluateConfig, Task
 from trueup.domain.bootstrap import Blocks, Floats, Interval, sums_interval
+from trueup.domain.evidence import Evidence
 from trueup.domain.metrics import metrics, row_losses, shortfall_difference
 
 NO_CHAMPION = "no champion yet"
-CHALLENGER, CHAMPION = "challenger", "champion"
+CHALLENGER, CHAMPION, PRIOR, SIMPLE = "challenger", "champion", "prior", "simple"
 LOSS = "loss"
+
+Burden = Literal["routine", "change"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +34,11 @@ class Case:
     fairness gates. `behaviour` has one record a declared check, and `budget` one for each batch size and number of repeats,
     as `BehaviourGate` and `BudgetGate` read them. `without_champion` says why there are no predictions of a champion, where
     there are none.
+
+    `walked` is the evidence about the challenger's recipe on all rows that count, the gate rows among them; without it the
+    gate rows are all there is. `folds` are the spans that it was judged on before the gate window, and the end of what was
+    fitted for each. `burden` says what the challenger has to prove, `attempt` how many were tried against this champion, this one
+    included. `contender` is who takes the challenger's place: the challenger itself, or a simple model that does better.
     """
 
     task: Task
@@ -47,6 +55,11 @@ class Case:
     classes: Sequence[str] | None = None
     seed: int = 0
     without_champion: str = NO_CHAMPION
+    walked: Evidence | None = None
+    folds: Sequence[tuple[datetime, datetime]] = ()
+    burden: Burden = "routine"
+    attempt: int = 1
+    contender: str = CHALLENGER
 
     def __post_init__(self) -> None:
         sizes = {"event_time": len(self.event_time)} | {role: len(p) for role, p in self.predictions.items()}
@@ -74,6 +87,18 @@ class Case:
     def blocks(self) -> Blocks:
         """The rows' blocks of time."""
         return Blocks.of(self.event_time, self.evaluate.block)
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        """Row losses by block of time on all rows that count."""
+        if self.walked is not None:
+            return self.walked
+        return Evidence.of(self.event_time, self.losses, self.evaluate.block)
+
+    def weigh(self, role: str, other: str) -> Interval:
+        """Bound a role's loss less another's on all evidence; below 0 the first is better."""
+        e = self.evaluate
+        return self.evidence.difference(role, other, e.resamples, e.confidence, self.seed)
 
     def loss(self, role: str) -> float:
         """Mean loss of a role."""

@@ -35,9 +35,16 @@ def no_overlap(case: Case) -> Verdict:
             reasons.append(
                 f"{shared:,} of {len(moments):,} gate rows lie before {until:%Y-%m-%d %H:%M}, where the training of the {role} ends"
             )
+    reasons += [
+        f"what was fitted for the rows from {start:%Y-%m-%d %H:%M} on was trained until {until:%Y-%m-%d %H:%M}"
+        for start, until in case.folds
+        if until > start
+    ]
+    if case.folds and case.has_champion and min(start for start, _ in case.folds) < case.trained_until[CHAMPION]:
+        reasons.append("rows of an earlier fold lie before the end of the champion's training")
     if reasons:
         return Verdict.failed(name, *reasons, **figures)
-    return Verdict.passed(name, "no judged model was trained on the gate rows", **figures)
+    return Verdict.passed(name, "no judged model was trained on the rows that it is judged on", **figures)
 
 
 def enough_rows(case: Case) -> Verdict:

@@ -15,14 +15,19 @@ from trueup.domain.metrics import figure, loss_name, loss_words, shortfall
 def compare(case: Case, role: str, difference: Interval, metric: str = LOSS) -> str:
     """Say how the challenger's loss, or another metric, stands to another's, with the interval.
 
-    `difference` is that of `Case.difference`.
+    `difference` is that of `Case.weigh` for the loss, which is measured on all evidence, else of `Case.difference`.
     """
     difference = _as_measured(difference, metric)
     side = "above" if difference.mean > 0 else "below"
     bounds = f"{100 * difference.confidence:g} % {figure(difference.low, 3)} to {figure(difference.high, 3)}"
     word = loss_words(case.task) if metric == LOSS else metric
     owner = "simple model" if role == "simple" else role
-    return f"{word} {figure(case.value(CHALLENGER, metric))} is {figure(abs(difference.mean), 3)} {side} the {owner}'s ({bounds})"
+    return f"{word} {figure(_value(case, CHALLENGER, metric))} is {figure(abs(difference.mean), 3)} {side} the {owner}'s ({bounds})"
+
+
+def _value(case: Case, role: str, metric: str) -> float:
+    """A role's mean loss over all evidence, or another metric on the gate rows."""
+    return case.evidence.mean(role) if metric == LOSS else case.value(role, metric)
 
 
 def _as_measured(difference: Interval, metric: str) -> Interval:
@@ -42,13 +47,13 @@ def figures_of(case: Case, role: str, difference: Interval, metric: str = LOSS) 
     difference = _as_measured(difference, metric)
     return {
         "loss": loss_name(case.task) if metric == LOSS else metric,
-        CHALLENGER: case.value(CHALLENGER, metric),
-        role: case.value(role, metric),
+        CHALLENGER: _value(case, CHALLENGER, metric),
+        role: _value(case, role, metric),
         "difference": difference.mean,
         "low": difference.low if np.isfinite(difference.low) else None,
         "high": difference.high if np.isfinite(difference.high) else None,
         "confidence": difference.confidence,
         "blocks": difference.blocks,
         "block_length": difference.block_length,
-        "rows": len(case.y),
+        "rows": int(case.evidence.rows.sum()) if metric == LOSS else len(case.y),
     }

@@ -1,0 +1,124 @@
+"""Evidence about a challenger: what each model lost on rows that neither it nor the champion was trained on.
+
+The challenger's recipe is walked forward through the rows that matured after the champion's training: fitted at a few
+cut-offs, each fit judged on what came next. What counts for a decision are sums of row losses by block of time, one
+for each model that was compared, so that any paired difference, and its interval, can be made of them; and so that an
+attempt's evidence can be kept in a few numbers and added to by the next attempt against the same champion.
+
+Each row counts once. Blocks inside the span of an attempt are judged anew by its own recipe; older ones come from the
+record of the attempts before, whatever became of those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from trueup.domain.bootstrap import MAX_BLOCKS, Floats, Interval, sums_interval
+
+_EPOCH = datetime(1970, 1, 1)
+_BLOCK, _ROWS, _WEIGHT, _LOSS = "block", "rows", "weight", "loss_"
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Sums of row losses by block of time, in order of time.
+
+    `numbers` (blocks,) counts blocks of length `block` from 1970, `rows` (blocks,) the judged rows in each, `losses` has
+    by role the sum of row losses in each, and `weights` (blocks,) what a row of each counts. `attempts` names the
+    earlier attempts that the older blocks come from, the newest last.
+    """
+
+    block: timedelta
+    numbers: NDArray[np.int64]
+    rows: Floats
+    losses: Mapping[str, Floats]
+    weights: Floats
+    attempts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, event_time: ArrayLike, losses: Mapping[str, ArrayLike], block: timedelta, weights: ArrayLike | None = None
+    ) -> Evidence:
+        """Sum row losses (n,) by role over blocks of time; `weights` (n,) is what each row counts, by default 1.
+
+        `event_time` (n,) is datetime64 without zone. Raises ValueError when there are no rows.
+        """
+        moments = np.asarray(event_time, dtype="datetime64[us]").astype(np.int64)
+        if not len(moments):
+            raise ValueError("no rows: there is no evidence")
+        codes, numbers = pd.factorize(moments // (block // timedelta(microseconds=1)), sort=True)
+        rows = np.bincount(codes).astype(np.float64)
+        sums = {role: np.bincount(codes, np.asarray(values, dtype=np.float64)) for role, values in losses.items()}
+        counted = np.ones(len(moments)) if weights is None else np.asarray(weights, dtype=np.float64)
+        return cls(block, np.asarray(numbers, dtype=np.int64), rows, sums, np.bincount(codes, counted) / rows)
+
+    @property
+    def start(self) -> datetime:
+        """Where the first block begins."""
+        return _EPOCH + int(self.numbers[0]) * self.block
+
+    @property
+    def end(self) -> datetime:
+        """Where the last block ends."""
+        return _EPOCH + (int(self.numbers[-1]) + 1) * self.block
+
+    def carrying(self, before: Evidence, attempt: str) -> Evidence:
+        """Add the blocks of an earlier attempt against the same champion that are older than all of these.
+
+        Roles that the earlier attempt did not measure are left out of it. Raises ValueError for blocks of another length.
+        """
+        if before.block != self.block:
+            raise ValueError(f"blocks of {before.block} cannot be added to blocks of {self.block}")
+        older = before.numbers < self.numbers[0]
+        roles = [role for role in self.losses if role in before.losses]
+        if not older.any() or set(roles) != set(self.losses):
+            return self
+        return Evidence(
+            self.block,
+            np.concatenate([before.numbers[older], self.numbers]),
+            np.concatenate([before.rows[older], self.rows]),
+            {role: np.concatenate([before.losses[role][older], self.losses[role]]) for role in roles},
+            np.concatenate([before.weights[older], self.weights]),
+            (*before.attempts, attempt),
+        )
+
+    def mean(self, role: str) -> float:
+        """The weighted mean row loss of a role."""
+        return float((self.weights @ self.losses[role]) / (self.weights @ self.rows))
+
+    def difference(self, role: str, other: str, resamples: int, confidence: float, seed: int) -> Interval:
+        """Bound the weighted mean of a role's row losses less those of another; below 0 the first is better."""
+        sums = self.weights * (self.losses[role] - self.losses[other])
+        merged = -(-len(sums) // MAX_BLOCKS)  # as in `bootstrap.Blocks`: more of them add time and no precision
+        starts = np.arange(0, len(sums), merged)
+        return sums_interval(
+            np.add.reduceat(sums, starts),
+            np.add.reduceat(self.weights * self.rows, starts),
+            resamples,
+            confidence,
+            seed,
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a block, to be kept."""
+        sums = {f"{_LOSS}{role}": values for role, values in self.losses.items()}
+        return pd.DataFrame({_BLOCK: self.numbers, _ROWS: self.rows, _WEIGHT: self.weights, **sums})
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, block: timedelta, attempts: Sequence[str] = ()) -> Evidence:
+        """Read what `to_frame` gave."""
+        roles = [str(c).removeprefix(_LOSS) for c in frame.columns if str(c).startswith(_LOSS)]
+        return cls(
+            block,
+            frame[_BLOCK].to_numpy(dtype=np.int64),
+            frame[_ROWS].to_numpy(dtype=np.float64),
+            {role: frame[f"{_LOSS}{role}"].to_numpy(dtype=np.float64) for role in roles},
+            frame[_WEIGHT].to_numpy(dtype=np.float64),
+            tuple(attempts),
+        )
