@@ -15,7 +15,7 @@ START = np.datetime64("2024-03-01", "us")
 ROLES = ("challenger", "champion")
 
 
-def made(days, seed=0, per_day=20, start=0, weights=None):
+def made(days, seed=0, per_day=20, start=0):
     rng = np.random.default_rng(seed)
     time = START + (np.repeat(np.arange(days) + start, per_day) * 24 * 3600).astype("timedelta64[s]")
     return time, {role: rng.gamma(2, 1, len(time)) for role in ROLES}

@@ -204,7 +204,7 @@ def test_a_simple_model_takes_the_place_of_a_first_challenger_that_loses_to_it()
 
 
 def test_a_simple_model_that_is_better_by_noise_leaves_the_challenger_its_place():
-    case = make_case(champion=0.9)
+    case = make_case(champion=0.5)
     day = np.arange(len(case.y)) * 20 // len(case.y)
     shift = np.where(case.y == 1, 1, -1) * np.where(day % 2, 0.01, -0.012)  # better on one day, worse on the next
     near = {**case.predictions, "challenger": np.clip(case.predictions["simple"] + shift, 0.001, 0.999)}

@@ -54,9 +54,9 @@ class Evidence:
             raise ValueError("no rows: there is no evidence")
         codes, numbers = pd.factorize(moments // (block // timedelta(microseconds=1)), sort=True)
         rows = np.bincount(codes).astype(np.float64)
-        sums = {role: np.bincount(codes, np.asarray(values, dtype=np.float64)) for role, values in losses.items()}
         counted = np.ones(len(moments)) if weights is None else np.asarray(weights, dtype=np.float64)
-        return cls(block, np.asarray(numbers, dtype=np.int64), rows, sums, np.bincount(codes, counted) / rows)
+        sums = {role: _sums(codes, values) for role, values in losses.items()}
+        return cls(block, np.asarray(numbers, dtype=np.int64), rows, sums, _sums(codes, counted) / rows)
 
     @property
     def start(self) -> datetime:
@@ -122,3 +122,7 @@ class Evidence:
             frame[_WEIGHT].to_numpy(dtype=np.float64),
             tuple(attempts),
         )
+
+
+def _sums(codes: NDArray[np.intp], values: ArrayLike) -> Floats:
+    return np.bincount(codes, np.asarray(values, dtype=np.float64)).astype(np.float64)

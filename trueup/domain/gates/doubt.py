@@ -8,7 +8,6 @@ evidence that decides afterwards is the same.
 
 from __future__ import annotations
 
-from trueup.domain.evidence import Evidence
 from trueup.domain.gates.case import CHALLENGER, CHAMPION, PRIOR, SIMPLE, Case
 from trueup.domain.metrics import figure, loss_words
 
