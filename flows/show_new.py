@@ -97,6 +97,8 @@ def checks(found: Sequence[Mapping[str, Any]]) -> None:
         else:
             span = f"{model['first']:%Y-%m-%d %H:%M} to {model['last']:%Y-%m-%d %H:%M}"
             out.print(f"[bold]{model['model']}[/]: [green]fine[/]; data from {span}")
+            if model["set_aside"]:
+                out.print(f"  set aside: {model['set_aside']}", highlight=False, soft_wrap=True)
             if labels := model.get("labels"):
                 share = f"{labels['matching']:.0%} of the newest {labels['looked_at']:,} outcomes are of a row"
                 out.print(f"  label source: {labels['outcomes']:,} outcomes; {share}", highlight=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -223,3 +224,44 @@ def test_check_names_what_is_not_there(tmp_path):
     (problem,) = check("toy", other.ports)["problems"]
     assert "ingest.source.updated_at: the source has no column changed" in problem
     assert Path(other.configs / "data.db").exists()
+
+
+# Rows of a wrong date
+
+
+def misdated(frame: pd.DataFrame, *dates: str) -> pd.DataFrame:
+    odd = frame.head(len(dates)).assign(
+        t=pd.to_datetime(list(dates), format="ISO8601"), id=[10**6 + i for i in range(len(dates))]
+    )
+    return pd.concat([frame, odd])
+
+
+def test_a_row_of_next_year_lands_no_unfinished_week_and_does_not_hold_up_the_next(tmp_path, caplog):
+    frame = stream(28, per_day=10)
+    until = streams.week(3) - pd.Timedelta(days=4)  # the third week has begun
+    told = Story(tmp_path, misdated(frame[frame["t"] < until], "2027-01-10 09:00", "1970-01-01"))
+    told.ports.now = lambda: datetime(2030, 1, 1, tzinfo=UTC)
+    assert stage.newest_complete(told.config, told.ports) == streams.week(2)
+    steps.ingest(told.config, told.ports, streams.week(500))
+    assert "set aside: 1 row of 1970-01-01" in caplog.text
+    assert [b.rows.rows for b in stage.batches(told.config, told.ports, streams.week(2))] == [70, 70]
+    told.source(misdated(frame, "2027-01-10 09:00", "1970-01-01"))
+    assert stage.newest_complete(told.config, told.ports) == streams.week(4)
+    assert [b.rows.rows for b in steps.ingest(told.config, told.ports, streams.week(4))] == [70] * 4
+    assert "1 row of 2027-01-10" in check("toy", told.ports)["set_aside"]
+
+
+def test_what_is_planned_for_later_does_not_move_the_clock(tmp_path):
+    frame = stream(28, per_day=10)
+    told = Story(tmp_path, frame)
+    told.ports.now = lambda: (streams.week(2) + timedelta(days=1, hours=12)).replace(tzinfo=UTC)
+    assert stage.newest_complete(told.config, told.ports) == streams.week(2)
+
+
+def test_an_absurdly_long_history_is_asked_about(tmp_path):
+    frame = stream(28, per_day=10)
+    told = Story(
+        tmp_path, misdated(frame, *["1970-01-01"] * 9), config=PLAIN.replace("week\n", "week\n  max_batches: 5\n", 1)
+    )
+    with pytest.raises(SourceError, match=r"batches of a week would be landed at once.*set ingest.max_batches: \d+"):
+        ingested(told, 4)

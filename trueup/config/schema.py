@@ -290,6 +290,12 @@ class IngestConfig(Section):
         ge=1,
         description="How many landed batches are read again for late or corrected rows and labels; default: enough for `known_after` where labels stand beside the rows, and one at least.",
     )
+    max_batches: int = Field(
+        1000,
+        ge=1,
+        description="The most new batches that one run lands. More are refused: a wrong date makes such a history sooner "
+        "than a table does.",
+    )
     late_after: Duration = Field(
         timedelta(days=1),
         description="A batch that is not complete this long after its period's end is announced as missing.",

@@ -35,7 +35,7 @@ _NEWEST = 1000  # outcomes whose keys are looked for among the rows
 
 def check(name: str, ports: Ports) -> dict[str, Any]:
     """All problems of one model at once, each with its line, and what its source holds."""
-    found: dict[str, Any] = {"model": name, "problems": [], "first": None, "last": None, "columns": []}
+    found: dict[str, Any] = {"model": name, "problems": [], "first": None, "last": None, "set_aside": "", "columns": []}
     try:
         written = read(ports.configs, name)
     except ConfigError as error:
@@ -65,17 +65,18 @@ def _source(config: ModelConfig, ports: Ports, written: Written, mistakes: list[
     """What the source holds; what it lacks is added to the mistakes."""
     try:
         source = ports.source(config)
-        columns, extent = source.columns(), source.extent()
+        columns, span = source.columns(), source.span()
     except TrueupError as error:
         mistakes.append(Mistake(_SOURCE, str(error)))
         return {}
     lacking = list(_lacking(config, written, columns))
     mistakes += lacking
     outcomes = _outcomes(config, ports, mistakes)
-    if extent is None:
+    if span is None:
         mistakes.append(Mistake(_SOURCE, "holds no rows; correct it, or put data there"))
         return {"columns": columns}
-    found = {"first": extent[0], "last": extent[1], "columns": columns}
+    extent = (span.first, span.last)
+    found = {"first": span.first, "last": span.last, "set_aside": str(span), "columns": columns}
     if lacking:
         return found
     if outcomes is not None:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from datetime import datetime, time, timedelta
 
 import pandas as pd
 
-from trueup.adapters.sources.port import Extent, Mark, SourcePort
+from trueup.adapters.sources.port import Mark, SourcePort
 from trueup.config.checks import SHORTEST
 from trueup.config.schema import IngestConfig, ModelConfig
 from trueup.crash import reach
+from trueup.domain.clock import Span, at_most
 from trueup.domain.landing import split
 from trueup.domain.periods import complete_periods, period_of
 from trueup.domain.types import Batch, Window
-from trueup.errors import NoData
+from trueup.errors import NoData, SourceError
 from trueup.stages.champion import champion
 from trueup.stages.mistakes import require_sound
 from trueup.stages.outcomes import Joining, joining, labels_dataset
 from trueup.stages.ports import Ports
+
+log = logging.getLogger(__name__)
 
 _MARK = "ingest"  # the stage under which it is kept how far a source had been written
 
@@ -41,14 +45,15 @@ def complete_until(config: ModelConfig, ports: Ports) -> datetime | None:
     """End of the newest complete batch of the source, None for an empty one.
 
     The period of the newest row counts as complete when that row lies within the period's last day (the last hour
-    for daily batches).
+    for daily batches). Rows of a time that is not plausible do not count, nor do those of a time that is still to come.
     """
-    extent = ports.source(config).extent()
-    if extent is None:
+    span = ports.source(config).span()
+    if span is None:
         return None
-    window = period_of(extent[1], config.ingest.period)
+    newest = at_most(span.last, ports.local_now(config), span.first)
+    window = period_of(newest, config.ingest.period)
     slack = timedelta(hours=1) if config.ingest.period == "day" else timedelta(days=1)
-    return window.end if extent[1] >= window.end - slack else window.start
+    return window.end if newest >= window.end - slack else window.start
 
 
 def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
@@ -59,19 +64,24 @@ def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
     tells that rows of theirs were written since the last ingest. Landing the same
     content again changes nothing. Outcomes that have a source of their own are joined to the rows of all of them: see
     `outcomes`. No period that has not ended yet is landed, whatever `as_of` says: by the wall clock, or
-    on the data's own clock by the newest row. Raises SourceError, ConfigError, and NoData when no period is complete by `as_of`.
+    on the data's own clock by the newest row. Rows of a time that is not plausible are set aside, and said. Raises
+    SourceError, also for more new periods than `ingest.max_batches`, ConfigError, and NoData when no period is complete
+    by `as_of`.
     """
     source, landed = ports.source(config), batches(config, ports, as_of)
-    extent = source.extent()
-    first = landed[0].window.start if landed else extent[0] if extent else None
-    until = min(as_of, _reach(config, extent, landed) if config.clock == "data" else ports.local_now(config))
+    span, now = source.span(), ports.local_now(config)
+    if span is not None and str(span):
+        log.warning("%s: set aside: %s; correct their times in the source", config.model, span)
+    first = landed[0].window.start if landed else span.first if span else None
+    until = min(as_of, _reach(config, span, landed, now) if config.clock == "data" else now)
     if first is None or not (windows := complete_periods(first, until, config.ingest.period)):
-        since = f"its first row is of {extent[0]:%Y-%m-%d %H:%M}" if extent else "it is empty"
+        since = f"its first row is of {span.first:%Y-%m-%d %H:%M}" if span else "it is empty"
         raise NoData(
             f"{config.model}: no complete {config.ingest.period} of data by {as_of:%Y-%m-%d %H:%M} ({since}); "
             "give a later --as-of"
         )
     have = {b.window for b in landed}
+    _require_bounded(config, [w for w in windows if w not in have])
     again = {b.window for b in landed[-_revisit(config.ingest) :]} | {b.window for b in landed if not b.rows.rows}
     again |= _lacking(config, ports, source, landed)
     mark = source.mark()  # before anything is read: what is written meanwhile is later than it
@@ -104,10 +114,25 @@ def _revisit(config: IngestConfig) -> int:
     return 1 + math.ceil(delay / SHORTEST[config.period])
 
 
-def _reach(config: ModelConfig, extent: Extent | None, landed: list[Batch]) -> datetime:
+def _require_bounded(config: ModelConfig, new: list[Window]) -> None:
+    """Refuse to land more new batches at once than a table of this kind would have. Raises SourceError."""
+    if len(new) <= config.ingest.max_batches:
+        return
+    raise SourceError(
+        f"{config.model}: from {new[0].start:%Y-%m-%d} to {new[-1].end:%Y-%m-%d} {len(new):,} batches of a "
+        f"{config.ingest.period} would be landed at once, more than ingest.max_batches ({config.ingest.max_batches:,}); if "
+        f"the source really reaches so far, set ingest.max_batches: {len(new)} or a longer ingest.period, else leave "
+        "rows of a wrong date out with ingest.source.query, or give an earlier --as-of"
+    )
+
+
+def _reach(config: ModelConfig, span: Span | None, landed: list[Batch], now: datetime) -> datetime:
     """Where the period of the newest row ends, which was landed or which the source holds."""
     ends = [b.window.end for b in landed[-1:]]
-    ends += [period_of(extent[1], config.ingest.period).end] if extent is not None else []
+    if span is not None:
+        newest = at_most(span.last, now, span.first)
+        window = period_of(newest, config.ingest.period)
+        ends.append(window.end if newest == span.last else window.start)
     return max(ends, default=datetime.min)
 
 

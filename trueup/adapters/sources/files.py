@@ -30,14 +30,15 @@ from trueup.adapters.sources import csv_files, remote
 from trueup.adapters.sources.csv_types import TYPES, cast_text
 from trueup.adapters.sources.port import (
     TEXT_SLACK,
-    Extent,
     SourcePort,
     check_columns,
-    extent_of,
     in_window,
     instants,
+    span_by_day,
+    span_by_time,
 )
 from trueup.config.schema import FilesSource, IngestConfig
+from trueup.domain.clock import FIRST, LAST, ROWS, Span
 from trueup.errors import SourceError
 
 _PARQUET = (".parquet", ".pq")
@@ -118,17 +119,22 @@ class FileSource(SourcePort):
     def _typed(self, table: pa.Table, leave: Sequence[str]) -> pa.Table:
         return cast_text(table, leave, self._config.timezone, self._source.decimal)
 
-    def extent(self) -> Extent | None:
-        """Ask for the smallest and the largest time; of text, for all that differ."""
+    def span(self) -> Span | None:
+        """Count the rows of each day; of text, those of each time that differs."""
         time = _identifier(self._config.time)
 
-        def times(connection: duckdb.DuckDBPyConnection, _: bool) -> pa.Table:
+        def times(connection: duckdb.DuckDBPyConnection, _: bool) -> tuple[pa.Table, bool]:
             text = self._time_type(self._types(connection, [self._config.time])[self._config.time]) == "VARCHAR"
-            chosen = f"DISTINCT {time} AS t" if text else f"unnest([min({time}), max({time})]) AS t"
-            return connection.sql(f"SELECT {chosen} FROM ({self._query}\n) AS q").to_arrow_table()
+            by = time if text else f"CAST({time} AS DATE)"
+            counted = f"min({time}) AS {FIRST}, max({time}) AS {LAST}, count(*) AS {ROWS}"
+            asked = f"SELECT {counted} FROM ({self._query}\n) AS q WHERE {time} IS NOT NULL GROUP BY {by}"
+            return connection.sql(asked).to_arrow_table(), text
 
-        found = to_pandas(self._ask(times))["t"]
-        return extent_of(found.rename(self._config.time), self._config, self.name)
+        table, text = self._ask(times)
+        found = to_pandas(table)
+        if text:
+            return span_by_time(found[FIRST], found[ROWS], self._config, self.name)
+        return span_by_day(found, self._config, self.name)
 
     def _inside(self, kind: str) -> str:
         """Filter on the window, or a little more than it: `in_window` is exact. Rows without a time stay."""

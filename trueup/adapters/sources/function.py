@@ -15,8 +15,10 @@ from typing import Any
 
 import pandas as pd
 
-from trueup.adapters.sources.port import Extent, SourcePort, check_columns, extent_of, in_window
+from trueup.adapters.sources.port import SourcePort, check_columns, in_window, span_by_time
 from trueup.config.schema import CallableSource, IngestConfig
+from trueup.domain.clock import Span
+from trueup.domain.landing import event_times
 from trueup.errors import SourceError, TrueupError
 
 
@@ -52,11 +54,12 @@ class FunctionSource(SourcePort):
         self._require_frame(frame, columns or ())
         return frame.reset_index(drop=True) if columns is None else frame[list(columns)].reset_index(drop=True)
 
-    def extent(self) -> Extent | None:
-        """Ask the function's own `extent`, or read everything."""
+    def span(self) -> Span | None:
+        """Ask the function's own `extent`, and take its word, or read everything."""
         own = getattr(self._function, "extent", None)
         if not callable(own):
-            return extent_of(self._frame(None, None, ())[self._config.time], self._config, self.name)
+            times = self._frame(None, None, ())[self._config.time]
+            return span_by_time(times, pd.Series(1, times.index), self._config, self.name)
         found = self._call(own)
         if found is None:
             return None
@@ -64,7 +67,10 @@ class FunctionSource(SourcePort):
             first, last = found
         except (TypeError, ValueError):
             raise SourceError(f"{self.name}: its extent gave {found!r}; return (first, last) or None") from None
-        return extent_of(pd.Series([first, last], dtype=object), self._config, self.name)
+        ends = event_times(
+            pd.Series([first, last], dtype=object, name="extent"), self._config, f"{self.name}: ingest.time"
+        )
+        return Span(ends.min().to_pydatetime(), ends.max().to_pydatetime()) if ends.notna().any() else None
 
     def _frame(self, start: datetime | None, end: datetime | None, needed: Sequence[str]) -> pd.DataFrame:
         frame: pd.DataFrame = self._call(self._function, start, end)

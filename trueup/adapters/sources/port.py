@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from trueup.config.schema import IngestConfig
+from trueup.domain.clock import FIRST, LAST, Span, days_of, span_of
 from trueup.domain.landing import event_times
 from trueup.errors import SourceError
 
@@ -38,8 +39,16 @@ class SourcePort(Protocol):
     def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read all rows, in the source's order, with a fresh index; no column is taken for the time. Raises SourceError."""
 
+    def span(self) -> Span | None:
+        """Say from when until when the rows reach, without the few whose time is not plausible; None without any.
+
+        Raises SourceError.
+        """
+
     def extent(self) -> Extent | None:
-        """Give the first and the last event time, or None without any. Raises SourceError."""
+        """Give the first and the last time of `span`, or None without any. Raises SourceError."""
+        found = self.span()
+        return (found.first, found.last) if found else None
 
     def mark(self) -> Mark | None:
         """Say how far the source has been written by now; None where it does not tell. Raises SourceError."""
@@ -64,10 +73,17 @@ def in_window(frame: pd.DataFrame, config: IngestConfig, start: datetime, end: d
     return local if keep.all() else local[keep].reset_index(drop=True)
 
 
-def extent_of(times: pd.Series[Any], config: IngestConfig, source: str) -> Extent | None:
-    """Give the first and last of some times, None when there are none."""
-    local = event_times(times, config, f"{source}: ingest.time").dropna()
-    return (local.min().to_pydatetime(), local.max().to_pydatetime()) if len(local) else None
+def span_by_day(days: pd.DataFrame, config: IngestConfig, source: str) -> Span | None:
+    """Give the span of rows of which a database counted those of each day, as `first`, `last` and `rows`."""
+    place = f"{source}: ingest.time"
+    times = {name: event_times(days[name].rename(config.time), config, place) for name in (FIRST, LAST)}
+    return span_of(days.assign(**times).dropna(subset=[FIRST, LAST]), config.period)
+
+
+def span_by_time(times: pd.Series[Any], rows: pd.Series[int], config: IngestConfig, source: str) -> Span | None:
+    """Give the span of rows whose times come with how many rows have each."""
+    local = event_times(times.rename(config.time), config, f"{source}: ingest.time")
+    return span_of(days_of(local, rows), config.period)
 
 
 def instants(start: datetime, end: datetime, zone: str) -> Extent:

@@ -16,15 +16,16 @@ import sqlalchemy as sa
 from trueup.adapters.database import UserDatabase
 from trueup.adapters.sources.port import (
     TEXT_SLACK,
-    Extent,
     Mark,
     SourcePort,
     check_columns,
-    extent_of,
     in_window,
     instants,
+    span_by_day,
+    span_by_time,
 )
 from trueup.config.schema import IngestConfig, SqlSource
+from trueup.domain.clock import FIRST, LAST, ROWS, Span
 from trueup.domain.landing import event_times
 from trueup.errors import SourceError, SourceUnavailable
 
@@ -67,15 +68,18 @@ class SqlDatabaseSource(SourcePort):
             self._names(connection, wanted)
             return pd.read_sql_query(sa.select(*(rows.c[name] for name in wanted)), connection)
 
-    def extent(self) -> Extent | None:
-        """Ask for the smallest and the largest time; of text, for all that differ."""
+    def span(self) -> Span | None:
+        """Count the rows of each day; of text, those of each time that differs."""
         time = self._rows([self._config.time]).c[self._config.time]
         with self._connection() as connection:
             self._names(connection, [self._config.time])
             text = self._is_text(self._sample(connection))
-            query = sa.select(time).distinct() if text else sa.select(sa.func.min(time), sa.func.max(time))
-            found = [value for row in connection.execute(query) for value in row]
-        return extent_of(pd.Series(found, dtype=object, name=self._config.time), self._config, self.name)
+            by = time if text else sa.cast(time, sa.Date)
+            asked = sa.select(sa.func.min(time), sa.func.max(time), sa.func.count(time)).group_by(by)
+            found = pd.DataFrame(connection.execute(asked).all(), columns=[FIRST, LAST, ROWS], dtype=object)
+        if text:
+            return span_by_time(found[FIRST], found[ROWS], self._config, self.name)
+        return span_by_day(found, self._config, self.name)
 
     def mark(self) -> Mark | None:
         """Ask for the newest `updated_at`, and how many rows have it: more may get the same one later."""
