@@ -119,12 +119,15 @@ def test_what_is_said_wrong_is_told_with_the_mend(ports, said, what):
         drafted(orders(), ports, **said)
 
 
-def test_a_key_that_repeats_everywhere_is_told_and_the_last_row_counts(ports):
+def test_where_no_column_names_a_row_all_rows_are_kept_and_that_is_said(ports):
     frame = orders().drop(columns=["order_id"])
-    twice = pd.concat([frame, frame.assign(late=1 - frame["late"])])
-    made = drafted(twice, ports)
-    assert made.findings.duplicates == len(frame)
-    assert "share theirs with another" in made.text
+    made = drafted(pd.concat([frame, frame.assign(late=1 - frame["late"])]), ports)
+    assert made.config.ingest.key == []
+    assert "CHECK: no column names a row" in made.text
+    raw = ports.source(made.config).everything()
+    landing = split(raw, made.config.ingest, made.config.task, made.config.input_columns, made.config.numeric_columns)
+    assert (len(landing.rows), landing.facts["duplicates"]) == (2 * len(frame), 0)
+    assert landing.rows["row_id"].is_unique
 
 
 def test_an_outcome_that_tells_nothing_apart_is_refused(ports):

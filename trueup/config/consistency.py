@@ -118,6 +118,8 @@ def _label_key(content: Mapping[str, Any]) -> Iterator[Mistake]:
         if names:
             yield Mistake(place, "is for outcomes from a second source; add `source` to the label, or take it out")
         return
+    if key == []:
+        yield Mistake(("ingest", "key"), "outcomes of a second source are joined by key; name the columns of it")
     key = [name for name in key if isinstance(name, str)] if isinstance(key, list) else []
     for name in names:
         if key and name not in key:

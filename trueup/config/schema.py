@@ -269,9 +269,10 @@ class IngestConfig(Section):
         "holds numbers.",
     )
     key: list[str] = Field(
-        min_length=1,
         description="The columns that name a row of a batch. The last of several rows of the same key counts; "
-        "in another batch the same key names another row.",
+        "in another batch the same key names another row. `[]` where no column names a row: all that the source gives "
+        "of it but its outcome does, and rows of a batch that hold the same are numbered. Rows that come late leave the "
+        "others' names as they are; a row of which a value is corrected is another row.",
     )
     period: Literal["day", "week", "month"] = Field(
         "month", description="The calendar period of a batch; weeks start on Monday."

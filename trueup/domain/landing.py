@@ -19,6 +19,7 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.config.schema import IngestConfig, LabelConfig, Source, Task
+from trueup.domain.numbered import numbered
 from trueup.domain.texts import NO_NUMBER, TIME, TRUTH
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Window
 from trueup.errors import SourceError
@@ -68,11 +69,15 @@ def split(
     times or outcomes that cannot be read.
     """
     facts = _check_columns(raw, config, columns)
+    given = raw
     raw = _without_sentinels(raw, config, columns, numeric, facts)
     times = event_times(raw[config.time], config, "ingest.time")
     if len(raw) and times.isna().all():
         raise SourceError(f"ingest.time: the column '{config.time}' is empty; name another, or fill it in the source")
-    keys = raw[config.key].assign(**({config.time: times} if config.time in config.key else {}))
+    if config.key:
+        keys = raw[config.key].assign(**({config.time: times} if config.time in config.key else {}))
+    else:
+        keys = _numbered(given, times, config)
     positions, row_ids = _unique_rows(keys, times, batch, facts)
     wanted = [c for c in columns if c in raw.columns]
     apart = config.label.source is not None
@@ -236,6 +241,13 @@ def _unique_rows(
         "duplicates": int(earlier.sum()),
     }
     return positions[order], row_ids[order]
+
+
+def _numbered(given: pd.DataFrame, times: pd.Series[Any], config: IngestConfig) -> pd.DataFrame:
+    """What names rows that no column names: all that the source gives of them but the outcome, which may come or change later."""
+    later = {config.time, config.label.column, config.label.known_at}
+    texts = {str(c): as_text(given[c]) for c in given.columns if str(c) not in later}
+    return numbered(pd.DataFrame({**texts, config.time: times}))
 
 
 def _inputs(chosen: pd.DataFrame, config: IngestConfig, numeric: set[str], facts: Facts) -> dict[str, pd.Series[Any]]:

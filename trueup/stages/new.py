@@ -32,6 +32,7 @@ from trueup.stages.new_table import read_table
 from trueup.stages.ports import Ports
 
 _KNOWN = "known at, of the outcome"  # a column of its own: the outcomes' may be called like one of the rows'
+_TWO_YEARS = pd.Timedelta(days=730)
 _ALL_ROWS = 200_000  # of larger tables evenly spaced rows are looked at
 
 
@@ -121,11 +122,19 @@ def look(ask: Ask, configs: Path) -> Findings:
     found = Findings(
         ask=ask, source=table.source, label_source=table.label_source, rows=table.read, times=table.times,
         disorder=disorder(when), gaps=tuple(gaps(when, spans.period)), key=key.columns, key_why=key.why,
-        duplicates=key.shared + table.repeated, outcome=outcome, spans=spans, columns=columns, suspects=accused,
+        duplicates=key.shared + table.repeated if key.columns else 0, outcome=outcome, spans=spans, columns=columns, suspects=accused,
         personal=people, left_out=left, choice=None, features=_base(ask, columns, left, key.columns, when),
-        usual=Usual((), {}, ()), notes=table.notes,
+        usual=Usual((), {}, ()), notes=(*table.notes, *_without_key(key, table.repeated)),
     )  # fmt: skip
     return _described(found, raw)
+
+
+def _without_key(key: Key, repeated: int) -> list[str]:
+    """What to know where no column names a row."""
+    if key.columns:
+        return []
+    same = f"; {repeated:,} rows hold the same as another, and each of them counts" if repeated else ""
+    return [f"CHECK: no column names a row, so its content does{same}. Name the columns that do, if there are some"]
 
 
 def _accused(
@@ -151,7 +160,8 @@ def _described(found: Findings, raw: pd.DataFrame) -> Findings:
         **({} if found.outcome.known is None else {_KNOWN: found.outcome.known}),
     }
     landing = split(raw.assign(**outcome), ingest_config(found), found.outcome.task, wanted, base.numeric)
-    rows, judge = landing.rows, Judge(landing.rows, landing.labels, found.outcome.task)
+    rows, spans = landing.rows, found.spans
+    judge = Judge(rows, landing.labels, found.outcome.task, spans.stale_after, spans.block)
     choice = choose(judge, base, columns, keys, found.outcome.task, found.spans.windows) if judge.enough else None
     features = choice.features if choice else base
     return replace(
@@ -207,6 +217,8 @@ def _base(
     own = [n for n, c in columns.items() if c.telling and n not in left and (n not in key or len(key) > 1)]
     calendar = ["weekday"] if when.max() - when.min() >= pd.Timedelta(days=14) else []
     calendar += ["hour"] if when.dt.hour.nunique() > 1 else []
+    # Before the second year a month is a place in time: what it tells then is not the season.
+    calendar += ["month", "day_of_year"] if when.max() - when.min() >= _TWO_YEARS else []
     if not own and not calendar:
         raise UsageError(
             f"{ask.data}: no column is left to learn from; {'; '.join(f'{n}: {w}' for n, w in left.items())}"

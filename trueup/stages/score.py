@@ -43,7 +43,9 @@ def score(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) 
         shadow(config, ports, batch, before, as_of)
     if config.score.sink is not None:
         served = ports.store.read_predictions(config.model, batch.window)
-        keys = ports.store.read(batch.rows, [ROW_ID, *config.ingest.key])
+        # Rows that no column names are told by all that they hold.
+        told = config.ingest.key or [c for c in ports.store.columns(batch.rows) if c not in served]
+        keys = ports.store.read(batch.rows, [ROW_ID, *told])
         sink = open_sink(config.score.sink, ports.configs)
         sink.write(batch.window, keys.merge(served, on=ROW_ID))
     return Scored(batch.window, current.version, new, len(frame))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -10,10 +11,14 @@ import pandas as pd
 from trueup.domain.profile.ask import Ask
 from trueup.domain.profile.columns import Column
 
+_CORRECTED = 0.1  # share of rows that may repeat an id: exports hold corrections; more, and it names no row
+_AGAIN = 5  # times that each value of a code comes, on average
+_TRIED = 12  # columns, of which up to three are put together
+
 
 @dataclass(frozen=True)
 class Key:
-    """The columns that name a row, why these, and how many rows share theirs with another."""
+    """The columns that name a row, why these, and how many rows share theirs with another; no columns where nothing names one."""
 
     columns: tuple[str, ...]
     why: str
@@ -21,24 +26,41 @@ class Key:
 
 
 def key_of(ask: Ask, raw: pd.DataFrame, columns: dict[str, Column]) -> Key:
-    """Find the columns that name a row."""
+    """Find the columns that name a row: an id, the time, or the time with codes and words. What was measured names nothing.
+
+    Where no such columns are different in each row none is taken, for of the rows that share a key only one counts.
+    """
     if ask.key:
-        shared = int(raw.duplicated(subset=list(ask.key)).sum())
-        return Key(ask.key, "as you said", shared)
+        return Key(ask.key, "as you said", _shared(raw, ask.key))
     ids = [n for n, c in columns.items() if c.kind in {"identifier", "counter"} and not c.absent]
-    exact = [n for n in [*ids, ask.time] if raw[n].notna().all()]
-    for name in exact:
-        if not raw.duplicated(subset=[name]).any():
-            return Key((name,), "each row has its own", 0)
-    words = [n for n, c in columns.items() if c.kind in {"category", "identifier", "counter"} and not c.absent]
-    whole = [n for n, c in columns.items() if c.kind == "number" and not c.absent and (c.values % 1 == 0).all()]
-    others = [*words, *whole][:12]
+    exact = [(n,) for n in [*ids, ask.time] if raw[n].notna().all()]
+    for names in exact:
+        if not _shared(raw, names):
+            return Key(names, "each row has its own", 0)
     for size in (1, 2, 3):
-        for names in combinations(others, size):
-            if not raw.duplicated(subset=[ask.time, *names]).any():
-                return Key((ask.time, *names), "together they are different in each row", 0)
-    nearly = min(
-        [*([(n,) for n in exact]), (ask.time, *others)], key=lambda k: int(raw.duplicated(subset=list(k)).sum())
-    )
-    shared = int(raw.duplicated(subset=list(nearly)).sum())
-    return Key(nearly, f"{shared:,} rows share theirs with another; the last of them counts", shared)
+        for others in combinations([*_codes(columns)][:_TRIED], size):
+            if not _shared(raw, (ask.time, *others)):
+                return Key((ask.time, *others), "together they are different in each row", 0)
+    corrected = [(_shared(raw, names), names) for names in exact if names != (ask.time,)]
+    shared, nearly = min(corrected, default=(len(raw), (ask.time,)))
+    if shared <= _CORRECTED * len(raw):
+        return Key(nearly, f"{shared:,} rows share theirs with another; the last of them counts", shared)
+    return Key((), "", 0)
+
+
+def _shared(raw: pd.DataFrame, names: tuple[str, ...]) -> int:
+    return int(raw.duplicated(subset=list(names)).sum())
+
+
+def _codes(columns: dict[str, Column]) -> Iterator[str]:
+    """Columns whose values are names rather than measures: words, ids, and whole numbers without gaps that come again and again."""
+    for name, column in columns.items():
+        if column.absent:
+            continue
+        if column.kind in {"category", "identifier", "counter"}:
+            yield name
+        elif column.kind == "number" and (column.values % 1 == 0).all():
+            low, high = column.values.min(), column.values.max()
+            dense = high - low + 1 <= 2 * column.distinct
+            if low >= 0 and dense and len(column.values) >= _AGAIN * column.distinct:
+                yield name

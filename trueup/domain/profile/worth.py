@@ -1,4 +1,4 @@
-"""Which features earn their place: a quick model with and without them, learned on the earlier rows, asked about the later."""
+"""Which features earn their place: a quick model with and without them, retrained as the loop will and asked about what came next."""
 
 from __future__ import annotations
 
@@ -6,27 +6,35 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import combinations, pairwise
+from math import ceil
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 from scipy.stats import ks_2samp
 
 from trueup.config.schema import FeaturesConfig, HistoryConfig, Task, write_duration
-from trueup.domain.features import feature_frame, schema_of
+from trueup.domain.bootstrap import Interval, paired_interval
+from trueup.domain.features import FeatureSchema, feature_frame, schema_of
 from trueup.domain.history import history_names
-from trueup.domain.learning import Recipe, build, class_names, predict
+from trueup.domain.learning import Model, Recipe, build, class_names, predict
 from trueup.domain.metrics import row_losses
 from trueup.domain.profile.columns import Column
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 
 _ROWS = 12_000
-_EARLY = 0.4  # a first champion knows little of what comes
+_MOST_ROWS = 60_000  # where one of two outcomes is rare
+_RARE = 300  # rows of the rarer outcome that are kept, if there are as many
+_EARLY = 0.4  # share of the time before the first fit: a first champion knows little of what comes
+_FOLDS = (3, 8)  # how often the quick model is fitted anew, at least and at most
 _GAIN = 0.002  # share of the loss that a feature must save on later rows
-_MOVED = (
-    0.3  # distance between the distributions of the earlier and the later rows from which a column tells the season
-)
+_SURE = 1.28  # standard errors that it must save, too: a one-sided 90 %
+_MOSTLY = 2 / 3  # of the folds must be better
+_RESAMPLES = 400
+_MOVED = 0.3  # distance between the distributions of one quarter of the rows and the next from which a column is tried
+_MOST = 8  # columns that are tried, those that moved the most
 _KEYS = 5
 
 
@@ -41,65 +49,139 @@ class Tried:
 
 @dataclass(frozen=True)
 class Choice:
-    """The features, what was tried, and the loss beside the prior's."""
+    """The features, what was tried, the loss beside the prior's, and what a retrain gains.
+
+    `retrained` bounds, over blocks of time, the mean loss of a model fitted anew less that of the one fitted a fold
+    before, on the same rows: what the paired gate looks at. None where there are too few rows to tell.
+    """
 
     features: FeaturesConfig
     tried: tuple[Tried, ...]
     loss: float
     prior: float
+    retrained: Interval | None = None
 
 
 class Judge:
-    """Tells the loss of a choice of features on the later rows. Landed rows and labels, as `landing.split` gives them."""
+    """Tells the loss of a choice of features on the later rows. Landed rows and labels, as `landing.split` gives them.
 
-    def __init__(self, rows: pd.DataFrame, labels: pd.DataFrame, task: Task) -> None:
-        self._task = task
+    The later rows are cut into folds of equal time. Each is judged by a model that was fitted on all that was known when
+    it began, as the loop will retrain: a model that is fitted once would throw away whatever moves.
+    `every` is how often the loop will retrain, `block` the block of time that rows are judged by.
+    """
+
+    def __init__(
+        self, rows: pd.DataFrame, labels: pd.DataFrame, task: Task, every: timedelta, block: timedelta
+    ) -> None:
+        self._task, self._block = task, block
         self._past = labels.merge(rows.drop(columns=[EVENT_TIME]), on=ROW_ID)
-        known = rows[rows[ROW_ID].isin(set(labels[ROW_ID]))].sort_values(EVENT_TIME)
-        self._rows = known.iloc[:: max(len(known) // _ROWS, 1)].reset_index(drop=True)
-        found = labels.set_index(ROW_ID).loc[self._rows[ROW_ID]]
-        self._y, self._known_at = found[LABEL].reset_index(drop=True), found[KNOWN_AT].reset_index(drop=True)
-        cut = self._rows[EVENT_TIME].iloc[int(len(self._rows) * _EARLY)] if len(self._rows) else None
-        self._late = (self._rows[EVENT_TIME] >= cut).to_numpy() if cut is not None else np.zeros(0, bool)
-        self._early = ~self._late & (self._known_at <= cut).to_numpy() if cut is not None else self._late
+        found = labels.set_index(ROW_ID)[[LABEL, KNOWN_AT]]
+        known = rows[rows[ROW_ID].isin(found.index)].sort_values(EVENT_TIME)
+        step = _step(found.loc[known[ROW_ID], LABEL], task)
+        self._rows = known.iloc[::step].reset_index(drop=True)
+        mine = found.loc[self._rows[ROW_ID]]
+        self._y, self._known_at = mine[LABEL].reset_index(drop=True), mine[KNOWN_AT].reset_index(drop=True)
+        self._when = self._rows[EVENT_TIME]
+        self._folds = list(self._cut(every)) if len(self._rows) else []
+
+    def _cut(self, every: timedelta) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
+        """Which rows each fit may learn from, and which it is asked about."""
+        first, last = self._when.iloc[int(len(self._when) * _EARLY)], self._when.iloc[-1] + pd.Timedelta(1, "us")
+        count = int(np.clip(ceil((last - first) / every), *_FOLDS))
+        cuts = [first + (last - first) * n / count for n in range(count + 1)]
+        for cut, end in pairwise(cuts):
+            known = ((self._when < cut) & (self._known_at <= cut)).to_numpy()
+            yield known, ((self._when >= cut) & (self._when < end)).to_numpy()
 
     @property
     def enough(self) -> bool:
         """Whether there is something to learn from and something to be asked about."""
-        several = self._task is Task.REGRESSION or self._y[self._early].nunique() > 1
-        return bool(self._early.sum() >= 40 and self._late.sum() >= 30 and several)
+        if not self._folds:
+            return False
+        early, late = self._folds[0][0], sum(int(asked.sum()) for _, asked in self._folds)
+        several = self._task is Task.REGRESSION or self._y[early].nunique() > 1
+        return bool(early.sum() >= 40 and late >= 30 and several)
 
-    def losses(self, features: FeaturesConfig) -> Any:
-        """The loss of each later row."""
+    def losses(self, features: FeaturesConfig) -> pd.Series[Any]:
+        """The loss of each later row, in order of time."""
+        X, schema = self._inputs(features)
+        losses: pd.Series[Any] = pd.concat(
+            [self._losses(self._fit(X, schema, k), X, asked) for k, asked in self._folds]
+        )
+        return losses
+
+    def retrained(self, features: FeaturesConfig) -> Interval | None:
+        """The loss of each model on its rows less that of the model before it on the same rows."""
+        X, schema = self._inputs(features)
+        models = [self._fit(X, schema, known) for known, _ in self._folds]
+        pairs = zip(pairwise(models), self._folds[1:], strict=True)
+        differences = [
+            self._losses(new, X, asked) - self._losses(old, X, asked) for (old, new), (_, asked) in pairs if asked.any()
+        ]
+        return self.bounded(pd.concat(differences)) if differences else None
+
+    def by_fold(self, losses: pd.Series[Any]) -> pd.Series[Any]:
+        """The mean of each fold that has rows."""
+        return pd.Series([losses[np.flatnonzero(asked)].mean() for _, asked in self._folds if asked.any()])
+
+    def bounded(self, differences: pd.Series[Any]) -> Interval:
+        """Bound the mean of differences of losses, by row, over blocks of time."""
+        return paired_interval(differences, self._when[differences.index], self._block, _RESAMPLES)
+
+    def prior(self) -> float:
+        """The loss of always saying what was usual before."""
+        return float(np.concatenate([self._usual(known, asked) for known, asked in self._folds]).mean())
+
+    def _usual(self, known: npt.NDArray[np.bool_], asked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        early, late = self._y[known], self._y[asked]
+        if self._task is Task.REGRESSION:
+            return ((late - early.mean()) ** 2).to_numpy(float)
+        share = early.value_counts(normalize=True)
+        return np.asarray(-np.log(late.map(share).astype(float).fillna(1e-6).clip(1e-6)))
+
+    def _inputs(self, features: FeaturesConfig) -> tuple[pd.DataFrame, FeatureSchema]:
         frame = feature_frame(self._rows, self._past, features)
         schema = schema_of(frame, features)
-        X = frame[list(schema.names)]
+        return frame[list(schema.names)], schema
+
+    def _fit(self, X: pd.DataFrame, schema: FeatureSchema, known: npt.NDArray[np.bool_]) -> tuple[Model, pd.DataFrame]:
+        """A model of the rows that were known, and the inputs with what it cannot learn from filled."""
         # A history shorter than the outcome's delay holds nothing yet; scikit-learn cannot bin a column without a value.
-        empty = [n for n in schema.names if is_numeric_dtype(X[n]) and X[n][self._early].isna().all()]
+        empty = [n for n in schema.names if is_numeric_dtype(X[n]) and X[n][known].isna().all()]
         X = X.assign(**dict.fromkeys(empty, 0.0))
-        leaf = max(int(self._early.sum()) // 100, 5)
+        leaf = max(int(known.sum()) // 100, 5)
         recipe = Recipe(
             "gradient_boosting",
             {"max_iter": 60, "learning_rate": 0.1, "max_leaf_nodes": 15, "min_samples_leaf": leaf},
         )
-        model = build(recipe, schema, self._task).fit(X[self._early], self._y[self._early])
-        said = predict(model, X[self._late], self._task)
-        return row_losses(self._task, self._y[self._late], said, class_names(self._task, model))
+        return build(recipe, schema, self._task).fit(X[known], self._y[known]), X
 
-    def prior(self) -> float:
-        """The loss of always saying what was usual before."""
-        early, late = self._y[self._early], self._y[self._late]
-        if self._task is Task.REGRESSION:
-            return float(((late - early.mean()) ** 2).mean())
-        share = early.value_counts(normalize=True)
-        return float(-np.log(late.map(share).fillna(1e-6).clip(1e-6)).mean())
+    def _losses(
+        self, fitted: tuple[Model, pd.DataFrame], X: pd.DataFrame, asked: npt.NDArray[np.bool_]
+    ) -> pd.Series[Any]:
+        model, X = fitted
+        if not asked.any():
+            return pd.Series(dtype=float)
+        said = predict(model, X[asked], self._task)
+        losses = row_losses(self._task, self._y[asked], said, class_names(self._task, model))
+        return pd.Series(losses, index=self._y.index[asked])
 
     def moved(self, columns: Sequence[str]) -> list[str]:
-        """Columns that lie elsewhere in one quarter of the time than in the one before it."""
+        """Columns that lie elsewhere in one quarter of the time than in the one before it, those that moved most first."""
         quarter = np.arange(len(self._rows)) * 4 // max(len(self._rows), 1)
         parts = {c: [self._rows[c][quarter == q].dropna() for q in range(4)] for c in columns}
         pairs = {c: [(a, b) for a, b in pairwise(p) if len(a) and len(b)] for c, p in parts.items()}
-        return [c for c in columns if any(ks_2samp(a, b, method="asymp").statistic > _MOVED for a, b in pairs[c])]
+        far = {c: max((ks_2samp(a, b, method="asymp").statistic for a, b in pairs[c]), default=0.0) for c in columns}
+        return sorted((c for c in columns if far[c] > _MOVED), key=lambda c: -far[c])
+
+
+def _step(labels: pd.Series[Any], task: Task) -> int:
+    """Every how many-th row is looked at: fewer are left out where one of the outcomes is rare."""
+    most = _ROWS
+    if task is not Task.REGRESSION and len(labels):
+        rare = max(int(labels.value_counts().min()), 1)
+        most = int(np.clip(_RARE / rare * len(labels), _ROWS, _MOST_ROWS))
+    return max(len(labels) // most, 1)
 
 
 def choose(
@@ -110,31 +192,44 @@ def choose(
     task: Task,
     windows: Sequence[timedelta],
 ) -> Choice:
-    """Start from what there is; take a history that helps on later rows, and leave out what tells the season if that does not hurt."""
+    """Start from what there is; take a history that helps on later rows, and leave out a column that hurts there.
+
+    Both must be shown to lower the loss. Only columns that lie
+    elsewhere from one time to the next are tried, for others seldom hurt.
+    """
     best, loss = base, judge.losses(base)
     tried: list[Tried] = []
-    for name in judge.moved(base.numeric):
+    for name in judge.moved(base.numeric)[:_MOST]:
         rest = [c for c in best.numeric if c != name]
         if not rest and not best.categorical:
             continue
         without = best.model_copy(update={"numeric": rest})
         found = judge.losses(without)
-        change = float(found.mean() / loss.mean() - 1)
-        taken = change < 0
-        tried.append(
-            Tried(f"without {name}, which lies elsewhere from one quarter of the time to the next", change, taken)
-        )
+        change, taken = _better(judge, found, loss)
+        tried.append(Tried(f"without {name}, which moves in time", change, taken))
         best, loss = (without, found) if taken else (best, loss)
     for history in _histories(columns, keys, task, windows):
         with_it = best.model_copy(update={"history": [*best.history, history]})
         if _taken(best, history):
             continue
         found = judge.losses(with_it)
-        change = float(found.mean() / loss.mean() - 1)
-        taken = change < -_GAIN
+        change, taken = _better(judge, found, loss)
         tried.append(Tried(f"history by {_said(history)}", change, taken))
         best, loss = (with_it, found) if taken else (best, loss)
-    return Choice(_merged(best), tuple(tried), float(loss.mean()), judge.prior())
+    return Choice(_merged(best), tuple(tried), float(loss.mean()), judge.prior(), judge.retrained(best))
+
+
+def _better(judge: Judge, found: pd.Series[Any], loss: pd.Series[Any]) -> tuple[float, bool]:
+    """By which share a choice changes the loss, and whether it is shown to lower it: in most folds, and by more than these differ.
+
+    Otherwise a single upheaval, after which a loop is retrained, would throw away what is best before and after it.
+    """
+    usual = float(loss.mean())
+    folds = judge.by_fold(found - loss)
+    change = float((found - loss).mean())
+    error = float(folds.std() / np.sqrt(len(folds))) if len(folds) > 1 else np.inf
+    shown = change < -max(_GAIN * usual, _SURE * error) and float((folds < 0).mean()) >= _MOSTLY
+    return change / usual if usual else 0.0, shown
 
 
 def _histories(

@@ -1,0 +1,69 @@
+"""Which features earn their place in a loop that retrains."""
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+
+from trueup.config.schema import FeaturesConfig, Task
+from trueup.domain.profile.columns import profile
+from trueup.domain.profile.worth import Choice, Judge, choose
+
+START = pd.Timestamp("2022-01-01")
+DAYS = 600
+
+
+def stream(seed: int, meaning: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Ten rows a day: `best` tells most and moves, `season` stands for its time; what `best` means for the outcome may turn once."""
+    rng = np.random.default_rng(seed)
+    n = DAYS * 10
+    day = np.arange(n) // 10
+    when = START + pd.to_timedelta(day, "D") + pd.to_timedelta(rng.integers(0, 86_400, n), "s")
+    level = 4.0 * np.sin(day / 95) + day / 150
+    best, other = rng.normal(size=n) + level, rng.normal(size=n)
+    turn = np.where(day < 290, -2.0, 2.0) if meaning == "turns" else 2.0
+    noise = rng.normal(size=n)
+    amount = turn * best + other + noise
+    if meaning == "nothing":
+        amount = other + noise + rng.normal(size=DAYS // 20 + 1)[day // 20]
+    rows = pd.DataFrame({"row_id": np.arange(n), "event_time": when, "t": when, "best": best, "other": other})
+    known = when + pd.Timedelta(days=1)
+    labels = pd.DataFrame({"row_id": np.arange(n), "event_time": when, "label": amount, "known_at": known})
+    return rows, labels
+
+
+def chosen(meaning: str, seed: int = 1) -> Choice:
+    """What is chosen of `best` and `other`."""
+    rows, labels = stream(seed, meaning)
+    judge = Judge(rows, labels, Task.REGRESSION, timedelta(days=30), timedelta(days=1))
+    assert judge.enough
+    columns = profile(rows[["best", "other"]])
+    base = FeaturesConfig(numeric=["best", "other"])
+    return choose(judge, base, columns, [], Task.REGRESSION, [timedelta(days=28)])
+
+
+def test_the_best_feature_is_kept_though_it_moves():
+    found = chosen("stays")
+    assert found.features.numeric == ["best", "other"]
+    assert [t.what for t in found.tried] == ["without best, which moves in time"]
+    assert found.tried[0].change > 1
+
+
+def test_one_upheaval_does_not_throw_away_what_is_best_before_and_after_it():
+    found = chosen("turns")
+    assert found.features.numeric == ["best", "other"]
+
+
+def test_a_column_that_only_tells_the_time_is_left_out_where_that_is_shown_to_help():
+    found = [chosen("nothing", seed) for seed in range(3)]
+    assert all("other" in f.features.numeric for f in found)
+    assert any("best" not in f.features.numeric for f in found), [f.tried for f in found]
+
+
+def test_what_a_retrain_gains_is_bounded_over_blocks_of_time():
+    still, turned = chosen("stays").retrained, chosen("turns").retrained
+    assert still is not None
+    assert turned is not None
+    assert turned.mean < still.mean
+    assert still.blocks > 100
+    assert still.error > 0

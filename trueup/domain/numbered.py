@@ -1,0 +1,24 @@
+"""Names for rows that no column names: what a row holds, with a counter for rows that hold the same."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+_NOTHING = "\ufdd0"  # no character, so no text that a source gives: a missing value is a content like another
+_COUNTER = "\ufdd0 counter"
+
+
+def numbered(content: pd.DataFrame) -> pd.DataFrame:
+    r"""The columns that together name each row: its content, in an order of their names, and how many equal rows stand before it.
+
+    `content` holds text, or None where nothing is, and times. A position in the batch would do as well until a row comes
+    late, and then name others; equal rows may change places, for nothing tells them apart.
+
+    >>> numbered(pd.DataFrame({"b": ["x", "x", None], "a": ["1", "1", "1"]})).to_numpy().tolist()
+    [['1', 'x', 0], ['1', 'x', 1], ['1', '\ufdd0', 0]]
+    """
+    held = {name: content[name] for name in sorted(content.columns)}
+    columns = {name: column.astype(str).where(column.notna(), _NOTHING) for name, column in held.items()}
+    named = pd.DataFrame(columns, index=content.index)
+    counter = named.groupby([*named.columns], sort=False).cumcount() if len(named) else 0
+    return named.assign(**{_COUNTER: counter})
