@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -40,10 +41,13 @@ def begin_server(settings: Settings) -> None:
     port = _free_port()
     command = [sys.executable, "-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent), "--factory"]
     command += ["prefect.server.api.server:create_app", "--host", _HOST, "--port", str(port)]
-    begun = subprocess.Popen(
-        [*command, "--log-level", "error", "--lifespan", "on"],
-        env={**os.environ, **_FOR_ONE_PROCESS, **settings.to_environment_variables(exclude_unset=True)},
-    )
+    with Path(settings.home, "server.log").open("wb") as log:  # what it says is of no use to who waits for a run
+        begun = subprocess.Popen(
+            [*command, "--log-level", "error", "--lifespan", "on"],
+            env={**os.environ, **_FOR_ONE_PROCESS, **settings.to_environment_variables(exclude_unset=True)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
     atexit.register(_end, begun)  # Prefect may never hear of it
     from prefect.server.api.server import SubprocessASGIServer
 

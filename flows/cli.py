@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,12 +13,13 @@ import typer
 from flows import cli_govern, cli_home, cli_new, cli_prove, cli_replay, completion, examples, show, show_new
 from flows.actor import at_the_command_line
 from flows.completion import models
+from flows.edge import one_line
 from flows.environment import by_hand, prepare
 from flows.stack.cli import app as stack_app
 from trueup.config.load import load_model, model_names, sound_name
 from trueup.config.settings import Settings
 from trueup.domain.types import Retrain
-from trueup.errors import NoData, TrueupError, UsageError
+from trueup.errors import NoData, UsageError
 
 if TYPE_CHECKING:
     from trueup.stages.ports import Ports
@@ -134,7 +134,7 @@ def status(
     from trueup.stages.status import overview, standing_at
 
     then = moment(at)
-    with home() as ports:
+    with home(looks=True) as ports:
         configs = [load_model(ports.configs, name) for name in names(ports, model)]
         found = [
             overview(c, ports) if then is None else standing_at(c, ports, resolve_as_of(c, ports, then))
@@ -178,7 +178,7 @@ def check(
     """
     from trueup.stages.check import check as look
 
-    with home() as ports:
+    with home(looks=True) as ports:
         found = [look(name, ports) for name in names(ports, model)]
         if rehearse:
             found = [m if m["problems"] else {**m, "rehearsal": rehearsed(m["model"], ports)} for m in found]
@@ -254,7 +254,7 @@ def ledger_show(
     """The newest decisions, with their reasons."""
     from trueup.stages.status import decisions
 
-    with home() as ports:
+    with home(looks=True) as ports:
         found = decisions(ports, model and sound_name(model), last)
         if model is not None and not found:
             load_model(ports.configs, model)  # a model whose config is gone still has its decisions
@@ -266,7 +266,7 @@ def ledger_verify(as_json: Json = False) -> None:
     """Check chain, signatures, anchors, MLflow's aliases and the files of every version that an entry names."""
     from trueup.stages.proof import verify
 
-    with home() as ports:
+    with home(looks=True) as ports:
         found = verify({name: load_model(ports.configs, name) for name in model_names(ports.configs)}, ports)
     emit(as_json, found, lambda: show.verified(found))
     if found.problems:
@@ -283,7 +283,7 @@ def ledger_export(
     """Write the ledger to a file, oldest entry first."""
     from trueup.stages.export import export
 
-    with home() as ports:
+    with home(looks=True) as ports:
         count = export(ports, file, model)
     typer.echo(f"{count} entries in {file}")
 
@@ -293,7 +293,7 @@ def quarantine_list(model: Model, as_json: Json = False) -> None:
     """Rows in quarantine, by batch, with the names of what they failed."""
     from trueup.stages.quarantine import as_records, listed
 
-    with home() as ports:
+    with home(looks=True) as ports:
         found = as_records(listed(load_model(ports.configs, model), ports))
     emit(as_json, {"rows": found}, lambda: show.quarantine(found))
 
@@ -350,11 +350,11 @@ def month(text: str) -> datetime:
 
 
 @contextmanager
-def home(configs: str | None = None) -> Iterator[Ports]:
-    """The home, for commands that need no flow."""
+def home(configs: str | None = None, *, looks: bool = False) -> Iterator[Ports]:
+    """The home, for commands that need no flow; one that only `looks` writes nothing there."""
     from trueup.stages.ports import Ports
 
-    ports = Ports(Settings().model_copy(update={"configs": Path(configs)}) if configs else None)
+    ports = Ports(Settings().model_copy(update={"configs": Path(configs)}) if configs else None, looks=looks)
     ports.actor = at_the_command_line()
     try:
         yield ports
@@ -397,17 +397,9 @@ cli_replay.register(app)
 examples.attach(app)
 
 
-_LOOKING = {"check", "--help", "--show-completion", "--install-completion"}  # write nothing, not even a folder
-
-
 def main() -> None:
-    """Run the command line. Errors meant for people end with their exit code and no traceback; with --json one is an object, too."""
-    try:
+    """Run the command line. Whatever goes wrong is told in one line, with the exit code of its kind."""
+    with one_line():
         if not completion.asked():
-            prepare(only_looks=_LOOKING.intersection(sys.argv[1:2]) != set())
+            prepare()
         app()
-    except TrueupError as error:
-        show.error(error)
-        if "--json" in sys.argv and not show.answered():
-            show.as_json({"error": str(error), "exit_code": error.exit_code})
-        raise SystemExit(error.exit_code) from None

@@ -10,17 +10,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from flows import proxies
+from trueup.adapters.home import make_home
 from trueup.config.settings import Settings
+from trueup.errors import UsageError
 
+_SERVER_SECONDS = 20.0  # a busy machine's server takes some
 MISTAKE = "trueup_mistake"  # the mark of a log record that tells of an error meant for people
 
 
-def prepare(settings: Settings | None = None, *, only_looks: bool = False) -> None:
+def prepare(settings: Settings | None = None) -> None:
     """Keep Prefect's database in the home, its telemetry off and its chatter low; report to the home's stack if it runs.
 
-    A command that `only_looks` makes no folder for it.
+    Nothing is written. Proxies of the environment are not for this machine's own programs.
     """
-    home = (settings or Settings()).root
+    settings = settings or Settings()
+    home = settings.root
+    proxies.spare(settings.host)
     defaults = {
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -36,8 +42,6 @@ def prepare(settings: Settings | None = None, *, only_looks: bool = False) -> No
     defaults |= addresses_of_stack(home)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    if not only_looks:  # Prefect's server starts again and again, without a word, where it cannot make its database
-        Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
 def addresses_of_stack(home: Path) -> dict[str, str]:
@@ -67,6 +71,9 @@ def by_hand(*, trains: bool = False) -> Iterator[None]:
     waits sees by himself that the process died. Flows that a worker starts do not come through here. For a flow that
     `trains`, what training needs is opened while Prefect's server starts.
     """
+    # Prefect's own server starts again and again, without a word, where it cannot make its database.
+    make_home(Settings().root)
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     from prefect.context import SettingsContext, get_settings_context
     from prefect.logging.configuration import setup_logging
 
@@ -74,6 +81,8 @@ def by_hand(*, trains: bool = False) -> Iterator[None]:
 
     context = get_settings_context()
     settings = context.settings
+    proxies.require_usable()
+    _require_server(settings.api.url)
     begin_server(settings)
     silent = settings.flows.model_copy(update={"heartbeat_frequency": None})  # a variable cannot say "none"
     setup_logging()  # else the first flow run would, and its console would come too late
@@ -91,7 +100,23 @@ def by_hand(*, trains: bool = False) -> Iterator[None]:
             console.removeFilter(_not_told)
 
 
+def _require_server(url: str | None) -> None:
+    """Find out at once that the server that flows are to report to does not answer. Raises UsageError."""
+    if url is None:
+        return
+    import httpx
+
+    try:
+        httpx.get(f"{url.rstrip('/')}/health", timeout=_SERVER_SECONDS)  # whatever it says, it is there
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise UsageError(
+            f"the Prefect server {url} does not answer: {error or type(error).__name__}; start it, or unset "
+            "PREFECT_API_URL (it may also stand in a profile of Prefect's) to do without"
+        ) from None
+
+
 def _not_told(record: logging.LogRecord) -> bool:
-    """The caller tells a mistake himself, and how a task ended with it; a run's page on the server still has both."""
+    """The caller tells an error himself, and how a task ended with it; a run's page on the server still has both."""
     ended = record.name == "prefect.task_runs" and str(record.msg).startswith("Finished in state")
-    return not ended and not getattr(record, MISTAKE, False)
+    traced = bool(record.exc_info) and record.name.startswith("prefect")
+    return not ended and not traced and not getattr(record, MISTAKE, False)

@@ -284,7 +284,9 @@ def status(found: Sequence[Mapping[str, Any]]) -> None:
                 + ("" if age is None else f" ({age:.0f} days old at the last look)")
             )
             if not state["alias_agrees"]:
-                out.print("  [red]MLflow's alias named another version than the ledger; it was set right[/]")
+                out.print(
+                    "  [red]MLflow's alias names another version than the ledger; the next run, or `trueup reconcile`, sets it right[/]"
+                )
         if state["diagnosis"]:
             out.print(f"  last batch {state['last_batch']}: {word(state['diagnosis'])}")
             lines(state["reasons"])

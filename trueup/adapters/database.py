@@ -16,17 +16,18 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
+from sqlalchemy.schema import CreateTable
 
 from trueup.errors import WorkError
 
 _WAIT = 60.0  # seconds a connection waits for another's lock
 _INITIALISE = 7_286_410  # the advisory lock of PostgreSQL under which tables are made
-_READS = "trueup_reads"
+_READS, _LOOKS = "trueup_reads", "trueup_looks"
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _SECRET = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
 
 
-def connect(url: str) -> sa.Engine:
+def connect(url: str | sa.URL) -> sa.Engine:
     """Make an engine for Trueup's own database; nothing is opened yet.
 
     On SQLite every transaction takes the write lock when it begins (a transaction that reads first and then wants to
@@ -45,6 +46,52 @@ def connect(url: str) -> sa.Engine:
     sa.event.listen(engine, "connect", _set_up_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def connect_to_look(url: str | sa.URL) -> sa.Engine:
+    """Make an engine that only reads: nothing is made, locked or changed, and an SQLite that does not exist is empty.
+
+    Tables that are missing are made beside the database, for the connection alone, by `initialise`. Connecting raises
+    sqlite3.OperationalError where an SQLite file cannot be read.
+    """
+    parsed = _with_driver(sa.make_url(url))
+    options = {_READS: True, _LOOKS: True}
+    if parsed.get_backend_name() != "sqlite":
+        engine = sa.create_engine(parsed, pool_pre_ping=True, execution_options=options)
+        if engine.dialect.name == "postgresql":
+            sa.event.listen(engine, "connect", _set_up_postgresql)
+        return engine
+    file = database_file(parsed)
+    if file is None or not file.exists():
+        engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool, execution_options=options)
+    else:
+        engine = sa.create_engine(parsed, creator=lambda: _opened_to_look(file), execution_options=options)
+    sa.event.listen(engine, "connect", _set_up_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def looks(engine: sa.Engine) -> bool:
+    """Whether an engine only reads."""
+    return bool(engine.get_execution_options().get(_LOOKS, False))
+
+
+def _opened_to_look(file: Path) -> sqlite3.Connection:
+    """Open an SQLite file to read it, also where neither it nor its folder can be written.
+
+    A database in WAL mode needs files beside it even for reading; where they cannot be made, and no change waits in
+    them, the file alone says all. Raises sqlite3.OperationalError.
+    """
+    address, waiting = f"file:{quote(str(file))}?mode=ro", file.with_name(f"{file.name}-wal")
+    connection = sqlite3.connect(address, uri=True, timeout=_WAIT)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        if waiting.exists() and waiting.stat().st_size:
+            raise
+        connection = sqlite3.connect(f"{address}&immutable=1", uri=True)
+    return connection
 
 
 def _set_up_postgresql(connection: Any, _record: Any) -> None:
@@ -105,7 +152,9 @@ def initialise(engine: sa.Engine, metadata: sa.MetaData) -> None:
     """
     shown = engine.url.render_as_string(hide_password=True)
     try:
-        if engine.dialect.name == "postgresql":
+        if looks(engine):
+            _stand_in(engine, metadata)
+        elif engine.dialect.name == "postgresql":
             with engine.begin() as connection:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_INITIALISE)))
                 metadata.create_all(connection)
@@ -120,6 +169,26 @@ def initialise(engine: sa.Engine, metadata: sa.MetaData) -> None:
             f"the database {shown} cannot be opened: {first_line(error)}; check its address, that it runs, and that "
             "its folder can be written"
         ) from None
+
+
+def _stand_in(engine: sa.Engine, metadata: sa.MetaData) -> None:
+    """Let empty tables of each connection's own stand in for those that the database lacks."""
+    there = set(sa.inspect(engine).get_table_names())
+    lacking, own = [t for t in metadata.sorted_tables if t.name not in there], sa.MetaData()
+    for table in lacking:
+        sa.Table(table.name, own, *(sa.Column(c.name, c.type) for c in table.c), prefixes=["TEMPORARY"])
+    made = [str(CreateTable(table).compile(engine)) for table in own.tables.values()]
+    if not made:
+        return
+    engine.dispose()  # those that are open would lack them
+
+    def make(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for statement in made:
+            cursor.execute(statement)
+        cursor.close()
+
+    sa.event.listen(engine, "connect", make)
 
 
 def copy_sqlite(file: Path, target: Path) -> None:

@@ -220,6 +220,8 @@ class Registry:
 
     def aliases(self, name: str) -> dict[str, int]:
         """All aliases of a name and the versions that they point at; none for a name that does not exist."""
+        if self._tracking.look is not None:
+            return self._tracking.look.aliases(name)
         from mlflow.exceptions import MlflowException
 
         with self._tracking.answering():

@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
 from trueup.adapters.mlflow_database import be_patient, build_database, set_environment
+from trueup.adapters.mlflow_look import MlflowLook
 from trueup.domain.types import BatchRef, Metric
 from trueup.errors import RegistryUnavailable
 
@@ -45,11 +46,14 @@ class Tracking:
     """Runs in the MLflow at `uri`, a database or a server.
 
     A database is made with the first use, by one process at a time. `artifact_root` is where files go when there is no
-    server to say so: a folder, or an address that MLflow can write to. Methods raise RegistryUnavailable.
+    server to say so: a folder, or an address that MLflow can write to. With `looks` aliases and
+    tags are read where they stand, and nothing is made. Methods raise RegistryUnavailable.
     """
 
-    def __init__(self, uri: str, artifact_root: str | Path) -> None:
+    def __init__(self, uri: str, artifact_root: str | Path, looks: bool = False) -> None:
         self.uri = uri
+        # Who only looks reads a database himself; a server is asked.
+        self.look = MlflowLook(uri) if looks and not uri.startswith(("http://", "https://")) else None
         self.artifact_root = str(artifact_root).rstrip("/")
         self._experiments: dict[str, str] = {}
         set_environment()
@@ -178,6 +182,8 @@ class Tracking:
 
     def noted(self, experiment: str, key: str) -> str | None:
         """Read a tag of an experiment; None without the tag or the experiment."""
+        if self.look is not None:
+            return self.look.noted(experiment, key)
         with self.answering():
             found = self.client.get_experiment_by_name(experiment)
         return None if found is None else found.tags.get(key)

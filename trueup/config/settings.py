@@ -18,7 +18,9 @@ OPTIONAL_SERVERS = frozenset({"mlflow", "evidently", "reports"})  # what flows d
 class Settings(BaseSettings):
     """Places and addresses; each can be set as `TRUEUP_<NAME>`. The defaults need no server."""
 
-    model_config = SettingsConfigDict(env_prefix="TRUEUP_", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="TRUEUP_", frozen=True, validate_default=True, hide_input_in_errors=True
+    )
 
     home: Path = Field(Path(".trueup"), description="Folder of everything Trueup writes.")
     configs: Path = Field(Path("configs"), description="Folder of the models' YAML files.")
@@ -51,6 +53,7 @@ class Settings(BaseSettings):
         description="Address of a Dask scheduler, such as `tcp://127.0.0.1:8786`, whose workers play the policies of a "
         "replay; they must see the home under the same path, and have what `trueup[dask]` installs. Default: processes here.",
     )
+    debug: bool = Field(False, description="Whether the trace of an error is shown, too: set it to 1.")
     notify: str | None = Field(
         None,
         description="Who is told when something needs a person: URLs of Apprise, with commas between them.",
@@ -108,6 +111,17 @@ class Settings(BaseSettings):
         if unknown := _words(value) - OPTIONAL_SERVERS:
             raise ValueError(
                 f"{', '.join(sorted(unknown))} cannot be left out; {', '.join(sorted(OPTIONAL_SERVERS))} can"
+            )
+        return value
+
+    @field_validator("home")
+    @classmethod
+    def _in_addresses(cls, value: Path) -> Path:
+        """Databases and artifacts are named by addresses with the home in them, which MLflow and Prefect read as such."""
+        if strange := sorted(set("%?#") & set(str(value.expanduser().resolve()))):
+            raise ValueError(
+                f"{value.expanduser().resolve()} has a {' and a '.join(strange)}, which has a meaning of its own in the "
+                "addresses of databases; use a folder without it"
             )
         return value
 

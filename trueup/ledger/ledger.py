@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -60,16 +61,23 @@ class Ledger:
     """The ledger in a database whose tables (`trueup.ledger.tables.METADATA`) exist.
 
     Methods raise LedgerError when the database does not do what it should. `now` gives the wall clock, with offset. With
-    a signer entries are signed, and `verify` asks for signatures.
+    a signer entries are signed, and `verify` asks for signatures; one that is to be called is opened when it is needed.
     """
 
     def __init__(
-        self, engine: sa.Engine, now: Callable[[], datetime] = _wall_clock, signer: Signer | None = None
+        self,
+        engine: sa.Engine,
+        now: Callable[[], datetime] = _wall_clock,
+        signer: Signer | Callable[[], Signer] | None = None,
     ) -> None:
         self._engine = engine
         self._now = now
-        self._signer = signer
+        self._opens_signer = signer
         self._say = _SAY[engine.dialect.name]
+
+    @cached_property
+    def _signer(self) -> Signer | None:
+        return self._opens_signer() if callable(self._opens_signer) else self._opens_signer
 
     def append(self, decision: Decision) -> Entry:
         """Record a decision, with its promotion and its events, or nothing of it.

@@ -9,9 +9,14 @@ from pathlib import Path
 from uuid import uuid4
 
 
-def made_once(file: Path, make: Callable[[], str]) -> str:
-    """The text of a file; the first process to ask makes it, for its owner only, and all get the same."""
+def made_once(file: Path, make: Callable[[], str], *, keep: bool = True) -> str:
+    """The text of a file; the first process to ask makes it, for its owner only, and all get the same.
+
+    Who does not `keep` it gets what the file would have said, and leaves none.
+    """
     if not file.exists():
+        if not keep:
+            return make()
         file.parent.mkdir(parents=True, exist_ok=True)
         beside = file.with_name(f"{file.name}.{uuid4().hex}")
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as new:

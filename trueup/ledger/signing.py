@@ -24,6 +24,7 @@ from trueup.ledger.once import made_once
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+KEY_FILE: Final = "ledger.key"
 _SIZE: Final = 32  # bytes of an Ed25519 key, private or public
 _MAKE = 'python -c "import secrets; print(secrets.token_hex(32))"'
 
@@ -54,15 +55,16 @@ class Signer:
         return True
 
 
-def open_signer(folder: Path, given: str | None = None, earlier: str | None = None) -> Signer:
+def open_signer(folder: Path, given: str | None = None, earlier: str | None = None, *, keep: bool = True) -> Signer:
     """The signer of a home: `given` is the key from the environment, else the file `ledger.key` in the folder has it.
 
-    `earlier` are public keys in hex, with commas between them. Raises LedgerError for a key that is none, and for a
-    file that others may read.
+    `earlier` are public keys in hex, with commas between them. Who does not `keep` a key that is made leaves no file, and
+    takes one that others may read: he signs nothing, see `exposed`. Raises LedgerError for a key that is none, and for
+    a file that others may read, or this account may not.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-    seed = _bytes(given, "TRUEUP_LEDGER_KEY") if given is not None else _from_file(folder / "ledger.key")
+    seed = _bytes(given, "TRUEUP_LEDGER_KEY") if given is not None else _from_file(folder / KEY_FILE, keep)
     private = Ed25519PrivateKey.from_private_bytes(seed)
     public = private.public_key().public_bytes_raw()
     others = [_bytes(text, "TRUEUP_LEDGER_EARLIER_KEYS") for text in (earlier or "").split(",") if text.strip()]
@@ -74,15 +76,29 @@ def _key_id(public: bytes) -> str:
     return hashlib.sha256(public).hexdigest()[:16]
 
 
-def _from_file(file: Path) -> bytes:
-    """The key in a file, made at the first start. Raises LedgerError where others may read it."""
-    text = made_once(file, lambda: os.urandom(_SIZE).hex())
-    if (mode := stat.S_IMODE(file.stat().st_mode)) & 0o077:
+def _from_file(file: Path, keep: bool) -> bytes:
+    """The key in a file, made at the first start. Raises LedgerError where others may read it, or we may not."""
+    try:
+        text = made_once(file, lambda: os.urandom(_SIZE).hex(), keep=keep)
+    except PermissionError as error:
         raise LedgerError(
-            f"{file} can be read by others (mode {mode:o}), so what it signs proves nothing; "
-            f"say `chmod 600 {file}`, and make a new key if others may have read it"
-        )
+            f"{error.filename} cannot be read by this account, so no signature can be checked: let the owner of the home "
+            "run it, or set TRUEUP_LEDGER_KEY"
+        ) from None
+    if keep and (problem := exposed(file.parent)) is not None:
+        raise LedgerError(problem)
     return _bytes(text, str(file))
+
+
+def exposed(folder: Path) -> str | None:
+    """What to say of a home's key that others may read; None where there is none, or it is as it should be."""
+    file = folder / KEY_FILE
+    if not file.exists() or not (mode := stat.S_IMODE(file.stat().st_mode)) & 0o077:
+        return None
+    return (
+        f"{file} can be read by others (mode {mode:o}), so what it signs proves nothing; "
+        f"say `chmod 600 {file}`, and make a new key if others may have read it"
+    )
 
 
 def _bytes(text: str, where: str) -> bytes:

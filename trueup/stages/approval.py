@@ -84,18 +84,29 @@ def expires_at(entry: Entry) -> datetime:
     return entry.recorded_at + timedelta(seconds=entry.body["approval"]["expires_after_seconds"])
 
 
+def undecided(config: ModelConfig, ports: Ports) -> list[tuple[Entry, tuple[str, str] | None]]:
+    """The open approvals, oldest first, each with why it can no longer be decided: how it closes, and the reason."""
+    waiting = open_approvals(config, ports)
+    return [(entry, _too_late(config, ports, entry, waiting[-1])) for entry in waiting]
+
+
 def settle(config: ModelConfig, ports: Ports) -> None:
     """Close every pending entry that can no longer be decided, and record why. Doing it twice changes nothing."""
-    waiting = open_approvals(config, ports)
-    for entry in waiting:
-        if entry is not waiting[-1]:
-            newer = f"version {_version(waiting[-1])} passed later (ledger entry {waiting[-1].seq})"
-            _hold(config, ports, entry, _SUPERSEDED, f"superseded: {newer} and waits instead")
-        elif ports.now() >= expires_at(entry):
-            wait = write_duration(timedelta(seconds=entry.body["approval"]["expires_after_seconds"]))
-            _hold(config, ports, entry, _EXPIRED, f"approval expired: nobody decided within {wait}")
-        elif (epoch := _epoch(config, ports)) != entry.body["approval"]["expected_epoch"]:
-            _hold(config, ports, entry, _STALE, _stale(entry, epoch))
+    for entry, late in undecided(config, ports):
+        if late is not None:
+            _hold(config, ports, entry, *late)
+
+
+def _too_late(config: ModelConfig, ports: Ports, entry: Entry, newest: Entry) -> tuple[str, str] | None:
+    if entry is not newest:
+        newer = f"version {_version(newest)} passed later (ledger entry {newest.seq})"
+        return _SUPERSEDED, f"superseded: {newer} and waits instead"
+    if ports.now() >= expires_at(entry):
+        wait = write_duration(timedelta(seconds=entry.body["approval"]["expires_after_seconds"]))
+        return _EXPIRED, f"approval expired: nobody decided within {wait}"
+    if (epoch := _epoch(config, ports)) != entry.body["approval"]["expected_epoch"]:
+        return _STALE, _stale(entry, epoch)
+    return None
 
 
 def upkeep(config: ModelConfig, ports: Ports) -> None:

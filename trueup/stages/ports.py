@@ -15,8 +15,9 @@ import sqlalchemy as sa
 
 from trueup.adapters.background import Background, NoReports, shared
 from trueup.adapters.code import account
-from trueup.adapters.database import connect, initialise
+from trueup.adapters.database import connect, connect_to_look, initialise
 from trueup.adapters.fits import Fits
+from trueup.adapters.home import make_home
 from trueup.adapters.lock import alone
 from trueup.adapters.sources import SourcePort, open_label_source, open_source
 from trueup.adapters.store import Store
@@ -26,7 +27,7 @@ from trueup.domain.digest import digest_of
 from trueup.domain.types import Actor
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.once import made_once
-from trueup.ledger.signing import open_signer
+from trueup.ledger.signing import Signer, open_signer
 from trueup.ledger.tables import METADATA
 
 if TYPE_CHECKING:
@@ -44,18 +45,23 @@ def _wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def identity_of(database: sa.URL, home: Path) -> str:
+def identity_of(database: sa.URL, home: Path, *, keep: bool = True) -> str:
     """A name of a home's database that no other has: of PostgreSQL's its place, else what is kept in the home."""
     if database.get_backend_name() == "postgresql":
         return digest_of([database.host, database.port, database.database, dict(database.query)])[:32]
-    return made_once(home / "home.id", lambda: uuid4().hex)
+    return made_once(home / "home.id", lambda: uuid4().hex, keep=keep)
 
 
 class Ports:
-    """Store, ledger, registry and sources of one home. Opening is lazy: a command pays only for what it uses."""
+    """Store, ledger, registry and sources of one home. Opening is lazy: a command pays only for what it uses.
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    With `looks` nothing in the home is written, made or locked: one that does not exist, or may not be written, can be
+    looked at.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, looks: bool = False) -> None:
         self.settings = settings or Settings()
+        self.looks = looks
         self.now = _wall_clock  # with offset; what is kept and who is waited for grows old by it, nothing else
         self.actor = Actor(
             "process", account(), account(), "a program"
@@ -69,7 +75,9 @@ class Ports:
     @cached_property
     def engine(self) -> sa.Engine:
         """The database of ledger and state."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        if self.looks:
+            return connect_to_look(self.settings.database)
+        make_home(self.root)
         return connect(self.settings.database)
 
     @cached_property
@@ -82,14 +90,18 @@ class Ports:
         """Decisions."""
         initialise(self.engine, METADATA)
         s = self.settings
-        return Ledger(self.engine, lambda: self.now(), open_signer(self.root, s.ledger_key, s.ledger_earlier_keys))
+
+        def signer() -> Signer:
+            return open_signer(self.root, s.ledger_key, s.ledger_earlier_keys, keep=not self.looks)
+
+        return Ledger(self.engine, lambda: self.now(), signer if self.looks else signer())
 
     @cached_property
     def tracking(self) -> Tracking:
         """MLflow's runs."""
         from trueup.adapters.tracking import Tracking
 
-        return Tracking(self.settings.tracking_uri, self.settings.artifact_root)
+        return Tracking(self.settings.tracking_uri, self.settings.artifact_root, self.looks)
 
     @cached_property
     def registry(self) -> Registry:
@@ -106,7 +118,7 @@ class Ports:
     @cached_property
     def identity(self) -> str:
         """A name of this home's database that no other has, for what is written to places shared with others."""
-        return identity_of(self.engine.url, self.root)
+        return identity_of(sa.make_url(self.settings.database), self.root, keep=not self.looks)
 
     def make_ready(self, waiting: Callable[[], bool]) -> None:
         """Open what takes seconds to open and a retrain needs, one after the other as long as there is time for it.

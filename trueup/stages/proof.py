@@ -9,6 +9,7 @@ from trueup.config.schema import ModelConfig
 from trueup.errors import RegistryUnavailable, UntrustedModel
 from trueup.ledger.anchors import Anchor, AnchorFile, Place, departures
 from trueup.ledger.entries import Entry
+from trueup.ledger.signing import exposed
 from trueup.ledger.verify import Problem
 from trueup.stages.ports import Ports
 
@@ -68,12 +69,19 @@ def verify(configs: Mapping[str, ModelConfig], ports: Ports) -> Verified:
     named = {_of_model(e)["uri"]: e for e in entries if _of_model(e)}
     found = [
         *ports.ledger.verify(),
+        *_key(ports, entries),
         *departures(places, entries),
         *(p for c in configs.values() for p in _alias(c, ports)),
         *(p for entry in named.values() for p in _files(entry, ports)),
     ]
     anchors = sum(len(place.anchors()) for place in places)
     return Verified(len(entries), anchors, len(named), tuple(sorted(found, key=lambda p: p.seq)))
+
+
+def _key(ports: Ports, entries: list[Entry]) -> Iterator[Problem]:
+    """Whether somebody else could have signed."""
+    if entries and ports.settings.ledger_key is None and (exposure := exposed(ports.root)) is not None:
+        yield Problem(entries[-1].seq, f"is signed with a key that is no secret: {exposure}")
 
 
 def _places(ports: Ports) -> list[Place]:

@@ -7,20 +7,16 @@ from typing import Any
 
 from trueup.config.schema import ModelConfig
 from trueup.ledger.entries import Entry
-from trueup.stages.approval import expires_at, open_approvals, upkeep
+from trueup.stages.approval import expires_at, undecided
 from trueup.stages.champion import champion
 from trueup.stages.ports import Ports
 from trueup.stages.probation import standing as probation
 
 
 def overview(config: ModelConfig, ports: Ports, last: int = 3) -> dict[str, Any]:
-    """One model's state, as plain values.
-
-    An approval that is too late is closed by this look, and an alias that disagrees is told and then set right.
-    """
+    """One model's state, as plain values. Nothing is written: what is too late, or disagrees, is for the next run to set right."""
     current = champion(config, ports)
     agrees = None if current is None else ports.registry.alias_agrees(config.registered_name, current.version)
-    upkeep(config, ports)
     watched = ports.store.results(config.model, "monitor")
     newest = watched[-1] if watched else None
     age = None if current is None or newest is None else (newest.as_of - current.trained_until) / timedelta(days=1)
@@ -41,7 +37,7 @@ def overview(config: ModelConfig, ports: Ports, last: int = 3) -> dict[str, Any]
 
 
 def approvals(config: ModelConfig, ports: Ports) -> list[dict[str, Any]]:
-    """Challengers that wait for a person, oldest first, as plain values."""
+    """Challengers that wait for a person and can still be decided, oldest first, as plain values."""
     return [
         {
             "id": e.seq,
@@ -50,7 +46,8 @@ def approvals(config: ModelConfig, ports: Ports) -> list[dict[str, Any]]:
             "expires_at": expires_at(e),
             "reasons": e.body["reasons"],
         }
-        for e in open_approvals(config, ports)
+        for e, late in undecided(config, ports)
+        if late is None
     ]
 
 

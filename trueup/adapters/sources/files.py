@@ -76,7 +76,7 @@ class FileSource(SourcePort):
         self._config = config
         self._query = source.query.strip().rstrip(";") if source.query is not None else "SELECT * FROM files"
         self._has_query = source.query is not None
-        self._pattern = root / source.path
+        self._root, self._pattern = root, root / source.path
         # Text in which the time format would be looked for stays text.
         known_at = config.label.known_at if config.time_format is not None else None
         self._times = [name for name in (config.time, known_at) if name is not None]
@@ -236,7 +236,8 @@ class FileSource(SourcePort):
         elif pattern.is_file():
             found = [pattern]
         else:
-            found = [Path(f) for f in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207  an absolute pattern
+            known = glob.escape(str(self._root))  # only what the config says is a pattern
+            found = [Path(f) for f in glob.glob(str(Path(known, self._source.path)), recursive=True)]  # noqa: PTH207
         files = sorted(f for f in found if f.is_file() and not f.name.startswith((".", "_")))
         if not files:
             what = "the folder holds no CSV, CSV.gz or Parquet file" if pattern.is_dir() else "there is no such file"

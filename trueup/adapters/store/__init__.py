@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from trueup.adapters.database import initialise
+from trueup.adapters.database import initialise, looks
 from trueup.adapters.store.predictions import CHAMPION, Predictions
 from trueup.adapters.store.quarantine import Quarantine
 from trueup.adapters.store.removal import Removal
@@ -22,5 +22,6 @@ class Store(Quarantine, Predictions, Results, Computed, Texts, Removal):
 
     def __init__(self, home: Path, engine: sa.Engine) -> None:
         super().__init__(home, engine)
-        home.mkdir(parents=True, exist_ok=True)
+        if not looks(engine):
+            home.mkdir(parents=True, exist_ok=True)
         initialise(engine, metadata)

@@ -1,0 +1,58 @@
+"""What MLflow's own database says, read without MLflow: nothing is made, locked or migrated, and nothing takes seconds.
+
+MLflow's client makes folders, tables and a lock wherever it is opened, so a home that may not be written could not be
+looked at through it. A test holds what is read here against what the client says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from trueup.adapters.database import connect_to_look, first_line
+from trueup.errors import RegistryUnavailable
+
+_ALIASES = sa.table("registered_model_aliases", sa.column("name"), sa.column("alias"), sa.column("version"))
+_EXPERIMENTS = sa.table("experiments", sa.column("experiment_id"), sa.column("name"))
+_TAGS = sa.table("experiment_tags", sa.column("experiment_id"), sa.column("key"), sa.column("value"))
+
+
+class MlflowLook:
+    """The database at an SQLAlchemy URL. One that does not exist, or is empty, says nothing. Methods raise RegistryUnavailable."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = connect_to_look(url)
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """All aliases of a registered model and the versions that they point at."""
+        with self._reading(_ALIASES.name) as connection:
+            if connection is None:
+                return {}
+            rows = connection.execute(sa.select(_ALIASES.c.alias, _ALIASES.c.version).where(_ALIASES.c.name == name))
+            return {str(alias): int(version) for alias, version in rows}
+
+    def noted(self, experiment: str, key: str) -> str | None:
+        """A tag of an experiment, or None."""
+        with self._reading(_TAGS.name) as connection:
+            if connection is None:
+                return None
+            joined = _TAGS.join(_EXPERIMENTS, _TAGS.c.experiment_id == _EXPERIMENTS.c.experiment_id)
+            wanted = sa.select(_TAGS.c.value).select_from(joined)
+            found = connection.scalar(wanted.where(_EXPERIMENTS.c.name == experiment, _TAGS.c.key == key))
+            return None if found is None else str(found)
+
+    @contextmanager
+    def _reading(self, table: str) -> Iterator[sa.Connection | None]:
+        """A connection; None where MLflow has not made its tables yet."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection if sa.inspect(connection).has_table(table) else None
+        except sa.exc.SQLAlchemyError as error:
+            shown = self._engine.url.render_as_string(hide_password=True)
+            raise RegistryUnavailable(
+                f"MLflow's database {shown} cannot be read: {first_line(error)}; check its address, and that it runs"
+            ) from None
+        finally:
+            self._engine.dispose()
