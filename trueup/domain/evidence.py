@@ -12,7 +12,7 @@ record of the attempts before, whatever became of those.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -71,7 +71,8 @@ class Evidence:
     def carrying(self, before: Evidence, attempt: str) -> Evidence:
         """Add the blocks of an earlier attempt against the same champion that are older than all of these.
 
-        Roles that the earlier attempt did not measure are left out of it. Raises ValueError for blocks of another length.
+        They count for at most what the oldest of these does. Nothing is added of an attempt in which a role was not
+        measured. Raises ValueError for blocks of another length.
         """
         if before.block != self.block:
             raise ValueError(f"blocks of {before.block} cannot be added to blocks of {self.block}")
@@ -84,9 +85,13 @@ class Evidence:
             np.concatenate([before.numbers[older], self.numbers]),
             np.concatenate([before.rows[older], self.rows]),
             {role: np.concatenate([before.losses[role][older], self.losses[role]]) for role in roles},
-            np.concatenate([before.weights[older], self.weights]),
+            np.concatenate([before.weights[older] * self.weights.min(), self.weights]),
             (*before.attempts, attempt),
         )
+
+    def standing_in(self, role: str, place: str) -> Evidence:
+        """Let a role take the place of another, such as the simple model that of the challenger."""
+        return replace(self, losses={**self.losses, place: self.losses[role]})
 
     def mean(self, role: str) -> float:
         """The weighted mean row loss of a role."""

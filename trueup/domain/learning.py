@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
@@ -66,6 +66,11 @@ _RESERVED = {
     "warm_start": "every fit starts anew",
     "verbose": "it does not change the model",
 }
+
+
+# Models that take a challenger's place when they do better, see `domain.gates.doubt`: a linear model of some columns, and
+# the constant. No search chooses them.
+StandIn = Literal["simple", "prior"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,7 @@ class Recipe:
     Recipe(family='linear', parameters={'C': 0.1}, seed=7)
     """
 
-    family: Family
+    family: Family | StandIn
     parameters: dict[str, Any]
     seed: int = 0
 
@@ -166,12 +171,24 @@ def build(recipe: Recipe, schema: FeatureSchema, task: Task) -> Model:
 
     `monotonic_cst` may name features by pattern: {"late_rate_*": 1, "visib*": -1}.
     """
-    learner = _learner(recipe.family, task)
+    if recipe.family in ("simple", "prior"):
+        return _stand_in(recipe, schema, task)
+    learner = _learner(cast("Family", recipe.family), task)
     parameters = dict(recipe.parameters)
     if isinstance(signs := parameters.get(_MONOTONE), Mapping):
         parameters[_MONOTONE] = {name: _sign(name, signs) for name in schema.names}
     estimator = learner.estimator(**parameters, random_state=recipe.seed)
     return Pipeline([("prepare", learner.prepare(schema)), ("model", estimator)])
+
+
+def _stand_in(recipe: Recipe, schema: FeatureSchema, task: Task) -> Model:
+    """Make the simple model of the columns that its recipe names, or the prior, which takes the same frame as all others."""
+    if recipe.family == "simple":
+        columns = set(recipe.parameters["columns"])
+        part = FeatureSchema(*(tuple(c for c in kind if c in columns) for kind in (schema.numeric, schema.categorical)))
+        return simple_model(part, task, recipe.seed)
+    constant = DummyRegressor() if task is Task.REGRESSION else DummyClassifier(strategy="prior")
+    return Pipeline([("prepare", _for_trees(schema)), ("model", constant)])
 
 
 def _sign(name: str, signs: Mapping[str, int]) -> int:
@@ -215,6 +232,11 @@ def fit(model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None = None,
             "check train.parameters, and validate the columns"
         ) from error
     return model
+
+
+def at_most(recipe: Recipe) -> int | None:
+    """How many rows a recipe is fitted on at most; None for all."""
+    return SIMPLE_ROWS if recipe.family == "simple" else None
 
 
 def class_names(task: Task, model: Model) -> list[str] | None:

@@ -31,6 +31,7 @@ class Champion:
     baseline_path: str  # a sample of its training rows
     evaluation_path: str  # what it said about the gate rows when it was judged
     gate_skill: Skill | None  # its paired skill there; None where the reference made no error
+    method: dict[str, str]  # digests of what makes it the kind of model that it is, see `walk.method`
     put_by: str  # the kind of the entry that put it there: promoted, rolled_back, override
 
     def lacks(self, ports: Ports, batch: Batch) -> list[str]:
@@ -103,5 +104,6 @@ def _from_record(found: InOffice) -> Champion:
         baseline_path=model["baseline_path"],
         evaluation_path=found.entry.body["evaluation"]["path"],
         gate_skill=None if measured is None else Skill.from_dict(measured),
+        method=model["method"],
         put_by=found.entry.kind,
     )

@@ -11,27 +11,25 @@ import numpy as np
 import pandas as pd
 
 from trueup.adapters.model_files import fresh_process
-from trueup.config.schema import FeaturesConfig, ModelConfig
+from trueup.config.schema import ModelConfig
 from trueup.domain.bootstrap import Blocks
 from trueup.domain.diagnosis import constant_losses, promised_gain, skill
 from trueup.domain.drift import sample
-from trueup.domain.features import FeatureSchema
 from trueup.domain.gates import CHALLENGER, CHAMPION
-from trueup.domain.learning import SIMPLE_ROWS, Model, all_classes, predict, prior_model, simple_model
+from trueup.domain.learning import Model, all_classes, predict
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses, slice_table
-from trueup.domain.plan import reference_window
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.stages.ablation import ablation
+from trueup.stages.baselines import REFERENCE, baselines, own_rows, reference_examples
 from trueup.stages.behaviour import behaviour
 from trueup.stages.champion import Champion, champion
-from trueup.stages.features import Examples, examples, require_classes
+from trueup.stages.features import Examples, examples
 from trueup.stages.fresh import budget
 from trueup.stages.ports import Ports
 from trueup.stages.references import Evaluation, Trained, columns_of, sample_name
 from trueup.stages.report import SAMPLE_ROWS
 from trueup.stages.validate import usable_batches
-
-PRIOR, SIMPLE, REFERENCE = "prior", "simple", "reference"
+from trueup.stages.walk import weigh
 
 
 def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetime) -> Evaluation:
@@ -47,16 +45,19 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
     models: dict[str, Model] = {CHALLENGER: ports.registry.load(trained.uri, trained.manifest_digest)}
     current = champion(config, ports)
     lacking = _lacking(config, ports, current, trained.gate, as_of)
-    if current is not None and not lacking:
-        models[CHAMPION] = current.load(ports)
+    compared = None if lacking else current
+    if compared is not None:
+        models[CHAMPION] = compared.load(ports)
     models |= baselines(config, ports, before)
     classes = all_classes(config.task, models.values(), gate.y)
     rows = dict.fromkeys(models, gate.X)
-    if (
-        current is not None and CHAMPION in models and current.features != config.features
-    ):  # it predicts from its own, as it does in office
-        rows[CHAMPION] = _own_rows(config, ports, current, gate, trained.gate, as_of)
+    if compared is not None:  # it predicts from its own features, as it does when it serves
+        rows[CHAMPION] = own_rows(config, ports, compared, gate, trained.gate, as_of)
     predictions = {role: predict(model, rows[role], config.task, classes) for role, model in models.items()}
+    weighed, substitute = weigh(config, ports, trained, gate, before, predictions, classes, compared, as_of)
+    if substitute is not None:
+        trained = substitute
+        models[CHALLENGER], predictions[CHALLENGER] = models[weighed.contender], predictions[weighed.contender]
     frame = _gate_frame(config, ports, gate, predictions, classes, trained.gate, as_of)
     measured = _measured(config, gate, before, predictions, classes)
     figures = {f"{role}_{name}": value for role, m in measured["metrics"].items() for name, value in m.items()}
@@ -80,6 +81,8 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
         budget=budget(config, ports, trained, gate.X),
         ablation=worth,
         without_champion=lacking,
+        weighed=weighed,
+        stand_in=substitute,
         **measured,
     )
 
@@ -96,14 +99,6 @@ def _lacking(config: ModelConfig, ports: Ports, current: Champion | None, gate: 
     if not columns:
         return ""
     return f"the champion, version {current.version}, cannot predict the gate rows: they lack {', '.join(columns)}"
-
-
-def _own_rows(
-    config: ModelConfig, ports: Ports, current: Champion, gate: Examples, window: Window, as_of: datetime
-) -> pd.DataFrame:
-    """The gate rows with the features that the champion was trained on, in the gate's order."""
-    own = examples(config, ports, window, as_of, of=current.features)
-    return own.X.set_axis(own.row_id, axis=0).loc[gate.row_id]
 
 
 def _measured(
@@ -144,40 +139,6 @@ def _slices(
     assert ours is not None  # the challenger always predicts
     blocks = Blocks.of(frame[EVENT_TIME], e.block)
     return slice_table(frame[e.slices], blocks, ours, theirs, e, config.train.seed)
-
-
-def baselines(config: ModelConfig, ports: Ports, before: Examples) -> dict[str, Model]:
-    """Fit the prior, the simple model and the cheap reference on what was known before the gate window."""
-    seed = config.train.seed
-    models = {PRIOR: ports.fits.fit(prior_model(config.task), before.X, before.y)}
-    for role, schema in ((SIMPLE, declared(config, before.schema)), (REFERENCE, before.schema)):
-        models[role] = ports.fits.fit(simple_model(schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
-    return models
-
-
-def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:
-    """The features that are columns or parts of columns; all features where there are no such."""
-    f = config.features
-    plain = {
-        *f.numeric,
-        *f.categorical,
-        *(f"{column}_{part}" for column, parts in f.calendar.items() for part in parts),
-    }
-    numeric = tuple(n for n in schema.numeric if n in plain)
-    return FeatureSchema(numeric, schema.categorical) if numeric or schema.categorical else schema
-
-
-def reference_examples(
-    config: ModelConfig, ports: Ports, start: datetime, as_of: datetime, of: FeaturesConfig | None = None
-) -> Examples:
-    """What the cheap reference learns from: the window before `start`, with the labels known by then.
-
-    Raises NotEnoughData when there are no such labels, or of one class only.
-    """
-    window = reference_window(start, config.monitor.decay)
-    before = examples(config, ports, window, as_of, known_by=start, of=of)
-    require_classes(config, before, window)
-    return before
 
 
 def _gate_frame(

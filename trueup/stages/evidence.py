@@ -54,6 +54,8 @@ def named(entries: Iterable[Entry]) -> Evidence:
             evaluations.add(Store.evaluation_path(baseline_name(judged["manifest_digest"])))
         if evaluation := body.get("evaluation"):
             evaluations.add(evaluation["path"])
+        if evidence := body.get("evidence"):
+            evaluations.add(evidence["path"])
     return Evidence(frozenset(runs), frozenset(versions), frozenset(evaluations), frozenset(texts), tuple(moments))
 
 

@@ -195,6 +195,7 @@ def _try(do: Steps, config: ModelConfig, ports: Ports, asked: Attempt, chosen: P
             remember(config, ports, asked, trained)
         with ports.tracking.closing_on_error(trained.run_id):
             evaluation = do.evaluate(config, ports, trained, as_of)
+            trained = evaluation.stand_in or trained
             judged = do.register(config, ports, trained)
             verdicts = do.judge(config, ports, trained, evaluation)
             attempt = replace(asked, trained=trained, evaluation=evaluation, judged=judged, verdicts=tuple(verdicts))

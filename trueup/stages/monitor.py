@@ -30,8 +30,8 @@ from trueup.domain.learning import SIMPLE_ROWS, all_classes, predict, simple_mod
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, Window
 from trueup.errors import NoData
+from trueup.stages.baselines import reference_examples
 from trueup.stages.champion import Champion, champion
-from trueup.stages.evaluate import reference_examples
 from trueup.stages.features import features
 from trueup.stages.joined import classes_of, joined_predictions, prediction_in
 from trueup.stages.looks import SILENT, STAGE

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.digest import config_digest
+from trueup.domain.evidence import Evidence
 from trueup.domain.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
 from trueup.domain.gates import judge as judge_case
 from trueup.domain.types import EVENT_TIME, LABEL, Reason, Status, Verdict, overall
@@ -51,7 +52,12 @@ def judge(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evalu
     if not same.ok:
         return [same]
     frame = ports.store.read_evaluation(evaluation.path)
-    current = champion(config, ports)
+    current, weighed = champion(config, ports), evaluation.weighed
+    evidence = None
+    if weighed is not None:
+        evidence = Evidence.from_frame(
+            ports.store.read_evaluation(weighed.path), config.evaluate.block, weighed.earlier
+        )
     case = Case(
         task=config.task,
         y=frame[LABEL].to_numpy(),
@@ -67,6 +73,11 @@ def judge(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evalu
         classes=evaluation.classes,
         seed=config.train.seed,
         without_champion=evaluation.without_champion or NO_CHAMPION,
+        walked=evidence,
+        folds=weighed.folds if weighed else (),
+        burden=weighed.burden if weighed else "routine",
+        attempt=weighed.attempt if weighed else 1,
+        contender=weighed.contender if weighed else CHALLENGER,
     )
     return [same, *judge_case(config.promote.gates, case)]
 

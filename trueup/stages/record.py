@@ -94,7 +94,7 @@ def evidence(config: ModelConfig, ports: Ports, attempt: Attempt, served: Candid
     refitted = attempt.refitted.trained if attempt.refitted and served and served.role == "refitted" else None
     trained, judged = refitted or attempt.trained, attempt.judged
     return {
-        "model": _model(config, ports, trained, (served or judged).version),
+        "model": _model(config, ports, trained, attempt.evaluation, (served or judged).version),
         "judged": _made(ports, attempt.trained, judged.version),
         "refit": None if attempt.refitted is None else attempt.refitted.verdict.to_dict(),
         "gate": attempt.trained.gate.to_dict(),
@@ -104,15 +104,41 @@ def evidence(config: ModelConfig, ports: Ports, attempt: Attempt, served: Candid
         "validation": _validation(config, ports, attempt.trained.inputs),
         "search": attempt.trained.search,
         "evaluation": _evaluation(config, ports, attempt.evaluation),
+        "evidence": _weighed(config, ports, attempt),
     }
 
 
-def _model(config: ModelConfig, ports: Ports, trained: Trained, version: int) -> dict[str, Any]:
+def _weighed(config: ModelConfig, ports: Ports, attempt: Attempt) -> dict[str, Any] | None:
+    """Which rows and earlier attempts counted, against which champion, and what had to be proved."""
+    found = attempt.evaluation.weighed if attempt.evaluation else None
+    if found is None:
+        return None
+    return {
+        "against": found.against,
+        "loss": loss_name(config.task),
+        "path": found.path,
+        "digest": ports.store.evaluation_digest(found.path),
+        "block": config.evaluate.block.total_seconds(),
+        "start": found.start.isoformat(),
+        "end": found.end.isoformat(),
+        "rows": found.rows,
+        "folds": [{"start": start.isoformat(), "trained_until": until.isoformat()} for start, until in found.folds],
+        "earlier": list(found.earlier),
+        "attempt": found.attempt,
+        "burden": found.burden,
+        "changed": list(found.changed),
+        "contender": found.contender,
+        "missing": found.missing,
+    }
+
+
+def _model(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evaluation, version: int) -> dict[str, Any]:
     return {
         "name": config.registered_name,
         "format": FORMAT,
         "recipe": trained.recipe,
         "features": config.features.model_dump(mode="json"),
+        "method": evaluation.weighed.method if evaluation.weighed else {},
         **_made(ports, trained, version),
     }
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from trueup.domain.gates.case import Burden
+from trueup.domain.plan import Fold
 from trueup.domain.types import Batch, Reason, Status, Verdict, Window
 
 if TYPE_CHECKING:
@@ -57,6 +59,28 @@ class Trained:
     inputs: tuple[dict[str, Any], ...] = ()  # the revisions of rows and labels that training or judging read
     search: dict[str, Any] = field(default_factory=dict)  # trials, what stopped the search, seconds
     classes: list[str] | None = None  # of a multiclass task, those it knows, in the order of its probabilities
+    folds: tuple[Fold, ...] = ()  # earlier cut-offs at which its recipe is judged besides
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """All evidence about a challenger: where it lies, which rows and earlier attempts it is of, and what is to be proved."""
+
+    path: str  # Parquet with sums of row losses by block of time, relative to the home
+    start: datetime
+    end: datetime
+    rows: int
+    folds: tuple[
+        tuple[datetime, datetime], ...
+    ] = ()  # where each earlier fold begins, and the end of what its fit learned
+    against: str | None = None  # digest of the champion's files that it was compared with
+    earlier: tuple[str, ...] = ()  # runs of the attempts that older rows come from
+    attempt: int = 1  # against this champion, this one included
+    burden: Burden = "routine"
+    changed: tuple[str, ...] = ()  # family, features, config, code: what is not as it was for the champion
+    method: dict[str, str] = field(default_factory=dict)  # digests of these
+    contender: str = "challenger"  # the simple model or the prior, where it takes the challenger's place
+    missing: str = ""  # why evidence of earlier attempts does not count, in words
 
 
 @dataclass(frozen=True)
@@ -79,6 +103,8 @@ class Evaluation:
     budget: list[dict[str, Any]] = field(default_factory=list)  # size and latency, see `stages.fresh`
     ablation: list[dict[str, Any]] = field(default_factory=list)  # what groups of features are worth
     without_champion: str = ""  # why it was compared with no champion, where there is one
+    weighed: Weighed | None = None  # the gate rows and all others that count
+    stand_in: Trained | None = None  # the model that takes the challenger's place, where one does
 
 
 def baseline_name(manifest_digest: str) -> str:
@@ -89,6 +115,11 @@ def baseline_name(manifest_digest: str) -> str:
 def sample_name(run_id: str) -> str:
     """Under which name a sample of a run's gate rows is kept."""
     return f"{run_id}-sample"
+
+
+def evidence_name(run_id: str) -> str:
+    """Under which name the evidence about a run's challenger is kept."""
+    return f"{run_id}-evidence"
 
 
 def prediction_columns(role: str, classes: list[str] | None) -> list[str]:

@@ -23,6 +23,7 @@ import pandas as pd
 from trueup.config.schema import Family, ModelConfig
 from trueup.domain.bootstrap import Interval
 from trueup.domain.gates import CHALLENGER, Case
+from trueup.domain.gates.case import PRIOR, SIMPLE
 from trueup.domain.gates.integrity import enough_rows
 from trueup.domain.gates.words import compare, figures_of, too_few_blocks
 from trueup.domain.learning import Recipe, all_classes, build, defaults, predict
@@ -30,7 +31,7 @@ from trueup.domain.periods import complete_periods
 from trueup.domain.plan import Hold, Plan
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, ROW_ID, Batch, Status, Window
 from trueup.errors import NoLabels, NotEnoughData, WorkError
-from trueup.stages.evaluate import PRIOR, SIMPLE, baselines, reference_examples
+from trueup.stages.baselines import baselines, reference_examples
 from trueup.stages.features import examples
 from trueup.stages.ingest import batches, complete_until, land
 from trueup.stages.mistakes import require_sound

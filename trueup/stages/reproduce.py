@@ -22,7 +22,7 @@ from trueup.config.load import load_model, sound_name
 from trueup.config.schema import ModelConfig
 from trueup.domain.digest import config_text
 from trueup.domain.gates import CHALLENGER
-from trueup.domain.learning import Model, Recipe, build, class_names, fit, predict
+from trueup.domain.learning import Model, Recipe, at_most, build, class_names, fit, predict
 from trueup.domain.metrics import metrics
 from trueup.domain.types import LABEL, ROW_ID, Window
 from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
@@ -230,7 +230,7 @@ def _compared(record: _Record, config: ModelConfig, ports: Ports, then: Ports) -
 
 
 def _fit(config: ModelConfig, recipe: Recipe, data: Examples) -> Model:
-    return fit(build(recipe, data.schema, config.task), data.X, data.y)
+    return fit(build(recipe, data.schema, config.task), data.X, data.y, at_most(recipe), recipe.seed)
 
 
 def _against_the_evaluation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,7 +15,7 @@ from trueup.config.schema import ModelConfig, Task
 from trueup.crash import reach
 from trueup.domain.digest import digest_of
 from trueup.domain.drift import sample
-from trueup.domain.learning import Recipe, build, class_names, predict
+from trueup.domain.learning import Recipe, StandIn, at_most, build, class_names, predict
 from trueup.domain.metrics import row_losses
 from trueup.domain.plan import Hold, Plan, plan_training, reference_window
 from trueup.domain.splits import Indices, time_folds
@@ -49,7 +49,8 @@ def plan(config: ModelConfig, ports: Ports, as_of: datetime) -> Plan | Hold:
         return _without_labels(config, ports, as_of)
     current = champion(config, ports)
     until = current.trained_until if current else None
-    return plan_training(span, until, config.train, config.promote, config.evaluate.block)
+    delay = config.ingest.label.known_after or timedelta(0)
+    return plan_training(span, until, config.train, config.promote, config.evaluate.block, delay)
 
 
 def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> Trained:
@@ -90,13 +91,30 @@ def material(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -
     data = examples(config, ports, chosen.train, as_of, known_by=chosen.gate.start)
     _require_rows(config, data, chosen.train)
     require_classes(config, data, chosen.train)
-    searched = data.newest(config.train.search_rows)
+    earlier = data
+    if chosen.folds:  # what judges the recipe must not have chosen it
+        earlier = examples(config, ports, chosen.search, as_of, known_by=chosen.search.end)
+        require_classes(config, earlier, chosen.search)
+    searched = earlier.newest(config.train.search_rows)
     return Material(data, searched, _folds(config, searched))
+
+
+def stand_in(
+    config: ModelConfig, ports: Ports, trained: Trained, family: StandIn, before: Examples, columns: Sequence[str]
+) -> Trained:
+    """Fit and log the simple model, or the prior, that takes the challenger's place, just as it was compared.
+
+    `before` is what it learns from, `columns` what the simple model sees.
+    """
+    recipe = Recipe(family, {"columns": list(columns)} if family == "simple" else {}, config.train.seed)
+    chosen = Plan(reference_window(trained.gate.start, config.monitor.decay), trained.gate, trained.folds)
+    fitted = _fit(config, ports, before, recipe, chosen, trained.run_id)
+    return replace(fitted, inputs=trained.inputs, search=trained.search)
 
 
 def fit_again(config: ModelConfig, ports: Ports, judged: Trained, as_of: datetime) -> Trained:
     """Fit a judged recipe again, with the gate window included. Parameters are never searched again."""
-    chosen = Plan(judged.train, judged.gate)
+    chosen = Plan(judged.train, judged.gate, judged.folds)
     data = examples(config, ports, chosen.refit, as_of)
     # Both models belong to one run; of a batch that either window has a part of, MLflow keeps one context, the first.
     trained_on = _batches_in(config, ports, chosen.train, as_of)
@@ -106,7 +124,7 @@ def fit_again(config: ModelConfig, ports: Ports, judged: Trained, as_of: datetim
 
 
 def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chosen: Plan, run_id: str) -> Trained:
-    model = ports.fits.fit(build(recipe, data.schema, config.task), data.X, data.y)
+    model = ports.fits.fit(build(recipe, data.schema, config.task), data.X, data.y, at_most(recipe), recipe.seed)
     logged = ports.registry.log(model, data.schema, config.task, run_id)
     baseline = sample(data.X.assign(**{LABEL: data.y}), config.monitor.drift.sample, config.train.seed)
     classes, said = class_names(config.task, model), predict(model, baseline, config.task)
@@ -124,6 +142,7 @@ def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chos
             baseline_name(logged.manifest_digest), baseline.assign(**columns_of(FITTED, said, classes))
         ),
         classes=classes,
+        folds=chosen.folds,
     )
 
 

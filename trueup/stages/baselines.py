@@ -1,0 +1,63 @@
+"""What a model is compared with besides the champion, and the rows as a champion of other features sees them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pandas as pd
+
+from trueup.config.schema import FeaturesConfig, ModelConfig
+from trueup.domain.features import FeatureSchema
+from trueup.domain.gates.case import PRIOR, SIMPLE
+from trueup.domain.learning import SIMPLE_ROWS, Model, prior_model, simple_model
+from trueup.domain.plan import reference_window
+from trueup.domain.types import Window
+from trueup.stages.champion import Champion
+from trueup.stages.features import Examples, examples, require_classes
+from trueup.stages.ports import Ports
+
+REFERENCE = "reference"
+
+
+def baselines(config: ModelConfig, ports: Ports, before: Examples) -> dict[str, Model]:
+    """Fit the prior, the simple model and the cheap reference on what was known before the gate window."""
+    seed = config.train.seed
+    models = {PRIOR: ports.fits.fit(prior_model(config.task), before.X, before.y)}
+    for role, schema in ((SIMPLE, declared(config, before.schema)), (REFERENCE, before.schema)):
+        models[role] = ports.fits.fit(simple_model(schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
+    return models
+
+
+def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:
+    """The features that are columns or parts of columns; all features where there are no such."""
+    f = config.features
+    plain = {
+        *f.numeric,
+        *f.categorical,
+        *(f"{column}_{part}" for column, parts in f.calendar.items() for part in parts),
+    }
+    numeric = tuple(n for n in schema.numeric if n in plain)
+    return FeatureSchema(numeric, schema.categorical) if numeric or schema.categorical else schema
+
+
+def reference_examples(
+    config: ModelConfig, ports: Ports, start: datetime, as_of: datetime, of: FeaturesConfig | None = None
+) -> Examples:
+    """What the cheap reference learns from: the window before `start`, with the labels known by then.
+
+    Raises NotEnoughData when there are no such labels, or of one class only.
+    """
+    window = reference_window(start, config.monitor.decay)
+    before = examples(config, ports, window, as_of, known_by=start, of=of)
+    require_classes(config, before, window)
+    return before
+
+
+def own_rows(
+    config: ModelConfig, ports: Ports, current: Champion, rows: Examples, window: Window, as_of: datetime
+) -> pd.DataFrame:
+    """The rows of a window with the features that the champion was trained on, in their own order."""
+    if current.features == config.features:
+        return rows.X
+    own = examples(config, ports, window, as_of, of=current.features)
+    return own.X.set_axis(own.row_id, axis=0).loc[rows.row_id]

@@ -1,0 +1,230 @@
+"""Walk a challenger's recipe forward through the rows that came since the champion was trained, and add what is on record.
+
+Each fit learns from rows, and labels known, before its cut-off only, and is judged on the rows that follow. The last
+cut-off is that of the challenger itself, whose rows are the gate window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from trueup.adapters.code import code_facts
+from trueup.adapters.sources.function import source_digest
+from trueup.config.schema import ModelConfig
+from trueup.domain.bootstrap import Floats
+from trueup.domain.digest import digest_of
+from trueup.domain.evidence import Evidence
+from trueup.domain.gates.case import CHALLENGER, CHAMPION, PRIOR, SIMPLE, Burden, Case
+from trueup.domain.gates.doubt import contender
+from trueup.domain.learning import SIMPLE_ROWS, Model, Recipe, all_classes, build, predict, prior_model, simple_model
+from trueup.domain.metrics import loss_name, row_losses
+from trueup.domain.plan import Fold
+from trueup.errors import NotEnoughData, WorkError
+from trueup.ledger.entries import Entry
+from trueup.stages.baselines import declared, own_rows, reference_examples
+from trueup.stages.champion import Champion
+from trueup.stages.features import Examples, examples
+from trueup.stages.ports import Ports
+from trueup.stages.references import Trained, Weighed, evidence_name
+from trueup.stages.train import stand_in
+
+ROLES = (CHALLENGER, CHAMPION, PRIOR, SIMPLE)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One fold: when its rows happened, what each role lost on them, and the end of what the recipe's fit learned from."""
+
+    event_time: Any
+    losses: Mapping[str, Floats]
+    start: datetime
+    trained_until: datetime
+
+
+def steps(
+    config: ModelConfig, ports: Ports, trained: Trained, current: Champion | None, as_of: datetime
+) -> Iterator[Step]:
+    """Fit the recipe at each earlier cut-off, and let it and whoever it is compared with predict what follows.
+
+    A cut-off at which too little is known to fit anything is passed over.
+    """
+    if current is None:
+        return
+    champion = current.load(ports) if trained.folds else None
+    for fold in trained.folds:
+        try:
+            yield _step(config, ports, trained, fold, current, champion, as_of)
+        except NotEnoughData:
+            continue
+
+
+def _step(
+    config: ModelConfig,
+    ports: Ports,
+    trained: Trained,
+    fold: Fold,
+    current: Champion,
+    champion: Model | None,
+    as_of: datetime,
+) -> Step:
+    learned = examples(config, ports, fold.train, as_of, known_by=fold.judged.start)
+    before = reference_examples(config, ports, fold.judged.start, as_of)
+    rows = examples(config, ports, fold.judged, as_of)
+    seed, recipe = config.train.seed, Recipe.from_dict(trained.recipe)
+    plain = simple_model(declared(config, before.schema), config.task, seed)
+    models = {
+        CHALLENGER: ports.fits.fit(build(recipe, learned.schema, config.task), learned.X, learned.y),
+        PRIOR: ports.fits.fit(prior_model(config.task), before.X, before.y),
+        SIMPLE: ports.fits.fit(plain, before.X, before.y, SIMPLE_ROWS, seed),
+    }
+    inputs = dict.fromkeys(models, rows.X)
+    if champion is not None:
+        models[CHAMPION] = champion
+        inputs[CHAMPION] = own_rows(config, ports, current, rows, fold.judged, as_of)
+    classes = all_classes(config.task, models.values(), rows.y)
+    losses = {
+        role: row_losses(config.task, rows.y, predict(model, inputs[role], config.task, classes), classes)
+        for role, model in models.items()
+    }
+    return Step(rows.event_time, losses, fold.judged.start, learned.trained_until)
+
+
+def gathered(
+    config: ModelConfig, walked: list[Step], gate: Examples, losses: Mapping[str, Floats], recency: float
+) -> Evidence:
+    """Sum the losses of all folds and of the gate rows; older folds count `recency` times what the next one does."""
+    roles = [role for role in losses if all(role in step.losses for step in walked)]
+    parts = [*((s.event_time, s.losses) for s in walked), (gate.event_time, losses)]
+    weights = [np.full(len(time), recency ** (len(parts) - 1 - k)) for k, (time, _) in enumerate(parts)]
+    return Evidence.of(
+        np.concatenate([np.asarray(time, dtype="datetime64[us]") for time, _ in parts]),
+        {role: np.concatenate([found[role] for _, found in parts]) for role in roles},
+        config.evaluate.block,
+        np.concatenate(weights),
+    )
+
+
+def method(config: ModelConfig, ports: Ports, recipe: Mapping[str, Any]) -> dict[str, str]:
+    """What makes a challenger another kind of model than its champion where it differs, by what a person would call it."""
+    custom = config.features.custom
+    facts = code_facts(ports.configs)
+    return {
+        "family": str(recipe["family"]),
+        "features": digest_of(config.features.model_dump(mode="json")),
+        "config": digest_of(
+            [config.train.model_dump(mode="json"), config.ingest.label.model_dump(mode="json", exclude={"source"})]
+        ),
+        "code": digest_of(
+            [
+                custom and source_digest(custom, ports.configs),
+                facts["version.trueup"],
+                facts["version.scikit-learn"],
+            ]
+        ),
+    }
+
+
+def burden(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Burden, list[str]]:
+    """Say what a challenger has to prove, and what changed since its champion was made.
+
+    >>> burden({"family": "linear"}, {"family": "forest"})
+    ('change', ['family'])
+    """
+    changed = [name for name, value in now.items() if name in then and then[name] != value]
+    return ("change" if changed else "routine"), changed
+
+
+def attempts(config: ModelConfig, ports: Ports, current: Champion | None) -> list[Entry]:
+    """The decided attempts against a champion's artefact that left evidence, oldest first, one for each training."""
+    if current is None:
+        return []
+    loss, found = loss_name(config.task), dict[str, Entry]()
+    for entry in ports.ledger.entries(config.model):
+        record = entry.body.get("evidence") or {}
+        if record.get("against") == current.manifest_digest and record.get("loss") == loss:
+            found.setdefault(entry.body["judged"]["run_id"], entry)
+    return list(found.values())
+
+
+def with_record(config: ModelConfig, ports: Ports, fresh: Evidence, earlier: list[Entry]) -> tuple[Evidence, str]:
+    """Add the older rows that the newest earlier attempt judged, or took from those before it; say why they are missing.
+
+    Raises WorkError when what is on record is not what was recorded.
+    """
+    if not earlier:
+        return fresh, ""
+    record = earlier[-1].body["evidence"]
+    digest = ports.store.evaluation_digest(record["path"])
+    if digest is None:
+        return fresh, f"the evidence of {len(earlier)} earlier attempts is gone ({record['path']}), and does not count"
+    if record["block"] != config.evaluate.block.total_seconds():
+        return (
+            fresh,
+            f"the evidence of {len(earlier)} earlier attempts is in blocks of another length, and does not count",
+        )
+    if digest != record["digest"]:
+        raise WorkError(
+            f"{config.model}: the evidence of an earlier attempt, {record['path']}, is not what entry {earlier[-1].seq} of "
+            "the ledger recorded; see `trueup ledger verify`"
+        )
+    before = Evidence.from_frame(ports.store.read_evaluation(record["path"]), fresh.block, record["earlier"])
+    return fresh.carrying(before, earlier[-1].body["judged"]["run_id"]), ""
+
+
+def weigh(
+    config: ModelConfig,
+    ports: Ports,
+    trained: Trained,
+    gate: Examples,
+    before: Examples,
+    predictions: Mapping[str, Floats],
+    classes: list[str] | None,
+    compared: Champion | None,
+    as_of: datetime,
+) -> tuple[Weighed, Trained | None]:
+    """Gather all evidence about a challenger, and let a simple model take its place where that does better.
+
+    `predictions` are those of the gate rows, by role; `compared` is the champion that they are compared with. Gives the
+    record of the evidence, and the model that takes the challenger's place, where one does.
+    """
+    y, roles = gate.y.to_numpy(), [role for role in predictions if role in ROLES]
+    losses = {role: row_losses(config.task, y, predictions[role], classes) for role in roles}
+    walked = list(steps(config, ports, trained, compared, as_of))
+    earlier = attempts(config, ports, compared)
+    evidence, missing = with_record(
+        config, ports, gathered(config, walked, gate, losses, config.promote.recency), earlier
+    )
+    case = Case(
+        config.task, y, gate.event_time.to_numpy(), predictions, {}, {}, config.evaluate, classes=classes,
+        seed=config.train.seed, walked=evidence,
+    )  # fmt: skip
+    # A policy without gates lets every challenger pass that is sound, so that nothing is put in its place.
+    role = contender(case) if config.promote.gates or compared is None else CHALLENGER
+    substitute = None
+    if role != CHALLENGER:
+        columns = declared(config, before.schema).names
+        substitute = stand_in(config, ports, trained, "simple" if role == SIMPLE else "prior", before, columns)
+        evidence = evidence.standing_in(role, CHALLENGER)
+    now = method(config, ports, (substitute or trained).recipe)
+    asked, changed = burden(compared.method if compared else {}, now)
+    weighed = Weighed(
+        path=ports.store.put_evaluation(evidence_name(trained.run_id), evidence.to_frame()),
+        start=evidence.start,
+        end=evidence.end,
+        rows=int(evidence.rows.sum()),
+        folds=tuple((step.start, step.trained_until) for step in walked),
+        against=compared.manifest_digest if compared else None,
+        earlier=evidence.attempts,
+        attempt=len(earlier) + 1,
+        burden=asked,
+        changed=tuple(changed),
+        method=now,
+        contender=role,
+        missing=missing,
+    )
+    return weighed, substitute
