@@ -132,7 +132,7 @@ def test_the_page_says_what_was_judged_what_a_check_asks_and_whether_it_was_rebu
     judged = facts["fitted"]["judged_version"]
     assert f"Judged was version {judged}" in page
     assert f"Measured on version {judged}." in page
-    assert "Passes when the mean loss is below each of theirs" in page
+    assert "A first champion passes when its mean loss is below each of theirs" in page
     assert "Nobody has rebuilt it here so far." in page
     assert "nobody has done it here so far" in page or "Not with certainty" in page
     assert "Read from a source of kind files (path data/*.csv). Times are UTC" in page

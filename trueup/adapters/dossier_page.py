@@ -21,6 +21,7 @@ from trueup.adapters.look import (
     slice_columns,
     units,
 )
+from trueup.domain.gates.words import evidence_words
 from trueup.domain.metrics import figure
 
 # What each kind of check asks, by the first word of its name; a new check stands under "Further checks" until it is named.
@@ -332,7 +333,9 @@ def _unbeaten(metrics: Mapping[str, Any], loss: str) -> str:
 
 
 def _remarks(facts: Mapping[str, Any]) -> Iterator[str]:
-    """What a table does not say aloud: who is not beaten, and where the calibration is worst."""
+    """What a table does not say aloud: which rows decided, who is not beaten, and where the calibration is worst."""
+    if facts["evidence"]:
+        yield from evidence_words(facts["evidence"])
     metrics, loss = facts["evaluation"]["metrics"], _loss(facts["evaluation"])
     if loss in metrics.get("challenger", {}) and (said := _unbeaten(metrics, loss)):
         yield f"By {loss.replace('_', '-')}:{said.lower()}"

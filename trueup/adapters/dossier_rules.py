@@ -21,11 +21,13 @@ def rule(verdict: Mapping[str, Any]) -> str:
 
 
 def _paired(f: Figures) -> str:
-    better, ends = ("lower", "ends below ") if shortfall(f["loss"], 0.0) == 0 else ("higher", "begins above -")
+    better = "lower" if shortfall(f["loss"], 0.0) == 0 else "higher"
     asked = (
-        f"Passes when it is {better} by at least {figure(f['min_gain'], 3)} and the interval {ends}"
-        f"{figure(f['margin'], 3)}: better on average, and not worse beyond that margin."
+        f"Passes when it is {better} by at least {figure(f['min_gain'], 3)}, and {better} at all with "
+        f"{1 - f['level']:.3g} confidence (attempt {f['attempt']} against this champion)."
     )
+    if f["margin"] is not None:
+        asked += f" After a change it must not be worse by {figure(f['margin'], 3)}, with the whole interval."
     if f["low"] is not None and f["high"] is not None and f["low"] <= 0 <= f["high"]:
         asked += " The interval holds 0, so that it is better is likely, and not shown."
     return asked
@@ -46,7 +48,8 @@ def _calibration(f: Figures) -> str:
 _RULES: Final[Mapping[str, Callable[[Figures], str]]] = {
     "paired": _paired,
     "baseline": lambda _: (
-        "Passes when the mean loss is below each of theirs, and below the prior's with the whole interval."
+        "A first champion passes when its mean loss is below each of theirs, and below the prior's with 90 % confidence; a "
+        "later one when it is not shown to be worse than either."
     ),
     "slices": lambda _: (
         "Passes when for no slice it is shown, taking account of how many there are, that it loses more than the champion "

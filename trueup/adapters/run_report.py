@@ -19,6 +19,7 @@ from trueup.adapters.look import (
     slice_columns,
     units,
 )
+from trueup.domain.gates.words import evidence_words
 
 _PAGE: Final = (
     HEAD
@@ -32,6 +33,7 @@ _PAGE: Final = (
 <h2>Windows</h2>
 <table><tr><th>window</th><th>from</th><th>to</th></tr>
 {% for name, start, end in windows %}<tr><td>{{ name }}</td><td>{{ start }}</td><td>{{ end }}</td></tr>{% endfor %}</table>
+{% for said in evidence %}<p>{{ said }}</p>{% endfor %}
 <h2>Checks</h2>
 <table><tr><th>check</th><th>verdict</th><th>why</th></tr>
 {% for v in verdicts %}<tr><td>{{ v.check }}</td><td class="{{ v.status }}">{{ v.status }}</td><td>{{ v.reasons | join("; ") }}</td></tr>{% endfor %}</table>
@@ -83,6 +85,7 @@ def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
             reasons=facts["reasons"],
             verdicts=facts["verdicts"],
             windows=_windows(facts),
+            evidence=evidence_words(facts["evidence"]) if facts.get("evidence") else [],
             rows=evaluation["rows"],
             roles=roles,
             metrics=[

@@ -114,6 +114,7 @@ def gather(config: ModelConfig, ports: Ports, version: int) -> dict[str, Any]:
         "fitted": _fitted(body, own),
         "data": body.get("data"),
         "gate": body["gate"],
+        "evidence": body.get("evidence"),
         "batches": batches,
         "validation": body.get("validation"),
         "evaluation": evaluation,
