@@ -41,7 +41,7 @@ def test_nothing_is_trained_for_a_gate_window_of_too_few_blocks():
         "that are new; 10 are needed"
     )
     assert isinstance(planned(79, trained=60, promote=fortnight), Plan)  # nine and a half days touch ten
-    short = planned(120, trained=60, promote=PromoteConfig(gate_window="7 days"))
+    short = planned(120, trained=60, promote=PromoteConfig(gate_window="7 days", folds=1))
     assert "make promote.gate_window longer or evaluate.block shorter" in short.reason
     assert "not enough history" in planned(28, promote=PromoteConfig(gate_window="7 days")).reason
 
@@ -54,6 +54,19 @@ def test_a_champion_trained_on_everything_leaves_nothing_new():
 def test_the_gate_is_at_most_half_of_what_is_new():
     assert planned(80, trained=60).gate.start == START + 70 * DAY
     assert planned(120, trained=60).gate.start == START + 106 * DAY
+
+
+def test_the_recipe_is_judged_at_earlier_cut_offs_too_once_there_is_something_new_to_learn():
+    assert planned(120).folds == ()  # a first champion has the gate window alone
+    assert planned(80, trained=60).folds == ()
+    assert planned(100, trained=60).folds == ()
+    chosen = planned(160, trained=60)  # a hundred days are seven windows; the first teaches, and four judge
+    assert chosen.gate == Window(START + 146 * DAY, START + 160 * DAY)
+    assert [fold.judged.start for fold in chosen.folds] == [START + d * DAY for d in (104, 118, 132)]
+    assert chosen.search == Window(START, START + 104 * DAY)
+    assert chosen.judged == Window(START + 104 * DAY, START + 160 * DAY)
+    slow = plan_training(Window(START, START + 160 * DAY), START + 60 * DAY, TRAIN, PROMOTE, DAY, delay=60 * DAY)
+    assert slow.folds == ()  # labels that take two months taught no earlier cut-off anything new
 
 
 def test_a_trailing_window_ends_where_the_gate_begins():
@@ -75,9 +88,9 @@ def test_no_row_is_both_learnt_from_and_judged_on(days, trained, window, gate_da
     if isinstance(chosen, Hold):
         return
     moments = np.arange(
-        np.datetime64(chosen.gate.start, "h"), np.datetime64(chosen.gate.end, "h"), dtype="datetime64[h]"
+        np.datetime64(chosen.judged.start, "h"), np.datetime64(chosen.gate.end, "h"), dtype="datetime64[h]"
     )
-    assert Blocks.of([chosen.gate.start, *moments.astype("datetime64[us]").tolist()], DAY).count >= MIN_BLOCKS
+    assert Blocks.of([chosen.judged.start, *moments.astype("datetime64[us]").tolist()], DAY).count >= MIN_BLOCKS
     assert chosen.train.end == chosen.gate.start
     assert matured.start <= chosen.train.start < chosen.train.end < chosen.gate.end == matured.end
     assert chosen.refit == Window(chosen.train.start, matured.end)
@@ -85,6 +98,11 @@ def test_no_row_is_both_learnt_from_and_judged_on(days, trained, window, gate_da
         unseen = START + trained * DAY
         assert chosen.gate.start > unseen  # the champion is judged on rows that it has not seen either
         assert chosen.train.end > unseen  # and the challenger learns something new
+        assert all(fold.judged.start > unseen for fold in chosen.folds)
+    ends = [chosen.search.end, *(fold.judged.end for fold in chosen.folds)]
+    assert ends[-1] == chosen.gate.start
+    assert [fold.judged.start for fold in chosen.folds] == ends[:-1]  # each row judges once
+    assert all(fold.train.end == fold.judged.start for fold in chosen.folds)
 
 
 def test_who_asks_for_no_proof_needs_no_gate_window_that_could_give_it():
