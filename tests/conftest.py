@@ -5,6 +5,7 @@ import tempfile
 from itertools import count
 
 import pytest
+from hypothesis import settings
 
 from tests import postgres
 
@@ -24,6 +25,10 @@ os.environ.update(
 for name in [name for name in os.environ if name.startswith("TRUEUP_")]:
     del os.environ[name]
 
+
+# Machines are shared: how long an example takes says more about the others than about the code.
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 
 _numbers = count()
 
