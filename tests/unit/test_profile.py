@@ -13,7 +13,8 @@ from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
 from tests import messy
 from trueup.config.schema import FeaturesConfig, Task
-from trueup.domain.profile.columns import Column, comma_decimals, profile, thousands
+from trueup.domain.profile.columns import Column, comma_decimals, profile
+from trueup.domain.profile.dialect import header_of, marks_of
 from trueup.domain.profile.people import personal
 from trueup.domain.profile.suspects import suspects
 from trueup.domain.profile.times import choose_period, gaps, read_times
@@ -189,16 +190,16 @@ def test_times_written_in_two_ways_are_all_read():
     assert not found.plain
 
 
-@pytest.mark.parametrize(("unit", "factor"), [("s", 1), ("ms", 1000)])
-def test_seconds_and_milliseconds_since_1970(unit, factor):
+@pytest.mark.parametrize(("unit", "factor"), [("s", 1), ("ms", 1000), ("us", 1_000_000), ("ns", 1_000_000_000)])
+def test_counts_of_time_since_1970(unit, factor):
     found = read_times((MOMENTS - pd.Timestamp("1970-01-01")) // pd.Timedelta(seconds=1) * factor)
-    assert found.unit == unit
+    assert found.formats == (f"epoch {unit}",)
     assert found.moments.tolist() == MOMENTS.tolist()
 
 
 def test_days_written_as_numbers():
     found = read_times(MOMENTS.dt.strftime("%Y%m%d").astype(int))
-    assert found.unit == "day number"
+    assert found.formats == ("%Y%m%d",)
     assert found.moments.tolist() == MOMENTS.dt.normalize().tolist()
 
 
@@ -419,7 +420,7 @@ def test_times_with_a_zone_are_brought_to_the_one_that_is_asked_for():
 def test_commas_between_thousands_are_no_decimal_commas():
     large = pd.DataFrame({"sum": ["1,374", "9,106", "12,005", "88"], "x": [0.5, 1.5, 2.5, 3.5]})
     assert comma_decimals(large) == []
-    assert thousands(large) == ["sum"]
+    assert marks_of(large["sum"], ".").marks == (",",)
     assert comma_decimals(pd.DataFrame({"a": ["1,5", "2,25", "3"]})) == ["a"]
     assert comma_decimals(pd.DataFrame({"a": ["1,374", "9,106"]})) == []
 
@@ -442,3 +443,80 @@ def test_a_sparse_column_does_not_hide_that_others_add_up():
     when = pd.Series(pd.date_range("2024-01-01", periods=800, freq="h"))
     found = suspects(profile(frame), pd.Series(a + b), when, Task.REGRESSION)
     assert {"a", "b"} <= {s.column for s in found}
+
+
+def test_days_of_a_spreadsheet_are_read_and_a_counter_is_not_taken_for_them():
+    serial = (MOMENTS - pd.Timestamp("1899-12-30")) / pd.Timedelta(days=1)
+    found = read_times(serial)
+    assert (found.formats, found.unreadable) == (("excel",), 0)
+    assert found.moments.tolist() == MOMENTS.tolist()
+    assert read_times(pd.Series(np.arange(60_000))).formats == ()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "%d-%b-%y %I.%M.%S %p", "%d/%b/%Y:%H:%M:%S %z", "%a, %d %b %Y %H:%M:%S %z", "%d.%m.%Y %H:%M:%S UTC", "%Y%m%d%H%M%S",
+        "%B %d, %Y, %I:%M:%S %p", "%G-W%V-%u", "%A, %d %B %Y %H:%M:%S",
+    ],
+)  # fmt: skip
+def test_forms_of_other_programs_are_found(form):
+    written = MOMENTS.dt.tz_localize("UTC").dt.strftime(form).str.upper()
+    if "%z" not in form:
+        written = written.str.replace("UTC", "UTC")
+    found = read_times(written.str.title() if "%A" in form else written)
+    assert (len(found.formats), found.iso, found.unreadable) == (1, False, 0)
+    whole = MOMENTS.dt.normalize() if "%u" in form else MOMENTS
+    assert found.moments.tolist() == whole.tolist()
+    assert found.zoned == ("%z" in form or "UTC" in form)
+
+
+def test_words_between_times_are_named_one_by_one():
+    found = read_times(pd.Series([*MOMENTS.astype(str), "Total", "ordered", "Total"]))
+    assert (found.unreadable, found.words, found.uniform, found.plain) == (3, ("Total", "ordered"), True, False)
+
+
+@pytest.mark.parametrize(
+    ("values", "decimal", "marks", "doubtful"),
+    [
+        (["1,414.31", "12.5", "900", "3,000"], ".", (",",), False),
+        (["1.414,31", "12,5", "900"], ",", (".",), False),
+        (["1,414", "12,500", "900"], ".", (",",), True),
+        (["$1,414.31", "$12", "$5"], ".", ("$", ","), False),
+        (["(12.5)", "3.5", "4"], ".", ("()",), False),
+        (["12%", "3%", "4.5%"], ".", ("%",), False),
+        (["12 kg", "3 kg", "4.5 kg"], ".", ("kg",), True),
+        (["12-", "3", "4"], ".", ("-",), False),
+        (["5 €", "-6,5 €", "1.000 €"], ",", ("€", "."), False),
+    ],
+)
+def test_what_is_written_in_numbers(values, decimal, marks, doubtful):
+    found = marks_of(pd.Series(values), decimal)
+    assert (found.marks, bool(found.doubt)) == (marks, doubtful)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a", "b", "c"], ["12 kg", "3 lb", "4 oz"], ["$5", "€6", "£7"], ["0,512", "1,250", "0,033"], ["12", "13", "14"],
+        ["001%", "002%", "003%"], ["A12", "A13", "A14"], ["2024-01-05", "2024-01-06", "2024-01-07"], [None, None, None],
+    ],
+)  # fmt: skip
+def test_what_is_no_number_with_marks(values):
+    assert marks_of(pd.Series(values, dtype=object), ".") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("t,x\n1,2\n", {}),
+        ("Report\n\nt,x\n1,2\n", {"skip_rows": 2}),
+        ("Report, t of x\rt;x\r1;2\r", {"skip_rows": 1}),
+        ('Group,,\n"t",x\n', {"skip_rows": 1}),
+        ("x, t\n1, 2\n", {"trim": True}),
+        ("x^t\n", {"separator": "^"}),
+        ("a,b\n", {}),
+    ],
+)
+def test_the_line_that_names_the_columns_is_found(text, found):
+    assert header_of(text, "t") == found

@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 MIN_BLOCKS = 10  # an interval from fewer blocks of time is not to be trusted
 
+COUNTED = ("epoch s", "epoch ms", "epoch us", "epoch ns", "excel")  # ways to count time, in place of a format
+
 SHORTEST = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=28)}
 
 
@@ -44,17 +46,30 @@ def known_encoding(name: str) -> str:
 
 
 def readable_format(written: str) -> str:
-    """Give a format of strftime back if a day can be read with it. Raises ValueError.
+    """Give a format of strftime, or a way to count time, back if a day can be read with it. Raises ValueError.
 
     >>> readable_format("%H:%M")
     Traceback (most recent call last):
     ValueError: '%H:%M' does not say the day; write a format of strftime such as '%d/%m/%Y %H:%M'
     """
-    moment = datetime(2013, 7, 31, 5, 6, 7, tzinfo=UTC)
+    if written in COUNTED:
+        return written
+    moment = datetime(2013, 7, 29, 5, 6, 7, tzinfo=UTC)  # a Monday
+    day, pattern = with_weekday(written)
     try:
-        read = datetime.strptime(moment.strftime(written), written)
+        read = datetime.strptime(moment.strftime(written) + day, pattern)
     except ValueError as error:
         raise ValueError(f"{written!r} cannot be read: {error}; write one such as '%d/%m/%Y %H:%M'") from None
     if read.date() != moment.date():
         raise ValueError(f"{written!r} does not say the day; write a format of strftime such as '%d/%m/%Y %H:%M'")
     return written
+
+
+def with_weekday(written: str) -> tuple[str, str]:
+    """Give what is added to a time and to its format so that a week without a day is its Monday.
+
+    >>> with_weekday("%G-W%V")
+    ('-1', '%G-W%V-%u')
+    """
+    bare = "%V" in written and not any(day in written for day in ("%u", "%w", "%a", "%A"))
+    return ("-1", f"{written}-%u") if bare else ("", written)

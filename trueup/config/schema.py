@@ -170,9 +170,24 @@ class FilesSource(Section):
         max_length=1,
         description="Of CSV files; default: what splits the first line into most columns.",
     )
-    decimal: Literal[".", ","] = Field(
-        ".", description="What stands before the fraction of a number in CSV files; thousands are not set apart."
+    decimal: Literal[".", ","] = Field(".", description="What stands before the fraction of a number in CSV files.")
+    marks: dict[str, list[str]] = Field(
+        default={},
+        description="Per column of numbers in CSV files, what is written in them beside digits and is taken out: a mark "
+        "between thousands (`,`, `.`, `'` or a blank), what stands before or behind a number (`$`, `%`, `kg`; 12 % is 12), "
+        "and `()` or `-` for a negative number in brackets or with its sign behind.",
     )
+    escape: Literal['"', "\\"] = Field(
+        '"',
+        description="What stands before a quotation mark within a quoted value of CSV files: another one, or a backslash.",
+    )
+    skip_rows: int = Field(0, ge=0, description="Lines above the line of column names in CSV files, such as a title.")
+    pad: bool = Field(
+        False,
+        description="Whether a line of a CSV file may have fewer values than there are columns, as a line of totals or a "
+        "note below the table has: the others are missing. Else it is an error.",
+    )
+    trim: bool = Field(False, description="Whether blanks around the values of CSV files are left out.")
     query: str | None = Field(
         None,
         description="SQL (DuckDB) over the files, which it sees as the table `files`; default: all of their columns.",
@@ -259,8 +274,9 @@ class IngestConfig(Section):
     )
     time_format: Annotated[str, AfterValidator(readable_format)] | None = Field(
         None,
-        description="How the time is written where it is text and not ISO 8601, such as '%d/%m/%Y %H:%M' (strftime); "
-        "also what `label.known_at` holds, if that is text.",
+        description="How the time is written where it is not ISO 8601, such as '%d/%m/%Y %H:%M' (strftime); UTC, GMT or "
+        "%z in it name a zone. `epoch s`, `epoch ms`, `epoch us` and `epoch ns` count from 1970 in UTC, `excel` the days of "
+        "a spreadsheet. Also for `label.known_at`, unless that holds times already.",
     )
     missing: dict[str, list[str | int | float]] = Field(
         default={},

@@ -22,6 +22,7 @@ from trueup.config.schema import IngestConfig, LabelConfig, Source, Task
 from trueup.domain.numbered import numbered
 from trueup.domain.texts import NO_NUMBER, TIME, TRUTH
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Window
+from trueup.domain.written_times import local_times, read_texts
 from trueup.errors import SourceError
 
 Facts = dict[str, Any]
@@ -30,7 +31,6 @@ ALL_COLUMNS: Final = "*"  # in `ingest.missing`
 _TIME_UNIT: Final = "datetime64[us]"
 _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal", "boolean", "empty"}
 _TIMES = {"datetime", "datetime64", "date"}
-_ZONED = r"[T ].*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
 _WHOLE_NUMBER = r"0|-?[1-9]\d{0,18}"
 _INT64 = 2.0**63
 
@@ -375,7 +375,7 @@ def parse_times(column: pd.Series[Any], zone: str, place: str, time_format: str 
     """Read a column as times: datetime64[us] without zone, in `zone`; missing stays NaT.
 
     Times with a zone are brought to `zone`, times without are taken to be in it. Text must be in `time_format` (of
-    strftime), or ISO 8601: other forms leave day and month to guesswork, which may change from batch to batch. Numbers
+    strftime, or a way to count time), or ISO 8601, perhaps with UTC behind it: other forms leave day and month to guesswork, which may change from batch to batch. Numbers
     are refused for the same reason, unless a format says how their digits are meant.
     Raises SourceError, beginning with `place`.
 
@@ -401,7 +401,7 @@ def _parse_text_times(column: pd.Series[Any], zone: str, place: str, time_format
         )
     codes, values = pd.factorize(as_text(column))
     texts = pd.Series(values, dtype=object).astype(str).str.strip()
-    moments = pd.to_datetime(texts, format=time_format or "ISO8601", errors="coerce", utc=True)
+    moments, zoned = read_texts(texts, time_format)
     if (bad := moments.isna().to_numpy()).any():
         mend = (
             f"they are not of the form {time_format!r}: correct ingest.time_format"
@@ -412,10 +412,7 @@ def _parse_text_times(column: pd.Series[Any], zone: str, place: str, time_format
             f"{place}: {int(bad[codes[codes >= 0]].sum())} of {len(column)} values of '{column.name}' are not times, "
             f"the first is {values[int(bad.argmax())]!r}; {mend} or convert them in the source's query"
         )
-    as_written = moments.dt.tz_localize(None)
-    brought = moments.dt.tz_convert(zone).dt.tz_localize(None)
-    zoned = texts.str.contains(_ZONED) if time_format is None else texts.map(lambda _: "%z" in time_format.lower())
-    parsed = as_written.mask(zoned, brought).astype(_TIME_UNIT)
+    parsed = local_times(moments, zoned, zone).astype(_TIME_UNIT)
     missing = np.array([np.datetime64("NaT")], dtype=_TIME_UNIT)
     return pd.Series(np.concatenate([parsed.to_numpy(), missing])[codes], index=column.index, name=column.name)
 

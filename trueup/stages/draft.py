@@ -79,7 +79,8 @@ def _ingest(made: Draft, found: Findings) -> None:
         )
     _label(made, found)
     if missing := missing_of(found):
-        counts = sum(n for c in missing for n in found.columns[c].sentinels.values())
+        counts = sum(n for c in missing if c in found.columns for n in found.columns[c].sentinels.values())
+        counts += found.times.unreadable if found.ask.time in missing else 0
         made.put("missing", missing, why=f"values that stand for nothing: {counts:,} in all", mark=CHECK)
     if odd := coerced(found):
         made.put("coerce", odd, why="numbers with text between them, which becomes missing and is counted", mark=CHECK)
@@ -211,6 +212,8 @@ def missing_of(found: Findings) -> dict[str, list[str | float | int]]:
     used = set(found.features.numeric) | set(found.features.categorical)
     held = {n: c.sentinels for n, c in found.columns.items() if n in used and c.sentinels}
     told: dict[str, list[str | float | int]] = {}
+    if found.times.uniform and found.times.words:
+        told[found.ask.time] = list(found.times.words)
     for name, sentinels in held.items():
         told[name] = [int(s) if isinstance(s, float) and s.is_integer() else s for s in sentinels]
     return told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trueup.adapters.sources import open_source
+from trueup.adapters.sources import FileSource, open_source
 from trueup.config.schema import IngestConfig
 from trueup.domain.profile.ask import Ask, require_columns
-from trueup.domain.profile.columns import comma_decimals, thousands
+from trueup.domain.profile.columns import comma_decimals
+from trueup.domain.profile.dialect import header_of, marks_of
 from trueup.domain.profile.times import Times, read_times
 from trueup.errors import SourceError, UsageError
 
@@ -26,7 +28,8 @@ _SECRET = re.compile(
     r"://[^:/@?#]*:(?!\$\{\w+\}@)[^@/]*@|[?&][^=&]*(?:pass|pwd|secret|token|sig|credential|key)[^=&]*=(?!\$\{)",
     re.IGNORECASE,
 )
-_ENCODINGS = ("cp1252", "latin-1")
+_ENCODINGS = (None, "cp1252", "latin-1")
+_DIALECTS: tuple[dict[str, Any], ...] = ({}, {"escape": "\\"}, {"pad": True}, {"escape": "\\", "pad": True})
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,12 @@ def read_table(ask: Ask, configs: Path) -> Table:
         label_source, outcomes, more = _read(ask, ask.labels, None, configs)
         notes += more
     require_columns(raw, [ask.time, *ask.key, *([] if label_source else [ask.label])], ask.data)
-    rows, repeated = len(raw), int(raw.duplicated().sum())
-    raw = raw.drop_duplicates(ignore_index=True)
     times = read_times(raw[ask.time], ask.timezone)
+    if times.words and times.uniform and source["kind"] == "files":  # else a line of totals would choose types
+        raw = _everything(ask, source, configs, {ask.time: list(times.words)})[list(raw.columns)]
+    rows, repeated = len(raw), int(raw.duplicated().sum())
+    kept = ~raw.duplicated()
+    raw, times = raw[kept].reset_index(drop=True), times.of(kept)
     if not times.moments.notna().any():
         raise UsageError(
             f"--time {ask.time}: holds {', '.join(map(repr, times.examples)) or 'nothing'}, which is no time; name another column"
@@ -67,22 +73,12 @@ def read_table(ask: Ask, configs: Path) -> Table:
 
 
 def _read(ask: Ask, data: str, query: str | None, configs: Path) -> tuple[dict[str, Any], pd.DataFrame, list[str]]:
-    """Read everything, in whatever encoding and with whatever decimal sign it was written."""
+    """Read everything, however it was written; what a run must know of that stands in the source that is given back."""
     source, notes = _source(data, query, configs), list[str]()
-    try:
+    if source["kind"] == "files":
+        raw = _read_files(ask, source, configs, notes, ask.time if data == ask.data else ask.label)
+    else:
         raw = _everything(ask, source, configs)
-    except SourceError as error:
-        if source["kind"] != "files" or "encoding" not in str(error):
-            raise
-        raw, notes = _in_some_encoding(ask, source, configs, error)
-    if source["kind"] == "files" and (commas := comma_decimals(raw)):
-        source["decimal"] = ","
-        raw = _everything(ask, source, configs)
-        notes.append(f"decimal: numbers are written with a comma in {', '.join(commas[:5])}")
-    if separated := thousands(raw):
-        notes.append(
-            f"CHECK: {', '.join(separated)}: numbers with commas between the thousands stay text; take them out in the query"
-        )
     nested = [str(c) for c in raw if isinstance(next(iter(raw[c].dropna()), None), list | dict | set | np.ndarray)]
     if nested:
         notes.append(f"CHECK: {', '.join(nested)}: lists and structs are left out; take them apart in the query")
@@ -92,29 +88,87 @@ def _read(ask: Ask, data: str, query: str | None, configs: Path) -> tuple[dict[s
     return source, raw, notes
 
 
-def _everything(ask: Ask, source: dict[str, Any], configs: Path) -> pd.DataFrame:
-    return open_source(_reading(ask, source, configs), configs).everything()
+def _read_files(ask: Ask, source: dict[str, Any], configs: Path, notes: list[str], named: str) -> pd.DataFrame:
+    """Read files, and put down in the source and the notes how CSV files are written."""
+    beginning = _opened(ask, source, configs).beginning()
+    if beginning.startswith("\ufffd\ufffd"):  # the mark of UTF-16
+        source["encoding"] = "utf-16"
+        beginning = _opened(ask, source, configs).beginning()
+    source |= (head := header_of(beginning, named))
+    if line := head.get("skip_rows"):
+        notes.append(f"CHECK skip_rows: line {line + 1} names the columns; what is above it is left out")
+    raw = _in_some_encoding(ask, source, configs, notes)
+    if commas := comma_decimals(raw):
+        source["decimal"] = ","
+        raw = _everything(ask, source, configs)
+        notes.append(f"decimal: numbers are written with a comma in {', '.join(commas[:5])}")
+    texts = [str(n) for n in raw if raw[n].dtype == object and n not in {ask.time, *ask.key}]
+    found = {n: m for n in texts if (m := marks_of(raw[n], source.get("decimal", "."))) is not None}
+    if found:
+        source["marks"] = {name: list(marks.marks) for name, marks in found.items()}
+        raw = _everything(ask, source, configs)
+        notes += [f"CHECK marks: {name}: {marks.doubt}" for name, marks in found.items() if marks.doubt]
+    return raw
 
 
-def _reading(ask: Ask, source: dict[str, Any], configs: Path) -> IngestConfig:
+def _in_some_encoding(ask: Ask, source: dict[str, Any], configs: Path, notes: list[str]) -> pd.DataFrame:
+    first: SourceError | None = None
+    for encoding in _ENCODINGS:
+        try:
+            raw = _in_some_dialect(ask, source, {"encoding": encoding} if encoding else {}, configs, notes)
+        except SourceError as error:
+            first = first or error
+            if "encoding" not in str(first):
+                break
+            continue
+        notes += [f"encoding: the file is not UTF-8; {encoding} reads it"] if encoding else []
+        return raw
+    assert first is not None
+    raise first
+
+
+def _in_some_dialect(
+    ask: Ask, source: dict[str, Any], more: dict[str, Any], configs: Path, notes: list[str]
+) -> pd.DataFrame:
+    """Read CSV files as usual, or by what makes them readable."""
+    first: SourceError | None = None
+    for odd in _DIALECTS:
+        try:
+            raw = _everything(ask, source | more | odd, configs)
+        except SourceError as error:
+            first = first or error
+            if "CSV Error" not in str(error):
+                break
+            continue
+        source |= more | odd
+        notes += ["CHECK pad: some lines have fewer values than there are columns"] if "pad" in odd else []
+        return raw
+    assert first is not None
+    raise first
+
+
+def _opened(ask: Ask, source: dict[str, Any], configs: Path) -> FileSource:
+    opened = open_source(_reading(ask, source, configs), configs)
+    assert isinstance(opened, FileSource)
+    return opened
+
+
+def _everything(
+    ask: Ask, source: dict[str, Any], configs: Path, missing: Mapping[str, Sequence[str]] | None = None
+) -> pd.DataFrame:
+    return open_source(_reading(ask, source, configs, missing), configs).everything()
+
+
+def _reading(
+    ask: Ask, source: dict[str, Any], configs: Path, missing: Mapping[str, Sequence[str]] | None = None
+) -> IngestConfig:
     """As much of a config as reading needs."""
     if source["kind"] == "files" and "://" not in source["path"]:  # the folder of the configs may not be there yet
         source = {**source, "path": os.path.normpath(configs.resolve() / source["path"])}
     label = {"column": ask.label, "known_after": "0 days"}
     given = {"source": source, "time": ask.time, "timezone": ask.timezone, "key": [ask.time], "label": label}
+    given |= {"missing": dict(missing)} if missing else {}
     return IngestConfig.model_validate(given)
-
-
-def _in_some_encoding(
-    ask: Ask, source: dict[str, Any], configs: Path, first: SourceError
-) -> tuple[pd.DataFrame, list[str]]:
-    for encoding in _ENCODINGS:
-        source["encoding"] = encoding
-        try:
-            return _everything(ask, source, configs), [f"encoding: the file is not UTF-8; {encoding} reads it"]
-        except SourceError:
-            continue
-    raise first
 
 
 def _source(data: str, query: str | None, configs: Path) -> dict[str, Any]:
@@ -142,25 +196,21 @@ def _readable(ask: Ask, source: dict[str, Any], times: Times, configs: Path) -> 
             f"CHECK time: {times.formats[0]} and {times.twin} both read all of it; the first is in better order"
         )
     if times.unreadable:
+        shown = ", ".join(map(repr, times.words or times.examples))
         notes.append(
-            f"time: {times.unreadable:,} values such as {', '.join(map(repr, times.examples))} are no times; their rows are left out"
+            f"CHECK time: {times.unreadable:,} values such as {shown} are no times; their rows are left out, and counted"
         )
-    if times.plain or (len(times.formats) == 1 and not times.iso and not times.unreadable):
+    if times.formats == ("excel",):
+        notes.append("CHECK time: its numbers are read as the days of a spreadsheet")
+    if times.plain or times.uniform:
         return source, notes
     if source["kind"] != "files":
         raise UsageError(
             f"--time {ask.time}: is not ISO 8601 throughout; convert it in the query or function, then try again"
         )
     name, listed = '"' + ask.time.replace('"', '""') + '"', ", ".join(f"'{f}'" for f in times.formats)
-    if times.unit is not None:
-        as_time = {
-            "day number": f"try_strptime(CAST({name} AS VARCHAR), '%Y%m%d')",
-            "s": f"make_timestamp(CAST(CAST({name} AS DOUBLE) * 1000000 AS BIGINT))",
-            "ms": f"make_timestamp(CAST({name} AS BIGINT) * 1000)",
-        }[times.unit]
-    else:
-        kind = "TIMESTAMPTZ" if times.zoned else "TIMESTAMP"  # the other forgets the offset
-        as_time = f"COALESCE(CAST(TRY_CAST({name} AS {kind}) AS TIMESTAMP){f', try_strptime({name}, [{listed}])' if listed else ''})"
+    kind = "TIMESTAMPTZ" if times.zoned else "TIMESTAMP"  # the other forgets the offset
+    as_time = f"COALESCE(CAST(TRY_CAST({name} AS {kind}) AS TIMESTAMP){f', try_strptime({name}, [{listed}])' if listed else ''})"
     if times.formats and (times.iso or len(times.formats) > 1):
         ways = [*(["ISO 8601"] if times.iso else []), *times.formats]
         notes.append(f"CHECK time: written in {len(ways)} ways ({', '.join(ways)}); the query reads all of them")
@@ -172,9 +222,10 @@ def _readable(ask: Ask, source: dict[str, Any], times: Times, configs: Path) -> 
 
 def _require_same(ask: Ask, source: dict[str, Any], times: Times, configs: Path) -> None:
     """Let the query that was written be read once: it must give the times that were found."""
-    extent = open_source(_reading(ask, source, configs), configs).extent()
+    span = open_source(_reading(ask, source, configs), configs).span()
     known = times.moments.dropna()
-    if extent is None or (pd.Timestamp(extent[0]), pd.Timestamp(extent[1])) != (known.min(), known.max()):
+    ends = span and (pd.Timestamp(span.earliest or span.first), pd.Timestamp(span.latest or span.last))
+    if ends != (known.min(), known.max()):
         raise UsageError(
             f"--time {ask.time}: no query was found that reads all of its forms; convert it with --query, as in "
             "SELECT * REPLACE (strptime(t, '%d/%m/%Y') AS t) FROM files"

@@ -10,7 +10,7 @@ from trueup.adapters.sources.port import SourcePort
 from trueup.adapters.sources.sql import SqlDatabaseSource
 from trueup.config.schema import FilesSource, IngestConfig, SqlSource
 
-__all__ = ["SourcePort", "load_function", "open_label_source", "open_source"]
+__all__ = ["FileSource", "SourcePort", "load_function", "open_label_source", "open_source"]
 
 
 def open_source(config: IngestConfig, root: Path) -> SourcePort:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,11 +24,11 @@ class _Type(NamedTuple):
     cast: Callable[[str], str]
 
 
-_BIGINT = _Type(lambda c: f"regexp_matches({c}, '{WHOLE}')", lambda c: f"CAST({c} AS BIGINT)")
-_BOOLEAN = _Type(lambda c: f"regexp_matches({c}, '{TRUTH}')", lambda c: f"CAST({c} AS BOOLEAN)")
+_BIGINT = _Type(lambda c: f"regexp_matches({c}, '{WHOLE}')", lambda c: f"TRY_CAST({c} AS BIGINT)")
+_BOOLEAN = _Type(lambda c: f"regexp_matches({c}, '{TRUTH}')", lambda c: f"TRY_CAST({c} AS BOOLEAN)")
 _DOUBLE = _Type(
     lambda c: f"TRY_CAST({c} AS DOUBLE) IS NOT NULL AND NOT regexp_matches({c}, '{NO_NUMBER}')",
-    lambda c: f"CAST({c} AS DOUBLE)",
+    lambda c: f"TRY_CAST({c} AS DOUBLE)",
 )
 _DOUBLE_WITH_COMMA = _Type(
     lambda c: f"{_DOUBLE.holds(_with_point(c))} AND NOT contains({c}, '.')", lambda c: _DOUBLE.cast(_with_point(c))
@@ -41,21 +43,35 @@ def _with_point(column: str) -> str:
     return f"replace({column}, ',', '.')"
 
 
-def cast_text(table: pa.Table, leave: Sequence[str], zone: str, decimal: str = ".") -> pa.Table:
+def cast_text(
+    table: pa.Table, leave: Sequence[str], zone: str, decimal: str = ".", decide: npt.NDArray[np.bool_] | None = None
+) -> pa.Table:
     """Give each text column the type that all of its values agree on; the columns in `leave` stay text.
 
+    `decide` says which rows choose the types; values of others that are not of these become missing.
     `decimal` stands before the fraction of a number. With a comma there a point makes text of it: it may part thousands.
     """
     text = {f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)}
-    columns = [_cast(table[n], zone, decimal) if n in text - set(leave) else table[n] for n in table.column_names]
+    rows = None if decide is None or decide.all() else np.flatnonzero(decide)
+    columns = [_cast(table[n], zone, decimal, rows) if n in text - set(leave) else table[n] for n in table.column_names]
     return pa.table(dict(zip(table.column_names, columns, strict=True)))
 
 
-def _cast(column: pa.ChunkedArray, zone: str, decimal: str) -> pa.ChunkedArray | pa.Array:
+def _cast(
+    column: pa.ChunkedArray, zone: str, decimal: str, rows: npt.NDArray[np.intp] | None
+) -> pa.ChunkedArray | pa.Array:
     """Judge and convert each distinct value once."""
     encoded = one_chunk(column).dictionary_encode()
-    values = _typed(encoded.dictionary, zone, decimal)
-    return column if values is None else values.take(encoded.indices)
+    if rows is None:
+        values = _typed(encoded.dictionary, zone, decimal)
+        return column if values is None else values.take(encoded.indices)
+    used = pc.unique(encoded.indices.take(pa.array(rows))).drop_null()
+    values = _typed(encoded.dictionary.take(used), zone, decimal)
+    if values is None:
+        return column
+    places = np.full(len(encoded.dictionary), -1)
+    places[used.to_numpy()] = np.arange(len(used))
+    return values.take(pa.array(places, mask=places < 0)).take(encoded.indices)
 
 
 def _typed(texts: pa.Array, zone: str, decimal: str) -> pa.Array | None:

@@ -14,19 +14,21 @@ import glob
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trueup.adapters.frames import compact, to_pandas
 from trueup.adapters.sources import csv_files, remote
+from trueup.adapters.sources.csv_scan import csv_scan, identifier, literal, paths
 from trueup.adapters.sources.csv_types import TYPES, cast_text
 from trueup.adapters.sources.port import (
     TEXT_SLACK,
@@ -39,15 +41,17 @@ from trueup.adapters.sources.port import (
 )
 from trueup.config.schema import FilesSource, IngestConfig
 from trueup.domain.clock import FIRST, LAST, ROWS, Span
+from trueup.domain.landing import are_sentinels, sentinels_of
+from trueup.domain.written_times import COUNTED_FROM, COUNTED_UNTIL, count_of, counts
 from trueup.errors import SourceError
 
 _PARQUET = (".parquet", ".pq")
 _IN_FOLDERS = (*csv_files.IN_FOLDERS, *_PARQUET)
-_DELIMITERS = ",;\t|"
-_MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null")  # how CSV files write that there is no value
 _LOCAL_TIMES = {"DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S"}
 _ZONED_TIMES = {"TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"}
 _WHOLE = {"BIGINT", "INTEGER", "UINTEGER", "UBIGINT", "HUGEINT"}
+_FRACTIONS = ("DOUBLE", "FLOAT", "DECIMAL")
+_BEGINNING = 1 << 18  # bytes that show how a CSV is written
 _SPILL = Path(tempfile.gettempdir()) / f"trueup-duckdb-{os.getuid()}"  # without it a folder .tmp wherever we are
 _OPTIONS = {
     "threads": 2,
@@ -61,8 +65,6 @@ _OPTIONS = {
 _SAME_IN_DUCKDB = re.compile(r"(?:[^%]|%[aAbBdfHIjmMpSyYz%])*")
 
 T = TypeVar("T")
-Header = tuple[str, tuple[str, ...]]  # delimiter, column names
-
 
 _POSITION = "trueup position"
 
@@ -86,6 +88,14 @@ class FileSource(SourcePort):
         """Name the columns of the files, or of the query over them."""
         return self._ask(lambda connection, _: list(self._types(connection)))
 
+    def beginning(self) -> str:
+        """Give the beginning of the first file's text; nothing where the files are no CSV. Raises SourceError."""
+        files, is_csv = self._files()
+        if not is_csv:
+            return ""
+        with csv_files.opened(csv_files.plain(files[0], self._source.encoding, self.name), self.name) as stream:
+            return stream.read(_BEGINNING).decode("utf-8-sig", errors="replace")
+
     def read(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read the rows of a window."""
         time = self._config.time
@@ -93,15 +103,15 @@ class FileSource(SourcePort):
         def select(connection: duckdb.DuckDBPyConnection, is_csv: bool) -> tuple[pa.Table, bool]:
             types = self._types(connection, [time, *(columns or ())])
             wanted = list(types) if columns is None else list(dict.fromkeys([time, *columns]))
-            query = f"SELECT {', '.join(map(_identifier, wanted))} FROM ({self._query}\n) AS q WHERE {self._inside(types[time])}"
+            query = f"SELECT {', '.join(map(identifier, wanted))} FROM ({self._query}\n) AS q WHERE {self._inside(types[time])}"
             return connection.sql(query, params=self._bounds(types[time], start, end)).to_arrow_table(), is_csv
 
         table, is_csv = self._ask(select)
         if is_csv:
             # Exactly the window's rows choose a column's type: a neighbour's odd value must not change it.
             moments = pd.DataFrame({time: table[time].to_pandas(), _POSITION: range(len(table))})
-            inside = in_window(moments, self._config, start, end, self.name)[_POSITION]
-            table = self._typed(table.take(inside.to_numpy()), leave=self._times)
+            inside = in_window(moments, self._config, start, end, self.name)
+            table = self._typed(table.take(inside[_POSITION].to_numpy()), self._times, inside[time].notna().to_numpy())
         found = in_window(to_pandas(compact(table, leave=[time])), self._config, start, end, self.name)
         return found if columns is None else found[list(columns)]
 
@@ -110,18 +120,34 @@ class FileSource(SourcePort):
 
         def select(connection: duckdb.DuckDBPyConnection, is_csv: bool) -> tuple[pa.Table, bool]:
             wanted = [name for name in self._types(connection, columns or ()) if columns is None or name in columns]
-            query = f"SELECT {', '.join(map(_identifier, wanted))} FROM ({self._query}\n) AS q"
+            query = f"SELECT {', '.join(map(identifier, wanted))} FROM ({self._query}\n) AS q"
             return connection.sql(query).to_arrow_table(), is_csv
 
         table, is_csv = self._ask(select)
-        return to_pandas(self._typed(table, leave=self._times[1:]) if is_csv else table)
+        return to_pandas(self._typed(table, self._times[1:], self._timed(table)) if is_csv else table)
 
-    def _typed(self, table: pa.Table, leave: Sequence[str]) -> pa.Table:
-        return cast_text(table, leave, self._config.timezone, self._source.decimal)
+    def _timed(self, table: pa.Table) -> npt.NDArray[np.bool_] | None:
+        """Say which rows have a time: only these choose the types of a CSV's columns, and not a line of totals."""
+        if self._config.time not in table.column_names:
+            return None
+        times = table[self._config.time].to_pandas()
+        known: npt.NDArray[np.bool_] = times.notna().to_numpy()
+        return known & ~are_sentinels(times, sentinels_of(self._config.time, self._config))
+
+    def _timed_rows(self, names: Sequence[str]) -> str:
+        """Write the same in SQL."""
+        if self._config.time not in names:
+            return "true"
+        none = ", ".join(literal(str(value)) for value in sentinels_of(self._config.time, self._config))
+        time = identifier(self._config.time)
+        return f"{time} IS NOT NULL" + (f" AND trim({time}) NOT IN ({none})" if none else "")
+
+    def _typed(self, table: pa.Table, leave: Sequence[str], decide: npt.NDArray[np.bool_] | None) -> pa.Table:
+        return cast_text(table, leave, self._config.timezone, self._source.decimal, decide)
 
     def span(self) -> Span | None:
         """Count the rows of each day; of text, those of each time that differs."""
-        time = _identifier(self._config.time)
+        time = identifier(self._config.time)
 
         def times(connection: duckdb.DuckDBPyConnection, _: bool) -> tuple[pa.Table, bool]:
             text = self._time_type(self._types(connection, [self._config.time])[self._config.time]) == "VARCHAR"
@@ -138,19 +164,33 @@ class FileSource(SourcePort):
 
     def _inside(self, kind: str) -> str:
         """Filter on the window, or a little more than it: `in_window` is exact. Rows without a time stay."""
-        time, form = _identifier(self._config.time), self._config.time_format
+        time, form = identifier(self._config.time), self._config.time_format
+        if counts(form):
+            number = f"TRY_CAST({time} AS DOUBLE)"
+            odd = (
+                f"{number} IS NULL OR {number} < $least OR {number} >= $most"  # to be refused, as text that is no time
+            )
+            return f"{odd} OR ({number} >= $start AND {number} < $end)"
         if self._time_type(kind) != "VARCHAR":
             cast = f"::{kind}" if kind in _ZONED_TIMES else ""  # DuckDB compares zoned times of one precision only
             return f"{time} IS NULL OR ({time} >= $start{cast} AND {time} < $end{cast})"
         day = f"left({time}, 10)"
         if form is not None:
             day = (
-                f"strftime(TRY_CAST(try_strptime(trim(CAST({time} AS VARCHAR)), {_literal(form)}) AS DATE), '%Y-%m-%d')"
+                f"strftime(TRY_CAST(try_strptime(trim(CAST({time} AS VARCHAR)), {literal(form)}) AS DATE), '%Y-%m-%d')"
             )
             day = day if _SAME_IN_DUCKDB.fullmatch(form) else "NULL"
         return f"TRY_CAST({day} AS DATE) IS NULL OR ({day} >= $start AND {day} < $end)"
 
-    def _bounds(self, kind: str, start: datetime, end: datetime) -> dict[str, datetime | str]:
+    def _bounds(self, kind: str, start: datetime, end: datetime) -> dict[str, datetime | str | float]:
+        if (form := self._config.time_format) is not None and counts(form):
+            moments = {
+                "start": start - TEXT_SLACK,
+                "end": end + TEXT_SLACK,
+                "least": COUNTED_FROM,
+                "most": COUNTED_UNTIL,
+            }
+            return {name: count_of(moment, form) for name, moment in moments.items()}
         kind = self._time_type(kind)
         if kind == "VARCHAR":
             return {"start": f"{start - TEXT_SLACK:%Y-%m-%d}", "end": f"{end + TEXT_SLACK:%Y-%m-%d}"}
@@ -159,7 +199,8 @@ class FileSource(SourcePort):
         return {"start": start, "end": end}
 
     def _time_type(self, kind: str) -> str:
-        if self._config.time_format is not None and kind in _WHOLE:
+        form = self._config.time_format
+        if form is not None and (kind in _WHOLE or (counts(form) and kind.startswith(_FRACTIONS))):
             return "VARCHAR"  # 20130131 in the format %Y%m%d
         if kind not in _LOCAL_TIMES | _ZONED_TIMES | {"VARCHAR"}:
             raise SourceError(
@@ -171,7 +212,15 @@ class FileSource(SourcePort):
     def _types(self, connection: duckdb.DuckDBPyConnection, needed: Sequence[str] = ()) -> dict[str, str]:
         """Give the type of each column that the query gives."""
         relation = connection.sql(self._query)
-        check_columns(relation.columns, needed, self.name)
+        try:
+            check_columns(relation.columns, needed, self.name)
+        except SourceError as error:
+            if self._has_query or self._config.time in relation.columns or not _is_csv(self._files()[0][0]):
+                raise
+            further = (
+                "if the line of column names stands further down in the file, say where with ingest.source.skip_rows"
+            )
+            raise SourceError(f"{error}; {further}") from None
         return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
     def _ask(self, question: Callable[[duckdb.DuckDBPyConnection, bool], T]) -> T:
@@ -202,6 +251,11 @@ class FileSource(SourcePort):
         file = re.search(r"^ *file = (.+)$", error, re.MULTILINE)
         of = f", {Path(file[1].strip()).name}" if file else ""
         mend = "mend the file or ingest.source.query"
+        if "Expected Number of Columns" in error or "unterminated quote" in error:
+            mend = (
+                "mend the file, or say how it is written: ingest.source.skip_rows for titles above the names of the columns, "
+                "ingest.source.pad for shorter lines, ingest.source.escape for a backslash before quotation marks"
+            )
         if "not utf-8 encoded" in error:
             mend = "say how the file is written, such as `ingest.source.encoding: cp1252`, or convert it"
         return f"{self.name}{of}: cannot be read: {reason}; {mend}"
@@ -210,8 +264,8 @@ class FileSource(SourcePort):
         found, is_csv = self._files()
         files = [csv_files.plain(f, self._source.encoding, self.name) for f in found] if is_csv else found
         with duckdb.connect(config=_OPTIONS) as connection:
-            connection.execute(f"SET TimeZone = {_literal(self._config.timezone)}")
-            scan = self._csv_scan(files) if is_csv else self._parquet_scan(files)
+            connection.execute(f"SET TimeZone = {literal(self._config.timezone)}")
+            scan = csv_scan(files, self._source, self.name) if is_csv else self._parquet_scan(files)
             typed = is_csv and self._has_query
             connection.execute(f"CREATE TEMP VIEW {'files_as_text' if typed else 'files'} AS {scan}")
             if typed:
@@ -253,40 +307,10 @@ class FileSource(SourcePort):
             raise SourceError(f"{self.name}: there is no such file; correct ingest.source.path or put the data there")
         return files
 
-    def _csv_scan(self, files: Sequence[Path]) -> str:
-        """Write the reading of CSV files as text, file after file; files with the same header are read together."""
-        headers = {file: self._header(file) for file in files}
-        parts = []
-        for (delimiter, names), group in groupby(files, key=headers.__getitem__):
-            columns = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in names)
-            parts.append(
-                f"SELECT * FROM read_csv({_paths(group)}, auto_detect = false, header = true, columns = {{{columns}}}, "
-                f"delim = {_literal(delimiter)}, quote = '\"', escape = '\"', "
-                f"nullstr = [{', '.join(map(_literal, _MISSING))}])"
-            )
-        return " UNION ALL BY NAME ".join(parts)
-
     def _parquet_scan(self, files: Sequence[Path]) -> str:
         for file in files:
             check_columns(pq.read_schema(file).names, [], f"{self.name}, {file.name}")
-        return f"SELECT * FROM read_parquet({_paths(files)}, union_by_name = true)"
-
-    def _header(self, file: Path) -> Header:
-        """Read the first line of a CSV: the delimiter is the one that makes most columns of it."""
-        with csv_files.opened(file, self.name) as stream:
-            line = stream.readline()
-        try:
-            first = re.split(r"[\r\n]", line.decode("utf-8-sig"), maxsplit=1)[0]
-        except UnicodeDecodeError as error:
-            raise csv_files.wrong_encoding(f"{self.name}: {file.name}, line 1", "utf-8", error) from None
-        delimiters = self._source.separator or _DELIMITERS
-        lines = [next(csv.reader([first], delimiter=delimiter), []) for delimiter in delimiters]
-        best = max(range(len(lines)), key=lambda i: len(lines[i]))
-        names = [name or f"column{position}" for position, name in enumerate(lines[best])]
-        if not names:
-            raise SourceError(f"{self.name}: {file.name} is empty; a CSV begins with a line of column names")
-        check_columns(names, [], f"{self.name}, {file.name}")
-        return delimiters[best], tuple(names)
+        return f"SELECT * FROM read_parquet({paths(files)}, union_by_name = true)"
 
     def _typed_view(self, connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> str:
         """Write the view a query sees: columns have the types that all values agree on; times stay ISO 8601 text."""
@@ -295,15 +319,14 @@ class FileSource(SourcePort):
             names = connection.sql("SELECT * FROM files_as_text").columns
             types = TYPES[self._source.decimal]
             checks = [
-                f"bool_and({t.holds(_identifier(n))}) FILTER ({_identifier(n)} IS NOT NULL)"
-                for n in names
-                for t in types
+                f"bool_and({t.holds(identifier(n))}) FILTER ({identifier(n)} IS NOT NULL)" for n in names for t in types
             ]
-            found = connection.sql(f"SELECT {', '.join(checks)} FROM files_as_text").fetchall()[0]
+            timed = self._timed_rows(names)
+            found = connection.sql(f"SELECT {', '.join(checks)} FROM files_as_text WHERE {timed}").fetchall()[0]
             kinds = [found[i : i + len(types)] for i in range(0, len(found), len(types))]
             chosen = (next((t for t, ok in zip(types, kind, strict=True) if ok), None) for kind in kinds)
             self._types_seen = {
-                state: {n: t.cast(n) if t else n for n, t in zip(map(_identifier, names), chosen, strict=True)}
+                state: {n: t.cast(n) if t else n for n, t in zip(map(identifier, names), chosen, strict=True)}
             }
         columns = (f"{cast} AS {name}" for name, cast in self._types_seen[state].items())
         return f"SELECT {', '.join(columns)} FROM files_as_text"
@@ -313,15 +336,3 @@ def _is_csv(file: Path) -> bool | None:
     """Say whether a file is CSV or Parquet; None for neither."""
     name = file.name.lower()
     return True if name.endswith(csv_files.CSV) else False if name.endswith(_PARQUET) else None
-
-
-def _paths(files: Iterator[Path] | Sequence[Path]) -> str:
-    return f"[{', '.join(_literal(glob.escape(str(file))) for file in files)}]"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -125,7 +125,9 @@ class SqlDatabaseSource(SourcePort):
 
     def _is_text(self, sample: Any) -> bool:
         """Say whether times are text, or digits in a format that the config gives."""
-        return isinstance(sample, str) or (self._config.time_format is not None and isinstance(sample, int))
+        return isinstance(sample, str) or (
+            self._config.time_format is not None and isinstance(sample, int | float | Decimal)
+        )
 
     def _inside(self, sample: Any, time: Any, start: datetime, end: datetime) -> sa.ColumnElement[bool]:
         """Filter on the window, or a little more than it: `in_window` is exact. Rows without a time stay."""

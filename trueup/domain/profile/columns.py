@@ -82,13 +82,6 @@ def comma_decimals(frame: pd.DataFrame) -> list[str]:
     return found if clear and not pointed and not fractions else []
 
 
-def thousands(frame: pd.DataFrame) -> list[str]:
-    """The columns of text whose numbers have commas between the thousands."""
-    either = rf"(?:{_THOUSANDS})|^[+-]?\d{{1,3}}(?:\.\d+)?$"
-    found = {n: v for n, v in _texts(frame).items() if v.str.match(_THOUSANDS).any()}
-    return [n for n, v in found.items() if v.str.match(either).mean() > 1 - _MISREAD]
-
-
 def _texts(frame: pd.DataFrame) -> dict[str, pd.Series[Any]]:
     """The columns of text that hold some."""
     texts = {str(n): frame[n].dropna().astype(str).str.strip() for n in frame.columns if frame[n].dtype == object}

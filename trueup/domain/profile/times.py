@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +12,26 @@ from pandas.api import types as dtypes
 
 from trueup.domain.landing import as_numbers, as_text
 from trueup.domain.periods import Period
+from trueup.domain.written_times import is_zoned, local_times, read_texts
 
-Unit = Literal["day number", "s", "ms"]
-
-_DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%d %b %Y", "%d-%b-%Y", "%b %d %Y", "%b %d, %Y", "%d/%m/%y", "%m/%d/%y", "%Y%m%d")  # fmt: skip
-_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S.%f")
-FORMATS = tuple(date + clock for date in _DATES for clock in _CLOCKS)
+_DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y-%m-%d", "%Y.%m.%d", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d%b%Y", "%d %B %Y", "%b %d %Y", "%b %d, %Y", "%B %d, %Y", "%d/%b/%Y", "%a, %d %b %Y", "%A, %d %B %Y", "%A, %B %d, %Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%Y%m%d", "%G-W%V-%u", "%G-W%V")  # fmt: skip
+_CLOCKS = (
+    "", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S.%f", " %H:%M:%S,%f", " %I.%M.%S %p", " %I.%M.%S.%f %p",
+    " %H.%M.%S", " %H.%M", " %Hh%M", "T%H:%M:%S", ", %H:%M", ", %H:%M:%S", ", %I:%M %p", ", %I:%M:%S %p", ":%H:%M:%S", " %H%M%S",
+)  # fmt: skip
+_OTHERS = (
+    "%a %b %d %H:%M:%S %Y",
+    "%H:%M %d/%m/%Y",
+    "%H:%M:%S %d/%m/%Y",
+    "%H:%M %d.%m.%Y",
+    "%Y%m%d%H%M%S",
+    "%Y%m%d%H%M",
+)
+FORMATS = (*(date + clock for date in _DATES for clock in _CLOCKS), *_OTHERS)
+_ZONE_BEHIND = r"\d[:.]\d{2}.*?(\s*)(UTC|GMT|Z|[+-]\d{2}:?\d{2})$"
+_EXCEL = (20_000, 80_000)  # days of a spreadsheet, from 1954 to 2119
+_MOST = 0.95
+_WORDS = 10  # different texts that are no time and may yet be named one by one
 _LOOK = 400  # distinct values that decide which formats are worth trying on all
 _MANY = 120  # batches from which a longer period is taken: each has its cost
 _ENOUGH = 200  # rows of a batch from which its figures say something
@@ -34,16 +48,27 @@ class Times:
     moments: pd.Series[Any]  # datetime64[us], without zone; NaT where missing or unreadable
     formats: tuple[str, ...]
     iso: bool
-    unit: Unit | None
     twin: str | None
     zoned: bool
     unreadable: int
     examples: tuple[str, ...]
+    words: tuple[
+        str, ...
+    ] = ()  # all that is unreadable, where that is little: a line of totals, a header that is repeated
+
+    def of(self, rows: pd.Series[bool]) -> Times:
+        """Those of some rows, with a fresh index."""
+        return replace(self, moments=self.moments[rows.to_numpy()].reset_index(drop=True))
 
     @property
     def plain(self) -> bool:
         """Whether they can be read without being told how."""
-        return not self.formats and self.unit is None and not self.unreadable
+        return not self.formats and not self.unreadable
+
+    @property
+    def uniform(self) -> bool:
+        """Whether one format reads them all, but for words that are no times."""
+        return (self.iso, len(self.formats)) in {(True, 0), (False, 1)} and (not self.unreadable or bool(self.words))
 
 
 @dataclass(frozen=True)
@@ -62,16 +87,14 @@ def read_times(column: pd.Series[Any], zone: str = "UTC") -> Times:
     if dtypes.is_datetime64_any_dtype(column):
         zoned = column.dt.tz is not None
         local = column.dt.tz_convert(zone).dt.tz_localize(None) if zoned else column
-        return Times(local.astype("datetime64[us]"), (), True, None, None, zoned, 0, ())
+        return Times(local.astype("datetime64[us]"), (), True, None, zoned, 0, ())
     if (numbers := as_numbers(column)) is not None:
         return _of_numbers(numbers)
     text = as_text(column)
     codes, values = pd.factorize(text)
     written = pd.Series(values, dtype=object).astype(str).str.strip()
-    instants = pd.to_datetime(written, format="ISO8601", errors="coerce", utc=True)
-    with_zone = written.str.contains(r"[T ].*(?:Z|[+-]\d{2}:?\d{2})$")
-    moments = instants.dt.tz_localize(None).mask(with_zone, instants.dt.tz_convert(zone).dt.tz_localize(None))
-    zoned = bool(with_zone.any())
+    instants, with_zone = read_texts(written, None)
+    moments, zoned = local_times(instants, with_zone, zone), bool(with_zone.any())
     iso, twin = bool(moments.notna().any()), None
     counts = np.bincount(codes[codes >= 0], minlength=len(values))
     formats: list[str] = []
@@ -82,49 +105,71 @@ def read_times(column: pd.Series[Any], zone: str = "UTC") -> Times:
         name, read, other = best
         twin = twin or other
         formats.append(name)
-        moments = moments.fillna(read)
+        zoned = zoned or is_zoned(name)
+        moments = moments.fillna(local_times(read, pd.Series(is_zoned(name), read.index), zone))
     bad = moments.isna().to_numpy()
     everything = np.append(moments.to_numpy("datetime64[us]"), np.datetime64("NaT"))[codes]
     return Times(
         pd.Series(everything, index=column.index, name=column.name),
         tuple(formats),
         iso,
-        None,
         twin,
         zoned,
         int(counts[bad].sum()),
         tuple(written[bad].head(3)),
+        _few(written[bad]),
     )
 
 
 def _of_numbers(numbers: pd.Series[Any]) -> Times:
-    """Days written as 20240131, or seconds or milliseconds since 1970."""
-    middle = float(numbers.median())
-    options: dict[Unit, tuple[float, float]] = {
-        "day number": (19000101, 21001231),
-        "s": (3e8, 4.2e9),
-        "ms": (3e11, 4.2e12),
-    }
-    unit = next((u for u, (low, high) in options.items() if low <= middle <= high), None)
-    if unit is None:
-        nothing = pd.Series(pd.NaT, index=numbers.index, dtype="datetime64[us]")
-        first = tuple(f"{n:g}" for n in numbers.dropna().head(3))
-        return Times(nothing, (), False, None, None, False, int(numbers.notna().sum()), first)
-    if unit == "day number":
-        text = numbers.astype("Int64").astype("string")
-        moments = pd.to_datetime(text, format="%Y%m%d", errors="coerce")
-    else:
-        moments = pd.to_datetime(numbers, unit=unit, errors="coerce")
-    bad = int((moments.isna() & numbers.notna()).sum())
-    return Times(moments.astype("datetime64[us]"), (), False, unit, None, False, bad, ())
+    """Counts of time, and days or moments written as one number, such as 20240131."""
+    present = numbers.dropna()
+    texts = pd.Series([f"{n:.0f}" if n % 1 == 0 else repr(n) for n in present], present.index, dtype=object)
+    form = _form_of(present)
+    moments = pd.Series(pd.NaT, numbers.index, dtype="datetime64[us]", name=numbers.name)
+    if form is not None:
+        read, _ = read_texts(texts, form)
+        moments[present.index] = read.dt.tz_localize(None).astype("datetime64[us]")
+    bad = (moments.isna() & numbers.notna())[present.index]
+    words = _few(texts[bad])
+    return Times(moments, (form,) if form else (), False, None, False, int(bad.sum()), tuple(texts[bad].head(3)), words)
+
+
+def _form_of(numbers: pd.Series[Any]) -> str | None:
+    """How most of some numbers mean a time; None where they are none."""
+    middle, whole = float(numbers.median()), bool((numbers % 1 == 0).all())
+    written = {"%Y%m%d": 1e0, "%Y%m%d%H%M": 1e4, "%Y%m%d%H%M%S": 1e6}
+    options = {form: (19000101 * size, 21001232 * size) for form, size in written.items() if whole}
+    counted = {"epoch s": 1.0, "epoch ms": 1e3, "epoch us": 1e6, "epoch ns": 1e9}
+    options |= {form: (3e8 * size, 4.2e9 * size) for form, size in counted.items()}
+    form = next((f for f, (low, high) in options.items() if low <= middle <= high), None)
+    if form is None and numbers.between(*_EXCEL).mean() > _MOST:
+        return "excel"
+    return form
+
+
+def _few(texts: pd.Series[Any]) -> tuple[str, ...]:
+    """The different ones of some texts, none where they are many."""
+    different = tuple(texts.drop_duplicates())
+    return different if len(different) <= _WORDS else ()
+
+
+def _zone_behind(written: pd.Series[Any]) -> str:
+    """What a format needs behind it, for most of some texts name their zone there."""
+    found = written.str.extract(_ZONE_BEHIND).dropna()
+    if len(found) <= _MOST * len(written):
+        return ""
+    blank, zone = (found[c].mode().iloc[0] for c in found)
+    return f"{blank}{zone if zone in {'UTC', 'GMT', 'Z'} else '%z'}"
 
 
 def _best(written: pd.Series[Any], counts: Any) -> tuple[str, pd.Series[Any], str | None] | None:
     """The format that reads most of some texts, what it makes of them, and the one that could as well be meant."""
     step = max(len(written) // _LOOK, 1)
     look = written.iloc[::step]
-    worth = [f for f in FORMATS if pd.to_datetime(look, format=f, errors="coerce").notna().any()]
-    read = {f: pd.to_datetime(written, format=f, errors="coerce") for f in worth}
+    behind = _zone_behind(look)
+    worth = [f + behind for f in FORMATS if read_texts(look, f + behind)[0].notna().any()]
+    read = {f: read_texts(written, f)[0] for f in worth}
     if not read:
         return None
     score = {f: int(counts[r.notna().to_numpy()].sum()) for f, r in read.items()}

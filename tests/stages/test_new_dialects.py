@@ -1,0 +1,106 @@
+"""Tables as other programs write them: `new` finds out how, and a run reads by what the config says."""
+
+import pandas as pd
+import pytest
+
+from tests.stages.test_new_odd import orders
+from trueup.config.settings import Settings
+from trueup.domain.profile.ask import Ask
+from trueup.stages.check import check
+from trueup.stages.new import draft, save
+from trueup.stages.ports import Ports
+
+FRAME = orders(n=1_200, days=60).assign(amount=lambda f: (f["x"] * 3_000 + 2_000).round(2))
+
+
+@pytest.fixture
+def ports(tmp_path):
+    opened = Ports(Settings(home=tmp_path / "home", configs=tmp_path / "configs"))
+    yield opened
+    opened.close()
+
+
+def lines(frame=FRAME, **more):
+    return frame.to_csv(index=False, **more)
+
+
+def told(column, how):
+    return lines(FRAME.assign(**{column: FRAME[column].map(how)}))
+
+
+def brackets(x):
+    return f"({-x:,.2f})" if x < 0 else f"{x:,.2f}"
+
+
+TABLES = {
+    "plain": (lines(), {}),
+    "title": ("Orders of 2024\nmade, by hand\n\n" + lines(), {"skip_rows": 3}),
+    "total": (lines() + "Total,,,,700,99999\n", {}),
+    "note below": (lines() + "\nSource: the shop's own books\n", {"pad": True}),
+    "header twice": (lines(FRAME[:600]) + lines(FRAME[600:]), {}),
+    "blank lines": ("\n\n" + lines().replace("\n", "\n\n"), {"skip_rows": 2}),
+    "old Mac": (lines().replace("\n", "\r"), {}),
+    "tabs": (lines(sep="\t"), {}),
+    "carets": (lines(sep="^"), {"separator": "^"}),
+    "blanks": (lines().replace(",", ", "), {"trim": True}),
+    "trailing": (lines().replace("\n", ",\n"), {}),
+    "dollars": (told("amount", lambda x: f"${x:,.2f}"), {"marks": {"amount": ["$", ","]}}),
+    "brackets": (told("amount", lambda x: brackets(x - 2_000)), {"marks": {"amount": [",", "()"]}}),
+    "percent": (told("x", lambda x: f"{x}%"), {"marks": {"x": ["%"]}}),
+    "utc": (told("ordered", lambda t: f"{t} UTC"), {}),
+    "epoch": (told("ordered", lambda t: int(t.timestamp() * 1000)), {}),
+    "oracle": (told("ordered", lambda t: f"{t:%d-%b-%y %I.%M.%S %p}".upper()), {}),
+    "excel": (told("ordered", lambda t: (t - pd.Timestamp("1899-12-30")) / pd.Timedelta(days=1)), {}),
+    "apache": (told("ordered", lambda t: f"{t:%d/%b/%Y:%H:%M:%S} +0000"), {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_what_another_program_wrote_is_read_to_the_last_value(name, ports):
+    text, said = TABLES[name]
+    path = ports.configs.parent / "orders.csv"
+    path.write_text(text, newline="")
+    made = draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), ports)
+    save(made)
+    found = check("orders", ports)
+    assert found["problems"] == []
+    source = made.config.ingest.source
+    assert {k: v for k, v in source.model_dump(exclude_unset=True).items() if k not in {"kind", "path"}} == said
+    assert (found["first"], found["last"]) == (FRAME["ordered"].min(), FRAME["ordered"].max())
+    read = ports.source(made.config).read(found["first"], found["last"] + pd.Timedelta(days=1))
+    rows = read[read["ordered"].notna()].reset_index(drop=True)
+    expected = FRAME["amount"] - (2_000 if name == "brackets" else 0)
+    for column, values in {
+        "order_id": FRAME["order_id"],
+        "x": FRAME["x"],
+        "amount": expected,
+        "late": FRAME["late"],
+    }.items():
+        pd.testing.assert_series_equal(rows[column], values, check_dtype=False, check_names=False)
+    assert rows["ordered"].tolist() == FRAME["ordered"].tolist()
+    assert rows["shop"].tolist() == FRAME["shop"].tolist()
+    assert {"x", "amount"} <= set(made.config.features.numeric)
+
+
+def test_a_run_whose_file_is_written_otherwise_is_refused_by_name(ports):
+    path = ports.configs.parent / "orders.csv"
+    path.write_text(lines())
+    save(draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), ports))
+    path.write_text("Orders, of 2024\n\n" + lines())
+    (problem,) = check("orders", ports)["problems"]
+    assert "ingest.source.skip_rows" in problem
+    path.write_text(told("ordered", lambda t: f"{t:%d/%m/%Y}"))
+    (problem,) = check("orders", ports)["problems"]
+    assert "ingest.time_format" in problem
+
+
+@pytest.mark.parametrize(("encoding", "said"), [("cp1252", "cp1252"), ("utf-16", "utf-16"), ("utf-8-sig", None)])
+def test_encodings(encoding, said, ports):
+    path = ports.configs.parent / "orders.csv"
+    path.write_bytes(
+        lines(FRAME.assign(shop=FRAME["shop"].map({"a": "Zürich", "b": "Köln", "c": "Bern"}))).encode(encoding)
+    )
+    made = draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), ports)
+    save(made)
+    assert made.config.ingest.source.model_dump(exclude_unset=True).get("encoding") == said
+    assert set(ports.source(made.config).everything()["shop"]) == {"Zürich", "Köln", "Bern"}
