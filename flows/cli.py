@@ -149,13 +149,15 @@ def clear(
     by: Annotated[str, typer.Option(help="Who lets it go on.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Let retrains start again after too many rejections in a row."""
+    """Let retrains start again: after too many rejections in a row, and after unusual batches, which this confirms."""
     from trueup.stages.storm import clear as forgive
 
     with home() as ports:
-        entry = forgive(load_model(ports.configs, model), ports, by)
-    found = {"sequence": entry.seq, "reasons": entry.body["reasons"]}
-    emit(as_json, found, lambda: typer.echo(f"{entry.body['reasons'][0]} (ledger entry {entry.seq})"))
+        entries = forgive(load_model(ports.configs, model), ports, by)
+    said = [entry.body["reasons"][0] for entry in entries]
+    found = {"sequence": entries[-1].seq, "reasons": said}
+    lines = "\n".join(f"{why} (ledger entry {entry.seq})" for why, entry in zip(said, entries, strict=True))
+    emit(as_json, found, lambda: typer.echo(lines))
 
 
 @app.command()

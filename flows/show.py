@@ -41,7 +41,7 @@ _COLOURS = {
     "beats the prior": "green",
     "worse": "red",
     **dict.fromkeys(
-        ("not shown", "held", "refused", "pending", "stale", "shifted", "unknown", "inconclusive"), "yellow"
+        ("not shown", "held", "refused", "pending", "stale", "unusual", "shifted", "unknown", "inconclusive"), "yellow"
     ),
 }
 

@@ -186,8 +186,10 @@ def test_a_category_of_very_many_values_is_no_feature(of):
     assert "values, each too rare to learn from" in done.drafted.text
     assert "customer" not in done.config.features.categorical
     assert "shop" in done.config.features.categorical
-    allowed = [e.kwargs["column"] for e in done.config.validation.expectations if "value_set" in e.kwargs]
+    allowed = [r.kwargs["column"] for r in found.usual.rules if "value_set" in r.kwargs]
+    assert "shop" in allowed
     assert "customer" not in allowed
+    assert [e.type for e in done.config.validation.expectations] == ["expect_column_values_to_not_be_null"]
 
 
 def test_a_gap_is_named_and_its_batches_are_empty_not_broken(of):
@@ -228,7 +230,7 @@ def test_drafting_writes_nothing_and_saving_refuses_to_overwrite(tmp_path):
     with pytest.raises(UsageError, match="exists; choose another name, or overwrite it with --force"):
         save(drafted)
     save(drafted, replace_it=True)
-    assert [p.name for p in drafted.path.parent.iterdir()] == ["plain.yaml"]
+    assert sorted(p.name for p in drafted.path.parent.iterdir()) == ["plain.usual.yaml", "plain.yaml"]
     ports.close()
 
 

@@ -22,8 +22,8 @@ _NAME = re.compile(NAME)
 
 
 def model_names(configs: Path) -> list[str]:
-    """Names of the models that have a config, in order."""
-    return sorted(p.stem for p in configs.glob("*.yaml"))
+    """Names of the models that have a config, in order. `<name>.usual.yaml` stands beside one and is none."""
+    return sorted(p.stem for p in configs.glob("*.yaml") if "." not in p.stem)
 
 
 def sound_name(name: str) -> str:

@@ -795,6 +795,11 @@ class MonitorConfig(Section):
     """How the champion is watched."""
 
     min_matured: int = Field(200, ge=30, description="Matured labels a batch needs to be diagnosed.")
+    settle: int = Field(
+        3,
+        ge=1,
+        description="Batches, from an unusual one on, until a retrain on such rows starts by itself, or at once after `trueup clear`; what is unusual in so many batches one after the other becomes the usual. 1: unusual batches only alert.",
+    )
     stale_after: Span | None = Field(
         None,
         description="A champion whose training data end this long before as_of is stale and is retrained; default: never.",

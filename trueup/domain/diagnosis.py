@@ -39,8 +39,16 @@ from trueup.domain.drift import MIN_ROWS, DriftResult
 from trueup.domain.types import Status, Verdict
 
 DATA_BROKEN, UNKNOWN, DECAYED = "data_broken", "unknown", "decayed"
-STALE, SHIFTED, HEALTHY = "stale", "shifted", "healthy"
-NAMES = (DATA_BROKEN, UNKNOWN, DECAYED, STALE, SHIFTED, HEALTHY)  # the first finding in this order names the batch
+STALE, UNUSUAL, SHIFTED, HEALTHY = "stale", "unusual", "shifted", "healthy"
+NAMES = (
+    DATA_BROKEN,
+    UNKNOWN,
+    DECAYED,
+    STALE,
+    UNUSUAL,
+    SHIFTED,
+    HEALTHY,
+)  # the first finding in this order names the batch
 
 
 @dataclass(frozen=True)
@@ -231,6 +239,7 @@ class Observation:
     skill: Skill | None
     drift: DriftResult | None
     of_others: int = 0
+    unusual: tuple[str, ...] = ()  # in words, what is not as in the batches before
 
 
 @dataclass(frozen=True)
@@ -279,6 +288,7 @@ def diagnose(observation: Observation, history: Sequence[Skill], config: Monitor
         _unknown(observation, config),
         _decayed(observation, history, config),
         _stale(observation, config),
+        _unusual(observation),
         _shifted(observation),
     ]
     return Diagnosis(tuple(f for f in found if f) or (_healthy(observation),))
@@ -363,6 +373,10 @@ def _stale(seen: Observation, config: MonitorConfig) -> Finding | None:
     days = age / timedelta(days=1)
     limit = write_duration(config.stale_after)
     return Finding(STALE, f"trained on data until {days:.0f} days ago; monitor.stale_after is {limit}", {"days": days})
+
+
+def _unusual(seen: Observation) -> Finding | None:
+    return Finding(UNUSUAL, "; ".join(seen.unusual), {"count": len(seen.unusual)}) if seen.unusual else None
 
 
 def _shifted(seen: Observation) -> Finding | None:

@@ -51,6 +51,14 @@ class DataBroken(BatchPayload):
     reasons: list[str] = Field(description="What failed, in words.")
 
 
+class DataUnusual(BatchPayload):
+    """A batch is not as those before it: another unit, say, or an empty column. It is scored, and a retrain on it waits."""
+
+    topic = "trueup.data.unusual"
+    revision: int = Field(description="Which landing of the batch.")
+    reasons: list[str] = Field(description="What is unusual, in words.")
+
+
 class BatchMissing(BatchPayload):
     """A batch is not complete although the calendar and `ingest.late_after` say that it should be."""
 
@@ -178,6 +186,7 @@ DECIDED: dict[str, type[_Decided]] = {  # by kind of ledger entry; of other kind
 PAYLOADS: tuple[type[Payload], ...] = (
     DataArrived,
     DataBroken,
+    DataUnusual,
     BatchMissing,
     ModelShifted,
     ModelDecayed,

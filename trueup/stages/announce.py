@@ -1,4 +1,4 @@
-"""What the loop tells others about batches: broken ones, shifted inputs."""
+"""What the loop tells others about batches: broken ones, unusual ones, shifted inputs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.diagnosis import SHIFTED
+from trueup.domain.diagnosis import SHIFTED, UNUSUAL
 from trueup.domain.events import (
     BatchPayload,
     DataBroken,
+    DataUnusual,
     ModelShifted,
     interval,
 )
@@ -34,6 +35,9 @@ def announce(
         about["revision"] = found.batch.rows.revision
         if not found.usable:
             events.append(_event(DataBroken.model_validate({**about, "reasons": found.reasons}), found.batch))
+        if UNUSUAL in seen.findings:
+            said = [o["words"] for o in seen.figures["unusual"]]
+            events.append(_event(DataUnusual.model_validate({**about, "reasons": said}), found.batch))
         if seen.diagnosis == SHIFTED:
             events.append(_event(ModelShifted.model_validate({**about, "reasons": seen.reasons}), found.batch))
     ports.ledger.announce(config.model, events)

@@ -15,6 +15,7 @@ from trueup.domain.types import Reason
 from trueup.ledger.entries import Entry, Event
 from trueup.stages.ports import Ports
 from trueup.stages.references import Checked, Observed
+from trueup.stages.usual import CONFIRMED
 
 _PATIENCE = timedelta(hours=1)  # wall time in which a retrain that was asked for comes to a decision
 _FOR_NOW = {"held", "refused"}  # more labels, or time, make another answer of these
@@ -42,10 +43,12 @@ def answered(config: ModelConfig, ports: Ports, look: Result, first: datetime) -
 
     `first` is when the champion was first looked at on that batch: what was decided on it counts for later looks too.
     """
-    return any(_answers(entry, look, first) for entry in ports.ledger.entries(config.model))
+    entries = ports.ledger.entries(config.model)
+    confirmed = max((e.seq for e in entries if e.kind == CONFIRMED), default=0)  # what was held for it may go on
+    return any(_answers(e, look, first) for e in entries if e.kind != "held" or e.seq > confirmed)
 
 
 def _answers(entry: Entry, look: Result, first: datetime) -> bool:
-    if entry.kind == "failed" or entry.body.get("rule") == "running":
+    if entry.kind in {"failed", CONFIRMED} or entry.body.get("rule") == "running":
         return False
     return entry.as_of >= (look.as_of if entry.kind in _FOR_NOW else first)

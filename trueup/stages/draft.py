@@ -113,12 +113,35 @@ def _label(made: Draft, found: Findings) -> None:
 def _validate(made: Draft, found: Findings) -> None:
     made.section("validate")
     made.put("min_rows", int(max(min(30, found.spans.rows // 4), 1)))
-    if found.usual.max_missing:
-        made.put("max_missing", found.usual.max_missing, why="twice the most of any batch, and a twentieth")
+    made.say(
+        f"{CHECK}: what a batch must be like: one that is not so is broken. Add what you know, such as bounds; "
+        f"{usual_name(found.ask.name)} has lines to copy. What is usual the loop learns by itself",
+        1,
+    )
+    column = (found.key or (found.ask.time,))[0]
+    made.items("expectations", [({"type": "expect_column_values_to_not_be_null", "kwargs": {"column": column}}, "")])
+
+
+def usual_name(name: str) -> str:
+    """The file beside a config that holds what was usual in the table."""
+    return f"{name}.usual.yaml"
+
+
+def write_usual(found: Findings) -> str:
+    """Write what was usual in the table, as lines that may be copied into `validate` of the config."""
+    made = Draft()
+    made.say(
+        f"What was usual in the {found.rows:,} rows that {found.ask.name}.yaml was written from. Nothing reads this file: "
+        "the loop learns what is usual from the batches it has landed, and anew with each champion. A line that you copy "
+        "into `validate` there becomes a contract: a batch that is not so is broken, or has its rows in quarantine."
+    )
     for note in found.usual.left_out:
-        made.say(f"{GUESS}: {note}", 1)
-    made.say("learned from the earlier batches, tested on the later ones", 1)
-    made.items("expectations", (({"type": r.type, "kwargs": r.kwargs}, r.why) for r in found.usual.rules))
+        made.say(note)
+    if found.usual.max_missing:
+        made.put("max_missing", found.usual.max_missing, 0, "twice the most of any batch, and a twentieth")
+    if found.usual.rules:
+        made.items("expectations", (({"type": r.type, "kwargs": r.kwargs}, r.why) for r in found.usual.rules), 0)
+    return made.text
 
 
 def _features(made: Draft, found: Findings) -> None:

@@ -47,6 +47,7 @@ from trueup.stages.references import (
 )
 from trueup.stages.resume import remember, unfinished
 from trueup.stages.storm import RUNNING, attempt_digest, failed, held_back, held_back_with, refuse
+from trueup.stages.usual import not_settled
 from trueup.stages.validate import judged
 
 ASKING: dict[str, Reason] = {DECAYED: "decayed", STALE: "stale", SHIFTED: "shifted"}
@@ -183,6 +184,8 @@ def challenge(
         digest = attempt_digest(config, ports, chosen, as_of)
         if (refusal := held_back_with(config, ports, reason, chosen, digest)) is not None:
             return refuse(config, ports, asked, refusal)
+        if (why := not_settled(config, ports, reason, (chosen.train, chosen.gate), as_of)) is not None:
+            return do.promote(config, ports, replace(asked, hold=why))
         return _try(do, config, ports, replace(asked, digest=digest), chosen)
 
 

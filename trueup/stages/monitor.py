@@ -39,6 +39,7 @@ from trueup.stages.ports import Ports
 from trueup.stages.probation import enforce, examine
 from trueup.stages.references import Checked, Observed
 from trueup.stages.report import show_drift
+from trueup.stages.usual import held_against_usual
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,7 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
     """Everything that is found out about a batch, and the diagnosis that follows, as plain values."""
     current, batch = champion(config, ports), checked.batch
     joined, aside, drift, measured, trial = pd.DataFrame(), Aside(), None, None, None
+    held = held_against_usual(config, ports, batch, current, as_of) if checked.usable else None
     if current is not None and checked.usable and not current.lacks(ports, batch):
         drift = _drift(config, ports, batch, current, as_of)
         joined, aside = _judged(config, ports, batch, current, as_of)
@@ -171,6 +173,7 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
         skill=measured,
         drift=drift,
         of_others=aside.of_others,
+        unusual=held.words if held else (),
     )
     diagnosis = diagnose(seen, _earlier(config, ports, batch, current), config.monitor)
     age = None if current is None else round((as_of - current.trained_until) / timedelta(days=1), 1)
@@ -188,6 +191,8 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
         "metrics": _metrics(config, joined),
         "skill": measured.to_dict() if measured else None,
         "drift": drift.to_dict() if drift else None,
+        "unusual": [o.to_dict() for o in held.oddities] if held else [],
+        "usual": held.bounds if held else None,
         "probation": trial,
         "shift": _shift(config, ports, joined, current),
     }

@@ -27,7 +27,7 @@ from trueup.domain.profile.usual import Usual, learn
 from trueup.domain.profile.worth import Choice, Judge, choose
 from trueup.domain.types import EVENT_TIME
 from trueup.errors import UsageError
-from trueup.stages.draft import coerced, missing_of, write_draft
+from trueup.stages.draft import coerced, missing_of, usual_name, write_draft, write_usual
 from trueup.stages.new_table import read_table
 from trueup.stages.ports import Ports
 
@@ -68,6 +68,7 @@ class Drafted:
 
     path: Path
     text: str
+    usual: str  # the text of the file beside it, for people
     findings: Findings
     config: ModelConfig
 
@@ -87,7 +88,7 @@ def draft(ask: Ask, ports: Ports, replace_it: bool = False) -> Drafted:
         raise UsageError(f"--timezone {ask.timezone}: {error}") from None
     found = look(ask, ports.configs)
     text = write_draft(found)
-    return Drafted(path, text, found, parse_model(text, str(path)))
+    return Drafted(path, text, write_usual(found), found, parse_model(text, str(path)))
 
 
 def save(drafted: Drafted, replace_it: bool = False) -> None:
@@ -95,6 +96,7 @@ def save(drafted: Drafted, replace_it: bool = False) -> None:
     _require_free(drafted.path, replace_it)
     drafted.path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(drafted.path, drafted.text)
+    write_whole(drafted.path.with_name(usual_name(drafted.path.stem)), drafted.usual)
 
 
 def _require_free(path: Path, replace_it: bool) -> None:

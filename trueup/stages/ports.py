@@ -24,6 +24,7 @@ from trueup.adapters.store import Store
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.digest import digest_of
+from trueup.domain.profiles import Profile
 from trueup.domain.types import Actor
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.once import made_once
@@ -69,6 +70,7 @@ class Ports:
         self.root: Path = self.settings.root
         self.configs: Path = self.settings.configs
         self.fits = Fits()
+        self.profiles: dict[tuple[str, int], Profile] = {}  # of batches, by what is summed up and landing sequence
         self._sources: dict[str, SourcePort] = {}
         self._label_sources: dict[str, SourcePort | None] = {}
 

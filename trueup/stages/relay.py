@@ -141,6 +141,7 @@ def _notice(message: Message) -> str | None:
 
 _NOTICES = {
     "trueup.data.broken": "has a broken batch",
+    "trueup.data.unusual": "has an unusual batch",
     "trueup.batch.missing": "misses a batch",
     "trueup.model.decayed": "has decayed",
     "trueup.model.rolled_back": "was rolled back",

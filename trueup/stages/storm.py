@@ -22,6 +22,7 @@ from trueup.stages.ports import Ports
 from trueup.stages.promote import batch_key
 from trueup.stages.record import REQUEST, circumstances, trigger
 from trueup.stages.references import Attempt, Decided
+from trueup.stages.usual import confirm
 from trueup.stages.validate import usable_batches
 
 RUNNING = Refusal("running", "another retrain of this model is at work; ask again when it has ended")
@@ -121,12 +122,21 @@ def failed(config: ModelConfig, ports: Ports, attempt: Attempt, chosen: Plan, er
     )
 
 
-def clear(config: ModelConfig, ports: Ports, by: str) -> Entry:
-    """Let retrains start again after too many rejections. Raises UsageError when none are counted."""
+def clear(config: ModelConfig, ports: Ports, by: str) -> list[Entry]:
+    """Let retrains start again: confirm what is unusual, and forget rejections. Raises UsageError where there is neither."""
+    cleared = [confirm(config, ports, by), _forgive(config, ports, by)]
+    if not (found := [entry for entry in cleared if entry is not None]):
+        raise UsageError(
+            f"{config.model}: no rejections are counted against it, and no batch is unusual; there is nothing to clear"
+        )
+    return found
+
+
+def _forgive(config: ModelConfig, ports: Ports, by: str) -> Entry | None:
     entries = ports.ledger.entries(config.model)
     count = rejections([_step(e) for e in entries])
     if not count:
-        raise UsageError(f"{config.model}: no rejections are counted against it; there is nothing to clear")
+        return None
     counted = max(e.seq for e in entries if e.kind in {"rejected", "failed", "rolled_back"})
     reason = f"{by} cleared {count} rejection{'' if count == 1 else 's'} in a row"
     return ports.ledger.append(

@@ -1,29 +1,25 @@
-"""What is usual: expectations learned from the early batches and tested on the later ones.
+"""What is usual of a new table, as expectations that a person may take over into the config.
 
-A rule that a clean later batch breaks cries wolf. Such a rule is widened once by what the later batches hold, and left
-out if that makes it say nothing. Bounds about single rows are wide, for they send rows to quarantine; bounds about a
-batch rest on how much the batches differ among themselves.
+The loop learns its own bounds from the batches that it has landed, see `trueup.domain.usual`; these are the same bounds,
+learned from the whole table. In a config such a line is a contract, so that is for a person to decide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from trueup.config.schema import FeaturesConfig
-from trueup.domain.periods import Period
+from trueup.domain.landing import as_text
+from trueup.domain.periods import Period, period_of
+from trueup.domain.profiles import Profile, partial_ends, profile
+from trueup.domain.usual import FEWEST, Earlier
+from trueup.domain.usual import Usual as Bounds
+from trueup.domain.usual import learn as learn_bounds
 
-_EARLY = 0.6  # share of the batches that rules are learned from
-_ENOUGH = 6  # batches from which it is known how much they differ
 _SET = 50  # with more values than this a set of allowed ones is a burden
-_MOSTLY = 0.95
-_STEPS = 8.0  # a batch's mean lies within so many standard deviations of the batches' means; its spread likewise
-_STUCK = 0.05  # of the least spread of a batch
-_ROWS_STEPS = 3.0  # the like for rows, where batches had steadily as many
 
 
 @dataclass(frozen=True)
@@ -33,12 +29,11 @@ class Rule:
     type: str
     kwargs: dict[str, Any]
     why: str
-    severity: str = "critical"
 
 
 @dataclass(frozen=True)
 class Usual:
-    """The rules, the largest share of missing values of each feature, and what was not made a rule, with the reason."""
+    """The rules, the largest usual share of missing values of each feature, and what there is to say besides."""
 
     rules: tuple[Rule, ...]
     max_missing: dict[str, float]
@@ -46,127 +41,40 @@ class Usual:
 
 
 def learn(rows: pd.DataFrame, times: pd.Series[Any], period: Period, features: FeaturesConfig) -> Usual:
-    """Learn from the early batches what each feature is like, and test it on the rest.
+    """Learn what each feature is like in the batches of landed rows; `times` are their moments.
 
-    `rows` are landed rows, `times` their moments. With fewer than four batches all of them are early, and nothing is
-    tested; bounds are then as wide as they get.
+    Of fewer batches than bounds can be learned from there are no rules.
     """
-    batch = times.dt.to_period({"day": "D", "week": "W-SUN", "month": "M"}[period])
-    whole = batch.value_counts().sort_index()
-    names = list(whole.index)
-    cut = max(int(len(names) * _EARLY), 1)
-    early = batch.isin(names[:cut]) if len(names) >= 4 else pd.Series(True, index=rows.index)
-    rules: list[Rule] = [_count(whole)]
-    left: list[str] = []
-    for name in features.numeric:
-        rules += _between(name, rows[name], early)
-        for figure in ("mean", "stdev"):
-            rules += _figure(figure, name, rows[name], batch, names, cut, left)
-    for name in features.categorical:
-        rules += _members(name, rows[name], batch, early, left)
-    missing = {n: share for n in [*features.numeric, *features.categorical] if (share := _missing(rows[n], batch)) < 1}
-    return Usual(tuple(rules), missing, tuple(left))
+    batches = times.dt.to_period({"day": "D", "week": "W-SUN", "month": "M"}[period])
+    summed = {p: _summed(rows[batches == p], times[batches == p], features) for p in sorted(batches.unique())}
+    windows = [period_of(p.start_time.to_pydatetime(), period) for p in summed]
+    profiles = list(summed.values())
+    head, tail = partial_ends(windows, profiles)
+    ends = {0: head, len(profiles) - 1: tail}
+    bounds = learn_bounds([Earlier(p, partial=ends.get(i, False)) for i, p in enumerate(profiles)])
+    few = () if bounds.batches >= FEWEST else (f"{bounds.batches} batches are too few to tell what is usual",)
+    return Usual(tuple(_rules(bounds, profiles, rows, features)), dict(sorted(bounds.missing.items())), few)
 
 
-def _count(whole: pd.Series[Any]) -> Rule:
-    """Rows a batch; the first and the last may be parts of one."""
-    inner = whole.iloc[1:-1] if len(whole) > 3 else whole
-    least = int(inner.min())
-    chance = max(float(inner.std()) if len(inner) > 1 else least, np.sqrt(least))
-    low, high = int(max(least * 0.4, least - _ROWS_STEPS * chance)), int(whole.max() * 2.5)
-    why = f"batches had {int(inner.min()):,} to {int(whole.max()):,} rows"
-    return Rule("expect_table_row_count_to_be_between", {"min_value": max(low, 1), "max_value": high}, why)
+def _summed(rows: pd.DataFrame, times: pd.Series[Any], features: FeaturesConfig) -> Profile:
+    return profile(rows, times, features.numeric, features.categorical)
 
 
-def _between(name: str, values: pd.Series[Any], early: pd.Series[Any]) -> Iterator[Rule]:
-    """Bounds of single values: half a range beyond what was seen, and no negative ones where there never was one."""
-    learned, rest = values[early].dropna(), values[~early].dropna()
-    if learned.empty:
-        return
-    low, high = _bounds(learned)
-    why = f"seen: {learned.min():.6g} to {learned.max():.6g}"
-    if len(rest) and ((rest < low) | (rest > high)).any():
-        low, high = _bounds(values.dropna())
-        why = f"seen: {values.min():.6g} to {values.max():.6g}; wider in the later batches"
-    yield Rule("expect_column_values_to_be_between", {"column": name, "min_value": low, "max_value": high}, why)
-
-
-def _bounds(values: pd.Series[Any]) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
-    room = (high - low) or abs(high) or 1.0
-    down = low - 0.5 * room
-    return _round(0.0 if low >= 0 > down else down, -1), _round(high + 0.5 * room, 1)
-
-
-def _round(value: float, away: int) -> float:
-    """Two significant digits of the value's size, away from what was seen."""
-    if value == 0:
-        return 0.0
-    unit = 10.0 ** (np.floor(np.log10(abs(value))) - 1)
-    rounded = float(f"{(np.ceil(value / unit) if away > 0 else np.floor(value / unit)) * unit:.12g}")
-    return int(rounded) if rounded.is_integer() and abs(rounded) < 2**53 else rounded
-
-
-def _figure(
-    figure: Literal["mean", "stdev"],
-    name: str,
-    values: pd.Series[Any],
-    batch: pd.Series[Any],
-    names: Sequence[Any],
-    cut: int,
-    left: list[str],
-) -> Iterator[Rule]:
-    """Bounds of a batch's mean or spread, from how much the early batches differ; none for what moves with the season."""
-    if len(names) < _ENOUGH:
-        return
-    sizes = values.notna().groupby(batch).sum()
-    enough = sizes.index[sizes.to_numpy(int) >= 30]
-    grouped = values.groupby(batch)
-    found = (grouped.mean() if figure == "mean" else grouped.std()).reindex(enough).dropna()
-    is_early = found.index.isin(list(names[:cut]))
-    learned, rest = found[is_early], found[~is_early]
-    if len(learned) < 3:
-        return
-    # Few batches tell little of how much batches differ; what one batch's own rows say is the least it can be.
-    own = float(values.std() / np.sqrt(max(sizes.median(), 1) * (1 if figure == "mean" else 2)))
-    step = max(float(learned.std()), own) * _STEPS
-    low, high = float(learned.mean()) - step, float(learned.mean()) + step
-    if figure == "stdev":  # of a column that is stuck it is nothing
-        low = max(low, _STUCK * float(found.min()))
-    vague = figure == "mean" and low <= values.quantile(0.01) and high >= values.quantile(0.99)
-    if step == 0 or np.isnan(step) or vague:  # of a vague one nothing would ever fall outside
-        return
-    called = "mean" if figure == "mean" else "standard deviation"
-    if ((rest < low) | (rest > high)).any():
-        left.append(f"{name}: its {called} moves between batches; no rule about it")
-        return
-    yield Rule(
-        f"expect_column_{figure}_to_be_between",
-        {"column": name, "min_value": float(f"{low:.4g}"), "max_value": float(f"{high:.4g}")},
-        f"{called}s of batches: {found.min():.4g} to {found.max():.4g}",
-    )
-
-
-def _members(
-    name: str, values: pd.Series[Any], batch: pd.Series[Any], early: pd.Series[Any], left: list[str]
-) -> Iterator[Rule]:
-    """A set that most values of a batch belong to."""
-    known = values.dropna()
-    seen = sorted(known[early].unique().tolist(), key=str)
-    if len(seen) > _SET:
-        left.append(f"{name}: {len(seen)} values, no set of allowed ones (new ones are watched as drift)")
-        return
-    outside = (~known.isin(seen)).groupby(batch).mean()
-    if len(outside) and outside.max() > (1 - _MOSTLY) / 2:
-        seen = sorted(known.unique().tolist(), key=str)
-        if len(seen) > _SET:
-            left.append(f"{name}: new values keep coming; no set of allowed ones")
-            return
-    why = f"{len(seen)} values seen; a batch may have {1 - _MOSTLY:.0%} others"
-    yield Rule("expect_column_values_to_be_in_set", {"column": name, "value_set": seen, "mostly": _MOSTLY}, why)
-
-
-def _missing(values: pd.Series[Any], batch: pd.Series[Any]) -> float:
-    """A limit for the share of missing values: twice the most of any batch, and a twentieth."""
-    most = float(values.isna().groupby(batch).mean().max())
-    return min(round(2 * most + 0.05, 2), 1.0)
+def _rules(bounds: Bounds, profiles: list[Profile], rows: pd.DataFrame, features: FeaturesConfig) -> list[Rule]:
+    found = list[Rule]()
+    if bounds.rows is not None:
+        counts = [p.rows for p in profiles]
+        kwargs: dict[str, Any] = dict(zip(("min_value", "max_value"), bounds.rows, strict=True))
+        why = f"batches had {min(counts):,} to {max(counts):,} rows"
+        found.append(Rule("expect_table_row_count_to_be_between", kwargs, why))
+    for name in (n for n in features.numeric if n in bounds.range):
+        low, high = bounds.range[name]
+        kwargs = {"column": name, "min_value": low, "max_value": high}
+        why = f"seen: {rows[name].min():.6g} to {rows[name].max():.6g}"
+        found.append(Rule("expect_column_values_to_be_between", kwargs, why))
+    for name in (n for n in features.categorical if n in bounds.new):
+        values = sorted(as_text(rows[name]).dropna().unique().tolist())
+        if len(values) <= _SET:
+            kwargs = {"column": name, "value_set": values}
+            found.append(Rule("expect_column_values_to_be_in_set", kwargs, f"{len(values)} values seen"))
+    return found

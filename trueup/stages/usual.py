@@ -1,0 +1,169 @@
+"""Usual: what a model's batches are like, learned from those before, and what of a batch is not so.
+
+The bounds of a batch rest on the batches since the champion's training began, or on all before where there is none; so
+they follow the champion, and are what was known when the batch came. What is unusual alerts, and keeps a retrain on such
+rows from starting by itself until somebody confirms it or it has lasted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from trueup.config.schema import ModelConfig
+from trueup.domain.digest import digest_of
+from trueup.domain.profiles import Profile, partial_ends, profile
+from trueup.domain.settling import fresh, unsettled
+from trueup.domain.storm import AUTOMATIC
+from trueup.domain.types import EVENT_TIME, Batch, Reason, Window
+from trueup.domain.usual import FEWEST, Earlier, Oddity, learn, unusual
+from trueup.ledger.entries import Decision, Entry
+from trueup.stages.champion import Champion
+from trueup.stages.looks import STAGE as LOOKS
+from trueup.stages.ports import Ports
+from trueup.stages.record import REQUEST, circumstances
+from trueup.stages.validate import usable_batches
+
+STAGE: Final = "profile"
+CONFIRMED: Final = "confirmed"  # the kind of a ledger entry
+_AT_MOST: Final = 100  # batches that bounds are learned from
+_FEWEST: Final = {"day": 8}  # a week, for days of the week differ
+
+
+@dataclass(frozen=True)
+class Held:
+    """A batch held against its bounds: what is unusual, the bounds, and the batches that they were learned from."""
+
+    oddities: tuple[Oddity, ...]
+    bounds: dict[str, Any]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What is unusual, in words."""
+        return tuple(o.words for o in self.oddities)
+
+
+def held_against_usual(
+    config: ModelConfig, ports: Ports, batch: Batch, current: Champion | None, as_of: datetime
+) -> Held:
+    """Hold a batch that passed validation against what was usual before it."""
+    sound = usable_batches(config, ports, as_of)
+    before = [b for b in sound if b.window.end <= batch.window.start]
+    fewest = _FEWEST.get(config.ingest.period, FEWEST)
+    since = [b for b in before if current is not None and b.window.end > current.trained_from]
+    used = (since if len(since) >= fewest else before)[-_AT_MOST:]
+    profiles = [profiled(config, ports, b) for b in [*used, batch]]
+    head, tail = partial_ends([b.window for b in [*used, batch]], profiles)
+    head = head and used[:1] == sound[:1]  # only a stream's own first and last batch can be parts of one
+    tail = tail and batch == sound[-1]
+    odd = unsettled([b.window for b in before], _odd(config, ports), _confirmed(config, ports, before), _settle(config))
+    earlier = [
+        Earlier(p, frozenset(odd.get(b.window, ())), partial=head and number == 0)
+        for number, (b, p) in enumerate(zip(used, profiles, strict=False))
+    ]
+    usual = learn(earlier, fewest)
+    span = {"from": used[0].window.start.isoformat(), "until": used[-1].window.end.isoformat()} if used else {}
+    return Held(tuple(unusual(profiles[-1], usual, partial=tail)), {**span, **usual.to_dict()})
+
+
+def profiled(config: ModelConfig, ports: Ports, batch: Batch) -> Profile:
+    """A batch summed up, once for each revision."""
+    numeric, kinds = _columns(config)
+    basis = digest_of([numeric, kinds])[:32]
+    key = (basis, batch.rows.sequence)
+    if key not in ports.profiles:
+        known = ports.store.results(config.model, STAGE, batch.window)
+        body = next((r.body for r in known if (r.revision, r.basis) == (batch.rows.revision, basis)), None)
+        if body is None:
+            there = set(ports.store.columns(batch.rows))
+            wanted = [c for c in dict.fromkeys([EVENT_TIME, *numeric, *kinds]) if c in there]
+            rows = ports.store.read(batch.rows, wanted)
+            found = profile(rows, rows[EVENT_TIME], numeric, kinds).to_dict()
+            end = batch.window.end
+            body = ports.store.record(config.model, STAGE, batch.window, batch.rows.revision, end, found, basis)
+        ports.profiles[key] = Profile.from_dict(body)
+    return ports.profiles[key]
+
+
+def _columns(config: ModelConfig) -> tuple[list[str], list[str]]:
+    """Numeric columns; and those that say of what kind a row is, and which entity it is about."""
+    by = [c for h in config.features.history for keys in h.by for c in ([keys] if isinstance(keys, str) else keys)]
+    kinds = [*config.features.categorical, *by, *config.ingest.key]
+    return config.numeric_columns, [c for c in dict.fromkeys(kinds) if c not in config.numeric_columns]
+
+
+# Until it is confirmed, or has lasted
+
+
+def not_settled(
+    config: ModelConfig, ports: Ports, reason: Reason, windows: Sequence[Window], as_of: datetime
+) -> str | None:
+    """Why a retrain on rows of these windows does not start by itself; None where nothing speaks against it.
+
+    What a person asked for or is going to approve is that person's to judge, and a first champion has nothing to protect.
+    """
+    if reason not in AUTOMATIC or config.promote.mode != "auto":
+        return None
+    sound = usable_batches(config, ports, as_of)
+    found = fresh([b.window for b in sound], _odd(config, ports), _confirmed(config, ports, sound), _settle(config))
+    found = {w: columns for w, columns in found.items() if any(w.overlaps(window) for window in windows)}
+    if not found:
+        return None
+    said = "; ".join(f"{w}: {', '.join(sorted(c or 'rows' for c in columns))}" for w, columns in sorted(found.items()))
+    return (
+        f"it would learn from batches that are unusual ({said}); it goes on once they are confirmed (trueup clear "
+        f"{config.model} --by NAME), or when {_settle(config)} batches have come since (monitor.settle)"
+    )
+
+
+def confirm(config: ModelConfig, ports: Ports, by: str) -> Entry | None:
+    """Let retrains learn from the batches that are unusual now, as one entry of the ledger; None where none is."""
+    sound = usable_batches(config, ports, datetime.max)
+    windows = [b.window for b in sound]
+    odd = unsettled(windows, _odd(config, ports), _confirmed(config, ports, sound), _settle(config))
+    chosen = [b for b in sound if b.window in odd]
+    if not chosen:
+        return None
+    named = [{**b.window.to_dict(), "revision": b.rows.revision, "columns": sorted(odd[b.window])} for b in chosen]
+    said = "; ".join(f"{b.window}: {', '.join(sorted(c or 'rows' for c in odd[b.window]))}" for b in chosen)
+    return ports.ledger.append(
+        Decision(
+            decision_id=f"{config.model}:{CONFIRMED}:{digest_of(named)[:32]}",
+            model=config.model,
+            kind=CONFIRMED,
+            as_of=chosen[-1].window.end,
+            body={
+                "outcome": CONFIRMED,
+                "reasons": [f"{by} confirmed what is unusual ({said})"],
+                "trigger": {"reason": "manual", "kind": REQUEST},
+                "by": by,
+                "batches": named,
+                "verdicts": [],
+                **circumstances(config, ports),
+            },
+        )
+    )
+
+
+def _odd(config: ModelConfig, ports: Ports) -> dict[Window, set[str]]:
+    """The columns in which each batch was found unusual at its newest look."""
+    return {
+        r.window: {o["column"] for o in r.body.get("unusual", [])} for r in ports.store.results(config.model, LOOKS)
+    }
+
+
+def _confirmed(config: ModelConfig, ports: Ports, batches: Sequence[Batch]) -> set[Window]:
+    """The batches that somebody confirmed as they are: another revision of one is to be looked at anew."""
+    named = {
+        (Window.from_dict(found), found["revision"])
+        for entry in ports.ledger.entries(config.model)
+        if entry.kind == CONFIRMED
+        for found in entry.body["batches"]
+    }
+    return {b.window for b in batches if (b.window, b.rows.revision) in named}
+
+
+def _settle(config: ModelConfig) -> int:
+    return config.monitor.settle
