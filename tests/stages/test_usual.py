@@ -6,6 +6,7 @@ import pytest
 
 from tests.stages.story import PLAIN, Story, in_week, stream, window
 from trueup.errors import UsageError
+from trueup.stages.champion import champion
 from trueup.stages.storm import clear
 
 
@@ -119,3 +120,23 @@ def test_a_real_shift_of_a_feature_is_used_and_breaks_nothing(tmp_path):
     assert not any("unusual" in d.observed[-1].findings for d in done)
     assert all(d.decided.outcome in {"promoted", "rejected"} for d in done[1:]), [d.decided for d in done]
     told.ports.close()
+
+
+def test_a_feature_that_stays_without_values_is_left_out_of_the_next_model(tmp_path):
+    frame = stream(12 * 7)
+    told = Story(tmp_path, frame.assign(z=frame["z"].where(frame.index < 80 * 42)), STALE)
+    first = told.turn(6)
+    assert first.decided.outcome == "promoted"
+    assert "z" in reads(told)
+    done = [told.turn(week) for week in range(7, 13)]
+    assert all(d.batches[-1].usable for d in done)
+    later = [e for e in told.ports.ledger.entries("toy") if e.body.get("model")][-1]
+    assert later.body["model"]["gone"] == ["z"]
+    assert any("z has had no value" in why for why in later.body["reasons"]), later.body["reasons"]
+    told.ports.close()
+
+
+def reads(told):
+    """The columns that the champion's pipeline takes."""
+    prepare = champion(told.config, told.ports).load(told.ports).named_steps["prepare"]
+    return [c for _, _, columns in prepare.transformers_ for c in columns]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from pandas.api import types as dtypes
 from trueup.config.schema import FeaturesConfig
 from trueup.domain.history import history_features, history_names
 from trueup.domain.landing import as_numbers, as_text
+from trueup.domain.periods import FREQUENCY, Period
 from trueup.domain.types import EVENT_TIME, ROW_ID
 from trueup.errors import WorkError
 
@@ -41,6 +42,11 @@ class FeatureSchema:
     def names(self) -> tuple[str, ...]:
         """All features, numeric ones first, in the order of the feature frame."""
         return self.numeric + self.categorical
+
+    def without(self, names: Collection[str]) -> FeatureSchema:
+        """The same without some features."""
+        kept = ([n for n in kind if n not in names] for kind in (self.numeric, self.categorical))
+        return FeatureSchema(*map(tuple, kept))
 
     def to_dict(self) -> dict[str, list[str]]:
         """Plain values, for JSON."""
@@ -85,6 +91,22 @@ def schema_of(frame: pd.DataFrame, config: FeaturesConfig) -> FeatureSchema:
     """Read the schema off a feature frame: the categorical features that the config names, all others numeric."""
     numeric = [c for c in frame.columns if c not in {ROW_ID, EVENT_TIME, *config.categorical}]
     return FeatureSchema(tuple(numeric), tuple(config.categorical))
+
+
+def without_values_lately(
+    frame: pd.DataFrame, event_time: pd.Series[Any], period: Period, batches: int
+) -> tuple[str, ...]:
+    """Name the features that have no value in the newest batches of a frame, though they had some before.
+
+    A model that learned from what such a feature was once would expect it again. `event_time` (n,) are the rows' moments;
+    a frame of no more batches than these says nothing.
+    """
+    newest = event_time.dt.to_period(FREQUENCY[period])
+    known = sorted(newest.unique())
+    if len(known) <= batches:
+        return ()
+    late = frame[(newest >= known[-batches]).to_numpy()]
+    return tuple(name for name in frame.columns if late[name].isna().all() and frame[name].notna().any())
 
 
 def _check(rows: pd.DataFrame, config: FeaturesConfig) -> None:

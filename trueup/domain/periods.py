@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import pairwise
-from typing import Literal
+from typing import Final, Literal
 
 import pandas as pd
 
 from trueup.domain.types import Window
 
 Period = Literal["day", "week", "month"]
-_FREQUENCY = {"day": "D", "week": "W-SUN", "month": "M"}
+FREQUENCY: Final = {"day": "D", "week": "W-SUN", "month": "M"}
 
 
 def period_of(moment: datetime, period: Period) -> Window:
@@ -20,11 +20,11 @@ def period_of(moment: datetime, period: Period) -> Window:
     >>> print(period_of(datetime(2013, 2, 14), "month"))
     [2013-02-01, 2013-03-01)
     """
-    span = pd.Period(moment, freq=_FREQUENCY[period])
+    span = pd.Period(moment, freq=FREQUENCY[period])
     return Window(span.start_time.to_pydatetime(), (span + 1).start_time.to_pydatetime())
 
 
 def complete_periods(start: datetime, end: datetime, period: Period) -> list[Window]:
     """List the periods from the one that holds `start` to the last that ends at or before `end`."""
-    edges = pd.period_range(start, end, freq=_FREQUENCY[period]).start_time.to_pydatetime()
+    edges = pd.period_range(start, end, freq=FREQUENCY[period]).start_time.to_pydatetime()
     return [Window(a, b) for a, b in pairwise(edges)]

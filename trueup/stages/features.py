@@ -12,7 +12,7 @@ import pandas as pd
 from trueup.adapters.sources.function import load_function, source_digest
 from trueup.config.schema import FeaturesConfig, ModelConfig, Task
 from trueup.domain.digest import digest_of
-from trueup.domain.features import FeatureSchema, feature_frame, schema_of
+from trueup.domain.features import FeatureSchema, feature_frame, schema_of, without_values_lately
 from trueup.domain.history import needed_reach
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
 from trueup.errors import NotEnoughData
@@ -22,7 +22,10 @@ from trueup.stages.validate import usable_batches
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled rows of a window: features, labels that count, and when each row happened."""
+    """Labelled rows of a window: features, labels that count, and when each row happened.
+
+    A model that is fitted on them learns from the features of `schema`; `X` holds the others, too.
+    """
 
     X: pd.DataFrame
     y: pd.Series[Any]
@@ -31,6 +34,7 @@ class Examples:
     row_id: pd.Series[Any]
     schema: FeatureSchema
     sources: tuple[str, ...]  # digests of what they were made from
+    gone: tuple[str, ...] = ()  # features that are not in `schema`, for they have had no value for some batches
 
     @property
     def trained_until(self) -> datetime:
@@ -117,6 +121,7 @@ def examples(
         raise NotEnoughData(f"{config.model}: no matured labels in {window} by {known_by or as_of:%Y-%m-%d %H:%M}")
     schema = schema_of(frame, of or config.features)
     row_id, event_time = frame.pop(ROW_ID), frame.pop(EVENT_TIME)
+    gone = without_values_lately(frame, event_time, config.ingest.period, config.monitor.settle)
     labels = labels.loc[row_id].reset_index(drop=True)
     return Examples(
         X=frame if tuple(frame.columns) == schema.names else frame[list(schema.names)],
@@ -124,7 +129,8 @@ def examples(
         event_time=event_time,
         known_at=labels[KNOWN_AT],
         row_id=row_id,
-        schema=schema,
+        schema=schema.without(gone),
+        gone=gone,
         sources=tuple(sorted({d for b in used for d in (b.rows.sha256, b.labels.sha256)})),
     )
 

@@ -185,6 +185,8 @@ def _outcome(attempt: Attempt) -> tuple[Outcome, list[str]]:
         reasons += [
             f"the judged model is promoted, not the refitted one: {r}" for r in attempt.refitted.verdict.reasons
         ]
+    gone = attempt.trained.gone if attempt.trained else ()
+    reasons += [f"{name} has had no value for some batches, and the challenger does without it" for name in gone]
     return _OUTCOMES[status], reasons
 
 

@@ -156,6 +156,7 @@ def _made(ports: Ports, trained: Trained, version: int) -> dict[str, Any]:
         "trained_until": trained.trained_until.isoformat(),
         "rows": trained.rows,
         "data_digest": trained.data_digest,
+        "gone": list(trained.gone),
     }
 
 

@@ -59,6 +59,7 @@ class Trained:
     inputs: tuple[dict[str, Any], ...] = ()  # the revisions of rows and labels that training or judging read
     search: dict[str, Any] = field(default_factory=dict)  # trials, what stopped the search, seconds
     classes: list[str] | None = None  # of a multiclass task, those it knows, in the order of its probabilities
+    gone: tuple[str, ...] = ()  # features that it was not given, for they have had no value lately
     folds: tuple[Fold, ...] = ()  # earlier cut-offs at which its recipe is judged besides
 
 

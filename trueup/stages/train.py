@@ -143,6 +143,7 @@ def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chos
         ),
         classes=classes,
         folds=chosen.folds,
+        gone=data.gone,
     )
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from trueup.config.schema import FeaturesConfig
 from trueup.domain.landing import as_text
-from trueup.domain.periods import Period, period_of
+from trueup.domain.periods import FREQUENCY, Period, period_of
 from trueup.domain.profiles import Profile, partial_ends, profile
 from trueup.domain.usual import FEWEST, Earlier
 from trueup.domain.usual import Usual as Bounds
@@ -45,7 +45,7 @@ def learn(rows: pd.DataFrame, times: pd.Series[Any], period: Period, features: F
 
     Of fewer batches than bounds can be learned from there are no rules.
     """
-    batches = times.dt.to_period({"day": "D", "week": "W-SUN", "month": "M"}[period])
+    batches = times.dt.to_period(FREQUENCY[period])
     summed = {p: _summed(rows[batches == p], times[batches == p], features) for p in sorted(batches.unique())}
     windows = [period_of(p.start_time.to_pydatetime(), period) for p in summed]
     profiles = list(summed.values())
