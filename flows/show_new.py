@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,15 @@ from rich.markup import escape
 from flows.show import about, lines, out, table, then, word
 
 if TYPE_CHECKING:
+    from trueup.domain.profile.pace import Power, Spans
     from trueup.stages.new import Drafted
     from trueup.stages.rehearse import Rehearsal, Seen
 
 
 def drafted(made: Drafted, deployed: tuple[Path, bool] | None) -> None:
     """What `new` found out about a table, and what to type next."""
+    from trueup.stages.draft import shown
+
     found = made.findings
     times, outcome = found.times.moments.dropna(), found.outcome
     out.print(
@@ -32,6 +36,9 @@ def drafted(made: Drafted, deployed: tuple[Path, bool] | None) -> None:
     suspicious = {s.column for s in found.suspects}
     for title, entries in {
         "left out, for they know the answer (leak suspects)": [f"{s.column}: {s.why}" for s in found.suspects],
+        "tell the outcome very well alone; are they known when a prediction is made?": [
+            f"{n}: {w}" for n, w in found.strong.items()
+        ],
         "left out otherwise": [f"{n}: {w}" for n, w in found.left_out.items() if n not in suspicious],
         "personal data": [f"{n}: {w}" for n, w, _ in found.personal],
         "missing values": [
@@ -55,6 +62,12 @@ def drafted(made: Drafted, deployed: tuple[Path, bool] | None) -> None:
             f"a quick model on later rows: {found.choice.loss:.4g}, always saying the usual: {found.choice.prior:.4g}",
             highlight=False,
         )
+        if found.choice.tried:
+            out.print("tried:", highlight=False)
+            words = {True: "taken", False: "not taken"}
+            lines([f"{t.what}: {t.change:+.1%} of the loss; {words[t.taken]}" for t in found.choice.tried])
+        if found.choice.power is not None:
+            out.print(f"pace: {shown(found.spans, found.choice.power)}", highlight=False, soft_wrap=True)
     else:
         out.print("too few rows to tell whether a model would learn anything", highlight=False)
     marks = made.text.count("CHECK:")
@@ -79,13 +92,25 @@ def drafted_json(made: Drafted, deployed: tuple[Path, bool] | None) -> dict[str,
         "kinds": {n: c.kind for n, c in found.columns.items()},
         "missing": {n: {str(v): k for v, k in c.sentinels.items()} for n, c in found.columns.items() if c.sentinels},
         "suspects": {s.column: s.why for s in found.suspects},
+        "strong": found.strong,
         "left_out": found.left_out,
         "personal": {n: w for n, w, _ in found.personal},
         "gaps": [[str(g.start), str(g.end)] for g in found.gaps],
         "duplicates": found.duplicates,
         "notes": list(found.notes),
         "quick": None if found.choice is None else {"loss": found.choice.loss, "prior": found.choice.prior},
+        "pace": _pace(found.spans, found.choice.power if found.choice is not None else None),
     }
+
+
+def _pace(spans: Spans, power: Power | None) -> dict[str, Any]:
+    """The spans in days, and the share of the loss that the gates show of a retrain in four of five cases."""
+    day = timedelta(days=1)
+    days = {
+        name: getattr(spans, name) / day for name in ("min_history", "gate_window", "stale_after", "block", "reference")
+    }
+    told = {} if power is None else {"shown": power.shown(spans.stale_after), "gained": power.gained}
+    return {**days, "min_new_days": spans.min_new_days, **told}
 
 
 def checks(found: Sequence[Mapping[str, Any]]) -> None:

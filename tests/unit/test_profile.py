@@ -246,7 +246,7 @@ def test_gaps_are_longer_than_two_batches():
 def accused(frame: pd.DataFrame, outcome: pd.Series, task: Task) -> dict[str, str]:
     """The suspects, and why."""
     times = pd.Series(pd.date_range("2024-01-01", periods=len(frame), freq="h"))
-    return {s.column: s.why for s in suspects(profile(frame), outcome, times, task)}
+    return {s.column: s.why for s in suspects(profile(frame), outcome, times, task).suspects}
 
 
 def binary(n: int = 2_000) -> tuple[pd.DataFrame, pd.Series]:
@@ -287,9 +287,21 @@ def test_a_moment_after_the_rows_own_is_recorded_later():
     frame, y = binary()
     times = pd.Series(pd.date_range("2024-01-01", periods=len(frame), freq="h"))
     before, after = times - pd.Timedelta(days=9), times + pd.Timedelta(days=3)
-    found = accused(frame.assign(before=before, after=after), y, Task.BINARY)
-    assert set(found) == {"after"}
-    assert "recorded after the event" in found["after"]
+    sometimes = after.where(RNG.random(len(frame)) < 0.5)
+    table = frame.assign(before=before, after=after, sometimes=sometimes)
+    found = suspects(profile(table), y, times, Task.BINARY)
+    assert found.settled == ["after"]  # of each row: it may say when the outcome became known
+    (suspect,) = found.suspects
+    assert suspect.column == "sometimes"
+    assert "recorded after the event" in suspect.why
+
+
+def test_a_column_that_tells_very_much_alone_is_named_and_stays():
+    frame, _ = binary()
+    amount = 3 * frame["strong"] + RNG.normal(0, 0.8, len(frame))
+    times = pd.Series(pd.date_range("2024-01-01", periods=len(frame), freq="h"))
+    found = suspects(profile(frame), amount, times, Task.REGRESSION)
+    assert ([s.column for s in found.strong], found.suspects) == (["strong"], [])
 
 
 def test_parts_of_which_the_outcome_is_the_sum_are_told_together():
@@ -389,7 +401,7 @@ def test_a_sparse_column_does_not_hide_that_others_add_up():
     frame = pd.DataFrame({"a": a, "b": b, **sparse})
     when = pd.Series(pd.date_range("2024-01-01", periods=800, freq="h"))
     found = suspects(profile(frame), pd.Series(a + b), when, Task.REGRESSION)
-    assert {"a", "b"} <= {s.column for s in found}
+    assert {"a", "b"} <= {s.column for s in found.suspects}
 
 
 def test_days_of_a_spreadsheet_are_read_and_a_counter_is_not_taken_for_them():

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from trueup.config.draft import CHECK, GUESS, Draft
-from trueup.config.schema import Task, write_duration
+from trueup.config.schema import DecayConfig, write_duration
 from trueup.domain.landing import as_text
+from trueup.domain.profile.pace import Power, Spans
 from trueup.domain.profile.worth import Choice
 
 if TYPE_CHECKING:
     from trueup.stages.new import Findings
 
+_PROBATION = {"day": 7, "week": 4, "month": 2}  # batches
 _ROOM = 200  # labels a batch that the schema asks for where nothing else is said
 
 
@@ -104,7 +106,8 @@ def _label(made: Draft, found: Findings) -> None:
         share = float((as_text(outcome.values.dropna()) == as_text(pd.Series([outcome.positive])).iloc[0]).mean())
         made.say(f"{CHECK}: {outcome.positive!r} counts as 1, in {share:.1%} of the rows", 1)
     if outcome.known_at:
-        made.say(f"{CHECK}: {outcome.known_at} says when an outcome became known", 1)
+        said = f": {outcome.why}" if found.label_source is None else ""
+        made.say(f"{CHECK}: {outcome.known_at} says when an outcome became known{said}", 1)
     elif outcome.guessed:
         made.say(f"{CHECK}: known_after says how long an outcome takes: {outcome.why}", 1)
     made.put("label", {**label, **clock})
@@ -112,7 +115,8 @@ def _label(made: Draft, found: Findings) -> None:
 
 def _validate(made: Draft, found: Findings) -> None:
     made.section("validate")
-    made.put("min_rows", int(max(min(30, found.spans.rows // 4), 1)))
+    if (rows := int(max(min(30, found.spans.rows // 4), 1))) != 30:
+        made.put("min_rows", rows)
     made.say(
         f"{CHECK}: what a batch must be like: one that is not so is broken. Add what you know, such as bounds; "
         f"{usual_name(found.ask.name)} has lines to copy. What is usual the loop learns by itself",
@@ -147,21 +151,20 @@ def write_usual(found: Findings) -> str:
 def _features(made: Draft, found: Findings) -> None:
     made.section("features")
     features, choice = found.features, found.choice
-    for name, why in found.left_out.items():
-        made.say(f"{CHECK if 'LEAK' in why or 'personal' in why else GUESS}: left out: {name}: {why}", 1)
+    for why, names in _by_reason(found.left_out).items():
+        made.say(f"{CHECK if 'LEAK' in why or 'personal' in why else GUESS}: left out: {', '.join(names)}: {why}", 1)
     protected = [f"{n} ({why})" for n, why, naming in found.personal if not naming and n not in found.left_out]
     if protected:
         made.say(
             f"{CHECK}: personal data: {'; '.join(protected)}: may a model use it? See `fairness` in docs/config.md", 1
         )
+    if strong := {n: why for n, why in found.strong.items() if n in {*features.numeric, *features.categorical}}:
+        told = "; ".join(f"{n} ({why})" for n, why in strong.items())
+        made.say(f"{CHECK}: tells the outcome very well alone: {told}: is it known when a prediction is made?", 1)
     if choice is not None:
         made.say(_worth(choice), 1)
-        for tried in choice.tried:
-            if tried.taken or abs(tried.change) > 0.0005:
-                made.say(
-                    f"tried: {tried.what}: {tried.change:+.1%} of the loss on later rows; {'taken' if tried.taken else 'not taken'}",
-                    1,
-                )
+        if taken := [f"{t.what} ({t.change:+.1%} of the loss)" for t in choice.tried if t.taken]:
+            made.say(f"{GUESS}: {'; '.join(taken)}", 1)
     if features.numeric:
         made.put("numeric", features.numeric)
     if features.categorical:
@@ -176,10 +179,18 @@ def _features(made: Draft, found: Findings) -> None:
         made.items("history", items)
 
 
+def _by_reason(left_out: dict[str, str]) -> dict[str, list[str]]:
+    """The columns of each reason, so that it is said once."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        reasons.setdefault(why, []).append(name)
+    return reasons
+
+
 def _worth(choice: Choice) -> str:
     """What a quick model makes of the features."""
     change = choice.loss / choice.prior - 1 if choice.prior else 0.0
-    learned = "a quick model, learned on the earlier 40 % of the rows and asked about the rest"
+    learned = "a quick model, fitted anew as time goes on and asked about what came next"
     if change >= 0:
         return f"{CHECK}: {learned}, is no better than always saying the usual: look for features that tell more"
     return f"{learned}, has a loss {-change:.1%} below that of always saying the usual"
@@ -193,13 +204,10 @@ def _train(made: Draft, found: Findings) -> None:
         made.put("min_rows", rows, why="the table is small")
     made.put("families", ["gradient_boosting", *(["linear"] if _linear_too(found) else [])])
     made.put("trials", 4, why="recipes that are tried at each retrain")
-    if spans.block != timedelta(days=1) or found.outcome.task is Task.BINARY:
+    if spans.block != timedelta(days=1):
         made.section("evaluate")
-        made.put(
-            "block",
-            write_duration(spans.block),
-            why="rows of the same block are judged together; ten of them fit into every span",
-        )
+        why = "rows of the same block are judged together; ten of them fit into every span"
+        made.put("block", write_duration(spans.block), why=why)
 
 
 def _linear_too(found: Findings) -> bool:
@@ -210,24 +218,36 @@ def _linear_too(found: Findings) -> bool:
 def _promote(made: Draft, found: Findings) -> None:
     spans = found.spans
     made.section("promote")
-    made.put("gate_window", write_duration(spans.gate_window), why="the newest labels, on which both are judged")
+    if found.choice is not None and found.choice.power is not None:
+        made.say(shown(spans, found.choice.power), 1)
+    made.put("gate_window", write_duration(spans.gate_window), why="the newest labels, on which a model is judged")
     made.put("min_new_days", spans.min_new_days, why="of labels that the champion has not seen")
-    baseline: dict[str, Any] = {"kind": "baseline"}
-    beaten = "a prior and a linear model"
-    if _linear_too(found):  # and a linear challenger is never better than itself
-        baseline["beat"], beaten = ["prior"], "a prior; a linear model is among the families"
-    made.put(
-        "gates",
-        [{"kind": "paired"}, baseline, {"kind": "slices"}],
-        why=f"not worse than the champion and better on average; better than {beaten}; no slice harmed",
-    )
+    if _linear_too(found):  # a linear challenger is never better than itself
+        gates: list[dict[str, Any]] = [{"kind": "paired"}, {"kind": "baseline", "beat": ["prior"]}, {"kind": "slices"}]
+        made.put("gates", gates, why="a linear model is among the families, so only a prior must be beaten")
+    batches = _PROBATION[spans.period]
+    made.put("probation", {"batches": batches}, why="the old champion scores beside a new one, and may come back")
     made.section("monitor")
     matured = max(30, min(_ROOM, int(spans.rows // 2)))
     if matured != _ROOM:
         made.put("min_matured", matured, why="labels that a batch needs to be diagnosed")
-    made.put(
-        "stale_after", write_duration(spans.stale_after), why="a challenger is tried this often also while all is well"
-    )
+    made.put("stale_after", write_duration(spans.stale_after), why="a challenger is tried this often while all is well")
+    if spans.reference != DecayConfig().reference_window:
+        why = "what the cheap reference learns from: some hundreds of rows with outcomes"
+        made.put("decay", {"reference_window": write_duration(spans.reference)}, why=why)
+
+
+def shown(spans: Spans, power: Power) -> str:
+    """What the gates can show of a retrain with this pace, and what retraining gained on this table."""
+    least, span = power.shown(spans.stale_after), write_duration(spans.stale_after)
+    said = f"the rows of {span} show a gain of {least:.1%} of the loss in four of five cases"
+    gained = f"fitted anew after {power.every.days} days a model gained {power.gained:.1%} here"
+    if power.gained <= 0:
+        return f"{said}; on this table a model that was fitted anew gained nothing"
+    need = power.span_for(power.gained)
+    if power.gained >= least or need is None:
+        return f"{said}; {gained}"
+    return f"{said}; {gained}, which takes some {need.days + 1} days: the evidence of retrains adds up"
 
 
 def missing_of(found: Findings) -> dict[str, list[str | float | int]]:

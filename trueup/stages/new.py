@@ -18,10 +18,10 @@ from trueup.domain.landing import split
 from trueup.domain.profile.ask import Ask
 from trueup.domain.profile.columns import Column, profile
 from trueup.domain.profile.keys import Key, key_of
-from trueup.domain.profile.outcome import Outcome, as_label, joined_outcome, outcome_of
+from trueup.domain.profile.outcome import Outcome, as_label, joined_outcome, outcome_of, told_by
 from trueup.domain.profile.pace import Spans, pace_of
 from trueup.domain.profile.people import personal
-from trueup.domain.profile.suspects import Suspect, suspects
+from trueup.domain.profile.suspects import Found, Suspect, suspects
 from trueup.domain.profile.times import Gap, Times, disorder, gaps
 from trueup.domain.profile.usual import Usual, learn
 from trueup.domain.profile.worth import Choice, Judge, choose
@@ -54,6 +54,7 @@ class Findings:
     spans: Spans
     columns: dict[str, Column]
     suspects: tuple[Suspect, ...]
+    strong: dict[str, str]
     personal: tuple[tuple[str, str, bool], ...]
     left_out: dict[str, str]
     choice: Choice | None
@@ -115,18 +116,20 @@ def look(ask: Ask, configs: Path) -> Findings:
         outcome = outcome_of(ask, raw[ask.label], when, None, {})
     else:
         outcome = joined_outcome(ask, raw, table.outcomes, key.columns, columns)
-    accused = _accused(ask, outcome, columns, key, when)
+    knows = _accused(ask, outcome, columns, key, when)
+    accused = tuple(knows.suspects)
+    outcome, settled = told_by(ask, outcome, knows.settled, raw, columns)
     if not ask.key and {s.column for s in accused} & {*key.columns}:  # what tells the outcome must not name rows
         key = key_of(ask, raw, {n: c for n, c in columns.items() if n not in {s.column for s in accused}})
     people = tuple(personal(columns))
     left = _left_out(columns, accused, people)
-    spans = pace_of(when, ask.period, outcome.takes)
+    spans = pace_of(when, ask.period, outcome.takes, as_label(outcome, ask.above), outcome.task)
     found = Findings(
         ask=ask, source=table.source, label_source=table.label_source, rows=table.read, times=table.times,
         disorder=disorder(when), gaps=tuple(gaps(when, spans.period)), key=key.columns, key_why=key.why,
-        duplicates=key.shared + table.repeated if key.columns else 0, outcome=outcome, spans=spans, columns=columns, suspects=accused,
+        duplicates=key.shared + table.repeated if key.columns else 0, outcome=outcome, spans=spans, columns=columns, suspects=accused, strong={s.column: s.why for s in knows.strong},
         personal=people, left_out=left, choice=None, features=_base(ask, columns, left, key.columns, when),
-        usual=Usual((), {}, ()), notes=(*table.notes, *_without_key(key, table.repeated)),
+        usual=Usual((), {}, ()), notes=(*table.notes, *settled, *_without_key(key, table.repeated)),
     )  # fmt: skip
     return _described(found, raw)
 
@@ -139,12 +142,10 @@ def _without_key(key: Key, repeated: int) -> list[str]:
     return [f"CHECK: no column names a row, so its content does{same}. Name the columns that do, if there are some"]
 
 
-def _accused(
-    ask: Ask, outcome: Outcome, columns: dict[str, Column], key: Key, when: pd.Series[Any]
-) -> tuple[Suspect, ...]:
+def _accused(ask: Ask, outcome: Outcome, columns: dict[str, Column], key: Key, when: pd.Series[Any]) -> Found:
     """Columns that seem to know the outcome; a key of one column is no feature, and is not asked."""
     seen = {n: replace(c, values=_thinned(c.values)) for n, c in columns.items() if key.columns != (n,)}
-    return tuple(suspects(seen, _thinned(as_label(outcome, ask.above)), _thinned(when), outcome.task))
+    return suspects(seen, _thinned(as_label(outcome, ask.above)), _thinned(when), outcome.task)
 
 
 def _thinned(values: pd.Series[Any]) -> pd.Series[Any]:
@@ -167,7 +168,10 @@ def _described(found: Findings, raw: pd.DataFrame) -> Findings:
     choice = choose(judge, base, columns, keys, found.outcome.task, found.spans.windows) if judge.enough else None
     features = choice.features if choice else base
     return replace(
-        found, choice=choice, features=features, usual=learn(rows, rows[EVENT_TIME], found.spans.period, features)
+        found,
+        choice=choice,
+        features=features,
+        usual=learn(rows, rows[EVENT_TIME], found.spans.period, features),
     )
 
 

@@ -152,6 +152,31 @@ def joined_outcome(
     return replace(found, known=moments, takes=timedelta(seconds=max(float(waits.quantile(0.9)), 0.0)))
 
 
+def told_by(
+    ask: Ask, outcome: Outcome, settled: Sequence[str], raw: pd.DataFrame, columns: dict[str, Column]
+) -> tuple[Outcome, list[str]]:
+    """Let a column of the rows say when their outcomes became known: the latest of `settled`, unless something else was said.
+
+    Gives the outcome, and what is to be known about it. A column that is written otherwise than ingest reads it is only offered.
+    """
+    if not settled or ask.labels is not None:
+        return outcome, []
+    when = raw[ask.time]
+    waits = {n: (_local(columns[n].values, ask.timezone) - when).dt.total_seconds() for n in settled}
+    name = max(settled, key=lambda n: float(waits[n].mean()))
+    takes = timedelta(seconds=max(float(waits[name].quantile(0.9)), 0.0))
+    days = f"{takes / timedelta(days=1):.0f} days or less after the row's own time in nine of ten rows"
+    if ask.available_after is not None or not read_times(raw[name], ask.timezone).plain:
+        how = "`known_at` in place of `known_after`, if it says when the outcome became known"
+        return outcome, [f"CHECK: {name} holds a moment {days}: {how} (it must be written as the time is)"]
+    known = when + pd.to_timedelta(waits[name], unit="s")
+    return replace(outcome, known_after=None, known_at=name, known=known, takes=takes, why=days, guessed=True), []
+
+
+def _local(moments: pd.Series[Any], zone: str) -> pd.Series[Any]:
+    return moments if moments.dt.tz is None else moments.dt.tz_convert(zone).dt.tz_localize(None)
+
+
 def _key_text(frame: pd.DataFrame, names: Sequence[str], ask: Ask) -> pd.DataFrame:
     """Key columns as text, so that 7, 7.0 and "7" are one, and moments compare however they are written."""
     found = {}

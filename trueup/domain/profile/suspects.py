@@ -17,8 +17,10 @@ from trueup.domain.profile.columns import Column
 
 _ROWS = 20_000
 _TOO_GOOD = {Task.BINARY: 0.985, Task.MULTICLASS: 0.98, Task.REGRESSION: 0.98}
+_STRONG = {Task.BINARY: 0.93, Task.MULTICLASS: 0.9, Task.REGRESSION: 0.85}  # as good as little that is known beforehand
 _ABSENT = 0.9  # from here a column is filled, or not, just as the outcome is
 _LATER = 0.05  # share of moments that lie after the row's own
+_FEW = 0.02  # share of rows that may be otherwise
 _SUM = 0.9999
 _SPARSE = 0.2
 _PART = 0.01
@@ -32,7 +34,16 @@ class Suspect:
     why: str
 
 
-def suspects(columns: dict[str, Column], outcome: pd.Series[Any], times: pd.Series[Any], task: Task) -> list[Suspect]:
+@dataclass(frozen=True)
+class Found:
+    """Columns that know the outcome; `strong` ones that perhaps do; and `settled`, moments at which it may have become known."""
+
+    suspects: list[Suspect]
+    strong: list[Suspect]
+    settled: list[str]
+
+
+def suspects(columns: dict[str, Column], outcome: pd.Series[Any], times: pd.Series[Any], task: Task) -> Found:
     """Find columns that know the outcome, each once, by the first evidence against it.
 
     `outcome` is the label by row, missing where it is not known; `times` the rows' own. A column is judged alone by a
@@ -40,23 +51,44 @@ def suspects(columns: dict[str, Column], outcome: pd.Series[Any], times: pd.Seri
     """
     order = np.argsort(times.to_numpy(), kind="stable")
     found: dict[str, Suspect] = {}
+    strong, settled = dict[str, Suspect](), list[str]()
     for name, column in columns.items():
-        why = _recorded_later(column, outcome, times) or _absent_with(column, outcome)
-        why = why or _alone(column, outcome, order, task)
-        if why:
+        if _settled(column, outcome, times):
+            settled.append(name)
+            continue
+        if why := _recorded_later(column, outcome, times) or _absent_with(column, outcome):
             found[name] = Suspect(name, why)
+            continue
+        score, told = _alone(column, outcome, order, task)
+        if score >= _STRONG[task]:
+            (found if score >= _TOO_GOOD[task] else strong)[name] = Suspect(name, told)
     rest = [c for n, c in columns.items() if n not in found and c.kind in {"number", "counter"}]
     if task is not Task.MULTICLASS:
         found |= {s.column: s for s in _adds_up(rest, outcome)}
-    return list(found.values())
+    return Found(list(found.values()), [s for n, s in strong.items() if n not in found], settled)
+
+
+def _settled(column: Column, outcome: pd.Series[Any], times: pd.Series[Any]) -> bool:
+    """Whether it holds a moment after the row's own for nearly each row that has an outcome, and hardly one for the others."""
+    if column.kind != "time":
+        return False
+    moments, known = _without_zone(column), outcome.notna() & times.notna()
+    if not known.any() or (~known & moments.notna()).sum() > _FEW * (~known).sum():
+        return False
+    return float((moments[known] >= times[known].dt.normalize()).mean()) > 1 - _FEW and bool(
+        (moments[known] > times[known] + pd.Timedelta(days=1)).mean() > _LATER
+    )
+
+
+def _without_zone(column: Column) -> pd.Series[Any]:
+    moments = column.values
+    return moments if moments.dt.tz is None else moments.dt.tz_convert("UTC").dt.tz_localize(None)
 
 
 def _recorded_later(column: Column, outcome: pd.Series[Any], times: pd.Series[Any]) -> str | None:
     if column.kind != "time":
         return None
-    moments = column.values
-    if moments.dt.tz is not None:
-        moments = moments.dt.tz_convert("UTC").dt.tz_localize(None)
+    moments = _without_zone(column)
     both = moments.notna() & times.notna()
     later = float((moments[both] > times[both] + pd.Timedelta(days=1)).mean()) if both.any() else 0.0
     unknown = outcome.isna() & times.notna()
@@ -80,14 +112,14 @@ def _absent_with(column: Column, outcome: pd.Series[Any]) -> str | None:
     return None
 
 
-def _alone(column: Column, outcome: pd.Series[Any], order: Any, task: Task) -> str | None:
-    """How well the column alone tells later outcomes."""
+def _alone(column: Column, outcome: pd.Series[Any], order: Any, task: Task) -> tuple[float, str]:
+    """How well the column alone tells later outcomes, and in words; 0 where that cannot be told."""
     if column.kind not in {"number", "category", "counter", "identifier"} or column.many:
-        return None
+        return 0.0, ""
     rows = order[outcome.notna().to_numpy()[order]]
     rows = rows[:: max(len(rows) // _ROWS, 1)]
     if len(rows) < 100:
-        return None
+        return 0.0, ""
     y = outcome.iloc[rows]
     values = column.values.iloc[rows]
     x = values.to_numpy(float) if column.kind in {"number", "counter"} else _ranked(values, y, len(rows) * 6 // 10)
@@ -98,15 +130,15 @@ def _alone(column: Column, outcome: pd.Series[Any], order: Any, task: Task) -> s
         tree = DecisionTreeRegressor(max_leaf_nodes=200, min_samples_leaf=5).fit(X[early], y[early])
         score, named = float(r2_score(y[late], tree.predict(X[late]))), "R²"
     elif y[early].nunique() < 2 or y[late].nunique() < 2:
-        return None
+        return 0.0, ""
     else:
         fitted = DecisionTreeClassifier(max_leaf_nodes=32, min_samples_leaf=5).fit(X[early], y[early].astype(str))
         score, named = _score(fitted, X[late], y[late].astype(str), task)
     if score < _TOO_GOOD[task]:
-        return None
+        return score, f"{named} {score:.2f}"
     same = column.distinct == outcome.nunique() and score > 0.999
     kind = "a copy of the outcome in other words" if same else "near-perfect alone"
-    return f"{kind}: learned on the earlier rows, it tells the later outcomes with {named} {score:.3f}"
+    return score, f"{kind}: learned on the earlier rows, it tells the later outcomes with {named} {score:.3f}"
 
 
 def _score(tree: Any, X: Any, y: pd.Series[Any], task: Task) -> tuple[float, str]:

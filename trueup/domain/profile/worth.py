@@ -22,6 +22,7 @@ from trueup.domain.history import history_names
 from trueup.domain.learning import Model, Recipe, build, class_names, predict
 from trueup.domain.metrics import row_losses
 from trueup.domain.profile.columns import Column
+from trueup.domain.profile.pace import Power
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 
 _ROWS = 12_000
@@ -49,17 +50,13 @@ class Tried:
 
 @dataclass(frozen=True)
 class Choice:
-    """The features, what was tried, the loss beside the prior's, and what a retrain gains.
-
-    `retrained` bounds, over blocks of time, the mean loss of a model fitted anew less that of the one fitted a fold
-    before, on the same rows: what the paired gate looks at. None where there are too few rows to tell.
-    """
+    """The features, what was tried, the loss beside the prior's, and what a gate could show of a retrain, where rows tell it."""
 
     features: FeaturesConfig
     tried: tuple[Tried, ...]
     loss: float
     prior: float
-    retrained: Interval | None = None
+    power: Power | None = None
 
 
 class Judge:
@@ -89,6 +86,7 @@ class Judge:
         first, last = self._when.iloc[int(len(self._when) * _EARLY)], self._when.iloc[-1] + pd.Timedelta(1, "us")
         count = int(np.clip(ceil((last - first) / every), *_FOLDS))
         cuts = [first + (last - first) * n / count for n in range(count + 1)]
+        self._starts, self._ends = cuts[:-1], cuts[-1]
         for cut, end in pairwise(cuts):
             known = ((self._when < cut) & (self._known_at <= cut)).to_numpy()
             yield known, ((self._when >= cut) & (self._when < end)).to_numpy()
@@ -110,15 +108,21 @@ class Judge:
         )
         return losses
 
-    def retrained(self, features: FeaturesConfig) -> Interval | None:
-        """The loss of each model on its rows less that of the model before it on the same rows."""
+    def power(self, features: FeaturesConfig, loss: float) -> Power | None:
+        """What a gate could show of a retrain: from the loss of each model less that of the model before it, on the same rows."""
         X, schema = self._inputs(features)
         models = [self._fit(X, schema, known) for known, _ in self._folds]
         pairs = zip(pairwise(models), self._folds[1:], strict=True)
-        differences = [
-            self._losses(new, X, asked) - self._losses(old, X, asked) for (old, new), (_, asked) in pairs if asked.any()
-        ]
-        return self.bounded(pd.concat(differences)) if differences else None
+        found = [self._losses(new, X, asked) - self._losses(old, X, asked) for (old, new), (_, asked) in pairs]
+        found = [differences for differences in found if len(differences)]
+        # Fold by fold: that a retrain gains more at one time than at another is no noise of a gate.
+        errors = np.array([self.bounded(differences).error for differences in found])
+        if not loss or not len(errors) or not np.isfinite(errors).all():
+            return None
+        gained = -float(pd.concat(found).mean()) / loss
+        error = float(np.sqrt((errors**2).sum())) / len(errors) / loss
+        every = self._starts[1] - self._starts[0]
+        return Power(gained, error, self._ends - self._starts[1], every)
 
     def by_fold(self, losses: pd.Series[Any]) -> pd.Series[Any]:
         """The mean of each fold that has rows."""
@@ -216,7 +220,7 @@ def choose(
         change, taken = _better(judge, found, loss)
         tried.append(Tried(f"history by {_said(history)}", change, taken))
         best, loss = (with_it, found) if taken else (best, loss)
-    return Choice(_merged(best), tuple(tried), float(loss.mean()), judge.prior(), judge.retrained(best))
+    return Choice(_merged(best), tuple(tried), float(loss.mean()), judge.prior(), judge.power(best, float(loss.mean())))
 
 
 def _better(judge: Judge, found: pd.Series[Any], loss: pd.Series[Any]) -> tuple[float, bool]:
