@@ -51,7 +51,7 @@ def _difference(config: ModelConfig, ports: Ports, batch: Batch, old: Champion) 
     both = served.merge(other[[ROW_ID, "prediction"]], on=ROW_ID, suffixes=("", "_old"))
     new, before = (row_losses(config.task, both[LABEL], both[c]) for c in ("prediction", "prediction_old"))
     e = config.evaluate
-    bounds = paired_interval(new - before, both[EVENT_TIME], e.block, e.resamples, e.confidence, config.train.seed)
+    bounds = paired_interval(new - before, both[EVENT_TIME], e.block, e.confidence)
     return {"difference": bounds.mean, "low": bounds.low, "high": bounds.high, "worse": bounds.low > 0}
 
 

@@ -86,13 +86,13 @@ def test_importance_grows_with_its_features():
 def test_loss_difference_by_day(rng, days):
     moments = pd.Timestamp("2013-03-01") + pd.to_timedelta(np.sort(rng.random(900)) * days, "D")
     difference = rng.normal(-0.01, 0.2, 900)
-    interval = paired_interval(difference, moments, timedelta(days=1), 200, 0.95, 0)
+    interval = paired_interval(difference, moments, timedelta(days=1), 0.95)
     assert min(size(plots.loss_difference(moments, difference, interval, "log-loss"))) > 400
 
 
 def test_a_day_with_one_row_can_be_drawn():
     moments = pd.to_datetime(["2013-03-01", "2013-03-02"])
-    interval = paired_interval([0.1, 0.2], moments, timedelta(days=1), 200, 0.95, 0)
+    interval = paired_interval([0.1, 0.2], moments, timedelta(days=1), 0.95)
     assert plots.loss_difference(moments, [0.1, 0.2], interval, "mse").startswith(PNG)
 
 

@@ -156,7 +156,7 @@ def wandering(seed, effect, shock, *, turned=False, months=6):
         constant = constant_losses(Task.BINARY, y, known)
         losses = [row_losses(Task.BINARY, y, p) for p in (ours, cheap)]
         sides = {"promised": promised_gain(Task.BINARY, ours, cheap), "constant": constant}
-        return skill(*losses, time, timedelta(days=1), 200, 0.95, 0, **sides)
+        return skill(*losses, time, timedelta(days=1), 0.95, **sides)
 
     known = np.concatenate([labels(rng.normal(size=6_000)) for _ in range(4)])
     gate = measured(14)
@@ -305,7 +305,7 @@ def test_the_promised_gain_is_what_the_truth_would_give():
 
 
 def measure(model, reference):
-    return skill(model, reference, np.full(len(model), np.datetime64("2020-01-01")), timedelta(days=1), 200, 0.95, 0)
+    return skill(model, reference, np.full(len(model), np.datetime64("2020-01-01")), timedelta(days=1), 0.95)
 
 
 STILL = judge_drift({"a": DriftScore("a", PSI, 0.01, 10, 5_000, 5_000)}, [], 5_000, 5_000, CONFIG.drift)
@@ -363,7 +363,7 @@ def watched(task, seed, kind, batch=30, block=timedelta(days=1)):
         p, q = predicted(task, champion, curves[now]), predicted(task, reference, lines[now])
         losses = [row_losses(task, y[now], x) for x in (p, q)]
         sides = {"promised": promised_gain(task, p, q), "constant": constant_losses(task, y[now], y[before])}
-        return skill(*losses, times[now], block, 300, 0.95, seed, **sides)
+        return skill(*losses, times[now], block, 0.95, **sides)
 
     gate = measured(fitted(task, curves[within(0, first)], y[within(0, first)]), first, TRAIN)
     champion = fitted(task, curves[within(0, TRAIN)], y[within(0, TRAIN)])

@@ -28,8 +28,8 @@ def evidence(*args, **changes):
 
 def test_the_difference_is_that_of_the_rows():
     time, losses = made(20)
-    found = Evidence.of(time, losses, DAY).difference("challenger", "champion", 500, 0.95, 0)
-    of_rows = paired_interval(losses["challenger"] - losses["champion"], time, DAY, 500, 0.95, 0)
+    found = Evidence.of(time, losses, DAY).difference("challenger", "champion", 0.95)
+    of_rows = paired_interval(losses["challenger"] - losses["champion"], time, DAY, 0.95)
     assert (found.mean, found.low, found.high) == pytest.approx((of_rows.mean, of_rows.low, of_rows.high))
     assert (found.blocks, found.block_length) == (of_rows.blocks, of_rows.block_length)
 
@@ -43,9 +43,7 @@ def test_rows_of_recent_folds_count_as_much_as_is_said():
 def test_a_frame_keeps_it():
     found = evidence(12)
     again = Evidence.from_frame(found.to_frame(), DAY, ["run"])
-    assert again.difference("challenger", "champion", 500, 0.95, 0) == found.difference(
-        "challenger", "champion", 500, 0.95, 0
-    )
+    assert again.difference("challenger", "champion", 0.95) == found.difference("challenger", "champion", 0.95)
     assert again.attempts == ("run",)
     assert (again.start, again.end) == (datetime(2024, 3, 1), datetime(2024, 3, 13))
 

@@ -84,7 +84,6 @@ def test_what_did_not_last_is_not_recommended():
         {"frozen": rows * 0.5 + noise, "often": rows * 0.5 + noise + gain + noise[::-1]},
         rows,
         costs,
-        300,
         frozen="frozen",
     )
     first, rest = (whole.part(p) for p in split(60))

@@ -209,7 +209,7 @@ TIMES = moments(1000)
 
 
 def count(check, moves, changed=None):
-    return measured(check, moves, np.ones(1000) if changed is None else changed, TIMES, QUICK, 0)
+    return measured(check, moves, np.ones(1000) if changed is None else changed, TIMES, QUICK)
 
 
 def behave(check, *found):

@@ -213,7 +213,7 @@ def sliced(champion=True):
         {"group": np.array(["a", "b", None, "z"], dtype=object)[rng.choice(4, 2000, p=[0.5, 0.3, 0.15, 0.05])]}
     )
     ours, theirs = rng.random(2000), rng.random(2000) + 0.1
-    table = slice_table(slices, Blocks.of(moments(2000), DAY), ours, theirs if champion else None, EvaluateConfig(), 0)
+    table = slice_table(slices, Blocks.of(moments(2000), DAY), ours, theirs if champion else None, EvaluateConfig())
     return slices["group"], ours, theirs, table
 
 
@@ -243,6 +243,6 @@ def test_a_slice_too_small_to_tell_has_no_bounds_and_without_a_champion_there_is
 
 def test_of_very_many_slices_the_largest_are_described():
     many = pd.DataFrame({"user": np.r_[np.zeros(500), np.arange(1500)].astype(int)})
-    table = slice_table(many, Blocks.of(moments(2000), DAY), np.ones(2000), None, EvaluateConfig(), 0)
+    table = slice_table(many, Blocks.of(moments(2000), DAY), np.ones(2000), None, EvaluateConfig())
     assert len(table) == MAX_SLICES
     assert table[0]["slice"] == "user=0"

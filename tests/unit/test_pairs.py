@@ -29,7 +29,6 @@ def test_gates_are_held_against_the_same_policy_without_them():
         {"every 1 week": ROWS * 0.40, "every 1 week, no gate": ROWS * 0.45, "frozen": ROWS * 0.5},
         ROWS,
         {"every 1 week": 30.0, "every 1 week, no gate": 50.0, "frozen": 0.0},
-        300,
     )
     lives = [
         life(gated, tried("rejected", 8, rival=-0.1), tried("rejected", 15, rival=0.1), tried("promoted", 22)),
@@ -63,7 +62,7 @@ def test_a_sweep_is_told_against_its_first_value():
     policies = parse_all(["frozen", "on decay, cooldown {0, 7} days"])
     names = [p.name for p in policies]
     found = Contest(
-        {n: ROWS * loss for n, loss in zip(names, (0.5, 0.4, 0.42), strict=True)}, ROWS, dict.fromkeys(names, 1.0), 300
+        {n: ROWS * loss for n, loss in zip(names, (0.5, 0.4, 0.42), strict=True)}, ROWS, dict.fromkeys(names, 1.0)
     )
     (told,) = sweeps(found, policies)
     assert told["of"] == "on decay, cooldown {0, 7} days"

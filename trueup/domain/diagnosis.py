@@ -118,9 +118,7 @@ def skill(
     loss_reference: ArrayLike,
     event_time: ArrayLike,
     block: timedelta,
-    resamples: int,
     confidence: float,
-    seed: int,
     *,
     promised: ArrayLike | None = None,
     constant: ArrayLike | None = None,
@@ -143,7 +141,7 @@ def skill(
         return None
 
     def share(values: Floats) -> Interval:
-        return paired_interval(values, event_time, block, resamples, confidence, seed, over=reference)
+        return paired_interval(values, event_time, block, confidence, over=reference)
 
     gain = share(reference - model)
     return Skill(

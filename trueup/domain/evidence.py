@@ -97,7 +97,7 @@ class Evidence:
         """The weighted mean row loss of a role."""
         return float((self.weights @ self.losses[role]) / (self.weights @ self.rows))
 
-    def difference(self, role: str, other: str, resamples: int, confidence: float, seed: int) -> Interval:
+    def difference(self, role: str, other: str, confidence: float) -> Interval:
         """Bound the weighted mean of a role's row losses less those of another; below 0 the first is better."""
         sums = self.weights * (self.losses[role] - self.losses[other])
         merged = -(-len(sums) // MAX_BLOCKS)  # as in `bootstrap.Blocks`: more of them add time and no precision
@@ -105,9 +105,7 @@ class Evidence:
         return sums_interval(
             np.add.reduceat(sums, starts),
             np.add.reduceat(self.weights * self.rows, starts),
-            resamples,
             confidence,
-            seed,
         )
 
     def to_frame(self) -> pd.DataFrame:

@@ -27,9 +27,7 @@ class Contest:
     sums: Mapping[str, Floats]
     rows: Floats
     costs: Mapping[str, float]
-    resamples: int = 2_000
     confidence: float = 0.95
-    seed: int = 0
     frozen: str | None = None
 
     def part(self, chosen: slice) -> Contest:
@@ -43,11 +41,11 @@ class Contest:
 
     def interval(self, name: str) -> Interval:
         """The mean with its bounds."""
-        return sums_interval(self.sums[name], self.rows, self.resamples, self.confidence, self.seed)
+        return sums_interval(self.sums[name], self.rows, self.confidence)
 
     def apart(self, one: str, other: str) -> Interval:
         """Mean loss of one less that of the other, on the same rows: below 0 the one is better."""
-        return sums_interval(self.sums[one] - self.sums[other], self.rows, self.resamples, self.confidence, self.seed)
+        return sums_interval(self.sums[one] - self.sums[other], self.rows, self.confidence)
 
 
 @dataclass(frozen=True)

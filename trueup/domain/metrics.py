@@ -186,7 +186,7 @@ def by_slice(slices: pd.DataFrame, blocks: Blocks, *values: Floats) -> Iterator[
 
 
 def slice_table(
-    slices: pd.DataFrame, blocks: Blocks, challenger: Floats, champion: Floats | None, config: EvaluateConfig, seed: int
+    slices: pd.DataFrame, blocks: Blocks, challenger: Floats, champion: Floats | None, config: EvaluateConfig
 ) -> list[dict[str, Any]]:
     """Describe the largest slices, the largest first: their rows and each model's mean loss there.
 
@@ -196,14 +196,14 @@ def slice_table(
     """
     given = (challenger,) if champion is None else (challenger, champion, challenger - champion)
     found = sorted(by_slice(slices, blocks, *given), key=lambda s: -s[1].sum())[:MAX_SLICES]
-    return [_slice_row(name, rows, sums, config, seed) for name, rows, sums in found]
+    return [_slice_row(name, rows, sums, config) for name, rows, sums in found]
 
 
-def _slice_row(name: str, rows: Floats, sums: list[Floats], config: EvaluateConfig, seed: int) -> dict[str, Any]:
+def _slice_row(name: str, rows: Floats, sums: list[Floats], config: EvaluateConfig) -> dict[str, Any]:
     size = int(rows.sum())
 
     def bounds(of: Floats, prefix: str) -> dict[str, float | None]:
-        interval: Interval = sums_interval(of, rows, config.resamples, config.confidence, seed)
+        interval: Interval = sums_interval(of, rows, config.confidence)
         known = interval.enough and size >= config.min_slice_rows and np.isfinite(interval.error)
         return {f"{prefix}low": interval.low if known else None, f"{prefix}high": interval.high if known else None}
 

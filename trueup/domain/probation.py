@@ -23,8 +23,6 @@ def look(
     losses: tuple[ArrayLike, ArrayLike],
     event_time: ArrayLike,
     block: timedelta,
-    resamples: int,
-    seed: int,
     *,
     alpha: float,
     looks: int,
@@ -35,9 +33,9 @@ def look(
     >>> days = np.repeat(pd.date_range("2024-01-01", periods=20).to_numpy(), 50)
     >>> rng = np.random.default_rng(0)
     >>> old = rng.random(1000)
-    >>> look((old + 0.1, old), days, timedelta(days=1), 500, 0, alpha=0.05, looks=2).status.value
+    >>> look((old + 0.1, old), days, timedelta(days=1), alpha=0.05, looks=2).status.value
     'fail'
-    >>> look((old + rng.normal(0, 0.1, 1000), old), days, timedelta(days=1), 500, 0, alpha=0.05, looks=2).status.value
+    >>> look((old + rng.normal(0, 0.1, 1000), old), days, timedelta(days=1), alpha=0.05, looks=2).status.value
     'pass'
     """
     new, old = (np.asarray(values, dtype=np.float64) for values in losses)
@@ -46,7 +44,7 @@ def look(
     if not (np.isfinite(new).all() and np.isfinite(old).all()):
         return Verdict.inconclusive(NAME, "a loss is not finite")
     level = alpha / looks
-    bounds = paired_interval(new - old, event_time, block, resamples, 1 - 2 * level, seed)
+    bounds = paired_interval(new - old, event_time, block, 1 - 2 * level)
     figures = {
         "rows": len(new),
         "new_loss": float(new.mean()),

@@ -31,7 +31,7 @@ class Compared:
 
 def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then: bool = False) -> Compared:
     """Compare policies on the rows that all of them have scored. Raises NotEnoughData when there are none."""
-    e, seed = config.evaluate, config.train.seed
+    e = config.evaluate
     named = {life.policy.name: life for life in lives}
     rows = _common(config, named)
     blocks = Blocks.of(rows[EVENT_TIME], e.block)
@@ -39,7 +39,7 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
     sums = {name: blocks.sums(rows[name]) for name in named}
     policies = [life.policy for life in lives]
     frozen = next((p.name for p in policies if p.frozen), None)
-    contest = Contest(sums, blocks.sums(), costs, e.resamples, e.confidence, seed, frozen)
+    contest = Contest(sums, blocks.sums(), costs, e.confidence, frozen)
     parts = split(blocks.count)
     choice = choose(contest.part(parts[0]) if parts else contest)
     if parts:
@@ -158,10 +158,7 @@ def _batches(rows: pd.DataFrame, by_batch: pd.DataFrame, config: ModelConfig) ->
     e, found = config.evaluate, []
     for start, of in rows.groupby(BATCH, observed=True):
         part = Blocks.of(of[EVENT_TIME], e.block)
-        spans = {
-            name: sums_interval(part.sums(of[name]), part.sums(), e.resamples, e.confidence, config.train.seed)
-            for name in by_batch.columns
-        }
+        spans = {name: sums_interval(part.sums(of[name]), part.sums(), e.confidence) for name in by_batch.columns}
         losses = {n: {"loss": s.mean, "low": bound(s, s.low), "high": bound(s, s.high)} for n, s in spans.items()}
         found.append({"start": str(start), "rows": len(of), "losses": losses})
     return found

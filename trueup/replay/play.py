@@ -218,9 +218,7 @@ def _apart(config: ModelConfig, served: Sequence[pd.DataFrame]) -> tuple[float |
     if rows.empty:
         return None, None, None
     e = config.evaluate
-    found = paired_interval(
-        rows[RIVAL] - rows[LOSS], rows[EVENT_TIME], e.block, e.resamples, e.confidence, config.train.seed
-    )
+    found = paired_interval(rows[RIVAL] - rows[LOSS], rows[EVENT_TIME], e.block, e.confidence)
     bounds = [found.low, found.high] if found.enough and np.isfinite(found.error) else [None, None]
     return found.mean, bounds[0], bounds[1]
 

@@ -55,7 +55,7 @@ def ablation(
         if not features or not rest.names:
             continue  # no such features, or no others
         apart = losses(rest) - full
-        bounds = paired_interval(apart, gate.event_time, e.block, e.resamples, e.confidence, config.train.seed)
+        bounds = paired_interval(apart, gate.event_time, e.block, e.confidence)
         known = bounds.enough and np.isfinite(bounds.error)
         shown = "earns its place" if bounds.low > 0 else "harms" if bounds.high < 0 else "not shown"
         found.append(

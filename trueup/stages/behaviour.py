@@ -43,7 +43,7 @@ def behaviour(
             changed = np.maximum(changed, _differs(rows, other, check.column, gate))
         # Of several values the largest move counts; a direction has one.
         largest = np.abs(np.column_stack(moves)).max(axis=1) if isinstance(check, InvarianceCheck) else moves[0]
-        found.append(measured(check, largest, changed, gate.event_time, config.evaluate, config.train.seed))
+        found.append(measured(check, largest, changed, gate.event_time, config.evaluate))
     return found
 
 

@@ -115,7 +115,13 @@ def _measured(
     promised = promised_gain(config.task, predictions[CHALLENGER], predictions[REFERENCE])
     constant = constant_losses(config.task, y, before.y)
     measured = skill(
-        losses[CHALLENGER], losses[REFERENCE], gate.event_time, *bounds, promised=promised, constant=constant
+        losses[CHALLENGER],
+        losses[REFERENCE],
+        gate.event_time,
+        e.block,
+        e.confidence,
+        promised=promised,
+        constant=constant,
     )
     found: dict[str, Any] = {"metrics": {}, "intervals": [], "skill": measured and measured.to_dict()}
     with suppress(ValueError):  # labels of one class, say: the gates then say why they cannot tell
@@ -138,7 +144,7 @@ def _slices(
     )
     assert ours is not None  # the challenger always predicts
     blocks = Blocks.of(frame[EVENT_TIME], e.block)
-    return slice_table(frame[e.slices], blocks, ours, theirs, e, config.train.seed)
+    return slice_table(frame[e.slices], blocks, ours, theirs, e)
 
 
 def _gate_frame(

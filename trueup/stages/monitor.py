@@ -235,8 +235,8 @@ def _skill(
     cheap = predict(reference, rows, config.task, classes)
     ours, theirs = row_losses(config.task, y, said, classes), row_losses(config.task, y, cheap, classes)
     e, promised = config.evaluate, promised_gain(config.task, said, cheap)
-    bounds, constant = (e.block, e.resamples, e.confidence, seed), constant_losses(config.task, y, before.y)
-    return skill(ours, theirs, joined[EVENT_TIME], *bounds, promised=promised, constant=constant)
+    constant = constant_losses(config.task, y, before.y)
+    return skill(ours, theirs, joined[EVENT_TIME], e.block, e.confidence, promised=promised, constant=constant)
 
 
 def _judged(

@@ -160,5 +160,4 @@ def _compare(config: ModelConfig, joined: pd.DataFrame) -> Verdict:
     both = [classes_of(config, f) or [] for f in (ours, theirs)]
     classes = sorted({*both[0], *both[1]}) or None
     new, old = (row_losses(config.task, y, prediction_in(config, f, classes), classes) for f in (ours, theirs))
-    bounds = (e.block, e.resamples, config.train.seed)
-    return look((new, old), joined[EVENT_TIME], *bounds, alpha=rules.alpha, looks=rules.batches)
+    return look((new, old), joined[EVENT_TIME], e.block, alpha=rules.alpha, looks=rules.batches)

@@ -125,7 +125,7 @@ def drawn(config: ModelConfig, ports: Ports, evaluation: Mapping[str, Any]) -> d
     if CHAMPION in predictions:
         losses = {r: row_losses(config.task, y, predictions[r], classes) for r in (CHALLENGER, CHAMPION)}
         apart, times, e = losses[CHALLENGER] - losses[CHAMPION], frame[EVENT_TIME], config.evaluate
-        bounds = paired_interval(apart, times, e.block, e.resamples, e.confidence, config.train.seed)
+        bounds = paired_interval(apart, times, e.block, e.confidence)
         found["challenger_against_champion.png"] = plots.loss_difference(times, apart, bounds, loss)
     with suppress(ValueError):  # labels of one class have no curve; the rest of the page says why nothing was decided
         found |= plots.performance_plots(config.task, y, predictions[CHALLENGER], classes, unit)

@@ -21,7 +21,7 @@ from trueup.domain.types import Verdict
 
 
 def measured(
-    check: BehaviourCheck, moves: Floats, changed: Floats, event_time: Any, evaluate: EvaluateConfig, seed: int
+    check: BehaviourCheck, moves: Floats, changed: Floats, event_time: Any, evaluate: EvaluateConfig
 ) -> dict[str, Any]:
     """Count the violations of a check.
 
@@ -37,7 +37,7 @@ def measured(
     limit = check.tolerance if isinstance(check, DirectionCheck) else check.at_most
     violated = ~(size <= limit)
     times = np.asarray(event_time)[counted]
-    share = paired_interval(violated, times, evaluate.block, evaluate.resamples, evaluate.confidence, seed)
+    share = paired_interval(violated, times, evaluate.block, evaluate.confidence)
     known = share.enough and np.isfinite(share.error)
     figures = {"mean_move": float(moves.mean()), "largest": float(size.max()) + 0.0}  # no -0
     return (

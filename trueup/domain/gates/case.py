@@ -97,8 +97,7 @@ class Case:
 
     def weigh(self, role: str, other: str) -> Interval:
         """Bound a role's loss less another's on all evidence; below 0 the first is better."""
-        e = self.evaluate
-        return self.evidence.difference(role, other, e.resamples, e.confidence, self.seed)
+        return self.evidence.difference(role, other, self.evaluate.confidence)
 
     def loss(self, role: str) -> float:
         """Mean loss of a role."""
@@ -112,7 +111,7 @@ class Case:
 
     def interval(self, sums: Floats, rows: Floats) -> Interval:
         """Bound a mean given by block sums, as the configuration asks."""
-        return sums_interval(sums, rows, self.evaluate.resamples, self.evaluate.confidence, self.seed)
+        return sums_interval(sums, rows, self.evaluate.confidence)
 
     def difference(self, role: str, metric: str = LOSS) -> Interval:
         """Bound the challenger's loss, or shortfall in a metric, less that of another role; below 0 it is better.

@@ -33,7 +33,6 @@ _FOLDS = (3, 8)  # how often the quick model is fitted anew, at least and at mos
 _GAIN = 0.002  # share of the loss that a feature must save on later rows
 _SURE = 1.28  # standard errors that it must save, too: a one-sided 90 %
 _MOSTLY = 2 / 3  # of the folds must be better
-_RESAMPLES = 400
 _MOVED = 0.3  # distance between the distributions of one quarter of the rows and the next from which a column is tried
 _MOST = 8  # columns that are tried, those that moved the most
 _KEYS = 5
@@ -130,7 +129,7 @@ class Judge:
 
     def bounded(self, differences: pd.Series[Any]) -> Interval:
         """Bound the mean of differences of losses, by row, over blocks of time."""
-        return paired_interval(differences, self._when[differences.index], self._block, _RESAMPLES)
+        return paired_interval(differences, self._when[differences.index], self._block)
 
     def prior(self) -> float:
         """The loss of always saying what was usual before."""
