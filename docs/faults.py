@@ -167,7 +167,14 @@ FAULTS = (
         ),
     ),
     Fault("infinite values", "fail, counted", (_EXPECTATIONS + "test_infinite_values_are_counted_and_set_aside",)),
-    Fault("constant column", "reported", (_EXPECTATIONS + "test_a_constant_column_is_reported",)),
+    Fault(
+        "constant column",
+        "reported; unusual where it varied before",
+        (
+            _EXPECTATIONS + "test_a_constant_column_is_reported",
+            "unit/test_usual.py:test_clean_batches_are_rarely_unusual_and_planted_faults_are",
+        ),
+    ),
     Fault("1 to 29 rows", "inconclusive", (_EXPECTATIONS + "test_few_rows_are_inconclusive_whatever_they_hold",)),
     Fault("500 new categories", "drift", ("unit/test_drift.py:test_new_categories_are_drift",)),
     Fault("missing share from 0 to 50 %", "drift", ("unit/test_drift.py:test_half_the_values_missing_is_drift",)),
@@ -228,6 +235,36 @@ FAULTS = (
             "stages/test_cycle.py:test_a_correction_is_a_new_revision_and_first_predictions_stay",
             "stages/test_cycle.py:test_corrected_labels_are_joined_to_the_predictions_that_were_made",
         ),
+    ),
+    Fault(
+        "a real shift of a feature",
+        "shifted, scored, diagnosed, retrained; never broken by what was learned before",
+        (
+            "stages/test_usual.py:test_a_real_shift_of_a_feature_is_used_and_breaks_nothing",
+            "unit/test_usual.py:test_a_feature_that_shifts_is_not_unusual",
+        ),
+    ),
+    Fault(
+        "another unit, a stuck column, entities that are all new, rows that collapse",
+        "unusual: told, used, and a retrain on it waits until it is confirmed or has lasted",
+        (
+            "unit/test_usual.py:test_clean_batches_are_rarely_unusual_and_planted_faults_are",
+            "stages/test_usual.py:test_an_unusual_batch_is_used_and_alerts_and_holds_a_retrain_until_it_has_lasted",
+            "stages/test_usual.py:test_a_confirmed_batch_holds_nothing_and_becomes_usual",
+        ),
+    ),
+    Fault(
+        "a feature without any value in some batch, or from some batch on",
+        "named, the batch is used; the next model does without it if it stays so",
+        (
+            "stages/test_usual.py:test_a_feature_without_any_value_does_not_break_its_batch",
+            "stages/test_usual.py:test_a_feature_that_stays_without_values_is_left_out_of_the_next_model",
+        ),
+    ),
+    Fault(
+        "a broken batch among sound ones",
+        "the others are used, and a first champion is trained",
+        ("stages/test_usual.py:test_a_broken_batch_keeps_no_first_champion_from_being_trained",),
     ),
 )
 

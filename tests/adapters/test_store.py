@@ -633,3 +633,18 @@ def test_the_moments_that_the_database_writes_are_utc(database_url, tmp_path):
         recorded = connection.scalar(sa.select(tables.BATCHES.c.recorded_at))
     engine.dispose()
     assert abs(datetime.now(UTC).replace(tzinfo=None) - recorded) < timedelta(minutes=1)
+
+
+def test_results_in_brief_are_the_same_results_with_some_of_their_keys(store):
+    week = [
+        Window(datetime(2024, 1, 1) + timedelta(weeks=i), datetime(2024, 1, 8) + timedelta(weeks=i)) for i in range(3)
+    ]
+    for number, window in enumerate(week):
+        store.record("m", "validate", window, 1, window.end, {"status": "pass", "checks": [number] * 9})
+    for _ in range(2):  # read, and remembered
+        found = store.brief_results("m", "validate", ("status", "absent"))
+        assert [(r.window, r.body) for r in found] == [(w, {"status": "pass"}) for w in week]
+    store.record("m", "validate", week[0], 2, week[0].end, {"status": "fail"})
+    newest = store.brief_results("m", "validate", ("status",), week[0])
+    assert [(r.revision, r.body["status"]) for r in newest] == [(1, "pass"), (2, "fail")]
+    assert [r.body for r in store.results("m", "validate", week[1])] == [{"status": "pass", "checks": [1] * 9}]

@@ -150,7 +150,8 @@ def confirm(config: ModelConfig, ports: Ports, by: str) -> Entry | None:
 def _odd(config: ModelConfig, ports: Ports) -> dict[Window, set[str]]:
     """The columns in which each batch was found unusual at its newest look."""
     return {
-        r.window: {o["column"] for o in r.body.get("unusual", [])} for r in ports.store.results(config.model, LOOKS)
+        r.window: {o["column"] for o in r.body.get("unusual", [])}
+        for r in ports.store.brief_results(config.model, LOOKS, ("unusual",))
     }
 
 

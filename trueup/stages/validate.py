@@ -18,6 +18,7 @@ from trueup.stages.references import Checked
 from trueup.stages.report import show_validation
 
 STAGE = "validate"
+_BRIEF = ("status", "reasons", "quarantined", "judgement", "warnings")
 
 
 def validate(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime) -> Checked:
@@ -54,7 +55,7 @@ def recorded(config: ModelConfig, ports: Ports, batch: Batch) -> Checked | None:
 
 def judged(config: ModelConfig, ports: Ports, landed: list[Batch]) -> dict[Window, Checked]:
     """The recorded answers for those batches that were judged by the rules in force, and by no others since."""
-    found = answers(config, ports, landed[0].window if len(landed) == 1 else None)
+    found = _brief(config, ports, landed[0].window if len(landed) == 1 else None)
     of_batch = {b.window: (b, found.get((b.window, b.rows.revision))) for b in landed}
     return {
         window: _checked(batch, body)
@@ -65,14 +66,22 @@ def judged(config: ModelConfig, ports: Ports, landed: list[Batch]) -> dict[Windo
 
 def answers(config: ModelConfig, ports: Ports, window: Window | None = None) -> dict[tuple[Window, int], Any]:
     """The newest answer for each revision by the rules in force."""
-    found: list[Result] = ports.store.results(config.model, STAGE, window)
+    return _newest(config, ports.store.results(config.model, STAGE, window))
+
+
+def _brief(config: ModelConfig, ports: Ports, window: Window | None = None) -> dict[tuple[Window, int], Any]:
+    """The same without what became of each check, which is long."""
+    return _newest(config, ports.store.brief_results(config.model, STAGE, _BRIEF, window))
+
+
+def _newest(config: ModelConfig, found: list[Result]) -> dict[tuple[Window, int], Any]:
     named = rules(config)
     return {(r.window, r.revision): r.body for r in found if r.basis == named}
 
 
 def usable_batches(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
     """Validated batches that are not broken, in time order."""
-    found = answers(config, ports)
+    found = _brief(config, ports)
     return [
         b
         for b in batches(config, ports, as_of)
