@@ -445,7 +445,7 @@ class TestFiles:
             ("f.csv", "id,time\n1,2013-03-01\n", "SELECT * FROM sys", r"cannot be read: .*sys does not exist"),
             ("f.csv", "id,time\n1,3\n", "SELECT * FROM files", r"'time' holds BIGINT and not times; .*make_timestamp"),
             ("f.csv", "id,time\n1,3\n", None, r"ingest.time: 1 of 1 values of 'time' are not times, the first is '3'"),
-            ("f.xlsx", "id,time", None, r"1 files that are not all CSV .* or all Parquet .*; name one kind"),
+            ("f.docx", "id,time", None, r"1 files that are not all CSV .* or Parquet .*; name one kind"),
         ],
     )  # fmt: skip
     def test_what_cannot_be_read_is_said(self, tmp_path, name, content, query, problem):
@@ -460,7 +460,7 @@ class TestFiles:
             files(tmp_path, "none.csv").extent()
         with pytest.raises(SourceError, match=r"there is no such file: .*\*.csv; correct ingest.source.path"):
             files(tmp_path, "*.csv").extent()
-        with pytest.raises(SourceError, match=r"the folder holds no CSV, CSV.gz or Parquet file"):
+        with pytest.raises(SourceError, match=r"the folder holds no CSV, CSV.gz, JSON Lines, Excel or Parquet file"):
             files(tmp_path, "empty").extent()
 
     def test_a_file_that_may_not_be_read_is_said(self, tmp_path):

@@ -104,3 +104,32 @@ def test_encodings(encoding, said, ports):
     save(made)
     assert made.config.ingest.source.model_dump(exclude_unset=True).get("encoding") == said
     assert set(ports.source(made.config).everything()["shop"]) == {"Zürich", "Köln", "Bern"}
+
+
+def test_of_a_workbook_the_sheet_that_names_the_time_is_taken(ports):
+    openpyxl = pytest.importorskip("openpyxl", reason="pip install openpyxl")
+    pytest.importorskip("python_calamine", reason="pip install python-calamine")
+    book = openpyxl.Workbook()
+    book.active.append(["Read me first"])
+    sheet = book.create_sheet("Orders")
+    sheet.append(["Orders of 2024"])
+    sheet.append(list(FRAME.columns))
+    for row in FRAME.itertuples(index=False):
+        sheet.append([v.to_pydatetime() if isinstance(v, pd.Timestamp) else v for v in row])
+    path = ports.configs.parent / "orders.xlsx"
+    book.save(path)
+    made = draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), ports)
+    save(made)
+    assert (made.config.ingest.source.sheet, made.config.ingest.source.skip_rows) == ("Orders", 1)
+    assert "CHECK sheet: of Sheet, Orders the first that names ordered" in made.text
+    assert check("orders", ports)["problems"] == []
+    assert ports.source(made.config).everything()["amount"].tolist() == FRAME["amount"].tolist()
+
+
+def test_a_delta_table_is_drafted_by_its_folder(ports):
+    deltalake = pytest.importorskip("deltalake", reason="pip install deltalake")
+    folder = ports.configs.parent / "orders"
+    deltalake.write_deltalake(str(folder), FRAME.assign(late=1 - FRAME["late"]))
+    deltalake.write_deltalake(str(folder), FRAME, mode="overwrite")
+    made = draft(Ask("orders", str(folder), "ordered", "late", key=("order_id",)), ports)
+    assert (made.findings.rows, made.findings.duplicates) == (len(FRAME), 0)

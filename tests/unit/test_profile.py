@@ -474,7 +474,7 @@ def test_what_is_no_number_with_marks(values):
         ('Group,,\n"t",x\n', {"skip_rows": 1}),
         ("x, t\n1, 2\n", {"trim": True}),
         ("x^t\n", {"separator": "^"}),
-        ("a,b\n", {}),
+        ("a,b\n", None),
     ],
 )
 def test_the_line_that_names_the_columns_is_found(text, found):

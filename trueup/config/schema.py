@@ -158,9 +158,12 @@ class FilesSource(Section):
 
     kind: Literal["files"]
     path: str = Field(
-        description="A CSV or Parquet file, a folder of them, a glob, or an address such as s3://bucket/orders/*.parquet. "
-        "Relative to the folder of the configs. A CSV may be compressed: .gz, .bz2, .xz, .zst or .zip."
+        description="A CSV, JSON Lines, Excel or Parquet file, a folder of them, a glob, or an address such as "
+        "s3://bucket/orders/*.parquet; or the folder of a Delta or Iceberg table. Relative to the folder of the configs. Text "
+        "may be compressed: .gz, .bz2, .xz, .zst or .zip. Of folders such as `year=2024` the name is a column where the "
+        "files have none of that name."
     )
+    sheet: str | None = Field(None, description="Of workbooks, which are read as CSV files are; default: the only one.")
     encoding: Annotated[str, AfterValidator(known_encoding)] = Field(
         "utf-8", description="Of CSV files, such as latin-1 or cp1252."
     )

@@ -90,11 +90,14 @@ def _read(ask: Ask, data: str, query: str | None, configs: Path) -> tuple[dict[s
 
 def _read_files(ask: Ask, source: dict[str, Any], configs: Path, notes: list[str], named: str) -> pd.DataFrame:
     """Read files, and put down in the source and the notes how CSV files are written."""
+    if len(sheets := _opened(ask, source, configs).sheets()) > 1:
+        source["sheet"] = next((s for s in sheets if _names(ask, source | {"sheet": s}, configs, named)), sheets[0])
+        notes.append(f"CHECK sheet: of {', '.join(sheets)} the first that names {named}")
     beginning = _opened(ask, source, configs).beginning()
     if beginning.startswith("\ufffd\ufffd"):  # the mark of UTF-16
         source["encoding"] = "utf-16"
         beginning = _opened(ask, source, configs).beginning()
-    source |= (head := header_of(beginning, named))
+    source |= (head := header_of(beginning, named) or {})
     if line := head.get("skip_rows"):
         notes.append(f"CHECK skip_rows: line {line + 1} names the columns; what is above it is left out")
     raw = _in_some_encoding(ask, source, configs, notes)
@@ -109,6 +112,11 @@ def _read_files(ask: Ask, source: dict[str, Any], configs: Path, notes: list[str
         raw = _everything(ask, source, configs)
         notes += [f"CHECK marks: {name}: {marks.doubt}" for name, marks in found.items() if marks.doubt]
     return raw
+
+
+def _names(ask: Ask, source: dict[str, Any], configs: Path, named: str) -> bool:
+    """Whether a sheet has a line that names a column."""
+    return header_of(_opened(ask, source, configs).beginning(), named) is not None
 
 
 def _in_some_encoding(ask: Ask, source: dict[str, Any], configs: Path, notes: list[str]) -> pd.DataFrame:

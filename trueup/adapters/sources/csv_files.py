@@ -20,26 +20,30 @@ from typing import IO, Any, Final
 import pyarrow as pa
 
 from trueup.adapters.sources.scratch import copy_of
+from trueup.adapters.sources.workbook import WORKBOOKS, is_workbook, write_sheet
 from trueup.errors import SourceError, SourceUnavailable
 
-_PACKED: Final = ("", ".gz", ".bz2", ".xz", ".zst", ".zip")
-IN_FOLDERS: Final = tuple(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in _PACKED)
-CSV: Final = (*IN_FOLDERS, *(f".txt{packed}" for packed in _PACKED))  # a folder may hold a readme.txt beside its data
+PACKED: Final = ("", ".gz", ".bz2", ".xz", ".zst", ".zip")
+IN_FOLDERS: Final = (*(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in PACKED), *WORKBOOKS)
+CSV: Final = (*IN_FOLDERS, *(f".txt{packed}" for packed in PACKED))  # a folder may hold a readme.txt beside its data
 _PART = 1 << 20  # bytes
 _QUIET = 2.0  # seconds without a change after which a last line without its end counts as all there is
 _PATIENCE = 20.0  # seconds to wait for that
 
 
-def plain(file: Path, encoding: str, source: str) -> Path:
+def plain(file: Path, encoding: str, source: str, sheet: str | None = None) -> Path:
     """Give a file that DuckDB reads: this one, or a copy in UTF-8, made once while the file does not change.
 
-    Raises SourceError for a broken archive, for one of several files, and for text in another encoding.
+    Of a workbook it is a sheet, as CSV. Raises SourceError for a broken archive, for one of several files, and for text in another encoding.
     """
+    stat = file.stat()
+    if is_workbook(file):
+        state = (stat.st_size, stat.st_mtime_ns, sheet)
+        return copy_of((file, "sheet"), state, f"{file.name}.csv", lambda copy: write_sheet(file, sheet, copy, source))
     packed = _packed(file)
     utf8 = codecs.lookup(encoding).name in {"utf-8", "utf-8-sig", "ascii"}
     if utf8 and packed in {"", ".gz"}:
         return file
-    stat = file.stat()
     name = file.stem if packed else file.name
 
     def make(copy: Path) -> None:
@@ -97,7 +101,12 @@ def wait_until_whole(file: Path, source: str) -> None:
     Raises SourceUnavailable, with the line, when that takes too long.
     """
     began = time.monotonic()
-    while not _packed(file) and 0 <= (age := time.time() - file.stat().st_mtime) < _QUIET and not _ends(file):
+    while (
+        not _packed(file)
+        and not is_workbook(file)
+        and 0 <= (age := time.time() - file.stat().st_mtime) < _QUIET
+        and not _ends(file)
+    ):
         if time.monotonic() - began > _PATIENCE:
             with file.open("rb") as stream:
                 line = sum(part.count(b"\n") for part in iter(lambda: stream.read(_PART), b"")) + 1
@@ -126,7 +135,7 @@ def _broken(file: Path, source: str, error: BaseException) -> SourceError:
 
 def _packed(file: Path) -> str:
     suffix = file.suffix.lower()
-    return suffix if suffix in _PACKED else ""
+    return suffix if suffix in PACKED else ""
 
 
 @contextmanager

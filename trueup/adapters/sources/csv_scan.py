@@ -35,19 +35,25 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def csv_scan(files: Sequence[Path], source: FilesSource, place: str) -> str:
-    """Write the reading of CSV files as text, file after file; files with the same header are read together."""
+def csv_scan(files: Sequence[Path], source: FilesSource, file_column: str | None, place: str) -> tuple[str, list[str]]:
+    """Write the reading of CSV files as text, file after file, and name their columns.
+
+    Files with the same header are read together. `file_column` is one more, with the path of each row's file.
+    """
     headers = {file: _header(file, source, place) for file in files}
     parts = []
     for (delimiter, names), group in groupby(files, key=headers.__getitem__):
         columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
-        chosen = ", ".join(_value(name, source) for name in names)
+        chosen = ", ".join(
+            [_value(name, source) for name in names] + ([identifier(file_column)] if file_column else [])
+        )
+        named = f", filename = {literal(file_column)}" if file_column else ""
         parts.append(
             f"SELECT {chosen} FROM read_csv({paths(group)}, auto_detect = false, header = true, columns = {{{columns}}}, "
             f"delim = {literal(delimiter)}, quote = '\"', escape = {literal(source.escape)}, skip = {source.skip_rows}, "
-            f"null_padding = {source.pad}, nullstr = [{', '.join(map(literal, _MISSING))}])"
+            f"null_padding = {source.pad}, nullstr = [{', '.join(map(literal, _MISSING))}]{named})"
         )
-    return " UNION ALL BY NAME ".join(parts)
+    return " UNION ALL BY NAME ".join(parts), [name for _, names in headers.values() for name in names]
 
 
 def paths(files: Iterator[Path] | Sequence[Path]) -> str:

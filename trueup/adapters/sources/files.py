@@ -27,9 +27,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trueup.adapters.frames import compact, to_pandas
-from trueup.adapters.sources import csv_files, remote
+from trueup.adapters.sources import csv_files, hive, lake, remote
 from trueup.adapters.sources.csv_scan import csv_scan, identifier, literal, paths
 from trueup.adapters.sources.csv_types import TYPES, cast_text
+from trueup.adapters.sources.json_lines import JSON, json_scan
 from trueup.adapters.sources.port import (
     TEXT_SLACK,
     SourcePort,
@@ -39,6 +40,7 @@ from trueup.adapters.sources.port import (
     span_by_day,
     span_by_time,
 )
+from trueup.adapters.sources.workbook import is_workbook, sheets_of
 from trueup.config.schema import FilesSource, IngestConfig
 from trueup.domain.clock import FIRST, LAST, ROWS, Span
 from trueup.domain.landing import are_sentinels, sentinels_of
@@ -46,7 +48,7 @@ from trueup.domain.written_times import COUNTED_FROM, COUNTED_UNTIL, count_of, c
 from trueup.errors import SourceError
 
 _PARQUET = (".parquet", ".pq")
-_IN_FOLDERS = (*csv_files.IN_FOLDERS, *_PARQUET)
+_IN_FOLDERS = (*csv_files.IN_FOLDERS, *(e for e in JSON if not e.startswith(".json.") and e != ".json"), *_PARQUET)
 _LOCAL_TIMES = {"DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S"}
 _ZONED_TIMES = {"TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"}
 _WHOLE = {"BIGINT", "INTEGER", "UINTEGER", "UBIGINT", "HUGEINT"}
@@ -90,11 +92,16 @@ class FileSource(SourcePort):
 
     def beginning(self) -> str:
         """Give the beginning of the first file's text; nothing where the files are no CSV. Raises SourceError."""
-        files, is_csv = self._files()
-        if not is_csv:
+        if self._lake() is not None or _kind(file := self._files()[0][0]) != "CSV":
             return ""
-        with csv_files.opened(csv_files.plain(files[0], self._source.encoding, self.name), self.name) as stream:
+        plain = csv_files.plain(file, self._source.encoding, self.name, self._source.sheet)
+        with csv_files.opened(plain, self.name) as stream:
             return stream.read(_BEGINNING).decode("utf-8-sig", errors="replace")
+
+    def sheets(self) -> list[str]:
+        """Name the sheets of the first file that hold something; none where it is no workbook. Raises SourceError."""
+        file = None if self._lake() is not None else self._files()[0][0]
+        return sheets_of(file, self.name) if file is not None and is_workbook(file) else []
 
     def read(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read the rows of a window."""
@@ -215,7 +222,7 @@ class FileSource(SourcePort):
         try:
             check_columns(relation.columns, needed, self.name)
         except SourceError as error:
-            if self._has_query or self._config.time in relation.columns or not _is_csv(self._files()[0][0]):
+            if self._has_query or self._config.time in relation.columns or not self.beginning():
                 raise
             further = (
                 "if the line of column names stands further down in the file, say where with ingest.source.skip_rows"
@@ -261,11 +268,22 @@ class FileSource(SourcePort):
         return f"{self.name}{of}: cannot be read: {reason}; {mend}"
 
     def _answer(self, question: Callable[[duckdb.DuckDBPyConnection, bool], T]) -> T:
+        if (kind := self._lake()) is not None:
+            table = lake.read_lake(self._pattern, kind, self.name)
+            with duckdb.connect(config=_OPTIONS) as connection:
+                connection.execute(f"SET TimeZone = {literal(self._config.timezone)}")
+                connection.register("files", table)
+                return question(connection, False)
         found, is_csv = self._files()
-        files = [csv_files.plain(f, self._source.encoding, self.name) for f in found] if is_csv else found
+        source = self._source
+        files = [csv_files.plain(f, source.encoding, self.name, source.sheet) for f in found] if is_csv else found
+        values = [] if remote.is_address(source.path) else [hive.values_of(file, self._pattern) for file in found]
         with duckdb.connect(config=_OPTIONS) as connection:
             connection.execute(f"SET TimeZone = {literal(self._config.timezone)}")
-            scan = csv_scan(files, self._source, self.name) if is_csv else self._parquet_scan(files)
+            scan, names = self._scan(connection, files, hive.FILE if any(values) else None)
+            if any(values):
+                connection.register(hive.FOLDERS, hive.folders(files, values, names))
+                scan = hive.JOINED.format(scan=scan)
             typed = is_csv and self._has_query
             connection.execute(f"CREATE TEMP VIEW {'files_as_text' if typed else 'files'} AS {scan}")
             if typed:
@@ -273,20 +291,26 @@ class FileSource(SourcePort):
             return question(connection, is_csv)
 
     def _files(self) -> tuple[list[Path], bool]:
-        """List the files, sorted by name; they are all CSV or all Parquet."""
+        """List the files, sorted by name, all of one kind, and say whether their values are text: CSV, sheets and JSON."""
         files = self._fetched() if remote.is_address(self._source.path) else self._local()
-        kinds = {_is_csv(file) for file in files}
+        kinds = {_kind(file) for file in files}
         if len(kinds) > 1 or None in kinds:
             raise SourceError(
                 f"{self.name}: {len(files)} files that are not all CSV (.csv, .tsv or .txt, also .gz, .bz2, .xz, .zst or "
-                ".zip) or all Parquet (.parquet, .pq); name one kind with a pattern such as data/*.csv"
+                ".zip), workbooks (.xlsx, .xls, .ods), JSON (.jsonl, .ndjson, .json) or Parquet (.parquet, .pq); name one "
+                "kind with a pattern such as data/*.csv"
             )
-        return files, kinds == {True}
+        return files, kinds != {"Parquet"}
+
+    def _lake(self) -> str | None:
+        """Say of which table format the folder is; None for plain files."""
+        return None if remote.is_address(self._source.path) else lake.kind_of(self._pattern)
 
     def _local(self) -> list[Path]:
         pattern = self._pattern
         if pattern.is_dir():
             found = [f for f in pattern.iterdir() if f.name.lower().endswith(_IN_FOLDERS)]
+            found = found or hive.nested_in(pattern, _IN_FOLDERS)
         elif pattern.is_file():
             found = [pattern]
         else:
@@ -294,10 +318,15 @@ class FileSource(SourcePort):
             found = [Path(f) for f in glob.glob(str(Path(known, self._source.path)), recursive=True)]  # noqa: PTH207
         files = sorted(f for f in found if f.is_file() and not f.name.startswith((".", "_")))
         if not files:
-            what = "the folder holds no CSV, CSV.gz or Parquet file" if pattern.is_dir() else "there is no such file"
+            what = (
+                "the folder holds no CSV, CSV.gz, JSON Lines, Excel or Parquet file"
+                if pattern.is_dir()
+                else "there is no such file"
+            )
             raise SourceError(f"{self.name}: {what}: {pattern}; correct ingest.source.path or put the data there")
+        lake.refuse_parts(files, self.name)
         for file in files:
-            if _is_csv(file):
+            if _kind(file) != "Parquet":
                 csv_files.wait_until_whole(file, self.name)
         return files
 
@@ -307,10 +336,20 @@ class FileSource(SourcePort):
             raise SourceError(f"{self.name}: there is no such file; correct ingest.source.path or put the data there")
         return files
 
-    def _parquet_scan(self, files: Sequence[Path]) -> str:
-        for file in files:
-            check_columns(pq.read_schema(file).names, [], f"{self.name}, {file.name}")
-        return f"SELECT * FROM read_parquet({paths(files)}, union_by_name = true)"
+    def _scan(
+        self, connection: duckdb.DuckDBPyConnection, files: Sequence[Path], file_column: str | None
+    ) -> tuple[str, list[str]]:
+        """Write the reading of files, and name their columns; `file_column` is one more, with the path of a row's file."""
+        if _kind(files[0]) == "JSON":
+            return json_scan(connection, files, file_column, self.name)
+        if _kind(files[0]) == "CSV":
+            return csv_scan(files, self._source, file_column, self.name)
+        names = [pq.read_schema(file).names for file in files]
+        for file, own in zip(files, names, strict=True):
+            check_columns(own, [], f"{self.name}, {file.name}")
+        named = f", filename = {literal(file_column)}" if file_column else ""
+        scan = f"SELECT * FROM read_parquet({paths(files)}, union_by_name = true, hive_partitioning = false{named})"
+        return scan, [name for own in names for name in own]
 
     def _typed_view(self, connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> str:
         """Write the view a query sees: columns have the types that all values agree on; times stay ISO 8601 text."""
@@ -332,7 +371,8 @@ class FileSource(SourcePort):
         return f"SELECT {', '.join(columns)} FROM files_as_text"
 
 
-def _is_csv(file: Path) -> bool | None:
-    """Say whether a file is CSV or Parquet; None for neither."""
+def _kind(file: Path) -> str | None:
+    """Say how a file is read, by its name: as CSV, which sheets of workbooks are written as, JSON or Parquet; None for none."""
     name = file.name.lower()
-    return True if name.endswith(csv_files.CSV) else False if name.endswith(_PARQUET) else None
+    kinds = {"CSV": csv_files.CSV, "JSON": JSON, "Parquet": _PARQUET}
+    return next((kind for kind, endings in kinds.items() if name.endswith(endings)), None)

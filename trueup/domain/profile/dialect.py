@@ -29,10 +29,10 @@ class Marks:
     doubt: str = ""
 
 
-def header_of(text: str, name: str) -> dict[str, Any]:
+def header_of(text: str, name: str) -> dict[str, Any] | None:
     """Find the line that names a column in the beginning of a CSV: what `ingest.source` must say to read it.
 
-    Nothing when it is the first line, written as usual, or when no line names it.
+    Nothing when it is the first line, written as usual; None when no line names it.
     """
     lines = list(io.StringIO(text, newline=None))
     for number in range(min(len(lines), _TITLE)):
@@ -44,7 +44,7 @@ def header_of(text: str, name: str) -> dict[str, Any]:
                 found |= {} if delimiter in _USUAL else {"separator": delimiter}
                 blank = any(field.strip() and field != field.strip() for field in fields)
                 return found | ({"trim": True} if blank else {})
-    return {}
+    return None
 
 
 def _record(lines: list[str]) -> str:

@@ -1,0 +1,74 @@
+"""Folders that are tables of a table format: which of their files count stands in a log, and only a library knows it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from trueup.errors import SourceError
+
+_LOGS: Final = {"_delta_log": "Delta", "metadata": "Iceberg", ".hoodie": "Hudi"}
+
+
+def kind_of(folder: Path) -> str | None:
+    """Say of which format the table in a folder is; None for a plain folder."""
+    for log, kind in _LOGS.items():
+        if (folder / log).is_dir() and (kind != "Iceberg" or _metadata(folder)):
+            return kind
+    return None
+
+
+def refuse_parts(files: Iterable[Path], source: str) -> None:
+    """Refuse files that lie within a table: replaced and deleted ones lie there too. Raises SourceError."""
+    for folder in {parent for file in files for parent in file.parents[:5]}:
+        if kind := kind_of(folder):
+            raise SourceError(
+                f"{source}: these files are part of the {kind} table {folder}, where replaced and deleted ones lie too; "
+                "name its folder in ingest.source.path"
+            )
+
+
+def read_lake(folder: Path, kind: str, source: str) -> Any:
+    """Give what DuckDB reads of a table: its newest version. Raises SourceError, also where its library is not installed."""
+    if kind == "Hudi":
+        raise SourceError(
+            f"{source}: is a Hudi table, which Trueup does not read; export it to Parquet, or read it in a function "
+            "(ingest.source.kind: callable)"
+        )
+    try:
+        if kind == "Delta":
+            from deltalake import DeltaTable
+
+            return DeltaTable(str(folder)).to_pyarrow_dataset()
+        newest = _metadata(folder)[-1]
+        return _iceberg(newest, newest.stat().st_mtime_ns)
+    except ImportError as error:
+        package = {"Delta": "deltalake", "Iceberg": "pyiceberg"}[kind]
+        raise SourceError(
+            f"{source}: is a table of the format {kind}, which the package {package} reads ({error}); install it, as with "
+            f"pip install {package}"
+        ) from None
+    except Exception as error:  # each library has its own, without a common kind
+        reason = " ".join(str(error).split())
+        raise SourceError(
+            f"{source}: is a {kind} table and cannot be read: {reason}; mend it with what wrote it, or export it to Parquet"
+        ) from None
+
+
+@lru_cache(maxsize=2)
+def _iceberg(metadata: Path, _: int) -> pa.Table:
+    """Read a version of a table, once."""
+    from pyiceberg.table import StaticTable
+
+    return StaticTable.from_metadata(str(metadata)).scan().to_arrow()
+
+
+def _metadata(folder: Path) -> list[Path]:
+    """The versions of an Iceberg table, the newest last."""
+    found = list((folder / "metadata").glob("*.metadata.json"))
+    return sorted(found, key=lambda file: (json.loads(file.read_bytes()).get("last-updated-ms", 0), file.name))
