@@ -36,6 +36,8 @@ _ODD: Final = {  # what landing counts, in words
     "duplicates": "{:,} rows had the key of another row; the last of them counts",
     "null_keys": "{:,} rows without a key were left out",
     "null_times": "{:,} rows without a time were left out",
+    "repeated_hour": "{:,} rows are of the second pass of an hour that the clocks repeat; they are rows of their own",
+    "no_such_time": "{:,} rows have a time that the clocks leave out; they are kept as they are",
     "infinite_outcomes": "{:,} outcomes are infinite and do not count",
     "known_at_clipped": "{:,} labels claim to be known before their row's time; that time counts",
     "known_at_missing": "{:,} outcomes do not say when they became known, and do not count",

@@ -22,7 +22,7 @@ from trueup.config.schema import IngestConfig, LabelConfig, Source, Task
 from trueup.domain.numbered import numbered
 from trueup.domain.texts import NO_NUMBER, TIME, TRUTH
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Window
-from trueup.domain.written_times import local_times, read_texts
+from trueup.domain.written_times import local_times, naming, no_such_time, read_texts, second_pass
 from trueup.errors import SourceError
 
 Facts = dict[str, Any]
@@ -71,14 +71,16 @@ def split(
     facts = _check_columns(raw, config, columns)
     given = raw
     raw = _without_sentinels(raw, config, columns, numeric, facts)
-    times = event_times(raw[config.time], config, "ingest.time")
+    times, second = event_moments(raw[config.time], config, "ingest.time")
+    moments = naming(times, second)
     if len(raw) and times.isna().all():
         raise SourceError(f"ingest.time: the column '{config.time}' is empty; name another, or fill it in the source")
     if config.key:
-        keys = raw[config.key].assign(**({config.time: times} if config.time in config.key else {}))
+        keys = raw[config.key].assign(**({config.time: moments} if config.time in config.key else {}))
     else:
-        keys = _numbered(given, times, config)
-    positions, row_ids = _unique_rows(keys, times, batch, facts)
+        keys = _numbered(given, moments, config)
+    positions, row_ids = _unique_rows(keys, moments, times, batch, facts)
+    facts |= _changes_of_clocks(raw[config.time], times, second, config.timezone)
     wanted = [c for c in columns if c in raw.columns]
     apart = config.label.source is not None
     used = [*wanted, *(c for c in (config.label.column, config.label.known_at) if c is not None and not apart)]
@@ -93,7 +95,7 @@ def split(
     if apart:
         none = named.head(0)
         return Landing(rows, none.assign(**{LABEL: none[ROW_ID].astype(np.float64), KNOWN_AT: none[EVENT_TIME]}), facts)
-    labels = _labels(chosen, named, config, task, facts)
+    labels = _labels(chosen, named, second[positions], config, task, facts)
     facts |= {"labels": len(labels)}
     return Landing(rows, labels, facts)
 
@@ -224,9 +226,12 @@ def _typed_texts(texts: pd.Series[Any], zone: str, decimal: str, numbers_only: b
 
 
 def _unique_rows(
-    keys: pd.DataFrame, times: pd.Series[Any], batch: Window | None, facts: Facts
+    keys: pd.DataFrame, moments: pd.Series[Any], times: pd.Series[Any], batch: Window | None, facts: Facts
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
-    """Give the positions of the rows to land, sorted by time and id, and their ids."""
+    """Give the positions of the rows to land, sorted by time and id, and their ids.
+
+    Of the same local time those of the second pass of a repeated hour come later: their `moments` are.
+    """
     no_key = keys.isna().any(axis=1).to_numpy()
     no_time = times.isna().to_numpy()
     positions = np.flatnonzero(~(no_key | no_time))
@@ -234,7 +239,7 @@ def _unique_rows(
     earlier = pd.Series(row_ids).duplicated(keep="last").to_numpy()
     if earlier.any():
         positions, row_ids = positions[~earlier], row_ids[~earlier]
-    order = np.lexsort((row_ids, times.to_numpy()[positions]))
+    order = np.lexsort((row_ids, moments.to_numpy()[positions], times.to_numpy()[positions]))
     facts |= {
         "null_keys": int(no_key.sum()),
         "null_times": int((no_time & ~no_key).sum()),
@@ -248,6 +253,13 @@ def _numbered(given: pd.DataFrame, times: pd.Series[Any], config: IngestConfig) 
     later = {config.time, config.label.column, config.label.known_at}
     texts = {str(c): as_text(given[c]) for c in given.columns if str(c) not in later}
     return numbered(pd.DataFrame({**texts, config.time: times}))
+
+
+def _changes_of_clocks(raw: pd.Series[Any], times: pd.Series[Any], second: npt.NDArray[np.bool_], zone: str) -> Facts:
+    """Count the rows in an hour that comes twice, and times without zone that there are not; nothing where there are none."""
+    named = dtypes.is_datetime64_any_dtype(raw) and raw.dt.tz is not None
+    facts = {"repeated_hour": int(second.sum()), "no_such_time": 0 if named else no_such_time(times, zone)}
+    return {name: count for name, count in facts.items() if count}
 
 
 def _inputs(chosen: pd.DataFrame, config: IngestConfig, numeric: set[str], facts: Facts) -> dict[str, pd.Series[Any]]:
@@ -290,8 +302,18 @@ def _coerce(column: pd.Series[Any]) -> tuple[pd.Series[Any], dict[str, int]]:
     return numbers, {"parsed": int((text & ~failed).sum()), "failed": int(failed.sum())}
 
 
-def _labels(chosen: pd.DataFrame, named: pd.DataFrame, config: IngestConfig, task: Task, facts: Facts) -> pd.DataFrame:
-    """Derive the labels frame: one row for each row that has an outcome."""
+def _labels(
+    chosen: pd.DataFrame,
+    named: pd.DataFrame,
+    second: npt.NDArray[np.bool_],
+    config: IngestConfig,
+    task: Task,
+    facts: Facts,
+) -> pd.DataFrame:
+    """Derive the labels frame: one row for each row that has an outcome.
+
+    In the `second` pass of a repeated hour an outcome counts an hour later: else it would seem to be known in the first.
+    """
     label = config.label
     values = label_values(chosen[label.column], config, task, facts)
     has_value = values.notna()
@@ -300,7 +322,9 @@ def _labels(chosen: pd.DataFrame, named: pd.DataFrame, config: IngestConfig, tas
         known = happened + pd.Timedelta(label.known_after)
     else:
         told = chosen[str(label.known_at)]
-        known = parse_times(told, config.timezone, "ingest.label.known_at", config.time_format)
+        known, again = parse_moments(told, config.timezone, "ingest.label.known_at", config.time_format)
+        second = second | again
+    known = known.mask(second, known + pd.Timedelta(hours=1))
     too_early = known < happened
     known = known.mask(too_early, happened).astype(_TIME_UNIT)
     facts.setdefault("infinite_outcomes", 0)
@@ -322,7 +346,7 @@ def key_values(raw: pd.DataFrame, config: IngestConfig, names: Mapping[str, str]
     found = {}
     for name, there in names.items():
         if name == config.time:
-            found[name] = parse_times(raw[there], config.timezone, place, config.time_format)
+            found[name] = naming(*parse_moments(raw[there], config.timezone, place, config.time_format))
         else:
             found[name], _ = _tidy(raw[there], config.timezone, place)
     return pd.DataFrame(found, copy=False)
@@ -366,17 +390,24 @@ def _not_numbers(outcome: pd.Series[Any], label: LabelConfig, task: Task) -> Sou
 
 def event_times(column: pd.Series[Any], config: IngestConfig, place: str) -> pd.Series[Any]:
     """Read the column of a row's event time as the config says: zone, format, and what means that there is none."""
+    return event_moments(column, config, place)[0]
+
+
+def event_moments(
+    column: pd.Series[Any], config: IngestConfig, place: str
+) -> tuple[pd.Series[Any], npt.NDArray[np.bool_]]:
+    """Read the same, and say which times lie in the second pass of an hour that comes twice."""
     if values := sentinels_of(config.time, config):
         column = column.mask(pd.Series(are_sentinels(column, values), column.index))
-    return parse_times(column, config.timezone, place, config.time_format)
+    return parse_moments(column, config.timezone, place, config.time_format)
 
 
 def parse_times(column: pd.Series[Any], zone: str, place: str, time_format: str | None = None) -> pd.Series[Any]:
     """Read a column as times: datetime64[us] without zone, in `zone`; missing stays NaT.
 
     Times with a zone are brought to `zone`, times without are taken to be in it. Text must be in `time_format` (of
-    strftime, or a way to count time), or ISO 8601, perhaps with UTC behind it: other forms leave day and month to guesswork, which may change from batch to batch. Numbers
-    are refused for the same reason, unless a format says how their digits are meant.
+    strftime, or a way to count time), or ISO 8601, perhaps with UTC behind it: other forms leave day and month to
+    guesswork, which may change from batch to batch. Numbers are refused for the same reason, unless a format says how their digits are meant.
     Raises SourceError, beginning with `place`.
 
     >>> parse_times(pd.Series(["2013-07-01 05:00", "2013-07-01T05:00Z"]), "America/New_York", "time").dt.hour.tolist()
@@ -384,14 +415,24 @@ def parse_times(column: pd.Series[Any], zone: str, place: str, time_format: str 
     >>> parse_times(pd.Series(["02/01/2013"]), "UTC", "time", "%d/%m/%Y").dt.day.tolist()
     [2]
     """
+    return parse_moments(column, zone, place, time_format)[0]
+
+
+def parse_moments(
+    column: pd.Series[Any], zone: str, place: str, time_format: str | None = None
+) -> tuple[pd.Series[Any], npt.NDArray[np.bool_]]:
+    """Read a column as `parse_times`, and say which times lie in the second pass of an hour that comes twice."""
     if not dtypes.is_datetime64_any_dtype(column):
         return _parse_text_times(column, zone, place, time_format)
-    if column.dt.tz is not None:
-        column = column.dt.tz_convert(zone).dt.tz_localize(None)
-    return column.astype(_TIME_UNIT)
+    if column.dt.tz is None:
+        return column.astype(_TIME_UNIT), np.zeros(len(column), dtype=bool)
+    there = column.dt.tz_convert(zone)
+    return there.dt.tz_localize(None).astype(_TIME_UNIT), second_pass(there)
 
 
-def _parse_text_times(column: pd.Series[Any], zone: str, place: str, time_format: str | None) -> pd.Series[Any]:
+def _parse_text_times(
+    column: pd.Series[Any], zone: str, place: str, time_format: str | None
+) -> tuple[pd.Series[Any], npt.NDArray[np.bool_]]:
     if dtypes.infer_dtype(column, skipna=True) in _TIMES:
         time_format = None  # times already, one by one
     if time_format is None and (numbers := as_numbers(column)) is not None and numbers.notna().any():
@@ -413,8 +454,10 @@ def _parse_text_times(column: pd.Series[Any], zone: str, place: str, time_format
             f"the first is {values[int(bad.argmax())]!r}; {mend} or convert them in the source's query"
         )
     parsed = local_times(moments, zoned, zone).astype(_TIME_UNIT)
+    second = np.append(second_pass(moments.dt.tz_convert(zone)) & zoned.to_numpy(), False)
     missing = np.array([np.datetime64("NaT")], dtype=_TIME_UNIT)
-    return pd.Series(np.concatenate([parsed.to_numpy(), missing])[codes], index=column.index, name=column.name)
+    times = pd.Series(np.concatenate([parsed.to_numpy(), missing])[codes], index=column.index, name=column.name)
+    return times, second[codes]
 
 
 def as_numbers(column: pd.Series[Any]) -> pd.Series[Any] | None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from trueup.config.checks import COUNTED, with_weekday
@@ -89,3 +90,39 @@ def _as_counts(texts: pd.Series[Any]) -> pd.Series[Any]:
     """Read texts as the numbers that count time; whole ones keep all their digits."""
     numbers = pd.to_numeric(texts.str.replace(",", ".", regex=False), errors="coerce")
     return numbers if numbers.dtype.kind in "iu" else numbers.astype(np.float64)
+
+
+# An hour that comes twice
+
+_LATER: Final = np.timedelta64(365_250, "D")
+
+
+def second_pass(moments: pd.Series[Any]) -> npt.NDArray[np.bool_]:
+    """Say which moments with a zone lie in the second pass of an hour that the clocks there repeat in autumn."""
+    local = moments.dt.tz_localize(None)
+    dst = np.ones(len(local), dtype=bool)
+    first = local.dt.tz_localize(moments.dt.tz, ambiguous=dst, nonexistent="shift_forward")
+    second: npt.NDArray[np.bool_] = ((first != moments) & moments.notna()).to_numpy()
+    return second
+
+
+def no_such_time(times: pd.Series[Any], zone: str) -> int:
+    """Count times without zone that the clocks of a zone leave out in spring."""
+    dst = np.ones(len(times), dtype=bool)
+    there = times.dt.tz_localize(zone, ambiguous=dst, nonexistent="NaT")
+    return int((there.isna() & times.notna()).sum())
+
+
+def with_zone(times: pd.Series[Any], second: npt.NDArray[np.bool_], zone: str) -> pd.Series[Any]:
+    """Give local times their zone again, so that those of a second pass are instants of their own."""
+    zoned: pd.Series[Any] = times.dt.tz_localize(zone, ambiguous=~second, nonexistent="shift_forward")
+    return zoned
+
+
+def naming(times: pd.Series[Any], second: npt.NDArray[np.bool_]) -> pd.Series[Any]:
+    """Give times that name rows: those of a second pass are a thousand years later, for all else they are the same."""
+    if not second.any():
+        return times
+    named = times.to_numpy().copy()
+    named[second] += _LATER
+    return pd.Series(named, times.index, name=times.name)

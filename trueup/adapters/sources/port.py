@@ -11,7 +11,8 @@ import pandas as pd
 
 from trueup.config.schema import IngestConfig
 from trueup.domain.clock import FIRST, LAST, Span, days_of, span_of
-from trueup.domain.landing import event_times
+from trueup.domain.landing import event_moments, event_times
+from trueup.domain.written_times import with_zone
 from trueup.errors import SourceError
 
 Extent = tuple[datetime, datetime]
@@ -32,7 +33,7 @@ class SourcePort(Protocol):
     def read(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Read the rows of [start, end), in the source's order, with a fresh index: all columns, or those named.
 
-        The time column comes back as datetime64[us]. Rows that have no time belong to no window: they come along
+        The time column comes back as datetime64[us], with its zone where an hour comes twice. Rows that have no time belong to no window: they come along
         with any window that has rows, so that whoever lands them can count them. Raises SourceError.
         """
 
@@ -65,11 +66,11 @@ class SourcePort(Protocol):
 
 def in_window(frame: pd.DataFrame, config: IngestConfig, start: datetime, end: datetime, source: str) -> pd.DataFrame:
     """Keep the rows of [start, end), and with them those without a time; the time column is brought to local times."""
-    times = event_times(frame[config.time], config, f"{source}: ingest.time")
+    times, second = event_moments(frame[config.time], config, f"{source}: ingest.time")
     inside = (times >= start) & (times < end)
     keep = inside | times.isna() if inside.any() else inside
     local = frame.copy(deep=False)
-    local[config.time] = times
+    local[config.time] = with_zone(times, second, config.timezone) if (second & inside).any() else times
     return local if keep.all() else local[keep].reset_index(drop=True)
 
 
