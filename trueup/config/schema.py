@@ -484,16 +484,16 @@ class PairedGate(Section):
         description="What is compared. `loss`: log-loss, or squared error of a regression, on all rows that count (see `promote.folds`). Others on the gate window only: binary also `brier`, `auc`; multiclass `brier`, `accuracy`, `auc_ovr`; regression `mae`. Of `auc`, `auc_ovr` and `accuracy` it is what they lack to 1, so that less is better.",
     )
     min_gain: Share = Field(
-        0.003, description="The challenger's mean loss must be lower by this share of the champion's."
+        0.005, description="The challenger's mean loss must be lower by this share of the champion's."
     )
     confidence: float = Field(
-        0.9,
+        0.6,
         ge=0.5,
         lt=1,
-        description="One-sided confidence that it is lower at all, for the first attempt against a champion; the k-th attempt has a k-th of the error.",
+        description="One-sided confidence that it is lower at all, for the first attempt against a champion; the k-th has the error of the first divided by the square root of k.",
     )
     margin: Share = Field(
-        0.01,
+        0.05,
         description="After a change of family, features, `train`, label or code: the upper bound of the difference (`evaluate.confidence`) must be below this share of the champion's loss.",
     )
 
@@ -701,7 +701,7 @@ class PromoteConfig(Section):
         description="At how many cut-offs the challenger's recipe is fitted and judged on the gate window that follows, going back from the newest label to the end of the champion's training. Older rows count as earlier attempts against the same champion judged them.",
     )
     recency: float = Field(
-        1.0,
+        0.7,
         gt=0,
         le=1,
         description="What a row counts in the paired comparison, as a share of what a row of the next newer fold counts; 1: all rows count the same.",

@@ -3,8 +3,11 @@
 All rows count that matured after the champion's training: see `trueup.domain.evidence`. What has to be shown follows what
 is known beforehand. A *routine* retrain is the same recipe on newer data, which is seldom worse: its mean gain has to be
 at least `min_gain`, and above zero with the one-sided `confidence`. A *change* of family, features, config or code may be
-anything: its worse bound has to be within the margin besides. Attempts against the same champion share one error budget:
-the k-th is judged at a k-th of the error of the first, while its evidence grows.
+anything: its worse bound has to be within the margin besides. The more often a champion was challenged, the surer its
+challenger has to be: the k-th attempt has the error of the first divided by the square root of k, while evidence grows.
+
+The default numbers are measured: see docs/gates-evidence.md. They are low, for to refuse what is better costs more than
+to promote what is no better, which only changes the version.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from trueup.domain.gates.doubt import no_benefit
 from trueup.domain.gates.words import compare, figures_of, too_few_blocks
 from trueup.domain.metrics import figure, shortfall
 from trueup.domain.types import Status, Verdict
+
+_SPENDING = 0.5  # by which power of the number of attempts the error shrinks
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Bar:
     def of(cls, config: schema.PairedGate, case: Case, champion: float) -> Bar:
         """The bar for a case, whose champion loses so much."""
         margin = config.margin * champion if case.burden == "change" else None
-        return cls(config.min_gain * champion, margin, (1 - config.confidence) / case.attempt)
+        return cls(config.min_gain * champion, margin, (1 - config.confidence) / case.attempt**_SPENDING)
 
     def judge(self, difference: Interval) -> tuple[Status, str]:
         """Pass above the bar, fail where the bar is shown to be out of reach, and what is missing in words."""
