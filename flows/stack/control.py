@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from flows.stack import health, left_over, processes
 from flows.stack.access import require_guarded
-from flows.stack.deploy import deploy
+from flows.stack.deploy import deploy, in_one_line
 from flows.stack.layout import PREFECT, WORKER, Layout
 from flows.stack.supervision import GAVE_UP, Supervisor
 from trueup.config.settings import Settings
@@ -87,7 +87,7 @@ def _bring_up(layout: Layout, supervisor: Supervisor, deadline: float, seconds: 
         process = supervisor.start(layout.environment(os.environ))
         while supervisor.pid() is None:
             if process.poll() is not None:
-                raise WorkError(f"the process manager ended at once: {_tail(layout.logs / 'start.log')}")
+                raise WorkError(f"the process manager ended at once: {_told(layout.logs / 'start.log')}")
             _pause(deadline, "the process manager", seconds, log)
     waiting = list(layout.programs)
 
@@ -99,8 +99,8 @@ def _bring_up(layout: Layout, supervisor: Supervisor, deadline: float, seconds: 
         say(f"{program} is up")
 
     wait_for(PREFECT)
-    deploy(layout.project, layout.environment(os.environ), layout.logs / "deploy.log")
-    say("flows deployed")
+    for line in deploy(layout.project, layout.environment(os.environ), layout.logs / "deploy.log").lines():
+        say(line)
     if not processes.marked(layout.home, WORKER) and (count := left_over.end_all(layout.api)):
         say(
             f"{count} flow runs were cut off with an earlier stack; those that only an event or a person asks for are begun again"
@@ -119,14 +119,14 @@ def _still_starting(supervisor: Supervisor, layout: Layout, offset: int) -> None
     for program, state in supervisor.states().items():
         if state == "FATAL" or said.count(f"spawned: '{program}'") >= GAVE_UP:
             log_file = layout.logs / f"{program}.log"
-            raise WorkError(f"{program} does not start; the end of {log_file}:\n{_tail(log_file)}")
+            raise WorkError(f"{program} does not start: {_told(log_file)}; all that it said is in {log_file}")
 
 
 def _pause(deadline: float, what: str, seconds: float, log: Path) -> None:
     if time.monotonic() > deadline:
         raise WorkError(
-            f"{what} did not answer within {seconds:.0f} s; the end of {log}:\n{_tail(log)}\n"
-            "give it more time with --wait"
+            f"{what} did not answer within {seconds:.0f} s: {_told(log)}; all that it said is in {log}; give it more "
+            "time with --wait"
         )
     time.sleep(_PAUSE)
 
@@ -269,6 +269,5 @@ def _write(layout: Layout, ready: bool) -> None:
     fresh.replace(layout.record)
 
 
-def _tail(file: Path, lines: int = 12) -> str:
-    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
-    return "\n".join(text.strip().splitlines()[-lines:]) or "(nothing)"
+def _told(log: Path) -> str:
+    return in_one_line(log.read_text(encoding="utf-8", errors="replace") if log.exists() else "")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import yaml
 
 from flows.crashed import GONE
 from flows.stack.health import post
 from flows.stack.layout import POOL
-from trueup.errors import WorkError
+from trueup.config.load import model_names
+from trueup.errors import UsageError, WorkError
 
 DEAD_AFTER = 90  # seconds without a beat, three of Prefect's own, after which a flow run is taken for dead
 _SECONDS = 180
@@ -44,26 +50,75 @@ _DEAD_RUNS: Final[dict[str, Any]] = {
 }
 
 
-def deploy(project: Path, environment: Mapping[str, str], log: Path | None = None) -> None:
-    """Make the work pool, deploy everything in prefect.yaml, and watch for dead runs. Again: the same.
+@dataclass(frozen=True)
+class Deployed:
+    """What became of the models."""
 
-    `environment` names the server, in PREFECT_API_URL. Raises WorkError.
+    configs: Path
+    left_out: tuple[str, ...]  # deployments without a config
+    alone: tuple[str, ...]  # configs without a deployment
+
+    def lines(self) -> list[str]:
+        """What a person should hear, a line each."""
+        said = ["flows deployed"]
+        if self.left_out:
+            said.append(f"left out: {', '.join(self.left_out)}; prefect.yaml names them, {self.configs} has no config")
+        if self.alone:
+            said.append(f"not deployed: {', '.join(self.alone)}; prefect.yaml does not name them: copy another's block")
+        return said
+
+
+def deploy(project: Path, environment: Mapping[str, str], log: Path | None = None) -> Deployed:
+    """Make the work pool, deploy what prefect.yaml says of models that have a config, and watch for dead runs. Again: the same.
+
+    `environment` names the server, in PREFECT_API_URL, and the folder of the configs. What Prefect says goes to the log,
+    or to stderr. Raises WorkError, and UsageError for a prefect.yaml that cannot be read.
     """
+    configs = project / environment.get("TRUEUP_CONFIGS", "configs")
+    content, found = _with_configs(project / "prefect.yaml", configs)
     _prefect(project, environment, log, "work-pool", "create", POOL, "--type", "process", "--overwrite")
-    # No pull step stands in prefect.yaml, so that Prefect writes down the folder in which this is said.
-    _prefect(project, environment, log, "--no-prompt", "deploy", "--all")
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+        yaml.safe_dump(content, file, allow_unicode=True)
+        file.flush()
+        # No pull step stands in prefect.yaml, so that Prefect writes down the folder in which this is said.
+        _prefect(project, environment, log, "--no-prompt", "deploy", "--all", "--prefect-file", file.name)
     api, named = environment["PREFECT_API_URL"], {"automations": {"name": {"any_": [_DEAD_RUNS["name"]]}}}
     try:
+        _withdraw(api, found.left_out)
         if known := post(f"{api}/automations/filter", named, tries=20):
             post(f"{api}/automations/{known[0]['id']}", _DEAD_RUNS, tries=20, method="PUT")
         else:
             post(f"{api}/automations/", _DEAD_RUNS, tries=20)
     except OSError as error:
-        raise WorkError(f"the automation that marks dead flow runs could not be made: {error}") from None
+        raise WorkError(f"Prefect's server did not take what the stack needs: {error}; look at its log") from None
+    return found
+
+
+def _with_configs(file: Path, configs: Path) -> tuple[dict[str, Any], Deployed]:
+    """What prefect.yaml says of models that have a config, and of no model at all."""
+    try:
+        content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        models = {id(d): (d.get("parameters") or {}).get("model") for d in content["deployments"]}
+    except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+        said = " ".join(str(error).split())
+        raise UsageError(f"{file} cannot be read as deployments: {said}; correct it") from None
+    there, named = set(model_names(configs)), {model for model in models.values() if model is not None}
+    kept = [d for d in content["deployments"] if models[id(d)] is None or models[id(d)] in there]
+    found = Deployed(configs, tuple(sorted(named - there)), tuple(sorted(there - named)))
+    return {**content, "deployments": kept}, found
+
+
+def _withdraw(api: str, models: tuple[str, ...]) -> None:
+    """Remove the deployments that an earlier start made for models without a config: each of their runs would fail."""
+    for model in models:
+        tagged = {"deployments": {"tags": {"all_": ["trueup", model]}}}
+        for deployment in post(f"{api}/deployments/filter", tagged, tries=20):
+            post(f"{api}/deployments/{deployment['id']}", {}, tries=20, method="DELETE")
 
 
 def _prefect(project: Path, environment: Mapping[str, str], log: Path | None, *words: str) -> None:
     """Say a command of Prefect's, which asks nothing."""
+    command = f"`prefect {' '.join(words)}`"
     try:
         done = subprocess.run(
             [sys.executable, "-m", "prefect", *words],
@@ -77,16 +132,33 @@ def _prefect(project: Path, environment: Mapping[str, str], log: Path | None, *w
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise WorkError(f"`prefect {' '.join(words)}` did not end within {_SECONDS} s") from None
+        raise WorkError(f"{command} did not end within {_SECONDS} s; look at the log of Prefect's server") from None
     if log is not None:
         with log.open("a", encoding="utf-8") as file:
             file.write(done.stdout)
+    elif done.returncode:
+        sys.stderr.write(done.stdout)
     if done.returncode:
-        raise WorkError(f"`prefect {' '.join(words)}` failed: {done.stdout.strip()[-2000:]}")
+        where = f"all that it said is in {log}" if log is not None else "all that it said stands above"
+        raise WorkError(f"{command} failed: {in_one_line(done.stdout)}; {where}")
+
+
+def in_one_line(said: str) -> str:
+    r"""What went wrong, out of all that a tool said: the last line that names an error, else the last one.
+
+    >>> in_one_line("Traceback (most recent call last):\n  File x\nValueError: no such pool\nFor more see https://x\n")
+    'ValueError: no such pool'
+    >>> in_one_line("")
+    'it said nothing'
+    """
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|error)\b", line)]
+    return next(iter([*errors[-1:], *lines[-1:]]), "it said nothing")[:300]
 
 
 if __name__ == "__main__":  # compose.yaml's worker, before it starts
     try:
-        deploy(Path.cwd(), os.environ)
-    except WorkError as error:
+        for line in deploy(Path.cwd(), os.environ).lines():
+            sys.stderr.write(f"{line}\n")
+    except (WorkError, UsageError) as error:
         raise SystemExit(str(error)) from None

@@ -65,12 +65,11 @@ class Reader:
         assert not missing, f"nothing of the kind came: {missing}; but: {self.said}{configs}"
 
 
-SLOW = [
-    pytest.param(name, marks=pytest.mark.thorough) for name in ("custom", "regression", "late-labels")
-]  # minutes each
+QUICK, SLOW = ("your-own-data",), ("custom", "regression", "late-labels")  # the latter take minutes each
+TUTORIALS = (*QUICK, *SLOW)
 
 
-@pytest.mark.parametrize("name", ["your-own-data", *SLOW])
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.thorough) for name in SLOW)])
 def test_a_tutorial_does_what_it_says(name, tmp_path, prefect_server):  # noqa: ARG001
     reader = Reader(tmp_path / "clone")
     reader.follow(HOW_TO / f"{name}.md")

@@ -4,6 +4,7 @@ One stack serves the tests of its life in the order in which they stand, for a s
 """
 
 import os
+import re
 import signal
 
 import psutil
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 import yaml
 
 from flows.stack import processes
+from tests.blocks import commands, lines
 from tests.flows.stack import ROOT, Stack, answers, until
 from trueup.adapters.database import connect
 
@@ -93,16 +95,36 @@ def test_killed_servers_come_back(stack):
     assert len(stack.ask("/deployments/filter", {})) == DEPLOYED
 
 
+def test_the_readme_feeds_the_stack_by_day_and_night(stack):
+    """What follows on `trueup feed` in the README: a model without a config in the feed's folder is named and left out."""
+    (fed,) = [b for b in commands(ROOT / "README.md") if b.startswith("trueup feed")]
+    hand_out, up = lines(fed)
+    code, said = stack(*hand_out.split()[1:])
+    assert code == 0, said
+    configs = re.fullmatch(r"TRUEUP_CONFIGS=\.trueup/(\S+) make up", up)[1]
+    assert (stack.home / configs / "flight_delays.yaml").is_file()
+    (by_night,) = [b for b in commands(ROOT / "README.md") if b.startswith("make up")]
+    assert lines(by_night) == ["make up", "make down"]
+    (by_hand,) = [b for b in commands(ROOT / "docs" / "operations.md") if b.startswith("make up")]
+    assert lines(by_hand) == ["make up", "trueup stack status", "make down"]
+    assert stack("stack", "status")[0] == 0
+    stack.more = {"TRUEUP_CONFIGS": str(stack.home / configs)}  # of the next start, in the test that follows
+
+
 def test_what_a_crash_left_over_is_cleared_and_ctrl_c_ends_everything(stack):
     supervisor = psutil.Process(stack.status()["pids"]["worker"]).parent()
     supervisor.kill()  # its programs live on, and so do its pid file, its socket and the record that all is well
     supervisor.wait(10)
     process = stack.start("up", "--wait", "220")
-    lines = []
-    while not lines or "Ctrl-C" not in lines[-1]:
-        lines.append(process.stdout.readline())
-        assert lines[-1], "".join(lines)
-    assert "an earlier stack had left" in lines[0]
+    said = []
+    while not said or "Ctrl-C" not in said[-1]:
+        said.append(process.stdout.readline())
+        assert said[-1], "".join(said)
+    assert "an earlier stack had left" in said[0]
+    feed = stack.home / "feed" / "configs"
+    assert f"left out: flight_air_time; prefect.yaml names them, {feed} has no config\n" in said
+    # What an earlier start deployed is withdrawn.
+    assert {d["name"] for d in stack.ask("/deployments/filter", {})} == {"trueup", "flight_delays"}
     stack.runs("monitor/flight_delays", model="flight_delays", as_of="2013-02-01")
     until(lambda: [p for p in processes.marked(stack.home.resolve()) if "prefect.engine" in " ".join(p.cmdline())])
     while not process.stdout.readline().startswith("worker"):  # it passes on what they write
