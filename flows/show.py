@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from trueup.stages.reproduce import Reproduced
 
 _ANSWERED: list[bool] = []
+_FIRST_LINE, _BETWEEN_LINES = 30.0, 60.0  # seconds
 out = Console(soft_wrap=False)
 err = Console(stderr=True)
 
@@ -431,11 +433,33 @@ def demo(result: Mapping[str, Any]) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr with the time that is left; nothing where nobody looks."""
+    """A bar on stderr with the time that is left; where that is no terminal, a line now and then of what takes long."""
+    if not err.is_terminal:
+        yield _now_and_then(what)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+    with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(what, total=1.0)
         yield lambda share: bar.update(task, completed=share)
+
+
+def _interval(p: Mapping[str, Any]) -> str:
+    return "–" if p["loss_low"] is None else f"{number(p['loss_low'], 4)}..{number(p['loss_high'], 4)}"
+
+
+def _now_and_then(what: str) -> Callable[[float], None]:
+    """Say on stderr how far something is, for a log: the first time after half a minute, then each minute at most."""
+    began = time.monotonic()
+    due = [began + _FIRST_LINE]
+
+    def tell(share: float) -> None:
+        now = time.monotonic()
+        if now >= due[0]:
+            due[0] = now + _BETWEEN_LINES
+            left = f", {about((now - began) * (1 - share) / share)} left" if share > 0 else ""
+            err.print(f"{what}: {share:.0%} after {about(now - began)}{left}", highlight=False, soft_wrap=True)
+
+    return tell
 
 
 def replayed(found: Mapping[str, Any], page: Path, written: Path | None) -> None:
@@ -444,13 +468,14 @@ def replayed(found: Mapping[str, Any], page: Path, written: Path | None) -> None
         [
             p["name"] + (" ◄" if p["name"] == found["recommended"] else ""),
             number(p["loss"], 4),
-            "–" if p["loss_low"] is None else f"{number(p['loss_low'], 4)}..{number(p['loss_high'], 4)}",
+            _interval(p),
             *map(str, (p["retrains"], p["promotions"], p["refusals"])),
             f"{p['cost_s']:.0f} s" + (f" {p['cost_money']:.2f} {found['currency']}" if "cost_money" in p else ""),
             "yes" if p["dominated"] else "",
         ]
         for p in sorted(found["policies"], key=lambda p: (p["cost_s"], p["loss"]))
     ]
+    rows += [[p["name"], number(p["loss"], 4), _interval(p), "", "", "", "", "to be beaten"] for p in found["to_beat"]]
     figures = ["loss", "interval", "tried", "taken", "refused", "cost"]
     out.print(table(["policy", *figures, "dominated"], rows, figures))
     judged = found["judged"]

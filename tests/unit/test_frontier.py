@@ -91,8 +91,29 @@ def test_what_did_not_last_is_not_recommended():
     assert choice.recommended == "often"
     assert (confirmed(choice, rest).recommended, confirmed(choice, rest).withdrawn) == ("frozen", "often")
     assert confirmed(choice, first) == choice
-    assert confirmed(choice, replace(rest, frozen=None)) == choice
+    assert confirmed(choice, replace(rest, frozen=None)).recommended == "frozen"  # as any other that does better
     said = why(parse_model(streams.CONFIG), whole, confirmed(choice, rest), split(60))
     assert "On the earlier rows `often` lost least" in said
     assert "shown to be worse than `frozen`" in said
     assert said.endswith("So it did not last, and `frozen` is recommended.")
+
+
+def test_frozen_is_withdrawn_too_where_the_later_rows_show_it_worse():
+    rows, costs = np.full(60, 100.0), {"frozen": 0.0, "often": 9.0, "seldom": 3.0}
+    noise = np.random.default_rng(1).normal(0, 0.5, (3, 60))
+    gain = np.where(np.arange(60) < 36, 0.0, -8.0)
+    sums = {
+        "frozen": rows * 0.5 + noise[0],
+        "often": rows * 0.5 + noise[1] + gain,
+        "seldom": rows * 0.5 + noise[2] + gain,
+    }
+    whole = Contest(sums, rows, costs, frozen="frozen")
+    first, rest = (whole.part(p) for p in split(60))
+    choice = choose(first)
+    assert choice.recommended == "frozen"
+    found = confirmed(choice, rest)
+    assert (found.recommended, found.withdrawn) == ("seldom", "frozen")  # the cheaper of the two that are level
+    said = why(parse_model(streams.CONFIG), whole, found, split(60))
+    assert "shown to be worse than `seldom`" in said
+    assert "flatter" in said
+    assert confirmed(choice, first) == choice

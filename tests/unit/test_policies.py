@@ -1,12 +1,13 @@
 """Policies as people write them, and as a config has them."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from tests import streams
 from trueup.config.load import parse_model
 from trueup.config.policies import Policy, applied, block, merged, parse, parse_all
+from trueup.config.schema import ModelConfig, Months, earlier, later
 from trueup.config.write import with_changes, write_changes, write_whole
 from trueup.errors import ConfigError, UsageError
 
@@ -227,3 +228,19 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path):
     with pytest.raises(ConfigError, match="cannot be written"):
         write_whole(tmp_path / "toy.yaml", "model: toy\n")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "toy.yaml"]
+
+
+def test_a_month_is_a_calendar_month_where_a_config_takes_one():
+    meant = applied(CONFIG, parse("every 1 month, trailing 3 months, stale 1 year, half-life 30 days"))
+    assert (meant.retrain.every, meant.train.window, meant.monitor.stale_after) == (Months(1), Months(3), Months(12))
+    assert meant.train.half_life == timedelta(days=30)
+    dumped = meant.model_dump(mode="json", by_alias=True)
+    assert (dumped["retrain"]["every"], dumped["train"]["window"]) == ("1 month", "3 months")
+    again = ModelConfig.model_validate(dumped)
+    assert isinstance(again.retrain.every, Months)
+    assert isinstance(again.train.window, Months)
+    assert later(datetime(2013, 1, 31), Months(1)) == datetime(2013, 2, 28)
+    assert later(datetime(2013, 2, 1), Months(1)) == datetime(2013, 3, 1)
+    assert earlier(datetime(2013, 1, 1), Months(3)) == datetime(2012, 10, 1)
+    with pytest.raises(UsageError, match="cooldown 1 month"):
+        parse("on decay, cooldown 1 month")

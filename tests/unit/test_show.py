@@ -53,3 +53,16 @@ def test_the_demos_table_keeps_every_column_on_a_terminal_of_80_characters(monke
 def test_spans_moments_and_paths_have_a_plain_form():
     given = {"takes": timedelta(hours=36), "at": datetime(2024, 1, 2, 3), "where": Path("a/b"), "kind": Status.FAIL}
     assert show.plain(given) == {"takes": 129600.0, "at": "2024-01-02T03:00:00", "where": "a/b", "kind": "fail"}
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch, capsys):
+    moments = iter([0.0, 10.0, 31.0, 50.0, 92.0])
+    monkeypatch.setattr(show.time, "monotonic", lambda: next(moments))
+    monkeypatch.setattr(show, "err", Console(stderr=True, force_terminal=False, width=200))
+    with show.progress("6 policies") as tell:
+        for share in (0.0, 0.25, 0.3, 0.5):
+            tell(share)
+    assert capsys.readouterr().err.splitlines() == [
+        "6 policies: 25% after about 30 s, about 2 min left",
+        "6 policies: 50% after about 2 min, about 2 min left",
+    ]

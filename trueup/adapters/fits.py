@@ -6,6 +6,7 @@ challenger on the same rows wherever two of them retrain at the same time. The s
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import time
@@ -21,7 +22,7 @@ from sklearn.base import BaseEstimator
 
 from trueup.adapters import frames, model_files
 from trueup.domain.digest import digest_of
-from trueup.domain.learning import Model, fit
+from trueup.domain.learning import Floats, Model, fit
 
 _LABEL = "\0label"  # no feature is called that
 _WORTH = 1.0  # seconds of fitting from which a model is kept
@@ -33,10 +34,18 @@ class Fits:
     def __init__(self) -> None:
         self.spent = 0.0
 
-    def fit(self, model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None = None, seed: int = 0) -> Model:
+    def fit(
+        self,
+        model: Model,
+        X: pd.DataFrame,
+        y: ArrayLike,
+        at_most: int | None = None,
+        seed: int = 0,
+        weights: Floats | None = None,
+    ) -> Model:
         """As `trueup.domain.learning.fit`."""
         started = time.perf_counter()
-        fitted = fit(model, X, y, at_most, seed)
+        fitted = fit(model, X, y, at_most, seed, weights)
         self.spent += time.perf_counter() - started
         return fitted
 
@@ -53,14 +62,22 @@ class Shelf(Fits):
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def fit(self, model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None = None, seed: int = 0) -> Model:
+    def fit(
+        self,
+        model: Model,
+        X: pd.DataFrame,
+        y: ArrayLike,
+        at_most: int | None = None,
+        seed: int = 0,
+        weights: Floats | None = None,
+    ) -> Model:
         """As `trueup.domain.learning.fit`. Raises UntrustedModel when what was kept is not what was written."""
-        key, before = _key(model, X, y, at_most, seed), self.spent
+        key, before = _key(model, X, y, at_most, seed, weights), self.spent
         place, note = self._folder / key, self._folder / f"{key}.json"
         with FileLock(self._folder / f"{key}.lock"):  # who comes second waits, and has it
             known = json.loads(note.read_text()) if note.exists() else None
             if known is None or known["digest"] is None:
-                fitted = super().fit(model, X, y, at_most, seed)
+                fitted = super().fit(model, X, y, at_most, seed, weights)
             else:
                 fitted = model_files.load(place, known["digest"])
             if known is None:
@@ -75,10 +92,11 @@ class Shelf(Fits):
         return fitted
 
 
-def _key(model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None, seed: int) -> str:
+def _key(model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None, seed: int, weights: Floats | None) -> str:
     """A digest of all that a fit depends on: the pipeline, the rows in their order, and how fitting goes."""
     rows = frames.digest(frames.to_table(X.reset_index(drop=True).assign(**{_LABEL: pd.Series(y).to_numpy()})))
-    return digest_of([_said(model), rows, at_most, seed, sklearn.__version__, inspect.getsource(fit)])[:40]
+    counted = None if weights is None else hashlib.sha256(weights.tobytes()).hexdigest()
+    return digest_of([_said(model), rows, at_most, seed, counted, sklearn.__version__, inspect.getsource(fit)])[:40]
 
 
 def _said(value: Any) -> Any:

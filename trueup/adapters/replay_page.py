@@ -35,7 +35,8 @@ _PAGE: Final = (
 <p class="muted">Below and to the left is better. Bars are {{ percent }} intervals of each policy alone; whether two differ is told by their paired difference, which is surer.</p>
 <table><tr><th>policy</th><th class="n">{{ f.loss }}</th><th class="n">{{ percent }}</th><th class="n">against frozen</th><th class="n">{{ percent }}</th><th class="n">tried</th><th class="n">taken</th><th class="n">refused</th><th class="n">wrongly taken</th><th class="n">wrongly refused</th><th class="n">days decayed</th><th class="n">training, s</th>{% if f.currency %}<th class="n">{{ f.currency }}</th>{% endif %}</tr>
 {% for name, kind, values in rows %}<tr class="{{ kind }}"><td>{{ name }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}</tr>{% endfor %}
-<tr><td>oracle</td><td class="n">{{ cell(f.oracle.loss) }}</td><td colspan="{{ 11 if f.currency else 10 }}" class="muted">{{ f.oracle.what }}</td></tr></table>
+{% for b in f.to_beat %}<tr><td>{{ b.name }}</td><td class="n">{{ cell(b.loss) }}</td><td colspan="{{ 11 if f.currency else 10 }}" class="muted">to be beaten: {{ b.what }}</td></tr>
+{% endfor %}<tr><td>oracle</td><td class="n">{{ cell(f.oracle.loss) }}</td><td colspan="{{ 11 if f.currency else 10 }}" class="muted">{{ f.oracle.what }}</td></tr></table>
 <p class="muted">Tried, taken and refused are challengers after the first champion. One was wrongly taken if the champion before would have lost less until the next was tried, wrongly refused if it would have lost less itself; in brackets those of which that is shown and may not be chance. Grey policies are dominated: another loses less for less.</p>
 {% if f.gates %}<h2>What the gates cost, and what they saved</h2>
 <table><tr><th>policy</th><th class="n">loss with less without</th><th class="n">{{ percent }}</th><th class="n">training with less without, s</th><th class="n">refused</th><th class="n">of these wrongly</th></tr>

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from trueup.config.schema import ModelConfig, parse_duration, write_duration
+from trueup.config.schema import ModelConfig, parse_calendar, parse_duration, write_duration
 from trueup.errors import UsageError
 
 Changes = dict[str, Any]
@@ -52,10 +52,13 @@ class _Clause:
 
 
 def _span(found: re.Match[str]) -> str:
-    """A span as a config has it: a month is 30 days there, a year 365."""
-    number, unit = re.fullmatch(r"([\d.]+) ?([a-z]+)", found["span"]).groups()  # type: ignore[union-attr]
-    days = {"month": 30, "year": 365}.get(unit.removesuffix("s"))
-    return f"{float(number) * days:g} days" if days else write_duration(parse_duration(found["span"]))
+    """A span as a config has it."""
+    return write_duration(parse_duration(found["span"]))
+
+
+def _calendar(found: re.Match[str]) -> str:
+    """The same where a config takes calendar months as well."""
+    return write_duration(parse_calendar(found["span"]))
 
 
 def _paired(key: str, group: str, kind: type) -> Callable[[re.Match[str]], Changes]:
@@ -69,15 +72,16 @@ def _finding(name: str) -> Callable[[re.Match[str]], Changes]:
 
 _CLAUSES = (
     _Clause("frozen", "frozen|never", lambda _: {}),
-    _Clause("every SPAN", f"every {_SPAN}", lambda m: {"retrain": {"every": _span(m)}}),
+    _Clause("every SPAN", f"every {_SPAN}", lambda m: {"retrain": {"every": _calendar(m)}}),
     _Clause("on decay", "on decay", _finding("decayed")),
     _Clause("on drift", "on drift|on shift", _finding("shifted")),
-    _Clause("stale SPAN", f"(?:when )?stale(?: after)? {_SPAN}", lambda m: {"retrain": {"findings": ["stale"]}, "monitor": {"stale_after": _span(m)}}),
+    _Clause("stale SPAN", f"(?:when )?stale(?: after)? {_SPAN}", lambda m: {"retrain": {"findings": ["stale"]}, "monitor": {"stale_after": _calendar(m)}}),
     _Clause("new rows N", r"new rows (?P<rows>[\d_,]+)", lambda m: {"retrain": {"new_rows": int(re.sub("[_,]", "", m["rows"]))}}),
     _Clause("cooldown SPAN", f"cooldown {_SPAN}", lambda m: {"retrain": {"cooldown": _span(m)}}),
     _Clause("budget N per SPAN", rf"budget (?P<starts>\d+) per {_SPAN}", lambda m: {"retrain": {"budget": {"starts": int(m["starts"]), "per": _span(m)}}}),
     _Clause("expanding", "expanding", lambda _: {"train": {"window": "expanding"}}),
-    _Clause("trailing SPAN", f"trailing {_SPAN}", lambda m: {"train": {"window": _span(m)}}),
+    _Clause("trailing SPAN", f"trailing {_SPAN}", lambda m: {"train": {"window": _calendar(m)}}),
+    _Clause("half-life SPAN", f"half-?life {_SPAN}", lambda m: {"train": {"half_life": _span(m)}}),
     _Clause("no gate", "no gates?", lambda _: {"promote": {"gates": []}}),
     _Clause("no refit", "no refit", lambda _: {"promote": {"refit": False}}),
     _Clause("gate on METRIC", r"gate on (?P<metric>[a-z_]+)", _paired("metric", "metric", str)),

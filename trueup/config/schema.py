@@ -6,7 +6,9 @@ Field descriptions are the config reference: `docs/config.md` is generated from 
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from calendar import monthrange
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -18,6 +20,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     TypeAdapter,
+    WrapValidator,
     model_validator,
 )
 
@@ -77,6 +80,61 @@ _PART = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*([a-z]+)\s*")
 _ISO = TypeAdapter(timedelta)
 
 
+class Months(timedelta):
+    """A number of calendar months. As a span to be compared with others each has 30 days; `earlier` and `later` count them."""
+
+    number: int
+
+    def __new__(cls, number: int) -> Months:
+        """So many months."""
+        made = super().__new__(cls, days=30 * number)
+        made.number = number
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Months, (self.number,)
+
+
+def later(moment: datetime, span: timedelta) -> datetime:
+    """The moment a span later; of calendar months the same day, or the month's last.
+
+    >>> later(datetime(2024, 1, 31), Months(1))
+    datetime.datetime(2024, 2, 29, 0, 0)
+    """
+    if not isinstance(span, Months):
+        return moment + span
+    year, month = divmod(moment.year * 12 + moment.month - 1 + span.number, 12)
+    return moment.replace(year=year, month=month + 1, day=min(moment.day, monthrange(year, month + 1)[1]))
+
+
+def earlier(moment: datetime, span: timedelta) -> datetime:
+    """The moment a span before.
+
+    >>> earlier(datetime(2024, 3, 31), Months(1))
+    datetime.datetime(2024, 2, 29, 0, 0)
+    """
+    return later(moment, Months(-span.number)) if isinstance(span, Months) else moment - span
+
+
+def parse_calendar(value: object) -> timedelta:
+    """Read a span as `parse_duration` does, or a number of calendar months or years.
+
+    >>> parse_calendar("2 months").number
+    2
+    """
+    if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d+)\s*(month|year)s?\s*", value.lower())):
+        number = int(found[1]) * (12 if found[2] == "year" else 1)
+        if number > 1200:
+            raise ValueError(f"{value!r} is longer than a century; write a shorter span, such as '1 month'")
+        return Months(number)
+    return parse_duration(value)
+
+
+def _kept_months(value: Any, handler: Callable[[Any], timedelta]) -> timedelta:
+    """Pydantic would make a plain span of it."""
+    return value if isinstance(value, Months) else handler(value)
+
+
 def parse_duration(value: object) -> timedelta:
     """Read "1 day", "28 days", "1 day 12 hours" or an ISO 8601 duration as a timedelta.
 
@@ -108,9 +166,11 @@ def _read_duration(text: str) -> timedelta | None:
 def write_duration(value: timedelta) -> str:
     """Write a span the way the config does: the largest unit that divides it.
 
-    >>> write_duration(timedelta(days=28))
-    '28 days'
+    >>> write_duration(timedelta(days=28)), write_duration(Months(1))
+    ('28 days', '1 month')
     """
+    if isinstance(value, Months):
+        return f"{value.number} month{'' if value.number == 1 else 's'}"
     seconds = int(value.total_seconds())
     for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds % size == 0:
@@ -132,12 +192,16 @@ def _longer_than_nothing(span: timedelta) -> timedelta:
 
 def _span_or_expanding(value: object) -> object:
     try:
-        return value if value == "expanding" else _longer_than_nothing(parse_duration(value))
+        return value if value == "expanding" else _longer_than_nothing(parse_calendar(value))
     except ValueError as error:
         raise ValueError(f"{error}, or `expanding`") from None
 
 
 _Timedelta = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(write_duration)]
+_Calendar = Annotated[
+    timedelta, WrapValidator(_kept_months), BeforeValidator(parse_calendar), PlainSerializer(write_duration)
+]
+CalendarSpan = Annotated[_Calendar, AfterValidator(_longer_than_nothing)]
 Duration = Annotated[_Timedelta, AfterValidator(_not_negative)]
 Span = Annotated[_Timedelta, AfterValidator(_longer_than_nothing)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -406,8 +470,13 @@ Family = Literal["gradient_boosting", "linear", "forest"]
 class TrainConfig(Section):
     """How a challenger is made."""
 
-    window: Annotated[_Timedelta | Literal["expanding"], BeforeValidator(_span_or_expanding)] = Field(
-        "expanding", description="`expanding` uses all history, a span the trailing part of it."
+    window: Annotated[_Calendar | Literal["expanding"], BeforeValidator(_span_or_expanding)] = Field(
+        "expanding",
+        description="`expanding` uses all history, a span the trailing part of it; `3 months` are calendar months.",
+    )
+    half_life: Span | None = Field(
+        None,
+        description="A row this much older than the newest counts half as much when a challenger is fitted, twice as much older a quarter. Default: all rows count alike.",
     )
     min_history: Duration = Field(timedelta(days=28), description="The first champion waits for this much history.")
     min_rows: int = Field(200, ge=30, description="Fewer matured rows are not trained on.")
@@ -803,7 +872,7 @@ class MonitorConfig(Section):
         ge=1,
         description="Batches, from an unusual one on, until a retrain on such rows starts by itself, or at once after `trueup clear`; what is unusual in so many batches one after the other becomes the usual. 1: unusual batches only alert.",
     )
-    stale_after: Span | None = Field(
+    stale_after: CalendarSpan | None = Field(
         None,
         description="A champion whose training data end this long before as_of is stale and is retrained; default: never.",
     )
@@ -825,7 +894,7 @@ class RetrainConfig(Section):
         default=["decayed", "stale"],
         description="Findings of the diagnosis that ask for a retrain; `[]`: none does, and the champion stays for good. `shifted` asks for one whenever the inputs moved, whether or not the model lost by it.",
     )
-    every: Span | None = Field(
+    every: CalendarSpan | None = Field(
         None, description="Also with the first batch this long after the last retrain, whatever the diagnosis."
     )
     new_rows: int | None = Field(

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
-from trueup.config.schema import MonitorConfig, Task, write_duration
+from trueup.config.schema import MonitorConfig, Task, later, write_duration
 from trueup.domain.bootstrap import MIN_BLOCKS, Floats, Interval, paired_interval
 from trueup.domain.drift import MIN_ROWS, DriftResult
 from trueup.domain.types import Status, Verdict
@@ -365,10 +365,9 @@ def _above(limit: float, gate: Skill, batch: Skill, config: MonitorConfig) -> bo
 def _stale(seen: Observation, config: MonitorConfig) -> Finding | None:
     if config.stale_after is None or seen.trained_until is None:
         return None
-    age = seen.as_of - seen.trained_until
-    if age <= config.stale_after:
+    if seen.as_of <= later(seen.trained_until, config.stale_after):
         return None
-    days = age / timedelta(days=1)
+    days = (seen.as_of - seen.trained_until) / timedelta(days=1)
     limit = write_duration(config.stale_after)
     return Finding(STALE, f"trained on data until {days:.0f} days ago; monitor.stale_after is {limit}", {"days": days})
 

@@ -89,10 +89,20 @@ def choose(contest: Contest) -> Choice:
 
 
 def confirmed(choice: Choice, rest: Contest) -> Choice:
-    """The choice, unless the rows that it was not made on show that it is worse than never retraining."""
-    if rest.frozen in {None, choice.recommended} or not _worse(rest.apart(choice.recommended, str(rest.frozen))):
+    """The choice, unless the rows that it was not made on show that it is worse: whatever was chosen, `frozen` too.
+
+    It is held against `frozen` first, at the contest's confidence, then against all others, which share the error
+    (Bonferroni). What takes its place is the cheapest that is not shown to be worse than the best of those that beat it.
+    """
+    own, frozen = choice.recommended, rest.frozen
+    if frozen is not None and frozen != own and _worse(rest.apart(own, frozen)):
+        return replace(choice, recommended=frozen, withdrawn=own)
+    others = [n for n in rest.sums if n != own]
+    strict = replace(rest, confidence=1 - (1 - rest.confidence) / max(len(others), 1))
+    if not (better := {n for n in others if _worse(strict.apart(own, n))}):
         return choice
-    return replace(choice, recommended=str(rest.frozen), withdrawn=choice.recommended)
+    instead = choose(replace(rest, sums={n: s for n, s in rest.sums.items() if n in better}))
+    return replace(choice, recommended=instead.recommended, withdrawn=own)
 
 
 def _worse(apart: Interval) -> bool:

@@ -15,6 +15,7 @@ import difflib
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Literal, TypeAlias, cast
 
@@ -206,10 +207,29 @@ def prior_model(task: Task) -> Model:
     return make_pipeline(DummyRegressor() if task is Task.REGRESSION else DummyClassifier(strategy="prior"))
 
 
-def fit(model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None = None, seed: int = 0) -> Model:
+def recency(moments: pd.Series[Any], half_life: timedelta | None) -> Floats | None:
+    """The weights (n,) of rows in a fit: 1 for the newest, half as much for each half-life that a row is older; None for all alike.
+
+    >>> recency(pd.Series(pd.to_datetime(["2024-01-01", "2024-01-08"])), timedelta(days=7)).tolist()
+    [0.5, 1.0]
+    """
+    if half_life is None:
+        return None
+    return np.asarray(0.5 ** ((moments.max() - moments) / half_life), dtype=np.float64)
+
+
+def fit(
+    model: Model,
+    X: pd.DataFrame,
+    y: ArrayLike,
+    at_most: int | None = None,
+    seed: int = 0,
+    weights: Floats | None = None,
+) -> Model:
     """Give a fitted copy of the pipeline.
 
-    `X` (n, any) holds at least the columns of its schema, `y` (n,) the labels: 0/1, class names, or numbers. Columns
+    `X` (n, any) holds at least the columns of its schema, `y` (n,) the labels: 0/1, class names, or numbers, `weights`
+    (n,) what each row counts in the estimator (all alike without). Columns
     without any value are left out: nothing can be learned from them, and boosting fails on them. With `at_most`, more
     rows than that are thinned to it at random by `seed`. Raises TrainingFailed, with scikit-learn's
     reason, when it cannot be fitted.
@@ -217,7 +237,7 @@ def fit(model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None = None,
     labels = np.asarray(y)
     if at_most is not None and len(labels) > at_most:
         kept = np.sort(np.random.default_rng(seed).choice(len(labels), at_most, replace=False))
-        X, labels = X.iloc[kept], labels[kept]
+        X, labels, weights = X.iloc[kept], labels[kept], None if weights is None else weights[kept]
     model = _with_values_only(model, X)
     estimator = model[-1]
     _require_classes(estimator, labels)
@@ -225,7 +245,7 @@ def fit(model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None = None,
         with threadpool_limits(_THREADS), warnings.catch_warnings():
             # A linear model at its limit of iterations is judged by its loss on later rows like any other.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(X, labels)
+            model.fit(X, labels, **({} if weights is None else {"model__sample_weight": weights}))
     except ValueError as error:
         raise TrainingFailed(
             f"{type(estimator).__name__} could not be fitted on {len(labels):,} rows: {error}; "

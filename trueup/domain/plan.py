@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from trueup.config.schema import DecayConfig, PromoteConfig, TrainConfig, write_duration
+from trueup.config.schema import DecayConfig, PromoteConfig, TrainConfig, earlier, write_duration
 from trueup.domain.bootstrap import MIN_BLOCKS
 from trueup.domain.types import Window
 
@@ -102,7 +102,9 @@ def plan_training(
         return Hold(f"{found}, for it is half of the {_days(new_span)} that are new; {MIN_BLOCKS} are needed")
 
     def before(cut: datetime) -> Window:
-        return Window(matured.start if train.window == "expanding" else max(matured.start, cut - train.window), cut)
+        return Window(
+            matured.start if train.window == "expanding" else max(matured.start, earlier(cut, train.window)), cut
+        )
 
     walked = tuple(Fold(before(cut), Window(cut, cut + length)) for cut in cuts[:-1])
     return Plan(before(gate_start), Window(gate_start, matured.end), walked)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from trueup.config.policies import Policy, block, parse_all
-from trueup.config.schema import ModelConfig, Task
+from trueup.config.schema import ModelConfig, Task, write_duration
 from trueup.domain.bootstrap import Blocks, sums_interval
 from trueup.domain.frontier import Choice, Contest, choose, confirmed, dominated, split
 from trueup.domain.metrics import loss_words
@@ -19,6 +19,7 @@ from trueup.errors import NotEnoughData
 from trueup.replay import pairs, words
 from trueup.replay.plain import bound, plain
 from trueup.replay.play import BATCH, LOSS, RIVAL, Life, Tried
+from trueup.replay.yardsticks import WHAT
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
             "batches": len(by_batch),
         },
         "policies": told,
+        "to_beat": (measured := _to_beat(config, contest, rows, choice.recommended)),
         "frozen": frozen,
         "recommended": choice.recommended,
         "withdrawn": choice.withdrawn,
@@ -75,7 +77,11 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
         "gates": pairs.gates(contest, lives),
         "better_ranked": pairs.better_ranked(lives),
         "sweeps": pairs.sweeps(contest, policies),
-        "warnings": words.warnings(contest, parts, by_batch) + words.assumed(policies),
+        "warnings": [
+            *words.warnings(contest, parts, by_batch),
+            *words.unbeaten(choice.recommended, measured),
+            *words.assumed(policies),
+        ],
     }
     if (price := config.replay.price) is not None:
         facts["currency"] = price.currency
@@ -98,7 +104,7 @@ def _common(config: ModelConfig, named: Mapping[str, Life]) -> pd.DataFrame:
     for name, life in named.items():
         own = life.losses[[ROW_ID, LOSS, RIVAL]].rename(columns={LOSS: name, RIVAL: f"\0{name}"})
         if found is None:
-            found = life.losses[[ROW_ID, EVENT_TIME, BATCH]].merge(own, on=ROW_ID)
+            found = life.losses.reindex(columns=[ROW_ID, EVENT_TIME, BATCH, *WHAT]).merge(own, on=ROW_ID)
         else:
             found = found.merge(own, on=ROW_ID)
     if found is None or found.empty:
@@ -153,6 +159,22 @@ def _policy(life: Life, contest: Contest, worse: set[str], rows: pd.DataFrame) -
     return found
 
 
+def _to_beat(config: ModelConfig, contest: Contest, rows: pd.DataFrame, recommended: str) -> list[dict[str, Any]]:
+    """The yardsticks' losses, and how far the recommended policy is from them, on the rows for which they could say anything."""
+    found = []
+    for name, what in WHAT.items():
+        of = rows[rows[name].notna()]
+        if of.empty:
+            continue
+        part = Blocks.of(of[EVENT_TIME], config.evaluate.block)
+        sums = {name: part.sums(of[name].astype(float)), recommended: part.sums(of[recommended])}
+        same = replace(contest, sums=sums, rows=part.sums(), costs={})
+        own, apart = same.interval(name), same.apart(recommended, name)
+        bounds = {"loss_low": bound(own, own.low), "loss_high": bound(own, own.high)}
+        found.append({"name": name, "what": what, "rows": len(of), "loss": own.mean, **bounds, "apart": plain(apart)})
+    return found
+
+
 def _batches(rows: pd.DataFrame, by_batch: pd.DataFrame, config: ModelConfig) -> list[dict[str, Any]]:
     """Each batch's mean loss by policy, with its bounds: loss over time."""
     e, found = config.evaluate, []
@@ -187,5 +209,9 @@ def usual(config: ModelConfig) -> list[Policy]:
     if config.replay.policies:
         return parse_all(config.replay.policies)
     own = f"{config.promote.min_new_days:g} days"
+    recent = 3 * max(
+        config.train.min_history, config.promote.gate_window
+    )  # what a window or a weighting keeps of the past
     texts = ["frozen", f"every {own}", f"every {own}, no gate", "on decay", "on drift", f"on decay, stale {own}"]
+    texts += [f"every {own}, trailing {write_duration(recent)}", f"every {own}, half-life {write_duration(recent / 2)}"]
     return parse_all(texts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +21,7 @@ from trueup.domain.metrics import row_losses
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Window
 from trueup.ledger.entries import Entry
 from trueup.replay.world import World, at
+from trueup.replay.yardsticks import yardsticks
 from trueup.stages import steps
 from trueup.stages.features import features
 from trueup.stages.ingest import batches
@@ -89,6 +90,16 @@ class Life:
         default_factory=list
     )  # one a batch: window, diagnosis, champion, drifted columns
 
+    @property
+    def champions(self) -> int:
+        """How often one was put into office."""
+        return sum(t.outcome == "promoted" for t in self.tried)
+
+    @property
+    def why_none(self) -> str:
+        """What the last attempt at a first champion ended with."""
+        return self.tried[-1].said if self.tried else "nothing was ever tried"
+
 
 def for_replay(config: ModelConfig) -> ModelConfig:
     """The config without what reaches out of the replay or waits for a person."""
@@ -100,13 +111,21 @@ def for_replay(config: ModelConfig) -> ModelConfig:
     return config.model_copy(update=changes)
 
 
+def with_own_bar(config: ModelConfig, meant: ModelConfig) -> ModelConfig:
+    """What a policy lives by until there is a champion: the first one meets the config's own bar, whatever the policy asks."""
+    own = for_replay(config)
+    return meant.model_copy(update={"promote": own.promote, "evaluate": own.evaluate})
+
+
 def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int, int], None] = lambda *_: None) -> Life:
     """Turn the loop at the end of each batch, and read what came of it.
 
     Where it was stopped it goes on: what the loop has done is in the home. `tell` hears how many batches are done, and
     of how many. Raises what the loop raises.
     """
-    config = for_replay(applied(config, policy))
+    meant = for_replay(applied(config, policy))
+    first, config = with_own_bar(config, meant), meant
+    config = meant
     turns = world.lay_out(config)
     ports = world.ports(world.home(config))
     if world.known_then:
@@ -117,9 +136,11 @@ def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int,
         for number, moment in enumerate(turns):
             tell(number, len(turns))
             at(ports, config, moment)
-            cycle(do, config, ports, moment)
+            cycle(do, config if ports.ledger.champion(config.model) else first, ports, moment)
         tell(len(turns), len(turns))
-        return _read(config, policy, ports, max(turns))
+        life = _read(config, policy, ports, max(turns))
+        known = world.measured(config, lambda: yardsticks(config, ports, max(turns)))
+        return replace(life, losses=life.losses.merge(known, on=ROW_ID, how="left"))
     finally:
         ports.close()
 

@@ -24,7 +24,7 @@ from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.digest import config_digest, digest_of
 from trueup.domain.types import Window
-from trueup.errors import UsageError, WorkError
+from trueup.errors import NotEnoughData, UsageError, WorkError
 from trueup.replay import lives
 from trueup.replay.play import Life, for_replay, play
 from trueup.replay.world import World
@@ -49,13 +49,28 @@ class Replay:
         """Where a policy lives."""
         return self.homes[self.policies.index(policy)]
 
-    def live(self, policy: Policy) -> None:
-        """Play a policy unless it was played to its end. Raises what the loop raises."""
+    def live(self, policy: Policy, tell: Tell = lambda _: None) -> None:
+        """Play a policy unless it was played to its end; `tell` hears how far all are.
+
+        Raises what the loop raises, and NotEnoughData where it never had a champion: the others have the same bar for
+        their first one, so they would have none either.
+        """
         home = self.home(policy)
+
+        def note(done: int, of: int) -> None:
+            lives.note_progress(home, done, of)
+            tell(self.progress())
+
         with FileLock(home.with_suffix(_PLAYING)):  # two policies may mean the same
             if not lives.ended(home):
-                found = play(self.config, policy, self.world, lambda done, of: lives.note_progress(home, done, of))
-                lives.keep(found, home)
+                lives.keep(play(self.config, policy, self.world, note), home)
+        found = lives.kept(policy, home)
+        if not found.champions:
+            raise NotEnoughData(
+                f"{self.config.model}: no policy would have a champion in {self.world.span}, for `{policy.name}` had none "
+                f"and all have the same bar for the first: {found.why_none}; replay a longer span (--from, --to), or see "
+                f"`trueup check {self.config.model} --rehearse`"
+            )
 
     def progress(self) -> float:
         """The share that is done."""
@@ -116,9 +131,8 @@ def replay(
     """
     prepared = prepare(config, ports, span, policies, known_then)
     if workers == 1 and ports.settings.dask is None:
-        for number, policy in enumerate(policies):
-            prepared.live(policy)
-            tell((number + 1) / len(policies))
+        for policy in policies:
+            prepared.live(policy, tell)
     else:
         with _executor(ports.settings.dask, min(workers, len(policies))) as pool:
             beside_each_other(prepared, pool, tell)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,15 +46,15 @@ def why(config: ModelConfig, contest: Contest, choice: Choice, parts: tuple[slic
 def _told_later(rest: Contest, choice: Choice) -> str:
     """What the rows say by which it was not chosen."""
     own, frozen = choice.withdrawn or choice.recommended, rest.frozen
-    if own == frozen:
-        others = [n for n in rest.sums if n != frozen]
-        better = [n for n in others if rest.apart(n, own).high < 0]
-        told = (
-            f"`{better[0]}` is shown to be better on the later rows"
-            if better
-            else "on the later rows, too, nothing else is shown to be better"
+    if choice.withdrawn and choice.recommended != frozen:
+        apart = rest.apart(own, choice.recommended)
+        return (
+            f"On the later rows, by which it was not chosen, it is shown to be worse than `{choice.recommended}`: "
+            f"{_signed(apart.mean)} ({100 * apart.confidence:.0f} % {_signed(apart.low)} to {_signed(apart.high)}). So it did "
+            f"not last, and `{choice.recommended}` is recommended, which these rows chose and flatter."
         )
-        return f"No retrain was shown to be worth its cost; {told}."
+    if own == frozen:
+        return "No retrain was shown to be worth its cost; on the later rows, too, nothing else is shown to be better."
     if frozen is None:
         return f"On the later rows it loses {figure(rest.mean(own))}; without `frozen` nothing says what retraining is worth."
     apart = rest.apart(own, frozen)
@@ -85,6 +86,17 @@ def warnings(contest: Contest, parts: tuple[slice, slice] | None, by_batch: pd.D
         )
     elif len(by_batch) < 6:
         found.append(f"a short history: {len(by_batch)} batches; what a season brings was hardly seen")
+    return found
+
+
+def unbeaten(recommended: str, measured: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The yardsticks that the recommended policy does not beat."""
+    found = []
+    for m in measured:
+        apart, high = m["apart"], m["apart"]["high"]
+        if high is None or high >= 0:
+            shown = "is shown to lose more than" if (apart["low"] or 0) > 0 else "is not shown to lose less than"
+            found.append(f"`{recommended}` {shown} `{m['name']}` ({m['what']}): {_signed(apart['difference'])}")
     return found
 
 

@@ -7,13 +7,16 @@ alike: batches, features, fits. Nothing of production is read but the config, or
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 from filelock import FileLock
 
+from trueup.adapters import frames
 from trueup.adapters.database import copy_sqlite
 from trueup.adapters.fits import Shelf
 from trueup.config.schema import ModelConfig
@@ -45,6 +48,15 @@ class World:
         """Where the history lies that a config sees: another label delay or period makes another."""
         seen = config.model_dump(mode="json", by_alias=True, include={"ingest", "validation"})
         return self.folder / "histories" / digest_of([seen, config.input_columns, config.numeric_columns])[:16]
+
+    def measured(self, config: ModelConfig, measure: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """What the first policy of a history measures for all of them: what no policy has a part in."""
+        of = config.model_dump(mode="json", by_alias=True, include={"features": True, "monitor": {"decay"}})
+        file = self.place(config) / f"yardsticks-{digest_of([of, config.train.seed])[:16]}.parquet"
+        with FileLock(file.with_suffix(".lock")):
+            if not file.exists():
+                frames.write(frames.to_table(measure()), file, durable=False)
+        return frames.to_pandas(frames.read(file))
 
     def ports(self, home: Path) -> Ports:
         """The ports of a home of the replay."""

@@ -17,6 +17,7 @@ from trueup.domain.metrics import row_losses
 from trueup.stages.features import Examples, examples
 from trueup.stages.ports import Ports
 from trueup.stages.references import Trained
+from trueup.stages.train import weights
 
 
 def ablation(
@@ -42,7 +43,8 @@ def ablation(
     y = gate.y.to_numpy()
 
     def losses(schema: FeatureSchema) -> Floats:
-        model = ports.fits.fit(build(recipe, schema, config.task), before.X, before.y)
+        counted = weights(config, recipe, before.event_time)
+        model = ports.fits.fit(build(recipe, schema, config.task), before.X, before.y, weights=counted)
         return row_losses(config.task, y, predict(model, gate.X, config.task, classes), classes)
 
     whole = gate.schema

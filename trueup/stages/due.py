@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from trueup.config.schema import ModelConfig
+from trueup.config.schema import ModelConfig, later
 from trueup.domain.storm import judged_until, starts
 from trueup.domain.types import EVENT_TIME, ROW_ID, Reason
 from trueup.stages.champion import champion
@@ -26,7 +26,8 @@ def due(config: ModelConfig, ports: Ports, as_of: datetime) -> Reason | None:
     if (current := champion(config, ports)) is None:
         return None
     steps = steps_of(config, ports)
-    if wanted.every is not None and as_of - max(starts(steps), default=datetime.min) >= wanted.every:
+    begun = max(starts(steps), default=None)
+    if wanted.every is not None and (begun is None or as_of >= later(begun, wanted.every)):
         return "schedule"
     if wanted.new_rows is not None:
         since = max(current.trained_until, judged_until(steps) or datetime.min)

@@ -32,7 +32,7 @@ from trueup.stages.ports import Ports
 from trueup.stages.recorded import config_then, function_then
 from trueup.stages.references import Role, prediction_of
 from trueup.stages.snapshot import find, laid_out
-from trueup.stages.train import data_digest
+from trueup.stages.train import data_digest, weights
 from trueup.stages.versions import part_about, versions_of
 
 TOLERANCE: Final = 1e-9  # of a prediction and of a metric: what another processor's last bits may do to a sum
@@ -230,7 +230,8 @@ def _compared(record: _Record, config: ModelConfig, ports: Ports, then: Ports) -
 
 
 def _fit(config: ModelConfig, recipe: Recipe, data: Examples) -> Model:
-    return fit(build(recipe, data.schema, config.task), data.X, data.y, at_most(recipe), recipe.seed)
+    counted = weights(config, recipe, data.event_time)
+    return fit(build(recipe, data.schema, config.task), data.X, data.y, at_most(recipe), recipe.seed, counted)
 
 
 def _against_the_evaluation(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -15,7 +15,7 @@ from trueup.config.schema import ModelConfig, Task
 from trueup.crash import reach
 from trueup.domain.digest import digest_of
 from trueup.domain.drift import sample
-from trueup.domain.learning import Recipe, StandIn, at_most, build, class_names, predict
+from trueup.domain.learning import Floats, Recipe, StandIn, at_most, build, class_names, predict, recency
 from trueup.domain.metrics import row_losses
 from trueup.domain.plan import Hold, Plan, plan_training, reference_window
 from trueup.domain.splits import Indices, time_folds
@@ -124,7 +124,14 @@ def fit_again(config: ModelConfig, ports: Ports, judged: Trained, as_of: datetim
 
 
 def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chosen: Plan, run_id: str) -> Trained:
-    model = ports.fits.fit(build(recipe, data.schema, config.task), data.X, data.y, at_most(recipe), recipe.seed)
+    model = ports.fits.fit(
+        build(recipe, data.schema, config.task),
+        data.X,
+        data.y,
+        at_most(recipe),
+        recipe.seed,
+        weights(config, recipe, data.event_time),
+    )
     logged = ports.registry.log(model, data.schema, config.task, run_id)
     baseline = sample(data.X.assign(**{LABEL: data.y}), config.monitor.drift.sample, config.train.seed)
     classes, said = class_names(config.task, model), predict(model, baseline, config.task)
@@ -145,6 +152,11 @@ def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chos
         folds=chosen.folds,
         gone=data.gone,
     )
+
+
+def weights(config: ModelConfig, recipe: Recipe, moments: pd.Series[Any]) -> Floats | None:
+    """What each row counts in the fit of a challenger; what stands in for one is fitted just as it was compared."""
+    return None if recipe.family in get_args(StandIn) else recency(moments, config.train.half_life)
 
 
 def data_digest(data: Examples, recipe: Recipe) -> str:
@@ -200,7 +212,9 @@ def _fold_losses(
 ) -> Iterator[float]:
     """Mean loss on each time-ordered fold."""
     for before, after in folds:
-        model = ports.fits.fit(build(recipe, data.schema, config.task), data.X.iloc[before], data.y.iloc[before])
+        counted = weights(config, recipe, data.event_time.iloc[before])
+        pipeline = build(recipe, data.schema, config.task)
+        model = ports.fits.fit(pipeline, data.X.iloc[before], data.y.iloc[before], weights=counted)
         prediction = predict(model, data.X.iloc[after], config.task)
         losses = row_losses(config.task, data.y.iloc[after], prediction, class_names(config.task, model))
         yield float(losses.mean())

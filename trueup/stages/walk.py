@@ -31,7 +31,7 @@ from trueup.stages.champion import Champion
 from trueup.stages.features import Examples, examples
 from trueup.stages.ports import Ports
 from trueup.stages.references import Trained, Weighed, evidence_name
-from trueup.stages.train import stand_in
+from trueup.stages.train import stand_in, weights
 
 ROLES = (CHALLENGER, CHAMPION, PRIOR, SIMPLE)
 
@@ -78,7 +78,12 @@ def _step(
     seed, recipe = config.train.seed, Recipe.from_dict(trained.recipe)
     plain = simple_model(declared(config, before.schema), config.task, seed)
     models = {
-        CHALLENGER: ports.fits.fit(build(recipe, learned.schema, config.task), learned.X, learned.y),
+        CHALLENGER: ports.fits.fit(
+            build(recipe, learned.schema, config.task),
+            learned.X,
+            learned.y,
+            weights=weights(config, recipe, learned.event_time),
+        ),
         PRIOR: ports.fits.fit(prior_model(config.task), before.X, before.y),
         SIMPLE: ports.fits.fit(plain, before.X, before.y, SIMPLE_ROWS, seed),
     }

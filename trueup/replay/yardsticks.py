@@ -1,0 +1,82 @@
+"""What every policy has to beat, on the same rows: what was last time, and a plain linear model that is fitted anew for each batch.
+
+Both know no more than was known when a batch began. They cost next to nothing, and nobody retrains for less.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from trueup.config.schema import ModelConfig, Task
+from trueup.domain.learning import SIMPLE_ROWS, Floats, all_classes, predict, simple_model
+from trueup.domain.metrics import row_losses
+from trueup.domain.types import ROW_ID, Batch
+from trueup.errors import NotEnoughData
+from trueup.stages.baselines import declared, reference_examples
+from trueup.stages.features import Examples, examples
+from trueup.stages.ports import Ports
+from trueup.stages.validate import usable_batches
+
+LAST, LINEAR = "as last time", "plain linear"
+WHAT = {
+    LAST: "the value one period before, of the same categories, or the shares of the newest period that was known",
+    LINEAR: "a linear model of the columns alone, fitted anew for each batch",
+}
+
+
+def yardsticks(config: ModelConfig, ports: Ports, until: datetime) -> pd.DataFrame:
+    """The loss of each labelled row: row_id, and a column for each yardstick. Rows before which nothing was known are absent."""
+    found = [_of_batch(config, ports, batch, until) for batch in usable_batches(config, ports, until)]
+    if parts := [part for part in found if part is not None]:
+        return pd.concat(parts, ignore_index=True)
+    return pd.DataFrame({ROW_ID: np.array([], np.int64), **{name: np.array([], np.float64) for name in WHAT}})
+
+
+def _of_batch(config: ModelConfig, ports: Ports, batch: Batch, until: datetime) -> pd.DataFrame | None:
+    start, task, seed = batch.window.start, config.task, config.train.seed
+    try:
+        before = reference_examples(config, ports, start, until)
+        rows = examples(config, ports, batch.window, until)
+    except NotEnoughData:
+        return None
+    plain = simple_model(declared(config, before.schema), task, seed)
+    fitted = ports.fits.fit(plain, before.X, before.y, SIMPLE_ROWS, seed)
+    classes = all_classes(task, [fitted], before.y, rows.y)
+    said = {
+        LAST: as_last_time(task, before, rows, batch.window.end - start, classes),
+        LINEAR: predict(fitted, rows.X, task, classes),
+    }
+    losses = {name: row_losses(task, rows.y.to_numpy(), p, classes) for name, p in said.items()}
+    return pd.DataFrame({ROW_ID: rows.row_id.to_numpy(), **losses})
+
+
+def as_last_time(task: Task, before: Examples, rows: Examples, period: timedelta, classes: list[str] | None) -> Floats:
+    """Predict rows (n,) or (n, k) by what was known before them.
+
+    A regression has the newest value up to one period earlier, of a row with the same categories, or of any. Others have
+    the classes' shares in the newest period that was known, each class counted once more, so that none is impossible.
+    """
+    if task is not Task.REGRESSION:
+        y = before.y[(before.event_time > before.event_time.max() - period).to_numpy()]
+        names = [0, 1] if classes is None else classes
+        counts = np.array([(y.astype(str) == str(name)).sum() for name in names]) + 1.0
+        shares = counts / counts.sum()
+        return np.full(len(rows.y), shares[1]) if classes is None else np.tile(shares, (len(rows.y), 1))
+    kinds = [c for c in rows.schema.categorical if c in before.X]
+    known, asked = (
+        e.X[kinds].astype(str).apply("\0".join, axis=1) if kinds else pd.Series("", index=e.X.index)
+        for e in (before, rows)
+    )
+    left = pd.DataFrame({"at": rows.event_time.to_numpy() - np.timedelta64(period), "kind": asked.to_numpy()})
+    right = pd.DataFrame({"at": before.event_time.to_numpy(), "kind": known.to_numpy(), "y": before.y.to_numpy(float)})
+    left, right = (
+        left.reset_index(names="place").sort_values("at", kind="stable"),
+        right.sort_values("at", kind="stable"),
+    )
+    same = pd.merge_asof(left, right, on="at", by="kind").set_index("place")["y"]
+    some = pd.merge_asof(left, right.drop(columns="kind"), on="at").set_index("place")["y"]
+    found = same.fillna(some).fillna(float(right["y"].mean())).sort_index()
+    return found.to_numpy(np.float64)
