@@ -13,7 +13,9 @@ import pytest
 
 from trueup.adapters import drift
 from trueup.config.schema import DriftConfig
-from trueup.domain.drift import JENSEN_SHANNON, PSI, column_checks, comparable, judge_drift
+from trueup.domain.cells import comparable
+from trueup.domain.comparison import Reference
+from trueup.domain.drift import JENSEN_SHANNON, PSI, column_checks, judge_drift
 from trueup.domain.features import FeatureSchema
 from trueup.domain.types import Window
 
@@ -35,7 +37,7 @@ def noise(n, rng):
 
 
 def judged(reference, current, schema=SCHEMA):
-    checks = column_checks(reference, current, schema, CONFIG)
+    checks = column_checks(Reference.of(reference), current, schema, CONFIG)
     found = drift.scores(reference, current, schema)
     return judge_drift(found, checks, len(reference), len(current), CONFIG)
 

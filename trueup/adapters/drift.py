@@ -22,8 +22,10 @@ import pandas as pd
 from filelock import FileLock
 
 from trueup.adapters import old_files
-from trueup.domain.drift import JENSEN_SHANNON, PSI, DriftScore, comparable
+from trueup.domain.cells import comparable
+from trueup.domain.drift import JENSEN_SHANNON, PSI, DriftScore
 from trueup.domain.features import FeatureSchema
+from trueup.domain.movement import Method
 from trueup.domain.types import Window
 
 _PROJECTS = UUID("6f4e1c1e-3c0b-5b52-9a0e-6f2b3f6f0a11")  # the namespace of the ids of Evidently's projects
@@ -141,15 +143,17 @@ def _cells(column: pd.Series) -> pd.Series:
     return codes[codes >= 0]
 
 
-def _score(column: str, before: pd.Series, now: pd.Series, method: str) -> DriftScore:
+def _score(column: str, before: pd.Series, now: pd.Series, method: Method) -> DriftScore:
     evidently = _evidently()
     kind = evidently.ColumnType.Categorical
     test = evidently.legacy.calculations.stattests.get_stattest(before, now, kind, method)
     value = float(test(before, now, kind, None).drift_score)
-    return DriftScore(column, method, value, len({*before.unique(), *now.unique()}), len(before), len(now))
+    shares = before.value_counts(normalize=True)
+    cells = len({*shares.index, *now.unique()})
+    return DriftScore(column, method, value, cells, len(before), len(now), tuple(shares))
 
 
-def _method(column: str, schema: FeatureSchema) -> str:
+def _method(column: str, schema: FeatureSchema) -> Method:
     return PSI if column in schema.numeric else JENSEN_SHANNON
 
 

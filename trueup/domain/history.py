@@ -73,6 +73,17 @@ def history_names(specs: Sequence[HistoryConfig]) -> list[str]:
     ]
 
 
+def reaches(specs: Sequence[HistoryConfig]) -> dict[str, timedelta]:
+    """Give the window of each feature that `history_features` makes."""
+    return {
+        name: window
+        for spec in specs
+        for by in spec.by
+        for window in spec.windows
+        for name in _names(spec, _keys(by), window)
+    }
+
+
 def needed_reach(specs: Sequence[HistoryConfig]) -> timedelta:
     """Give the longest window: what became known longer ago than this before a row cannot change its features."""
     return max((window for spec in specs for window in spec.windows), default=timedelta(0))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from itertools import pairwise
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from trueup.domain.types import Window
@@ -28,3 +30,8 @@ def complete_periods(start: datetime, end: datetime, period: Period) -> list[Win
     """List the periods from the one that holds `start` to the last that ends at or before `end`."""
     edges = pd.period_range(start, end, freq=FREQUENCY[period]).start_time.to_pydatetime()
     return [Window(a, b) for a, b in pairwise(edges)]
+
+
+def numbers(times: pd.Series[Any], period: Period) -> npt.NDArray[np.intp]:
+    """Number the periods of moments (n,), one after the other."""
+    return np.asarray(times.dt.to_period(FREQUENCY[period]).astype("int64"), dtype=np.intp)

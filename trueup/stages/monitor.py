@@ -13,6 +13,7 @@ from trueup.adapters.drift import scores
 from trueup.adapters.store.results import Result
 from trueup.config.schema import FeaturesConfig, ModelConfig, Task
 from trueup.domain.bootstrap import MIN_BLOCKS, Blocks
+from trueup.domain.comparison import compared, reference_for
 from trueup.domain.diagnosis import (
     DATA_BROKEN,
     UNKNOWN,
@@ -24,7 +25,7 @@ from trueup.domain.diagnosis import (
     promised_gain,
     skill,
 )
-from trueup.domain.drift import DriftResult, column_checks, judge_drift, prediction_and_label_shift, sample
+from trueup.domain.drift import DriftResult, column_checks, judge_drift, movements, prediction_and_label_shift, sample
 from trueup.domain.features import schema_of
 from trueup.domain.learning import SIMPLE_ROWS, all_classes, predict, simple_model
 from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses
@@ -180,7 +181,7 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
     return {
         "diagnosis": diagnosis.name,
         "findings": [f.name for f in diagnosis.findings],
-        "reasons": diagnosis.reasons,
+        "reasons": [*diagnosis.reasons, *(f"noted: {words}" for words in (drift.noted if drift else []))],
         "awaits_labels": diagnosis.awaits_labels,
         "champion": current.version if current else None,
         "champion_age_days": age,
@@ -293,11 +294,20 @@ def findings_of(body: dict[str, Any]) -> tuple[str, ...]:
 
 def _drift(config: ModelConfig, ports: Ports, batch: Batch, current: Champion, as_of: datetime) -> DriftResult:
     """Compare samples of the batch's features and of the champion's training rows."""
-    size, seed = config.monitor.drift.sample, config.train.seed
-    before = ports.store.read_evaluation(current.baseline_path)
+    size, seed, period = config.monitor.drift.sample, config.train.seed, config.ingest.period
+    rows = ports.store.read_evaluation(current.baseline_path)
     frame = ports.store.read_features([features(config, ports, batch, as_of, current.features)])
-    schema, now = schema_of(frame, current.features), sample(frame, size, seed)
-    checks = column_checks(before, now, schema, config.monitor.drift)
-    result = judge_drift(scores(before, now, schema), checks, len(before), len(now), config.monitor.drift)
+    schema = compared(schema_of(frame, current.features), current.features, period)
+    now, reference = sample(frame, size, seed), reference_for(rows, current.features, batch.window, period)
+    before, checks = reference.counted, column_checks(reference, now, schema, config.monitor.drift)
+    result = judge_drift(
+        scores(before, now, schema),
+        checks,
+        len(before),
+        len(now),
+        config.monitor.drift,
+        movements(reference, schema),
+        reference.phase,
+    )
     show_drift(config, ports, batch.window, (before[list(schema.names)], now[list(schema.names)]), schema, result)
     return result

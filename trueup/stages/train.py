@@ -133,7 +133,9 @@ def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chos
         weights(config, recipe, data.event_time),
     )
     logged = ports.registry.log(model, data.schema, config.task, run_id)
-    baseline = sample(data.X.assign(**{LABEL: data.y}), config.monitor.drift.sample, config.train.seed)
+    baseline = sample(
+        data.X.assign(**{EVENT_TIME: data.event_time, LABEL: data.y}), config.monitor.drift.sample, config.train.seed
+    )
     classes, said = class_names(config.task, model), predict(model, baseline, config.task)
     return Trained(
         recipe=recipe.to_dict(),
