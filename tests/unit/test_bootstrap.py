@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trueup.domain.bootstrap import (
@@ -165,6 +165,7 @@ def test_each_resample_holds_as_many_blocks_as_there_are(blocks, length, seed):
 
 
 @given(values=st.lists(st.floats(-100, 100), min_size=2, max_size=60), shift=st.floats(-10, 10))
+@example([0.0, 7.5e-146], 0.0)
 @settings(max_examples=50, deadline=None)
 def test_intervals_hold_the_mean_and_move_with_the_values(values, shift):
     time = moments(len(values))

@@ -197,7 +197,7 @@ def sums_interval(sums: Floats, weights: Floats, confidence: float) -> Interval:
     if spread <= (_ROUNDING * float(np.abs(sums).max())) ** 2:
         return Interval.of(mean, 0.0, blocks, length, confidence)
     error = np.sqrt(runs * spread * runs / (runs - 1)) / whole
-    skew = float(moved**2 @ moved) / blocks / spread**1.5
+    skew = float(((moved / np.sqrt(spread)) ** 3).mean())  # of values as small as there are, too
     if runs > 2:
         skew *= np.sqrt(runs * (runs - 1)) / (runs - 2)  # few runs show less skewness than there is
     return Interval.of(mean, error, blocks, length, confidence, skew)
