@@ -1,0 +1,177 @@
+"""Tables of other people: what `trueup new` writes for each, and what the loop makes of it as written.
+
+For each known table of a folder: `new`, `check --rehearse`, then the loop over the whole history under virtual time, all in
+this process and without Prefect. Three policies live through it: as written, the same without gates, and a first champion
+that stays. `kept` is the share of the gain without gates over the frozen champion that is left with them, on the rows that
+all three have scored; None where the frozen one is no worse than the one without gates.
+
+`python -m benchmarks.strangers DIR [--tables bike,kc] [--workers 2] [--home DIR] [--json]`. Files that are not known, and known
+ones that are not there, are named and skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FROZEN, UNGATED, GATED = "frozen", "as written, no gate", "as written"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file, and all that a stranger would say about it."""
+
+    file: str
+    time: str
+    label: str
+
+
+TABLES = {
+    "bike": Table("bike_sharing_hourly.csv.gz", "timestamp", "cnt"),
+    "elec2": Table("elec2.csv.gz", "timestamp", "class"),
+    "noaa": Table("noaa_weather.csv.gz", "seq", "target"),
+    "chicago": Table("chicago_l_ridership.csv.gz", "date", "ridership"),
+    "kc": Table("kc_house.csv.gz", "date", "price"),
+}
+
+
+def measured(name: str, folder: Path, place: Path) -> dict[str, Any]:
+    """One table's entry. What goes wrong is said in it, for the other tables are of interest all the same."""
+    from trueup.errors import TrueupError
+
+    logging.disable(logging.WARNING)
+    begun = time.monotonic()
+    found: dict[str, Any] = dict.fromkeys(
+        ("champion", "batches", "broken", "frozen", "ungated", "gated", "kept", "recommended", "yaml_lines")
+    )
+    try:
+        for facts in _steps(TABLES[name], name, folder, place):
+            found |= facts
+    except TrueupError as error:
+        found["error"] = f"{type(error).__name__}: {error}"
+    return {**found, "seconds": round(time.monotonic() - begun)}
+
+
+def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[str, Any]]:
+    """What is found out, step by step."""
+    from trueup.config.policies import Policy, parse
+    from trueup.config.settings import Settings
+    from trueup.domain.profile.ask import Ask
+    from trueup.replay.compare import compare
+    from trueup.replay.replay import prepare, whole_span
+    from trueup.stages.new import draft, save
+    from trueup.stages.ports import Ports
+    from trueup.stages.rehearse import rehearse
+
+    ports = Ports(Settings(home=place / "home", configs=place / "configs", reports=False))
+    ports.configs.mkdir(parents=True, exist_ok=True)
+    drafted = draft(Ask(name, str((folder / table.file).resolve()), table.time, table.label), ports, replace_it=True)
+    save(drafted, replace_it=True)
+    config = drafted.config
+    yield {"yaml_lines": len(drafted.text.splitlines()), "period": config.ingest.period}
+    rehearsal = rehearse(config, ports)
+    first = rehearsal.first.as_of.date().isoformat() if rehearsal.first else None
+    yield {"rehearsal": {"first": first, "lacking": rehearsal.lacking, "breaks": rehearsal.breaks}}
+    span = whole_span(config, ports, None, None)
+    policies = (
+        parse(FROZEN),
+        Policy(UNGATED, {"promote": {"gates": [], "probation": {"batches": 0}}}),
+        Policy(GATED, {}),
+    )
+    prepared = prepare(config, ports, span, policies)
+    for policy in policies[::-1]:
+        begun = time.monotonic()
+        prepared.live(policy)
+        sys.stderr.write(f"{name}, {policy.name}: {time.monotonic() - begun:.0f} s\n")
+        if policy.name == GATED:
+            yield _batches(config, prepared.world, prepared.home(policy), span.end)
+    lives = prepared.lives()
+    tried = {life.policy.name: life.tried for life in lives}
+    promoted = [t for t in tried[GATED] if t.outcome == "promoted"]
+    yield {"champion": promoted[0].as_of.date().isoformat() if promoted else None}
+    if not promoted:
+        yield {"why": [f"{t.as_of:%Y-%m-%d} {t.outcome}: {t.said}" for t in tried[GATED][-3:]]}
+        return
+    facts = compare(config, span, lives).facts
+    loss = {p["name"]: p["loss"] for p in facts["policies"]}
+    gain = loss[FROZEN] - loss[UNGATED]
+    gated = next(p for p in facts["policies"] if p["name"] == GATED)
+    yield {
+        "frozen": loss[FROZEN],
+        "ungated": loss[UNGATED],
+        "gated": loss[GATED],
+        "kept": (loss[FROZEN] - loss[GATED]) / gain if gain > 0 else None,
+        "recommended": facts["recommended"],
+        "loss": facts["loss"],
+        "rows": facts["judged"]["rows"],
+        **{key: gated[key] for key in ("promotions", "refusals", "missed_promotions", "missed_promotions_shown")},
+        **{key: gated[key] for key in ("wrong_promotions", "wrong_promotions_shown")},
+        "shifted": sum(bool(look["shifted"]) for look in gated["looks"]),
+    }
+    ports.close()
+
+
+def _batches(config: Any, world: Any, home: Path, until: Any) -> dict[str, Any]:
+    """How many batches there were, and which of them broke."""
+    from trueup.stages.ingest import batches
+    from trueup.stages.validate import usable_batches
+
+    ports = world.ports(home)
+    landed = batches(config, ports, until)
+    used = {b.window for b in usable_batches(config, ports, until)}
+    lost = [f"{b.window.start:%Y-%m-%d}" for b in landed if b.window not in used]
+    ports.close()
+    return {"batches": len(landed), "broken": len(lost), "lost": lost[:5]}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the tables lie")
+    parser.add_argument("--tables", default=",".join(TABLES), help=f"some of {', '.join(TABLES)}")
+    parser.add_argument("--workers", type=int, default=2, help="tables at a time")
+    parser.add_argument("--home", type=Path, help="keep configs and homes here, and go on from what is there")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    wanted = [name.strip() for name in given.tables.split(",")]
+    if unknown := sorted({*wanted} - {*TABLES}):
+        parser.error(f"no table {', '.join(unknown)}; there are {', '.join(TABLES)}")
+    if not given.folder.is_dir():
+        parser.error(f"{given.folder} is no folder")
+    files = {t.file for t in TABLES.values()}
+    strange = sorted(p.name for p in given.folder.iterdir() if p.is_file() and p.name not in files)
+    absent = [n for n in wanted if not (given.folder / TABLES[n].file).is_file()]
+    for words, names in (("not known", strange), ("not there", [TABLES[n].file for n in absent])):
+        if names:
+            sys.stderr.write(f"skipped, {words}: {', '.join(names)}\n")
+    wanted = [n for n in wanted if n not in absent]
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        ProcessPoolExecutor(given.workers, multiprocessing.get_context("spawn")) as pool,
+    ):
+        place = given.home or Path(scratch)
+        jobs = {name: pool.submit(measured, name, given.folder, place / name) for name in wanted}
+        found = {name: job.result() for name, job in jobs.items()}
+    if given.json:
+        sys.stdout.write(json.dumps(found) + "\n")
+        return
+    for name, facts in found.items():
+        sys.stdout.write(f"{name}: " + ", ".join(f"{k} {_short(v)}" for k, v in facts.items()) + "\n")
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()
