@@ -15,7 +15,7 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.types import EVENT_TIME, ROW_ID, Window
 from trueup.ledger.tables import OUTBOX
 from trueup.stages.champion import champion, first_champion
-from trueup.stages.ingest import labels_dataset, rows_dataset
+from trueup.stages.known import labels_dataset, rows_dataset
 from trueup.stages.ports import HOME_TAG, Ports
 
 UNFINISHED = ("RUNNING", "PENDING", "CANCELLING", "PAUSED")

@@ -208,7 +208,7 @@ def test_extra_columns_are_said_aloud_or_fail():
 
 def test_text_where_numbers_belong_fails_unless_it_was_coerced():
     rows = landed(distance=np.resize(np.array(["12", "unknown"], dtype=object), 200))
-    result = check(rows, configured(), {"not_numeric": ["distance"]})
+    result = check(rows, configured(), {"mistyped": {"distance": {"kind": "number", "examples": ["much"]}}})
     assert result.verdict.status is Status.FAIL
     assert result.batch_failures[0].startswith("distance must hold numbers and holds text")
     assert len(result.batch_failures) == 1

@@ -326,13 +326,14 @@ class TestFiles:
         header = "id,time,whole,number,truth,code,long,infinite,missing,text,spaced"
         rows = [
             "1,2013-03-01,-3,1e3,true,00123,12345678901234567890,inf,NA,x,5",
-            '2,2013-03-02,+4,NA,FALSE,45,2,1,,"",6',
+            '2,2013-03-02,+4,,FALSE,45,2,1,,"",6',
         ]
         write(tmp_path / "f.csv", "\n".join([header, *rows]))
         row, other = files(tmp_path, "f.csv", query).read(MARCH, APRIL).to_dict("records")
         assert (row["whole"], row["number"], row["truth"]) == (-3, 1000.0, True)
         assert (row["code"], row["long"], row["infinite"]) == ("00123", "12345678901234567890", np.inf)
-        assert pd.isna([row["missing"], other["number"], other["missing"], other["text"]]).all()
+        assert row["missing"] == "NA", "a key or a category may be called so"
+        assert pd.isna([other["number"], other["missing"], other["text"]]).all()
         assert (other["truth"], other["text"] is np.nan or other["text"] is None) == (False, True)
 
     @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])

@@ -34,8 +34,7 @@ from trueup.replay.play import for_replay
 from trueup.replay.replay import beside_each_other, folder, forget, prepare, replay, whole_span
 from trueup.replay.report import publish, write
 from trueup.replay.world import World
-from trueup.stages.ingest import rows_dataset
-from trueup.stages.outcomes import labels_dataset
+from trueup.stages.known import labels_dataset, rows_dataset
 from trueup.stages.ports import Ports
 
 WEEKS = 9

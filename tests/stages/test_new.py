@@ -128,10 +128,10 @@ def test_what_stands_for_nothing_is_missing(of):
     done, frame = of("sentinels"), messy.sentinels().frame
     found = done.drafted.findings
     assert "CHECK: values that stand for nothing" in done.drafted.text
-    assert done.config.ingest.missing == {"amount": ["?"], "km": [-200], "items": [999], "stock": ["unknown"]}
+    said = {"amount": ["?"], "km": [-200], "items": [999], "stock": ["unknown"], "city": ["NULL"]}
+    assert done.config.ingest.missing == said
     assert {n: sum(c.sentinels.values()) for n, c in found.columns.items() if c.sentinels} == {
-        name: int(frame[name].astype(str).isin(["?", "-200.0", "999", "unknown"]).sum())
-        for name in ("amount", "km", "items", "stock")
+        name: int(frame[name].astype(str).isin(["?", "-200.0", "999", "unknown", "NULL"]).sum()) for name in said
     }
     rows = done.rows
     assert rows["km"].min() > 0

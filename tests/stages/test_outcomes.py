@@ -62,7 +62,7 @@ class Book:
         """The newest labels of a week, by the loan's id."""
         batch = next(b for b in batches(self.config, self.ports, streams.week(99)) if b.window == window(week))
         rows = self.ports.store.read(batch.rows, ["row_id", "id"])
-        return rows.merge(self.ports.store.read(batch.labels), on="row_id").set_index("id")
+        return rows.astype({"id": int}).merge(self.ports.store.read(batch.labels), on="row_id").set_index("id")
 
     def revisions(self) -> dict[int, tuple[int, int]]:
         """By week the revisions of rows and labels."""

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueup.config.schema import IngestConfig, Task
-from trueup.domain.landing import Landing, as_numbers, as_text, key_hash, parse_times, split
+from trueup.domain.landing import Landing, parse_times, split
+from trueup.domain.values import as_numbers, as_text, key_hash
 from trueup.errors import SourceError
 
 COLUMNS = ["id", "at", "size", "colour"]
@@ -57,7 +58,7 @@ def ids(*values: Any) -> list[int]:
 def test_rows_and_labels_are_landed_apart_and_in_order():
     landed = land(orders())
     assert landed.rows.columns.tolist() == ["row_id", "event_time", *COLUMNS]
-    assert landed.rows["id"].tolist() == [1, 2, 3, 4]
+    assert landed.rows["id"].tolist() == ["1", "2", "3", "4"]
     assert landed.rows.dtypes[["row_id", "event_time"]].astype(str).tolist() == ["int64", "datetime64[us]"]
     assert landed.labels.columns.tolist() == ["row_id", "event_time", "label", "known_at"]
     assert landed.labels["row_id"].tolist() == ids(1, 3, 4)
@@ -80,8 +81,13 @@ def test_facts_are_plain_and_always_complete():
         "duplicates": 0,
         "sentinels": {},
         "coerced": {},
-        "not_numeric": [],
         "mixed": [],
+        "mistyped": {},
+        "respelled": {},
+        "rounded": {},
+        "kinds": {"id": "digits", "at": "time", "size": "number", "colour": "text"},
+        "unknown_outcomes": {},
+        "outcomes": None,
         "infinite_outcomes": 0,
         "no_outcome": 1,
         "known_at_clipped": 0,
@@ -300,14 +306,14 @@ def test_an_empty_time_column_is_refused(nothing):
 
 def test_text_where_numbers_belong_is_kept_as_text_and_named():
     landed = land(orders(size=[1, "2", "much", None]))
-    assert landed.facts["not_numeric"] == ["size"]
+    assert landed.facts["mistyped"] == {"size": {"kind": "number", "examples": ["much"]}}
     assert landed.rows["size"].tolist() == ["2", "much", "1", None]
 
 
 def test_text_is_read_as_numbers_where_the_config_says_so_and_counted():
     landed = land(orders(size=[1, "2", "much", None]), ingest(coerce=["size"]))
     assert landed.facts["coerced"] == {"size": {"parsed": 1, "failed": 1}}
-    assert landed.facts["not_numeric"] == []
+    assert landed.facts["mistyped"] == {}
     np.testing.assert_array_equal(landed.rows["size"], [2.0, np.nan, 1.0, np.nan])
 
 
@@ -359,7 +365,7 @@ def test_columns_of_mixed_types_become_text_and_are_named():
         (["a", None, "b", "c"], "object"),
         (pd.array(["a", None, "b", "c"], dtype="string"), "object"),
         (pd.Categorical(["a", None, "b", "c"]), "category"),
-        (pd.Categorical([1, 2, 3, 4]), "object"),
+        (pd.Categorical([1, 2, 3, 4]), "int64"),
         ([1, 2, 3, 4], "int64"),
         ([date(2013, 1, 1)] * 4, "datetime64[us]"),
         (pd.to_datetime(["2013-01-01"] * 4, utc=True), "datetime64[us]"),
@@ -424,18 +430,21 @@ def test_multiclass_labels_are_text(classes):
 
 
 def test_a_binary_label_with_other_values_is_refused():
-    with pytest.raises(SourceError, match="holds 2 values besides 0 and 1, the first is 3"):
+    with pytest.raises(SourceError, match=r"holds 2 values besides 0 and 1: '3' \(1\), '2' \(1\)"):
         land(orders(late=[2, 0, 3, 1]))
 
 
+def test_text_in_a_numeric_label_is_refused_with_count_and_example():
+    with pytest.raises(SourceError, match=r"2 values are not numbers, the first is 'lost'; name .* in ingest.missing"):
+        land(orders(late=["1", "lost", None, "lost"]), task=Task.REGRESSION)
+    with pytest.raises(SourceError, match=r"holds 2 values besides 0 and 1: 'lost' \(2\)"):
+        land(orders(late=["1", "lost", None, "lost"]))
+
+
 @pytest.mark.parametrize("task", [Task.BINARY, Task.REGRESSION])
-def test_text_in_a_numeric_label_is_refused_with_count_and_example(task):
-    with pytest.raises(
-        SourceError, match=r"2 values are not numbers, the first is 'lost'; add 'late' to ingest.coerce"
-    ):
-        land(orders(late=["1", "lost", None, "lost"]), task=task)
-    with pytest.raises(SourceError, match="its numbers are text"):
-        land(orders(late=["1", "0", None, "1"]), task=task)
+def test_numbers_that_are_text_are_the_same_outcomes(task):
+    landed = land(orders(late=["1", "0", None, "1.0"]), task=task)
+    assert landed.labels["label"].tolist() == [0.0, 1.0, 1.0]
 
 
 def test_a_label_can_be_coerced():
@@ -490,7 +499,7 @@ def test_sentinels_are_missing_and_counted():
     config = ingest(missing={"size": [-200, "?"]})
     landed = land(orders(size=[-200, "?", 1.5, "-200.0"]), config)
     assert landed.facts["sentinels"] == {"size": 3}
-    assert landed.facts["not_numeric"] == []
+    assert landed.facts["mistyped"] == {}
     np.testing.assert_array_equal(landed.rows["size"], [np.nan, 1.5, np.nan, np.nan])
     assert landed.rows["size"].dtype == "float64"
 
@@ -566,7 +575,7 @@ def test_text_of_a_database_stays_text_unless_it_is_to_be_numbers():
 
 def test_other_text_in_a_numeric_column_still_is_named():
     landed = land(orders(size=["?", "much", "1", None]), ingest(missing={"size": ["?"]}))
-    assert (landed.facts["not_numeric"], landed.facts["sentinels"]) == (["size"], {"size": 1})
+    assert ([*landed.facts["mistyped"]], landed.facts["sentinels"]) == (["size"], {"size": 1})
     landed = land(orders(size=["?", "much", "1", None]), ingest(missing={"size": ["?"]}, coerce=["size"]))
     assert landed.facts["coerced"] == {"size": {"parsed": 1, "failed": 1}}
 

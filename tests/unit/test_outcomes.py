@@ -44,7 +44,7 @@ def joined(
     rows: pd.DataFrame, raw: pd.DataFrame, config: IngestConfig, moment: datetime = FAR, task: Task = Task.BINARY
 ) -> tuple[dict[Any, Any], pd.DataFrame, dict[str, Any]]:
     labels, facts = table(raw, config, task).at(moment).of(rows, config.key)
-    names = dict(zip(rows["row_id"], rows["id"], strict=True))
+    names = dict(zip(rows["row_id"], rows["id"].astype(int), strict=True))
     return {names[i]: y for i, y in zip(labels["row_id"], labels["label"], strict=True)}, labels, facts
 
 
@@ -119,7 +119,7 @@ def test_classes_and_outcomes_above_a_bound_are_made_as_beside_rows():
     assert joined(rows, raw, ingest(), task=Task.MULTICLASS)[0] == {1: "a", 2: "b"}
     assert joined(rows, raw, ingest(positive="a"))[0] == {1: 1.0, 2: 0.0}
     assert joined(rows, raw.assign(y=[3, 30]), ingest(above=10))[0] == {1: 0.0, 2: 1.0}
-    with pytest.raises(SourceError, match=r"^ingest\.label\.column: 'y' must hold numbers"):
+    with pytest.raises(SourceError, match=r"^ingest\.label\.column: 'y' holds 2 values besides 0 and 1"):
         joined(rows, raw, ingest())
     with pytest.raises(SourceError, match=r"^ingest\.label\.known_at"):
         joined(rows, raw.assign(told="soon"), ingest(positive="a"))
@@ -202,7 +202,7 @@ def test_the_join_is_what_a_search_row_by_row_finds(rows, outcomes, moment):
         i: (y, None if pd.isna(at) else (at - START).days)
         for i, y, at in zip(labels["row_id"], labels["label"], labels["known_at"], strict=True)
     }
-    order = [(k, (t - START).days) for k, t in zip(landed_rows["id"], landed_rows["event_time"], strict=True)]
+    order = [(int(k), (t - START).days) for k, t in zip(landed_rows["id"], landed_rows["event_time"], strict=True)]
     assert [found.get(i) for i in landed_rows["row_id"]] == naive(order, outcomes, moment)
     assert facts["labels"] + facts["no_outcome"] == len(rows)
     # What is known later than the moment changes no label that counts at it.

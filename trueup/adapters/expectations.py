@@ -20,8 +20,9 @@ from trueup.adapters import gx
 from trueup.adapters.suite import Check, Outcome, Result, always
 from trueup.config.consistency import Mistake
 from trueup.config.schema import ExpectationConfig, ModelConfig
-from trueup.domain.landing import ALL_COLUMNS
+from trueup.domain.sentinels import ALL_COLUMNS
 from trueup.domain.types import ROW_ID, Verdict
+from trueup.domain.values import Kind, as_text, canonical_text
 from trueup.errors import ConfigError
 
 CHECK: Final = "validate"  # the verdict's name
@@ -99,7 +100,7 @@ def check(rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any]) -> 
         rows = rows.reset_index(drop=True)
     absent = sorted({*facts.get("missing", []), *(c for c in config.input_columns if c not in rows)})
     text = [c for c in config.numeric_columns if c not in absent and not dtypes.is_numeric_dtype(rows[c])]
-    checks = [*always(rows, config, facts, absent, text), *_declared(rows, config, absent)]
+    checks = [*always(rows, config, facts, absent, text), *_declared(rows, config, facts, absent)]
     unfit = {**dict.fromkeys(absent, "is missing"), **dict.fromkeys(text, "does not hold numbers")}
     results = {i: c.known or _not_run(c, unfit) for i, c in enumerate(checks)}
     if left := {i: checks[i] for i, result in results.items() if result is None}:
@@ -126,7 +127,9 @@ def _no_data(facts: Mapping[str, Any], config: ModelConfig) -> ValidationResult:
 # What the config declares
 
 
-def _declared(rows: pd.DataFrame, config: ModelConfig, absent: Sequence[str]) -> Iterator[Check]:
+def _declared(
+    rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any], absent: Sequence[str]
+) -> Iterator[Check]:
     if mistakes := problems(dict(enumerate(config.validation.expectations))):
         raise ConfigError(config.model, [str(m) for m in mistakes])
     for declared in config.validation.expectations:
@@ -135,7 +138,23 @@ def _declared(rows: pd.DataFrame, config: ModelConfig, absent: Sequence[str]) ->
         if column in rows and column not in absent and dtypes.is_datetime64_any_dtype(rows[column]):
             # GX compares times with datetimes only, and reads dates from YAML and from text.
             kwargs |= {k: _moment(kwargs[k]) for k in ("min_value", "max_value") if k in kwargs}
+        if column in rows and column not in absent and isinstance(kwargs.get("value_set"), list):
+            kwargs["value_set"] = _as_landed(kwargs["value_set"], rows[column], facts.get("kinds", {}).get(column))
         yield Check(declared.type, kwargs, _outcome(declared))
+
+
+def _as_landed(values: list[Any], column: pd.Series[Any], kind: Kind | None) -> list[Any]:
+    """A set's values as the column holds them, however they are written in the YAML."""
+    if dtypes.is_numeric_dtype(column):
+        numbers = pd.to_numeric(
+            as_text(pd.Series(values, dtype=object)).replace({"true": "1", "false": "0"}), errors="coerce"
+        )
+        return [
+            v if isinstance(v, int | float) or pd.isna(n) else n for v, n in zip(values, numbers.tolist(), strict=True)
+        ]
+    if dtypes.is_datetime64_any_dtype(column):
+        return values
+    return canonical_text(pd.Series(values, dtype=object), kind or "text").tolist()
 
 
 def _outcome(declared: ExpectationConfig) -> Outcome:
@@ -256,6 +275,13 @@ def _oddities(facts: Mapping[str, Any], missing: Mapping[str, Sequence[object]])
     for column, count in facts.get("sentinels", {}).items():
         values = dict.fromkeys([*missing.get(column, ()), *missing.get(ALL_COLUMNS, ())])
         odd.append(f"{column}: {count:,} values {' or '.join(map(str, values))} count as missing")
+    for column, count in facts.get("respelled", {}).items():
+        odd.append(f"{column}: {count:,} values such as 101.0 are read as 101: its first batch held whole numbers only")
+    for column, count in facts.get("rounded", {}).items():
+        odd.append(f"{column}: {count:,} numbers beyond 2^53 lost their last digits; declare it text in ingest.types")
+    if unknown := facts.get("unknown_outcomes"):
+        named = ", ".join(f"{value!r} ({n:,})" for value, n in unknown["values"].items())
+        odd.append(f"{unknown['count']:,} outcomes are no known ones and do not count: {named}")
     odd += [f"{column} mixes types and is kept as text" for column in facts.get("mixed", [])]
     if extra := facts.get("extra"):
         odd.append(f"columns that the config does not name were left out: {', '.join(extra)}")

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -24,10 +25,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trueup.crash import reach
-from trueup.domain.landing import as_text
+from trueup.domain.values import EXACT, as_text
 from trueup.errors import WorkError
 
-_EXACT = 2**53  # whole numbers up to here are the same as float64
+_DIGITS = 15  # every decimal number of so many is another float64, and comes out of it again
 
 
 def to_table(frame: pd.DataFrame) -> pa.Table:
@@ -69,14 +70,72 @@ def one_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 
 def to_pandas(table: pa.Table) -> pd.DataFrame:
-    """Convert to a frame with a fresh index; encoded text becomes a category, decimals become floats."""
-    decimal = [pa.types.is_decimal(f.type) for f in table.schema]
-    if any(decimal):
-        table = table.cast(
-            pa.schema([f.with_type(pa.float64()) if d else f for f, d in zip(table.schema, decimal, strict=True)])
-        )
-    frame: pd.DataFrame = table.to_pandas(date_as_object=False)
-    return frame
+    """Convert to a frame with a fresh index; encoded text becomes a category.
+
+    No digit is lost: whole numbers with missing ones between them are floats only where these hold all of them, else Int64,
+    and decimals are integers or floats only where these are the same numbers, else objects of `Decimal`.
+    """
+    columns = [_exact(table[name]) for name in table.column_names]
+    kept = [column if isinstance(column, pa.ChunkedArray) else None for column in columns]
+    plain = pa.table({str(i): column for i, column in enumerate(kept) if column is not None})
+    frame: pd.DataFrame = plain.to_pandas(date_as_object=False)
+    made = {str(i): column for i, column in enumerate(columns) if isinstance(column, pd.Series)}
+    if made:
+        frame = pd.DataFrame({str(i): made.get(str(i), frame.get(str(i))) for i in range(len(columns))}, copy=False)
+    return frame.set_axis(table.column_names, axis=1)
+
+
+def _exact(column: pa.ChunkedArray) -> pa.ChunkedArray | pd.Series[Any]:
+    """Give a column that pandas takes as it is, or what pandas would not make of it."""
+    kind = column.type
+    if pa.types.is_decimal(kind):
+        return _decimals(column)
+    if pa.types.is_integer(kind) and column.null_count and kind.bit_width == 64 and _beyond(column):
+        return pd.Series(column.to_pandas(types_mapper=_NULLABLE.get))
+    return column
+
+
+_NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
+
+
+def _beyond(column: pa.ChunkedArray) -> bool:
+    """Whether some whole number is one that a float may not hold."""
+    bounds = pc.min_max(column).as_py()
+    return bounds["max"] is not None and max(abs(bounds["min"]), abs(bounds["max"])) > EXACT
+
+
+def _decimals(column: pa.ChunkedArray) -> pa.ChunkedArray | pd.Series[Any]:
+    kind = column.type
+    if kind.scale == 0:
+        try:
+            return _exact(column.cast(pa.int64()))
+        except pa.ArrowInvalid:
+            return pd.Series(column.to_pandas())
+    floats = column.cast(pa.float64())
+    if kind.precision <= _DIGITS or max(map(_digits, pc.unique(column).to_pylist()), default=0) <= _DIGITS:
+        return floats
+    return pd.Series(column.to_pandas())
+
+
+def _digits(value: Decimal | None) -> int:
+    return 0 if value is None else len(value.normalize().as_tuple().digits)
+
+
+def exact(values: Sequence[Any]) -> pd.Series[Any]:
+    """Give values of a database's driver as a column, with every digit, as `to_pandas` does."""
+    if not len(values):
+        return pd.Series(dtype=object)
+    kind = pd.api.types.infer_dtype(values, skipna=True)
+    if kind == "integer" and None in values:
+        try:
+            whole = pd.Series(pd.array(values, dtype="Int64"))
+        except OverflowError:
+            return pd.Series(values, dtype=object)
+        return whole if ((whole > EXACT) | (whole < -EXACT)).any() else whole.astype(np.float64)
+    if kind == "decimal":
+        digits = max(_digits(value) for value in set(values))
+        return pd.Series(values, dtype=object) if digits > _DIGITS else pd.Series(values, dtype=object).astype(float)
+    return pd.Series(values)
 
 
 def digest(table: pa.Table) -> str:
@@ -111,7 +170,7 @@ def _canonical(column: pa.ChunkedArray) -> tuple[str, list[npt.NDArray[Any]]]:
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise WorkError(f"values of type {kind} cannot be stored; make them numbers, times or text")
     numbers = column.to_numpy()
-    if numbers.dtype.kind != "f" and max(abs(int(numbers.min())), abs(int(numbers.max()))) > _EXACT:
+    if numbers.dtype.kind != "f" and max(abs(int(numbers.min())), abs(int(numbers.max()))) > EXACT:
         return "integer", [numbers.astype(np.int64)]
     return "number", [numbers.astype(np.float64)]
 

@@ -106,10 +106,17 @@ def always(
     for column in (c for c in held if c in {*config.ingest.key, config.ingest.time}):
         known = None if rows[column].hasnans else _none_unexpected(rows)
         yield Check("expect_column_values_to_not_be_null", {"column": column}, Outcome.QUARANTINE, known=known)
+    odd = facts.get("mistyped", {})
     for column in text:
-        words = f"{column} must hold numbers and holds {_kind(rows[column])}; mend the source, or read it with ingest.coerce"
+        such = "".join(f", such as {', '.join(map(repr, odd[name]['examples']))}" for name in odd if name == column)
+        words = (
+            f"{column} must hold numbers and holds {_kind(rows[column])}{such}; mend the source, name what means that there "
+            "is none in ingest.missing, or read it with ingest.coerce"
+        )
         kwargs = {"column": column, "type_list": NUMBER_TYPES}
         yield Check("expect_column_values_to_be_in_type_list", kwargs, Outcome.MALFORMED, words)
+    for column in (c for c in odd if c in held and c not in text):
+        yield _of_another_kind(column, odd[column]["kind"], odd[column]["examples"])
     for column in held:
         if dtypes.is_float_dtype(rows[column]):
             known = None if np.isinf(rows[column].to_numpy()).any() else _none_unexpected(rows)
@@ -138,6 +145,17 @@ def _about_table(
         figures = {"observed_value": [*wanted, *extra], "details": {"mismatched": {"unexpected": extra}}}
         kwargs = {"column_set": wanted, "exact_match": True}
         yield Check("expect_table_columns_to_match_set", kwargs, Outcome.MALFORMED, words, Result(False, figures))
+
+
+def _of_another_kind(column: str, kind: str, examples: Sequence[str]) -> Check:
+    """A column keeps the type of the first batch, which landing has compared and GX cannot."""
+    words = (
+        f"{column} is of type {kind} in this dataset, and holds others, such as {', '.join(map(repr, examples))}; mend the "
+        f"source, or declare what it is in ingest.types, as in {{{column}: text}}"
+    )
+    figures = {"observed_value": [*examples]}
+    kwargs = {"column": column, "type_": kind}
+    return Check("expect_column_values_to_be_of_type", kwargs, Outcome.MALFORMED, words, Result(False, figures))
 
 
 def _about_values(values: pd.Series[Any], column: str, limit: float | None) -> Iterator[Check]:

@@ -314,6 +314,11 @@ class LabelConfig(Section):
         None,
         description="For a binary task: the value that counts as 1. Default: the column holds 0 and 1, or booleans.",
     )
+    negative: list[str | int | float | bool] = Field(
+        default=[],
+        description="With `positive`: the values that count as 0. Default: those of the first batch with outcomes. Any other "
+        "value is no outcome and is counted; a batch in which they are more than 2 % is refused.",
+    )
     unit: str = Field(
         "", description="For a regression: what the outcome is measured in, such as minutes; for reports."
     )
@@ -328,7 +333,12 @@ class LabelConfig(Section):
             raise ValueError("give exactly one of known_after and known_at: mere presence of a label is not maturity")
         if self.above is not None and self.positive is not None:
             raise ValueError("give above or positive, not both")
+        if self.negative and self.positive is None:
+            raise ValueError("negative says what counts as 0 beside positive: give positive, too")
         return self
+
+
+ColumnType = Literal["text", "integer", "number", "boolean", "time"]
 
 
 class IngestConfig(Section):
@@ -350,6 +360,13 @@ class IngestConfig(Section):
         description="Per column, or for all but the key under '*', the values that mean that there is none, such as "
         "-200 or '?'. They are counted. Numbers are compared as numbers, and a column of which only numbers are left "
         "holds numbers.",
+    )
+    types: dict[str, ColumnType] = Field(
+        default={},
+        description="Per column its type, for as long as the model lives, where what it is used for does not say it. Keys, "
+        "categorical features, slices and groups are `text`, whatever they look like (101, 0101, true); numeric features are "
+        "`number`; any other column has the type of the first batch that was landed. `integer` keeps all digits, `boolean` "
+        "is landed as 0 and 1. Later values are brought to the type; a batch with others is broken, and names them.",
     )
     key: list[str] = Field(
         description="The columns that name a row of a batch. The last of several rows of the same key counts; "
@@ -1031,6 +1048,40 @@ class ModelConfig(Section):
         label = self.ingest.label
         outcome = {label.column, None if label.source else label.known_at}
         return [c for c in dict.fromkeys(named) if c not in outcome]
+
+    @property
+    def column_types(self) -> dict[str, ColumnType]:
+        """What the config says of the types of columns: declared in `ingest.types`, or by what they are for."""
+        ingest, label = self.ingest, self.ingest.label
+        by = [c for h in self.features.history for keys in h.by for c in ([keys] if isinstance(keys, str) else keys)]
+        text = [*ingest.key, *self.features.categorical, *by, *self.evaluate.slices, *self.group_columns]
+        numbers, times = [*self.numeric_columns, *ingest.coerce], [*self.features.calendar, ingest.time]
+        kinds: dict[str, ColumnType] = {**dict.fromkeys(text, "text"), **dict.fromkeys(times, "time")}
+        kinds |= dict.fromkeys(numbers, "number")
+        if label.source is None:
+            kinds |= self._outcome_types
+        return {**kinds, **ingest.types, ingest.time: "time"}
+
+    @property
+    def _outcome_types(self) -> dict[str, ColumnType]:
+        label = self.ingest.label
+        amount = self.task is Task.REGRESSION or label.above is not None
+        kinds: dict[str, ColumnType] = {label.column: "number" if amount else "text"}
+        return kinds | ({} if label.known_at is None else {label.known_at: "time"})
+
+    @property
+    def reading(self) -> IngestConfig:
+        """How rows are read: `ingest` with the types of all columns that are known."""
+        return self.ingest.model_copy(update={"types": self.column_types})
+
+    @property
+    def label_reading(self) -> IngestConfig | None:
+        """How the outcomes of a source of their own are read: as `ingest`, with that source and its columns' types."""
+        label = self.ingest.label
+        if label.source is None:
+            return None
+        kinds = {label.key.get(name, name): self.column_types.get(name, "text") for name in self.ingest.key}
+        return self.ingest.model_copy(update={"source": label.source, "types": kinds | self._outcome_types})
 
     @property
     def numeric_columns(self) -> list[str]:

@@ -13,9 +13,9 @@ from pandas.api import types as dtypes
 
 from trueup.config.schema import FeaturesConfig
 from trueup.domain.history import history_features, history_names
-from trueup.domain.landing import as_numbers, as_text
 from trueup.domain.periods import FREQUENCY, Period
 from trueup.domain.types import EVENT_TIME, ROW_ID
+from trueup.domain.values import as_numbers, as_text
 from trueup.errors import WorkError
 
 Custom = Callable[[pd.DataFrame], pd.DataFrame]

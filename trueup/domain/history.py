@@ -23,8 +23,8 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.config.schema import HistoryConfig
-from trueup.domain.landing import as_text
 from trueup.domain.types import EVENT_TIME, KNOWN_AT
+from trueup.domain.values import as_text
 from trueup.errors import WorkError
 
 Ints = npt.NDArray[np.int64]

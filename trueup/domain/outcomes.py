@@ -17,8 +17,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from trueup.config.schema import IngestConfig, LabelConfig, Task
-from trueup.domain.landing import Facts, cleaned, key_hash, key_values, label_values, parse_times, sentinels_of
+from trueup.domain.closed import Facts, Known, label_values
+from trueup.domain.landing import cleaned, key_values, parse_times
+from trueup.domain.sentinels import sentinels_of
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
+from trueup.domain.values import key_hash
 
 _TIME_UNIT: Final = "datetime64[us]"
 _NONE: Final = -1
@@ -145,19 +148,22 @@ def label_columns(config: IngestConfig) -> list[str]:
     return list(dict.fromkeys(c for c in (*key_names(config).values(), label.column, label.known_at) if c is not None))
 
 
-def table(raw: pd.DataFrame, config: IngestConfig, task: Task) -> Table:
-    """Read a label source's table. Raises SourceError for outcomes or times that cannot be read."""
+def table(raw: pd.DataFrame, config: IngestConfig, task: Task, known: Known = Known()) -> Table:  # noqa: B008  frozen
+    """Read a label source's table; `known` is what landing fixed: the kinds of the rows' keys, and the outcomes.
+
+    Raises SourceError for outcomes or times that cannot be read, and for keys that have lost digits.
+    """
     label = config.label
-    keys = key_values(raw, config, key_names(config), "ingest.label.key")
+    keys = key_values(raw, config, key_names(config), "ingest.label.key", known.kinds)
     named = keys.notna().all(axis=1).to_numpy()
     facts: Facts = {"coerced": {}, "infinite_outcomes": 0, "outcomes_read": len(raw), "null_keys": int((~named).sum())}
     chosen, keys = raw[named].reset_index(drop=True), keys[named].reset_index(drop=True)
     outcome, count = chosen[label.column], 0
     if sentinels_of(label.column, config):
-        typed = not isinstance(label.positive, str) and task is not Task.MULTICLASS
+        typed = task is Task.REGRESSION or label.above is not None
         outcome, count = cleaned(outcome, label.column, config, label.source or config.source, typed)
     facts["sentinel_outcomes"] = count
-    values = label_values(outcome, config, task, facts)
+    values = label_values(outcome, config, task, facts, known.outcomes)
     hashes = key_hash(keys) if len(keys) else np.empty(0, dtype=np.int64)
     return Table(keys, hashes, values, _known(chosen, config, label), np.flatnonzero(named), label.known_after, facts)
 
@@ -204,4 +210,8 @@ _ODD: Final = {  # what joining counts, in words
 
 def oddities(facts: Facts) -> tuple[str, ...]:
     """Say aloud what joining outcomes to rows met and settled."""
-    return tuple(words.format(facts[name]) for name, words in _ODD.items() if facts.get(name))
+    odd = [words.format(facts[name]) for name, words in _ODD.items() if facts.get(name)]
+    if unknown := facts.get("unknown_outcomes"):
+        named = ", ".join(f"{value!r} ({n:,})" for value, n in unknown["values"].items())
+        odd.append(f"{unknown['count']:,} outcomes are no known ones and do not count: {named}")
+    return tuple(odd)

@@ -25,8 +25,9 @@ from trueup.domain.digest import config_digest, digest_of
 from trueup.domain.periods import complete_periods
 from trueup.domain.types import Window
 from trueup.errors import NoData, WorkError
-from trueup.stages.ingest import batches, complete_until, land, rows_dataset
-from trueup.stages.outcomes import joining, labels_dataset
+from trueup.stages.ingest import batches, complete_until, land
+from trueup.stages.known import labels_dataset, rows_dataset
+from trueup.stages.outcomes import joining
 from trueup.stages.ports import Ports
 from trueup.stages.validate import validate
 
@@ -91,7 +92,7 @@ class World:
             said = f"{extent[0]:%Y-%m-%d} to {extent[1]:%Y-%m-%d}" if extent else "nothing"
             raise NoData(f"{config.model}: no complete batch in {self.span}; the source holds {said}")
         at(ports, config, self.span.end)
-        joined = joining(config, ports, [], self.span.end, windows[-1])
+        joined = joining(config, ports, [], self.span.end, windows)
         for window in windows:
             land(config, ports, window, joined)
         for batch in batches(config, ports, self.span.end):

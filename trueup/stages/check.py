@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,15 @@ from trueup.adapters.sources.port import Extent
 from trueup.config.consistency import Location, Mistake, inputs, sentinels
 from trueup.config.load import Written, read
 from trueup.config.schema import ModelConfig, SqlSource
-from trueup.domain.landing import key_hash, key_values, split
+from trueup.domain.closed import Known
+from trueup.domain.landing import key_values, split
 from trueup.domain.outcomes import Table, key_names, table
 from trueup.domain.periods import complete_periods, period_of
 from trueup.domain.types import KNOWN_AT
+from trueup.domain.values import key_hash
 from trueup.errors import ConfigError, TrueupError
 from trueup.stages.mistakes import all_mistakes
-from trueup.stages.outcomes import naming_it, read_outcomes
+from trueup.stages.outcomes import kinds_of_keys, naming_it, read_outcomes
 from trueup.stages.ports import Ports
 
 _SOURCE = ("ingest", "source")
@@ -71,7 +74,7 @@ def _source(config: ModelConfig, ports: Ports, written: Written, mistakes: list[
         return {}
     lacking = list(_lacking(config, written, columns))
     mistakes += lacking
-    outcomes = _outcomes(config, ports, mistakes)
+    outcomes = _outcomes(config, ports, None if lacking or span is None else span.first, mistakes)
     if span is None:
         mistakes.append(Mistake(_SOURCE, "holds no rows; correct it, or put data there"))
         return {"columns": columns}
@@ -80,7 +83,7 @@ def _source(config: ModelConfig, ports: Ports, written: Written, mistakes: list[
     if lacking:
         return found
     if outcomes is not None:
-        return found | _joined(config, source, outcomes, mistakes)
+        return found | _joined(config, source, *outcomes, mistakes)
     if config.ingest.label.source is None:
         mistakes += _without_outcome(config, source, extent)
     return found
@@ -119,7 +122,7 @@ def _without_outcome(config: ModelConfig, source: SourcePort, extent: Extent) ->
     try:
         for window in dict.fromkeys([periods[0], periods[len(periods) // 2], periods[-1]]):
             raw = source.read(window.start, window.end)
-            landing = split(raw, config.ingest, config.task, config.input_columns, config.numeric_columns, window)
+            landing = split(raw, config.reading, config.task, config.input_columns, config.numeric_columns, window)
             if landing.labels[KNOWN_AT].notna().any():
                 return
             looked, valued = looked + len(raw), valued or len(landing.labels) > 0
@@ -144,7 +147,9 @@ def _mistake(error: TrueupError, otherwise: Location) -> Mistake:
 # Outcomes from a source of their own
 
 
-def _outcomes(config: ModelConfig, ports: Ports, mistakes: list[Mistake]) -> Table | None:
+def _outcomes(
+    config: ModelConfig, ports: Ports, first: datetime | None, mistakes: list[Mistake]
+) -> tuple[Table, Known] | None:
     """What the label source holds, if there is one; what it lacks is added to the mistakes."""
     label = config.ingest.label
     try:
@@ -161,13 +166,17 @@ def _outcomes(config: ModelConfig, ports: Ports, mistakes: list[Mistake]) -> Tab
         if lacking := list(_not_there(named, columns, "label source")):
             mistakes += lacking
             return None
-        return table(read_outcomes(config, ports), config.ingest, config.task)
+        window = period_of(first, config.ingest.period) if first is not None else None
+        known = Known(kinds_of_keys(config, ports, window) if window is not None else {})
+        return table(read_outcomes(config, ports), config.reading, config.task, known), known
     except TrueupError as error:
         mistakes.append(_mistake(error, _LABEL_SOURCE))
         return None
 
 
-def _joined(config: ModelConfig, source: SourcePort, outcomes: Table, mistakes: list[Mistake]) -> dict[str, Any]:
+def _joined(
+    config: ModelConfig, source: SourcePort, outcomes: Table, known: Known, mistakes: list[Mistake]
+) -> dict[str, Any]:
     """How many of the newest outcomes are of a row; none is a mistake, and so are outcomes of which none would count."""
     label, valued = config.ingest.label, outcomes.values.notna().to_numpy()
     if not valued.any():
@@ -181,7 +190,7 @@ def _joined(config: ModelConfig, source: SourcePort, outcomes: Table, mistakes: 
         mistakes.append(Mistake(_KNOWN_AT, what))
     try:
         keys = source.everything(config.ingest.key)
-        rows = key_values(keys, config.ingest, {name: name for name in config.ingest.key}, "ingest.key")
+        rows = key_values(keys, config.ingest, {name: name for name in config.ingest.key}, "ingest.key", known.kinds)
     except TrueupError as error:
         mistakes.append(_mistake(error, _SOURCE))
         return {}

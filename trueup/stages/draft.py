@@ -9,9 +9,9 @@ import pandas as pd
 
 from trueup.config.draft import CHECK, GUESS, Draft
 from trueup.config.schema import DecayConfig, write_duration
-from trueup.domain.landing import as_text
 from trueup.domain.profile.pace import Power, Spans
 from trueup.domain.profile.worth import Choice
+from trueup.domain.values import as_text
 
 if TYPE_CHECKING:
     from trueup.stages.new import Findings

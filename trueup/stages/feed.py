@@ -8,6 +8,7 @@ known: with a batch those of which the moment has come by its end.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,15 +22,17 @@ import yaml
 from trueup.adapters import frames
 from trueup.config.schema import ModelConfig
 from trueup.config.write import write_whole
+from trueup.domain.closed import Known
 from trueup.domain.events import DataArrived, interval
-from trueup.domain.landing import key_hash, key_values, parse_times
+from trueup.domain.landing import key_values, parse_times
 from trueup.domain.outcomes import table
 from trueup.domain.periods import complete_periods
 from trueup.domain.types import Window
+from trueup.domain.values import Kind, key_hash
 from trueup.errors import NoData, UsageError
 from trueup.ledger.entries import Event
 from trueup.stages.ingest import newest_complete
-from trueup.stages.outcomes import read_outcomes
+from trueup.stages.outcomes import kinds_of_keys, read_outcomes
 from trueup.stages.ports import Ports
 
 LABELS: Final = "-labels"  # after a model's name, which has no such character, the folder of its outcomes
@@ -90,8 +93,11 @@ def _hand_out_labels(config: ModelConfig, ports: Ports, window: Window, first: b
     They are lines of the one table, so that every file has its columns' types, whatever lies in it.
     """
     raw = read_outcomes(config, ports)
-    found = table(raw, config.ingest, config.task)
-    known = found.known if found.delay is None else _known_after(config, ports, found.keys, found.delay, window.end)
+    kinds = kinds_of_keys(config, ports, window)
+    found = table(raw, config.reading, config.task, Known(kinds))
+    known = (
+        found.known if found.delay is None else _known_after(config, ports, found.keys, found.delay, window.end, kinds)
+    )
     come = known <= np.datetime64(window.end)
     if not first:
         come &= known > np.datetime64(window.start)
@@ -100,7 +106,12 @@ def _hand_out_labels(config: ModelConfig, ports: Ports, window: Window, first: b
 
 
 def _known_after(
-    config: ModelConfig, ports: Ports, outcomes: npt.NDArray[np.int64], delay: timedelta, end: datetime
+    config: ModelConfig,
+    ports: Ports,
+    outcomes: npt.NDArray[np.int64],
+    delay: timedelta,
+    end: datetime,
+    kinds: Mapping[str, Kind],
 ) -> npt.NDArray[np.datetime64]:
     """When outcomes become known that do not say so themselves: the delay after the first row of their key."""
     source, key = ports.source(config), config.ingest.key
@@ -108,7 +119,7 @@ def _known_after(
     assert extent is not None  # a batch is handed out
     rows = source.read(extent[0], end, list(dict.fromkeys([*key, config.ingest.time])))
     times = parse_times(rows[config.ingest.time], config.ingest.timezone, "ingest.time")
-    keys = key_values(rows, config.ingest, {name: name for name in key}, "ingest.key")
+    keys = key_values(rows, config.ingest, {name: name for name in key}, "ingest.key", kinds)
     named = (keys.notna().all(axis=1) & times.notna()).to_numpy()
     happened = times[named].groupby(key_hash(keys[named])).min() + pd.Timedelta(delay)
     return happened.reindex(outcomes).to_numpy()

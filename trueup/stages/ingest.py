@@ -13,23 +13,20 @@ from trueup.config.checks import SHORTEST
 from trueup.config.schema import IngestConfig, ModelConfig
 from trueup.crash import reach
 from trueup.domain.clock import Span, at_most
-from trueup.domain.landing import split
+from trueup.domain.landing import declared_kinds, split
 from trueup.domain.periods import complete_periods, period_of
 from trueup.domain.types import Batch, Window
+from trueup.domain.values import retyped
 from trueup.errors import NoData, SourceError
 from trueup.stages.champion import champion
+from trueup.stages.known import known_of, labels_dataset, rows_dataset
 from trueup.stages.mistakes import require_sound
-from trueup.stages.outcomes import Joining, joining, labels_dataset
+from trueup.stages.outcomes import Joining, joining
 from trueup.stages.ports import Ports
 
 log = logging.getLogger(__name__)
 
 _MARK = "ingest"  # the stage under which it is kept how far a source had been written
-
-
-def rows_dataset(config: ModelConfig) -> str:
-    """Name of the dataset with a model's rows."""
-    return f"{config.model}/rows"
 
 
 def newest_complete(config: ModelConfig, ports: Ports) -> datetime:
@@ -60,8 +57,8 @@ def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
     """Land all complete periods up to `as_of` and give the newest revision of each, in time order.
 
     Periods that never landed are read. Landed ones are read again for late or corrected rows when they are among the
-    last few or held no row, when they lack a column that is wanted now and that the source has, and when the source
-    tells that rows of theirs were written since the last ingest. Landing the same
+    last few or held no row, when they lack a column that is wanted now and that the source has, or hold one of another
+    type than the config says by now, and when the source tells that rows of theirs were written since the last ingest. Landing the same
     content again changes nothing. Outcomes that have a source of their own are joined to the rows of all of them: see
     `outcomes`. No period that has not ended yet is landed, whatever `as_of` says: by the wall clock, or
     on the data's own clock by the newest row. Rows of a time that is not plausible are set aside, and said. Raises
@@ -83,12 +80,12 @@ def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
     have = {b.window for b in landed}
     _require_bounded(config, [w for w in windows if w not in have])
     again = {b.window for b in landed[-_revisit(config.ingest) :]} | {b.window for b in landed if not b.rows.rows}
-    again |= _lacking(config, ports, source, landed)
+    again |= _lacking(config, ports, source, landed) | _of_another_type(config, ports, landed)
     mark = source.mark()  # before anything is read: what is written meanwhile is later than it
     again |= (rewritten := _rewritten(config, ports, source, mark))
     wanted = [w for w in windows if w not in have or w in again]
     require_sound(config, ports.configs, with_expectations=bool(set(wanted) - have))
-    joined = joining(config, ports, batches(config, ports, datetime.max), as_of, windows[-1])
+    joined = joining(config, ports, batches(config, ports, datetime.max), as_of, windows)
     if joined is not None:
         joined.land_again(b for b in landed if b.window not in wanted)
     for window in wanted:
@@ -176,16 +173,30 @@ def _keep(config: ModelConfig, ports: Ports, mark: Mark | None, windows: list[Wi
     ports.store.record(config.model, _MARK, windows[0], number, as_of, body)
 
 
+def _of_another_type(config: ModelConfig, ports: Ports, landed: list[Batch]) -> set[Window]:
+    """The landed windows, where the config says by now that a column is of another type than it was landed as."""
+    declared = declared_kinds(config.reading, config.numeric_columns)
+    kinds = known_of(config, ports).kinds
+    if keys := sorted({*retyped(declared, kinds)} & {*config.ingest.key}):
+        raise SourceError(
+            f"ingest.types: {', '.join(f'{name} was landed as {kinds[name]}' for name in keys)}; a key keeps its type, for "
+            "rows are known by it: set it back, or begin with another name of the model"
+        )
+    return {b.window for b in landed if retyped(declared, b.rows.facts.get("kinds", {}))}
+
+
 def land(config: ModelConfig, ports: Ports, window: Window, joined: Joining | None = None) -> None:
     """Read a window from the source and land it, with labels from where they are. Raises SourceError."""
     raw: pd.DataFrame = ports.source(config).read(window.start, window.end)
     current = champion(config, ports)
     served = [c for c in current.features.columns if c in raw.columns] if current else []
     wanted = list(dict.fromkeys([*config.input_columns, *served]))
-    landing = split(raw, config.ingest, config.task, wanted, config.numeric_columns, window)
+    known = known_of(config, ports)
+    landing = split(raw, config.reading, config.task, wanted, config.numeric_columns, window, known)
     # Labels first: a batch is seen once its rows are, and then its labels are there too.
     if joined is None:
-        ports.store.land(labels_dataset(config), window, landing.labels, {})
+        facts = {"outcomes": landing.facts["outcomes"]}
+        ports.store.land(labels_dataset(config), window, landing.labels, facts)
     else:
         joined.land(window, landing.rows)
     reach("ingest.labels")

@@ -5,7 +5,7 @@ Rows need not be read again for that: keys and times lie in the store. Only wher
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -14,15 +14,14 @@ import numpy as np
 import pandas as pd
 
 from trueup.config.schema import ModelConfig
+from trueup.domain.closed import Known
+from trueup.domain.landing import declared_kinds, first_kinds
 from trueup.domain.outcomes import Outcomes, Table, changes, label_columns, table
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
+from trueup.domain.values import Kind
 from trueup.errors import SourceError
+from trueup.stages.known import known_of, labels_dataset
 from trueup.stages.ports import Ports
-
-
-def labels_dataset(config: ModelConfig) -> str:
-    """Name of the dataset with a model's labels."""
-    return f"{config.model}/labels"
 
 
 def read_outcomes(config: ModelConfig, ports: Ports) -> pd.DataFrame:
@@ -64,6 +63,7 @@ class Joining:
             if changed is None:
                 return
             facts |= changed
+        facts |= {"outcomes": self._outcomes.facts["outcomes"]}
         facts |= self._odd_overall() if window == self._newest else {}
         store.land(name, window, labels, facts)
 
@@ -82,17 +82,31 @@ class Joining:
         }
 
 
-def joining(config: ModelConfig, ports: Ports, landed: list[Batch], as_of: datetime, newest: Window) -> Joining | None:
+def joining(
+    config: ModelConfig, ports: Ports, landed: list[Batch], as_of: datetime, windows: Sequence[Window]
+) -> Joining | None:
     """Read the label source, once; None where labels stand beside the rows. Raises SourceError.
+
+    `windows` are those of the source, in time order.
 
     What becomes known after `as_of` hides nothing of before. A run as of an earlier moment than one before it takes
     back no label: `landed` are all batches, whatever `as_of` says.
     """
     if config.ingest.label.source is None:
         return None
-    found = table(read_outcomes(config, ports), config.ingest, config.task)
+    known = known_of(config, ports)
+    if not known.kinds:
+        known = Known(kinds_of_keys(config, ports, windows[0]), known.outcomes)
+    found = table(read_outcomes(config, ports), config.reading, config.task, known)
     _require_some(found, sum(b.labels.rows for b in landed))
-    return Joining(config, ports, found.at(max([as_of, *(b.window.end for b in landed)])), newest)
+    return Joining(config, ports, found.at(max([as_of, *(b.window.end for b in landed)])), windows[-1])
+
+
+def kinds_of_keys(config: ModelConfig, ports: Ports, window: Window) -> dict[str, Kind]:
+    """The kinds of the keys by the rows of a window, to which those of the outcomes are brought. Raises SourceError."""
+    key = config.ingest.key
+    rows = ports.source(config).read(window.start, window.end, list(dict.fromkeys([config.ingest.time, *key])))
+    return first_kinds(rows, key, declared_kinds(config.reading, config.numeric_columns), Known())
 
 
 def _require_some(found: Table, landed: int) -> None:

@@ -19,7 +19,7 @@ from trueup.adapters.database import connect, connect_to_look, initialise
 from trueup.adapters.fits import Fits
 from trueup.adapters.home import make_home
 from trueup.adapters.lock import alone
-from trueup.adapters.sources import SourcePort, open_label_source, open_source
+from trueup.adapters.sources import SourcePort, open_source
 from trueup.adapters.store import Store
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
@@ -167,11 +167,12 @@ class Ports:
     def source(self, config: ModelConfig) -> SourcePort:
         """The source of a model's data."""
         if config.model not in self._sources:
-            self._sources[config.model] = open_source(config.ingest, self.configs)
+            self._sources[config.model] = open_source(config.reading, self.configs)
         return self._sources[config.model]
 
     def label_source(self, config: ModelConfig) -> SourcePort | None:
         """The source of a model's outcomes, None where they stand beside its rows."""
         if config.model not in self._label_sources:
-            self._label_sources[config.model] = open_label_source(config.ingest, self.configs)
+            reading = config.label_reading
+            self._label_sources[config.model] = None if reading is None else open_source(reading, self.configs)
         return self._label_sources[config.model]

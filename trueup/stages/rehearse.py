@@ -189,7 +189,7 @@ def _rehearsed(config: ModelConfig, ports: Ports, clock: _Clock, tell: Callable[
     try:
         windows = _complete(config, ports)
         with clock("read"):
-            joined = joining(config, ports, [], max(ports.local_now(config), windows[-1].end), windows[-1])
+            joined = joining(config, ports, [], max(ports.local_now(config), windows[-1].end), windows)
         for window in windows:
             seen.append(_see(config, ports, window, joined, clock))
             chance = chance if chance.made else _chance(config, ports, window.end, clock)

@@ -22,7 +22,7 @@ from trueup.adapters.store.quarantine import EXPECTATION
 from trueup.config.schema import ModelConfig
 from trueup.domain.types import ROW_ID, BatchRef, Status, Window
 from trueup.errors import WorkError
-from trueup.stages.ingest import rows_dataset
+from trueup.stages.known import rows_dataset
 from trueup.stages.ports import Ports
 from trueup.stages.validate import STAGE, rules
 

@@ -10,7 +10,7 @@ from trueup.adapters.sources.port import SourcePort
 from trueup.adapters.sources.sql import SqlDatabaseSource
 from trueup.config.schema import FilesSource, IngestConfig, SqlSource
 
-__all__ = ["FileSource", "SourcePort", "load_function", "open_label_source", "open_source"]
+__all__ = ["FileSource", "SourcePort", "load_function", "open_source"]
 
 
 def open_source(config: IngestConfig, root: Path) -> SourcePort:
@@ -23,10 +23,3 @@ def open_source(config: IngestConfig, root: Path) -> SourcePort:
     if isinstance(config.source, SqlSource):
         return SqlDatabaseSource(config.source, config, root)
     return FunctionSource(config.source, config, root)
-
-
-def open_label_source(config: IngestConfig, root: Path) -> SourcePort | None:
-    """Open the source of the outcomes, if they have one of their own. Raises as `open_source`."""
-    if config.label.source is None:
-        return None
-    return open_source(config.model_copy(update={"source": config.label.source}), root)

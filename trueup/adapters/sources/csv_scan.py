@@ -19,7 +19,6 @@ from trueup.errors import SourceError
 Header = tuple[str, tuple[str, ...]]  # delimiter, column names
 
 _DELIMITERS: Final = ",;\t|"
-_MISSING: Final = ("", "NA", "N/A", "NaN", "nan", "NULL", "null")  # how CSV files write that there is no value
 _THOUSANDS: Final = {",": ",", ".": r"\.", "'": "['’]", " ": r"[ \x{00A0}\x{202F}]"}
 _BRACKETS: Final = r"^([^()]*)\(([^()]*)\)([^()]*)$"
 _NUMBER: Final = r"[+-]?(?:\d+(?:POINT\d*)?|POINT\d+)(?:[eE][+-]?\d+)?"
@@ -51,7 +50,7 @@ def csv_scan(files: Sequence[Path], source: FilesSource, file_column: str | None
         parts.append(
             f"SELECT {chosen} FROM read_csv({paths(group)}, auto_detect = false, header = true, columns = {{{columns}}}, "
             f"delim = {literal(delimiter)}, quote = '\"', escape = {literal(source.escape)}, skip = {source.skip_rows}, "
-            f"null_padding = {source.pad}, nullstr = [{', '.join(map(literal, _MISSING))}]{named})"
+            f"null_padding = {source.pad}, nullstr = ''{named})"
         )
     return " UNION ALL BY NAME ".join(parts), [name for _, names in headers.values() for name in names]
 

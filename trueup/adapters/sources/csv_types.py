@@ -22,6 +22,7 @@ class _Type(NamedTuple):
 
     holds: Callable[[str], str]
     cast: Callable[[str], str]
+    exact: bool = True  # whether the text can be made of it again
 
 
 _BIGINT = _Type(lambda c: f"regexp_matches({c}, '{WHOLE}')", lambda c: f"TRY_CAST({c} AS BIGINT)")
@@ -29,9 +30,12 @@ _BOOLEAN = _Type(lambda c: f"regexp_matches({c}, '{TRUTH}')", lambda c: f"TRY_CA
 _DOUBLE = _Type(
     lambda c: f"TRY_CAST({c} AS DOUBLE) IS NOT NULL AND NOT regexp_matches({c}, '{NO_NUMBER}')",
     lambda c: f"TRY_CAST({c} AS DOUBLE)",
+    exact=False,
 )
 _DOUBLE_WITH_COMMA = _Type(
-    lambda c: f"{_DOUBLE.holds(_with_point(c))} AND NOT contains({c}, '.')", lambda c: _DOUBLE.cast(_with_point(c))
+    lambda c: f"{_DOUBLE.holds(_with_point(c))} AND NOT contains({c}, '.')",
+    lambda c: _DOUBLE.cast(_with_point(c)),
+    exact=False,
 )
 
 # The same rules for DuckDB, by what stands before the fraction, from the narrowest type to the widest; text that is of

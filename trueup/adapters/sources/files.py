@@ -43,7 +43,7 @@ from trueup.adapters.sources.port import (
 from trueup.adapters.sources.workbook import is_workbook, sheets_of
 from trueup.config.schema import FilesSource, IngestConfig
 from trueup.domain.clock import FIRST, LAST, ROWS, Span
-from trueup.domain.landing import are_sentinels, sentinels_of
+from trueup.domain.sentinels import are_sentinels, sentinels_of
 from trueup.domain.written_times import COUNTED_FROM, COUNTED_UNTIL, count_of, counts
 from trueup.errors import SourceError
 
@@ -84,6 +84,7 @@ class FileSource(SourcePort):
         # Text in which the time format would be looked for stays text.
         known_at = config.label.known_at if config.time_format is not None else None
         self._times = [name for name in (config.time, known_at) if name is not None]
+        self._text = [name for name, kind in config.types.items() if kind == "text"]  # as it stands in a CSV
         self._types_seen: dict[tuple[Any, ...], dict[str, str]] = {}  # by the state of the files, the types of columns
 
     def columns(self) -> list[str]:
@@ -150,7 +151,7 @@ class FileSource(SourcePort):
         return f"{time} IS NOT NULL" + (f" AND trim({time}) NOT IN ({none})" if none else "")
 
     def _typed(self, table: pa.Table, leave: Sequence[str], decide: npt.NDArray[np.bool_] | None) -> pa.Table:
-        return cast_text(table, leave, self._config.timezone, self._source.decimal, decide)
+        return cast_text(table, [*leave, *self._text], self._config.timezone, self._source.decimal, decide)
 
     def span(self) -> Span | None:
         """Count the rows of each day; of text, those of each time that differs."""
@@ -363,7 +364,10 @@ class FileSource(SourcePort):
             timed = self._timed_rows(names)
             found = connection.sql(f"SELECT {', '.join(checks)} FROM files_as_text WHERE {timed}").fetchall()[0]
             kinds = [found[i : i + len(types)] for i in range(0, len(found), len(types))]
-            chosen = (next((t for t, ok in zip(types, kind, strict=True) if ok), None) for kind in kinds)
+            chosen = (
+                next((t for t, ok in zip(types, kind, strict=True) if ok and (t.exact or n not in self._text)), None)
+                for n, kind in zip(names, kinds, strict=True)
+            )
             self._types_seen = {
                 state: {n: t.cast(n) if t else n for n, t in zip(map(identifier, names), chosen, strict=True)}
             }

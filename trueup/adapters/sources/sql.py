@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
+from trueup.adapters import frames
 from trueup.adapters.database import UserDatabase
 from trueup.adapters.sources.port import (
     TEXT_SLACK,
@@ -57,7 +58,7 @@ class SqlDatabaseSource(SourcePort):
             wanted = names if columns is None else list(dict.fromkeys([time, *columns]))
             rows = self._rows(wanted)
             inside = self._inside(self._sample(connection), rows.c[time], start, end)
-            frame = pd.read_sql_query(sa.select(*(rows.c[name] for name in wanted)).where(inside), connection)
+            frame = _fetched(connection, sa.select(*(rows.c[name] for name in wanted)).where(inside), wanted)
         found = in_window(frame, self._config, start, end, self.name)
         return found if columns is None else found[list(columns)]
 
@@ -66,7 +67,7 @@ class SqlDatabaseSource(SourcePort):
         with self._connection() as connection:
             rows = self._rows(wanted := list(columns or self._names(connection)))
             self._names(connection, wanted)
-            return pd.read_sql_query(sa.select(*(rows.c[name] for name in wanted)), connection)
+            return _fetched(connection, sa.select(*(rows.c[name] for name in wanted)), wanted)
 
     def span(self) -> Span | None:
         """Count the rows of each day; of text, those of each time that differs."""
@@ -185,6 +186,13 @@ class SqlDatabaseSource(SourcePort):
             else:
                 failure = SourceError(f"{self.name}: {reason}; check ingest.source.query")
             raise failure from None  # the cause may hold the address with its password
+
+
+def _fetched(connection: sa.Connection, query: sa.Select[Any], names: Sequence[str]) -> pd.DataFrame:
+    """Read rows into a frame that holds every digit, see `frames.exact`: pandas' own reading makes floats of whole numbers."""
+    values = zip(*connection.execute(query).tuples(), strict=True)
+    columns = dict(zip(names, values, strict=False)) or dict.fromkeys(names, ())
+    return pd.DataFrame({name: frames.exact(column) for name, column in columns.items()}, columns=list(names))
 
 
 def _as_it_was(plain: Any) -> Any:

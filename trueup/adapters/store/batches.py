@@ -124,6 +124,15 @@ class Batches(Shelf):
             row = connection.execute(query.order_by(BATCHES.c.revision.desc()).limit(1)).first()
         return None if row is None else as_ref(row)
 
+    def last(self, dataset: str) -> BatchRef | None:
+        """Give what was landed last of a dataset, whatever its window; None before anything was."""
+        query = sa.select(BATCHES).where(BATCHES.c.dataset == dataset)
+        if self.known_until is not None:
+            query = query.where(BATCHES.c.recorded_at <= self.known_until())
+        with reading(self.engine) as connection:
+            row = connection.execute(query.order_by(BATCHES.c.sequence.desc()).limit(1)).first()
+        return None if row is None else as_ref(row)
+
     def state(self, dataset: str, window: Window, revision: int, sha256: str) -> Literal["right", "changed", "gone"]:
         """Say whether a revision that was once landed is still here, with the content of that digest."""
         span = (BATCHES.c.start == moment(window.start)) & (BATCHES.c.end == moment(window.end))

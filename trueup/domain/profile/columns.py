@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as dtypes
 
-from trueup.domain.landing import as_numbers, as_text
 from trueup.domain.profile.times import read_times
+from trueup.domain.values import as_numbers, as_text
 
 Kind = Literal["number", "category", "text", "time", "identifier", "counter", "constant", "empty"]
 

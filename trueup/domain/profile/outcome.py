@@ -12,10 +12,10 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.config.schema import Task
-from trueup.domain.landing import as_numbers, as_text
 from trueup.domain.profile.ask import Ask, require_columns
 from trueup.domain.profile.columns import Column, profile
 from trueup.domain.profile.times import read_times
+from trueup.domain.values import as_numbers, as_text
 from trueup.errors import UsageError
 
 _POSITIVE = {

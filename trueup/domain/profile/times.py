@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as dtypes
 
-from trueup.domain.landing import as_numbers, as_text
 from trueup.domain.periods import Period
+from trueup.domain.values import as_numbers, as_text
 from trueup.domain.written_times import is_zoned, local_times, read_texts
 
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y-%m-%d", "%Y.%m.%d", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d%b%Y", "%d %B %Y", "%b %d %Y", "%b %d, %Y", "%B %d, %Y", "%d/%b/%Y", "%a, %d %b %Y", "%A, %d %B %Y", "%A, %B %d, %Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%Y%m%d", "%G-W%V-%u", "%G-W%V")  # fmt: skip

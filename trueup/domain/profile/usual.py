@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 
 from trueup.config.schema import FeaturesConfig
-from trueup.domain.landing import as_text
 from trueup.domain.periods import FREQUENCY, Period, period_of
 from trueup.domain.profiles import Profile, partial_ends, profile
 from trueup.domain.usual import FEWEST, Earlier
 from trueup.domain.usual import Usual as Bounds
 from trueup.domain.usual import learn as learn_bounds
+from trueup.domain.values import as_text
 
 _SET = 50  # with more values than this a set of allowed ones is a burden
 

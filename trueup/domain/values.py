@@ -1,0 +1,236 @@
+"""Values and the types of columns: one text for each value, whatever type it arrives as, and no digit lost on the way.
+
+A column has one type for a dataset's whole life (`Kind`). It is declared, follows from what the column is for, or is
+that of the first batch with values in it; later values are brought to it, and what cannot be brought is named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime, time
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pandas.api import types as dtypes
+
+Kind = Literal["text", "digits", "integer", "number", "boolean", "time"]  # `digits`: text of whole numbers only
+EXACT: Final = 2**53  # whole numbers up to here are the same as float64
+
+_INT64: Final = 2.0**63
+_NUMBERS: Final = {"integer", "floating", "mixed-integer-float", "decimal", "boolean", "empty"}
+_TIMES: Final = {"datetime", "datetime64", "date"}
+_TRUTHS: Final = {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
+_WHOLE: Final = r"[+-]?(?:0|[1-9]\d*)(?:\.0+)?"
+_WITH_POINT: Final = r"[+-]?(?:0|[1-9]\d*)\.0+"
+_WHOLE_NUMBER: Final = r"0|-?[1-9]\d{0,18}"
+
+
+def as_text(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Give a column as text (object; missing stays missing), the same for a value of any type.
+
+    1.0 and a decimal 1.00 are "1", a boolean is "true" or "false" also where it arrives as the text True, a date is as
+    a time at midnight.
+
+    >>> as_text(pd.Series([1, 2.5, None, "1", True, "TRUE"], dtype=object)).tolist()
+    ['1', '2.5', None, '1', 'true', 'true']
+    """
+    if column.dtype == object:
+        if dtypes.infer_dtype(column, skipna=True) == "string":
+            told = column.isin(list(_TRUTHS))
+            return column.where(~told, column.map(_TRUTHS)) if told.any() else column
+        texts = [None if missing else text_of(value) for value, missing in zip(column, column.isna(), strict=True)]
+        return pd.Series(texts, index=column.index, name=column.name, dtype=object)
+    codes, values = pd.factorize(column)  # each distinct value is written once
+    distinct = np.array([*map(text_of, values), None], dtype=object)
+    return pd.Series(distinct[codes], index=column.index, name=column.name, dtype=object)
+
+
+def text_of(value: object) -> str:
+    """Write one value as text, as `as_text` does.
+
+    >>> [text_of(v) for v in (Decimal("1.50"), 2.0, datetime(2024, 1, 1), datetime(2024, 1, 1, 5))]
+    ['1.5', '2', '2024-01-01', '2024-01-01 05:00:00']
+    """
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            return str(value)
+        return str(int(value)) if value == value.to_integral_value() else format(value, "f").rstrip("0")
+    if isinstance(value, datetime):
+        midnight = value.tzinfo is None and value.time() == time() and getattr(value, "nanosecond", 0) == 0
+        return str(value.date() if midnight else value)
+    text = str(value)
+    return _TRUTHS.get(text, text)
+
+
+def as_numbers(column: pd.Series[Any]) -> pd.Series[Any] | None:
+    """Give a column of numbers or booleans as int64, float64 or float32, or None if it holds anything else.
+
+    Integers stay integers while none is missing. A column without any value counts as numbers, all NaN.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    if dtypes.is_bool_dtype(column) or dtypes.is_integer_dtype(column):
+        whole = not column.hasnans and column.dtype != np.uint64
+        return column.astype(np.int64) if whole else pd.Series(_floats(column), column.index, name=column.name)
+    if dtypes.is_float_dtype(column):
+        return column if column.dtype == np.float32 else pd.Series(_floats(column), column.index, name=column.name)
+    if column.dtype != object or dtypes.infer_dtype(column, skipna=True) not in _NUMBERS:
+        return None
+    return pd.Series(_floats(column), column.index, name=column.name)
+
+
+def _floats(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def as_integers(column: pd.Series[Any]) -> pd.Series[Any] | None:
+    """Give a column of whole numbers, also of text that is one, as int64 (Int64 where one is missing); None for others.
+
+    Every digit is kept: a number beyond 64 bits, or a float that may have lost some, is none.
+
+    >>> as_integers(pd.Series(["7300000000000000001", None, 5], dtype=object)).tolist()
+    [7300000000000000001, <NA>, 5]
+    """
+    if dtypes.is_float_dtype(column) and (column.abs() > EXACT).any():
+        return None
+    if dtypes.is_integer_dtype(column) and column.dtype != np.uint64:
+        return column.astype("Int64") if column.hasnans else column.astype(np.int64)
+    texts = without_point(as_text(column))
+    present = texts.notna()
+    if not texts[present].str.fullmatch(r"[+-]?\d+").all():
+        return None
+    numbers = [int(text) if there else None for text, there in zip(texts, present, strict=True)]
+    try:
+        whole = pd.Series(pd.array(numbers, dtype="Int64"), index=column.index, name=column.name)
+    except OverflowError:
+        return None
+    return whole if whole.hasnans else whole.astype(np.int64)
+
+
+def as_booleans(column: pd.Series[Any]) -> pd.Series[Any] | None:
+    """Give a column of booleans, also written as text or as 0 and 1, as numbers; None for others."""
+    texts = as_text(column)
+    codes = texts.map({"true": 1, "false": 0, "1": 1, "0": 0})
+    if (codes.isna() & texts.notna()).any():
+        return None
+    return codes.astype(np.float64) if codes.hasnans else codes.astype(np.int64)
+
+
+def canonical_text(column: pd.Series[Any], kind: Kind) -> pd.Series[Any]:
+    """Bring a column to the text that its dataset has: `as_text`, and of `digits` the one without a fraction of zeros.
+
+    A category stays one where its values stay apart.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        levels = pd.Series(column.cat.categories)
+        texts = canonical_text(levels, kind)
+        if texts.is_unique:
+            same = texts.equals(levels)
+            return column if same else column.cat.rename_categories(texts.tolist())
+        distinct = np.array([*texts, None], dtype=object)
+        return pd.Series(distinct[column.cat.codes], index=column.index, name=column.name, dtype=object)
+    text = as_text(column)
+    return without_point(text) if kind == "digits" else text
+
+
+def without_point(text: pd.Series[Any]) -> pd.Series[Any]:
+    """Write whole numbers in text as such: 101.0, as a column with a missing value is often written, is 101."""
+    if not text.notna().any():
+        return text
+    pointed = text.str.fullmatch(_WITH_POINT, na=False)
+    return text.where(~pointed, text.str.split(".").str[0]) if pointed.any() else text
+
+
+def kind_of_text(column: pd.Series[Any]) -> Kind | None:
+    """Which kind of text, or of time, a column of text is from its first values on; None without any."""
+    if not column.notna().any():
+        return None
+    if is_time(column):
+        return "time"
+    distinct = pd.Series(as_text(column).dropna().unique(), dtype=object)
+    return "digits" if distinct.str.fullmatch(_WHOLE).all() else "text"
+
+
+def kind_of(column: pd.Series[Any]) -> Kind | None:
+    """The kind of a column of which nothing is known, by its first values; None without any."""
+    if not column.notna().any():
+        return None
+    if is_time(column):
+        return "time"
+    values = column.astype(column.cat.categories.dtype) if isinstance(column.dtype, pd.CategoricalDtype) else column
+    if dtypes.is_bool_dtype(values) or dtypes.infer_dtype(values, skipna=True) == "boolean":
+        return "boolean"
+    return "text" if as_numbers(values) is None else "number"
+
+
+def is_time(column: pd.Series[Any]) -> bool:
+    """Whether a column holds times, not text of them."""
+    return dtypes.is_datetime64_any_dtype(column) or dtypes.infer_dtype(column, skipna=True) in _TIMES
+
+
+def lost_digits(column: pd.Series[Any]) -> int:
+    """How many values of a column are floating-point numbers so large that they may have lost their last digits."""
+    if not dtypes.is_float_dtype(column):
+        return 0
+    return int((column.abs() > EXACT).sum())
+
+
+def key_hash(keys: pd.DataFrame, batch_start: datetime | None = None) -> npt.NDArray[np.int64]:
+    """Give each row's id: a 64-bit hash of its key columns, in their order, none of them missing, and of its batch.
+
+    Stable over batches, processes and types: 1, 1.0 and "1" are the same key, while "1.0" and "01" are other texts.
+    Two of n different keys share an id with a probability of about n² / 2⁶⁵: 3e-7 for 3.4 million rows. Text counts
+    up to a NUL character, as in all of pandas' look-ups.
+    """
+    hashed = pd.DataFrame({name: _hashes(column) for name, column in keys.items()}, copy=False)
+    if batch_start is not None:
+        start = np.array([batch_start], dtype="datetime64[us]").astype(np.int64)
+        hashed = pd.concat([hashed, pd.Series(pd.util.hash_array(start)[0], index=hashed.index)], axis=1)
+    return pd.util.hash_pandas_object(hashed, index=False).to_numpy().view(np.int64)
+
+
+def _hashes(column: pd.Series[Any]) -> npt.NDArray[np.uint64]:
+    """Hash whole numbers as integers, times as microseconds, all else as text."""
+    if dtypes.is_datetime64_any_dtype(column):
+        local = column if column.dt.tz is None else column.dt.tz_convert("UTC").dt.tz_localize(None)
+        return pd.util.hash_array(local.astype("datetime64[us]").to_numpy().astype(np.int64))
+    values = column.to_numpy()
+    if values.dtype.kind in "iuf" and (np.abs(values.astype(np.float64)) < _INT64).all():
+        integers = values.astype(np.int64)
+        if (integers == values).all():
+            return pd.util.hash_array(integers)
+    codes, texts = pd.factorize(as_text(column).to_numpy())
+    hashed = pd.util.hash_array(texts, categorize=False)
+    whole = pd.Series(texts, dtype=object).str.fullmatch(_WHOLE_NUMBER).to_numpy(dtype=bool)
+    whole[whole] = np.abs(texts[whole].astype(np.float64)) < _INT64
+    hashed[whole] = pd.util.hash_array(texts[whole].astype(np.int64))
+    return hashed[codes]
+
+
+def settled(declared: Mapping[str, Kind], recorded: Mapping[str, Kind]) -> dict[str, Kind]:
+    """The kinds of columns: as declared, and where that leaves room as they were recorded at the first landing."""
+    return {**declared, **{n: k for n, k in recorded.items() if n not in declared or _says_more(k, declared[n])}}
+
+
+def retyped(declared: Mapping[str, Kind], recorded: Mapping[str, Kind]) -> list[str]:
+    """The columns that are declared as something else than they were landed as."""
+    return [
+        name
+        for name, kind in recorded.items()
+        if name in declared
+        and declared[name] != kind
+        and not _says_more(kind, declared[name])
+        and not {kind, declared[name]} <= {"number", "integer", "boolean"}  # all are stored as numbers
+    ]
+
+
+def _says_more(recorded: Kind, declared: Kind) -> bool:
+    return declared == "text" and recorded in {"digits", "time"}
