@@ -17,6 +17,7 @@ import logging
 import multiprocessing
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -49,7 +50,6 @@ def measured(name: str, folder: Path, place: Path) -> dict[str, Any]:
     """One table's entry. What goes wrong is said in it, for the other tables are of interest all the same."""
     from trueup.errors import TrueupError
 
-    logging.disable(logging.WARNING)
     begun = time.monotonic()
     found: dict[str, Any] = dict.fromkeys(
         ("champion", "batches", "broken", "frozen", "ungated", "gated", "kept", "recommended", "yaml_lines")
@@ -59,7 +59,17 @@ def measured(name: str, folder: Path, place: Path) -> dict[str, Any]:
             found |= facts
     except TrueupError as error:
         found["error"] = f"{type(error).__name__}: {error}"
-    return {**found, "seconds": round(time.monotonic() - begun)}
+    found["seconds"] = round(time.monotonic() - begun)
+    sys.stderr.write(f"{name}: {json.dumps(found)}\n")
+    return found
+
+
+def _begin() -> None:
+    """In each process: end with the one that began it."""
+    from trueup.adapters.background import end_with_parent
+
+    logging.disable(logging.WARNING)
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[str, Any]]:
@@ -157,7 +167,7 @@ def main() -> None:
     wanted = [n for n in wanted if n not in absent]
     with (
         tempfile.TemporaryDirectory() as scratch,
-        ProcessPoolExecutor(given.workers, multiprocessing.get_context("spawn")) as pool,
+        ProcessPoolExecutor(given.workers, multiprocessing.get_context("spawn"), initializer=_begin) as pool,
     ):
         place = given.home or Path(scratch)
         jobs = {name: pool.submit(measured, name, given.folder, place / name) for name in wanted}

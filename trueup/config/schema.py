@@ -838,7 +838,12 @@ class ScoreConfig(Section):
 
 
 class DriftConfig(Section):
-    """When inputs count as shifted."""
+    """When inputs count as shifted.
+
+    A batch is compared with rows of the champion's training window: of the same phase of the season where there are
+    enough, the same weekday for days, the same month once there are two years. A limit is wider than it says here where
+    samples of that size, or a column's own movement from batch to batch within the training window, exceed it.
+    """
 
     sample: int = Field(
         5_000, ge=100, description="Rows compared on each side, so that the verdict does not depend on volume."
