@@ -46,6 +46,12 @@ def new(
     period: Annotated[
         Literal["day", "week", "month"] | None, typer.Option(help="Of a batch. Default: by the rows.")
     ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Look at earlier rows only, so that a replay of the later ones does not flatter."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a config of that name.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -54,6 +60,7 @@ def new(
     Writes configs/<NAME>.yaml, and the model's deployments at the end of prefect.yaml where there is one beside the configs.
     Columns that know the answer are left out and named. Nothing else is written, and nothing is trained.
     """
+    from flows.cli import moment
     from trueup.domain.profile.ask import Ask
     from trueup.stages.new import draft, save, span_of
     from trueup.stages.new_deployments import deploy
@@ -74,6 +81,7 @@ def new(
         above,
         timezone,
         period,
+        moment(until),
     )
     ports = Ports()
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -177,6 +177,19 @@ def test_outcomes_in_a_second_file_are_joined_by_the_key_that_is_called_otherwis
     labels = done.ports.store.read(newest.labels)
     assert len(labels) == newest.rows.rows
     assert ((labels["known_at"] - labels["event_time"]) == timedelta(days=3)).all()
+
+
+def test_rows_from_a_moment_on_can_be_left_out_of_sight(tmp_path):
+    table, until = messy.Messy("plain", messy.orders()), messy.START + timedelta(days=35)
+    late = table.frame["ordered"] >= until
+    told = [
+        draft(asked(replace(table, frame=frame), tmp_path / str(i), until=until), opened(tmp_path / str(i)))
+        for i, frame in enumerate((table.frame, table.frame.assign(km=table.frame["km"].where(~late, -999))))
+    ]
+    assert told[0].text == told[1].text.replace(str(tmp_path / "1"), str(tmp_path / "0"))
+    assert f"(--until): {int(late.sum()):,}" in told[0].text
+    with pytest.raises(UsageError, match="no row is earlier"):
+        draft(asked(table, tmp_path / "none", until=messy.START), opened(tmp_path / "none"))
 
 
 def test_a_category_of_very_many_values_is_no_feature(of):

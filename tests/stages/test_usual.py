@@ -70,7 +70,7 @@ def test_an_unusual_batch_is_used_and_alerts_and_holds_a_retrain_until_it_has_la
     (first, _) = announced(told)
     assert first.payload["batch"].startswith("2024-02-12")
     assert column in first.payload["reasons"][0]
-    assert told.turn(9).decided.outcome in {"promoted", "rejected"}  # three weeks alike: the world has changed
+    assert told.turn(9).decided.verdicts  # three weeks alike: the world has changed, and a challenger is judged
     assert "unusual" not in told.turn(10).observed[-1].findings
     assert len(announced(told)) == 3
     told.ports.close()
@@ -86,7 +86,7 @@ def test_a_confirmed_batch_holds_nothing_and_becomes_usual(tmp_path):
     assert entry.body["batches"][0]["columns"] == [column]
     with pytest.raises(UsageError, match="nothing to clear"):
         clear(told.config, told.ports, "a tester")
-    assert told.turn(7).decided.outcome in {"promoted", "rejected"}
+    assert told.turn(7).decided.verdicts
     assert "unusual" not in told.turn(8).observed[-1].findings
     told.ports.close()
 
@@ -98,7 +98,7 @@ def test_what_was_unusual_once_holds_retrains_for_some_batches_only(tmp_path):
     found = [told.turn(week) for week in (7, 8, 9)]
     assert ["unusual" in d.observed[-1].findings for d in found] == [True, False, False]
     assert [d.decided.outcome == "held" for d in found[:2]] == [True, True]
-    assert found[2].decided.outcome in {"promoted", "rejected"}
+    assert found[2].decided.verdicts
     told.ports.close()
 
 
@@ -118,7 +118,7 @@ def test_a_real_shift_of_a_feature_is_used_and_breaks_nothing(tmp_path):
     assert all(d.batches[-1].usable for d in done)
     assert "shifted" in done[1].observed[-1].findings
     assert not any("unusual" in d.observed[-1].findings for d in done)
-    assert all(d.decided.outcome in {"promoted", "rejected"} for d in done[1:]), [d.decided for d in done]
+    assert all(d.decided.verdicts for d in done[1:]), [d.decided for d in done]
     told.ports.close()
 
 

@@ -28,7 +28,7 @@ from trueup.domain.profile.worth import Choice, Judge, choose
 from trueup.domain.types import EVENT_TIME
 from trueup.errors import UsageError
 from trueup.stages.draft import coerced, missing_of, usual_name, write_draft, write_usual
-from trueup.stages.new_table import read_table
+from trueup.stages.new_table import Table, read_table
 from trueup.stages.ports import Ports
 
 _KNOWN = "known at, of the outcome"  # a column of its own: the outcomes' may be called like one of the rows'
@@ -108,7 +108,7 @@ def _require_free(path: Path, replace_it: bool) -> None:
 
 def look(ask: Ask, configs: Path) -> Findings:
     """Find out everything that the config is written from."""
-    table = read_table(ask, configs)
+    table = _known_then(ask, read_table(ask, configs))
     raw, when = table.rows, table.rows[ask.time]
     columns = profile(raw.drop(columns=[c for c in (ask.time, ask.label) if c in raw]))
     key = key_of(ask, raw, columns)
@@ -140,6 +140,23 @@ def _without_key(key: Key, repeated: int) -> list[str]:
         return []
     same = f"; {repeated:,} rows hold the same as another, and each of them counts" if repeated else ""
     return [f"CHECK: no column names a row, so its content does{same}. Name the columns that do, if there are some"]
+
+
+def _known_then(ask: Ask, table: Table) -> Table:
+    """The rows from before `--until`: what is chosen and learned by them owes nothing to those that a replay judges."""
+    if ask.until is None:
+        return table
+    before = table.rows[ask.time] < ask.until
+    if not before.any():
+        raise UsageError(f"--until {ask.until}: no row is earlier; the first is of {table.rows[ask.time].min()}")
+    said = f"rows of {ask.until:%Y-%m-%d %H:%M} and later were not looked at (--until): {int((~before).sum()):,}"
+    return replace(
+        table,
+        rows=table.rows[before].reset_index(drop=True),
+        read=int(before.sum()),
+        times=table.times.of(table.times.moments < ask.until),
+        notes=(*table.notes, said),
+    )
 
 
 def _accused(ask: Ask, outcome: Outcome, columns: dict[str, Column], key: Key, when: pd.Series[Any]) -> Found:

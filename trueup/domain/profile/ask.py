@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pandas as pd
 
@@ -31,6 +31,7 @@ class Ask:
     above: float | None = None
     timezone: str = "UTC"
     period: Period | None = None
+    until: datetime | None = None  # only earlier rows are looked at
 
 
 def require_columns(raw: pd.DataFrame, names: Sequence[str], data: str) -> None:
