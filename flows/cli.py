@@ -167,15 +167,13 @@ def check(
     ] = None,
     rehearse: Annotated[
         bool,
-        typer.Option(
-            "--rehearse", help="If all is fine, also try the first batches, and say what a run would make of them."
-        ),
+        typer.Option("--rehearse", help="If all is fine, also try all batches, and say what a run would make of them."),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Look at config and data source without changing anything; all problems at once.
 
-    A rehearsal validates the first batches, counts labels, lets a quick model try to beat the prior and estimates how
+    A rehearsal validates all batches, counts labels, lets a quick model try to beat the prior and estimates how
     long a run takes. Exit code 2 for problems in a config, 1 when the data would break a run.
     """
     from trueup.stages.check import check as look

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from trueup.stages.rehearse import Rehearsal, Seen
 
 
+_ENDS, _ODD = 4, 12  # batches of a rehearsal that are shown: at either end, and of those that did not pass
+
+
 def drafted(made: Drafted, deployed: tuple[Path, bool] | None) -> None:
     """What `new` found out about a table, and what to type next."""
     from trueup.stages.draft import shown
@@ -135,7 +138,7 @@ def checks(found: Sequence[Mapping[str, Any]]) -> None:
 
 
 def rehearsal(found: Rehearsal) -> None:
-    """What the first batches would come to, and what to type next."""
+    """What the batches would come to, and what to type next."""
     out.print(f"rehearsed: {len(found.batches)} of {found.there} complete batches; nothing was kept\n")
     if found.batches:
         _rehearsed_batches(found)
@@ -158,6 +161,7 @@ def rehearsal(found: Rehearsal) -> None:
 
 def _rehearsed_batches(found: Rehearsal) -> None:
     """The table of the batches, and what is wrong with them."""
+    shown = _telling(found.batches)
     rows = [
         [
             f"{b.window.start:%Y-%m-%d}",
@@ -167,7 +171,7 @@ def _rehearsed_batches(found: Rehearsal) -> None:
             *(f"{count:,}" for count in (b.labels, b.at_end, b.in_time)),
             f"{word(b.status.value)}" + ("" if b.enough else ", too few labels"),
         ]
-        for b in found.batches
+        for b in shown
     ]
     figures = ["rows", "quar.", "share", "labels", "at end", "later"]
     out.print(table(["batch", *figures, "validation"], rows, figures))
@@ -176,16 +180,26 @@ def _rehearsed_batches(found: Rehearsal) -> None:
         f"many count when the batch ends, and in the end\n(monitor.min_matured asks for {found.min_matured:,})[/]\n",
         highlight=False,
     )
+    if len(shown) < len(found.batches):
+        out.print(f"[dim]{len(found.batches) - len(shown):,} more batches are like these[/]\n", highlight=False)
     for name, (failed, total) in _by_expectation(found.batches).items():
         out.print(
             f"quarantine: {escape(name)}: {failed:,} of {total:,} rows, {failed / total:.2%}",
             highlight=False,
             soft_wrap=True,
         )
-    for b in found.batches:
+    for b in shown:
         if b.status.value != "pass":
             out.print(f"{b.window.start:%Y-%m-%d} {word(b.status.value)}:", highlight=False)
             lines(b.reasons)
+
+
+def _telling(batches: Sequence[Seen]) -> list[Seen]:
+    """The first and the last batches, and those between them that did not pass, as far as there is room."""
+    ends = {*range(_ENDS), *range(len(batches) - _ENDS, len(batches))}
+    odd = [n for n, b in enumerate(batches) if b.status.value != "pass" or not b.enough]
+    shown = ends | {*[n for n in odd if n not in ends][:_ODD]} if len(batches) > 2 * _ENDS + _ODD else None
+    return [b for n, b in enumerate(batches) if shown is None or n in shown]
 
 
 def _by_expectation(batches: Sequence[Seen]) -> dict[str, tuple[int, int]]:
@@ -199,11 +213,14 @@ def _by_expectation(batches: Sequence[Seen]) -> dict[str, tuple[int, int]]:
 def _first_champion(found: Rehearsal) -> None:
     """When there can be one, from what; or what is lacking."""
     if (first := found.first) is not None:
+        what = "first champion" if found.champion else f"[yellow]no champion[/] after {found.tries} tries, the last"
         out.print(
-            f"first champion: at {first.as_of:%Y-%m-%d}, trained on {first.train_rows:,} matured rows {first.train} "
+            f"{what}: at {first.as_of:%Y-%m-%d}, trained on {first.train_rows:,} matured rows {first.train} "
             f"(train.min_rows asks for {found.min_rows:,}), judged on {first.gate_rows:,} rows {first.gate}",
             highlight=False,
             soft_wrap=True,
         )
     elif found.lacking:
         out.print(f"first champion: [yellow]not yet[/]: {escape(found.lacking)}", highlight=False, soft_wrap=True)
+    if found.needs:
+        out.print(f"for a champion it takes: {escape(found.needs)}", highlight=False, soft_wrap=True)

@@ -373,7 +373,7 @@ def test_a_rehearsal_tells_people_and_programs_and_writes_nothing(trueup):
 
     answer = trueup("check", "toy", "--rehearse")
     assert answer.code == 0
-    assert "rehearsed: 5 of 8 complete batches" in answer.out
+    assert "rehearsed: 8 of 8 complete batches" in answer.out
     assert "quick boosting: beats the prior; log-loss" in answer.out
     assert "s a batch, and about " in answer.out
     assert answer.out.splitlines()[-1] == "next: trueup run toy"

@@ -14,7 +14,8 @@ from trueup.domain.plan import Plan
 from trueup.domain.types import Status
 from trueup.stages import rehearse as stage
 from trueup.stages.ports import Ports
-from trueup.stages.rehearse import BEATS, NOT_SHOWN, rehearse
+from trueup.stages.rehearse import rehearse
+from trueup.stages.rehearse_gate import BEATS, NOT_SHOWN
 from trueup.stages.train import plan
 
 DAYS = 9 * 7
@@ -48,8 +49,9 @@ def test_a_sound_stream_has_a_first_champion_that_beats_the_prior(sound):
 
 def test_the_first_champion_is_made_when_the_rehearsal_says(sound):
     found, story = sound
-    weeks = len(found.batches)
+    weeks = (found.first.as_of - streams.week(0)).days // 7
     assert found.first.as_of == streams.week(weeks)
+    assert (found.champion, found.tries, found.needs) == (True, 1, "")
     for week in (weeks - 1, weeks):
         decided = story.turn(week).decided
     chosen = plan(story.config, story.ports, streams.week(1))  # no champion and no labels then
@@ -66,8 +68,7 @@ def test_outcomes_that_a_column_says_to_be_known_later_than_any_history_are_wait
     found, _ = rehearsed(tmp_path, frame, PLAIN.replace("known_after: 1 day", "known_at: told"))
     assert found.lacking == ""
     assert found.first.train.end <= found.first.gate.start
-    assert found.first.as_of == streams.week(len(found.batches))
-    assert len(found.batches) > 9, "what min_history alone would have let it read"
+    assert found.first.as_of > streams.week(9), "what min_history alone would have waited for"
 
 
 def test_the_time_of_a_run_is_estimated(sound):
@@ -110,17 +111,20 @@ def test_without_signal_nothing_is_shown(tmp_path):
     assert found.compared[0].verdict != BEATS
     assert found.compared[1].verdict == NOT_SHOWN
     assert found.breaks == ""
+    assert not found.champion
+    assert found.tries > 1
+    assert "features that tell more" in found.needs
 
 
 def test_too_few_labels_are_said_to_be(tmp_path):
     frame = streams.Stream(days=DAYS).frame()
     frame["y"] = frame["y"].where(frame["id"] % 10 == 0)
     found, _ = rehearsed(
-        tmp_path, frame, PLAIN.replace("  min_history: 28 days\n", "  min_history: 28 days\n  min_rows: 300\n")
+        tmp_path, frame, PLAIN.replace("  min_history: 28 days\n", "  min_history: 28 days\n  min_rows: 900\n")
     )
     assert {(b.labels, b.enough) for b in found.batches} == {(56, False)}
     assert found.first is None
-    assert "`train.min_rows` wants 300" in found.lacking
+    assert "`train.min_rows` wants 900" in found.lacking
     assert found.breaks == ""
 
 
@@ -129,6 +133,7 @@ def test_too_short_a_history_is_said(tmp_path):
     assert (len(found.batches), found.there) == (2, 2)
     assert "not enough history" in found.lacking
     assert found.breaks == ""
+    assert "the source holds 2 complete batches, 14 days" in found.needs
 
 
 def test_labels_that_never_come_break_a_run(tmp_path):
@@ -170,7 +175,12 @@ def test_the_scratch_home_is_gone_also_when_somebody_stops_it(tmp_path, monkeypa
     assert not (tmp_path / "home").exists()
 
 
-def test_no_more_batches_are_read_than_a_first_champion_needs(tmp_path):
-    found, _ = rehearsed(tmp_path, streams.Stream(days=100, per_day=30).frame())
-    assert len(found.batches) < found.there
-    assert found.first.as_of == found.batches[-1].window.end < datetime(2024, 3, 1)
+def test_every_batch_is_validated_and_the_loop_is_played_until_there_is_a_champion(tmp_path):
+    frame = streams.Stream(days=100, per_day=30).frame()
+    frame.loc[frame["t"] >= "2024-04-01", "x"] = 99.0
+    found, _ = rehearsed(tmp_path, frame)
+    assert len(found.batches) == found.there == 14
+    assert found.champion
+    assert found.tries == 1
+    assert found.first.as_of < datetime(2024, 3, 1)
+    assert [b.status for b in found.batches[-2:]] == [Status.PASS, Status.FAIL]

@@ -1,4 +1,6 @@
-"""Rehearse: put a source's first batches through the loop's own stages, in a home that is thrown away, and say what comes.
+"""Rehearse: put a source's batches through the loop's own stages, in a home that is thrown away, and say what comes.
+
+Every batch is validated; a first champion is tried for, as the loop would, until there is one.
 
 What is landed, validated and cut into windows here is so by the same functions as in a run, so the two cannot
 differ; only the challenger is a quick one, without a search. Nothing is written to the home: not to its ledger, and
@@ -11,8 +13,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,16 +22,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trueup.config.schema import Family, ModelConfig
-from trueup.domain.bootstrap import Interval
+from trueup.config.schema import Family, ModelConfig, write_duration
 from trueup.domain.gates import CHALLENGER, Case
 from trueup.domain.gates.case import PRIOR, SIMPLE
-from trueup.domain.gates.integrity import enough_rows
-from trueup.domain.gates.words import compare, figures_of, too_few_blocks
 from trueup.domain.learning import Recipe, all_classes, build, defaults, predict
 from trueup.domain.periods import complete_periods
 from trueup.domain.plan import Hold, Plan
-from trueup.domain.types import EVENT_TIME, KNOWN_AT, ROW_ID, Batch, Status, Window
+from trueup.domain.types import KNOWN_AT, ROW_ID, Batch, Status, Window
 from trueup.errors import NoLabels, NotEnoughData, WorkError
 from trueup.stages.baselines import baselines, reference_examples
 from trueup.stages.features import examples
@@ -38,13 +37,13 @@ from trueup.stages.mistakes import require_sound
 from trueup.stages.outcomes import Joining, joining
 from trueup.stages.ports import Ports
 from trueup.stages.references import Checked
+from trueup.stages.rehearse_gate import BEATS, Compared, against_prior
 from trueup.stages.train import Material, material, plan
 from trueup.stages.validate import validate
 
-BEATS, NOT_SHOWN, WORSE = "beats the prior", "not shown", "worse"
 QUICK = "quick boosting"
 
-_AT_LEAST = 3  # batches: of one alone nobody sees what is usual
+_TRIES = 24  # for a first champion: each costs a fit
 _QUICK_ROWS = 20_000  # more rows make the quick model slower, and its answer hardly another
 # Not measured here, for Prefect, MLflow and Evidently would have to be imported: seconds of a run on two slow cores.
 _START = 20.0  # a process with its imports, and Prefect's server: 13 s, and 22 in an empty home
@@ -81,28 +80,17 @@ class Seen:
     at_end: int
     in_time: int
     enough: bool  # whether the monitor will have the labels it asks for
-    takes: timedelta  # until nine of ten of the labels are known
 
 
 @dataclass(frozen=True)
 class First:
-    """When the first champion can be made, and from what."""
+    """When the first champion is made, and from what; or, where none is, what the last challenger was made from."""
 
     as_of: datetime
     train: Window
     gate: Window
     train_rows: int
     gate_rows: int
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A model against the prior on the gate rows: the loss that it has more, with its interval, and what that says."""
-
-    model: str
-    verdict: str
-    said: str
-    figures: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -117,7 +105,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What the first batches of a source would come to."""
+    """What the batches of a source would come to. `needs` says what would have to change for a champion, where there is none."""
 
     model: str
     batches: tuple[Seen, ...]
@@ -127,6 +115,9 @@ class Rehearsal:
     first: First | None
     lacking: str  # for a first champion; empty where there can be one
     compared: tuple[Compared, ...]
+    tries: int  # for a first champion
+    champion: bool
+    needs: str
     estimate: Estimate | None
     breaks: str  # why a run would come to nothing; empty where it would not
     seconds: float
@@ -165,8 +156,24 @@ class _Chance:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class _Play:
+    """How far the loop came: the last chance, and of the last challenger what it was made from and how it was judged."""
+
+    chance: _Chance = _Chance()
+    made: _Made | None = None
+    first: First | None = None
+    compared: tuple[Compared, ...] = ()
+    tries: int = 0
+
+    @property
+    def won(self) -> bool:
+        """Whether there is a champion: the better of challenger and simple model beats the prior."""
+        return any(c.verdict == BEATS for c in self.compared)
+
+
 def rehearse(config: ModelConfig, ports: Ports, tell: Callable[[float], None] = lambda _: None) -> Rehearsal:
-    """Rehearse a model's first batches: as many as its first champion needs, at least three, at most what is there.
+    """Rehearse a model's batches: all that are there, and the loop until there is a champion.
 
     `tell` hears the share that is done. An error that would end a run is part of what is found. Raises ConfigError, as a
     run would, for a config that is not sound.
@@ -184,36 +191,58 @@ def rehearse(config: ModelConfig, ports: Ports, tell: Callable[[float], None] = 
 
 
 def _rehearsed(config: ModelConfig, ports: Ports, clock: _Clock, tell: Callable[[float], None]) -> dict[str, Any]:
-    seen, compared = list[Seen](), tuple[Compared, ...]()
-    chance, first, windows = _Chance(), None, list[Window]()
+    seen, windows, play = list[Seen](), list[Window](), _Play()
     try:
         windows = _complete(config, ports)
         with clock("read"):
             joined = joining(config, ports, [], max(ports.local_now(config), windows[-1].end), windows)
         for window in windows:
             seen.append(_see(config, ports, window, joined, clock))
-            chance = chance if chance.made else _chance(config, ports, window.end, clock)
-            most = _most(config, windows, max(b.takes for b in seen))
-            tell(min(len(seen) / (most + 1), 1.0))
-            if len(seen) >= (_AT_LEAST if chance.made else most):
-                break
-        if chance.made:
-            first, compared = _judged(config, ports, chance.made, clock)
-    except NotEnoughData as few:
-        chance = _Chance(lacking=str(few))  # for the reference: the gates would have nothing to compare with
+            play = _tried(config, ports, window.end, play, clock)
+            tell(len(seen) / (len(windows) + 1))
     except WorkError as error:
-        chance = _Chance(problem=str(error))
+        play = replace(play, chance=_Chance(problem=str(error)))
     return {
         "batches": tuple(seen),
         "there": len(windows),
         "min_matured": config.monitor.min_matured,
         "min_rows": config.train.min_rows,
-        "first": first,
-        "lacking": chance.lacking,
-        "compared": compared,
-        "estimate": _estimated(config, chance.made, len(seen), clock) if seen else None,
-        "breaks": _broken(seen) or chance.problem,
+        "first": play.first,
+        "lacking": "" if play.first else play.chance.lacking,
+        "compared": play.compared,
+        "tries": play.tries,
+        "champion": play.won,
+        "needs": _needs(config, play, windows),
+        "estimate": _estimated(config, play, len(seen), clock) if seen else None,
+        "breaks": _broken(seen) or ("" if play.won else play.chance.problem),
     }
+
+
+def _tried(config: ModelConfig, ports: Ports, as_of: datetime, play: _Play, clock: _Clock) -> _Play:
+    """Try for a first champion at a moment, as the loop would, unless there is one."""
+    if play.won or play.tries >= _TRIES:
+        return play
+    chance = _chance(config, ports, as_of, clock)
+    if chance.made is None:
+        return replace(play, chance=chance)
+    try:
+        first, compared = _judged(config, ports, chance.made, clock)
+    except NotEnoughData as few:  # for the reference: the gates would have nothing to compare with
+        return replace(play, chance=_Chance(lacking=str(few)))
+    return _Play(chance, chance.made, first, compared, play.tries + 1)
+
+
+def _needs(config: ModelConfig, play: _Play, windows: list[Window]) -> str:
+    """What would have to change for a champion; empty where there is one, or where that is said already."""
+    if play.won or play.chance.problem or not windows:
+        return ""
+    if play.first is None:
+        held = windows[-1].end - windows[0].start
+        return (
+            f"the source holds {len(windows)} complete batches, {held.days} days; wait for more, or lower "
+            f"train.min_history ({write_duration(config.train.min_history)}) or train.min_rows ({config.train.min_rows})"
+        )
+    return next((c.needs for c in play.compared if c.needs), "")
 
 
 def _broken(seen: list[Seen]) -> str:
@@ -233,23 +262,6 @@ def _complete(config: ModelConfig, ports: Ports) -> list[Window]:
     return windows
 
 
-def _most(config: ModelConfig, windows: list[Window], takes: timedelta) -> int:
-    """How many batches it takes until a first champion is due: history and gate window, and until their labels are known.
-
-    Before the gate window, and before the newest fold of the search, no outcome of a span as long as it takes was known.
-    """
-    span = max(config.train.min_history, 2 * config.promote.gate_window + 2 * takes) + takes
-    return max(_AT_LEAST, sum(w.start < windows[0].start + span for w in windows) + 1)
-
-
-def _takes(config: ModelConfig, labels: pd.DataFrame) -> timedelta:
-    """How long it takes until nine of ten labels of a batch are known."""
-    if config.ingest.label.known_after is not None:
-        return config.ingest.label.known_after
-    waits = (labels[KNOWN_AT] - labels[EVENT_TIME]).dropna().dt.total_seconds()
-    return timedelta(seconds=float(waits.quantile(0.9))) if len(waits) else config.train.min_history
-
-
 def _see(config: ModelConfig, ports: Ports, window: Window, joined: Joining | None, clock: _Clock) -> Seen:
     """Land and validate a batch."""
     with clock("read"):
@@ -262,8 +274,7 @@ def _see(config: ModelConfig, ports: Ports, window: Window, joined: Joining | No
 
 def _counted(config: ModelConfig, ports: Ports, batch: Batch, checked: Checked) -> Seen:
     failed = ports.store.quarantined(batch.rows).groupby("expectation")[ROW_ID].nunique()
-    labels = ports.store.read(batch.labels, [EVENT_TIME, KNOWN_AT])
-    known = labels[KNOWN_AT]
+    known = ports.store.read(batch.labels, [KNOWN_AT])[KNOWN_AT]
     in_time, facts, rows = int(known.notna().sum()), batch.rows.facts, batch.rows.rows
     return Seen(
         window=batch.window,
@@ -278,7 +289,6 @@ def _counted(config: ModelConfig, ports: Ports, batch: Batch, checked: Checked) 
         at_end=int((known <= pd.Timestamp(batch.window.end)).sum()),
         in_time=in_time,
         enough=in_time >= config.monitor.min_matured,
-        takes=_takes(config, labels),
     )
 
 
@@ -325,7 +335,8 @@ def _judged(config: ModelConfig, ports: Ports, made: _Made, clock: _Clock) -> tu
         )
 
     first = First(made.as_of, chosen.train, chosen.gate, len(data.y), len(gate.y))
-    return first, tuple(_against_prior(role, case(role)) for role in (QUICK, SIMPLE))
+    window = config.promote.gate_window
+    return first, tuple(against_prior(role, case(role), window) for role in (QUICK, SIMPLE))
 
 
 def _quick(config: ModelConfig) -> Recipe:
@@ -335,29 +346,15 @@ def _quick(config: ModelConfig) -> Recipe:
     return Recipe(family, {**defaults(family, config.task), **fixed}, config.train.seed)
 
 
-def _against_prior(name: str, case: Case) -> Compared:
-    """Judge a model as the baseline gate does: skill over the prior must be proved."""
-    if not (rows := enough_rows(case)).ok:
-        return Compared(name, NOT_SHOWN, "; ".join(rows.reasons), {})
-    difference = case.difference(PRIOR)
-    said, figures = compare(case, PRIOR, difference), figures_of(case, PRIOR, difference)
-    if not difference.enough:
-        return Compared(name, NOT_SHOWN, f"{said}; {too_few_blocks(difference)}", figures)
-    return Compared(name, _verdict(difference), said, figures)
-
-
-def _verdict(difference: Interval) -> str:
-    if difference.high < 0:
-        return BEATS
-    return WORSE if difference.low > 0 else NOT_SHOWN
-
-
-def _estimated(config: ModelConfig, made: _Made | None, seen: int, clock: _Clock) -> Estimate:
+def _estimated(config: ModelConfig, play: _Play, seen: int, clock: _Clock) -> Estimate:
     """Seconds of a run, from those of the rehearsal; without material nothing is known of a retrain."""
-    spent: Mapping[str, float] = clock.spent
+    often = {"read": 1, "validate": 1}  # the others once a try
+    spent: Mapping[str, float] = defaultdict(
+        float, {name: seconds / often.get(name, max(play.tries, 1)) for name, seconds in clock.spent.items()}
+    )
     each = (spent["read"] + spent["validate"] + spent["features"]) / seen
     batch = each + spent["predict"] + spent["linear"] / 2 + _A_BATCH_BESIDE  # the monitor fits its reference anew
-    retrain = None if made is None else _of_retrain(config, made.material, spent)
+    retrain = None if play.made is None else _of_retrain(config, play.made.material, spent)
     return Estimate(_START, batch, retrain, {name: round(seconds, 3) for name, seconds in spent.items()})
 
 

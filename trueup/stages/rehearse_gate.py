@@ -1,0 +1,63 @@
+"""A rehearsal's judgement of a first champion, and what would have to change for one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+from typing import Any
+
+from trueup.config.schema import BaselineGate, write_duration
+from trueup.domain.bootstrap import Interval
+from trueup.domain.gates import Case
+from trueup.domain.gates.baseline import ERROR, Baseline
+from trueup.domain.gates.case import PRIOR
+from trueup.domain.gates.integrity import MIN_ROWS, enough_rows
+from trueup.domain.gates.words import compare, figures_of, too_few_blocks
+
+BEATS, NOT_SHOWN, WORSE = "beats the prior", "not shown", "worse"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A model against the prior on the gate rows: the loss that it has more, with its interval, and what that says.
+
+    `needs` says what would have to change for it to pass.
+    """
+
+    model: str
+    verdict: str
+    said: str
+    figures: dict[str, Any]
+    needs: str = ""
+
+
+def against_prior(name: str, case: Case, window: timedelta) -> Compared:
+    """Judge a model as the baseline gate does a first champion: skill over the prior must be shown."""
+    held = f"promote.gate_window ({write_duration(window)})"
+    if not (rows := enough_rows(case)).ok:
+        few = len(case.y) < MIN_ROWS
+        longer = f": about {ceil(window / timedelta(days=1) * MIN_ROWS / max(len(case.y), 1))} days" if few else ""
+        return Compared(name, NOT_SHOWN, "; ".join(rows.reasons), {}, f"a longer {held}{longer}")
+    difference = case.difference(PRIOR)
+    said, figures = compare(case, PRIOR, difference), figures_of(case, PRIOR, difference)
+    if not difference.enough:
+        blocks = f"a longer {held} or a shorter evaluate.block"
+        return Compared(name, NOT_SHOWN, f"{said}; {too_few_blocks(difference)}", figures, blocks)
+    if Baseline(BaselineGate(kind="baseline", beat=["prior"])).judge(case).ok:
+        return Compared(name, BEATS, said, figures)
+    if difference.mean >= 0:
+        needs = (
+            "features that tell more, or a longer train.min_history: no model was better than always saying the usual"
+        )
+        return Compared(name, WORSE if difference.low > 0 else NOT_SHOWN, said, figures, needs)
+    return Compared(name, NOT_SHOWN, said, figures, _longer(held, window, difference))
+
+
+def _longer(held: str, window: timedelta, difference: Interval) -> str:
+    """A gate window over which the gain, if it is as it seems, would be shown."""
+    reach = difference.lower(1 - ERROR) - difference.mean
+    days = ceil(window / timedelta(days=1) * (reach / difference.mean) ** 2)
+    return (
+        f"a longer {held}, about {days} days, over which a gain such as this would be shown; or features that tell more"
+    )
