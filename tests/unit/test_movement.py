@@ -189,6 +189,16 @@ def test_a_column_that_only_moves_on_is_no_drift(days):
     assert judged(framed(rows, PLAIN), PLAIN, "week", days, 1).drifted == ()
 
 
+def test_a_training_of_two_months_knows_what_moves_from_day_to_day():
+    rows = stream(92, 40, 0)
+    day = (rows[EVENT_TIME] - rows[EVENT_TIME].min()).dt.days
+    rows["a"], rows["b"] = rows["a"] + 0.05 * day, rows[EVENT_TIME].dt.month.astype(float)  # warmer each day
+    frame = framed(rows, PLAIN)
+    found = judged(frame, PLAIN, "month", 60, 0)
+    assert found.shifted is False, found.reason
+    assert judged(frame, PLAIN, "month", 60, 0, lambda r: r.assign(c=r["c"] + 1, g="b")).shifted
+
+
 def test_a_window_longer_than_the_training_allows_is_not_judged():
     features = MADE.model_copy(update={"calendar": {}})
     frame = framed(stream(63, 60, 0), features)

@@ -43,7 +43,7 @@ _PHASE_BLOCKS, _PHASE_ROWS = 4, 200  # fewer do not say how a phase looks
 
 @dataclass(frozen=True)
 class Reference:
-    """Rows to compare a batch with, each with the number of the batch-long block (n,) that it is of.
+    """Rows to compare a batch with, each with the number of the block (n,) that it is of, as long as a batch if it can be.
 
     `rows` are of the `phase` ("" for all there are), `known` of any: a category of another phase is not new. `since` says
     for a feature of a trailing window which rows (n,) of `rows` know it in full, `independent` how many independent
@@ -94,7 +94,20 @@ def reference_for(rows: pd.DataFrame, features: FeaturesConfig, window: Window, 
     for name, reach in reaches(features.history).items():
         since[name] = (moments >= start + reach).to_numpy()
         independent[name] = max(0.0, (end - start - reach) / max(reach, _LENGTH[period]))
-    return Reference(kept, numbers(moments, period), rows, phase, since, independent)
+    return Reference(kept, _blocks(moments, period), rows, phase, since, independent)
+
+
+def _blocks(times: pd.Series, period: Period) -> Ints:
+    """The blocks of rows: as long as a batch or, of a short training, as long as leaves enough of them.
+
+    Shorter ones move more, not less: the limits they make are wide rather than narrow.
+    """
+    periods: tuple[Period, ...] = ("month", "week", "day")
+    for shorter in periods[periods.index(period) :]:
+        found = numbers(times, shorter)
+        if len(np.unique(found)) >= _PHASE_BLOCKS:
+            return found
+    return numbers(times, period)
 
 
 def _phase(times: pd.Series, window: Window, period: Period) -> tuple[str, np.ndarray]:
