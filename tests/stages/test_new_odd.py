@@ -75,6 +75,24 @@ def test_booleans_are_numbers_and_an_outcome_that_is_true_counts_as_1(ports):
     assert landing.labels["label"].sum() == frame["late"].sum()
 
 
+def test_a_counter_of_days_is_a_time_and_that_is_said(ports):
+    frame = orders(n=900).assign(ordered=np.arange(900)).drop(columns="order_id")
+    made = drafted(frame, ports)
+    assert made.config.ingest.time_format == "days"
+    assert "CHECK time: ordered counts and names no date; each step is read as a day" in " ".join(made.text.split())
+    assert made.config.ingest.period == "month"
+    rows = ports.source(made.config).read(pd.Timestamp("1970-02-01"), pd.Timestamp("1970-03-01"))
+    assert rows["ordered"].tolist() == [*pd.date_range("1970-02-01", "1970-02-28")]
+
+
+def test_a_year_as_time_is_told_with_the_query_that_makes_a_day_of_it(ports):
+    frame = orders(n=900).assign(ordered=1930 + np.arange(900) // 10)
+    with pytest.raises(UsageError, match=r"holds '1930'.*: years, and a row needs its day.*make_date") as told:
+        drafted(frame, ports)
+    query = str(told.value).split("--query '")[1].rstrip("'")
+    assert drafted(frame, ports, query=query).findings.times.moments.min() == pd.Timestamp("1930-01-01")
+
+
 def test_a_category_of_thousands_is_a_key_of_histories_at_most(ports):
     frame = orders(n=9_000)
     customer = np.random.default_rng(1).integers(0, 1_500, len(frame))

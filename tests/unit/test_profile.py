@@ -413,7 +413,16 @@ def test_days_of_a_spreadsheet_are_read_and_a_counter_is_not_taken_for_them():
     found = read_times(serial)
     assert (found.formats, found.unreadable) == (("excel",), 0)
     assert found.moments.tolist() == MOMENTS.tolist()
-    assert read_times(pd.Series(np.arange(60_000))).formats == ()
+    assert read_times(pd.Series(np.arange(60_000))).formats == ("days",)
+
+
+def test_a_counter_is_read_as_days_and_an_hour_of_the_day_or_a_year_is_not():
+    found = read_times(pd.Series(np.arange(800) + 3))
+    assert (found.formats, found.unreadable) == (("days",), 0)
+    assert found.moments.diff().dropna().eq(pd.Timedelta(days=1)).all()
+    assert read_times(pd.Series(np.arange(800) % 24)).formats == ()
+    assert read_times(pd.Series(np.arange(800) // 10 + 1900)).formats == ()
+    assert read_times(pd.Series(np.arange(800) * 1_000)).formats == ()
 
 
 @pytest.mark.parametrize(

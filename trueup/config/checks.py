@@ -8,7 +8,15 @@ from zoneinfo import ZoneInfo, available_timezones
 
 MIN_BLOCKS = 10  # an interval from fewer blocks of time is not to be trusted
 
-COUNTED = ("epoch s", "epoch ms", "epoch us", "epoch ns", "excel")  # ways to count time, in place of a format
+COUNTED = (
+    "epoch s",
+    "epoch ms",
+    "epoch us",
+    "epoch ns",
+    "excel",
+    "days",
+    "hours",
+)  # ways to count time, in place of a format
 
 SHORTEST = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=28)}
 

@@ -353,7 +353,8 @@ class IngestConfig(Section):
         None,
         description="How the time is written where it is not ISO 8601, such as '%d/%m/%Y %H:%M' (strftime); UTC, GMT or "
         "%z in it name a zone. `epoch s`, `epoch ms`, `epoch us` and `epoch ns` count from 1970 in UTC, `excel` the days of "
-        "a spreadsheet. Also for `label.known_at`, unless that holds times already.",
+        "a spreadsheet, `days` and `hours` the steps of a table that numbers them and names no date: from 1970 on, without "
+        "a zone. Also for `label.known_at`, unless that holds times already.",
     )
     missing: dict[str, list[str | int | float]] = Field(
         default={},

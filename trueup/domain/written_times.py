@@ -14,14 +14,16 @@ from trueup.config.checks import COUNTED, with_weekday
 
 # Of each way to count time: its unit, and the moment from which it counts. Excel's days have no zone, and begin a day
 # early since Excel takes 1900 for a leap year.
-_UNITS: Final[dict[str, tuple[Literal["s", "ms", "us", "ns", "D"], datetime]]] = {
+_UNITS: Final[dict[str, tuple[Literal["s", "ms", "us", "ns", "D", "h"], datetime]]] = {
     "epoch s": ("s", datetime(1970, 1, 1)),
     "epoch ms": ("ms", datetime(1970, 1, 1)),
     "epoch us": ("us", datetime(1970, 1, 1)),
     "epoch ns": ("ns", datetime(1970, 1, 1)),
     "excel": ("D", datetime(1899, 12, 30)),
+    "days": ("D", datetime(1970, 1, 1)),  # of a table that numbers them and names no date
+    "hours": ("h", datetime(1970, 1, 1)),
 }
-_SECONDS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "D": 86_400.0}
+_SECONDS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "D": 86_400.0, "h": 3_600.0}
 COUNTED_FROM: Final = datetime(1900, 1, 1)  # a count of an earlier time is none
 COUNTED_UNTIL: Final = datetime(2200, 1, 1)
 _ZONED: Final = r"[T ].*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
@@ -64,7 +66,8 @@ def read_counts(numbers: pd.Series[Any], form: str) -> pd.Series[Any]:
     >>> read_counts(pd.Series([45292.5, 1.0]), "excel").dt.strftime("%Y-%m-%d %H:%M").tolist()
     ['2024-01-01 12:00', nan]
     """
-    unit, origin = _UNITS[form]
+    unit: Any
+    unit, origin = _UNITS[form]  # pandas knows hours, and its types do not
     first, last = count_of(COUNTED_FROM, form), count_of(COUNTED_UNTIL, form)
     sane = numbers.where((numbers >= first) & (numbers < last))
     moments = pd.to_datetime(sane, unit=unit, origin=pd.Timestamp(origin), errors="coerce", utc=True)

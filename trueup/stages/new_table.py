@@ -17,7 +17,8 @@ from trueup.config.schema import IngestConfig
 from trueup.domain.profile.ask import Ask, require_columns
 from trueup.domain.profile.columns import comma_decimals
 from trueup.domain.profile.dialect import header_of, marks_of
-from trueup.domain.profile.times import Times, read_times
+from trueup.domain.profile.times import Times, are_years, read_times
+from trueup.domain.values import as_numbers
 from trueup.errors import SourceError, UsageError
 
 _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -64,12 +65,28 @@ def read_table(ask: Ask, configs: Path) -> Table:
     kept = ~raw.duplicated()
     raw, times = raw[kept].reset_index(drop=True), times.of(kept)
     if not times.moments.notna().any():
-        raise UsageError(
-            f"--time {ask.time}: holds {', '.join(map(repr, times.examples)) or 'nothing'}, which is no time; name another column"
-        )
+        raise UsageError(_no_time(ask, raw[ask.time], times))
     source, more = _readable(ask, source, times, configs)
     raw = raw.assign(**{ask.time: times.moments})[times.moments.notna()].reset_index(drop=True)
     return Table(raw, rows, repeated, times, source, outcomes, label_source, tuple(notes + more))
+
+
+def _no_time(ask: Ask, column: pd.Series[Any], times: Times) -> str:
+    """What to do with a column that holds no times."""
+    held = f"--time {ask.time}: holds {', '.join(map(repr, times.examples)) or 'nothing'}"
+    name = '"' + ask.time.replace('"', '""') + '"'
+    if are_years(column):
+        return (
+            f"{held}: years, and a row needs its day; name a column that has it. Where the year is all there is, let its first "
+            f"day stand for it: --query 'SELECT * REPLACE (make_date({name}, 1, 1) AS {name}) FROM files'"
+        )
+    if (numbers := as_numbers(column)) is not None and numbers.notna().any():
+        return (
+            f"{held}, which are no times. Where they count steps of time, say from when and how long a step is: --query "
+            f"'SELECT * REPLACE (TIMESTAMP 2000-01-01 + {name} * INTERVAL 1 HOUR AS {name}) FROM files', with quotes around the "
+            "date; else name another column"
+        )
+    return f"{held}, which is no time; name another column"
 
 
 def _read(ask: Ask, data: str, query: str | None, configs: Path) -> tuple[dict[str, Any], pd.DataFrame, list[str]]:
@@ -207,6 +224,12 @@ def _readable(ask: Ask, source: dict[str, Any], times: Times, configs: Path) -> 
         shown = ", ".join(map(repr, times.words or times.examples))
         notes.append(
             f"CHECK time: {times.unreadable:,} values such as {shown} are no times; their rows are left out, and counted"
+        )
+    if times.formats == ("days",):
+        first, last = (times.moments.min(), times.moments.max())
+        notes.append(
+            f"CHECK time: {ask.time} counts and names no date; each step is read as a day, from {first:%Y-%m-%d} to {last:%Y-%m-%d}. "
+            "Write `time_format: hours` where a step is an hour; what else it is, say in a query"
         )
     if times.formats == ("excel",):
         notes.append("CHECK time: its numbers are read as the days of a spreadsheet")

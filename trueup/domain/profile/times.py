@@ -30,6 +30,7 @@ _OTHERS = (
 FORMATS = (*(date + clock for date in _DATES for clock in _CLOCKS), *_OTHERS)
 _ZONE_BEHIND = r"\d[:.]\d{2}.*?(\s*)(UTC|GMT|Z|[+-]\d{2}:?\d{2})$"
 _EXCEL = (20_000, 80_000)  # days of a spreadsheet, from 1954 to 2119
+_STEPS, _LAST_DAY = 60, 84_000  # different values of a counter at least; the last day of it before 2200
 _MOST = 0.95
 _WORDS = 10  # different texts that are no time and may yet be named one by one
 _LOOK = 400  # distinct values that decide which formats are worth trying on all
@@ -145,7 +146,23 @@ def _form_of(numbers: pd.Series[Any]) -> str | None:
     form = next((f for f, (low, high) in options.items() if low <= middle <= high), None)
     if form is None and numbers.between(*_EXCEL).mean() > _MOST:
         return "excel"
-    return form
+    return form or ("days" if whole and _numbered(numbers) and not are_years(numbers) else None)
+
+
+def _numbered(numbers: pd.Series[Any]) -> bool:
+    """Whether numbers count steps of time from some beginning: they only grow, and as days they end before 2200."""
+    in_order = numbers.is_monotonic_increasing or numbers.is_monotonic_decreasing
+    return in_order and numbers.nunique() >= _STEPS and bool(numbers.between(0, _LAST_DAY).all())
+
+
+def are_years(values: pd.Series[Any]) -> bool:
+    """Whether values are years, of which none says the day."""
+    numbers = as_numbers(values.dropna())
+    return (
+        numbers is not None
+        and len(numbers) > 0
+        and bool(numbers.between(1500, 2200).all() and (numbers % 1 == 0).all())
+    )
 
 
 def _few(texts: pd.Series[Any]) -> tuple[str, ...]:
