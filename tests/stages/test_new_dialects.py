@@ -133,3 +133,11 @@ def test_a_delta_table_is_drafted_by_its_folder(ports):
     deltalake.write_deltalake(str(folder), FRAME, mode="overwrite")
     made = draft(Ask("orders", str(folder), "ordered", "late", key=("order_id",)), ports)
     assert (made.findings.rows, made.findings.duplicates) == (len(FRAME), 0)
+
+
+def test_a_history_of_more_batches_than_a_run_lands_is_asked_about(ports):
+    path = ports.configs.parent / "orders.csv"
+    orders(n=1_200, days=1_150).to_csv(path, index=False)
+    made = draft(Ask("orders", str(path), "ordered", "late", key=("order_id",), period="day"), ports)
+    assert made.config.ingest.max_batches > 1_149
+    assert "CHECK: the table holds 1,1" in made.text

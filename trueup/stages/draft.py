@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from trueup.config.draft import CHECK, GUESS, Draft
-from trueup.config.schema import DecayConfig, write_duration
+from trueup.config.schema import DecayConfig, IngestConfig, write_duration
+from trueup.domain.periods import complete_periods
 from trueup.domain.profile.pace import Power, Spans
 from trueup.domain.profile.worth import Choice
 from trueup.domain.values import as_text
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _PROBATION = {"day": 7, "week": 4, "month": 2}  # batches
 _ROOM = 200  # labels a batch that the schema asks for where nothing else is said
+_LATER = 100  # batches that may come until the first run
 
 
 def write_draft(found: Findings) -> str:
@@ -74,6 +76,10 @@ def _ingest(made: Draft, found: Findings) -> None:
     if found.duplicates:
         made.say(f"{CHECK}: {found.duplicates:,} rows repeat another or its key; of each the last counts", 1)
     made.put("period", found.spans.period, why=f"{found.spans.rows:,.0f} rows in a middle batch")
+    known = times.moments.dropna()
+    batches = len(complete_periods(known.min(), known.max(), found.spans.period))
+    if batches > IngestConfig.model_fields["max_batches"].default:
+        made.put("max_batches", batches + _LATER, why=f"the table holds {batches:,}", mark=CHECK)
     for gap in found.gaps:
         made.say(
             f"{CHECK}: no row from {gap.start:%Y-%m-%d} to {gap.end:%Y-%m-%d}; batches there are empty, and histories begin anew",
