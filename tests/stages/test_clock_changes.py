@@ -92,8 +92,8 @@ def test_labels_of_another_source_find_their_instant(read):
     found = landed(raw, AUTUMN)
     config = IngestConfig.model_validate(CONFIG)
     names = {"meter": "meter", "time": "time"}
-    named = key_values(readings(AUTUMN).head(30), config, names, "ingest.key")
-    assert len(set(key_hash(named, AUTUMN)) & set(found.rows[ROW_ID])) == 30
+    named = key_values(readings(AUTUMN).head(30), config, names, "ingest.key", {"meter": "text"})
+    assert len(set(key_hash(named, AUTUMN.start)) & set(found.rows[ROW_ID])) == 30
 
 
 def test_times_without_a_zone_that_there_are_not_are_counted_and_kept():
