@@ -112,7 +112,7 @@ def _judged(case: Case, rule: Rule) -> str | None:
     role = contender(case)
     if role != CHALLENGER:
         case = replace(case, walked=case.evidence.standing_in(role, CHALLENGER), contender=role)
-    gates = (Baseline(BaselineGate(kind="baseline")), Paired(rule.paired))
+    gates = (Paired(rule.paired), Baseline(BaselineGate(kind="baseline")))
     if any(gate.judge(case).status is not Status.PASS for gate in gates):
         return None
     return MAIN if role == CHALLENGER else role

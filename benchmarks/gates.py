@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,11 @@ def run(folder: Path | None, seeds: int, cache: Path, quick: bool) -> dict[str, 
     """Measure every rule on either half, and the shipped ones on both."""
     found = list(records(folder, seeds, cache, quick))
     measured = []
+    few = [r if r.seed == 0 else _without_pools(r) for r in found]
     for rule in rules(quick):
         _say(rule.name)
-        halves = {half: measure([r for r in found if r.half == half], rule) for half in (CHOOSING, REPORTED)}
+        played = found if rule.name in {SHIPPED, CHANGE} else few
+        halves = {half: measure([r for r in played if r.half == half], rule) for half in (CHOOSING, REPORTED)}
         measured.append({"rule": rule.name, **halves})
     both = {
         name: measure(found, Rule(name, burden=burden)) for name, burden in ((SHIPPED, "routine"), (CHANGE, "change"))
@@ -90,6 +93,11 @@ def run(folder: Path | None, seeds: int, cache: Path, quick: bool) -> dict[str, 
         "missing": [] if quick else missing(folder),
         "rules": measured,
     }
+
+
+def _without_pools(of: Record) -> Record:
+    """Leave out twins and planted challengers: of the rules that are not shipped those of one seed are enough."""
+    return replace(of, cuts=of.cuts[:0], twins=of.twins[:0], worse=of.worse[:0])
 
 
 def _promote() -> dict[str, Any]:
