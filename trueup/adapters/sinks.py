@@ -18,6 +18,7 @@ from trueup.adapters import frames
 from trueup.adapters.database import UserDatabase
 from trueup.config.schema import FolderSink, SqlSink
 from trueup.domain.types import ROW_ID, Window
+from trueup.domain.values import as_integers
 from trueup.errors import WorkError
 
 _TRIES = 3
@@ -85,7 +86,8 @@ class DatabaseTable:
             while chunk := list(islice(keys, _CHUNK)):
                 connection.execute(sa.delete(table).where(table.c[ROW_ID].in_(chunk)))
             if len(rows):
-                connection.execute(sa.insert(table), _records(rows))
+                fitted = {str(name): _fitted(column, table.c[str(name)].type) for name, column in rows.items()}
+                connection.execute(sa.insert(table), _records(pd.DataFrame(fitted)))
 
     def _table_in(self, connection: sa.Connection, rows: pd.DataFrame) -> sa.Table:
         """Find the table, or make it for the columns of `rows`."""
@@ -98,6 +100,16 @@ class DatabaseTable:
         table = sa.Table(self._table, sa.MetaData(), *columns)
         table.create(connection)
         return table
+
+
+def _fitted(column: pd.Series[Any], kind: sa.types.TypeEngine[Any]) -> pd.Series[Any]:
+    """Keys are text here; a table of the user's may hold them as whole numbers, and then they are written so, every digit."""
+    if not isinstance(kind, sa.Integer) or not (
+        column.dtype == object or isinstance(column.dtype, pd.CategoricalDtype)
+    ):
+        return column
+    whole = as_integers(column)
+    return column if whole is None else whole
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from trueup.domain.closed import Known
 from trueup.domain.landing import key_values, split
 from trueup.domain.outcomes import Table, key_names, table
 from trueup.domain.periods import complete_periods, period_of
+from trueup.domain.spelled import spelled_otherwise
 from trueup.domain.types import KNOWN_AT
 from trueup.domain.values import key_hash
 from trueup.errors import ConfigError, TrueupError
@@ -92,7 +93,8 @@ def _source(config: ModelConfig, ports: Ports, written: Written, mistakes: list[
 def _lacking(config: ModelConfig, written: Written, columns: list[str]) -> Iterator[Mistake]:
     """The places that name a column which the source does not have."""
     label = config.ingest.label
-    named = [*inputs(written.content), *sentinels(written.content), (_UPDATED_AT, _updated_at(config))]
+    here = [(at, name) for at, name in sentinels(written.content) if label.source is None or name != label.column]
+    named = [*inputs(written.content), *here, (_UPDATED_AT, _updated_at(config))]
     named += [(_LABEL, label.column), (_KNOWN_AT, label.known_at)] if label.source is None else []
     yield from _not_there(named, columns, "source")
 
@@ -217,8 +219,13 @@ def _no_overlap(config: ModelConfig, rows: pd.DataFrame, outcomes: Table, newest
     key, named = config.ingest.key, key_names(config.ingest)
     here = ", ".join(f"{name} {rows[name].dropna().iloc[0]}" for name in key if rows[name].notna().any())
     there = ", ".join(f"{named[name]} {outcomes.named[name].iloc[newest[-1]]}" for name in key)
+    cause = spelled_otherwise(rows[key[0]], outcomes.named[key[0]])
+    mend = (
+        cause
+        or "say in ingest.label.key how the columns of ingest.key are called there, or write both alike in a query"
+    )
     return Mistake(
         ("ingest", "label", "key") if config.ingest.label.key else _LABEL_SOURCE,
         f"none of the newest {len(newest):,} outcomes is of a row: their keys are such as {there}, those of rows such as "
-        f"{here}; say in ingest.label.key how the columns of ingest.key are called there, or write both alike in a query",
+        f"{here}; {mend}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from trueup.config.schema import DecayConfig, IngestConfig, write_duration
 from trueup.domain.periods import complete_periods
 from trueup.domain.profile.pace import Power, Spans
 from trueup.domain.profile.worth import Choice
-from trueup.domain.values import as_text
+from trueup.domain.values import as_text, text_of
 
 if TYPE_CHECKING:
     from trueup.stages.new import Findings
@@ -87,11 +88,18 @@ def _ingest(made: Draft, found: Findings) -> None:
         )
     _label(made, found)
     if missing := missing_of(found):
-        counts = sum(n for c in missing if c in found.columns for n in found.columns[c].sentinels.values())
-        counts += found.times.unreadable if found.ask.time in missing else 0
-        made.put("missing", missing, why=f"values that stand for nothing: {counts:,} in all", mark=CHECK)
+        made.put("missing", missing, why=f"values that stand for nothing: {_said_missing(found, missing)}", mark=CHECK)
     if odd := coerced(found):
         made.put("coerce", odd, why="numbers with text between them, which becomes missing and is counted", mark=CHECK)
+
+
+def _said_missing(found: Findings, missing: Mapping[str, Any]) -> str:
+    """How often each of them stands in its column."""
+    counts: dict[str, Mapping[Any, int]] = {n: found.columns[n].sentinels for n in missing if n in found.columns}
+    counts |= {found.ask.label: found.outcome.sentinels} if found.outcome.sentinels else {}
+    said = [f"{name} {text_of(value)} ({n:,})" for name, values in counts.items() for value, n in values.items()]
+    said += [f"{found.ask.time} ({found.times.unreadable:,})"] if found.ask.time in missing else []
+    return ", ".join(said)
 
 
 def _label(made: Draft, found: Findings) -> None:
@@ -103,6 +111,10 @@ def _label(made: Draft, found: Findings) -> None:
         for here, there in outcome.key.items():
             made.say(f"{CHECK}: {there} of the outcomes holds the values of {here}", 1)
     label |= {k: v for k, v in (("positive", outcome.positive), ("above", found.ask.above)) if v is not None}
+    label |= {} if outcome.negative is None else {"negative": [outcome.negative]}
+    if outcome.sentinels:
+        said = ", ".join(f"{value!r} ({count:,})" for value, count in outcome.sentinels.items())
+        made.say(f"{CHECK}: {said} of {found.ask.label} stand for no outcome, see `missing`", 1)
     clock = (
         {"known_at": outcome.known_at}
         if outcome.known_at
@@ -263,6 +275,8 @@ def missing_of(found: Findings) -> dict[str, list[str | float | int]]:
     told: dict[str, list[str | float | int]] = {}
     if found.times.uniform and found.times.words:
         told[found.ask.time] = list(found.times.words)
+    if found.outcome.sentinels:
+        told[found.ask.label] = list(found.outcome.sentinels)
     for name, sentinels in held.items():
         told[name] = [int(s) if isinstance(s, float) and s.is_integer() else s for s in sentinels]
     return told

@@ -18,7 +18,7 @@ from trueup.domain.landing import split
 from trueup.domain.profile.ask import Ask
 from trueup.domain.profile.columns import Column, profile
 from trueup.domain.profile.keys import Key, key_of
-from trueup.domain.profile.outcome import Outcome, as_label, joined_outcome, outcome_of, told_by
+from trueup.domain.profile.outcome import Outcome, as_label, joined_outcome, outcome_of, told_by, without_sentinels
 from trueup.domain.profile.pace import Spans, pace_of
 from trueup.domain.profile.people import personal
 from trueup.domain.profile.suspects import Found, Suspect, suspects
@@ -113,7 +113,8 @@ def look(ask: Ask, configs: Path) -> Findings:
     columns = profile(raw.drop(columns=[c for c in (ask.time, ask.label) if c in raw]))
     key = key_of(ask, raw, columns)
     if table.outcomes is None:
-        outcome = outcome_of(ask, raw[ask.label], when, None, {})
+        label, sentinels = without_sentinels(raw[ask.label], columns)
+        outcome = replace(outcome_of(ask, label, when, None, {}), sentinels=sentinels)
     else:
         outcome = joined_outcome(ask, raw, table.outcomes, key.columns, columns)
     knows = _accused(ask, outcome, columns, key, when)
@@ -199,6 +200,7 @@ def ingest_config(found: Findings) -> IngestConfig:
     if outcome.known_at is not None:
         label = {"column": found.ask.label, "known_at": _KNOWN}
     label |= {k: v for k, v in (("positive", outcome.positive), ("above", found.ask.above)) if v is not None}
+    label |= {} if outcome.negative is None else {"negative": [outcome.negative]}
     return IngestConfig.model_validate(
         {
             "source": found.source,

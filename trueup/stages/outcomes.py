@@ -17,6 +17,7 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.closed import Known
 from trueup.domain.landing import declared_kinds, first_kinds
 from trueup.domain.outcomes import Outcomes, Table, changes, label_columns, table
+from trueup.domain.spelled import spelled_otherwise
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
 from trueup.domain.values import Kind
 from trueup.errors import SourceError
@@ -42,11 +43,17 @@ def naming_it() -> Iterator[None]:
         raise type(error)(str(error).replace("ingest.source", "ingest.label.source")) from None
 
 
+_GONE, _FEW_GONE = 0.1, 10  # of the landed labels, so many may be without their key in the label source
+
+
 class Joining:
     """The label source as known at a moment, and the batches whose rows were joined to it so far."""
 
-    def __init__(self, config: ModelConfig, ports: Ports, outcomes: Outcomes, newest: Window) -> None:
+    def __init__(
+        self, config: ModelConfig, ports: Ports, outcomes: Outcomes, named: pd.DataFrame, newest: Window
+    ) -> None:
         self._config, self._ports, self._outcomes, self._newest = config, ports, outcomes, newest
+        self._named = named  # the keys of the label source
         self._batches_of = np.zeros(len(outcomes.keys), dtype=np.int64)  # per key
 
     def land(self, window: Window, rows: pd.DataFrame) -> None:
@@ -66,6 +73,31 @@ class Joining:
         facts |= {"outcomes": self._outcomes.facts["outcomes"]}
         facts |= self._odd_overall() if window == self._newest else {}
         store.land(name, window, labels, facts)
+
+    def require_same_kind(self, batches: Iterable[Batch]) -> None:
+        """Refuse a label source in which most of the keys of landed labels are missing: it is another one than before.
+
+        What is really taken back stays in the source, with an empty outcome. Raises SourceError.
+        """
+        key, store = self._config.ingest.key, self._ports.store
+        landed = gone = 0
+        example = pd.DataFrame()
+        for batch in (b for b in batches if b.labels.rows):
+            rows = store.read(batch.rows, list(dict.fromkeys([ROW_ID, *key])))
+            labelled = rows[rows[ROW_ID].isin(store.read(batch.labels, [ROW_ID])[ROW_ID])]
+            missing = labelled[self._outcomes.places(labelled, key) < 0]
+            landed, gone = landed + len(labelled), gone + len(missing)
+            example = missing[list(key)] if len(missing) else example
+        if gone == 0 or (gone < landed and gone <= max(_GONE * landed, _FEW_GONE)):
+            return
+        here, there = example[key[0]], self._named[key[0]]
+        said = f"keys there are such as {', '.join(map(str, there.head(2)))}, those of the rows such as {', '.join(map(str, here.head(2)))}"
+        cause = spelled_otherwise(here, there)
+        raise SourceError(
+            f"ingest.label.source: the keys of {gone:,} of {landed:,} landed labels are missing in it ({said}"
+            f"{f'; {cause}' if cause else ''}): that is another source, or other keys, and not so many withdrawals. Nothing was "
+            "changed. Give it all outcomes with their keys as before; one that was taken back stays in it with an empty outcome"
+        )
 
     def land_again(self, batches: Iterable[Batch]) -> None:
         """Land the labels of landed batches where they changed; of their rows only keys and times are read."""
@@ -99,7 +131,10 @@ def joining(
         known = Known(kinds_of_keys(config, ports, windows[0]), known.outcomes)
     found = table(read_outcomes(config, ports), config.reading, config.task, known)
     _require_some(found, sum(b.labels.rows for b in landed))
-    return Joining(config, ports, found.at(max([as_of, *(b.window.end for b in landed)])), windows[-1])
+    moment = max([as_of, *(b.window.end for b in landed)])
+    made = Joining(config, ports, found.at(moment), found.named, windows[-1])
+    made.require_same_kind(landed)
+    return made
 
 
 def kinds_of_keys(config: ModelConfig, ports: Ports, window: Window) -> dict[str, Kind]:

@@ -29,6 +29,7 @@ _DATED = r"^\d{1,4}[-/. ]\w{1,9}[-/. ]\d{2,4}\b"  # what may be a date that is n
 _DATES = 0.95  # of a column of moments this share can be read
 _SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, -200.0, -100.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0)
 _FEW = 5  # a value that means "nothing" comes again and again
+_CODES = 3  # of so many values it can be seen that they are codes
 _MISREAD = 0.02  # of a column of numbers this share may be text: one that is read as numbers, and counted
 
 
@@ -107,7 +108,18 @@ def _column(name: str, raw: pd.Series[Any]) -> Column:
         times = read_times(cleaned.mask(nothing.isin(NOTHING | PERHAPS)))
         if times.moments.notna().sum() > _DATES * cleaned.notna().sum():
             return Column(name, "time", times.moments, times.moments.nunique(), float(times.moments.isna().mean()))
-    return _words(name, text.mask(nothing.isin(NOTHING)), _counted(text, nothing, NOTHING))
+    words = NOTHING - _codes(cleaned)
+    return _words(name, text.mask(nothing.isin(words)), _counted(text, nothing, words))
+
+
+def _codes(cleaned: pd.Series[Any]) -> frozenset[str]:
+    """The words for nothing that are a code like the column's others: NA, Namibia, among DE and FR."""
+    distinct = {str(value) for value in cleaned.dropna().unique()}
+    others = {v for v in distinct if v.casefold() not in NOTHING}
+    if len(others) < _CODES or not all(v.isalpha() and v.isupper() for v in others):
+        return frozenset()
+    lengths = {len(v) for v in others}
+    return frozenset(v.casefold() for v in distinct - others if v.isupper() and v.isalpha() and lengths == {len(v)})
 
 
 def _read_numbers(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +12,12 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.config.schema import Task
+from trueup.domain.closed import outcome_text, same_outcome
 from trueup.domain.profile.ask import Ask, require_columns
-from trueup.domain.profile.columns import Column, profile
+from trueup.domain.profile.columns import NOTHING, Column, profile
 from trueup.domain.profile.times import read_times
-from trueup.domain.values import as_numbers, as_text
+from trueup.domain.spelled import spelled_otherwise
+from trueup.domain.values import as_numbers, as_text, text_of
 from trueup.errors import UsageError
 
 _POSITIVE = {
@@ -37,6 +39,7 @@ _POSITIVE = {
     "failed",
 }
 _CLASSES = 20  # whole numbers of more kinds are an amount, not classes
+_TWO = 2  # values that an outcome has at least
 _AGAIN = 5  # times that each class comes, or it is an amount
 
 
@@ -54,6 +57,31 @@ class Outcome:
     why: str  # of the delay
     guessed: bool
     known: pd.Series[Any] | None = None  # when each row's outcome became known, where a second table says it
+    negative: str | int | None = None  # what counts as 0, where `positive` says what counts as 1
+    sentinels: dict[str, int] = field(
+        default_factory=dict
+    )  # what means that there is none, and how often it stands there
+
+
+def without_sentinels(label: pd.Series[Any], columns: dict[str, Column]) -> tuple[pd.Series[Any], dict[str, int]]:
+    """Take out of the outcomes what means that there is none: a sentinel of the features, a word for nothing, a far extreme.
+
+    A class may be called NA: such a word is one where three values or more are left. Two values at least stay.
+    """
+    text = outcome_text(label)
+    counts = text.value_counts()
+    shared = {text_of(s) for c in columns.values() for s in c.sentinels}
+    words = [str(v) for v in counts.index if str(v).casefold() in NOTHING]
+    numeric = pd.to_numeric(pd.Series(counts.index.drop(words), dtype=object), errors="coerce").notna().all()
+    far = {text_of(s) for s in profile(label.to_frame("y"))["y"].sentinels if isinstance(s, float)}
+    found = [v for v in words if v in shared or numeric or len(counts) - len(words) == _TWO]
+    found += [
+        str(v) for v in counts.index if v not in words and (v in far or (v in shared and len(counts) == _TWO + 1))
+    ]
+    if not found or len(counts) - len(found) < _TWO:
+        return label, {}
+    left = label.mask(text.isin(found))
+    return (pd.to_numeric(left) if numeric else left), {v: int(counts[v]) for v in found}
 
 
 def outcome_of(
@@ -61,13 +89,21 @@ def outcome_of(
 ) -> Outcome:
     """The outcome that stands beside the rows. Raises UsageError where it tells nothing, or is not what was said of it."""
     task, positive = _task(ask, label)
+    negative = next((v for v in label.dropna().unique() if not same_outcome(pd.Series([v]), positive).iloc[0]), None)
     after, why, guessed = ask.available_after, "as you said", False
     if known_at is None and after is None:
         after, why = _delay(label, when)
         guessed = True
     return Outcome(
-        task, positive, label, None if known_at else after, known_at, key, after or timedelta(0), why, guessed
-    )
+        task, positive, label, None if known_at else after, known_at, key, after or timedelta(0), why, guessed,
+        negative=None if positive is None else _plain(negative),
+    )  # fmt: skip
+
+
+def _plain(value: Any) -> str | int:
+    """A value as a config writes it."""
+    text = text_of(value)
+    return int(text) if not isinstance(value, str) and text.lstrip("-").isdigit() else str(value)
 
 
 def _task(ask: Ask, label: pd.Series[Any]) -> tuple[Task, str | int | None]:
@@ -140,11 +176,17 @@ def joined_outcome(
     place = mine.merge(last, how="left", on=list(mine))["place"].fillna(-1).astype(int)
     values = outcomes[ask.label].reindex(place).reset_index(drop=True)
     if not values.notna().any():
+        cause = spelled_otherwise(mine[0], theirs[0])
+        mend = f"{cause}; bring the rows to them with --query" if cause else "give the right --key"
         raise UsageError(
-            f"--labels {ask.labels}: none of its keys ({', '.join(names.values())}) is one of {', '.join(key)}; give the right --key"
+            f"--labels {ask.labels}: none of its keys ({', '.join(names.values())}) is one of {', '.join(key)}; {mend}"
         )
     columns.pop(ask.label, None)
-    found = outcome_of(ask, values, raw[ask.time], known_at, {k: n for k, n in names.items() if k != n})
+    values, sentinels = without_sentinels(values, columns)
+    found = replace(
+        outcome_of(ask, values, raw[ask.time], known_at, {k: n for k, n in names.items() if k != n}),
+        sentinels=sentinels,
+    )
     if known_at is None:
         return found
     moments = known.reindex(place).reset_index(drop=True)
@@ -197,6 +239,12 @@ def _names_there(key: Sequence[str], raw: pd.DataFrame, outcomes: pd.DataFrame, 
         alike = {c: len(mine & h) / max(len(mine | h), 1) for c, h in held.items()}
         best = max(alike, key=lambda c: alike[c], default="")
         if not best or len(mine & held[best]) < 0.5 * len(held[best]):
+            causes = [f"{c}: {said}" for c in free if (said := spelled_otherwise(raw[name], outcomes[c]))]
+            if causes:
+                raise UsageError(
+                    f"--labels {ask.labels}: no column has the values of {name} as they are written there; {causes[0]}; bring "
+                    "the rows to them with --query"
+                )
             raise UsageError(
                 f"--labels {ask.labels}: has no column with the values of {name}; it has {', '.join(map(str, outcomes))}"
             )

@@ -1,0 +1,447 @@
+"""Values from the source to the store and the labels: as they came, for as long as a dataset lives, or named."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from trueup.adapters.sinks import open_sink
+from trueup.config.load import load_model
+from trueup.config.schema import FolderSink, SqlSink
+from trueup.config.settings import Settings
+from trueup.domain.types import Window
+from trueup.errors import SourceError
+from trueup.stages.check import check
+from trueup.stages.ingest import batches, ingest
+from trueup.stages.ports import Ports
+
+BIG = 7_300_000_000_000_000_000  # more than a float holds
+END = datetime(2024, 3, 1)
+
+
+@dataclass
+class Home:
+    """A model's config, its data, and what was landed of them."""
+
+    folder: Path
+    changes: dict[str, Any]
+
+    def config(self, **ingest: Any) -> None:
+        content: dict[str, Any] = {
+            "model": "orders",
+            "task": "binary",
+            "ingest": {
+                "source": {"kind": "files", "path": "rows.parquet"},
+                "time": "at",
+                "key": ["id"],
+                "period": "month",
+                "label": {"column": "late", "known_after": "1 day"},
+            },
+            "validate": {"expectations": [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": "id"}}]},
+            "features": {"numeric": ["size"], "categorical": ["shop"]},
+            "evaluate": {"block": "1 day"},
+        }
+        content["ingest"] |= self.changes | ingest
+        self.folder.mkdir(exist_ok=True)
+        (self.folder / "orders.yaml").write_text(yaml.safe_dump(content))
+
+    def ports(self) -> Ports:
+        return Ports(Settings(home=self.folder / "home", configs=self.folder))
+
+    def land(self, until: datetime = END, features: dict[str, Any] | None = None) -> None:
+        path = self.folder / "orders.yaml"
+        if features is not None:
+            path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"features": features}))
+        ports = self.ports()
+        ingest(load_model(self.folder, "orders"), ports, until)
+        ports.close()
+
+    def rows(self, columns: list[str]) -> pd.DataFrame:
+        return self._read("rows", columns)
+
+    def labels(self) -> pd.DataFrame:
+        """The labels with the keys of their rows."""
+        return self.labels_of(["row_id", "id"])
+
+    def labels_of(self, columns: list[str]) -> pd.DataFrame:
+        return self.rows(columns).merge(self._read("labels", ["row_id", "label"]), on="row_id")
+
+    def revisions(self) -> list[int]:
+        return [b.rows.revision for b in self._batches()]
+
+    def _batches(self) -> Any:
+        return batches(load_model(self.folder, "orders"), self.ports(), END)
+
+    def _read(self, of: str, columns: list[str]) -> pd.DataFrame:
+        ports = self.ports()
+        found: pd.DataFrame = ports.store.read([getattr(b, of) for b in self._batches()], columns)
+        ports.close()
+        return found
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Callable[..., Home]:
+    def make(**ingest: Any) -> Home:
+        made = Home(tmp_path / "model", ingest)
+        made.config()
+        return made
+
+    return make
+
+
+def table(n: int = 60, **columns: Any) -> pd.DataFrame:
+    """Orders of January and February, one a day."""
+    days = pd.to_datetime("2024-01-01") + pd.to_timedelta(range(n), unit="D")
+    given = {"id": range(n), "at": days, "size": [float(i) for i in range(n)], "shop": ["a", "b"] * (n // 2)}
+    columns = {n: pd.Series(c, dtype=object) if isinstance(c, list) and None in c else c for n, c in columns.items()}
+    return pd.DataFrame(given | {"late": [0, 1] * (n // 2)} | columns)
+
+
+def january(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame["at"] < "2024-02-01"]
+
+
+def write(home: Home, name: str, frame: pd.DataFrame, **types: pa.DataType) -> None:
+    made = pa.Table.from_pandas(frame.drop(columns=[*types]), preserve_index=False)
+    for column, kind in types.items():
+        made = made.append_column(column, pa.array(frame[column].tolist(), kind))
+    pq.write_table(made, home.folder / name)
+
+
+# Identifiers
+
+
+IDS: dict[str, tuple[list[Any], pa.DataType]] = {
+    "int64 with one missing": ([BIG + 3 * i if i != 5 else None for i in range(60)], pa.int64()),
+    "decimal(38, 0)": ([Decimal(10**30 + i) for i in range(60)], pa.decimal128(38, 0)),
+    "decimal(38, 0) as int64": ([Decimal(BIG + i) if i != 5 else None for i in range(60)], pa.decimal128(38, 0)),
+    "uint64": ([2**64 - 1 - i if i != 5 else None for i in range(60)], pa.uint64()),
+    "uuid": ([str(uuid.UUID(int=i)) for i in range(60)], pa.string()),
+    "text": ([f"{i:08d}" for i in range(60)], pa.string()),
+}
+
+
+@pytest.mark.parametrize("kind", IDS)
+@pytest.mark.parametrize("apart", [False, True])
+def test_identifiers_keep_every_digit(home, kind, apart):
+    ids, arrow = IDS[kind]
+    made = home()
+    frame = table(id=ids)
+    if apart:
+        made.config(label={"column": "late", "known_after": "1 day", "source": {"kind": "files", "path": "y.parquet"}})
+        y = pd.concat([frame[["id", "late"]], pd.DataFrame({"id": [None], "late": [1]})])  # one was cancelled
+        write(made, "y.parquet", y.assign(id=y["id"].astype(object).where(y["id"].notna(), None)), id=arrow)
+    write(made, "rows.parquet", frame, id=arrow)
+    made.land()
+    expected = {str(i) for i in ids if i is not None}
+    assert set(made.rows(["id"])["id"]) == expected
+    assert set(made.labels()["id"]) == expected
+
+
+@pytest.mark.parametrize("first", [BIG, 9_100_000_000_000_000])
+def test_identifiers_of_a_csv_and_of_a_database_keep_every_digit(home, first):
+    ids = [first + 3 * i if i != 5 else None for i in range(60)]
+    frame = table(id=pd.array(ids, dtype="Int64"))
+    expected = {str(i) for i in ids if i is not None}
+    made = home(source={"kind": "files", "path": "rows.csv"})
+    frame.to_csv(made.folder / "rows.csv", index=False)
+    made.land()
+    assert set(made.rows(["id"])["id"]) == expected
+    engine = sa.create_engine(f"sqlite:///{made.folder / 'rows.db'}")
+    frame.assign(id=pd.Series(ids, dtype=object)).to_sql(
+        "t", engine, index=False, dtype={"id": sa.BigInteger(), "at": sa.Text()}
+    )
+    engine.dispose()
+    other = Home(
+        made.folder.parent / "sql", {"source": {"kind": "sql", "url": "sqlite:///rows.db", "query": "SELECT * FROM t"}}
+    )
+    other.config()
+    (made.folder / "rows.db").rename(other.folder / "rows.db")
+    other.land()
+    assert other.rows(["row_id", "id"]).equals(made.rows(["row_id", "id"]))
+
+
+def test_keys_that_lost_digits_at_the_source_are_refused(home):
+    made = home()
+    write(made, "rows.parquet", table(id=[float(BIG + i) for i in range(60)]))
+    with pytest.raises(SourceError, match="have lost their last digits"):
+        made.land()
+
+
+@pytest.mark.parametrize("later", [lambda i: float(i), lambda i: str(i), lambda i: Decimal(i)])
+def test_a_key_of_another_type_later_is_the_same_row(home, later):
+    made = home()
+    write(made, "rows.parquet", table())
+    made.land(datetime(2024, 2, 1))
+    before = made.rows(["row_id", "id"])
+    frame = table()
+    write(made, "rows.parquet", frame.assign(id=[later(i) for i in frame["id"]]))
+    made.land()
+    after = made.rows(["row_id", "id"])
+    assert after.head(len(before)).equals(before)
+    assert after["id"].tolist() == [str(i) for i in range(60)]
+    assert made.revisions() == [1, 1]
+
+
+def test_whole_numbers_with_a_fraction_of_zeros_are_the_same_codes_and_counted(home):
+    """As pandas writes a column with a missing value to CSV."""
+    made = home(source={"kind": "files", "path": "rows.csv"})
+    frame = table(shop=["101", "102"] * 30)
+    january(frame).to_csv(made.folder / "rows.csv", index=False)
+    made.land(datetime(2024, 2, 1))
+    frame.assign(shop=["101.0", "102.0"] * 30).to_csv(made.folder / "rows.csv", index=False)
+    made.land()
+    assert set(made.rows(["shop"])["shop"]) == {"101", "102"}
+    assert made._batches()[-1].rows.facts["respelled"]["shop"] == 29
+
+
+# Categories
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (["101", "102"], ["101", "EXT"], {"101", "102", "EXT"}),
+        (["0101", "102"], ["101", "102"], {"0101", "101", "102"}),
+        (["True", "False"], ["True", "unknown"], {"true", "false", "unknown"}),
+        (["1.50", "2.25"], ["1.50", "x"], {"1.50", "2.25", "x"}),
+        (["NA", "DE"], ["NA", "null"], {"NA", "DE", "null"}),
+    ],
+)
+def test_a_category_has_one_text_whatever_its_neighbours_are(home, old, new, expected):
+    made = home(source={"kind": "files", "path": "rows.csv"})
+    frame = table()
+    months = frame["at"].dt.month
+    frame["shop"] = [(old if m == 1 else new)[i % 2] for i, m in enumerate(months)]
+    january(frame).to_csv(made.folder / "rows.csv", index=False)
+    made.land(datetime(2024, 2, 1))
+    before = made.rows(["row_id", "shop"])
+    frame.to_csv(made.folder / "rows.csv", index=False)
+    made.land()
+    after = made.rows(["row_id", "shop"])
+    assert set(after["shop"]) == expected
+    assert after.head(31).astype(object).equals(before.astype(object))
+    assert made.revisions() == [1, 1]
+
+
+def test_a_key_may_be_called_na(home):
+    made = home(source={"kind": "files", "path": "rows.csv"}, key=["shop", "at"])
+    table(shop=["NA", "DE"] * 30).to_csv(made.folder / "rows.csv", index=False)
+    made.land()
+    assert made.rows(["shop"])["shop"].value_counts().to_dict() == {"NA": 30, "DE": 30}
+
+
+# Types
+
+
+def test_a_later_value_of_another_type_is_named(home):
+    made = home(keep=["floor"])
+    write(made, "rows.parquet", january(table(floor=1)))
+    made.land(datetime(2024, 2, 1))
+    write(made, "rows.parquet", table(floor="ground"))
+    made.land()
+    assert made._batches()[-1].rows.facts["mistyped"] == {"floor": {"kind": "number", "examples": ["ground"]}}
+
+
+def test_a_column_that_is_something_else_by_now_is_landed_again_and_a_key_is_not(home):
+    made = home()
+    write(made, "rows.parquet", table(shop=[7, 8] * 30))
+    made.land()
+    made.land(features={"numeric": ["size", "shop"]})
+    assert made.revisions() == [2, 2]
+    assert made.rows(["shop"])["shop"].dtype == "int64"
+    made.land()
+    assert made.revisions() == [2, 2]
+    made.config(types={"id": "integer"})
+    with pytest.raises(SourceError, match="a key keeps its type"):
+        made.land()
+
+
+def test_whole_numbers_that_are_declared_keep_their_digits_beside_missing_ones(home):
+    made = home(keep=["account"], types={"account": "integer"})
+    accounts = [BIG + i if i % 7 else None for i in range(60)]
+    write(made, "rows.parquet", table(account=accounts), account=pa.int64())
+    made.land()
+    found = made.rows(["account"])["account"]
+    assert [None if pd.isna(v) else v for v in found] == accounts
+
+
+# Outcomes
+
+
+@pytest.mark.parametrize("spelled", [str.upper, lambda s: s + ".", lambda s: s[0]])
+def test_outcomes_that_nobody_knows_are_refused_and_named(home, spelled):
+    made = home(label={"column": "late", "known_after": "1 day", "positive": "Yes"})
+    frame = table(late=["No", "Yes"] * 30)
+    write(made, "rows.parquet", january(frame))
+    made.land(datetime(2024, 2, 1))
+    write(made, "rows.parquet", frame.assign(late=[spelled(v) if i >= 31 else v for i, v in enumerate(frame["late"])]))
+    with pytest.raises(SourceError, match=rf"neither the positive 'Yes' or a known one .*'{spelled('Yes')}' \(15\)"):
+        made.land()
+    assert len(made.labels()) == 31
+
+
+def test_a_few_unknown_outcomes_are_no_outcomes_and_counted(home):
+    label = {"column": "late", "known_after": "1 day", "positive": "Yes", "negative": ["No"]}
+    made = home(label=label)
+    outcomes = ["No", " Yes"] * 30
+    outcomes[3] = "N/A"
+    write(made, "rows.parquet", table(late=outcomes))
+    made.land()
+    assert (len(made.labels()), made.labels()["label"].sum()) == (59, 29)
+    assert made._batches()[0].rows.facts["unknown_outcomes"] == {"count": 1, "values": {"N/A": 1}}
+
+
+def test_a_class_that_is_only_spelled_otherwise_is_none_and_a_new_one_is_one(home):
+    made = home()
+    text = (made.folder / "orders.yaml").read_text().replace("task: binary", "task: multiclass")
+    (made.folder / "orders.yaml").write_text(text)
+    frame = table(late=["red", "blue"] * 30)
+    write(made, "rows.parquet", january(frame))
+    made.land(datetime(2024, 2, 1))
+    frame.loc[31:45, "late"] = "green"
+    write(made, "rows.parquet", frame)
+    made.land()
+    assert set(made.labels()["label"]) == {"red", "blue", "green"}
+    frame.loc[46:, "late"] = "Red."
+    write(made, "rows.parquet", frame)
+    with pytest.raises(SourceError, match=r"'Red.' \(14\)"):
+        made.land()
+
+
+# Labels of another source
+
+
+def apart(home: Callable[..., Home], **label: Any) -> Home:
+    source = {"kind": "files", "path": "y.parquet"}
+    return home(label={"column": "late", "known_after": "1 day", "source": source} | label)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause"),
+    [
+        (lambda y: y.assign(id=[f"{i:06d}" for i in y["id"]]), "zeros at the front"),
+        (lambda y: y.tail(3), ""),
+        (lambda y: y.assign(id=["x" + str(i) for i in y["id"]]), ""),
+    ],
+)
+def test_a_label_source_that_lost_its_keys_is_refused_and_withdraws_nothing(home, spoil, cause):
+    made = apart(home)
+    frame = table(id=range(1000, 1060))
+    write(made, "rows.parquet", frame)
+    write(made, "y.parquet", frame[["id", "late"]])
+    made.land()
+    write(made, "y.parquet", spoil(frame[["id", "late"]]))
+    with pytest.raises(SourceError, match=rf"of 60 landed labels are missing in it .*{cause}"):
+        made.land()
+    assert len(made.labels()) == 60
+
+
+def test_what_is_taken_back_with_an_empty_outcome_is_withdrawn_however_much_it_is(home):
+    made = apart(home)
+    frame = table()
+    write(made, "rows.parquet", frame)
+    write(made, "y.parquet", frame[["id", "late"]])
+    made.land()
+    write(made, "y.parquet", frame[["id"]].assign(late=pd.Series([None] * 50 + [1.0] * 10)))
+    made.land()
+    assert len(made.labels()) == 10
+
+
+def test_keys_with_zeros_in_one_table_only_are_told_with_the_mend(home):
+    made = apart(home)
+    frame = table()
+    write(made, "rows.parquet", frame.assign(id=[f"{i:08d}" for i in frame["id"]]))
+    write(made, "y.parquet", frame[["id", "late"]])
+    (said,) = check("orders", made.ports())["problems"]
+    assert "other zeros at the front" in said
+    assert "lpad(CAST(... AS VARCHAR), 8, '0')" in said
+
+
+# Any value
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=8)
+VALUES = {
+    "integers": (st.integers(-(2**63), 2**63 - 1), pa.int64()),
+    "unsigned": (st.integers(0, 2**64 - 1), pa.uint64()),
+    "decimals": (st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-(10**20), max_value=10**20), pa.decimal128(38, 6)),
+    "text": (TEXTS, pa.string()),
+    "truth": (st.booleans(), pa.bool_()),
+    "bytes of text": (TEXTS, pa.large_string()),
+}  # fmt: skip
+
+
+def exactly(value: Any) -> str:
+    """The one text of a value."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Decimal):
+        return format(value, "f").rstrip("0").rstrip(".") if value else "0"
+    return {"True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}.get(str(value), str(value))
+
+
+@pytest.mark.parametrize("kind", VALUES)
+@given(data=st.data())
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_value_comes_out_as_it_went_in(tmp_path_factory, kind, data):
+    values, arrow = VALUES[kind]
+    made = Home(tmp_path_factory.mktemp("any") / "model", {"source": {"kind": "files", "path": "rows.parquet"}})
+    made.changes |= {"key": ["no", "shop"], "keep": ["id"]}
+    made.changes |= {"types": {"id": "text"}}
+    made.changes["label"] = {"column": "late", "known_after": "1 day", "source": {"kind": "files", "path": "y.parquet"}}
+    made.config()
+    held = data.draw(st.lists(values, min_size=60, max_size=60))
+    frame = table(no=range(60), shop=held, id=held)
+    write(made, "rows.parquet", frame, shop=arrow, id=arrow)
+    write(made, "y.parquet", frame[["no", "shop", "late"]].sample(frac=1, random_state=1), shop=arrow)
+    made.land()
+    found = made.rows(["row_id", "no", "shop", "id"]).sort_values("no", key=lambda c: c.astype(int))
+    facts = {name: n for b in made._batches() for name, n in b.rows.facts["respelled"].items()}
+    expected = [exactly(v) for v in held]
+    if not facts:
+        assert found["shop"].astype(object).tolist() == expected
+        assert found["id"].astype(object).tolist() == expected
+    assert len(made.labels_of(["row_id", "no"])) == 60
+    served = found[["row_id", "shop"]].assign(prediction=0.5)
+    assert sunk(served, made.folder) == served["shop"].astype(object).tolist()
+
+
+def sunk(frame: pd.DataFrame, folder: Path) -> list[str]:
+    """What both sinks hold of predictions, which must be the same."""
+    window = Window(datetime(2024, 1, 1), datetime(2024, 3, 1))
+    open_sink(FolderSink(kind="folder", path="out"), folder).write(window, frame)
+    open_sink(SqlSink(kind="sql", url="sqlite:///out.db", table="p"), folder).write(window, frame)
+    files = pd.read_parquet(next((folder / "out").glob("*.parquet"))).set_index("row_id")["shop"]
+    engine = sa.create_engine(f"sqlite:///{folder / 'out.db'}")
+    with engine.connect() as connection:
+        rows = dict(connection.execute(sa.text("SELECT row_id, shop FROM p")).tuples().all())
+    engine.dispose()
+    assert [rows[i] for i in frame["row_id"]] == files.loc[frame["row_id"]].astype(object).tolist()
+    return [rows[i] for i in frame["row_id"]]
+
+
+def test_a_table_that_holds_keys_as_whole_numbers_gets_whole_numbers(tmp_path):
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'out.db'}")
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE p (row_id BIGINT PRIMARY KEY, id BIGINT, prediction DOUBLE)"))
+    window = Window(datetime(2024, 1, 1), datetime(2024, 1, 1) + timedelta(days=1))
+    frame = pd.DataFrame({"row_id": [1, 2], "id": [str(BIG + 1), str(BIG + 2)], "prediction": [0.5, 0.5]})
+    open_sink(SqlSink(kind="sql", url="sqlite:///out.db", table="p"), tmp_path).write(window, frame)
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT id FROM p ORDER BY row_id")).scalars().all() == [BIG + 1, BIG + 2]
+    engine.dispose()
