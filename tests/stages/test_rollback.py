@@ -314,6 +314,7 @@ class Office:
         paper = Paper()
         store = SimpleNamespace(
             results=lambda *_: [],
+            brief_results=lambda *_: [],
             batches=lambda *_, **__: [],
             evaluation_digest=lambda _: None,
             put_text=lambda *_: "text",

@@ -104,6 +104,6 @@ def _from_record(found: InOffice) -> Champion:
         baseline_path=model["baseline_path"],
         evaluation_path=found.entry.body["evaluation"]["path"],
         gate_skill=None if measured is None else Skill.from_dict(measured),
-        method=model["method"],
+        method=model.get("method") or {},
         put_by=found.entry.kind,
     )

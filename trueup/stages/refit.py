@@ -45,7 +45,9 @@ def _compare(config: ModelConfig, ports: Ports, judged: Trained, again: Trained,
         return Verdict.failed(name, "the refitted model takes other columns than the judged one")
     classes = all_classes(config.task, [before, after])
     old, new = (predict(model, gate.X, config.task, classes) for model in (before, after))
-    spread, moved = float(np.std(old)), float(np.mean(np.abs(new - old)))
+    moved = float(np.mean(np.abs(new - old)))
+    # A constant has no spread of its own; what it may move by is measured by the outcomes that it stands for.
+    spread = float(np.std(old)) or float(np.std(gate.y.astype(float)))
     figures: dict[str, Any] = {"mean_change": moved, "spread": spread, "limit": limit}
     same = reproduced(config, ports, again)
     figures |= {f"fresh_{key}": value for key, value in same.figures.items()}

@@ -215,6 +215,7 @@ def weigh(
         columns = declared(config, before.schema).names
         substitute = stand_in(config, ports, trained, "simple" if role == SIMPLE else "prior", before, columns)
         evidence = evidence.standing_in(role, CHALLENGER)
+        ports.store.drop_evaluation(trained.baseline_path)  # of the one that nobody will hear of
     now = method(config, ports, (substitute or trained).recipe)
     asked, changed = burden(compared.method if compared else {}, now)
     weighed = Weighed(

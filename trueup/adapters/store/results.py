@@ -152,6 +152,10 @@ class Computed(Shelf):
         frames.write(frames.to_table(frame), self.home / path)
         return path
 
+    def drop_evaluation(self, path: str) -> None:
+        """Remove what `put_evaluation` kept, where nothing rests on it."""
+        (self.home / folder_name(path)).unlink(missing_ok=True)
+
     def evaluation_digest(self, path: str) -> str | None:
         """SHA-256 of a file that `put_evaluation` wrote; None when it is gone."""
         try:

@@ -34,8 +34,8 @@ class Baseline:
             return Verdict.inconclusive(
                 "baseline", f"there are no predictions of the {' and the '.join(absent)} to compare with"
             )
-        if doubt := no_benefit(case):
-            return Verdict.passed("baseline", f"{doubt}; the best of challenger, simple model and prior replaces it")
+        if no_benefit(case):
+            return Verdict.passed("baseline", "the best of challenger, simple model and prior replaces such a champion")
         figures: dict[str, Any] = {}
         passed, other = list[str](), list[tuple[Status, str]]()
         for role in self.config.beat:
