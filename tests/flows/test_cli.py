@@ -293,7 +293,7 @@ def test_a_batch_whose_labels_came_late_is_shown_when_it_is_watched_again(trueup
 
 def test_a_broken_batch_ends_with_1(trueup, prefect_server, monkeypatch):  # noqa: ARG001
     monkeypatch.setattr("trueup.stages.ports.shared", NoReports)
-    frame = streams.Stream(days=14, per_day=20).frame().assign(x=None)
+    frame = streams.Stream(days=14, per_day=20).frame().assign(x=99.0)
     frame.to_csv(trueup.folder / "configs" / "data" / "stream.csv", index=False)
     answer = trueup("run", "toy", "--json")
     assert answer.code == 1
