@@ -124,7 +124,7 @@ def test_what_is_said_of_the_policies(done):
     # The newest labels are not known at the end of the replay: these rows are not judged by a yardstick.
     assert 0.9 * facts["judged"]["rows"] < last["rows"] == linear["rows"] <= facts["judged"]["rows"]
     # In this stream an interaction does most, and the classes are even: neither knows much.
-    assert frozen["loss"] < linear["loss"] < last["loss"]
+    assert frozen["loss"] < min(linear["loss"], last["loss"]), (frozen["loss"], linear["loss"], last["loss"])
     assert abs(last["loss"] - 0.69) < 0.02
 
 

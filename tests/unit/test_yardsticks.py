@@ -42,7 +42,7 @@ def test_what_is_not_known_yet_is_replaced_by_the_newest_before_it():
 
 
 def test_classes_have_the_shares_of_the_newest_period_and_none_is_impossible():
-    before = known(datetime(2024, 1, 1), 24 * 14, lambda m, _: int(m < datetime(2024, 1, 8)))
+    before = known(datetime(2024, 1, 1), 24 * 14, lambda m, _: float(m < datetime(2024, 1, 8)))  # as labels are kept
     rows = known(datetime(2024, 1, 15), 24, lambda *_: 0)
     (share,) = set(as_last_time(Task.BINARY, before, rows, WEEK, None))
     assert share == 1 / (24 * 7 + 2)

@@ -61,8 +61,9 @@ def as_last_time(task: Task, before: Examples, rows: Examples, period: timedelta
     """
     if task is not Task.REGRESSION:
         y = before.y[(before.event_time > before.event_time.max() - period).to_numpy()]
-        names = [0, 1] if classes is None else classes
-        counts = np.array([(y.astype(str) == str(name)).sum() for name in names]) + 1.0
+        positive = float((y.astype(float) == 1).sum()) if classes is None else 0.0
+        found = [len(y) - positive, positive] if classes is None else [(y.astype(str) == c).sum() for c in classes]
+        counts = np.array(found, dtype=np.float64) + 1.0
         shares = counts / counts.sum()
         return np.full(len(rows.y), shares[1]) if classes is None else np.tile(shares, (len(rows.y), 1))
     kinds = [c for c in rows.schema.categorical if c in before.X]
@@ -78,5 +79,5 @@ def as_last_time(task: Task, before: Examples, rows: Examples, period: timedelta
     )
     same = pd.merge_asof(left, right, on="at", by="kind").set_index("place")["y"]
     some = pd.merge_asof(left, right.drop(columns="kind"), on="at").set_index("place")["y"]
-    found = same.fillna(some).fillna(float(right["y"].mean())).sort_index()
-    return found.to_numpy(np.float64)
+    newest = same.fillna(some).fillna(float(right["y"].mean())).sort_index()
+    return newest.to_numpy(np.float64)
