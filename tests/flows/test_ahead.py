@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 import pytest
@@ -84,9 +86,20 @@ def test_it_ends_also_when_no_flow_was_called(tmp_path):
 
 
 def test_where_there_is_a_server_none_is_begun(tmp_path):
-    code, told, errors = by_hand(tmp_path, "pass", PREFECT_API_URL="http://127.0.0.1:9/api")
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as there:  # whatever it says, it is there
+        threading.Thread(target=there.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{there.server_port}/api"
+        code, told, errors = by_hand(tmp_path, "pass", PREFECT_API_URL=url)
+        there.shutdown()
     assert code == 0, errors
     assert told == [""]
+
+
+def test_where_the_server_does_not_answer_the_error_says_what_to_do(tmp_path):
+    code, _, errors = by_hand(tmp_path, "pass", PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert code == 1
+    assert "the Prefect server http://127.0.0.1:9/api does not answer" in errors
+    assert "unset PREFECT_API_URL" in errors
 
 
 def test_a_second_block_begins_no_second_server(tmp_path):

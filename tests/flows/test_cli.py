@@ -188,7 +188,7 @@ def test_check_names_all_problems_at_once(trueup):
     ("frame", "config", "said"),
     [
         ({"y": None}, {}, "line 10, ingest.label.column: column y holds no outcome in all 280 rows that were looked at"),
-        ({"y": float("inf")}, {}, "line 10, ingest.label.column: column y holds no outcome"),
+        ({"y": float("inf")}, {}, "line 10, ingest.label.column: 'y' holds 140 values besides 0 and 1: 'inf' (140)"),
         ({"y": 3}, {}, "line 10, ingest.label.column: 'y' holds 140 values besides 0 and 1"),
         ({"told": None}, {"known_after: 1 day": "known_at: told"}, "ingest.label.known_at: column told is empty in all"),
         ({"t": "soon"}, {}, "line 6, ingest.source: files data/*.csv: ingest.time: 1 of 1 values of 't' are not times"),

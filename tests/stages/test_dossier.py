@@ -145,14 +145,23 @@ def test_the_page_says_what_was_judged_what_a_check_asks_and_whether_it_was_rebu
 
 
 def test_a_pass_whose_interval_holds_0_says_that_nothing_is_shown():
-    figures = {"loss": "log_loss", "min_gain": 0.003, "margin": 0.0015, "low": -0.02, "high": 0.001}
+    figures = {
+        "loss": "log_loss",
+        "min_gain": 0.003,
+        "level": 0.4,
+        "attempt": 1,
+        "margin": None,
+        "low": -0.02,
+        "high": 0.001,
+    }
     said = rule({"check": "paired", "figures": figures})
     assert "lower by at least 0.003" in said
-    assert "ends below 0.0015" in said
+    assert "with 0.6 confidence (attempt 1 against this champion)" in said
+    assert "must not be worse by 0.0015" in rule({"check": "paired", "figures": {**figures, "margin": 0.0015}})
     assert "is likely, and not shown" in said
     assert "not shown" not in rule({"check": "paired", "figures": {**figures, "high": -0.001}})
     of_auc = rule({"check": "paired", "figures": {**figures, "loss": "auc", "low": 0.01, "high": 0.02}})
-    assert "higher by at least 0.003 and the interval begins above -0.0015" in of_auc
+    assert "higher by at least 0.003, and higher at all" in of_auc
     assert rule({"check": "paired", "figures": {}}) == ""
     assert rule({"check": "something new", "figures": {}}) == ""
 

@@ -71,12 +71,14 @@ def test_what_another_program_wrote_is_read_to_the_last_value(name, ports):
     rows = read[read["ordered"].notna()].reset_index(drop=True)
     expected = FRAME["amount"] - (2_000 if name == "brackets" else 0)
     for column, values in {
-        "order_id": FRAME["order_id"],
+        "order_id": FRAME["order_id"].astype(str),  # a key is text
         "x": FRAME["x"],
         "amount": expected,
-        "late": FRAME["late"],
+        "late": FRAME["late"].astype(str),  # and so is an outcome, until it is known what counts as 1
     }.items():
-        pd.testing.assert_series_equal(rows[column], values, check_dtype=False, check_names=False)
+        pd.testing.assert_series_equal(
+            rows[column], values, check_dtype=False, check_names=False, check_categorical=False
+        )
     assert rows["ordered"].tolist() == FRAME["ordered"].tolist()
     assert rows["shop"].tolist() == FRAME["shop"].tolist()
     assert {"x", "amount"} <= set(made.config.features.numeric)

@@ -49,10 +49,10 @@ class Book:
         rows.to_csv(self.configs / "data" / "loans.csv", index=False)
         self.put(loans.known_by(self.outcomes, week))
 
-    def turn(self, week: int):
+    def turn(self, week: int, retrain="inline"):
         """One turn of the loop."""
         self.come(week)
-        return loop.cycle(steps, self.config, self.ports, streams.week(week))
+        return loop.cycle(steps, self.config, self.ports, streams.week(week), retrain)
 
     def ingest(self, week: int):
         """Land what there is."""
@@ -88,9 +88,9 @@ def test_with_labels_a_month_late_old_batches_are_diagnosed_when_theirs_come_and
     assert seen["labels"] == {"outcomes": 26 * 420, "looked_at": 1000, "matching": 1.0}
     first = book.turn(16)
     assert first.decided.outcome == "promoted", first.decided.reasons
-    (waiting,) = [o for o in book.turn(17).observed if o.window == window(16)]
+    (waiting,) = [o for o in book.turn(17, "never").observed if o.window == window(16)]
     assert (waiting.diagnosis, waiting.figures["matured"]) == ("unknown", 0)
-    later = book.turn(22)
+    later = book.turn(22, "never")
     (told,) = [o for o in later.observed if o.window == window(16)]
     assert (told.diagnosis, told.figures["matured"]) == ("decayed", 420), told.reasons
     assert {o.diagnosis for o in later.observed if o.window > window(17)} == {"unknown"}

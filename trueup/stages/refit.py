@@ -47,7 +47,8 @@ def _compare(config: ModelConfig, ports: Ports, judged: Trained, again: Trained,
     old, new = (predict(model, gate.X, config.task, classes) for model in (before, after))
     moved = float(np.mean(np.abs(new - old)))
     # A constant has no spread of its own; what it may move by is measured by the outcomes that it stands for.
-    spread = float(np.std(old)) or float(np.std(gate.y.astype(float)))
+    constant = classes is None and np.ptp(old) <= 1e-12 * np.abs(old).max()
+    spread = float(np.std(gate.y.astype(float)) if constant else np.std(old))
     figures: dict[str, Any] = {"mean_change": moved, "spread": spread, "limit": limit}
     same = reproduced(config, ports, again)
     figures |= {f"fresh_{key}": value for key, value in same.figures.items()}
