@@ -19,10 +19,10 @@ from benchmarks.gate_streams import Floats
 from trueup.config.schema import BaselineGate, EvaluateConfig, PairedGate, PromoteConfig, Task
 from trueup.domain.evidence import Evidence
 from trueup.domain.gates.baseline import Baseline
-from trueup.domain.gates.case import CHALLENGER, CHAMPION, Burden, Case
+from trueup.domain.gates.case import CHALLENGER, CHAMPION, Case
 from trueup.domain.gates.doubt import contender
 from trueup.domain.gates.paired import Paired
-from trueup.domain.types import Status
+from trueup.domain.types import Burden, Status
 
 _BLOCK = timedelta(days=1)  # what a block is does not matter: only their order does
 _EVALUATE = EvaluateConfig(block=_BLOCK)

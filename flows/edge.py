@@ -29,6 +29,7 @@ def one_line() -> Iterator[None]:
         if (stream.encoding or "").lower().replace("-", "") != "utf8":
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a dash is no reason to end
     threading.excepthook = _of_a_thread
+    show.begin()
     try:
         yield
     except TrueupError as error:

@@ -82,6 +82,11 @@ def as_json(result: Any) -> None:
     sys.stdout.write(json.dumps(plain(result), allow_nan=False) + "\n")
 
 
+def begin() -> None:
+    """Nothing has been answered yet: a command begins."""
+    _ANSWERED.clear()
+
+
 def answered() -> bool:
     """Whether a program has its result: of a run that ended with an error after all, say."""
     return bool(_ANSWERED)

@@ -351,7 +351,7 @@ def test_the_demo_tells_programs_what_it_did(trueup, prefect_server, monkeypatch
     assert march["champion"] is not None
     assert march["log_loss"] == march["log_loss_frozen"] == told["mean"]["log_loss"] < 0.5
     assert march["auc"] == told["mean"]["auc"] > 0.7
-    assert march["decision"] in {"promoted", "rejected"}  # with the month's end the champion is stale
+    assert march["decision"] in {"promoted", "rejected", "held"}  # with the month's end the champion is stale
     assert march["reasons"]
     assert Path(told["paths"]["data_docs"]).is_file()
 

@@ -14,10 +14,12 @@ WEEKS = (5, 7, 9)  # a first champion; two weeks without trouble; a change of th
 HOME_OWN = {
     "uri",
     "run_id",
+    "earlier",  # runs
     "path",
     "baseline_path",
     "sample_path",
     "manifest_digest",
+    "against",
     "search",
     "seconds",
     "actor",

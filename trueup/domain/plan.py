@@ -7,18 +7,10 @@ from datetime import datetime, timedelta
 
 from trueup.config.schema import DecayConfig, PromoteConfig, TrainConfig, earlier, write_duration
 from trueup.domain.bootstrap import MIN_BLOCKS
-from trueup.domain.types import Window
+from trueup.domain.types import Fold, Window
 
 _DAY = timedelta(days=1)
 _MOMENT = timedelta(microseconds=1)
-
-
-@dataclass(frozen=True)
-class Fold:
-    """A cut-off: what the recipe is fitted on, and the rows that follow, which judge that fit."""
-
-    train: Window
-    judged: Window
 
 
 @dataclass(frozen=True)

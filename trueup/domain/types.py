@@ -19,6 +19,9 @@ KNOWN_AT = "known_at"
 
 Reason = Literal["first", "decayed", "stale", "shifted", "grown", "manual", "schedule"]  # why a retrain was asked for
 Retrain = Literal["inline", "event", "never"]  # who follows a diagnosis that asks for one
+Burden = Literal[
+    "routine", "change"
+]  # what is known beforehand of a challenger: newer data alone, or something else, too
 Starter = Literal["person", "automation", "schedule", "process"]  # what started the work that a decision came from
 
 
@@ -82,6 +85,14 @@ class Window:
 
     def __str__(self) -> str:
         return f"[{self.start:%Y-%m-%d}, {self.end:%Y-%m-%d})"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A cut-off: what the recipe is fitted on, and the rows that follow, which judge that fit."""
+
+    train: Window
+    judged: Window
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.bootstrap import Floats
 from trueup.domain.digest import digest_of
 from trueup.domain.evidence import Evidence
-from trueup.domain.gates.case import CHALLENGER, CHAMPION, PRIOR, SIMPLE, Burden, Case
+from trueup.domain.gates.case import CHALLENGER, CHAMPION, PRIOR, SIMPLE, Case
 from trueup.domain.gates.doubt import contender
 from trueup.domain.learning import SIMPLE_ROWS, Model, Recipe, all_classes, build, predict, prior_model, simple_model
 from trueup.domain.metrics import loss_name, row_losses
-from trueup.domain.plan import Fold
+from trueup.domain.types import Burden, Fold
 from trueup.errors import NotEnoughData, WorkError
 from trueup.ledger.entries import Entry
 from trueup.stages.baselines import declared, own_rows, reference_examples

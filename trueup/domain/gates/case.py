@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,11 @@ from trueup.config.schema import EvaluateConfig, Task
 from trueup.domain.bootstrap import Blocks, Floats, Interval, sums_interval
 from trueup.domain.evidence import Evidence
 from trueup.domain.metrics import metrics, row_losses, shortfall_difference
+from trueup.domain.types import Burden
 
 NO_CHAMPION = "no champion yet"
 CHALLENGER, CHAMPION, PRIOR, SIMPLE = "challenger", "champion", "prior", "simple"
 LOSS = "loss"
-
-Burden = Literal["routine", "change"]
 
 
 @dataclass(frozen=True, eq=False)
