@@ -492,3 +492,10 @@ def test_what_is_no_number_with_marks(values):
 )
 def test_the_line_that_names_the_columns_is_found(text, found):
     assert header_of(text, "t") == found
+
+
+def test_a_long_id_is_no_phone_number():
+    ids = pd.Series([str(7_300_000_000_000_000_000 + 3 * k) for k in range(50)])
+    phones = pd.Series([f"+49 170 {1_000_000 + 7919 * k}" for k in range(50)])
+    found = {name: Column(name, "identifier", values, 50, 0.0) for name, values in (("id", ids), ("call", phones))}
+    assert list(personal(found)) == [("call", "holds phone numbers", True)]

@@ -14,7 +14,8 @@ _NAMES = {
 _WORD = {what: re.compile(rf"(?:^|_)(?:{pattern})(?:_|$)", re.IGNORECASE) for what, pattern in _NAMES.items()}
 _VALUES = {
     "e-mail addresses": r"[^@\s]+@[^@\s]+\.[a-z]{2,}",
-    "phone numbers": r"\+?\d[\d ()/-]{7,}\d",
+    # At most 15 digits (E.164), and something that no plain number has: a long id is none.
+    "phone numbers": r"(?=(?:\D*\d){9,15}\D*$)(?=[+0]|.*[ ()/-])\+?\d[\d ()/-]{7,}\d",
     "bank accounts": r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}",
     "network addresses": r"(?:\d{1,3}\.){3}\d{1,3}",
 }
