@@ -32,7 +32,7 @@ def test_all_rows_of_a_steady_table_count():
 def test_rows_of_a_later_year_are_set_aside(wrong, period):
     found = span(JANUARY, wrong, period=period)
     assert (found.last, found.after, found.before) == (datetime(2024, 3, 10, 23), len(wrong), 0)
-    assert f"of {wrong[-1]} and earlier" in str(found)
+    assert f"up to {wrong[-1]}, far" in str(found)
 
 
 def test_rows_of_1970_are_set_aside_and_said():
@@ -40,8 +40,8 @@ def test_rows_of_1970_are_set_aside_and_said():
     assert (found.first, found.last) == (datetime(2024, 1, 1), datetime(2024, 3, 10, 23))
     assert (found.before, found.after) == (2, 1)
     assert str(found) == (
-        "2 rows of 1970-01-01 and later, before those since 2024-01-01, far from all others and "
-        "1 row of 2099-01-01 and earlier, after those until 2024-03-10, far from all others"
+        "2 rows before 2024-01-01, back to 1970-01-01, far from all others and "
+        "1 row after 2024-03-10, up to 2099-01-01, far from all others"
     )
 
 

@@ -36,10 +36,10 @@ class Span:
     def __str__(self) -> str:
         """Say which rows are set aside, and why; nothing where none is."""
         said = [
-            f"{rows:,} row{'s' if rows > 1 else ''} of {end:%Y-%m-%d} {where} {edge:%Y-%m-%d}, far from all others"
-            for rows, end, where, edge in (
-                (self.before, self.earliest, "and later, before those since", self.first),
-                (self.after, self.latest, "and earlier, after those until", self.last),
+            f"{rows:,} row{'s' if rows > 1 else ''} {side} {edge:%Y-%m-%d}, {reach} {end:%Y-%m-%d}, far from all others"
+            for rows, end, side, reach, edge in (
+                (self.before, self.earliest, "before", "back to", self.first),
+                (self.after, self.latest, "after", "up to", self.last),
             )
             if rows and end is not None
         ]
@@ -64,7 +64,7 @@ def span_of(days: pd.DataFrame, period: Period) -> Span | None:
     >>> hourly = pd.Series(pd.date_range("2024-01-01", "2024-02-12 23:00", freq="h"))
     >>> times = pd.concat([hourly, pd.Series([pd.Timestamp("2025-01-10")])])
     >>> print(span_of(days_of(times, pd.Series(1, times.index)), "week"))
-    1 row of 2025-01-10 and earlier, after those until 2024-02-12, far from all others
+    1 row after 2024-02-12, up to 2025-01-10, far from all others
     """
     if not len(days):
         return None
