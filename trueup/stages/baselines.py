@@ -21,11 +21,20 @@ REFERENCE = "reference"
 
 def baselines(config: ModelConfig, ports: Ports, before: Examples) -> dict[str, Model]:
     """Fit the prior, the simple model and the cheap reference on what was known before the gate window."""
+    return {**to_beat(config, ports, before), REFERENCE: _linear(config, ports, before, before.schema)}
+
+
+def to_beat(config: ModelConfig, ports: Ports, before: Examples) -> dict[str, Model]:
+    """Fit the prior and the simple model on what was known before the rows that they are to predict."""
+    return {
+        PRIOR: ports.fits.fit(prior_model(config.task), before.X, before.y),
+        SIMPLE: _linear(config, ports, before, declared(config, before.schema)),
+    }
+
+
+def _linear(config: ModelConfig, ports: Ports, before: Examples, schema: FeatureSchema) -> Model:
     seed = config.train.seed
-    models = {PRIOR: ports.fits.fit(prior_model(config.task), before.X, before.y)}
-    for role, schema in ((SIMPLE, declared(config, before.schema)), (REFERENCE, before.schema)):
-        models[role] = ports.fits.fit(simple_model(schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
-    return models
+    return ports.fits.fit(simple_model(schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
 
 
 def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:

@@ -21,12 +21,12 @@ from trueup.domain.digest import digest_of
 from trueup.domain.evidence import Evidence
 from trueup.domain.gates.case import CHALLENGER, CHAMPION, PRIOR, SIMPLE, Case
 from trueup.domain.gates.doubt import contender
-from trueup.domain.learning import SIMPLE_ROWS, Model, Recipe, all_classes, build, predict, prior_model, simple_model
+from trueup.domain.learning import Model, Recipe, all_classes, build, predict
 from trueup.domain.metrics import loss_name, row_losses
 from trueup.domain.types import Burden, Fold
 from trueup.errors import NotEnoughData, WorkError
 from trueup.ledger.entries import Entry
-from trueup.stages.baselines import declared, own_rows, reference_examples
+from trueup.stages.baselines import declared, own_rows, reference_examples, to_beat
 from trueup.stages.champion import Champion
 from trueup.stages.features import Examples, examples
 from trueup.stages.ports import Ports
@@ -75,8 +75,7 @@ def _step(
     learned = examples(config, ports, fold.train, as_of, known_by=fold.judged.start)
     before = reference_examples(config, ports, fold.judged.start, as_of)
     rows = examples(config, ports, fold.judged, as_of)
-    seed, recipe = config.train.seed, Recipe.from_dict(trained.recipe)
-    plain = simple_model(declared(config, before.schema), config.task, seed)
+    recipe = Recipe.from_dict(trained.recipe)
     models = {
         CHALLENGER: ports.fits.fit(
             build(recipe, learned.schema, config.task),
@@ -84,8 +83,7 @@ def _step(
             learned.y,
             weights=weights(config, recipe, learned.event_time),
         ),
-        PRIOR: ports.fits.fit(prior_model(config.task), before.X, before.y),
-        SIMPLE: ports.fits.fit(plain, before.X, before.y, SIMPLE_ROWS, seed),
+        **to_beat(config, ports, before),
     }
     inputs = dict.fromkeys(models, rows.X)
     if champion is not None:
