@@ -9,41 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pandas.api import types as dtypes
 
-from trueup.config.schema import IngestConfig, Source, Task
+from trueup.config.schema import IngestConfig, Task
+from trueup.domain.cleaning import cleaned
 from trueup.domain.closed import Known, label_values
+from trueup.domain.kinds import bring, carried, coerce, declared_kinds, examples, first_kinds, is_mixed, rounded
+from trueup.domain.moments import TIME_UNIT, event_moments, parse_moments
 from trueup.domain.numbered import numbered
-from trueup.domain.sentinels import are_sentinels, sentinels_of
-from trueup.domain.texts import NO_NUMBER, TIME, TRUTH
+from trueup.domain.sentinels import sentinels_of
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Window
 from trueup.domain.values import (
-    EXACT,
     Kind,
-    as_booleans,
-    as_integers,
-    as_numbers,
     as_text,
     canonical_text,
-    is_time,
     key_hash,
-    kind_of,
-    kind_of_text,
     lost_digits,
-    retyped,
     settled,
 )
-from trueup.domain.written_times import local_times, naming, no_such_time, read_texts, second_pass
+from trueup.domain.written_times import naming, no_such_time
 from trueup.errors import SourceError
 
 Facts = dict[str, Any]
-
-_TIME_UNIT: Final = "datetime64[us]"
 
 
 @dataclass(frozen=True)
@@ -102,7 +94,7 @@ def split(
     if config.time in inputs:
         inputs[config.time] = named[EVENT_TIME]
     rows = pd.DataFrame({ROW_ID: named[ROW_ID], EVENT_TIME: named[EVENT_TIME], **inputs}, copy=False)
-    facts |= {"rows_read": len(raw), "rows": len(rows), "kinds": _carried(known.kinds, kinds) | facts["kinds"]}
+    facts |= {"rows_read": len(raw), "rows": len(rows), "kinds": carried(known.kinds, kinds) | facts["kinds"]}
     if apart:
         none = named.head(0)
         return Landing(rows, none.assign(**{LABEL: none[ROW_ID].astype(np.float64), KNOWN_AT: none[EVENT_TIME]}), facts)
@@ -160,46 +152,6 @@ def _without_sentinels(
     return raw.assign(**changed) if changed else raw
 
 
-def cleaned(
-    column: pd.Series[Any], name: str, config: IngestConfig, source: Source, typed: bool
-) -> tuple[pd.Series[Any], int]:
-    """Take out of a column what means "none" there, and say how often it stood there; `typed`: then type it anew."""
-    decimal = getattr(source, "decimal", ".")
-    found = are_sentinels(column, sentinels_of(name, config), decimal)
-    left = column.mask(pd.Series(found, column.index)) if found.any() else column
-    anew = _typed_anew(left, config.timezone, decimal, numbers_only=source.kind != "files") if typed else None
-    return left if anew is None else anew, int(found.sum())
-
-
-def _typed_anew(column: pd.Series[Any], zone: str, decimal: str, numbers_only: bool) -> pd.Series[Any] | None:
-    """Give a column of text the type that all of its values agree on, as a CSV's are typed; None where that is text."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        column = column.astype(column.cat.categories.dtype)
-    if dtypes.infer_dtype(column, skipna=True) != "string":
-        return None
-    codes, distinct = pd.factorize(as_text(column))
-    texts = pd.Series(distinct, dtype=object).str.strip()
-    typed = _typed_texts(texts, zone, decimal, numbers_only)
-    if typed is None:
-        return None
-    anew: pd.Series[Any] = typed.reindex(codes).set_axis(column.index)
-    return anew
-
-
-def _typed_texts(texts: pd.Series[Any], zone: str, decimal: str, numbers_only: bool) -> pd.Series[Any] | None:
-    if not numbers_only and texts.str.contains(TRUTH).all():
-        return (texts.str.lower() == "true").astype(object)
-    if not numbers_only and texts.str.contains(TIME).all():
-        try:
-            return parse_times(texts, zone, "")
-        except SourceError:
-            return None
-    if texts.str.contains(NO_NUMBER).any() or (decimal == "," and texts.str.contains(".", regex=False).any()):
-        return None
-    numbers = pd.to_numeric(texts.str.replace(decimal, ".", regex=False), errors="coerce")
-    return None if (numbers.isna() & ~texts.str.lower().isin(["nan", "-nan", "+nan"])).any() else numbers
-
-
 def _unique_rows(
     keys: pd.DataFrame, moments: pd.Series[Any], times: pd.Series[Any], batch: Window | None, facts: Facts
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
@@ -250,33 +202,6 @@ def _keys(raw: pd.DataFrame, moments: pd.Series[Any], config: IngestConfig, kind
     return pd.DataFrame({name: moments if name == config.time else keys[name] for name in config.key}, copy=False)
 
 
-def declared_kinds(config: IngestConfig, numeric: Sequence[str]) -> dict[str, Kind]:
-    """The kinds that columns have by the config: declared, or by what they are for."""
-    kinds: dict[str, Kind] = {
-        **dict.fromkeys(config.key, "text"),
-        **dict.fromkeys([*numeric, *config.coerce], "number"),
-    }
-    return {**kinds, **config.types, config.time: "time"}
-
-
-def first_kinds(
-    raw: pd.DataFrame, columns: Sequence[str], declared: Mapping[str, Kind], known: Known
-) -> dict[str, Kind]:
-    """The kinds of columns as declared and as earlier landings fixed them; of new ones in `columns` by their values."""
-    kinds = settled(declared, known.kinds)
-    for name in columns:
-        if name not in known.kinds and kinds.get(name) in {None, "text"} and name in raw:
-            found = kind_of(raw[name]) if name not in kinds else kind_of_text(raw[name])
-            kinds |= {name: found} if found else {}
-    return kinds
-
-
-def _carried(recorded: Mapping[str, Kind], declared: Mapping[str, Kind]) -> dict[str, Kind]:
-    """The kinds that go on: those of columns that the config does not call otherwise by now."""
-    changed = {*retyped(declared, recorded)}
-    return {name: kind for name, kind in recorded.items() if name not in changed}
-
-
 def _inputs(
     chosen: pd.DataFrame, config: IngestConfig, kinds: Mapping[str, Kind], declared: Mapping[str, Kind], facts: Facts
 ) -> dict[str, pd.Series[Any]]:
@@ -288,64 +213,21 @@ def _inputs(
             landed[name] = column  # it was read already
             continue
         kind = kinds.get(name, "number")  # without any value it counts as numbers, all missing
-        if name not in declared and kind == "text" and _is_mixed(column):
+        if name not in declared and kind == "text" and is_mixed(column):
             facts["mixed"].append(name)
         brought = bring(column, kind, config.timezone)
         if brought is None and name in config.coerce:
-            brought, facts["coerced"][name] = _coerce(column)
+            brought, facts["coerced"][name] = coerce(column)
         if brought is None:
-            facts["mistyped"][name] = {"kind": kind, "examples": _examples(column, kind, config.timezone)}
+            facts["mistyped"][name] = {"kind": kind, "examples": examples(column, kind, config.timezone)}
         landed[name] = as_text(column) if brought is None else brought
         if kind == "digits" and (count := int((landed[name] != as_text(column))[column.notna()].sum())):
             facts["respelled"][name] = count
-        if count := _rounded(column, landed[name]):
+        if count := rounded(column, landed[name]):
             facts["rounded"][name] = count
     fits = {n for n, column in landed.items() if n not in facts["mistyped"] and column.notna().any()}
     facts["kinds"] = {name: kind for name, kind in kinds.items() if name in fits}
     return landed
-
-
-def bring(column: pd.Series[Any], kind: Kind, zone: str) -> pd.Series[Any] | None:
-    """Bring a column to a kind, with every digit; None where some value is not of it."""
-    if kind in {"text", "digits"}:
-        return canonical_text(column, kind)
-    if kind == "time":
-        try:
-            return parse_times(column, zone, "")
-        except SourceError:
-            return None
-    return {"integer": as_integers, "number": as_numbers, "boolean": as_booleans}[kind](column)
-
-
-def _examples(column: pd.Series[Any], kind: Kind, zone: str) -> list[str]:
-    """Some values that are not of a kind."""
-    distinct = pd.Series(as_text(column).dropna().unique()[:1000], dtype=object)
-    odd = [
-        v
-        for v in distinct
-        if bring(pd.Series([v], dtype=object), "integer" if kind == "number" else kind, zone) is None
-    ]
-    return [str(v) for v in (odd or distinct)[:3]]
-
-
-def _rounded(column: pd.Series[Any], landed: pd.Series[Any]) -> int:
-    """How many whole numbers became floats that cannot hold all of their digits."""
-    if not dtypes.is_integer_dtype(column) or not dtypes.is_float_dtype(landed):
-        return 0
-    return int((landed.abs() > EXACT).sum())
-
-
-def _is_mixed(column: pd.Series[Any]) -> bool:
-    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
-    return not is_time(column) and dtypes.infer_dtype(values, skipna=True) not in {"string", "empty"}
-
-
-def _coerce(column: pd.Series[Any]) -> tuple[pd.Series[Any], dict[str, int]]:
-    """Read text as numbers. `parsed` counts the texts that were numbers, `failed` all values that were not."""
-    numbers = pd.to_numeric(as_text(column), errors="coerce").astype(np.float64)
-    text = np.fromiter((isinstance(value, str) for value in column), dtype=bool, count=len(column))
-    failed = (numbers.isna() & column.notna()).to_numpy()
-    return numbers, {"parsed": int((text & ~failed).sum()), "failed": int(failed.sum())}
 
 
 def _labels(
@@ -373,7 +255,7 @@ def _labels(
         second = second | again
     since = since.mask(second, since + pd.Timedelta(hours=1))
     too_early = since < happened
-    since = since.mask(too_early, happened).astype(_TIME_UNIT)
+    since = since.mask(too_early, happened).astype(TIME_UNIT)
     facts.setdefault("infinite_outcomes", 0)
     facts |= {
         "no_outcome": int((~has_value).sum()),
@@ -403,82 +285,10 @@ def key_values(
         kind = kinds.get(name, "text")
         brought = bring(raw[there], kind, config.timezone)
         if brought is None:
-            examples = ", ".join(map(repr, _examples(raw[there], kind, config.timezone)))
+            odd = ", ".join(map(repr, examples(raw[there], kind, config.timezone)))
             raise SourceError(
-                f"{place}: '{there}' is of type {kind} in this dataset and holds others, such as {examples}; a key keeps "
+                f"{place}: '{there}' is of type {kind} in this dataset and holds others, such as {odd}; a key keeps "
                 "its type: mend the source, or convert it in the query"
             )
         found[name] = brought
     return pd.DataFrame(found, copy=False)
-
-
-def event_times(column: pd.Series[Any], config: IngestConfig, place: str) -> pd.Series[Any]:
-    """Read the column of a row's event time as the config says: zone, format, and what means that there is none."""
-    return event_moments(column, config, place)[0]
-
-
-def event_moments(
-    column: pd.Series[Any], config: IngestConfig, place: str
-) -> tuple[pd.Series[Any], npt.NDArray[np.bool_]]:
-    """Read the same, and say which times lie in the second pass of an hour that comes twice."""
-    if values := sentinels_of(config.time, config):
-        column = column.mask(pd.Series(are_sentinels(column, values), column.index))
-    return parse_moments(column, config.timezone, place, config.time_format)
-
-
-def parse_times(column: pd.Series[Any], zone: str, place: str, time_format: str | None = None) -> pd.Series[Any]:
-    """Read a column as times: datetime64[us] without zone, in `zone`; missing stays NaT.
-
-    Times with a zone are brought to `zone`, times without are taken to be in it. Text must be in `time_format` (of
-    strftime, or a way to count time), or ISO 8601, perhaps with UTC behind it: other forms leave day and month to
-    guesswork, which may change from batch to batch. Numbers are refused for the same reason, unless a format says how their digits are meant.
-    Raises SourceError, beginning with `place`.
-
-    >>> parse_times(pd.Series(["2013-07-01 05:00", "2013-07-01T05:00Z"]), "America/New_York", "time").dt.hour.tolist()
-    [5, 1]
-    >>> parse_times(pd.Series(["02/01/2013"]), "UTC", "time", "%d/%m/%Y").dt.day.tolist()
-    [2]
-    """
-    return parse_moments(column, zone, place, time_format)[0]
-
-
-def parse_moments(
-    column: pd.Series[Any], zone: str, place: str, time_format: str | None = None
-) -> tuple[pd.Series[Any], npt.NDArray[np.bool_]]:
-    """Read a column as `parse_times`, and say which times lie in the second pass of an hour that comes twice."""
-    if not dtypes.is_datetime64_any_dtype(column):
-        return _parse_text_times(column, zone, place, time_format)
-    if column.dt.tz is None:
-        return column.astype(_TIME_UNIT), np.zeros(len(column), dtype=bool)
-    there = column.dt.tz_convert(zone)
-    return there.dt.tz_localize(None).astype(_TIME_UNIT), second_pass(there)
-
-
-def _parse_text_times(
-    column: pd.Series[Any], zone: str, place: str, time_format: str | None
-) -> tuple[pd.Series[Any], npt.NDArray[np.bool_]]:
-    if is_time(column):
-        time_format = None  # times already, one by one
-    if time_format is None and (numbers := as_numbers(column)) is not None and numbers.notna().any():
-        raise SourceError(
-            f"{place}: '{column.name}' holds numbers such as {numbers.dropna().iloc[0]:g}, not times; "
-            "convert them in the source's query, or say with ingest.time_format how their digits are meant"
-        )
-    codes, values = pd.factorize(as_text(column))
-    texts = pd.Series(values, dtype=object).astype(str).str.strip()
-    moments, zoned = read_texts(texts, time_format)
-    if (bad := moments.isna().to_numpy()).any():
-        mend = (
-            f"they are not of the form {time_format!r}: correct ingest.time_format"
-            if time_format
-            else "write them as 2013-01-31 05:00:00, say with ingest.time_format how they are written,"
-        )
-        raise SourceError(
-            f"{place}: {int(bad[codes[codes >= 0]].sum())} of {len(column)} values of '{column.name}' are not times, "
-            f"the first is {values[int(bad.argmax())]!r}; {mend} or convert them in the source's query"
-        )
-    parsed = local_times(moments, zoned, zone).astype(_TIME_UNIT)
-    second = np.append(second_pass(moments.dt.tz_convert(zone)) & zoned.to_numpy(), False)
-    missing = np.array([np.datetime64("NaT")], dtype=_TIME_UNIT)
-    times = pd.Series(np.concatenate([parsed.to_numpy(), missing])[codes], index=column.index, name=column.name)
-    return times, second[codes]

@@ -17,8 +17,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from trueup.config.schema import IngestConfig, LabelConfig, Task
+from trueup.domain.cleaning import cleaned
 from trueup.domain.closed import Facts, Known, label_values
-from trueup.domain.landing import cleaned, key_values, parse_times
+from trueup.domain.landing import key_values
+from trueup.domain.moments import parse_times
 from trueup.domain.sentinels import sentinels_of
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 from trueup.domain.values import key_hash

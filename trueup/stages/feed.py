@@ -24,7 +24,8 @@ from trueup.config.schema import ModelConfig
 from trueup.config.write import write_whole
 from trueup.domain.closed import Known
 from trueup.domain.events import DataArrived, interval
-from trueup.domain.landing import key_values, parse_times
+from trueup.domain.landing import key_values
+from trueup.domain.moments import parse_times
 from trueup.domain.outcomes import table
 from trueup.domain.periods import complete_periods
 from trueup.domain.types import Window

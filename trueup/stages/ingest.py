@@ -13,7 +13,8 @@ from trueup.config.checks import SHORTEST
 from trueup.config.schema import IngestConfig, ModelConfig
 from trueup.crash import reach
 from trueup.domain.clock import Span, at_most
-from trueup.domain.landing import declared_kinds, split
+from trueup.domain.kinds import declared_kinds
+from trueup.domain.landing import split
 from trueup.domain.periods import complete_periods, period_of
 from trueup.domain.types import Batch, Window
 from trueup.domain.values import retyped

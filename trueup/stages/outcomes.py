@@ -15,7 +15,7 @@ import pandas as pd
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.closed import Known
-from trueup.domain.landing import declared_kinds, first_kinds
+from trueup.domain.kinds import declared_kinds, first_kinds
 from trueup.domain.outcomes import Outcomes, Table, changes, label_columns, table
 from trueup.domain.spelled import spelled_otherwise
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window

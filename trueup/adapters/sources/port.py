@@ -11,7 +11,7 @@ import pandas as pd
 
 from trueup.config.schema import IngestConfig
 from trueup.domain.clock import FIRST, LAST, Span, days_of, span_of
-from trueup.domain.landing import event_moments, event_times
+from trueup.domain.moments import event_moments, event_times
 from trueup.domain.written_times import with_zone
 from trueup.errors import SourceError
 

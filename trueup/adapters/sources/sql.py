@@ -27,7 +27,7 @@ from trueup.adapters.sources.port import (
 )
 from trueup.config.schema import IngestConfig, SqlSource
 from trueup.domain.clock import FIRST, LAST, ROWS, Span
-from trueup.domain.landing import event_times
+from trueup.domain.moments import event_times
 from trueup.errors import SourceError, SourceUnavailable
 
 
