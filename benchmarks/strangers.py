@@ -6,7 +6,8 @@ that stays. `kept` is the share of the gain without gates over the frozen champi
 all three have scored; None where the frozen one is no worse than the one without gates.
 
 `python -m benchmarks.strangers DIR [--tables bike,kc] [--workers 2] [--home DIR] [--json]`. Files that are not known, and known
-ones that are not there, are named and skipped.
+ones that are not there, are named and skipped. What is known of a table is written to `TABLE/found.json` of `--home` step by
+step, so that a run that was stopped has lost nothing; begun again with the same home it goes on where it was.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -46,21 +48,28 @@ TABLES = {
 }
 
 
+KEYS = ("champion", "batches", "broken", "frozen", "ungated", "gated", "kept", "recommended", "yaml_lines")
+
+
 def measured(name: str, folder: Path, place: Path) -> dict[str, Any]:
     """One table's entry. What goes wrong is said in it, for the other tables are of interest all the same."""
     from trueup.errors import TrueupError
 
     begun = time.monotonic()
-    found: dict[str, Any] = dict.fromkeys(
-        ("champion", "batches", "broken", "frozen", "ungated", "gated", "kept", "recommended", "yaml_lines")
-    )
+    found: dict[str, Any] = dict.fromkeys(KEYS)
+    place.mkdir(parents=True, exist_ok=True)
     try:
         for facts in _steps(TABLES[name], name, folder, place):
-            found |= facts
+            found |= facts | {"seconds": round(time.monotonic() - begun)}
+            (place / "found.json").write_text(json.dumps(found))
+            sys.stderr.write(f"{name}, {found['seconds']} s: {json.dumps(facts)}\n")
     except TrueupError as error:
         found["error"] = f"{type(error).__name__}: {error}"
+    except Exception as error:
+        found["error"] = traceback.format_exc()
+        sys.stderr.write(f"{name}: {error!r}\n{found['error']}")
     found["seconds"] = round(time.monotonic() - begun)
-    sys.stderr.write(f"{name}: {json.dumps(found)}\n")
+    (place / "found.json").write_text(json.dumps(found))
     return found
 
 
@@ -77,6 +86,7 @@ def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[
     from trueup.config.policies import Policy, parse
     from trueup.config.settings import Settings
     from trueup.domain.profile.ask import Ask
+    from trueup.errors import NotEnoughData
     from trueup.replay.compare import compare
     from trueup.replay.replay import prepare, whole_span
     from trueup.stages.new import draft, save
@@ -99,24 +109,44 @@ def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[
         Policy(GATED, {}),
     )
     prepared = prepare(config, ports, span, policies)
-    for policy in policies[::-1]:
+    took: dict[str, int] = {}
+    for policy in policies[::-1]:  # as written first: it is of most interest
         begun = time.monotonic()
-        prepared.live(policy)
-        sys.stderr.write(f"{name}, {policy.name}: {time.monotonic() - begun:.0f} s\n")
-        if policy.name == GATED:
-            yield _batches(config, prepared.world, prepared.home(policy), span.end)
-    lives = prepared.lives()
-    tried = {life.policy.name: life.tried for life in lives}
-    promoted = [t for t in tried[GATED] if t.outcome == "promoted"]
-    yield {"champion": promoted[0].as_of.date().isoformat() if promoted else None}
-    if not promoted:
-        yield {"why": [f"{t.as_of:%Y-%m-%d} {t.outcome}: {t.said}" for t in tried[GATED][-3:]]}
-        return
+        try:
+            prepared.live(policy, Progress(f"{name}, {policy.name}"))
+        except NotEnoughData as none:  # never a champion
+            yield {"why": str(none), **_batches(config, prepared, policy)}
+            return
+        took[policy.name] = round(time.monotonic() - begun)
+        yield {"took": dict(took), **(_batches(config, prepared, policy) if policy.name == GATED else {})}
+    yield _told(config, span, prepared.lives(), compare)
+    ports.close()
+
+
+class Progress:
+    """Says how far a policy is, at each tenth."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._begun, self._said = what, time.monotonic(), 0
+
+    def __call__(self, share: float) -> None:
+        """Hear the share that is done."""
+        if int(share * 30) > self._said:
+            self._said = int(share * 30)
+            sys.stderr.write(
+                f"{self._what}: {share:.0%} of all three policies, {time.monotonic() - self._begun:.0f} s\n"
+            )
+
+
+def _told(config: Any, span: Any, lives: Any, compare: Any) -> dict[str, Any]:
+    """What the three lives came to."""
     facts = compare(config, span, lives).facts
     loss = {p["name"]: p["loss"] for p in facts["policies"]}
+    tried = next(life.tried for life in lives if life.policy.name == GATED)
     gain = loss[FROZEN] - loss[UNGATED]
     gated = next(p for p in facts["policies"] if p["name"] == GATED)
-    yield {
+    return {
+        "champion": next(t.as_of.date().isoformat() for t in tried if t.outcome == "promoted"),
         "frozen": loss[FROZEN],
         "ungated": loss[UNGATED],
         "gated": loss[GATED],
@@ -124,19 +154,21 @@ def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[
         "recommended": facts["recommended"],
         "loss": facts["loss"],
         "rows": facts["judged"]["rows"],
-        **{key: gated[key] for key in ("promotions", "refusals", "missed_promotions", "missed_promotions_shown")},
+        **{
+            key: gated[key]
+            for key in ("promotions", "held", "refusals", "missed_promotions", "missed_promotions_shown")
+        },
         **{key: gated[key] for key in ("wrong_promotions", "wrong_promotions_shown")},
         "shifted": sum(bool(look["shifted"]) for look in gated["looks"]),
     }
-    ports.close()
 
 
-def _batches(config: Any, world: Any, home: Path, until: Any) -> dict[str, Any]:
+def _batches(config: Any, prepared: Any, policy: Any) -> dict[str, Any]:
     """How many batches there were, and which of them broke."""
     from trueup.stages.ingest import batches
     from trueup.stages.validate import usable_batches
 
-    ports = world.ports(home)
+    ports, until = prepared.world.ports(prepared.home(policy)), prepared.world.span.end
     landed = batches(config, ports, until)
     used = {b.window for b in usable_batches(config, ports, until)}
     lost = [f"{b.window.start:%Y-%m-%d}" for b in landed if b.window not in used]
