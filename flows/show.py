@@ -135,8 +135,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], figures: Sequen
 
 def cycle(done: Cycle, again: datetime) -> None:
     """One turn of the loop, and what to type next; `again` is when the next batch is complete."""
-    from trueup.domain.outcomes import oddities  # with pandas, which whoever turned the loop has imported
-
     out.print(f"[bold]{done.model}[/] as of {done.as_of:%Y-%m-%d %H:%M}")
     predicted = {s.window: s for s in done.scored}
     diagnosed = {o.window: o for o in done.observed}
@@ -145,10 +143,11 @@ def cycle(done: Cycle, again: datetime) -> None:
         # One that was handled before and is watched again, for its labels have come, is not scored again.
         what = "batch" if batch.window in predicted else "watched again: batch"
         out.print(
-            f"  {what} {batch.rows.name}: {batch.rows.rows:,} rows, validation {word(checked.status.value)}, {checked.quarantined:,} in quarantine"
+            f"  {what} {batch.rows.name}: {batch.rows.rows:,} rows, validation {word(checked.status.value)}, {checked.quarantined:,} in quarantine",
+            soft_wrap=True,
         )
         lines(checked.reasons if not checked.usable else ())
-        lines(oddities(batch.labels.facts))
+        lines(checked.warnings)
         if batch.window in predicted:
             scored(predicted[batch.window], indent="  ")
         observation(diagnosed[batch.window], indent="  ")

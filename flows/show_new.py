@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from trueup.stages.rehearse import Rehearsal, Seen
 
 
+_WARNED = 12  # lines
 _ENDS, _ODD = 4, 12  # batches of a rehearsal that are shown: at either end, and of those that did not pass
 
 
@@ -74,7 +75,7 @@ def drafted(made: Drafted, deployed: tuple[Path, bool] | None) -> None:
     else:
         out.print("too few rows to tell whether a model would learn anything", highlight=False)
     marks = made.text.count("CHECK:")
-    out.print(f"written: {made.path}; {marks} lines marked CHECK are for you to look at")
+    out.print(f"written: {made.path}; {marks} lines marked CHECK are for you to look at", soft_wrap=True)
     if deployed is not None:
         path, written = deployed
         out.print(f"deployments: {path}" if written else f"deployments: {path} has some of this name, and keeps them")
@@ -192,6 +193,19 @@ def _rehearsed_batches(found: Rehearsal) -> None:
         if b.status.value != "pass":
             out.print(f"{b.window.start:%Y-%m-%d} {word(b.status.value)}:", highlight=False)
             lines(b.reasons)
+    _warnings(found.batches)
+
+
+def _warnings(batches: Sequence[Seen]) -> None:
+    """What is said of batches that may be used, the most frequent first."""
+    said = Counter(w for b in batches for w in b.warnings).most_common()
+    first = {w: b.window.start for b in reversed(batches) for w in b.warnings}
+    if said:
+        out.print("to know:", highlight=False)
+        where = {w: f"{n:,} batches from {first[w]:%Y-%m-%d} on" if n > 1 else f"{first[w]:%Y-%m-%d}" for w, n in said}
+        lines([f"{where[w]}: {w}" for w, _ in said[:_WARNED]])
+    if len(said) > _WARNED:
+        out.print(f"[dim]{len(said) - _WARNED:,} more such lines; --json gives all[/]", highlight=False)
 
 
 def _telling(batches: Sequence[Seen]) -> list[Seen]:

@@ -56,6 +56,24 @@ def test_of_fifty_columns_all_that_may_tell_something_are_features(ports):
     assert not made.findings.suspects
 
 
+def test_rows_without_a_key_are_counted_and_are_no_copies_of_each_other(ports):
+    frame = orders(n=300, days=60).astype({"order_id": "Int64"})
+    frame.loc[[5, 100, 200], "order_id"] = pd.NA
+    made = drafted(frame, ports, key=("order_id",))
+    assert made.findings.duplicates == 0
+    assert "CHECK: 3 rows have no order_id; rows without a key are left out, and counted" in " ".join(
+        made.text.replace("#", " ").split()
+    )
+
+
+def test_rows_without_a_time_are_counted(ports):
+    frame = orders(n=300, days=60)
+    made = drafted(pd.concat([frame, frame.head(2).assign(order_id=0, ordered=pd.NaT, shop=["Total", "b"])]), ports)
+    assert made.findings.rows == 302
+    said = "CHECK time: 2 rows have no ordered, as a line of totals; they are left out, and counted"
+    assert said in made.findings.notes
+
+
 def test_a_column_of_text_is_left_out_and_told_where_it_can_be_used(ports):
     frame = orders()
     words = np.random.default_rng(1).choice(["please", "ring", "the", "bell", "twice", "at", "gate"], (len(frame), 8))

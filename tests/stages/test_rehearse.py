@@ -84,6 +84,7 @@ def test_bad_values_are_named_with_their_share_and_break_a_batch_when_they_are_m
     frame = streams.Stream(days=DAYS).frame()
     frame.loc[:9, "x"] = 99.0
     frame.loc[560:699, "group"] = "q"
+    frame.loc[[1130, 1131], "id"] = None
     found, _ = rehearsed(tmp_path, frame)
     first, second = found.batches[:2]
     (x,) = first.by
@@ -92,6 +93,7 @@ def test_bad_values_are_named_with_their_share_and_break_a_batch_when_they_are_m
     assert (first.status, first.quarantined) == (Status.PASS, 10)
     assert second.status is Status.FAIL
     assert "25.00% of the rows cannot be used" in second.reasons[0]
+    assert found.batches[2].warnings[0] == "2 rows without a key were left out"
     assert found.breaks == ""  # one of several
 
 

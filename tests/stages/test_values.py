@@ -290,7 +290,7 @@ def test_outcomes_that_nobody_knows_are_refused_and_named(home, spelled):
     write(made, "rows.parquet", january(frame))
     made.land(datetime(2024, 2, 1))
     write(made, "rows.parquet", frame.assign(late=[spelled(v) if i >= 31 else v for i, v in enumerate(frame["late"])]))
-    with pytest.raises(SourceError, match=rf"neither the positive 'Yes' or a known one .*'{spelled('Yes')}' \(15\)"):
+    with pytest.raises(SourceError, match=rf"neither the positive 'Yes' nor a known one .*'{spelled('Yes')}' \(15\)"):
         made.land()
     assert len(made.labels()) == 31
 

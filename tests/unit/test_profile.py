@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -499,3 +500,24 @@ def test_a_long_id_is_no_phone_number():
     phones = pd.Series([f"+49 170 {1_000_000 + 7919 * k}" for k in range(50)])
     found = {name: Column(name, "identifier", values, 50, 0.0) for name, values in (("id", ids), ("call", phones))}
     assert list(personal(found)) == [("call", "holds phone numbers", True)]
+
+
+@pytest.mark.parametrize("kind", ["int64", "Int64", "uint64", "decimal"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_ids_of_more_digits_than_a_float_holds_keep_them(kind, missing):
+    ids = [7_300_000_000_000_000_000 + 3 * i for i in range(400)]
+    values = {
+        "int64": pd.Series(ids, dtype="Int64" if missing else "int64"),
+        "Int64": pd.Series(ids, dtype="Int64"),
+        "uint64": pd.Series([2 * i for i in ids], dtype="UInt64" if missing else "uint64"),
+        "decimal": pd.Series([*map(Decimal, ids)], dtype=object),
+    }[kind]
+    if missing:
+        values[[3, 5]] = pd.NA if kind != "decimal" else None
+    found = profile(pd.DataFrame({"order_id": values}))["order_id"]
+    assert (found.kind, found.distinct) == ("identifier", 398 if missing else 400)
+    assert found.values[0] == str(int(values[0]))
+
+
+def test_a_code_that_is_a_huge_float_is_a_number():
+    assert profile(pd.DataFrame({"net_nr": [1e20, 2e20, 3e20] * 40}))["net_nr"].kind == "number"

@@ -139,10 +139,10 @@ def _settle(
             "say what counts as 1 with ingest.label.above or ingest.label.positive"
         )
     names = ", ".join(map(repr, known[:10])) + (", ..." if len(known) > 10 else "")
-    positive = f" the positive {label.positive!r} or" if label.positive is not None else ""
+    none = "no known ones" if label.positive is None else f"neither the positive {label.positive!r} nor a known one"
     raise SourceError(
-        f"ingest.label.column: {len(unknown):,} of {total:,} outcomes in '{label.column}' are neither{positive} a known one "
-        f"({names}): {said}. Nothing was landed of them; write them as before in the source or its query, name what means "
+        f"ingest.label.column: {len(unknown):,} of {total:,} outcomes in '{label.column}' are {none} ({names}): "
+        f"{said}. Nothing was landed of them; write them as before in the source or its query, name what means "
         f"that there is none in ingest.missing, as in {{{label.column}: [...]}}, or what counts as 0 in ingest.label.negative"
     )
 

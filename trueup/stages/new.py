@@ -130,15 +130,16 @@ def look(ask: Ask, configs: Path) -> Findings:
         disorder=disorder(when), gaps=tuple(gaps(when, spans.period)), key=key.columns, key_why=key.why,
         duplicates=key.shared + table.repeated if key.columns else 0, outcome=outcome, spans=spans, columns=columns, suspects=accused, strong={s.column: s.why for s in knows.strong},
         personal=people, left_out=left, choice=None, features=_base(ask, columns, left, key.columns, when),
-        usual=Usual((), {}, ()), notes=(*table.notes, *settled, *_without_key(key, table.repeated)),
+        usual=Usual((), {}, ()), notes=(*table.notes, *settled, *_unnamed(key, table.repeated)),
     )  # fmt: skip
     return _described(found, raw)
 
 
-def _without_key(key: Key, repeated: int) -> list[str]:
-    """What to know where no column names a row."""
+def _unnamed(key: Key, repeated: int) -> list[str]:
+    """What to know where no column names a row, or not each of them."""
     if key.columns:
-        return []
+        said = f"CHECK: {key.absent:,} rows have no {' or '.join(key.columns)}; rows without a key are left out, and counted"
+        return [said] if key.absent else []
     same = f"; {repeated:,} rows hold the same as another, and each of them counts" if repeated else ""
     return [f"CHECK: no column names a row, so its content does{same}. Name the columns that do, if there are some"]
 

@@ -67,6 +67,10 @@ def read_table(ask: Ask, configs: Path) -> Table:
     if not times.moments.notna().any():
         raise UsageError(_no_time(ask, raw[ask.time], times))
     source, more = _readable(ask, source, times, configs)
+    if empty := int(raw[ask.time].isna().sum()):
+        more.append(
+            f"CHECK time: {empty:,} rows have no {ask.time}, as a line of totals; they are left out, and counted"
+        )
     raw = raw.assign(**{ask.time: times.moments})[times.moments.notna()].reset_index(drop=True)
     return Table(raw, rows, repeated, times, source, outcomes, label_source, tuple(notes + more))
 

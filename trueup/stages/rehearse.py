@@ -64,15 +64,15 @@ class Failing:
 class Seen:
     """A batch of the rehearsal, as a run would find it.
 
-    A row may fail several expectations of `by`. `left_out` are rows without key
-    or time. Of the `labels` those `at_end` count when the batch ends, and `in_time` once all that is there is known.
+    A row may fail several expectations of `by`. `warnings` say what was left out, read otherwise, or is
+    not as usual. Of the `labels` those `at_end` count when the batch ends, and `in_time` once all that is there is known.
     """
 
     window: Window
     rows: int
     quarantined: int
     share: float  # of the rows, in quarantine
-    left_out: int
+    warnings: tuple[str, ...]
     by: tuple[Failing, ...]
     status: Status
     reasons: tuple[str, ...]
@@ -275,13 +275,13 @@ def _see(config: ModelConfig, ports: Ports, window: Window, joined: Joining | No
 def _counted(config: ModelConfig, ports: Ports, batch: Batch, checked: Checked) -> Seen:
     failed = ports.store.quarantined(batch.rows).groupby("expectation")[ROW_ID].nunique()
     known = ports.store.read(batch.labels, [KNOWN_AT])[KNOWN_AT]
-    in_time, facts, rows = int(known.notna().sum()), batch.rows.facts, batch.rows.rows
+    in_time, rows = int(known.notna().sum()), batch.rows.rows
     return Seen(
         window=batch.window,
         rows=rows,
         quarantined=checked.quarantined,
         share=checked.quarantined / max(rows, 1),
-        left_out=int(facts.get("null_keys", 0)) + int(facts.get("null_times", 0)),
+        warnings=checked.warnings,
         by=tuple(Failing(str(name), int(n), int(n) / rows) for name, n in failed.items()),
         status=checked.status,
         reasons=checked.reasons,

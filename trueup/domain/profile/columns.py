@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.domain.profile.times import read_times
-from trueup.domain.values import as_numbers, as_text
+from trueup.domain.values import EXACT, as_numbers, as_text
 
 Kind = Literal["number", "category", "text", "time", "identifier", "counter", "constant", "empty"]
 
@@ -94,7 +94,7 @@ def _column(name: str, raw: pd.Series[Any]) -> Column:
         return Column(name, "empty", raw, 0, 1.0)
     if dtypes.is_datetime64_any_dtype(raw):
         return Column(name, "time", raw, raw.nunique(), float(raw.isna().mean()))
-    if (numbers := as_numbers(raw)) is not None:
+    if (numbers := as_numbers(raw)) is not None and not _long(raw, numbers):
         return _numbers(name, numbers.astype(np.float64), {})
     text = as_text(raw)
     cleaned = text.str.strip()
@@ -110,6 +110,11 @@ def _column(name: str, raw: pd.Series[Any]) -> Column:
             return Column(name, "time", times.moments, times.moments.nunique(), float(times.moments.isna().mean()))
     words = NOTHING - _codes(cleaned)
     return _words(name, text.mask(nothing.isin(words)), _counted(text, nothing, words))
+
+
+def _long(raw: pd.Series[Any], numbers: pd.Series[Any]) -> bool:
+    """Whether whole numbers, not floats, have more digits than a float holds: ids, of which many would become one."""
+    return not dtypes.is_float_dtype(raw) and bool((numbers.abs() > EXACT).any())
 
 
 def _codes(cleaned: pd.Series[Any]) -> frozenset[str]:
@@ -153,7 +158,7 @@ def _numbers(name: str, values: pd.Series[Any], found: dict[str | float, int]) -
         kind = "identifier"
     elif whole and distinct > 0.95 * len(values) and present.is_monotonic_increasing:
         kind = "counter"
-    elif whole and distinct > 2 and _CODED.search(name):
+    elif whole and distinct > 2 and _CODED.search(name) and present.abs().max() <= EXACT:
         return Column(name, "category", as_text(values.astype("Int64").astype(object)), distinct, absent, sentinels)
     else:
         kind = "number"

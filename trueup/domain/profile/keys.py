@@ -18,11 +18,15 @@ _TRIED = 12  # columns, of which up to three are put together
 
 @dataclass(frozen=True)
 class Key:
-    """The columns that name a row, why these, and how many rows share theirs with another; no columns where nothing names one."""
+    """The columns that name a row, why these, and how many rows share theirs with another; no columns where nothing names one.
+
+    `absent`: how many rows lack a value in one of them, and are left out.
+    """
 
     columns: tuple[str, ...]
     why: str
     shared: int
+    absent: int = 0
 
 
 def key_of(ask: Ask, raw: pd.DataFrame, columns: dict[str, Column]) -> Key:
@@ -31,7 +35,7 @@ def key_of(ask: Ask, raw: pd.DataFrame, columns: dict[str, Column]) -> Key:
     Where no such columns are different in each row none is taken, for of the rows that share a key only one counts.
     """
     if ask.key:
-        return Key(ask.key, "as you said", _shared(raw, ask.key))
+        return Key(ask.key, "as you said", _shared(raw, ask.key), int(raw[[*ask.key]].isna().any(axis=1).sum()))
     ids = [n for n, c in columns.items() if c.kind in {"identifier", "counter"} and not c.absent]
     exact = [(n,) for n in [*ids, ask.time] if raw[n].notna().all()]
     for names in exact:
@@ -49,7 +53,8 @@ def key_of(ask: Ask, raw: pd.DataFrame, columns: dict[str, Column]) -> Key:
 
 
 def _shared(raw: pd.DataFrame, names: tuple[str, ...]) -> int:
-    return int(raw.duplicated(subset=list(names)).sum())
+    named = raw[list(names)].dropna()
+    return int(named.duplicated().sum())
 
 
 def _codes(columns: dict[str, Column]) -> Iterator[str]:
