@@ -908,6 +908,32 @@ class TestAddresses:
             flights().to_parquet(stream)
         assert len(files(tmp_path, "memory://bucket/*.parquet").read(MARCH, APRIL)) == 150
 
+    @pytest.mark.parametrize("path", ["memory://bucket/o", "memory://bucket/o/shop=*/*.parquet"])
+    def test_folders_with_values(self, tmp_path, memory, path):
+        for shop, rows in flights().groupby(flights().id % 2):
+            with memory.open(f"/bucket/o/shop={shop}%20b/part.parquet", "wb") as stream:
+                rows.to_parquet(stream)
+        rows = files(tmp_path, path).read(MARCH, APRIL)
+        assert (rows["shop"] == (rows.id % 2).map({0: "0 b", 1: "1 b"})).all()
+        assert len(rows) == 150
+
+    @pytest.mark.parametrize("path", ["", "/*.parquet", "/a.parquet", "/shop=1", "/shop=*/*.parquet"])
+    @pytest.mark.parametrize(
+        ("log", "kind"),
+        [
+            ("_delta_log/0.json", "Delta"),
+            ("metadata/v1.metadata.json", "Iceberg"),
+            (".hoodie/hoodie.properties", "Hudi"),
+        ],
+    )
+    def test_tables_of_table_formats_are_refused(self, tmp_path, memory, path, log, kind):
+        memory.pipe(f"/bucket/orders/{log}", b"{}")
+        for name in ("a.parquet", "shop=1/b.parquet"):
+            with memory.open(f"/bucket/orders/{name}", "wb") as stream:
+                flights().to_parquet(stream)
+        with pytest.raises(SourceError, match=rf"/bucket/orders is a {kind} table, .*copy it there or mount it"):
+            files(tmp_path, f"memory://bucket/orders{path}").extent()
+
     def test_files_of_this_machine(self, tmp_path):
         write(tmp_path / "f.csv", "id,time\n1,2013-03-01\n")
         assert march(Path("/nowhere"), f"file://{tmp_path}/*.csv").id.tolist() == [1]

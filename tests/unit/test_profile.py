@@ -18,7 +18,7 @@ from trueup.domain.profile.columns import Column, comma_decimals, profile
 from trueup.domain.profile.dialect import header_of, marks_of
 from trueup.domain.profile.people import personal
 from trueup.domain.profile.suspects import suspects
-from trueup.domain.profile.times import choose_period, gaps, read_times
+from trueup.domain.profile.times import Gap, choose_period, closed_days, gaps, read_times
 from trueup.domain.profile.usual import learn
 
 RNG = np.random.default_rng(5)
@@ -243,6 +243,16 @@ def test_gaps_are_longer_than_two_batches():
         (found,) = gaps(moments, period)
         assert (found.start, found.end) == (pd.Timestamp("2023-03-01"), pd.Timestamp("2024-03-01"))
     assert gaps(pd.Series(pd.date_range("2023-01-01", "2023-03-01")), "day") == []
+
+
+def test_days_of_the_week_that_never_have_rows_are_no_gaps():
+    open_days = pd.Series(pd.bdate_range("2024-01-01", "2024-02-23"))
+    assert closed_days(open_days) == [5, 6]
+    holiday = open_days[open_days != pd.Timestamp("2024-02-12")]
+    assert gaps(holiday, "day") == []
+    week = open_days[~open_days.between("2024-01-15", "2024-01-18")]
+    assert gaps(week, "day") == [Gap(pd.Timestamp("2024-01-12"), pd.Timestamp("2024-01-19"))]
+    assert closed_days(open_days[:15]) == closed_days(pd.Series(pd.NaT, range(3), dtype="datetime64[us]")) == []
 
 
 # Columns that know the answer

@@ -83,7 +83,7 @@ def _ingest(made: Draft, found: Findings) -> None:
         made.put("max_batches", batches + _LATER, why=f"the table holds {batches:,}", mark=CHECK)
     for gap in found.gaps:
         made.say(
-            f"{CHECK}: no row from {gap.start:%Y-%m-%d} to {gap.end:%Y-%m-%d}; batches there are empty, and histories begin anew",
+            f"{CHECK}: no row from {gap.start:%Y-%m-%d} to {gap.end:%Y-%m-%d}; batches there are empty",
             1,
         )
     _label(made, found)

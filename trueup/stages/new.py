@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calendar import day_name
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -22,7 +23,7 @@ from trueup.domain.profile.outcome import Outcome, as_label, joined_outcome, out
 from trueup.domain.profile.pace import Spans, pace_of
 from trueup.domain.profile.people import personal
 from trueup.domain.profile.suspects import Found, Suspect, suspects
-from trueup.domain.profile.times import Gap, Times, disorder, gaps
+from trueup.domain.profile.times import Gap, Times, closed_days, disorder, gaps
 from trueup.domain.profile.usual import Usual, learn
 from trueup.domain.profile.worth import Choice, Judge, choose
 from trueup.domain.types import EVENT_TIME
@@ -130,7 +131,7 @@ def look(ask: Ask, configs: Path) -> Findings:
         disorder=disorder(when), gaps=tuple(gaps(when, spans.period)), key=key.columns, key_why=key.why,
         duplicates=key.shared + table.repeated if key.columns else 0, outcome=outcome, spans=spans, columns=columns, suspects=accused, strong={s.column: s.why for s in knows.strong},
         personal=people, left_out=left, choice=None, features=_base(ask, columns, left, key.columns, when),
-        usual=Usual((), {}, ()), notes=(*table.notes, *settled, *_unnamed(key, table.repeated)),
+        usual=Usual((), {}, ()), notes=(*table.notes, *settled, *_unnamed(key, table.repeated), *_closed(when, spans)),
     )  # fmt: skip
     return _described(found, raw)
 
@@ -142,6 +143,12 @@ def _unnamed(key: Key, repeated: int) -> list[str]:
         return [said] if key.absent else []
     same = f"; {repeated:,} rows hold the same as another, and each of them counts" if repeated else ""
     return [f"CHECK: no column names a row, so its content does{same}. Name the columns that do, if there are some"]
+
+
+def _closed(when: pd.Series[Any], spans: Spans) -> list[str]:
+    """The days of the week without rows, where each day is a batch."""
+    days = [day_name[day] for day in closed_days(when)] if spans.period == "day" else []
+    return [f"there is never a row on {' or '.join(days)}: batches of such days are empty"] if days else []
 
 
 def _known_then(ask: Ask, table: Table) -> Table:

@@ -93,7 +93,7 @@ class FileSource(SourcePort):
 
     def beginning(self) -> str:
         """Give the beginning of the first file's text; nothing where the files are no CSV. Raises SourceError."""
-        if self._lake() is not None or _kind(file := self._files()[0][0]) != "CSV":
+        if self._lake() is not None or _kind(file := self._found()[0][0].copy) != "CSV":
             return ""
         plain = csv_files.plain(file, self._source.encoding, self.name, self._source.sheet)
         with csv_files.opened(plain, self.name) as stream:
@@ -101,7 +101,7 @@ class FileSource(SourcePort):
 
     def sheets(self) -> list[str]:
         """Name the sheets of the first file that hold something; none where it is no workbook. Raises SourceError."""
-        file = None if self._lake() is not None else self._files()[0][0]
+        file = None if self._lake() is not None else self._found()[0][0].copy
         return sheets_of(file, self.name) if file is not None and is_workbook(file) else []
 
     def read(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -275,10 +275,11 @@ class FileSource(SourcePort):
                 connection.execute(f"SET TimeZone = {literal(self._config.timezone)}")
                 connection.register("files", table)
                 return question(connection, False)
-        found, is_csv = self._files()
-        source = self._source
-        files = [csv_files.plain(f, source.encoding, self.name, source.sheet) for f in found] if is_csv else found
-        values = [] if remote.is_address(source.path) else [hive.values_of(file, self._pattern) for file in found]
+        found, is_csv = self._found()
+        source, files = self._source, [f.copy for f in found]
+        files = [csv_files.plain(f, source.encoding, self.name, source.sheet) for f in files] if is_csv else files
+        pattern = remote.path_of(source.path) if remote.is_address(source.path) else self._pattern
+        values = [hive.values_of(file.there, pattern) for file in found]
         with duckdb.connect(config=_OPTIONS) as connection:
             connection.execute(f"SET TimeZone = {literal(self._config.timezone)}")
             scan, names = self._scan(connection, files, hive.FILE if any(values) else None)
@@ -291,10 +292,11 @@ class FileSource(SourcePort):
                 connection.execute(f"CREATE TEMP VIEW files AS {self._typed_view(connection, files)}")
             return question(connection, is_csv)
 
-    def _files(self) -> tuple[list[Path], bool]:
+    def _found(self) -> tuple[list[remote.Fetched], bool]:
         """List the files, sorted by name, all of one kind, and say whether their values are text: CSV, sheets and JSON."""
-        files = self._fetched() if remote.is_address(self._source.path) else self._local()
-        kinds = {_kind(file) for file in files}
+        address = remote.is_address(self._source.path)
+        files = self._fetched() if address else [remote.Fetched(file, file) for file in self._local()]
+        kinds = {_kind(file.copy) for file in files}
         if len(kinds) > 1 or None in kinds:
             raise SourceError(
                 f"{self.name}: {len(files)} files that are not all CSV (.csv, .tsv or .txt, also .gz, .bz2, .xz, .zst or "
@@ -331,7 +333,7 @@ class FileSource(SourcePort):
                 csv_files.wait_until_whole(file, self.name)
         return files
 
-    def _fetched(self) -> list[Path]:
+    def _fetched(self) -> list[remote.Fetched]:
         files = remote.fetch(self._source.path, _IN_FOLDERS, self.name)
         if not files:
             raise SourceError(f"{self.name}: there is no such file; correct ingest.source.path or put the data there")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -33,7 +33,7 @@ def nested_in(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     return found
 
 
-def values_of(file: Path, pattern: Path) -> Values:
+def values_of(file: PurePath, pattern: PurePath) -> Values:
     """Give the values in the names of the folders between a pattern's fixed beginning and a file.
 
     >>> values_of(Path("/data/o/year=2024/shop=a%20b/x.parquet"), Path("/data/o/*/*/x.parquet"))

@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from trueup.errors import SourceError
 
-_LOGS: Final = {"_delta_log": "Delta", "metadata": "Iceberg", ".hoodie": "Hudi"}
+LOGS: Final = {"_delta_log": "Delta", "metadata": "Iceberg", ".hoodie": "Hudi"}
 
 
 def kind_of(folder: Path) -> str | None:
     """Say of which format the table in a folder is; None for a plain folder."""
-    for log, kind in _LOGS.items():
+    for log, kind in LOGS.items():
         if (folder / log).is_dir() and (kind != "Iceberg" or _metadata(folder)):
             return kind
     return None
@@ -54,7 +54,7 @@ def read_lake(folder: Path, kind: str, source: str) -> Any:
             f"pip install {package}"
         ) from None
     except Exception as error:  # each library has its own, without a common kind
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rstrip(".")
         raise SourceError(
             f"{source}: is a {kind} table and cannot be read: {reason}; mend it with what wrote it, or export it to Parquet"
         ) from None

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.registry import known_implementations
 
+from trueup.adapters.sources.lake import LOGS
 from trueup.adapters.sources.scratch import copy_of
 from trueup.errors import SourceError, SourceUnavailable
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_GLOB, _GLOB_OF_PAGES = re.compile(r"[*?\[]"), re.compile(r"[*\[]")  # a page's address has a query after its ?
 _STATES: Final = (
     "ETag",
     "etag",
@@ -27,7 +30,16 @@ _STATES: Final = (
     "created",
     "Content-MD5",
 )
+_ABOVE = 3  # folders above a file that may be the table's of which it is a part
 _FRESH = 60  # seconds for which a file is taken to be the same when its server tells no more than its size
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file that can be read here, and its path where it lies, in which folders may hold values."""
+
+    copy: Path
+    there: PurePath
 
 
 def is_address(path: str) -> bool:
@@ -51,17 +63,27 @@ def shown(path: str) -> str:
     return without.split("?", 1)[0] if without.startswith("http") else without
 
 
-def fetch(address: str, endings: Sequence[str], source: str) -> list[Path]:
+def path_of(address: str) -> PurePath:
+    """Give what an address names, as `Fetched.there` does. Raises what fsspec does for one that it does not know."""
+    return PurePosixPath(fsspec.core.url_to_fs(address)[1])
+
+
+def fetch(address: str, endings: Sequence[str], source: str) -> list[Fetched]:
     """Give copies of the files of an address, a folder, or a glob, sorted by address; hidden ones are left out.
 
-    Of a folder those are taken whose names end with one of `endings`. Files of this machine are given as they are.
-    Raises SourceError; SourceUnavailable where trying again may help.
+    Of a folder those are taken whose names end with one of `endings`, and where it holds none, those in folders below
+    it of the form `name=value`. Files of this machine are given as they are.
+    Raises SourceError, also for a table of a table format; SourceUnavailable where trying again may help.
     """
     try:
         system, path = fsspec.core.url_to_fs(address)
         system.invalidate_cache()  # what it listed before may have changed
         found = _found(system, path, tuple(endings))
-        return [_copy(system, info) for _, info in sorted(found.items()) if not _name(info).startswith((".", "_"))]
+        kept = [info for _, info in sorted(found.items()) if not _name(info).startswith((".", "_"))]
+        if not path.startswith("http"):  # where nothing can be listed
+            above = [*map(str, PurePosixPath(kept[0]["name"]).parents)][:_ABOVE] if kept else []
+            _refuse_table(system, above if _GLOB.search(path) else [path, *above], source)
+        return [Fetched(_copy(system, info), PurePosixPath(info["name"])) for info in kept]
     except ImportError as error:
         raise SourceError(f"{source}: {_to_install(address, error)}") from None
     except FileNotFoundError:
@@ -79,13 +101,34 @@ def fetch(address: str, endings: Sequence[str], source: str) -> list[Path]:
 
 def _found(system: Any, path: str, endings: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     """List files with what is known of them."""
-    if re.search(r"[*\[]" if path.startswith("http") else r"[*?\[]", path):
+    if (_GLOB_OF_PAGES if path.startswith("http") else _GLOB).search(path):
         listed = system.glob(path, detail=True).values()
     elif _path(path).lower().endswith(endings) or not system.isdir(path):
         listed = [system.info(path)]
     else:
         listed = [info for info in system.ls(path, detail=True) if _name(info).lower().endswith(endings)]
+        listed = listed or [*_nested(system, path, endings)]
     return {info["name"]: info for info in listed if info["type"] == "file"}
+
+
+def _nested(system: Any, path: str, endings: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """List the files in folders of the form `name=value` below a folder."""
+    for info in system.ls(path, detail=True):
+        if info["type"] == "directory" and "=" in _name(info) and not _name(info).startswith((".", "_")):
+            yield from (i for i in system.ls(info["name"], detail=True) if _name(i).lower().endswith(endings))
+            yield from _nested(system, info["name"], endings)
+
+
+def _refuse_table(system: Any, folders: Sequence[str], source: str) -> None:
+    """Refuse files of a table format, of which only a log says whether they count."""
+    for folder in dict.fromkeys(f.rstrip("/") for f in folders):
+        for log, kind in LOGS.items():
+            there = f"{folder}/{log}"
+            if system.glob(f"{there}/*.metadata.json") if kind == "Iceberg" else system.isdir(there):
+                raise SourceError(
+                    f"{source}: {folder} is a {kind} table, which Trueup reads in a folder of this machine only; copy it "
+                    "there or mount it, export it to Parquet, or read it in a function (ingest.source.kind: callable)"
+                )
 
 
 def _copy(system: Any, info: dict[str, Any]) -> Path:

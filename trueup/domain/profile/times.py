@@ -228,9 +228,21 @@ def choose_period(moments: pd.Series[Any]) -> tuple[Period, float]:
     return chosen, median[chosen]
 
 
+def closed_days(moments: pd.Series[Any]) -> list[int]:
+    """The days of the week, Monday 0, on which there is never a row; none where a table is shorter than four weeks."""
+    known = moments.dropna()
+    whole = len(known) and known.max() - known.min() >= timedelta(days=28)
+    return sorted({*range(7)} - {*known.dt.weekday}) if whole else []
+
+
 def gaps(moments: pd.Series[Any], period: Period) -> list[Gap]:
-    """Spans without any row that are longer than two batches."""
+    """Spans without any row that are longer than two batches; of daily ones, besides the days of the week without any."""
     longest = {"day": timedelta(days=2), "week": timedelta(days=14), "month": timedelta(days=62)}[period]
     known = moments.dropna().drop_duplicates().sort_values().reset_index(drop=True)
     step = known.diff()
+    closed = closed_days(known) if period == "day" else []
+    if closed:
+        days = known.to_numpy().astype("datetime64[D]")
+        opened = np.busday_count(days[:-1], days[1:], weekmask=[day not in closed for day in range(7)])
+        step[1:] -= pd.to_timedelta((days[1:] - days[:-1]).astype(int) - opened, "D")
     return [Gap(known[i - 1], known[i]) for i in step.index[step > longest]]
