@@ -6,6 +6,7 @@ import pytest
 from tests import streams
 from tests.stages.story import PLAIN, Story, in_week, stream, window
 from trueup.stages import loop, steps
+from trueup.stages.storm import clear
 
 AGED = PLAIN.replace("min_matured: 100", "min_matured: 100\n  stale_after: 10 days")
 NOW = streams.week(7)
@@ -58,6 +59,21 @@ def test_what_was_refused_because_another_retrain_was_at_work_is_tried_by_the_ne
     decided = told.ports.ledger.entries("toy")[-1]
     told.turn(7)
     assert told.ports.ledger.entries("toy")[-1] == decided
+
+
+def test_once_rejections_are_cleared_the_newest_batch_asks_at_once(told):
+    (told.configs / "toy.yaml").write_text(
+        AGED.replace(
+            "min_new_days: 6\n", "min_new_days: 6\n  gates: [{kind: absolute, metric: log_loss, at_most: 0.0001}]\n"
+        )
+        + "retrain: {cooldown: 0 days, max_rejections: 1}\n"
+    )
+    told.open()
+    assert [told.turn(week).decided.outcome for week in (7, 8)] == ["rejected", "refused"]
+    clear(told.config, told.ports, "a tester")
+    told.turn(8)
+    told.turn(8)
+    assert [e.kind for e in told.ports.ledger.entries("toy")][-4:] == ["rejected", "refused", "cleared", "rejected"]
 
 
 @pytest.mark.parametrize("way", ["event", "inline"])

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Final, Literal
 
 from trueup.config.schema import RetrainConfig, write_duration
 
 Rule = Literal["running", "past", "future", "cooldown", "budget", "rejections", "same_data"]
 AUTOMATIC = frozenset({"decayed", "stale", "shifted", "grown", "schedule"})  # reasons behind which no person stands
 _FAILURES = frozenset({"rejected", "failed"})
-_FORGIVEN = frozenset({"promoted", "override", "cleared"})
+CLEARED: Final = "cleared"  # the kind of a ledger entry by which a person forgets rejections
+_FORGIVEN = frozenset({"promoted", "override", CLEARED})
 
 
 @dataclass(frozen=True)

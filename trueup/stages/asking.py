@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
 from trueup.domain.events import ModelDecayed, ModelDue, ModelStale, interval
+from trueup.domain.storm import CLEARED
 from trueup.domain.types import Reason
 from trueup.ledger.entries import Entry, Event
 from trueup.stages.ports import Ports
@@ -44,11 +45,12 @@ def answered(config: ModelConfig, ports: Ports, look: Result, first: datetime) -
     `first` is when the champion was first looked at on that batch: what was decided on it counts for later looks too.
     """
     entries = ports.ledger.entries(config.model)
-    confirmed = max((e.seq for e in entries if e.kind == CONFIRMED), default=0)  # what was held for it may go on
-    return any(_answers(e, look, first) for e in entries if e.kind != "held" or e.seq > confirmed)
+    confirmed, cleared = (max((e.seq for e in entries if e.kind == kind), default=0) for kind in (CONFIRMED, CLEARED))
+    gone_on = {"held": confirmed, "refused": cleared}  # until when what was decided so may be decided otherwise
+    return any(_answers(e, look, first) for e in entries if e.seq > gone_on.get(e.kind, 0))
 
 
 def _answers(entry: Entry, look: Result, first: datetime) -> bool:
-    if entry.kind in {"failed", CONFIRMED} or entry.body.get("rule") == "running":
+    if entry.kind in {"failed", CONFIRMED, CLEARED} or entry.body.get("rule") == "running":
         return False
     return entry.as_of >= (look.as_of if entry.kind in _FOR_NOW else first)

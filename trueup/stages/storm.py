@@ -11,7 +11,7 @@ from trueup.domain.digest import config_digest, digest_of
 from trueup.domain.events import RetrainRefused, interval
 from trueup.domain.periods import period_of
 from trueup.domain.plan import Plan
-from trueup.domain.storm import AUTOMATIC, Refusal, Step, before_planning, before_training, rejections
+from trueup.domain.storm import AUTOMATIC, CLEARED, Refusal, Step, before_planning, before_training, rejections
 from trueup.domain.types import Reason
 from trueup.errors import UsageError
 from trueup.ledger.entries import Decision, Entry, Event
@@ -143,10 +143,10 @@ def _forgive(config: ModelConfig, ports: Ports, by: str) -> Entry | None:
         Decision(
             decision_id=f"{config.model}:cleared:{counted}",
             model=config.model,
-            kind="cleared",
+            kind=CLEARED,
             as_of=max(e.as_of for e in entries),
             body={
-                "outcome": "cleared",
+                "outcome": CLEARED,
                 "reasons": [reason],
                 "trigger": {"reason": "manual", "kind": REQUEST},
                 "by": by,
