@@ -164,7 +164,7 @@ def test_how_long_an_outcome_takes_is_guessed_from_the_newest_rows(of):
     done = of("label_delay")
     assert done.config.ingest.label.known_after == timedelta(days=5)
     text = " ".join(done.drafted.text.split())
-    assert "CHECK: known_after says how long an outcome takes: the newest" in text
+    assert "CHECK: known_after: the newest" in text
     assert "of 5 days, have no outcome yet" in text
 
 

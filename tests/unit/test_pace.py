@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 
-from trueup.config.schema import Task
+from trueup.config.schema import PairedGate, Task
 from trueup.domain.bootstrap import MIN_BLOCKS
 from trueup.domain.profile.pace import Power, Spans, pace_of
 
 DAY = timedelta(days=1)
+GATE = PairedGate(kind="paired")
 
 
 def moments(days: int, a_day: int, *, weekdays: bool = False, dated: bool = False) -> pd.Series:
@@ -89,5 +91,30 @@ def test_a_gain_that_a_span_shows_passes_in_four_of_five_cases(gain):
     assert span is not None
     n = round(span / DAY)
     seen = rng.normal(gain, noise, (4_000, n))
-    passes = seen.mean(axis=1) > 1.2816 * seen.std(axis=1, ddof=1) / np.sqrt(n)
+    mean, error = seen.mean(axis=1), seen.std(axis=1, ddof=1) / np.sqrt(n)
+    passes = (mean >= GATE.min_gain) & (mean > norm.ppf(GATE.confidence) * error)
     assert abs(passes.mean() - 0.8) < 0.03
+
+
+@pytest.mark.parametrize("noise", [0.3, 0.4, 0.5])
+def test_a_noisy_table_is_judged_on_longer_spans_until_a_gain_worth_having_is_shown(noise):
+    """`noise` is that of a day's difference, as a share of the loss."""
+    when = moments(1_000, 40)
+    y = pd.Series(np.arange(len(when), dtype=float))
+    power = Power(0.01, noise / np.sqrt(1_000), judged=1_000 * DAY, every=30 * DAY)
+    usual = pace_of(when, None, DAY, y, Task.REGRESSION)
+    found = pace_of(when, None, DAY, y, Task.REGRESSION, power.wanted)
+    assert power.shown(usual.stale_after) > 0.05
+    assert power.shown(found.stale_after) <= 0.05
+    assert found.stale_after <= 1_000 / 8 * DAY
+    assert found.stale_after >= found.gate_window >= usual.gate_window
+    assert found.min_history >= 2 * found.gate_window
+    assert found.min_new_days * DAY <= found.stale_after
+
+
+@pytest.mark.parametrize("error", [0.001, 1.0])
+def test_a_table_keeps_its_pace_where_that_shows_enough_and_where_no_other_would(error):
+    when = moments(1_000, 40)
+    y = pd.Series(np.arange(len(when), dtype=float))
+    power = Power(0.01, error, judged=1_000 * DAY, every=30 * DAY)
+    assert pace_of(when, None, DAY, y, Task.REGRESSION, power.wanted) == pace_of(when, None, DAY, y, Task.REGRESSION)

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from trueup.config.schema import FeaturesConfig, Task
 from trueup.domain.profile.columns import profile
@@ -32,6 +33,15 @@ def stream(seed: int, meaning: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     return rows, labels
 
 
+def growing(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The level of the outcome grows, and nothing but the newest rows says how far it is."""
+    rows, labels = stream(seed, "nothing")
+    day = (rows["t"] - START).dt.days
+    return rows.assign(best=rows["other"] * 0 + np.random.default_rng(seed).normal(size=len(rows))), labels.assign(
+        label=labels["label"] + day / 20
+    )
+
+
 def chosen(meaning: str, seed: int = 1) -> Choice:
     """What is chosen of `best` and `other`."""
     rows, labels = stream(seed, meaning)
@@ -45,7 +55,7 @@ def chosen(meaning: str, seed: int = 1) -> Choice:
 def test_the_best_feature_is_kept_though_it_moves():
     found = chosen("stays")
     assert found.features.numeric == ["best", "other"]
-    assert [t.what for t in found.tried] == ["without best, which moves in time"]
+    assert [t.what for t in found.tried if t.months is None] == ["without best, which moves in time"]
     assert found.tried[0].change > 1
 
 
@@ -69,3 +79,27 @@ def test_what_a_retrain_gains_and_what_a_gate_could_show_of_it_are_measured():
     span = power.span_for(power.shown(month))
     assert span is not None
     assert abs(span - month) < timedelta(hours=1)
+
+
+def judged(rows: pd.DataFrame, labels: pd.DataFrame) -> Choice:
+    """What is chosen of `best` and `other` of a stream."""
+    judge = Judge(rows, labels, Task.REGRESSION, timedelta(days=30), timedelta(days=1))
+    base = FeaturesConfig(numeric=["best", "other"])
+    return choose(judge, base, profile(rows[["best", "other"]]), [], Task.REGRESSION, [])
+
+
+def test_what_grows_is_learned_from_its_newest_part():
+    found = judged(*growing(1))
+    assert found.window is not None
+    assert found.window <= 3
+    assert found.loss < found.prior
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_all_of_the_history_is_kept_where_nothing_changes(seed):
+    rows, labels = stream(seed, "nothing")
+    rng = np.random.default_rng(seed)
+    steady = rows.assign(best=rng.normal(size=len(rows)))
+    found = judged(steady, labels.assign(label=steady["best"] + rng.normal(size=len(rows))))
+    assert found.window is None
+    assert [t.months for t in found.tried]  # some were tried

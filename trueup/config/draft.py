@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 GUESS, CHECK = "guessed", "CHECK"  # what was inferred, and what a person should look at before relying on it
-_WIDTH = 110
+_WIDTH = 120
 
 
 @dataclass
@@ -19,9 +19,15 @@ class Draft:
 
     lines: list[str] = field(default_factory=list)
 
-    def section(self, name: str) -> None:
-        """Begin a section, after a blank line."""
-        self.lines += ["", f"{name}:"]
+    def section(self, name: str, why: str = "", apart: bool = False) -> None:
+        """Begin a section, after a blank line where it is to stand apart; a long remark about it stands below, a short one beside."""
+        self.lines += [""] if apart else []
+        line = f"{name}:  # {why}" if why else f"{name}:"
+        if len(line) <= _WIDTH:
+            self.lines.append(line)
+            return
+        self.lines.append(f"{name}:")
+        self.say(why, 1)
 
     def say(self, text: str, depth: int = 0) -> None:
         """A comment of its own, wrapped."""

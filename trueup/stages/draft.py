@@ -12,7 +12,7 @@ from trueup.config.draft import CHECK, GUESS, Draft
 from trueup.config.schema import DecayConfig, IngestConfig, write_duration
 from trueup.domain.periods import complete_periods
 from trueup.domain.profile.pace import Power, Spans
-from trueup.domain.profile.worth import Choice
+from trueup.domain.profile.worth import Choice, Tried
 from trueup.domain.values import as_text, text_of
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def write_draft(found: Findings) -> str:
 def _head(made: Draft, found: Findings) -> None:
     ask, times = found.ask, found.times.moments.dropna()
     made.say(
-        f"Written from {found.rows:,} rows of {times.min():%Y-%m-%d} to {times.max():%Y-%m-%d}. Lines marked `{GUESS}` follow "
-        f"from the data; lines marked `{CHECK}` are for you to look at. Every key is described in docs/config.md."
+        f"From {found.rows:,} rows of {times.min():%Y-%m-%d} to {times.max():%Y-%m-%d}. `{GUESS}`: from the data; "
+        f"`{CHECK}`: for you to look at; keys: docs/config.md"
     )
     made.put("model", ask.name, 0)
     made.put("task", str(found.outcome.task), 0, "" if ask.task else _task_why(found))
@@ -54,7 +54,7 @@ def _task_why(found: Findings) -> str:
 
 def _ingest(made: Draft, found: Findings) -> None:
     ask, times = found.ask, found.times
-    made.section("ingest")
+    made.section("ingest", apart=True)
     for note in found.notes:
         made.say(note if note.startswith(CHECK) else f"{GUESS}: {note}", 1)
     made.put("source", found.source)
@@ -126,22 +126,18 @@ def _label(made: Draft, found: Findings) -> None:
     if outcome.known_at:
         said = f": {outcome.why}" if found.label_source is None else ""
         made.say(f"{CHECK}: {outcome.known_at} says when an outcome became known{said}", 1)
-    elif outcome.guessed:
-        made.say(f"{CHECK}: known_after says how long an outcome takes: {outcome.why}", 1)
-    made.put("label", {**label, **clock})
+    guessed = f"known_after: {outcome.why}" if outcome.guessed and not outcome.known_at else ""
+    made.put("label", {**label, **clock}, why=guessed, mark=CHECK)
 
 
 def _validate(made: Draft, found: Findings) -> None:
-    made.section("validate")
+    made.section(
+        "validate", f"{CHECK}: a batch that is not so is broken; {usual_name(found.ask.name)} has lines to copy"
+    )
     if (rows := int(max(min(30, found.spans.rows // 4), 1))) != 30:
         made.put("min_rows", rows)
-    made.say(
-        f"{CHECK}: what a batch must be like: one that is not so is broken. Add what you know, such as bounds; "
-        f"{usual_name(found.ask.name)} has lines to copy. What is usual the loop learns by itself",
-        1,
-    )
     column = (found.key or (found.ask.time,))[0]
-    made.items("expectations", [({"type": "expect_column_values_to_not_be_null", "kwargs": {"column": column}}, "")])
+    made.put("expectations", [{"type": "expect_column_values_to_not_be_null", "kwargs": {"column": column}}])
 
 
 def usual_name(name: str) -> str:
@@ -167,8 +163,8 @@ def write_usual(found: Findings) -> str:
 
 
 def _features(made: Draft, found: Findings) -> None:
-    made.section("features")
     features, choice = found.features, found.choice
+    made.section("features", "" if choice is None else _worth(choice), apart=True)
     for why, names in _by_reason(found.left_out).items():
         made.say(f"{CHECK if 'LEAK' in why or 'personal' in why else GUESS}: left out: {', '.join(names)}: {why}", 1)
     protected = [f"{n} ({why})" for n, why, naming in found.personal if not naming and n not in found.left_out]
@@ -179,10 +175,8 @@ def _features(made: Draft, found: Findings) -> None:
     if strong := {n: why for n, why in found.strong.items() if n in {*features.numeric, *features.categorical}}:
         told = "; ".join(f"{n} ({why})" for n, why in strong.items())
         made.say(f"{CHECK}: tells the outcome very well alone: {told}: is it known when a prediction is made?", 1)
-    if choice is not None:
-        made.say(_worth(choice), 1)
-        if taken := [f"{t.what} ({t.change:+.1%} of the loss)" for t in choice.tried if t.taken]:
-            made.say(f"{GUESS}: {'; '.join(taken)}", 1)
+    if choice is not None and (taken := [_said_tried(t) for t in choice.tried if t.taken and t.months is None]):
+        made.say(f"{GUESS}: {'; '.join(taken)}", 1)
     if features.numeric:
         made.put("numeric", features.numeric)
     if features.categorical:
@@ -208,24 +202,40 @@ def _by_reason(left_out: dict[str, str]) -> dict[str, list[str]]:
 def _worth(choice: Choice) -> str:
     """What a quick model makes of the features."""
     change = choice.loss / choice.prior - 1 if choice.prior else 0.0
-    learned = "a quick model, fitted anew as time goes on and asked about what came next"
+    learned = "a quick model, fitted anew as time goes on,"
     if change >= 0:
-        return f"{CHECK}: {learned}, is no better than always saying the usual: look for features that tell more"
-    return f"{learned}, has a loss {-change:.1%} below that of always saying the usual"
+        return f"{CHECK}: {learned} is no better than always saying the usual: look for features that tell more"
+    return f"{learned} has a loss {-change:.1%} below that of always saying the usual"
+
+
+def _said_tried(tried: Tried) -> str:
+    return f"{tried.what} ({tried.change:+.1%} of the loss)"
 
 
 def _train(made: Draft, found: Findings) -> None:
     spans = found.spans
     made.section("train")
+    if found.choice is not None and (months := found.choice.window) is not None:
+        why = next(_said_tried(t) for t in found.choice.tried if t.months == months)
+        made.put("window", f"{months} month{'s' * (months > 1)}", why=why)
     made.put("min_history", write_duration(spans.min_history), why="the first champion waits for this much")
-    if (rows := max(30, min(_ROOM, int(spans.rows * 2)))) != _ROOM:
-        made.put("min_rows", rows, why="the table is small")
+    if _first_rows(found) < 1.5 * _ROOM:
+        made.put("min_rows", max(30, min(_ROOM, int(spans.rows * 2))), why="the table is small")
     made.put("families", ["gradient_boosting", *(["linear"] if _linear_too(found) else [])])
     made.put("trials", 4, why="recipes that are tried at each retrain")
     if spans.block != timedelta(days=1):
         made.section("evaluate")
         why = "rows of the same block are judged together; ten of them fit into every span"
         made.put("block", write_duration(spans.block), why=why)
+
+
+def _first_rows(found: Findings) -> float:
+    """About how many rows a first champion learns from."""
+    times = found.times.moments.dropna()
+    low, high = times.quantile([0.001, 0.999])
+    whole = max((high - low) / timedelta(days=1), 1.0)
+    first = (found.spans.min_history - found.spans.gate_window) / timedelta(days=1)
+    return float(len(times) * min(first / whole, 1.0))
 
 
 def _linear_too(found: Findings) -> bool:
@@ -235,14 +245,13 @@ def _linear_too(found: Findings) -> bool:
 
 def _promote(made: Draft, found: Findings) -> None:
     spans = found.spans
-    made.section("promote")
-    if found.choice is not None and found.choice.power is not None:
-        made.say(shown(spans, found.choice.power), 1)
+    power = found.choice.power if found.choice is not None else None
+    made.section("promote", "" if power is None else shown(spans, power), apart=True)
     made.put("gate_window", write_duration(spans.gate_window), why="the newest labels, on which a model is judged")
     made.put("min_new_days", spans.min_new_days, why="of labels that the champion has not seen")
     if _linear_too(found):  # a linear challenger is never better than itself
         gates: list[dict[str, Any]] = [{"kind": "paired"}, {"kind": "baseline", "beat": ["prior"]}, {"kind": "slices"}]
-        made.put("gates", gates, why="a linear model is among the families, so only a prior must be beaten")
+        made.put("gates", gates, why="linear is a family itself")
     batches = _PROBATION[spans.period]
     made.put("probation", {"batches": batches}, why="the old champion scores beside a new one, and may come back")
     made.section("monitor")
@@ -251,21 +260,21 @@ def _promote(made: Draft, found: Findings) -> None:
         made.put("min_matured", matured, why="labels that a batch needs to be diagnosed")
     made.put("stale_after", write_duration(spans.stale_after), why="a challenger is tried this often while all is well")
     if spans.reference != DecayConfig().reference_window:
-        why = "what the cheap reference learns from: some hundreds of rows with outcomes"
+        why = "holds some hundreds of outcomes"
         made.put("decay", {"reference_window": write_duration(spans.reference)}, why=why)
 
 
 def shown(spans: Spans, power: Power) -> str:
     """What the gates can show of a retrain with this pace, and what retraining gained on this table."""
     least, span = power.shown(spans.stale_after), write_duration(spans.stale_after)
-    said = f"the rows of {span} show a gain of {least:.1%} of the loss in four of five cases"
-    gained = f"fitted anew after {power.every.days} days a model gained {power.gained:.1%} here"
+    said = f"{span} of rows show a gain of {least:.1%} in 4 of 5 cases"
+    gained = f"a retrain gained {power.gained:.1%}"
     if power.gained <= 0:
-        return f"{said}; on this table a model that was fitted anew gained nothing"
+        return f"{said}; on this table a retrain gained nothing"
     need = power.span_for(power.gained)
     if power.gained >= least or need is None:
         return f"{said}; {gained}"
-    return f"{said}; {gained}, which takes some {need.days + 1} days: the evidence of retrains adds up"
+    return f"{said}; {gained}, shown in {need.days + 1} days: evidence adds up"
 
 
 def missing_of(found: Findings) -> dict[str, list[str | float | int]]:

@@ -193,10 +193,15 @@ def _described(found: Findings, raw: pd.DataFrame) -> Findings:
     judge = Judge(rows, landing.labels, found.outcome.task, spans.stale_after, spans.block)
     choice = choose(judge, base, columns, keys, found.outcome.task, found.spans.windows) if judge.enough else None
     features = choice.features if choice else base
+    if choice is not None and choice.power is not None:
+        label = as_label(found.outcome, ask.above)
+        known = choice.power.wanted
+        spans = pace_of(raw[ask.time], ask.period, found.outcome.takes, label, found.outcome.task, known)
     return replace(
         found,
         choice=choice,
         features=features,
+        spans=spans,
         usual=learn(rows, rows[EVENT_TIME], found.spans.period, features),
     )
 

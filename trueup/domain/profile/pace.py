@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from math import ceil
+from math import ceil, sqrt
 from typing import Any
 
-import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
-from trueup.config.schema import Task
+from trueup.config.schema import PairedGate, Task
 from trueup.domain.bootstrap import MIN_BLOCKS
 from trueup.domain.periods import Period
 from trueup.domain.profile.times import choose_period
@@ -29,7 +29,9 @@ _GATE_ROWS, _FIRST_ROWS, _REFERENCE_ROWS = 60, 240, 400  # of a gate window, a f
 _GATE_RARE, _FIRST_RARE = 10, 20  # rows of the rarer of two outcomes, of a gate window and a first training
 _ROOMY = 1.4  # blocks more than the least: holidays hold no rows
 _RETRAINS = 60  # over the whole table: each has its cost
+_STRETCHES = 8  # over the whole table, at least, for a pace to be stretched to them
 _REFERENCE = 56  # days
+_WORTH = 0.05  # share of the loss: a retrain that gains as much has to be seen by one gate
 _DATED = 0.99  # share of moments at midnight from which rows carry the day only
 
 
@@ -50,9 +52,17 @@ class Spans:
 
 
 def pace_of(
-    when: pd.Series[Any], wished: Period | None, takes: timedelta, outcome: pd.Series[Any], task: Task
+    when: pd.Series[Any],
+    wished: Period | None,
+    takes: timedelta,
+    outcome: pd.Series[Any],
+    task: Task,
+    judged: timedelta = timedelta(0),
 ) -> Spans:
     """Windows that the rows and the length of the whole table allow.
+
+    `judged` is a span of rows that a retrain should be judged on, see `Power.wanted`. A table that has no eight of it is
+    retrained as often as without: what several retrains show adds up.
 
     `when` are the rows' moments, `outcome` their labels, missing where not known. Where outcomes take longer than a batch, a model
     knows nothing of as long a span before its gate window, and neither does a fold of the search before it: twice that
@@ -67,7 +77,8 @@ def pace_of(
     seldom = _seldom(len(when) / (whole + 1), outcome, task)
     usual, unit = _USUAL[period], _UNIT[period]
     enough = MIN_BLOCKS * _ROOMY / active if period == "month" or dated else 0
-    stale = max(usual[3], ceil(whole / _RETRAINS))
+    stretched = ceil(judged / _DAY) if judged <= timedelta(days=whole) / _STRETCHES else 0
+    stale = max(usual[3], ceil(whole / _RETRAINS), stretched)
     gate = max(usual[1], enough, seldom(_GATE_ROWS, _GATE_RARE), stale / 2 if stale > usual[3] else 0)
     gate = max(min(ceil(gate), whole // 6), min(unit, usual[1]))
     history = max(usual[0], seldom(_FIRST_ROWS, _FIRST_RARE), 2 * gate)
@@ -114,7 +125,8 @@ def _seldom(a_day: float, outcome: pd.Series[Any], task: Task) -> Any:
 
 # Power
 
-_SURE, _CASES = 1.2816, 0.8416  # quantiles of the normal distribution: one-sided 90 %, and four of five
+_GATE = PairedGate(kind="paired")  # as `new` writes it
+_SURE, _CASES = float(norm.ppf(_GATE.confidence)), float(norm.ppf(0.8))  # errors of the gate, and of four cases of five
 
 
 @dataclass(frozen=True)
@@ -122,7 +134,8 @@ class Power:
     """What a gate can show of a retrain, as shares of the loss.
 
     `error` is the standard error of the mean gain over `judged`, `gained` what a model that was fitted anew after `every`
-    gained there on average.
+    gained there on average. A gain is shown where the paired gate of the defaults passes at a first attempt: the mean gain
+    at least `min_gain`, and above zero with its `confidence`.
     """
 
     gained: float
@@ -131,23 +144,33 @@ class Power:
     every: timedelta
 
     def shown(self, span: timedelta) -> float:
-        """The gain that is shown in four of five cases on the rows of a span: 1.28 and .84 standard errors of it.
+        """The gain that is shown in four of five cases on the rows of a span.
 
         A standard error falls with the root of the number of blocks of time, and so of the span.
 
         >>> power = Power(0.02, 0.01, judged=timedelta(days=400), every=timedelta(days=50))
         >>> round(power.shown(timedelta(days=100)), 4)
-        0.0425
+        0.0219
         """
-        return float((_SURE + _CASES) * self.error * np.sqrt(self.judged / span))
+        error = self.error * sqrt(self.judged / span)
+        return max(_GATE.min_gain + _CASES * error, (_SURE + _CASES) * error)
 
     def span_for(self, gain: float) -> timedelta | None:
-        """How long a span it takes to show a gain in four of five cases; None for no gain, or longer than a century.
+        """How long a span it takes to show a gain in four of five cases; None for too little of it, or longer than a century.
 
-        >>> Power(0.02, 0.01, judged=timedelta(days=400), every=timedelta(days=50)).span_for(0.0425).days
+        >>> Power(0.02, 0.01, judged=timedelta(days=400), every=timedelta(days=50)).span_for(0.0219).days
         99
         """
-        if gain <= 0:
+        if gain <= _GATE.min_gain:
             return None
-        days = self.judged / _DAY * ((_SURE + _CASES) * self.error / gain) ** 2
-        return timedelta(days=float(days)) if days < 36_525 else None
+        error = min((gain - _GATE.min_gain) / _CASES, gain / (_SURE + _CASES))
+        days = self.judged / _DAY * (self.error / error) ** 2
+        return timedelta(days=days) if days < 36_525 else None
+
+    @property
+    def wanted(self) -> timedelta:
+        """The span that shows what retraining gained here, or a twentieth of the loss where that is more.
+
+        A smaller gain is shown by several retrains, whose evidence adds up: to retrain more seldom for it would cost more.
+        """
+        return self.span_for(max(self.gained, _WORTH)) or timedelta.max

@@ -31,6 +31,9 @@ _RARE = 300  # rows of the rarer outcome that are kept, if there are as many
 _EARLY = 0.4  # share of the time before the first fit: a first champion knows little of what comes
 _FOLDS = (3, 8)  # how often the quick model is fitted anew, at least and at most
 _GAIN = 0.002  # share of the loss that a feature must save on later rows
+_CLEAR = 0.02  # and what a trailing window must save, for it forgets
+_MONTHS = (24, 12, 6, 3, 2, 1)  # of trailing windows, the longest first
+_FEWEST = 200  # rows, of those looked at, that a trailing window must hold
 _SURE = 1.28  # standard errors that it must save, too: a one-sided 90 %
 _MOSTLY = 2 / 3  # of the folds must be better
 _MOVED = 0.3  # distance between the distributions of one quarter of the rows and the next from which a column is tried
@@ -45,17 +48,22 @@ class Tried:
     what: str
     change: float
     taken: bool
+    months: int | None = None  # of a trailing window of training
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The features, what was tried, the loss beside the prior's, and what a gate could show of a retrain, where rows tell it."""
+    """The features, what was tried, the loss beside the prior's, and what a gate could show of a retrain, where rows tell it.
+
+    `window` is the trailing part of the history to train on, in months; None for all of it.
+    """
 
     features: FeaturesConfig
     tried: tuple[Tried, ...]
     loss: float
     prior: float
     power: Power | None = None
+    window: int | None = None
 
 
 class Judge:
@@ -99,18 +107,37 @@ class Judge:
         several = self._task is Task.REGRESSION or self._y[early].nunique() > 1
         return bool(early.sum() >= 40 and late >= 30 and several)
 
-    def losses(self, features: FeaturesConfig) -> pd.Series[Any]:
-        """The loss of each later row, in order of time."""
+    def losses(self, features: FeaturesConfig, window: int | None = None) -> pd.Series[Any]:
+        """The loss of each later row, in order of time; of models that learn from the trailing `window` of months, or from all."""
         X, schema = self._inputs(features)
-        losses: pd.Series[Any] = pd.concat(
-            [self._losses(self._fit(X, schema, k), X, asked) for k, asked in self._folds]
-        )
+        fits = (self._fit(X, schema, self._trailing(k, window)) for k in range(len(self._folds)))
+        parts = [self._losses(fit, X, asked) for fit, (_, asked) in zip(fits, self._folds, strict=True)]
+        losses: pd.Series[Any] = pd.concat(parts)
         return losses
 
-    def power(self, features: FeaturesConfig, loss: float) -> Power | None:
+    @property
+    def trailing(self) -> list[int]:
+        """Windows in months that leave out some of what most folds know, and hold rows enough in all of them."""
+        first, at = self._when.iloc[0], range(len(self._folds))
+        return [
+            months
+            for months in _MONTHS
+            if np.mean([cut - pd.DateOffset(months=months) > first + (cut - first) / 4 for cut in self._starts])
+            >= _MOSTLY
+            and min(int(self._trailing(k, months).sum()) for k in at) >= _FEWEST
+        ]
+
+    def _trailing(self, fold: int, window: int | None) -> npt.NDArray[np.bool_]:
+        known = self._folds[fold][0]
+        if window is None:
+            return known
+        since = self._starts[fold] - pd.DateOffset(months=window)
+        return np.asarray(known & (self._when >= since).to_numpy())
+
+    def power(self, features: FeaturesConfig, loss: float, window: int | None = None) -> Power | None:
         """What a gate could show of a retrain: from the loss of each model less that of the model before it, on the same rows."""
         X, schema = self._inputs(features)
-        models = [self._fit(X, schema, known) for known, _ in self._folds]
+        models = [self._fit(X, schema, self._trailing(k, window)) for k in range(len(self._folds))]
         pairs = zip(pairwise(models), self._folds[1:], strict=True)
         found = [self._losses(new, X, asked) - self._losses(old, X, asked) for (old, new), (_, asked) in pairs]
         found = [differences for differences in found if len(differences)]
@@ -195,9 +222,9 @@ def choose(
     task: Task,
     windows: Sequence[timedelta],
 ) -> Choice:
-    """Start from what there is; take a history that helps on later rows, and leave out a column that hurts there.
+    """Start from what there is; take a history that helps on later rows, leave out a column that hurts there, and forget what is old.
 
-    Both must be shown to lower the loss. Only columns that lie
+    Each must be shown to lower the loss, the last clearly: all of the history is what a loop begins with. Only columns that lie
     elsewhere from one time to the next are tried, for others seldom hurt.
     """
     best, loss = base, judge.losses(base)
@@ -219,10 +246,17 @@ def choose(
         change, taken = _better(judge, found, loss)
         tried.append(Tried(f"history by {_said(history)}", change, taken))
         best, loss = (with_it, found) if taken else (best, loss)
-    return Choice(_merged(best), tuple(tried), float(loss.mean()), judge.prior(), judge.power(best, float(loss.mean())))
+    trailing: int | None = None
+    for months in judge.trailing:
+        found = judge.losses(best, months)
+        change, taken = _better(judge, found, loss, _CLEAR if trailing is None else 0.0)
+        tried.append(Tried(f"only the last {months} month{'s' * (months > 1)}", change, taken, months))
+        trailing, loss = (months, found) if taken else (trailing, loss)
+    mean = float(loss.mean())
+    return Choice(_merged(best), tuple(tried), mean, judge.prior(), judge.power(best, mean, trailing), trailing)
 
 
-def _better(judge: Judge, found: pd.Series[Any], loss: pd.Series[Any]) -> tuple[float, bool]:
+def _better(judge: Judge, found: pd.Series[Any], loss: pd.Series[Any], least: float = _GAIN) -> tuple[float, bool]:
     """By which share a choice changes the loss, and whether it is shown to lower it: in most folds, and by more than these differ.
 
     Otherwise a single upheaval, after which a loop is retrained, would throw away what is best before and after it.
@@ -231,7 +265,7 @@ def _better(judge: Judge, found: pd.Series[Any], loss: pd.Series[Any]) -> tuple[
     folds = judge.by_fold(found - loss)
     change = float((found - loss).mean())
     error = float(folds.std() / np.sqrt(len(folds))) if len(folds) > 1 else np.inf
-    shown = change < -max(_GAIN * usual, _SURE * error) and float((folds < 0).mean()) >= _MOSTLY
+    shown = change < -max(least * usual, _SURE * error) and float((folds < 0).mean()) >= _MOSTLY
     return change / usual if usual else 0.0, shown
 
 
