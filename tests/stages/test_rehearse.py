@@ -105,6 +105,22 @@ def test_a_run_would_break_when_most_batches_do(tmp_path):
     assert found.estimate.retrain is None
 
 
+def test_an_error_after_the_first_champion_breaks_a_run_too(tmp_path):
+    frame = streams.Stream(days=DAYS).frame().astype({"y": object})
+    frame.loc[frame["t"] >= streams.week(7), "y"] = "perhaps"
+    found, _ = rehearsed(tmp_path, frame)
+    assert (found.champion, len(found.batches), found.there) == (True, 7, 9)
+    assert "'perhaps' (560)" in found.breaks
+
+
+def test_more_batches_than_a_run_lands_are_not_rehearsed_either(tmp_path):
+    config = PLAIN.replace("  period: week\n", "  period: week\n  max_batches: 8\n")
+    assert config != PLAIN
+    found, _ = rehearsed(tmp_path, streams.Stream(days=DAYS).frame(), config)
+    assert "more than ingest.max_batches (8)" in found.breaks
+    assert found.batches == ()
+
+
 def test_without_signal_nothing_is_shown(tmp_path):
     frame = streams.Stream(days=DAYS).frame()
     y = np.random.default_rng(3).integers(0, 2, len(frame))

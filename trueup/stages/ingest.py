@@ -79,7 +79,7 @@ def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
             "give a later --as-of"
         )
     have = {b.window for b in landed}
-    _require_bounded(config, [w for w in windows if w not in have])
+    require_bounded(config, [w for w in windows if w not in have])
     again = {b.window for b in landed[-_revisit(config.ingest) :]} | {b.window for b in landed if not b.rows.rows}
     again |= _lacking(config, ports, source, landed) | _of_another_type(config, ports, landed)
     mark = source.mark()  # before anything is read: what is written meanwhile is later than it
@@ -112,7 +112,7 @@ def _revisit(config: IngestConfig) -> int:
     return 1 + math.ceil(delay / SHORTEST[config.period])
 
 
-def _require_bounded(config: ModelConfig, new: list[Window]) -> None:
+def require_bounded(config: ModelConfig, new: list[Window]) -> None:
     """Refuse to land more new batches at once than a table of this kind would have. Raises SourceError."""
     if len(new) <= config.ingest.max_batches:
         return

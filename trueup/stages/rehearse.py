@@ -32,7 +32,7 @@ from trueup.domain.types import KNOWN_AT, ROW_ID, Batch, Status, Window
 from trueup.errors import NoLabels, NotEnoughData, WorkError
 from trueup.stages.baselines import baselines, reference_examples
 from trueup.stages.features import examples
-from trueup.stages.ingest import batches, complete_until, land
+from trueup.stages.ingest import batches, complete_until, land, require_bounded
 from trueup.stages.mistakes import require_sound
 from trueup.stages.outcomes import Joining, joining
 from trueup.stages.ports import Ports
@@ -191,7 +191,7 @@ def rehearse(config: ModelConfig, ports: Ports, tell: Callable[[float], None] = 
 
 
 def _rehearsed(config: ModelConfig, ports: Ports, clock: _Clock, tell: Callable[[float], None]) -> dict[str, Any]:
-    seen, windows, play = list[Seen](), list[Window](), _Play()
+    seen, windows, play, ended = list[Seen](), list[Window](), _Play(), ""
     try:
         windows = _complete(config, ports)
         with clock("read"):
@@ -201,20 +201,20 @@ def _rehearsed(config: ModelConfig, ports: Ports, clock: _Clock, tell: Callable[
             play = _tried(config, ports, window.end, play, clock)
             tell(len(seen) / (len(windows) + 1))
     except WorkError as error:
-        play = replace(play, chance=_Chance(problem=str(error)))
+        ended = str(error)  # a run would come no further either, with a champion or without
     return {
         "batches": tuple(seen),
         "there": len(windows),
         "min_matured": config.monitor.min_matured,
         "min_rows": config.train.min_rows,
         "first": play.first,
-        "lacking": "" if play.first else play.chance.lacking,
+        "lacking": "" if play.first or ended else play.chance.lacking,
         "compared": play.compared,
         "tries": play.tries,
         "champion": play.won,
-        "needs": _needs(config, play, windows),
+        "needs": "" if ended else _needs(config, play, windows),
         "estimate": _estimated(config, play, len(seen), clock) if seen else None,
-        "breaks": _broken(seen) or ("" if play.won else play.chance.problem),
+        "breaks": ended or _broken(seen) or ("" if play.won else play.chance.problem),
     }
 
 
@@ -259,6 +259,7 @@ def _complete(config: ModelConfig, ports: Ports) -> list[Window]:
     windows = complete_periods(extent[0], until, config.ingest.period) if extent and until else []
     if not windows:
         raise WorkError(f"{config.model}: no complete {config.ingest.period} of data yet; wait for more")
+    require_bounded(config, windows)
     return windows
 
 
