@@ -66,6 +66,13 @@ def test_a_champion_is_not_stale_for_the_time_that_outcomes_take():
     assert late.reference >= soon.reference + 90 * DAY
 
 
+def test_no_more_history_is_waited_for_than_the_table_holds_outcomes_of():
+    takes, table = 110 * DAY, moments(300, 30)
+    found = paced(table, takes=takes)
+    assert found.min_history + 2 * found.gate_window + takes <= table.max() - table.min()
+    assert paced(moments(30, 40), takes=25 * DAY).min_history >= 7 * DAY
+
+
 @given(
     days=st.integers(20, 4_000),
     a_day=st.integers(1, 40),

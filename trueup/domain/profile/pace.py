@@ -66,8 +66,8 @@ def pace_of(
 
     `when` are the rows' moments, `outcome` their labels, missing where not known. Where outcomes take longer than a batch, a model
     knows nothing of as long a span before its gate window, and neither does a fold of the search before it: twice that
-    span more of history is waited for, however short the table is: with less there can be no champion, as its
-    rehearsal says. A champion is as much older than a batch as outcomes take.
+    span more of history is waited for, though no longer than until two gate windows before the newest outcome that the
+    table can hold. A champion is as much older than a batch as outcomes take.
     """
     dated = float((when == when.dt.normalize()).mean()) > _DATED
     period, median = _period(when, wished, dated)
@@ -92,7 +92,7 @@ def pace_of(
     return Spans(
         period=period,
         rows=median,
-        min_history=timedelta(days=history + 2 * slow),
+        min_history=timedelta(days=max(min(history + 2 * slow, whole - slow - 2 * gate), history)),
         gate_window=timedelta(days=gate),
         min_new_days=new,
         block=fitting,
