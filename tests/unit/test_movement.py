@@ -116,6 +116,28 @@ def test_a_change_is_still_shifted(name, period, days, weekend):
     assert all(r.shifted for r in found), [r.to_dict() for r in found if not r.shifted]
 
 
+def seasonal(seed, days, size=1.0, per_day=60):
+    """A year's swing of three columns, begun in another month with each seed."""
+    rows = stream(days, per_day, seed, start=datetime(2024, 1 + seed % 12, 1))
+    year = (rows[EVENT_TIME] - pd.Timestamp(START)) / pd.Timedelta("365.25D")
+    return rows.assign(**{c: rows[c] + size * np.sin(2 * np.pi * (year + k / 7)) for k, c in enumerate("abc")})
+
+
+@pytest.mark.parametrize("days", [42, 90, 180])
+def test_a_season_that_goes_on_after_a_short_training_is_no_shift_of_days(days):
+    frames = [framed(seasonal(seed, days + 30), PLAIN) for seed in range(0, 12, 2)]
+    found = [judged(f, PLAIN, "day", days, b) for f in frames for b in (1, 14, 28)]
+    assert sum(bool(r.shifted) for r in found) <= 1, [r.reason for r in found]
+
+
+def test_what_no_season_brings_is_shifted_or_said_within_one():
+    frame = framed(seasonal(3, 120, per_day=300), PLAIN)
+    found = judged(frame, PLAIN, "day", 90, 14, lambda r: r.assign(a=r["a"].where(r.index % 2 == 0)))
+    assert found.shifted
+    found = judged(frame, PLAIN, "day", 90, 14, lambda r: r.assign(g=r["g"].astype(str).where(r.index % 50 > 0, "new")))
+    assert any(note.startswith("g: 1 new category in 2.0% of the rows ('new')") for note in found.noted), found.noted
+
+
 def test_weekend_rows_on_a_monday_are_shifted():
     frame = framed(stream(70, 150, 0, weekend=2.0), PLAIN)
     saturday = frame[frame[EVENT_TIME].dt.dayofweek == 5].reset_index(drop=True)

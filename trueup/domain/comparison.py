@@ -47,7 +47,9 @@ class Reference:
 
     `rows` are of the `phase` ("" for all there are), `known` of any: a category of another phase is not new. `since` says
     for a feature of a trailing window which rows (n,) of `rows` know it in full, `independent` how many independent
-    blocks they make.
+    blocks they make. `at` is the number of the batch as a block, None where the blocks' numbers are not of time. `weeks` are
+    those before the batch (n,) of all `known` rows, 0 its own and -1 the newest, where the phase is of the weekday only: what
+    moves slowly is seen in a week's rows before it is in a day's.
     """
 
     rows: pd.DataFrame
@@ -56,6 +58,8 @@ class Reference:
     phase: str = ""
     since: Mapping[str, np.ndarray] = field(default_factory=dict)
     independent: Mapping[str, float] = field(default_factory=dict)
+    at: int | None = None
+    weeks: Ints | None = None
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> Reference:
@@ -87,38 +91,49 @@ def compared(schema: FeatureSchema, features: FeaturesConfig, period: Period) ->
 def reference_for(rows: pd.DataFrame, features: FeaturesConfig, window: Window, period: Period) -> Reference:
     """Choose from a sample of training rows (with `event_time`) what a batch is compared with."""
     times = rows[EVENT_TIME]
-    phase, chosen = _phase(times, window, period)
+    phase, chosen, seasonal = _phase(times, window, period)
     kept, moments = rows[chosen], times[chosen]
     start, end = times.min(), times.max()
     since, independent = dict[str, np.ndarray](), dict[str, float]()
     for name, reach in reaches(features.history).items():
         since[name] = (moments >= start + reach).to_numpy()
         independent[name] = max(0.0, (end - start - reach) / max(reach, _LENGTH[period]))
-    return Reference(kept, _blocks(moments, period), rows, phase, since, independent)
+    length = _length(moments, period)
+    at = int(numbers(pd.Series([window.start]), length)[0])
+    weeks = _weeks(times, window) if period == "day" and phase and not seasonal else None
+    return Reference(kept, numbers(moments, length), rows, phase, since, independent, at, weeks)
 
 
-def _blocks(times: pd.Series, period: Period) -> Ints:
-    """The blocks of rows: as long as a batch or, of a short training, as long as leaves enough of them.
+def _weeks(times: pd.Series, window: Window) -> Ints:
+    """How many weeks before the batch each row is, counted back from the end of all: a whole one has one of each weekday."""
+    end = max(times.max().normalize() + pd.Timedelta(days=1), times.min())
+    back = (end - times) // pd.Timedelta(days=7)
+    gap = (pd.Timestamp(window.start) - end) // pd.Timedelta(days=7)
+    whole = (end - times.min()) // pd.Timedelta(days=7)
+    return np.where(back < whole, -1 - gap - back, np.iinfo(np.intp).min).astype(np.intp)
+
+
+def _length(times: pd.Series, period: Period) -> Period:
+    """How long the blocks of rows are: as long as a batch or, of a short training, as long as leaves enough of them.
 
     Shorter ones move more, not less: the limits they make are wide rather than narrow.
     """
     periods: tuple[Period, ...] = ("month", "week", "day")
     for shorter in periods[periods.index(period) :]:
-        found = numbers(times, shorter)
-        if len(np.unique(found)) >= _PHASE_BLOCKS:
-            return found
-    return numbers(times, period)
+        if len(np.unique(numbers(times, shorter))) >= _PHASE_BLOCKS:
+            return shorter
+    return period
 
 
-def _phase(times: pd.Series, window: Window, period: Period) -> tuple[str, np.ndarray]:
-    """The narrowest phase of a season of which there are enough blocks, and which rows (n,) are of it."""
-    for name, chosen in _phases(times, window, period):
+def _phase(times: pd.Series, window: Window, period: Period) -> tuple[str, np.ndarray, bool]:
+    """The narrowest phase of which there are enough blocks, which rows (n,) are of it, and whether it is of the year's season."""
+    for name, chosen, seasonal in _phases(times, window, period):
         if chosen.sum() >= _PHASE_ROWS and len(np.unique(numbers(times[chosen], period))) >= _PHASE_BLOCKS:
-            return name, chosen
-    return "", np.ones(len(times), dtype=bool)
+            return name, chosen, seasonal
+    return "", np.ones(len(times), dtype=bool), False
 
 
-def _phases(times: pd.Series, window: Window, period: Period) -> Iterator[tuple[str, np.ndarray]]:
+def _phases(times: pd.Series, window: Window, period: Period) -> Iterator[tuple[str, np.ndarray, bool]]:
     span = times.max() - times.min()
     middle = window.start + (window.end - window.start) / 2
     apart = (times.dt.month - middle.month).abs().to_numpy()
@@ -128,10 +143,10 @@ def _phases(times: pd.Series, window: Window, period: Period) -> Iterator[tuple[
     if period == "day":
         day = f"{window.start:%A}s"
         if span >= _TWO_YEARS:
-            yield f"{day} of {month}", same_day & (apart == 0)
-            yield f"{day} of {season}", same_day & (apart <= 1)
+            yield f"{day} of {month}", same_day & (apart == 0), True
+            yield f"{day} of {season}", same_day & (apart <= 1), True
         if span >= _WEEKS:
-            yield day, same_day
+            yield day, same_day, False
     elif span >= _TWO_YEARS:
-        yield month, apart == 0
-        yield season, apart <= 1
+        yield month, apart == 0, True
+        yield season, apart <= 1, True

@@ -43,6 +43,7 @@ JENSEN_SHANNON: Method = "jensenshannon"
 
 _FALSE_ALARMS = 0.01  # over all columns of a batch
 _MORE_MISSING = 2.0  # times as many missing values as in the reference are noted
+_ALL_WEEKS = 10_000  # before a batch; a row of a broken week has a far lower number
 _NAMED = 3  # new categories
 _STRUCTURAL = frozenset({"missing", "new categories", "infinite"})
 
@@ -149,13 +150,24 @@ def column_checks(
 
 def movements(reference: Reference, schema: FeatureSchema) -> dict[str, Movement]:
     """How far each column moves from block to block of the reference."""
-    rows = reference.counted
+    found = _by_block(reference.counted, reference.blocks, reference.at, reference, schema)
+    if reference.weeks is None:
+        return found
+    whole = reference.weeks >= -_ALL_WEEKS
+    slow = _by_block(reference.known[whole], reference.weeks[whole], 0, reference, schema)
+    return {c: max(moves, slow[c], key=lambda m: m.limit(1 - _FALSE_ALARMS)) for c, moves in found.items()}
+
+
+def _by_block(
+    rows: pd.DataFrame, blocks: Ints, at: int | None, reference: Reference, schema: FeatureSchema
+) -> dict[str, Movement]:
     cells, _ = comparable(rows, rows.iloc[:0], schema)
     found = {}
     for column in schema.names:
         codes = cells[column].cat.codes.to_numpy().astype(np.intp)
-        method = PSI if column in schema.numeric else JENSEN_SHANNON
-        found[column] = _moves(method, codes, len(cells[column].cat.categories), reference, column)
+        method, kept = PSI if column in schema.numeric else JENSEN_SHANNON, codes >= 0
+        most = reference.independent.get(column, np.inf)
+        found[column] = movement(method, codes[kept], blocks[kept], len(cells[column].cat.categories), most, at)
     return found
 
 
@@ -239,11 +251,6 @@ def _judge_score(score: DriftScore, level: float, config: DriftConfig, moves: Mo
     return ColumnDrift(column, method, score.value, limit, score.value >= limit)
 
 
-def _moves(method: Method, codes: Ints, cells: int, reference: Reference, column: str) -> Movement:
-    kept, most = codes >= 0, reference.independent.get(column, np.inf)
-    return movement(method, codes[kept], reference.blocks[kept], cells, most)
-
-
 def _missing(
     column: str, reference: Reference, now: pd.Series, level: float, config: DriftConfig
 ) -> ColumnDrift | None:
@@ -254,7 +261,7 @@ def _missing(
     was, share = float(before.isna().mean()), float(now.isna().mean())
     pooled = (was * m + share * n) / (m + n)
     spread = pooled * (1 - pooled) * (1 / n + 1 / m)
-    moves = movement(JENSEN_SHANNON, before.isna().to_numpy().astype(np.intp), blocks, 2)
+    moves = movement(JENSEN_SHANNON, before.isna().to_numpy().astype(np.intp), blocks, 2, at=reference.at)
     usual = float(np.sqrt(stats.norm.isf((1 - level) / 2) ** 2 * spread + was * (1 - was) * moves.limit(level)))
     change, note = share - was, f"missing {share:.1%}, was {was:.1%}"
     if not moves.known:

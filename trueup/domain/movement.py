@@ -10,11 +10,15 @@ for being small.
 distance exceeds that of random blocks of the same sizes by is how far the column moves from block to block. A batch is a
 further block: its distance is held against a quantile of an F distribution, for the movement was estimated from few
 blocks in few directions (Satterthwaite). Blocks that follow each other and look alike count as fewer.
+
+*Going on*: a column whose blocks look like the ones before them goes on moving after the reference, and the later the batch
+the farther. As much of the movement as following blocks share grows with the squared gap in time between the batch and the
+blocks, against that between the blocks: so does a trend, and so does a season over less than a quarter of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -37,12 +41,16 @@ _SEED = 0
 class Movement:
     """How a column moves from block to block: `size` is the expected distance of a block from where all lie.
 
-    `dimensions` is in how many independent directions, `blocks` how many independent blocks that was learned from.
+    `dimensions` is in how many independent directions, `blocks` how many independent blocks that was learned from. `alike`
+    (0 to 0.95) says how much a block is like the one before it, `farther` how many times as far as among the blocks the batch is
+    for having gone on.
     """
 
     size: float = 0.0
     dimensions: float = 1.0
     blocks: float = np.inf
+    alike: float = 0.0
+    farther: float = 1.0
 
     @property
     def known(self) -> bool:
@@ -57,7 +65,7 @@ class Movement:
             return np.inf
         further = 1 + 1 / self.blocks  # where all blocks lie is an estimate, too
         denominator = self.dimensions * (self.blocks - 1)
-        return float(self.size * further * stats.f.ppf(level, self.dimensions, denominator))
+        return float(self.size * self.farther * further * stats.f.ppf(level, self.dimensions, denominator))
 
 
 STILL = Movement()
@@ -68,12 +76,28 @@ def chance(method: Method, shares: Floats, n: int, m: int, level: float) -> floa
     return _chance(method, tuple(np.round(shares, 3)), n, m, level)
 
 
-def movement(method: Method, codes: Ints, blocks: Ints, cells: int, independent: float = np.inf) -> Movement:
+def movement(
+    method: Method, codes: Ints, blocks: Ints, cells: int, independent: float = np.inf, at: int | None = None
+) -> Movement:
     """Measure how a column moves from its cells (n,), 0 to `cells` - 1, and the number (n,) of each row's block.
 
-    `independent` is how many blocks at most are independent of each other, where that is known beforehand.
+    `independent` is how many blocks at most are independent of each other, where that is known beforehand; `at` the number
+    that the batch would have as a block, where numbers count time.
     """
-    counts = _table(codes, blocks, cells)
+    counts, numbers = _table(codes, blocks, cells)
+    found = _measured(method, counts.tobytes(), counts.shape, independent)
+    return found if at is None or not found.alike else replace(found, farther=_farther(numbers, at, found.alike))
+
+
+def _farther(numbers: Ints, at: int, alike: float) -> float:
+    """How many times the squared gaps between blocks those to the batch are, as far as blocks are alike."""
+    between = 2 * float(np.var(numbers)) * len(numbers) / (len(numbers) - 1)
+    return 1 + alike * max(float(np.square(numbers - at).mean()) / between - 1, 0.0)
+
+
+@lru_cache(maxsize=2_048)  # batch after batch is held against the same rows
+def _measured(method: Method, table: bytes, shape: tuple[int, ...], independent: float) -> Movement:
+    counts = np.frombuffer(table).reshape(shape)
     if len(counts) < FEWEST or counts.shape[1] < 2:
         return STILL if independent == np.inf else Movement(np.inf, 1.0, 0.0)
     rows, total = counts.sum(axis=1), counts.sum(axis=0)
@@ -87,10 +111,10 @@ def movement(method: Method, codes: Ints, blocks: Ints, cells: int, independent:
     dimensions, alike = _shape(counts, shares)
     independent = min(independent, len(counts) * (1 - alike) / (1 + alike))
     if independent < FEWEST:
-        return Movement(np.inf, dimensions, independent)
+        return Movement(np.inf, dimensions, independent, alike)
     others = ((len(counts) - 1) / len(counts)) ** 2
     size = (found - float(by_chance.mean())) * others / (1 - 1 / independent)
-    return Movement(size, dimensions, independent)
+    return Movement(size, dimensions, independent, alike)
 
 
 def distance(method: Method, a: Floats, b: Floats) -> Floats:
@@ -111,14 +135,15 @@ def _chance(method: Method, shares: tuple[float, ...], n: int, m: int, level: fl
     return float(np.quantile(distance(method, a, b), level))
 
 
-def _table(codes: Ints, blocks: Ints, cells: int) -> Floats:
-    """Rows by block (those with too few left out) and cell (those without any left out)."""
-    _, numbers = np.unique(blocks, return_inverse=True)
-    count = int(numbers.max(initial=-1)) + 1
+def _table(codes: Ints, blocks: Ints, cells: int) -> tuple[Floats, Ints]:
+    """Rows by block (those with too few left out) and cell (those without any left out), and the blocks' numbers."""
+    named, numbers = np.unique(blocks, return_inverse=True)
+    count = len(named)
     counts = np.bincount(numbers * cells + codes, minlength=count * cells).reshape(count, cells).astype(np.float64)
     rows = counts.sum(axis=1)
-    counts = counts[rows >= max(5.0, float(np.median(rows)) / 4 if count else 0.0)]
-    return np.asarray(counts[:, counts.sum(axis=0) > 0])
+    enough = rows >= max(5.0, float(np.median(rows)) / 4 if count else 0.0)
+    counts = counts[enough]
+    return np.ascontiguousarray(counts[:, counts.sum(axis=0) > 0]), named[enough]
 
 
 def _from_others(method: Method, counts: Floats, shares: Floats) -> Floats:
