@@ -889,6 +889,13 @@ def memory():
     system.store.clear()
 
 
+def test_both_passes_of_a_repeated_hour_are_instants_of_a_csv_read_whole(tmp_path):
+    write(tmp_path / "f.csv", "id,time\n1,2024-11-03T01:30:00-04:00\n2,2024-11-03T01:30:00-05:00\n3,2024-11-03 05:00\n")
+    source = files(tmp_path, "f.csv", timezone="America/New_York")
+    found = source.everything()["time"].dt.tz_convert("UTC").dt.strftime("%H:%M").tolist()
+    assert found == ["05:30", "06:30", "10:00"]
+
+
 class TestAddresses:
     def test_a_glob_a_folder_and_a_file(self, tmp_path, memory):
         frame = flights()

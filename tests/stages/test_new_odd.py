@@ -128,6 +128,15 @@ def test_times_with_a_zone_are_brought_to_the_models(ports):
     assert first == frame["ordered"].min().tz_localize("UTC").tz_convert("America/New_York").tz_localize(None)
 
 
+def test_both_passes_of_a_repeated_hour_are_rows_of_their_own(ports):
+    frame = orders(n=800, days=40)
+    times = pd.date_range("2024-10-20 04:00", periods=len(frame), freq="30min", tz="UTC").tz_convert("America/New_York")
+    frame = frame.assign(ordered=times.map(lambda t: t.isoformat()))
+    made = drafted(frame, ports, key=("ordered",), timezone="America/New_York")
+    assert made.findings.duplicates == 0
+    assert "repeat another" not in made.text
+
+
 def test_a_years_gap_is_named_and_the_batches_of_the_gap_are_empty(ports):
     frame = orders()
     later = frame.assign(order_id=frame["order_id"] + 10_000, ordered=frame["ordered"] + pd.Timedelta(days=480))

@@ -278,6 +278,12 @@ def test_times_are_brought_to_the_zone(written, read):
     assert times.dt.hour.tolist() == read
 
 
+@given(st.permutations(["2024-11-05T01:30:00-05:00", "2024-11-05 05:00", "2024-11-05T02:30:00Z", "2024-11-05"]))
+def test_how_a_time_reads_does_not_depend_on_its_neighbours(written):
+    alone = [parse_times(pd.Series([text]), "America/New_York", "ingest.time")[0] for text in written]
+    assert parse_times(pd.Series(written), "America/New_York", "ingest.time").tolist() == alone
+
+
 def test_a_time_that_does_not_parse_is_refused_with_count_and_example():
     with pytest.raises(SourceError) as caught:
         land(orders(at=["2013-01-01", "soon", None, "soon"]))

@@ -216,6 +216,22 @@ def test_zones_are_brought_to_utc_and_said():
         assert zoned.moments.tolist() == (MOMENTS - pd.Timedelta(hours=2)).tolist()
 
 
+@pytest.mark.parametrize("written", ["typed", "offset", "day first", "epoch s"])
+def test_the_second_pass_of_a_repeated_hour_is_told_where_instants_are_known(written):
+    instants = pd.Series(pd.date_range("2024-11-03 04:30", periods=60, freq="30min", tz="UTC"))
+    local = instants.dt.tz_convert("America/New_York")
+    column = {
+        "typed": instants,
+        "offset": local.map(lambda t: t.isoformat()),
+        "day first": local.dt.strftime("%d/%m/%Y %H:%M:%S%z"),
+        "epoch s": instants.astype("int64") // 10 ** (9 if instants.dt.unit == "ns" else 6),
+    }[written]
+    found = read_times(column, "America/New_York")
+    assert (found.moments == local.dt.tz_localize(None)).all()
+    assert np.flatnonzero(found.second).tolist() == [3, 4]
+    assert not read_times(local.dt.tz_localize(None), "America/New_York").second.any()
+
+
 def test_what_is_no_time_is_counted_and_shown():
     text = MOMENTS.dt.strftime("%Y-%m-%d").mask(MOMENTS.index < 3, "soon")
     found = read_times(text)

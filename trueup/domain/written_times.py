@@ -57,7 +57,15 @@ def read_texts(texts: pd.Series[Any], form: str | None) -> tuple[pd.Series[Any],
         moments = pd.to_datetime(texts + day, format=pattern, errors="coerce", utc=True)
         return moments, pd.Series(is_zoned(form), texts.index)
     plain = texts.str.replace(_NAMED, "Z", regex=True)
-    return pd.to_datetime(plain, format="ISO8601", errors="coerce", utc=True), plain.str.contains(_ZONED)
+    zoned = plain.str.contains(_ZONED).astype(bool)
+    if zoned.all() or not zoned.any():
+        return _iso(plain), zoned
+    # Each kind by itself: pandas 2.3 gives a time without zone the offset of the one before it.
+    return _iso(plain.where(zoned)).fillna(_iso(plain.mask(zoned))), zoned
+
+
+def _iso(texts: pd.Series[Any]) -> pd.Series[Any]:
+    return pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
 
 
 def read_counts(numbers: pd.Series[Any], form: str) -> pd.Series[Any]:

@@ -27,6 +27,7 @@ from trueup.domain.profile.times import Gap, Times, closed_days, disorder, gaps
 from trueup.domain.profile.usual import Usual, learn
 from trueup.domain.profile.worth import Choice, Judge, choose
 from trueup.domain.types import EVENT_TIME
+from trueup.domain.written_times import naming, with_zone
 from trueup.errors import UsageError
 from trueup.stages.draft import coerced, missing_of, usual_name, write_draft, write_usual
 from trueup.stages.new_table import Table, read_table
@@ -112,7 +113,9 @@ def look(ask: Ask, configs: Path) -> Findings:
     table = _known_then(ask, read_table(ask, configs))
     raw, when = table.rows, table.rows[ask.time]
     columns = profile(raw.drop(columns=[c for c in (ask.time, ask.label) if c in raw]))
-    key = key_of(ask, raw, columns)
+    second = table.times.second[table.times.moments.notna()]
+    named = raw.assign(**{ask.time: naming(when, second)})
+    key = key_of(ask, named, columns)
     if table.outcomes is None:
         label, sentinels = without_sentinels(raw[ask.label], columns)
         outcome = replace(outcome_of(ask, label, when, None, {}), sentinels=sentinels)
@@ -122,7 +125,7 @@ def look(ask: Ask, configs: Path) -> Findings:
     accused = tuple(knows.suspects)
     outcome, settled = told_by(ask, outcome, knows.settled, raw, columns)
     if not ask.key and {s.column for s in accused} & {*key.columns}:  # what tells the outcome must not name rows
-        key = key_of(ask, raw, {n: c for n, c in columns.items() if n not in {s.column for s in accused}})
+        key = key_of(ask, named, {n: c for n, c in columns.items() if n not in {s.column for s in accused}})
     people = tuple(personal(columns))
     left = _left_out(columns, accused, people)
     spans = pace_of(when, ask.period, outcome.takes, as_label(outcome, ask.above), outcome.task)
@@ -133,7 +136,8 @@ def look(ask: Ask, configs: Path) -> Findings:
         personal=people, left_out=left, choice=None, features=_base(ask, columns, left, key.columns, when),
         usual=Usual((), {}, ()), notes=(*table.notes, *settled, *_unnamed(key, table.repeated), *_closed(when, spans)),
     )  # fmt: skip
-    return _described(found, raw)
+    instants = {ask.time: with_zone(when, second, ask.timezone)} if second.any() else {}
+    return _described(found, raw, instants)
 
 
 def _unnamed(key: Key, repeated: int) -> list[str]:
@@ -179,8 +183,11 @@ def _thinned(values: pd.Series[Any]) -> pd.Series[Any]:
     return values.iloc[:: max(len(values) // _ALL_ROWS, 1)].reset_index(drop=True)
 
 
-def _described(found: Findings, raw: pd.DataFrame) -> Findings:
-    """Choose features by what they are worth and learn what is usual, on rows landed as a run would land them."""
+def _described(found: Findings, raw: pd.DataFrame, instants: dict[str, pd.Series[Any]]) -> Findings:
+    """Choose features by what they are worth and learn what is usual, on rows landed as a run would land them.
+
+    `instants` are the times with their zone, where an hour of them comes twice.
+    """
     ask, base = found.ask, found.features
     columns, keys = found.columns, _history_keys(found)
     wanted = list(dict.fromkeys([*base.numeric, *base.categorical, *keys, ask.time]))
@@ -188,7 +195,7 @@ def _described(found: Findings, raw: pd.DataFrame) -> Findings:
         ask.label: found.outcome.values,
         **({} if found.outcome.known is None else {_KNOWN: found.outcome.known}),
     }
-    landing = split(raw.assign(**outcome), ingest_config(found), found.outcome.task, wanted, base.numeric)
+    landing = split(raw.assign(**outcome, **instants), ingest_config(found), found.outcome.task, wanted, base.numeric)
     rows, spans = landing.rows, found.spans
     judge = Judge(rows, landing.labels, found.outcome.task, spans.stale_after, spans.block)
     choice = choose(judge, base, columns, keys, found.outcome.task, found.spans.windows) if judge.enough else None

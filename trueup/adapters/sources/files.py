@@ -39,6 +39,7 @@ from trueup.adapters.sources.port import (
     instants,
     span_by_day,
     span_by_time,
+    with_instants,
 )
 from trueup.adapters.sources.workbook import is_workbook, sheets_of
 from trueup.config.schema import FilesSource, IngestConfig
@@ -132,7 +133,10 @@ class FileSource(SourcePort):
             return connection.sql(query).to_arrow_table(), is_csv
 
         table, is_csv = self._ask(select)
-        return to_pandas(self._typed(table, self._times[1:], self._timed(table)) if is_csv else table)
+        if not is_csv:
+            return to_pandas(table)
+        typed = to_pandas(self._typed(table, self._times[1:], self._timed(table)))
+        return with_instants(typed, table, self._config, self.name)
 
     def _timed(self, table: pa.Table) -> npt.NDArray[np.bool_] | None:
         """Say which rows have a time: only these choose the types of a CSV's columns, and not a line of totals."""

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+import pyarrow as pa
+from pandas.api.types import is_datetime64_any_dtype
 
 from trueup.config.schema import IngestConfig
 from trueup.domain.clock import FIRST, LAST, Span, days_of, span_of
@@ -72,6 +74,17 @@ def in_window(frame: pd.DataFrame, config: IngestConfig, start: datetime, end: d
     local = frame.copy(deep=False)
     local[config.time] = with_zone(times, second, config.timezone) if (second & inside).any() else times
     return local if keep.all() else local[keep].reset_index(drop=True)
+
+
+def with_instants(typed: pd.DataFrame, written: pa.Table, config: IngestConfig, source: str) -> pd.DataFrame:
+    """Give times their zone where the text they were read from names it and an hour of them comes twice.
+
+    As local times both passes of that hour would be the same.
+    """
+    if config.time not in typed or not is_datetime64_any_dtype(typed[config.time]):
+        return typed
+    times, second = event_moments(written[config.time].to_pandas(), config, f"{source}: ingest.time")
+    return typed.assign(**{config.time: with_zone(times, second, config.timezone)}) if second.any() else typed
 
 
 def span_by_day(days: pd.DataFrame, config: IngestConfig, source: str) -> Span | None:

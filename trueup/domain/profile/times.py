@@ -7,12 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.domain.periods import Period
 from trueup.domain.values import as_numbers, as_text
-from trueup.domain.written_times import is_zoned, local_times, read_texts
+from trueup.domain.written_times import is_zoned, local_times, read_texts, second_pass
 
 _DATES = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y-%m-%d", "%Y.%m.%d", "%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d%b%Y", "%d %B %Y", "%b %d %Y", "%b %d, %Y", "%B %d, %Y", "%d/%b/%Y", "%a, %d %b %Y", "%A, %d %B %Y", "%A, %B %d, %Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%Y%m%d", "%G-W%V-%u", "%G-W%V")  # fmt: skip
 _CLOCKS = (
@@ -43,10 +44,12 @@ class Times:
     """The moments of a column, and how they were written.
 
     `formats` is empty where all are ISO 8601; `iso` says whether some are. `twin` is the format that reads the same
-    texts otherwise (day and month changed), where nothing in the texts decides between the two.
+    texts otherwise (day and month changed), where nothing in the texts decides between the two. `second` says which lie
+    in the second pass of an hour that the clocks repeat.
     """
 
     moments: pd.Series[Any]  # datetime64[us], without zone; NaT where missing or unreadable
+    second: npt.NDArray[np.bool_]
     formats: tuple[str, ...]
     iso: bool
     twin: str | None
@@ -59,7 +62,8 @@ class Times:
 
     def of(self, rows: pd.Series[bool]) -> Times:
         """Those of some rows, with a fresh index."""
-        return replace(self, moments=self.moments[rows.to_numpy()].reset_index(drop=True))
+        kept = rows.to_numpy()
+        return replace(self, moments=self.moments[kept].reset_index(drop=True), second=self.second[kept])
 
     @property
     def plain(self) -> bool:
@@ -88,52 +92,58 @@ def read_times(column: pd.Series[Any], zone: str = "UTC") -> Times:
     if dtypes.is_datetime64_any_dtype(column):
         zoned = column.dt.tz is not None
         local = column.dt.tz_convert(zone).dt.tz_localize(None) if zoned else column
-        return Times(local.astype("datetime64[us]"), (), True, None, zoned, 0, ())
+        again = second_pass(column.dt.tz_convert(zone)) if zoned else np.zeros(len(column), dtype=bool)
+        return Times(local.astype("datetime64[us]"), again, (), True, None, zoned, 0, ())
     if (numbers := as_numbers(column)) is not None:
-        return _of_numbers(numbers)
+        return _of_numbers(numbers, zone)
     text = as_text(column)
     codes, values = pd.factorize(text)
     written = pd.Series(values, dtype=object).astype(str).str.strip()
     instants, with_zone = read_texts(written, None)
-    moments, zoned = local_times(instants, with_zone, zone), bool(with_zone.any())
-    iso, twin = bool(moments.notna().any()), None
+    iso, twin = bool(instants.notna().any()), None
     counts = np.bincount(codes[codes >= 0], minlength=len(values))
     formats: list[str] = []
-    while len(formats) < 3 and (left := moments.isna().to_numpy()).any():
+    while len(formats) < 3 and (left := instants.isna().to_numpy()).any():
         best = _best(written[left], counts[left])
         if best is None:
             break
         name, read, other = best
         twin = twin or other
         formats.append(name)
-        zoned = zoned or is_zoned(name)
-        moments = moments.fillna(local_times(read, pd.Series(is_zoned(name), read.index), zone))
-    bad = moments.isna().to_numpy()
+        with_zone = with_zone | (instants.isna() & read.notna() & is_zoned(name))
+        instants = instants.fillna(read)
+    moments, bad = local_times(instants, with_zone, zone), instants.isna().to_numpy()
+    again = second_pass(instants.dt.tz_convert(zone)) & with_zone.to_numpy()
     everything = np.append(moments.to_numpy("datetime64[us]"), np.datetime64("NaT"))[codes]
     return Times(
         pd.Series(everything, index=column.index, name=column.name),
+        np.append(again, False)[codes],
         tuple(formats),
         iso,
         twin,
-        zoned,
+        bool(with_zone.any()),
         int(counts[bad].sum()),
         tuple(written[bad].head(3)),
         _few(written[bad]),
     )
 
 
-def _of_numbers(numbers: pd.Series[Any]) -> Times:
+def _of_numbers(numbers: pd.Series[Any], zone: str) -> Times:
     """Counts of time, and days or moments written as one number, such as 20240131."""
     present = numbers.dropna()
     texts = pd.Series([f"{n:.0f}" if n % 1 == 0 else repr(n) for n in present], present.index, dtype=object)
     form = _form_of(present)
     moments = pd.Series(pd.NaT, numbers.index, dtype="datetime64[us]", name=numbers.name)
+    again = np.zeros(len(numbers), dtype=bool)
     if form is not None:
-        read, _ = read_texts(texts, form)
-        moments[present.index] = read.dt.tz_localize(None).astype("datetime64[us]")
+        read, counted = read_texts(texts, form)
+        moments[present.index] = local_times(read, counted, zone).astype("datetime64[us]")
+        again[numbers.notna().to_numpy()] = second_pass(read.dt.tz_convert(zone)) & counted.to_numpy()
     bad = (moments.isna() & numbers.notna())[present.index]
     words = _few(texts[bad])
-    return Times(moments, (form,) if form else (), False, None, False, int(bad.sum()), tuple(texts[bad].head(3)), words)
+    return Times(
+        moments, again, (form,) if form else (), False, None, False, int(bad.sum()), tuple(texts[bad].head(3)), words
+    )
 
 
 def _form_of(numbers: pd.Series[Any]) -> str | None:
