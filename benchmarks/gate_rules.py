@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.gate_records import ATTEMPTS, MAIN, PRIOR, SIMPLE, Record
 from benchmarks.gate_streams import Floats
@@ -27,6 +28,7 @@ from trueup.domain.types import Burden, Status
 _BLOCK = timedelta(days=1)  # what a block is does not matter: only their order does
 _EVALUATE = EvaluateConfig(block=_BLOCK)
 _SHIPPED = PromoteConfig()
+_NONE = pd.DataFrame()
 
 Champion = tuple[str, int]  # role and grid position of its cut-off
 Source = Callable[[int], Floats]  # cut-off -> loss sums (blocks,) of the challenger fitted there
@@ -156,6 +158,6 @@ def _case(evidence: Evidence, rule: Rule, attempt: int) -> Case:
     nothing = np.zeros(1)
     predictions: dict[str, Any] = dict.fromkeys((CHALLENGER, CHAMPION, PRIOR, SIMPLE), nothing)
     return Case(
-        Task.REGRESSION, nothing, np.zeros(1, dtype="datetime64[us]"), predictions, {}, {}, _EVALUATE,
+        Task.REGRESSION, nothing, np.zeros(1, dtype="datetime64[us]"), predictions, {}, {}, _EVALUATE, _NONE, _NONE,
         walked=evidence, burden=rule.burden, attempt=attempt,
     )  # fmt: skip

@@ -28,7 +28,7 @@ from trueup.ledger.tables import METADATA
 from trueup.stages import approval, loop, promote, steps
 from trueup.stages.champion import align, champion, champion_at, first_champion, succession
 from trueup.stages.ports import Ports
-from trueup.stages.references import Attempt, Candidate, Evaluation, Trained
+from trueup.stages.references import Attempt, Candidate, Evaluation, Trained, Weighed
 from trueup.stages.rollback import last_good, override, rollback
 from trueup.stages.status import overview, standing_at
 
@@ -348,7 +348,10 @@ class Office:
         trained = Trained(recipe, span, span, span.end, 1, "d", f"/m/{self.version}", digest, "r", "b")
         current = champion(self.config, self.ports)
         skill = Skill(0.1, 0.0, 0.2, 0.95, 1, 1, 0.45, 0.5).to_dict()
-        evaluation = Evaluation("p", "s", {}, 1, [], None, {}, [], skill, current.epoch if current else 0)
+        weighed = Weighed("e", span.start, span.end, 1, method={"family": "linear"})
+        evaluation = Evaluation(
+            "p", "s", {}, 1, [], None, {}, [], skill, weighed, champion_epoch=current.epoch if current else 0
+        )
         judged = Candidate("toy", self.version, "r", trained.uri, digest, span.end, "judged")
         passed = (Verdict.passed("paired", "better"),)
         promote.promote(config, self.ports, Attempt("manual", self.clock, None, trained, evaluation, judged, passed))

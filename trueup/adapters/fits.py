@@ -11,7 +11,7 @@ import inspect
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,17 @@ from trueup.domain.learning import Floats, Model, fit
 
 _LABEL = "\0label"  # no feature is called that
 _WORTH = 1.0  # seconds of fitting from which a model is kept
+
+
+class Order(NamedTuple):
+    """A fit to make: the arguments of `trueup.domain.learning.fit`."""
+
+    model: Model
+    X: pd.DataFrame
+    y: ArrayLike
+    at_most: int | None
+    seed: int
+    weights: Floats | None
 
 
 class Fits:
@@ -44,17 +55,23 @@ class Fits:
         weights: Floats | None = None,
     ) -> Model:
         """As `trueup.domain.learning.fit`."""
-        started = time.perf_counter()
-        fitted = fit(model, X, y, at_most, seed, weights)
-        self.spent += time.perf_counter() - started
+        fitted, seconds = self._make(Order(model, X, y, at_most, seed, weights))
+        self.spent += seconds
         return fitted
+
+    def _make(self, order: Order) -> tuple[Model, float]:
+        """Give the fitted model, and the seconds that fitting took."""
+        started = time.perf_counter()
+        fitted = fit(*order)
+        return fitted, time.perf_counter() - started
 
 
 class Shelf(Fits):
-    """Gives a fit that was made before: the same pipeline on the same rows, by whichever process.
+    """Gives a fit that some process made before: the same pipeline on the same rows.
 
-    What it took then is counted in `spent` each time, as if it had been made: a replay compares policies, and not which
-    of them came first. A model that is fitted sooner than it is written and read is fitted again.
+    The seconds that it took then count in `spent` each time, as if it had been made: a replay compares policies, and the
+    order of these must not matter. A model that is fitted sooner than it is written and read is fitted again. `fit`
+    raises UntrustedModel when a kept model's files are not those that were written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -62,41 +79,33 @@ class Shelf(Fits):
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def fit(
-        self,
-        model: Model,
-        X: pd.DataFrame,
-        y: ArrayLike,
-        at_most: int | None = None,
-        seed: int = 0,
-        weights: Floats | None = None,
-    ) -> Model:
-        """As `trueup.domain.learning.fit`. Raises UntrustedModel when what was kept is not what was written."""
-        key, before = _key(model, X, y, at_most, seed, weights), self.spent
+    def _make(self, order: Order) -> tuple[Model, float]:
+        key = _key(order)
         place, note = self._folder / key, self._folder / f"{key}.json"
-        with FileLock(self._folder / f"{key}.lock"):  # who comes second waits, and has it
+        with FileLock(self._folder / f"{key}.lock"):  # a second process waits, and reads what the first one made
             known = json.loads(note.read_text()) if note.exists() else None
-            if known is None or known["digest"] is None:
-                fitted = super().fit(model, X, y, at_most, seed, weights)
-            else:
-                fitted = model_files.load(place, known["digest"])
+            if known is not None and known["digest"] is not None:
+                return model_files.load(place, known["digest"]), known["seconds"]
+            fitted, seconds = super()._make(order)
             if known is None:
-                known = {"seconds": self.spent - before, "digest": None}
-                if known["seconds"] > _WORTH:
+                known = {"seconds": seconds, "digest": None}
+                if seconds > _WORTH:
                     place.mkdir(exist_ok=True)
                     model_files.dump(fitted, place)
                     known["digest"] = model_files.manifest(place).digest
                 with frames.whole(note, durable=False) as file:
                     file.write(json.dumps(known).encode())
-        self.spent = before + known["seconds"]
-        return fitted
+        return fitted, known["seconds"]
 
 
-def _key(model: Model, X: pd.DataFrame, y: ArrayLike, at_most: int | None, seed: int, weights: Floats | None) -> str:
+def _key(order: Order) -> str:
     """A digest of all that a fit depends on: the pipeline, the rows in their order, and how fitting goes."""
-    rows = frames.digest(frames.to_table(X.reset_index(drop=True).assign(**{_LABEL: pd.Series(y).to_numpy()})))
-    counted = None if weights is None else hashlib.sha256(weights.tobytes()).hexdigest()
-    return digest_of([_said(model), rows, at_most, seed, counted, sklearn.__version__, inspect.getsource(fit)])[:40]
+    labelled = order.X.reset_index(drop=True).assign(**{_LABEL: pd.Series(order.y).to_numpy()})
+    rows = frames.digest(frames.to_table(labelled))
+    counted = None if order.weights is None else hashlib.sha256(order.weights.tobytes()).hexdigest()
+    return digest_of(
+        [_said(order.model), rows, order.at_most, order.seed, counted, sklearn.__version__, inspect.getsource(fit)]
+    )[:40]
 
 
 def _said(value: Any) -> Any:

@@ -12,12 +12,12 @@ from trueup.config.schema import FeaturesConfig, ModelConfig
 from trueup.domain.bootstrap import Floats, paired_interval
 from trueup.domain.features import FeatureSchema
 from trueup.domain.history import history_names
-from trueup.domain.learning import Recipe, build, predict
+from trueup.domain.learning import Recipe, predict
 from trueup.domain.metrics import row_losses
 from trueup.stages.features import Examples, examples
 from trueup.stages.ports import Ports
 from trueup.stages.references import Trained
-from trueup.stages.train import weights
+from trueup.stages.train import fit_recipe
 
 
 def ablation(
@@ -43,8 +43,7 @@ def ablation(
     y = gate.y.to_numpy()
 
     def losses(schema: FeatureSchema) -> Floats:
-        counted = weights(config, recipe, before.event_time)
-        model = ports.fits.fit(build(recipe, schema, config.task), before.X, before.y, weights=counted)
+        model = fit_recipe(config, ports.fits, recipe, before, schema)
         return row_losses(config.task, y, predict(model, gate.X, config.task, classes), classes)
 
     whole = gate.schema

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from trueup.adapters.sources.function import load_function, source_digest
 from trueup.config.schema import FeaturesConfig, ModelConfig, Task
@@ -46,13 +48,17 @@ class Examples:
         """At most so many of the newest rows."""
         if rows is None or rows >= len(self.y):
             return self
+        return self.at(slice(-rows, None))
+
+    def at(self, rows: slice | NDArray[np.intp]) -> Examples:
+        """The rows at some positions."""
         return replace(
             self,
-            X=self.X.iloc[-rows:],
-            y=self.y.iloc[-rows:],
-            event_time=self.event_time.iloc[-rows:],
-            known_at=self.known_at.iloc[-rows:],
-            row_id=self.row_id.iloc[-rows:],
+            X=self.X.iloc[rows],
+            y=self.y.iloc[rows],
+            event_time=self.event_time.iloc[rows],
+            known_at=self.known_at.iloc[rows],
+            row_id=self.row_id.iloc[rows],
         )
 
 

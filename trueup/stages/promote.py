@@ -53,11 +53,6 @@ def judge(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evalu
         return [same]
     frame = ports.store.read_evaluation(evaluation.path)
     current, weighed = champion(config, ports), evaluation.weighed
-    evidence = None
-    if weighed is not None:
-        evidence = Evidence.from_frame(
-            ports.store.read_evaluation(weighed.path), config.evaluate.block, weighed.earlier
-        )
     case = Case(
         task=config.task,
         y=frame[LABEL].to_numpy(),
@@ -73,11 +68,11 @@ def judge(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evalu
         classes=evaluation.classes,
         seed=config.train.seed,
         without_champion=evaluation.without_champion or NO_CHAMPION,
-        walked=evidence,
-        folds=weighed.folds if weighed else (),
-        burden=weighed.burden if weighed else "routine",
-        attempt=weighed.attempt if weighed else 1,
-        contender=weighed.contender if weighed else CHALLENGER,
+        walked=Evidence.from_frame(ports.store.read_evaluation(weighed.path), config.evaluate.block, weighed.earlier),
+        folds=weighed.folds,
+        burden=weighed.burden,
+        attempt=weighed.attempt,
+        contender=weighed.contender,
     )
     return [same, *judge_case(config.promote.gates, case)]
 

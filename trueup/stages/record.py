@@ -20,7 +20,7 @@ from trueup.domain.types import Window
 from trueup.stages.champion import Champion
 from trueup.stages.looks import decisive_look
 from trueup.stages.ports import Ports
-from trueup.stages.references import Attempt, Candidate, Evaluation, Trained
+from trueup.stages.references import Attempt, Candidate, Evaluation, Trained, Weighed
 from trueup.stages.validate import answers
 
 REQUEST = "request"  # the kind of a trigger behind which a person stands
@@ -104,15 +104,12 @@ def evidence(config: ModelConfig, ports: Ports, attempt: Attempt, served: Candid
         "validation": _validation(config, ports, attempt.trained.inputs),
         "search": attempt.trained.search,
         "evaluation": _evaluation(config, ports, attempt.evaluation),
-        "evidence": _weighed(config, ports, attempt),
+        "evidence": _weighed(config, ports, attempt.evaluation.weighed),
     }
 
 
-def _weighed(config: ModelConfig, ports: Ports, attempt: Attempt) -> dict[str, Any] | None:
+def _weighed(config: ModelConfig, ports: Ports, found: Weighed) -> dict[str, Any]:
     """Which rows and earlier attempts counted, against which champion, and what had to be proved."""
-    found = attempt.evaluation.weighed if attempt.evaluation else None
-    if found is None:
-        return None
     return {
         "against": found.against,
         "loss": loss_name(config.task),
@@ -138,7 +135,7 @@ def _model(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Eval
         "format": FORMAT,
         "recipe": trained.recipe,
         "features": config.features.model_dump(mode="json"),
-        "method": evaluation.weighed.method if evaluation.weighed else {},
+        "method": evaluation.weighed.method,
         **_made(ports, trained, version),
     }
 

@@ -95,6 +95,7 @@ class Evaluation:
     metrics: dict[str, dict[str, float]]  # by role: challenger, champion, prior, simple
     intervals: list[dict[str, Any]]  # the challenger's metrics with intervals
     skill: dict[str, Any] | None  # the challenger's paired skill over the cheap reference; None if that made no error
+    weighed: Weighed  # the gate rows and all others that count
     slices: list[dict[str, Any]] = field(default_factory=list)  # losses by declared slice, see `metrics.slice_table`
     champion_epoch: int | None = None  # of the champion it was compared with, 0 where there was none
     reference_rows: int | None = None  # labelled rows that the prior, the simple model and the reference learned from
@@ -102,7 +103,6 @@ class Evaluation:
     budget: list[dict[str, Any]] = field(default_factory=list)  # size and latency, see `stages.fresh`
     ablation: list[dict[str, Any]] = field(default_factory=list)  # what groups of features are worth
     without_champion: str = ""  # why it was compared with no champion, where there is one
-    weighed: Weighed | None = None  # the gate rows and all others that count
     stand_in: Trained | None = None  # the model that takes the challenger's place, where one does
 
 

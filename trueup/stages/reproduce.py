@@ -22,7 +22,7 @@ from trueup.config.load import load_model, sound_name
 from trueup.config.schema import ModelConfig
 from trueup.domain.digest import config_text
 from trueup.domain.gates import CHALLENGER
-from trueup.domain.learning import Model, Recipe, at_most, build, class_names, fit, predict
+from trueup.domain.learning import Model, Recipe, class_names, predict
 from trueup.domain.metrics import metrics
 from trueup.domain.types import LABEL, ROW_ID, Window
 from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
@@ -32,7 +32,7 @@ from trueup.stages.ports import Ports
 from trueup.stages.recorded import config_then, function_then
 from trueup.stages.references import Role, prediction_of
 from trueup.stages.snapshot import find, laid_out
-from trueup.stages.train import data_digest, weights
+from trueup.stages.train import data_digest, fit_recipe
 from trueup.stages.versions import part_about, versions_of
 
 TOLERANCE: Final = 1e-9  # of a prediction and of a metric: what another processor's last bits may do to a sum
@@ -212,11 +212,11 @@ def _compared(record: _Record, config: ModelConfig, ports: Ports, then: Ports) -
     as_of, done = record.entry.as_of, _Rebuilt(exact=True)
     gate = examples(config, then, record.gate, as_of)
     learned = examples(config, then, record.train, as_of, known_by=record.gate.start)
-    model = _fit(config, record.recipe, learned)
+    model = fit_recipe(config, then.fits, record.recipe, learned)
     _against_the_evaluation(record, config, ports, done, gate, model)
     if record.role == "refitted":
         learned = examples(config, then, Window(record.train.start, record.gate.end), as_of)
-        model = _fit(config, record.recipe, learned)
+        model = fit_recipe(config, then.fits, record.recipe, learned)
     digest = record.own["data_digest"]
     if digest != (now := data_digest(learned, record.recipe)):
         done.differences.append(
@@ -227,11 +227,6 @@ def _compared(record: _Record, config: ModelConfig, ports: Ports, then: Ports) -
         was, now_said = (predict(m, gate.X, config.task, classes) for m in (registered, model))
         done.compare("predictions of the registered model on the gate rows", was, now_said)
     return done
-
-
-def _fit(config: ModelConfig, recipe: Recipe, data: Examples) -> Model:
-    counted = weights(config, recipe, data.event_time)
-    return fit(build(recipe, data.schema, config.task), data.X, data.y, at_most(recipe), recipe.seed, counted)
 
 
 def _against_the_evaluation(

@@ -10,12 +10,14 @@ from typing import Any, get_args
 
 import pandas as pd
 
+from trueup.adapters.fits import Fits
 from trueup.adapters.search import search
 from trueup.config.schema import ModelConfig, Task
 from trueup.crash import reach
 from trueup.domain.digest import digest_of
 from trueup.domain.drift import sample
-from trueup.domain.learning import Floats, Recipe, StandIn, at_most, build, class_names, predict, recency
+from trueup.domain.features import FeatureSchema
+from trueup.domain.learning import Model, Recipe, StandIn, at_most, build, class_names, predict, recency
 from trueup.domain.metrics import row_losses
 from trueup.domain.plan import Hold, Plan, plan_training, reference_window
 from trueup.domain.splits import Indices, time_folds
@@ -124,14 +126,7 @@ def fit_again(config: ModelConfig, ports: Ports, judged: Trained, as_of: datetim
 
 
 def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chosen: Plan, run_id: str) -> Trained:
-    model = ports.fits.fit(
-        build(recipe, data.schema, config.task),
-        data.X,
-        data.y,
-        at_most(recipe),
-        recipe.seed,
-        weights(config, recipe, data.event_time),
-    )
+    model = fit_recipe(config, ports.fits, recipe, data)
     logged = ports.registry.log(model, data.schema, config.task, run_id)
     baseline = sample(
         data.X.assign(**{EVENT_TIME: data.event_time, LABEL: data.y}), config.monitor.drift.sample, config.train.seed
@@ -156,9 +151,17 @@ def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chos
     )
 
 
-def weights(config: ModelConfig, recipe: Recipe, moments: pd.Series[Any]) -> Floats | None:
-    """What each row counts in the fit of a challenger; what stands in for one is fitted just as it was compared."""
-    return None if recipe.family in get_args(StandIn) else recency(moments, config.train.half_life)
+def fit_recipe(
+    config: ModelConfig, fits: Fits, recipe: Recipe, data: Examples, schema: FeatureSchema | None = None
+) -> Model:
+    """Fit a recipe on all rows of `data`, weighted by `train.half_life`; `schema` are its features, by default all.
+
+    The simple model and the prior are fitted without weights, as they are when a challenger is compared with them.
+    Raises TrainingFailed when it cannot be fitted.
+    """
+    weights = None if recipe.family in get_args(StandIn) else recency(data.event_time, config.train.half_life)
+    pipeline = build(recipe, schema or data.schema, config.task)
+    return fits.fit(pipeline, data.X, data.y, at_most(recipe), recipe.seed, weights)
 
 
 def data_digest(data: Examples, recipe: Recipe) -> str:
@@ -214,9 +217,7 @@ def _fold_losses(
 ) -> Iterator[float]:
     """Mean loss on each time-ordered fold."""
     for before, after in folds:
-        counted = weights(config, recipe, data.event_time.iloc[before])
-        pipeline = build(recipe, data.schema, config.task)
-        model = ports.fits.fit(pipeline, data.X.iloc[before], data.y.iloc[before], weights=counted)
+        model = fit_recipe(config, ports.fits, recipe, data.at(before))
         prediction = predict(model, data.X.iloc[after], config.task)
         losses = row_losses(config.task, data.y.iloc[after], prediction, class_names(config.task, model))
         yield float(losses.mean())

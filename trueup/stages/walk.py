@@ -21,7 +21,7 @@ from trueup.domain.digest import digest_of
 from trueup.domain.evidence import Evidence
 from trueup.domain.gates.case import CHALLENGER, CHAMPION, PRIOR, SIMPLE, Case
 from trueup.domain.gates.doubt import contender
-from trueup.domain.learning import Model, Recipe, all_classes, build, predict
+from trueup.domain.learning import Model, Recipe, all_classes, predict
 from trueup.domain.metrics import loss_name, row_losses
 from trueup.domain.types import Burden, Fold
 from trueup.errors import NotEnoughData, WorkError
@@ -31,7 +31,7 @@ from trueup.stages.champion import Champion
 from trueup.stages.features import Examples, examples
 from trueup.stages.ports import Ports
 from trueup.stages.references import Trained, Weighed, evidence_name
-from trueup.stages.train import stand_in, weights
+from trueup.stages.train import fit_recipe, stand_in
 
 ROLES = (CHALLENGER, CHAMPION, PRIOR, SIMPLE)
 
@@ -75,14 +75,8 @@ def _step(
     learned = examples(config, ports, fold.train, as_of, known_by=fold.judged.start)
     before = reference_examples(config, ports, fold.judged.start, as_of)
     rows = examples(config, ports, fold.judged, as_of)
-    recipe = Recipe.from_dict(trained.recipe)
     models = {
-        CHALLENGER: ports.fits.fit(
-            build(recipe, learned.schema, config.task),
-            learned.X,
-            learned.y,
-            weights=weights(config, recipe, learned.event_time),
-        ),
+        CHALLENGER: fit_recipe(config, ports.fits, Recipe.from_dict(trained.recipe), learned),
         **to_beat(config, ports, before),
     }
     inputs = dict.fromkeys(models, rows.X)

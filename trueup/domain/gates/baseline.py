@@ -8,7 +8,6 @@ from typing import Any
 from trueup.config import schema
 from trueup.domain.bootstrap import Interval
 from trueup.domain.gates.case import CHALLENGER, PRIOR, Case
-from trueup.domain.gates.doubt import no_benefit, shown_worse
 from trueup.domain.gates.words import compare, figures_of, too_few_blocks
 from trueup.domain.types import Status, Verdict
 
@@ -34,7 +33,7 @@ class Baseline:
             return Verdict.inconclusive(
                 "baseline", f"there are no predictions of the {' and the '.join(absent)} to compare with"
             )
-        if no_benefit(case):
+        if case.doubted:
             return Verdict.passed("baseline", "the best of challenger, simple model and prior replaces such a champion")
         figures: dict[str, Any] = {}
         passed, other = list[str](), list[tuple[Status, str]]()
@@ -58,7 +57,7 @@ class Baseline:
 def _against(case: Case, role: str, difference: Interval) -> tuple[Status, str]:
     """Hold a difference against what is asked of a first champion, or of a later one."""
     if case.has_champion:
-        return (Status.FAIL, "") if shown_worse(case, CHALLENGER, role) else (Status.PASS, "")
+        return (Status.FAIL, "") if case.shown_worse(CHALLENGER, role) else (Status.PASS, "")
     if difference.mean >= 0:
         return Status.FAIL, ""
     if role == PRIOR and difference.lower(1 - ERROR) >= 0:

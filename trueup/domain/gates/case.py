@@ -21,6 +21,7 @@ from trueup.domain.types import Burden
 NO_CHAMPION = "no champion yet"
 CHALLENGER, CHAMPION, PRIOR, SIMPLE = "challenger", "champion", "prior", "simple"
 LOSS = "loss"
+DOUBT = 0.2  # one-sided: the level at which a model counts as worse than another when doubt decides
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +98,21 @@ class Case:
     def weigh(self, role: str, other: str) -> Interval:
         """Bound a role's loss less another's on all evidence; below 0 the first is better."""
         return self.evidence.difference(role, other, self.evaluate.confidence)
+
+    def shown_worse(self, role: str, other: str) -> bool:
+        """Whether a role's mean loss is above another's, one-sided at `DOUBT`, over at least the minimum of blocks.
+
+        False where one of the two was not measured.
+        """
+        if role not in self.evidence.losses or other not in self.evidence.losses:
+            return False
+        difference = self.weigh(role, other)
+        return difference.enough and difference.lower(DOUBT) > 0
+
+    @cached_property
+    def doubted(self) -> tuple[str, ...]:
+        """The baselines that do better than the champion, which then has no benefit of doubt; see `gates.doubt`."""
+        return tuple(role for role in (PRIOR, SIMPLE) if self.has_champion and self.shown_worse(CHAMPION, role))
 
     def loss(self, role: str) -> float:
         """Mean loss of a role."""

@@ -18,7 +18,7 @@ from typing import Any
 from trueup.config import schema
 from trueup.domain.bootstrap import Interval
 from trueup.domain.gates.case import CHALLENGER, CHAMPION, LOSS, Case
-from trueup.domain.gates.doubt import no_benefit
+from trueup.domain.gates.doubt import doubt_words
 from trueup.domain.gates.words import compare, figures_of, too_few_blocks
 from trueup.domain.metrics import figure, shortfall
 from trueup.domain.types import Status, Verdict
@@ -47,8 +47,8 @@ class Paired:
         bar = Bar.of(self.config, case, champion)
         figures = {**figures_of(case, CHAMPION, difference, metric), **bar.figures(case)}
         said = compare(case, CHAMPION, difference, metric)
-        if doubt := no_benefit(case):
-            return Verdict.passed("paired", f"{doubt}; {said}", **figures)
+        if case.doubted:
+            return Verdict.passed("paired", f"{doubt_words(case)}; {said}", **figures)
         if not difference.enough:
             return Verdict.inconclusive("paired", too_few_blocks(difference), said, **figures)
         status, why = bar.judge(difference)
