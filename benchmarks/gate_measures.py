@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,43 @@ _COUNTS = 0.01  # of the loss: where less can be gained, the share kept says not
 _WANTED = 0.97  # of the attainable gain
 
 
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Ten attempts against one champion with its twins: which were promoted, and each twin's gain over all ten periods.
+
+    `worse` has by kind and level which of ten worse challengers were promoted; empty where none is that much worse.
+    """
+
+    twins: list[bool]
+    gains: list[float]
+    worse: dict[tuple[str, float], list[bool]]
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """What a rule did on a record."""
+
+    record: Record
+    played: Played
+    pools: list[Pool]
+
+
+def try_on(record: Record, rule: Rule) -> Tried:
+    """Play a rule on a record, with its twins and planted worse challengers."""
+    with_pools = rule.kind in {"gates", "before"}
+    return Tried(record, play(record, rule), _pools(record, rule) if with_pools else [])
+
+
 def measure(records: Sequence[Record], rule: Rule) -> dict[str, Any]:
     """Play a rule on all records, and count."""
-    played = [play(r, rule) for r in records]
-    promotions = [p for r, of in zip(records, played, strict=True) for p in _promotions(r, of)]
-    refusals = [p for r, of in zip(records, played, strict=True) for p in _refusals(r, of)]
+    return figures([try_on(record, rule) for record in records], rule)
+
+
+def figures(tried: Sequence[Tried], rule: Rule) -> dict[str, Any]:
+    """Count what a rule did."""
+    records, played = [t.record for t in tried], [t.played for t in tried]
+    promotions = [p for t in tried for p in _promotions(t.record, t.played)]
+    refusals = [p for t in tried for p in _refusals(t.record, t.played)]
     return {
         "rule": rule.name,
         "kept": _kept(records, played),
@@ -30,7 +63,7 @@ def measure(records: Sequence[Record], rule: Rule) -> dict[str, Any]:
         "refusals": len(refusals),
         "refused_wrongly": sum(d.mean < 0 for d in refusals),
         "refused_wrongly_shown": sum(np.isfinite(d.error) and d.error > 0 and d.lower(0.95) < 0 for d in refusals),
-        **(_equals(records, rule) if rule.kind in {"gates", "before"} else {}),
+        **(_equals([pool for t in tried for pool in t.pools], rule) if rule.kind in {"gates", "before"} else {}),
     }
 
 
@@ -115,24 +148,31 @@ def _holm(p_values: Sequence[float], alpha: float = 0.05) -> int:
     return next((i for i, p in enumerate(ordered) if p * (len(ordered) - i) >= alpha), len(ordered))
 
 
-def _equals(records: Sequence[Record], rule: Rule) -> dict[str, Any]:
+def _pools(record: Record, rule: Rule) -> list[Pool]:
+    found = []
+    for cut, twins, worse in zip(record.cuts.tolist(), record.twins, record.worse, strict=True):
+        champion = np.where(np.isnan(twins[0]), np.nan, record.of(MAIN, cut))
+        gains = 1 - np.nansum(twins, axis=1) / np.nansum(champion)
+        planted = {
+            (kind, much): successive(record, rule, cut, worse[k, level])
+            for k, kind in enumerate(WORSE)
+            for level, much in enumerate(LEVELS)
+        }
+        found.append(Pool(successive(record, rule, cut, twins), gains.tolist(), planted))
+    return found
+
+
+def _equals(pools: Sequence[Pool], rule: Rule) -> dict[str, Any]:
     """How often twins and planted worse challengers are promoted: of all attempts, and at all in ten successive ones.
 
-    `twins_no_better` leaves out twins that, by the luck of their seed, really are better by `min_gain` and more over
-    the following ten periods.
+    `no_better` leaves out twins that, by the luck of their seed, really are better by `min_gain` and more over the
+    following ten periods.
     """
-    attempts, tens, no_better = list[bool](), list[bool](), list[bool]()
-    planted: dict[tuple[str, float], list[bool]] = {(kind, level): [] for kind in WORSE for level in LEVELS}
-    for record in records:
-        for cut, twins, worse in zip(record.cuts.tolist(), record.twins, record.worse, strict=True):
-            found = successive(record, rule, cut, twins)
-            attempts += found
-            tens += [any(found)] if len(found) == len(twins) else []
-            gains = 1 - np.nansum(twins, axis=1) / np.nansum(np.where(np.isnan(twins[0]), np.nan, record.of(MAIN, cut)))
-            no_better += [f for f, gain in zip(found, gains, strict=False) if gain < rule.paired.min_gain]
-            for k, kind in enumerate(WORSE):
-                for level, much in enumerate(LEVELS):
-                    planted[kind, much] += successive(record, rule, cut, worse[k, level])
+    attempts = [found for pool in pools for found in pool.twins]
+    tens = [any(pool.twins) for pool in pools if len(pool.twins) == len(pool.gains)]
+    least = rule.paired.min_gain
+    no_better = [f for pool in pools for f, gain in zip(pool.twins, pool.gains, strict=False) if gain < least]
+    planted = {(kind, much): [f for pool in pools for f in pool.worse[kind, much]] for kind in WORSE for much in LEVELS}
     return {
         "twins": {
             "per_attempt": _share(attempts), "over_ten": _share(tens), "no_better": _share(no_better),

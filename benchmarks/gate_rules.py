@@ -104,6 +104,7 @@ def _decide(record: Record, rule: Rule, trial: Trial, now: int, source: Source) 
         return None
     if rule.record and trial.evidence is not None:
         walked = walked.carrying(trial.evidence, str(trial.attempts))
+    walked = walked.fading(rule.recency, int(record.at[now] - record.at[now - 1]) * _BLOCK)
     trial.attempts += 1
     case = _case(walked, rule, trial.attempts)
     trial.evidence = walked
@@ -131,7 +132,7 @@ def _walk(record: Record, rule: Rule, champion: Champion, now: int, source: Sour
     """Gather the losses on the steps that a rule looks at; each fit has learned something that the champion had not."""
     role, cut_of = champion
     known = int(record.at[now]) - record.delay
-    number, losses, weights = list[Floats](), list[list[Floats]](), list[Floats]()
+    number, losses = list[Floats](), list[list[Floats]]()
     lowest, folds = cut_of + (role == MAIN), 1 if rule.kind == "before" else rule.folds
     for cut in range(now - 1, lowest - 1, -1):
         begin, end = max(int(record.at[cut]), int(record.seen[cut_of])), min(int(record.at[cut + 1]), known)
@@ -141,7 +142,6 @@ def _walk(record: Record, rule: Rule, champion: Champion, now: int, source: Sour
         roles = (source(cut), record.of(role, cut_of), record.of(PRIOR, cut), record.of(SIMPLE, cut))
         losses.insert(0, [values[span] for values in roles])
         number.insert(0, np.arange(begin, end))
-        weights.insert(0, np.full(end - begin, rule.recency ** len(weights)))
         if len(number) == folds:
             break
     if not number:
@@ -150,7 +150,7 @@ def _walk(record: Record, rule: Rule, champion: Champion, now: int, source: Sour
     rows, held = record.rows[numbers], record.rows[numbers] > 0
     sums = [np.concatenate(of)[held] for of in zip(*losses, strict=True)]
     named = dict(zip((CHALLENGER, CHAMPION, PRIOR, SIMPLE), sums, strict=True))
-    return Evidence(_BLOCK, numbers[held], rows[held], named, np.concatenate(weights)[held])
+    return Evidence(_BLOCK, numbers[held], rows[held], named, np.ones(held.sum()))
 
 
 def _case(evidence: Evidence, rule: Rule, attempt: int) -> Case:

@@ -1,6 +1,6 @@
 """The evidence about a challenger, through the loop: which rows and attempts count, and who takes over from whom."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from trueup.stages import steps
 from trueup.stages.champion import champion
 from trueup.stages.loop import retrain
 from trueup.stages.reproduce import reproduce
+from trueup.stages.walk import burden, method
 
 STRICT = PLAIN.replace(
     "promote:\n  gate_window: 14 days\n", "promote:\n  gates: [{kind: paired, min_gain: 0.9}]\n  gate_window: 7 days\n"
@@ -91,6 +92,22 @@ def test_a_change_of_features_has_another_burden(strict, tmp_path):
     record = told.ports.ledger.entries("toy")[-1].body["evidence"]
     assert (record["burden"], record["changed"]) == ("change", ["features"])
     told.ports.close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "changed"),
+    [
+        ("window", timedelta(days=21), ["config"]),
+        ("half_life", timedelta(days=21), ["config"]),
+        ("min_rows", 50, []),
+        ("max_seconds", 60.0, []),
+    ],
+)
+def test_a_setting_of_training_is_a_change_where_the_model_learns_otherwise(strict, setting, value, changed):
+    config = strict.config
+    other = config.model_copy(update={"train": config.train.model_copy(update={setting: value})})
+    then, now = (method(c, strict.ports, {"family": "linear"}) for c in (config, other))
+    assert burden(then, now) == ("change" if changed else "routine", changed)
 
 
 def test_a_champion_that_is_worse_than_a_constant_is_replaced_by_what_is_better(tmp_path):

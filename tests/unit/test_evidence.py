@@ -34,10 +34,23 @@ def test_the_difference_is_that_of_the_rows():
     assert (found.blocks, found.block_length) == (of_rows.blocks, of_rows.block_length)
 
 
-def test_rows_of_recent_folds_count_as_much_as_is_said():
-    time, losses = made(2, per_day=1)
-    found = Evidence.of(time, losses, DAY, weights=[0.5, 1.0])
-    assert found.mean("challenger") == pytest.approx(np.average(losses["challenger"], weights=[0.5, 1.0]))
+def test_rows_of_recent_folds_count_more():
+    time, losses = made(4, per_day=1)
+    found = Evidence.of(time, losses, DAY).fading(0.5, timedelta(days=2))
+    expected = np.average(losses["challenger"], weights=[0.5, 0.5, 1.0, 1.0])
+    assert found.mean("challenger") == pytest.approx(expected)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.floats(0.1, 1))
+def test_what_a_row_counts_does_not_depend_on_the_number_of_attempts(every, fold, recency):
+    """Attempts each few days, all against one champion: the weights are those of one attempt over all days."""
+    kept = None
+    for end in range(10, 40, every):
+        found = evidence(10, start=end - 10)
+        found = found if kept is None else found.carrying(kept, "earlier")
+        kept = found.fading(recency, fold * DAY)
+    age = (kept.numbers[-1] - kept.numbers) // fold
+    assert kept.weights == pytest.approx(recency**age)
 
 
 def test_a_frame_keeps_it():

@@ -53,7 +53,7 @@ def test_the_shipped_gates_keep_the_gain_of_a_change_and_let_nothing_worse_pass(
     assert summary(found)["counted"] == int(found["kept"]["made"]["counts"])
     assert found["wrong_shown"] == 0
     assert found["planted"]["20%"] == found["planted"]["5%"] == 0
-    assert found["twins"]["per_attempt"] <= 0.2
+    assert found["twins"]["per_attempt"] <= 0.5
 
 
 def test_a_rule_that_asks_for_more_than_there_is_to_gain_promotes_nothing():

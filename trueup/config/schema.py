@@ -571,13 +571,13 @@ class PairedGate(Section):
         description="What is compared. `loss`: log-loss, or squared error of a regression, on all rows that count (see `promote.folds`). Others on the gate window only: binary also `brier`, `auc`; multiclass `brier`, `accuracy`, `auc_ovr`; regression `mae`. Of `auc`, `auc_ovr` and `accuracy` it is what they lack to 1, so that less is better.",
     )
     min_gain: Share = Field(
-        0.005, description="The challenger's mean loss must be lower by this share of the champion's."
+        0.001, description="The challenger's mean loss must be lower by this share of the champion's."
     )
     confidence: float = Field(
-        0.6,
+        0.5,
         ge=0.5,
         lt=1,
-        description="One-sided confidence that it is lower at all, for the first attempt against a champion; the k-th has the error of the first divided by the square root of k.",
+        description="One-sided confidence that it is lower at all, for the first attempt against a champion; 0.5: the mean alone decides. The k-th attempt has the error of the first divided by the square root of k.",
     )
     margin: Share = Field(
         0.05,
@@ -791,7 +791,7 @@ class PromoteConfig(Section):
         0.7,
         gt=0,
         le=1,
-        description="What a row counts in the paired comparison, as a share of what a row of the next newer fold counts; 1: all rows count the same.",
+        description="What a row counts in the paired comparison, as a share of what a row counts that is one gate window newer; 1: all rows count the same.",
     )
     min_new_days: float = Field(
         20,

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from trueup.domain.bootstrap import MAX_BLOCKS, Floats, Interval, sums_interval
 
 _EPOCH = datetime(1970, 1, 1)
+_SLACK = 1e-9  # of a fold: a whole number of blocks is not rounded down
 _BLOCK, _ROWS, _WEIGHT, _LOSS = "block", "rows", "weight", "loss_"
 
 
@@ -42,10 +43,8 @@ class Evidence:
     attempts: tuple[str, ...] = ()
 
     @classmethod
-    def of(
-        cls, event_time: ArrayLike, losses: Mapping[str, ArrayLike], block: timedelta, weights: ArrayLike | None = None
-    ) -> Evidence:
-        """Sum row losses (n,) by role over blocks of time; `weights` (n,) is what each row counts, by default 1.
+    def of(cls, event_time: ArrayLike, losses: Mapping[str, ArrayLike], block: timedelta) -> Evidence:
+        """Sum row losses (n,) by role over blocks of time; all rows count alike.
 
         `event_time` (n,) is datetime64 without zone. Raises ValueError when there are no rows.
         """
@@ -54,9 +53,8 @@ class Evidence:
             raise ValueError("no rows: there is no evidence")
         codes, numbers = pd.factorize(moments // (block // timedelta(microseconds=1)), sort=True)
         rows = np.bincount(codes).astype(np.float64)
-        counted = np.ones(len(moments)) if weights is None else np.asarray(weights, dtype=np.float64)
         sums = {role: _sums(codes, values) for role, values in losses.items()}
-        return cls(block, np.asarray(numbers, dtype=np.int64), rows, sums, _sums(codes, counted) / rows)
+        return cls(block, np.asarray(numbers, dtype=np.int64), rows, sums, np.ones(len(rows)))
 
     @property
     def start(self) -> datetime:
@@ -71,8 +69,7 @@ class Evidence:
     def carrying(self, before: Evidence, attempt: str) -> Evidence:
         """Add the blocks of an earlier attempt against the same champion that are older than all of these.
 
-        They count for at most what the oldest of these does. Nothing is added of an attempt in which a role was not
-        measured. Raises ValueError for blocks of another length.
+        Nothing is added of an attempt in which a role was not measured. Raises ValueError for blocks of another length.
         """
         if before.block != self.block:
             raise ValueError(f"blocks of {before.block} cannot be added to blocks of {self.block}")
@@ -85,9 +82,22 @@ class Evidence:
             np.concatenate([before.numbers[older], self.numbers]),
             np.concatenate([before.rows[older], self.rows]),
             {role: np.concatenate([before.losses[role][older], self.losses[role]]) for role in roles},
-            np.concatenate([before.weights[older] * self.weights.min(), self.weights]),
+            np.concatenate([before.weights[older], self.weights]),
             (*before.attempts, attempt),
         )
+
+    def fading(self, recency: float, fold: timedelta) -> Evidence:
+        """Let a row count `recency` times what a row of the next newer fold does; folds are counted from the end.
+
+        The weight is a matter of age alone: it is the same for blocks judged anew and for those of earlier attempts,
+        however many attempts there were in between.
+
+        >>> one = Evidence(timedelta(days=1), np.arange(4), np.ones(4), {}, np.ones(4))
+        >>> one.fading(0.5, timedelta(days=2)).weights.tolist()
+        [0.5, 0.5, 1.0, 1.0]
+        """
+        age = (int(self.numbers[-1]) - self.numbers) * (self.block / fold)
+        return replace(self, weights=recency ** np.floor(age + _SLACK))
 
     def standing_in(self, role: str, place: str) -> Evidence:
         """Let a role take the place of another, such as the simple model that of the challenger."""

@@ -34,6 +34,7 @@ from trueup.stages.references import Trained, Weighed, evidence_name
 from trueup.stages.train import fit_recipe, stand_in
 
 ROLES = (CHALLENGER, CHAMPION, PRIOR, SIMPLE)
+_NOT_OF_THE_MODEL = {"min_history", "min_rows", "max_seconds"}  # settings of `train`
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,30 +92,35 @@ def _step(
     return Step(rows.event_time, losses, fold.judged.start, learned.trained_until)
 
 
-def gathered(
-    config: ModelConfig, walked: list[Step], gate: Examples, losses: Mapping[str, Floats], recency: float
-) -> Evidence:
-    """Sum the losses of all folds and of the gate rows; older folds count `recency` times what the next one does."""
+def gathered(config: ModelConfig, walked: list[Step], gate: Examples, losses: Mapping[str, Floats]) -> Evidence:
+    """Sum the losses of all folds and of the gate rows."""
     roles = [role for role in losses if all(role in step.losses for step in walked)]
     parts = [*((s.event_time, s.losses) for s in walked), (gate.event_time, losses)]
-    weights = [np.full(len(time), recency ** (len(parts) - 1 - k)) for k, (time, _) in enumerate(parts)]
     return Evidence.of(
         np.concatenate([np.asarray(time, dtype="datetime64[us]") for time, _ in parts]),
         {role: np.concatenate([found[role] for _, found in parts]) for role in roles},
         config.evaluate.block,
-        np.concatenate(weights),
     )
 
 
 def method(config: ModelConfig, ports: Ports, recipe: Mapping[str, Any]) -> dict[str, str]:
-    """What makes a challenger another kind of model than its champion where it differs, by what a person would call it."""
+    """Digest what a model is made by, under four names: a challenger that differs in any of them is a change.
+
+    `train.window` and `train.half_life` are among it. They decide which rows count in a fit: that a champion of all
+    history was good says little about the same recipe on three weeks. The first challenger after such a change bears
+    the burden of a change; the retrains after its promotion are routine. Left out is what decides whether a model is
+    trained, or for how long it is searched, and not what it learns from.
+    """
     custom = config.features.custom
     facts = code_facts(ports.configs)
     return {
         "family": str(recipe["family"]),
         "features": digest_of(config.features.model_dump(mode="json")),
         "config": digest_of(
-            [config.train.model_dump(mode="json"), config.ingest.label.model_dump(mode="json", exclude={"source"})]
+            [
+                config.train.model_dump(mode="json", exclude=_NOT_OF_THE_MODEL),
+                config.ingest.label.model_dump(mode="json", exclude={"source"}),
+            ]
         ),
         "code": digest_of(
             [
@@ -193,9 +199,8 @@ def weigh(
     losses = {role: row_losses(config.task, y, predictions[role], classes) for role in roles}
     walked = list(steps(config, ports, trained, compared, as_of))
     earlier = attempts(config, ports, compared)
-    evidence, missing = with_record(
-        config, ports, gathered(config, walked, gate, losses, config.promote.recency), earlier
-    )
+    evidence, missing = with_record(config, ports, gathered(config, walked, gate, losses), earlier)
+    evidence = evidence.fading(config.promote.recency, trained.gate.end - trained.gate.start)
     case = Case(
         config.task, y, gate.event_time.to_numpy(), predictions, {}, {}, config.evaluate, classes=classes,
         seed=config.train.seed, walked=evidence,
