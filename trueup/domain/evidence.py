@@ -1,12 +1,12 @@
-"""Evidence about a challenger: what each model lost on rows that neither it nor the champion was trained on.
+"""Evidence about a challenger: losses on rows that neither its recipe's fit nor the champion was trained on.
 
-The challenger's recipe is walked forward through the rows that matured after the champion's training: fitted at a few
-cut-offs, each fit judged on what came next. What counts for a decision are sums of row losses by block of time, one
-for each model that was compared, so that any paired difference, and its interval, can be made of them; and so that an
-attempt's evidence can be kept in a few numbers and added to by the next attempt against the same champion.
+The challenger's recipe is walked forward through the rows that matured after the champion's training: it is fitted at a
+few cut-offs, and each fit is judged on the rows that follow. The evidence of a decision is the sum of row losses by
+block of time, one for each compared model. Any paired difference and its interval follow from these sums, and the next
+attempt against the same champion can add to them.
 
-Each row counts once. Blocks inside the span of an attempt are judged anew by its own recipe; older ones come from the
-record of the attempts before, whatever became of those.
+Each row counts once. An attempt judges the blocks inside its own span anew; older blocks come from the record of the
+attempts before it, lost ones included. Older rows count less, by their age alone.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _BLOCK, _ROWS, _WEIGHT, _LOSS = "block", "rows", "weight", "loss_"
 class Evidence:
     """Sums of row losses by block of time, in order of time.
 
-    `numbers` (blocks,) counts blocks of length `block` from 1970, `rows` (blocks,) the judged rows in each, `losses` has
-    by role the sum of row losses in each, and `weights` (blocks,) what a row of each counts. `attempts` names the
-    earlier attempts that the older blocks come from, the newest last.
+    `numbers` (blocks,) counts blocks of length `block` from 1970, `rows` (blocks,) are the judged rows of each block.
+    `losses` has by role the sum of row losses of each block (blocks,). `weights` (blocks,) are the weights of a row of each
+    block. `attempts` are the runs of the earlier attempts that the older blocks come from, the newest last.
     """
 
     block: timedelta
@@ -67,9 +67,10 @@ class Evidence:
         return _EPOCH + (int(self.numbers[-1]) + 1) * self.block
 
     def carrying(self, before: Evidence, attempt: str) -> Evidence:
-        """Add the blocks of an earlier attempt against the same champion that are older than all of these.
+        """Add the older blocks of an earlier attempt against the same champion.
 
-        Nothing is added of an attempt in which a role was not measured. Raises ValueError for blocks of another length.
+        Nothing is added where the earlier attempt did not measure every role. Raises ValueError for blocks of another
+        length.
         """
         if before.block != self.block:
             raise ValueError(f"blocks of {before.block} cannot be added to blocks of {self.block}")
@@ -87,10 +88,10 @@ class Evidence:
         )
 
     def fading(self, recency: float, fold: timedelta) -> Evidence:
-        """Let a row count `recency` times what a row of the next newer fold does; folds are counted from the end.
+        """Weigh rows by age: a row counts `recency` times as much as one of the next newer fold, counted from the end.
 
-        The weight is a matter of age alone: it is the same for blocks judged anew and for those of earlier attempts,
-        however many attempts there were in between.
+        Blocks of earlier attempts are weighed in the same way, so that the weights do not depend on how many attempts
+        there were.
 
         >>> one = Evidence(timedelta(days=1), np.arange(4), np.ones(4), {}, np.ones(4))
         >>> one.fading(0.5, timedelta(days=2)).weights.tolist()
@@ -100,7 +101,7 @@ class Evidence:
         return replace(self, weights=recency ** np.floor(age + _SLACK))
 
     def standing_in(self, role: str, place: str) -> Evidence:
-        """Let a role take the place of another, such as the simple model that of the challenger."""
+        """Put the losses of a role in the place of another, such as those of the simple model for the challenger's."""
         return replace(self, losses={**self.losses, place: self.losses[role]})
 
     def mean(self, role: str) -> float:
@@ -119,13 +120,13 @@ class Evidence:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """One row a block, to be kept."""
+        """Give a frame with one row per block."""
         sums = {f"{_LOSS}{role}": values for role, values in self.losses.items()}
         return pd.DataFrame({_BLOCK: self.numbers, _ROWS: self.rows, _WEIGHT: self.weights, **sums})
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, block: timedelta, attempts: Sequence[str] = ()) -> Evidence:
-        """Read what `to_frame` gave."""
+        """Make evidence from a frame of `to_frame`."""
         roles = [str(c).removeprefix(_LOSS) for c in frame.columns if str(c).startswith(_LOSS)]
         return cls(
             block,

@@ -1,4 +1,4 @@
-"""What a model is compared with besides the champion, and the rows as a champion of other features sees them."""
+"""Fit the baselines that a model is compared with, and read rows with the features of an older champion."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _linear(config: ModelConfig, ports: Ports, before: Examples, schema: Feature
 
 
 def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:
-    """The features that are columns or parts of columns; all features where there are no such."""
+    """Give the features that are columns or parts of columns; all features where there are none."""
     f = config.features
     plain = {
         *f.numeric,
@@ -52,9 +52,9 @@ def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:
 def reference_examples(
     config: ModelConfig, ports: Ports, start: datetime, as_of: datetime, of: FeaturesConfig | None = None
 ) -> Examples:
-    """What the cheap reference learns from: the window before `start`, with the labels known by then.
+    """Read the training rows of the cheap reference: the window before `start`, with the labels known by then.
 
-    Raises NotEnoughData when there are no such labels, or of one class only.
+    Raises NotEnoughData when there are no such labels, or labels of one class only.
     """
     window = reference_window(start, config.monitor.decay)
     before = examples(config, ports, window, as_of, known_by=start, of=of)
@@ -65,7 +65,7 @@ def reference_examples(
 def own_rows(
     config: ModelConfig, ports: Ports, current: Champion, rows: Examples, window: Window, as_of: datetime
 ) -> pd.DataFrame:
-    """The rows of a window with the features that the champion was trained on, in their own order."""
+    """Give the rows of a window, in the order of `rows`, with the features that the champion was trained on."""
     if current.features == config.features:
         return rows.X
     own = examples(config, ports, window, as_of, of=current.features)

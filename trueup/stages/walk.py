@@ -1,7 +1,7 @@
-"""Walk a challenger's recipe forward through the rows that came since the champion was trained, and add what is on record.
+"""Walk a challenger's recipe forward through the rows after the champion's training, and add the recorded evidence.
 
-Each fit learns from rows, and labels known, before its cut-off only, and is judged on the rows that follow. The last
-cut-off is that of the challenger itself, whose rows are the gate window.
+Each fit learns from rows before its cut-off, with labels known by then, and is judged on the rows that follow. The last
+cut-off is that of the challenger itself, and the rows that follow it are the gate window.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NOT_OF_THE_MODEL = {"min_history", "min_rows", "max_seconds"}  # settings of `t
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One fold: when its rows happened, what each role lost on them, and the end of what the recipe's fit learned from."""
+    """One fold: the event times of its rows, each role's losses on them, and the end of the fit's training rows."""
 
     event_time: Any
     losses: Mapping[str, Floats]
@@ -50,9 +50,9 @@ class Step:
 def steps(
     config: ModelConfig, ports: Ports, trained: Trained, current: Champion | None, as_of: datetime
 ) -> Iterator[Step]:
-    """Fit the recipe at each earlier cut-off, and let it and whoever it is compared with predict what follows.
+    """Fit the recipe at each earlier cut-off, and measure it, the champion and the baselines on the rows that follow.
 
-    A cut-off at which too little is known to fit anything is passed over.
+    A cut-off with too few known labels for a fit is left out.
     """
     if current is None:
         return
@@ -104,12 +104,12 @@ def gathered(config: ModelConfig, walked: list[Step], gate: Examples, losses: Ma
 
 
 def method(config: ModelConfig, ports: Ports, recipe: Mapping[str, Any]) -> dict[str, str]:
-    """Digest what a model is made by, under four names: a challenger that differs in any of them is a change.
+    """Digest the family, features, config and code of a model: a challenger that differs in any of them is a change.
 
-    `train.window` and `train.half_life` are among it. They decide which rows count in a fit: that a champion of all
-    history was good says little about the same recipe on three weeks. The first challenger after such a change bears
-    the burden of a change; the retrains after its promotion are routine. Left out is what decides whether a model is
-    trained, or for how long it is searched, and not what it learns from.
+    The config includes `train.window` and `train.half_life`. These decide which rows count in a fit: a good champion of
+    all history says little about the same recipe on three weeks. The first challenger after such a change bears the burden
+    of a change; the retrains after its promotion are routine. Settings that only decide whether a model is trained, or
+    how long the search may take, are left out.
     """
     custom = config.features.custom
     facts = code_facts(ports.configs)
@@ -143,7 +143,7 @@ def burden(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Burden, lis
 
 
 def attempts(config: ModelConfig, ports: Ports, current: Champion | None) -> list[Entry]:
-    """The decided attempts against a champion's artefact that left evidence, oldest first, one for each training."""
+    """Give the decided attempts with evidence against a champion's artefact, oldest first, one for each training."""
     if current is None:
         return []
     loss, found = loss_name(config.task), dict[str, Entry]()
@@ -155,9 +155,10 @@ def attempts(config: ModelConfig, ports: Ports, current: Champion | None) -> lis
 
 
 def with_record(config: ModelConfig, ports: Ports, fresh: Evidence, earlier: list[Entry]) -> tuple[Evidence, str]:
-    """Add the older rows that the newest earlier attempt judged, or took from those before it; say why they are missing.
+    """Add the older rows of the newest earlier attempt, which include those of the attempts before it.
 
-    Raises WorkError when what is on record is not what was recorded.
+    Also give the reason where they cannot be added, else an empty text. Raises WorkError when the file is not the one
+    that the ledger recorded.
     """
     if not earlier:
         return fresh, ""
@@ -190,10 +191,10 @@ def weigh(
     compared: Champion | None,
     as_of: datetime,
 ) -> tuple[Weighed, Trained | None]:
-    """Gather all evidence about a challenger, and let a simple model take its place where that does better.
+    """Gather all evidence about a challenger, and put a baseline in its place where that does better.
 
-    `predictions` are those of the gate rows, by role; `compared` is the champion that they are compared with. Gives the
-    record of the evidence, and the model that takes the challenger's place, where one does.
+    `predictions` has by role those of the gate rows; `compared` is the champion. Gives the record of the evidence, and the
+    model in the challenger's place where a baseline takes it.
     """
     y, roles = gate.y.to_numpy(), [role for role in predictions if role in ROLES]
     losses = {role: row_losses(config.task, y, predictions[role], classes) for role in roles}
@@ -212,7 +213,7 @@ def weigh(
         columns = declared(config, before.schema).names
         substitute = stand_in(config, ports, trained, "simple" if role == SIMPLE else "prior", before, columns)
         evidence = evidence.standing_in(role, CHALLENGER)
-        ports.store.drop_evaluation(trained.baseline_path)  # of the one that nobody will hear of
+        ports.store.drop_evaluation(trained.baseline_path)  # of the challenger that is replaced
     now = method(config, ports, (substitute or trained).recipe)
     asked, changed = burden(compared.method if compared else {}, now)
     weighed = Weighed(

@@ -1,7 +1,7 @@
-"""Whether a challenger may become the champion: small judgements of the same rows, each with a verdict and its reasons.
+"""Decide whether a challenger may become the champion. Each gate judges the same rows and gives a verdict with reasons.
 
-A gate is a class with `judge(case) -> Verdict`, listed in `GATES` under the kind that the configuration names. Before any
-gate come the integrity checks, which no configuration can leave out: gates that judge on broken ground would mislead.
+A gate is a class with `judge(case) -> Verdict`. `GATES` lists the gates by the kind that the configuration names. The
+integrity checks run before any gate, and no configuration can leave them out: verdicts on broken data would mislead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["CHALLENGER", "CHAMPION", "GATES", "NO_CHAMPION", "Case", "Gate", "ju
 
 
 class Gate(Protocol):
-    """One judgement of a case."""
+    """A judgement of a case."""
 
     def judge(self, case: Case) -> Verdict:
         """Pass, fail or inconclusive, with reasons."""
@@ -35,8 +35,9 @@ class Gate(Protocol):
 def judge(gates: Sequence[schema.Gate], case: Case) -> list[Verdict]:
     """Judge a case: the integrity checks, then, if all of these pass, each configured gate in order.
 
-    Without a champion to compare with, the baseline gate is judged even where none is configured: some other gates pass
-    then, and a model that nothing was compared with must not come into office. The first integrity check that does not pass is the last verdict of the list. `types.overall` sums a list up.
+    The first integrity check that does not pass is the last verdict of the list. Without a champion to compare with, the
+    baseline gate runs even where none is configured: some other gates pass then, and a model must be compared with
+    something before it serves. `types.overall` sums a list up.
     """
     verdicts = []
     for check in (no_overlap, enough_rows, all_finite, not_identical):

@@ -1,4 +1,4 @@
-"""The absolute gate: one metric of the challenger within its bounds."""
+"""The absolute gate: compare one metric of the challenger with fixed bounds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trueup.domain.types import Verdict
 
 @dataclass(frozen=True)
 class Absolute:
-    """A bound on one metric of the challenger."""
+    """Bound one metric of the challenger."""
 
     config: schema.AbsoluteGate
 

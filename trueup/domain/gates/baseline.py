@@ -1,4 +1,4 @@
-"""The baseline gate: the challenger better than no model, and than a simple one."""
+"""The baseline gate: compare the challenger with a constant and with a simple model."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ ERROR = 0.1  # one-sided, of a first champion that is no better than the prior
 
 @dataclass(frozen=True)
 class Baseline:
-    """A first champion has to be better than a prior beyond noise; a later one must not be worse than it or a simple model.
+    """Require a first champion to beat the prior beyond noise, and a later one not to be shown worse than a baseline.
 
-    Between a challenger and a champion the paired gate decides. A challenger that gains on a champion, in weeks in which
-    nothing can be predicted well, is not held up by a prior that it is not shown to be worse than. A simple model that does
-    better than the challenger takes its place (see `doubt.contender`), and is compared with the rest only.
+    Between a challenger and a champion the paired gate decides. In weeks in which nothing can be predicted well, the prior
+    does not stop a challenger that gains on the champion, unless the challenger is shown to be worse than it. A simple
+    model that does better than the challenger takes its place (see `doubt.contender`), and is compared with the other
+    baseline only.
     """
 
     config: schema.BaselineGate
@@ -55,7 +56,7 @@ class Baseline:
 
 
 def _against(case: Case, role: str, difference: Interval) -> tuple[Status, str]:
-    """Hold a difference against what is asked of a first champion, or of a later one."""
+    """Compare a difference with the bar for a first champion, or with that for a later one."""
     if case.has_champion:
         return (Status.FAIL, "") if case.shown_worse(CHALLENGER, role) else (Status.PASS, "")
     if difference.mean >= 0:

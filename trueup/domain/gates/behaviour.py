@@ -1,7 +1,8 @@
 """The behaviour gate: the challenger answers changed inputs as declared.
 
-The changes are made and predicted in the evaluate stage; here what came of them is held against what is allowed. That is
-a contract about the gate rows, so the share that was found decides, and its interval tells of rows like these.
+The evaluate stage changes the inputs and predicts them. This gate compares the share of violations with the share that
+is allowed. The declaration is a contract about the gate rows, so the share itself decides; its interval informs about
+other rows like these.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def measured(
 ) -> dict[str, Any]:
     """Count the violations of a check.
 
-    `moves` (n,) is by how much each row's prediction went (the largest distance, for an invariance) and `changed` (n,) 1
-    where the row's input was changed at all: only those rows count. A prediction that is no number is a violation.
+    `moves` (n,) is the change of each row's prediction (the largest distance, for an invariance). `changed` (n,) is 1
+    where the row's input changed; only those rows count. A prediction that is not a number is a violation.
     """
     counted = changed > 0
     found = {"check": check.model_dump(mode="json"), "rows": int(counted.sum())}
@@ -50,7 +51,7 @@ def measured(
 
 @dataclass(frozen=True)
 class Behaviour:
-    """Every declared check holds for all but its share of the changed rows."""
+    """Require every declared check to hold for all but its share of the changed rows."""
 
     config: schema.BehaviourGate
 

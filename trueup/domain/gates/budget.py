@@ -1,4 +1,4 @@
-"""The budget gate: the model is small and quick enough."""
+"""The budget gate: bound the size and the latency of the model."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from trueup.domain.types import Verdict
 
 @dataclass(frozen=True)
 class Budget:
-    """Size of the files and time of an answer within their limits."""
+    """Bound the size of the files and the time of a prediction."""
 
     config: schema.BudgetGate
 
     def judge(self, case: Case) -> Verdict:
-        """Hold what was measured against the limits; inconclusive where nothing was."""
+        """Compare the measured size and latency with the limits; inconclusive where they were not measured."""
         config = self.config
         asked = (config.batch, config.repeats)
         found = next((dict(b) for b in case.budget if (b["batch"], b["repeats"]) == asked), None)

@@ -1,8 +1,8 @@
-"""The calibration gate: predictions mean what they say.
+"""The calibration gate: bound the distance of predicted from observed shares.
 
-The calibration error is a mean of distances, so noise alone makes it larger than the truth, and once more so in a
-resample. What resampling adds is taken off again (the bootstrap's estimate of bias, Efron 1979); the bins are those of
-the sample. A twice smaller bias remains: of a perfectly calibrated model the corrected error is still above 0.
+The calibration error is a mean of distances, so noise makes it larger than the truth, and a resample adds the same bias
+again. The bootstrap's estimate of this bias (Efron 1979) is subtracted; the bins are those of the sample. About half of the
+bias remains: the corrected error of a perfectly calibrated model is still above 0.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Draw = Callable[[Floats], Floats]  # multiplicities (resamples, blocks) -> the e
 
 @dataclass(frozen=True)
 class Calibration:
-    """The challenger's calibration error, or its distance to the champion's, within a margin."""
+    """Bound the challenger's calibration error, or its excess over the champion's."""
 
     config: schema.CalibrationGate
 
@@ -69,7 +69,7 @@ class Calibration:
 
 
 def _bounded(case: Case, metric: str, roles: list[str]) -> tuple[dict[str, float], Interval]:
-    """Each role's error, and bounds of the first one's, or of what it is above the other's."""
+    """Give each role's error, and bounds of the first one, or of its excess over the second."""
     blocks, e = case.blocks, case.evaluate
     residuals = {role: _residuals(case, metric, role) for role in roles}
     # A block moves the error by its residuals: runs are as long as these resemble each other.

@@ -1,4 +1,4 @@
-"""What a challenger is judged on: the rows of a gate window and what each model said about them."""
+"""The case that gates judge: the rows of a gate window and each model's predictions for them."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ DOUBT = 0.2  # one-sided: the level at which a model counts as worse than anothe
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """The rows of a gate window and what each model said about them.
+    """The rows of a gate window and each model's predictions for them.
 
-    `predictions` by role: `challenger`, `champion` unless there is none yet, and the baselines `prior` and `simple`; shapes as in
-    `trueup.domain.metrics`. `trained_until` by role is the end, exclusive, of the event times that a model was trained on.
-    `metrics` are the challenger's. `slices` (n rows) has one column a declared slice, `groups` (n rows) one a column of the
-    fairness gates. `behaviour` has one record a declared check, and `budget` one for each batch size and number of repeats,
-    as `BehaviourGate` and `BudgetGate` read them. `without_champion` says why there are no predictions of a champion, where
-    there are none.
+    `predictions` has the roles `challenger`, `champion` (unless there is none yet), and the baselines `prior` and `simple`;
+    shapes are as in `trueup.domain.metrics`. `trained_until` has by role the exclusive end of the training rows' event
+    times. `metrics` are those of the challenger. `slices` (n rows) has one column per declared slice, `groups` (n rows) one
+    per column of the fairness gates. `behaviour` has one record per declared check, and `budget` one for each batch size and
+    number of repeats, as `BehaviourGate` and `BudgetGate` read them. `without_champion` gives the reason where there are no
+    predictions of a champion.
 
-    `walked` is the evidence about the challenger's recipe on all rows that count, the gate rows among them; without it the
-    gate rows are all there is. `folds` are the spans that it was judged on before the gate window, and the end of what was
-    fitted for each. `burden` says what the challenger has to prove, `attempt` how many were tried against this champion, this one
-    included. `contender` is who takes the challenger's place: the challenger itself, or a simple model that does better.
+    `walked` is the evidence about the challenger's recipe on all rows that count, including the gate rows; by default only
+    the gate rows count. `folds` has the start of each earlier fold and the end of the rows that its fit learned from.
+    `burden` is what the challenger has to prove, `attempt` the number of attempts against this champion, including this
+    one. `contender` is the role of the model in the challenger's place: the challenger, or a baseline that does better.
     """
 
     task: Task
@@ -75,7 +75,7 @@ class Case:
 
     @property
     def judged(self) -> list[str]:
-        """The models between which the decision falls."""
+        """The roles of the models that the decision is about."""
         return [CHALLENGER, CHAMPION] if self.has_champion else [CHALLENGER]
 
     @cached_property
@@ -125,7 +125,7 @@ class Case:
         return metrics(self.task, self.y, self.predictions[role], self.classes)[metric]
 
     def interval(self, sums: Floats, rows: Floats) -> Interval:
-        """Bound a mean given by block sums, as the configuration asks."""
+        """Bound a mean given by block sums, with the configured confidence."""
         return sums_interval(sums, rows, self.evaluate.confidence)
 
     def difference(self, role: str, metric: str = LOSS) -> Interval:

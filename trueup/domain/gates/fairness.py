@@ -1,9 +1,9 @@
-"""The fairness gate: no two groups are treated further apart than a margin.
+"""The fairness gate: bound the distance between every two groups.
 
-The figures of the groups are fairlearn's. The gap is the largest of the distances between two groups, and the largest of
-many noisy distances is larger than the truth; so each pair is bounded on its own. The gate fails when some pair is
-proved to be further apart than the margin, with the level shared among the pairs (Bonferroni), and passes when every
-pair is bounded below it (an intersection-union test, Berger 1982, which needs no such correction).
+fairlearn computes the figures of the groups. The largest of many noisy distances is larger than the true gap, so each pair
+is bounded on its own. The gate fails when some pair is shown to be further apart than the margin, with the level shared
+among the pairs (Bonferroni). It passes when every pair is bounded below the margin (an intersection-union test, Berger
+1982, which needs no such correction).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Fairness:
-    """Groups within a margin of each other, or not further apart than under the champion."""
+    """Require groups to be within a margin of each other, or not further apart than under the champion."""
 
     config: schema.FairnessGate
 

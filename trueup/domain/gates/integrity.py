@@ -1,4 +1,4 @@
-"""The checks that no configuration can leave out: gates that judge on broken ground would mislead."""
+"""The checks before all gates, which no configuration can leave out: verdicts on broken data would mislead."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def all_finite(case: Case) -> Verdict:
 
 
 def not_identical(case: Case) -> Verdict:
-    """Fail when the challenger predicts just what the champion does."""
+    """Fail when the challenger's predictions are those of the champion."""
     name = "identical"
     if not case.has_champion:
         return Verdict.passed(name, case.without_champion)
@@ -99,6 +99,6 @@ def not_identical(case: Case) -> Verdict:
 
 
 def _rowwise(prediction: NDArray[Any]) -> Floats:
-    """One number a row that is finite only if all of the row's are."""
+    """Give one number per row; it is finite only if all numbers of the row are."""
     values = np.asarray(prediction, dtype=np.float64)
     return values if values.ndim == 1 else np.asarray(values.sum(axis=1))

@@ -1,4 +1,4 @@
-"""How an interval and a margin become a verdict, for gates that bound a distance."""
+"""Turn an interval and a margin into a verdict, for gates that bound a distance."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Ratios:
 
     @property
     def deviations(self) -> Floats:
-        """How much each block moves each ratio: (ratios, blocks)."""
+        """The part of each block in the deviation of each ratio: (ratios, blocks)."""
         rest = self.numerators - self.values[:, None] * self.denominators
         return np.asarray(rest / self.denominators.sum(axis=1)[:, None])
 
@@ -42,7 +42,7 @@ class Ratios:
 
 
 def unusable(case: Case) -> str:
-    """Why a judged model's predictions cannot be measured; empty where they can."""
+    """Say why a judged model's predictions cannot be measured; an empty text where they can."""
     broken = [role for role in case.judged if not np.isfinite(case.predictions.get(role, np.nan)).all()]
     return f"predictions of the {' and the '.join(broken)} are missing or no numbers" if broken else ""
 
@@ -53,7 +53,7 @@ def bound(value: float, draws: Floats, blocks: int, length: int, confidence: flo
 
 
 def resample(deviations: Floats, resamples: int, seed: int) -> tuple[Floats, int]:
-    """Draw blocks for a statistic that each block moves by so much (blocks,): multiplicities and the run length."""
+    """Draw blocks for a statistic with these deviations by block (blocks,): give multiplicities and the run length."""
     length = run_length(deviations)
     return multiplicities(len(deviations), length, resamples, seed), length
 

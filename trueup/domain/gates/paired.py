@@ -1,13 +1,13 @@
-"""The paired gate: the challenger better than the champion on the same rows.
+"""The paired gate: compare challenger and champion on the same rows.
 
-All rows count that matured after the champion's training: see `trueup.domain.evidence`. What has to be shown follows what
-is known beforehand. A *routine* retrain is the same recipe on newer data, which is seldom worse: its mean gain has to be
-at least `min_gain`, and above zero with the one-sided `confidence`. A *change* of family, features, config or code may be
-anything: its worse bound has to be within the margin besides. The more often a champion was challenged, the surer its
-challenger has to be: the k-th attempt has the error of the first divided by the square root of k, while evidence grows.
+All rows that matured after the champion's training count: see `trueup.domain.evidence`. The burden of proof depends on
+what is known beforehand. A *routine* retrain is the same recipe on newer data, which is seldom worse: its mean gain has to
+be at least `min_gain`, and above zero with the one-sided `confidence`. A *change* of family, features, config or code can
+be much worse: the upper bound of its difference has to be within the margin, too. Repeated attempts raise the bar: the
+k-th attempt against a champion has the error of the first divided by the square root of k, while the evidence grows.
 
-The default numbers are measured: see docs/gates-evidence.md. They are low, for to refuse what is better costs more than
-to promote what is no better, which only changes the version.
+docs/gates-evidence.md has the measurements behind the defaults. The bar is low, since refusing a better model costs its
+users, and promoting an equal one only changes the version.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SPENDING = 0.5  # by which power of the number of attempts the error shrinks
 
 @dataclass(frozen=True)
 class Paired:
-    """Better than the champion by a minimum and beyond noise, and, after a change, within a margin for certain."""
+    """Require a minimum gain on the champion, with some confidence; after a change, also a bound on the harm."""
 
     config: schema.PairedGate
 
@@ -57,7 +57,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class Bar:
-    """What a mean difference has to be, in units of the loss; below 0 the challenger is better."""
+    """The bar for a mean difference, in units of the loss; below 0 the challenger is better."""
 
     min_gain: float
     margin: float | None  # None for a routine retrain, which needs no bound
@@ -65,12 +65,12 @@ class Bar:
 
     @classmethod
     def of(cls, config: schema.PairedGate, case: Case, champion: float) -> Bar:
-        """The bar for a case, whose champion loses so much."""
+        """Make the bar for a case; `champion` is the champion's mean loss."""
         margin = config.margin * champion if case.burden == "change" else None
         return cls(config.min_gain * champion, margin, (1 - config.confidence) / case.attempt**_SPENDING)
 
     def judge(self, difference: Interval) -> tuple[Status, str]:
-        """Pass above the bar, fail where the bar is shown to be out of reach, and what is missing in words."""
+        """Pass where the bar is met, fail where it is shown to be out of reach; say in words what is missing."""
         if difference.mean == 0 or difference.lower((1 - difference.confidence) / 2) > -self.min_gain:
             word = "not better" if difference.mean > 0 else "equal in practice"
             return Status.FAIL, f": {word}, for a gain of {figure(self.min_gain, 3)} is out of reach"

@@ -1,4 +1,4 @@
-"""The slices gate: no part of the rows worse off with the challenger than with the champion."""
+"""The slices gate: compare challenger and champion in each declared part of the rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LISTED = 50  # slices too small to tell that are named in the figures
 
 @dataclass(frozen=True)
 class Slices:
-    """No slice is harmed beyond a margin."""
+    """Require that no slice is harmed beyond a margin."""
 
     config: schema.SliceGate
 
@@ -61,7 +61,7 @@ def slice_tests(case: Case, margin: float) -> tuple[list[dict[str, Any]], list[s
 
 
 def _holm(tests: list[tuple[str, int, float, Interval]], alpha: float) -> list[dict[str, Any]]:
-    """Step down from the clearest case of harm; the first that is not proved ends the procedure."""
+    """Step down from the smallest p-value; the first slice that is not significant ends the procedure."""
     records: list[dict[str, Any]] = []
     proved = True
     for left, (name, rows, allowed, difference) in zip(

@@ -1,4 +1,4 @@
-"""What gates say of an interval, in words and in plain values."""
+"""Describe an interval in words and in plain values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trueup.domain.metrics import figure, loss_name, loss_words, shortfall
 
 
 def compare(case: Case, role: str, difference: Interval, metric: str = LOSS) -> str:
-    """Say how the challenger's loss, or another metric, stands to another's, with the interval.
+    """Compare the challenger's loss, or another metric, with that of another role in words, with the interval.
 
     `difference` is that of `Case.weigh` for the loss, which is measured on all evidence, else of `Case.difference`.
     """
@@ -32,14 +32,14 @@ def _value(case: Case, role: str, metric: str) -> float:
 
 
 def _as_measured(difference: Interval, metric: str) -> Interval:
-    """The difference of the metric itself: that of an AUC came as one of what is lacking to 1."""
+    """Give the difference of the metric itself; that of an AUC is measured on 1 - AUC."""
     if shortfall(metric, 0.0) == 0:
         return difference
     return replace(difference, mean=-difference.mean, low=-difference.high, high=-difference.low)
 
 
 def too_few_blocks(difference: Interval) -> str:
-    """Say why an interval is not to be trusted."""
+    """Say how many blocks an interval lacks."""
     return f"the rows span {difference.blocks} blocks of time; at least {MIN_BLOCKS} are needed to tell noise from gain"
 
 
