@@ -108,11 +108,13 @@ def _decide(record: Record, rule: Rule, trial: Trial, now: int, source: Source) 
     trial.attempts += 1
     case = _case(walked, rule, trial.attempts)
     trial.evidence = walked
-    return _before(case) if rule.kind == "before" else _judged(case, rule)
+    return _before(case) if rule.kind == "before" else _judged(case, rule, trial.champion)
 
 
-def _judged(case: Case, rule: Rule) -> str | None:
+def _judged(case: Case, rule: Rule, champion: Champion) -> str | None:
     role = contender(case)
+    if (MAIN if role == CHALLENGER else role) != champion[0]:  # another family
+        case = replace(case, burden="change")
     if role != CHALLENGER:
         case = replace(case, walked=case.evidence.standing_in(role, CHALLENGER), contender=role)
     gates = (Paired(rule.paired), Baseline(BaselineGate(kind="baseline")))
