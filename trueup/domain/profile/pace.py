@@ -150,7 +150,7 @@ class Power:
 
         >>> power = Power(0.02, 0.01, judged=timedelta(days=400), every=timedelta(days=50))
         >>> round(power.shown(timedelta(days=100)), 4)
-        0.0219
+        0.0178
         """
         error = self.error * sqrt(self.judged / span)
         return max(_GATE.min_gain + _CASES * error, (_SURE + _CASES) * error)
@@ -158,8 +158,8 @@ class Power:
     def span_for(self, gain: float) -> timedelta | None:
         """How long a span it takes to show a gain in four of five cases; None for too little of it, or longer than a century.
 
-        >>> Power(0.02, 0.01, judged=timedelta(days=400), every=timedelta(days=50)).span_for(0.0219).days
-        99
+        >>> Power(0.02, 0.01, judged=timedelta(days=400), every=timedelta(days=50)).span_for(0.0178).days
+        100
         """
         if gain <= _GATE.min_gain:
             return None
