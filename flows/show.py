@@ -138,6 +138,7 @@ def cycle(done: Cycle, again: datetime) -> None:
     out.print(f"[bold]{done.model}[/] as of {done.as_of:%Y-%m-%d %H:%M}")
     predicted = {s.window: s for s in done.scored}
     diagnosed = {o.window: o for o in done.observed}
+    said = set[str]()  # what is so of several batches is said of the first
     for checked in done.batches:
         batch = checked.batch
         # One that was handled before and is watched again, for its labels have come, is not scored again.
@@ -147,7 +148,8 @@ def cycle(done: Cycle, again: datetime) -> None:
             soft_wrap=True,
         )
         lines(checked.reasons if not checked.usable else ())
-        lines(checked.warnings)
+        lines(fresh := [w for w in checked.warnings if w not in said])
+        said.update(fresh)
         if batch.window in predicted:
             scored(predicted[batch.window], indent="  ")
         observation(diagnosed[batch.window], indent="  ")

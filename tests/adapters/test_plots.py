@@ -82,6 +82,12 @@ def test_importance_grows_with_its_features():
     assert few < many == most
 
 
+def test_importance_of_features_with_any_names_leaves_room_for_the_bars():
+    names = ["x" * 260, "y" * 200, "$cost$", "$start", "%s", r"\frac$", "a\nb", "ü 😀"]
+    table = pd.DataFrame({"feature": names, "mean": 0.01, "low": 0.0, "high": 0.02})
+    assert size(plots.importance(table, "log-loss"))  # matplotlib warns where no room is left
+
+
 @pytest.mark.parametrize("days", [1, 30])
 def test_loss_difference_by_day(rng, days):
     moments = pd.Timestamp("2013-03-01") + pd.to_timedelta(np.sort(rng.random(900)) * days, "D")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 INK, MUTED, GRID = "#333840", "#8b919a", "#e4e6ea"
 COLOURS = ("#2f6690", "#c8693a", "#4f8a5b", "#8a5a99", "#b8973b", "#5d6d7e")
 _DPI = 130
+_LONGEST = 40  # characters of a name beside an axis
 
 
 @contextmanager
@@ -40,6 +41,17 @@ def describe(axes: Axes, title: str, x: str, y: str) -> None:
     axes.tick_params(color=MUTED, labelcolor=INK, labelsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
+
+
+def name(text: str) -> str:
+    r"""A name that people gave, as a label: short enough to leave room for the picture, and its dollars no formula.
+
+    >>> name("$rate$ " + "x" * 60)
+    '\\$rate\\$ xxxxxxxxxxxx…xxxxxxxxxxxxxxxxxxxx'
+    """
+    half = _LONGEST // 2
+    short = text if len(text) <= _LONGEST else f"{text[: half - 1]}…{text[-half:]}"
+    return short.replace("$", r"\$")
 
 
 def legend(axes: Axes, **place: Any) -> None:

@@ -137,7 +137,8 @@ def importance(table: pd.DataFrame, loss: str) -> bytes:
         axes = figure.subplots()
         bounds = [shown["mean"] - shown["low"], shown["high"] - shown["mean"]]
         style = {"ecolor": INK, "elinewidth": 1}
-        axes.barh(shown["feature"], shown["mean"], xerr=bounds, color=COLOURS[0], height=0.65, error_kw=style)
+        axes.barh(range(len(shown)), shown["mean"], xerr=bounds, color=COLOURS[0], height=0.65, error_kw=style)
+        axes.set_yticks(range(len(shown)), [drawing.name(str(feature)) for feature in shown["feature"]])
         axes.axvline(0, color=MUTED, lw=1)
         left_out = len(table) - len(shown)
         title = "Permutation importance" + (f" (without {left_out} smaller features)" if left_out else "")
