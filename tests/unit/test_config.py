@@ -416,3 +416,23 @@ def test_what_cannot_join_outcomes_to_rows_is_a_mistake(old, new, said):
         return
     found = problems(text)
     assert any(said in p for p in found), found
+
+
+def test_types_that_do_not_go_with_their_use_are_told_at_once():
+    types = "types: {age: text, day: text, customer: number, since: text, fee: time, kept: text}\n"
+    text = GOOD.replace("  label:", f"  coerce: [fee]\n  {types}  label:")
+    text = text.replace("numeric: [age]", "numeric: [age]\n  calendar: {since: [hour]}")
+    found = problems(text)
+    assert {p.split(" and used as ")[0].split(", ", 1)[1] for p in found} == {
+        "ingest.types.age: age is declared as text",
+        "ingest.types.day: day is declared as text",
+        "ingest.types.customer: customer is declared as number",
+        "ingest.types.since: since is declared as text",
+        "ingest.types.fee: fee is declared as time",
+    }
+    assert "features.numeric (which takes number or integer or boolean); declare it so" in "".join(found)
+
+
+def test_an_outcome_that_is_a_number_is_not_declared_as_text():
+    text = GOOD.replace("binary", "regression").replace("  label:", "  types: {left: text}\n  label:")
+    assert "ingest.types.left: left is declared as text and used as an outcome that is a number" in problems(text)[0]

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import messy
+from trueup.config.schema import FeaturesConfig
+from trueup.domain.profile.usual import learn as learn_rules
 from trueup.domain.profiles import HASHES, Profile, partial_ends, profile
 from trueup.domain.types import Window
 from trueup.domain.usual import CONSTANT, MISSING, NEW, OUTSIDE, ROWS, UNIT, Earlier, Oddity, learn, unusual
@@ -118,6 +120,34 @@ def judged_alone(batches: list[pd.DataFrame]) -> list[list[Oddity]]:
 def test_growth_is_not_another_unit():
     prices = [batch(seed=m, x=lambda r, n, m=m: r.lognormal(3 + 0.05 * m, 0.5, n)) for m in range(40)]
     assert not any(judged_alone(prices))
+
+
+@pytest.mark.parametrize("slope", [1.0, -1.0])
+def test_a_column_with_a_trend_is_judged_by_its_changes(slope):
+    """A date written as a number, or a counter, leaves every range that it had."""
+
+    def days(m: int, jump: float = 0.0) -> pd.DataFrame:
+        return batch(seed=m, x=lambda r, n: slope * (np.sort(r.uniform(m, m + 1, n)) + jump))
+
+    months = [days(m) for m in range(40)]
+    assert not any(judged_alone(months))
+    usual = learn([Earlier(of(b)) for b in months])
+    assert usual.trend["x"]
+    assert kinds(unusual(of(days(40, jump=30.0)), usual)) == [("x", OUTSIDE)]
+
+
+def test_a_column_with_a_trend_gets_no_fixed_range_in_a_new_config():
+    rows = pd.concat(
+        [
+            batch(seed=m, x=lambda r, n, m=m: r.uniform(m, m + 1, n), y=lambda r, n: r.normal(size=n))
+            for m in range(1, 9)
+        ]
+    )
+    times = pd.Series([datetime(2024, m, 1) for m in range(1, 9) for _ in range(200)])
+    learned = learn_rules(rows.reset_index(drop=True), times, "month", FeaturesConfig(numeric=["x", "y"]))
+    ranged = [r.kwargs["column"] for r in learned.rules if r.type == "expect_column_values_to_be_between"]
+    assert ranged == ["y"]
+    assert any("x moves one way" in said for said in learned.left_out)
 
 
 def test_a_column_that_is_constant_now_and_then_may_be_constant():

@@ -20,6 +20,8 @@ from trueup.adapters import gx
 from trueup.adapters.suite import Check, Outcome, Result, always
 from trueup.config.consistency import Mistake
 from trueup.config.schema import ExpectationConfig, ModelConfig
+from trueup.domain.closed import odd_outcomes
+from trueup.domain.kinds import REWRITTEN
 from trueup.domain.sentinels import ALL_COLUMNS
 from trueup.domain.types import ROW_ID, Verdict
 from trueup.domain.values import Kind, as_text, canonical_text
@@ -40,6 +42,7 @@ _ODD: Final = {  # what landing counts, in words
     "repeated_hour": "{:,} rows are of the second pass of an hour that the clocks repeat; they are rows of their own",
     "no_such_time": "{:,} rows have a time that the clocks leave out; they are kept as they are",
     "infinite_outcomes": "{:,} outcomes are infinite and do not count",
+    "rounded_outcomes": "{:,} outcomes have more digits than a floating-point number holds, and are rounded",
     "known_at_clipped": "{:,} labels claim to be known before their row's time; that time counts",
     "known_at_missing": "{:,} outcomes do not say when they became known, and do not count",
 }
@@ -278,10 +281,10 @@ def _oddities(facts: Mapping[str, Any], missing: Mapping[str, Sequence[object]])
     for column, count in facts.get("respelled", {}).items():
         odd.append(f"{column}: {count:,} values such as 101.0 are read as 101: its first batch held whole numbers only")
     for column, count in facts.get("rounded", {}).items():
-        odd.append(f"{column}: {count:,} numbers beyond 2^53 lost their last digits; declare it text in ingest.types")
-    if unknown := facts.get("unknown_outcomes"):
-        named = ", ".join(f"{value!r} ({n:,})" for value, n in unknown["values"].items())
-        odd.append(f"{unknown['count']:,} outcomes are no known ones and do not count: {named}")
+        odd.append(f"{column}: {count:,} numbers have more digits than a float holds; declare it text in ingest.types")
+    for column, counts in facts.get("rewritten", {}).items():
+        odd += [REWRITTEN[what].format(column=column, count=count) for what, count in counts.items()]
+    odd += odd_outcomes(facts)
     odd += [f"{column} mixes types and is kept as text" for column in facts.get("mixed", [])]
     if extra := facts.get("extra"):
         odd.append(f"columns that the config does not name were left out: {', '.join(extra)}")

@@ -111,7 +111,7 @@ def _decimals(column: pa.ChunkedArray) -> pa.ChunkedArray | pd.Series[Any]:
             return _exact(column.cast(pa.int64()))
         except pa.ArrowInvalid:
             return pd.Series(column.to_pandas())
-    floats = column.cast(pa.float64())
+    floats = column.cast(pa.string()).cast(pa.float64())  # Arrow's own cast is off by one in the last place
     if kind.precision <= _DIGITS or max(map(_digits, pc.unique(column).to_pylist()), default=0) <= _DIGITS:
         return floats
     return pd.Series(column.to_pandas())
@@ -274,16 +274,25 @@ def is_whole(path: Path) -> bool:
 def concat(tables: Sequence[pa.Table]) -> pa.Table:
     """Put tables below each other by column name.
 
-    A column that some lack is missing there. Whole and other numbers become floats; numbers and text become text.
+    A column that some lack is missing there. Whole and other numbers become floats, also those that a float does not
+    hold (landing has counted them); numbers and text become text.
     """
-    kinds: dict[str, set[str]] = {}
+    types: dict[str, set[pa.DataType]] = {}
     for table in tables:
         for field in table.schema:
-            kinds.setdefault(field.name, set()).add(_kind(field.type))
-    texts = [name for name, found in kinds.items() if len(found - {"null"}) > 1]
-    alike = [_with_text(table, texts) for table in tables] if texts else tables
+            types.setdefault(field.name, set()).add(field.type)
+    texts = [name for name, found in types.items() if len({_kind(t) for t in found} - {"null"}) > 1]
+    floats = [n for n, found in types.items() if n not in texts and any(map(pa.types.is_floating, found))]
+    alike = [_with_floats(_with_text(table, texts), floats) for table in tables]
     joined = pa.concat_tables(alike, promote_options="permissive").unify_dictionaries()
     return compact(joined, leave=[n for n in joined.column_names if n not in texts])
+
+
+def _with_floats(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    for position, name in enumerate(table.column_names):
+        if name in names and pa.types.is_integer(table[name].type):
+            table = table.set_column(position, name, table[name].cast(pa.float64(), safe=False))
+    return table
 
 
 def _kind(kind: pa.DataType) -> str:

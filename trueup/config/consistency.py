@@ -49,6 +49,7 @@ def contradictions(content: Mapping[str, Any]) -> Iterator[Mistake]:
     yield from _no_policies(content)
     yield from _passwords(content)
     yield from _label_key(content)
+    yield from _types(content)
 
 
 def written(content: Any, *path: str) -> Any:
@@ -135,6 +136,37 @@ def _label_key(content: Mapping[str, Any]) -> Iterator[Mistake]:
             if named == written(content, "ingest", "label", what):
                 mend = f"say in ingest.label.key how {name} is called there"
                 yield Mistake(at, f"{named} is the label source's ingest.label.{what}, and no part of its key; {mend}")
+
+
+def _types(content: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Columns that are declared as something else than what they are used for takes."""
+    declared = written(content, "ingest", "types")
+    for name, kind in declared.items() if isinstance(declared, Mapping) else ():
+        used = [(use, takes) for column, use, takes in _uses(content) if column == name and kind not in takes]
+        if isinstance(kind, str) and used:
+            said = " and ".join(f"{use} (which takes {' or '.join(takes)})" for use, takes in used)
+            what = f"{name} is declared as {kind} and used as {said}; declare it so, or take it out of either place"
+            yield Mistake(("ingest", "types", name), what)
+
+
+def _uses(content: Mapping[str, Any]) -> Iterator[tuple[Any, str, tuple[str, ...]]]:
+    """The columns whose use says of which types they may be: the column, its use, and these types."""
+    numbers, times = ("number", "integer", "boolean"), ("time",)
+    yield written(content, "ingest", "time"), "ingest.time", times
+    yield from ((name, "features.calendar", times) for name in _keys(content, "features", "calendar"))
+    yield from ((name, "features.numeric", numbers) for _, name in _items(content, "features", "numeric"))
+    yield from ((name, "ingest.coerce", numbers) for _, name in _items(content, "ingest", "coerce"))
+    yield from (
+        (name, "ingest.key", ("text", "integer", "boolean", "time")) for _, name in _items(content, "ingest", "key")
+    )
+    for _, history in _items(content, "features", "history"):
+        if written(history, "of") not in {None, "label"} and written(history, "aggregate") in {None, "mean"}:
+            yield written(history, "of"), "the values of features.history", numbers
+    if written(content, "ingest", "label", "source") is not None:
+        return
+    yield written(content, "ingest", "label", "known_at"), "ingest.label.known_at", times
+    if meant(content, "task") is Task.REGRESSION or written(content, "ingest", "label", "above") is not None:
+        yield written(content, "ingest", "label", "column"), "an outcome that is a number", numbers
 
 
 def inputs(content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:

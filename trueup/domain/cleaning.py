@@ -11,7 +11,7 @@ from trueup.config.schema import IngestConfig, Source
 from trueup.domain.moments import parse_times
 from trueup.domain.sentinels import are_sentinels, sentinels_of
 from trueup.domain.texts import NO_NUMBER, TIME, TRUTH
-from trueup.domain.values import as_text
+from trueup.domain.values import as_text, numbers_of
 from trueup.errors import SourceError
 
 
@@ -51,5 +51,7 @@ def _typed_texts(texts: pd.Series[Any], zone: str, decimal: str, numbers_only: b
             return None
     if texts.str.contains(NO_NUMBER).any() or (decimal == "," and texts.str.contains(".", regex=False).any()):
         return None
-    numbers = pd.to_numeric(texts.str.replace(decimal, ".", regex=False), errors="coerce")
+    pointed = texts.str.replace(decimal, ".", regex=False)
+    numbers = pd.to_numeric(pointed, errors="coerce")
+    numbers = numbers if dtypes.is_integer_dtype(numbers) else numbers_of(pointed)
     return None if (numbers.isna() & ~texts.str.lower().isin(["nan", "-nan", "+nan"])).any() else numbers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from trueup.config.schema import IngestConfig
 from trueup.domain.closed import Known
 from trueup.domain.moments import parse_times
 from trueup.domain.values import (
-    EXACT,
+    NUL_SIGN,
     Kind,
     as_booleans,
     as_integers,
@@ -23,6 +23,7 @@ from trueup.domain.values import (
     is_time,
     kind_of,
     kind_of_text,
+    numbers_of,
     retyped,
     settled,
 )
@@ -79,22 +80,49 @@ def examples(column: pd.Series[Any], kind: Kind, zone: str) -> list[str]:
     return [str(v) for v in (odd or distinct)[:3]]
 
 
-def rounded(column: pd.Series[Any], landed: pd.Series[Any]) -> int:
-    """How many whole numbers became floats that cannot hold all of their digits."""
-    if not dtypes.is_integer_dtype(column) or not dtypes.is_float_dtype(landed):
+def rewritten(column: pd.Series[Any], kind: Kind) -> dict[str, int]:
+    """Count the values that are landed in another form than the source gives them in: see `REWRITTEN`."""
+    found = {}
+    if kind == "time":
+        found["finer"] = finer(column)
+    elif kind in {"text", "digits"} and not dtypes.is_numeric_dtype(column):
+        if dtypes.infer_dtype(column, skipna=True) in {"bytes", "mixed"}:
+            found["bytes"] = sum(isinstance(value, bytes | bytearray | memoryview) for value in column)
+        found["nul"] = int(as_text(column).str.contains("\0", regex=False, na=False).sum()) if len(column) else 0
+    return {name: count for name, count in found.items() if count}
+
+
+REWRITTEN: Final = {  # in words
+    "finer": "{column}: {count:,} times are finer than a microsecond, and are cut to whole ones",
+    "bytes": "{column}: {count:,} values are bytes and are written in hexadecimal digits; if they are text, decode them in "
+    "the source's query",
+    "nul": f"{{column}}: {{count:,}} texts hold a NUL character, which is written as {NUL_SIGN}",
+}
+
+
+def finer(column: pd.Series[Any]) -> int:
+    """How many times of a column are finer than the microseconds that are kept."""
+    if not dtypes.is_datetime64_any_dtype(column) or getattr(column.dt, "unit", "us") != "ns":
         return 0
-    return int((landed.abs() > EXACT).sum())
+    return int((column.dt.nanosecond.fillna(0) != 0).sum())
+
+
+def nested(column: pd.Series[Any]) -> bool:
+    """Say whether a column holds lists, structs or maps, which are no values."""
+    if column.dtype != object or dtypes.infer_dtype(column, skipna=True) != "mixed":
+        return False
+    return any(isinstance(value, list | tuple | dict | set | np.ndarray) for value in column)
 
 
 def is_mixed(column: pd.Series[Any]) -> bool:
     """Say whether a column of text holds values of other types, too."""
     values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
-    return not is_time(column) and dtypes.infer_dtype(values, skipna=True) not in {"string", "empty"}
+    return not is_time(column) and dtypes.infer_dtype(values, skipna=True) not in {"string", "empty", "bytes"}
 
 
 def coerce(column: pd.Series[Any]) -> tuple[pd.Series[Any], dict[str, int]]:
     """Read text as numbers. `parsed` counts the texts that were numbers, `failed` all values that were not."""
-    numbers = pd.to_numeric(as_text(column), errors="coerce").astype(np.float64)
+    numbers = numbers_of(as_text(column))
     text = np.fromiter((isinstance(value, str) for value in column), dtype=bool, count=len(column))
     failed = (numbers.isna() & column.notna()).to_numpy()
     return numbers, {"parsed": int((text & ~failed).sum()), "failed": int(failed.sum())}

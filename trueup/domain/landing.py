@@ -19,7 +19,18 @@ from pandas.api import types as dtypes
 from trueup.config.schema import IngestConfig, Task
 from trueup.domain.cleaning import cleaned
 from trueup.domain.closed import Known, label_values
-from trueup.domain.kinds import bring, carried, coerce, declared_kinds, examples, first_kinds, is_mixed, rounded
+from trueup.domain.kinds import (
+    bring,
+    carried,
+    coerce,
+    declared_kinds,
+    examples,
+    finer,
+    first_kinds,
+    is_mixed,
+    nested,
+    rewritten,
+)
 from trueup.domain.moments import TIME_UNIT, event_moments, parse_moments
 from trueup.domain.numbered import numbered
 from trueup.domain.sentinels import sentinels_of
@@ -30,6 +41,7 @@ from trueup.domain.values import (
     canonical_text,
     key_hash,
     lost_digits,
+    rounded,
     settled,
 )
 from trueup.domain.written_times import naming, no_such_time
@@ -74,6 +86,8 @@ def split(
     times or outcomes that cannot be read, keys that have lost digits.
     """
     facts = _check_columns(raw, config, columns)
+    apart = config.label.source is not None
+    require_flat(raw, [*columns, *([] if apart else [config.label.column])], "ingest.source")
     given, declared = raw, settled(declared_kinds(config, numeric), known.kinds)
     raw = _without_sentinels(raw, config, columns, declared, facts)
     kinds = first_kinds(raw, [*config.key, *columns], declared, known)
@@ -85,7 +99,6 @@ def split(
     positions, row_ids = _unique_rows(keys, moments, times, batch, facts)
     facts |= _changes_of_clocks(raw[config.time], times, second, config.timezone)
     wanted = [c for c in columns if c in raw.columns]
-    apart = config.label.source is not None
     used = [*wanted, *(c for c in (config.label.column, config.label.known_at) if c is not None and not apart)]
     # Column by column: selecting first and taking then would copy all of them twice.
     chosen = pd.DataFrame({c: raw[c].array.take(positions) for c in used}, copy=False)
@@ -127,6 +140,15 @@ def _check_columns(raw: pd.DataFrame, config: IngestConfig, columns: Sequence[st
         "extra": [] if fails else extra,
         "extra_failed": extra if fails else [],
     }
+
+
+def require_flat(raw: pd.DataFrame, columns: Sequence[str], place: str) -> None:
+    """Refuse columns that hold lists or structs. Raises SourceError."""
+    if found := [c for c in dict.fromkeys(columns) if c in raw and nested(raw[c])]:
+        raise SourceError(
+            f"{place}: {', '.join(map(repr, found))} hold lists, structs or maps, and a column of rows holds single values; "
+            "take the parts that are wanted out in the source's query, or leave the columns out of the config"
+        )
 
 
 def _without_sentinels(
@@ -183,7 +205,7 @@ def _numbered(
     texts = {
         str(c): canonical_text(given[c], "digits" if kinds.get(str(c)) == "digits" else "text")
         for c in given.columns
-        if str(c) not in later
+        if str(c) not in later and not nested(given[c])
     }
     return numbered(pd.DataFrame({**texts, config.time: times}))
 
@@ -206,7 +228,7 @@ def _inputs(
     chosen: pd.DataFrame, config: IngestConfig, kinds: Mapping[str, Kind], declared: Mapping[str, Kind], facts: Facts
 ) -> dict[str, pd.Series[Any]]:
     """Bring each input column to its kind; what cannot be brought is text, and named."""
-    facts |= {"coerced": {}, "mixed": [], "mistyped": {}, "respelled": {}, "rounded": {}}
+    facts |= {"coerced": {}, "mixed": [], "mistyped": {}, "respelled": {}, "rounded": {}, "rewritten": {}}
     landed: dict[str, pd.Series[Any]] = {}
     for name, column in ((str(n), c) for n, c in chosen.items()):
         if name == config.time:
@@ -223,8 +245,10 @@ def _inputs(
         landed[name] = as_text(column) if brought is None else brought
         if kind == "digits" and (count := int((landed[name] != as_text(column))[column.notna()].sum())):
             facts["respelled"][name] = count
-        if count := rounded(column, landed[name]):
+        if kind == "number" and (count := rounded(column)):
             facts["rounded"][name] = count
+        if counts := rewritten(column, kind):
+            facts["rewritten"][name] = counts
     fits = {n for n, column in landed.items() if n not in facts["mistyped"] and column.notna().any()}
     facts["kinds"] = {name: kind for name, kind in kinds.items() if name in fits}
     return landed
@@ -281,6 +305,11 @@ def key_values(
             raise SourceError(
                 f"{place}: '{there}' holds {lost:,} floating-point numbers beyond 2^53, which have lost their last digits, so "
                 "that different rows may share a key; give it as text or as integers, as with CAST in the source's query"
+            )
+        if lost := finer(raw[there]):
+            raise SourceError(
+                f"{place}: '{there}' holds {lost:,} times that are finer than a microsecond, and times are kept in whole ones, so "
+                "that different rows may share a key; give it as text, as with CAST in the source's query"
             )
         kind = kinds.get(name, "text")
         brought = bring(raw[there], kind, config.timezone)

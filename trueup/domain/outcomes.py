@@ -18,8 +18,17 @@ import pandas as pd
 
 from trueup.config.schema import IngestConfig, LabelConfig, Task
 from trueup.domain.cleaning import cleaned
-from trueup.domain.closed import Facts, Known, label_values
-from trueup.domain.landing import key_values
+from trueup.domain.closed import (
+    Facts,
+    Known,
+    Unknown,
+    label_values,
+    odd_outcomes,
+    require_known,
+    require_newest_known,
+    unknown_of,
+)
+from trueup.domain.landing import key_values, require_flat
 from trueup.domain.moments import parse_times
 from trueup.domain.sentinels import sentinels_of
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
@@ -45,6 +54,7 @@ class Outcomes:
     values: pd.Series[Any]
     known: npt.NDArray[np.datetime64]
     delay: timedelta | None
+    unknown: Unknown
     facts: Facts = field(default_factory=dict)
 
     def of(self, rows: pd.DataFrame, key: Sequence[str]) -> tuple[pd.DataFrame, Facts]:
@@ -79,6 +89,15 @@ class Outcomes:
             "several_outcomes": int((self.several[places[has]]).sum()) if has.any() else 0,
         }
         return labels, facts
+
+    def require_known(self, rows: pd.DataFrame, key: Sequence[str], which: str) -> None:
+        """Judge the outcomes of some rows by themselves. Raises SourceError where more than a small share is unknown."""
+        if self.unknown.texts.empty:
+            return
+        places = self.places(rows, key)
+        now = self.now[places[places != _NONE]]
+        now = now[now != _NONE]
+        require_known(self.unknown, now, int(self.values.notna().to_numpy()[now].sum()), which)
 
     def places(self, rows: pd.DataFrame, key: Sequence[str]) -> npt.NDArray[np.intp]:
         """Where the keys of rows stand in `keys`; -1 for those without an outcome."""
@@ -121,6 +140,7 @@ class Table:
     known: npt.NDArray[np.datetime64]  # NaT throughout with `known_after`
     lines: npt.NDArray[np.intp]
     delay: timedelta | None
+    unknown: Unknown
     facts: Facts
 
     def at(self, moment: datetime) -> Outcomes:
@@ -136,7 +156,7 @@ class Table:
         now[place[last]] = last  # of several assignments to a place the last one stays
         following = first_to_come[~past[first_to_come]][::-1]
         later[place[following]] = following
-        return Outcomes(keys, now, later, lines > 1, self.values, self.known, self.delay, self.facts)
+        return Outcomes(keys, now, later, lines > 1, self.values, self.known, self.delay, self.unknown, self.facts)
 
 
 def key_names(config: IngestConfig) -> dict[str, str]:
@@ -156,6 +176,7 @@ def table(raw: pd.DataFrame, config: IngestConfig, task: Task, known: Known = Kn
     Raises SourceError for outcomes or times that cannot be read, and for keys that have lost digits.
     """
     label = config.label
+    require_flat(raw, label_columns(config), "ingest.label.source")
     keys = key_values(raw, config, key_names(config), "ingest.label.key", known.kinds)
     named = keys.notna().all(axis=1).to_numpy()
     facts: Facts = {"coerced": {}, "infinite_outcomes": 0, "outcomes_read": len(raw), "null_keys": int((~named).sum())}
@@ -166,8 +187,10 @@ def table(raw: pd.DataFrame, config: IngestConfig, task: Task, known: Known = Kn
         outcome, count = cleaned(outcome, label.column, config, label.source or config.source, typed)
     facts["sentinel_outcomes"] = count
     values = label_values(outcome, config, task, facts, known.outcomes)
+    known_at, unknown = _known(chosen, config, label), unknown_of(outcome, values, label)
+    require_newest_known(unknown, values, np.lexsort((np.arange(len(values)), known_at)))
     hashes = key_hash(keys) if len(keys) else np.empty(0, dtype=np.int64)
-    return Table(keys, hashes, values, _known(chosen, config, label), np.flatnonzero(named), label.known_after, facts)
+    return Table(keys, hashes, values, known_at, np.flatnonzero(named), label.known_after, unknown, facts)
 
 
 def _known(chosen: pd.DataFrame, config: IngestConfig, label: LabelConfig) -> npt.NDArray[np.datetime64]:
@@ -204,6 +227,7 @@ _ODD: Final = {  # what joining counts, in words
     "known_at_missing": "{:,} outcomes do not say when they became known, and do not count",
     "sentinel_outcomes": "{:,} outcomes hold a value that means that there is none (ingest.missing)",
     "infinite_outcomes": "{:,} outcomes are infinite and do not count",
+    "rounded_outcomes": "{:,} outcomes have more digits than a floating-point number holds, and are rounded",
     "null_keys": "{:,} outcomes without a key were left out",
     "orphans": "{:,} keys of the label source are of no row that was landed",
     "keys_again": "{:,} keys name rows of several batches, which share an outcome; add what tells them apart to ingest.key",
@@ -213,7 +237,4 @@ _ODD: Final = {  # what joining counts, in words
 def oddities(facts: Facts) -> tuple[str, ...]:
     """Say aloud what joining outcomes to rows met and settled."""
     odd = [words.format(facts[name]) for name, words in _ODD.items() if facts.get(name)]
-    if unknown := facts.get("unknown_outcomes"):
-        named = ", ".join(f"{value!r} ({n:,})" for value, n in unknown["values"].items())
-        odd.append(f"{unknown['count']:,} outcomes are no known ones and do not count: {named}")
-    return tuple(odd)
+    return (*odd, *odd_outcomes(facts))

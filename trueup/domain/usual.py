@@ -28,6 +28,8 @@ _ENOUGH: Final = 30  # values of a batch that say something
 _FACTOR: Final = 1.5  # a unit is larger than another by more than this: a kilometre is .62 miles, a kilogram 2.2 pounds
 _STEPS: Final = 5.0  # standard deviations between batches
 _ROOM: Final = 1.5  # of the width that values had: so far beyond it they are outside
+_ONE_WAY: Final = 0.9  # of the changes of a column's median: then it has a trend
+_STEADY: Final = 5  # changes of a column's median that show one: by chance all go one way once in 360 times
 _LUCK: Final = 1e-4  # chance at which a column that varies is constant in a batch
 
 
@@ -48,7 +50,8 @@ class Usual:
     """Bounds of a batch, by kind and column, as plain values; `batches` is how many they were learned from.
 
     `rows`: fewest and most. `range`: lowest and highest value of a column that no tenth of its values lies beyond.
-    `missing`: the largest share. `varies`: the least share of values other than the most frequent one that is to be
+    `trend`: the least and the largest change of the middle of a column that moves one way, from batch to batch; its range
+    reaches as far as the next change may take it. `missing`: the largest share. `varies`: the least share of values other than the most frequent one that is to be
     expected. `unit`: logarithm of a column's size and spread, each with what it may differ by, and what they were last.
     `new`: the largest share of rows with a value that was not there before, and the sketch of those that were.
     """
@@ -56,6 +59,7 @@ class Usual:
     batches: int
     rows: tuple[int, int] | None
     range: dict[str, tuple[float, float]]
+    trend: dict[str, tuple[float, float]]
     missing: dict[str, float]
     varies: dict[str, float]
     filled: dict[str, float]
@@ -68,6 +72,7 @@ class Usual:
             "batches": self.batches,
             "rows": self.rows,
             "range": self.range,
+            "trend": self.trend,
             "size": {name: [_plain(np.exp(b)) for b in unit.bounds] for name, unit in self.unit.items()},
             "missing": {name: round(share, 4) for name, share in self.missing.items()},
             "new": {name: round(known.limit, 4) for name, known in self.new.items()},
@@ -111,11 +116,13 @@ def learn(earlier: Sequence[Earlier], fewest: int = FEWEST) -> Usual:
     values = {c: [e.profile.values[c] for e in used if c in e.profile.values and c not in e.odd] for c in kinds}
     both: dict[str, list[Any]] = {**values, **numbers}
     enough = {c: found for c, found in both.items() if len(found) >= fewest}
+    trends = {c: t for c, found in numbers.items() if c in enough and (t := _trend(found))}
     whole = [e.profile.rows for e in used if not e.partial and "" not in e.odd]
     return Usual(
         batches=len(used),
         rows=_row_bounds(whole) if len(whole) >= fewest else None,
-        range={c: r for c, found in numbers.items() if c in enough and (r := _range(found))},
+        range={c: r for c, found in numbers.items() if c in enough and (r := _range(found, trends.get(c)))},
+        trend=trends,
         missing={
             c: _missing_bound([v.missing / max(v.missing + v.n, 1) for v in found]) for c, found in enough.items()
         },
@@ -134,15 +141,27 @@ def _row_bounds(counts: Sequence[int]) -> tuple[int, int]:
     return int(low), int(np.ceil(2.5 * most))
 
 
-def _range(found: Sequence[Numbers]) -> tuple[float, float] | None:
-    """Far beyond the middle nine tenths of all batches, and rounded outwards; lone outliers have no part in it."""
+def _range(found: Sequence[Numbers], trend: tuple[float, float] | None = None) -> tuple[float, float] | None:
+    """Far beyond the middle nine tenths of all batches, and rounded outwards; lone outliers have no part in it.
+
+    A column with a trend leaves every range that it had: there it is from the last batch as far as a change may take it.
+    """
     known = [v for v in found if v.n >= _ENOUGH]
+    used, (down, up) = (known, (0.0, 0.0)) if trend is None else (known[-1:], trend)
     for lower, upper in _SPREADS[1:]:
-        if known:
-            low, high = min(v.at(lower) for v in known), max(v.at(upper) for v in known)
-            if (room := _ROOM * (high - low)) > 0:
-                return _outward(low - room, -1), _outward(high + room, 1)
+        if used:
+            low, high = min(v.at(lower) for v in used), max(v.at(upper) for v in used)
+            if (room := _ROOM * (high - low + max(abs(down), abs(up)))) > 0:
+                return _outward(low + down - room, -1), _outward(high + up + room, 1)
     return None
+
+
+def _trend(found: Sequence[Numbers]) -> tuple[float, float] | None:
+    """The least and the largest change of a column's median that goes one way in nine of ten batches or more; else None."""
+    steps = np.diff([v.at(0.5) for v in found if v.n >= _ENOUGH])
+    if len(steps) < _STEADY or max((steps > 0).mean(), (steps < 0).mean()) < _ONE_WAY:
+        return None
+    return _plain(steps.min()), _plain(steps.max())
 
 
 def _outward(value: float, away: int) -> float:

@@ -20,6 +20,8 @@ from pandas.api import types as dtypes
 Kind = Literal["text", "digits", "integer", "number", "boolean", "time"]  # `digits`: text of whole numbers only
 EXACT: Final = 2**53  # whole numbers up to here are the same as float64
 
+NUL_SIGN: Final = "\u2400"
+
 _INT64: Final = 2.0**63
 _NUMBERS: Final = {"integer", "floating", "mixed-integer-float", "decimal", "boolean", "empty"}
 _TIMES: Final = {"datetime", "datetime64", "date"}
@@ -50,15 +52,20 @@ def as_text(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def text_of(value: object) -> str:
-    """Write one value as text, as `as_text` does.
+    r"""Write one value as text, as `as_text` does: numbers with all of their digits, bytes in hexadecimal.
 
-    >>> [text_of(v) for v in (Decimal("1.50"), 2.0, datetime(2024, 1, 1), datetime(2024, 1, 1, 5))]
-    ['1.5', '2', '2024-01-01', '2024-01-01 05:00:00']
+    >>> [text_of(v) for v in (Decimal("1.50"), 2.0, 1e-7, b"\x0f", datetime(2024, 1, 1), datetime(2024, 1, 1, 5))]
+    ['1.5', '2', '0.0000001', '0f', '2024-01-01', '2024-01-01 05:00:00']
     """
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, float | np.floating):
-        return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
+        text = str(value)
+        if not math.isfinite(value):
+            return text
+        return str(int(value)) if value == int(value) else format(Decimal(text), "f") if "e" in text else text
+    if isinstance(value, bytes | bytearray | memoryview):
+        return value.hex()
     if isinstance(value, Decimal):
         if not value.is_finite():
             return str(value)
@@ -87,6 +94,24 @@ def as_numbers(column: pd.Series[Any]) -> pd.Series[Any] | None:
     return pd.Series(_floats(column), column.index, name=column.name)
 
 
+def numbers_of(texts: pd.Series[Any]) -> pd.Series[Any]:
+    """Read text as float64, each the nearest to what is written (`pd.to_numeric` is off in the last places); NaN where it is none.
+
+    >>> numbers_of(pd.Series([" 1.5", "99999999999999999999999998625610465278", "1_000", "x", None])).tolist()
+    [1.5, 1e+38, nan, nan, nan]
+    """
+    codes, distinct = pd.factorize(texts)
+    read = np.array([*map(_number, map(str, distinct)), np.nan], dtype=np.float64)
+    return pd.Series(read[codes], index=texts.index, name=texts.name)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        return math.nan
+
+
 def _floats(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -110,7 +135,7 @@ def as_integers(column: pd.Series[Any]) -> pd.Series[Any] | None:
     numbers = [int(text) if there else None for text, there in zip(texts, present, strict=True)]
     try:
         whole = pd.Series(pd.array(numbers, dtype="Int64"), index=column.index, name=column.name)
-    except OverflowError:
+    except (OverflowError, TypeError):  # the latter for those that 64 bits without a sign would hold
         return None
     return whole if whole.hasnans else whole.astype(np.int64)
 
@@ -137,8 +162,15 @@ def canonical_text(column: pd.Series[Any], kind: Kind) -> pd.Series[Any]:
             return column if same else column.cat.rename_categories(texts.tolist())
         distinct = np.array([*texts, None], dtype=object)
         return pd.Series(distinct[column.cat.codes], index=column.index, name=column.name, dtype=object)
-    text = as_text(column)
+    text = without_nul(as_text(column))
     return without_point(text) if kind == "digits" else text
+
+
+def without_nul(text: pd.Series[Any]) -> pd.Series[Any]:
+    """Write a NUL character as its sign: pandas and databases end a text at it, so that different values would be one."""
+    if not text.str.contains("\0", regex=False, na=False).any():
+        return text
+    return text.str.replace("\0", NUL_SIGN, regex=False)
 
 
 def without_point(text: pd.Series[Any]) -> pd.Series[Any]:
@@ -183,12 +215,22 @@ def lost_digits(column: pd.Series[Any]) -> int:
     return int((column.abs() > EXACT).sum())
 
 
+def rounded(column: pd.Series[Any]) -> int:
+    """How many numbers of a column have more digits than the floating-point numbers that models calculate with."""
+    if dtypes.is_integer_dtype(column):
+        large = column[((column > EXACT) | (column < -EXACT)).to_numpy(dtype=bool, na_value=False)]
+        return sum(int(float(value)) != int(value) for value in large)
+    if column.dtype != object:
+        return 0
+    exact = (value for value in column if isinstance(value, Decimal | int) and not isinstance(value, bool))
+    return sum(float(value) not in {math.inf, -math.inf} and Decimal(str(float(value))) != value for value in exact)
+
+
 def key_hash(keys: pd.DataFrame, batch_start: datetime | None = None) -> npt.NDArray[np.int64]:
     """Give each row's id: a 64-bit hash of its key columns, in their order, none of them missing, and of its batch.
 
     Stable over batches, processes and types: 1, 1.0 and "1" are the same key, while "1.0" and "01" are other texts.
-    Two of n different keys share an id with a probability of about n² / 2⁶⁵: 3e-7 for 3.4 million rows. Text counts
-    up to a NUL character, as in all of pandas' look-ups.
+    Two of n different keys share an id with a probability of about n² / 2⁶⁵: 3e-7 for 3.4 million rows.
     """
     hashed = pd.DataFrame({name: _hashes(column) for name, column in keys.items()}, copy=False)
     if batch_start is not None:

@@ -188,11 +188,12 @@ def _of_another_type(config: ModelConfig, ports: Ports, landed: list[Batch]) -> 
 
 def land(config: ModelConfig, ports: Ports, window: Window, joined: Joining | None = None) -> None:
     """Read a window from the source and land it, with labels from where they are. Raises SourceError."""
-    raw: pd.DataFrame = ports.source(config).read(window.start, window.end)
+    known = known_of(config, ports)
+    texts = [name for name, kind in known.kinds.items() if kind in {"text", "digits"}]
+    raw: pd.DataFrame = ports.source(config).read(window.start, window.end, text=texts)
     current = champion(config, ports)
     served = [c for c in current.features.columns if c in raw.columns] if current else []
     wanted = list(dict.fromkeys([*config.input_columns, *served]))
-    known = known_of(config, ports)
     landing = split(raw, config.reading, config.task, wanted, config.numeric_columns, window, known)
     # Labels first: a batch is seen once its rows are, and then its labels are there too.
     if joined is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -62,6 +63,7 @@ class Joining:
         What is odd about the whole table stands with the newest window, when all others were joined.
         """
         labels, facts = self._outcomes.of(rows, self._config.ingest.key)
+        self._outcomes.require_known(rows, self._config.ingest.key, f"of the rows of {window}")
         places = np.unique(self._outcomes.places(rows, self._config.ingest.key))
         self._batches_of[places[places >= 0]] += 1
         store, name = self._ports.store, labels_dataset(self._config)
@@ -127,8 +129,10 @@ def joining(
     if config.ingest.label.source is None:
         return None
     known = known_of(config, ports)
-    if not known.kinds:
-        known = Known(kinds_of_keys(config, ports, windows[0]), known.outcomes)
+    for window in windows:  # a part of the key may have no value in the first
+        if {*config.ingest.key} <= {*known.kinds, config.ingest.time}:
+            break
+        known = replace(known, kinds={**kinds_of_keys(config, ports, window), **known.kinds})
     found = table(read_outcomes(config, ports), config.reading, config.task, known)
     _require_some(found, sum(b.labels.rows for b in landed))
     moment = max([as_of, *(b.window.end for b in landed)])
@@ -138,10 +142,11 @@ def joining(
 
 
 def kinds_of_keys(config: ModelConfig, ports: Ports, window: Window) -> dict[str, Kind]:
-    """The kinds of the keys by the rows of a window, to which those of the outcomes are brought. Raises SourceError."""
+    """The kinds of the keys that have values in a window's rows, to which outcomes are brought. Raises SourceError."""
     key = config.ingest.key
     rows = ports.source(config).read(window.start, window.end, list(dict.fromkeys([config.ingest.time, *key])))
-    return first_kinds(rows, key, declared_kinds(config.reading, config.numeric_columns), Known())
+    found = first_kinds(rows, key, declared_kinds(config.reading, config.numeric_columns), Known())
+    return {name: found[name] for name in key if rows[name].notna().any()}
 
 
 def _require_some(found: Table, landed: int) -> None:

@@ -14,7 +14,7 @@ import glob
 import os
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -105,7 +105,9 @@ class FileSource(SourcePort):
         file = None if self._lake() is not None else self._found()[0][0].copy
         return sheets_of(file, self.name) if file is not None and is_workbook(file) else []
 
-    def read(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    def read(
+        self, start: datetime, end: datetime, columns: Sequence[str] | None = None, text: Collection[str] = ()
+    ) -> pd.DataFrame:
         """Read the rows of a window."""
         time = self._config.time
 
@@ -115,12 +117,13 @@ class FileSource(SourcePort):
             query = f"SELECT {', '.join(map(identifier, wanted))} FROM ({self._query}\n) AS q WHERE {self._inside(types[time])}"
             return connection.sql(query, params=self._bounds(types[time], start, end)).to_arrow_table(), is_csv
 
-        table, is_csv = self._ask(select)
+        table, is_csv = self._ask(select, text)
         if is_csv:
             # Exactly the window's rows choose a column's type: a neighbour's odd value must not change it.
             moments = pd.DataFrame({time: table[time].to_pandas(), _POSITION: range(len(table))})
             inside = in_window(moments, self._config, start, end, self.name)
-            table = self._typed(table.take(inside[_POSITION].to_numpy()), self._times, inside[time].notna().to_numpy())
+            decide = inside[time].notna().to_numpy()
+            table = self._typed(table.take(inside[_POSITION].to_numpy()), [*self._times, *text], decide)
         found = in_window(to_pandas(compact(table, leave=[time])), self._config, start, end, self.name)
         return found if columns is None else found[list(columns)]
 
@@ -235,7 +238,7 @@ class FileSource(SourcePort):
             raise SourceError(f"{error}; {further}") from None
         return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
-    def _ask(self, question: Callable[[duckdb.DuckDBPyConnection, bool], T]) -> T:
+    def _ask(self, question: Callable[[duckdb.DuckDBPyConnection, bool], T], text: Collection[str] = ()) -> T:
         """Put a question to the view `files`, of which it is told whether they are CSV. Raises SourceError.
 
         The error is a new one, raised where no other is in sight: DuckDB prints page after page at the end of a process
@@ -243,7 +246,7 @@ class FileSource(SourcePort):
         """
         interrupted, said, kind = False, "", SourceError
         try:
-            return self._answer(question)
+            return self._answer(question, text)
         except SourceError as error:
             said = str(error)
             kind = type(error)
@@ -272,7 +275,7 @@ class FileSource(SourcePort):
             mend = "say how the file is written, such as `ingest.source.encoding: cp1252`, or convert it"
         return f"{self.name}{of}: cannot be read: {reason}; {mend}"
 
-    def _answer(self, question: Callable[[duckdb.DuckDBPyConnection, bool], T]) -> T:
+    def _answer(self, question: Callable[[duckdb.DuckDBPyConnection, bool], T], text: Collection[str]) -> T:
         if (kind := self._lake()) is not None:
             table = lake.read_lake(self._pattern, kind, self.name)
             with duckdb.connect(config=_OPTIONS) as connection:
@@ -293,7 +296,9 @@ class FileSource(SourcePort):
             typed = is_csv and self._has_query
             connection.execute(f"CREATE TEMP VIEW {'files_as_text' if typed else 'files'} AS {scan}")
             if typed:
-                connection.execute(f"CREATE TEMP VIEW files AS {self._typed_view(connection, files)}")
+                connection.execute(
+                    f"CREATE TEMP VIEW files AS {self._typed_view(connection, files, {*self._text, *text})}"
+                )
             return question(connection, is_csv)
 
     def _found(self) -> tuple[list[remote.Fetched], bool]:
@@ -358,9 +363,9 @@ class FileSource(SourcePort):
         scan = f"SELECT * FROM read_parquet({paths(files)}, union_by_name = true, hive_partitioning = false{named})"
         return scan, [name for own in names for name in own]
 
-    def _typed_view(self, connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> str:
+    def _typed_view(self, connection: duckdb.DuckDBPyConnection, files: Sequence[Path], text: Collection[str]) -> str:
         """Write the view a query sees: columns have the types that all values agree on; times stay ISO 8601 text."""
-        state = tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+        state = (*((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files), *sorted(text))
         if state not in self._types_seen:
             names = connection.sql("SELECT * FROM files_as_text").columns
             types = TYPES[self._source.decimal]
@@ -371,7 +376,7 @@ class FileSource(SourcePort):
             found = connection.sql(f"SELECT {', '.join(checks)} FROM files_as_text WHERE {timed}").fetchall()[0]
             kinds = [found[i : i + len(types)] for i in range(0, len(found), len(types))]
             chosen = (
-                next((t for t, ok in zip(types, kind, strict=True) if ok and (t.exact or n not in self._text)), None)
+                next((t for t, ok in zip(types, kind, strict=True) if ok and (t.exact or n not in text)), None)
                 for n, kind in zip(names, kinds, strict=True)
             )
             self._types_seen = {

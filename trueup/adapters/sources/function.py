@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -40,8 +40,11 @@ class FunctionSource(SourcePort):
         """Name the columns; this calls the function for everything."""
         return list(self._frame(None, None, ()).columns)
 
-    def read(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Call the function for a window."""
+    def read(
+        self, start: datetime, end: datetime, columns: Sequence[str] | None = None, text: Collection[str] = ()
+    ) -> pd.DataFrame:
+        """Call the function for a window; what it gives has types, so `text` says nothing here."""
+        del text
         frame = self._frame(start, end, columns or ())
         if columns is not None:
             frame = frame[list(dict.fromkeys([self._config.time, *columns]))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
@@ -32,8 +32,13 @@ class SourcePort(Protocol):
     def columns(self) -> list[str]:
         """Name the columns that the source gives."""
 
-    def read(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    def read(
+        self, start: datetime, end: datetime, columns: Sequence[str] | None = None, text: Collection[str] = ()
+    ) -> pd.DataFrame:
         """Read the rows of [start, end), in the source's order, with a fresh index: all columns, or those named.
+
+        `text` names columns that are text as they are written; a source without types, such as CSV, gives others the type
+        that all values of the window agree on.
 
         The time column comes back as datetime64[us], with its zone where an hour comes twice. Rows that have no time belong to no window: they come along
         with any window that has rows, so that whoever lands them can count them. Raises SourceError.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
@@ -50,8 +50,11 @@ class SqlDatabaseSource(SourcePort):
         with self._connection() as connection:
             return self._names(connection)
 
-    def read(self, start: datetime, end: datetime, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read the rows of a window."""
+    def read(
+        self, start: datetime, end: datetime, columns: Sequence[str] | None = None, text: Collection[str] = ()
+    ) -> pd.DataFrame:
+        """Read the rows of a window; a database has types, so `text` says nothing here."""
+        del text
         time = self._config.time
         with self._connection() as connection:
             names = self._names(connection, [time, *(columns or ())])

@@ -53,7 +53,10 @@ def learn(rows: pd.DataFrame, times: pd.Series[Any], period: Period, features: F
     ends = {0: head, len(profiles) - 1: tail}
     bounds = learn_bounds([Earlier(p, partial=ends.get(i, False)) for i, p in enumerate(profiles)])
     few = () if bounds.batches >= FEWEST else (f"{bounds.batches} batches are too few to tell what is usual",)
-    return Usual(tuple(_rules(bounds, profiles, rows, features)), dict(sorted(bounds.missing.items())), few)
+    moving = tuple(
+        f"{name} moves one way from batch to batch: no fixed range would hold" for name in sorted(bounds.trend)
+    )
+    return Usual(tuple(_rules(bounds, profiles, rows, features)), dict(sorted(bounds.missing.items())), (*few, *moving))
 
 
 def _summed(rows: pd.DataFrame, times: pd.Series[Any], features: FeaturesConfig) -> Profile:
@@ -67,7 +70,7 @@ def _rules(bounds: Bounds, profiles: list[Profile], rows: pd.DataFrame, features
         kwargs: dict[str, Any] = dict(zip(("min_value", "max_value"), bounds.rows, strict=True))
         why = f"batches had {min(counts):,} to {max(counts):,} rows"
         found.append(Rule("expect_table_row_count_to_be_between", kwargs, why))
-    for name in (n for n in features.numeric if n in bounds.range):
+    for name in (n for n in features.numeric if n in bounds.range and n not in bounds.trend):
         low, high = bounds.range[name]
         kwargs = {"column": name, "min_value": low, "max_value": high}
         why = f"seen: {rows[name].min():.6g} to {rows[name].max():.6g}"
