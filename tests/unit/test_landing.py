@@ -86,6 +86,7 @@ def test_facts_are_plain_and_always_complete():
         "mistyped": {},
         "respelled": {},
         "rounded": {},
+        "rewritten": {},
         "kinds": {"id": "digits", "at": "time", "size": "number", "colour": "text"},
         "unknown_outcomes": {},
         "outcomes": None,
