@@ -387,11 +387,18 @@ def test_other_columns_keep_a_type_that_can_be_stored(given, kind, tmp_path):
     landed.rows.to_parquet(tmp_path / "rows.parquet")
 
 
-@pytest.mark.parametrize("odd", [[1, "a", None, 2.5], [b"a", 1, None, "x"], [[1], {"a": 1}, None, True]], ids=str)
+@pytest.mark.parametrize("odd", [[1, "a", None, 2.5], [b"a", 1, None, "x"]], ids=str)
 def test_whatever_comes_can_be_stored(odd, tmp_path):
     landed = land(orders(colour=odd, size=odd))
     landed.rows.to_parquet(tmp_path / "rows.parquet")
     assert landed.rows["colour"].isna().sum() == 1
+
+
+def test_lists_and_structs_are_refused_by_name_and_only_where_they_are_wanted():
+    odd = [[1], {"a": 1}, None, True]
+    with pytest.raises(SourceError, match="'size', 'colour' hold lists, structs or maps"):
+        land(orders(colour=odd, size=odd))
+    assert land(orders(other=odd)).facts["extra"] == ["other"]
 
 
 def test_text_is_the_same_for_the_same_value():
