@@ -74,7 +74,7 @@ def drafted(made: Drafted, deployed: tuple[Path, bool] | None) -> None:
             out.print(f"pace: {shown(found.spans, found.choice.power)}", highlight=False, soft_wrap=True)
     else:
         out.print("too few rows to tell whether a model would learn anything", highlight=False)
-    marks = made.text.count("CHECK:")
+    marks = made.text.count("# CHECK")
     out.print(f"written: {made.path}; {marks} lines marked CHECK are for you to look at", soft_wrap=True)
     if deployed is not None:
         path, written = deployed
