@@ -67,15 +67,15 @@ def live(prepared: Replay, policy: Policy) -> None:
     prepared.live(policy)
 
 
-def _live_all(prepared: Replay, dask: str | None, workers: int) -> None:
+def _live_all(prepared: Replay, address: str | None, workers: int) -> None:
     """Let all of them live: here one after the other, or beside each other in processes or on a cluster."""
-    if dask is None and workers == 1:
+    if address is None and workers == 1:
         for number, policy in enumerate(prepared.policies, start=1):
             live(prepared, policy)
             get_run_logger().info("%d of %d policies done", number, len(prepared.policies))
         return
 
-    @flow(name="policies", flow_run_name=f"policies of {prepared.config.model}", task_runner=_runner(dask, workers))
+    @flow(name="policies", flow_run_name=f"policies of {prepared.config.model}", task_runner=_runner(address, workers))
     def beside_each_other() -> None:
         from prefect.futures import wait
 
@@ -88,9 +88,9 @@ def _live_all(prepared: Replay, dask: str | None, workers: int) -> None:
     beside_each_other()
 
 
-def _runner(dask: str | None, workers: int) -> TaskRunner[Any]:
+def _runner(address: str | None, workers: int) -> TaskRunner[Any]:
     """Where tasks run that are submitted. Raises UsageError where the setting names a cluster and Dask is not installed."""
-    if dask is None:
+    if address is None:
         from prefect.task_runners import ProcessPoolTaskRunner
 
         return ProcessPoolTaskRunner(max_workers=workers)
@@ -98,5 +98,5 @@ def _runner(dask: str | None, workers: int) -> TaskRunner[Any]:
         from prefect_dask import DaskTaskRunner
     except ImportError:
         raise UsageError(cluster.NOT_INSTALLED) from None
-    found: TaskRunner[Any] = DaskTaskRunner(address=dask)
+    found: TaskRunner[Any] = DaskTaskRunner(address=address)
     return found

@@ -66,16 +66,16 @@ def test_columns_that_moved_are_drift(n):
 
 
 def test_scores_are_those_of_evidentlys_report():
-    evidently = drift._evidently()
+    vendor = drift._evidently()
     rng = np.random.default_rng(0)
     reference, current = noise(400, rng), noise(400, rng)
     found = drift.scores(reference, current, SCHEMA)
     before, now = (side.astype(object) for side in comparable(reference, current, SCHEMA))
-    types = evidently.DataDefinition(categorical_columns=list(SCHEMA.names))
-    metrics = [evidently.metrics.ValueDrift(column=c, method=PSI) for c in NUMERIC]
-    metrics += [evidently.metrics.ValueDrift(column=c, method=JENSEN_SHANNON) for c in CATEGORICAL]
-    sides = [evidently.Dataset.from_pandas(side, types) for side in (now, before)]
-    report = evidently.Report(metrics, include_tests=False).run(*sides).dict()["metrics"]
+    types = vendor.DataDefinition(categorical_columns=list(SCHEMA.names))
+    metrics = [vendor.metrics.ValueDrift(column=c, method=PSI) for c in NUMERIC]
+    metrics += [vendor.metrics.ValueDrift(column=c, method=JENSEN_SHANNON) for c in CATEGORICAL]
+    sides = [vendor.Dataset.from_pandas(side, types) for side in (now, before)]
+    report = vendor.Report(metrics, include_tests=False).run(*sides).dict()["metrics"]
     assert {m["config"]["column"]: m["value"] for m in report} == pytest.approx({c: s.value for c, s in found.items()})
     assert [found[c].method for c in ("n0", "c0")] == [PSI, JENSEN_SHANNON]
     assert found["n0"].n_current == current["n0"].notna().sum()

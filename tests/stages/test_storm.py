@@ -265,14 +265,14 @@ def test_deployments_are_told_and_nothing_is_trained(tmp_path):
     config = PLAIN.replace("min_matured: 100", "min_matured: 100\n  stale_after: 10 days")
     told = Story(tmp_path, rows, config)
 
-    def turn(week):
+    def loop_at(week):
         return loop.cycle(steps, told.config, told.ports, streams.week(week), retrain="event")
 
-    assert turn(5).decided.outcome == "promoted"
-    done = turn(7)
+    assert loop_at(5).decided.outcome == "promoted"
+    done = loop_at(7)
     assert done.decided.outcome == "none"
-    turn(7)
-    turn(8)
+    loop_at(7)
+    loop_at(8)
     found = {m.topic: m for m in told.ports.ledger.pending_outbox()}
     assert list(found) == ["trueup.model.promoted", "trueup.model.stale", "trueup.data.broken"]
     stale, broken = found["trueup.model.stale"], found["trueup.data.broken"]

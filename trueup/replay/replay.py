@@ -160,9 +160,9 @@ def forget(config: ModelConfig, ports: Ports, span: Window, known_then: bool = F
 
 
 @contextmanager
-def _executor(dask: str | None, workers: int) -> Iterator[Executor]:
-    if dask is not None:
-        with cluster.executor(dask) as pool:
+def _executor(address: str | None, workers: int) -> Iterator[Executor]:
+    if address is not None:
+        with cluster.executor(address) as pool:
             yield pool
         return
     context = multiprocessing.get_context("spawn")
