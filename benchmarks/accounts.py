@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from tests.flows.stack import Stack
 from trueup.adapters.database import reading
 from trueup.config.schema import ModelConfig
-from trueup.domain.types import EVENT_TIME, ROW_ID, Window
+from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
 from trueup.ledger.tables import OUTBOX
 from trueup.stages.champion import champion, first_champion
 from trueup.stages.known import labels_dataset, rows_dataset

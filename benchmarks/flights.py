@@ -21,9 +21,9 @@ from benchmarks.frozen_reference import evaluate as frozen_reference  # noqa: E4
 from flows.demo import MODEL, demo  # noqa: E402
 from trueup.config.load import load_model  # noqa: E402
 from trueup.config.schema import ModelConfig  # noqa: E402
-from trueup.domain.bootstrap import paired_interval  # noqa: E402
-from trueup.domain.metrics import row_losses  # noqa: E402
-from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch  # noqa: E402
+from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch  # noqa: E402
+from trueup.domain.judging.bootstrap import paired_interval  # noqa: E402
+from trueup.domain.judging.metrics import row_losses  # noqa: E402
 from trueup.stages.champion import Champion, champion_at  # noqa: E402
 from trueup.stages.joined import joined_predictions  # noqa: E402
 from trueup.stages.ports import Ports  # noqa: E402

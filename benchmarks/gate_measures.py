@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.gate_records import LEVELS, MAIN, WORSE, Record
 from benchmarks.gate_rules import Champion, Played, Rule, play, successive
 from benchmarks.gate_streams import Floats
-from trueup.domain.bootstrap import Interval, sums_interval
+from trueup.domain.judging.bootstrap import Interval, sums_interval
 
 _COUNTS = 0.01  # of the loss: where less can be gained, the share kept says nothing
 _WANTED = 0.97  # of the attainable gain

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from benchmarks.gate_streams import Data, Floats
 from trueup.config.schema import Task
-from trueup.domain.features import FeatureSchema
-from trueup.domain.learning import (
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.judging.metrics import row_losses
+from trueup.domain.learning.learning import (
     SIMPLE_ROWS,
     Model,
     Recipe,
@@ -32,7 +33,6 @@ from trueup.domain.learning import (
     prior_model,
     simple_model,
 )
-from trueup.domain.metrics import row_losses
 from trueup.errors import TrainingFailed
 
 MAIN, SIMPLE, PRIOR = "main", "simple", "prior"

@@ -18,12 +18,12 @@ import pandas as pd
 from benchmarks.gate_records import ATTEMPTS, MAIN, PRIOR, SIMPLE, Record
 from benchmarks.gate_streams import Floats
 from trueup.config.schema import BaselineGate, EvaluateConfig, PairedGate, PromoteConfig, Task
-from trueup.domain.evidence import Evidence
-from trueup.domain.gates.baseline import Baseline
-from trueup.domain.gates.case import CHALLENGER, CHAMPION, Case
-from trueup.domain.gates.doubt import contender
-from trueup.domain.gates.paired import Paired
-from trueup.domain.types import Burden, Status
+from trueup.domain.data.types import Burden, Status
+from trueup.domain.judging.evidence import Evidence
+from trueup.domain.judging.gates.baseline import Baseline
+from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
+from trueup.domain.judging.gates.doubt import contender
+from trueup.domain.judging.gates.paired import Paired
 
 _BLOCK = timedelta(days=1)  # what a block is does not matter: only their order does
 _EVALUATE = EvaluateConfig(block=_BLOCK)

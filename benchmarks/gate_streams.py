@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trueup.config.schema import Family, Task
-from trueup.domain.features import FeatureSchema
+from trueup.domain.features.features import FeatureSchema
 
 Floats = NDArray[np.float64]
 PERIOD = 28  # blocks

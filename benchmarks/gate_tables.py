@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from benchmarks.gate_streams import CHOOSING, REPORTED, Data
 from trueup.config.schema import Task
-from trueup.domain.features import FeatureSchema
-from trueup.domain.learning import defaults
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.learning.learning import defaults
 
 _DAY = np.timedelta64(1, "D")
 

@@ -33,7 +33,7 @@ def flights(folder: Path) -> dict[str, float]:
     """Mean monthly log-loss of both configs, and their ratio."""
     from trueup.config.schema import Task
     from trueup.config.settings import Settings
-    from trueup.domain.profile.ask import Ask
+    from trueup.domain.profiling.questions import Ask
     from trueup.stages.new import draft, save
     from trueup.stages.ports import Ports
 
@@ -54,8 +54,8 @@ def flights(folder: Path) -> dict[str, float]:
 def _year(name: str, ports: Any) -> float:
     """Let a model live through the year; the mean of its monthly losses from March on."""
     from trueup.config.load import load_model
-    from trueup.domain.metrics import row_losses
-    from trueup.domain.types import LABEL
+    from trueup.domain.data.types import LABEL
+    from trueup.domain.judging.metrics import row_losses
     from trueup.stages import steps
     from trueup.stages.joined import joined_predictions
     from trueup.stages.loop import cycle

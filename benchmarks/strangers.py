@@ -85,7 +85,7 @@ def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[
     """What is found out, step by step."""
     from trueup.config.policies import Policy, parse
     from trueup.config.settings import Settings
-    from trueup.domain.profile.ask import Ask
+    from trueup.domain.profiling.questions import Ask
     from trueup.errors import NotEnoughData
     from trueup.replay.compare import compare
     from trueup.replay.replay import prepare, whole_span

@@ -20,10 +20,10 @@ import pandas as pd
 
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
-from trueup.domain.gates import CHALLENGER, CHAMPION, Case, judge
-from trueup.domain.learning import Recipe, build, fit, predict
-from trueup.domain.metrics import metrics
-from trueup.domain.types import ROW_ID, Status, Window, overall
+from trueup.domain.data.types import ROW_ID, Status, Window, overall
+from trueup.domain.judging.gates import CHALLENGER, CHAMPION, Case, judge
+from trueup.domain.judging.metrics import metrics
+from trueup.domain.learning.learning import Recipe, build, fit, predict
 from trueup.stages.champion import champion
 from trueup.stages.features import Examples, examples
 from trueup.stages.ports import Ports

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trueup.adapters.code import account
-from trueup.domain.types import Actor
+from trueup.domain.data.types import Actor
 
 
 def at_the_command_line(by: str = "") -> Actor:

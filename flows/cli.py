@@ -18,7 +18,7 @@ from flows.environment import by_hand, prepare
 from flows.stack.cli import app as stack_app
 from trueup.config.load import load_model, model_names, sound_name
 from trueup.config.settings import Settings
-from trueup.domain.types import Retrain
+from trueup.domain.data.types import Retrain
 from trueup.errors import NoData, UsageError
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ def moment(text: str | None) -> datetime | None:
 
 def next_complete(model: str, cycle: Cycle) -> datetime:
     """When the batch after the newest of a run is complete."""
-    from trueup.domain.periods import period_of
+    from trueup.domain.data.periods import period_of
 
     newest = max((c.batch.window.end for c in cycle.batches), default=cycle.as_of)
     return period_of(newest, load_model(Settings().configs, model).ingest.period).end

@@ -61,7 +61,7 @@ def new(
     Columns that know the answer are left out and named. Nothing else is written, and nothing is trained.
     """
     from flows.cli import moment
-    from trueup.domain.profile.ask import Ask
+    from trueup.domain.profiling.questions import Ask
     from trueup.stages.new import draft, save, span_of
     from trueup.stages.new_deployments import deploy
     from trueup.stages.ports import Ports

@@ -19,8 +19,8 @@ from trueup.adapters.background import shared
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
-from trueup.domain.periods import complete_periods, period_of
-from trueup.domain.types import LABEL, Window
+from trueup.domain.data.periods import complete_periods, period_of
+from trueup.domain.data.types import LABEL, Window
 from trueup.errors import UsageError
 from trueup.stages.champion import first_champion
 from trueup.stages.monitor import realised

@@ -17,7 +17,7 @@ from flows.telling import pass_on
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
-from trueup.domain.types import Actor
+from trueup.domain.data.types import Actor
 from trueup.errors import ConfigError, TrueupError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from prefect import flow
 from flows.forms import AsOf, Model, Text
 from flows.opening import opened
 from flows.telling import TOLD
-from trueup.domain.types import Reason
+from trueup.domain.data.types import Reason
 from trueup.stages.references import Decided
 
 

@@ -7,7 +7,7 @@ from prefect import flow
 from flows.forms import AsOf, Model
 from flows.opening import opened
 from flows.telling import TOLD, title
-from trueup.domain.types import Retrain
+from trueup.domain.data.types import Retrain
 from trueup.stages.references import Cycle
 
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from flows.show import about, lines, out, table, then, word
 
 if TYPE_CHECKING:
-    from trueup.domain.profile.pace import Power, Spans
+    from trueup.domain.profiling.period import Power, Spans
     from trueup.stages.new import Drafted
     from trueup.stages.rehearse import Rehearsal, Seen
 

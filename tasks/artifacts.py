@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks import links
 from trueup.config.schema import ModelConfig
-from trueup.domain.metrics import figure, loss_words
+from trueup.domain.judging.metrics import figure, loss_words
 from trueup.ledger.entries import Entry
 from trueup.stages.approval import expires_at
 from trueup.stages.ports import Ports

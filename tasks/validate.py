@@ -7,7 +7,7 @@ from datetime import datetime
 from tasks.artifacts import show_validation
 from tasks.wrap import stage
 from trueup.config.schema import ModelConfig
-from trueup.domain.types import Batch
+from trueup.domain.data.types import Batch
 from trueup.stages import validate as logic
 from trueup.stages.ports import Ports
 from trueup.stages.references import Checked

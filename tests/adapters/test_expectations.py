@@ -19,7 +19,7 @@ from trueup.adapters import data_docs, gx
 from trueup.adapters.expectations import check, problems
 from trueup.adapters.suite import always
 from trueup.config.schema import ModelConfig
-from trueup.domain.types import BatchRef, Status, Window
+from trueup.domain.data.types import BatchRef, Status, Window
 from trueup.errors import ConfigError
 
 DISTANCE = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "distance", "min_value": 0}}

@@ -10,7 +10,7 @@ import pytest
 
 from trueup.adapters import plots
 from trueup.config.schema import Task
-from trueup.domain.bootstrap import paired_interval
+from trueup.domain.judging.bootstrap import paired_interval
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -19,8 +19,8 @@ from trueup.adapters.model_files import FILES, FreshProcess, manifest
 from trueup.adapters.registry import Registry
 from trueup.adapters.tracking import Tracking
 from trueup.config.schema import Task
-from trueup.domain.features import FeatureSchema
-from trueup.domain.learning import TRUSTED_TYPES, Recipe, build, fit, predict
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.learning.learning import TRUSTED_TYPES, Recipe, build, fit, predict
 from trueup.errors import RegistryUnavailable, UntrustedModel
 
 SCHEMA = FeatureSchema(("distance", "wind"), ("carrier",))

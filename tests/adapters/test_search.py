@@ -9,7 +9,7 @@ import pytest
 
 from trueup.adapters.search import search
 from trueup.config.schema import Task, TrainConfig
-from trueup.domain.learning import Recipe, defaults, space
+from trueup.domain.learning.learning import Recipe, defaults, space
 from trueup.errors import ConfigError, TrainingFailed
 
 ALL = ["gradient_boosting", "linear", "forest"]

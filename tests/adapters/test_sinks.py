@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from trueup.adapters.database import UserDatabase
 from trueup.adapters.sinks import open_sink
 from trueup.config.schema import FolderSink, SqlSink
-from trueup.domain.types import Window
+from trueup.domain.data.types import Window
 from trueup.errors import WorkError
 
 JANUARY = Window(datetime(2013, 1, 1), datetime(2013, 2, 1))

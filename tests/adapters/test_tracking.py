@@ -15,7 +15,7 @@ import pytest
 
 from tests.free import free_port
 from trueup.adapters.tracking import Tracking
-from trueup.domain.types import BatchRef, Metric, Window
+from trueup.domain.data.types import BatchRef, Metric, Window
 from trueup.errors import RegistryUnavailable
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.stages.story import window
 from trueup.config.schema import ModelConfig
-from trueup.domain.types import ROW_ID
+from trueup.domain.data.types import ROW_ID
 from trueup.stages.champion import champion
 from trueup.stages.ports import HOME_TAG, Ports
 

@@ -14,7 +14,7 @@ from tests.faults.homes import WEEKS, copied
 from tests.faults.invariants import acknowledged, require_nothing_lost, require_settled, require_sound
 from tests.stages.story import Story
 from trueup.crash import POINTS
-from trueup.domain.types import ROW_ID
+from trueup.domain.data.types import ROW_ID
 from trueup.errors import UntrustedModel
 from trueup.stages import loop, steps
 from trueup.stages.ingest import batches

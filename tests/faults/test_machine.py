@@ -23,7 +23,7 @@ from tests.faults.invariants import acknowledged, require_nothing_lost, require_
 from tests.stages.story import Story
 from trueup.crash import POINTS
 from trueup.domain.events import ModelDecayed
-from trueup.domain.plan import Hold
+from trueup.domain.learning.training_windows import Hold
 from trueup.errors import StaleDecision, UntrustedModel, UsageError
 from trueup.ledger.entries import Event
 from trueup.stages import loop, steps

@@ -12,8 +12,8 @@ from tests.faults.forked import forked
 from tests.faults.homes import CONFIG, FRAME, WEEKS, copied
 from tests.faults.invariants import require_settled
 from tests.stages.story import Story
-from trueup.domain.gates import CHALLENGER, NO_CHAMPION
-from trueup.domain.types import Window
+from trueup.domain.data.types import Window
+from trueup.domain.judging.gates import CHALLENGER, NO_CHAMPION
 from trueup.stages import loop, steps
 from trueup.stages.champion import champion, succession
 from trueup.stages.rollback import rollback

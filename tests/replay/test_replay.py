@@ -26,7 +26,7 @@ from trueup.adapters.fits import Shelf
 from trueup.config.load import load_model
 from trueup.config.policies import applied, parse
 from trueup.config.settings import Settings
-from trueup.domain.types import Window
+from trueup.domain.data.types import Window
 from trueup.errors import NoData, NotEnoughData, UsageError, WorkError
 from trueup.replay import lives
 from trueup.replay.compare import compare
@@ -306,8 +306,8 @@ def test_beside_each_other_they_come_to_the_same(done, laid, tmp_path):
 @pytest.mark.parametrize("worth", [0.0, 1e9])
 def test_what_was_fitted_once_is_not_fitted_again_where_that_is_worth_it(laid, tmp_path, monkeypatch, worth):
     from trueup.config.schema import Task
-    from trueup.domain.features import FeatureSchema
-    from trueup.domain.learning import Recipe, build, defaults
+    from trueup.domain.features.features import FeatureSchema
+    from trueup.domain.learning.learning import Recipe, build, defaults
 
     monkeypatch.setattr("trueup.adapters.fits._WORTH", worth)
     frame, schema = laid[1], FeatureSchema(("x", "z"), ("group",))

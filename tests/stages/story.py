@@ -14,7 +14,7 @@ from trueup.adapters.background import NoReports
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
-from trueup.domain.types import Window
+from trueup.domain.data.types import Window
 from trueup.stages import steps
 from trueup.stages.ingest import batches
 from trueup.stages.loop import cycle

@@ -29,7 +29,7 @@ from trueup.adapters.sinks import open_sink
 from trueup.config.load import parse_model
 from trueup.config.schema import FolderSink, SqlSink
 from trueup.config.settings import Settings
-from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
+from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.errors import SourceError
 from trueup.stages.ingest import batches, ingest
 from trueup.stages.ports import Ports

@@ -129,7 +129,7 @@ from tests.adapters.test_registry import SCHEMA, fitted
 from tests.adapters.test_store import predicted, rows
 from trueup.config.schema import Task
 from trueup.config.settings import Settings
-from trueup.domain.types import Window
+from trueup.domain.data.types import Window
 from trueup.ledger.entries import Decision
 from trueup.stages.ports import Ports
 from trueup.stages.proof import anchor

@@ -12,7 +12,7 @@ from sklearn import datasets
 from tests.messy import START
 from tests.stages.test_new import opened, quick
 from trueup.config.load import load_model
-from trueup.domain.profile.ask import Ask
+from trueup.domain.profiling.questions import Ask
 from trueup.stages import steps
 from trueup.stages.check import check
 from trueup.stages.loop import cycle

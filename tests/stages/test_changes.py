@@ -9,7 +9,7 @@ import pytest
 
 from tests import streams
 from tests.stages.story import CONFIG, PLAIN, Story, in_week, stream, window
-from trueup.domain.types import EVENT_TIME, ROW_ID
+from trueup.domain.data.types import EVENT_TIME, ROW_ID
 from trueup.errors import ConfigError
 from trueup.stages import loop, steps
 from trueup.stages.champion import champion

@@ -8,8 +8,8 @@ import pytest
 
 from tests.adapters.test_sources import UserDatabase, files, sql
 from trueup.config.schema import IngestConfig, Task
-from trueup.domain.landing import key_hash, key_values, split
-from trueup.domain.types import EVENT_TIME, KNOWN_AT, ROW_ID, Window
+from trueup.domain.data.landing import key_hash, key_values, split
+from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, ROW_ID, Window
 from trueup.errors import SourceError
 
 ZONE = "America/New_York"

@@ -16,7 +16,7 @@ from tests import streams
 from tests.stages.story import CONFIG, PLAIN, NoReports, Story, in_week, stream, window
 from trueup.adapters.background import Background
 from trueup.config.load import load_model
-from trueup.domain.types import ROW_ID, Status
+from trueup.domain.data.types import ROW_ID, Status
 from trueup.errors import ConfigError, NoData, NoLabels, SourceError, UntrustedModel
 from trueup.stages import loop, quarantine, steps
 from trueup.stages.champion import champion

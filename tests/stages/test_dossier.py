@@ -13,8 +13,8 @@ from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.adapters.background import NoReports
 from trueup.adapters.dossier_rules import rule
-from trueup.domain.digest import config_digest
-from trueup.domain.types import Actor
+from trueup.domain.data.digest import config_digest
+from trueup.domain.data.types import Actor
 from trueup.errors import UsageError
 from trueup.stages import approval, loop, steps
 from trueup.stages.dossier import GONE, make

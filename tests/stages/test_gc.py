@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from tests import streams
 from tests.stages.story import CONFIG, Story, in_week, stream, window
 from trueup.adapters.store import tables
-from trueup.domain.types import Window
+from trueup.domain.data.types import Window
 from trueup.stages import loop, quarantine, steps
 from trueup.stages.champion import champion
 from trueup.stages.evidence import kept, named

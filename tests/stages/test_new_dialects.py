@@ -5,7 +5,7 @@ import pytest
 
 from tests.stages.test_new_odd import orders
 from trueup.config.settings import Settings
-from trueup.domain.profile.ask import Ask
+from trueup.domain.profiling.questions import Ask
 from trueup.stages.check import check
 from trueup.stages.new import draft, save
 from trueup.stages.ports import Ports

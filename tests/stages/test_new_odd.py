@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from trueup.config.settings import Settings
-from trueup.domain.landing import split
-from trueup.domain.profile.ask import Ask
+from trueup.domain.data.landing import split
+from trueup.domain.profiling.questions import Ask
 from trueup.errors import TrueupError, UsageError
 from trueup.stages.check import check
 from trueup.stages.new import draft, save

@@ -14,7 +14,7 @@ from tests.stages.story import window
 from trueup.adapters.background import NoReports
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
-from trueup.domain.types import Window
+from trueup.domain.data.types import Window
 from trueup.errors import NoData, SourceError
 from trueup.replay.world import World
 from trueup.stages import loop, steps

@@ -7,7 +7,7 @@ import pytest
 
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream, window
-from trueup.domain.types import ROW_ID
+from trueup.domain.data.types import ROW_ID
 from trueup.stages import steps
 from trueup.stages.champion import champion
 from trueup.stages.loop import cycle

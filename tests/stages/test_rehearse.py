@@ -10,8 +10,8 @@ from tests import loans, streams
 from tests.stages.story import PLAIN, Story
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
-from trueup.domain.plan import Plan
-from trueup.domain.types import Status
+from trueup.domain.data.types import Status
+from trueup.domain.learning.training_windows import Plan
 from trueup.stages import rehearse as stage
 from trueup.stages.ports import Ports
 from trueup.stages.rehearse import rehearse

@@ -19,8 +19,8 @@ from tests import streams
 from tests.stages.story import PLAIN, NoReports, Story, stream
 from trueup.adapters.database import connect, initialise
 from trueup.config.load import load_model
-from trueup.domain.diagnosis import Skill
-from trueup.domain.types import Actor, Verdict, Window
+from trueup.domain.data.types import Actor, Verdict, Window
+from trueup.domain.monitoring.diagnosis import Skill
 from trueup.errors import AlreadyDecided, StaleDecision, UntrustedModel, UsageError
 from trueup.ledger.entries import PROMOTION, Decision, Promotion
 from trueup.ledger.ledger import Ledger

@@ -22,7 +22,7 @@ from trueup.adapters.sinks import open_sink
 from trueup.config.load import load_model
 from trueup.config.schema import SqlSink
 from trueup.config.settings import Settings
-from trueup.domain.types import Window
+from trueup.domain.data.types import Window
 from trueup.errors import SourceError
 from trueup.stages.check import check
 from trueup.stages.ingest import batches, ingest

@@ -7,7 +7,7 @@ import pytest
 
 from tests import streams
 from tests.stages.story import PLAIN, Story, in_week, stream
-from trueup.domain.evidence import Evidence
+from trueup.domain.judging.evidence import Evidence
 from trueup.errors import WorkError
 from trueup.stages import steps
 from trueup.stages.champion import champion

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from trueup.domain.bootstrap import (
+from trueup.domain.judging.bootstrap import (
     MAX_BLOCKS,
     Blocks,
     interval_from,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueup.domain.clock import Span, at_most, days_of, span_of
-from trueup.domain.periods import Period
+from trueup.domain.data.clock import Span, at_most, days_of, span_of
+from trueup.domain.data.periods import Period
 
 JANUARY = pd.date_range("2024-01-01", "2024-03-10 23:00", freq="h")
 

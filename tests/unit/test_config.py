@@ -11,7 +11,7 @@ import yaml
 
 from trueup.config.load import load_model, model_names, parse_model
 from trueup.config.schema import parse_duration
-from trueup.domain.digest import config_digest
+from trueup.domain.data.digest import config_digest
 from trueup.errors import ConfigError, UnknownModel
 
 ROOT = Path(__file__).parents[2]

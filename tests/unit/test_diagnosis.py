@@ -15,7 +15,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from trueup.config.schema import DecayConfig, MonitorConfig, Task
-from trueup.domain.diagnosis import (
+from trueup.domain.data.types import Verdict
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.judging.metrics import row_losses
+from trueup.domain.monitoring.diagnosis import (
     NAMES,
     Bounds,
     Drop,
@@ -26,10 +29,7 @@ from trueup.domain.diagnosis import (
     promised_gain,
     skill,
 )
-from trueup.domain.drift import PSI, DriftScore, comparable, judge_drift
-from trueup.domain.features import FeatureSchema
-from trueup.domain.metrics import row_losses
-from trueup.domain.types import Verdict
+from trueup.domain.monitoring.drift import PSI, DriftScore, comparable, judge_drift
 
 START = datetime(2020, 1, 1)
 INPUTS = list("abcde")

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from trueup.config.schema import DriftConfig, Task
-from trueup.domain.cells import MAX_CATEGORIES, OTHER, comparable
-from trueup.domain.comparison import Reference
-from trueup.domain.drift import (
+from trueup.domain.data.types import Status
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.monitoring.cells import MAX_CATEGORIES, OTHER, comparable
+from trueup.domain.monitoring.drift import (
     JENSEN_SHANNON,
     PSI,
     DriftScore,
@@ -21,8 +22,7 @@ from trueup.domain.drift import (
     prediction_and_label_shift,
     sample,
 )
-from trueup.domain.features import FeatureSchema
-from trueup.domain.types import Status
+from trueup.domain.monitoring.reference_rows import Reference
 
 CONFIG = DriftConfig()
 SCHEMA = FeatureSchema(("x", "y"), ("c",))

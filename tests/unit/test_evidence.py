@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trueup.domain.bootstrap import paired_interval
-from trueup.domain.evidence import Evidence
+from trueup.domain.judging.bootstrap import paired_interval
+from trueup.domain.judging.evidence import Evidence
 
 DAY = timedelta(days=1)
 START = np.datetime64("2024-03-01", "us")

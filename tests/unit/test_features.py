@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueup.config.schema import FeaturesConfig
-from trueup.domain.features import FeatureSchema, feature_frame, schema_of
+from trueup.domain.features.features import FeatureSchema, feature_frame, schema_of
 from trueup.errors import WorkError
 
 ALL_PARTS = ["month", "day", "weekday", "hour", "minute_of_day", "day_of_year", "weekend"]

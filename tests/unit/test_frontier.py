@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests import streams
 from trueup.config.load import parse_model
-from trueup.domain.bootstrap import MIN_BLOCKS
-from trueup.domain.frontier import Contest, choose, confirmed, dominated, split
+from trueup.domain.judging.bootstrap import MIN_BLOCKS
+from trueup.domain.retraining.frontier import Contest, choose, confirmed, dominated, split
 from trueup.replay.words import why
 
 ROWS = np.full(60, 100.0)

@@ -18,10 +18,10 @@ from trueup.config.schema import (
     SliceGate,
     Task,
 )
-from trueup.domain.gates import GATES, Case, judge
-from trueup.domain.gates.doubt import contender
-from trueup.domain.metrics import metrics
-from trueup.domain.types import Status, overall
+from trueup.domain.data.types import Status, overall
+from trueup.domain.judging.gates import GATES, Case, judge
+from trueup.domain.judging.gates.doubt import contender
+from trueup.domain.judging.metrics import metrics
 
 START = datetime(2024, 3, 1)
 DEFAULT = PromoteConfig().gates

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueup.config.schema import HistoryConfig
-from trueup.domain.history import history_features, history_names, needed_reach
+from trueup.domain.features.history import history_features, history_names, needed_reach
 from trueup.errors import WorkError
 
 START = datetime(2013, 1, 1)

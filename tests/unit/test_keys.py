@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from trueup.config.load import parse_model
 from trueup.config.schema import IngestConfig, Task
-from trueup.domain.landing import split
-from trueup.domain.profile.ask import Ask
-from trueup.domain.profile.columns import profile
-from trueup.domain.profile.keys import key_of
+from trueup.domain.data.landing import split
+from trueup.domain.profiling.columns import profile
+from trueup.domain.profiling.keys import key_of
+from trueup.domain.profiling.questions import Ask
 from trueup.errors import ConfigError
 
 N = 600

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueup.config.schema import IngestConfig, Task
-from trueup.domain.landing import Landing, split
-from trueup.domain.moments import parse_times
-from trueup.domain.values import as_numbers, as_text, key_hash
+from trueup.domain.data.landing import Landing, split
+from trueup.domain.data.moments import parse_times
+from trueup.domain.data.values import as_numbers, as_text, key_hash
 from trueup.errors import SourceError
 
 COLUMNS = ["id", "at", "size", "colour"]

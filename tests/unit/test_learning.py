@@ -12,8 +12,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
 from trueup.config.schema import Task
-from trueup.domain.features import FeatureSchema
-from trueup.domain.learning import (
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.judging.metrics import row_losses
+from trueup.domain.learning.learning import (
     TRUSTED_TYPES,
     Choice,
     Float,
@@ -29,7 +30,6 @@ from trueup.domain.learning import (
     simple_model,
     space,
 )
-from trueup.domain.metrics import row_losses
 from trueup.errors import TrainingFailed
 
 FAMILIES = ("gradient_boosting", "linear", "forest")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trueup.domain.diagnosis import NAMES
+from trueup.domain.monitoring.diagnosis import NAMES
 from trueup.stages.loop import State, next_action
 
 

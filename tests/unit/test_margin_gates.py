@@ -19,11 +19,11 @@ from trueup.config.schema import (
     InvarianceCheck,
     Task,
 )
-from trueup.domain.gates.behaviour import measured
-from trueup.domain.gates.fairness import by_group
-from trueup.domain.gates.margin import status
-from trueup.domain.metrics import metrics
-from trueup.domain.types import Status
+from trueup.domain.data.types import Status
+from trueup.domain.judging.gates.behaviour import measured
+from trueup.domain.judging.gates.fairness import by_group
+from trueup.domain.judging.gates.margin import status
+from trueup.domain.judging.metrics import metrics
 
 QUICK = EvaluateConfig(resamples=300)
 

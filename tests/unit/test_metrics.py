@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from trueup.config.schema import METRICS, EvaluateConfig, Task
-from trueup.domain.bootstrap import Blocks, paired_interval
-from trueup.domain.metrics import (
+from trueup.domain.judging.bootstrap import Blocks, paired_interval
+from trueup.domain.judging.metrics import (
     MAX_SLICES,
     calibration_table,
     loss_name,

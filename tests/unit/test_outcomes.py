@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueup.config.schema import IngestConfig, Task
-from trueup.domain.landing import split
-from trueup.domain.outcomes import changes, label_columns, oddities, table
+from trueup.domain.data.labels import changes, label_columns, oddities, table
+from trueup.domain.data.landing import split
 from trueup.errors import SourceError
 
 START = datetime(2024, 1, 1)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from trueup.config.schema import PairedGate, Task
-from trueup.domain.bootstrap import MIN_BLOCKS
-from trueup.domain.profile.pace import Power, Spans, pace_of
+from trueup.domain.judging.bootstrap import MIN_BLOCKS
+from trueup.domain.profiling.period import Power, Spans, pace_of
 
 DAY = timedelta(days=1)
 GATE = PairedGate(kind="paired")

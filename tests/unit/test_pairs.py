@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from trueup.config.policies import parse, parse_all
-from trueup.domain.frontier import Contest
+from trueup.domain.retraining.frontier import Contest
 from trueup.replay.pairs import better_ranked, gates, sweeps
 from trueup.replay.play import Life, Tried
 

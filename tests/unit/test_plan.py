@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueup.config.schema import PromoteConfig, TrainConfig
-from trueup.domain.bootstrap import MIN_BLOCKS, Blocks
-from trueup.domain.plan import Hold, Plan, plan_training
-from trueup.domain.types import Window
+from trueup.domain.data.types import Window
+from trueup.domain.judging.bootstrap import MIN_BLOCKS, Blocks
+from trueup.domain.learning.training_windows import Hold, Plan, plan_training
 
 START = datetime(2024, 1, 1)
 DAY = timedelta(days=1)

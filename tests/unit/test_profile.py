@@ -14,12 +14,12 @@ from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
 from tests import messy
 from trueup.config.schema import FeaturesConfig, Task
-from trueup.domain.profile.columns import Column, comma_decimals, profile
-from trueup.domain.profile.dialect import header_of, marks_of
-from trueup.domain.profile.people import personal
-from trueup.domain.profile.suspects import suspects
-from trueup.domain.profile.times import Gap, choose_period, closed_days, gaps, read_times
-from trueup.domain.profile.usual import learn
+from trueup.domain.profiling.columns import Column, comma_decimals, profile
+from trueup.domain.profiling.dialect import header_of, marks_of
+from trueup.domain.profiling.leaks import suspects
+from trueup.domain.profiling.learned_expectations import learn
+from trueup.domain.profiling.personal_data import personal
+from trueup.domain.profiling.times import Gap, choose_period, closed_days, gaps, read_times
 
 RNG = np.random.default_rng(5)
 N = 1_000

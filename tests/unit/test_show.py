@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from flows import show
-from trueup.domain.types import Status
+from trueup.domain.data.types import Status
 
 
 def test_the_demos_table_keeps_every_column_on_a_terminal_of_80_characters(monkeypatch, capsys):

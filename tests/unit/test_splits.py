@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueup.domain.splits import time_folds
+from trueup.domain.learning.splits import time_folds
 from trueup.errors import NotEnoughData
 
 START = np.datetime64("2024-01-01", "us")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueup.config.schema import BudgetConfig, RetrainConfig
-from trueup.domain.storm import Step, before_planning, before_training, rejections
+from trueup.domain.retraining.limits import Step, before_planning, before_training, rejections
 
 START = datetime(2013, 1, 1)
 GATE = timedelta(days=14)

@@ -11,10 +11,21 @@ from hypothesis import strategies as st
 
 from tests import messy
 from trueup.config.schema import FeaturesConfig
-from trueup.domain.profile.usual import learn as learn_rules
-from trueup.domain.profiles import HASHES, Profile, partial_ends, profile
-from trueup.domain.types import Window
-from trueup.domain.usual import CONSTANT, MISSING, NEW, OUTSIDE, ROWS, UNIT, Earlier, Oddity, learn, unusual
+from trueup.domain.data.types import Window
+from trueup.domain.monitoring.batch_profile import HASHES, Profile, partial_ends, profile
+from trueup.domain.monitoring.learned_bounds import (
+    CONSTANT,
+    MISSING,
+    NEW,
+    OUTSIDE,
+    ROWS,
+    UNIT,
+    Earlier,
+    Oddity,
+    learn,
+    unusual,
+)
+from trueup.domain.profiling.learned_expectations import learn as learn_rules
 
 KNOWN, LATER = 12, 8  # weeks
 NUMERIC, KINDS = ["amount", "km", "items", "balance", "delay", "rare"], ["city", "kind", "customer", "order"]

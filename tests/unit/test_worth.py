@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from trueup.config.schema import FeaturesConfig, Task
-from trueup.domain.profile.columns import profile
-from trueup.domain.profile.worth import Choice, Judge, choose
+from trueup.domain.profiling.columns import profile
+from trueup.domain.profiling.feature_selection import Choice, Judge, choose
 
 START = pd.Timestamp("2022-01-01")
 DAYS = 600

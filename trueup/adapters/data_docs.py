@@ -20,7 +20,7 @@ from filelock import FileLock
 from trueup.adapters import gx, old_files
 from trueup.adapters.expectations import ValidationResult
 from trueup.adapters.suite import Outcome
-from trueup.domain.types import BatchRef
+from trueup.domain.data.types import BatchRef
 
 _RESULTS: Final = "results"
 _TABLE: Final = "The batch as a whole"

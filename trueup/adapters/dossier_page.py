@@ -21,8 +21,8 @@ from trueup.adapters.look import (
     slice_columns,
     units,
 )
-from trueup.domain.gates.words import evidence_words
-from trueup.domain.metrics import figure
+from trueup.domain.judging.gates.phrases import evidence_words
+from trueup.domain.judging.metrics import figure
 
 # What each kind of check asks, by the first word of its name; a new check stands under "Further checks" until it is named.
 _GROUPS: Final = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from trueup.domain.metrics import figure, shortfall
+from trueup.domain.judging.metrics import figure, shortfall
 
 Figures = Mapping[str, Any]
 

@@ -20,11 +20,11 @@ from trueup.adapters import gx
 from trueup.adapters.suite import Check, Outcome, Result, always
 from trueup.config.consistency import Mistake
 from trueup.config.schema import ExpectationConfig, ModelConfig
-from trueup.domain.closed import odd_outcomes
-from trueup.domain.kinds import REWRITTEN
-from trueup.domain.sentinels import ALL_COLUMNS
-from trueup.domain.types import ROW_ID, Verdict
-from trueup.domain.values import Kind, as_text, canonical_text
+from trueup.domain.data.kinds import REWRITTEN
+from trueup.domain.data.outcome_values import odd_outcomes
+from trueup.domain.data.sentinels import ALL_COLUMNS
+from trueup.domain.data.types import ROW_ID, Verdict
+from trueup.domain.data.values import Kind, as_text, canonical_text
 from trueup.errors import ConfigError
 
 CHECK: Final = "validate"  # the verdict's name

@@ -21,15 +21,15 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from trueup.adapters import frames, model_files
-from trueup.domain.digest import digest_of
-from trueup.domain.learning import Floats, Model, fit
+from trueup.domain.data.digest import digest_of
+from trueup.domain.learning.learning import Floats, Model, fit
 
 _LABEL = "\0label"  # no feature is called that
 _WORTH = 1.0  # seconds of fitting from which a model is kept
 
 
 class Order(NamedTuple):
-    """A fit to make: the arguments of `trueup.domain.learning.fit`."""
+    """A fit to make: the arguments of `trueup.domain.learning.learning.fit`."""
 
     model: Model
     X: pd.DataFrame
@@ -54,7 +54,7 @@ class Fits:
         seed: int = 0,
         weights: Floats | None = None,
     ) -> Model:
-        """As `trueup.domain.learning.fit`."""
+        """As `trueup.domain.learning.learning.fit`."""
         fitted, seconds = self._make(Order(model, X, y, at_most, seed, weights))
         self.spent += seconds
         return fitted

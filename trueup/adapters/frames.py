@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trueup.crash import reach
-from trueup.domain.values import EXACT, as_text
+from trueup.domain.data.values import EXACT, as_text
 from trueup.errors import WorkError
 
 _DIGITS = 15  # every decimal number of so many is another float64, and comes out of it again

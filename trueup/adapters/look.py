@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from trueup.domain.metrics import figure
+from trueup.domain.judging.metrics import figure
 
 # How every page begins: a template, in whose style a page may say more.
 HEAD: Final = """<!doctype html>

@@ -31,8 +31,8 @@ from sklearn.pipeline import Pipeline
 
 import trueup
 from trueup.config.schema import Task
-from trueup.domain.digest import digest_of
-from trueup.domain.learning import TRUSTED_TYPES, predict
+from trueup.domain.data.digest import digest_of
+from trueup.domain.learning.learning import TRUSTED_TYPES, predict
 from trueup.errors import UntrustedModel
 
 FORMAT = "skops"
@@ -74,7 +74,7 @@ def dump(model: Pipeline, folder: Path) -> None:
     if foreign := sorted(set(skops.io.get_untrusted_types(file=file)) - set(TRUSTED_TYPES)):
         raise UntrustedModel(
             f"the model holds types that are not trusted: {', '.join(foreign)}; build it from the families of "
-            "trueup.domain.learning, or add a type that runs no code when it is loaded to TRUSTED_TYPES there"
+            "trueup.domain.learning.learning, or add a type that runs no code when it is loaded to TRUSTED_TYPES there"
         )
 
 

@@ -14,8 +14,8 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from trueup.adapters import drawing
 from trueup.adapters.drawing import COLOURS, INK, MUTED
 from trueup.config.schema import Task
-from trueup.domain.bootstrap import Interval
-from trueup.domain.metrics import calibration_table
+from trueup.domain.judging.bootstrap import Interval
+from trueup.domain.judging.metrics import calibration_table
 
 Floats = NDArray[np.float64]
 

@@ -28,8 +28,8 @@ from trueup.adapters.model_files import FORMAT, MODEL_FILE
 from trueup.adapters.tracking import Tracking
 from trueup.config.schema import Task
 from trueup.crash import reach
-from trueup.domain.features import FeatureSchema
-from trueup.domain.learning import TRUSTED_TYPES
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.learning.learning import TRUSTED_TYPES
 from trueup.errors import RegistryUnavailable, UntrustedModel
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from trueup.adapters.look import HEAD, STYLE, cell
-from trueup.domain.metrics import figure
+from trueup.domain.judging.metrics import figure
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -19,7 +19,7 @@ from trueup.adapters.look import (
     slice_columns,
     units,
 )
-from trueup.domain.gates.words import evidence_words
+from trueup.domain.judging.gates.phrases import evidence_words
 
 _PAGE: Final = (
     HEAD

@@ -17,8 +17,8 @@ from pandas.api import types as dtypes
 from trueup.adapters import frames
 from trueup.adapters.database import UserDatabase
 from trueup.config.schema import FolderSink, SqlSink
-from trueup.domain.types import ROW_ID, Window
-from trueup.domain.values import as_integers
+from trueup.domain.data.types import ROW_ID, Window
+from trueup.domain.data.values import as_integers
 from trueup.errors import WorkError
 
 _TRIES = 3

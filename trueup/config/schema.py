@@ -35,7 +35,7 @@ class Task(StrEnum):
     REGRESSION = "regression"
 
 
-# What `trueup.domain.metrics` measures of a model; the first one decides.
+# What `trueup.domain.judging.metrics` measures of a model; the first one decides.
 METRICS = {
     Task.BINARY: ("log_loss", "brier", "auc", "average_precision", "ece"),
     Task.MULTICLASS: ("log_loss", "brier", "accuracy", "auc_ovr"),

@@ -11,10 +11,10 @@ import pandas as pd
 
 from trueup.config.policies import Policy, block, parse_all
 from trueup.config.schema import ModelConfig, Task, write_duration
-from trueup.domain.bootstrap import Blocks, sums_interval
-from trueup.domain.frontier import Choice, Contest, choose, confirmed, dominated, split
-from trueup.domain.metrics import loss_words
-from trueup.domain.types import EVENT_TIME, ROW_ID, Window
+from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
+from trueup.domain.judging.bootstrap import Blocks, sums_interval
+from trueup.domain.judging.metrics import loss_words
+from trueup.domain.retraining.frontier import Choice, Contest, choose, confirmed, dominated, split
 from trueup.errors import NotEnoughData
 from trueup.replay import pairs, words
 from trueup.replay.plain import bound, plain

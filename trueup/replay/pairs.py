@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trueup.config.policies import Policy, parse
-from trueup.domain.frontier import Contest
+from trueup.domain.retraining.frontier import Contest
 from trueup.errors import UsageError
 from trueup.replay.plain import plain
 from trueup.replay.play import Life, Tried

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from trueup.domain.bootstrap import Interval
+from trueup.domain.judging.bootstrap import Interval
 
 
 def bound(of: Interval, value: float) -> float | None:

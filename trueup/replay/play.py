@@ -13,12 +13,12 @@ import pandas as pd
 
 from trueup.config.policies import Policy, applied
 from trueup.config.schema import METRICS, FeaturesConfig, ModelConfig, Task
-from trueup.domain.bootstrap import paired_interval
-from trueup.domain.diagnosis import DECAYED
-from trueup.domain.gates import CHALLENGER, CHAMPION
-from trueup.domain.learning import predict
-from trueup.domain.metrics import row_losses
-from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Window
+from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Window
+from trueup.domain.judging.bootstrap import paired_interval
+from trueup.domain.judging.gates import CHALLENGER, CHAMPION
+from trueup.domain.judging.metrics import row_losses
+from trueup.domain.learning.learning import predict
+from trueup.domain.monitoring.diagnosis import DECAYED
 from trueup.ledger.entries import Entry
 from trueup.replay.world import World, at
 from trueup.replay.yardsticks import yardsticks

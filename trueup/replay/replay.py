@@ -22,8 +22,8 @@ from trueup.config.consistency import contradictions
 from trueup.config.policies import Policy, applied
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
-from trueup.domain.digest import config_digest, digest_of
-from trueup.domain.types import Window
+from trueup.domain.data.digest import config_digest, digest_of
+from trueup.domain.data.types import Window
 from trueup.errors import NotEnoughData, UsageError, WorkError
 from trueup.replay import lives
 from trueup.replay.play import Life, for_replay, play

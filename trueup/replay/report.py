@@ -11,7 +11,7 @@ from typing import Any
 from trueup.adapters import plots, replay_page, replay_plots
 from trueup.adapters.frames import whole
 from trueup.config.schema import ModelConfig
-from trueup.domain.types import Window
+from trueup.domain.data.types import Window
 from trueup.replay.compare import Compared, compare
 from trueup.replay.play import Life
 from trueup.stages.ports import HOME_TAG, Ports

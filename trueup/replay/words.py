@@ -10,9 +10,9 @@ import pandas as pd
 
 from trueup.config.policies import Policy
 from trueup.config.schema import ModelConfig
-from trueup.domain.bootstrap import MIN_BLOCKS
-from trueup.domain.frontier import Choice, Contest
-from trueup.domain.metrics import figure, loss_words
+from trueup.domain.judging.bootstrap import MIN_BLOCKS
+from trueup.domain.judging.metrics import figure, loss_words
+from trueup.domain.retraining.frontier import Choice, Contest
 
 
 def why(config: ModelConfig, contest: Contest, choice: Choice, parts: tuple[slice, slice] | None) -> str:

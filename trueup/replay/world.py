@@ -21,9 +21,9 @@ from trueup.adapters.database import copy_sqlite
 from trueup.adapters.fits import Shelf
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
-from trueup.domain.digest import config_digest, digest_of
-from trueup.domain.periods import complete_periods
-from trueup.domain.types import Window
+from trueup.domain.data.digest import config_digest, digest_of
+from trueup.domain.data.periods import complete_periods
+from trueup.domain.data.types import Window
 from trueup.errors import NoData, WorkError
 from trueup.stages.ingest import batches, complete_until, land
 from trueup.stages.known import labels_dataset, rows_dataset

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from trueup.config.schema import FeaturesConfig, ModelConfig
-from trueup.domain.bootstrap import Floats, paired_interval
-from trueup.domain.features import FeatureSchema
-from trueup.domain.history import history_names
-from trueup.domain.learning import Recipe, predict
-from trueup.domain.metrics import row_losses
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.features.history import history_names
+from trueup.domain.judging.bootstrap import Floats, paired_interval
+from trueup.domain.judging.metrics import row_losses
+from trueup.domain.learning.learning import Recipe, predict
 from trueup.stages.features import Examples, examples
 from trueup.stages.ports import Ports
 from trueup.stages.references import Trained

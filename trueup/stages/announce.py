@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.diagnosis import SHIFTED, UNUSUAL
+from trueup.domain.data.types import Batch
 from trueup.domain.events import (
     BatchPayload,
     DataBroken,
@@ -14,7 +14,7 @@ from trueup.domain.events import (
     ModelShifted,
     interval,
 )
-from trueup.domain.types import Batch
+from trueup.domain.monitoring.diagnosis import SHIFTED, UNUSUAL
 from trueup.ledger.entries import Event
 from trueup.stages.ports import Ports
 from trueup.stages.references import Checked, Observed

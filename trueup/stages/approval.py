@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from trueup.config.schema import ModelConfig, write_duration
-from trueup.domain.types import Status, Verdict
+from trueup.domain.data.types import Status, Verdict
 from trueup.errors import AlreadyDecided, RegistryUnavailable, StaleDecision, UsageError
 from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
 from trueup.stages.champion import align

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 
 from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
+from trueup.domain.data.types import Reason
 from trueup.domain.events import ModelDecayed, ModelDue, ModelStale, interval
-from trueup.domain.storm import CLEARED
-from trueup.domain.types import Reason
+from trueup.domain.retraining.limits import CLEARED
 from trueup.ledger.entries import Entry, Event
 from trueup.stages.ports import Ports
 from trueup.stages.references import Checked, Observed

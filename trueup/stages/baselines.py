@@ -7,11 +7,11 @@ from datetime import datetime
 import pandas as pd
 
 from trueup.config.schema import FeaturesConfig, ModelConfig
-from trueup.domain.features import FeatureSchema
-from trueup.domain.gates.case import PRIOR, SIMPLE
-from trueup.domain.learning import SIMPLE_ROWS, Model, prior_model, simple_model
-from trueup.domain.plan import reference_window
-from trueup.domain.types import Window
+from trueup.domain.data.types import Window
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.judging.gates.context import PRIOR, SIMPLE
+from trueup.domain.learning.learning import SIMPLE_ROWS, Model, prior_model, simple_model
+from trueup.domain.learning.training_windows import reference_window
 from trueup.stages.champion import Champion
 from trueup.stages.features import Examples, examples, require_classes
 from trueup.stages.ports import Ports

@@ -9,10 +9,10 @@ import pandas as pd
 
 from trueup.adapters.sources.function import load_function
 from trueup.config.schema import BehaviourCheck, FeaturesConfig, InvarianceCheck, ModelConfig
-from trueup.domain.features import feature_frame
-from trueup.domain.gates.behaviour import measured
-from trueup.domain.learning import Model, predict
-from trueup.domain.types import ROW_ID, Batch
+from trueup.domain.data.types import ROW_ID, Batch
+from trueup.domain.features.features import feature_frame
+from trueup.domain.judging.gates.behaviour import measured
+from trueup.domain.learning.learning import Model, predict
 from trueup.errors import WorkError
 from trueup.stages.features import Examples
 from trueup.stages.ports import Ports

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from trueup.config.schema import FeaturesConfig, ModelConfig
-from trueup.domain.diagnosis import Skill
-from trueup.domain.learning import Model, Recipe
-from trueup.domain.types import Batch
+from trueup.domain.data.types import Batch
+from trueup.domain.learning.learning import Model, Recipe
+from trueup.domain.monitoring.diagnosis import Skill
 from trueup.errors import RegistryUnavailable
 from trueup.ledger.entries import PROMOTION, Entry
 from trueup.ledger.entries import Champion as InOffice

@@ -17,13 +17,13 @@ from trueup.adapters.sources.port import Extent
 from trueup.config.consistency import Location, Mistake, inputs, sentinels
 from trueup.config.load import Written, read
 from trueup.config.schema import ModelConfig, SqlSource
-from trueup.domain.closed import Known
-from trueup.domain.landing import key_values, split
-from trueup.domain.outcomes import Table, key_names, table
-from trueup.domain.periods import complete_periods, period_of
-from trueup.domain.spelled import spelled_otherwise
-from trueup.domain.types import KNOWN_AT
-from trueup.domain.values import key_hash
+from trueup.domain.data.key_spelling import spelled_otherwise
+from trueup.domain.data.labels import Table, key_names, table
+from trueup.domain.data.landing import key_values, split
+from trueup.domain.data.outcome_values import Known
+from trueup.domain.data.periods import complete_periods, period_of
+from trueup.domain.data.types import KNOWN_AT
+from trueup.domain.data.values import key_hash
 from trueup.errors import ConfigError, TrueupError
 from trueup.stages.mistakes import all_mistakes
 from trueup.stages.outcomes import kinds_of_keys, naming_it, read_outcomes

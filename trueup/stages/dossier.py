@@ -20,9 +20,9 @@ from trueup.adapters import dossier_page, sbom
 from trueup.adapters.code import LOCK, code_facts
 from trueup.adapters.frames import whole
 from trueup.config.schema import ModelConfig, Source, Task
-from trueup.domain.digest import config_digest
-from trueup.domain.metrics import calibration_table
-from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
+from trueup.domain.data.digest import config_digest
+from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
+from trueup.domain.judging.metrics import calibration_table
 from trueup.errors import RegistryUnavailable, UntrustedModel, UsageError, WorkError
 from trueup.ledger.canonical import canonical
 from trueup.ledger.entries import PROMOTION, Entry

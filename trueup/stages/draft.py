@@ -10,10 +10,10 @@ import pandas as pd
 
 from trueup.config.draft import CHECK, GUESS, Draft
 from trueup.config.schema import DecayConfig, IngestConfig, write_duration
-from trueup.domain.periods import complete_periods
-from trueup.domain.profile.pace import Power, Spans
-from trueup.domain.profile.worth import Choice, Tried
-from trueup.domain.values import as_text, text_of
+from trueup.domain.data.periods import complete_periods
+from trueup.domain.data.values import as_text, text_of
+from trueup.domain.profiling.feature_selection import Choice, Tried
+from trueup.domain.profiling.period import Power, Spans
 
 if TYPE_CHECKING:
     from trueup.stages.new import Findings

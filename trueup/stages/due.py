@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from trueup.config.schema import ModelConfig, later
-from trueup.domain.storm import judged_until, starts
-from trueup.domain.types import EVENT_TIME, ROW_ID, Reason
+from trueup.domain.data.types import EVENT_TIME, ROW_ID, Reason
+from trueup.domain.retraining.limits import judged_until, starts
 from trueup.stages.champion import champion
 from trueup.stages.features import matured
 from trueup.stages.ports import Ports

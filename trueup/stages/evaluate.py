@@ -12,13 +12,13 @@ import pandas as pd
 
 from trueup.adapters.model_files import fresh_process
 from trueup.config.schema import ModelConfig
-from trueup.domain.bootstrap import Blocks
-from trueup.domain.diagnosis import constant_losses, promised_gain, skill
-from trueup.domain.drift import sample
-from trueup.domain.gates import CHALLENGER, CHAMPION
-from trueup.domain.learning import Model, all_classes, predict
-from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses, slice_table
-from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
+from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
+from trueup.domain.judging.bootstrap import Blocks
+from trueup.domain.judging.gates import CHALLENGER, CHAMPION
+from trueup.domain.judging.metrics import metrics, metrics_with_intervals, row_losses, slice_table
+from trueup.domain.learning.learning import Model, all_classes, predict
+from trueup.domain.monitoring.diagnosis import constant_losses, promised_gain, skill
+from trueup.domain.monitoring.drift import sample
 from trueup.stages.ablation import ablation
 from trueup.stages.baselines import REFERENCE, baselines, own_rows, reference_examples
 from trueup.stages.behaviour import behaviour

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from trueup.adapters.sources.function import load_function, source_digest
 from trueup.config.schema import FeaturesConfig, ModelConfig, Task
-from trueup.domain.digest import digest_of
-from trueup.domain.features import FeatureSchema, feature_frame, schema_of, without_values_lately
-from trueup.domain.history import needed_reach
-from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
+from trueup.domain.data.digest import digest_of
+from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
+from trueup.domain.features.features import FeatureSchema, feature_frame, schema_of, without_values_lately
+from trueup.domain.features.history import needed_reach
 from trueup.errors import NotEnoughData
 from trueup.stages.ports import Ports
 from trueup.stages.validate import usable_batches

@@ -22,14 +22,14 @@ import yaml
 from trueup.adapters import frames
 from trueup.config.schema import ModelConfig
 from trueup.config.write import write_whole
-from trueup.domain.closed import Known
+from trueup.domain.data.labels import table
+from trueup.domain.data.landing import key_values
+from trueup.domain.data.moments import parse_times
+from trueup.domain.data.outcome_values import Known
+from trueup.domain.data.periods import complete_periods
+from trueup.domain.data.types import Window
+from trueup.domain.data.values import Kind, key_hash
 from trueup.domain.events import DataArrived, interval
-from trueup.domain.landing import key_values
-from trueup.domain.moments import parse_times
-from trueup.domain.outcomes import table
-from trueup.domain.periods import complete_periods
-from trueup.domain.types import Window
-from trueup.domain.values import Kind, key_hash
 from trueup.errors import NoData, UsageError
 from trueup.ledger.entries import Event
 from trueup.stages.ingest import newest_complete

@@ -16,8 +16,8 @@ import pandas as pd
 from trueup.adapters import frames
 from trueup.adapters.model_files import fresh_process
 from trueup.config.schema import BudgetGate, ModelConfig
-from trueup.domain.metrics import figure
-from trueup.domain.types import Verdict
+from trueup.domain.data.types import Verdict
+from trueup.domain.judging.metrics import figure
 from trueup.errors import UntrustedModel
 from trueup.stages.ports import Ports
 from trueup.stages.references import FITTED, Trained, prediction_columns, prediction_of

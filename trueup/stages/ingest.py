@@ -12,12 +12,12 @@ from trueup.adapters.sources.port import Mark, SourcePort
 from trueup.config.checks import SHORTEST
 from trueup.config.schema import IngestConfig, ModelConfig
 from trueup.crash import reach
-from trueup.domain.clock import Span, at_most
-from trueup.domain.kinds import declared_kinds
-from trueup.domain.landing import split
-from trueup.domain.periods import complete_periods, period_of
-from trueup.domain.types import Batch, Window
-from trueup.domain.values import retyped
+from trueup.domain.data.clock import Span, at_most
+from trueup.domain.data.kinds import declared_kinds
+from trueup.domain.data.landing import split
+from trueup.domain.data.periods import complete_periods, period_of
+from trueup.domain.data.types import Batch, Window
+from trueup.domain.data.values import retyped
 from trueup.errors import NoData, SourceError
 from trueup.stages.champion import champion
 from trueup.stages.known import known_of, labels_dataset, rows_dataset

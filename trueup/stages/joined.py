@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from trueup.config.schema import ModelConfig, Task
-from trueup.domain.types import KNOWN_AT, LABEL, ROW_ID, Batch
+from trueup.domain.data.types import KNOWN_AT, LABEL, ROW_ID, Batch
 from trueup.stages.ports import Ports
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.closed import Known
-from trueup.domain.values import Kind
+from trueup.domain.data.outcome_values import Known
+from trueup.domain.data.values import Kind
 from trueup.stages.ports import Ports
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
-from trueup.domain.diagnosis import DATA_BROKEN, UNKNOWN
+from trueup.domain.monitoring.diagnosis import DATA_BROKEN, UNKNOWN
 from trueup.stages.champion import champion
 from trueup.stages.ports import Ports
 

@@ -16,9 +16,9 @@ from pydantic import TypeAdapter
 
 from trueup.config.schema import ModelConfig
 from trueup.crash import reach
-from trueup.domain.diagnosis import DATA_BROKEN, DECAYED, SHIFTED, STALE, UNKNOWN
-from trueup.domain.plan import Hold, Plan
-from trueup.domain.types import Batch, Reason, Retrain, Status, Verdict, overall
+from trueup.domain.data.types import Batch, Reason, Retrain, Status, Verdict, overall
+from trueup.domain.learning.training_windows import Hold, Plan
+from trueup.domain.monitoring.diagnosis import DATA_BROKEN, DECAYED, SHIFTED, STALE, UNKNOWN
 from trueup.errors import NoLabels, NotEnoughData, StaleDecision, WorkError
 from trueup.ledger.entries import Event
 from trueup.stages.announce import announce

@@ -16,7 +16,7 @@ from trueup.adapters import expectations
 from trueup.config.consistency import Mistake, meant, written
 from trueup.config.load import Written, read
 from trueup.config.schema import ExpectationConfig, Family, ModelConfig
-from trueup.domain import learning
+from trueup.domain.learning import learning
 from trueup.errors import ConfigError
 
 

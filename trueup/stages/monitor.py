@@ -12,9 +12,12 @@ import pandas as pd
 from trueup.adapters.drift import scores
 from trueup.adapters.store.results import Result
 from trueup.config.schema import FeaturesConfig, ModelConfig, Task
-from trueup.domain.bootstrap import MIN_BLOCKS, Blocks
-from trueup.domain.comparison import compared, reference_for
-from trueup.domain.diagnosis import (
+from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, Window
+from trueup.domain.features.features import schema_of
+from trueup.domain.judging.bootstrap import MIN_BLOCKS, Blocks
+from trueup.domain.judging.metrics import metrics, metrics_with_intervals, row_losses
+from trueup.domain.learning.learning import SIMPLE_ROWS, all_classes, predict, simple_model
+from trueup.domain.monitoring.diagnosis import (
     DATA_BROKEN,
     UNKNOWN,
     Observation,
@@ -25,11 +28,15 @@ from trueup.domain.diagnosis import (
     promised_gain,
     skill,
 )
-from trueup.domain.drift import DriftResult, column_checks, judge_drift, movements, prediction_and_label_shift, sample
-from trueup.domain.features import schema_of
-from trueup.domain.learning import SIMPLE_ROWS, all_classes, predict, simple_model
-from trueup.domain.metrics import metrics, metrics_with_intervals, row_losses
-from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, Window
+from trueup.domain.monitoring.drift import (
+    DriftResult,
+    column_checks,
+    judge_drift,
+    movements,
+    prediction_and_label_shift,
+    sample,
+)
+from trueup.domain.monitoring.reference_rows import compared, reference_for
 from trueup.errors import NoData
 from trueup.stages.baselines import reference_examples
 from trueup.stages.champion import Champion, champion

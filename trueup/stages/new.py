@@ -15,19 +15,19 @@ from trueup.config.checks import zone
 from trueup.config.load import parse_model, sound_name
 from trueup.config.schema import FeaturesConfig, IngestConfig, ModelConfig, parse_duration
 from trueup.config.write import write_whole
-from trueup.domain.landing import split
-from trueup.domain.profile.ask import Ask
-from trueup.domain.profile.columns import Column, profile
-from trueup.domain.profile.keys import Key, key_of
-from trueup.domain.profile.outcome import Outcome, as_label, joined_outcome, outcome_of, told_by, without_sentinels
-from trueup.domain.profile.pace import Spans, pace_of
-from trueup.domain.profile.people import personal
-from trueup.domain.profile.suspects import Found, Suspect, suspects
-from trueup.domain.profile.times import Gap, Times, closed_days, disorder, gaps
-from trueup.domain.profile.usual import Usual, learn
-from trueup.domain.profile.worth import Choice, Judge, choose
-from trueup.domain.types import EVENT_TIME
-from trueup.domain.written_times import naming, with_zone
+from trueup.domain.data.landing import split
+from trueup.domain.data.time_formats import naming, with_zone
+from trueup.domain.data.types import EVENT_TIME
+from trueup.domain.profiling.columns import Column, profile
+from trueup.domain.profiling.feature_selection import Choice, Judge, choose
+from trueup.domain.profiling.keys import Key, key_of
+from trueup.domain.profiling.leaks import Found, Suspect, suspects
+from trueup.domain.profiling.learned_expectations import Usual, learn
+from trueup.domain.profiling.outcome import Outcome, as_label, joined_outcome, outcome_of, told_by, without_sentinels
+from trueup.domain.profiling.period import Spans, pace_of
+from trueup.domain.profiling.personal_data import personal
+from trueup.domain.profiling.questions import Ask
+from trueup.domain.profiling.times import Gap, Times, closed_days, disorder, gaps
 from trueup.errors import UsageError
 from trueup.stages.draft import coerced, missing_of, usual_name, write_draft, write_usual
 from trueup.stages.new_table import Table, read_table

@@ -14,11 +14,11 @@ import pandas as pd
 
 from trueup.adapters.sources import FileSource, open_source
 from trueup.config.schema import IngestConfig
-from trueup.domain.profile.ask import Ask, require_columns
-from trueup.domain.profile.columns import comma_decimals
-from trueup.domain.profile.dialect import header_of, marks_of
-from trueup.domain.profile.times import Times, are_years, read_times
-from trueup.domain.values import as_numbers
+from trueup.domain.data.values import as_numbers
+from trueup.domain.profiling.columns import comma_decimals
+from trueup.domain.profiling.dialect import header_of, marks_of
+from trueup.domain.profiling.questions import Ask, require_columns
+from trueup.domain.profiling.times import Times, are_years, read_times
 from trueup.errors import SourceError, UsageError
 
 _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.closed import Known
-from trueup.domain.kinds import declared_kinds, first_kinds
-from trueup.domain.outcomes import Outcomes, Table, changes, label_columns, table
-from trueup.domain.spelled import spelled_otherwise
-from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
-from trueup.domain.values import Kind
+from trueup.domain.data.key_spelling import spelled_otherwise
+from trueup.domain.data.kinds import declared_kinds, first_kinds
+from trueup.domain.data.labels import Outcomes, Table, changes, label_columns, table
+from trueup.domain.data.outcome_values import Known
+from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
+from trueup.domain.data.values import Kind
 from trueup.errors import SourceError
 from trueup.stages.known import known_of, labels_dataset
 from trueup.stages.ports import Ports

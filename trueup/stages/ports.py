@@ -23,9 +23,9 @@ from trueup.adapters.sources import SourcePort, open_source
 from trueup.adapters.store import Store
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
-from trueup.domain.digest import digest_of
-from trueup.domain.profiles import Profile
-from trueup.domain.types import Actor
+from trueup.domain.data.digest import digest_of
+from trueup.domain.data.types import Actor
+from trueup.domain.monitoring.batch_profile import Profile
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.once import made_once
 from trueup.ledger.signing import Signer, open_signer

@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.metrics import row_losses
-from trueup.domain.probation import NAME, look
-from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, Window
+from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, Window
+from trueup.domain.judging.metrics import row_losses
+from trueup.domain.judging.probation import NAME, look
 from trueup.errors import StaleDecision
 from trueup.stages.champion import Champion, champion, succession
 from trueup.stages.ingest import batches

@@ -8,11 +8,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.digest import config_digest
-from trueup.domain.evidence import Evidence
-from trueup.domain.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
-from trueup.domain.gates import judge as judge_case
-from trueup.domain.types import EVENT_TIME, LABEL, Reason, Status, Verdict, overall
+from trueup.domain.data.digest import config_digest
+from trueup.domain.data.types import EVENT_TIME, LABEL, Reason, Status, Verdict, overall
+from trueup.domain.judging.evidence import Evidence
+from trueup.domain.judging.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
+from trueup.domain.judging.gates import judge as judge_case
 from trueup.errors import StaleDecision
 from trueup.ledger.entries import Decision, Promotion, of_decision
 from trueup.stages.approval import PENDING, decided, resolution, settle, terms

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.types import EVENT_TIME, ROW_ID, Batch
+from trueup.domain.data.types import EVENT_TIME, ROW_ID, Batch
 from trueup.errors import UsageError
 from trueup.stages.champion import Champion, champion
 from trueup.stages.ingest import batches

@@ -12,11 +12,11 @@ from typing import Any
 from trueup.adapters.code import code_facts
 from trueup.adapters.model_files import FORMAT
 from trueup.config.schema import ModelConfig, write_duration
-from trueup.domain.digest import config_digest, digest_of, policy_digest
+from trueup.domain.data.digest import config_digest, digest_of, policy_digest
+from trueup.domain.data.types import Window
 from trueup.domain.events import ModelDecayed, ModelStale, interval
-from trueup.domain.metrics import loss_name
-from trueup.domain.plan import reference_window
-from trueup.domain.types import Window
+from trueup.domain.judging.metrics import loss_name
+from trueup.domain.learning.training_windows import reference_window
 from trueup.stages.champion import Champion
 from trueup.stages.looks import decisive_look
 from trueup.stages.ports import Ports

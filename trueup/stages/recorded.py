@@ -11,7 +11,7 @@ from typing import Any
 
 from trueup.adapters.sources.function import source_text
 from trueup.config.schema import ModelConfig
-from trueup.domain.digest import config_text
+from trueup.domain.data.digest import config_text
 from trueup.errors import WorkError
 from trueup.stages.ports import Ports
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from trueup.domain.types import Batch, Burden, Fold, Reason, Status, Verdict, Window
+from trueup.domain.data.types import Batch, Burden, Fold, Reason, Status, Verdict, Window
 
 if TYPE_CHECKING:
     import pandas as pd

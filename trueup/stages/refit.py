@@ -10,8 +10,8 @@ import numpy as np
 
 from trueup.config.schema import ModelConfig
 from trueup.crash import reach
-from trueup.domain.learning import all_classes, predict
-from trueup.domain.types import Verdict
+from trueup.domain.data.types import Verdict
+from trueup.domain.learning.learning import all_classes, predict
 from trueup.stages.features import Examples, examples
 from trueup.stages.fresh import reproduced
 from trueup.stages.ports import Ports

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trueup.adapters.code import code_facts
 from trueup.config.schema import ModelConfig
-from trueup.domain.digest import config_digest
+from trueup.domain.data.digest import config_digest
 from trueup.stages.ports import Ports
 from trueup.stages.references import Candidate, Role, Trained
 

@@ -23,12 +23,12 @@ import numpy as np
 import pandas as pd
 
 from trueup.config.schema import Family, ModelConfig, write_duration
-from trueup.domain.gates import CHALLENGER, Case
-from trueup.domain.gates.case import PRIOR, SIMPLE
-from trueup.domain.learning import Recipe, all_classes, build, defaults, predict
-from trueup.domain.periods import complete_periods
-from trueup.domain.plan import Hold, Plan
-from trueup.domain.types import KNOWN_AT, ROW_ID, Batch, Status, Window
+from trueup.domain.data.periods import complete_periods
+from trueup.domain.data.types import KNOWN_AT, ROW_ID, Batch, Status, Window
+from trueup.domain.judging.gates import CHALLENGER, Case
+from trueup.domain.judging.gates.context import PRIOR, SIMPLE
+from trueup.domain.learning.learning import Recipe, all_classes, build, defaults, predict
+from trueup.domain.learning.training_windows import Hold, Plan
 from trueup.errors import NoLabels, NotEnoughData, WorkError
 from trueup.stages.baselines import baselines, reference_examples
 from trueup.stages.features import examples

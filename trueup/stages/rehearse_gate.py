@@ -8,12 +8,12 @@ from math import ceil
 from typing import Any
 
 from trueup.config.schema import BaselineGate, write_duration
-from trueup.domain.bootstrap import Interval
-from trueup.domain.gates import Case
-from trueup.domain.gates.baseline import ERROR, Baseline
-from trueup.domain.gates.case import PRIOR
-from trueup.domain.gates.integrity import MIN_ROWS, enough_rows
-from trueup.domain.gates.words import compare, figures_of, too_few_blocks
+from trueup.domain.judging.bootstrap import Interval
+from trueup.domain.judging.gates import Case
+from trueup.domain.judging.gates.baseline import ERROR, Baseline
+from trueup.domain.judging.gates.context import PRIOR
+from trueup.domain.judging.gates.integrity import MIN_ROWS, enough_rows
+from trueup.domain.judging.gates.phrases import compare, figures_of, too_few_blocks
 
 BEATS, NOT_SHOWN, WORSE = "beats the prior", "not shown", "worse"
 

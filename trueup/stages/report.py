@@ -15,13 +15,13 @@ from trueup.adapters import drift as evidently
 from trueup.adapters.expectations import ValidationResult
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
-from trueup.domain.bootstrap import paired_interval
-from trueup.domain.drift import DriftResult
-from trueup.domain.features import FeatureSchema
-from trueup.domain.gates import CHALLENGER, CHAMPION
-from trueup.domain.learning import permutation_importance
-from trueup.domain.metrics import loss_words, row_losses
-from trueup.domain.types import EVENT_TIME, LABEL, Batch, Window
+from trueup.domain.data.types import EVENT_TIME, LABEL, Batch, Window
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.judging.bootstrap import paired_interval
+from trueup.domain.judging.gates import CHALLENGER, CHAMPION
+from trueup.domain.judging.metrics import loss_words, row_losses
+from trueup.domain.learning.learning import permutation_importance
+from trueup.domain.monitoring.drift import DriftResult
 from trueup.ledger.entries import Entry
 from trueup.stages.ports import Ports
 from trueup.stages.references import Attempt, Evaluation, Trained, prediction_of

@@ -20,11 +20,11 @@ import pandas as pd
 from trueup.adapters.code import code_facts
 from trueup.config.load import load_model, sound_name
 from trueup.config.schema import ModelConfig
-from trueup.domain.digest import config_text
-from trueup.domain.gates import CHALLENGER
-from trueup.domain.learning import Model, Recipe, class_names, predict
-from trueup.domain.metrics import metrics
-from trueup.domain.types import LABEL, ROW_ID, Window
+from trueup.domain.data.digest import config_text
+from trueup.domain.data.types import LABEL, ROW_ID, Window
+from trueup.domain.judging.gates import CHALLENGER
+from trueup.domain.judging.metrics import metrics
+from trueup.domain.learning.learning import Model, Recipe, class_names, predict
 from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
 from trueup.ledger.entries import Entry
 from trueup.stages.features import Examples, examples

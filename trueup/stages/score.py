@@ -11,8 +11,8 @@ from sklearn.pipeline import Pipeline
 from trueup.adapters.sinks import open_sink
 from trueup.config.schema import ModelConfig, Task
 from trueup.crash import reach
-from trueup.domain.learning import predict
-from trueup.domain.types import EVENT_TIME, ROW_ID, Batch
+from trueup.domain.data.types import EVENT_TIME, ROW_ID, Batch
+from trueup.domain.learning.learning import predict
 from trueup.stages.champion import Champion, champion
 from trueup.stages.features import features
 from trueup.stages.ports import Ports

@@ -20,7 +20,7 @@ import pandas as pd
 
 from trueup.adapters.store.quarantine import EXPECTATION
 from trueup.config.schema import ModelConfig
-from trueup.domain.types import ROW_ID, BatchRef, Status, Window
+from trueup.domain.data.types import ROW_ID, BatchRef, Status, Window
 from trueup.errors import WorkError
 from trueup.stages.known import rows_dataset
 from trueup.stages.ports import Ports

@@ -7,12 +7,20 @@ from typing import Any
 from uuid import uuid4
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.digest import config_digest, digest_of
+from trueup.domain.data.digest import config_digest, digest_of
+from trueup.domain.data.periods import period_of
+from trueup.domain.data.types import Reason
 from trueup.domain.events import RetrainRefused, interval
-from trueup.domain.periods import period_of
-from trueup.domain.plan import Plan
-from trueup.domain.storm import AUTOMATIC, CLEARED, Refusal, Step, before_planning, before_training, rejections
-from trueup.domain.types import Reason
+from trueup.domain.learning.training_windows import Plan
+from trueup.domain.retraining.limits import (
+    AUTOMATIC,
+    CLEARED,
+    Refusal,
+    Step,
+    before_planning,
+    before_training,
+    rejections,
+)
 from trueup.errors import UsageError
 from trueup.ledger.entries import Decision, Entry, Event
 from trueup.stages.approval import decided

@@ -14,14 +14,14 @@ from trueup.adapters.fits import Fits
 from trueup.adapters.search import search
 from trueup.config.schema import ModelConfig, Task
 from trueup.crash import reach
-from trueup.domain.digest import digest_of
-from trueup.domain.drift import sample
-from trueup.domain.features import FeatureSchema
-from trueup.domain.learning import Model, Recipe, StandIn, at_most, build, class_names, predict, recency
-from trueup.domain.metrics import row_losses
-from trueup.domain.plan import Hold, Plan, plan_training, reference_window
-from trueup.domain.splits import Indices, time_folds
-from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, Batch, BatchRef, Window
+from trueup.domain.data.digest import digest_of
+from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, Batch, BatchRef, Window
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.judging.metrics import row_losses
+from trueup.domain.learning.learning import Model, Recipe, StandIn, at_most, build, class_names, predict, recency
+from trueup.domain.learning.splits import Indices, time_folds
+from trueup.domain.learning.training_windows import Hold, Plan, plan_training, reference_window
+from trueup.domain.monitoring.drift import sample
 from trueup.errors import NoLabels, NotEnoughData
 from trueup.stages.champion import champion
 from trueup.stages.features import Examples, examples, read_for, require_classes

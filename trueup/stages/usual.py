@@ -13,12 +13,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.digest import digest_of
-from trueup.domain.profiles import Profile, partial_ends, profile
-from trueup.domain.settling import fresh, unsettled
-from trueup.domain.storm import AUTOMATIC
-from trueup.domain.types import EVENT_TIME, Batch, Reason, Window
-from trueup.domain.usual import FEWEST, Earlier, Oddity, learn, unusual
+from trueup.domain.data.digest import digest_of
+from trueup.domain.data.types import EVENT_TIME, Batch, Reason, Window
+from trueup.domain.monitoring.batch_profile import Profile, partial_ends, profile
+from trueup.domain.monitoring.learned_bounds import FEWEST, Earlier, Oddity, learn, unusual
+from trueup.domain.monitoring.settling import fresh, unsettled
+from trueup.domain.retraining.limits import AUTOMATIC
 from trueup.ledger.entries import Decision, Entry
 from trueup.stages.champion import Champion
 from trueup.stages.looks import STAGE as LOOKS

@@ -8,9 +8,9 @@ from typing import Any
 from trueup.adapters.expectations import check
 from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
-from trueup.domain.digest import digest_of
-from trueup.domain.outcomes import oddities
-from trueup.domain.types import Batch, Status, Window
+from trueup.domain.data.digest import digest_of
+from trueup.domain.data.labels import oddities
+from trueup.domain.data.types import Batch, Status, Window
 from trueup.stages.ingest import batches
 from trueup.stages.mistakes import require_sound
 from trueup.stages.ports import Ports

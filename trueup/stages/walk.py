@@ -16,14 +16,14 @@ import numpy as np
 from trueup.adapters.code import code_facts
 from trueup.adapters.sources.function import source_digest
 from trueup.config.schema import ModelConfig
-from trueup.domain.bootstrap import Floats
-from trueup.domain.digest import digest_of
-from trueup.domain.evidence import Evidence
-from trueup.domain.gates.case import CHALLENGER, CHAMPION, PRIOR, SIMPLE, Case
-from trueup.domain.gates.doubt import contender
-from trueup.domain.learning import Model, Recipe, all_classes, predict
-from trueup.domain.metrics import loss_name, row_losses
-from trueup.domain.types import Burden, Fold
+from trueup.domain.data.digest import digest_of
+from trueup.domain.data.types import Burden, Fold
+from trueup.domain.judging.bootstrap import Floats
+from trueup.domain.judging.evidence import Evidence
+from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, PRIOR, SIMPLE, Case
+from trueup.domain.judging.gates.doubt import contender
+from trueup.domain.judging.metrics import loss_name, row_losses
+from trueup.domain.learning.learning import Model, Recipe, all_classes, predict
 from trueup.errors import NotEnoughData, WorkError
 from trueup.ledger.entries import Entry
 from trueup.stages.baselines import declared, own_rows, reference_examples, to_beat

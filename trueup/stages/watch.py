@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from trueup.config.schema import ModelConfig
+from trueup.domain.data.periods import complete_periods, period_of
+from trueup.domain.data.types import Window
 from trueup.domain.events import BatchMissing, interval
-from trueup.domain.periods import complete_periods, period_of
-from trueup.domain.types import Window
 from trueup.ledger.entries import Event
 from trueup.stages.ingest import complete_until
 from trueup.stages.ports import Ports

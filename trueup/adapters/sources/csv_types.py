@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trueup.adapters.frames import one_chunk
-from trueup.domain.moments import parse_times
-from trueup.domain.texts import NO_NUMBER, TIME, TRUTH, WHOLE
+from trueup.domain.data.moments import parse_times
+from trueup.domain.data.patterns import NO_NUMBER, TIME, TRUTH, WHOLE
 from trueup.errors import SourceError
 
 

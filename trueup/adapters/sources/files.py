@@ -43,9 +43,9 @@ from trueup.adapters.sources.port import (
 )
 from trueup.adapters.sources.workbook import is_workbook, sheets_of
 from trueup.config.schema import FilesSource, IngestConfig
-from trueup.domain.clock import FIRST, LAST, ROWS, Span
-from trueup.domain.sentinels import are_sentinels, sentinels_of
-from trueup.domain.written_times import COUNTED_FROM, COUNTED_UNTIL, count_of, counts
+from trueup.domain.data.clock import FIRST, LAST, ROWS, Span
+from trueup.domain.data.sentinels import are_sentinels, sentinels_of
+from trueup.domain.data.time_formats import COUNTED_FROM, COUNTED_UNTIL, count_of, counts
 from trueup.errors import SourceError
 
 _PARQUET = (".parquet", ".pq")

@@ -17,8 +17,8 @@ import pandas as pd
 
 from trueup.adapters.sources.port import SourcePort, check_columns, in_window, span_by_time
 from trueup.config.schema import CallableSource, IngestConfig
-from trueup.domain.clock import Span
-from trueup.domain.moments import event_times
+from trueup.domain.data.clock import Span
+from trueup.domain.data.moments import event_times
 from trueup.errors import SourceError, TrueupError
 
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from trueup.domain.texts import NO_NUMBER, WHOLE
+from trueup.domain.data.patterns import NO_NUMBER, WHOLE
 
 FILE: Final = "trueup file"  # a column with the path of a row's file, for the time of a query
 FOLDERS: Final = "trueup folders"

@@ -12,9 +12,9 @@ import pyarrow as pa
 from pandas.api.types import is_datetime64_any_dtype
 
 from trueup.config.schema import IngestConfig
-from trueup.domain.clock import FIRST, LAST, Span, days_of, span_of
-from trueup.domain.moments import event_moments, event_times
-from trueup.domain.written_times import with_zone
+from trueup.domain.data.clock import FIRST, LAST, Span, days_of, span_of
+from trueup.domain.data.moments import event_moments, event_times
+from trueup.domain.data.time_formats import with_zone
 from trueup.errors import SourceError
 
 Extent = tuple[datetime, datetime]

@@ -26,8 +26,8 @@ from trueup.adapters.sources.port import (
     span_by_time,
 )
 from trueup.config.schema import IngestConfig, SqlSource
-from trueup.domain.clock import FIRST, LAST, ROWS, Span
-from trueup.domain.moments import event_times
+from trueup.domain.data.clock import FIRST, LAST, ROWS, Span
+from trueup.domain.data.moments import event_times
 from trueup.errors import SourceError, SourceUnavailable
 
 

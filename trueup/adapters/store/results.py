@@ -22,7 +22,7 @@ from trueup.adapters.database import reading, writing
 from trueup.adapters.old_files import older
 from trueup.adapters.store.batches import empty
 from trueup.adapters.store.tables import RESULTS, Shelf, as_json, folder_name, moment, until_it_holds, window_of
-from trueup.domain.types import EVENT_TIME, ROW_ID, Window
+from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
 
 _AT_ONCE = 500  # bodies that are asked for together
 

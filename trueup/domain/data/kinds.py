@@ -1,0 +1,128 @@
+"""The kinds of a dataset's columns: declared, recorded at the first landing, and how later values are brought to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from pandas.api import types as dtypes
+
+from trueup.config.schema import IngestConfig
+from trueup.domain.data.moments import parse_times
+from trueup.domain.data.outcome_values import Known
+from trueup.domain.data.values import (
+    NUL_SIGN,
+    Kind,
+    as_booleans,
+    as_integers,
+    as_numbers,
+    as_text,
+    canonical_text,
+    is_time,
+    kind_of,
+    kind_of_text,
+    numbers_of,
+    retyped,
+    settled,
+)
+from trueup.errors import SourceError
+
+
+def declared_kinds(config: IngestConfig, numeric: Sequence[str]) -> dict[str, Kind]:
+    """The kinds that columns have by the config: declared, or by what they are for."""
+    kinds: dict[str, Kind] = {
+        **dict.fromkeys(config.key, "text"),
+        **dict.fromkeys([*numeric, *config.coerce], "number"),
+    }
+    return {**kinds, **config.types, config.time: "time"}
+
+
+def first_kinds(
+    raw: pd.DataFrame, columns: Sequence[str], declared: Mapping[str, Kind], known: Known
+) -> dict[str, Kind]:
+    """The kinds of columns as declared and as earlier landings fixed them; of new ones in `columns` by their values."""
+    kinds = settled(declared, known.kinds)
+    for name in columns:
+        if name not in known.kinds and kinds.get(name) in {None, "text"} and name in raw:
+            found = kind_of(raw[name]) if name not in kinds else kind_of_text(raw[name])
+            kinds |= {name: found} if found else {}
+    return kinds
+
+
+def carried(recorded: Mapping[str, Kind], declared: Mapping[str, Kind]) -> dict[str, Kind]:
+    """The kinds that go on: those of columns that the config does not call otherwise by now."""
+    changed = {*retyped(declared, recorded)}
+    return {name: kind for name, kind in recorded.items() if name not in changed}
+
+
+def bring(column: pd.Series[Any], kind: Kind, zone: str) -> pd.Series[Any] | None:
+    """Bring a column to a kind, with every digit; None where some value is not of it."""
+    if kind in {"text", "digits"}:
+        return canonical_text(column, kind)
+    if kind == "time":
+        try:
+            return parse_times(column, zone, "")
+        except SourceError:
+            return None
+    return {"integer": as_integers, "number": as_numbers, "boolean": as_booleans}[kind](column)
+
+
+def examples(column: pd.Series[Any], kind: Kind, zone: str) -> list[str]:
+    """Some values that are not of a kind."""
+    distinct = pd.Series(as_text(column).dropna().unique()[:1000], dtype=object)
+    odd = [
+        v
+        for v in distinct
+        if bring(pd.Series([v], dtype=object), "integer" if kind == "number" else kind, zone) is None
+    ]
+    return [str(v) for v in (odd or distinct)[:3]]
+
+
+def rewritten(column: pd.Series[Any], kind: Kind) -> dict[str, int]:
+    """Count the values that are landed in another form than the source gives them in: see `REWRITTEN`."""
+    found = {}
+    if kind == "time":
+        found["finer"] = finer(column)
+    elif kind in {"text", "digits"} and not dtypes.is_numeric_dtype(column):
+        if dtypes.infer_dtype(column, skipna=True) in {"bytes", "mixed"}:
+            found["bytes"] = sum(isinstance(value, bytes | bytearray | memoryview) for value in column)
+        found["nul"] = int(as_text(column).str.contains("\0", regex=False, na=False).sum()) if len(column) else 0
+    return {name: count for name, count in found.items() if count}
+
+
+REWRITTEN: Final = {  # in words
+    "finer": "{column}: {count:,} times are finer than a microsecond, and are cut to whole ones",
+    "bytes": "{column}: {count:,} values are bytes and are written in hexadecimal digits; if they are text, decode them in "
+    "the source's query",
+    "nul": f"{{column}}: {{count:,}} texts hold a NUL character, which is written as {NUL_SIGN}",
+}
+
+
+def finer(column: pd.Series[Any]) -> int:
+    """How many times of a column are finer than the microseconds that are kept."""
+    if not dtypes.is_datetime64_any_dtype(column) or getattr(column.dt, "unit", "us") != "ns":
+        return 0
+    return int((column.dt.nanosecond.fillna(0) != 0).sum())
+
+
+def nested(column: pd.Series[Any]) -> bool:
+    """Say whether a column holds lists, structs or maps, which are no values."""
+    if column.dtype != object or dtypes.infer_dtype(column, skipna=True) != "mixed":
+        return False
+    return any(isinstance(value, list | tuple | dict | set | np.ndarray) for value in column)
+
+
+def is_mixed(column: pd.Series[Any]) -> bool:
+    """Say whether a column of text holds values of other types, too."""
+    values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
+    return not is_time(column) and dtypes.infer_dtype(values, skipna=True) not in {"string", "empty", "bytes"}
+
+
+def coerce(column: pd.Series[Any]) -> tuple[pd.Series[Any], dict[str, int]]:
+    """Read text as numbers. `parsed` counts the texts that were numbers, `failed` all values that were not."""
+    numbers = numbers_of(as_text(column))
+    text = np.fromiter((isinstance(value, str) for value in column), dtype=bool, count=len(column))
+    failed = (numbers.isna() & column.notna()).to_numpy()
+    return numbers, {"parsed": int((text & ~failed).sum()), "failed": int(failed.sum())}

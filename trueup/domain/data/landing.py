@@ -1,0 +1,315 @@
+"""From what a source gives to what is landed: rows without outcome, labels apart, and everything odd counted.
+
+The same value reads the same in every batch, whatever type it arrives as: a column without missing values may come
+as integers one month and as floats the next, and both must name the same row and the same category. So each column is
+brought to the kind that it has for the dataset's whole life, see `values`; it is never that of a batch's own values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pandas.api import types as dtypes
+
+from trueup.config.schema import IngestConfig, Task
+from trueup.domain.data.cleaning import cleaned
+from trueup.domain.data.kinds import (
+    bring,
+    carried,
+    coerce,
+    declared_kinds,
+    examples,
+    finer,
+    first_kinds,
+    is_mixed,
+    nested,
+    rewritten,
+)
+from trueup.domain.data.moments import TIME_UNIT, event_moments, parse_moments
+from trueup.domain.data.outcome_values import Known, label_values
+from trueup.domain.data.row_ids import numbered
+from trueup.domain.data.sentinels import sentinels_of
+from trueup.domain.data.time_formats import naming, no_such_time
+from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Window
+from trueup.domain.data.values import Kind, as_text, canonical_text, key_hash, lost_digits, rounded, settled
+from trueup.errors import SourceError
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What one read of a source becomes.
+
+    `rows`: `row_id`, `event_time` and the wanted columns that exist; one row a key, sorted by time and id, RangeIndex.
+    `labels`: `row_id`, `event_time`, `label`, `known_at` of the rows that have an outcome; `known_at` is never before
+    `event_time`, and NaT while it is not known; none where outcomes come from a source of their own, see `outcomes`.
+    `facts`: counts and names of what was odd, plain JSON values.
+    """
+
+    rows: pd.DataFrame
+    labels: pd.DataFrame
+    facts: Facts
+
+
+def split(
+    raw: pd.DataFrame,
+    config: IngestConfig,
+    task: Task,
+    columns: Sequence[str],
+    numeric: Sequence[str],
+    batch: Window | None = None,
+    known: Known = Known(),  # noqa: B008  frozen
+) -> Landing:
+    """Split what a source gave into rows and labels.
+
+    `columns` are the wanted input columns, `numeric` those of them that must hold numbers. `batch` is part of a row's
+    id: a key may come again in another batch, and names another row there. `known` is what earlier landings fixed;
+    `facts["kinds"]` and `facts["outcomes"]` are that and what this one adds. A wanted column that is
+    missing, extra columns under the policy `fail`, and what is not of its column's kind are put down in the facts, for
+    validation to judge. Rows without a key or a time are left out and counted; of several rows of a key the last stays.
+
+    Raises SourceError when the data cannot be landed at all: columns of key, time or label missing, a column twice,
+    times or outcomes that cannot be read, keys that have lost digits.
+    """
+    facts = _check_columns(raw, config, columns)
+    apart = config.label.source is not None
+    require_flat(raw, [*columns, *([] if apart else [config.label.column])], "ingest.source")
+    given, declared = raw, settled(declared_kinds(config, numeric), known.kinds)
+    raw = _without_sentinels(raw, config, columns, declared, facts)
+    kinds = first_kinds(raw, [*config.key, *columns], declared, known)
+    times, second = event_moments(raw[config.time], config, "ingest.time")
+    moments = naming(times, second)
+    if len(raw) and times.isna().all():
+        raise SourceError(f"ingest.time: the column '{config.time}' is empty; name another, or fill it in the source")
+    keys = _keys(raw, moments, config, kinds) if config.key else _numbered(given, moments, config, kinds)
+    positions, row_ids = _unique_rows(keys, moments, times, batch, facts)
+    facts |= _changes_of_clocks(raw[config.time], times, second, config.timezone)
+    wanted = [c for c in columns if c in raw.columns]
+    used = [*wanted, *(c for c in (config.label.column, config.label.known_at) if c is not None and not apart)]
+    # Column by column: selecting first and taking then would copy all of them twice.
+    chosen = pd.DataFrame({c: raw[c].array.take(positions) for c in used}, copy=False)
+    named = pd.DataFrame({ROW_ID: row_ids, EVENT_TIME: times.to_numpy()[positions]})
+    inputs = _inputs(chosen[wanted], config, kinds, declared, facts)
+    if config.time in inputs:
+        inputs[config.time] = named[EVENT_TIME]
+    rows = pd.DataFrame({ROW_ID: named[ROW_ID], EVENT_TIME: named[EVENT_TIME], **inputs}, copy=False)
+    facts |= {"rows_read": len(raw), "rows": len(rows), "kinds": carried(known.kinds, kinds) | facts["kinds"]}
+    if apart:
+        none = named.head(0)
+        return Landing(rows, none.assign(**{LABEL: none[ROW_ID].astype(np.float64), KNOWN_AT: none[EVENT_TIME]}), facts)
+    labels = _labels(chosen, named, second[positions], config, task, facts, known)
+    facts |= {"labels": len(labels)}
+    return Landing(rows, labels, facts)
+
+
+def _check_columns(raw: pd.DataFrame, config: IngestConfig, columns: Sequence[str]) -> Facts:
+    """Refuse what cannot be landed; name what is missing or more than asked for."""
+    present = [str(c) for c in raw.columns]
+    if twice := sorted({c for c in present if present.count(c) > 1}):
+        raise SourceError(f"the source gives {', '.join(twice)} more than once; rename one in the source or its query")
+    needed = {config.time: "ingest.time", **dict.fromkeys(config.key, "ingest.key")}
+    if config.label.source is None:
+        needed |= {config.label.column: "ingest.label.column"}
+        needed |= {config.label.known_at: "ingest.label.known_at"} if config.label.known_at is not None else {}
+    if absent := [f"{column} ({place})" for column, place in needed.items() if column not in present]:
+        raise SourceError(
+            f"the source lacks {', '.join(absent)}; it has {', '.join(present) or 'no columns'}. "
+            "Name columns that exist in the config, or select these in the source's query"
+        )
+    own = {ROW_ID, EVENT_TIME, LABEL, KNOWN_AT} - ({EVENT_TIME} if config.time == EVENT_TIME else set())
+    if reserved := sorted(own & set(columns)):
+        raise SourceError(f"{', '.join(reserved)}: names that Trueup adds itself; rename them in the source's query")
+    extra = [c for c in present if c not in {*columns, *needed, config.label.column}]
+    fails = config.extra_columns == "fail"
+    return {
+        "missing": [c for c in columns if c not in present],
+        "extra": [] if fails else extra,
+        "extra_failed": extra if fails else [],
+    }
+
+
+def require_flat(raw: pd.DataFrame, columns: Sequence[str], place: str) -> None:
+    """Refuse columns that hold lists or structs. Raises SourceError."""
+    if found := [c for c in dict.fromkeys(columns) if c in raw and nested(raw[c])]:
+        raise SourceError(
+            f"{place}: {', '.join(map(repr, found))} hold lists, structs or maps, and a column of rows holds single values; "
+            "take the parts that are wanted out in the source's query, or leave the columns out of the config"
+        )
+
+
+def _without_sentinels(
+    raw: pd.DataFrame, config: IngestConfig, columns: Sequence[str], kinds: Mapping[str, Kind], facts: Facts
+) -> pd.DataFrame:
+    """Let the values that mean "none" be missing, and count them; text that is left is read as numbers where they belong."""
+    label = config.label
+    facts["sentinels"] = {}
+    if not config.missing:
+        return raw
+    changed: dict[str, pd.Series[Any]] = {}
+    for name in dict.fromkeys([*columns, *config.key, label.column, *([label.known_at] if label.known_at else [])]):
+        if name not in raw or not sentinels_of(name, config):
+            continue
+        # Only CSV files have text for want of types; elsewhere text means text unless it is to be numbers.
+        unknown = name not in kinds and config.source.kind == "files" and name != label.column
+        typed = name not in {config.time, label.known_at} and (unknown or kinds.get(name) in {"number", "integer"})
+        column, count = cleaned(raw[name], name, config, config.source, typed)
+        if count:
+            facts["sentinels"][name] = count
+        if column is not raw[name]:
+            changed[name] = column
+    return raw.assign(**changed) if changed else raw
+
+
+def _unique_rows(
+    keys: pd.DataFrame, moments: pd.Series[Any], times: pd.Series[Any], batch: Window | None, facts: Facts
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
+    """Give the positions of the rows to land, sorted by time and id, and their ids.
+
+    Of the same local time those of the second pass of a repeated hour come later: their `moments` are.
+    """
+    no_key = keys.isna().any(axis=1).to_numpy()
+    no_time = times.isna().to_numpy()
+    positions = np.flatnonzero(~(no_key | no_time))
+    row_ids = key_hash(keys if len(positions) == len(keys) else keys.take(positions), batch.start if batch else None)
+    earlier = pd.Series(row_ids).duplicated(keep="last").to_numpy()
+    if earlier.any():
+        positions, row_ids = positions[~earlier], row_ids[~earlier]
+    order = np.lexsort((row_ids, moments.to_numpy()[positions], times.to_numpy()[positions]))
+    facts |= {
+        "null_keys": int(no_key.sum()),
+        "null_times": int((no_time & ~no_key).sum()),
+        "duplicates": int(earlier.sum()),
+    }
+    return positions[order], row_ids[order]
+
+
+def _numbered(
+    given: pd.DataFrame, times: pd.Series[Any], config: IngestConfig, kinds: Mapping[str, Kind]
+) -> pd.DataFrame:
+    """What names rows that no column names: all that the source gives of them but the outcome, which may come or change later."""
+    later = {config.time, config.label.column, config.label.known_at}
+    texts = {
+        str(c): canonical_text(given[c], "digits" if kinds.get(str(c)) == "digits" else "text")
+        for c in given.columns
+        if str(c) not in later and not nested(given[c])
+    }
+    return numbered(pd.DataFrame({**texts, config.time: times}))
+
+
+def _changes_of_clocks(raw: pd.Series[Any], times: pd.Series[Any], second: npt.NDArray[np.bool_], zone: str) -> Facts:
+    """Count the rows in an hour that comes twice, and times without zone that there are not; nothing where there are none."""
+    named = dtypes.is_datetime64_any_dtype(raw) and raw.dt.tz is not None
+    facts = {"repeated_hour": int(second.sum()), "no_such_time": 0 if named else no_such_time(times, zone)}
+    return {name: count for name, count in facts.items() if count}
+
+
+def _keys(raw: pd.DataFrame, moments: pd.Series[Any], config: IngestConfig, kinds: Mapping[str, Kind]) -> pd.DataFrame:
+    """The columns of the key, with the moments that were read of the time."""
+    others = {name: name for name in config.key if name != config.time}
+    keys = key_values(raw, config, others, "ingest.key", kinds)
+    return pd.DataFrame({name: moments if name == config.time else keys[name] for name in config.key}, copy=False)
+
+
+def _inputs(
+    chosen: pd.DataFrame, config: IngestConfig, kinds: Mapping[str, Kind], declared: Mapping[str, Kind], facts: Facts
+) -> dict[str, pd.Series[Any]]:
+    """Bring each input column to its kind; what cannot be brought is text, and named."""
+    facts |= {"coerced": {}, "mixed": [], "mistyped": {}, "respelled": {}, "rounded": {}, "rewritten": {}}
+    landed: dict[str, pd.Series[Any]] = {}
+    for name, column in ((str(n), c) for n, c in chosen.items()):
+        if name == config.time:
+            landed[name] = column  # it was read already
+            continue
+        kind = kinds.get(name, "number")  # without any value it counts as numbers, all missing
+        if name not in declared and kind == "text" and is_mixed(column):
+            facts["mixed"].append(name)
+        brought = bring(column, kind, config.timezone)
+        if brought is None and name in config.coerce:
+            brought, facts["coerced"][name] = coerce(column)
+        if brought is None:
+            facts["mistyped"][name] = {"kind": kind, "examples": examples(column, kind, config.timezone)}
+        landed[name] = as_text(column) if brought is None else brought
+        if kind == "digits" and (count := int((landed[name] != as_text(column))[column.notna()].sum())):
+            facts["respelled"][name] = count
+        if kind == "number" and (count := rounded(column)):
+            facts["rounded"][name] = count
+        if counts := rewritten(column, kind):
+            facts["rewritten"][name] = counts
+    fits = {n for n, column in landed.items() if n not in facts["mistyped"] and column.notna().any()}
+    facts["kinds"] = {name: kind for name, kind in kinds.items() if name in fits}
+    return landed
+
+
+def _labels(
+    chosen: pd.DataFrame,
+    named: pd.DataFrame,
+    second: npt.NDArray[np.bool_],
+    config: IngestConfig,
+    task: Task,
+    facts: Facts,
+    known: Known,
+) -> pd.DataFrame:
+    """Derive the labels frame: one row for each row that has an outcome.
+
+    In the `second` pass of a repeated hour an outcome counts an hour later: else it would seem to be known in the first.
+    """
+    label = config.label
+    values = label_values(chosen[label.column], config, task, facts, known.outcomes)
+    has_value = values.notna()
+    happened = named[EVENT_TIME]
+    if label.known_after is not None:
+        since = happened + pd.Timedelta(label.known_after)
+    else:
+        told = chosen[str(label.known_at)]
+        since, again = parse_moments(told, config.timezone, "ingest.label.known_at", config.time_format)
+        second = second | again
+    since = since.mask(second, since + pd.Timedelta(hours=1))
+    too_early = since < happened
+    since = since.mask(too_early, happened).astype(TIME_UNIT)
+    facts.setdefault("infinite_outcomes", 0)
+    facts |= {
+        "no_outcome": int((~has_value).sum()),
+        "known_at_clipped": int((too_early & has_value).sum()),
+        "known_at_missing": int((since.isna() & has_value).sum()),
+    }
+    return named.assign(**{LABEL: values, KNOWN_AT: since})[has_value.to_numpy()].reset_index(drop=True)
+
+
+def key_values(
+    raw: pd.DataFrame, config: IngestConfig, names: Mapping[str, str], place: str, kinds: Mapping[str, Kind]
+) -> pd.DataFrame:
+    """The key's columns, which may be called otherwise, brought to what landed rows hold, so that both compare.
+
+    Raises SourceError for values that are not of a column's kind, and for numbers that have lost digits.
+    """
+    found = {}
+    for name, there in names.items():
+        if name == config.time:
+            found[name] = naming(*parse_moments(raw[there], config.timezone, place, config.time_format))
+            continue
+        if lost := lost_digits(raw[there]):
+            raise SourceError(
+                f"{place}: '{there}' holds {lost:,} floating-point numbers beyond 2^53, which have lost their last digits, so "
+                "that different rows may share a key; give it as text or as integers, as with CAST in the source's query"
+            )
+        if lost := finer(raw[there]):
+            raise SourceError(
+                f"{place}: '{there}' holds {lost:,} times that are finer than a microsecond, and times are kept in whole ones, so "
+                "that different rows may share a key; give it as text, as with CAST in the source's query"
+            )
+        kind = kinds.get(name, "text")
+        brought = bring(raw[there], kind, config.timezone)
+        if brought is None:
+            odd = ", ".join(map(repr, examples(raw[there], kind, config.timezone)))
+            raise SourceError(
+                f"{place}: '{there}' is of type {kind} in this dataset and holds others, such as {odd}; a key keeps "
+                "its type: mend the source, or convert it in the query"
+            )
+        found[name] = brought
+    return pd.DataFrame(found, copy=False)

@@ -1,0 +1,277 @@
+"""Outcomes are a closed world: a value that is none of the known ones is no outcome, and many of them are a mistake.
+
+Known are, for a binary task, the value that counts as 1 and those that count as 0: declared (`ingest.label.negative`),
+or the ones of the first batch with outcomes. For a multiclass task a new class is one, but not another spelling of a
+known class. Outcomes that are numbers are known by being some.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from trueup.config.schema import IngestConfig, LabelConfig, Task
+from trueup.domain.data.values import Kind, as_numbers, as_text, numbers_of, rounded, without_nul, without_point
+from trueup.errors import SourceError
+
+Facts = dict[str, Any]
+
+_SHARE: Final = 0.02  # of the outcomes of a batch; up to here what is unknown is left out, and said
+_FEW, _FIFTH = 2, 0.2  # so many may be unknown in a small batch, if they are at most this share of it
+_NEWEST: Final = (50, 200, 1000, 5000)  # so many of the newest outcomes of a table are judged by themselves
+_MANY: Final = 100  # values that count as 0; of more it is not known what they are
+_ONE, _NOUGHT = frozenset({"1", "true"}), frozenset({"0", "false"})
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the first landings of a dataset fixed: the kinds of its columns, and its outcomes (None: not seen yet).
+
+    `outcomes` are the values that count as 0, or the classes.
+    """
+
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    outcomes: tuple[str, ...] | None = None
+
+
+def label_values(
+    outcome: pd.Series[Any], config: IngestConfig, task: Task, facts: Facts, known: Sequence[str] | None = None
+) -> pd.Series[Any]:
+    """Make labels of outcomes: text for a multiclass task, else float64; missing without outcome.
+
+    `known` are the outcomes of earlier landings, as `facts["outcomes"]` gave them. Counts the unknown ones in `facts`.
+    Raises SourceError where they are more than a small share.
+    """
+    facts |= {"unknown_outcomes": {}, "outcomes": None if known is None else [*known]}
+    if config.label.column in config.coerce and not isinstance(config.label.positive, str):
+        outcome = _coerced(outcome, config.label.column, facts)
+    if task is Task.MULTICLASS:
+        return _classes(outcome, config.label, facts, known)
+    if task is Task.REGRESSION or config.label.above is not None:
+        return _numbers(outcome, config, facts)
+    return _binary(outcome, config.label, facts, known)
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The outcomes of a table that are no known ones, as text by their positions, and how their column is declared."""
+
+    texts: pd.Series[Any]
+    label: LabelConfig
+
+
+def unknown_of(outcome: pd.Series[Any], values: pd.Series[Any], label: LabelConfig) -> Unknown:
+    """The outcomes of which `label_values` made no label although they hold something."""
+    odd = outcome[(values.isna() & outcome.notna()).to_numpy()]
+    texts = outcome_text(odd).dropna()
+    return Unknown(texts[~texts.isin(["inf", "-inf"])], label)
+
+
+def require_known(unknown: Unknown, positions: npt.NDArray[np.intp], known: int, which: str) -> None:
+    """Judge some outcomes of a table by themselves: a sudden change must not hide in a long history.
+
+    `known` are those of them that are known. Raises SourceError where the unknown ones are more than a small share.
+    """
+    if unknown.texts.empty:
+        return
+    found = unknown.texts[unknown.texts.index.isin(positions)]
+    if len(found) > _tolerated(len(found) + known):
+        label = unknown.label
+        said = f"{len(found):,} of {len(found) + known:,} outcomes {which} in '{label.column}' are no known ones"
+        raise SourceError(f"ingest.label.column: {said}: {_named(_counted(found))}. {_mend(label.column)}")
+
+
+def require_newest_known(unknown: Unknown, values: pd.Series[Any], order: npt.NDArray[np.intp]) -> None:
+    """Judge the newest outcomes of a table by themselves; `order` are their positions, the newest last.
+
+    Where unknown ones were usual before, it takes more of them than three standard errors. Raises SourceError.
+    """
+    if unknown.texts.empty:
+        return
+    odd = np.zeros(len(values), dtype=bool)
+    odd[unknown.texts.index] = True
+    told = order[odd[order] | values.notna().to_numpy()[order]]
+    for newest in (n for n in _NEWEST if n < len(told)):
+        last, before = told[-newest:], told[:-newest]
+        share = float(max(odd[before].mean(), _SHARE))
+        if odd[last].sum() > newest * share + 3 * np.sqrt(newest * share * (1 - share)):
+            require_known(unknown, last, newest - int(odd[last].sum()), f"(the newest {newest:,})")
+
+
+def outcome_text(outcome: pd.Series[Any]) -> pd.Series[Any]:
+    """The one text of each outcome: without blanks around it, and of a whole number without a fraction of zeros."""
+    text = without_nul(as_text(outcome))
+    if text.notna().any():
+        text = as_text(text.str.strip())
+    return without_point(text.mask(text == ""))
+
+
+def same_outcome(outcome: pd.Series[Any], value: object) -> pd.Series[Any]:
+    """Say which outcomes are a value of the config, however either is written."""
+    found: pd.Series[Any] = outcome_text(outcome).isin(_spellings(value))
+    return found
+
+
+def _spellings(value: object) -> frozenset[str]:
+    text = outcome_text(pd.Series([value], dtype=object)).iloc[0]
+    return next((pair for pair in (_ONE, _NOUGHT) if text in pair), frozenset({text}))
+
+
+def _binary(outcome: pd.Series[Any], label: LabelConfig, facts: Facts, known: Sequence[str] | None) -> pd.Series[Any]:
+    text = outcome_text(outcome)
+    positive = text.isin(_ONE if label.positive is None else _spellings(label.positive))
+    others = text[~positive & text.notna()]
+    negatives: set[str]
+    if label.negative:
+        negatives = {s for value in label.negative for s in _spellings(value)}
+    elif label.positive is None:
+        negatives = set(_NOUGHT)
+    elif known is not None:
+        negatives = {s for value in known for s in _spellings(value)}
+    else:
+        negatives = {*others.unique()}
+        _require_few(negatives, label)
+        facts["outcomes"] = sorted(negatives) or None
+    unknown = others[~others.isin(negatives)]
+    _settle(unknown, text, facts, label, sorted(negatives))
+    return positive.astype(np.float64).where(positive | text.isin(negatives))
+
+
+def _require_few(negatives: set[str], label: LabelConfig) -> None:
+    if len(negatives) > _MANY:
+        raise SourceError(
+            f"ingest.label.column: '{label.column}' holds {len(negatives):,} values besides the positive {label.positive!r}; "
+            "name those that count as 0 in ingest.label.negative, or give ingest.label.above"
+        )
+
+
+def _classes(outcome: pd.Series[Any], label: LabelConfig, facts: Facts, known: Sequence[str] | None) -> pd.Series[Any]:
+    text = outcome_text(outcome)
+    present = {*text.dropna().unique()}
+    if known is None:
+        facts["outcomes"] = sorted(present) or None
+        return text
+    folded = {_folded(name) for name in known}
+    respelled = {name for name in present - {*known} if _folded(name) in folded}
+    facts["outcomes"] = sorted({*known, *(present - respelled)})
+    _settle(text[text.isin(respelled)], text, facts, label, sorted(known))
+    return text.mask(text.isin(respelled))
+
+
+def _folded(text: str) -> str:
+    """A name without what only its spelling is: case, blanks, and signs at its ends."""
+    return re.sub(r"^\W+|\W+$|\s+", "", text.casefold()) or text
+
+
+def _settle(
+    unknown: pd.Series[Any], outcomes: pd.Series[Any], facts: Facts, label: LabelConfig, known: Sequence[str]
+) -> None:
+    """Count what is unknown. Raises SourceError where it is more than a small share."""
+    if unknown.empty:
+        return
+    counts = _counted(unknown)
+    facts["unknown_outcomes"] = {"count": len(unknown), "values": counts}
+    total = int(outcomes.notna().sum())
+    if len(unknown) <= _tolerated(total):
+        return
+    said = _named(counts)
+    if label.positive is None and label.above is None and not label.negative and {*known} == _NOUGHT:
+        raise SourceError(
+            f"ingest.label.column: '{label.column}' holds {len(unknown):,} values besides 0 and 1: {said}; "
+            "say what counts as 1 with ingest.label.above or ingest.label.positive"
+        )
+    names = ", ".join(map(repr, known[:10])) + (", ..." if len(known) > 10 else "")
+    none = "no known ones" if label.positive is None else f"neither the positive {label.positive!r} nor a known one"
+    raise SourceError(
+        f"ingest.label.column: {len(unknown):,} of {total:,} outcomes in '{label.column}' are {none} ({names}): "
+        f"{said}. {_mend(label.column)}"
+    )
+
+
+def _counted(unknown: pd.Series[Any]) -> dict[str, int]:
+    return {str(value): int(n) for value, n in unknown.value_counts().head(5).items()}
+
+
+def _named(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{value!r} ({n:,})" for value, n in counts.items())
+
+
+def _mend(column: str) -> str:
+    return (
+        "Nothing was landed of them; write them as before in the source or its query, name what means that there is none in "
+        f"ingest.missing, as in {{{column}: [...]}}, or what counts as 0 in ingest.label.negative"
+    )
+
+
+def _tolerated(total: int) -> float:
+    """How many of a batch's outcomes may be unknown."""
+    return max(_SHARE * total, min(_FEW, _FIFTH * total))
+
+
+def _coerced(outcome: pd.Series[Any], column: str, facts: Facts) -> pd.Series[Any]:
+    """Outcomes of which text is read as numbers, and counted; what is none becomes missing."""
+    if as_numbers(outcome) is not None:
+        return outcome
+    numbers = numbers_of(as_text(outcome))
+    text = np.fromiter((isinstance(value, str) for value in outcome), dtype=bool, count=len(outcome))
+    failed = (numbers.isna() & outcome.notna()).to_numpy()
+    facts["coerced"][column] = {"parsed": int((text & ~failed).sum()), "failed": int(failed.sum())}
+    return numbers
+
+
+def _numbers(outcome: pd.Series[Any], config: IngestConfig, facts: Facts) -> pd.Series[Any]:
+    """The outcome as float64, or whether it is above a bound."""
+    label = config.label
+    numbers = as_numbers(outcome)
+    if numbers is None:
+        numbers = numbers_of(as_text(outcome))
+        bad = as_text(outcome)[numbers.isna() & outcome.notna()]
+        if len(bad) > _tolerated(int(outcome.notna().sum())):
+            raise _not_numbers(bad, label)
+        if len(bad):
+            facts["unknown_outcomes"] = {"count": len(bad), "values": _counted(bad)}
+    values = numbers.astype(np.float64).replace([np.inf, -np.inf], np.nan)
+    facts["rounded_outcomes"] = rounded(outcome)
+    facts["infinite_outcomes"] = int((values.isna() & numbers.notna()).sum())
+    facts["suspect_outcomes"] = _suspects(values, config)
+    return values if label.above is None else (values > label.above).astype(np.float64).where(values.notna())
+
+
+def _suspects(values: pd.Series[Any], config: IngestConfig) -> dict[str, int]:
+    """Count the outcomes that mean "none" in another column and lie beyond all other outcomes: here they may mean it, too."""
+    named = {v for found in config.missing.values() for v in found if isinstance(v, int | float)}
+    others = values[~values.isin(named)].dropna()
+    counts = {
+        f"{v:g}": int((values == v).sum())
+        for v in sorted(named)
+        if others.empty or not others.min() <= v <= others.max()
+    }
+    return {value: count for value, count in counts.items() if count}
+
+
+def odd_outcomes(facts: Mapping[str, Any]) -> list[str]:
+    """Say aloud which values of an outcome are none, or may be none."""
+    said = []
+    if unknown := facts.get("unknown_outcomes"):
+        said.append(f"{unknown['count']:,} outcomes are no known ones and do not count: {_named(unknown['values'])}")
+    for value, count in facts.get("suspect_outcomes", {}).items():
+        said.append(
+            f"{count:,} outcomes are {value}, which means that there is none in other columns (ingest.missing) and lies beyond "
+            "all other outcomes; if it means that here, too, add it to ingest.missing under the outcome's column"
+        )
+    return said
+
+
+def _not_numbers(bad: pd.Series[Any], label: LabelConfig) -> SourceError:
+    """Say which outcomes are not numbers, and what to do."""
+    mend = f"name what means that there is none in ingest.missing, or add '{label.column}' to ingest.coerce"
+    return SourceError(
+        f"ingest.label.column: '{label.column}' must hold numbers, but {len(bad)} values are not numbers, the first is "
+        f"{bad.iloc[0]!r}; {mend}"
+    )

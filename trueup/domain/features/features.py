@@ -1,0 +1,165 @@
+"""The feature frame: what a model sees of each row, made the same way for training and for scoring."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api import types as dtypes
+
+from trueup.config.schema import FeaturesConfig
+from trueup.domain.data.periods import FREQUENCY, Period
+from trueup.domain.data.types import EVENT_TIME, ROW_ID
+from trueup.domain.data.values import as_numbers, as_text
+from trueup.domain.features.history import history_features, history_names
+from trueup.errors import WorkError
+
+Custom = Callable[[pd.DataFrame], pd.DataFrame]
+
+_CALENDAR: dict[str, Callable[[pd.Series[Any]], pd.Series[Any]]] = {
+    "month": lambda times: times.dt.month,
+    "day": lambda times: times.dt.day,
+    "weekday": lambda times: times.dt.weekday,  # Monday is 0
+    "hour": lambda times: times.dt.hour,
+    "minute_of_day": lambda times: times.dt.hour * 60 + times.dt.minute,
+    "day_of_year": lambda times: times.dt.dayofyear,
+    "weekend": lambda times: (times.dt.weekday >= 5).where(times.notna()),
+}
+
+
+@dataclass(frozen=True)
+class FeatureSchema:
+    """The names of a model's features by kind; it is kept with the model, and scoring selects columns by it."""
+
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All features, numeric ones first, in the order of the feature frame."""
+        return self.numeric + self.categorical
+
+    def without(self, names: Collection[str]) -> FeatureSchema:
+        """The same without some features."""
+        kept = ([n for n in kind if n not in names] for kind in (self.numeric, self.categorical))
+        return FeatureSchema(*map(tuple, kept))
+
+    def to_dict(self) -> dict[str, list[str]]:
+        """Plain values, for JSON."""
+        return {"numeric": list(self.numeric), "categorical": list(self.categorical)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, list[str]]) -> FeatureSchema:
+        """Read what `to_dict` wrote."""
+        return cls(tuple(values["numeric"]), tuple(values["categorical"]))
+
+
+def feature_frame(
+    rows: pd.DataFrame, past: pd.DataFrame, config: FeaturesConfig, custom: Custom | None = None
+) -> pd.DataFrame:
+    """Make the features of landed rows.
+
+    `past` is for the history features: the earlier rows joined to their labels (`history_features` says what of it
+    counts); without any it is not looked at. `custom` is the function that `config.custom` names; it is given a copy of
+    the rows, and no labels.
+
+    Returns, indexed like `rows`: `row_id`, `event_time`, then the features, numeric ones first (float64 as landed;
+    float32 for calendar and history), categorical ones last (pandas categories of text). Missing stays missing. A row's
+    features do not depend on the other rows, unless the custom function makes them.
+
+    Raises WorkError when a column is missing or of the wrong kind, when two features have one name, or when the custom
+    function fails or gives something else than it should.
+    """
+    _check(rows, config)
+    parts: dict[str, Any] = {ROW_ID: rows[ROW_ID], EVENT_TIME: rows[EVENT_TIME]}
+    parts |= {name: _number(rows[name]) for name in config.numeric}
+    for column, wanted in config.calendar.items():
+        parts |= {f"{column}_{part}": _CALENDAR[part](rows[column]).astype(np.float32) for part in wanted}
+    if config.history:
+        parts |= {str(name): column for name, column in history_features(rows, past, config.history).items()}
+    if custom is not None:
+        parts |= _custom(rows, custom, f"features.custom: {config.custom}", taken={*parts, *config.categorical})
+    parts |= {name: _category(rows[name]) for name in config.categorical}
+    return pd.DataFrame(parts, index=rows.index, copy=False)
+
+
+def schema_of(frame: pd.DataFrame, config: FeaturesConfig) -> FeatureSchema:
+    """Read the schema off a feature frame: the categorical features that the config names, all others numeric."""
+    numeric = [c for c in frame.columns if c not in {ROW_ID, EVENT_TIME, *config.categorical}]
+    return FeatureSchema(tuple(numeric), tuple(config.categorical))
+
+
+def without_values_lately(
+    frame: pd.DataFrame, event_time: pd.Series[Any], period: Period, batches: int
+) -> tuple[str, ...]:
+    """Name the features that have no value in the newest batches of a frame, though they had some before.
+
+    A model that learned from what such a feature was once would expect it again. `event_time` (n,) are the rows' moments;
+    a frame of no more batches than these says nothing.
+    """
+    newest = event_time.dt.to_period(FREQUENCY[period])
+    known = sorted(newest.unique())
+    if len(known) <= batches:
+        return ()
+    late = frame[(newest >= known[-batches]).to_numpy()]
+    return tuple(name for name in frame.columns if late[name].isna().all() and frame[name].notna().any())
+
+
+def _check(rows: pd.DataFrame, config: FeaturesConfig) -> None:
+    """Refuse rows or a config that cannot give the features; history_features checks its own columns."""
+    if lacking := [c for c in [*config.numeric, *config.categorical, *config.calendar] if c not in rows.columns]:
+        raise WorkError(f"features: the landed rows lack {', '.join(lacking)}; select them in the source's query")
+    if text := [c for c in config.numeric if not dtypes.is_numeric_dtype(rows[c])]:
+        raise WorkError(
+            f"features.numeric: {', '.join(text)} holds text; add it to ingest.coerce or to features.categorical"
+        )
+    if not_times := [c for c in config.calendar if not dtypes.is_datetime64_any_dtype(rows[c])]:
+        raise WorkError(
+            f"features.calendar: {', '.join(not_times)} does not hold times; convert it to a timestamp in the source's query"
+        )
+    calendar = [f"{column}_{part}" for column, parts in config.calendar.items() for part in parts]
+    names = [ROW_ID, EVENT_TIME, *config.numeric, *config.categorical, *calendar, *history_names(config.history)]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise WorkError(f"features: {', '.join(twice)} is the name of more than one feature; rename or remove one")
+
+
+def _number(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Give the column as float64, or as float32 if it was landed so: a batch without missing values may hold integers."""
+    return column if column.dtype == np.float32 else column.astype(np.float64)
+
+
+def _category(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Give the column as categories of text, sorted, only those that occur."""
+    codes, values = pd.factorize(column)
+    distinct = pd.Categorical(as_text(pd.Series(values)))
+    codes_of_rows: Any = np.append(distinct.codes, np.int8(-1))[codes]
+    return pd.Series(pd.Categorical.from_codes(codes_of_rows, distinct.categories), index=column.index)
+
+
+def _custom(rows: pd.DataFrame, function: Custom, where: str, taken: set[str]) -> dict[str, Any]:
+    """Call the user's function and check what it gives."""
+    try:
+        result = function(rows.copy())
+    except Exception as error:
+        raise WorkError(f"{where} failed: {type(error).__name__}: {error}; mend the function") from error
+    if not isinstance(result, pd.DataFrame):
+        raise WorkError(f"{where} gave a {type(result).__name__}; return a DataFrame with the index of the rows")
+    if not result.index.equals(rows.index):
+        raise WorkError(
+            f"{where} gave {len(result)} rows with another index than the {len(rows)} it was given; return one row for "
+            "each, with the same index in the same order"
+        )
+    names = [str(c) for c in result.columns]
+    if doubled := sorted({n for n in names if n in taken or names.count(n) > 1}):
+        raise WorkError(f"{where} gave {', '.join(doubled)}, which is already a feature; choose another name")
+    numbers = {str(name): as_numbers(column) for name, column in result.items()}
+    if text := [name for name, column in numbers.items() if column is None]:
+        raise WorkError(f"{where} gave {', '.join(text)}, which is not numeric; return numbers only")
+    found = {name: column.astype(np.float64) for name, column in numbers.items() if column is not None}
+    if infinite := [name for name, column in found.items() if np.isinf(column).any()]:
+        raise WorkError(f"{where} gave infinite values in {', '.join(infinite)}; return a missing value instead")
+    return found

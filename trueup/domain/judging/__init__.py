@@ -1,0 +1,1 @@
+"""Losses, intervals, evidence, and the gates that decide on a challenger."""

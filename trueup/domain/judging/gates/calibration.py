@@ -1,0 +1,122 @@
+"""The calibration gate: bound the distance of predicted from observed shares.
+
+The calibration error is a mean of distances, so noise makes it larger than the truth, and a resample adds the same bias
+again. The bootstrap's estimate of this bias (Efron 1979) is subtracted; the bins are those of the sample. About half of the
+bias remains: the corrected error of a perfectly calibrated model is still above 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trueup.config import schema
+from trueup.config.schema import CALIBRATION, Task
+from trueup.domain.data.types import Status, Verdict
+from trueup.domain.judging.bootstrap import Floats, Interval
+from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
+from trueup.domain.judging.gates.margin import answer, bound, bounds_words, resample, status, unusable
+from trueup.domain.judging.gates.phrases import too_few_blocks
+from trueup.domain.judging.metrics import figure
+
+_BINS = 10
+_WORDS = {"ece": "calibration error", "bias": "bias of the mean prediction"}
+
+Draw = Callable[[Floats], Floats]  # multiplicities (resamples, blocks) -> the error in each resample
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Bound the challenger's calibration error, or its excess over the champion's."""
+
+    config: schema.CalibrationGate
+
+    def judge(self, case: Case) -> Verdict:
+        """Bound the error; inconclusive with fewer than `MIN_BLOCKS` blocks."""
+        metric = self.config.metric or CALIBRATION[case.task][0]
+        name, compared = f"calibration {metric}", self.config.against == "champion"
+        if compared and not case.has_champion:
+            return Verdict.passed(name, case.without_champion)
+        if unknown := unusable(case):
+            return Verdict.inconclusive(name, unknown)
+        roles = [CHALLENGER, CHAMPION] if compared else [CHALLENGER]
+        values, error = _bounded(case, metric, roles)
+        figures = {
+            "metric": metric,
+            **values,
+            "margin": self.config.margin,
+            "difference" if compared else "error": error.mean,
+            "low": error.low if np.isfinite(error.low) else None,
+            "high": error.high if np.isfinite(error.high) else None,
+            "confidence": error.confidence,
+            "blocks": error.blocks,
+        }
+        if not error.enough:
+            return answer(self.config, name, Status.INCONCLUSIVE, [too_few_blocks(error)], figures)
+        span, margin = bounds_words(error.low, error.high, error.confidence), figure(self.config.margin, 3)
+        said = f"{_WORDS[metric]} {figure(values[CHALLENGER], 3)}"
+        if compared:
+            side = "above" if error.mean > 0 else "below"
+            said += f" is {figure(abs(error.mean), 3)} {side} the champion's"
+        found = status(error.low, error.high, self.config.margin)
+        place = {Status.FAIL: "above", Status.PASS: "not above", Status.INCONCLUSIVE: "perhaps above"}[found]
+        return answer(self.config, name, found, [f"{said} ({span}): {place} the margin {margin}"], figures)
+
+
+def _bounded(case: Case, metric: str, roles: list[str]) -> tuple[dict[str, float], Interval]:
+    """Give each role's error, and bounds of the first one, or of its excess over the second."""
+    blocks, e = case.blocks, case.evaluate
+    residuals = {role: _residuals(case, metric, role) for role in roles}
+    # A block moves the error by its residuals: runs are as long as these resemble each other.
+    gaps = [blocks.sums(r.sum(axis=1)) - blocks.sums() * r.sum(axis=1).mean() for r, _ in residuals.values()]
+    drawn, length = resample(gaps[0] if len(gaps) == 1 else gaps[0] - gaps[1], e.resamples, case.seed)
+    values: dict[str, float] = {}
+    draws: list[Floats] = []
+    for role, (residual, cells) in residuals.items():
+        draw = _draw(case, metric, residual, cells)
+        value, resampled = float(draw(np.ones((1, blocks.count)))[0]), draw(drawn)
+        excess = max(float(resampled.mean()) - value, 0.0) if metric == "ece" else 0.0
+        values[role] = max(value - excess, 0.0)
+        draws.append(resampled)
+    mean, statistic = values[roles[0]], draws[0]
+    if len(roles) > 1:
+        mean, statistic = mean - values[roles[1]], statistic - draws[1]
+    return values, bound(mean, statistic, blocks.count, length, e.confidence)
+
+
+def _residuals(case: Case, metric: str, role: str) -> tuple[Floats, NDArray[np.intp]]:
+    """Prediction less outcome, (n, 1) or (n, classes), and the bin of each row (n,)."""
+    p = np.asarray(case.predictions[role], dtype=np.float64)
+    if case.task is not Task.MULTICLASS:
+        residual = (p - np.asarray(case.y, dtype=np.float64))[:, None]
+        return residual, _bins(p) if metric == "ece" else np.zeros(len(p), dtype=np.intp)
+    hits = np.asarray(case.y, dtype=object)[:, None] == np.asarray(case.classes, dtype=object)[None, :]
+    if metric == "bias":
+        return p - hits, np.zeros(len(p), dtype=np.intp)
+    rows, top = np.arange(len(p)), p.argmax(axis=1)  # the confidence in the class that is named
+    return (p - hits)[rows, top][:, None], _bins(p[rows, top])
+
+
+def _bins(p: Floats) -> NDArray[np.intp]:
+    """Bins of equal row counts; equal predictions share one. As `metrics.calibration_table` makes them."""
+    edges = np.unique(np.quantile(p, np.linspace(0, 1, _BINS + 1)[1:-1]))
+    return np.asarray(pd.factorize(np.searchsorted(edges, p, side="right"), sort=True)[0], dtype=np.intp)
+
+
+def _draw(case: Case, metric: str, residual: Floats, cells: NDArray[np.intp]) -> Draw:
+    """How the error is computed for resamples, from sums by block and bin alone."""
+    blocks = case.blocks
+    bins = int(cells.max()) + 1
+    places = cells * blocks.count + blocks.codes
+    sums = np.vstack([
+        np.bincount(places, column, minlength=bins * blocks.count).reshape(bins, blocks.count) for column in residual.T
+    ])  # fmt: skip
+    # The mean of all bins' distances, or the largest of all classes'.
+    over = partial(np.sum, axis=1) if metric == "ece" else partial(np.max, axis=1)
+    rows = blocks.sums()
+    return lambda drawn: np.asarray(over(np.abs(drawn @ sums.T)) / (drawn @ rows), dtype=np.float64)

@@ -1,0 +1,225 @@
+"""The fairness gate: bound the distance between every two groups.
+
+fairlearn computes the figures of the groups. The largest of many noisy distances is larger than the true gap, so each pair
+is bounded on its own. The gate fails when some pair is shown to be further apart than the margin, with the level shared
+among the pairs (Bonferroni). It passes when every pair is bounded below the margin (an intersection-union test, Berger
+1982, which needs no such correction).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trueup.config import schema
+from trueup.config.schema import Task
+from trueup.domain.data.types import Status, Verdict
+from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval
+from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
+from trueup.domain.judging.gates.margin import Ratios, answer, bound, bounds_words, resample, status, unusable
+from trueup.domain.judging.metrics import figure
+
+_LISTED = 50  # groups too small to tell that are named in the figures
+_RATES = {"equalized_odds": ("true_positive_rate", "false_positive_rate")}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two groups and one rate: by how much they are apart, or further apart than under the champion."""
+
+    rate: str
+    groups: tuple[str, str]
+    values: tuple[float, float]
+    apart: Interval
+    lower: float  # at the level that is shared among all pairs
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """Require groups to be within a margin of each other, or not further apart than under the champion."""
+
+    config: schema.FairnessGate
+
+    def judge(self, case: Case) -> Verdict:
+        """Bound the distance of every two groups that are large enough, and list those that are not."""
+        config, name = self.config, f"fairness {self.config.metric}"
+        if config.against == "champion" and not case.has_champion:
+            return Verdict.passed(name, case.without_champion)
+        if unknown := unusable(case):
+            return Verdict.inconclusive(name, unknown)
+        if absent := [c for c in config.columns if c not in case.groups.columns]:
+            return Verdict.inconclusive(name, f"the gate rows have no column {', '.join(absent)}")
+        found = {column: _judged(case, config, column) for column in config.columns}
+        small = sorted(s for _, _, left in found.values() for s in left)
+        figures: dict[str, Any] = {"metric": config.metric, "margin": config.margin, "against": config.against}
+        figures |= {"groups": {c: g for c, (g, _, _) in found.items()}, "too_small": small[:_LISTED]}
+        pairs = [pair for _, listed, _ in found.values() for pair in listed]
+        alone = [c for c, (_, listed, _) in found.items() if not listed]
+        untold = [g for g in config.required if not any(g in p.groups for p in pairs)]
+        figures |= {"pairs": [_plain(p) for p in sorted(pairs, key=lambda p: -p.apart.mean)[:_LISTED]]}
+        statuses = {p: status(p.lower, p.apart.high, config.margin) for p in pairs}
+        if failed := [p for p, s in statuses.items() if s is Status.FAIL]:
+            return answer(config, name, Status.FAIL, [_words(config, p, "above") for p in failed], figures)
+        if untold:
+            reason = f"too small to tell, but required: {', '.join(untold)}"
+            return Verdict.inconclusive(name, reason, **figures)
+        reasons = [_words(config, p, "perhaps above") for p, s in statuses.items() if s is Status.INCONCLUSIVE]
+        reasons += [f"{column}: fewer than two groups are large enough to tell" for column in alone]
+        if reasons:
+            return answer(config, name, Status.INCONCLUSIVE, reasons, figures)
+        widest = max(pairs, key=lambda p: p.apart.mean)
+        reasons = [_words(config, widest, "not above")]
+        if small:
+            more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+            reasons.append(f"too small to tell: {', '.join(small[:5])}{more}")
+        return Verdict.passed(name, *reasons, **figures)
+
+
+def by_group(case: Case, config: schema.FairnessGate, column: str, role: str = CHALLENGER) -> pd.DataFrame:
+    """Fairlearn's figures of each group: a row a group, a column a rate."""
+    from fairlearn import metrics as fair
+
+    kinds = {n: getattr(fair, n) for n in ("selection_rate", "true_positive_rate", "false_positive_rate")}
+    rates = _RATES.get(config.metric, (config.metric,))
+    chosen, rows = {r: kinds.get(r, fair.mean_prediction) for r in rates}, _rows(case, config, role)
+    truth = case.y if case.task is Task.BINARY else np.zeros(len(case.y))
+    # What is a mean over rows is the mean of "predictions" to fairlearn.
+    frames = [
+        fair.MetricFrame(
+            metrics={rate: metric},
+            y_true=truth,
+            y_pred=rows[rate][0] if metric is fair.mean_prediction else _selected(case, config, role),
+            sensitive_features=_names(case, column),
+        ).by_group
+        for rate, metric in chosen.items()
+    ]
+    found: pd.DataFrame = pd.concat(frames, axis=1)
+    return found
+
+
+def _judged(
+    case: Case, config: schema.FairnessGate, column: str
+) -> tuple[dict[str, dict[str, float | None]], list[Pair], list[str]]:
+    """Figures by group, the pairs of groups, and the names of the groups too small to be compared."""
+    figures, names = by_group(case, config, column), _names(case, column)
+    large, small = _sizes(case, config, names, list(figures.index))
+    pairs: list[Pair] = []
+    for rate in figures.columns:
+        values = {str(group): float(value) for group, value in figures[rate].items()}
+        ours = _ratios(case, config, names, large, rate, CHALLENGER)
+        theirs = _ratios(case, config, names, large, rate, CHAMPION) if config.against == "champion" else None
+        tests = len(figures.columns) * len(large) * (len(large) - 1) / 2 * len(config.columns)
+        pairs += [
+            Pair(
+                str(rate),
+                (large[a], large[b]),
+                (values[large[a]], values[large[b]]),
+                apart := _apart(case, ours, theirs, a, b),
+                apart.lower((1 - case.evaluate.confidence) / 2 / tests),
+            )
+            for a, b in combinations(range(len(large)), 2)
+        ]
+    plain = {
+        str(group): {str(rate): float(v) if np.isfinite(v) else None for rate, v in rates.items()}
+        for group, rates in figures.to_dict(orient="index").items()
+    }
+    return plain, pairs, small
+
+
+def _names(case: Case, column: str) -> pd.Series[Any]:
+    values = case.groups[column].astype(object)
+    return f"{column}=" + values.where(values.notna(), "missing").astype(str)
+
+
+def _sizes(
+    case: Case, config: schema.FairnessGate, names: pd.Series[Any], groups: list[str]
+) -> tuple[list[str], list[str]]:
+    """Groups with enough rows that count, in enough blocks of time, for every rate; and the others."""
+    large = []
+    for group in groups:
+        held = [case.blocks.sums(counted & (names == group).to_numpy()) for _, counted in _rows(case, config).values()]
+        if all(h.sum() >= case.evaluate.min_slice_rows and (h > 0).sum() >= MIN_BLOCKS for h in held):
+            large.append(group)
+    return large, [g for g in groups if g not in large]
+
+
+def _rows(
+    case: Case, config: schema.FairnessGate, role: str = CHALLENGER
+) -> dict[str, tuple[Floats, NDArray[np.bool_]]]:
+    """Per rate the value of each row (n,), and whether the row counts for it."""
+    everyone = np.ones(len(case.y), dtype=bool)
+    found: dict[str, tuple[Floats, NDArray[np.bool_]]] = {}
+    for rate in _RATES.get(config.metric, (config.metric,)):
+        counted = everyone
+        if rate == "loss":
+            value = case.losses[role]
+        elif rate.startswith("mean_"):
+            error = np.asarray(case.predictions[role] - case.y, dtype=np.float64)
+            value = np.abs(error) if rate == "mean_absolute_error" else error
+        else:
+            value = _selected(case, config, role)
+            if rate != "selection_rate":
+                counted = np.asarray(case.y == (1 if rate == "true_positive_rate" else 0), dtype=bool)
+        found[rate] = value, counted
+    return found
+
+
+def _selected(case: Case, config: schema.FairnessGate, role: str) -> Floats:
+    threshold = 0.5 if config.threshold is None else config.threshold
+    return np.asarray(case.predictions[role] >= threshold, dtype=np.float64)
+
+
+def _ratios(
+    case: Case, config: schema.FairnessGate, names: pd.Series[Any], groups: list[str], rate: str, role: str
+) -> Ratios:
+    value, counted = _rows(case, config, role)[rate]
+    members = [(names == group).to_numpy() & counted for group in groups]
+    shape = (len(groups), case.blocks.count)
+    return Ratios(
+        np.reshape([case.blocks.sums(value * m) for m in members], shape),
+        np.reshape([case.blocks.sums(m) for m in members], shape),
+    )
+
+
+def _apart(case: Case, ours: Ratios, theirs: Ratios | None, a: int, b: int) -> Interval:
+    """Bound how far two groups are apart, or by how much further than under the champion."""
+    e = case.evaluate
+    signs = [np.sign(r.values[a] - r.values[b]) or 1.0 for r in (ours, theirs) if r is not None]
+    moved = [s * (r.deviations[a] - r.deviations[b]) for s, r in zip(signs, _given(ours, theirs), strict=True)]
+    drawn, length = resample(moved[0] - (moved[1] if len(moved) > 1 else 0.0), e.resamples, case.seed)
+    gaps, draws = [], []
+    for sign, ratios in zip(signs, _given(ours, theirs), strict=True):
+        resampled = ratios.draws(drawn)
+        gaps.append(float(sign * (ratios.values[a] - ratios.values[b])))
+        draws.append(sign * (resampled[:, a] - resampled[:, b]))
+    if theirs is None:
+        return bound(gaps[0], draws[0], case.blocks.count, length, e.confidence)
+    # Distances, not signed gaps: two small gaps of opposite signs would else be as uncertain as both together.
+    further = np.abs(draws[0]) - np.abs(draws[1])
+    return bound(gaps[0] - gaps[1], further, case.blocks.count, length, e.confidence)
+
+
+def _given(*ratios: Ratios | None) -> Iterator[Ratios]:
+    yield from (r for r in ratios if r is not None)
+
+
+def _words(config: schema.FairnessGate, pair: Pair, place: str) -> str:
+    rates = " and ".join(f"{g} {figure(v, 3)}" for g, v in zip(pair.groups, pair.values, strict=True))
+    low = pair.lower if place == "above" else pair.apart.low
+    span = bounds_words(low, pair.apart.high, pair.apart.confidence)
+    said = f"{pair.rate.replace('_', ' ')} of {rates}: {figure(pair.apart.mean, 3)} apart"
+    if config.against == "champion":
+        said = said.replace(" apart", " further apart than under the champion")
+    return f"{said} ({span}), {place} the margin {figure(config.margin, 3)}"
+
+
+def _plain(pair: Pair) -> Mapping[str, Any]:
+    bounds = {"low": pair.apart.low, "adjusted_low": pair.lower, "high": pair.apart.high}
+    known = {name: value if np.isfinite(value) else None for name, value in bounds.items()}
+    return {"rate": pair.rate, "groups": list(pair.groups), "apart": pair.apart.mean, **known}

@@ -1,0 +1,81 @@
+"""Turn an interval and a margin into a verdict, for gates that bound a distance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trueup.config.schema import MarginGate
+from trueup.domain.data.types import Status, Verdict
+from trueup.domain.judging.bootstrap import Floats, Interval, interval_from, multiplicities, run_length
+from trueup.domain.judging.gates.context import Case
+from trueup.domain.judging.metrics import figure
+
+
+@dataclass(frozen=True, eq=False)
+class Ratios:
+    """Ratios of sums, such as rates of groups: numerators and denominators by block of time (ratios, blocks)."""
+
+    numerators: Floats
+    denominators: Floats
+
+    @property
+    def values(self) -> Floats:
+        """The ratios (ratios,)."""
+        return np.asarray(self.numerators.sum(axis=1) / self.denominators.sum(axis=1))
+
+    @property
+    def deviations(self) -> Floats:
+        """The part of each block in the deviation of each ratio: (ratios, blocks)."""
+        rest = self.numerators - self.values[:, None] * self.denominators
+        return np.asarray(rest / self.denominators.sum(axis=1)[:, None])
+
+    def draws(self, drawn: Floats) -> Floats:
+        """Each ratio in each resample, (resamples, ratios), NaN where nothing of it was drawn."""
+        below = drawn @ self.denominators.T
+        return np.asarray(
+            np.divide(drawn @ self.numerators.T, below, out=np.full(below.shape, np.nan), where=below > 0)
+        )
+
+
+def unusable(case: Case) -> str:
+    """Say why a judged model's predictions cannot be measured; an empty text where they can."""
+    broken = [role for role in case.judged if not np.isfinite(case.predictions.get(role, np.nan)).all()]
+    return f"predictions of the {' and the '.join(broken)} are missing or no numbers" if broken else ""
+
+
+def bound(value: float, draws: Floats, blocks: int, length: int, confidence: float) -> Interval:
+    """Bounds from the draws that exist."""
+    return interval_from(value, draws[np.isfinite(draws)], blocks, length, confidence)
+
+
+def resample(deviations: Floats, resamples: int, seed: int) -> tuple[Floats, int]:
+    """Draw blocks for a statistic with these deviations by block (blocks,): give multiplicities and the run length."""
+    length = run_length(deviations)
+    return multiplicities(len(deviations), length, resamples, seed), length
+
+
+def status(lower: float, upper: float, margin: float) -> Status:
+    """Fail where the bounds lie above the margin, pass where they lie below it; NaN is neither.
+
+    >>> status(0.1, 0.3, 0.2)
+    <Status.INCONCLUSIVE: 'inconclusive'>
+    """
+    if lower > margin:
+        return Status.FAIL
+    return Status.PASS if upper <= margin else Status.INCONCLUSIVE
+
+
+def answer(config: MarginGate, name: str, found: Status, reasons: list[str], figures: Mapping[str, Any]) -> Verdict:
+    """Give the verdict; what is unclear holds the decision, or passes where the configuration says so."""
+    if found is Status.INCONCLUSIVE and config.when_unclear == "pass":
+        return Verdict.passed(name, *(f"unclear, and let pass: {reason}" for reason in reasons), **figures)
+    return Verdict(name, found, tuple(reasons), dict(figures))
+
+
+def bounds_words(low: float, high: float, confidence: float) -> str:
+    """Write the bounds of an interval."""
+    return f"{100 * confidence:g} % {figure(low, 3)} to {figure(high, 3)}"

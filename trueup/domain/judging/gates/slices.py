@@ -1,0 +1,90 @@
+"""The slices gate: compare challenger and champion in each declared part of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trueup.config import schema
+from trueup.domain.data.types import Verdict
+from trueup.domain.judging.bootstrap import MIN_BLOCKS, Interval
+from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
+from trueup.domain.judging.metrics import by_slice, figure, loss_words
+
+_LISTED = 50  # slices too small to tell that are named in the figures
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Require that no slice is harmed beyond a margin."""
+
+    config: schema.SliceGate
+
+    def judge(self, case: Case) -> Verdict:
+        """Test every slice for harm at a family-wise level (Holm 1979), and list those too small to tell."""
+        if not case.has_champion:
+            return Verdict.passed("slices", case.without_champion)
+        if case.slices.columns.empty:
+            return Verdict.passed("slices", "no slices are declared")
+        tested, small = slice_tests(case, self.config.margin)
+        untold = [name for name in self.config.required if name not in {t["slice"] for t in tested}]
+        figures = {"slices": tested, "too_small": small[:_LISTED], "too_small_count": len(small)}
+        harmed = [t for t in tested if t["harmed"]]
+        if harmed:
+            return Verdict.failed("slices", *[_harm(case, t) for t in harmed], **figures)
+        if untold:
+            return Verdict.inconclusive("slices", f"too small to tell, but required: {', '.join(untold)}", **figures)
+        reasons = [f"no harm in {len(tested)} slices"]
+        if small:
+            more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+            reasons.append(f"too small to tell: {', '.join(small[:5])}{more}")
+        return Verdict.passed("slices", *reasons, **figures)
+
+
+def slice_tests(case: Case, margin: float) -> tuple[list[dict[str, Any]], list[str]]:
+    """Test each slice of a case against harm beyond `margin`, a share of the champion's loss in the slice.
+
+    Gives one record a slice that is large enough, and the names (`column=value`) of the others. `lower` is the bound
+    that Holm's step-down procedure compares with the margin, at 1 - confidence over all slices together.
+    """
+    found, small = [], []
+    difference = case.losses[CHALLENGER] - case.losses[CHAMPION]
+    for name, rows, (sums, base) in by_slice(case.slices, case.blocks, difference, case.losses[CHAMPION]):
+        size = int(rows.sum())
+        if size < case.evaluate.min_slice_rows or (rows > 0).sum() < MIN_BLOCKS:
+            small.append(name)
+            continue
+        allowed = margin * float(base.sum()) / size
+        found.append((name, size, allowed, case.interval(sums, rows)))
+    return _holm(found, 1 - case.evaluate.confidence), sorted(small)
+
+
+def _holm(tests: list[tuple[str, int, float, Interval]], alpha: float) -> list[dict[str, Any]]:
+    """Step down from the smallest p-value; the first slice that is not significant ends the procedure."""
+    records: list[dict[str, Any]] = []
+    proved = True
+    for left, (name, rows, allowed, difference) in zip(
+        range(len(tests), 0, -1), sorted(tests, key=lambda t: t[3].p_above(t[2])), strict=True
+    ):
+        lower = difference.lower(alpha / left)
+        proved = proved and lower > allowed
+        records.append(
+            {
+                "slice": name,
+                "rows": rows,
+                "difference": difference.mean,
+                "lower": lower,
+                "margin": allowed,
+                "harmed": proved,
+            }
+        )
+    return records
+
+
+def _harm(case: Case, test: Mapping[str, Any]) -> str:
+    word = loss_words(case.task)
+    return (
+        f"{test['slice']}: {word} {figure(test['difference'], 3)} above the champion's on {test['rows']:,} rows; "
+        f"the adjusted bound {figure(test['lower'], 3)} is above the margin {figure(test['margin'], 3)}"
+    )

@@ -1,0 +1,1 @@
+"""Model families, training windows, and splits in time order."""

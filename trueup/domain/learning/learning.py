@@ -1,0 +1,414 @@
+"""Model families: what a recipe is, how it becomes a pipeline, and how a pipeline is fitted and asked.
+
+A pipeline holds its preprocessing and nothing but scikit-learn's own classes, so that it loads anywhere. It takes the
+feature frame and picks its columns by name; missing values, categories it never saw and columns without any value are
+no errors. The same recipe on the same rows gives the same model, bit for bit: seeds are part of the recipe, and
+fitting uses one thread, because sums over several depend on their number.
+
+Boosting never stops early. scikit-learn would watch rows drawn at random, which are neighbours in time of those it
+learns from, and stop too late; the number of trees is chosen by the search instead, on what came after.
+"""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn import inspection
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
+
+from trueup.config.consistency import Mistake
+from trueup.config.schema import Family, Task
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.judging.metrics import row_losses
+from trueup.errors import TrainingFailed
+
+Model: TypeAlias = Pipeline
+Floats = NDArray[np.float64]
+
+# What skops must be told to trust besides its own list, for any model that `build`, `simple_model` or `prior_model` gives.
+TRUSTED_TYPES = (
+    "numpy.dtype",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+)
+
+SIMPLE_ROWS = 20_000  # more rows make a linear model slower and hardly better
+_MAX_CATEGORIES = 30  # one-hot columns a feature; the rarer categories share the last one
+_THREADS = 1
+_MONOTONE = "monotonic_cst"  # of gradient boosting; in a recipe by patterns of feature names
+_RESERVED = {
+    "random_state": "the seed is train.seed",
+    "early_stopping": "its validation rows would be drawn at random, not from later times; set max_iter",
+    "categorical_features": "categories are encoded before the model, for an exported model would be wrong otherwise",
+    "n_jobs": "fitting uses one thread, so that it can be repeated",
+    "warm_start": "every fit starts anew",
+    "verbose": "it does not change the model",
+}
+
+
+# Models that take a challenger's place when they do better, see `domain.gates.doubt`: a linear model of some columns, and
+# the constant. No search chooses them.
+StandIn = Literal["simple", "prior"]
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real parameter in [low, high]; `log` draws it evenly in its logarithm."""
+
+    low: float
+    high: float
+    default: float
+    log: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, float | int) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Int:
+    """A whole parameter in [low, high]; `log` draws it evenly in its logarithm."""
+
+    low: int
+    high: int
+    default: int
+    log: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int) and self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A parameter with named values; the first is the default."""
+
+    values: tuple[str | float | int | bool | None, ...]
+
+    @property
+    def default(self) -> str | float | int | bool | None:
+        """The value to start from."""
+        return self.values[0]
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.values
+
+
+Space = Mapping[str, Float | Int | Choice]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that `build` needs besides the columns: the family, every parameter it sets, and the seed.
+
+    >>> Recipe.from_dict(Recipe("linear", {"C": 0.1}, seed=7).to_dict())
+    Recipe(family='linear', parameters={'C': 0.1}, seed=7)
+    """
+
+    family: Family | StandIn
+    parameters: dict[str, Any]
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """Read what `to_dict` wrote."""
+        return cls(values["family"], dict(values["parameters"]), int(values["seed"]))
+
+
+def space(family: Family, task: Task) -> Space:
+    """What a search may vary, by the name of the estimator's parameter."""
+    return _learner(family, task).space
+
+
+def defaults(family: Family, task: Task) -> dict[str, Any]:
+    """Every parameter that Trueup sets, at its starting value. A recipe records all, so that no later default changes it."""
+    learner = _learner(family, task)
+    return {**learner.constants, **{name: varied.default for name, varied in learner.space.items()}}
+
+
+def problems(fixed: Mapping[Family, Mapping[str, Any]], task: Task) -> list[Mistake]:
+    """Find the mistakes in `train.parameters`; the values themselves are judged when fitting."""
+    found = []
+    for family, parameters in fixed.items():
+        known = _learner(family, task).estimator().get_params()
+        for name in parameters:
+            at = ("train", "parameters", family, name)
+            if name in _RESERVED:
+                found.append(Mistake(at, f"cannot be set: {_RESERVED[name]}"))
+            elif name not in known:
+                close = difflib.get_close_matches(name, known, 1)
+                mend = f"did you mean {close[0]}?" if close else f"it has {', '.join(sorted(known.keys() - _RESERVED))}"
+                found.append(Mistake(at, f"{_learner(family, task).estimator.__name__} has no such parameter; {mend}"))
+    return found
+
+
+def build(recipe: Recipe, schema: FeatureSchema, task: Task) -> Model:
+    """Make the unfitted pipeline of a recipe: preprocessing, then the estimator.
+
+    `monotonic_cst` may name features by pattern: {"late_rate_*": 1, "visib*": -1}.
+    """
+    if recipe.family in ("simple", "prior"):
+        return _stand_in(recipe, schema, task)
+    learner = _learner(cast("Family", recipe.family), task)
+    parameters = dict(recipe.parameters)
+    if isinstance(signs := parameters.get(_MONOTONE), Mapping):
+        parameters[_MONOTONE] = {name: _sign(name, signs) for name in schema.names}
+    estimator = learner.estimator(**parameters, random_state=recipe.seed)
+    return Pipeline([("prepare", learner.prepare(schema)), ("model", estimator)])
+
+
+def _stand_in(recipe: Recipe, schema: FeatureSchema, task: Task) -> Model:
+    """Make the simple model of the columns that its recipe names, or the prior, which takes the same frame as all others."""
+    if recipe.family == "simple":
+        columns = set(recipe.parameters["columns"])
+        part = FeatureSchema(*(tuple(c for c in kind if c in columns) for kind in (schema.numeric, schema.categorical)))
+        return simple_model(part, task, recipe.seed)
+    constant = DummyRegressor() if task is Task.REGRESSION else DummyClassifier(strategy="prior")
+    return Pipeline([("prepare", _for_trees(schema)), ("model", constant)])
+
+
+def _sign(name: str, signs: Mapping[str, int]) -> int:
+    """Give the direction that the first matching pattern says: 1 rising, -1 falling, 0 free."""
+    return next((sign for pattern, sign in signs.items() if fnmatchcase(name, pattern)), 0)
+
+
+def simple_model(schema: FeatureSchema, task: Task, seed: int = 0) -> Model:
+    """Make the cheap reference, unfitted: a linear model. `fit(..., at_most=SIMPLE_ROWS)` keeps it cheap."""
+    return build(Recipe("linear", defaults("linear", task), seed), schema, task)
+
+
+def prior_model(task: Task) -> Model:
+    """Make the model that knows nothing of a row, unfitted: it gives the classes' shares, or the mean."""
+    return make_pipeline(DummyRegressor() if task is Task.REGRESSION else DummyClassifier(strategy="prior"))
+
+
+def recency(moments: pd.Series[Any], half_life: timedelta | None) -> Floats | None:
+    """The weights (n,) of rows in a fit: 1 for the newest, half as much for each half-life that a row is older; None for all alike.
+
+    >>> recency(pd.Series(pd.to_datetime(["2024-01-01", "2024-01-08"])), timedelta(days=7)).tolist()
+    [0.5, 1.0]
+    """
+    if half_life is None:
+        return None
+    return np.asarray(0.5 ** ((moments.max() - moments) / half_life), dtype=np.float64)
+
+
+def fit(
+    model: Model,
+    X: pd.DataFrame,
+    y: ArrayLike,
+    at_most: int | None = None,
+    seed: int = 0,
+    weights: Floats | None = None,
+) -> Model:
+    """Give a fitted copy of the pipeline.
+
+    `X` (n, any) holds at least the columns of its schema, `y` (n,) the labels: 0/1, class names, or numbers, `weights`
+    (n,) what each row counts in the estimator (all alike without). Columns
+    without any value are left out: nothing can be learned from them, and boosting fails on them. With `at_most`, more
+    rows than that are thinned to it at random by `seed`. Raises TrainingFailed, with scikit-learn's
+    reason, when it cannot be fitted.
+    """
+    labels = np.asarray(y)
+    if at_most is not None and len(labels) > at_most:
+        kept = np.sort(np.random.default_rng(seed).choice(len(labels), at_most, replace=False))
+        X, labels, weights = X.iloc[kept], labels[kept], None if weights is None else weights[kept]
+    model = _with_values_only(model, X)
+    estimator = model[-1]
+    _require_classes(estimator, labels)
+    try:
+        with threadpool_limits(_THREADS), warnings.catch_warnings():
+            # A linear model at its limit of iterations is judged by its loss on later rows like any other.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(X, labels, **({} if weights is None else {"model__sample_weight": weights}))
+    except ValueError as error:
+        raise TrainingFailed(
+            f"{type(estimator).__name__} could not be fitted on {len(labels):,} rows: {error}; "
+            "check train.parameters, and validate the columns"
+        ) from error
+    return model
+
+
+def at_most(recipe: Recipe) -> int | None:
+    """How many rows a recipe is fitted on at most; None for all."""
+    return SIMPLE_ROWS if recipe.family == "simple" else None
+
+
+def class_names(task: Task, model: Model) -> list[str] | None:
+    """The classes of a fitted multiclass model, in the order of its probabilities; None for other tasks."""
+    return [str(c) for c in model.classes_] if task is Task.MULTICLASS else None
+
+
+def all_classes(task: Task, models: Iterable[Model], *labels: ArrayLike) -> list[str] | None:
+    """The classes that some model knows or some label names, sorted; None for other tasks than multiclass.
+
+    Models are compared on these: on one's own classes, a probability that another gave to a class it does not know
+    would be lost.
+    """
+    if task is not Task.MULTICLASS:
+        return None
+    known = {c for model in models for c in class_names(task, model) or []}
+    return sorted(known | {str(c) for y in labels for c in pd.unique(np.asarray(y, dtype=object))})
+
+
+def predict(model: Model, X: pd.DataFrame, task: Task, classes: Sequence[str] | None = None) -> Floats:
+    """Predict each row: p(positive) (n,), a value (n,), or class probabilities (n, k).
+
+    The columns of a multiclass prediction are the model's own sorted classes, or `classes` where given: a class that
+    the model never saw has probability 0.
+    """
+    with threadpool_limits(_THREADS):
+        return _predict(model, X, task, classes)
+
+
+def _predict(model: Model, X: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> Floats:
+    if task is Task.REGRESSION:
+        return np.asarray(model.predict(X) if len(X) else [], dtype=np.float64)
+    known = list(model.classes_)
+    wanted: Sequence[Any] = [1] if task is Task.BINARY else known if classes is None else classes
+    found = model.predict_proba(X) if len(X) else np.empty((0, len(known)))
+    given = np.column_stack([*found.T, np.zeros(len(X))])  # the last column stands for classes it does not know
+    aligned = given[:, [known.index(c) if c in known else -1 for c in wanted]]
+    return np.asarray(aligned[:, 0] if task is Task.BINARY else aligned, dtype=np.float64)
+
+
+def permutation_importance(
+    model: Model, X: pd.DataFrame, y: ArrayLike, schema: FeatureSchema, task: Task,
+    rows: int = 2_000, repeats: int = 3, seed: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """Measure how much the mean loss grows when a feature is shuffled (Breiman 2001).
+
+    Of more than `rows` rows that many are drawn by `seed`. Returns one row a feature, the most important first: feature,
+    mean, low, high; the bounds are two standard deviations over the repeats on either side. Features that say the same
+    share their importance, so each of them looks small.
+    """
+    chosen = np.random.default_rng(seed).permutation(len(X))[:rows]
+    X, labels = X.iloc[chosen][list(schema.names)], np.asarray(y)[chosen]
+    classes = list(model.classes_) if task is Task.MULTICLASS else None
+
+    def gain(asked: Model, shuffled: pd.DataFrame, truth: NDArray[Any]) -> float:
+        return -float(row_losses(task, truth, _predict(asked, shuffled, task, classes), classes).mean())
+
+    with threadpool_limits(_THREADS):
+        found = inspection.permutation_importance(model, X, labels, scoring=gain, n_repeats=repeats, random_state=seed)
+    mean, spread = found.importances_mean, 2 * found.importances_std
+    table = pd.DataFrame({"feature": schema.names, "mean": mean, "low": mean - spread, "high": mean + spread})
+    return table.sort_values(["mean", "feature"], ascending=[False, True], ignore_index=True)
+
+
+def _with_values_only(model: Model, X: pd.DataFrame) -> Model:
+    """Copy the unfitted pipeline without the columns that have no value in X."""
+    fresh: Model = clone(model)
+    if (prepare := fresh.named_steps.get("prepare")) is None:
+        return fresh
+    kept = [(name, step, [c for c in columns if X[c].notna().any()]) for name, step, columns in prepare.transformers]
+    # The estimator sees columns without names, so the directions are given in their order.
+    signs = fresh.get_params().get(f"model__{_MONOTONE}")
+    if isinstance(signs, Mapping):
+        fresh.set_params(**{f"model__{_MONOTONE}": [signs[c] for _, _, columns in kept for c in columns]})
+    return fresh.set_params(prepare__transformers=kept)
+
+
+def _require_classes(estimator: Any, labels: NDArray[Any]) -> None:
+    """Refuse what a classifier would fail on with less clear words, or fit without meaning."""
+    if isinstance(estimator, DummyClassifier) or not hasattr(estimator, "predict_proba"):
+        return
+    if len(found := pd.unique(labels)) < 2:
+        only = f"all of class {found[0]}" if len(found) else "none"
+        raise TrainingFailed(
+            f"a classifier needs two classes; the {len(labels):,} labels to train on are {only}; "
+            "wait for more history, or check ingest.label"
+        )
+
+
+def _for_trees(schema: FeatureSchema) -> ColumnTransformer:
+    """Leave numbers as they are, number the categories; unknown and missing ones are missing, which trees can split on."""
+    encoder = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan, dtype=np.float32
+    )
+    return ColumnTransformer(
+        [("numeric", "passthrough", list(schema.numeric)), ("categorical", encoder, list(schema.categorical))],
+        sparse_threshold=0,
+    )
+
+
+def _for_linear(schema: FeatureSchema) -> ColumnTransformer:
+    """Fill and scale numbers, with a flag where one was missing; one-hot encode categories, rare and unknown ones together."""
+    # With the flag beside it, the filled-in value hardly matters to a linear model: the mean is quicker than the median.
+    filler = SimpleImputer(strategy="mean", add_indicator=True)
+    encoder = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=_MAX_CATEGORIES)
+    return ColumnTransformer(
+        [
+            ("numeric", make_pipeline(filler, StandardScaler()), list(schema.numeric)),
+            ("categorical", encoder, list(schema.categorical)),
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class _Learner:
+    """A family for one kind of task."""
+
+    estimator: type[Any]
+    prepare: Callable[[FeatureSchema], ColumnTransformer]
+    space: Space
+    constants: Mapping[str, Any]
+
+
+_BOOSTING: Space = {
+    "learning_rate": Float(0.02, 0.2, default=0.05, log=True),
+    "max_iter": Int(50, 400, default=120, log=True),
+    "max_leaf_nodes": Int(7, 63, default=31, log=True),
+    "min_samples_leaf": Int(10, 300, default=40, log=True),
+    "l2_regularization": Float(0.01, 100, default=1.0, log=True),
+    "max_features": Float(0.1, 1.0, default=0.3, log=True),
+}
+_FOREST: Space = {
+    "max_depth": Int(6, 20, default=14),
+    "min_samples_leaf": Int(2, 100, default=10, log=True),
+    "max_features": Float(0.1, 0.8, default=0.3),
+}
+_NO_EARLY_STOP = {"early_stopping": False, "categorical_features": None}
+# Extremely randomised trees (Geurts et al. 2006) need no sorting, which makes them several times quicker than a random
+# forest. The limits bound time and size, for a forest grows with its rows.
+_FOREST_SIZE = {"n_estimators": 100, "max_leaf_nodes": 4096, "bootstrap": True, "max_samples": 0.5}
+
+_LEARNERS: dict[tuple[Family, bool], _Learner] = {
+    ("gradient_boosting", False): _Learner(HistGradientBoostingClassifier, _for_trees, _BOOSTING, _NO_EARLY_STOP),
+    ("gradient_boosting", True): _Learner(HistGradientBoostingRegressor, _for_trees, _BOOSTING, _NO_EARLY_STOP),
+    ("forest", False): _Learner(ExtraTreesClassifier, _for_trees, _FOREST, _FOREST_SIZE),
+    ("forest", True): _Learner(ExtraTreesRegressor, _for_trees, _FOREST, _FOREST_SIZE),
+    ("linear", False): _Learner(
+        LogisticRegression, _for_linear, {"C": Float(1e-4, 10, default=0.1, log=True)}, {"max_iter": 300}
+    ),
+    ("linear", True): _Learner(Ridge, _for_linear, {"alpha": Float(0.1, 1e5, default=10, log=True)}, {}),
+}
+
+
+def _learner(family: Family, task: Task) -> _Learner:
+    return _LEARNERS[family, task is Task.REGRESSION]

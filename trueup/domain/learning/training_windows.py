@@ -1,0 +1,121 @@
+"""Which rows a challenger is trained on, and which rows judge it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from trueup.config.schema import DecayConfig, PromoteConfig, TrainConfig, earlier, write_duration
+from trueup.domain.data.types import Fold, Window
+from trueup.domain.judging.bootstrap import MIN_BLOCKS
+
+_DAY = timedelta(days=1)
+_MOMENT = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The windows of one training: `train` lies wholly before `gate`; `refit` is both together.
+
+    `folds` are earlier cut-offs, oldest first, at which the recipe is fitted and judged besides.
+    """
+
+    train: Window
+    gate: Window
+    folds: tuple[Fold, ...] = ()
+
+    @property
+    def refit(self) -> Window:
+        """All that an accepted recipe is fitted on again."""
+        return Window(self.train.start, self.gate.end)
+
+    @property
+    def search(self) -> Window:
+        """What a recipe is chosen on: rows before the first that judges it, so that none of these chose it."""
+        return self.folds[0].train if self.folds else self.train
+
+    @property
+    def judged(self) -> Window:
+        """From the first row that judges the recipe to the last."""
+        return Window(self.folds[0].judged.start if self.folds else self.gate.start, self.gate.end)
+
+
+@dataclass(frozen=True)
+class Hold:
+    """No training now, and why. A hold is not a rejection."""
+
+    reason: str
+
+
+def plan_training(
+    matured: Window,
+    trained_until: datetime | None,
+    train: TrainConfig,
+    promote: PromoteConfig,
+    block: timedelta,
+    delay: timedelta = timedelta(0),
+) -> Plan | Hold:
+    """Split the matured span into a training window and a gate window.
+
+    `matured` runs from the first row to the newest row whose label counts; `trained_until` is the newest row the
+    champion was trained on (None without a champion). The gate window is the newest `promote.gate_window`, but never
+    more than half of what the champion has not seen, so that the challenger learns something new, and it starts after
+    the champion's training: no row is judged by a model that was trained on it. Where there is a champion the recipe is
+    judged besides on windows of the same length before that, at most `promote.folds` in all, as long as what is fitted for
+    one has learned at least that long from labels that the champion did not have; `delay` is how long labels take.
+    Windows of fewer than MIN_BLOCKS of `block` (`evaluate.block`) could prove nothing, so nothing is trained for them,
+    unless `promote.gates` is empty and asks for no proof: a first champion is judged even then.
+
+    >>> month = Window(datetime(2013, 1, 1), datetime(2013, 4, 1))
+    >>> plan = plan_training(month, datetime(2013, 2, 28), TrainConfig(), PromoteConfig(), _DAY)
+    >>> print(plan.train, plan.gate)
+    [2013-01-01, 2013-03-18) [2013-03-18, 2013-04-01)
+    """
+    new_since = trained_until if trained_until is not None else matured.start
+    new_span = matured.end - new_since
+    if trained_until is None and new_span < train.min_history:
+        return Hold(f"not enough history: {_days(new_span)} of matured labels, {_days(train.min_history)} wanted")
+    if trained_until is not None and new_span < timedelta(days=promote.min_new_days):
+        return Hold(
+            f"not enough new labels: {_days(max(new_span, timedelta()))} since the champion's training, "
+            f"{promote.min_new_days:g} days wanted"
+        )
+    newest = _midnight(matured.end - promote.gate_window)
+    gate_start = max(newest, new_since + new_span / 2)
+    length = matured.end - gate_start
+    folds = 1 if trained_until is None else min(promote.folds, int((new_span - delay) / length) - 1)
+    cuts = [gate_start - k * length for k in range(max(folds, 1) - 1, -1, -1)]
+    proof = bool(promote.gates) or trained_until is None
+    if proof and (held := _blocks(Window(cuts[0], matured.end), block)) < MIN_BLOCKS:
+        what = "history" if trained_until is None else "new labels"
+        found = f"not enough {what}: the gate window would hold {held} of evaluate.block ({write_duration(block)})"
+        if gate_start == newest:
+            return Hold(f"{found}, {MIN_BLOCKS} are needed; make promote.gate_window longer or evaluate.block shorter")
+        return Hold(f"{found}, for it is half of the {_days(new_span)} that are new; {MIN_BLOCKS} are needed")
+
+    def before(cut: datetime) -> Window:
+        return Window(
+            matured.start if train.window == "expanding" else max(matured.start, earlier(cut, train.window)), cut
+        )
+
+    walked = tuple(Fold(before(cut), Window(cut, cut + length)) for cut in cuts[:-1])
+    return Plan(before(gate_start), Window(gate_start, matured.end), walked)
+
+
+def reference_window(gate_start: datetime, decay: DecayConfig) -> Window:
+    """What the cheap reference, the prior and the simple model of a gate window learn from."""
+    return Window(gate_start - decay.reference_window, gate_start)
+
+
+def _blocks(window: Window, block: timedelta) -> int:
+    """How many blocks of time, as `bootstrap.Blocks` cuts them, a window has a part of."""
+    first, last = ((moment - datetime(1970, 1, 1)) // block for moment in (window.start, window.end - _MOMENT))
+    return last - first + 1
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _days(span: timedelta) -> str:
+    return f"{span / _DAY:.1f} days"

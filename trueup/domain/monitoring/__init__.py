@@ -1,0 +1,1 @@
+"""Drift, unusual batches, and the diagnosis of a champion."""

@@ -1,0 +1,131 @@
+"""A batch summed up in some numbers, from which is learned what is usual of its stream, see `usual`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from trueup.domain.data.types import Window
+from trueup.domain.data.values import as_text
+
+AT: Final = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)  # the quantiles of a profile
+_SKETCH: Final = 64  # hashes of values that a sketch holds
+HASHES: Final = 2**53
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A numeric column: its finite values, those that are missing or infinite, how often the most frequent one comes.
+
+    `size` is the median of the absolute values that are not zero; `quantiles` stand at `AT`. Both None without values.
+    """
+
+    n: int
+    missing: int
+    top: int
+    size: float | None = None
+    quantiles: tuple[float, ...] | None = None
+
+    def at(self, quantile: float) -> float:
+        """One of the quantiles, by its place in `AT`. Raises ValueError without values."""
+        if self.quantiles is None:
+            raise ValueError("no values")
+        return self.quantiles[AT.index(quantile)]
+
+
+@dataclass(frozen=True)
+class Values:
+    """A column of categories or keys: as `Numbers`; `sketch` counts the rows of the values with the smallest hashes.
+
+    `below` bounds these hashes: of the values with a smaller one none is left out, so two sketches can be compared there.
+    """
+
+    n: int
+    missing: int
+    top: int
+    below: int = HASHES
+    sketch: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A batch summed up. `first` and `last` are the moments of its first and last row, None without rows."""
+
+    rows: int
+    first: datetime | None
+    last: datetime | None
+    numbers: dict[str, Numbers]
+    values: dict[str, Values]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        moments = {name: m and m.isoformat() for name, m in (("first", self.first), ("last", self.last))}
+        return {**asdict(self), **moments}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Profile:
+        """Read what `to_dict` wrote."""
+        first, last = (values[name] and datetime.fromisoformat(values[name]) for name in ("first", "last"))
+        numbers = {
+            name: Numbers(**{**body, "quantiles": body["quantiles"] and tuple(body["quantiles"])})
+            for name, body in values["numbers"].items()
+        }
+        kinds = {
+            name: Values(**{**body, "sketch": {int(h): count for h, count in body["sketch"].items()}})
+            for name, body in values["values"].items()
+        }
+        return cls(values["rows"], first, last, numbers, kinds)
+
+
+def profile(rows: pd.DataFrame, times: pd.Series[Any], numeric: Sequence[str], kinds: Sequence[str]) -> Profile:
+    """Sum up a batch: `times` (n,) are its rows' moments; columns that it lacks are left out."""
+    return Profile(
+        rows=len(rows),
+        first=times.min().floor("us").to_pydatetime() if len(rows) else None,
+        last=times.max().floor("us").to_pydatetime() if len(rows) else None,
+        numbers={name: _numbers(rows[name]) for name in numeric if name in rows},
+        values={name: _values(rows[name]) for name in kinds if name in rows},
+    )
+
+
+def _numbers(column: pd.Series[Any]) -> Numbers:
+    found = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    known = np.sort(found[np.isfinite(found)])
+    if not len(known):
+        return Numbers(0, len(found), 0)
+    ends = np.flatnonzero(np.append(known[1:] != known[:-1], True))
+    top = int(np.diff(ends, prepend=-1).max())
+    sizes = np.abs(known[known != 0])
+    places = np.rint(np.array(AT) * (len(known) - 1)).astype(int)
+    quantiles = tuple(float(v) for v in known[places])
+    return Numbers(len(known), len(found) - len(known), top, float(np.median(sizes)) if len(sizes) else None, quantiles)
+
+
+def _values(column: pd.Series[Any]) -> Values:
+    counts = as_text(column).value_counts()
+    n = int(counts.sum())
+    if not n:
+        return Values(0, len(column), 0)
+    hashes = pd.util.hash_array(counts.index.to_numpy(dtype=object), categorize=False) >> np.uint64(11)
+    chosen = np.argsort(hashes, kind="stable")[: _SKETCH + 1]
+    below = int(hashes[chosen[-1]]) if len(chosen) > _SKETCH else HASHES
+    sketch = {int(hashes[i]): int(counts.iloc[i]) for i in chosen[:_SKETCH]}
+    return Values(n, len(column) - n, int(counts.iloc[0]), below, sketch)
+
+
+def partial_ends(windows: Sequence[Window], profiles: Sequence[Profile]) -> tuple[bool, bool]:
+    """Whether the first and the last batch of a stream hold rows of a part of their window only.
+
+    Judged by how long after its start a batch's rows usually begin, and how long before its end they cease.
+    """
+    found = [(w, p) for w, p in zip(windows, profiles, strict=True) if p.first is not None and p.last is not None]
+    if len(found) < 3 or not profiles[0].rows or not profiles[-1].rows:
+        return False, False
+    heads = [(p.first - w.start) / (w.end - w.start) for w, p in found if p.first is not None]
+    tails = [(w.end - p.last) / (w.end - w.start) for w, p in found if p.last is not None]
+    return heads[0] > 0.1 + 2 * max(heads[1:]), tails[-1] > 0.1 + 2 * max(tails[:-1])

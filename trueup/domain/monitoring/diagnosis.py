@@ -1,0 +1,396 @@
+"""Name what is wrong with a champion before anything is retrained.
+
+Raw loss follows the season, so decay is judged on *paired skill*: how much smaller the champion's loss is than that of a
+cheap reference on the same rows, as a share of the reference's loss; the reference is fitted anew for each batch on what
+was known by then. A batch is *bad* when its skill lies below the gate's by more than noise and a minimum. Two things
+lower a skill without the champion being any worse, and are taken out first:
+
+- Noise that no model can explain makes the reference's loss larger and the same gain a smaller share of it. So the
+  gate's gain is expected again, not the gate's share, where the reference's loss is larger than it was at the gate.
+- Inputs move to where there is less to gain, or the reference gets better. What the champion's own predictions promise
+  to gain on these rows moves along, as long as they are right; so the *shortfall*, the promise less the gain, has to
+  have grown too. For log loss and squared error the shortfall is a test of forecast encompassing (Chong & Hendry 1986):
+  it is positive when the reference knows something of the champion's errors.
+
+Both look through the reference, and for weeks after a change of the relation that still learns from the old one and is
+as wrong as the champion. So a champion that does *worse than chance* beyond noise, worse than the constant that the
+reference's own labels gave, is bad in its own right, by as much as it has lost against such a constant since its gate.
+The constant knows what was known when the batch began and no more: one that had seen the batch's own labels would know a
+level that nobody could, and beat models that are right.
+
+The drop between gate and batch, two independent samples, is bounded by MOVER (Zou & Donner 2008), from their intervals
+alone; so a stored skill is a handful of plain numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import rel_entr
+
+from trueup.config.schema import MonitorConfig, Task, later, write_duration
+from trueup.domain.data.types import Status, Verdict
+from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval, paired_interval
+from trueup.domain.monitoring.drift import MIN_ROWS, DriftResult
+
+DATA_BROKEN, UNKNOWN, DECAYED = "data_broken", "unknown", "decayed"
+STALE, UNUSUAL, SHIFTED, HEALTHY = "stale", "unusual", "shifted", "healthy"
+NAMES = (
+    DATA_BROKEN,
+    UNKNOWN,
+    DECAYED,
+    STALE,
+    UNUSUAL,
+    SHIFTED,
+    HEALTHY,
+)  # the first finding in this order names the batch
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """A share of the reference's loss with its interval; without enough data the bounds are infinite."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, interval: Interval) -> Bounds:
+        """Keep the plain numbers of an interval."""
+        return cls(float(interval.mean), float(interval.low), float(interval.high))
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Plain values, for JSON, which has no infinity: None stands for it."""
+        return {k: v if np.isfinite(v) else None for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Bounds:
+        """Read what `to_dict` wrote."""
+        low, high = values["low"], values["high"]
+        return cls(values["mean"], -np.inf if low is None else low, np.inf if high is None else high)
+
+
+@dataclass(frozen=True)
+class Skill:
+    """A model's paired skill on some rows: 1 - loss_model / loss_reference, and what it rests on.
+
+    `shortfall` is what the model's predictions promised to gain less what they gained, `over_constant` its gain over the
+    best constant that was known before these rows; both are shares of the same loss.
+    """
+
+    mean: float
+    low: float
+    high: float
+    confidence: float
+    n: int
+    blocks: int
+    loss_model: float
+    loss_reference: float
+    shortfall: Bounds | None = None
+    over_constant: Bounds | None = None
+
+    @property
+    def gain(self) -> Bounds:
+        """The skill and its interval."""
+        return Bounds(self.mean, self.low, self.high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        shortfall = self.shortfall and self.shortfall.to_dict()
+        over_constant = self.over_constant and self.over_constant.to_dict()
+        return {**asdict(self), **self.gain.to_dict(), "shortfall": shortfall, "over_constant": over_constant}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Skill:
+        """Read what `to_dict` wrote."""
+        more = {name: values.get(name) for name in ("shortfall", "over_constant")}
+        more = {name: bounds and Bounds.from_dict(bounds) for name, bounds in more.items()}
+        return cls(**{**values, **asdict(Bounds.from_dict(values)), **more})
+
+
+def skill(
+    loss_model: ArrayLike,
+    loss_reference: ArrayLike,
+    event_time: ArrayLike,
+    block: timedelta,
+    confidence: float,
+    *,
+    promised: ArrayLike | None = None,
+    constant: ArrayLike | None = None,
+) -> Skill | None:
+    """Measure a model's paired skill from the losses (n,) of both on the same rows, with block-bootstrap intervals.
+
+    `promised` (n,) is what `promised_gain` says. Without it, a season in which there is less to gain can look like decay.
+    `constant` (n,) is what `constant_losses` says. Without it, a change that the reference has not seen may go unnoticed.
+    None when the reference makes no error: there is nothing to gain on it. Raises ValueError when there are no rows, or
+    when a loss is not finite.
+    """
+    model, reference = np.asarray(loss_model, dtype=np.float64), np.asarray(loss_reference, dtype=np.float64)
+    promise = None if promised is None else np.asarray(promised, dtype=np.float64)
+    chance = None if constant is None else np.asarray(constant, dtype=np.float64)
+    given = {"model's loss": model, "reference's loss": reference, "promised gain": promise, "constant's loss": chance}
+    for name, values in given.items():
+        if values is not None and not np.isfinite(values).all():
+            raise ValueError(f"the {name} is not finite in {int((~np.isfinite(values)).sum())} rows: no skill")
+    if len(reference) and not reference.any():
+        return None
+
+    def share(values: Floats) -> Interval:
+        return paired_interval(values, event_time, block, confidence, over=reference)
+
+    gain = share(reference - model)
+    return Skill(
+        **asdict(Bounds.of(gain)),
+        confidence=confidence,
+        n=len(model),
+        blocks=gain.blocks,
+        loss_model=float(model.mean()),
+        loss_reference=float(reference.mean()),
+        shortfall=None if promise is None else Bounds.of(share(promise - (reference - model))),
+        over_constant=None if chance is None else Bounds.of(share(chance - model)),
+    )
+
+
+def promised_gain(task: Task, prediction: ArrayLike, reference: ArrayLike) -> Floats:
+    """Say by how much a model would beat the reference on each row (n,) if its predictions were the truth.
+
+    Binary: probabilities (n,) of both; multiclass: probabilities (n, k). Their Kullback-Leibler divergence, probabilities
+    clipped as in log loss. Regression: values (n,) of both; their squared difference.
+    """
+    p, q = np.asarray(prediction, dtype=np.float64), np.asarray(reference, dtype=np.float64)
+    if task is Task.REGRESSION:
+        return np.asarray((p - q) ** 2)
+    p, q = np.clip(p, 1e-15, 1 - 1e-15), np.clip(q, 1e-15, 1 - 1e-15)
+    if task is Task.BINARY:
+        return np.asarray(rel_entr(p, q) + rel_entr(1 - p, 1 - q))
+    return np.asarray(rel_entr(p, q).sum(axis=1))
+
+
+def constant_losses(task: Task, y: ArrayLike, known: ArrayLike) -> Floats:
+    """Give each row's loss (n,) under the best constant for labels known before (m,): the classes' shares, or the mean.
+
+    A class that was never seen before counts as half a row of what is known.
+
+    >>> constant_losses(Task.BINARY, [1, 0], known=[1, 0, 0, 0]).round(3).tolist()
+    [1.386, 0.288]
+    """
+    labels, before = np.asarray(y), np.asarray(known)
+    if task is Task.REGRESSION:
+        return np.asarray((labels - before.mean()) ** 2, dtype=np.float64)
+    values, counts = np.unique(before, return_counts=True)
+    rows = dict(zip(values.tolist(), counts.tolist(), strict=True))
+    return np.asarray([-np.log(rows.get(label, 0.5) / len(before)) for label in labels.tolist()], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Drop:
+    """How far a batch's skill lies below the gate's: the smaller of raw drop and growth of the shortfall, by their bounds.
+
+    Of a batch in which the model is worse than chance, it is the loss against the constant where that is larger.
+    """
+
+    value: float
+    lower: float
+    worse_than_chance: bool = False
+
+    @classmethod
+    def between(cls, gate: Skill, batch: Skill) -> Drop:
+        """Compare a batch with the gate. `lower` is a one-sided bound at (1 + confidence) / 2."""
+        scale = min(1.0, gate.loss_reference / batch.loss_reference)
+        expected = Bounds(scale * gate.mean, scale * gate.low, scale * gate.high)
+        found = _excess(expected, batch.gain)
+        if gate.shortfall is not None and batch.shortfall is not None:
+            found = min(found, _excess(batch.shortfall, gate.shortfall), key=lambda d: d.lower)
+        if gate.over_constant is None or batch.over_constant is None or batch.over_constant.high >= 0:
+            return found
+        # Against the gate, too: what was so when it was promoted is no decay.
+        lost = replace(_excess(gate.over_constant, batch.over_constant), worse_than_chance=True)
+        return max(found, lost, key=lambda d: d.lower)
+
+
+def _excess(a: Bounds, b: Bounds) -> Drop:
+    """Bound a - b below, for independent a and b: MOVER."""
+    difference = a.mean - b.mean
+    return Drop(difference, float(difference - np.hypot(a.mean - a.low, b.high - b.mean)))
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is known of a batch at `as_of`. `trained_until` and `gate` (its skill there) are None without a champion.
+
+    `matured` counts the champion's predictions whose label is known; `classes` the label's values among them (None:
+    regression); `of_others` those that an earlier champion made, which tell nothing of this one.
+    """
+
+    as_of: datetime
+    validation: Verdict
+    rows: int
+    matured: int
+    classes: int | None
+    trained_until: datetime | None
+    gate: Skill | None
+    skill: Skill | None
+    drift: DriftResult | None
+    of_others: int = 0
+    unusual: tuple[str, ...] = ()  # in words, what is not as in the batches before
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is so, why, and the figures behind it."""
+
+    name: str
+    reason: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All findings in the order of NAMES; the first names the batch."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def name(self) -> str:
+        """The batch's diagnosis in a word."""
+        return self.findings[0].name
+
+    @property
+    def reasons(self) -> list[str]:
+        """All findings in words."""
+        return [f"{f.name}: {f.reason}" for f in self.findings]
+
+    @property
+    def awaits_labels(self) -> bool:
+        """Whether more labels could tell what is unknown now."""
+        return any(f.name == UNKNOWN and f.figures["awaits_labels"] for f in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"name": self.name, "findings": [asdict(f) for f in self.findings]}
+
+
+def diagnose(observation: Observation, history: Sequence[Skill], config: MonitorConfig) -> Diagnosis:
+    """Diagnose the champion on a batch.
+
+    `history` holds the skills of the earlier batches since the promotion, oldest first; batches whose skill could not be
+    told have no place in it, and do not count among the last M.
+    """
+    found = [
+        _data_broken(observation),
+        _unknown(observation, config),
+        _decayed(observation, history, config),
+        _stale(observation, config),
+        _unusual(observation),
+        _shifted(observation),
+    ]
+    return Diagnosis(tuple(f for f in found if f) or (_healthy(observation),))
+
+
+def _data_broken(seen: Observation) -> Finding | None:
+    if seen.validation.status is not Status.FAIL:
+        return None
+    return Finding(DATA_BROKEN, "; ".join(seen.validation.reasons) or "validation failed", seen.validation.figures)
+
+
+def _unknown(seen: Observation, config: MonitorConfig) -> Finding | None:
+    """Say everything that stands against a judgement of decay."""
+    why = []
+    if seen.trained_until is None:
+        why.append("no champion yet")
+    elif seen.gate is None:
+        why.append("the champion's skill at its gate is not known")
+    if seen.validation.status is Status.INCONCLUSIVE:
+        why += seen.validation.reasons or ("validation was inconclusive",)
+    if seen.rows < MIN_ROWS:
+        why.append(f"{seen.rows} rows; at least {MIN_ROWS} are needed")
+    blocks = seen.skill.blocks if seen.skill is not None else None
+    missing = missing_labels(seen.matured, seen.classes, blocks, config)
+    if missing is not None:
+        others = f" ({seen.of_others} more are of predictions that an earlier champion made)" if seen.of_others else ""
+        why.append(missing + others)
+    elif seen.skill is None:
+        why.append("paired skill could not be measured")
+    figures = {"rows": seen.rows, "matured": seen.matured, "awaits_labels": missing is not None}
+    return Finding(UNKNOWN, "; ".join(why), figures) if why else None
+
+
+def missing_labels(matured: int, classes: int | None, blocks: int | None, config: MonitorConfig) -> str | None:
+    """Say why so many matured labels, of so many classes and over so many blocks of time, are too few to tell decay.
+
+    `classes` is None for a regression, `blocks` where they were not counted.
+    """
+    if matured < config.min_matured:
+        return f"{matured} matured labels; monitor.min_matured is {config.min_matured}"
+    if classes is not None and classes < 2:
+        return "the matured labels are all of one class"
+    if blocks is not None and blocks < MIN_BLOCKS:
+        return (
+            f"the matured labels span {blocks} blocks of time; at least {MIN_BLOCKS} are needed: if no more come, make "
+            "evaluate.block shorter or ingest.period longer"
+        )
+    return None
+
+
+def _decayed(seen: Observation, history: Sequence[Skill], config: MonitorConfig) -> Finding | None:
+    if seen.gate is None or seen.skill is None or seen.classes == 1:
+        return None
+    decay = config.decay
+    latest = Drop.between(seen.gate, seen.skill)
+    recent = [*history, seen.skill][-decay.of_last :]
+    bad = [_above(decay.min_drop, seen.gate, s, config) for s in recent]
+    severe = _above(decay.severe, seen.gate, seen.skill, config)
+    if not bad[-1] or not (severe or sum(bad) >= decay.batches):
+        return None
+    why = "worse than chance; " if latest.worse_than_chance else ""
+    why += "severe" if severe else f"bad in {sum(bad)} of the last {len(bad)} batches"
+    reason = (
+        f"skill {seen.skill.mean:.3f}, {seen.gate.mean:.3f} at the gate: {latest.value:.3f} of the reference's loss "
+        f"is lost (at least {latest.lower:.3f}); {why}"
+    )
+    figures = {"drop": latest.value, "drop_low": latest.lower, "bad": sum(bad), "of": len(bad), "severe": severe}
+    return Finding(DECAYED, reason, figures)
+
+
+def _above(limit: float, gate: Skill, batch: Skill, config: MonitorConfig) -> bool:
+    enough = batch.blocks >= MIN_BLOCKS and batch.n >= config.min_matured
+    return enough and Drop.between(gate, batch).lower > limit
+
+
+def _stale(seen: Observation, config: MonitorConfig) -> Finding | None:
+    if config.stale_after is None or seen.trained_until is None:
+        return None
+    if seen.as_of <= later(seen.trained_until, config.stale_after):
+        return None
+    days = (seen.as_of - seen.trained_until) / timedelta(days=1)
+    limit = write_duration(config.stale_after)
+    return Finding(STALE, f"trained on data until {days:.0f} days ago; monitor.stale_after is {limit}", {"days": days})
+
+
+def _unusual(seen: Observation) -> Finding | None:
+    return Finding(UNUSUAL, "; ".join(seen.unusual), {"count": len(seen.unusual)}) if seen.unusual else None
+
+
+def _shifted(seen: Observation) -> Finding | None:
+    if seen.drift is None or not seen.drift.shifted:
+        return None
+    return Finding(SHIFTED, seen.drift.reason, {"drifted": list(seen.drift.drifted)})
+
+
+def _healthy(seen: Observation) -> Finding:
+    """Give what was looked at, and what could not be: an input comparison that was not made is not a pass."""
+    words, figures = [], {}
+    if seen.skill is not None and seen.gate is not None:
+        drop = Drop.between(seen.gate, seen.skill)
+        words.append(f"skill {seen.skill.mean:.3f}, {seen.gate.mean:.3f} at the gate")
+        figures = {"drop": drop.value, "drop_low": drop.lower}
+    if seen.drift is None or seen.drift.shifted is None:
+        words.append(f"inputs not judged ({seen.drift.reason if seen.drift else 'not compared'})")
+    else:
+        words.append(seen.drift.reason)
+    return Finding(HEALTHY, "; ".join(words), figures)

@@ -1,0 +1,55 @@
+"""When what was unusual has become the usual: somebody confirmed it, or it stayed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from trueup.domain.data.types import Window
+
+Odd = Mapping[Window, Collection[str]]  # per batch the columns in which it was unusual
+
+
+def unsettled(
+    batches: Sequence[Window], odd: Odd, confirmed: Collection[Window], settle: int
+) -> dict[Window, set[str]]:
+    """The batches that are still unusual, by column: all but those that were confirmed, or that persisted.
+
+    `batches` are a stream's, in the order of time. A column that was unusual in `settle` batches one after the other has
+    become the usual, and so have all batches of that streak.
+    """
+    left = {w: set(odd[w]) for w in batches if odd.get(w) and w not in confirmed}
+    for streak, column in _streaks(batches, left):
+        if len(streak) >= settle:
+            for window in streak:
+                left[window].discard(column)
+    return {w: columns for w, columns in left.items() if columns}
+
+
+def fresh(batches: Sequence[Window], odd: Odd, confirmed: Collection[Window], settle: int) -> dict[Window, set[str]]:
+    """Those of the unsettled batches since which fewer than `settle` have come, itself included.
+
+    What was unusual once and passed is fresh no longer: a learner cannot wait for ever for what nobody confirms.
+
+    >>> from datetime import datetime, timedelta
+    >>> days = [Window(datetime(2024, 1, d), datetime(2024, 1, d + 1)) for d in range(1, 6)]
+    >>> len(fresh(days[:4], {days[3]: {"x"}}, (), 3)), len(fresh(days, {days[2]: {"x"}}, (), 3))
+    (1, 0)
+    """
+    left = unsettled(batches, odd, confirmed, settle)
+    newest = set(batches[max(len(batches) - settle + 1, 0) :])
+    found: dict[Window, set[str]] = {}
+    for streak, column in _streaks(batches, left):
+        if streak[0] in newest:
+            for window in streak:
+                found.setdefault(window, set()).add(column)
+    return found
+
+
+def _streaks(batches: Sequence[Window], odd: Odd) -> list[tuple[list[Window], str]]:
+    """Batches one after the other that are unusual in the same column."""
+    ended, going = list[tuple[list[Window], str]](), dict[str, list[Window]]()
+    for window in batches:
+        now = {column: [*going.get(column, []), window] for column in odd.get(window, ())}
+        ended += [(streak, column) for column, streak in going.items() if column not in now]
+        going = now
+    return [*ended, *((streak, column) for column, streak in going.items())]

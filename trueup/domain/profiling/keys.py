@@ -1,0 +1,71 @@
+"""Which columns name a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import pandas as pd
+
+from trueup.domain.profiling.columns import Column
+from trueup.domain.profiling.questions import Ask
+
+_CORRECTED = 0.1  # share of rows that may repeat an id: exports hold corrections; more, and it names no row
+_AGAIN = 5  # times that each value of a code comes, on average
+_TRIED = 12  # columns, of which up to three are put together
+
+
+@dataclass(frozen=True)
+class Key:
+    """The columns that name a row, why these, and how many rows share theirs with another; no columns where nothing names one.
+
+    `absent`: how many rows lack a value in one of them, and are left out.
+    """
+
+    columns: tuple[str, ...]
+    why: str
+    shared: int
+    absent: int = 0
+
+
+def key_of(ask: Ask, raw: pd.DataFrame, columns: dict[str, Column]) -> Key:
+    """Find the columns that name a row: an id, the time, or the time with codes and words. What was measured names nothing.
+
+    Where no such columns are different in each row none is taken, for of the rows that share a key only one counts.
+    """
+    if ask.key:
+        return Key(ask.key, "as you said", _shared(raw, ask.key), int(raw[[*ask.key]].isna().any(axis=1).sum()))
+    ids = [n for n, c in columns.items() if c.kind in {"identifier", "counter"} and not c.absent]
+    exact = [(n,) for n in [*ids, ask.time] if raw[n].notna().all()]
+    for names in exact:
+        if not _shared(raw, names):
+            return Key(names, "each row has its own", 0)
+    for size in (1, 2, 3):
+        for others in combinations([*_codes(columns)][:_TRIED], size):
+            if not _shared(raw, (ask.time, *others)):
+                return Key((ask.time, *others), "together they are different in each row", 0)
+    corrected = [(_shared(raw, names), names) for names in exact if names != (ask.time,)]
+    shared, nearly = min(corrected, default=(len(raw), (ask.time,)))
+    if shared <= _CORRECTED * len(raw):
+        return Key(nearly, f"{shared:,} rows share theirs with another; the last of them counts", shared)
+    return Key((), "", 0)
+
+
+def _shared(raw: pd.DataFrame, names: tuple[str, ...]) -> int:
+    named = raw[list(names)].dropna()
+    return int(named.duplicated().sum())
+
+
+def _codes(columns: dict[str, Column]) -> Iterator[str]:
+    """Columns whose values are names rather than measures: words, ids, and whole numbers without gaps that come again and again."""
+    for name, column in columns.items():
+        if column.absent:
+            continue
+        if column.kind in {"category", "identifier", "counter"}:
+            yield name
+        elif column.kind == "number" and (column.values % 1 == 0).all():
+            low, high = column.values.min(), column.values.max()
+            dense = high - low + 1 <= 2 * column.distinct
+            if low >= 0 and dense and len(column.values) >= _AGAIN * column.distinct:
+                yield name

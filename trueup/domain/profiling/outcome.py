@@ -1,0 +1,267 @@
+"""What is predicted: the task, what counts as 1, and when an outcome is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.api import types as dtypes
+
+from trueup.config.schema import Task
+from trueup.domain.data.key_spelling import spelled_otherwise
+from trueup.domain.data.outcome_values import outcome_text, same_outcome
+from trueup.domain.data.values import as_numbers, as_text, text_of
+from trueup.domain.profiling.columns import NOTHING, Column, profile
+from trueup.domain.profiling.questions import Ask, require_columns
+from trueup.domain.profiling.times import read_times
+from trueup.errors import UsageError
+
+_POSITIVE = {
+    "yes",
+    "y",
+    "true",
+    "t",
+    "1",
+    "bad",
+    "default",
+    "defaulted",
+    "churn",
+    "churned",
+    "fraud",
+    "late",
+    "positive",
+    "malignant",
+    "returned",
+    "failed",
+}
+_CLASSES = 20  # whole numbers of more kinds are an amount, not classes
+_TWO = 2  # values that an outcome has at least
+_AGAIN = 5  # times that each class comes, or it is an amount
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is predicted: the task, what counts as 1, and when it is known."""
+
+    task: Task
+    positive: str | int | None
+    values: pd.Series[Any]  # the label of each row, as the source gives it; missing where not known
+    known_after: timedelta | None
+    known_at: str | None
+    key: dict[str, str]
+    takes: timedelta  # how long an outcome takes, for nine of ten rows
+    why: str  # of the delay
+    guessed: bool
+    known: pd.Series[Any] | None = None  # when each row's outcome became known, where a second table says it
+    negative: str | int | None = None  # what counts as 0, where `positive` says what counts as 1
+    sentinels: dict[str, int] = field(
+        default_factory=dict
+    )  # what means that there is none, and how often it stands there
+
+
+def without_sentinels(label: pd.Series[Any], columns: dict[str, Column]) -> tuple[pd.Series[Any], dict[str, int]]:
+    """Take out of the outcomes what means that there is none: a sentinel of the features, a word for nothing, a far extreme.
+
+    A class may be called NA: such a word is one where three values or more are left. Two values at least stay.
+    """
+    text = outcome_text(label)
+    counts = text.value_counts()
+    shared = {text_of(s) for c in columns.values() for s in c.sentinels}
+    words = [str(v) for v in counts.index if str(v).casefold() in NOTHING]
+    numeric = pd.to_numeric(pd.Series(counts.index.drop(words), dtype=object), errors="coerce").notna().all()
+    far = {text_of(s) for s in profile(label.to_frame("y"))["y"].sentinels if isinstance(s, float)}
+    found = [v for v in words if v in shared or numeric or len(counts) - len(words) == _TWO]
+    found += [
+        str(v) for v in counts.index if v not in words and (v in far or (v in shared and len(counts) == _TWO + 1))
+    ]
+    if not found or len(counts) - len(found) < _TWO:
+        return label, {}
+    left = label.mask(text.isin(found))
+    return (pd.to_numeric(left) if numeric else left), {v: int(counts[v]) for v in found}
+
+
+def outcome_of(
+    ask: Ask, label: pd.Series[Any], when: pd.Series[Any], known_at: str | None, key: dict[str, str]
+) -> Outcome:
+    """The outcome that stands beside the rows. Raises UsageError where it tells nothing, or is not what was said of it."""
+    task, positive = _task(ask, label)
+    negative = next((v for v in label.dropna().unique() if not same_outcome(pd.Series([v]), positive).iloc[0]), None)
+    after, why, guessed = ask.available_after, "as you said", False
+    if known_at is None and after is None:
+        after, why = _delay(label, when)
+        guessed = True
+    return Outcome(
+        task, positive, label, None if known_at else after, known_at, key, after or timedelta(0), why, guessed,
+        negative=None if positive is None else _plain(negative),
+    )  # fmt: skip
+
+
+def _plain(value: Any) -> str | int:
+    """A value as a config writes it."""
+    text = text_of(value)
+    return int(text) if not isinstance(value, str) and text.lstrip("-").isdigit() else str(value)
+
+
+def _task(ask: Ask, label: pd.Series[Any]) -> tuple[Task, str | int | None]:
+    """The task, and for two words what counts as 1."""
+    known = label.dropna()
+    if known.empty:
+        raise UsageError(f"--label {ask.label}: is empty; name the column that holds the outcome")
+    numbers, distinct = as_numbers(known), known.nunique()
+    if ask.above is not None:
+        if ask.task not in {None, Task.BINARY}:
+            raise UsageError(f"--above makes the outcome one of two, and --task says {ask.task}; leave one of them out")
+        if numbers is None:
+            raise UsageError(f"--above {ask.above:g}: {ask.label} holds text such as {known.iloc[0]!r}, not numbers")
+        return Task.BINARY, None
+    if distinct == 1:
+        raise UsageError(f"--label {ask.label}: is {known.iloc[0]!r} in all rows; there is nothing to tell apart")
+    whole = numbers is not None and bool((numbers % 1 == 0).all())
+    few = distinct <= (min(_CLASSES, len(known) / _AGAIN) if numbers is not None else 1_000)
+    found = Task.BINARY if distinct == 2 else Task.MULTICLASS if few and (whole or numbers is None) else Task.REGRESSION
+    task = ask.task or found
+    if task is Task.REGRESSION and numbers is None:
+        raise UsageError(f"--label {ask.label}: holds text such as {known.iloc[0]!r}; an amount must be numbers")
+    if task is not Task.BINARY:
+        return task, None
+    if distinct > 2:
+        raise UsageError(
+            f"--label {ask.label}: has {distinct} values; a binary task has two. Leave --task out, or make two in a query"
+        )
+    return task, _positive(ask, known, whole)
+
+
+def _positive(ask: Ask, known: pd.Series[Any], whole: bool) -> str | int | None:
+    """Which of two values counts as 1; None for 0 and 1 themselves. What was said must be one of them."""
+    values = sorted(as_text(known).unique())
+    if ask.positive is not None:
+        if as_text(pd.Series([ask.positive])).iloc[0] not in values:
+            raise UsageError(f"--positive {ask.positive}: {ask.label} holds {' and '.join(values)}; name one of them")
+        return int(ask.positive) if whole and ask.positive.lstrip("-").isdigit() else ask.positive
+    numbers = as_numbers(known)
+    if numbers is not None and {*numbers.unique()} <= {0, 1}:
+        return None
+    named = [v for v in values if v.strip().casefold() in _POSITIVE]
+    chosen = str(named[0] if len(named) == 1 else as_text(known).value_counts().index[-1])
+    return int(float(chosen)) if whole else chosen
+
+
+def _delay(label: pd.Series[Any], when: pd.Series[Any]) -> tuple[timedelta, str]:
+    """How long an outcome takes, by how long the newest rows have been without one."""
+    known, newest = when[label.notna()].max(), when.max()
+    tail = label[when > known]
+    if len(tail) >= 20 and newest - known > pd.Timedelta(hours=12):
+        days = max(int(np.ceil((newest - known) / pd.Timedelta(days=1))), 1)
+        return timedelta(days=days), f"the newest {len(tail):,} rows, of {days} days, have no outcome yet"
+    return timedelta(days=1), "how long an outcome takes the data does not tell"
+
+
+def joined_outcome(
+    ask: Ask, raw: pd.DataFrame, outcomes: pd.DataFrame, key: tuple[str, ...], columns: dict[str, Column]
+) -> Outcome:
+    """The outcome of each row from a second table, looked up by key as ingest will."""
+    require_columns(outcomes, [ask.label], str(ask.labels))
+    names = _names_there(key, raw, outcomes, ask)
+    there = profile(outcomes.drop(columns=[ask.label, *names.values()]))
+    dated = [n for n, c in there.items() if c.kind == "time"]
+    known_at = dated[0] if dated and ask.available_after is None else None
+    known = read_times(outcomes[known_at], ask.timezone).moments if known_at else pd.Series(range(len(outcomes)))
+    mine = _key_text(raw, list(names), ask)
+    theirs = _key_text(outcomes, list(names.values()), ask).assign(place=range(len(outcomes)), known=known)
+    last = theirs.sort_values("known", kind="stable").dropna(subset=list(mine)).drop_duplicates(list(mine), keep="last")
+    place = mine.merge(last, how="left", on=list(mine))["place"].fillna(-1).astype(int)
+    values = outcomes[ask.label].reindex(place).reset_index(drop=True)
+    if not values.notna().any():
+        cause = spelled_otherwise(mine[0], theirs[0])
+        mend = f"{cause}; bring the rows to them with --query" if cause else "give the right --key"
+        raise UsageError(
+            f"--labels {ask.labels}: none of its keys ({', '.join(names.values())}) is one of {', '.join(key)}; {mend}"
+        )
+    columns.pop(ask.label, None)
+    values, sentinels = without_sentinels(values, columns)
+    found = replace(
+        outcome_of(ask, values, raw[ask.time], known_at, {k: n for k, n in names.items() if k != n}),
+        sentinels=sentinels,
+    )
+    if known_at is None:
+        return found
+    moments = known.reindex(place).reset_index(drop=True)
+    waits = (moments - raw[ask.time]).dropna().dt.total_seconds()
+    return replace(found, known=moments, takes=timedelta(seconds=max(float(waits.quantile(0.9)), 0.0)))
+
+
+def told_by(
+    ask: Ask, outcome: Outcome, settled: Sequence[str], raw: pd.DataFrame, columns: dict[str, Column]
+) -> tuple[Outcome, list[str]]:
+    """Let a column of the rows say when their outcomes became known: the latest of `settled`, unless something else was said.
+
+    Gives the outcome, and what is to be known about it. A column that is written otherwise than ingest reads it is only offered.
+    """
+    if not settled or ask.labels is not None:
+        return outcome, []
+    when = raw[ask.time]
+    waits = {n: (_local(columns[n].values, ask.timezone) - when).dt.total_seconds() for n in settled}
+    name = max(settled, key=lambda n: float(waits[n].mean()))
+    takes = timedelta(seconds=max(float(waits[name].quantile(0.9)), 0.0))
+    days = f"{takes / timedelta(days=1):.0f} days or less after the row's own time in nine of ten rows"
+    if ask.available_after is not None or not read_times(raw[name], ask.timezone).plain:
+        how = "`known_at` in place of `known_after`, if it says when the outcome became known"
+        return outcome, [f"CHECK: {name} holds a moment {days}: {how} (it must be written as the time is)"]
+    known = when + pd.to_timedelta(waits[name], unit="s")
+    return replace(outcome, known_after=None, known_at=name, known=known, takes=takes, why=days, guessed=True), []
+
+
+def _local(moments: pd.Series[Any], zone: str) -> pd.Series[Any]:
+    return moments if moments.dt.tz is None else moments.dt.tz_convert(zone).dt.tz_localize(None)
+
+
+def _key_text(frame: pd.DataFrame, names: Sequence[str], ask: Ask) -> pd.DataFrame:
+    """Key columns as text, so that 7, 7.0 and "7" are one, and moments compare however they are written."""
+    found = {}
+    for place, name in enumerate(names):
+        column = frame[name]
+        times = name == ask.time or dtypes.is_datetime64_any_dtype(column)
+        found[place] = as_text(read_times(column, ask.timezone).moments if times else column)
+    return pd.DataFrame(found)
+
+
+def _names_there(key: Sequence[str], raw: pd.DataFrame, outcomes: pd.DataFrame, ask: Ask) -> dict[str, str]:
+    """What key columns are called in the table of outcomes: the same, or what shares most of its values with ours."""
+    names = {k: k for k in key if k in outcomes}
+    for name in (k for k in key if k not in names):
+        mine = set(as_text(raw[name]).dropna())
+        free = [str(c) for c in outcomes if c != ask.label and c not in names.values()]
+        held = {c: set(as_text(outcomes[c]).dropna()) for c in free}
+        alike = {c: len(mine & h) / max(len(mine | h), 1) for c, h in held.items()}
+        best = max(alike, key=lambda c: alike[c], default="")
+        if not best or len(mine & held[best]) < 0.5 * len(held[best]):
+            causes = [f"{c}: {said}" for c in free if (said := spelled_otherwise(raw[name], outcomes[c]))]
+            if causes:
+                raise UsageError(
+                    f"--labels {ask.labels}: no column has the values of {name} as they are written there; {causes[0]}; bring "
+                    "the rows to them with --query"
+                )
+            raise UsageError(
+                f"--labels {ask.labels}: has no column with the values of {name}; it has {', '.join(map(str, outcomes))}"
+            )
+        names[name] = best
+    return {k: names[k] for k in key}
+
+
+def as_label(outcome: Outcome, above: float | None) -> pd.Series[Any]:
+    """The outcome as a model learns it."""
+    values = outcome.values
+    if above is not None:
+        return (values > above).astype(float).where(values.notna())
+    if outcome.task is Task.REGRESSION:
+        return pd.to_numeric(values, errors="coerce").astype(float)
+    if outcome.task is Task.MULTICLASS:
+        return as_text(values)
+    if outcome.positive is None:
+        return pd.to_numeric(values, errors="coerce").astype(float)
+    same: pd.Series[Any] = as_text(values) == as_text(pd.Series([outcome.positive])).iloc[0]
+    return same.astype(float).where(values.notna())

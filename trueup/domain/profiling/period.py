@@ -1,0 +1,176 @@
+"""How a loop over a new table is paced: so that a batch, a gate window and a retrain each hold enough to tell something.
+
+The table's own volume and rhythm set the pace: how many rows a day has, on which days there are some, how rare the
+rarer outcome is, how long an outcome takes, and how long the table is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil, sqrt
+from typing import Any
+
+import pandas as pd
+from scipy.stats import norm
+
+from trueup.config.schema import PairedGate, Task
+from trueup.domain.data.periods import Period
+from trueup.domain.judging.bootstrap import MIN_BLOCKS
+from trueup.domain.profiling.times import choose_period
+
+_DAY = timedelta(days=1)
+_BLOCKS = (1440, 720, 480, 360, 240, 180, 120, 60, 30, 5)  # minutes
+_WINDOWS = (timedelta(days=7), timedelta(days=28))  # of histories
+_USUAL = {"day": (14, 7, 4, 7), "week": (28, 14, 7, 28), "month": (56, 14, 20, 30)}  # history, gate, new, stale: days
+_UNIT = {"day": 1, "week": 7, "month": 28}
+_FREQUENCY = {"day": "D", "week": "W-SUN", "month": "M"}
+_GATE_ROWS, _FIRST_ROWS, _REFERENCE_ROWS = 60, 240, 400  # of a gate window, a first training, the cheap reference
+_GATE_RARE, _FIRST_RARE = 10, 20  # rows of the rarer of two outcomes, of a gate window and a first training
+_ROOMY = 1.4  # blocks more than the least: holidays hold no rows
+_RETRAINS = 60  # over the whole table: each has its cost
+_STRETCHES = 8  # over the whole table, at least, for a pace to be stretched to them
+_REFERENCE = 56  # days
+_WORTH = 0.05  # share of the loss: a retrain that gains as much has to be seen by one gate
+_DATED = 0.99  # share of moments at midnight from which rows carry the day only
+
+
+@dataclass(frozen=True)
+class Spans:
+    """How the loop is paced. `rows` is the median of a batch; `dated` says that rows carry the day only."""
+
+    period: Period
+    rows: float
+    min_history: timedelta
+    gate_window: timedelta
+    min_new_days: int
+    block: timedelta
+    stale_after: timedelta
+    reference: timedelta  # that the cheap reference learns from
+    windows: tuple[timedelta, ...]
+    dated: bool
+
+
+def pace_of(
+    when: pd.Series[Any],
+    wished: Period | None,
+    takes: timedelta,
+    outcome: pd.Series[Any],
+    task: Task,
+    judged: timedelta = timedelta(0),
+) -> Spans:
+    """Windows that the rows and the length of the whole table allow.
+
+    `judged` is a span of rows that a retrain should be judged on, see `Power.wanted`. A table that has no eight of it is
+    retrained as often as without: what several retrains show adds up.
+
+    `when` are the rows' moments, `outcome` their labels, missing where not known. Where outcomes take longer than a batch, a model
+    knows nothing of as long a span before its gate window, and neither does a fold of the search before it: twice that
+    span more of history is waited for, though no longer than until two gate windows before the newest outcome that the
+    table can hold. A champion is as much older than a batch as outcomes take.
+    """
+    dated = float((when == when.dt.normalize()).mean()) > _DATED
+    period, median = _period(when, wished, dated)
+    low, high = when.quantile([0.001, 0.999])  # a few rows of a wrong date make no history
+    whole = max((high - low).days, 1)
+    active = when.dt.normalize().nunique() / (whole + 1)  # share of days that have rows
+    seldom = _seldom(len(when) / (whole + 1), outcome, task)
+    usual, unit = _USUAL[period], _UNIT[period]
+    enough = MIN_BLOCKS * _ROOMY / active if period == "month" or dated else 0
+    stretched = ceil(judged / _DAY) if judged <= timedelta(days=whole) / _STRETCHES else 0
+    stale = max(usual[3], ceil(whole / _RETRAINS), stretched)
+    gate = max(usual[1], enough, seldom(_GATE_ROWS, _GATE_RARE), stale / 2 if stale > usual[3] else 0)
+    gate = max(min(ceil(gate), whole // 6), min(unit, usual[1]))
+    history = max(usual[0], seldom(_FIRST_ROWS, _FIRST_RARE), 2 * gate)
+    history = max(min(ceil(history), whole // 3), unit)
+    stale = max(stale, gate)
+    new = max(usual[2], ceil(2 * gate / 3)) if gate > usual[1] else usual[2]
+    wait = ceil(takes / _DAY)
+    slow = wait if takes > timedelta(days=unit) else 0
+    limit = min(timedelta(days=unit), timedelta(days=gate), timedelta(days=new) / 2) / MIN_BLOCKS
+    fitting = next(timedelta(minutes=m) for m in _BLOCKS if timedelta(minutes=m) <= limit)
+    return Spans(
+        period=period,
+        rows=median,
+        min_history=timedelta(days=max(min(history + 2 * slow, whole - slow - 2 * gate), history)),
+        gate_window=timedelta(days=gate),
+        min_new_days=new,
+        block=fitting,
+        stale_after=timedelta(days=stale + slow),
+        reference=timedelta(days=max(_REFERENCE, ceil(seldom(_REFERENCE_ROWS, _FIRST_RARE))) + slow),
+        windows=_WINDOWS,
+        dated=dated,
+    )
+
+
+def _period(when: pd.Series[Any], wished: Period | None, dated: bool) -> tuple[Period, float]:
+    """The period of a batch and the median of its rows. Of rows that carry the day only a month is the least that can be diagnosed."""
+    period, median = choose_period(when)
+    taken = wished or ("month" if dated else period)
+    if taken != period:
+        median = float(when.dt.to_period(_FREQUENCY[taken]).value_counts().median())
+    return taken, median
+
+
+def _seldom(a_day: float, outcome: pd.Series[Any], task: Task) -> Any:
+    """How many days it takes for so many rows, and for so many of the rarer of two outcomes."""
+    known = outcome.dropna()
+    share = float(known.value_counts(normalize=True).min()) if task is Task.BINARY and len(known) else 1.0
+
+    def days(rows: int, rare: int) -> float:
+        return max(rows / a_day, rare / (a_day * share) if task is Task.BINARY and share < 1 else 0.0)
+
+    return days
+
+
+# Power
+
+_GATE = PairedGate(kind="paired")  # as `new` writes it
+_SURE, _CASES = float(norm.ppf(_GATE.confidence)), float(norm.ppf(0.8))  # errors of the gate, and of four cases of five
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a gate can show of a retrain, as shares of the loss.
+
+    `error` is the standard error of the mean gain over `judged`, `gained` what a model that was fitted anew after `every`
+    gained there on average. A gain is shown where the paired gate of the defaults passes at a first attempt: the mean gain
+    at least `min_gain`, and above zero with its `confidence`.
+    """
+
+    gained: float
+    error: float
+    judged: timedelta
+    every: timedelta
+
+    def shown(self, span: timedelta) -> float:
+        """The gain that is shown in four of five cases on the rows of a span.
+
+        A standard error falls with the root of the number of blocks of time, and so of the span.
+
+        >>> power = Power(0.02, 0.01, judged=timedelta(days=400), every=timedelta(days=50))
+        >>> round(power.shown(timedelta(days=100)), 4)
+        0.0178
+        """
+        error = self.error * sqrt(self.judged / span)
+        return max(_GATE.min_gain + _CASES * error, (_SURE + _CASES) * error)
+
+    def span_for(self, gain: float) -> timedelta | None:
+        """How long a span it takes to show a gain in four of five cases; None for too little of it, or longer than a century.
+
+        >>> Power(0.02, 0.01, judged=timedelta(days=400), every=timedelta(days=50)).span_for(0.0178).days
+        100
+        """
+        if gain <= _GATE.min_gain:
+            return None
+        error = min((gain - _GATE.min_gain) / _CASES, gain / (_SURE + _CASES))
+        days = self.judged / _DAY * (self.error / error) ** 2
+        return timedelta(days=days) if days < 36_525 else None
+
+    @property
+    def wanted(self) -> timedelta:
+        """The span that shows what retraining gained here, or a twentieth of the loss where that is more.
+
+        A smaller gain is shown by several retrains, whose evidence adds up: to retrain more seldom for it would cost more.
+        """
+        return self.span_for(max(self.gained, _WORTH)) or timedelta.max

@@ -1,0 +1,44 @@
+"""What a person says about a table that nobody has described."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pandas as pd
+
+from trueup.config.schema import Task
+from trueup.domain.data.periods import Period
+from trueup.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What the person says about the table."""
+
+    name: str
+    data: str
+    time: str
+    label: str
+    key: tuple[str, ...] = ()
+    available_after: timedelta | None = None
+    query: str | None = None
+    labels: str | None = None
+    task: Task | None = None
+    positive: str | None = None
+    above: float | None = None
+    timezone: str = "UTC"
+    period: Period | None = None
+    until: datetime | None = None  # only earlier rows are looked at
+
+
+def require_columns(raw: pd.DataFrame, names: Sequence[str], data: str) -> None:
+    """Raise UsageError where a column that was named is not there, with the name that was perhaps meant."""
+    have = [str(c) for c in raw.columns]
+    absent = [n for n in names if n not in have]
+    if absent:
+        close = {n: difflib.get_close_matches(n, have, 1) for n in absent}
+        hints = [f"{n} (did you mean {c[0]}?)" if c else n for n, c in close.items()]
+        raise UsageError(f"{data} has no column {', '.join(hints)}; it has {', '.join(have)}")

@@ -1,0 +1,1 @@
+"""Limits on retrains, and the choice among retraining policies."""

@@ -1,0 +1,117 @@
+"""Which of several policies to take: loss against cost, and how sure that is.
+
+All have judged the same rows, so they are compared by blocks of time, pair by pair (see `bootstrap`). Choosing the best
+of many on the rows that then judge it flatters it: the choice is made on the first part of the time, and what it is
+worth is told from the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval, sums_interval
+
+FIRST_PART = 0.6  # of the blocks: on these is chosen
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Losses of policies on the same rows, summed by blocks of time: {name: (blocks,)}, rows (blocks,), and costs.
+
+    `frozen` names the one that never retrains, where there is one.
+    """
+
+    sums: Mapping[str, Floats]
+    rows: Floats
+    costs: Mapping[str, float]
+    confidence: float = 0.95
+    frozen: str | None = None
+
+    def part(self, chosen: slice) -> Contest:
+        """The same on a part of the blocks."""
+        sums = {name: values[chosen] for name, values in self.sums.items()}
+        return replace(self, sums=sums, rows=self.rows[chosen])
+
+    def mean(self, name: str) -> float:
+        """Mean loss of a row."""
+        return float(self.sums[name].sum() / self.rows.sum())
+
+    def interval(self, name: str) -> Interval:
+        """The mean with its bounds."""
+        return sums_interval(self.sums[name], self.rows, self.confidence)
+
+    def apart(self, one: str, other: str) -> Interval:
+        """Mean loss of one less that of the other, on the same rows: below 0 the one is better."""
+        return sums_interval(self.sums[one] - self.sums[other], self.rows, self.confidence)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The policy to take: `best` lost least where it was chosen, `recommended` is the cheapest that is not shown to be worse."""
+
+    recommended: str
+    best: str
+    level: tuple[str, ...]  # all that are not shown to be worse than the best
+    apart: Interval  # the recommended less the best, where it was chosen
+    withdrawn: str | None = None  # what was chosen first, and did not last
+
+
+def dominated(means: Mapping[str, float], costs: Mapping[str, float]) -> set[str]:
+    """Policies for which another loses no more and costs no more, and is better in one of the two.
+
+    >>> sorted(dominated({"a": 0.4, "b": 0.5, "c": 0.5}, {"a": 2.0, "b": 1.0, "c": 3.0}))
+    ['c']
+    """
+    return {
+        a
+        for a in means
+        if any(
+            means[b] <= means[a] and costs[b] <= costs[a] and (means[b] < means[a] or costs[b] < costs[a])
+            for b in means
+        )
+    }
+
+
+def choose(contest: Contest) -> Choice:
+    """Take the cheapest policy that is not shown to lose more than the best one; of equally cheap ones the better.
+
+    Shown is what the lower bound of the paired difference says. With little time nothing is shown, and the cheapest is
+    taken: who wants to spend must have a reason.
+    """
+    names = list(contest.sums)
+    best = min(names, key=lambda n: (contest.mean(n), contest.costs[n]))
+    level = tuple(n for n in names if n == best or not _worse(contest.apart(n, best)))
+    recommended = min(level, key=lambda n: (contest.costs[n], contest.mean(n)))
+    return Choice(recommended, best, level, contest.apart(recommended, best))
+
+
+def confirmed(choice: Choice, rest: Contest) -> Choice:
+    """The choice, unless the rows that it was not made on show that it is worse: whatever was chosen, `frozen` too.
+
+    It is held against `frozen` first, at the contest's confidence, then against all others, which share the error
+    (Bonferroni). What takes its place is the cheapest that is not shown to be worse than the best of those that beat it.
+    """
+    own, frozen = choice.recommended, rest.frozen
+    if frozen is not None and frozen != own and _worse(rest.apart(own, frozen)):
+        return replace(choice, recommended=frozen, withdrawn=own)
+    others = [n for n in rest.sums if n != own]
+    strict = replace(rest, confidence=1 - (1 - rest.confidence) / max(len(others), 1))
+    if not (better := {n for n in others if _worse(strict.apart(own, n))}):
+        return choice
+    instead = choose(replace(rest, sums={n: s for n, s in rest.sums.items() if n in better}))
+    return replace(choice, recommended=instead.recommended, withdrawn=own)
+
+
+def _worse(apart: Interval) -> bool:
+    return apart.enough and bool(np.isfinite(apart.error)) and apart.low > 0
+
+
+def split(blocks: int) -> tuple[slice, slice] | None:
+    """The part to choose on and the part to judge on; None where one would hold too few blocks to tell anything."""
+    cut = round(FIRST_PART * blocks)
+    if min(cut, blocks - cut) < MIN_BLOCKS:
+        return None
+    return slice(0, cut), slice(cut, blocks)
