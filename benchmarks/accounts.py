@@ -10,7 +10,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from tests.flows.stack import Stack
-from trueup.adapters.database import reading
+from trueup.adapters.sql.engines import reading
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
 from trueup.ledger.tables import OUTBOX

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.stack.health import post
-from trueup.adapters.event_api import EventApi
+from trueup.adapters.prefect_events import EventApi
 from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived
 from trueup.ledger.entries import Event

@@ -25,7 +25,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from trueup.adapters.database import connect, initialise
+from trueup.adapters.sql.engines import connect, initialise
 from trueup.ledger.entries import Decision, Promotion, of_decision
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.signing import open_signer

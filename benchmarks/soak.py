@@ -35,8 +35,8 @@ from benchmarks import accounts, killing
 from benchmarks.gauges import Gauges, quantile
 from tests import streams
 from tests.flows.stack import LEAN, Stack, toy_project
-from trueup.adapters.database import reading
-from trueup.adapters.event_api import EventApi
+from trueup.adapters.prefect_events import EventApi
+from trueup.adapters.sql.engines import reading
 from trueup.adapters.store.tables import RESULTS
 from trueup.config.load import load_model
 from trueup.config.settings import Settings

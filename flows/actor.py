@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trueup.adapters.code import account
+from trueup.adapters.git import account
 from trueup.domain.data.types import Actor
 
 

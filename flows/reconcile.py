@@ -18,7 +18,7 @@ from flows.deaths import tell_of_deaths
 from flows.telling import TOLD, event_api
 from flows.views import end_decided
 from flows.waiting import drop_overtaken
-from trueup.adapters.notify import addresses
+from trueup.adapters.apprise import addresses
 from trueup.config.load import load_model, model_names
 from trueup.stages.automations import tell_of_failures
 from trueup.stages.ports import Ports

@@ -12,7 +12,7 @@ from flows.actor import of_this_run
 from flows.forms import AsOf, Model, Text
 from flows.opening import in_zone, opened_home, sound_config
 from flows.telling import TOLD
-from trueup.adapters import cluster
+from trueup.adapters import dask
 from trueup.errors import UsageError
 
 if TYPE_CHECKING:
@@ -97,6 +97,6 @@ def _runner(address: str | None, workers: int) -> TaskRunner[Any]:
     try:
         from prefect_dask import DaskTaskRunner
     except ImportError:
-        raise UsageError(cluster.NOT_INSTALLED) from None
+        raise UsageError(dask.NOT_INSTALLED) from None
     found: TaskRunner[Any] = DaskTaskRunner(address=address)
     return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from trueup.adapters.event_api import EventApi
-from trueup.adapters.notify import addresses
+from trueup.adapters.apprise import addresses
+from trueup.adapters.prefect_events import EventApi
 from trueup.config.settings import Settings
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.free import free_port
-from trueup.adapters.database import connect
+from trueup.adapters.sql.engines import connect
 
 PASSWORD = "s3cret@/:%pass"
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from supervisor import childutils
 
-from trueup.adapters.notify import addresses
+from trueup.adapters.apprise import addresses
 from trueup.config.settings import Settings
 
 EVENTS = ("PROCESS_STATE_BACKOFF", "PROCESS_STATE_EXITED", "PROCESS_STATE_FATAL")

@@ -147,8 +147,8 @@ def _clear(layout: Layout, say: Say) -> None:
 
 def _prepare(layout: Layout) -> None:
     """Make what the programs would make at once and in each other's way: folders, and MLflow's database."""
-    from trueup.adapters.drift import make_workspace
-    from trueup.adapters.tracking import Tracking
+    from trueup.adapters.evidently import make_workspace
+    from trueup.adapters.mlflow.runs import Tracking
 
     layout.logs.mkdir(parents=True, exist_ok=True)
     layout.folder.chmod(0o700)

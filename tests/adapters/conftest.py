@@ -4,7 +4,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from trueup.adapters.database import connect
+from trueup.adapters.sql.engines import connect
 from trueup.adapters.store import Store
 
 # Children of tests that need real processes are forked from one that has imported these already.

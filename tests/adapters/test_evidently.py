@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trueup.adapters import drift
+from trueup.adapters import evidently
 from trueup.config.schema import DriftConfig
 from trueup.domain.data.types import Window
 from trueup.domain.features.features import FeatureSchema
@@ -38,7 +38,7 @@ def noise(n, rng):
 
 def judged(reference, current, schema=SCHEMA):
     checks = column_checks(Reference.of(reference), current, schema, CONFIG)
-    found = drift.scores(reference, current, schema)
+    found = evidently.scores(reference, current, schema)
     return judge_drift(found, checks, len(reference), len(current), CONFIG)
 
 
@@ -66,10 +66,10 @@ def test_columns_that_moved_are_drift(n):
 
 
 def test_scores_are_those_of_evidentlys_report():
-    vendor = drift._evidently()
+    vendor = evidently._evidently()
     rng = np.random.default_rng(0)
     reference, current = noise(400, rng), noise(400, rng)
-    found = drift.scores(reference, current, SCHEMA)
+    found = evidently.scores(reference, current, SCHEMA)
     before, now = (side.astype(object) for side in comparable(reference, current, SCHEMA))
     types = vendor.DataDefinition(categorical_columns=list(SCHEMA.names))
     metrics = [vendor.metrics.ValueDrift(column=c, method=PSI) for c in NUMERIC]
@@ -104,8 +104,8 @@ def test_no_batch_makes_scoring_or_rendering_fail_or_look_alike(broken, tmp_path
     found = judged(reference, current, schema)
     expected = None if len(current) < 30 else "extra" not in current
     assert found.shifted is expected
-    assert ("n2" in drift.scores(reference, current, schema)) is not current.empty
-    assert (drift.render(reference, current, schema, tmp_path / "r.html", found.limits) is None) == current.empty
+    assert ("n2" in evidently.scores(reference, current, schema)) is not current.empty
+    assert (evidently.render(reference, current, schema, tmp_path / "r.html", found.limits) is None) == current.empty
 
 
 def test_the_report_is_written_with_the_verdicts_limits(tmp_path):
@@ -114,7 +114,7 @@ def test_the_report_is_written_with_the_verdicts_limits(tmp_path):
     reference = noise(300, rng)
     current = noise(300, rng).assign(n2=5.0)
     result = judged(reference, current, schema)
-    path = drift.render(reference, current, schema, tmp_path / "reports" / "drift.html", result.limits)
+    path = evidently.render(reference, current, schema, tmp_path / "reports" / "drift.html", result.limits)
     text = path.read_text()
     assert "Data drift detected" in text
     assert "Data drift not detected" in text
@@ -125,7 +125,7 @@ def test_the_report_is_written_with_the_verdicts_limits(tmp_path):
 
 
 def test_nothing_is_sent_and_nothing_is_imported_before_it_is_used(monkeypatch, tmp_path):
-    code = "import sys, trueup.adapters.drift; sys.exit('evidently' in sys.modules)"
+    code = "import sys, trueup.adapters.evidently; sys.exit('evidently' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
     calls, watching = [], True
@@ -133,23 +133,23 @@ def test_nothing_is_sent_and_nothing_is_imported_before_it_is_used(monkeypatch, 
     sys.addaudithook(lambda event, _: calls.append(event) if watching and event.startswith("socket.") else None)
     monkeypatch.delenv("DO_NOT_TRACK", raising=False)
     rng = np.random.default_rng(0)
-    drift.render(noise(50, rng), noise(50, rng), FeatureSchema(("n1",), ("c1",)), tmp_path / "r.html")
+    evidently.render(noise(50, rng), noise(50, rng), FeatureSchema(("n1",), ("c1",)), tmp_path / "r.html")
     watching = False
     assert not {"socket.connect", "socket.getaddrinfo", "socket.sendto"} & set(calls)
-    assert drift.os.environ["DO_NOT_TRACK"] == "1"
+    assert evidently.os.environ["DO_NOT_TRACK"] == "1"
 
 
 def test_old_reports_leave_the_workspace(tmp_path):
     rng = np.random.default_rng(0)
     schema, workspace = FeatureSchema(("n1",), ("c1",)), tmp_path / "evidently"
     for month in (1, 2):
-        shelf = drift.Shelf(workspace, "toy", Window(datetime(2013, month, 1), datetime(2013, month + 1, 1)))
-        drift.render(noise(50, rng), noise(50, rng), schema, tmp_path / f"{month}.html", shelf=shelf)
+        shelf = evidently.Shelf(workspace, "toy", Window(datetime(2013, month, 1), datetime(2013, month + 1, 1)))
+        evidently.render(noise(50, rng), noise(50, rng), schema, tmp_path / f"{month}.html", shelf=shelf)
     one, other = sorted(workspace.rglob("snapshots/*.json"))
     os.utime(one, (0, 0))
     yesterday = datetime.now().astimezone() - timedelta(days=1)
     size = one.stat().st_size
-    assert drift.remove(workspace, "other", yesterday) == (0, 0)
-    assert drift.remove(workspace, "toy", yesterday, dry_run=True) == (1, size)
-    assert drift.remove(workspace, "toy", yesterday) == (1, size)
+    assert evidently.remove(workspace, "other", yesterday) == (0, 0)
+    assert evidently.remove(workspace, "toy", yesterday, dry_run=True) == (1, size)
+    assert evidently.remove(workspace, "toy", yesterday) == (1, size)
     assert list(workspace.rglob("snapshots/*.json")) == [other]

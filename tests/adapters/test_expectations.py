@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trueup.adapters import data_docs, gx
-from trueup.adapters.expectations import check, problems
-from trueup.adapters.suite import always
+from trueup.adapters import data_docs
+from trueup.adapters.great_expectations import engine
+from trueup.adapters.great_expectations.checks import always
+from trueup.adapters.great_expectations.validation import check, problems
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import BatchRef, Status, Window
 from trueup.errors import ConfigError
@@ -310,7 +311,7 @@ def test_what_counting_settles_great_expectations_would_say_too(distance, carrie
     rows = landed(n, distance=np.array(distance), carrier=np.array([carrier, *["AA"] * (n - 1)], dtype=object))
     config = configured(min_rows=5, max_missing={} if limit is None else {"distance": limit})
     checks = list(enumerate(always(rows, config, {}, [], [])))
-    asked = gx.ask(rows, config.input_columns, {i: replace(c, known=None) for i, c in checks})
+    asked = engine.ask(rows, config.input_columns, {i: replace(c, known=None) for i, c in checks})
     assert [c.known is not None for _, c in checks] == [asked[i].success for i, _ in checks]
 
 
@@ -373,7 +374,7 @@ def test_mistakes_are_all_found_without_data():
 
 def test_great_expectations_is_imported_only_where_it_is_used():
     code = (
-        "import sys, trueup.adapters.expectations, trueup.adapters.data_docs\n"
+        "import sys, trueup.adapters.great_expectations.validation, trueup.adapters.data_docs\n"
         "sys.exit('great_expectations' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

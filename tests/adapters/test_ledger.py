@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trueup.adapters.database import connect, initialise
+from trueup.adapters.sql.engines import connect, initialise
 from trueup.domain.events import ModelStale
 from trueup.errors import LedgerError, StaleDecision
 from trueup.ledger.canonical import _plain, canonical

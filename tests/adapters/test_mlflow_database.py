@@ -3,9 +3,9 @@
 import sqlalchemy as sa
 
 from tests.adapters.test_tracking import open_at
-from trueup.adapters.database import connect
-from trueup.adapters.mlflow_database import mlflow_loaded_into
-from trueup.adapters.tracking import Tracking
+from trueup.adapters.mlflow.database import mlflow_loaded_into
+from trueup.adapters.mlflow.runs import Tracking
+from trueup.adapters.sql.engines import connect
 
 JOB = {"id": "1", "creation_time": 2**40, "job_name": "x" * 500, "params": "{}", "workspace": "default"}
 JOB |= {"status": 1, "retry_count": 0, "last_update_time": 1}

@@ -114,6 +114,6 @@ def test_write_makes_the_folder_and_gives_the_paths(tmp_path):
 
 def test_importing_plots_and_search_loads_neither_matplotlib_nor_optuna():
     code = (
-        "import sys, trueup.adapters.plots, trueup.adapters.search; print({'matplotlib', 'optuna'} & set(sys.modules))"
+        "import sys, trueup.adapters.plots, trueup.adapters.optuna; print({'matplotlib', 'optuna'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

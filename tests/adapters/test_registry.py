@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from tests.free import free_port
-from trueup.adapters import model_files
-from trueup.adapters.model_files import FILES, FreshProcess, manifest
-from trueup.adapters.registry import Registry
-from trueup.adapters.tracking import Tracking
+from trueup.adapters.mlflow import model_files
+from trueup.adapters.mlflow.model_files import FILES, FreshProcess, manifest
+from trueup.adapters.mlflow.models import Registry
+from trueup.adapters.mlflow.runs import Tracking
 from trueup.config.schema import Task
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.learning.learning import TRUSTED_TYPES, Recipe, build, fit, predict

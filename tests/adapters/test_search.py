@@ -7,7 +7,7 @@ import time
 import optuna
 import pytest
 
-from trueup.adapters.search import search
+from trueup.adapters.optuna import search
 from trueup.config.schema import Task, TrainConfig
 from trueup.domain.learning.learning import Recipe, defaults, space
 from trueup.errors import ConfigError, TrainingFailed

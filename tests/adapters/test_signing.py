@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 import sqlalchemy as sa
 
-from trueup.adapters.database import connect, initialise
+from trueup.adapters.sql.engines import connect, initialise
 from trueup.errors import LedgerError
 from trueup.ledger.entries import Decision, entry_hash
 from trueup.ledger.ledger import Ledger

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from trueup.adapters.database import UserDatabase
 from trueup.adapters.sinks import open_sink
+from trueup.adapters.sql.engines import UserDatabase
 from trueup.config.schema import FolderSink, SqlSink
 from trueup.domain.data.types import Window
 from trueup.errors import WorkError

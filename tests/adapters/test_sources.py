@@ -26,8 +26,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trueup.adapters.database import UserDatabase
 from trueup.adapters.sources import csv_files, open_source
+from trueup.adapters.sql.engines import UserDatabase
 from trueup.config.schema import IngestConfig
 from trueup.errors import SourceError, SourceUnavailable
 

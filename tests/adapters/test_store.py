@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueup.adapters import frames
-from trueup.adapters.database import connect
+from trueup.adapters import parquet
+from trueup.adapters.sql.engines import connect
 from trueup.adapters.store import Store, tables
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
 from trueup.errors import UsageError, WorkError
@@ -118,7 +118,7 @@ def land_and_die(home, url, where):
 
     store = _open(home, url)
     if where == "while the file is written":
-        frames.os.fsync = die
+        parquet.os.fsync = die
     elif where == "after the file":
         Store._show = die
     store.land("flights/rows", JANUARY, rows(), {})
@@ -206,7 +206,7 @@ class TestLanding:
 
     def test_a_changed_file_is_noticed_and_can_be_landed_again(self, store, home):
         ref = store.land("flights/rows", JANUARY, rows())
-        frames.write(frames.to_table(rows().assign(delay=1.0)), home / ref.path)
+        parquet.write(parquet.to_table(rows().assign(delay=1.0)), home / ref.path)
         store.read(ref)
         with pytest.raises(WorkError, match="its digest differs from the recorded one; restore it from a backup"):
             store.read(ref, verify=True)
@@ -280,19 +280,19 @@ class TestDigest:
     @given(st.fixed_dictionaries(VALUES))
     def test_content_survives_parquet_and_keeps_its_digest(self, tmp_path_factory, values):
         frame, path = framed(values), tmp_path_factory.getbasetemp() / "digest.parquet"
-        table = frames.to_table(frame)
-        frames.write(table, path, durable=False)
-        assert frames.digest(frames.read(path)) == frames.digest(table)
-        found = frames.to_pandas(frames.read(path))
+        table = parquet.to_table(frame)
+        parquet.write(table, path, durable=False)
+        assert parquet.digest(parquet.read(path)) == parquet.digest(table)
+        found = parquet.to_pandas(parquet.read(path))
         pd.testing.assert_frame_equal(plain(found), plain(frame))
-        assert frames.digest(frames.to_table(found[frame.columns[::-1]])) == frames.digest(table)
+        assert parquet.digest(parquet.to_table(found[frame.columns[::-1]])) == parquet.digest(table)
 
     @settings(max_examples=40, deadline=None, derandomize=True)
     @given(st.fixed_dictionaries(VALUES), st.fixed_dictionaries(VALUES))
     def test_other_content_has_another_digest(self, one, other):
-        digests = [frames.digest(frames.to_table(framed(v))) for v in (one, other)]
+        digests = [parquet.digest(parquet.to_table(framed(v))) for v in (one, other)]
         assert (digests[0] == digests[1]) == (repr(one) == repr(other))
-        assert digests[0] == frames.digest(frames.to_table(framed(one)))
+        assert digests[0] == parquet.digest(parquet.to_table(framed(one)))
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -307,8 +307,8 @@ class TestDigest:
         ],
     )  # fmt: skip
     def test_how_a_value_is_held_does_not_matter(self, one, other):
-        assert frames.digest(frames.to_table(pd.DataFrame({"x": one}))) == frames.digest(
-            frames.to_table(pd.DataFrame({"x": other}))
+        assert parquet.digest(parquet.to_table(pd.DataFrame({"x": one}))) == parquet.digest(
+            parquet.to_table(pd.DataFrame({"x": other}))
         )
 
     @pytest.mark.parametrize(
@@ -328,16 +328,18 @@ class TestDigest:
         ],
     )
     def test_what_differs_differs(self, one, other):
-        assert frames.digest(frames.to_table(pd.DataFrame(one))) != frames.digest(frames.to_table(pd.DataFrame(other)))
+        assert parquet.digest(parquet.to_table(pd.DataFrame(one))) != parquet.digest(
+            parquet.to_table(pd.DataFrame(other))
+        )
 
     def test_does_not_depend_on_this_machine_or_version(self):
         frame = pd.DataFrame({"n": [1, 2, 3], "t": ["a", None, "a"], "d": pd.to_datetime(["2013-01-01"] * 3)})
         expected = "6e35236f9fc240dc59c52d5728576a906084b322739f11d68112c9602f5b21d4"
-        assert frames.digest(frames.to_table(frame)) == expected, "landed content would get new revisions everywhere"
+        assert parquet.digest(parquet.to_table(frame)) == expected, "landed content would get new revisions everywhere"
 
     def test_what_cannot_be_stored_is_said(self):
         with pytest.raises(WorkError, match=r"values of type list<.*cannot be stored"):
-            frames.digest(frames.to_table(pd.DataFrame({"x": [[1], [2]]})))
+            parquet.digest(parquet.to_table(pd.DataFrame({"x": [[1], [2]]})))
 
 
 class TestCrashes:
@@ -431,7 +433,7 @@ class TestSideBySide:
         assert sum(new) == 2_000, "each process knows how many were its own"
         assert sorted(found.model_version.value_counts()) == sorted(n for n in new if n)
         parts = list((home / "predictions").rglob("*.parquet"))
-        assert sum(frames.read(p).num_rows for p in parts) == 2_000, "the files of those who lost are gone"
+        assert sum(parquet.read(p).num_rows for p in parts) == 2_000, "the files of those who lost are gone"
 
 
 class TestQuarantine:
@@ -620,7 +622,7 @@ def test_memory_of_repeated_text_is_small(store):
 def test_every_table_is_made_once(store):
     assert {"batches", "quarantine", "releases", "predictions", "results"} <= set(tables.metadata.tables)
     Store(store.home, store.engine)
-    assert isinstance(frames.to_table(rows()), pa.Table)
+    assert isinstance(parquet.to_table(rows()), pa.Table)
 
 
 def test_the_moments_that_the_database_writes_are_utc(database_url, tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.free import free_port
-from trueup.adapters.tracking import Tracking
+from trueup.adapters.mlflow.runs import Tracking
 from trueup.domain.data.types import BatchRef, Metric, Window
 from trueup.errors import RegistryUnavailable
 
@@ -175,7 +175,7 @@ def test_nothing_is_imported_printed_or_left_behind_without_need(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
-from trueup.adapters.tracking import Tracking
+from trueup.adapters.mlflow.runs import Tracking
 tracking = Tracking("sqlite:///{tmp_path}/home/mlflow.db", Path("{tmp_path}/home/artifacts"))
 assert "mlflow" not in sys.modules
 with tracking.run("flights", "quiet") as run_id:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
-from trueup.adapters.mlflow_database import move_artifacts
+from trueup.adapters.mlflow.database import move_artifacts
 from trueup.stages import loop, steps
 from trueup.stages.proof import anchor
 

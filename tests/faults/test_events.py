@@ -7,7 +7,7 @@ from tests import streams
 from tests.faults.held import Held, config
 from tests.flows.stack import ENDED, LEAN, Stack, toy_project, until
 from tests.stages.story import Story, stream, window
-from trueup.adapters.event_api import EventApi
+from trueup.adapters.prefect_events import EventApi
 from trueup.domain.events import ModelDecayed, ModelStale, interval
 from trueup.ledger.entries import Event
 from trueup.stages.relay import relay

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import psutil
 import pytest
 
-from trueup.adapters import gx
+from trueup.adapters.great_expectations import engine
 from trueup.config.settings import Settings
 from trueup.stages.ports import Ports
 
@@ -125,7 +125,7 @@ def test_what_a_retrain_needs_is_opened_as_long_as_there_is_time(tmp_path, time_
 
 def test_what_cannot_be_opened_ahead_keeps_nothing_else_from_it(tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(gx, "implementations", lambda: opened.append("expectations"))
+    monkeypatch.setattr(engine, "implementations", lambda: opened.append("expectations"))
     Ports(Settings(home=tmp_path / "home", reports=False, mlflow_uri="http://127.0.0.1:9")).make_ready(lambda: True)
     assert opened == ["expectations"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests import streams
 from tests.stages.story import PLAIN, window
-from trueup.adapters.event_api import EventApi, FailedAction
+from trueup.adapters.prefect_events import EventApi, FailedAction
 from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived, ModelDecayed, interval
 from trueup.ledger.entries import Event

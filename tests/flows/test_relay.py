@@ -8,8 +8,8 @@ import pytest
 from tests import streams
 from tests.free import free_port
 from tests.stages.story import PLAIN, Story, stream
-from trueup.adapters.event_api import EventApi
-from trueup.adapters.notify import addresses
+from trueup.adapters.apprise import addresses
+from trueup.adapters.prefect_events import EventApi
 from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived, DataBroken
 from trueup.ledger.entries import Event

@@ -42,7 +42,7 @@ logging.basicConfig(level=logging.DEBUG)
 from datetime import datetime
 from flows.cli import main
 from flows.telling import pass_on
-from trueup.adapters.notify import addresses
+from trueup.adapters.apprise import addresses
 from trueup.config.load import load_model
 from trueup.stages import steps
 from trueup.stages.loop import cycle

@@ -15,7 +15,7 @@ import yaml
 from flows.stack import processes
 from tests.blocks import commands, lines
 from tests.flows.stack import ROOT, Stack, answers, until
-from trueup.adapters.database import connect
+from trueup.adapters.sql.engines import connect
 
 DEPLOYED = len(yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"])
 

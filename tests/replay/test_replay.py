@@ -22,7 +22,7 @@ from flows.cli import app
 from tests import streams
 from tests.stages.story import CONFIG, Story
 from trueup.adapters.background import NoReports
-from trueup.adapters.fits import Shelf
+from trueup.adapters.fit_cache import Shelf
 from trueup.config.load import load_model
 from trueup.config.policies import applied, parse
 from trueup.config.settings import Settings
@@ -309,7 +309,7 @@ def test_what_was_fitted_once_is_not_fitted_again_where_that_is_worth_it(laid, t
     from trueup.domain.features.features import FeatureSchema
     from trueup.domain.learning.learning import Recipe, build, defaults
 
-    monkeypatch.setattr("trueup.adapters.fits._WORTH", worth)
+    monkeypatch.setattr("trueup.adapters.fit_cache._WORTH", worth)
     frame, schema = laid[1], FeatureSchema(("x", "z"), ("group",))
     recipe = Recipe("gradient_boosting", defaults("gradient_boosting", "binary"), 0)
     model = build(recipe, schema, Task.BINARY)

@@ -196,7 +196,7 @@ def test_of_two_who_decide_at_once_one_wins_and_the_other_is_told(waiting):
 
 KILLED = """
 import os, signal
-import trueup.adapters.registry as r
+import trueup.adapters.mlflow.models as r
 r.Registry.set_champion_alias = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from flows.cli import main
 main()

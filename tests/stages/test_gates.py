@@ -7,7 +7,7 @@ import pytest
 
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream, window
-from trueup.adapters.registry import Registry
+from trueup.adapters.mlflow.models import Registry
 from trueup.domain.learning.learning import fit
 from trueup.errors import WorkError
 from trueup.stages import behaviour as changing

@@ -13,7 +13,7 @@ from pandas.testing import assert_frame_equal
 from tests import streams
 from tests.postgres import PASSWORD
 from tests.stages.test_backup import history, opened, told  # noqa: F401  (a fixture)
-from trueup.adapters.database import connect
+from trueup.adapters.sql.engines import connect
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
 from trueup.ledger.tables import DECISIONS, OUTBOX

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests import streams
 from tests.stages.story import PLAIN, NoReports, Story, stream
-from trueup.adapters.database import connect, initialise
+from trueup.adapters.sql.engines import connect, initialise
 from trueup.config.load import load_model
 from trueup.domain.data.types import Actor, Verdict, Window
 from trueup.domain.monitoring.diagnosis import Skill

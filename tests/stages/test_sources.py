@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from tests import streams
 from tests.stages.story import PLAIN, Story, in_week, stream, window
-from trueup.adapters.database import UserDatabase
+from trueup.adapters.sql.engines import UserDatabase
 from trueup.errors import SourceError
 from trueup.stages import ingest as stage
 from trueup.stages import steps

@@ -12,8 +12,8 @@ import pytest
 
 from tests import streams
 from tests.stages.story import PLAIN, Story, in_week, stream
-from trueup.adapters.database import connect
-from trueup.adapters.lock import alone
+from trueup.adapters.sql.engines import connect
+from trueup.adapters.sql.lock import alone
 from trueup.domain.events import event_id
 from trueup.errors import RegistryUnavailable, UsageError
 from trueup.stages import loop, steps

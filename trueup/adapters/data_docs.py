@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from filelock import FileLock
 
-from trueup.adapters import gx, old_files
-from trueup.adapters.expectations import ValidationResult
-from trueup.adapters.suite import Outcome
+from trueup.adapters import old_files
+from trueup.adapters.great_expectations import engine
+from trueup.adapters.great_expectations.checks import Outcome
+from trueup.adapters.great_expectations.validation import ValidationResult
 from trueup.domain.data.types import BatchRef
 
 _RESULTS: Final = "results"
@@ -104,7 +105,7 @@ def _write(path: Path, text: str) -> None:
 
 def _environment() -> Any:
     """Give the templates of Great Expectations, with the one of our pages before them."""
-    gx.great_expectations()
+    engine.great_expectations()
     from great_expectations.render.view import DefaultJinjaPageView
     from jinja2 import ChoiceLoader, DictLoader
 

@@ -14,8 +14,8 @@ import pandas as pd
 import sqlalchemy as sa
 from pandas.api import types as dtypes
 
-from trueup.adapters import frames
-from trueup.adapters.database import UserDatabase
+from trueup.adapters import parquet
+from trueup.adapters.sql.engines import UserDatabase
 from trueup.config.schema import FolderSink, SqlSink
 from trueup.domain.data.types import ROW_ID, Window
 from trueup.domain.data.values import as_integers
@@ -45,8 +45,8 @@ class FolderOfFiles:
 
     def write(self, window: Window, frame: pd.DataFrame) -> None:
         """Write the file of a batch; who reads the folder sees the old one or the new one."""
-        table = frames.to_table(frame.drop_duplicates(ROW_ID))
-        frames.write(table, self._folder / f"{_moment(window.start)}_{_moment(window.end)}.parquet")
+        table = parquet.to_table(frame.drop_duplicates(ROW_ID))
+        parquet.write(table, self._folder / f"{_moment(window.start)}_{_moment(window.end)}.parquet")
 
 
 class DatabaseTable:

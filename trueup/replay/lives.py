@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from trueup.adapters import frames
+from trueup.adapters import parquet
 from trueup.config.policies import Policy
 from trueup.replay.play import Life, Tried
 
@@ -14,9 +14,9 @@ _FACTS, _LOSSES, _PROGRESS = "life.json", "life.parquet", "progress"
 
 def keep(life: Life, home: Path) -> None:
     """Write it down, the facts last: they say that it is whole."""
-    frames.write(frames.to_table(life.losses), home / _LOSSES, durable=False)
+    parquet.write(parquet.to_table(life.losses), home / _LOSSES, durable=False)
     facts = {"tried": [t.to_dict() for t in life.tried], "looks": life.looks}
-    with frames.whole(home / _FACTS, durable=False) as file:
+    with parquet.whole(home / _FACTS, durable=False) as file:
         file.write(json.dumps(facts).encode())
 
 
@@ -28,7 +28,7 @@ def ended(home: Path) -> bool:
 def kept(policy: Policy, home: Path) -> Life:
     """What was written down of a life that has ended."""
     facts = json.loads((home / _FACTS).read_text())
-    losses = frames.to_pandas(frames.read(home / _LOSSES))
+    losses = parquet.to_pandas(parquet.read(home / _LOSSES))
     return Life(policy, losses, [Tried.from_dict(t) for t in facts["tried"]], facts["looks"])
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trueup.adapters import cluster
+from trueup.adapters import dask
 from trueup.adapters.background import end_with_parent
 from trueup.config.consistency import contradictions
 from trueup.config.policies import Policy, applied
@@ -162,7 +162,7 @@ def forget(config: ModelConfig, ports: Ports, span: Window, known_then: bool = F
 @contextmanager
 def _executor(address: str | None, workers: int) -> Iterator[Executor]:
     if address is not None:
-        with cluster.executor(address) as pool:
+        with dask.executor(address) as pool:
             yield pool
         return
     context = multiprocessing.get_context("spawn")
@@ -189,7 +189,7 @@ def _error(job: Future[None]) -> BaseException | None:
         error: BaseException | None = CancelledError()
     else:
         error = job.exception()
-    if isinstance(error, BrokenProcessPool | CancelledError | cluster.gone()):
+    if isinstance(error, BrokenProcessPool | CancelledError | dask.gone()):
         return WorkError(
             "a process of the replay was killed, for want of memory perhaps; run the same again, with fewer workers: what "
             "is done is kept"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trueup.adapters import plots, replay_page, replay_plots
-from trueup.adapters.frames import whole
+from trueup.adapters.parquet import whole
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import Window
 from trueup.replay.compare import Compared, compare

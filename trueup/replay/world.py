@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 from filelock import FileLock
 
-from trueup.adapters import frames
-from trueup.adapters.database import copy_sqlite
-from trueup.adapters.fits import Shelf
+from trueup.adapters import parquet
+from trueup.adapters.fit_cache import Shelf
+from trueup.adapters.sql.engines import copy_sqlite
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.data.digest import config_digest, digest_of
@@ -56,8 +56,8 @@ class World:
         file = self.place(config) / f"yardsticks-{digest_of([of, config.train.seed])[:16]}.parquet"
         with FileLock(file.with_suffix(".lock")):
             if not file.exists():
-                frames.write(frames.to_table(measure()), file, durable=False)
-        return frames.to_pandas(frames.read(file))
+                parquet.write(parquet.to_table(measure()), file, durable=False)
+        return parquet.to_pandas(parquet.read(file))
 
     def ports(self, home: Path) -> Ports:
         """The ports of a home of the replay."""

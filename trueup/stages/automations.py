@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-from trueup.adapters.event_api import FailedAction
+from trueup.adapters.prefect_events import FailedAction
 from trueup.domain.events import NO_MODEL, PREFIX, AutomationFailed
 from trueup.ledger.entries import Event
 from trueup.stages.ports import Ports

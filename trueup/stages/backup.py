@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from trueup.adapters.database import copy_sqlite
+from trueup.adapters.sql.engines import copy_sqlite
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
 from trueup.stages.moving import FILES, LEDGER, MLFLOW, PREFECT, bring, lies_in, shown

@@ -16,9 +16,9 @@ from typing import Any
 
 import pandas as pd
 
-from trueup.adapters import dossier_page, sbom
-from trueup.adapters.code import LOCK, code_facts
-from trueup.adapters.frames import whole
+from trueup.adapters import cyclonedx, dossier_page
+from trueup.adapters.git import LOCK, code_facts
+from trueup.adapters.parquet import whole
 from trueup.config.schema import ModelConfig, Source, Task
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
@@ -436,13 +436,13 @@ def _bill(ports: Ports, folder: Path, then: Mapping[str, str], make_it: bool) ->
     """The bill of materials of the environment that the version was made in, copied beside the page."""
     here, shelf = code_facts(ports.configs)["environment_digest"], ports.root / "reports" / "sbom"
     wanted = then.get("environment_digest", here)
-    path = sbom.kept(shelf, wanted)
+    path = cyclonedx.kept(shelf, wanted)
     if not path.exists() and wanted != here:
         return {"note": "the version was made in another environment than this one, of which no bill was kept"}
     if not path.exists() and not make_it:
         return {"note": "not made with this page, for it takes a while; trueup dossier makes both"}
     try:
-        sbom.make(shelf, wanted)
+        cyclonedx.make(shelf, wanted)
     except WorkError as error:
         return {"note": str(error)}
     if (folder / path.name) != path:
@@ -450,7 +450,7 @@ def _bill(ports: Ports, folder: Path, then: Mapping[str, str], make_it: bool) ->
     same = "environment_digest" in then
     return {
         "file": path.name,
-        **sbom.summary(path),
+        **cyclonedx.summary(path),
         "note": "" if same else "of the environment here; that of the training was not recorded",
     }
 

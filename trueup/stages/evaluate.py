@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trueup.adapters.model_files import fresh_process
+from trueup.adapters.mlflow.model_files import fresh_process
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.domain.judging.bootstrap import Blocks

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 import yaml
 
-from trueup.adapters import frames
+from trueup.adapters import parquet
 from trueup.config.schema import ModelConfig
 from trueup.config.write import write_whole
 from trueup.domain.data.labels import table
@@ -78,7 +78,7 @@ def feed_next(config: ModelConfig, ports: Ports) -> Fed:
     rows = ports.source(config).read(window.start, window.end)
     if config.ingest.label.source is not None:
         _hand_out_labels(config, ports, window, first=not before.given)
-    frames.write(frames.to_table(rows), _file(config, ports, window))
+    parquet.write(parquet.to_table(rows), _file(config, ports, window))
     _announce(config, ports, (window,))
     return Fed((*before.given, window), tuple(left), before.configs, len(rows))
 
@@ -103,7 +103,7 @@ def _hand_out_labels(config: ModelConfig, ports: Ports, window: Window, first: b
     if not first:
         come &= known > np.datetime64(window.start)
     file = _file(config, ports, window, LABELS)
-    frames.write(frames.to_table(raw).take(found.lines[come]), file)
+    parquet.write(parquet.to_table(raw).take(found.lines[come]), file)
 
 
 def _known_after(

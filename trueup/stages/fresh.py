@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trueup.adapters import frames
-from trueup.adapters.model_files import fresh_process
+from trueup.adapters import parquet
+from trueup.adapters.mlflow.model_files import fresh_process
 from trueup.config.schema import BudgetGate, ModelConfig
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.metrics import figure
@@ -85,5 +85,5 @@ def budget(config: ModelConfig, ports: Ports, trained: Trained, rows: pd.DataFra
 def _written(rows: pd.DataFrame) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "rows.parquet"
-        frames.write(frames.to_table(rows), path, durable=False)
+        parquet.write(parquet.to_table(rows), path, durable=False)
         yield path

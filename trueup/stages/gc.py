@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from trueup.adapters import data_docs, drift, old_files
+from trueup.adapters import data_docs, evidently, old_files
 from trueup.config.schema import FeaturesConfig, ModelConfig
 from trueup.errors import TrueupError
 from trueup.stages.champion import champion
@@ -107,7 +107,7 @@ def _drift_pages(config: ModelConfig, ports: Ports, _evidence: Evidence, dry_run
 
 
 def _drift_snapshots(config: ModelConfig, ports: Ports, _evidence: Evidence, dry_run: bool) -> tuple[int, int]:
-    return drift.remove(workspace_folder(ports.root), config.model, _old_reports(config, ports), dry_run)
+    return evidently.remove(workspace_folder(ports.root), config.model, _old_reports(config, ports), dry_run)
 
 
 def _run_reports(config: ModelConfig, ports: Ports, evidence: Evidence, dry_run: bool) -> tuple[int, int]:

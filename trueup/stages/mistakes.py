@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from trueup.adapters import expectations
+from trueup.adapters.great_expectations import validation
 from trueup.config.consistency import Mistake, meant, written
 from trueup.config.load import Written, read
 from trueup.config.schema import ExpectationConfig, Family, ModelConfig
@@ -24,7 +24,7 @@ def all_mistakes(config: Written) -> list[Mistake]:
     """Every mistake of a config, whatever else is wrong in it."""
     task = meant(config.content, "task")
     fixed = [] if task is None else learning.problems(_fixed(config.content), task)
-    return [*config.mistakes(), *fixed, *expectations.problems(_declared(config.content))]
+    return [*config.mistakes(), *fixed, *validation.problems(_declared(config.content))]
 
 
 def refusal(configs: Path, name: str) -> ConfigError:
@@ -37,7 +37,7 @@ def require_sound(config: ModelConfig, configs: Path, *, with_expectations: bool
     """Refuse what a library would refuse later, after something was written. Raises ConfigError."""
     found = learning.problems(config.train.parameters, config.task)
     if with_expectations:
-        found += expectations.problems(dict(enumerate(config.validation.expectations)))
+        found += validation.problems(dict(enumerate(config.validation.expectations)))
     if found:
         raise read(configs, config.model).refusal(found)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from trueup.adapters.drift import scores
+from trueup.adapters.evidently import scores
 from trueup.adapters.store.results import Result
 from trueup.config.schema import FeaturesConfig, ModelConfig, Task
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, Window

@@ -14,9 +14,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from trueup.adapters.database import connect, database_file, initialise
+from trueup.adapters.sql.copy import loaded_into
+from trueup.adapters.sql.engines import connect, database_file, initialise
 from trueup.adapters.store.tables import metadata as store
-from trueup.adapters.transfer import loaded_into
 from trueup.config.settings import Settings
 from trueup.errors import UsageError
 from trueup.ledger.tables import METADATA as ledger
@@ -92,7 +92,7 @@ def _is_another(place: str, home: Path, name: str) -> bool:
 
 def _set_right(fresh: Path, settings: Settings, artifacts: str, ledger_moves: bool) -> None:
     """Let MLflow's rows name the places of the files, and the home, as they will be."""
-    from trueup.adapters.mlflow_database import move_artifacts, rename_tags
+    from trueup.adapters.mlflow.database import move_artifacts, rename_tags
 
     with _opened(f"sqlite:///{fresh / FILES[MLFLOW]}") as database:
         if artifacts != settings.artifact_root:
@@ -115,7 +115,7 @@ def _ledger_in(place: str, fresh: Path) -> Iterator[None]:
 
 @contextmanager
 def _mlflow_in(place: str, fresh: Path) -> Iterator[None]:
-    from trueup.adapters.mlflow_database import mlflow_loaded_into
+    from trueup.adapters.mlflow.database import mlflow_loaded_into
 
     file = f"sqlite:///{fresh / FILES[MLFLOW]}"
     with _opened(file) as source, _opened(place) as target, mlflow_loaded_into(target, source):

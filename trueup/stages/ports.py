@@ -14,12 +14,12 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from trueup.adapters.background import Background, NoReports, shared
-from trueup.adapters.code import account
-from trueup.adapters.database import connect, connect_to_look, initialise
-from trueup.adapters.fits import Fits
+from trueup.adapters.fit_cache import Fits
+from trueup.adapters.git import account
 from trueup.adapters.home import make_home
-from trueup.adapters.lock import alone
 from trueup.adapters.sources import SourcePort, open_source
+from trueup.adapters.sql.engines import connect, connect_to_look, initialise
+from trueup.adapters.sql.lock import alone
 from trueup.adapters.store import Store
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
@@ -32,8 +32,8 @@ from trueup.ledger.signing import Signer, open_signer
 from trueup.ledger.tables import METADATA
 
 if TYPE_CHECKING:
-    from trueup.adapters.registry import Registry
-    from trueup.adapters.tracking import Tracking
+    from trueup.adapters.mlflow.models import Registry
+    from trueup.adapters.mlflow.runs import Tracking
 
 
 HOME_TAG = "trueup.home"  # on MLflow's runs: which home began them
@@ -101,14 +101,14 @@ class Ports:
     @cached_property
     def tracking(self) -> Tracking:
         """MLflow's runs."""
-        from trueup.adapters.tracking import Tracking
+        from trueup.adapters.mlflow.runs import Tracking
 
         return Tracking(self.settings.tracking_uri, self.settings.artifact_root, self.looks)
 
     @cached_property
     def registry(self) -> Registry:
         """MLflow's models."""
-        from trueup.adapters.registry import Registry
+        from trueup.adapters.mlflow.models import Registry
 
         return Registry(self.tracking)
 
@@ -128,9 +128,10 @@ class Ports:
         To be called in a thread, of ports of its own, while the others wait: what it imports sets warning filters, which
         are the process's. What cannot be opened is told by whoever needs it.
         """
-        from trueup.adapters import gx, model_files
+        from trueup.adapters.great_expectations import engine
+        from trueup.adapters.mlflow import model_files
 
-        for open_it in (lambda: self.tracking.client, gx.implementations, model_files.make_ready):
+        for open_it in (lambda: self.tracking.client, engine.implementations, model_files.make_ready):
             if waiting():
                 with suppress(Exception):
                     open_it()

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trueup.adapters.frames import whole
+from trueup.adapters.parquet import whole
 from trueup.stages.ports import Ports
 
 

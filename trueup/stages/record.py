@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from trueup.adapters.code import code_facts
-from trueup.adapters.model_files import FORMAT
+from trueup.adapters.git import code_facts
+from trueup.adapters.mlflow.model_files import FORMAT
 from trueup.config.schema import ModelConfig, write_duration
 from trueup.domain.data.digest import config_digest, digest_of, policy_digest
 from trueup.domain.data.types import Window

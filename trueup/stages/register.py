@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trueup.adapters.code import code_facts
+from trueup.adapters.git import code_facts
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_digest
 from trueup.stages.ports import Ports

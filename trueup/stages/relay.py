@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
-from trueup.adapters.lock import alone
+from trueup.adapters.sql.lock import alone
 from trueup.domain.events import NO_MODEL, Message
 from trueup.errors import EventRefused, EventsUnavailable
 from trueup.stages.ports import Ports

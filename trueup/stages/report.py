@@ -10,9 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from trueup.adapters import data_docs, plots, run_report
-from trueup.adapters import drift as evidently
-from trueup.adapters.expectations import ValidationResult
+from trueup.adapters import data_docs, evidently, plots, run_report
+from trueup.adapters.great_expectations.validation import ValidationResult
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.data.types import EVENT_TIME, LABEL, Batch, Window

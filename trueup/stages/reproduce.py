@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from trueup.adapters.code import code_facts
+from trueup.adapters.git import code_facts
 from trueup.config.load import load_model, sound_name
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_text

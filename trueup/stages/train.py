@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from trueup.adapters.fits import Fits
-from trueup.adapters.search import search
+from trueup.adapters.fit_cache import Fits
+from trueup.adapters.optuna import search
 from trueup.config.schema import ModelConfig, Task
 from trueup.crash import reach
 from trueup.domain.data.digest import digest_of

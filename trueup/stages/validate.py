@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from trueup.adapters.expectations import check
+from trueup.adapters.great_expectations.validation import check
 from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import digest_of

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trueup.adapters.code import code_facts
+from trueup.adapters.git import code_facts
 from trueup.adapters.sources.function import source_digest
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import digest_of

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trueup.adapters.frames import one_chunk
+from trueup.adapters.parquet import one_chunk
 from trueup.domain.data.moments import parse_times
 from trueup.domain.data.patterns import NO_NUMBER, TIME, TRUTH, WHOLE
 from trueup.errors import SourceError

@@ -26,7 +26,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trueup.adapters.frames import compact, to_pandas
+from trueup.adapters.parquet import compact, to_pandas
 from trueup.adapters.sources import csv_files, hive, lake, remote
 from trueup.adapters.sources.csv_scan import csv_scan, identifier, literal, paths
 from trueup.adapters.sources.csv_types import TYPES, cast_text

@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from trueup.adapters import frames
-from trueup.adapters.database import UserDatabase
+from trueup.adapters import parquet
 from trueup.adapters.sources.port import (
     TEXT_SLACK,
     Mark,
@@ -25,6 +24,7 @@ from trueup.adapters.sources.port import (
     span_by_day,
     span_by_time,
 )
+from trueup.adapters.sql.engines import UserDatabase
 from trueup.config.schema import IngestConfig, SqlSource
 from trueup.domain.data.clock import FIRST, LAST, ROWS, Span
 from trueup.domain.data.moments import event_times
@@ -195,7 +195,7 @@ def _fetched(connection: sa.Connection, query: sa.Select[Any], names: Sequence[s
     """Read rows into a frame that holds every digit, see `frames.exact`: pandas' own reading makes floats of whole numbers."""
     values = zip(*connection.execute(query).tuples(), strict=True)
     columns = dict(zip(names, values, strict=False)) or dict.fromkeys(names, ())
-    return pd.DataFrame({name: frames.exact(column) for name, column in columns.items()}, columns=list(names))
+    return pd.DataFrame({name: parquet.exact(column) for name, column in columns.items()}, columns=list(names))
 
 
 def _as_it_was(plain: Any) -> Any:

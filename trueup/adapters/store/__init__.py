@@ -6,13 +6,13 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from trueup.adapters.database import initialise, looks
+from trueup.adapters.sql.engines import initialise, looks
 from trueup.adapters.store.predictions import CHAMPION, Predictions
 from trueup.adapters.store.quarantine import Quarantine
+from trueup.adapters.store.recorded_texts import Texts
 from trueup.adapters.store.removal import Removal
 from trueup.adapters.store.results import Computed, Result, Results
 from trueup.adapters.store.tables import metadata
-from trueup.adapters.store.texts import Texts
 
 __all__ = ["CHAMPION", "Result", "Store"]
 

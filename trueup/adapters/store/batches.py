@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from trueup.adapters import frames
-from trueup.adapters.database import reading, writing
+from trueup.adapters import parquet
+from trueup.adapters.sql.engines import reading, writing
 from trueup.adapters.store.tables import BATCHES, Shelf, as_json, folder_name, moment, stem, window_of
 from trueup.crash import reach
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, ROW_ID, BatchRef, Window
@@ -42,12 +42,12 @@ class Batches(Shelf):
         Sequences count all landings without a gap, in the order in which they became visible. Raises WorkError when
         the window overlaps another of the dataset (its period was changed), or the disk is full.
         """
-        table = frames.to_table(frame)
-        digest = frames.digest(table)
+        table = parquet.to_table(frame)
+        digest = parquet.digest(table)
         path = f"batches/{folder_name(dataset)}/{stem(window)}/{digest[:32]}.parquet"
         newest = self.newest(dataset, window)
         if not (self.home / path).exists():
-            frames.write(table, self.home / path)
+            parquet.write(table, self.home / path)
         if newest is not None and newest.sha256 == digest:
             return newest
         reach("ingest.file")
@@ -75,7 +75,7 @@ class Batches(Shelf):
             ref = BatchRef(dataset, window, revision, last + 1, path, digest, table.num_rows, facts)
             connection.execute(sa.insert(BATCHES).values(_row(ref)))
             if not (self.home / path).exists():  # an old file of the same content, swept away since we looked
-                frames.write(table, self.home / path)
+                parquet.write(table, self.home / path)
         return ref
 
     def batches(self, dataset: str, until: datetime | None = None, sequence: int | None = None) -> list[BatchRef]:
@@ -109,7 +109,7 @@ class Batches(Shelf):
         with reading(other.engine) as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         for row in rows:
-            frames.link(other.home / row["path"], self.home / row["path"])
+            parquet.link(other.home / row["path"], self.home / row["path"])
         with writing(self.engine, BATCHES) as connection:
             known = set(connection.scalars(sa.select(BATCHES.c.sequence)))
             if new := [row for row in rows if row["sequence"] not in known]:
@@ -142,7 +142,7 @@ class Batches(Shelf):
         if row is None or row.removed_at is not None or not (self.home / row.path).exists():
             return "gone"
         try:
-            return "right" if frames.digest(frames.read(self.home / row.path)) == sha256 else "changed"
+            return "right" if parquet.digest(parquet.read(self.home / row.path)) == sha256 else "changed"
         except WorkError:
             return "changed"
 
@@ -184,11 +184,11 @@ class Batches(Shelf):
 
     def columns(self, ref: BatchRef) -> list[str]:
         """Name a batch's columns without reading them. Raises WorkError."""
-        return frames.columns(self.home / ref.path)
+        return parquet.columns(self.home / ref.path)
 
     def _table(self, ref: BatchRef, columns: Sequence[str] | None, verify: bool = False) -> pa.Table:
-        table = frames.read(self.home / ref.path, None if verify else columns)
-        if verify and frames.digest(table) != ref.sha256:
+        table = parquet.read(self.home / ref.path, None if verify else columns)
+        if verify and parquet.digest(table) != ref.sha256:
             raise WorkError(
                 f"{self.home / ref.path} is not what was landed: its digest differs from the recorded one; restore it "
                 "from a backup, or remove it and ingest its window again"
@@ -204,13 +204,13 @@ def read_tables(
         return empty(columns or [])
     if without is not None:
         tables = [_drop(table, ids) for table, ids in zip(tables, without, strict=True)]
-    table = frames.concat(tables)
+    table = parquet.concat(tables)
     if absent := [c for c in columns or [] if c not in table.column_names]:
         raise WorkError(
             f"no column {', '.join(absent)} was landed in any of these batches; add it to the source and to the config, "
             "and ingest again"
         )
-    return frames.to_pandas(table if columns is None else table.select(list(columns)))
+    return parquet.to_pandas(table if columns is None else table.select(list(columns)))
 
 
 def empty(columns: Sequence[str]) -> pd.DataFrame:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from trueup.adapters import frames
-from trueup.adapters.database import reading, writing
+from trueup.adapters import parquet
+from trueup.adapters.sql.engines import reading, writing
 from trueup.adapters.store.batches import empty, read_tables
 from trueup.adapters.store.tables import PREDICTIONS, Shelf, folder_name, moment, stem, until_it_holds
 from trueup.crash import reach
@@ -52,11 +52,11 @@ class Predictions(Shelf):
             new = once[~once[ROW_ID].isin(served)] if len(served) else once
             if new.empty:
                 return 0
-            table = frames.to_table(new)
+            table = parquet.to_table(new)
             path = f"{folder}/{stem(window)}-{uuid4().hex}.parquet"  # ours alone, should another be faster
-            frames.write(table, self.home / path)
+            parquet.write(table, self.home / path)
             reach("score.file")
-            row = {"path": path, "sha256": frames.digest(table), "rows": table.num_rows, "start": moment(window.start)}
+            row = {"path": path, "sha256": parquet.digest(table), "rows": table.num_rows, "start": moment(window.start)}
             row |= {"end": moment(window.end), "part": 1 + max((p.part for p in parts), default=0)}
             try:
                 with writing(self.engine) as connection:
@@ -77,7 +77,7 @@ class Predictions(Shelf):
         """
         parts = [p for p in self._parts(model, role) if _overlaps(p, window) and p.removed_at is None]
         wanted = None if columns is None else list(dict.fromkeys([EVENT_TIME, *columns]))
-        rows = read_tables([frames.read(self.home / part.path, wanted) for part in parts], wanted)
+        rows = read_tables([parquet.read(self.home / part.path, wanted) for part in parts], wanted)
         if not len(rows):
             return empty(columns or [ROW_ID, EVENT_TIME])
         if any(part.start < window.start or part.end > window.end for part in parts):
@@ -95,7 +95,7 @@ class Predictions(Shelf):
             return connection.execute(query.order_by(PREDICTIONS.c.part)).all()
 
     def _served(self, parts: Sequence[sa.Row[Any]], window: Window) -> np.ndarray[Any, np.dtype[np.int64]]:
-        ids = [frames.read(self.home / p.path, [ROW_ID])[ROW_ID].to_numpy() for p in parts if _overlaps(p, window)]
+        ids = [parquet.read(self.home / p.path, [ROW_ID])[ROW_ID].to_numpy() for p in parts if _overlaps(p, window)]
         return np.concatenate(ids) if ids else np.array([], dtype=np.int64)
 
 

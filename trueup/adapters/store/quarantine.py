@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 
-from trueup.adapters import frames
-from trueup.adapters.database import reading, writing
+from trueup.adapters import parquet
+from trueup.adapters.sql.engines import reading, writing
 from trueup.adapters.store.batches import Batches, read_tables
 from trueup.adapters.store.tables import QUARANTINE, RELEASES, folder_name, until_it_holds
 from trueup.domain.data.digest import digest_of
@@ -31,21 +31,21 @@ class Quarantine(Batches):
         The same judgement again changes nothing.
         """
         chosen = failures[[ROW_ID, EXPECTATION]].astype({ROW_ID: np.int64, EXPECTATION: str})
-        table = frames.to_table(chosen.drop_duplicates().sort_values([ROW_ID, EXPECTATION]))
-        digest = frames.digest(table)
+        table = parquet.to_table(chosen.drop_duplicates().sort_values([ROW_ID, EXPECTATION]))
+        digest = parquet.digest(table)
         path = f"quarantine/{folder_name(ref.dataset)}/{ref.sequence}-{digest[:32]}.parquet"
 
         def judge() -> None:
             newest = self._judgement(ref)
             if (newest is None and not table.num_rows) or (newest is not None and newest.sha256 == digest):
                 return
-            frames.write(table, self.home / path)
+            parquet.write(table, self.home / path)
             row = {"path": path, "sha256": digest, "rows": table.num_rows, "sequence": ref.sequence}
             with writing(self.engine) as connection:
                 number = 1 if newest is None else newest.judgement + 1
                 connection.execute(sa.insert(QUARANTINE).values(judgement=number, **row))
                 if not (self.home / path).exists():  # an old file of the same content, swept away since it was written
-                    frames.write(table, self.home / path)
+                    parquet.write(table, self.home / path)
 
         until_it_holds(judge)
 
@@ -57,7 +57,7 @@ class Quarantine(Batches):
         newest = self._judgement(ref)
         if newest is None:
             return pd.DataFrame({ROW_ID: pd.Series(dtype=np.int64), EXPECTATION: pd.Series(dtype=object)})
-        failures = frames.to_pandas(frames.read(self.home / newest.path)).astype(
+        failures = parquet.to_pandas(parquet.read(self.home / newest.path)).astype(
             {ROW_ID: np.int64, EXPECTATION: object}
         )
         return failures[failures[ROW_ID].isin(self._released(ref)) == released].reset_index(drop=True)
@@ -121,7 +121,7 @@ class Quarantine(Batches):
         return "" if newest is None else str(newest.sha256)
 
     def _failed(self, path: str) -> npt.NDArray[np.int64]:
-        return np.unique(frames.read(self.home / path, [ROW_ID])[ROW_ID].to_numpy().astype(np.int64))
+        return np.unique(parquet.read(self.home / path, [ROW_ID])[ROW_ID].to_numpy().astype(np.int64))
 
     def _judgement(self, ref: BatchRef) -> sa.Row[tuple[object, ...]] | None:
         query = sa.select(QUARANTINE).where(QUARANTINE.c.sequence == ref.sequence)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from trueup.adapters import old_files
-from trueup.adapters.database import reading, writing
+from trueup.adapters.sql.engines import reading, writing
 from trueup.adapters.store.batches import as_ref
 from trueup.adapters.store.tables import BATCHES, PREDICTIONS, QUARANTINE, Shelf, folder_name
 from trueup.domain.data.types import BatchRef

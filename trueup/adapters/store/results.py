@@ -17,9 +17,9 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
-from trueup.adapters import frames
-from trueup.adapters.database import reading, writing
+from trueup.adapters import parquet
 from trueup.adapters.old_files import older
+from trueup.adapters.sql.engines import reading, writing
 from trueup.adapters.store.batches import empty
 from trueup.adapters.store.tables import RESULTS, Shelf, as_json, folder_name, moment, until_it_holds, window_of
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
@@ -110,7 +110,7 @@ class Computed(Shelf):
 
     def put_features(self, key: str, frame: pd.DataFrame) -> None:
         """Keep features under the digest (hexadecimal) of what they were computed from."""
-        frames.write(frames.to_table(frame), self._features(key), durable=False)
+        parquet.write(parquet.to_table(frame), self._features(key), durable=False)
 
     def has_features(self, key: str) -> bool:
         """Say whether features are there and whole; a file that a power cut left torn is removed.
@@ -118,7 +118,7 @@ class Computed(Shelf):
         Asking is using: the file's time says when that was last, see `unused_features`.
         """
         path = self._features(key)
-        if path.exists() and not frames.is_whole(path):
+        if path.exists() and not parquet.is_whole(path):
             path.unlink(missing_ok=True)
         try:
             os.utime(path)
@@ -138,8 +138,8 @@ class Computed(Shelf):
         self, keys: Sequence[str], window: Window | None = None, row_ids: pd.Index[Any] | None = None
     ) -> pd.DataFrame:
         """Read features below each other: of a window's rows if one is given, and of `row_ids` (unique). Raises WorkError."""
-        tables = [_chosen(frames.read(self._features(key)), window, row_ids) for key in keys]
-        return frames.to_pandas(frames.concat(tables)) if tables else empty([ROW_ID, EVENT_TIME])
+        tables = [_chosen(parquet.read(self._features(key)), window, row_ids) for key in keys]
+        return parquet.to_pandas(parquet.concat(tables)) if tables else empty([ROW_ID, EVENT_TIME])
 
     @staticmethod
     def evaluation_path(name: str) -> str:
@@ -149,7 +149,7 @@ class Computed(Shelf):
     def put_evaluation(self, name: str, frame: pd.DataFrame) -> str:
         """Keep what models said about the rows of a gate, or saw of them; give its path, relative to the home."""
         path = self.evaluation_path(name)
-        frames.write(frames.to_table(frame), self.home / path)
+        parquet.write(parquet.to_table(frame), self.home / path)
         return path
 
     def drop_evaluation(self, path: str) -> None:
@@ -166,7 +166,7 @@ class Computed(Shelf):
 
     def read_evaluation(self, path: str) -> pd.DataFrame:
         """Read what `put_evaluation` kept. Raises WorkError."""
-        return frames.to_pandas(frames.read(self.home / folder_name(path)))
+        return parquet.to_pandas(parquet.read(self.home / folder_name(path)))
 
     def _features(self, key: str) -> Path:
         if not re.fullmatch(r"[0-9a-f]{8,128}", key):

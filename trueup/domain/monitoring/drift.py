@@ -1,4 +1,4 @@
-"""Have the inputs moved? Everything about drift but the distances themselves, which `trueup.adapters.drift` asks of Evidently.
+"""Have the inputs moved? Everything about drift but the distances themselves, which `trueup.adapters.evidently` asks of Evidently.
 
 Two samples are compared column by column: the *reference*, rows of the champion's training window (`comparison` says
 which), and the *current* batch.

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from trueup.adapters.database import connect_to_look, first_line
+from trueup.adapters.sql.engines import connect_to_look, first_line
 from trueup.errors import RegistryUnavailable
 
 _ALIASES = sa.table("registered_model_aliases", sa.column("name"), sa.column("alias"), sa.column("version"))

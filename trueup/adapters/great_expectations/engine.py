@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as dtypes
 
-from trueup.adapters.suite import Check, Outcome, Result, none_unexpected
+from trueup.adapters.great_expectations.checks import Check, Outcome, Result, none_unexpected
 
 _EXAMPLES: Final = 20  # failing values that are kept
 # What GX understands of a categorical column; for anything else it gets the values themselves.

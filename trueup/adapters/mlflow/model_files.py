@@ -155,7 +155,7 @@ class FreshProcess:
         self._one_at_a_time = threading.Lock()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from trueup.adapters.model_files import _serve; _serve()"],
+            [sys.executable, "-c", "from trueup.adapters.mlflow.model_files import _serve; _serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as dtypes
 
-from trueup.adapters import gx
-from trueup.adapters.suite import Check, Outcome, Result, always
+from trueup.adapters.great_expectations import engine
+from trueup.adapters.great_expectations.checks import Check, Outcome, Result, always
 from trueup.config.consistency import Mistake
 from trueup.config.schema import ExpectationConfig, ModelConfig
 from trueup.domain.data.kinds import REWRITTEN
@@ -107,7 +107,7 @@ def check(rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any]) -> 
     unfit = {**dict.fromkeys(absent, "is missing"), **dict.fromkeys(text, "does not hold numbers")}
     results = {i: c.known or _not_run(c, unfit) for i, c in enumerate(checks)}
     if left := {i: checks[i] for i, result in results.items() if result is None}:
-        results |= gx.ask(rows, [c for c in config.input_columns if c not in absent], left)
+        results |= engine.ask(rows, [c for c in config.input_columns if c not in absent], left)
     found = [(c, result) for c, result in zip(checks, results.values(), strict=True) if result is not None]
     return _summarise(rows, config, facts, found)
 
@@ -163,7 +163,7 @@ def _as_landed(values: list[Any], column: pd.Series[Any], kind: Kind | None) -> 
 def _outcome(declared: ExpectationConfig) -> Outcome:
     if declared.severity == "warning":
         return Outcome.WARNING
-    by_row = gx.judges_values(gx.implementations()[declared.type]) and "mostly" not in declared.kwargs
+    by_row = engine.judges_values(engine.implementations()[declared.type]) and "mostly" not in declared.kwargs
     level = declared.level or ("row" if by_row else "batch")
     return Outcome.QUARANTINE if level == "row" else Outcome.BROKEN
 
@@ -176,9 +176,9 @@ def _moment(bound: object) -> object:
 
 def _mistakes(declared: ExpectationConfig) -> Iterator[Mistake]:
     """Give what is wrong with one expectation, at the rest of its place."""
-    kind = gx.implementations().get(declared.type)
+    kind = engine.implementations().get(declared.type)
     if kind is None:
-        near = difflib.get_close_matches(declared.type, gx.implementations(), 1)
+        near = difflib.get_close_matches(declared.type, engine.implementations(), 1)
         mend = f"did you mean {near[0]}?" if near else "https://greatexpectations.io/expectations lists them"
         yield Mistake(("type",), f"Great Expectations has no {declared.type}; {mend}")
         return
@@ -188,7 +188,7 @@ def _mistakes(declared: ExpectationConfig) -> Iterator[Mistake]:
     elif misplaced := sorted(_NOT_ARGUMENTS & declared.kwargs.keys()):
         what = "not an argument; an expectation has type, kwargs, severity and level"
         yield from (Mistake(("kwargs", name), what) for name in misplaced)
-    elif declared.level == "row" and not gx.judges_values(kind):
+    elif declared.level == "row" and not engine.judges_values(kind):
         what = f"{declared.type} judges the batch as a whole and cannot name rows; leave level out"
         yield Mistake(("level",), what)
     else:
@@ -295,7 +295,7 @@ def _to_dict(check: Check, result: Result) -> dict[str, Any]:
     return {
         "expectation": check.label,
         "type": check.type,
-        "kwargs": gx.plain(check.kwargs),
+        "kwargs": engine.plain(check.kwargs),
         "outcome": check.outcome.value,
         "success": result.success,
         "figures": result.figures,

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
 
-from trueup.adapters.mlflow_database import be_patient, build_database, set_environment
-from trueup.adapters.mlflow_look import MlflowLook
+from trueup.adapters.mlflow.database import be_patient, build_database, set_environment
+from trueup.adapters.mlflow.reader import MlflowLook
 from trueup.domain.data.types import BatchRef, Metric
 from trueup.errors import RegistryUnavailable
 

@@ -20,7 +20,8 @@ from filelock import FileLock
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from trueup.adapters import frames, model_files
+from trueup.adapters import parquet
+from trueup.adapters.mlflow import model_files
 from trueup.domain.data.digest import digest_of
 from trueup.domain.learning.learning import Floats, Model, fit
 
@@ -93,7 +94,7 @@ class Shelf(Fits):
                     place.mkdir(exist_ok=True)
                     model_files.dump(fitted, place)
                     known["digest"] = model_files.manifest(place).digest
-                with frames.whole(note, durable=False) as file:
+                with parquet.whole(note, durable=False) as file:
                     file.write(json.dumps(known).encode())
         return fitted, known["seconds"]
 
@@ -101,7 +102,7 @@ class Shelf(Fits):
 def _key(order: Order) -> str:
     """A digest of all that a fit depends on: the pipeline, the rows in their order, and how fitting goes."""
     labelled = order.X.reset_index(drop=True).assign(**{_LABEL: pd.Series(order.y).to_numpy()})
-    rows = frames.digest(frames.to_table(labelled))
+    rows = parquet.digest(parquet.to_table(labelled))
     counted = None if order.weights is None else hashlib.sha256(order.weights.tobytes()).hexdigest()
     return digest_of(
         [_said(order.model), rows, order.at_most, order.seed, counted, sklearn.__version__, inspect.getsource(fit)]

@@ -23,9 +23,9 @@ from urllib.parse import unquote, urlsplit
 import yaml
 from sklearn.pipeline import Pipeline
 
-from trueup.adapters import model_files
-from trueup.adapters.model_files import FORMAT, MODEL_FILE
-from trueup.adapters.tracking import Tracking
+from trueup.adapters.mlflow import model_files
+from trueup.adapters.mlflow.model_files import FORMAT, MODEL_FILE
+from trueup.adapters.mlflow.runs import Tracking
 from trueup.config.schema import Task
 from trueup.crash import reach
 from trueup.domain.features.features import FeatureSchema

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import REGCLASS
 
-from trueup.adapters.database import first_line, reading
+from trueup.adapters.sql.engines import first_line, reading
 from trueup.errors import UsageError, WorkError
 
 _ROWS = 1000  # in memory at once

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from trueup.adapters.database import database_file, first_line
-from trueup.adapters.transfer import loaded_into
+from trueup.adapters.sql.copy import loaded_into
+from trueup.adapters.sql.engines import database_file, first_line
 from trueup.errors import UsageError, WorkError
 
 _ENVIRONMENT = {  # read when MLflow is imported; whoever has set one keeps it

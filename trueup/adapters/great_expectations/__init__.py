@@ -1,0 +1,1 @@
+"""Great Expectations: the checks of a batch, the engine that runs them, and the verdict."""

@@ -1,0 +1,1 @@
+"""MLflow: runs, registered models, model files, and its database."""

@@ -1,0 +1,1 @@
+"""SQL databases: engines, locks, and copies."""
