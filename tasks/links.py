@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from trueup.audit.dossiers import dossier_page
 from trueup.config.schema import ModelConfig
-from trueup.stages.dossiers import dossier_page
+from trueup.reporting.jobs import run_folder
 from trueup.stages.ports import Ports
-from trueup.stages.report import run_folder
 
 PICTURE = "challenger_against_champion.png"
 

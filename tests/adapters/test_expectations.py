@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from trueup.adapters import data_docs
 from trueup.adapters.great_expectations import engine
 from trueup.adapters.great_expectations.checks import always
 from trueup.adapters.great_expectations.validation import check, problems
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import BatchRef, Status, Window
 from trueup.errors import ConfigError
+from trueup.reporting import data_docs
 
 DISTANCE = {"type": "expect_column_values_to_be_between", "kwargs": {"column": "distance", "min_value": 0}}
 CARRIER = {"type": "expect_column_values_to_be_in_set", "kwargs": {"column": "carrier", "value_set": ["AA", "UA"]}}
@@ -374,7 +374,7 @@ def test_mistakes_are_all_found_without_data():
 
 def test_great_expectations_is_imported_only_where_it_is_used():
     code = (
-        "import sys, trueup.adapters.great_expectations.validation, trueup.adapters.data_docs\n"
+        "import sys, trueup.adapters.great_expectations.validation, trueup.reporting.data_docs\n"
         "sys.exit('great_expectations' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,13 +12,13 @@ from flows.cli import app
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.adapters.background import NoReports
-from trueup.adapters.dossier_rules import rule
+from trueup.audit.dossiers import dossier_page
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import Actor
 from trueup.errors import UsageError
+from trueup.reporting.dossier_rules import rule
 from trueup.stages import approval, loop, steps
 from trueup.stages.dossier import GONE, make
-from trueup.stages.dossiers import dossier_page
 from trueup.stages.rebuilt import last_rebuilt, note_rebuilt
 from trueup.stages.rollback import override
 

@@ -13,13 +13,13 @@ from tests import streams
 from tests.stages.story import CONFIG, Story, in_week, stream, window
 from trueup.adapters.store import tables
 from trueup.domain.data.types import Window
+from trueup.reporting.jobs import drift_page, run_folder
 from trueup.stages import loop, quarantine, steps
 from trueup.stages.champion import champion
 from trueup.stages.evidence import kept, named
 from trueup.stages.features import examples
 from trueup.stages.gc import gc, gc_shared
 from trueup.stages.references import baseline_name, sample_name
-from trueup.stages.report import drift_page, run_folder
 from trueup.stages.rollback import last_good, rollback
 from trueup.stages.status import overview
 

@@ -2,7 +2,7 @@
 
 import re
 
-from trueup.adapters.run_report import render
+from trueup.reporting.run_report import render
 
 MINUTES = {"mse": 8593.506, "mae": 70.7192, "rmse": 92.7012, "r2": -0.00002}
 FACTS = {

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trueup.adapters import plots, replay_page, replay_plots
 from trueup.adapters.parquet import whole
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import Window
 from trueup.replay.compare import Compared, compare
 from trueup.replay.play import Life
+from trueup.reporting import model_plots, replay_page, replay_plots
 from trueup.stages.ports import HOME_TAG, Ports
 
 
@@ -47,7 +47,7 @@ def write(found: Compared, ports: Ports) -> Path:
     for path, text in texts.items():
         with whole(path, durable=False) as file:
             file.write(text.encode())
-    plots.write(replay_plots.pictures(found.facts, found.by_batch), page.with_suffix(""))
+    model_plots.write(replay_plots.pictures(found.facts, found.by_batch), page.with_suffix(""))
     return page
 
 

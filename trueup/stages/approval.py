@@ -12,12 +12,12 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from trueup.audit.dossiers import show_dossiers
 from trueup.config.schema import ModelConfig, write_duration
 from trueup.domain.data.types import Status, Verdict
 from trueup.errors import AlreadyDecided, RegistryUnavailable, StaleDecision, UsageError
 from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
 from trueup.stages.champion import align
-from trueup.stages.dossiers import show_dossiers
 from trueup.stages.four_eyes import require_another
 from trueup.stages.ports import Ports
 from trueup.stages.record import epochs

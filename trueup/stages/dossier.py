@@ -16,9 +16,10 @@ from typing import Any
 
 import pandas as pd
 
-from trueup.adapters import cyclonedx, dossier_page
+from trueup.adapters import cyclonedx
 from trueup.adapters.git import LOCK, code_facts
 from trueup.adapters.parquet import whole
+from trueup.audit.dossiers import dossiers_folder, stem
 from trueup.config.schema import ModelConfig, Source, Task
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
@@ -27,15 +28,15 @@ from trueup.errors import RegistryUnavailable, UntrustedModel, UsageError, WorkE
 from trueup.ledger.canonical import canonical
 from trueup.ledger.entries import PROMOTION, Entry
 from trueup.ledger.verify import Problem
+from trueup.reporting import dossier_page
+from trueup.reporting.jobs import IMPORTANCE, drawn, run_folder
 from trueup.stages.champion import champion
-from trueup.stages.dossiers import dossiers_folder, stem
 from trueup.stages.four_eyes import asker
 from trueup.stages.looks import STAGE as LOOKS
 from trueup.stages.ports import Ports
 from trueup.stages.rebuilt import last_rebuilt
 from trueup.stages.recorded import config_then
 from trueup.stages.references import FITTED, prediction_columns, prediction_of
-from trueup.stages.report import IMPORTANCE, drawn, run_folder
 from trueup.stages.versions import judging_entry, part_about, versions_of
 
 RIGHT, CHANGED, GONE, UNRECORDED = "right", "changed", "gone", "no digest recorded"

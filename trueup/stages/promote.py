@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from trueup.audit.dossiers import show_dossiers
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import EVENT_TIME, LABEL, Reason, Status, Verdict, overall
@@ -15,9 +16,9 @@ from trueup.domain.judging.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
 from trueup.domain.judging.gates import judge as judge_case
 from trueup.errors import StaleDecision
 from trueup.ledger.entries import Decision, Promotion, of_decision
+from trueup.reporting.jobs import show_run
 from trueup.stages.approval import PENDING, decided, resolution, settle, terms
 from trueup.stages.champion import Champion, align, champion
-from trueup.stages.dossiers import show_dossiers
 from trueup.stages.fresh import reproduced
 from trueup.stages.ports import Ports
 from trueup.stages.record import circumstances, epochs, evidence, previous, trigger
@@ -31,7 +32,6 @@ from trueup.stages.references import (
     Trained,
     prediction_of,
 )
-from trueup.stages.report import show_run
 from trueup.stages.validate import usable_batches
 
 # A pass of these is a precondition, not a reason to promote.

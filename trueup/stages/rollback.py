@@ -10,13 +10,13 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Literal
 
+from trueup.audit.dossiers import show_dossiers
 from trueup.config.schema import ModelConfig
 from trueup.errors import StaleDecision, UsageError
 from trueup.ledger.entries import Champion as Recorded
 from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
 from trueup.stages.approval import decided, named, person, reasoned, settle, standing
 from trueup.stages.champion import Champion, align, champion, succession
-from trueup.stages.dossiers import show_dossiers
 from trueup.stages.four_eyes import require_another, require_two
 from trueup.stages.ports import Ports
 from trueup.stages.record import REQUEST, circumstances, epochs, previous

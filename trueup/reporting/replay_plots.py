@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from trueup.adapters.drawing import COLOURS, INK, MUTED, date_ticks, describe, figure, legend, note
-from trueup.adapters.replay_page import against, terms
+from trueup.reporting.figures import COLOURS, INK, MUTED, date_ticks, describe, figure, legend, note
+from trueup.reporting.replay_page import against, terms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

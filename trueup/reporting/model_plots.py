@@ -11,11 +11,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from trueup.adapters import drawing
-from trueup.adapters.drawing import COLOURS, INK, MUTED
 from trueup.config.schema import Task
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.metrics import calibration_table
+from trueup.reporting import figures
+from trueup.reporting.figures import COLOURS, INK, MUTED
 
 Floats = NDArray[np.float64]
 
@@ -59,7 +59,7 @@ def one_against_rest(y: ArrayLike, prediction: ArrayLike, classes: Sequence[str]
 
 def reliability(curves: Curves, bins: int = 10) -> bytes:
     """Draw observed over predicted shares in bins of equal counts, and below how the predictions are spread."""
-    with drawing.figure(5.6, 6.4) as (figure, png):
+    with figures.figure(5.6, 6.4) as (figure, png):
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         upper.plot([0, 1], [0, 1], color=MUTED, lw=1, ls="--", label="perfectly calibrated")
         for (name, (hit, p)), colour in zip(curves.items(), COLOURS, strict=False):
@@ -71,16 +71,16 @@ def reliability(curves: Curves, bins: int = 10) -> bytes:
                 label=name or f"{len(table)} bins of about {table['rows'].median():,.0f} rows",
             )  # fmt: skip
             lower.hist(p, bins=40, range=(0, 1), histtype="stepfilled" if len(curves) == 1 else "step", color=colour)
-        drawing.describe(upper, "Reliability: do predicted probabilities come true?", "", "observed share")
-        drawing.describe(lower, "", "predicted probability", "rows")
+        figures.describe(upper, "Reliability: do predicted probabilities come true?", "", "observed share")
+        figures.describe(lower, "", "predicted probability", "rows")
         upper.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-        drawing.legend(upper, loc="upper left")
+        figures.legend(upper, loc="upper left")
     return png.getvalue()
 
 
 def roc_pr(curves: Curves) -> bytes:
     """Draw the ROC curve beside precision over recall."""
-    with drawing.figure(9.6, 4.8) as (figure, png):
+    with figures.figure(9.6, 4.8) as (figure, png):
         left, right = figure.subplots(1, 2)
         left.plot([0, 1], [0, 1], color=MUTED, lw=1, ls="--")
         for (name, (hit, p)), colour in zip(curves.items(), COLOURS, strict=False):
@@ -91,15 +91,15 @@ def roc_pr(curves: Curves) -> bytes:
             label = f"{name} average precision {average_precision_score(hit, p):.3f}".strip()
             right.plot(*_thinned(recall, precision), color=colour, lw=1.6, label=label)
             right.axhline(hit.mean(), color=colour if len(curves) > 1 else MUTED, lw=1, ls="--")
-        drawing.describe(left, "ROC", "false positive rate", "true positive rate")
-        drawing.describe(right, "Precision and recall", "recall", "precision")
+        figures.describe(left, "ROC", "false positive rate", "true positive rate")
+        figures.describe(right, "Precision and recall", "recall", "precision")
         for axes in (left, right):
             axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
-            drawing.legend(
+            figures.legend(
                 axes, loc="upper center", bbox_to_anchor=(0.5, -0.12)
             )  # below: no place within is free of curves
         rows = len(next(iter(curves.values()))[0])
-        drawing.note(figure, f"{rows:,} rows; dashed: a model that knows nothing")
+        figures.note(figure, f"{rows:,} rows; dashed: a model that knows nothing")
     return png.getvalue()
 
 
@@ -109,7 +109,7 @@ def residuals(y: ArrayLike, prediction: ArrayLike, unit: str = "") -> bytes:
     if not len(actual):
         raise ValueError("no rows to draw")
     off, of_unit = predicted - actual, f" ({unit})" if unit else ""
-    with drawing.figure(9.6, 4.8) as (figure, png):
+    with figures.figure(9.6, 4.8) as (figure, png):
         left, right = figure.subplots(1, 2)
         low, high = _span(np.concatenate([actual, predicted]))
         left.plot([low, high], [low, high], color=MUTED, lw=1, ls="--")
@@ -119,33 +119,33 @@ def residuals(y: ArrayLike, prediction: ArrayLike, unit: str = "") -> bytes:
         bar.outline.set_visible(False)
         bar.ax.tick_params(color=MUTED, labelcolor=INK, labelsize=9)
         left.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-        drawing.describe(left, "Predicted against actual (colour: rows)", f"actual{of_unit}", f"predicted{of_unit}")
+        figures.describe(left, "Predicted against actual (colour: rows)", f"actual{of_unit}", f"predicted{of_unit}")
         right.hist(off, bins=60, range=_span(off), color=COLOURS[0])
         right.axvline(0, color=MUTED, lw=1, ls="--")
-        drawing.describe(right, "Residuals", f"predicted minus actual{of_unit}", "rows")
+        figures.describe(right, "Residuals", f"predicted minus actual{of_unit}", "rows")
         low, high = np.quantile(off, [0.1, 0.9])
         rmse = np.sqrt(np.mean(off**2))
         said = f"mean {off.mean():+.3g}, RMSE {rmse:.3g}, 8 in 10 residuals from {low:+.3g} to {high:+.3g}"
-        drawing.note(figure, f"{len(off):,} rows; {said}{of_unit}")
+        figures.note(figure, f"{len(off):,} rows; {said}{of_unit}")
     return png.getvalue()
 
 
 def importance(table: pd.DataFrame, loss: str) -> bytes:
     """Draw how much the loss grows without each feature, as `domain.learning.permutation_importance` gives it."""
     shown = table.nlargest(_MOST_FEATURES, "mean").iloc[::-1]
-    with drawing.figure(7.2, 1.3 + 0.26 * len(shown)) as (figure, png):
+    with figures.figure(7.2, 1.3 + 0.26 * len(shown)) as (figure, png):
         axes = figure.subplots()
         bounds = [shown["mean"] - shown["low"], shown["high"] - shown["mean"]]
         style = {"ecolor": INK, "elinewidth": 1}
         axes.barh(range(len(shown)), shown["mean"], xerr=bounds, color=COLOURS[0], height=0.65, error_kw=style)
-        axes.set_yticks(range(len(shown)), [drawing.name(str(feature)) for feature in shown["feature"]])
+        axes.set_yticks(range(len(shown)), [figures.name(str(feature)) for feature in shown["feature"]])
         axes.axvline(0, color=MUTED, lw=1)
         left_out = len(table) - len(shown)
         title = "Permutation importance" + (f" (without {left_out} smaller features)" if left_out else "")
-        drawing.describe(axes, title, f"growth of {loss} when the feature is shuffled", "")
+        figures.describe(axes, title, f"growth of {loss} when the feature is shuffled", "")
         axes.grid(visible=False, axis="y")
         axes.set_ylim(-0.6, len(shown) - 0.4)
-        drawing.note(figure, "thin lines: two standard deviations over the shuffles, to either side")
+        figures.note(figure, "thin lines: two standard deviations over the shuffles, to either side")
     return png.getvalue()
 
 
@@ -156,7 +156,7 @@ def loss_difference(event_time: ArrayLike, difference: ArrayLike, interval: Inte
     """
     moments = pd.to_datetime(np.asarray(event_time, dtype="datetime64[us]"))
     days = pd.Series(np.asarray(difference, dtype=np.float64)).groupby(moments.normalize()).agg(["mean", "sem"])
-    with drawing.figure(8.4, 4.4) as (figure, png):
+    with figures.figure(8.4, 4.4) as (figure, png):
         axes = figure.subplots()
         axes.axhline(0, color=INK, lw=1)
         if np.isfinite([interval.low, interval.high]).all():
@@ -168,11 +168,11 @@ def loss_difference(event_time: ArrayLike, difference: ArrayLike, interval: Inte
             elinewidth=1, label="a day's mean, 95 % from its rows",
         )  # fmt: skip
         better = f"difference in {loss}\n(below 0: challenger better)"
-        drawing.describe(axes, "Challenger against champion on the gate rows", "", better)
-        drawing.date_ticks(axes)
-        drawing.legend(axes, loc="best")
+        figures.describe(axes, "Challenger against champion on the gate rows", "", better)
+        figures.date_ticks(axes)
+        figures.legend(axes, loc="best")
         span = f"{len(moments):,} rows on {len(days)} days from {days.index[0]:%Y-%m-%d} to {days.index[-1]:%Y-%m-%d}"
-        drawing.note(figure, f"{span}; band: bootstrap of {interval.blocks} blocks, {interval.block_length} at a time")
+        figures.note(figure, f"{span}; band: bootstrap of {interval.blocks} blocks, {interval.block_length} at a time")
     return png.getvalue()
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from trueup.adapters.look import (
+from trueup.domain.judging.gates.phrases import evidence_words
+from trueup.reporting.html import (
     HEAD,
     STYLE,
     cell,
@@ -19,7 +20,6 @@ from trueup.adapters.look import (
     slice_columns,
     units,
 )
-from trueup.domain.judging.gates.phrases import evidence_words
 
 _PAGE: Final = (
     HEAD

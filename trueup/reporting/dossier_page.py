@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, Final
 
-from trueup.adapters.dossier_rules import rule
-from trueup.adapters.look import (
+from trueup.domain.judging.gates.phrases import evidence_words
+from trueup.domain.judging.metrics import figure
+from trueup.reporting.dossier_rules import rule
+from trueup.reporting.html import (
     HEAD,
     STYLE,
     cell,
@@ -21,8 +23,6 @@ from trueup.adapters.look import (
     slice_columns,
     units,
 )
-from trueup.domain.judging.gates.phrases import evidence_words
-from trueup.domain.judging.metrics import figure
 
 # What each kind of check asks, by the first word of its name; a new check stands under "Further checks" until it is named.
 _GROUPS: Final = {

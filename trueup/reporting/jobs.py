@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from trueup.adapters import data_docs, evidently, plots, run_report
+from trueup.adapters import evidently
 from trueup.adapters.great_expectations.validation import ValidationResult
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
@@ -22,6 +22,7 @@ from trueup.domain.judging.metrics import loss_words, row_losses
 from trueup.domain.learning.learning import permutation_importance
 from trueup.domain.monitoring.drift import DriftResult
 from trueup.ledger.entries import Entry
+from trueup.reporting import data_docs, model_plots, run_report
 from trueup.stages.ports import Ports
 from trueup.stages.references import Attempt, Evaluation, Trained, prediction_of
 
@@ -104,7 +105,7 @@ def draw_run(
     ports = Ports(settings)
     folder = run_folder(ports.root, config.model, trained.run_id)
     pictures = drawn(config, ports, facts["evaluation"]) | {IMPORTANCE: _importance(config, ports, trained, evaluation)}
-    plots.write(pictures, folder)
+    model_plots.write(pictures, folder)
     page = run_report.write(folder, facts, pictures)
     if evaluation.slices:
         pd.DataFrame(evaluation.slices).to_csv(folder / "slices.csv", index=False)
@@ -125,9 +126,9 @@ def drawn(config: ModelConfig, ports: Ports, evaluation: Mapping[str, Any]) -> d
         losses = {r: row_losses(config.task, y, predictions[r], classes) for r in (CHALLENGER, CHAMPION)}
         apart, times, e = losses[CHALLENGER] - losses[CHAMPION], frame[EVENT_TIME], config.evaluate
         bounds = paired_interval(apart, times, e.block, e.confidence)
-        found["challenger_against_champion.png"] = plots.loss_difference(times, apart, bounds, loss)
+        found["challenger_against_champion.png"] = model_plots.loss_difference(times, apart, bounds, loss)
     with suppress(ValueError):  # labels of one class have no curve; the rest of the page says why nothing was decided
-        found |= plots.performance_plots(config.task, y, predictions[CHALLENGER], classes, unit)
+        found |= model_plots.performance_plots(config.task, y, predictions[CHALLENGER], classes, unit)
     return found
 
 
@@ -137,4 +138,4 @@ def _importance(config: ModelConfig, ports: Ports, trained: Trained, evaluation:
     schema, loss = FeatureSchema.from_dict(evaluation.schema), loss_words(config.task, config.ingest.label.unit)
     model = ports.registry.load(trained.uri, trained.manifest_digest)
     table = permutation_importance(model, rows, rows[LABEL], schema, config.task, SAMPLE_ROWS, seed=config.train.seed)
-    return plots.importance(table, loss)
+    return model_plots.importance(table, loss)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from trueup.adapters.look import HEAD, STYLE, cell
 from trueup.domain.judging.metrics import figure
+from trueup.reporting.html import HEAD, STYLE, cell
 
 if TYPE_CHECKING:
     from markupsafe import Markup

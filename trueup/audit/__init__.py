@@ -1,0 +1,1 @@
+"""Proof afterwards: verify the ledger, reproduce a version, export, and the dossier."""

@@ -1,0 +1,1 @@
+"""What people open: pages, figures, and the jobs that render them."""
