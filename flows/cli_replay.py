@@ -99,7 +99,7 @@ def replay(
 
 def write_recommended(configs: Path, facts: Mapping[str, Any]) -> Path:
     """Write what was recommended into the model's config. Raises UsageError for what is no choice, ConfigError."""
-    from trueup.config.write import write_changes
+    from trueup.config.edit import write_changes
 
     chosen = next(p for p in facts["policies"] if p["name"] == facts["recommended"])
     if "ingest" in chosen["changes"]:

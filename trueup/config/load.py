@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from trueup.config.consistency import Location, Mistake, contradictions
+from trueup.config.rules import Location, Mistake, contradictions
 from trueup.config.schema import NAME, ModelConfig
 from trueup.errors import ConfigError, UnknownModel
 

@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from trueup.config.checks import known_encoding, readable_format, zone
+from trueup.config.value_checks import known_encoding, readable_format, zone
 
 
 class Task(StrEnum):

@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 
 from trueup.adapters import dask
 from trueup.adapters.background import end_with_parent
-from trueup.config.consistency import contradictions
 from trueup.config.policies import Policy, applied
+from trueup.config.rules import contradictions
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.data.digest import config_digest, digest_of

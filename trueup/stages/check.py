@@ -14,8 +14,8 @@ import pandas as pd
 from trueup.adapters.sources import SourcePort
 from trueup.adapters.sources.function import load_function
 from trueup.adapters.sources.port import Extent
-from trueup.config.consistency import Location, Mistake, inputs, sentinels
 from trueup.config.load import Written, read
+from trueup.config.rules import Location, Mistake, inputs, sentinels
 from trueup.config.schema import ModelConfig, SqlSource
 from trueup.domain.data.key_spelling import spelled_otherwise
 from trueup.domain.data.labels import Table, key_names, table

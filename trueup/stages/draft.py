@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from trueup.config.draft import CHECK, GUESS, Draft
+from trueup.config.annotated import CHECK, GUESS, Draft
 from trueup.config.schema import DecayConfig, IngestConfig, write_duration
 from trueup.domain.data.periods import complete_periods
 from trueup.domain.data.values import as_text, text_of

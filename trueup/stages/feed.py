@@ -20,8 +20,8 @@ import pandas as pd
 import yaml
 
 from trueup.adapters import parquet
+from trueup.config.edit import write_whole
 from trueup.config.schema import ModelConfig
-from trueup.config.write import write_whole
 from trueup.domain.data.labels import table
 from trueup.domain.data.landing import key_values
 from trueup.domain.data.moments import parse_times

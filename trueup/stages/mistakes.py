@@ -13,8 +13,8 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from trueup.adapters.great_expectations import validation
-from trueup.config.consistency import Mistake, meant, written
 from trueup.config.load import Written, read
+from trueup.config.rules import Mistake, meant, written
 from trueup.config.schema import ExpectationConfig, Family, ModelConfig
 from trueup.domain.learning import learning
 from trueup.errors import ConfigError

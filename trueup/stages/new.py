@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from trueup.config.checks import zone
+from trueup.config.edit import write_whole
 from trueup.config.load import parse_model, sound_name
 from trueup.config.schema import FeaturesConfig, IngestConfig, ModelConfig, parse_duration
-from trueup.config.write import write_whole
+from trueup.config.value_checks import zone
 from trueup.domain.data.landing import split
 from trueup.domain.data.time_formats import naming, with_zone
 from trueup.domain.data.types import EVENT_TIME

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from trueup.config.draft import flow
+from trueup.config.annotated import flow
+from trueup.config.edit import write_whole
 from trueup.config.schema import ModelConfig
-from trueup.config.write import write_whole
 
 _CRONS = {"day": "0 6 * * *", "week": "0 6 * * 1", "month": "0 6 2 * *"}
 

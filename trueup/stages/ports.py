@@ -27,9 +27,9 @@ from trueup.domain.data.digest import digest_of
 from trueup.domain.data.types import Actor
 from trueup.domain.monitoring.batch_profile import Profile
 from trueup.ledger.ledger import Ledger
-from trueup.ledger.once import made_once
 from trueup.ledger.signing import Signer, open_signer
 from trueup.ledger.tables import METADATA
+from trueup.ledger.write_once import made_once
 
 if TYPE_CHECKING:
     from trueup.adapters.mlflow.models import Registry

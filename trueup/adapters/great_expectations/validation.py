@@ -18,7 +18,7 @@ from pandas.api import types as dtypes
 
 from trueup.adapters.great_expectations import engine
 from trueup.adapters.great_expectations.checks import Check, Outcome, Result, always
-from trueup.config.consistency import Mistake
+from trueup.config.rules import Mistake
 from trueup.config.schema import ExpectationConfig, ModelConfig
 from trueup.domain.data.kinds import REWRITTEN
 from trueup.domain.data.outcome_values import odd_outcomes

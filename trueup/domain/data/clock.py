@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from trueup.config.checks import SHORTEST
+from trueup.config.value_checks import SHORTEST
 from trueup.domain.data.periods import Period, period_of
 
 ROWS: Final = "rows"

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from trueup.config.checks import COUNTED, with_weekday
+from trueup.config.value_checks import COUNTED, with_weekday
 
 # Of each way to count time: its unit, and the moment from which it counts. Excel's days have no zone, and begin a day
 # early since Excel takes 1900 for a leap year.

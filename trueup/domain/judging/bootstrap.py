@@ -47,11 +47,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from trueup.config import checks
+from trueup.config import value_checks
 
 Floats = NDArray[np.float64]
 
-MIN_BLOCKS = checks.MIN_BLOCKS
+MIN_BLOCKS = value_checks.MIN_BLOCKS
 MAX_BLOCKS = 250  # more add no precision but cost time and memory: neighbours are merged
 _ROUNDING = 1e-12  # of the largest block sum: less spread than that is none
 _SYMMETRIC = 1e-6  # less skewness than that moves no bound, and only rounding would be left of it

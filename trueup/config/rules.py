@@ -10,9 +10,9 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from trueup.config.checks import MIN_BLOCKS, SHORTEST
 from trueup.config.policies import parse_all
 from trueup.config.schema import CALIBRATION, FAIRNESS, METRICS, PAIRED, ModelConfig, Task, write_duration
+from trueup.config.value_checks import MIN_BLOCKS, SHORTEST
 from trueup.errors import UsageError
 
 Location = tuple[int | str, ...]
