@@ -34,8 +34,8 @@ from flows.stack.health import post
 from trueup.adapters.prefect_events import EventApi
 from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived
+from trueup.home import Ports
 from trueup.ledger.entries import Event
-from trueup.stages.ports import Ports
 from trueup.stages.relay import relay
 
 MODEL = "flight_delays"

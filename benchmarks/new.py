@@ -34,8 +34,8 @@ def flights(folder: Path) -> dict[str, float]:
     from trueup.config.schema import Task
     from trueup.config.settings import Settings
     from trueup.domain.profiling.questions import Ask
+    from trueup.home import Ports
     from trueup.stages.new import draft, save
-    from trueup.stages.ports import Ports
 
     configs = folder / "configs"
     configs.mkdir(parents=True)

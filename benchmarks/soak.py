@@ -42,9 +42,9 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.domain.events import DataArrived, interval
+from trueup.home import Ports
 from trueup.ledger.entries import Event
 from trueup.ledger.tables import OUTBOX
-from trueup.stages.ports import Ports
 from trueup.stages.relay import relay
 
 log = logging.getLogger(__name__)

@@ -87,10 +87,10 @@ def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[
     from trueup.config.settings import Settings
     from trueup.domain.profiling.questions import Ask
     from trueup.errors import NotEnoughData
+    from trueup.home import Ports
     from trueup.replay.compare import compare
     from trueup.replay.replay import prepare, whole_span
     from trueup.stages.new import draft, save
-    from trueup.stages.ports import Ports
     from trueup.stages.rehearse import rehearse
 
     ports = Ports(Settings(home=place / "home", configs=place / "configs", reports=False))

@@ -37,7 +37,7 @@ def first_use() -> None:
     """Make the databases, which a home has after its first run."""
     from prefect import flow
 
-    from trueup.stages.ports import Ports
+    from trueup.home import Ports
 
     flow(lambda: None, name="first use")()
     ports = Ports()
@@ -47,7 +47,7 @@ def first_use() -> None:
 
 def _turns(name: str, cycles: list[Any]) -> list[dict[str, Any]]:
     """What was fitted, as ledger and results have it."""
-    from trueup.stages.ports import Ports
+    from trueup.home import Ports
 
     ports = Ports()
     decisions = {e.as_of: e.body for e in ports.ledger.entries(name)}

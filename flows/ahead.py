@@ -66,7 +66,7 @@ def opening_meanwhile() -> Iterator[None]:
     if (server := _server()) is None or server.running:
         yield
         return
-    from trueup.stages.ports import Ports
+    from trueup.home import Ports
 
     over = Event()
     waiting = [lambda: not over.is_set() and not listens(_HOST, server.port or 0)]

@@ -22,8 +22,8 @@ from trueup.domain.data.types import Retrain
 from trueup.errors import NoData, UsageError
 
 if TYPE_CHECKING:
-    from trueup.stages.ports import Ports
-    from trueup.stages.references import Cycle
+    from trueup.handoffs import Cycle
+    from trueup.home import Ports
     from trueup.stages.rehearse import Rehearsal
 
 app = typer.Typer(
@@ -352,7 +352,7 @@ def month(text: str) -> datetime:
 @contextmanager
 def home(configs: str | None = None, *, looks: bool = False) -> Iterator[Ports]:
     """The home, for commands that need no flow; one that only `looks` writes nothing there."""
-    from trueup.stages.ports import Ports
+    from trueup.home import Ports
 
     ports = Ports(Settings().model_copy(update={"configs": Path(configs)}) if configs else None, looks=looks)
     ports.actor = at_the_command_line()

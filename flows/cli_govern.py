@@ -14,7 +14,7 @@ from flows.opening import opened_home
 from trueup.config.load import load_model
 
 if TYPE_CHECKING:
-    from trueup.stages.references import Decided
+    from trueup.handoffs import Decided
 
 Identity = Annotated[
     str, typer.Argument(metavar="ID", help="Number of the pending ledger entry (see `trueup status`), or its id.")

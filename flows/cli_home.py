@@ -47,8 +47,8 @@ def backup(
     as_json: Json = False,
 ) -> None:
     """Copy the home, consistently, while everything runs: SQLite databases, batches, models, reports."""
+    from trueup.home import Ports
     from trueup.stages import backup as logic
-    from trueup.stages.ports import Ports
 
     ports = Ports()
     try:

@@ -62,9 +62,9 @@ def new(
     """
     from flows.cli import moment
     from trueup.domain.profiling.questions import Ask
+    from trueup.home import Ports
     from trueup.stages.new import draft, save, span_of
     from trueup.stages.new_deployments import deploy
-    from trueup.stages.ports import Ports
 
     after = span_of(label_available_after) if label_available_after else None
     ask = Ask(

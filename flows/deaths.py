@@ -7,8 +7,8 @@ from datetime import UTC
 
 from flows.crashed import AGAIN, Death
 from trueup.domain.events import NO_MODEL, FlowDied
+from trueup.home import Ports
 from trueup.ledger.entries import Event
-from trueup.stages.ports import Ports
 
 
 def tell_of_deaths(ports: Ports, deaths: Iterable[Death], models: Collection[str]) -> None:

@@ -22,11 +22,11 @@ from trueup.config.settings import Settings
 from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.data.types import LABEL, Window
 from trueup.errors import UsageError
+from trueup.handoffs import Cycle
+from trueup.home import Ports
 from trueup.reporting.jobs import data_docs_folder
 from trueup.stages.champion import first_champion
 from trueup.stages.monitor import realised
-from trueup.stages.ports import Ports
-from trueup.stages.references import Cycle
 from trueup.stages.score import shadow
 
 MODEL = "flight_delays"

@@ -13,8 +13,8 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.events import interval
 from trueup.errors import NoData
+from trueup.home import Ports
 from trueup.stages.feed import feed_next, written
-from trueup.stages.ports import Ports
 
 log = logging.getLogger(__name__)
 

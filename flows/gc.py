@@ -12,9 +12,9 @@ from flows.telling import TOLD
 from trueup.config.load import load_model, model_names
 from trueup.config.schema import ModelConfig
 from trueup.errors import WorkError
+from trueup.home import Ports
 from trueup.stages.gc import Collected, gc_shared
 from trueup.stages.gc import gc as collect
-from trueup.stages.ports import Ports
 
 log = logging.getLogger(__name__)
 

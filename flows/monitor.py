@@ -7,7 +7,7 @@ from prefect import flow
 from flows.forms import AsOf, Model
 from flows.opening import opened
 from flows.telling import TOLD, title
-from trueup.stages.references import Observed
+from trueup.handoffs import Observed
 
 
 @flow(name="monitor", flow_run_name=title, **TOLD)

@@ -21,7 +21,7 @@ from trueup.domain.data.types import Actor
 from trueup.errors import ConfigError, TrueupError
 
 if TYPE_CHECKING:
-    from trueup.stages.ports import Ports
+    from trueup.home import Ports
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None,
     """
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     logging.getLogger("prefect.task_runs").addFilter(_no_traceback)
-    from trueup.stages.ports import Ports
+    from trueup.home import Ports
 
     ports = Ports(settings)
     ports.actor = of_this_run(by)
@@ -57,7 +57,7 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None,
 def opened_home(actor: Actor) -> Iterator[Ports]:
     """Open a home for a decision that needs no moment and no data; at its end the outbox is passed on."""
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
-    from trueup.stages.ports import Ports
+    from trueup.home import Ports
 
     ports = Ports()
     ports.actor = actor

@@ -20,8 +20,8 @@ from flows.views import end_decided
 from flows.waiting import drop_overtaken
 from trueup.adapters.apprise import addresses
 from trueup.config.load import load_model, model_names
+from trueup.home import Ports
 from trueup.stages.automations import tell_of_failures
-from trueup.stages.ports import Ports
 from trueup.stages.proof import anchor
 from trueup.stages.reconcile import Mended
 from trueup.stages.reconcile import reconcile as mend

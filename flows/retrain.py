@@ -8,7 +8,7 @@ from flows.forms import AsOf, Model, Text
 from flows.opening import opened
 from flows.telling import TOLD
 from trueup.domain.data.types import Reason
-from trueup.stages.references import Decided
+from trueup.handoffs import Decided
 
 
 @flow(name="retrain", flow_run_name="retrain {model}: {reason}", **TOLD)

@@ -8,7 +8,7 @@ from flows.forms import AsOf, Model
 from flows.opening import opened
 from flows.telling import TOLD, title
 from trueup.domain.data.types import Retrain
-from trueup.stages.references import Cycle
+from trueup.handoffs import Cycle
 
 
 @flow(name="run", flow_run_name=title, **TOLD)

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from trueup.errors import TrueupError
-from trueup.stages.references import Cycle, Decided, Observed, Scored
+from trueup.handoffs import Cycle, Decided, Observed, Scored
 
 if TYPE_CHECKING:
     from flows.gc import Cleared

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from prefect import Flow, State
     from prefect.client.schemas.objects import FlowRun
 
-    from trueup.stages.ports import Ports
+    from trueup.home import Ports
 
 log = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from trueup.errors import UsageError
+from trueup.home import Ports
 from trueup.stages.approval import pending, resolution
-from trueup.stages.ports import Ports
 
 
 def end_decided(ports: Ports) -> tuple[str, ...]:

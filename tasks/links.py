@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from trueup.audit.dossiers import dossier_page
 from trueup.config.schema import ModelConfig
+from trueup.home import Ports
 from trueup.reporting.jobs import run_folder
-from trueup.stages.ports import Ports
 
 PICTURE = "challenger_against_champion.png"
 

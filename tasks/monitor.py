@@ -7,9 +7,9 @@ from datetime import datetime
 from tasks.artifacts import show_diagnosis
 from tasks.wrap import stage
 from trueup.config.schema import ModelConfig
+from trueup.handoffs import Checked, Observed
+from trueup.home import Ports
 from trueup.stages.monitor import monitor as watch
-from trueup.stages.ports import Ports
-from trueup.stages.references import Checked, Observed
 
 
 @stage("monitor")

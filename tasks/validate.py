@@ -8,9 +8,9 @@ from tasks.artifacts import show_validation
 from tasks.wrap import stage
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import Batch
+from trueup.handoffs import Checked
+from trueup.home import Ports
 from trueup.stages import validate as logic
-from trueup.stages.ports import Ports
-from trueup.stages.references import Checked
 
 
 @stage("validate")

@@ -19,8 +19,8 @@ from trueup.adapters.prefect_events import EventApi
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.events import BatchMissing
+from trueup.home import Ports
 from trueup.ledger.entries import Event
-from trueup.stages.ports import Ports
 from trueup.stages.relay import relay
 
 pytestmark = pytest.mark.thorough

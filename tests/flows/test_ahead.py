@@ -14,7 +14,7 @@ import pytest
 
 from trueup.adapters.great_expectations import engine
 from trueup.config.settings import Settings
-from trueup.stages.ports import Ports
+from trueup.home import Ports
 
 _BY_HAND = """
 import psutil
@@ -40,7 +40,7 @@ with by_hand():
 _NEVER_UP = """
     import threading
     from flows.ahead import opening_meanwhile
-    from trueup.stages.ports import Ports
+    from trueup.home import Ports
     opened, over = [], threading.Event()
     def make_ready(self, waiting):
         while waiting():

@@ -133,11 +133,11 @@ def test_decided_elsewhere_its_page_does_not_wait_for_ever(page):
 
 def test_an_expired_approval_is_recorded_and_its_page_ends(page, monkeypatch):
     from flows.reconcile import reconcile_home
-    from trueup.stages.ports import Ports
+    from trueup.home import Ports
 
     late = page.ports.now() + timedelta(days=400)
     monkeypatch.setattr(Ports, "now", lambda _: late, raising=False)
-    monkeypatch.setattr("trueup.stages.ports._wall_clock", lambda: late)
+    monkeypatch.setattr("trueup.home._wall_clock", lambda: late)
     assert len(reconcile_home().views) == 1
     assert "expired" in page.ports.ledger.entries("toy")[-1].body["reasons"][0]
     assert page.page.start()[0] == "Completed"

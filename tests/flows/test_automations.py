@@ -12,9 +12,9 @@ from tests.stages.story import PLAIN, window
 from trueup.adapters.prefect_events import EventApi, FailedAction
 from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived, ModelDecayed, interval
+from trueup.home import Ports
 from trueup.ledger.entries import Event
 from trueup.stages.automations import tell_of_failures
-from trueup.stages.ports import Ports
 from trueup.stages.relay import notify, relay
 
 MODEL = "auto"  # the server is shared with other tests, whose homes know no model of that name

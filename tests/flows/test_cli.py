@@ -12,7 +12,7 @@ from flows import show
 from flows.cli import app
 from tests import streams
 from tests.stages.story import PLAIN, NoReports, Story, stream, window
-from trueup.stages.references import Cycle, Decided
+from trueup.handoffs import Cycle, Decided
 
 
 def commands(command=None, path=()):
@@ -274,7 +274,7 @@ def test_an_error_of_a_task_is_said_once_and_nothing_else_is(trueup, prefect_ser
 
 
 def test_a_batch_whose_labels_came_late_is_shown_when_it_is_watched_again(trueup, prefect_server, monkeypatch):  # noqa: ARG001
-    monkeypatch.setattr("trueup.stages.ports.shared", NoReports)
+    monkeypatch.setattr("trueup.home.shared", NoReports)
     late = PLAIN.replace("known_after: 1 day", "known_after: 8 days").replace("gate_window: 14", "gate_window: 20")
     told = Story(trueup.folder, stream(9 * 7), late)
     first = next(week for week in range(6, 8) if told.turn(week).decided.outcome == "promoted")
@@ -292,7 +292,7 @@ def test_a_batch_whose_labels_came_late_is_shown_when_it_is_watched_again(trueup
 
 
 def test_a_broken_batch_ends_with_1(trueup, prefect_server, monkeypatch):  # noqa: ARG001
-    monkeypatch.setattr("trueup.stages.ports.shared", NoReports)
+    monkeypatch.setattr("trueup.home.shared", NoReports)
     frame = streams.Stream(days=14, per_day=20).frame().assign(x=99.0)
     frame.to_csv(trueup.folder / "configs" / "data" / "stream.csv", index=False)
     answer = trueup("run", "toy", "--json")
@@ -303,7 +303,7 @@ def test_a_broken_batch_ends_with_1(trueup, prefect_server, monkeypatch):  # noq
 
 
 def test_labels_that_never_come_end_with_1_and_the_batches_are_there_all_the_same(trueup, prefect_server, monkeypatch):  # noqa: ARG001
-    monkeypatch.setattr("trueup.stages.ports.shared", NoReports)
+    monkeypatch.setattr("trueup.home.shared", NoReports)
     frame = streams.Stream(days=14, per_day=20).frame().assign(y=None)
     frame.to_csv(trueup.folder / "configs" / "data" / "stream.csv", index=False)
     run = trueup("run", "toy", "--json")

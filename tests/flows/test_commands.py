@@ -21,8 +21,8 @@ from tests.flows.test_how_to import TUTORIALS
 from tests.stages.story import PLAIN, NoReports
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
+from trueup.home import Ports
 from trueup.stages.approval import open_approvals
-from trueup.stages.ports import Ports
 
 HOW_TO = Path("docs", "how-to")
 
@@ -154,7 +154,7 @@ class Said:
 
 @pytest.fixture
 def said(trueup, tmp_path, monkeypatch, prefect_server):  # noqa: ARG001
-    monkeypatch.setattr("trueup.stages.ports.shared", NoReports)
+    monkeypatch.setattr("trueup.home.shared", NoReports)
     shutil.rmtree(trueup.folder / "configs")
     monkeypatch.chdir(tmp_path)
     for name in ("TRUEUP_HOME", "TRUEUP_CONFIGS"):  # where they are without

@@ -38,7 +38,7 @@ def both(prefect_server, tmp_path_factory):  # noqa: ARG001  (it only has to be 
         patch.setenv("TRUEUP_HOME", str(flown.folder / "home"))
         patch.setenv("TRUEUP_CONFIGS", str(flown.configs))
         pairs = [(alone.turn(WEEKS[0]), run("toy", as_of=streams.week(WEEKS[0])))]
-        patch.setattr("trueup.stages.ports.shared", NoReports)  # once is enough: rendering takes longest of all
+        patch.setattr("trueup.home.shared", NoReports)  # once is enough: rendering takes longest of all
         pairs += [(alone.turn(week), run("toy", as_of=streams.week(week))) for week in WEEKS[1:]]
         repeated = run("toy", as_of=streams.week(WEEKS[-1]))
     yield alone, flown, pairs, repeated
@@ -133,7 +133,7 @@ def test_retrain_score_and_monitor_go_on_from_there(both, monkeypatch):
     _, flown, pairs, _ = both
     monkeypatch.setenv("TRUEUP_HOME", str(flown.folder / "home"))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(flown.configs))
-    monkeypatch.setattr("trueup.stages.ports.shared", NoReports)
+    monkeypatch.setattr("trueup.home.shared", NoReports)
     now = streams.week(WEEKS[-1])
     assert score("toy", as_of=now).new == 0
     assert monitor("toy", as_of=now) == pairs[-1][1].observed[-1]

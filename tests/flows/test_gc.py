@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from tests.stages.story import NoReports
 from trueup.config.settings import Settings
-from trueup.stages.ports import Ports
+from trueup.home import Ports
 
 
 def grow_old(home, days):
@@ -17,7 +17,7 @@ def grow_old(home, days):
 
 
 def test_the_command_says_what_it_removed(trueup, prefect_server, monkeypatch):  # noqa: ARG001
-    monkeypatch.setattr("trueup.stages.ports.shared", NoReports)
+    monkeypatch.setattr("trueup.home.shared", NoReports)
     assert trueup("run", "toy").code == 0
     assert "0 files, 0 bytes, removed" in trueup("gc").out
     grow_old(trueup.home, 400)
@@ -63,7 +63,7 @@ def test_only_one_is_at_work_on_the_files(trueup):
 def test_the_flow_does_the_same(trueup, prefect_server, monkeypatch):  # noqa: ARG001
     from flows.gc import gc
 
-    monkeypatch.setattr("trueup.stages.ports.shared", NoReports)
+    monkeypatch.setattr("trueup.home.shared", NoReports)
     assert trueup("run", "toy", "--as-of", "2024-01-08").code == 0
     grow_old(trueup.home, 400)
     for dry_run in (True, False):

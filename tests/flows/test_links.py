@@ -8,7 +8,7 @@ from tasks import links
 from tests import streams
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
-from trueup.stages.ports import Ports
+from trueup.home import Ports
 
 MODEL = {"run_id": "r", "version": 3}
 

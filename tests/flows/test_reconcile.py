@@ -15,8 +15,8 @@ from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.adapters.background import shared
 from trueup.config.load import load_model
+from trueup.home import HOME_TAG
 from trueup.stages import loop, steps
-from trueup.stages.ports import HOME_TAG
 from trueup.stages.reconcile import reconcile
 
 DYING = """

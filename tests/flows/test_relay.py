@@ -12,8 +12,8 @@ from trueup.adapters.apprise import addresses
 from trueup.adapters.prefect_events import EventApi
 from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived, DataBroken
+from trueup.home import Ports
 from trueup.ledger.entries import Event
-from trueup.stages.ports import Ports
 from trueup.stages.relay import Relayed, notify, relay
 
 

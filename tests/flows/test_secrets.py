@@ -46,7 +46,7 @@ from trueup.adapters.apprise import addresses
 from trueup.config.load import load_model
 from trueup.stages import steps
 from trueup.stages.loop import cycle
-from trueup.stages.ports import Ports
+from trueup.home import Ports
 
 ports = Ports()
 for model, moment in (("toy", datetime(2024, 2, 5)), ("toy", datetime(2024, 2, 19)), ("shop", datetime(2024, 2, 5))):

@@ -15,9 +15,9 @@ from tests.free import free_port
 from tests.stages.story import Story, stream
 from trueup.config.settings import Settings
 from trueup.errors import ConfigError, UsageError
+from trueup.home import Ports
 from trueup.stages.champion import champion
 from trueup.stages.check import check
-from trueup.stages.ports import Ports
 from trueup.stages.proof import anchor, tag_of, verify
 
 PROXIES = [name for word in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (word, word.upper())]

@@ -28,6 +28,7 @@ from trueup.config.policies import applied, parse
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.errors import NoData, NotEnoughData, UsageError, WorkError
+from trueup.home import Ports
 from trueup.replay import lives
 from trueup.replay.compare import compare
 from trueup.replay.play import for_replay
@@ -35,7 +36,6 @@ from trueup.replay.replay import beside_each_other, folder, forget, prepare, rep
 from trueup.replay.report import publish, write
 from trueup.replay.world import World
 from trueup.stages.known import labels_dataset, rows_dataset
-from trueup.stages.ports import Ports
 
 WEEKS = 9
 POLICIES = [parse("frozen"), parse("every 2 weeks")]

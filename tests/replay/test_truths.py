@@ -12,9 +12,9 @@ from trueup.adapters.background import NoReports
 from trueup.config.load import load_model
 from trueup.config.policies import parse_all
 from trueup.config.settings import Settings
+from trueup.home import Ports
 from trueup.replay.compare import compare
 from trueup.replay.replay import replay, whole_span
-from trueup.stages.ports import Ports
 
 pytestmark = pytest.mark.thorough  # half a minute each
 

@@ -15,11 +15,11 @@ from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
+from trueup.handoffs import Cycle
+from trueup.home import Ports
 from trueup.stages import steps
 from trueup.stages.ingest import batches
 from trueup.stages.loop import cycle
-from trueup.stages.ports import Ports
-from trueup.stages.references import Cycle
 
 # Little data makes a refit move far; that is not what is looked at here.
 CONFIG = streams.CONFIG.replace("resamples: 500", "resamples: 300").replace(

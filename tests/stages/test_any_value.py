@@ -31,8 +31,8 @@ from trueup.config.schema import FolderSink, SqlSink
 from trueup.config.settings import Settings
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.errors import SourceError
+from trueup.home import Ports
 from trueup.stages.ingest import batches, ingest
-from trueup.stages.ports import Ports
 
 ROWS = 40
 BEGIN, END = datetime(2024, 1, 1), datetime(2024, 3, 1)

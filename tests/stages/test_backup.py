@@ -18,11 +18,11 @@ from tests import streams
 from tests.stages.story import CONFIG, Story, in_week, stream
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
+from trueup.home import Ports
 from trueup.ledger.entries import Decision
 from trueup.stages import backup as logic
 from trueup.stages import loop, steps
 from trueup.stages.champion import champion
-from trueup.stages.ports import Ports
 from trueup.stages.proof import anchor
 from trueup.stages.reconcile import reconcile
 from trueup.stages.rollback import rollback
@@ -131,7 +131,7 @@ from trueup.config.schema import Task
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.ledger.entries import Decision
-from trueup.stages.ports import Ports
+from trueup.home import Ports
 from trueup.stages.proof import anchor
 
 ports, model = Ports(Settings()), fitted()

@@ -13,11 +13,11 @@ from tests.messy import START
 from tests.stages.test_new import opened, quick
 from trueup.config.load import load_model
 from trueup.domain.profiling.questions import Ask
+from trueup.home import Ports
 from trueup.stages import steps
 from trueup.stages.check import check
 from trueup.stages.loop import cycle
 from trueup.stages.new import Drafted, draft, save
-from trueup.stages.ports import Ports
 
 TABLES = {
     "iris": (datasets.load_iris, "multiclass"),

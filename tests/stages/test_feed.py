@@ -10,9 +10,9 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.events import interval
 from trueup.errors import NoData, UsageError
+from trueup.home import Ports
 from trueup.stages import loop, steps
 from trueup.stages.feed import fed, feed_next
-from trueup.stages.ports import Ports
 from trueup.stages.watch import watch
 
 

@@ -13,13 +13,13 @@ from tests import streams
 from tests.stages.story import CONFIG, Story, in_week, stream, window
 from trueup.adapters.store import tables
 from trueup.domain.data.types import Window
+from trueup.handoffs import baseline_name, sample_name
 from trueup.reporting.jobs import drift_page, run_folder
 from trueup.stages import loop, quarantine, steps
 from trueup.stages.champion import champion
 from trueup.stages.evidence import kept, named
 from trueup.stages.features import examples
 from trueup.stages.gc import gc, gc_shared
-from trueup.stages.references import baseline_name, sample_name
 from trueup.stages.rollback import last_good, rollback
 from trueup.stages.status import overview
 
@@ -284,7 +284,7 @@ from pathlib import Path
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.stages.gc import gc
-from trueup.stages.ports import Ports
+from trueup.home import Ports
 
 unlink, left = Path.unlink, [int(sys.argv[1])]
 

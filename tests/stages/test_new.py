@@ -20,13 +20,13 @@ from trueup.config.settings import Settings
 from trueup.domain.data.types import Status
 from trueup.domain.profiling.questions import Ask
 from trueup.errors import UsageError
+from trueup.handoffs import Cycle
+from trueup.home import Ports
 from trueup.stages import steps
 from trueup.stages.check import check
 from trueup.stages.ingest import batches
 from trueup.stages.loop import cycle
 from trueup.stages.new import Drafted, draft, save
-from trueup.stages.ports import Ports
-from trueup.stages.references import Cycle
 
 BATCHES = 6
 

@@ -6,9 +6,9 @@ import pytest
 from tests.stages.test_new_odd import orders
 from trueup.config.settings import Settings
 from trueup.domain.profiling.questions import Ask
+from trueup.home import Ports
 from trueup.stages.check import check
 from trueup.stages.new import draft, save
-from trueup.stages.ports import Ports
 
 FRAME = orders(n=1_200, days=60).assign(amount=lambda f: (f["x"] * 3_000 + 2_000).round(2))
 

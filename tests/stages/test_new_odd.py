@@ -8,10 +8,10 @@ from trueup.config.settings import Settings
 from trueup.domain.data.landing import split
 from trueup.domain.profiling.questions import Ask
 from trueup.errors import TrueupError, UsageError
+from trueup.home import Ports
 from trueup.stages.check import check
 from trueup.stages.new import draft, save
 from trueup.stages.new_deployments import deploy
-from trueup.stages.ports import Ports
 
 
 @pytest.fixture

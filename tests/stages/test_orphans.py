@@ -31,7 +31,7 @@ from datetime import datetime
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.stages import loop, steps
-from trueup.stages.ports import Ports
+from trueup.home import Ports
 
 ports = Ports(Settings())
 loop.challenge(steps, load_model(ports.configs, "toy"), ports, datetime.fromisoformat(sys.argv[1]), "manual")

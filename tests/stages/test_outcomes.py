@@ -16,13 +16,13 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.errors import NoData, SourceError
+from trueup.home import Ports
 from trueup.replay.world import World
 from trueup.stages import loop, steps
 from trueup.stages.check import check
 from trueup.stages.dossier import gather
 from trueup.stages.feed import feed_next
 from trueup.stages.ingest import batches, ingest
-from trueup.stages.ports import Ports
 from trueup.stages.reproduce import reproduce
 
 

@@ -12,8 +12,8 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Status
 from trueup.domain.learning.training_windows import Plan
+from trueup.home import Ports
 from trueup.stages import rehearse as stage
-from trueup.stages.ports import Ports
 from trueup.stages.rehearse import rehearse
 from trueup.stages.rehearse_gate import BEATS, NOT_SHOWN
 from trueup.stages.train import plan

@@ -22,13 +22,13 @@ from trueup.config.load import load_model
 from trueup.domain.data.types import Actor, Verdict, Window
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.errors import AlreadyDecided, StaleDecision, UntrustedModel, UsageError
+from trueup.handoffs import Attempt, Candidate, Evaluation, Trained, Weighed
+from trueup.home import Ports
 from trueup.ledger.entries import PROMOTION, Decision, Promotion
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.tables import METADATA
 from trueup.stages import approval, loop, promote, steps
 from trueup.stages.champion import align, champion, champion_at, first_champion, succession
-from trueup.stages.ports import Ports
-from trueup.stages.references import Attempt, Candidate, Evaluation, Trained, Weighed
 from trueup.stages.rollback import last_good, override, rollback
 from trueup.stages.status import overview, standing_at
 

@@ -24,9 +24,9 @@ from trueup.config.schema import SqlSink
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.errors import SourceError
+from trueup.home import Ports
 from trueup.stages.check import check
 from trueup.stages.ingest import batches, ingest
-from trueup.stages.ports import Ports
 
 BIG = 7_300_000_000_000_000_000  # more than a float holds
 END = datetime(2024, 3, 1)

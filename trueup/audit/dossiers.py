@@ -7,8 +7,8 @@ from pathlib import Path
 
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
+from trueup.home import Ports
 from trueup.ledger.entries import PROMOTION, Entry
-from trueup.stages.ports import Ports
 from trueup.stages.versions import versions_of
 
 

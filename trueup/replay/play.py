@@ -19,6 +19,7 @@ from trueup.domain.judging.gates import CHALLENGER, CHAMPION
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import predict
 from trueup.domain.monitoring.diagnosis import DECAYED
+from trueup.home import Ports
 from trueup.ledger.entries import Entry
 from trueup.replay.world import World, at
 from trueup.replay.yardsticks import yardsticks
@@ -28,7 +29,6 @@ from trueup.stages.ingest import batches
 from trueup.stages.joined import classes_of, prediction_in
 from trueup.stages.looks import STAGE
 from trueup.stages.loop import cycle
-from trueup.stages.ports import Ports
 from trueup.stages.validate import usable_batches
 
 BATCH, LOSS, VERSION, RIVAL = "batch", "loss", "version", "rival"

@@ -25,11 +25,11 @@ from trueup.config.settings import Settings
 from trueup.domain.data.digest import config_digest, digest_of
 from trueup.domain.data.types import Window
 from trueup.errors import NotEnoughData, UsageError, WorkError
+from trueup.home import Ports
 from trueup.replay import lives
 from trueup.replay.play import Life, for_replay, play
 from trueup.replay.world import World
 from trueup.stages.ingest import newest_complete
-from trueup.stages.ports import Ports
 
 Tell = Callable[[float], None]  # hears the share that is done
 _PLAYING = ".playing"

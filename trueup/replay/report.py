@@ -11,10 +11,10 @@ from typing import Any
 from trueup.adapters.parquet import whole
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import Window
+from trueup.home import HOME_TAG, Ports
 from trueup.replay.compare import Compared, compare
 from trueup.replay.play import Life
 from trueup.reporting import model_plots, replay_page, replay_plots
-from trueup.stages.ports import HOME_TAG, Ports
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from trueup.domain.data.digest import config_digest, digest_of
 from trueup.domain.data.periods import complete_periods
 from trueup.domain.data.types import Window
 from trueup.errors import NoData, WorkError
+from trueup.home import Ports
 from trueup.stages.ingest import batches, complete_until, land
 from trueup.stages.known import labels_dataset, rows_dataset
 from trueup.stages.outcomes import joining
-from trueup.stages.ports import Ports
 from trueup.stages.validate import validate
 
 _SHARED = ("batches", "features", "quarantine")

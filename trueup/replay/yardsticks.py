@@ -15,9 +15,9 @@ from trueup.domain.data.types import ROW_ID, Batch
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import SIMPLE_ROWS, Floats, all_classes, predict, simple_model
 from trueup.errors import NotEnoughData
+from trueup.home import Ports
 from trueup.stages.baselines import declared, reference_examples
 from trueup.stages.features import Examples, examples
-from trueup.stages.ports import Ports
 from trueup.stages.validate import usable_batches
 
 LAST, LINEAR = "as last time", "plain linear"

@@ -21,10 +21,10 @@ from trueup.domain.judging.gates import CHALLENGER, CHAMPION
 from trueup.domain.judging.metrics import loss_words, row_losses
 from trueup.domain.learning.learning import permutation_importance
 from trueup.domain.monitoring.drift import DriftResult
+from trueup.handoffs import Attempt, Evaluation, Trained, prediction_of
+from trueup.home import Ports
 from trueup.ledger.entries import Entry
 from trueup.reporting import data_docs, model_plots, run_report
-from trueup.stages.ports import Ports
-from trueup.stages.references import Attempt, Evaluation, Trained, prediction_of
 
 IMPORTANCE = "importance.png"
 SAMPLE_ROWS = 2_000  # kept of the gate rows, for the importance of the features

@@ -14,9 +14,9 @@ from trueup.domain.features.history import history_names
 from trueup.domain.judging.bootstrap import Floats, paired_interval
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import Recipe, predict
+from trueup.handoffs import Trained
+from trueup.home import Ports
 from trueup.stages.features import Examples, examples
-from trueup.stages.ports import Ports
-from trueup.stages.references import Trained
 from trueup.stages.train import fit_recipe
 
 

@@ -15,9 +15,9 @@ from trueup.domain.events import (
     interval,
 )
 from trueup.domain.monitoring.diagnosis import SHIFTED, UNUSUAL
+from trueup.handoffs import Checked, Observed
+from trueup.home import Ports
 from trueup.ledger.entries import Event
-from trueup.stages.ports import Ports
-from trueup.stages.references import Checked, Observed
 
 
 def announce(

@@ -13,9 +13,9 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import Reason
 from trueup.domain.events import ModelDecayed, ModelDue, ModelStale, interval
 from trueup.domain.retraining.limits import CLEARED
+from trueup.handoffs import Checked, Observed
+from trueup.home import Ports
 from trueup.ledger.entries import Entry, Event
-from trueup.stages.ports import Ports
-from trueup.stages.references import Checked, Observed
 from trueup.stages.usual import CONFIRMED
 
 _PATIENCE = timedelta(hours=1)  # wall time in which a retrain that was asked for comes to a decision

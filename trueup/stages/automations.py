@@ -8,8 +8,8 @@ from typing import Final, Protocol
 
 from trueup.adapters.prefect_events import FailedAction
 from trueup.domain.events import NO_MODEL, PREFIX, AutomationFailed
+from trueup.home import Ports
 from trueup.ledger.entries import Event
-from trueup.stages.ports import Ports
 
 _MADE_UP_FOR: Final = {"change-flow-run-state"}  # of a run that ended just then, or what the reconciler does as well
 LOOK_BACK: Final = timedelta(days=8)  # a server keeps its events for seven, unless told otherwise

@@ -19,8 +19,8 @@ from typing import Any, Final
 from trueup.adapters.sql.engines import copy_sqlite
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
+from trueup.home import Ports
 from trueup.stages.moving import FILES, LEDGER, MLFLOW, PREFECT, bring, lies_in, shown
-from trueup.stages.ports import Ports
 from trueup.stages.proof import ANCHORS
 
 RECORD: Final = "backup.json"  # written last: without it a backup did not come to its end

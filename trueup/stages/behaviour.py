@@ -14,8 +14,8 @@ from trueup.domain.features.features import feature_frame
 from trueup.domain.judging.gates.behaviour import measured
 from trueup.domain.learning.learning import Model, predict
 from trueup.errors import WorkError
+from trueup.home import Ports
 from trueup.stages.features import Examples
-from trueup.stages.ports import Ports
 
 
 def behaviour(

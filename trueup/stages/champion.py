@@ -10,9 +10,9 @@ from trueup.domain.data.types import Batch
 from trueup.domain.learning.learning import Model, Recipe
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.errors import RegistryUnavailable
+from trueup.home import Ports
 from trueup.ledger.entries import PROMOTION, Entry
 from trueup.ledger.entries import Champion as InOffice
-from trueup.stages.ports import Ports
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.data.types import KNOWN_AT
 from trueup.domain.data.values import key_hash
 from trueup.errors import ConfigError, TrueupError
+from trueup.home import Ports
 from trueup.stages.mistakes import all_mistakes
 from trueup.stages.outcomes import kinds_of_keys, naming_it, read_outcomes
-from trueup.stages.ports import Ports
 
 _SOURCE = ("ingest", "source")
 _UPDATED_AT = (*_SOURCE, "updated_at")

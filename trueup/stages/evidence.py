@@ -9,10 +9,10 @@ from typing import Any
 
 from trueup.adapters.store import Store
 from trueup.config.schema import ModelConfig
+from trueup.handoffs import baseline_name, sample_name
+from trueup.home import Ports
 from trueup.ledger.entries import PROMOTION, Entry
 from trueup.stages.approval import open_approvals
-from trueup.stages.ports import Ports
-from trueup.stages.references import baseline_name, sample_name
 from trueup.stages.rollback import last_good
 from trueup.stages.versions import versions_of
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from trueup.errors import UsageError
+from trueup.home import Ports
 from trueup.ledger.canonical import stamp
 from trueup.ledger.entries import Entry
-from trueup.stages.ports import Ports
 
 
 def export(ports: Ports, file: Path, model: str | None = None) -> int:

@@ -18,7 +18,7 @@ from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch,
 from trueup.domain.features.features import FeatureSchema, feature_frame, schema_of, without_values_lately
 from trueup.domain.features.history import needed_reach
 from trueup.errors import NotEnoughData
-from trueup.stages.ports import Ports
+from trueup.home import Ports
 from trueup.stages.validate import usable_batches
 
 

@@ -31,10 +31,10 @@ from trueup.domain.data.types import Window
 from trueup.domain.data.values import Kind, key_hash
 from trueup.domain.events import DataArrived, interval
 from trueup.errors import NoData, UsageError
+from trueup.home import Ports
 from trueup.ledger.entries import Event
 from trueup.stages.ingest import newest_complete
 from trueup.stages.outcomes import kinds_of_keys, read_outcomes
-from trueup.stages.ports import Ports
 
 LABELS: Final = "-labels"  # after a model's name, which has no such character, the folder of its outcomes
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from trueup.config.schema import ModelConfig
 from trueup.errors import UsageError
+from trueup.home import Ports
 from trueup.ledger.entries import Entry
-from trueup.stages.ports import Ports
 from trueup.stages.record import REQUEST
 
 

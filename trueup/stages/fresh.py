@@ -19,8 +19,8 @@ from trueup.config.schema import BudgetGate, ModelConfig
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.metrics import figure
 from trueup.errors import UntrustedModel
-from trueup.stages.ports import Ports
-from trueup.stages.references import FITTED, Trained, prediction_columns, prediction_of
+from trueup.handoffs import FITTED, Trained, prediction_columns, prediction_of
+from trueup.home import Ports
 
 _NAME = "fresh process"
 _TOLERANCE = 1e-9  # what the order of a sum may change, and no more

@@ -10,7 +10,7 @@ import pandas as pd
 
 from trueup.config.schema import ModelConfig, Task
 from trueup.domain.data.types import KNOWN_AT, LABEL, ROW_ID, Batch
-from trueup.stages.ports import Ports
+from trueup.home import Ports
 
 
 def joined_predictions(

@@ -7,7 +7,7 @@ from typing import Any
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.outcome_values import Known
 from trueup.domain.data.values import Kind
-from trueup.stages.ports import Ports
+from trueup.home import Ports
 
 
 def rows_dataset(config: ModelConfig) -> str:

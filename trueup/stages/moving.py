@@ -19,8 +19,8 @@ from trueup.adapters.sql.engines import connect, database_file, initialise
 from trueup.adapters.store.tables import metadata as store
 from trueup.config.settings import Settings
 from trueup.errors import UsageError
+from trueup.home import HOME_TAG, identity_of
 from trueup.ledger.tables import METADATA as ledger
-from trueup.stages.ports import HOME_TAG, identity_of
 from trueup.stages.proof import tag_of
 
 LEDGER, MLFLOW, PREFECT = "ledger and store", "MLflow", "Prefect"

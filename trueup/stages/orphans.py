@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trueup.config.schema import ModelConfig
+from trueup.home import HOME_TAG, Ports
 from trueup.stages.evidence import named
 from trueup.stages.gc import AT_WORK
-from trueup.stages.ports import HOME_TAG, Ports
 
 FILES_TAG = "trueup.model_files"  # on a failed run: "removed"
 

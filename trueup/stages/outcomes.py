@@ -22,8 +22,8 @@ from trueup.domain.data.outcome_values import Known
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
 from trueup.domain.data.values import Kind
 from trueup.errors import SourceError
+from trueup.home import Ports
 from trueup.stages.known import known_of, labels_dataset
-from trueup.stages.ports import Ports
 
 
 def read_outcomes(config: ModelConfig, ports: Ports) -> pd.DataFrame:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from trueup.config.schema import ModelConfig
 from trueup.errors import RegistryUnavailable, UntrustedModel
+from trueup.home import Ports
 from trueup.ledger.anchors import Anchor, AnchorFile, Place, departures
 from trueup.ledger.entries import Entry
 from trueup.ledger.signing import exposed
 from trueup.ledger.verify import Problem
-from trueup.stages.ports import Ports
 
 ANCHORS = "ledger.anchors"  # the file in the home
 _EXPERIMENT = "trueup"  # MLflow's, on which the head is a tag

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trueup.adapters.parquet import whole
-from trueup.stages.ports import Ports
+from trueup.home import Ports
 
 
 def note_rebuilt(ports: Ports, model: str, version: int, said: str) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trueup.config.schema import ModelConfig
+from trueup.home import HOME_TAG, Ports
 from trueup.stages.approval import settle
 from trueup.stages.champion import align, champion
 from trueup.stages.orphans import Orphans, collect_orphans, orphaned
-from trueup.stages.ports import HOME_TAG, Ports
 
 
 @dataclass(frozen=True)

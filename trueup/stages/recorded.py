@@ -13,7 +13,7 @@ from trueup.adapters.sources.function import source_text
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_text
 from trueup.errors import WorkError
-from trueup.stages.ports import Ports
+from trueup.home import Ports
 
 
 def keep(config: ModelConfig, ports: Ports) -> dict[str, str | None]:

@@ -12,10 +12,10 @@ from trueup.config.schema import ModelConfig
 from trueup.crash import reach
 from trueup.domain.data.types import Verdict
 from trueup.domain.learning.learning import all_classes, predict
+from trueup.handoffs import Refitted, Trained
+from trueup.home import Ports
 from trueup.stages.features import Examples, examples
 from trueup.stages.fresh import reproduced
-from trueup.stages.ports import Ports
-from trueup.stages.references import Refitted, Trained
 from trueup.stages.register import register
 from trueup.stages.train import fit_again
 

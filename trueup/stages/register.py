@@ -5,8 +5,8 @@ from __future__ import annotations
 from trueup.adapters.git import code_facts
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_digest
-from trueup.stages.ports import Ports
-from trueup.stages.references import Candidate, Role, Trained
+from trueup.handoffs import Candidate, Role, Trained
+from trueup.home import Ports
 
 
 def register(config: ModelConfig, ports: Ports, trained: Trained, role: Role = "judged") -> Candidate:

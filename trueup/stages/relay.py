@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from trueup.adapters.sql.lock import alone
 from trueup.domain.events import NO_MODEL, Message
 from trueup.errors import EventRefused, EventsUnavailable
-from trueup.stages.ports import Ports
+from trueup.home import Ports
 
 _BATCH = 50
 _WRITTEN = timedelta(seconds=30)  # by then a server has written down what it took

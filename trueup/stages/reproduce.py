@@ -26,11 +26,11 @@ from trueup.domain.judging.gates import CHALLENGER
 from trueup.domain.judging.metrics import metrics
 from trueup.domain.learning.learning import Model, Recipe, class_names, predict
 from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
+from trueup.handoffs import Role, prediction_of
+from trueup.home import Ports
 from trueup.ledger.entries import Entry
 from trueup.stages.features import Examples, examples
-from trueup.stages.ports import Ports
 from trueup.stages.recorded import config_then, function_then
-from trueup.stages.references import Role, prediction_of
 from trueup.stages.snapshot import find, laid_out
 from trueup.stages.train import data_digest, fit_recipe
 from trueup.stages.versions import part_about, versions_of

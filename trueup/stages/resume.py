@@ -8,9 +8,9 @@ from pydantic import TypeAdapter
 
 from trueup.config.schema import ModelConfig
 from trueup.errors import RegistryUnavailable, UntrustedModel
+from trueup.handoffs import Attempt, Trained
+from trueup.home import HOME_TAG, Ports
 from trueup.stages.evidence import named
-from trueup.stages.ports import HOME_TAG, Ports
-from trueup.stages.references import Attempt, Trained
 
 _TRAINED: TypeAdapter[Trained] = TypeAdapter(Trained)
 _STAGE = "train"

@@ -22,8 +22,8 @@ from trueup.adapters.store.quarantine import EXPECTATION
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import ROW_ID, BatchRef, Status, Window
 from trueup.errors import WorkError
+from trueup.home import Ports
 from trueup.stages.known import rows_dataset
-from trueup.stages.ports import Ports
 from trueup.stages.validate import STAGE, rules
 
 

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trueup.config.schema import ModelConfig
+from trueup.home import Ports
 from trueup.ledger.entries import Entry
 from trueup.stages.approval import expires_at, undecided
 from trueup.stages.champion import champion
-from trueup.stages.ports import Ports
 from trueup.stages.probation import standing as probation
 
 

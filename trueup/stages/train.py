@@ -23,10 +23,10 @@ from trueup.domain.learning.splits import Indices, time_folds
 from trueup.domain.learning.training_windows import Hold, Plan, plan_training, reference_window
 from trueup.domain.monitoring.drift import sample
 from trueup.errors import NoLabels, NotEnoughData
+from trueup.handoffs import FITTED, Trained, baseline_name, columns_of
+from trueup.home import HOME_TAG, Ports
 from trueup.stages.champion import champion
 from trueup.stages.features import Examples, examples, read_for, require_classes
-from trueup.stages.ports import HOME_TAG, Ports
-from trueup.stages.references import FITTED, Trained, baseline_name, columns_of
 from trueup.stages.validate import usable_batches
 
 _LONGEST_WAIT = timedelta(days=366)  # a label that is promised for later is taken to be a mistake

@@ -11,11 +11,11 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import digest_of
 from trueup.domain.data.labels import oddities
 from trueup.domain.data.types import Batch, Status, Window
+from trueup.handoffs import Checked
+from trueup.home import Ports
 from trueup.reporting.jobs import show_validation
 from trueup.stages.ingest import batches
 from trueup.stages.mistakes import require_sound
-from trueup.stages.ports import Ports
-from trueup.stages.references import Checked
 
 STAGE = "validate"
 _BRIEF = ("status", "reasons", "quarantined", "judgement", "warnings")

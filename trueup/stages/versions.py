@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from trueup.config.schema import ModelConfig
+from trueup.home import Ports
 from trueup.ledger.entries import Entry
-from trueup.stages.ports import Ports
 
 
 def judging_entry(config: ModelConfig, ports: Ports, version: int) -> Entry | None:

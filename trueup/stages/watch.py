@@ -8,9 +8,9 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.data.types import Window
 from trueup.domain.events import BatchMissing, interval
+from trueup.home import Ports
 from trueup.ledger.entries import Event
 from trueup.stages.ingest import complete_until
-from trueup.stages.ports import Ports
 
 
 def watch(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Window]:
