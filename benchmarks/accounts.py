@@ -13,9 +13,9 @@ from tests.flows.stack import Stack
 from trueup.adapters.sql.engines import reading
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
+from trueup.governance.champion import champion, first_champion
 from trueup.home import HOME_TAG, Ports
 from trueup.ledger.tables import OUTBOX
-from trueup.stages.champion import champion, first_champion
 from trueup.stages.known import labels_dataset, rows_dataset
 
 UNFINISHED = ("RUNNING", "PENDING", "CANCELLING", "PAUSED")

@@ -24,8 +24,8 @@ from trueup.config.schema import ModelConfig  # noqa: E402
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch  # noqa: E402
 from trueup.domain.judging.bootstrap import paired_interval  # noqa: E402
 from trueup.domain.judging.metrics import row_losses  # noqa: E402
+from trueup.governance.champion import Champion, champion_at  # noqa: E402
 from trueup.home import Ports  # noqa: E402
-from trueup.stages.champion import Champion, champion_at  # noqa: E402
 from trueup.stages.joined import joined_predictions  # noqa: E402
 from trueup.stages.score import shadow  # noqa: E402
 from trueup.stages.validate import usable_batches  # noqa: E402

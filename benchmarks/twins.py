@@ -24,8 +24,8 @@ from trueup.domain.data.types import ROW_ID, Status, Window, overall
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION, Case, judge
 from trueup.domain.judging.metrics import metrics
 from trueup.domain.learning.learning import Recipe, build, fit, predict
+from trueup.governance.champion import champion
 from trueup.home import Ports
-from trueup.stages.champion import champion
 from trueup.stages.features import Examples, examples
 from trueup.stages.validate import usable_batches
 

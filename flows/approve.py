@@ -17,10 +17,10 @@ from tasks.artifacts import show_approval, show_decision
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.errors import TrueupError
+from trueup.governance import approval as logic
 from trueup.handoffs import Decided
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
-from trueup.stages import approval as logic
 
 _LATE = timedelta(hours=1)  # a form sent just too late is told so, instead of failing
 

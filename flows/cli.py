@@ -131,7 +131,7 @@ def status(
 ) -> None:
     """Champion, its age, the last diagnosis, open approvals and the last decisions."""
     from flows.opening import resolve_as_of
-    from trueup.stages.status import overview, standing_at
+    from trueup.governance.status import overview, standing_at
 
     then = moment(at)
     with home(looks=True) as ports:
@@ -252,7 +252,7 @@ def ledger_show(
     as_json: Json = False,
 ) -> None:
     """The newest decisions, with their reasons."""
-    from trueup.stages.status import decisions
+    from trueup.governance.status import decisions
 
     with home(looks=True) as ports:
         found = decisions(ports, model and sound_name(model), last)
@@ -291,7 +291,7 @@ def ledger_export(
 @quarantine_app.command("list")
 def quarantine_list(model: Model, as_json: Json = False) -> None:
     """Rows in quarantine, by batch, with the names of what they failed."""
-    from trueup.stages.quarantine import as_records, listed
+    from trueup.governance.quarantine import as_records, listed
 
     with home(looks=True) as ports:
         found = as_records(listed(load_model(ports.configs, model), ports))
@@ -309,7 +309,7 @@ def quarantine_release(
     as_json: Json = False,
 ) -> None:
     """Take rows back into use: the next training sees them, and the next `trueup run` predicts them."""
-    from trueup.stages.quarantine import release
+    from trueup.governance.quarantine import release
 
     with home() as ports:
         count = release(load_model(ports.configs, model), ports, rows, by=by, why=why)

@@ -34,7 +34,7 @@ def approve(
     as_json: Json = False,
 ) -> None:
     """Promote a challenger that passed and waits for a person."""
-    from trueup.stages import approval
+    from trueup.governance import approval
 
     with opened_home(at_the_command_line()) as ports:
         entry = approval.pending(ports, identity)
@@ -43,7 +43,7 @@ def approve(
 
 def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
     """Refuse a challenger that passed and waits for a person; the champion stays."""
-    from trueup.stages import approval
+    from trueup.governance import approval
 
     with opened_home(at_the_command_line()) as ports:
         entry = approval.pending(ports, identity)
@@ -60,7 +60,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Put an earlier champion back into office, at once."""
-    from trueup.stages.rollback import rollback as back
+    from trueup.governance.rollback import rollback as back
 
     with opened_home(at_the_command_line()) as ports:
         _tell(as_json, back(load_model(ports.configs, model), ports, to, by, why))
@@ -78,7 +78,7 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Make a version the champion by hand, whatever its gates said; it is recorded as an override."""
-    from trueup.stages.rollback import override
+    from trueup.governance.rollback import override
 
     with opened_home(at_the_command_line()) as ports:
         _tell(as_json, override(load_model(ports.configs, model), ports, version, by, why, asked_by))

@@ -22,10 +22,10 @@ from trueup.config.settings import Settings
 from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.data.types import LABEL, Window
 from trueup.errors import UsageError
+from trueup.governance.champion import first_champion
 from trueup.handoffs import Cycle
 from trueup.home import Ports
 from trueup.reporting.jobs import data_docs_folder
-from trueup.stages.champion import first_champion
 from trueup.stages.monitor import realised
 from trueup.stages.score import shadow
 

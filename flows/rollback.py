@@ -11,8 +11,8 @@ from flows.opening import opened_home
 from flows.telling import TOLD
 from tasks.artifacts import show_decision
 from trueup.config.load import load_model
+from trueup.governance import rollback as logic
 from trueup.handoffs import Decided
-from trueup.stages import rollback as logic
 
 
 @flow(name="rollback", flow_run_name="rollback {model}", **TOLD)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from trueup.errors import UsageError
+from trueup.governance.approval import pending, resolution
 from trueup.home import Ports
-from trueup.stages.approval import pending, resolution
 
 
 def end_decided(ports: Ports) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ from typing import Any
 from tests.stages.story import window
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import ROW_ID
+from trueup.governance.champion import champion
 from trueup.home import HOME_TAG, Ports
-from trueup.stages.champion import champion
 
 
 def acknowledged(ports: Ports, weeks: int) -> dict[str, list[Any]]:

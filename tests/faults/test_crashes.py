@@ -16,10 +16,10 @@ from tests.stages.story import Story
 from trueup.crash import POINTS
 from trueup.domain.data.types import ROW_ID
 from trueup.errors import UntrustedModel
+from trueup.governance.rollback import rollback
 from trueup.stages import loop, steps
 from trueup.stages.ingest import batches
 from trueup.stages.reconcile import reconcile
-from trueup.stages.rollback import rollback
 
 pytestmark = pytest.mark.thorough
 

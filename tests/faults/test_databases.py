@@ -17,9 +17,9 @@ from tests.faults.homes import CONFIG, FRAME, WEEKS, copied
 from tests.faults.invariants import acknowledged, require_nothing_lost, require_settled, require_sound
 from tests.stages.story import Story, window
 from trueup.errors import StaleDecision, TrueupError
+from trueup.governance.champion import align, champion
 from trueup.ledger.entries import Decision, Promotion
 from trueup.stages import loop, steps
-from trueup.stages.champion import align, champion
 from trueup.stages.reconcile import reconcile
 
 pytestmark = pytest.mark.thorough

@@ -25,12 +25,12 @@ from trueup.crash import POINTS
 from trueup.domain.events import ModelDecayed
 from trueup.domain.learning.training_windows import Hold
 from trueup.errors import StaleDecision, UntrustedModel, UsageError
+from trueup.governance.champion import champion
+from trueup.governance.rollback import override, rollback
 from trueup.ledger.entries import Event
 from trueup.stages import loop, steps
-from trueup.stages.champion import champion
 from trueup.stages.proof import verify
 from trueup.stages.reconcile import reconcile
-from trueup.stages.rollback import override, rollback
 
 pytestmark = pytest.mark.thorough
 

@@ -14,10 +14,10 @@ from tests.faults.invariants import require_settled
 from tests.stages.story import Story
 from trueup.domain.data.types import Window
 from trueup.domain.judging.gates import CHALLENGER, NO_CHAMPION
+from trueup.governance.champion import champion, succession
+from trueup.governance.rollback import rollback
+from trueup.governance.status import decisions, overview
 from trueup.stages import loop, steps
-from trueup.stages.champion import champion, succession
-from trueup.stages.rollback import rollback
-from trueup.stages.status import decisions, overview
 
 NOW = streams.week(WEEKS)
 

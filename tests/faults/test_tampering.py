@@ -24,12 +24,12 @@ from tests.faults.homes import WEEKS, copied
 from tests.faults.invariants import require_settled
 from tests.stages.story import Story
 from trueup.errors import RegistryUnavailable, UntrustedModel
+from trueup.governance.champion import champion
+from trueup.governance.rollback import rollback
+from trueup.governance.status import overview
 from trueup.stages import loop, steps
-from trueup.stages.champion import champion
 from trueup.stages.proof import verify
 from trueup.stages.reconcile import reconcile
-from trueup.stages.rollback import rollback
-from trueup.stages.status import overview
 
 NOW = streams.week(WEEKS)
 

@@ -9,10 +9,10 @@ import pytest
 from flows.stack.health import post
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
-from trueup.stages.approval import approve as by_command_line
-from trueup.stages.approval import open_approvals
-from trueup.stages.champion import champion
-from trueup.stages.rollback import override
+from trueup.governance.approval import approve as by_command_line
+from trueup.governance.approval import open_approvals
+from trueup.governance.champion import champion
+from trueup.governance.rollback import override
 
 APPROVAL = PLAIN.replace("promote:\n", "promote:\n  mode: approval\n")
 

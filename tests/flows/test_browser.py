@@ -23,9 +23,9 @@ from tests.flows.stack import ROOT, SLOW, Stack, until
 from tests.stages.story import PLAIN, NoReports, in_week, stream
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
+from trueup.governance.approval import approve, open_approvals
 from trueup.home import Ports
 from trueup.stages import steps
-from trueup.stages.approval import approve, open_approvals
 from trueup.stages.loop import cycle
 
 AUTOMATIC, APPROVED = "late_orders", "returns"

@@ -17,6 +17,7 @@ from tests.stages.story import PLAIN, Story, stream, window
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.events import ModelDecayed, interval
+from trueup.governance.status import decisions
 from trueup.home import Ports
 from trueup.ledger.canonical import stamp
 from trueup.ledger.entries import Event
@@ -24,7 +25,6 @@ from trueup.ledger.tables import OUTBOX
 from trueup.stages import steps
 from trueup.stages.feed import feed_next
 from trueup.stages.loop import cycle
-from trueup.stages.status import decisions
 
 pytestmark = pytest.mark.thorough
 

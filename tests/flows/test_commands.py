@@ -21,8 +21,8 @@ from tests.flows.test_how_to import TUTORIALS
 from tests.stages.story import PLAIN, NoReports
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
+from trueup.governance.approval import open_approvals
 from trueup.home import Ports
-from trueup.stages.approval import open_approvals
 
 HOW_TO = Path("docs", "how-to")
 

@@ -15,8 +15,8 @@ from tests.free import free_port
 from tests.stages.story import Story, stream
 from trueup.config.settings import Settings
 from trueup.errors import ConfigError, UsageError
+from trueup.governance.champion import champion
 from trueup.home import Ports
-from trueup.stages.champion import champion
 from trueup.stages.check import check
 from trueup.stages.proof import anchor, tag_of, verify
 
@@ -121,7 +121,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_its_trace_is_in_a_file(tru
     def fail(*_, **__):
         raise RuntimeError("the moon is\nin the way")
 
-    monkeypatch.setattr("trueup.stages.status.decisions", fail)
+    monkeypatch.setattr("trueup.governance.status.decisions", fail)
     trueup.home.mkdir()
     told = trueup("ledger", "show", "--json")
     log = trueup.home / edge.LOG
@@ -137,7 +137,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_its_trace_is_in_a_file(tru
 
 
 def test_without_a_home_a_trace_goes_where_temporary_files_go(trueup, monkeypatch, tmp_path):
-    monkeypatch.setattr("trueup.stages.status.decisions", lambda *_: 1 / 0)
+    monkeypatch.setattr("trueup.governance.status.decisions", lambda *_: 1 / 0)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     told = trueup("ledger", "show")
     assert f"its trace is in {tmp_path}/trueup-errors-" in told.err

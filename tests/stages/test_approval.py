@@ -12,10 +12,11 @@ import pytest
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.errors import AlreadyDecided, StaleDecision, UsageError
-from trueup.stages import approval, loop, steps
-from trueup.stages.champion import champion, champion_at
-from trueup.stages.rollback import override
-from trueup.stages.status import overview
+from trueup.governance import approval
+from trueup.governance.champion import champion, champion_at
+from trueup.governance.rollback import override
+from trueup.governance.status import overview
+from trueup.stages import loop, steps
 
 APPROVAL = PLAIN.replace("promote:\n", "promote:\n  mode: approval\n")
 

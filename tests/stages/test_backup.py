@@ -18,15 +18,15 @@ from tests import streams
 from tests.stages.story import CONFIG, Story, in_week, stream
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
+from trueup.governance.champion import champion
+from trueup.governance.rollback import rollback
+from trueup.governance.status import decisions, overview
 from trueup.home import Ports
 from trueup.ledger.entries import Decision
 from trueup.stages import backup as logic
 from trueup.stages import loop, steps
-from trueup.stages.champion import champion
 from trueup.stages.proof import anchor
 from trueup.stages.reconcile import reconcile
-from trueup.stages.rollback import rollback
-from trueup.stages.status import decisions, overview
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from tests import streams
 from tests.stages.story import CONFIG, PLAIN, Story, in_week, stream, window
 from trueup.domain.data.types import EVENT_TIME, ROW_ID
 from trueup.errors import ConfigError
+from trueup.governance.champion import champion
 from trueup.stages import loop, steps
-from trueup.stages.champion import champion
 from trueup.stages.features import examples, features
 
 

@@ -18,11 +18,12 @@ from trueup.adapters.background import Background
 from trueup.config.load import load_model
 from trueup.domain.data.types import ROW_ID, Status
 from trueup.errors import ConfigError, NoData, NoLabels, SourceError, UntrustedModel
+from trueup.governance import quarantine
+from trueup.governance.champion import champion
+from trueup.governance.status import overview
 from trueup.reporting.jobs import data_docs_folder, draw_run, run_folder
-from trueup.stages import loop, quarantine, steps
-from trueup.stages.champion import champion
+from trueup.stages import loop, steps
 from trueup.stages.features import examples
-from trueup.stages.status import overview
 
 BROKEN, CORRECTED = 6, 5
 

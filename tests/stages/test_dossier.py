@@ -16,11 +16,12 @@ from trueup.audit.dossiers import dossier_page
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import Actor
 from trueup.errors import UsageError
+from trueup.governance import approval
+from trueup.governance.rollback import override
 from trueup.reporting.dossier_rules import rule
-from trueup.stages import approval, loop, steps
+from trueup.stages import loop, steps
 from trueup.stages.dossier import GONE, make
 from trueup.stages.rebuilt import last_rebuilt, note_rebuilt
-from trueup.stages.rollback import override
 
 CANARY, VALUE = "<script>alert('use')</script>", "<img src=x onerror=alert(1)>"
 CONFIG = (

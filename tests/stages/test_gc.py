@@ -13,15 +13,16 @@ from tests import streams
 from tests.stages.story import CONFIG, Story, in_week, stream, window
 from trueup.adapters.store import tables
 from trueup.domain.data.types import Window
+from trueup.governance import quarantine
+from trueup.governance.champion import champion
+from trueup.governance.evidence import kept, named
+from trueup.governance.rollback import last_good, rollback
+from trueup.governance.status import overview
 from trueup.handoffs import baseline_name, sample_name
 from trueup.reporting.jobs import drift_page, run_folder
-from trueup.stages import loop, quarantine, steps
-from trueup.stages.champion import champion
-from trueup.stages.evidence import kept, named
+from trueup.stages import loop, steps
 from trueup.stages.features import examples
 from trueup.stages.gc import gc, gc_shared
-from trueup.stages.rollback import last_good, rollback
-from trueup.stages.status import overview
 
 WEEKS = 12
 SINK = "score:\n  sink: {kind: folder, path: ../served}\n"

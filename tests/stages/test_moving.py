@@ -16,11 +16,11 @@ from tests.stages.test_backup import history, opened, told  # noqa: F401  (a fix
 from trueup.adapters.sql.engines import connect
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
+from trueup.governance.champion import champion
 from trueup.home import HOME_TAG
 from trueup.ledger.tables import DECISIONS, OUTBOX
 from trueup.stages import backup as logic
 from trueup.stages import loop, proof, steps
-from trueup.stages.champion import champion
 from trueup.stages.reconcile import reconcile
 
 

@@ -12,11 +12,11 @@ from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.crash import CRASH_AT
 from trueup.errors import StaleDecision
+from trueup.governance.champion import champion
+from trueup.governance.status import overview
 from trueup.stages import loop, steps
-from trueup.stages.champion import champion
 from trueup.stages.orphans import FILES_TAG, Orphans, orphaned
 from trueup.stages.reconcile import reconcile
-from trueup.stages.status import overview
 
 # Where a training dies, and what it has left by then: versions, logged models.
 DEATHS = {

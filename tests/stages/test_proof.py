@@ -10,9 +10,9 @@ import sqlalchemy as sa
 
 from tests.stages.story import Story, stream
 from trueup.errors import UsageError
+from trueup.governance.champion import succession
 from trueup.ledger.entries import GENESIS, Decision, entry_hash
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX
-from trueup.stages.champion import succession
 from trueup.stages.export import export
 from trueup.stages.proof import anchor, verify
 

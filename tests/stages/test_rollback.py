@@ -22,15 +22,16 @@ from trueup.config.load import load_model
 from trueup.domain.data.types import Actor, Verdict, Window
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.errors import AlreadyDecided, StaleDecision, UntrustedModel, UsageError
+from trueup.governance import approval
+from trueup.governance.champion import align, champion, champion_at, first_champion, succession
+from trueup.governance.rollback import last_good, override, rollback
+from trueup.governance.status import overview, standing_at
 from trueup.handoffs import Attempt, Candidate, Evaluation, Trained, Weighed
 from trueup.home import Ports
 from trueup.ledger.entries import PROMOTION, Decision, Promotion
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.tables import METADATA
-from trueup.stages import approval, loop, promote, steps
-from trueup.stages.champion import align, champion, champion_at, first_champion, succession
-from trueup.stages.rollback import last_good, override, rollback
-from trueup.stages.status import overview, standing_at
+from trueup.stages import loop, promote, steps
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 
 from tests.stages.story import PLAIN, Story, in_week, stream, window
 from trueup.errors import UsageError
-from trueup.stages.champion import champion
+from trueup.governance.champion import champion
 from trueup.stages.storm import clear
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from tests import streams
 from tests.stages.story import PLAIN, Story, in_week, stream, window
+from trueup.governance.champion import champion, first_champion
+from trueup.governance.status import overview
 from trueup.stages import loop, steps
-from trueup.stages.champion import champion, first_champion
-from trueup.stages.status import overview
 
 
 def turned(frame, week):
@@ -169,7 +169,7 @@ def test_of_two_promotions_at_one_moment_the_first_is_the_first(tmp_path):
     told = Story(tmp_path, stream(7 * 6))
     told.turn(5)
     first = champion(told.config, told.ports)
-    from trueup.stages.rollback import override
+    from trueup.governance.rollback import override
 
     other = next(
         v.version for v in told.ports.registry.versions(told.config.registered_name) if v.version != first.version

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
+from trueup.governance.ledger_queries import versions_of
 from trueup.home import Ports
 from trueup.ledger.entries import PROMOTION, Entry
-from trueup.stages.versions import versions_of
 
 
 def dossiers_folder(root: Path, model: str) -> Path:

@@ -12,8 +12,8 @@ from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.gates.context import PRIOR, SIMPLE
 from trueup.domain.learning.learning import SIMPLE_ROWS, Model, prior_model, simple_model
 from trueup.domain.learning.training_windows import reference_window
+from trueup.governance.champion import Champion
 from trueup.home import Ports
-from trueup.stages.champion import Champion
 from trueup.stages.features import Examples, examples, require_classes
 
 REFERENCE = "reference"

@@ -25,6 +25,10 @@ from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.domain.judging.metrics import calibration_table
 from trueup.errors import RegistryUnavailable, UntrustedModel, UsageError, WorkError
+from trueup.governance.champion import champion
+from trueup.governance.four_eyes import asker
+from trueup.governance.ledger_queries import judging_entry, part_about, versions_of
+from trueup.governance.recorded_inputs import config_then
 from trueup.handoffs import FITTED, prediction_columns, prediction_of
 from trueup.home import Ports
 from trueup.ledger.canonical import canonical
@@ -32,12 +36,8 @@ from trueup.ledger.entries import PROMOTION, Entry
 from trueup.ledger.verify import Problem
 from trueup.reporting import dossier_page
 from trueup.reporting.jobs import IMPORTANCE, drawn, run_folder
-from trueup.stages.champion import champion
-from trueup.stages.four_eyes import asker
 from trueup.stages.looks import STAGE as LOOKS
 from trueup.stages.rebuilt import last_rebuilt
-from trueup.stages.recorded import config_then
-from trueup.stages.versions import judging_entry, part_about, versions_of
 
 RIGHT, CHANGED, GONE, UNRECORDED = "right", "changed", "gone", "no digest recorded"
 _MOST_CATEGORIES = 3

@@ -19,13 +19,13 @@ from trueup.domain.judging.metrics import metrics, metrics_with_intervals, row_l
 from trueup.domain.learning.learning import Model, all_classes, predict
 from trueup.domain.monitoring.diagnosis import constant_losses, promised_gain, skill
 from trueup.domain.monitoring.drift import sample
+from trueup.governance.champion import Champion, champion
 from trueup.handoffs import Evaluation, Trained, columns_of, sample_name
 from trueup.home import Ports
 from trueup.reporting.jobs import SAMPLE_ROWS
 from trueup.stages.ablation import ablation
 from trueup.stages.baselines import REFERENCE, baselines, own_rows, reference_examples
 from trueup.stages.behaviour import behaviour
-from trueup.stages.champion import Champion, champion
 from trueup.stages.features import Examples, examples
 from trueup.stages.fresh import budget
 from trueup.stages.validate import usable_batches

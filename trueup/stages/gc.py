@@ -16,13 +16,13 @@ from trueup.adapters import evidently, old_files
 from trueup.audit.dossiers import dossiers_folder, stem
 from trueup.config.schema import FeaturesConfig, ModelConfig
 from trueup.errors import TrueupError
+from trueup.governance.champion import champion
+from trueup.governance.evidence import Evidence, kept, named
+from trueup.governance.probation import predecessor
 from trueup.home import Ports
 from trueup.reporting import data_docs
 from trueup.reporting.jobs import data_docs_folder, drift_folder, run_folder, workspace_folder
-from trueup.stages.champion import champion
-from trueup.stages.evidence import Evidence, kept, named
 from trueup.stages.features import features_in_use
-from trueup.stages.probation import predecessor
 
 AT_WORK: Final = timedelta(days=1)  # what is younger may be a writer's that has not come to its end
 

@@ -19,8 +19,8 @@ from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.data.types import Batch, Window
 from trueup.domain.data.values import retyped
 from trueup.errors import NoData, SourceError
+from trueup.governance.champion import champion
 from trueup.home import Ports
-from trueup.stages.champion import champion
 from trueup.stages.known import known_of, labels_dataset, rows_dataset
 from trueup.stages.mistakes import require_sound
 from trueup.stages.outcomes import Joining, joining

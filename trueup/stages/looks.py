@@ -7,8 +7,8 @@ from datetime import datetime
 from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
 from trueup.domain.monitoring.diagnosis import DATA_BROKEN, UNKNOWN
+from trueup.governance.champion import champion
 from trueup.home import Ports
-from trueup.stages.champion import champion
 
 STAGE = "monitor"
 SILENT = frozenset({UNKNOWN, DATA_BROKEN})  # diagnoses that say nothing of the champion

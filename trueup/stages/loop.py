@@ -20,19 +20,19 @@ from trueup.domain.data.types import Batch, Reason, Retrain, Status, Verdict, ov
 from trueup.domain.learning.training_windows import Hold, Plan
 from trueup.domain.monitoring.diagnosis import DATA_BROKEN, DECAYED, SHIFTED, STALE, UNKNOWN
 from trueup.errors import NoLabels, NotEnoughData, StaleDecision, WorkError
+from trueup.governance.approval import upkeep
+from trueup.governance.champion import champion
+from trueup.governance.probation import carry_out
+from trueup.governance.quarantine import awaiting_score
 from trueup.handoffs import Attempt, Candidate, Checked, Cycle, Decided, Evaluation, Observed, Refitted, Scored, Trained
 from trueup.home import Ports
 from trueup.ledger.entries import Event
 from trueup.stages.announce import announce
-from trueup.stages.approval import upkeep
 from trueup.stages.asking import answered, asking
-from trueup.stages.champion import champion
 from trueup.stages.due import due
 from trueup.stages.looks import decisive_look
 from trueup.stages.monitor import begun_looks, findings_of, telling, to_watch_again
-from trueup.stages.probation import carry_out
 from trueup.stages.promote import recorded_decision
-from trueup.stages.quarantine import awaiting_score
 from trueup.stages.reconcile import close_dead_runs
 from trueup.stages.resume import remember, unfinished
 from trueup.stages.storm import RUNNING, attempt_digest, failed, held_back, held_back_with, refuse

@@ -38,15 +38,15 @@ from trueup.domain.monitoring.drift import (
 )
 from trueup.domain.monitoring.reference_rows import compared, reference_for
 from trueup.errors import NoData
+from trueup.governance.champion import Champion, champion
+from trueup.governance.probation import enforce, examine
 from trueup.handoffs import Checked, Observed
 from trueup.home import Ports
 from trueup.reporting.jobs import show_drift
 from trueup.stages.baselines import reference_examples
-from trueup.stages.champion import Champion, champion
 from trueup.stages.features import features
 from trueup.stages.joined import classes_of, joined_predictions, prediction_in
 from trueup.stages.looks import SILENT, STAGE
-from trueup.stages.probation import enforce, examine
 from trueup.stages.usual import held_against_usual
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trueup.config.schema import ModelConfig
+from trueup.governance.evidence import named
 from trueup.home import HOME_TAG, Ports
-from trueup.stages.evidence import named
 from trueup.stages.gc import AT_WORK
 
 FILES_TAG = "trueup.model_files"  # on a failed run: "removed"

@@ -15,15 +15,15 @@ from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
 from trueup.domain.judging.gates import judge as judge_case
 from trueup.errors import StaleDecision
+from trueup.governance.approval import PENDING, decided, resolution, settle, terms
+from trueup.governance.champion import Champion, align, champion
+from trueup.governance.decision_record import circumstances, epochs, evidence, previous, trigger
+from trueup.governance.recorded_inputs import keep
 from trueup.handoffs import Attempt, Candidate, Decided, Evaluation, Outcome, Trained, prediction_of
 from trueup.home import Ports
 from trueup.ledger.entries import Decision, Promotion, of_decision
 from trueup.reporting.jobs import show_run
-from trueup.stages.approval import PENDING, decided, resolution, settle, terms
-from trueup.stages.champion import Champion, align, champion
 from trueup.stages.fresh import reproduced
-from trueup.stages.record import circumstances, epochs, evidence, previous, trigger
-from trueup.stages.recorded import keep
 from trueup.stages.validate import usable_batches
 
 # A pass of these is a precondition, not a reason to promote.

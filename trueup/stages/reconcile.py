@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trueup.config.schema import ModelConfig
+from trueup.governance.approval import settle
+from trueup.governance.champion import align, champion
 from trueup.home import HOME_TAG, Ports
-from trueup.stages.approval import settle
-from trueup.stages.champion import align, champion
 from trueup.stages.orphans import Orphans, collect_orphans, orphaned
 
 

@@ -26,14 +26,14 @@ from trueup.domain.judging.gates import CHALLENGER
 from trueup.domain.judging.metrics import metrics
 from trueup.domain.learning.learning import Model, Recipe, class_names, predict
 from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
+from trueup.governance.ledger_queries import part_about, versions_of
+from trueup.governance.recorded_inputs import config_then, function_then
 from trueup.handoffs import Role, prediction_of
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
 from trueup.stages.features import Examples, examples
-from trueup.stages.recorded import config_then, function_then
 from trueup.stages.snapshot import find, laid_out
 from trueup.stages.train import data_digest, fit_recipe
-from trueup.stages.versions import part_about, versions_of
 
 TOLERANCE: Final = 1e-9  # of a prediction and of a metric: what another processor's last bits may do to a sum
 _UNKNOWN: Final = "unknown"

@@ -8,9 +8,9 @@ from pydantic import TypeAdapter
 
 from trueup.config.schema import ModelConfig
 from trueup.errors import RegistryUnavailable, UntrustedModel
+from trueup.governance.evidence import named
 from trueup.handoffs import Attempt, Trained
 from trueup.home import HOME_TAG, Ports
-from trueup.stages.evidence import named
 
 _TRAINED: TypeAdapter[Trained] = TypeAdapter(Trained)
 _STAGE = "train"

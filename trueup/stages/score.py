@@ -13,11 +13,11 @@ from trueup.config.schema import ModelConfig, Task
 from trueup.crash import reach
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Batch
 from trueup.domain.learning.learning import predict
+from trueup.governance.champion import Champion, champion
+from trueup.governance.probation import shadowed
 from trueup.handoffs import Checked, Scored
 from trueup.home import Ports
-from trueup.stages.champion import Champion, champion
 from trueup.stages.features import features
-from trueup.stages.probation import shadowed
 
 
 def score(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> Scored:

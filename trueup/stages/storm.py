@@ -22,14 +22,14 @@ from trueup.domain.retraining.limits import (
     rejections,
 )
 from trueup.errors import UsageError
+from trueup.governance.approval import decided
+from trueup.governance.champion import champion
+from trueup.governance.decision_record import REQUEST, circumstances, trigger
 from trueup.handoffs import Attempt, Decided
 from trueup.home import Ports
 from trueup.ledger.entries import Decision, Entry, Event
-from trueup.stages.approval import decided
-from trueup.stages.champion import champion
 from trueup.stages.ingest import batches
 from trueup.stages.promote import batch_key
-from trueup.stages.record import REQUEST, circumstances, trigger
 from trueup.stages.usual import confirm
 from trueup.stages.validate import usable_batches
 

@@ -23,9 +23,9 @@ from trueup.domain.learning.splits import Indices, time_folds
 from trueup.domain.learning.training_windows import Hold, Plan, plan_training, reference_window
 from trueup.domain.monitoring.drift import sample
 from trueup.errors import NoLabels, NotEnoughData
+from trueup.governance.champion import champion
 from trueup.handoffs import FITTED, Trained, baseline_name, columns_of
 from trueup.home import HOME_TAG, Ports
-from trueup.stages.champion import champion
 from trueup.stages.features import Examples, examples, read_for, require_classes
 from trueup.stages.validate import usable_batches
 

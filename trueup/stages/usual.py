@@ -19,11 +19,11 @@ from trueup.domain.monitoring.batch_profile import Profile, partial_ends, profil
 from trueup.domain.monitoring.learned_bounds import FEWEST, Earlier, Oddity, learn, unusual
 from trueup.domain.monitoring.settling import fresh, unsettled
 from trueup.domain.retraining.limits import AUTOMATIC
+from trueup.governance.champion import Champion
+from trueup.governance.decision_record import REQUEST, circumstances
 from trueup.home import Ports
 from trueup.ledger.entries import Decision, Entry
-from trueup.stages.champion import Champion
 from trueup.stages.looks import STAGE as LOOKS
-from trueup.stages.record import REQUEST, circumstances
 from trueup.stages.validate import usable_batches
 
 STAGE: Final = "profile"

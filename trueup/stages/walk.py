@@ -25,11 +25,11 @@ from trueup.domain.judging.gates.doubt import contender
 from trueup.domain.judging.metrics import loss_name, row_losses
 from trueup.domain.learning.learning import Model, Recipe, all_classes, predict
 from trueup.errors import NotEnoughData, WorkError
+from trueup.governance.champion import Champion
 from trueup.handoffs import Trained, Weighed, evidence_name
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
 from trueup.stages.baselines import declared, own_rows, reference_examples, to_beat
-from trueup.stages.champion import Champion
 from trueup.stages.features import Examples, examples
 from trueup.stages.train import fit_recipe, stand_in
 

@@ -17,9 +17,9 @@ from trueup.domain.data.types import Window
 from trueup.domain.events import ModelDecayed, ModelStale, interval
 from trueup.domain.judging.metrics import loss_name
 from trueup.domain.learning.training_windows import reference_window
+from trueup.governance.champion import Champion
 from trueup.handoffs import Attempt, Candidate, Evaluation, Trained, Weighed
 from trueup.home import Ports
-from trueup.stages.champion import Champion
 from trueup.stages.looks import decisive_look
 from trueup.stages.validate import answers
 

@@ -10,8 +10,8 @@ import pandas as pd
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Batch
 from trueup.errors import UsageError
+from trueup.governance.champion import Champion, champion
 from trueup.home import Ports
-from trueup.stages.champion import Champion, champion
 from trueup.stages.ingest import batches
 from trueup.stages.validate import recorded
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from trueup.adapters.store import Store
 from trueup.config.schema import ModelConfig
+from trueup.governance.approval import open_approvals
+from trueup.governance.ledger_queries import versions_of
+from trueup.governance.rollback import last_good
 from trueup.handoffs import baseline_name, sample_name
 from trueup.home import Ports
 from trueup.ledger.entries import PROMOTION, Entry
-from trueup.stages.approval import open_approvals
-from trueup.stages.rollback import last_good
-from trueup.stages.versions import versions_of
 
 _SLACK = timedelta(days=1)  # between a retrain's first look at the data and its record
 

@@ -16,12 +16,12 @@ from trueup.audit.dossiers import show_dossiers
 from trueup.config.schema import ModelConfig, write_duration
 from trueup.domain.data.types import Status, Verdict
 from trueup.errors import AlreadyDecided, RegistryUnavailable, StaleDecision, UsageError
+from trueup.governance.champion import align
+from trueup.governance.decision_record import epochs
+from trueup.governance.four_eyes import require_another
 from trueup.handoffs import Decided
 from trueup.home import Ports
 from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
-from trueup.stages.champion import align
-from trueup.stages.four_eyes import require_another
-from trueup.stages.record import epochs
 
 PENDING: Literal["pending"] = "pending"
 _ID = re.compile(r"[!-~](?:[ -~]{0,398}[!-~])?")  # a number, or a decision's own id

@@ -17,11 +17,11 @@ from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, 
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.judging.probation import NAME, look
 from trueup.errors import StaleDecision
+from trueup.governance.champion import Champion, champion, succession
+from trueup.governance.rollback import rollback
 from trueup.home import Ports
-from trueup.stages.champion import Champion, champion, succession
 from trueup.stages.ingest import batches
 from trueup.stages.joined import classes_of, joined_predictions, prediction_in
-from trueup.stages.rollback import rollback
 
 ACTOR = "trueup"
 _OLD = "old:"  # before the names of the old champion's columns

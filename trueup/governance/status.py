@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trueup.config.schema import ModelConfig
+from trueup.governance.approval import expires_at, undecided
+from trueup.governance.champion import champion
+from trueup.governance.probation import standing as probation
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
-from trueup.stages.approval import expires_at, undecided
-from trueup.stages.champion import champion
-from trueup.stages.probation import standing as probation
 
 
 def overview(config: ModelConfig, ports: Ports, last: int = 3) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import Any
 
 from trueup.config.schema import ModelConfig
 from trueup.errors import UsageError
+from trueup.governance.decision_record import REQUEST
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
-from trueup.stages.record import REQUEST
 
 
 def asker(entry: Entry) -> str | None:

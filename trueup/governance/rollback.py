@@ -13,15 +13,15 @@ from typing import Any, Literal
 from trueup.audit.dossiers import show_dossiers
 from trueup.config.schema import ModelConfig
 from trueup.errors import StaleDecision, UsageError
+from trueup.governance.approval import decided, named, person, reasoned, settle, standing
+from trueup.governance.champion import Champion, align, champion, succession
+from trueup.governance.decision_record import REQUEST, circumstances, epochs, previous
+from trueup.governance.four_eyes import require_another, require_two
+from trueup.governance.ledger_queries import judging_entry
 from trueup.handoffs import Decided
 from trueup.home import Ports
 from trueup.ledger.entries import Champion as Recorded
 from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
-from trueup.stages.approval import decided, named, person, reasoned, settle, standing
-from trueup.stages.champion import Champion, align, champion, succession
-from trueup.stages.four_eyes import require_another, require_two
-from trueup.stages.record import REQUEST, circumstances, epochs, previous
-from trueup.stages.versions import judging_entry
 
 Kind = Literal["rolled_back", "override"]
 _CARRIED = ("judged", "refit", "gate", "search", "evaluation", "inputs", "data", "validation")
