@@ -36,7 +36,7 @@ from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived
 from trueup.home import Ports
 from trueup.ledger.entries import Event
-from trueup.stages.relay import relay
+from trueup.loop.outbox import relay
 
 MODEL = "flight_delays"
 AIM_S = 4.0

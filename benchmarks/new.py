@@ -56,9 +56,9 @@ def _year(name: str, ports: Any) -> float:
     from trueup.config.load import load_model
     from trueup.domain.data.types import LABEL
     from trueup.domain.judging.metrics import row_losses
-    from trueup.stages import steps
+    from trueup.loop import steps
+    from trueup.loop.turn import cycle
     from trueup.stages.joined import joined_predictions
-    from trueup.stages.loop import cycle
     from trueup.stages.validate import usable_batches
 
     config, end = load_model(ports.configs, name), datetime(2014, 1, 1)

@@ -45,7 +45,7 @@ from trueup.domain.events import DataArrived, interval
 from trueup.home import Ports
 from trueup.ledger.entries import Event
 from trueup.ledger.tables import OUTBOX
-from trueup.stages.relay import relay
+from trueup.loop.outbox import relay
 
 log = logging.getLogger(__name__)
 

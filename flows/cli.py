@@ -150,7 +150,7 @@ def clear(
     as_json: Json = False,
 ) -> None:
     """Let retrains start again: after too many rejections in a row, and after unusual batches, which this confirms."""
-    from trueup.stages.storm import clear as forgive
+    from trueup.loop.limits import clear as forgive
 
     with home() as ports:
         entries = forgive(load_model(ports.configs, model), ports, by)

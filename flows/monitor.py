@@ -19,7 +19,7 @@ def monitor(model: Model, as_of: AsOf = None) -> Observed:
         as_of: The moment to stand at, in the time zone chosen; default: by the config's clock.
     """
     import tasks
-    from trueup.stages.loop import monitor_newest
+    from trueup.loop.turn import monitor_newest
 
     with opened(model, as_of) as o:
         return monitor_newest(tasks, o.config, o.ports, o.as_of)

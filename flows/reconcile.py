@@ -21,11 +21,11 @@ from flows.waiting import drop_overtaken
 from trueup.adapters.apprise import addresses
 from trueup.config.load import load_model, model_names
 from trueup.home import Ports
-from trueup.stages.automations import tell_of_failures
+from trueup.loop.failed_automations import tell_of_failures
+from trueup.loop.outbox import Relayed, notify, relay
+from trueup.loop.reconcile import Mended
+from trueup.loop.reconcile import reconcile as mend
 from trueup.stages.proof import anchor
-from trueup.stages.reconcile import Mended
-from trueup.stages.reconcile import reconcile as mend
-from trueup.stages.relay import Relayed, notify, relay
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -23,9 +23,9 @@ def retrain(model: Model, as_of: AsOf = None, reason: Reason = "manual", by: Tex
     """
     import tasks
     from tasks.artifacts import show_decision
-    from trueup.stages import loop
+    from trueup.loop import turn
 
     with opened(model, as_of, by=by or "") as o:
-        decided = loop.retrain(tasks, o.config, o.ports, o.as_of, reason)
+        decided = turn.retrain(tasks, o.config, o.ports, o.as_of, reason)
         show_decision(o.config, o.ports, decided)
         return decided

@@ -22,7 +22,7 @@ def run(model: Model, as_of: AsOf = None, retrain: Retrain = "inline") -> Cycle:
     """
     import tasks
     from tasks.artifacts import show_decision
-    from trueup.stages.loop import cycle
+    from trueup.loop.turn import cycle
 
     with opened(model, as_of) as o:
         done = cycle(tasks, o.config, o.ports, o.as_of, retrain)

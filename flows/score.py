@@ -19,7 +19,7 @@ def score(model: Model, as_of: AsOf = None) -> Scored:
         as_of: The moment to stand at, in the time zone chosen; default: by the config's clock.
     """
     import tasks
-    from trueup.stages.loop import score_newest
+    from trueup.loop.turn import score_newest
 
     with opened(model, as_of) as o:
         return score_newest(tasks, o.config, o.ports, o.as_of)

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from trueup.stages.backup import Saved
     from trueup.stages.dossier import Made
     from trueup.stages.feed import Fed
-    from trueup.stages.orphans import Orphans
     from trueup.stages.proof import Verified
     from trueup.stages.reproduce import Reproduced
+    from trueup.upkeep.orphans import Orphans
 
 _ANSWERED: list[bool] = []
 _FIRST_LINE, _BETWEEN_LINES = 30.0, 60.0  # seconds

@@ -8,7 +8,7 @@ from flows.forms import AsOf, Model
 from flows.opening import opened
 from flows.telling import TOLD, title
 from trueup.domain.events import interval
-from trueup.stages.watch import watch as look
+from trueup.loop.late_batches import watch as look
 
 
 @flow(name="watch", flow_run_name=title, **TOLD)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.adapters.mlflow.database import move_artifacts
-from trueup.stages import loop, steps
+from trueup.loop import steps, turn
 from trueup.stages.proof import anchor
 
 WEEKS = 8
@@ -36,9 +36,9 @@ def grow(folder: Path) -> Homes:
     five = Story(folder / "five", FRAME, CONFIG)
     assert five.turn(5).decided.outcome == "promoted"
     eight = copied(five, folder / "eight")
-    loop.cycle(steps, eight.config, eight.ports, streams.week(WEEKS), retrain="never")
+    turn.cycle(steps, eight.config, eight.ports, streams.week(WEEKS), retrain="never")
     two = copied(eight, folder / "two")
-    assert loop.challenge(steps, two.config, two.ports, streams.week(WEEKS), "manual").outcome == "promoted"
+    assert turn.challenge(steps, two.config, two.ports, streams.week(WEEKS), "manual").outcome == "promoted"
     for story in (five, eight, two):
         anchor(story.ports)
         story.ports.close()

@@ -17,9 +17,9 @@ from trueup.crash import POINTS
 from trueup.domain.data.types import ROW_ID
 from trueup.errors import UntrustedModel
 from trueup.governance.rollback import rollback
-from trueup.stages import loop, steps
+from trueup.loop import steps, turn
+from trueup.loop.reconcile import reconcile
 from trueup.stages.ingest import batches
-from trueup.stages.reconcile import reconcile
 
 pytestmark = pytest.mark.thorough
 
@@ -28,12 +28,12 @@ NOW = streams.week(WEEKS)
 
 def run(story: Story) -> None:
     """Handle the batch of the sixth week."""
-    loop.cycle(steps, story.config, story.ports, streams.week(6), retrain="never")
+    turn.cycle(steps, story.config, story.ports, streams.week(6), retrain="never")
 
 
 def challenge(story: Story) -> None:
     """Put a second champion into office."""
-    loop.challenge(steps, story.config, story.ports, NOW, "manual")
+    turn.challenge(steps, story.config, story.ports, NOW, "manual")
 
 
 def challenge_and_refit(story: Story) -> None:

@@ -19,8 +19,8 @@ from tests.stages.story import Story, window
 from trueup.errors import StaleDecision, TrueupError
 from trueup.governance.champion import align, champion
 from trueup.ledger.entries import Decision, Promotion
-from trueup.stages import loop, steps
-from trueup.stages.reconcile import reconcile
+from trueup.loop import steps, turn
+from trueup.loop.reconcile import reconcile
 
 pytestmark = pytest.mark.thorough
 
@@ -66,7 +66,7 @@ def test_of_two_promoters_one_wins_each_time_and_the_alias_follows(homes, tmp_pa
 def first_run(folder: Path, barrier):
     story = Story.at(folder, FRAME)
     barrier.wait(120)
-    done = loop.cycle(steps, story.config, story.ports, streams.week(1), retrain="never")
+    done = turn.cycle(steps, story.config, story.ports, streams.week(1), retrain="never")
     story.ports.tracking.note("toy", "greeting", "hello")
     return [c.batch.window for c in done.batches]
 
@@ -147,7 +147,7 @@ def full(story: Story, room: int | None):
     if room is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))  # a write beyond raises OSError, as a full disk's does
     try:
-        loop.retrain(steps, story.config, story.ports, NOW, "manual")
+        turn.retrain(steps, story.config, story.ports, NOW, "manual")
     except TrueupError as error:
         return error.exit_code, str(error)
     return 0, ""
@@ -160,7 +160,7 @@ def left(story: Story):
 
 def recovered(story: Story):
     reconcile(story.config, story.ports)
-    done = loop.retrain(steps, story.config, story.ports, NOW, "manual")
+    done = turn.retrain(steps, story.config, story.ports, NOW, "manual")
     require_settled(story.config, story.ports)
     return done.outcome, acknowledged(story.ports, WEEKS)
 

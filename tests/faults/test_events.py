@@ -10,8 +10,8 @@ from tests.stages.story import Story, stream, window
 from trueup.adapters.prefect_events import EventApi
 from trueup.domain.events import ModelDecayed, ModelStale, interval
 from trueup.ledger.entries import Event
-from trueup.stages.relay import relay
-from trueup.stages.storm import clear
+from trueup.loop.limits import clear
+from trueup.loop.outbox import relay
 
 pytestmark = (
     pytest.mark.thorough

@@ -21,7 +21,7 @@ from trueup.config.settings import Settings
 from trueup.domain.events import BatchMissing
 from trueup.home import Ports
 from trueup.ledger.entries import Event
-from trueup.stages.relay import relay
+from trueup.loop.outbox import relay
 
 pytestmark = pytest.mark.thorough
 

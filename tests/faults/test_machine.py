@@ -28,9 +28,9 @@ from trueup.errors import StaleDecision, UntrustedModel, UsageError
 from trueup.governance.champion import champion
 from trueup.governance.rollback import override, rollback
 from trueup.ledger.entries import Event
-from trueup.stages import loop, steps
+from trueup.loop import steps, turn
+from trueup.loop.reconcile import reconcile
 from trueup.stages.proof import verify
-from trueup.stages.reconcile import reconcile
 
 pytestmark = pytest.mark.thorough
 
@@ -40,7 +40,7 @@ NUMBERS = count()
 
 
 def ingest(story: Story, week: int):
-    loop.cycle(steps, story.config, story.ports, streams.week(week), retrain="never")
+    turn.cycle(steps, story.config, story.ports, streams.week(week), retrain="never")
 
 
 def train(story: Story, week: int):
@@ -59,7 +59,7 @@ def register(story: Story, _week: int, trained):
 
 def promote(story: Story, week: int):
     """Train, judge and decide."""
-    loop.challenge(steps, story.config, story.ports, streams.week(week), "manual")
+    turn.challenge(steps, story.config, story.ports, streams.week(week), "manual")
 
 
 def back(story: Story, week: int):
@@ -78,9 +78,9 @@ def duplicate(story: Story, week: int):
     )
     story.ports.ledger.announce("toy", [event])
     assert story.ports.ledger.announce("toy", [event]) == 0
-    first = loop.challenge(steps, story.config, story.ports, moment, "decayed")
+    first = turn.challenge(steps, story.config, story.ports, moment, "decayed")
     entries = len(story.ports.ledger.entries())
-    again = loop.challenge(steps, story.config, story.ports, moment, "decayed")
+    again = turn.challenge(steps, story.config, story.ports, moment, "decayed")
     assert again.outcome in {first.outcome, "refused"}
     assert len(story.ports.ledger.entries()) - entries in ({0} if first.outcome != "held" else {0, 1})
 

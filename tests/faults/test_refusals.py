@@ -17,7 +17,7 @@ from trueup.domain.judging.gates import CHALLENGER, NO_CHAMPION
 from trueup.governance.champion import champion, succession
 from trueup.governance.rollback import rollback
 from trueup.governance.status import decisions, overview
-from trueup.stages import loop, steps
+from trueup.loop import steps, turn
 
 NOW = streams.week(WEEKS)
 
@@ -37,7 +37,7 @@ METRICS = {
 def judged_with(story: Story, **changed):
     """A retrain in which stages have another outcome; what it came to, and who is in office then."""
     do = SimpleNamespace(**{name: getattr(steps, name) for name in steps.__all__} | changed)
-    done = loop.challenge(do, story.config, story.ports, NOW, "manual")
+    done = turn.challenge(do, story.config, story.ports, NOW, "manual")
     require_settled(story.config, story.ports)
     entry = story.ports.ledger.entries("toy")[-1]
     return done.outcome, " | ".join(done.reasons), entry.kind, champion(story.config, story.ports).version
@@ -139,7 +139,7 @@ def backwards(story: Story):
         "shown": [d["sequence"] for d in decisions(story.ports, "toy", 9)],
         "champion": overview(story.config, story.ports)["champion"],
         "alias": story.ports.registry.champion_alias("toy"),
-        "again": loop.challenge(steps, story.config, story.ports, NOW, "manual").version,
+        "again": turn.challenge(steps, story.config, story.ports, NOW, "manual").version,
     }
 
 

@@ -27,9 +27,9 @@ from trueup.errors import RegistryUnavailable, UntrustedModel
 from trueup.governance.champion import champion
 from trueup.governance.rollback import rollback
 from trueup.governance.status import overview
-from trueup.stages import loop, steps
+from trueup.loop import steps, turn
+from trueup.loop.reconcile import reconcile
 from trueup.stages.proof import verify
-from trueup.stages.reconcile import reconcile
 
 NOW = streams.week(WEEKS)
 
@@ -160,7 +160,7 @@ def ours(story: Story):
     with pytest.raises(UntrustedModel) as refused:
         champion(story.config, story.ports).load(story.ports)
     with pytest.raises(UntrustedModel):
-        loop.score_newest(steps, story.config, story.ports, NOW)
+        turn.score_newest(steps, story.config, story.ports, NOW)
     problems = verify({"toy": story.config}, story.ports).problems
     return str(refused.value), [str(p) for p in problems]
 
@@ -170,7 +170,7 @@ def served(story: Story):
     before = champion(story.config, story.ports)
     rollback(story.config, story.ports, None, "Ann", "its files were touched")
     require_settled(story.config, story.ports)
-    assert loop.score_newest(steps, story.config, story.ports, NOW).version == before.version - 1
+    assert turn.score_newest(steps, story.config, story.ports, NOW).version == before.version - 1
 
 
 def place(story: Story) -> Path:
@@ -237,7 +237,7 @@ def noticed(story: Story):
     (problem,) = verify({"toy": story.config}, story.ports).problems
     assert overview(story.config, story.ports)["alias_agrees"] is False
     story.ports.tracking.client.set_registered_model_alias("toy", "champion", "1")  # a look sets it right
-    scored = loop.score_newest(steps, story.config, story.ports, NOW)
+    scored = turn.score_newest(steps, story.config, story.ports, NOW)
     assert reconcile(story.config, story.ports).alias == 2
     require_settled(story.config, story.ports)
     return scored.version, str(problem)
@@ -260,7 +260,7 @@ def version_deleted(story: Story):
 def goes_on(story: Story):
     """The champion serves on from its checked files; everybody who looks is told."""
     (problem,) = verify({"toy": story.config}, story.ports).problems
-    scored = loop.score_newest(steps, story.config, story.ports, NOW)
+    scored = turn.score_newest(steps, story.config, story.ports, NOW)
     with pytest.raises(RegistryUnavailable) as alarm:
         reconcile(story.config, story.ports)
     return scored.version, str(problem), str(alarm.value)

@@ -14,8 +14,8 @@ from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived, ModelDecayed, interval
 from trueup.home import Ports
 from trueup.ledger.entries import Event
-from trueup.stages.automations import tell_of_failures
-from trueup.stages.relay import notify, relay
+from trueup.loop.failed_automations import tell_of_failures
+from trueup.loop.outbox import notify, relay
 
 MODEL = "auto"  # the server is shared with other tests, whose homes know no model of that name
 TOPIC = "trueup.automation.failed"

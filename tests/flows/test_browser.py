@@ -25,8 +25,8 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.governance.approval import approve, open_approvals
 from trueup.home import Ports
-from trueup.stages import steps
-from trueup.stages.loop import cycle
+from trueup.loop import steps
+from trueup.loop.turn import cycle
 
 AUTOMATIC, APPROVED = "late_orders", "returns"
 NOW = streams.week(8)

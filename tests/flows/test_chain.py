@@ -22,9 +22,9 @@ from trueup.home import Ports
 from trueup.ledger.canonical import stamp
 from trueup.ledger.entries import Event
 from trueup.ledger.tables import OUTBOX
-from trueup.stages import steps
+from trueup.loop import steps
+from trueup.loop.turn import cycle
 from trueup.stages.feed import feed_next
-from trueup.stages.loop import cycle
 
 pytestmark = pytest.mark.thorough
 

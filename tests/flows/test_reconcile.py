@@ -16,8 +16,8 @@ from tests.stages.story import PLAIN, Story, stream
 from trueup.adapters.background import shared
 from trueup.config.load import load_model
 from trueup.home import HOME_TAG
-from trueup.stages import loop, steps
-from trueup.stages.reconcile import reconcile
+from trueup.loop import steps, turn
+from trueup.loop.reconcile import reconcile
 
 DYING = """
 import os, signal
@@ -77,7 +77,7 @@ def test_runs_of_a_dead_training_are_closed_and_those_of_others_are_not(told):
     assert runs(told, "RUNNING") == [other]
     assert reconcile(told.config, ports).closed_runs == ()
     left = tracking.start("toy", "challenger", {HOME_TAG: ports.identity})
-    assert loop.cycle(steps, told.config, ports, streams.week(5)).decided.outcome == "promoted"
+    assert turn.cycle(steps, told.config, ports, streams.week(5)).decided.outcome == "promoted"
     assert left in runs(told, "KILLED")  # the next training closes what the last one left
 
 
@@ -127,7 +127,7 @@ def test_a_killed_flow_is_put_right_on_the_server_and_in_mlflow(prefect_server, 
     assert found.problems == ()
     assert len(found.models[0].closed_runs) == 1
     assert reconcile_home().models[0].closed_runs == ()
-    assert loop.cycle(steps, load_model(told.configs, "toy"), told.ports, streams.week(5)).decided.outcome == "promoted"
+    assert turn.cycle(steps, load_model(told.configs, "toy"), told.ports, streams.week(5)).decided.outcome == "promoted"
     shared().wait()
 
 

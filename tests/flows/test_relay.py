@@ -14,7 +14,7 @@ from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived, DataBroken
 from trueup.home import Ports
 from trueup.ledger.entries import Event
-from trueup.stages.relay import Relayed, notify, relay
+from trueup.loop.outbox import Relayed, notify, relay
 
 
 @pytest.fixture

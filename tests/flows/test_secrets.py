@@ -45,7 +45,7 @@ from flows.telling import pass_on
 from trueup.adapters.apprise import addresses
 from trueup.config.load import load_model
 from trueup.stages import steps
-from trueup.stages.loop import cycle
+from trueup.loop.turn import cycle
 from trueup.home import Ports
 
 ports = Ports()

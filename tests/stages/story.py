@@ -17,9 +17,9 @@ from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.handoffs import Cycle
 from trueup.home import Ports
-from trueup.stages import steps
+from trueup.loop import steps
+from trueup.loop.turn import cycle
 from trueup.stages.ingest import batches
-from trueup.stages.loop import cycle
 
 # Little data makes a refit move far; that is not what is looked at here.
 CONFIG = streams.CONFIG.replace("resamples: 500", "resamples: 300").replace(

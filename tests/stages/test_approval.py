@@ -16,7 +16,7 @@ from trueup.governance import approval
 from trueup.governance.champion import champion, champion_at
 from trueup.governance.rollback import override
 from trueup.governance.status import overview
-from trueup.stages import loop, steps
+from trueup.loop import steps, turn
 
 APPROVAL = PLAIN.replace("promote:\n", "promote:\n  mode: approval\n")
 
@@ -85,7 +85,7 @@ def test_approving_promotes_with_a_name_and_the_next_run_serves(waiting):
     assert waiting.ports.registry.champion_alias("toy") == done.version
     assert approval.open_approvals(waiting.config, waiting.ports) == []
     assert [m.topic for m in waiting.ports.ledger.pending_outbox()][-1] == "trueup.model.promoted"
-    assert loop.retrain(steps, waiting.config, waiting.ports, streams.week(5), "first") == done
+    assert turn.retrain(steps, waiting.config, waiting.ports, streams.week(5), "first") == done
     assert waiting.turn(6).scored[-1].version == done.version
     assert waiting.ports.ledger.verify() == []
 
@@ -134,11 +134,11 @@ def test_an_approval_that_nobody_gave_expires_by_the_wall_clock_and_a_look_chang
 def test_what_nobody_decided_about_can_be_judged_and_proposed_again(waiting):
     entry, moment = entry_of(waiting), waiting.ports.now
     waiting.ports.now = lambda: moment() + timedelta(days=3.1)
-    again = loop.retrain(steps, waiting.config, waiting.ports, entry.as_of, "first")
+    again = turn.retrain(steps, waiting.config, waiting.ports, entry.as_of, "first")
     assert (again.outcome, kinds(waiting)) == ("pending", ["pending", "held", "pending"])
-    assert loop.retrain(steps, waiting.config, waiting.ports, entry.as_of, "first") == again
+    assert turn.retrain(steps, waiting.config, waiting.ports, entry.as_of, "first") == again
     assert approve(waiting).version == again.version
-    assert loop.retrain(steps, waiting.config, waiting.ports, entry.as_of, "first").outcome == "promoted"
+    assert turn.retrain(steps, waiting.config, waiting.ports, entry.as_of, "first").outcome == "promoted"
 
 
 def test_what_was_judged_against_another_champion_is_refused_as_stale(waiting):

@@ -5,8 +5,8 @@ import pytest
 
 from tests import streams
 from tests.stages.story import PLAIN, Story, in_week, stream, window
-from trueup.stages import loop, steps
-from trueup.stages.storm import clear
+from trueup.loop import steps, turn
+from trueup.loop.limits import clear
 
 AGED = PLAIN.replace("min_matured: 100", "min_matured: 100\n  stale_after: 10 days")
 NOW = streams.week(7)
@@ -33,11 +33,11 @@ def asked(told, topic="trueup.model.stale"):
 
 
 def monitored(told, as_of=NOW):
-    return loop.monitor_newest(steps, told.config, told.ports, as_of)
+    return turn.monitor_newest(steps, told.config, told.ports, as_of)
 
 
 def test_a_request_to_which_nothing_came_is_made_again_until_something_was_decided(told):
-    loop.cycle(steps, told.config, told.ports, NOW, retrain="event")
+    turn.cycle(steps, told.config, told.ports, NOW, retrain="event")
     assert monitored(told).diagnosis == "stale"
     about = "/".join(streams.week(w).isoformat() for w in (6, 7))
     assert asked(told) == [about]  # an answer may still come
@@ -46,7 +46,7 @@ def test_a_request_to_which_nothing_came_is_made_again_until_something_was_decid
         monitored(told)
         monitored(told)
         assert asked(told) == [about] * times
-    assert loop.retrain(steps, told.config, told.ports, NOW, "stale").outcome in {"promoted", "rejected"}
+    assert turn.retrain(steps, told.config, told.ports, NOW, "stale").outcome in {"promoted", "rejected"}
     later(told, 24)
     monitored(told)
     assert asked(told) == [about] * 3
@@ -88,10 +88,10 @@ def test_a_decay_that_late_labels_told_is_not_lost_in_a_crash(tmp_path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("trueup.stages.loop.announce", killed)
-        patch.setattr("trueup.stages.loop.challenge", killed)
+        patch.setattr("trueup.loop.turn.announce", killed)
+        patch.setattr("trueup.loop.turn.challenge", killed)
         with pytest.raises(KeyboardInterrupt):
-            loop.cycle(steps, told.config, told.ports, streams.week(11), retrain=way)
+            turn.cycle(steps, told.config, told.ports, streams.week(11), retrain=way)
     assert told.ports.store.results("toy", "monitor", window(9))[-1].body["diagnosis"] == "decayed"
     told.open()
     if way == "inline":

@@ -23,10 +23,10 @@ from trueup.governance.rollback import rollback
 from trueup.governance.status import decisions, overview
 from trueup.home import Ports
 from trueup.ledger.entries import Decision
+from trueup.loop import steps, turn
+from trueup.loop.reconcile import reconcile
 from trueup.stages import backup as logic
-from trueup.stages import loop, steps
 from trueup.stages.proof import anchor
-from trueup.stages.reconcile import reconcile
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,8 @@ def told(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("told"), rows, CONFIG)
     told.turn(5)
     for week in (7, 8):
-        loop.cycle(steps, told.config, told.ports, streams.week(week), retrain="never")
-    loop.challenge(steps, told.config, told.ports, streams.week(8), "manual")
+        turn.cycle(steps, told.config, told.ports, streams.week(week), retrain="never")
+    turn.challenge(steps, told.config, told.ports, streams.week(8), "manual")
     yield told
     told.ports.close()
 
@@ -93,7 +93,7 @@ def test_a_restored_home_is_the_same(moved):
 
 
 def test_a_run_again_changes_nothing_and_the_next_batch_goes_on(moved):
-    loop.cycle(steps, moved.config, moved.ports, streams.week(8), retrain="never")
+    turn.cycle(steps, moved.config, moved.ports, streams.week(8), retrain="never")
     assert history(moved) == moved.before
     done = moved.turn(9)
     assert done.scored[-1].new == 560
@@ -105,7 +105,7 @@ def test_models_are_kept_at_the_new_place_from_now_on(moved):
     import mlflow.sklearn
 
     old = champion(moved.config, moved.ports)
-    decided = loop.challenge(steps, moved.config, moved.ports, streams.week(10), "manual")
+    decided = turn.challenge(steps, moved.config, moved.ports, streams.week(10), "manual")
     assert decided.version is not None
     newest = moved.ports.registry.versions("toy")[-1]
     assert newest.uri.startswith(str(moved.ports.root))

@@ -14,9 +14,9 @@ from tests.stages.test_new import opened, quick
 from trueup.config.load import load_model
 from trueup.domain.profiling.questions import Ask
 from trueup.home import Ports
-from trueup.stages import steps
+from trueup.loop import steps
+from trueup.loop.turn import cycle
 from trueup.stages.check import check
-from trueup.stages.loop import cycle
 from trueup.stages.new import Drafted, draft, save
 
 TABLES = {

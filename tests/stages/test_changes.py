@@ -12,7 +12,7 @@ from tests.stages.story import CONFIG, PLAIN, Story, in_week, stream, window
 from trueup.domain.data.types import EVENT_TIME, ROW_ID
 from trueup.errors import ConfigError
 from trueup.governance.champion import champion
-from trueup.stages import loop, steps
+from trueup.loop import steps, turn
 from trueup.stages.features import examples, features
 
 
@@ -32,7 +32,7 @@ def test_a_key_may_come_again_in_every_batch(tmp_path):
     known = examples(told.config, told.ports, window(6), streams.week(8))
     assert len(known.y) == 560
     assert known.X["rate_group_7d_n"].max() <= 560  # no row counts twice
-    assert loop.retrain(steps, told.config, told.ports, streams.week(7), "manual").outcome in {
+    assert turn.retrain(steps, told.config, told.ports, streams.week(7), "manual").outcome in {
         "promoted",
         "rejected",
         "held",
@@ -90,7 +90,7 @@ def test_a_feature_added_to_the_config_is_landed_and_used_by_the_next_challenger
     done = told.turn(7)
     assert [s.new for s in done.scored if s.window in {window(5), window(6)}] == [560, 560]
     assert champion(told.config, told.ports).features.numeric == ["x", "z"]
-    made = loop.retrain(steps, told.config, told.ports, streams.week(7), "manual")
+    made = turn.retrain(steps, told.config, told.ports, streams.week(7), "manual")
     assert made.outcome in {"promoted", "rejected", "held"}, made.reasons
     assert "w" in examples(told.config, told.ports, window(0), streams.week(7)).X
     told.ports.close()
@@ -112,7 +112,7 @@ def test_a_feature_removed_from_the_config_still_serves_the_champion_that_was_tr
     else:
         assert scored.new == 0
         assert "needs z" in scored.note
-    made = loop.retrain(steps, told.config, told.ports, streams.week(7), "manual")
+    made = turn.retrain(steps, told.config, told.ports, streams.week(7), "manual")
     # Without z it cannot be as good as a champion that is there to be compared with.
     assert made.outcome == "rejected" if still_there else made.outcome in {"promoted", "rejected", "held"}, made.reasons
     if not still_there:
@@ -185,7 +185,7 @@ def test_history_is_counted_from_the_first_row(tmp_path):
         rows[rows["t"] >= "2024-01-28"],
         PLAIN.replace("period: week", "period: month").replace("min_history: 28 days", "min_history: 30 days"),
     )
-    assert "3.0 days" in loop.cycle(steps, told.config, told.ports, datetime(2024, 2, 1)).decided.reasons[0]
+    assert "3.0 days" in turn.cycle(steps, told.config, told.ports, datetime(2024, 2, 1)).decided.reasons[0]
     told.ports.close()
 
 

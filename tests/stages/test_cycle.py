@@ -21,8 +21,8 @@ from trueup.errors import ConfigError, NoData, NoLabels, SourceError, UntrustedM
 from trueup.governance import quarantine
 from trueup.governance.champion import champion
 from trueup.governance.status import overview
+from trueup.loop import steps, turn
 from trueup.reporting.jobs import data_docs_folder, draw_run, run_folder
-from trueup.stages import loop, steps
 from trueup.stages.features import examples
 
 BROKEN, CORRECTED = 6, 5
@@ -149,7 +149,7 @@ def test_rows_in_quarantine_are_listed_and_released_into_use(story, tmp_path):
 
     assert quarantine.release(other.config, other.ports, [one], by="a tester", why="it is right") == 1
     assert one not in set(quarantine.listed(other.config, other.ports)[ROW_ID])
-    scored = loop.score_newest(steps, other.config, other.ports, streams.week(8))
+    scored = turn.score_newest(steps, other.config, other.ports, streams.week(8))
     assert (scored.new, scored.total) == (1, 558)
     known = examples(other.config, other.ports, window(7), streams.week(9))
     assert one in set(known.row_id)
@@ -183,7 +183,7 @@ def test_the_next_run_predicts_rows_released_from_quarantine_once(story, tmp_pat
 
 def test_without_enough_new_labels_a_challenger_is_held(story, tmp_path):
     other = story.branch(tmp_path)
-    decided = loop.retrain(steps, other.config, other.ports, streams.week(5), "manual")
+    decided = turn.retrain(steps, other.config, other.ports, streams.week(5), "manual")
     assert decided.outcome == "held"
     assert "not enough new labels" in decided.reasons[0]
     assert champion(other.config, other.ports).version == story.first.decided.version
@@ -206,7 +206,7 @@ def test_a_tampered_champion_is_refused(story):
     try:
         story.open()
         with pytest.raises(UntrustedModel):
-            loop.score_newest(steps, story.config, story.ports, streams.week(8))
+            turn.score_newest(steps, story.config, story.ports, streams.week(8))
     finally:
         file.write_bytes(whole)
 
@@ -224,7 +224,7 @@ def test_a_first_champion_must_beat_the_baselines_whatever_gates_are_listed(tmp_
 def test_before_any_data_there_is_nothing_to_do_and_nothing_is_written(tmp_path):
     told = Story(tmp_path, stream(14))
     with pytest.raises(NoData, match="no complete week of data by 2023-12-01"):
-        loop.cycle(steps, told.config, told.ports, pd.Timestamp("2023-12-01").to_pydatetime())
+        turn.cycle(steps, told.config, told.ports, pd.Timestamp("2023-12-01").to_pydatetime())
     assert not list(tmp_path.rglob("*.parquet"))
     told.ports.close()
 
@@ -290,7 +290,7 @@ def test_labels_that_are_overdue_are_an_error_and_the_batches_are_handled_all_th
     assert (done.decided.outcome, done.decided.reasons) == ("held", (done.problem,))
     assert told.turn(weeks) == done
     with pytest.raises(NoLabels, match="no matured label"):
-        loop.retrain(steps, told.config, told.ports, streams.week(weeks), "manual")
+        turn.retrain(steps, told.config, told.ports, streams.week(weeks), "manual")
     assert [e.kind for e in told.ports.ledger.entries("toy")] == ["held"]
     told.ports.close()
 
@@ -310,7 +310,7 @@ def test_labels_that_may_still_come_hold_the_first_champion(tmp_path, config, ro
     assert done.problem is None
     assert done.decided.outcome == "held"
     assert said in done.decided.reasons[0]
-    assert loop.retrain(steps, told.config, told.ports, done.as_of, "manual").outcome == "held"
+    assert turn.retrain(steps, told.config, told.ports, done.as_of, "manual").outcome == "held"
     told.ports.close()
 
 
@@ -396,7 +396,7 @@ def test_a_retrain_held_for_labels_of_one_class_has_a_report_that_says_so(tmp_pa
     rows = stream(7 * 7)
     told = Story(tmp_path, rows.assign(y=np.where(rows["t"] < streams.week(2), rows["y"], 0)))
     told.ports.background = Drawing()
-    done = loop.retrain(steps, told.config, told.ports, streams.week(7), "manual")
+    done = turn.retrain(steps, told.config, told.ports, streams.week(7), "manual")
     assert done.outcome == "held", done
     (run,) = told.ports.tracking.client.search_runs(
         [told.ports.tracking.client.get_experiment_by_name("toy").experiment_id]
@@ -426,7 +426,7 @@ def test_declared_slices_stand_in_the_record_the_report_and_the_run(tmp_path):
     told = Story(tmp_path, stream(8 * 7))
     told.ports.background = Drawing()
     told.turn(5)
-    loop.retrain(steps, told.config, told.ports, streams.week(8), "manual")
+    turn.retrain(steps, told.config, told.ports, streams.week(8), "manual")
     first, second = told.ports.ledger.entries("toy")
     for entry in (first, second):
         slices = entry.body["evaluation"]["slices"]
@@ -477,7 +477,7 @@ def test_a_challenger_that_has_lost_a_class_does_not_beat_a_champion_that_knows_
     )
     told.turn(5)
     first = champion(told.config, told.ports)
-    decided = loop.retrain(steps, told.config, told.ports, streams.week(9), "manual")
+    decided = turn.retrain(steps, told.config, told.ports, streams.week(9), "manual")
     body = told.ports.ledger.entries("toy")[-1].body
     assert decided.outcome == "rejected", decided.reasons
     assert body["evaluation"]["metrics"]["champion"]["log_loss"] < 1.1  # that of three equal shares
@@ -565,6 +565,6 @@ def test_each_prediction_stands_in_the_users_sink_once_after_a_run_and_again(sto
     assert np.allclose(found.set_index(ROW_ID).loc[served[ROW_ID], "prediction"], served["prediction"])
     assert set(found["model_version"]) == {first.scored[0].version}
     other.turn(9)
-    loop.score_newest(steps, other.config, other.ports, streams.week(9))  # which writes to the sink once more
+    turn.score_newest(steps, other.config, other.ports, streams.week(9))  # which writes to the sink once more
     assert_frame_equal(delivered(other, kind), found)
     other.ports.close()

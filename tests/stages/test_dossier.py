@@ -18,8 +18,8 @@ from trueup.domain.data.types import Actor
 from trueup.errors import UsageError
 from trueup.governance import approval
 from trueup.governance.rollback import override
+from trueup.loop import steps, turn
 from trueup.reporting.dossier_rules import rule
-from trueup.stages import loop, steps
 from trueup.stages.dossier import GONE, make
 from trueup.stages.rebuilt import last_rebuilt, note_rebuilt
 
@@ -45,7 +45,7 @@ def first(tmp_path_factory):
     frame = stream(5 * 7, per_day=120)
     told = Story(tmp_path_factory.mktemp("dossier"), frame.replace({"group": {"c": VALUE}}), CONFIG)
     told.ports.actor = ANN
-    told.done = loop.retrain(steps, told.config, told.ports, streams.week(5), "manual")
+    told.done = turn.retrain(steps, told.config, told.ports, streams.week(5), "manual")
     assert told.done.outcome == "pending", told.done.reasons
     yield told
     told.ports.close()
@@ -95,7 +95,7 @@ def test_a_record_says_who_asked_on_what_data_and_by_which_rules(first):
 def test_what_people_say_of_a_model_makes_no_retrain_a_new_one(first):
     other = first.config.model_copy(update={"governance": first.config.governance.model_copy(update={"owner": "Eve"})})
     assert config_digest(other) == config_digest(first.config)
-    assert loop.retrain(steps, other, first.ports, streams.week(5), "manual") == first.done
+    assert turn.retrain(steps, other, first.ports, streams.week(5), "manual") == first.done
 
 
 @pytest.mark.parametrize("by", ["Ann", " ann "])

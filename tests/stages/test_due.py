@@ -4,8 +4,8 @@ import pytest
 
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
-from trueup.stages import steps
-from trueup.stages.loop import cycle
+from trueup.loop import steps
+from trueup.loop.turn import cycle
 
 WEEKS = 9
 

@@ -11,9 +11,9 @@ from trueup.config.settings import Settings
 from trueup.domain.events import interval
 from trueup.errors import NoData, UsageError
 from trueup.home import Ports
-from trueup.stages import loop, steps
+from trueup.loop import steps, turn
+from trueup.loop.late_batches import watch
 from trueup.stages.feed import fed, feed_next
-from trueup.stages.watch import watch
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_a_batch_at_a_time_is_handed_out_announced_and_read_by_the_loop(told):
     assert config.model_copy(update={"ingest": told.config.ingest}) == told.config
     for week in range(1, 5):
         feed_next(told.config, told.ports)
-        done = loop.cycle(steps, config, live, streams.week(week + 1))
+        done = turn.cycle(steps, config, live, streams.week(week + 1))
         assert done.batches[-1].batch.window == window(week)
     assert done.decided.outcome == "promoted", done.decided.reasons
     with pytest.raises(UsageError, match="--from configs"):

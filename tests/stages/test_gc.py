@@ -19,8 +19,8 @@ from trueup.governance.evidence import kept, named
 from trueup.governance.rollback import last_good, rollback
 from trueup.governance.status import overview
 from trueup.handoffs import baseline_name, sample_name
+from trueup.loop import steps, turn
 from trueup.reporting.jobs import drift_page, run_folder
-from trueup.stages import loop, steps
 from trueup.stages.features import examples
 from trueup.stages.gc import gc, gc_shared
 
@@ -41,9 +41,9 @@ def judged(tmp_path_factory):
     right.loc[right.index[in_week(right, 6)][:2], "x"] = 99.0
     told.source(right)
     for week in (6, 8, 10, 11):
-        loop.cycle(steps, told.config, told.ports, streams.week(week), retrain="never")
+        turn.cycle(steps, told.config, told.ports, streams.week(week), retrain="never")
         if week > 6:
-            loop.challenge(steps, told.config, told.ports, streams.week(week), "manual")
+            turn.challenge(steps, told.config, told.ports, streams.week(week), "manual")
     for week in (6, 7):
         page = drift_page(told.ports.root, "toy", window(week))
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -175,7 +175,7 @@ def test_what_the_champion_and_the_last_good_one_rest_on_is_kept_for_ever(told):
     assert done.scored[-1].new == 560
     assert done.observed[-1].figures["drift"] is not None
     assert rollback(told.config, told.ports, None, "a tester", "a test").version == back
-    assert loop.monitor_newest(steps, told.config, told.ports, streams.week(WEEKS)).diagnosis != "unknown"
+    assert turn.monitor_newest(steps, told.config, told.ports, streams.week(WEEKS)).diagnosis != "unknown"
     assert told.ports.ledger.verify() == []
 
 
@@ -214,20 +214,20 @@ def test_predictions_that_are_gone_are_never_made_again_and_the_loop_copes(told)
     assert len(held) == 2
     quarantine.release(told.config, told.ports, None, by="a tester", why="they are right")
     assert told.turn(11).released == ()
-    assert loop.score_newest(steps, told.config, told.ports, streams.week(7)).new == 0
+    assert turn.score_newest(steps, told.config, told.ports, streams.week(7)).new == 0
 
     corrected = told.frame.copy()
     corrected.loc[corrected.index[in_week(corrected, 10)][:5], "z"] = 0.0
     told.source(corrected)
     rules = told.configs / "toy.yaml"
     rules.write_text(rules.read_text().replace("max_value: 20}", "max_value: 100}"))  # week 6 is judged otherwise now
-    done = loop.cycle(steps, told.config, told.ports, streams.week(11), retrain="never")
+    done = turn.cycle(steps, told.config, told.ports, streams.week(11), retrain="never")
     assert [(s.window, s.new) for s in done.scored] == [(window(6), 0), (window(10), 0)]
     assert all("retention" in s.note for s in done.scored)
     assert {o.diagnosis for o in done.observed} == {"unknown"}
     assert told.predictions(6).empty
     assert {f: f.read_bytes() for f in sunk} == sunk  # what was served stays served in the user's own place
-    assert loop.cycle(steps, told.config, told.ports, streams.week(11), retrain="never") == done
+    assert turn.cycle(steps, told.config, told.ports, streams.week(11), retrain="never") == done
     assert told.turn(WEEKS).scored[-1].new == 560
 
 

@@ -19,9 +19,10 @@ from trueup.errors import UsageError, WorkError
 from trueup.governance.champion import champion
 from trueup.home import HOME_TAG
 from trueup.ledger.tables import DECISIONS, OUTBOX
+from trueup.loop import steps, turn
+from trueup.loop.reconcile import reconcile
 from trueup.stages import backup as logic
-from trueup.stages import loop, proof, steps
-from trueup.stages.reconcile import reconcile
+from trueup.stages import proof
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +129,10 @@ def test_a_home_moves_to_postgresql_and_goes_on(told, copy, places, new_database
         connection.execute(sa.delete(DECISIONS))
 
     runs, versions = len(told.seen.split("'run_id'")), ports.registry.versions("toy")
-    loop.cycle(steps, moved.config, ports, streams.week(8), retrain="never")
+    turn.cycle(steps, moved.config, ports, streams.week(8), retrain="never")
     assert history(moved) == told.before
-    assert loop.cycle(steps, moved.config, ports, streams.week(9), retrain="never").scored[-1].new == 560
-    decided = loop.challenge(steps, moved.config, ports, streams.week(10), "manual")
+    assert turn.cycle(steps, moved.config, ports, streams.week(9), retrain="never").scored[-1].new == 560
+    decided = turn.challenge(steps, moved.config, ports, streams.week(10), "manual")
     numbers = [v.version for v in ports.registry.versions("toy")]
     assert numbers == list(range(1, decided.version + 1))
     assert decided.version > versions[-1].version

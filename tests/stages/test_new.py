@@ -22,10 +22,10 @@ from trueup.domain.profiling.questions import Ask
 from trueup.errors import UsageError
 from trueup.handoffs import Cycle
 from trueup.home import Ports
-from trueup.stages import steps
+from trueup.loop import steps
+from trueup.loop.turn import cycle
 from trueup.stages.check import check
 from trueup.stages.ingest import batches
-from trueup.stages.loop import cycle
 from trueup.stages.new import Drafted, draft, save
 
 BATCHES = 6

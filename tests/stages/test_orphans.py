@@ -14,9 +14,9 @@ from trueup.crash import CRASH_AT
 from trueup.errors import StaleDecision
 from trueup.governance.champion import champion
 from trueup.governance.status import overview
-from trueup.stages import loop, steps
-from trueup.stages.orphans import FILES_TAG, Orphans, orphaned
-from trueup.stages.reconcile import reconcile
+from trueup.loop import steps, turn
+from trueup.loop.reconcile import reconcile
+from trueup.upkeep.orphans import FILES_TAG, Orphans, orphaned
 
 # Where a training dies, and what it has left by then: versions, logged models.
 DEATHS = {
@@ -42,7 +42,7 @@ loop.challenge(steps, load_model(ports.configs, "toy"), ports, datetime.fromisof
 def begun(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("begun"), stream(9 * 7), PLAIN)
     assert told.turn(5).decided.outcome == "promoted"
-    loop.cycle(steps, told.config, told.ports, streams.week(8), retrain="never")
+    turn.cycle(steps, told.config, told.ports, streams.week(8), retrain="never")
     yield told
     told.ports.close()
 
@@ -97,7 +97,7 @@ def test_what_a_killed_training_left_is_collected_after_a_day(told, where, left)
     told.open()
     assert overview(told.config, told.ports) == state
     champion(told.config, told.ports).load(told.ports)
-    assert loop.challenge(steps, told.config, told.ports, streams.week(8), "manual").version is not None
+    assert turn.challenge(steps, told.config, told.ports, streams.week(8), "manual").version is not None
 
 
 def test_what_an_entry_or_an_alias_names_is_left_alone(told):
@@ -141,7 +141,7 @@ def test_a_failed_retrain_keeps_its_run_and_loses_its_files_with_the_reports(tol
     monkeypatch.setattr(steps, "promote", stale)
     before = in_mlflow(told)
     with pytest.raises(StaleDecision):
-        loop.challenge(steps, told.config, told.ports, streams.week(8), "manual")
+        turn.challenge(steps, told.config, told.ports, streams.week(8), "manual")
     (failed,) = in_mlflow(told)[0].keys() - before[0].keys()
     told.later(days=300)
     assert reconcile(told.config, told.ports).orphans == Orphans()

@@ -17,8 +17,8 @@ from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.errors import NoData, SourceError
 from trueup.home import Ports
+from trueup.loop import steps, turn
 from trueup.replay.world import World
-from trueup.stages import loop, steps
 from trueup.stages.check import check
 from trueup.stages.dossier import gather
 from trueup.stages.feed import feed_next
@@ -52,7 +52,7 @@ class Book:
     def turn(self, week: int, retrain="inline"):
         """One turn of the loop."""
         self.come(week)
-        return loop.cycle(steps, self.config, self.ports, streams.week(week), retrain)
+        return turn.cycle(steps, self.config, self.ports, streams.week(week), retrain)
 
     def ingest(self, week: int):
         """Land what there is."""

@@ -10,8 +10,8 @@ from tests.stages.story import PLAIN, Story, stream, window
 from trueup.domain.data.types import ROW_ID
 from trueup.governance.champion import champion
 from trueup.governance.status import overview
-from trueup.stages import steps
-from trueup.stages.loop import cycle
+from trueup.loop import steps
+from trueup.loop.turn import cycle
 
 CHANGE, PROMOTED, LAST = 5, 8, 11
 CONFIG = PLAIN.replace("promote:\n", "promote:\n  probation: {batches: 2, alpha: 0.05}\n").replace(

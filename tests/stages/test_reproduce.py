@@ -16,11 +16,11 @@ from tests.stages.story import CONFIG, Story, stream
 from trueup.errors import UnknownModel, UsageError
 from trueup.governance.quarantine import release
 from trueup.ledger.tables import DECISIONS
+from trueup.loop import steps
+from trueup.loop.turn import challenge
 from trueup.stages import reproduce as logic
-from trueup.stages import steps
 from trueup.stages.gc import gc
 from trueup.stages.ingest import ingest
-from trueup.stages.loop import challenge
 from trueup.stages.reproduce import reproduce
 
 JUDGED, REFITTED, REJECTED = 1, 2, 3

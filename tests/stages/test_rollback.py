@@ -31,7 +31,8 @@ from trueup.home import Ports
 from trueup.ledger.entries import PROMOTION, Decision, Promotion
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.tables import METADATA
-from trueup.stages import loop, promote, steps
+from trueup.loop import steps, turn
+from trueup.stages import promote
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_a_batch_that_another_had_served_tells_nothing_of_who_came_since(story):
         return done
 
     changing.score = score
-    loop.cycle(changing, story.config, story.ports, streams.week(9))
+    turn.cycle(changing, story.config, story.ports, streams.week(9))
     (look,) = story.ports.store.results("toy", "monitor", Window(streams.week(8), streams.week(9)))
     assert (look.body["champion"], look.body["matured"], look.body["diagnosis"]) == (story.first, 0, "unknown")
     assert look.body["of_others"] > 500
@@ -202,9 +203,9 @@ def test_a_promotion_judged_before_a_rollback_is_stale(story, monkeypatch):
         back(story)
         return [Verdict.passed("paired", "better")] if real(*words) else []
 
-    monkeypatch.setattr("trueup.stages.steps.judge", meanwhile)
+    monkeypatch.setattr("trueup.loop.steps.judge", meanwhile)
     with pytest.raises(StaleDecision, match="the champion changed"):
-        loop.retrain(steps, story.config, story.ports, streams.week(10), "manual")
+        turn.retrain(steps, story.config, story.ports, streams.week(10), "manual")
     assert champion(story.config, story.ports).version == story.first
 
 

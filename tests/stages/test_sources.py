@@ -15,8 +15,8 @@ from tests import streams
 from tests.stages.story import PLAIN, Story, in_week, stream, window
 from trueup.adapters.sql.engines import UserDatabase
 from trueup.errors import SourceError
+from trueup.loop import steps
 from trueup.stages import ingest as stage
-from trueup.stages import steps
 from trueup.stages.check import check
 
 SQL = PLAIN.replace(

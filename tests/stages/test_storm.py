@@ -16,8 +16,8 @@ from trueup.adapters.sql.engines import connect
 from trueup.adapters.sql.lock import alone
 from trueup.domain.events import event_id
 from trueup.errors import RegistryUnavailable, UsageError
-from trueup.stages import loop, steps
-from trueup.stages.storm import clear
+from trueup.loop import steps, turn
+from trueup.loop.limits import clear
 
 NOW = streams.week(7)
 UNREACHABLE = "  gates:\n    - {kind: absolute, metric: log_loss, at_most: 0.0001}\n"
@@ -49,7 +49,7 @@ class Counting:
 
 
 def asking(told, do, as_of, reason="decayed"):
-    return loop.retrain(do, told.config, told.ports, as_of, reason)
+    return turn.retrain(do, told.config, told.ports, as_of, reason)
 
 
 def kinds(told):
@@ -266,7 +266,7 @@ def test_deployments_are_told_and_nothing_is_trained(tmp_path):
     told = Story(tmp_path, rows, config)
 
     def loop_at(week):
-        return loop.cycle(steps, told.config, told.ports, streams.week(week), retrain="event")
+        return turn.cycle(steps, told.config, told.ports, streams.week(week), retrain="event")
 
     assert loop_at(5).decided.outcome == "promoted"
     done = loop_at(7)
@@ -288,7 +288,7 @@ def test_deployments_are_told_and_nothing_is_trained(tmp_path):
     # A crash between the announcement and its mark: the batch is handled again, and says the same.
     with announced_again.ports.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM results WHERE stage = 'run'")
-    loop.cycle(steps, announced_again.config, announced_again.ports, streams.week(8), retrain="event")
+    turn.cycle(steps, announced_again.config, announced_again.ports, streams.week(8), retrain="event")
     assert [m.event_id for m in announced_again.ports.ledger.pending_outbox()] == [m.event_id for m in before]
     announced_again.ports.close()
     told.ports.close()

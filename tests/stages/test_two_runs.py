@@ -8,8 +8,8 @@ import pytest
 
 from tests import streams
 from tests.stages.story import Story, stream, window
-from trueup.stages import steps
-from trueup.stages.loop import cycle, monitor_newest
+from trueup.loop import steps
+from trueup.loop.turn import cycle, monitor_newest
 
 
 class Paused:
@@ -38,7 +38,7 @@ def test_what_a_killed_run_has_looked_at_is_not_looked_at_again(tmp_path, monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("trueup.stages.loop._record", killed)
+        patched.setattr("trueup.loop.turn._record", killed)
         with pytest.raises(KeyboardInterrupt):
             told.turn(6)
     first = told.ports.store.results("toy", "monitor", window(5))

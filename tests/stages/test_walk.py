@@ -10,8 +10,8 @@ from tests.stages.story import PLAIN, Story, in_week, stream
 from trueup.domain.judging.evidence import Evidence
 from trueup.errors import WorkError
 from trueup.governance.champion import champion
-from trueup.stages import steps
-from trueup.stages.loop import retrain
+from trueup.loop import steps
+from trueup.loop.turn import retrain
 from trueup.stages.reproduce import reproduce
 from trueup.stages.walk import burden, method
 

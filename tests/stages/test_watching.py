@@ -8,7 +8,7 @@ from tests import streams
 from tests.stages.story import PLAIN, Story, in_week, stream, window
 from trueup.governance.champion import champion, first_champion
 from trueup.governance.status import overview
-from trueup.stages import loop, steps
+from trueup.loop import steps, turn
 
 
 def turned(frame, week):
@@ -87,7 +87,7 @@ def test_corrected_labels_give_another_diagnosis_at_the_same_moment(tmp_path):
     told.source(turned(told.frame, 5))
     after = told.turn(6).observed[-1]
     assert (before.diagnosis, after.diagnosis) == ("healthy", "decayed")
-    assert loop.monitor_newest(steps, told.config, told.ports, streams.week(6)).diagnosis == "decayed"
+    assert turn.monitor_newest(steps, told.config, told.ports, streams.week(6)).diagnosis == "decayed"
     told.ports.close()
 
 
@@ -102,7 +102,7 @@ def test_a_crash_after_a_promotion_is_put_right_by_the_next_run(tmp_path, monkey
         if where == "alias":
             patch.setattr("trueup.stages.promote.align", killed)
         else:
-            patch.setattr("trueup.stages.loop._record", killed)
+            patch.setattr("trueup.loop.turn._record", killed)
         with pytest.raises(KeyboardInterrupt):
             told.turn(5)
     told.open()

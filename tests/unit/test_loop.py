@@ -3,7 +3,7 @@
 import pytest
 
 from trueup.domain.monitoring.diagnosis import NAMES
-from trueup.stages.loop import State, next_action
+from trueup.loop.turn import State, next_action
 
 
 @pytest.mark.parametrize("diagnosis", [None, *NAMES])

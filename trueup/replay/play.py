@@ -21,14 +21,14 @@ from trueup.domain.learning.learning import predict
 from trueup.domain.monitoring.diagnosis import DECAYED
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
+from trueup.loop import steps
+from trueup.loop.turn import cycle
 from trueup.replay.world import World, at
 from trueup.replay.yardsticks import yardsticks
-from trueup.stages import steps
 from trueup.stages.features import features
 from trueup.stages.ingest import batches
 from trueup.stages.joined import classes_of, prediction_in
 from trueup.stages.looks import STAGE
-from trueup.stages.loop import cycle
 from trueup.stages.validate import usable_batches
 
 BATCH, LOSS, VERSION, RIVAL = "batch", "loss", "version", "rival"

@@ -27,15 +27,15 @@ from trueup.governance.quarantine import awaiting_score
 from trueup.handoffs import Attempt, Candidate, Checked, Cycle, Decided, Evaluation, Observed, Refitted, Scored, Trained
 from trueup.home import Ports
 from trueup.ledger.entries import Event
-from trueup.stages.announce import announce
-from trueup.stages.asking import answered, asking
-from trueup.stages.due import due
+from trueup.loop.announce import announce
+from trueup.loop.limits import RUNNING, attempt_digest, failed, held_back, held_back_with, refuse
+from trueup.loop.reconcile import close_dead_runs
+from trueup.loop.requests import answered, asking
+from trueup.loop.resume import remember, unfinished
+from trueup.loop.triggers import due
 from trueup.stages.looks import decisive_look
 from trueup.stages.monitor import begun_looks, findings_of, telling, to_watch_again
 from trueup.stages.promote import recorded_decision
-from trueup.stages.reconcile import close_dead_runs
-from trueup.stages.resume import remember, unfinished
-from trueup.stages.storm import RUNNING, attempt_digest, failed, held_back, held_back_with, refuse
 from trueup.stages.usual import not_settled
 from trueup.stages.validate import judged
 

@@ -8,7 +8,7 @@ from trueup.config.schema import ModelConfig
 from trueup.governance.approval import settle
 from trueup.governance.champion import align, champion
 from trueup.home import HOME_TAG, Ports
-from trueup.stages.orphans import Orphans, collect_orphans, orphaned
+from trueup.upkeep.orphans import Orphans, collect_orphans, orphaned
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from trueup.domain.data.types import EVENT_TIME, ROW_ID, Reason
 from trueup.domain.retraining.limits import judged_until, starts
 from trueup.governance.champion import champion
 from trueup.home import Ports
+from trueup.loop.limits import steps_of
 from trueup.stages.features import matured
-from trueup.stages.storm import steps_of
 from trueup.stages.validate import usable_batches
 
 
