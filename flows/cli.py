@@ -264,7 +264,7 @@ def ledger_show(
 @ledger_app.command("verify")
 def ledger_verify(as_json: Json = False) -> None:
     """Check chain, signatures, anchors, MLflow's aliases and the files of every version that an entry names."""
-    from trueup.stages.proof import verify
+    from trueup.audit.verify import verify
 
     with home(looks=True) as ports:
         found = verify({name: load_model(ports.configs, name) for name in model_names(ports.configs)}, ports)
@@ -281,7 +281,7 @@ def ledger_export(
     ] = None,
 ) -> None:
     """Write the ledger to a file, oldest entry first."""
-    from trueup.stages.export import export
+    from trueup.audit.export import export
 
     with home(looks=True) as ports:
         count = export(ports, file, model)

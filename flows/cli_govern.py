@@ -95,7 +95,7 @@ def dossier(
     as_json: Json = False,
 ) -> None:
     """Write all that is known of a version as one page that opens offline, and as JSON; with the bill of materials."""
-    from trueup.stages.dossier import make
+    from trueup.audit.dossier import make
 
     with opened_home(at_the_command_line()) as ports:
         made = make(load_model(ports.configs, model), ports, version, out)

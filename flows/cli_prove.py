@@ -21,9 +21,9 @@ def reproduce(
 
     Changes nothing in ledger, registry or store, and leaves a note for the version's dossier. Exit code 0 when all came out again, 1 when something did not.
     """
+    from trueup.audit.rebuild_notes import note_rebuilt
+    from trueup.audit.reproduce import reproduce as again
     from trueup.home import Ports
-    from trueup.stages.rebuilt import note_rebuilt
-    from trueup.stages.reproduce import reproduce as again
 
     ports = Ports()
     try:

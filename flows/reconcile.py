@@ -19,13 +19,13 @@ from flows.telling import TOLD, event_api
 from flows.views import end_decided
 from flows.waiting import drop_overtaken
 from trueup.adapters.apprise import addresses
+from trueup.audit.verify import anchor
 from trueup.config.load import load_model, model_names
 from trueup.home import Ports
 from trueup.loop.failed_automations import tell_of_failures
 from trueup.loop.outbox import Relayed, notify, relay
 from trueup.loop.reconcile import Mended
 from trueup.loop.reconcile import reconcile as mend
-from trueup.stages.proof import anchor
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -25,11 +25,11 @@ from trueup.handoffs import Cycle, Decided, Observed, Scored
 if TYPE_CHECKING:
     from flows.gc import Cleared
     from flows.reconcile import Reconciled
+    from trueup.audit.dossier import Made
+    from trueup.audit.reproduce import Reproduced
+    from trueup.audit.verify import Verified
     from trueup.stages.backup import Saved
-    from trueup.stages.dossier import Made
     from trueup.stages.feed import Fed
-    from trueup.stages.proof import Verified
-    from trueup.stages.reproduce import Reproduced
     from trueup.upkeep.orphans import Orphans
 
 _ANSWERED: list[bool] = []

@@ -42,8 +42,8 @@ def pass_on(ports: Ports) -> None:
     """Pass the outbox on at the end of a run. Whatever goes wrong is logged: the run is done, and events can wait."""
     if "ledger" not in ports.__dict__:
         return  # nothing was decided or announced
+    from trueup.audit.verify import anchor
     from trueup.loop.outbox import notify, relay
-    from trueup.stages.proof import anchor
 
     try:
         anchor(ports)

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.adapters.mlflow.database import move_artifacts
+from trueup.audit.verify import anchor
 from trueup.loop import steps, turn
-from trueup.stages.proof import anchor
 
 WEEKS = 8
 FRAME = stream(WEEKS * 7, change_on=5 * 7, per_day=40)

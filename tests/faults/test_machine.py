@@ -21,6 +21,7 @@ from tests.faults.forked import Killed, forked
 from tests.faults.homes import WEEKS, Homes, copied
 from tests.faults.invariants import acknowledged, require_nothing_lost, require_settled, require_sound
 from tests.stages.story import Story
+from trueup.audit.verify import verify
 from trueup.crash import POINTS
 from trueup.domain.events import ModelDecayed
 from trueup.domain.learning.training_windows import Hold
@@ -30,7 +31,6 @@ from trueup.governance.rollback import override, rollback
 from trueup.ledger.entries import Event
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
-from trueup.stages.proof import verify
 
 pytestmark = pytest.mark.thorough
 

@@ -23,13 +23,13 @@ from tests.faults.forked import forked
 from tests.faults.homes import WEEKS, copied
 from tests.faults.invariants import require_settled
 from tests.stages.story import Story
+from trueup.audit.verify import verify
 from trueup.errors import RegistryUnavailable, UntrustedModel
 from trueup.governance.champion import champion
 from trueup.governance.rollback import rollback
 from trueup.governance.status import overview
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
-from trueup.stages.proof import verify
 
 NOW = streams.week(WEEKS)
 

@@ -13,12 +13,12 @@ from flows.environment import by_hand
 from tests import streams
 from tests.free import free_port
 from tests.stages.story import Story, stream
+from trueup.audit.verify import anchor, tag_of, verify
 from trueup.config.settings import Settings
 from trueup.errors import ConfigError, UsageError
 from trueup.governance.champion import champion
 from trueup.home import Ports
 from trueup.stages.check import check
-from trueup.stages.proof import anchor, tag_of, verify
 
 PROXIES = [name for word in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (word, word.upper())]
 

@@ -16,6 +16,7 @@ from pandas.testing import assert_frame_equal
 
 from tests import streams
 from tests.stages.story import CONFIG, Story, in_week, stream
+from trueup.audit.verify import anchor
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
 from trueup.governance.champion import champion
@@ -26,7 +27,6 @@ from trueup.ledger.entries import Decision
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
 from trueup.stages import backup as logic
-from trueup.stages.proof import anchor
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.ledger.entries import Decision
 from trueup.home import Ports
-from trueup.stages.proof import anchor
+from trueup.audit.verify import anchor
 
 ports, model = Ports(Settings()), fitted()
 run = ports.tracking.start("busy", "busy")

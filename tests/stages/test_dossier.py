@@ -12,7 +12,9 @@ from flows.cli import app
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.adapters.background import NoReports
+from trueup.audit.dossier import GONE, make
 from trueup.audit.dossiers import dossier_page
+from trueup.audit.rebuild_notes import last_rebuilt, note_rebuilt
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import Actor
 from trueup.errors import UsageError
@@ -20,8 +22,6 @@ from trueup.governance import approval
 from trueup.governance.rollback import override
 from trueup.loop import steps, turn
 from trueup.reporting.dossier_rules import rule
-from trueup.stages.dossier import GONE, make
-from trueup.stages.rebuilt import last_rebuilt, note_rebuilt
 
 CANARY, VALUE = "<script>alert('use')</script>", "<img src=x onerror=alert(1)>"
 CONFIG = (

@@ -14,6 +14,7 @@ from tests import streams
 from tests.postgres import PASSWORD
 from tests.stages.test_backup import history, opened, told  # noqa: F401  (a fixture)
 from trueup.adapters.sql.engines import connect
+from trueup.audit import verify
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
 from trueup.governance.champion import champion
@@ -22,14 +23,13 @@ from trueup.ledger.tables import DECISIONS, OUTBOX
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
 from trueup.stages import backup as logic
-from trueup.stages import proof
 
 
 @pytest.fixture(scope="module")
 def copy(told, tmp_path_factory):  # noqa: F811
     """A backup, what it has to bring back, and the first home out of the way from then on."""
     reconcile(told.config, told.ports)
-    proof.anchor(told.ports)
+    verify.anchor(told.ports)
     told.ports.tracking.start("toy", "still at work", {HOME_TAG: told.ports.identity})
     with closing(sqlite3.connect(prefect_in(told.ports.root))):
         pass
@@ -37,7 +37,7 @@ def copy(told, tmp_path_factory):  # noqa: F811
     assert logic.backup(told.ports, copy).elsewhere == ()
     told.before, told.seen = history(told), mlflow_of(told)
     told.served = [told.predictions(week) for week in range(8)]
-    told.anchored = proof.verify({"toy": told.config}, told.ports).anchors
+    told.anchored = verify.verify({"toy": told.config}, told.ports).anchors
     told.ports.close()
     told.ports.root.rename(told.folder / "aside")
     yield copy
@@ -120,7 +120,7 @@ def test_a_home_moves_to_postgresql_and_goes_on(told, copy, places, new_database
     for week, frame in enumerate(told.served):
         assert_frame_equal(moved.predictions(week), frame)
     assert champion(moved.config, ports).load(ports) is not None
-    checked = proof.verify({"toy": moved.config}, ports)
+    checked = verify.verify({"toy": moved.config}, ports)
     assert checked.problems == ()
     assert checked.anchors == told.anchored  # also the one that is MLflow's tag, though PostgreSQL gives another name
     assert reconcile(moved.config, ports).alias is None
@@ -140,8 +140,8 @@ def test_a_home_moves_to_postgresql_and_goes_on(told, copy, places, new_database
     hashes = [e.hash for e in ports.ledger.entries("toy")]
     assert hashes[: len(told.before["entries"])] == told.before["entries"]
     assert len(hashes) > len(told.before["entries"])
-    proof.anchor(ports)
-    assert proof.verify({"toy": moved.config}, ports).problems == ()
+    verify.anchor(ports)
+    assert verify.verify({"toy": moved.config}, ports).problems == ()
     told_of = [id for (id,) in ask(places["database_url"], sa.select(OUTBOX.c.id).order_by(OUTBOX.c.id))]
     assert told_of == list(range(1, len(told_of) + 1))
     client = ports.tracking.client
@@ -230,7 +230,7 @@ def test_other_files_of_sqlite_are_filled_too(told, copy, home_at, tmp_path):  #
     assert [file.name for file in (tmp_path / "home").rglob("*.db")] == ["prefect.db"]
     assert history(moved) == told.before
     assert mlflow_of(moved) == told.seen
-    assert proof.verify({"toy": moved.config}, moved.ports).anchors == told.anchored
+    assert verify.verify({"toy": moved.config}, moved.ports).anchors == told.anchored
     kept = home_at(tmp_path / "kept", database_url=f"sqlite:///{tmp_path}/kept/trueup.db")
     assert logic.restore(kept.ports.settings, copy).loaded == ()  # its own, by its whole address
     assert history(kept) == told.before

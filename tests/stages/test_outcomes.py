@@ -12,6 +12,8 @@ import pytest
 from tests import loans, streams
 from tests.stages.story import window
 from trueup.adapters.background import NoReports
+from trueup.audit.dossier import gather
+from trueup.audit.reproduce import reproduce
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
@@ -20,10 +22,8 @@ from trueup.home import Ports
 from trueup.loop import steps, turn
 from trueup.replay.world import World
 from trueup.stages.check import check
-from trueup.stages.dossier import gather
 from trueup.stages.feed import feed_next
 from trueup.stages.ingest import batches, ingest
-from trueup.stages.reproduce import reproduce
 
 
 class Book:

@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy as sa
 
 from tests.stages.story import Story, stream
+from trueup.audit.export import export
+from trueup.audit.verify import anchor, verify
 from trueup.errors import UsageError
 from trueup.governance.champion import succession
 from trueup.ledger.entries import GENESIS, Decision, entry_hash
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX
-from trueup.stages.export import export
-from trueup.stages.proof import anchor, verify
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,15 @@ import sqlalchemy as sa
 
 from tests import streams
 from tests.stages.story import CONFIG, Story, stream
+from trueup.audit import reproduce as logic
+from trueup.audit.reproduce import reproduce
 from trueup.errors import UnknownModel, UsageError
 from trueup.governance.quarantine import release
 from trueup.ledger.tables import DECISIONS
 from trueup.loop import steps
 from trueup.loop.turn import challenge
-from trueup.stages import reproduce as logic
 from trueup.stages.gc import gc
 from trueup.stages.ingest import ingest
-from trueup.stages.reproduce import reproduce
 
 JUDGED, REFITTED, REJECTED = 1, 2, 3
 OWN = CONFIG.replace("  categorical: [group]\n", "  categorical: [group]\n  custom: own:more\n").replace(

@@ -7,12 +7,12 @@ import pytest
 
 from tests import streams
 from tests.stages.story import PLAIN, Story, in_week, stream
+from trueup.audit.reproduce import reproduce
 from trueup.domain.judging.evidence import Evidence
 from trueup.errors import WorkError
 from trueup.governance.champion import champion
 from trueup.loop import steps
 from trueup.loop.turn import retrain
-from trueup.stages.reproduce import reproduce
 from trueup.stages.walk import burden, method
 
 STRICT = PLAIN.replace(

@@ -39,7 +39,7 @@ def show_dossiers(config: ModelConfig, ports: Ports, entry: Entry) -> None:
 
 def draw(settings: Settings, config: ModelConfig, versions: Sequence[int]) -> None:
     """Make dossiers, without the bill of materials: that takes longer than they do, and comes with `trueup dossier`."""
-    from trueup.stages.dossier import make  # here, because who decides need not wait for matplotlib
+    from trueup.audit.dossier import make  # here, because who decides need not wait for matplotlib
 
     ports = Ports(settings)
     for version in versions:

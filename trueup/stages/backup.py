@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from trueup.adapters.sql.engines import copy_sqlite
+from trueup.audit.verify import ANCHORS
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
 from trueup.home import Ports
 from trueup.stages.moving import FILES, LEDGER, MLFLOW, PREFECT, bring, lies_in, shown
-from trueup.stages.proof import ANCHORS
 
 RECORD: Final = "backup.json"  # written last: without it a backup did not come to its end
 _FIRST = (FILES[LEDGER], FILES[MLFLOW], ANCHORS)

@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from trueup.adapters.sql.copy import loaded_into
 from trueup.adapters.sql.engines import connect, database_file, initialise
 from trueup.adapters.store.tables import metadata as store
+from trueup.audit.verify import tag_of
 from trueup.config.settings import Settings
 from trueup.errors import UsageError
 from trueup.home import HOME_TAG, identity_of
 from trueup.ledger.tables import METADATA as ledger
-from trueup.stages.proof import tag_of
 
 LEDGER, MLFLOW, PREFECT = "ledger and store", "MLflow", "Prefect"
 FILES: Final = {LEDGER: "trueup.db", MLFLOW: "mlflow.db", PREFECT: "prefect/prefect.db"}  # in a home

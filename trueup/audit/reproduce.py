@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from trueup.adapters.git import code_facts
+from trueup.audit.snapshot import find, laid_out
 from trueup.config.load import load_model, sound_name
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_text
@@ -32,7 +33,6 @@ from trueup.handoffs import Role, prediction_of
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
 from trueup.stages.features import Examples, examples
-from trueup.stages.snapshot import find, laid_out
 from trueup.stages.train import data_digest, fit_recipe
 
 TOLERANCE: Final = 1e-9  # of a prediction and of a metric: what another processor's last bits may do to a sum

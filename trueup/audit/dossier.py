@@ -20,6 +20,7 @@ from trueup.adapters import cyclonedx
 from trueup.adapters.git import LOCK, code_facts
 from trueup.adapters.parquet import whole
 from trueup.audit.dossiers import dossiers_folder, stem
+from trueup.audit.rebuild_notes import last_rebuilt
 from trueup.config.schema import ModelConfig, Source, Task
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
@@ -37,7 +38,6 @@ from trueup.ledger.verify import Problem
 from trueup.reporting import dossier_page
 from trueup.reporting.jobs import IMPORTANCE, drawn, run_folder
 from trueup.stages.looks import STAGE as LOOKS
-from trueup.stages.rebuilt import last_rebuilt
 
 RIGHT, CHANGED, GONE, UNRECORDED = "right", "changed", "gone", "no digest recorded"
 _MOST_CATEGORIES = 3
