@@ -35,7 +35,7 @@ def flights(folder: Path) -> dict[str, float]:
     from trueup.config.settings import Settings
     from trueup.domain.profiling.questions import Ask
     from trueup.home import Ports
-    from trueup.stages.new import draft, save
+    from trueup.onboarding.new_model import draft, save
 
     configs = folder / "configs"
     configs.mkdir(parents=True)

@@ -88,10 +88,10 @@ def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[
     from trueup.domain.profiling.questions import Ask
     from trueup.errors import NotEnoughData
     from trueup.home import Ports
+    from trueup.onboarding.new_model import draft, save
+    from trueup.onboarding.rehearse import rehearse
     from trueup.replay.compare import compare
     from trueup.replay.replay import prepare, whole_span
-    from trueup.stages.new import draft, save
-    from trueup.stages.rehearse import rehearse
 
     ports = Ports(Settings(home=place / "home", configs=place / "configs", reports=False))
     ports.configs.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ from trueup.errors import NoData, UsageError
 if TYPE_CHECKING:
     from trueup.handoffs import Cycle
     from trueup.home import Ports
-    from trueup.stages.rehearse import Rehearsal
+    from trueup.onboarding.rehearse import Rehearsal
 
 app = typer.Typer(
     help="Continuous training for tabular models: check, score, watch, retrain, judge, promote, and prove it.",
@@ -176,7 +176,7 @@ def check(
     A rehearsal validates all batches, counts labels, lets a quick model try to beat the prior and estimates how
     long a run takes. Exit code 2 for problems in a config, 1 when the data would break a run.
     """
-    from trueup.stages.check import check as look
+    from trueup.onboarding.check import check as look
 
     with home(looks=True) as ports:
         found = [look(name, ports) for name in names(ports, model)]
@@ -364,7 +364,7 @@ def home(configs: str | None = None, *, looks: bool = False) -> Iterator[Ports]:
 
 def rehearsed(model: str, ports: Ports) -> Rehearsal:
     """Rehearse a model whose config is sound, and show how far it is."""
-    from trueup.stages.rehearse import rehearse as play
+    from trueup.onboarding.rehearse import rehearse as play
 
     with show.progress(f"rehearsing {model}") as tell:
         return play(load_model(ports.configs, model), ports, tell)

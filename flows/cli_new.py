@@ -63,8 +63,8 @@ def new(
     from flows.cli import moment
     from trueup.domain.profiling.questions import Ask
     from trueup.home import Ports
-    from trueup.stages.new import draft, save, span_of
-    from trueup.stages.new_deployments import deploy
+    from trueup.onboarding.deployments import deploy
+    from trueup.onboarding.new_model import draft, save, span_of
 
     after = span_of(label_available_after) if label_available_after else None
     ask = Ask(

@@ -81,7 +81,7 @@ def sound_config(configs: Path, model: str) -> ModelConfig:
     try:
         return load_model(configs, model)
     except ConfigError:
-        from trueup.stages.mistakes import refusal
+        from trueup.stages.config_problems import refusal
 
         raise refusal(configs, model) from None
 

@@ -14,8 +14,8 @@ from flows.show import about, lines, out, table, then, word
 
 if TYPE_CHECKING:
     from trueup.domain.profiling.period import Power, Spans
-    from trueup.stages.new import Drafted
-    from trueup.stages.rehearse import Rehearsal, Seen
+    from trueup.onboarding.new_model import Drafted
+    from trueup.onboarding.rehearse import Rehearsal, Seen
 
 
 _WARNED = 12  # lines
@@ -24,7 +24,7 @@ _ENDS, _ODD = 4, 12  # batches of a rehearsal that are shown: at either end, and
 
 def drafted(made: Drafted, deployed: tuple[Path, bool] | None) -> None:
     """What `new` found out about a table, and what to type next."""
-    from trueup.stages.draft import shown
+    from trueup.onboarding.draft import shown
 
     found = made.findings
     times, outcome = found.times.moments.dropna(), found.outcome

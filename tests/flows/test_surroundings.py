@@ -18,7 +18,7 @@ from trueup.config.settings import Settings
 from trueup.errors import ConfigError, UsageError
 from trueup.governance.champion import champion
 from trueup.home import Ports
-from trueup.stages.check import check
+from trueup.onboarding.check import check
 
 PROXIES = [name for word in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (word, word.upper())]
 

@@ -16,8 +16,8 @@ from trueup.domain.profiling.questions import Ask
 from trueup.home import Ports
 from trueup.loop import steps
 from trueup.loop.turn import cycle
-from trueup.stages.check import check
-from trueup.stages.new import Drafted, draft, save
+from trueup.onboarding.check import check
+from trueup.onboarding.new_model import Drafted, draft, save
 
 TABLES = {
     "iris": (datasets.load_iris, "multiclass"),

@@ -24,9 +24,9 @@ from trueup.handoffs import Cycle
 from trueup.home import Ports
 from trueup.loop import steps
 from trueup.loop.turn import cycle
-from trueup.stages.check import check
+from trueup.onboarding.check import check
+from trueup.onboarding.new_model import Drafted, draft, save
 from trueup.stages.ingest import batches
-from trueup.stages.new import Drafted, draft, save
 
 BATCHES = 6
 

@@ -7,8 +7,8 @@ from tests.stages.test_new_odd import orders
 from trueup.config.settings import Settings
 from trueup.domain.profiling.questions import Ask
 from trueup.home import Ports
-from trueup.stages.check import check
-from trueup.stages.new import draft, save
+from trueup.onboarding.check import check
+from trueup.onboarding.new_model import draft, save
 
 FRAME = orders(n=1_200, days=60).assign(amount=lambda f: (f["x"] * 3_000 + 2_000).round(2))
 

@@ -9,9 +9,9 @@ from trueup.domain.data.landing import split
 from trueup.domain.profiling.questions import Ask
 from trueup.errors import TrueupError, UsageError
 from trueup.home import Ports
-from trueup.stages.check import check
-from trueup.stages.new import draft, save
-from trueup.stages.new_deployments import deploy
+from trueup.onboarding.check import check
+from trueup.onboarding.deployments import deploy
+from trueup.onboarding.new_model import draft, save
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from trueup.domain.data.types import Window
 from trueup.errors import NoData, SourceError
 from trueup.home import Ports
 from trueup.loop import steps, turn
+from trueup.onboarding.check import check
 from trueup.replay.world import World
-from trueup.stages.check import check
 from trueup.stages.feed import feed_next
 from trueup.stages.ingest import batches, ingest
 

@@ -13,9 +13,9 @@ from trueup.config.settings import Settings
 from trueup.domain.data.types import Status
 from trueup.domain.learning.training_windows import Plan
 from trueup.home import Ports
-from trueup.stages import rehearse as stage
-from trueup.stages.rehearse import rehearse
-from trueup.stages.rehearse_gate import BEATS, NOT_SHOWN
+from trueup.onboarding import rehearse as stage
+from trueup.onboarding.rehearse import rehearse
+from trueup.onboarding.rehearse_gate import BEATS, NOT_SHOWN
 from trueup.stages.train import plan
 
 DAYS = 9 * 7

@@ -16,8 +16,8 @@ from tests.stages.story import PLAIN, Story, in_week, stream, window
 from trueup.adapters.sql.engines import UserDatabase
 from trueup.errors import SourceError
 from trueup.loop import steps
+from trueup.onboarding.check import check
 from trueup.stages import ingest as stage
-from trueup.stages.check import check
 
 SQL = PLAIN.replace(
     "{kind: files, path: data/*.csv}",

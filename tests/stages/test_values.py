@@ -25,7 +25,7 @@ from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.errors import SourceError
 from trueup.home import Ports
-from trueup.stages.check import check
+from trueup.onboarding.check import check
 from trueup.stages.ingest import batches, ingest
 
 BIG = 7_300_000_000_000_000_000  # more than a float holds

@@ -14,8 +14,8 @@ from trueup.domain.data.types import Batch, Status, Window
 from trueup.handoffs import Checked
 from trueup.home import Ports
 from trueup.reporting.jobs import show_validation
+from trueup.stages.config_problems import require_sound
 from trueup.stages.ingest import batches
-from trueup.stages.mistakes import require_sound
 
 STAGE = "validate"
 _BRIEF = ("status", "reasons", "quarantined", "judgement", "warnings")

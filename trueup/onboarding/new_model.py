@@ -30,8 +30,8 @@ from trueup.domain.profiling.questions import Ask
 from trueup.domain.profiling.times import Gap, Times, closed_days, disorder, gaps
 from trueup.errors import UsageError
 from trueup.home import Ports
-from trueup.stages.draft import coerced, missing_of, usual_name, write_draft, write_usual
-from trueup.stages.new_table import Table, read_table
+from trueup.onboarding.draft import coerced, missing_of, usual_name, write_draft, write_usual
+from trueup.onboarding.read_table import Table, read_table
 
 _KNOWN = "known at, of the outcome"  # a column of its own: the outcomes' may be called like one of the rows'
 _TWO_YEARS = pd.Timedelta(days=730)

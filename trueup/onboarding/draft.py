@@ -16,7 +16,7 @@ from trueup.domain.profiling.feature_selection import Choice, Tried
 from trueup.domain.profiling.period import Power, Spans
 
 if TYPE_CHECKING:
-    from trueup.stages.new import Findings
+    from trueup.onboarding.new_model import Findings
 
 _PROBATION = {"day": 7, "week": 4, "month": 2}  # batches
 _ROOM = 200  # labels a batch that the schema asks for where nothing else is said

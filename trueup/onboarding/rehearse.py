@@ -32,12 +32,12 @@ from trueup.domain.learning.training_windows import Hold, Plan
 from trueup.errors import NoLabels, NotEnoughData, WorkError
 from trueup.handoffs import Checked
 from trueup.home import Ports
+from trueup.onboarding.rehearse_gate import BEATS, Compared, against_prior
 from trueup.stages.baselines import baselines, reference_examples
+from trueup.stages.config_problems import require_sound
 from trueup.stages.features import examples
 from trueup.stages.ingest import batches, complete_until, land, require_bounded
-from trueup.stages.mistakes import require_sound
 from trueup.stages.outcomes import Joining, joining
-from trueup.stages.rehearse_gate import BEATS, Compared, against_prior
 from trueup.stages.train import Material, material, plan
 from trueup.stages.validate import validate
 
