@@ -202,7 +202,7 @@ def feed(
 ) -> None:
     """Hand out old data batch by batch into the home, as a live source would, and announce each arrival."""
     from flows.telling import pass_on
-    from trueup.stages.feed import fed, feed_next
+    from trueup.upkeep.simulate_arrivals import fed, feed_next
 
     with home(source) as ports:
         config = load_model(ports.configs, model)

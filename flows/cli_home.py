@@ -13,7 +13,7 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 
 if TYPE_CHECKING:
-    from trueup.stages.backup import Saved
+    from trueup.upkeep.backup import Saved
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 
@@ -48,7 +48,7 @@ def backup(
 ) -> None:
     """Copy the home, consistently, while everything runs: SQLite databases, batches, models, reports."""
     from trueup.home import Ports
-    from trueup.stages import backup as logic
+    from trueup.upkeep import backup as logic
 
     ports = Ports()
     try:
@@ -65,7 +65,7 @@ def restore(
 
     Where TRUEUP_DATABASE_URL or TRUEUP_MLFLOW_BACKEND name an empty PostgreSQL, the backup's databases are loaded into it.
     """
-    from trueup.stages import backup as logic
+    from trueup.upkeep import backup as logic
 
     _tell(as_json, logic.restore(Settings(), source))
 

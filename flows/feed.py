@@ -14,7 +14,7 @@ from trueup.config.settings import Settings
 from trueup.domain.events import interval
 from trueup.errors import NoData
 from trueup.home import Ports
-from trueup.stages.feed import feed_next, written
+from trueup.upkeep.simulate_arrivals import feed_next, written
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from trueup.config.load import load_model, model_names
 from trueup.config.schema import ModelConfig
 from trueup.errors import WorkError
 from trueup.home import Ports
-from trueup.stages.gc import Collected, gc_shared
-from trueup.stages.gc import gc as collect
+from trueup.upkeep.retention import Collected, gc_shared
+from trueup.upkeep.retention import gc as collect
 
 log = logging.getLogger(__name__)
 

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from trueup.audit.dossier import Made
     from trueup.audit.reproduce import Reproduced
     from trueup.audit.verify import Verified
-    from trueup.stages.backup import Saved
-    from trueup.stages.feed import Fed
+    from trueup.upkeep.backup import Saved
     from trueup.upkeep.orphans import Orphans
+    from trueup.upkeep.simulate_arrivals import Fed
 
 _ANSWERED: list[bool] = []
 _FIRST_LINE, _BETWEEN_LINES = 30.0, 60.0  # seconds

@@ -24,7 +24,7 @@ from trueup.ledger.entries import Event
 from trueup.ledger.tables import OUTBOX
 from trueup.loop import steps
 from trueup.loop.turn import cycle
-from trueup.stages.feed import feed_next
+from trueup.upkeep.simulate_arrivals import feed_next
 
 pytestmark = pytest.mark.thorough
 

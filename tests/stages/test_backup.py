@@ -26,7 +26,7 @@ from trueup.home import Ports
 from trueup.ledger.entries import Decision
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
-from trueup.stages import backup as logic
+from trueup.upkeep import backup as logic
 
 
 @pytest.fixture(scope="module")

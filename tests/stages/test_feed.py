@@ -13,7 +13,7 @@ from trueup.errors import NoData, UsageError
 from trueup.home import Ports
 from trueup.loop import steps, turn
 from trueup.loop.late_batches import watch
-from trueup.stages.feed import fed, feed_next
+from trueup.upkeep.simulate_arrivals import fed, feed_next
 
 
 @pytest.fixture

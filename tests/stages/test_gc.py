@@ -22,7 +22,7 @@ from trueup.handoffs import baseline_name, sample_name
 from trueup.loop import steps, turn
 from trueup.reporting.jobs import drift_page, run_folder
 from trueup.stages.features import examples
-from trueup.stages.gc import gc, gc_shared
+from trueup.upkeep.retention import gc, gc_shared
 
 WEEKS = 12
 SINK = "score:\n  sink: {kind: folder, path: ../served}\n"
@@ -284,7 +284,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
-from trueup.stages.gc import gc
+from trueup.upkeep.retention import gc
 from trueup.home import Ports
 
 unlink, left = Path.unlink, [int(sys.argv[1])]

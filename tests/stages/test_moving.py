@@ -22,7 +22,7 @@ from trueup.home import HOME_TAG
 from trueup.ledger.tables import DECISIONS, OUTBOX
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
-from trueup.stages import backup as logic
+from trueup.upkeep import backup as logic
 
 
 @pytest.fixture(scope="module")

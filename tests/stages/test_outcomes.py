@@ -22,8 +22,8 @@ from trueup.home import Ports
 from trueup.loop import steps, turn
 from trueup.onboarding.check import check
 from trueup.replay.world import World
-from trueup.stages.feed import feed_next
 from trueup.stages.ingest import batches, ingest
+from trueup.upkeep.simulate_arrivals import feed_next
 
 
 class Book:

@@ -20,8 +20,8 @@ from trueup.governance.quarantine import release
 from trueup.ledger.tables import DECISIONS
 from trueup.loop import steps
 from trueup.loop.turn import challenge
-from trueup.stages.gc import gc
 from trueup.stages.ingest import ingest
+from trueup.upkeep.retention import gc
 
 JUDGED, REFITTED, REJECTED = 1, 2, 3
 OWN = CONFIG.replace("  categorical: [group]\n", "  categorical: [group]\n  custom: own:more\n").replace(

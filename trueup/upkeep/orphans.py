@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from trueup.config.schema import ModelConfig
 from trueup.governance.evidence import named
 from trueup.home import HOME_TAG, Ports
-from trueup.stages.gc import AT_WORK
+from trueup.upkeep.retention import AT_WORK
 
 FILES_TAG = "trueup.model_files"  # on a failed run: "removed"
 

@@ -21,7 +21,7 @@ from trueup.audit.verify import ANCHORS
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
 from trueup.home import Ports
-from trueup.stages.moving import FILES, LEDGER, MLFLOW, PREFECT, bring, lies_in, shown
+from trueup.upkeep.relocate_databases import FILES, LEDGER, MLFLOW, PREFECT, bring, lies_in, shown
 
 RECORD: Final = "backup.json"  # written last: without it a backup did not come to its end
 _FIRST = (FILES[LEDGER], FILES[MLFLOW], ANCHORS)
