@@ -11,8 +11,8 @@ from trueup.adapters.mlflow.models import Registry
 from trueup.domain.learning.learning import fit
 from trueup.errors import WorkError
 from trueup.stages import behaviour as changing
+from trueup.stages.clean_process import reproduced
 from trueup.stages.features import examples
-from trueup.stages.fresh import reproduced
 
 # The outcome depends on group a, and raising x turns the sign of x * z round: both are planted in the stream.
 STRICT = """

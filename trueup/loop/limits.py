@@ -30,7 +30,7 @@ from trueup.home import Ports
 from trueup.ledger.entries import Decision, Entry, Event
 from trueup.stages.ingest import batches
 from trueup.stages.promote import batch_key
-from trueup.stages.usual import confirm
+from trueup.stages.unusual import confirm
 from trueup.stages.validate import usable_batches
 
 RUNNING = Refusal("running", "another retrain of this model is at work; ask again when it has ended")

@@ -16,7 +16,7 @@ from trueup.domain.retraining.limits import CLEARED
 from trueup.handoffs import Checked, Observed
 from trueup.home import Ports
 from trueup.ledger.entries import Entry, Event
-from trueup.stages.usual import CONFIRMED
+from trueup.stages.unusual import CONFIRMED
 
 _PATIENCE = timedelta(hours=1)  # wall time in which a retrain that was asked for comes to a decision
 _FOR_NOW = {"held", "refused"}  # more labels, or time, make another answer of these

@@ -36,7 +36,7 @@ from trueup.loop.triggers import due
 from trueup.stages.looks import decisive_look
 from trueup.stages.monitor import begun_looks, findings_of, telling, to_watch_again
 from trueup.stages.promote import recorded_decision
-from trueup.stages.usual import not_settled
+from trueup.stages.unusual import not_settled
 from trueup.stages.validate import judged
 
 ASKING: dict[str, Reason] = {DECAYED: "decayed", STALE: "stale", SHIFTED: "shifted"}

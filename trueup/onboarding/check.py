@@ -27,7 +27,7 @@ from trueup.domain.data.values import key_hash
 from trueup.errors import ConfigError, TrueupError
 from trueup.home import Ports
 from trueup.stages.config_problems import all_mistakes
-from trueup.stages.outcomes import kinds_of_keys, naming_it, read_outcomes
+from trueup.stages.ingest_labels import kinds_of_keys, naming_it, read_outcomes
 
 _SOURCE = ("ingest", "source")
 _UPDATED_AT = (*_SOURCE, "updated_at")

@@ -37,7 +37,7 @@ from trueup.stages.baselines import baselines, reference_examples
 from trueup.stages.config_problems import require_sound
 from trueup.stages.features import examples
 from trueup.stages.ingest import batches, complete_until, land, require_bounded
-from trueup.stages.outcomes import Joining, joining
+from trueup.stages.ingest_labels import Joining, joining
 from trueup.stages.train import Material, material, plan
 from trueup.stages.validate import validate
 

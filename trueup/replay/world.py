@@ -27,8 +27,8 @@ from trueup.domain.data.types import Window
 from trueup.errors import NoData, WorkError
 from trueup.home import Ports
 from trueup.stages.ingest import batches, complete_until, land
+from trueup.stages.ingest_labels import joining
 from trueup.stages.known import labels_dataset, rows_dataset
-from trueup.stages.outcomes import joining
 from trueup.stages.validate import validate
 
 _SHARED = ("batches", "features", "quarantine")

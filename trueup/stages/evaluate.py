@@ -26,8 +26,8 @@ from trueup.reporting.jobs import SAMPLE_ROWS
 from trueup.stages.ablation import ablation
 from trueup.stages.baselines import REFERENCE, baselines, own_rows, reference_examples
 from trueup.stages.behaviour import behaviour
+from trueup.stages.clean_process import budget
 from trueup.stages.features import Examples, examples
-from trueup.stages.fresh import budget
 from trueup.stages.validate import usable_batches
 from trueup.stages.walk import weigh
 

@@ -22,8 +22,8 @@ from trueup.errors import NoData, SourceError
 from trueup.governance.champion import champion
 from trueup.home import Ports
 from trueup.stages.config_problems import require_sound
+from trueup.stages.ingest_labels import Joining, joining
 from trueup.stages.known import known_of, labels_dataset, rows_dataset
-from trueup.stages.outcomes import Joining, joining
 
 log = logging.getLogger(__name__)
 

@@ -47,7 +47,7 @@ from trueup.stages.baselines import reference_examples
 from trueup.stages.features import features
 from trueup.stages.joined import classes_of, joined_predictions, prediction_in
 from trueup.stages.looks import SILENT, STAGE
-from trueup.stages.usual import held_against_usual
+from trueup.stages.unusual import held_against_usual
 
 
 @dataclass(frozen=True)

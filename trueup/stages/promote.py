@@ -23,7 +23,7 @@ from trueup.handoffs import Attempt, Candidate, Decided, Evaluation, Outcome, Tr
 from trueup.home import Ports
 from trueup.ledger.entries import Decision, Promotion, of_decision
 from trueup.reporting.jobs import show_run
-from trueup.stages.fresh import reproduced
+from trueup.stages.clean_process import reproduced
 from trueup.stages.validate import usable_batches
 
 # A pass of these is a precondition, not a reason to promote.

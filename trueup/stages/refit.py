@@ -14,8 +14,8 @@ from trueup.domain.data.types import Verdict
 from trueup.domain.learning.learning import all_classes, predict
 from trueup.handoffs import Refitted, Trained
 from trueup.home import Ports
+from trueup.stages.clean_process import reproduced
 from trueup.stages.features import Examples, examples
-from trueup.stages.fresh import reproduced
 from trueup.stages.register import register
 from trueup.stages.train import fit_again
 

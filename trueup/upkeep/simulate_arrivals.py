@@ -34,7 +34,7 @@ from trueup.errors import NoData, UsageError
 from trueup.home import Ports
 from trueup.ledger.entries import Event
 from trueup.stages.ingest import newest_complete
-from trueup.stages.outcomes import kinds_of_keys, read_outcomes
+from trueup.stages.ingest_labels import kinds_of_keys, read_outcomes
 
 LABELS: Final = "-labels"  # after a model's name, which has no such character, the folder of its outcomes
 
