@@ -29,12 +29,12 @@ from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.errors import NoData, NotEnoughData, UsageError, WorkError
 from trueup.home import Ports
-from trueup.replay import lives
+from trueup.replay import policy_results
 from trueup.replay.compare import compare
-from trueup.replay.play import for_replay
+from trueup.replay.policy_run import for_replay
 from trueup.replay.replay import beside_each_other, folder, forget, prepare, replay, whole_span
 from trueup.replay.report import publish, write
-from trueup.replay.world import World
+from trueup.replay.sandbox import World
 from trueup.stages.known import labels_dataset, rows_dataset
 
 WEEKS = 9
@@ -279,7 +279,11 @@ def test_killed_half_way_it_goes_on_and_comes_to_the_same(done, laid, tmp_path):
     world = World(ports.settings, folder(config, ports, span), span)
     home = world.folder / "homes"
     until = time.monotonic() + 300
-    while process.is_alive() and time.monotonic() < until and not any(lives.progress(p) >= 0.7 for p in home.glob("*")):
+    while (
+        process.is_alive()
+        and time.monotonic() < until
+        and not any(policy_results.progress(p) >= 0.7 for p in home.glob("*"))
+    ):
         time.sleep(0.05)
     assert process.is_alive()
     os.kill(process.pid, signal.SIGKILL)

@@ -21,7 +21,7 @@ from trueup.errors import NoData, SourceError
 from trueup.home import Ports
 from trueup.loop import steps, turn
 from trueup.onboarding.check import check
-from trueup.replay.world import World
+from trueup.replay.sandbox import World
 from trueup.stages.ingest import batches, ingest
 from trueup.upkeep.simulate_arrivals import feed_next
 

@@ -11,7 +11,7 @@ from tests import streams
 from trueup.config.load import parse_model
 from trueup.domain.judging.bootstrap import MIN_BLOCKS
 from trueup.domain.retraining.frontier import Contest, choose, confirmed, dominated, split
-from trueup.replay.words import why
+from trueup.replay.phrases import why
 
 ROWS = np.full(60, 100.0)
 rng = np.random.default_rng(7)

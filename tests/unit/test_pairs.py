@@ -8,8 +8,8 @@ import pytest
 
 from trueup.config.policies import parse, parse_all
 from trueup.domain.retraining.frontier import Contest
-from trueup.replay.pairs import better_ranked, gates, sweeps
-from trueup.replay.play import Life, Tried
+from trueup.replay.paired_policies import better_ranked, gates, sweeps
+from trueup.replay.policy_run import Life, Tried
 
 ROWS = np.full(40, 25.0)
 

@@ -16,9 +16,9 @@ from trueup.domain.judging.bootstrap import Blocks, sums_interval
 from trueup.domain.judging.metrics import loss_words
 from trueup.domain.retraining.frontier import Choice, Contest, choose, confirmed, dominated, split
 from trueup.errors import NotEnoughData
-from trueup.replay import pairs, words
+from trueup.replay import paired_policies, phrases
 from trueup.replay.plain import bound, plain
-from trueup.replay.play import BATCH, LOSS, RIVAL, Life, Tried
+from trueup.replay.policy_run import BATCH, LOSS, RIVAL, Life, Tried
 from trueup.replay.yardsticks import WHAT
 
 
@@ -66,7 +66,7 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
         "frozen": frozen,
         "recommended": choice.recommended,
         "withdrawn": choice.withdrawn,
-        "why": words.why(config, contest, choice, parts),
+        "why": phrases.why(config, contest, choice, parts),
         "block": block(config, named[choice.recommended].policy),
         "judged_apart": _judged_apart(contest, choice, parts),
         "oracle": {
@@ -74,13 +74,13 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
             "what": "in each batch the better of all that the policies had at hand when it began",
         },
         "batches": _batches(rows, by_batch, config),
-        "gates": pairs.gates(contest, lives),
-        "better_ranked": pairs.better_ranked(lives),
-        "sweeps": pairs.sweeps(contest, policies),
+        "gates": paired_policies.gates(contest, lives),
+        "better_ranked": paired_policies.better_ranked(lives),
+        "sweeps": paired_policies.sweeps(contest, policies),
         "warnings": [
-            *words.warnings(contest, parts, by_batch),
-            *words.unbeaten(choice.recommended, measured),
-            *words.assumed(policies),
+            *phrases.warnings(contest, parts, by_batch),
+            *phrases.unbeaten(choice.recommended, measured),
+            *phrases.assumed(policies),
         ],
     }
     if (price := config.replay.price) is not None:

@@ -26,9 +26,9 @@ from trueup.domain.data.digest import config_digest, digest_of
 from trueup.domain.data.types import Window
 from trueup.errors import NotEnoughData, UsageError, WorkError
 from trueup.home import Ports
-from trueup.replay import lives
-from trueup.replay.play import Life, for_replay, play
-from trueup.replay.world import World
+from trueup.replay import policy_results
+from trueup.replay.policy_run import Life, for_replay, play
+from trueup.replay.sandbox import World
 from trueup.stages.ingest import newest_complete
 
 Tell = Callable[[float], None]  # hears the share that is done
@@ -58,13 +58,13 @@ class Replay:
         home = self.home(policy)
 
         def note(done: int, of: int) -> None:
-            lives.note_progress(home, done, of)
+            policy_results.note_progress(home, done, of)
             tell(self.progress())
 
         with FileLock(home.with_suffix(_PLAYING)):  # two policies may mean the same
-            if not lives.ended(home):
-                lives.keep(play(self.config, policy, self.world, note), home)
-        found = lives.kept(policy, home)
+            if not policy_results.ended(home):
+                policy_results.keep(play(self.config, policy, self.world, note), home)
+        found = policy_results.kept(policy, home)
         if not found.champions:
             raise NotEnoughData(
                 f"{self.config.model}: no policy would have a champion in {self.world.span}, for `{policy.name}` had none "
@@ -74,11 +74,11 @@ class Replay:
 
     def progress(self) -> float:
         """The share that is done."""
-        return sum(map(lives.progress, self.homes)) / len(self.homes)
+        return sum(map(policy_results.progress, self.homes)) / len(self.homes)
 
     def lives(self) -> list[Life]:
         """What was written down of the policies, in their order, once all have come to their end."""
-        return [lives.kept(policy, home) for policy, home in zip(self.policies, self.homes, strict=True)]
+        return [policy_results.kept(policy, home) for policy, home in zip(self.policies, self.homes, strict=True)]
 
 
 def prepare(

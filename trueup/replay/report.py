@@ -13,7 +13,7 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import Window
 from trueup.home import HOME_TAG, Ports
 from trueup.replay.compare import Compared, compare
-from trueup.replay.play import Life
+from trueup.replay.policy_run import Life
 from trueup.reporting import model_plots, replay_page, replay_plots
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trueup.adapters import parquet
 from trueup.config.policies import Policy
-from trueup.replay.play import Life, Tried
+from trueup.replay.policy_run import Life, Tried
 
 _FACTS, _LOSSES, _PROGRESS = "life.json", "life.parquet", "progress"
 

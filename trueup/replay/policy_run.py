@@ -23,7 +23,7 @@ from trueup.home import Ports
 from trueup.ledger.entries import Entry
 from trueup.loop import steps
 from trueup.loop.turn import cycle
-from trueup.replay.world import World, at
+from trueup.replay.sandbox import World, at
 from trueup.replay.yardsticks import yardsticks
 from trueup.stages.features import features
 from trueup.stages.ingest import batches

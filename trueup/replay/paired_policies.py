@@ -9,7 +9,7 @@ from trueup.config.policies import Policy, parse
 from trueup.domain.retraining.frontier import Contest
 from trueup.errors import UsageError
 from trueup.replay.plain import plain
-from trueup.replay.play import Life, Tried
+from trueup.replay.policy_run import Life, Tried
 
 _NO_GATE = "no gate"
 _RANK = ("auc", "auc_ovr")
