@@ -70,7 +70,7 @@ def _stack(home: Path) -> Iterator[str]:
     ports = {name: _free_port() for name in ("PREFECT", "MLFLOW", "EVIDENTLY")}
     place = {"TRUEUP_HOME": str(home)} | {f"TRUEUP_{name}_PORT": str(port) for name, port in ports.items()}
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | place
-    trueup = [sys.executable, "-c", "from flows.cli import main; main()"]
+    trueup = [sys.executable, "-c", "from trueup.cli.main import main; main()"]
     try:
         subprocess.run([*trueup, "up", "--detach"], env=environment, check=True, capture_output=True)
         yield f"http://127.0.0.1:{ports['PREFECT']}/api"

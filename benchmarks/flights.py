@@ -18,7 +18,7 @@ from flows.environment import prepare
 prepare()  # before Prefect is imported
 
 from benchmarks.frozen_reference import evaluate as frozen_reference  # noqa: E402
-from flows.demo import MODEL, demo  # noqa: E402
+from trueup.cli.demo import MODEL, demo  # noqa: E402
 from trueup.config.load import load_model  # noqa: E402
 from trueup.config.schema import ModelConfig  # noqa: E402
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch  # noqa: E402

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 ROWS, COLUMNS = 50_000, 20
-_CALL = "from flows.cli import main; main()"
+_CALL = "from trueup.cli.main import main; main()"
 _ROOT = Path(__file__).parents[1]
 
 

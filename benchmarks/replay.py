@@ -35,7 +35,15 @@ POLICIES = (
 def replay(home: Path, policies: tuple[str, ...], workers: int) -> tuple[Cost, dict[str, Any]]:
     """One replay from nothing, by the command that users have."""
     words = [w for p in policies for w in ("--policy", p)]
-    command = [sys.executable, "-c", "from flows.cli import main; main()", "replay", MODEL, "--workers", str(workers)]
+    command = [
+        sys.executable,
+        "-c",
+        "from trueup.cli.main import main; main()",
+        "replay",
+        MODEL,
+        "--workers",
+        str(workers),
+    ]
     done = cost([*command, *words, "--json"], {"TRUEUP_HOME": str(home), "OMP_NUM_THREADS": "1"})
     return done, json.loads(done.out)
 

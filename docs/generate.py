@@ -112,7 +112,7 @@ def cli_page() -> str:
     import click
     from typer.main import get_command
 
-    from flows.cli import app
+    from trueup.cli.main import app
 
     def pages(command: click.Command, path: str) -> Iterator[str]:
         context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)

@@ -13,8 +13,8 @@ from typer.main import get_command
 
 from docs.faults import FAULTS
 from docs.generate import PAGES
-from flows.cli import app
-from flows.examples import EXAMPLES
+from trueup.cli.help_examples import EXAMPLES
+from trueup.cli.main import app
 from trueup.config.load import load_model, parse_model
 from trueup.config.schema import FilesSource
 
@@ -99,7 +99,7 @@ def test_the_help_of_every_command_ends_with_examples_that_exist(words):
     context = typer.Context(command, info_name=f"trueup {words}".strip(), terminal_width=100)
     _, found, examples = command.get_help(context).partition("  Examples:\n")
     lines = [line.strip() for line in examples.splitlines()]
-    assert found, f"flows/examples.py has none for `trueup {words}`"
+    assert found, f"trueup/cli/help_examples.py has none for `trueup {words}`"
     assert lines
     for line in lines:
         assert line.startswith(f"trueup {words}".strip())

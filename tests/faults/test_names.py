@@ -90,7 +90,7 @@ COMMANDS = [
 @example(("approve", "{}", "--by", "me"), "\udcff")
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_command_line_says_that_there_is_no_such_thing(folder, monkeypatch, capsys, command, name):
-    from flows.cli import main
+    from trueup.cli.main import main
 
     if "\0" in name:  # no argument of a program can hold one
         name = name.replace("\0", "")

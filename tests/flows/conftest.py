@@ -46,7 +46,7 @@ class CommandLine:
 
     def __call__(self, *words: str) -> Answer:
         """Say a command in this process."""
-        from flows.cli import main
+        from trueup.cli.main import main
 
         self._monkeypatch.setattr(sys, "argv", ["trueup", *words])
         # Prefect's handler writes to the stderr that the first test of the process had: gone, and logging would say so.
@@ -63,7 +63,7 @@ class CommandLine:
     def apart(self, *words: str, **environment: str) -> Answer:
         """Say a command in a process of its own."""
         done = subprocess.run(
-            [sys.executable, "-c", "from flows.cli import main; main()", *words],
+            [sys.executable, "-c", "from trueup.cli.main import main; main()", *words],
             capture_output=True,
             text=True,
             timeout=400,

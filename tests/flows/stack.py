@@ -19,7 +19,9 @@ from tests.free import free_port
 
 ROOT = Path(__file__).parents[2]
 # A shell lets what it starts in the background ignore Ctrl-C, tests among it, and what they start inherits that.
-CALL = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from flows.cli import main; main()"
+CALL = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from trueup.cli.main import main; main()"
+)
 # Without reports, half of what a flow run of a small model costs, and without the servers that no flow needs.
 LEAN = {"TRUEUP_REPORTS": "false", "TRUEUP_WITHOUT": "mlflow,evidently,reports"}
 SLOW = 3  # how much longer than here a shared machine may take before a test gives something up

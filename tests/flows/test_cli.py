@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from flows import show
-from flows.cli import app
 from tests import streams
 from tests.stages.story import PLAIN, NoReports, Story, stream, window
+from trueup.cli import output
+from trueup.cli.main import app
 from trueup.handoffs import Cycle, Decided
 
 
@@ -382,7 +382,7 @@ def test_a_rehearsal_tells_people_and_programs_and_writes_nothing(trueup):
 
 def test_a_rehearsal_needs_only_light_imports(trueup):
     look = (
-        "import sys; from flows.cli import app; app(['check', '--rehearse'], standalone_mode=False);"
+        "import sys; from trueup.cli.main import app; app(['check', '--rehearse'], standalone_mode=False);"
         "print([m for m in ('mlflow', 'prefect', 'evidently', 'optuna', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
@@ -417,7 +417,7 @@ def test_a_config_that_is_wrong_is_not_rehearsed(trueup):
     ],
 )
 def test_what_to_type_after_a_run(capsys, monkeypatch, outcome, said):
-    monkeypatch.setattr(show.out, "_file", None)
+    monkeypatch.setattr(output.out, "_file", None)
     done = Cycle("toy", streams.week(1), (), (), (), Decided(outcome, (), sequence=7))
-    show.cycle(done, streams.week(2))
+    output.cycle(done, streams.week(2))
     assert capsys.readouterr().out.splitlines()[-1] == said

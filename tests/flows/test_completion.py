@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-AS_TRUEUP = "import sys; sys.argv[0] = 'trueup'; from flows.cli import main; main()"
+AS_TRUEUP = "import sys; sys.argv[0] = 'trueup'; from trueup.cli.main import main; main()"
 
 
 def told(trueup, shell, line, **environment):
@@ -73,7 +73,7 @@ def test_the_shell_is_given_its_script(trueup, shell):
 
 def test_completing_imports_nothing_heavy(trueup):
     """A Tab is answered within the time of an import."""
-    look = "import sys, flows.cli; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    look = "import sys, trueup.cli.main; print(*sorted({m.split('.')[0] for m in sys.modules}))"
     found = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split()
     heavy = {
         "prefect",

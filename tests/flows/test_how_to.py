@@ -46,7 +46,7 @@ class Reader:
 
     def _say(self, line: str) -> None:
         words = shlex.split(line)
-        start = {"python": [], "trueup": ["-c", "from flows.cli import main; main()"]}[words[0]]
+        start = {"python": [], "trueup": ["-c", "from trueup.cli.main import main; main()"]}[words[0]]
         self.said += self._do([sys.executable, *start, *words[1:]])
 
     def _do(self, words: list[str], given: str | None = None) -> str:

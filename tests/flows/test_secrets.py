@@ -40,7 +40,7 @@ TURNS = """
 import logging, sys
 logging.basicConfig(level=logging.DEBUG)
 from datetime import datetime
-from flows.cli import main
+from trueup.cli.main import main
 from flows.telling import pass_on
 from trueup.adapters.apprise import addresses
 from trueup.config.load import load_model

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from flows import edge, proxies
+from flows import proxies
 from flows.environment import by_hand
 from tests import streams
 from tests.free import free_port
 from tests.stages.story import Story, stream
 from trueup.audit.verify import anchor, tag_of, verify
+from trueup.cli import edge
 from trueup.config.settings import Settings
 from trueup.errors import ConfigError, UsageError
 from trueup.governance.champion import champion

@@ -18,11 +18,11 @@ import pytest
 from filelock import FileLock
 from typer.testing import CliRunner
 
-from flows.cli import app
 from tests import streams
 from tests.stages.story import CONFIG, Story
 from trueup.adapters.background import NoReports
 from trueup.adapters.fit_cache import Shelf
+from trueup.cli.main import app
 from trueup.config.load import load_model
 from trueup.config.policies import applied, parse
 from trueup.config.settings import Settings

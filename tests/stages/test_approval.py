@@ -167,7 +167,7 @@ def test_a_newer_challenger_that_passed_takes_the_place_of_an_older_one(waiting)
     assert waiting.ports.ledger.verify() == []
 
 
-def say(story, *words, code="from flows.cli import main; main()"):
+def say(story, *words, code="from trueup.cli.main import main; main()"):
     """Start a command in a process of its own."""
     places = {"TRUEUP_HOME": str(story.folder / "home"), "TRUEUP_CONFIGS": str(story.configs)}
     return subprocess.Popen(
@@ -199,7 +199,7 @@ KILLED = """
 import os, signal
 import trueup.adapters.mlflow.models as r
 r.Registry.set_champion_alias = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-from flows.cli import main
+from trueup.cli.main import main
 main()
 """
 

@@ -265,7 +265,7 @@ def test_by_the_command_line_a_home_is_copied_restored_and_verified(told, tmp_pa
 
     def say(home, *words):
         return subprocess.run(
-            [sys.executable, "-c", "from flows.cli import main; main()", *words],
+            [sys.executable, "-c", "from trueup.cli.main import main; main()", *words],
             env={**environment, "TRUEUP_HOME": str(home)}, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli import app
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.adapters.background import NoReports
 from trueup.audit.dossier import GONE, make
 from trueup.audit.dossiers import dossier_page
 from trueup.audit.rebuild_notes import last_rebuilt, note_rebuilt
+from trueup.cli.main import app
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import Actor
 from trueup.errors import UsageError

@@ -169,7 +169,7 @@ def test_the_command_line_moves_a_home(told, copy, places, tmp_path):  # noqa: F
             "TRUEUP_DATABASE_URL": places["database_url"],
             "TRUEUP_MLFLOW_URI": places["mlflow_backend"],
         }
-        command = [sys.executable, "-c", "from flows.cli import main; main()", *words]
+        command = [sys.executable, "-c", "from trueup.cli.main import main; main()", *words]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     done = trueup("restore", str(copy))

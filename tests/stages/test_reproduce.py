@@ -214,7 +214,7 @@ def test_versions_and_models_that_no_decision_names(grown):
 
 
 def test_the_command_says_it_with_its_exit_code(story, monkeypatch, capsys):
-    from flows.cli import main
+    from trueup.cli.main import main
 
     def said(*words):
         monkeypatch.setattr(sys, "argv", ["trueup", "reproduce", *words])

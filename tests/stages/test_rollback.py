@@ -255,7 +255,7 @@ def test_the_command_line_rolls_back_promotes_and_says_what_is_wrong(story):
     places = {"TRUEUP_HOME": str(story.folder / "home"), "TRUEUP_CONFIGS": str(story.configs)}
 
     def say(*words):
-        code = "from flows.cli import main; main()"
+        code = "from trueup.cli.main import main; main()"
         done = subprocess.run(
             [sys.executable, "-c", code, *words],
             env={**os.environ, **places},

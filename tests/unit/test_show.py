@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows import show
+from trueup.cli import output
 from trueup.domain.data.types import Status
 
 
@@ -28,9 +28,9 @@ def test_the_demos_table_keeps_every_column_on_a_terminal_of_80_characters(monke
         "reasons": ["better"],
     }
     mean = {"log_loss": 0.48, "log_loss_frozen": 0.49, "auc": 0.73, "auc_frozen": 0.72}
-    monkeypatch.setattr(show, "out", Console(width=80))
+    monkeypatch.setattr(output, "out", Console(width=80))
 
-    show.demo({"months": [month], "mean": mean, "seconds": 72.0, "paths": {}})
+    output.demo({"months": [month], "mean": mean, "seconds": 72.0, "paths": {}})
 
     head, row = capsys.readouterr().out.splitlines()[:2]
     assert head.split()[-2:] == ["diagnosis", "decision"]
@@ -52,14 +52,14 @@ def test_the_demos_table_keeps_every_column_on_a_terminal_of_80_characters(monke
 
 def test_spans_moments_and_paths_have_a_plain_form():
     given = {"takes": timedelta(hours=36), "at": datetime(2024, 1, 2, 3), "where": Path("a/b"), "kind": Status.FAIL}
-    assert show.plain(given) == {"takes": 129600.0, "at": "2024-01-02T03:00:00", "where": "a/b", "kind": "fail"}
+    assert output.plain(given) == {"takes": 129600.0, "at": "2024-01-02T03:00:00", "where": "a/b", "kind": "fail"}
 
 
 def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch, capsys):
     moments = iter([0.0, 10.0, 31.0, 50.0, 92.0])
-    monkeypatch.setattr(show.time, "monotonic", lambda: next(moments))
-    monkeypatch.setattr(show, "err", Console(stderr=True, force_terminal=False, width=200))
-    with show.progress("6 policies") as tell:
+    monkeypatch.setattr(output.time, "monotonic", lambda: next(moments))
+    monkeypatch.setattr(output, "err", Console(stderr=True, force_terminal=False, width=200))
+    with output.progress("6 policies") as tell:
         for share in (0.0, 0.25, 0.3, 0.5):
             tell(share)
     assert capsys.readouterr().err.splitlines() == [

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows import show
-from flows.completion import models
+from trueup.cli import output
+from trueup.cli.completion import models
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 
@@ -35,9 +35,9 @@ def gc(
 
     found = clear_out([model] if model else None, dry_run)
     if as_json:
-        show.as_json(found)
+        output.as_json(found)
     else:
-        show.cleared(found)
+        output.cleared(found)
     if found.problems:
         raise typer.Exit(1)
 
@@ -78,6 +78,6 @@ def register(app: typer.Typer) -> None:
 
 def _tell(as_json: bool, saved: Saved) -> None:
     if as_json:
-        show.as_json(saved)
+        output.as_json(saved)
     else:
-        show.saved(saved)
+        output.saved(saved)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows import show
 from flows.actor import at_the_command_line
-from flows.completion import models
 from flows.opening import opened_home
+from trueup.cli import output
+from trueup.cli.completion import models
 from trueup.config.load import load_model
 from trueup.errors import UsageError
 
@@ -87,14 +87,14 @@ def replay(
         chosen = parse_all(policy) if policy else usual(config)
         if fresh:
             forget(config, ports, span, known_then)
-        with show.progress(f"{len(chosen)} policies") as tell:
+        with output.progress(f"{len(chosen)} policies") as tell:
             lives = play(config, ports, span, chosen, workers, tell, known_then)
         found = publish(config, ports, span, lives, known_then)
         written = write_recommended(ports.configs, found.facts) if write_block else None
     if as_json:
-        show.as_json({**found.facts, "page": str(found.page)})
+        output.as_json({**found.facts, "page": str(found.page)})
     else:
-        show.replayed(found.facts, found.page, written)
+        output.replayed(found.facts, found.page, written)
 
 
 def write_recommended(configs: Path, facts: Mapping[str, Any]) -> Path:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows import show
 from flows.actor import at_the_command_line
-from flows.completion import models
 from flows.opening import opened_home
+from trueup.cli import output
+from trueup.cli.completion import models
 from trueup.config.load import load_model
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def dossier(
     with opened_home(at_the_command_line()) as ports:
         made = make(load_model(ports.configs, model), ports, version, out)
     if as_json:
-        show.as_json(made)
+        output.as_json(made)
     else:
-        show.dossier(made)
+        output.dossier(made)
 
 
 def register(app: typer.Typer) -> None:
@@ -113,6 +113,6 @@ def register(app: typer.Typer) -> None:
 
 def _tell(as_json: bool, decided: Decided) -> None:
     if as_json:
-        show.as_json(decided)
+        output.as_json(decided)
     else:
-        show.decision(decided)
+        output.decision(decided)

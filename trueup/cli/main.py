@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows import cli_govern, cli_home, cli_new, cli_prove, cli_replay, completion, examples, show, show_new
 from flows.actor import at_the_command_line
-from flows.completion import models
-from flows.edge import one_line
 from flows.environment import by_hand, prepare
-from flows.stack.cli import app as stack_app
+from trueup.cli import audit, completion, govern, help_examples, new, output, output_new, replay, upkeep
+from trueup.cli.completion import models
+from trueup.cli.edge import one_line
+from trueup.cli.stack import app as stack_app
 from trueup.config.load import load_model, model_names, sound_name
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Retrain
@@ -65,7 +65,7 @@ def run(
         from flows.run import run as flow
 
         cycle = flow(model, as_of=at, retrain=retrain)
-    emit(as_json, cycle, lambda: show.cycle(cycle, next_complete(model, cycle)))
+    emit(as_json, cycle, lambda: output.cycle(cycle, next_complete(model, cycle)))
     if cycle.problem is not None:
         raise NoData(cycle.problem)
     if cycle.broken:
@@ -91,7 +91,7 @@ def retrain_(
         from flows.retrain import retrain as flow
 
         decided = flow(model, as_of=at, reason=reason, by=by)
-    emit(as_json, decided, lambda: show.retrained(model, decided))
+    emit(as_json, decided, lambda: output.retrained(model, decided))
 
 
 @app.command()
@@ -103,7 +103,7 @@ def score(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
         from flows.score import score as flow
 
         scored = flow(model, as_of=at)
-    emit(as_json, scored, lambda: show.scored(scored))
+    emit(as_json, scored, lambda: output.scored(scored))
 
 
 @app.command()
@@ -115,7 +115,7 @@ def monitor(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
         from flows.monitor import monitor as flow
 
         observed = flow(model, as_of=at)
-    emit(as_json, observed, lambda: show.observation(observed))
+    emit(as_json, observed, lambda: output.observation(observed))
 
 
 @app.command()
@@ -140,7 +140,7 @@ def status(
             overview(c, ports) if then is None else standing_at(c, ports, resolve_as_of(c, ports, then))
             for c in configs
         ]
-    emit(as_json, {"models": found}, lambda: show.status(found) if then is None else show.standing(found))
+    emit(as_json, {"models": found}, lambda: output.status(found) if then is None else output.standing(found))
 
 
 @app.command()
@@ -182,7 +182,7 @@ def check(
         found = [look(name, ports) for name in names(ports, model)]
         if rehearse:
             found = [m if m["problems"] else {**m, "rehearsal": rehearsed(m["model"], ports)} for m in found]
-    emit(as_json, {"models": found}, lambda: show_new.checks(found))
+    emit(as_json, {"models": found}, lambda: output_new.checks(found))
     if any(m["problems"] for m in found):
         raise typer.Exit(2)
     if any(m["rehearsal"].breaks for m in found if "rehearsal" in m):
@@ -208,7 +208,7 @@ def feed(
         config = load_model(ports.configs, model)
         done = (feed_next if give else fed)(config, ports)
         pass_on(ports)
-    emit(as_json, done, lambda: show.fed(done))
+    emit(as_json, done, lambda: output.fed(done))
 
 
 @app.command()
@@ -219,10 +219,10 @@ def demo(
     """The closed loop on the real flights of 2013, month by month."""
     last = month(to)
     with by_hand(trains=True):
-        from flows.demo import demo as play
+        from trueup.cli.demo import demo as play
 
         result = play(last, quiet=as_json)
-    emit(as_json, result, lambda: show.demo(result))
+    emit(as_json, result, lambda: output.demo(result))
 
 
 @app.command()
@@ -238,7 +238,7 @@ def reconcile(
     from flows.reconcile import reconcile_home
 
     found = reconcile_home([model] if model else None)
-    emit(as_json, found, lambda: show.reconciled(found))
+    emit(as_json, found, lambda: output.reconciled(found))
     if found.problems:
         raise typer.Exit(1)
 
@@ -258,7 +258,7 @@ def ledger_show(
         found = decisions(ports, model and sound_name(model), last)
         if model is not None and not found:
             load_model(ports.configs, model)  # a model whose config is gone still has its decisions
-    emit(as_json, {"entries": found}, lambda: show.ledger(found))
+    emit(as_json, {"entries": found}, lambda: output.ledger(found))
 
 
 @ledger_app.command("verify")
@@ -268,7 +268,7 @@ def ledger_verify(as_json: Json = False) -> None:
 
     with home(looks=True) as ports:
         found = verify({name: load_model(ports.configs, name) for name in model_names(ports.configs)}, ports)
-    emit(as_json, found, lambda: show.verified(found))
+    emit(as_json, found, lambda: output.verified(found))
     if found.problems:
         raise typer.Exit(1)
 
@@ -295,7 +295,7 @@ def quarantine_list(model: Model, as_json: Json = False) -> None:
 
     with home(looks=True) as ports:
         found = as_records(listed(load_model(ports.configs, model), ports))
-    emit(as_json, {"rows": found}, lambda: show.quarantine(found))
+    emit(as_json, {"rows": found}, lambda: output.quarantine(found))
 
 
 @quarantine_app.command("release")
@@ -366,7 +366,7 @@ def rehearsed(model: str, ports: Ports) -> Rehearsal:
     """Rehearse a model whose config is sound, and show how far it is."""
     from trueup.onboarding.rehearse import rehearse as play
 
-    with show.progress(f"rehearsing {model}") as tell:
+    with output.progress(f"rehearsing {model}") as tell:
         return play(load_model(ports.configs, model), ports, tell)
 
 
@@ -384,17 +384,17 @@ def names(ports: Ports, model: str | None) -> list[str]:
 def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
     """Print a result: one line of JSON, or what a person reads."""
     if as_json:
-        show.as_json(result)
+        output.as_json(result)
     else:
         tell()
 
 
-cli_govern.register(app)
-cli_home.register(app)
-cli_prove.register(app)
-cli_new.register(app)
-cli_replay.register(app)
-examples.attach(app)
+govern.register(app)
+upkeep.register(app)
+audit.register(app)
+new.register(app)
+replay.register(app)
+help_examples.attach(app)
 
 
 def main() -> None:

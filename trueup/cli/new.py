@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows import show, show_new
+from trueup.cli import output, output_new
 from trueup.config.schema import Task
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
@@ -60,7 +60,7 @@ def new(
     Writes configs/<NAME>.yaml, and the model's deployments at the end of prefect.yaml where there is one beside the configs.
     Columns that know the answer are left out and named. Nothing else is written, and nothing is trained.
     """
-    from flows.cli import moment
+    from trueup.cli.main import moment
     from trueup.domain.profiling.questions import Ask
     from trueup.home import Ports
     from trueup.onboarding.deployments import deploy
@@ -91,9 +91,9 @@ def new(
     finally:
         ports.close()
     if as_json:
-        show.as_json(show_new.drafted_json(drafted, deployed))
+        output.as_json(output_new.drafted_json(drafted, deployed))
     else:
-        show_new.drafted(drafted, deployed)
+        output_new.drafted(drafted, deployed)
 
 
 def register(app: typer.Typer) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows import show
+from trueup.cli import output
 from trueup.config.settings import Settings
 from trueup.errors import TrueupError, WorkError
 
@@ -29,7 +29,7 @@ def one_line() -> Iterator[None]:
         if (stream.encoding or "").lower().replace("-", "") != "utf8":
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a dash is no reason to end
     threading.excepthook = _of_a_thread
-    show.begin()
+    output.begin()
     try:
         yield
     except TrueupError as error:
@@ -56,9 +56,9 @@ def unexpected(error: BaseException) -> WorkError:
 
 
 def _end(problem: TrueupError) -> None:
-    show.error(problem)
-    if "--json" in sys.argv and not show.answered():
-        show.as_json({"error": str(problem), "exit_code": problem.exit_code})
+    output.error(problem)
+    if "--json" in sys.argv and not output.answered():
+        output.as_json({"error": str(problem), "exit_code": problem.exit_code})
     raise SystemExit(problem.exit_code) from None
 
 
@@ -66,7 +66,7 @@ def _of_a_thread(args: threading.ExceptHookArgs) -> None:
     """A thread of a library's ended: the work may go on without it."""
     if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
         name = args.thread.name if args.thread is not None else "one"
-        show.error(WorkError(f"the thread {name} ended: {unexpected(args.exc_value)}"))
+        output.error(WorkError(f"the thread {name} ended: {unexpected(args.exc_value)}"))
 
 
 def _kept(trace: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from flows.show import about, lines, out, table, then, word
+from trueup.cli.output import about, lines, out, table, then, word
 
 if TYPE_CHECKING:
     from trueup.domain.profiling.period import Power, Spans

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from flows import show
-from flows.completion import models
+from trueup.cli import output
+from trueup.cli.completion import models
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 
@@ -32,9 +32,9 @@ def reproduce(
     finally:
         ports.close()
     if as_json:
-        show.as_json({**show.plain(found), "same": found.same})
+        output.as_json({**output.plain(found), "same": found.same})
     else:
-        show.reproduced(found)
+        output.reproduced(found)
     if not found.same:
         raise typer.Exit(1)
 
