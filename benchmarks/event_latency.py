@@ -30,13 +30,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from flows.stack.health import post
 from trueup.adapters.prefect_events import EventApi
 from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived
 from trueup.home import Ports
 from trueup.ledger.entries import Event
 from trueup.loop.outbox import relay
+from trueup.orchestration.stack.health import post
 
 MODEL = "flight_delays"
 AIM_S = 4.0

@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
-from flows.environment import prepare
+from trueup.orchestration.environment import prepare
 
 prepare()  # before Prefect is imported
 

@@ -82,8 +82,8 @@ class Gauges:
 
 def programs(stack: Stack) -> dict[str, float]:
     """Proportional memory of each of the stack's programs in MiB; of the worker's children, which are flows, together."""
-    from flows.stack import processes
-    from flows.stack.layout import PROGRAM_MARK
+    from trueup.orchestration.recovery import processes
+    from trueup.orchestration.stack.services import PROGRAM_MARK
 
     found: dict[str, float] = {}
     for process in processes.marked(stack.home.resolve()):

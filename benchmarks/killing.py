@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import psutil
 
-from flows.stack import processes
 from tests.flows.stack import Stack
+from trueup.orchestration.recovery import processes
 
 WHOM = {
     "worker": "the worker alone: the flows at work go on without it",

@@ -148,7 +148,7 @@ class Soak:
 
     @contextmanager
     def _up(self) -> Iterator[None]:
-        from flows.stack import processes
+        from trueup.orchestration.recovery import processes
 
         try:
             self.stack.up()

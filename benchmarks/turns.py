@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from flows.environment import by_hand, prepare
+from trueup.orchestration.environment import by_hand, prepare
 
 YEAR = 2013
 

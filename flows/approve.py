@@ -9,10 +9,6 @@ from prefect import flow, runtime, suspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
-from flows.actor import of_this_run
-from flows.forms import Text
-from flows.opening import opened_home
-from flows.telling import TOLD
 from tasks.artifacts import show_approval, show_decision
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
@@ -21,6 +17,10 @@ from trueup.governance import approval as logic
 from trueup.handoffs import Decided
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
+from trueup.orchestration.actor import of_this_run
+from trueup.orchestration.context import opened_home
+from trueup.orchestration.hooks import TOLD
+from trueup.orchestration.parameters import Text
 
 _LATE = timedelta(hours=1)  # a form sent just too late is told so, instead of failing
 

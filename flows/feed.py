@@ -7,13 +7,13 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.forms import Model
-from flows.telling import TOLD, pass_on
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.events import interval
 from trueup.errors import NoData
 from trueup.home import Ports
+from trueup.orchestration.hooks import TOLD, pass_on
+from trueup.orchestration.parameters import Model
 from trueup.upkeep.simulate_arrivals import feed_next, written
 
 log = logging.getLogger(__name__)

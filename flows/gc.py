@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from prefect import flow
 
-from flows.telling import TOLD
 from trueup.config.load import load_model, model_names
 from trueup.config.schema import ModelConfig
 from trueup.errors import WorkError
 from trueup.home import Ports
+from trueup.orchestration.hooks import TOLD
 from trueup.upkeep.retention import Collected, gc_shared
 from trueup.upkeep.retention import gc as collect
 

@@ -13,11 +13,6 @@ from typing import TypeVar
 
 from prefect import flow
 
-from flows.crashed import Flipped, flip
-from flows.deaths import tell_of_deaths
-from flows.telling import TOLD, event_api
-from flows.views import end_decided
-from flows.waiting import drop_overtaken
 from trueup.adapters.apprise import addresses
 from trueup.audit.verify import anchor
 from trueup.config.load import load_model, model_names
@@ -26,6 +21,11 @@ from trueup.loop.failed_automations import tell_of_failures
 from trueup.loop.outbox import Relayed, notify, relay
 from trueup.loop.reconcile import Mended
 from trueup.loop.reconcile import reconcile as mend
+from trueup.orchestration.hooks import TOLD, event_api
+from trueup.orchestration.recovery.approval_pages import end_decided
+from trueup.orchestration.recovery.dead_runs import Flipped, flip
+from trueup.orchestration.recovery.death_notices import tell_of_deaths
+from trueup.orchestration.recovery.superseded_runs import drop_overtaken
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

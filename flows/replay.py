@@ -8,12 +8,12 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
-from flows.actor import of_this_run
-from flows.forms import AsOf, Model, Text
-from flows.opening import in_zone, opened_home, sound_config
-from flows.telling import TOLD
 from trueup.adapters import dask
 from trueup.errors import UsageError
+from trueup.orchestration.actor import of_this_run
+from trueup.orchestration.context import in_zone, opened_home, sound_config
+from trueup.orchestration.hooks import TOLD
+from trueup.orchestration.parameters import AsOf, Model, Text
 
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner

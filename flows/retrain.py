@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.forms import AsOf, Model, Text
-from flows.opening import opened
-from flows.telling import TOLD
 from trueup.domain.data.types import Reason
 from trueup.handoffs import Decided
+from trueup.orchestration.context import opened
+from trueup.orchestration.hooks import TOLD
+from trueup.orchestration.parameters import AsOf, Model, Text
 
 
 @flow(name="retrain", flow_run_name="retrain {model}: {reason}", **TOLD)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from prefect import flow
 from prefect.context import FlowRunContext
 
-from flows.actor import of_this_run
-from flows.forms import Model, Text, Version
-from flows.opening import opened_home
-from flows.telling import TOLD
 from tasks.artifacts import show_decision
 from trueup.config.load import load_model
 from trueup.governance import rollback as logic
 from trueup.handoffs import Decided
+from trueup.orchestration.actor import of_this_run
+from trueup.orchestration.context import opened_home
+from trueup.orchestration.hooks import TOLD
+from trueup.orchestration.parameters import Model, Text, Version
 
 
 @flow(name="rollback", flow_run_name="rollback {model}", **TOLD)

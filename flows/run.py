@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.forms import AsOf, Model
-from flows.opening import opened
-from flows.telling import TOLD, title
 from trueup.domain.data.types import Retrain
 from trueup.handoffs import Cycle
+from trueup.orchestration.context import opened
+from trueup.orchestration.hooks import TOLD, title
+from trueup.orchestration.parameters import AsOf, Model
 
 
 @flow(name="run", flow_run_name=title, **TOLD)

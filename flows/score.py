@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.forms import AsOf, Model
-from flows.opening import opened
-from flows.telling import TOLD, title
 from trueup.handoffs import Scored
+from trueup.orchestration.context import opened
+from trueup.orchestration.hooks import TOLD, title
+from trueup.orchestration.parameters import AsOf, Model
 
 
 @flow(name="score", flow_run_name=title, **TOLD)

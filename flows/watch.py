@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.forms import AsOf, Model
-from flows.opening import opened
-from flows.telling import TOLD, title
 from trueup.domain.events import interval
 from trueup.loop.late_batches import watch as look
+from trueup.orchestration.context import opened
+from trueup.orchestration.hooks import TOLD, title
+from trueup.orchestration.parameters import AsOf, Model
 
 
 @flow(name="watch", flow_run_name=title, **TOLD)

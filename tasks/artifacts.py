@@ -9,13 +9,13 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
-from tasks import links
 from trueup.config.schema import ModelConfig
 from trueup.domain.judging.metrics import figure, loss_words
 from trueup.governance.approval import expires_at
 from trueup.handoffs import Checked, Decided, Observed
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
+from trueup.orchestration import links
 from trueup.reporting.jobs import drift_page, validation_page
 
 _MARKS = {"pass": "✔ pass", "fail": "✘ fail", "inconclusive": "? inconclusive"}

@@ -30,7 +30,11 @@ def test_no_page_of_another_site_reaches_prefect():
     prefect = COMPOSE["services"]["prefect"]
     origins = prefect["environment"]["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
     assert [origin.split(":$")[0] for origin in origins] == ["http://127.0.0.1", "http://localhost"]
-    assert prefect["command"][:3] == ["python", "-m", "flows.stack.prefect_server"]  # which looks at names and sockets
+    assert prefect["command"][:3] == [
+        "python",
+        "-m",
+        "trueup.orchestration.stack.prefect_server",
+    ]  # which looks at names and sockets
 
 
 def test_services_wait_for_services_that_exist_and_can_be_asked():

@@ -2,7 +2,6 @@
 
 import pytest
 
-from flows.stack import processes
 from tests import streams
 from tests.faults.held import Held, config
 from tests.flows.stack import ENDED, LEAN, Stack, toy_project, until
@@ -12,6 +11,7 @@ from trueup.domain.events import ModelDecayed, ModelStale, interval
 from trueup.ledger.entries import Event
 from trueup.loop.limits import clear
 from trueup.loop.outbox import relay
+from trueup.orchestration.recovery import processes
 
 pytestmark = (
     pytest.mark.thorough

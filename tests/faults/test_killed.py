@@ -8,8 +8,6 @@ from datetime import timedelta
 
 import pytest
 
-from flows.crashed import flip
-from flows.stack import processes
 from tests import streams
 from tests.faults.held import Held, config
 from tests.faults.invariants import acknowledged, require_nothing_lost, require_settled
@@ -22,6 +20,8 @@ from trueup.domain.events import BatchMissing
 from trueup.home import Ports
 from trueup.ledger.entries import Event
 from trueup.loop.outbox import relay
+from trueup.orchestration.recovery import processes
+from trueup.orchestration.recovery.dead_runs import flip
 
 pytestmark = pytest.mark.thorough
 

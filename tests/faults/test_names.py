@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from flows.stack.reports import application
 from tests import streams
 from trueup.adapters.store import Store
 from trueup.adapters.store.tables import folder_name
 from trueup.config.load import load_model, parse_model
 from trueup.errors import ConfigError, UnknownModel, UsageError
+from trueup.orchestration.stack.reports import application
 
 ODD = [
     "..", "../toy", "../../etc/passwd", "/etc/passwd", "toy/../toy", "toy\0", "toy\n", "t" * 5000, "..\\toy", "C:\\toy", "toy:ads",

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import yaml
 
-from flows.stack import processes
 from tests.free import free_port
+from trueup.orchestration.recovery import processes
 
 ROOT = Path(__file__).parents[2]
 # A shell lets what it starts in the background ignore Ctrl-C, tests among it, and what they start inherits that.

@@ -18,7 +18,7 @@ from trueup.home import Ports
 
 _BY_HAND = """
 import psutil
-from flows.environment import by_hand, prepare
+from trueup.orchestration.environment import by_hand, prepare
 prepare()
 with by_hand():
     servers = [p for p in psutil.Process().children() if "uvicorn" in p.cmdline()]
@@ -39,7 +39,7 @@ with by_hand():
 """
 _NEVER_UP = """
     import threading
-    from flows.ahead import opening_meanwhile
+    from trueup.orchestration.ephemeral_server import opening_meanwhile
     from trueup.home import Ports
     opened, over = [], threading.Event()
     def make_ready(self, waiting):

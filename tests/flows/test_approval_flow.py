@@ -6,13 +6,13 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from flows.stack.health import post
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.governance.approval import approve as by_command_line
 from trueup.governance.approval import open_approvals
 from trueup.governance.champion import champion
 from trueup.governance.rollback import override
+from trueup.orchestration.stack.health import post
 
 APPROVAL = PLAIN.replace("promote:\n", "promote:\n  mode: approval\n")
 
@@ -148,7 +148,7 @@ def test_a_crash_after_the_answer_does_not_lose_it(page):
     from prefect.client.orchestration import get_client
     from prefect.states import Crashed, Pending, Running
 
-    from flows.crashed import flip
+    from trueup.orchestration.recovery.dead_runs import flip
 
     assert page.page.resume({"run_input": ANSWER}) == "ACCEPT"
     with get_client(sync_client=True) as client:

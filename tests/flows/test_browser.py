@@ -16,8 +16,6 @@ import pytest
 import yaml
 from playwright.sync_api import Error, expect, sync_playwright
 
-from flows.stack import processes
-from flows.stack.deploy import DEAD_AFTER
 from tests import streams
 from tests.flows.stack import ROOT, SLOW, Stack, until
 from tests.stages.story import PLAIN, NoReports, in_week, stream
@@ -27,6 +25,8 @@ from trueup.governance.approval import approve, open_approvals
 from trueup.home import Ports
 from trueup.loop import steps
 from trueup.loop.turn import cycle
+from trueup.orchestration.recovery import processes
+from trueup.orchestration.stack.deploy import DEAD_AFTER
 
 AUTOMATIC, APPROVED = "late_orders", "returns"
 NOW = streams.week(8)

@@ -10,7 +10,6 @@ from datetime import timedelta
 
 import pytest
 
-from flows.stack import processes
 from tests import streams
 from tests.flows.stack import LEAN, Stack, answers, toy_project, until
 from tests.stages.story import PLAIN, Story, stream, window
@@ -24,6 +23,7 @@ from trueup.ledger.entries import Event
 from trueup.ledger.tables import OUTBOX
 from trueup.loop import steps
 from trueup.loop.turn import cycle
+from trueup.orchestration.recovery import processes
 from trueup.upkeep.simulate_arrivals import feed_next
 
 pytestmark = pytest.mark.thorough

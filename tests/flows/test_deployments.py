@@ -11,9 +11,9 @@ import jsonschema
 import pytest
 import yaml
 
-from flows.stack.health import post
 from trueup.config.load import load_model, model_names
 from trueup.domain.events import ApprovalRequested, DataArrived, ModelDecayed, ModelDue, ModelStale
+from trueup.orchestration.stack.health import post
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]

@@ -6,9 +6,9 @@ import urllib.request
 
 import pytest
 
-from flows.stack import processes
-from flows.stack.access import authorization, bearer
 from tests.flows.stack import Stack, until
+from trueup.orchestration.recovery import processes
+from trueup.orchestration.stack.access import authorization, bearer
 
 pytestmark = pytest.mark.thorough
 

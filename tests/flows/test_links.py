@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks import links
 from tests import streams
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.home import Ports
+from trueup.orchestration import links
 
 MODEL = {"run_id": "r", "version": 3}
 

@@ -12,10 +12,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
-from flows.stack.layout import PREFECT, Layout
 from tests.flows.stack import ROOT, answers, until
 from tests.free import free_port
 from trueup.config.settings import Settings
+from trueup.orchestration.stack.services import PREFECT, Layout
 
 FOREIGN = "https://elsewhere.example"
 ASK = {"Content-Type": "application/json"}

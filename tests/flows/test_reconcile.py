@@ -85,7 +85,7 @@ def test_a_killed_flow_is_put_right_on_the_server_and_in_mlflow(prefect_server, 
     """SIGKILL in the middle of a training, in a process of its own."""
     from prefect.client.orchestration import get_client
 
-    from flows.crashed import flip
+    from trueup.orchestration.recovery.dead_runs import flip
 
     environment = {
         "TRUEUP_HOME": str(told.folder / "home"),
@@ -135,8 +135,8 @@ def test_slots_of_a_deployment_that_nobody_holds_are_taken_back(prefect_server):
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 
-    from flows.crashed import flip
     from flows.score import score
+    from trueup.orchestration.recovery.dead_runs import flip
 
     with get_client(sync_client=True) as client:
         flow_id = client.create_flow(score)
@@ -189,10 +189,10 @@ def server(prefect_server):  # noqa: ARG001
 
 def test_what_died_is_begun_again(server):
     """A run that its worker took and never began, and one that crashed; not one that was cancelled or called by hand."""
-    from flows.crashed import flip
     from flows.feed import feed
     from flows.rollback import rollback
     from flows.score import score
+    from trueup.orchestration.recovery.dead_runs import flip
 
     taken = server.run(score, "taken", "Pending")
     crashed = server.run(score, "crashed", "Running", "Crashed")
@@ -214,7 +214,7 @@ def test_what_died_is_begun_again(server):
 
 def test_of_runs_that_wait_for_each_other_the_one_that_does_most_is_kept(server):
     from flows.run import run
-    from flows.waiting import drop_overtaken
+    from trueup.orchestration.recovery.superseded_runs import drop_overtaken
 
     def waiting(name, **parameters):
         return server.run(run, name, AwaitingConcurrencySlot(), retrain="event", **parameters)
@@ -241,8 +241,8 @@ def test_of_runs_that_wait_for_each_other_the_one_that_does_most_is_kept(server)
 
 def test_a_run_of_which_no_beat_ever_came_is_dead_after_a_while(server):
     """The server was killed just when the run began, and the run soon after: its only beat is lost."""
-    from flows.crashed import flip
     from flows.score import score
+    from trueup.orchestration.recovery.dead_runs import flip
 
     mute = server.run(score, "mute", "Running")
     by_hand = server.client.create_flow_run(score, name="mute, by hand", parameters={"model": "toy"})
@@ -257,9 +257,9 @@ def test_a_run_of_which_no_beat_ever_came_is_dead_after_a_while(server):
 
 def test_what_never_comes_to_run_is_begun_again_so_often_and_told(server, told, monkeypatch):
     """A process that dies while it is imported never says that it runs."""
-    from flows.crashed import TRIES
     from flows.reconcile import reconcile_home
     from flows.score import score
+    from trueup.orchestration.recovery.dead_runs import TRIES
 
     monkeypatch.setenv("TRUEUP_HOME", str(told.folder / "home"))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(told.configs))
@@ -284,10 +284,10 @@ def test_what_never_comes_to_run_is_begun_again_so_often_and_told(server, told, 
 def test_deaths_of_which_nobody_told_are_told_once(server, told, answering, monkeypatch):
     from prefect.states import Crashed
 
-    from flows.crashed import GONE
     from flows.reconcile import reconcile_home
     from flows.score import score
     from flows.watch import watch
+    from trueup.orchestration.recovery.dead_runs import GONE
 
     people = answering(200)
     monkeypatch.setenv("TRUEUP_NOTIFY", people.url.replace("http:", "json:"))
@@ -313,9 +313,9 @@ def test_deaths_of_which_nobody_told_are_told_once(server, told, answering, monk
 def test_what_was_cancelled_stays_so_however_its_process_ended(server, prefect_server):
     from prefect.states import Cancelling, Scheduled
 
-    from flows.crashed import flip
     from flows.score import score
-    from flows.stack import left_over
+    from trueup.orchestration.recovery import interrupted_runs
+    from trueup.orchestration.recovery.dead_runs import flip
 
     by_automation = server.run(score, "marked as dead", "Running", "Cancelling", "Crashed")
     begun_since = server.run(score, "asked for again", "Running", "Cancelling", "Crashed", Scheduled(), "Crashed")
@@ -326,7 +326,7 @@ def test_what_was_cancelled_stays_so_however_its_process_ended(server, prefect_s
     cut_off = server.run(score, "cut off", "Running")
     cancelling = server.run(score, "cut off while cancelled", "Running", Cancelling())
     others = server.run(of_others, "of others", "Running")
-    assert left_over.end_all(prefect_server) >= 2
+    assert interrupted_runs.end_all(prefect_server) >= 2
     assert server.state(cut_off).is_crashed()
     assert server.state(cancelling).is_cancelled()
     assert server.state(others).is_running()
@@ -336,8 +336,8 @@ def test_what_was_cancelled_stays_so_however_its_process_ended(server, prefect_s
 
 def test_a_run_whose_process_lives_is_neither_marked_nor_begun_again(server):
     """After a machine was suspended, beats are missing and nothing is dead."""
-    from flows.crashed import flip
     from flows.score import score
+    from trueup.orchestration.recovery.dead_runs import flip
 
     run = server.run(score, "suspended with its machine", "Running", "Crashed")
     taken = server.run(score, "slow to begin", "Pending")

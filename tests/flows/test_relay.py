@@ -128,17 +128,17 @@ def test_only_an_answer_that_says_so_counts(ports, answering):
 def test_a_run_passes_its_events_on_and_never_fails_for_them(prefect_server, tmp_path, monkeypatch):  # noqa: ARG001
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows import opening
     from flows.reconcile import reconcile_home
+    from trueup.orchestration import context
 
     told = Story(tmp_path, stream(7), PLAIN)
     monkeypatch.setenv("TRUEUP_HOME", str(told.folder / "home"))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(told.configs))
     away = f"http://127.0.0.1:{free_port()}/api"
-    with temporary_settings({PREFECT_API_URL: away}), opening.opened("toy", streams.week(1)) as o:
+    with temporary_settings({PREFECT_API_URL: away}), context.opened("toy", streams.week(1)) as o:
         announce(o.ports, "passed", 1)
     assert len(told.ports.ledger.pending_outbox()) == 1
-    with opening.opened("toy", streams.week(1)) as o:
+    with context.opened("toy", streams.week(1)) as o:
         announce(o.ports, "passed", 2)
     assert told.ports.ledger.pending_outbox() == []
     announce(told.ports, "passed", 3)
@@ -150,8 +150,8 @@ def test_a_run_passes_its_events_on_and_never_fails_for_them(prefect_server, tmp
 
 
 def test_people_are_told_once_of_what_needs_them(ports, answering, monkeypatch):
-    from flows.telling import pass_on, tell_failure
     from trueup.domain.events import RetrainRefused
+    from trueup.orchestration.hooks import pass_on, tell_failure
 
     def moment(**more):
         return {"model": "toy", "as_of": datetime(2013, 3, 1), "batch": "a/b", "reasons": ["x is missing"], **more}

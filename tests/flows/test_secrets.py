@@ -41,7 +41,7 @@ import logging, sys
 logging.basicConfig(level=logging.DEBUG)
 from datetime import datetime
 from trueup.cli.main import main
-from flows.telling import pass_on
+from trueup.orchestration.hooks import pass_on
 from trueup.adapters.apprise import addresses
 from trueup.config.load import load_model
 from trueup.stages import steps

@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from flows.stack import processes
 from tests.blocks import commands, lines
 from tests.flows.stack import ROOT, Stack, answers, until
 from trueup.adapters.sql.engines import connect
+from trueup.orchestration.recovery import processes
 
 DEPLOYED = len(yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"])
 

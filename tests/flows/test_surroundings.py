@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from flows import proxies
-from flows.environment import by_hand
 from tests import streams
 from tests.free import free_port
 from tests.stages.story import Story, stream
@@ -20,6 +18,8 @@ from trueup.errors import ConfigError, UsageError
 from trueup.governance.champion import champion
 from trueup.home import Ports
 from trueup.onboarding.check import check
+from trueup.orchestration import proxies
+from trueup.orchestration.environment import by_hand
 
 PROXIES = [name for word in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (word, word.upper())]
 
@@ -69,7 +69,7 @@ def test_an_account_that_may_only_read_looks_and_is_told_where_it_may_not_write(
     code = """
 import os, sys
 from flows import cli
-from flows.environment import by_hand
+from trueup.orchestration.environment import by_hand
 os.setgroups([]); os.setgid(65534)
 libc = __import__("ctypes").CDLL(None); libc.prctl(8, 1, 0, 0, 0)  # PR_SET_KEEPCAPS, to be able to read on
 os.setuid(65534)
@@ -149,7 +149,7 @@ def test_an_error_of_a_flow_that_nobody_foresaw_is_one_line(trueup, prefect_serv
     def fail(*_, **__):
         raise OSError(errno.EIO, "the disk is ill")
 
-    monkeypatch.setattr("flows.opening.resolve_as_of", fail)
+    monkeypatch.setattr("trueup.orchestration.context.resolve_as_of", fail)
     told = trueup("score", "toy")
     assert told.code == 1
     assert told.err.count("\n") == 1, told.err

@@ -6,11 +6,11 @@ import base64
 import httpx
 import pytest
 
-from flows.stack.access import authorization, require_guarded
-from flows.stack.layout import Layout
-from flows.stack.reports import application
 from trueup.config.settings import Settings
 from trueup.errors import UsageError
+from trueup.orchestration.stack.access import authorization, require_guarded
+from trueup.orchestration.stack.reports import application
+from trueup.orchestration.stack.services import Layout
 
 OTHER = "192.0.2.7"  # nobody's: for documentation
 AUTH = {"PREFECT_SERVER_API_AUTH_STRING": "trueup:a long password"}

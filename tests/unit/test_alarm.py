@@ -18,7 +18,7 @@ def listen(home, events, notify):
     """Give the listener some events; it ends with its input."""
     environment = {**os.environ, "TRUEUP_HOME": str(home), "TRUEUP_NOTIFY": notify}
     done = subprocess.run(
-        [sys.executable, "-m", "flows.stack.alarm"], env=environment, input="".join(events), capture_output=True,
+        [sys.executable, "-m", "trueup.orchestration.stack.alarm"], env=environment, input="".join(events), capture_output=True,
         text=True, timeout=60, check=False,
     )  # fmt: skip
     return done.stdout, done.stderr

@@ -2,9 +2,9 @@
 
 import pytest
 
-from flows.stack.layout import Layout
 from trueup.config.settings import Settings
 from trueup.errors import ConfigError
+from trueup.orchestration.stack.services import Layout
 
 
 def layout(tmp_path, **settings):

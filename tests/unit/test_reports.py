@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 
-from flows.stack.reports import application
+from trueup.orchestration.stack.reports import application
 
 
 def test_a_report_that_is_removed_while_the_list_is_made_is_left_out(tmp_path):

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from flows.actor import at_the_command_line
-from flows.environment import by_hand, prepare
 from trueup.cli import audit, completion, govern, help_examples, new, output, output_new, replay, upkeep
 from trueup.cli.completion import models
 from trueup.cli.edge import one_line
@@ -20,6 +18,8 @@ from trueup.config.load import load_model, model_names, sound_name
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Retrain
 from trueup.errors import NoData, UsageError
+from trueup.orchestration.actor import at_the_command_line
+from trueup.orchestration.environment import by_hand, prepare
 
 if TYPE_CHECKING:
     from trueup.handoffs import Cycle
@@ -130,8 +130,8 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Champion, its age, the last diagnosis, open approvals and the last decisions."""
-    from flows.opening import resolve_as_of
     from trueup.governance.status import overview, standing_at
+    from trueup.orchestration.context import resolve_as_of
 
     then = moment(at)
     with home(looks=True) as ports:
@@ -201,7 +201,7 @@ def feed(
     as_json: Json = False,
 ) -> None:
     """Hand out old data batch by batch into the home, as a live source would, and announce each arrival."""
-    from flows.telling import pass_on
+    from trueup.orchestration.hooks import pass_on
     from trueup.upkeep.simulate_arrivals import fed, feed_next
 
     with home(source) as ports:
@@ -336,7 +336,7 @@ def next_complete(model: str, cycle: Cycle) -> datetime:
 
 def known(model: str) -> None:
     """Look at the config before Prefect starts, which takes seconds. Raises UnknownModel, ConfigError."""
-    from flows.opening import sound_config
+    from trueup.orchestration.context import sound_config
 
     sound_config(Settings().configs, model)
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.actor import at_the_command_line
-from flows.opening import opened_home
 from trueup.cli import output
 from trueup.cli.completion import models
 from trueup.config.load import load_model
 from trueup.errors import UsageError
+from trueup.orchestration.actor import at_the_command_line
+from trueup.orchestration.context import opened_home
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from flows.stack.control import Status
+    from trueup.orchestration.stack.control import Status
 
 app = typer.Typer(no_args_is_help=True)
 stack_app = typer.Typer(help="The servers of this home.", no_args_is_help=True)
@@ -30,7 +30,7 @@ def up(
 
     Stays in the foreground and shows what the servers write, until Ctrl-C ends them all.
     """
-    from flows.stack import control
+    from trueup.orchestration.stack import control
 
     layout, started = control.here(), time.monotonic()
     try:
@@ -60,7 +60,7 @@ def up(
 @app.command()
 def down(as_json: Json = False) -> None:
     """End every process of this home's stack."""
-    from flows.stack import control
+    from trueup.orchestration.stack import control
 
     ended = control.down(control.here())
     if as_json:
@@ -72,7 +72,7 @@ def down(as_json: Json = False) -> None:
 @stack_app.command("status")
 def status(as_json: Json = False) -> None:
     """What runs, and where. Exit code 1 when the stack, or a program of it, is not up."""
-    from flows.stack import control
+    from trueup.orchestration.stack import control
 
     found = control.status(control.here())
     if as_json:

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from flows.actor import of_this_run
-from flows.environment import MISTAKE
-from flows.telling import pass_on
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Actor
 from trueup.errors import ConfigError, TrueupError
+from trueup.orchestration.actor import of_this_run
+from trueup.orchestration.environment import MISTAKE
+from trueup.orchestration.hooks import pass_on
 
 if TYPE_CHECKING:
     from trueup.home import Ports

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from flows import proxies
 from trueup.adapters.home import make_home
 from trueup.config.settings import Settings
 from trueup.errors import UsageError
+from trueup.orchestration import proxies
 
 _SERVER_SECONDS = 20.0  # a busy machine's server takes some
 MISTAKE = "trueup_mistake"  # the mark of a log record that tells of an error meant for people
@@ -45,7 +45,7 @@ def prepare(settings: Settings | None = None) -> None:
 
 
 def addresses_of_stack(home: Path) -> dict[str, str]:
-    """What `trueup up` tells its flow runs, see `flows.stack.layout`; nothing when its Prefect server does not listen."""
+    """What `trueup up` tells its flow runs, see `trueup.orchestration.stack.services`; nothing when its Prefect server does not listen."""
     try:
         record = json.loads((home / "stack" / "stack.json").read_text(encoding="utf-8"))
         ports = record["ports"]
@@ -77,7 +77,7 @@ def by_hand(*, trains: bool = False) -> Iterator[None]:
     from prefect.context import SettingsContext, get_settings_context
     from prefect.logging.configuration import setup_logging
 
-    from flows.ahead import begin_server, opening_meanwhile
+    from trueup.orchestration.ephemeral_server import begin_server, opening_meanwhile
 
     context = get_settings_context()
     settings = context.settings

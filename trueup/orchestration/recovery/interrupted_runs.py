@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.crashed import AT_WORK, GONE, OURS
-from flows.stack.health import post
 from trueup.errors import WorkError
+from trueup.orchestration.recovery.dead_runs import AT_WORK, GONE, OURS
+from trueup.orchestration.stack.health import post
 
 _TRIES = 20
 

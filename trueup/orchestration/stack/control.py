@@ -16,13 +16,14 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from flows.stack import health, left_over, processes
-from flows.stack.access import require_guarded
-from flows.stack.deploy import deploy, in_one_line
-from flows.stack.layout import PREFECT, WORKER, Layout
-from flows.stack.supervision import GAVE_UP, Supervisor
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
+from trueup.orchestration.recovery import interrupted_runs, processes
+from trueup.orchestration.stack import health
+from trueup.orchestration.stack.access import require_guarded
+from trueup.orchestration.stack.deploy import deploy, in_one_line
+from trueup.orchestration.stack.services import PREFECT, WORKER, Layout
+from trueup.orchestration.stack.supervision import GAVE_UP, Supervisor
 
 _PAUSE = 0.25
 _SHUTDOWN = 45.0  # seconds supervisord has for its programs, each of which has 10
@@ -101,7 +102,7 @@ def _bring_up(layout: Layout, supervisor: Supervisor, deadline: float, seconds: 
     wait_for(PREFECT)
     for line in deploy(layout.project, layout.environment(os.environ), layout.logs / "deploy.log").lines():
         say(line)
-    if not processes.marked(layout.home, WORKER) and (count := left_over.end_all(layout.api)):
+    if not processes.marked(layout.home, WORKER) and (count := interrupted_runs.end_all(layout.api)):
         say(
             f"{count} flow runs were cut off with an earlier stack; those that only an event or a person asks for are begun again"
         )

@@ -3,8 +3,8 @@
 What died with its process is begun again: an event or a person asked for it once, and nobody would ask again. Every stage
 can be repeated, so it goes on where it was. A run that somebody cancelled is at its end, however its process came to it.
 
-Three notice that a process is gone: an automation on the server, soon, by its beats (`flows.stack.deploy`); the start of
-a stack, at once, for then none can live (`flows.stack.left_over`); and the reconciler, from here, what neither of them
+Three notice that a process is gone: an automation on the server, soon, by its beats (`trueup.orchestration.stack.deploy`); the start of
+a stack, at once, for then none can live (`trueup.orchestration.recovery.interrupted_runs`); and the reconciler, from here, what neither of them
 sees. They only end runs, with the same words; what becomes of them is decided here alone.
 """
 
@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.stack.processes import alive
+from trueup.orchestration.recovery.processes import alive
 
 if TYPE_CHECKING:
     from prefect import State

@@ -1,4 +1,4 @@
-"""Tell people of a program of the stack that does not stay up: `python -m flows.stack.alarm`, which supervisord starts.
+"""Tell people of a program of the stack that does not stay up: `python -m trueup.orchestration.stack.alarm`, which supervisord starts.
 
 It listens to supervisord itself, for the programs that could tell, Prefect's server and its worker, may be those that fail.
 """

@@ -1,4 +1,4 @@
-"""What supervisord starts: `python -m flows.stack.launch PROGRAM` becomes that program.
+"""What supervisord starts: `python -m trueup.orchestration.stack.launch PROGRAM` becomes that program.
 
 Prefect's and MLflow's servers have children that live on when only the parent is killed, and that hold the port. They
 are ended first. The runs of a killed worker are left to end by themselves.
@@ -10,9 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from flows.stack import processes
-from flows.stack.layout import PROGRAM_MARK, WORKER, Layout
 from trueup.config.settings import Settings
+from trueup.orchestration.recovery import processes
+from trueup.orchestration.stack.services import PROGRAM_MARK, WORKER, Layout
 
 
 def main(program: str) -> None:

@@ -143,7 +143,7 @@ class Layout:
             "GX_ANALYTICS_ENABLED": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "OMP_NUM_THREADS": given.get("OMP_NUM_THREADS", "1"),  # two fits at once on few cores: see the README
-            # Its own pages only, under both of this machine's names; see `flows.stack.prefect_server`.
+            # Its own pages only, under both of this machine's names; see `trueup.orchestration.stack.prefect_server`.
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": given.get("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", self.origins),
             # A run begins about 4 s after it is asked for, instead of up to 14.
             "PREFECT_WORKER_QUERY_SECONDS": given.get("PREFECT_WORKER_QUERY_SECONDS", "1"),
@@ -153,7 +153,7 @@ class Layout:
             "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "60",
             # A run that waits for the one before it looks again after 5 s instead of 30.
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
-            # Beats by which the server knows that a flow run lives; flows/stack/deploy.py makes who listens to them.
+            # Beats by which the server knows that a flow run lives; trueup/orchestration/stack/deploy.py makes who listens to them.
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": given.get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30"),
         }
 
@@ -166,7 +166,7 @@ class Layout:
         if program == PREFECT:
             url = prefect_database(s.prefect_database_url) if s.prefect_database_url else None
             more = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}
-            return [python, "-m", "flows.stack.prefect_server", *self._listen(PREFECT)], more
+            return [python, "-m", "trueup.orchestration.stack.prefect_server", *self._listen(PREFECT)], more
         if program == WORKER:
             # A name of its own: a worker that was started anew takes the place of the one before in the UI.
             return [python, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", POOL], {}
@@ -180,7 +180,7 @@ class Layout:
             }
             return [*command, *self._listen(MLFLOW)], more
         if program == REPORTS:
-            return [python, "-m", "flows.stack.reports", *self._listen(REPORTS)], {}
+            return [python, "-m", "trueup.orchestration.stack.reports", *self._listen(REPORTS)], {}
         workspace = str(self.home / "evidently")
         run = [python, "-c", "from evidently.cli.__main__ import main; main()", "ui", "--workspace", workspace]
         return [*run, *self._listen(EVIDENTLY)], {}

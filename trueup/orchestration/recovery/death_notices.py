@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import UTC
 
-from flows.crashed import AGAIN, Death
 from trueup.domain.events import NO_MODEL, FlowDied
 from trueup.home import Ports
 from trueup.ledger.entries import Event
+from trueup.orchestration.recovery.dead_runs import AGAIN, Death
 
 
 def tell_of_deaths(ports: Ports, deaths: Iterable[Death], models: Collection[str]) -> None:

@@ -1,4 +1,4 @@
-"""Prefect's server, for its own pages and this machine's programs: `python -m flows.stack.prefect_server --host H --port P`.
+"""Prefect's server, for its own pages and this machine's programs: `python -m trueup.orchestration.stack.prefect_server --host H --port P`.
 
 It asks nobody who he is, and who may make a flow run may run commands here. So a page of another site that somebody has
 open in his browser must not reach it: not by a name that was made to mean this machine, for which Prefect has no setting,

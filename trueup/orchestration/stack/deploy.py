@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import yaml
 
-from flows.crashed import GONE
-from flows.stack.health import post
-from flows.stack.layout import POOL
 from trueup.config.load import model_names
 from trueup.errors import UsageError, WorkError
+from trueup.orchestration.recovery.dead_runs import GONE
+from trueup.orchestration.stack.health import post
+from trueup.orchestration.stack.services import POOL
 
 DEAD_AFTER = 90  # seconds without a beat, three of Prefect's own, after which a flow run is taken for dead
 _SECONDS = 180
@@ -32,7 +32,7 @@ _DEAD_RUNS: Final[dict[str, Any]] = {
         "posture": "Proactive",
         "match": {"prefect.resource.id": "prefect.flow-run.*"},
         # One that waits for a person's answer has no process and is not dead. That it was suspended may reach the server
-        # before its first beat does, so the suspension cannot stand among what is expected: `flows.crashed` sees to these.
+        # before its first beat does, so the suspension cannot stand among what is expected: `trueup.orchestration.recovery.dead_runs` sees to these.
         "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": "!approve"},
         "for_each": ["prefect.resource.id"],
         "after": ["prefect.flow-run.heartbeat"],

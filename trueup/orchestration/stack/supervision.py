@@ -10,9 +10,9 @@ import xmlrpc.client
 from collections.abc import Mapping
 from typing import Any
 
-from flows.stack.alarm import EVENTS
-from flows.stack.layout import WORKER, Layout
 from trueup.errors import WorkError
+from trueup.orchestration.stack.alarm import EVENTS
+from trueup.orchestration.stack.services import WORKER, Layout
 
 RETRIES = 1_000_000  # each a second later than the one before: for ever, and seldom in the end
 GAVE_UP = 4  # starts of one program within one `up`, before it is told that it does not start
@@ -80,13 +80,13 @@ class Supervisor:
         for place, name in enumerate(layout.programs):
             text += _PROGRAM.format(
                 name=name,
-                command=_escaped(f'"{sys.executable}" -m flows.stack.launch {name}'),
+                command=_escaped(f'"{sys.executable}" -m trueup.orchestration.stack.launch {name}'),
                 retries=RETRIES,
                 autostart="false" if name == WORKER else "true",  # it waits for its pool
                 priority=(place + 1) * 10,  # they stop in the reverse order, the worker first
                 logs=_escaped(layout.logs),
             )
-        command = _escaped(f'"{sys.executable}" -m flows.stack.alarm')
+        command = _escaped(f'"{sys.executable}" -m trueup.orchestration.stack.alarm')
         text += _ALARM.format(command=command, events=",".join(EVENTS), logs=_escaped(layout.logs))
         layout.logs.mkdir(parents=True, exist_ok=True)
         layout.socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

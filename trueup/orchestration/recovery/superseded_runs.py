@@ -10,7 +10,7 @@ from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from flows.crashed import read_flow_runs
+from trueup.orchestration.recovery.dead_runs import read_flow_runs
 
 if TYPE_CHECKING:
     from prefect import State

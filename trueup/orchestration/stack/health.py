@@ -12,8 +12,8 @@ import urllib.request
 from datetime import datetime
 from typing import Any
 
-from flows.stack.access import authorization, bearer
-from flows.stack.layout import EVIDENTLY, MLFLOW, POOL, PREFECT, REPORTS, WORKER, Layout
+from trueup.orchestration.stack.access import authorization, bearer
+from trueup.orchestration.stack.services import EVIDENTLY, MLFLOW, POOL, PREFECT, REPORTS, WORKER, Layout
 
 _PATHS = {PREFECT: "/api/health", MLFLOW: "/health", EVIDENTLY: "/api/version", REPORTS: "/"}
 _SECONDS = 3.0

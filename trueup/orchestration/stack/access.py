@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
-from flows.stack.layout import EVIDENTLY, MLFLOW, PREFECT, REPORTS, Layout
 from trueup.errors import UsageError
+from trueup.orchestration.stack.services import EVIDENTLY, MLFLOW, PREFECT, REPORTS, Layout
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

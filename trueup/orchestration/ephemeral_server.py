@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import prefect
 
-from flows.environment import listens
-from flows.stack.health import used
+from trueup.orchestration.environment import listens
+from trueup.orchestration.stack.health import used
 
 if TYPE_CHECKING:
     from prefect.server.api.server import SubprocessASGIServer

@@ -1,4 +1,4 @@
-"""The reports of a home over HTTP, to read only: `python -m flows.stack.reports --host H --port P`.
+"""The reports of a home over HTTP, to read only: `python -m trueup.orchestration.stack.reports --host H --port P`.
 
 A browser opens no `file://` link of a page that came over HTTP, so that Prefect's pages could not lead to the reports.
 """
@@ -21,8 +21,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from flows.stack.access import TokenOnly
 from trueup.config.settings import Settings
+from trueup.orchestration.stack.access import TokenOnly
 
 _LISTED: Final = 200
 _DOCS: Final = '<a href="data_docs/index.html">Data Docs: all validated batches</a>'

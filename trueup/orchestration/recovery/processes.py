@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from flows.stack.layout import HOME_MARK, PROGRAM_MARK
+from trueup.orchestration.stack.services import HOME_MARK, PROGRAM_MARK
 
 _FLOW_RUN = "PREFECT__FLOW_RUN_ID"  # what Prefect tells a flow run's process, and its children with it
 _ENGINES = {"prefect.engine", "flow-run"}  # the words by which such a process is started: a child proves nothing

@@ -1,0 +1,1 @@
+"""Prefect: the only package of the library that imports it."""

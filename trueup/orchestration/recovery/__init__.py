@@ -1,0 +1,1 @@
+"""Flow runs that died, were interrupted, or were superseded."""
