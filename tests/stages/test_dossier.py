@@ -12,7 +12,7 @@ from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.adapters.background import NoReports
 from trueup.audit.dossier import GONE, make
-from trueup.audit.dossiers import dossier_page
+from trueup.audit.dossiers import dossier_page, dossiers_kept_current
 from trueup.audit.rebuild_notes import last_rebuilt, note_rebuilt
 from trueup.cli.main import app
 from trueup.domain.data.digest import config_digest
@@ -231,9 +231,11 @@ def test_dossiers_are_made_anew_with_each_decision(story):
     story.ports.background = Drawing()
     body = entry_of(story).body
     served, judged = body["model"]["version"], body["judged"]["version"]
-    approve(story, "Bob")
+    with dossiers_kept_current(story.ports):
+        approve(story, "Bob")
     assert standing(served).startswith("in office since")
-    override(story.config, story.ports, judged, "Bob", "cannot wait", "Carl")
+    with dossiers_kept_current(story.ports):
+        override(story.config, story.ports, judged, "Bob", "cannot wait", "Carl")
     assert made == [sorted({served, judged})] * 2
     assert standing(served).startswith("out of office: replaced")
     assert standing(judged).startswith("in office since")

@@ -1,12 +1,15 @@
-"""Dossiers kept current: where they lie, and that they are made anew when a decision says something new of a version."""
+"""Dossiers: where they are, and how they are made anew after a decision."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
+from trueup.errors import ConfigError, UnknownModel
 from trueup.governance.ledger_queries import versions_of
 from trueup.home import Ports
 from trueup.ledger.entries import PROMOTION, Entry
@@ -27,8 +30,25 @@ def dossier_page(root: Path, model: str, version: int) -> Path:
     return dossiers_folder(root, model) / f"{stem(model, version)}.html"
 
 
+@contextmanager
+def dossiers_kept_current(ports: Ports) -> Iterator[None]:
+    """Makes the dossiers anew, in the background, of every version that a decision of this process in the block is about."""
+    before = _appended(ports)
+    try:
+        yield
+    finally:
+        for entry in _appended(ports)[len(before) :]:
+            with suppress(UnknownModel, ConfigError):  # without a sound config nobody can read the model's data
+                show_dossiers(load_model(ports.configs, entry.model), ports, entry)
+
+
+def _appended(ports: Ports) -> list[Entry]:
+    """The entries that this process has recorded; a ledger that was not needed is not opened for it."""
+    return list(ports.ledger.appended) if "ledger" in ports.__dict__ else []
+
+
 def show_dossiers(config: ModelConfig, ports: Ports, entry: Entry) -> None:
-    """Let the dossiers of the versions that an entry is about be made, and of the one that it put out of office."""
+    """Starts the rendering of the dossiers of the versions that an entry is about, and of the champion it replaced."""
     about = versions_of(entry)
     if PROMOTION in entry.body and (before := entry.body["previous"]):
         about.add(before["version"])

@@ -12,7 +12,6 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from trueup.audit.dossiers import show_dossiers
 from trueup.config.schema import ModelConfig, write_duration
 from trueup.domain.data.types import Status, Verdict
 from trueup.errors import AlreadyDecided, RegistryUnavailable, StaleDecision, UsageError
@@ -210,7 +209,6 @@ def _recorded(config: ModelConfig, ports: Ports, entry: Entry, closing: Entry, w
     run_id = entry.body["approval"]["run_id"]
     with suppress(RegistryUnavailable):  # a mark for people who look at the run; the ledger has it
         ports.tracking.log(run_id, tags={"trueup.outcome": wanted, "trueup.ledger_entry": closing.seq})
-    show_dossiers(config, ports, closing)
     return decided(closing)
 
 

@@ -10,7 +10,6 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Literal
 
-from trueup.audit.dossiers import show_dossiers
 from trueup.config.schema import ModelConfig
 from trueup.errors import StaleDecision, UsageError
 from trueup.governance.approval import decided, named, person, reasoned, settle, standing
@@ -136,7 +135,6 @@ def _put(
         )
     settle(config, ports)
     align(config, ports)
-    show_dossiers(config, ports, entry)
     return decided(entry)
 
 

@@ -74,6 +74,7 @@ class Ledger:
         self._now = now
         self._opens_signer = signer
         self._say = _SAY[engine.dialect.name]
+        self.appended: list[Entry] = []  # by this object, oldest first
 
     @cached_property
     def _signer(self) -> Signer | None:
@@ -99,7 +100,8 @@ class Ledger:
                 self._put(connection, event, message, row["recorded_at"])
             reach("ledger.writing")
         reach("ledger.recorded")
-        return Entry.from_row(row)
+        self.appended.append(Entry.from_row(row))
+        return self.appended[-1]
 
     def announce(self, model: str, events: Iterable[Event]) -> int:
         """Put events that tell of no decision into the outbox; those that stand there already change nothing.

@@ -41,13 +41,15 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None,
     """
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     logging.getLogger("prefect.task_runs").addFilter(_no_traceback)
+    from trueup.audit.dossiers import dossiers_kept_current
     from trueup.home import Ports
 
     ports = Ports(settings)
     ports.actor = of_this_run(by)
     config = sound_config(ports.configs, model)
     try:
-        yield Opened(config, ports, resolve_as_of(config, ports, as_of))
+        with dossiers_kept_current(ports):
+            yield Opened(config, ports, resolve_as_of(config, ports, as_of))
     finally:
         pass_on(ports)
         ports.close()
@@ -57,12 +59,14 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None,
 def opened_home(actor: Actor) -> Iterator[Ports]:
     """Open a home for a decision that needs no moment and no data; at its end the outbox is passed on."""
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
+    from trueup.audit.dossiers import dossiers_kept_current
     from trueup.home import Ports
 
     ports = Ports()
     ports.actor = actor
     try:
-        yield ports
+        with dossiers_kept_current(ports):
+            yield ports
     finally:
         pass_on(ports)
         ports.close()

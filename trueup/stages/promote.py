@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from trueup.audit.dossiers import show_dossiers
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import EVENT_TIME, LABEL, Reason, Status, Verdict, overall
@@ -119,7 +118,6 @@ def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:
         ports.tracking.log(run_id, tags={"trueup.outcome": outcome, "trueup.ledger_entry": entry.seq})
         ports.tracking.finish(run_id)
         show_run(config, ports, attempt, entry)
-        show_dossiers(config, ports, entry)
     return decided(entry)
 
 
