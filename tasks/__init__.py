@@ -1,24 +1,20 @@
-"""One Prefect task a stage: the stage function plus retries, run name and artifacts. Nothing is decided here."""
+"""The stages as Prefect tasks, in the order of the loop: each is the stage function plus retries, a run name and artifacts.
 
-from tasks.evaluate import evaluate
-from tasks.ingest import ingest
-from tasks.monitor import monitor
-from tasks.promote import judge, promote
-from tasks.register import register
-from tasks.score import score
-from tasks.train import plan, refit, train
-from tasks.validate import validate
+Nothing is decided here.
+"""
 
-__all__ = [
-    "evaluate",
-    "ingest",
-    "judge",
-    "monitor",
-    "plan",
-    "promote",
-    "refit",
-    "register",
-    "score",
-    "train",
-    "validate",
-]
+from tasks.artifacts import show_diagnosis, show_validation
+from trueup.loop import steps
+from trueup.orchestration.stage_task import stage_task
+
+ingest = stage_task(steps.ingest)
+validate = stage_task(steps.validate, show_validation)
+score = stage_task(steps.score)
+monitor = stage_task(steps.monitor, show_diagnosis)
+plan = stage_task(steps.plan)
+train = stage_task(steps.train)
+evaluate = stage_task(steps.evaluate)
+register = stage_task(steps.register)
+judge = stage_task(steps.judge)
+refit = stage_task(steps.refit)
+promote = stage_task(steps.promote)

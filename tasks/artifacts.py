@@ -10,6 +10,7 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact
 
 from trueup.config.schema import ModelConfig
+from trueup.domain.data.types import Batch
 from trueup.domain.judging.metrics import figure, loss_words
 from trueup.governance.approval import expires_at
 from trueup.handoffs import Checked, Decided, Observed
@@ -24,7 +25,7 @@ _UNITS = {"mse": " ({}²)", "mae": " ({})", "rmse": " ({})"}
 _MOST_ROWS = 12  # of a table of columns; the rest stands in the report
 
 
-def show_validation(config: ModelConfig, ports: Ports, checked: Checked) -> None:
+def show_validation(config: ModelConfig, ports: Ports, batch: Batch, checked: Checked) -> None:  # noqa: ARG001  (as the stage)
     """A batch's validation: what failed, and how many rows were set aside."""
     rows, mark = checked.batch.rows, _MARKS[checked.status.value]
     page = validation_page(ports.root, config.model, checked.batch)

@@ -1,4 +1,7 @@
-"""The stage functions themselves, as the steps of the loop: what runs without an orchestrator."""
+"""The stage functions themselves, as the steps of the loop: what runs without an orchestrator.
+
+`RETRIES` says how often a step is tried again when its error may pass by itself, see `TrueupError.transient`.
+"""
 
 from trueup.stages.evaluate import evaluate
 from trueup.stages.ingest import ingest
@@ -9,6 +12,9 @@ from trueup.stages.register import register
 from trueup.stages.score import score
 from trueup.stages.train import plan, train
 from trueup.stages.validate import validate
+
+RETRIES = {"ingest": 3, "score": 2, "train": 1, "evaluate": 2, "register": 2, "refit": 1, "promote": 2}
+DELAYS = (2.0, 10.0, 30.0)  # seconds before the first, second and third of them
 
 __all__ = [
     "evaluate",

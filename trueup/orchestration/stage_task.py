@@ -1,4 +1,4 @@
-"""How a stage function becomes a Prefect task: its name, its retries, no cache, and errors that people can read."""
+"""A stage function as a Prefect task: its name, its retries, no cache, and errors that people can read."""
 
 from __future__ import annotations
 
@@ -12,48 +12,51 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.states import Completed
 
 from trueup.errors import NotEnoughData, TrueupError
+from trueup.loop.steps import DELAYS, RETRIES
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def stage(name: str, *, retries: int = 0) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Make a stage's task. Retries are for what may pass: a source or a registry that does not answer.
+def stage_task(do: Callable[P, R], show: Callable[..., None] | None = None) -> Callable[P, R]:
+    """Make the task of a stage function. Retries are for what may pass: a source or a registry that does not answer.
+
+    `show` publishes an artifact: it is called with the arguments of the stage but its last, `as_of`, and with its result.
 
     Results are small references and the stages keep their own records, so Prefect caches and stores nothing: its
     default policy would hash every input. Too little data is no error: the task ends as `Held`, and who called it gets
     the exception all the same.
     """
-    made = task(
+    name, retries = do.__name__, RETRIES.get(do.__name__, 0)
+
+    @wraps(do)
+    def held(*args: P.args, **kwargs: P.kwargs) -> Any:
+        try:
+            found = do(*args, **kwargs)
+        except NotEnoughData as few:
+            return Completed(name="Held", message=str(few))
+        if show is not None:
+            show(*args[:-1], found)
+        return found
+
+    run = task(
         name=name,
         task_run_name=name + " {config.model}",
         retries=retries,
-        retry_delay_seconds=[2.0, 10.0, 30.0][:retries] or None,
+        retry_delay_seconds=list(DELAYS[:retries]) or None,
         retry_condition_fn=_transient,
         cache_policy=NO_CACHE,
         persist_result=False,
-    )
+    )(held)
 
-    def decorate(do: Callable[P, R]) -> Callable[P, R]:
-        @wraps(do)
-        def held(*args: P.args, **kwargs: P.kwargs) -> Any:
-            try:
-                return do(*args, **kwargs)
-            except NotEnoughData as few:
-                return Completed(name="Held", message=str(few))
+    @wraps(do)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        found = run(*args, **kwargs)
+        if isinstance(found, State):
+            raise NotEnoughData(str(found.message))
+        return cast("R", found)
 
-        run = made(held)
-
-        @wraps(do)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            found = run(*args, **kwargs)
-            if isinstance(found, State):
-                raise NotEnoughData(str(found.message))
-            return cast("R", found)
-
-        return call
-
-    return decorate
+    return call
 
 
 def _transient(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001  (Prefect's signature)

@@ -1,0 +1,28 @@
+"""The steps of the loop in this process, each tried again when its error may pass by itself."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import tenacity
+
+from trueup.errors import TrueupError
+from trueup.loop import steps
+
+
+class Retrying:
+    """The steps of `trueup.loop.steps`, with the retries that the Prefect tasks have."""
+
+    def __getattr__(self, name: str) -> Any:
+        policy = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_transient),
+            stop=tenacity.stop_after_attempt(1 + steps.RETRIES.get(name, 0)),
+            wait=tenacity.wait_chain(*map(tenacity.wait_fixed, steps.DELAYS)),
+            reraise=True,
+        )
+        return partial(policy, getattr(steps, name))
+
+
+def _transient(error: BaseException) -> bool:
+    return isinstance(error, TrueupError) and error.transient

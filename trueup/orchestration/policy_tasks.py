@@ -1,0 +1,60 @@
+"""Replayed policies as Prefect tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from trueup.adapters import dask
+from trueup.errors import UsageError
+
+if TYPE_CHECKING:
+    from prefect.task_runners import TaskRunner
+
+    from trueup.config.policies import Policy
+    from trueup.replay.replay import Replay
+
+_LOOK = 5.0  # seconds between two looks at the progress
+
+
+@task(name="live", task_run_name="{policy.name}", cache_policy=NO_CACHE, persist_result=False)
+def live(prepared: Replay, policy: Policy) -> None:
+    """Run one policy through the history, unless its result is kept already."""
+    prepared.live(policy)
+
+
+def run_policies(prepared: Replay, address: str | None, workers: int) -> None:
+    """Run every policy, each a task: one after the other, or at once in processes or on the Dask cluster at `address`."""
+    if address is None and workers == 1:
+        for number, policy in enumerate(prepared.policies, start=1):
+            live(prepared, policy)
+            get_run_logger().info("%d of %d policies done", number, len(prepared.policies))
+        return
+
+    @flow(name="policies", flow_run_name=f"policies of {prepared.config.model}", task_runner=_runner(address, workers))
+    def beside_each_other() -> None:
+        from prefect.futures import wait
+
+        jobs = [live.submit(prepared, policy) for policy in prepared.policies]
+        while wait(jobs, timeout=_LOOK).not_done:
+            get_run_logger().info("%.0f %% done", 100 * prepared.progress())
+        for job in jobs:
+            job.result()
+
+    beside_each_other()
+
+
+def _runner(address: str | None, workers: int) -> TaskRunner[Any]:
+    """Where tasks run that are submitted. Raises UsageError where the setting names a cluster and Dask is not installed."""
+    if address is None:
+        from prefect.task_runners import ProcessPoolTaskRunner
+
+        return ProcessPoolTaskRunner(max_workers=workers)
+    try:
+        from prefect_dask import DaskTaskRunner
+    except ImportError:
+        raise UsageError(dask.NOT_INSTALLED) from None
+    found: TaskRunner[Any] = DaskTaskRunner(address=address)
+    return found

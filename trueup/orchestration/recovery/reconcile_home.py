@@ -1,0 +1,78 @@
+"""Put right what crashes and absent servers leave behind: the outbox, MLflow's aliases and runs, Prefect's runs.
+
+What went wrong on the server without a run of ours to tell of it is told from here, too: an automation that could not act,
+a flow run whose process died.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from trueup.adapters.apprise import addresses
+from trueup.audit.verify import anchor
+from trueup.config.load import load_model, model_names
+from trueup.home import Ports
+from trueup.loop.failed_automations import tell_of_failures
+from trueup.loop.outbox import Relayed, notify, relay
+from trueup.loop.reconcile import Mended
+from trueup.loop.reconcile import reconcile as mend
+from trueup.orchestration.hooks import event_api
+from trueup.orchestration.recovery.approval_pages import end_decided
+from trueup.orchestration.recovery.dead_runs import Flipped, flip
+from trueup.orchestration.recovery.death_notices import tell_of_deaths
+from trueup.orchestration.recovery.superseded_runs import drop_overtaken
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What was put right, and what could not be."""
+
+    failed_automations: int  # of which nobody had been told
+    events: Relayed
+    notices: Relayed
+    models: tuple[Mended, ...]
+    views: tuple[str, ...]  # flow runs that showed an approval which is decided, and go on to their end
+    prefect: Flipped
+    overtaken: tuple[str, ...]  # models of which a waiting run was cancelled, because another one does what it would
+    problems: tuple[str, ...]
+
+
+def reconcile_home(models: list[str] | None = None) -> Reconciled:
+    """Reconcile the home: all models that have a config, or those named. One part that fails does not stop the others.
+
+    What is found out on the way is passed on at the end.
+    """
+    ports, problems = Ports(), list[str]()
+
+    def tried(what: str, part: Callable[[], T], otherwise: T) -> T:
+        try:
+            return part()
+        except Exception as error:
+            problems.append(f"{what}: {error}")
+            return otherwise
+
+    def mend_one(name: str) -> Mended | None:
+        return tried(name, lambda: mend(load_model(ports.configs, name), ports), None)
+
+    try:
+        api, known = event_api(), model_names(ports.configs)
+        tried("the ledger's head could not be anchored", lambda: anchor(ports), None)
+        mended = [mend_one(name) for name in (models if models is not None else known)]
+        failed, views, overtaken, flipped = 0, tuple[str, ...](), tuple[str, ...](), Flipped()
+        if api is not None:
+            unseen = "Prefect's automations could not be looked at"
+            failed = tried(unseen, lambda: tell_of_failures(ports, api, known), failed)
+            views = tried("Prefect's approvals could not be looked at", lambda: end_decided(ports), views)
+            flipped = tried("Prefect's runs could not be looked at", flip, flipped)
+            overtaken = tried("Prefect's queues could not be looked at", drop_overtaken, overtaken)
+            tried("dead runs could not be told of", lambda: tell_of_deaths(ports, flipped.deaths, known), None)
+        events, notices = relay(ports, api, lost=True), notify(ports, addresses(ports.settings.notify))
+        problems += [found.problem for found in (events, notices) if found.problem]
+    finally:
+        ports.close()
+    done = tuple(m for m in mended if m is not None)
+    return Reconciled(failed, events, notices, done, views, flipped, overtaken, tuple(problems))
