@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from trueup.orchestration.environment import by_hand, prepare
+from trueup.orchestration.environment import flows_called_here, prepare
 
 YEAR = 2013
 
@@ -27,7 +27,7 @@ def main() -> None:
     from benchmarks.work import counting_fits
     from flows.run import run
 
-    with by_hand(), counting_fits() as fits:
+    with flows_called_here(), counting_fits() as fits:
         cycles = [run(name, as_of=datetime(YEAR + m // 12, m % 12 + 1, 1)) for m in range(1, int(months) + 1)]
     Path(file).write_text(json.dumps(_turns(name, cycles)))
     sys.stdout.write(json.dumps({"fits": fits, "outcomes": [c.decided.outcome for c in cycles]}) + "\n")

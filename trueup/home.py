@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -121,20 +120,6 @@ class Ports:
     def identity(self) -> str:
         """A name of this home's database that no other has, for what is written to places shared with others."""
         return identity_of(sa.make_url(self.settings.database), self.root, keep=not self.looks)
-
-    def make_ready(self, waiting: Callable[[], bool]) -> None:
-        """Open what takes seconds to open and a retrain needs, one after the other as long as there is time for it.
-
-        To be called in a thread, of ports of its own, while the others wait: what it imports sets warning filters, which
-        are the process's. What cannot be opened is told by whoever needs it.
-        """
-        from trueup.adapters.great_expectations import engine
-        from trueup.adapters.mlflow import model_files
-
-        for open_it in (lambda: self.tracking.client, engine.implementations, model_files.make_ready):
-            if waiting():
-                with suppress(Exception):
-                    open_it()
 
     def local_now(self, config: ModelConfig) -> datetime:
         """The wall clock in the model's time zone, without offset: nobody knows anything of what comes after."""

@@ -19,7 +19,7 @@ from trueup.governance.champion import champion
 from trueup.home import Ports
 from trueup.onboarding.check import check
 from trueup.orchestration import proxies
-from trueup.orchestration.environment import by_hand
+from trueup.orchestration.environment import flows_called_here
 
 PROXIES = [name for word in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (word, word.upper())]
 
@@ -69,7 +69,7 @@ def test_an_account_that_may_only_read_looks_and_is_told_where_it_may_not_write(
     code = """
 import os, sys
 from flows import cli
-from trueup.orchestration.environment import by_hand
+from trueup.orchestration.environment import flows_called_here
 os.setgroups([]); os.setgid(65534)
 libc = __import__("ctypes").CDLL(None); libc.prctl(8, 1, 0, 0, 0)  # PR_SET_KEEPCAPS, to be able to read on
 os.setuid(65534)
@@ -179,7 +179,7 @@ def test_a_server_that_does_not_answer_is_told_in_one_line(trueup):
     with (
         temporary_settings({PREFECT_API_URL: dead}),
         pytest.raises(UsageError, match=rf"{dead} does not answer: .*unset PREFECT_API_URL"),
-        by_hand(),
+        flows_called_here(),
     ):
         pass
     assert not list(trueup.home.rglob("*.db"))

@@ -58,7 +58,7 @@ class Month:
 def demo(to: datetime, quiet: bool = False) -> dict[str, Any]:
     """Run the loop at the end of each month up to that of `to`, and tell what happened.
 
-    The loop itself is `flows.run`, one flow run a month. What was done before is not done again.
+    The loop is the project's flow `run`, one flow run a month. What was done before is not done again.
     Raises UsageError for a month outside 2013.
     """
     if to not in YEAR:
@@ -112,7 +112,9 @@ def _require_month_by_month(windows: list[Window]) -> None:
 
 def _cycles(windows: list[Window]) -> Iterator[Cycle]:
     """One flow run a month."""
-    from flows.run import run
+    from trueup.orchestration.start import project_flow
+
+    run = project_flow("run")
 
     for window in windows:
         yield run(MODEL, as_of=window.end)

@@ -18,8 +18,9 @@ from trueup.config.load import load_model, model_names, sound_name
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Retrain
 from trueup.errors import NoData, UsageError
+from trueup.orchestration import start
 from trueup.orchestration.actor import at_the_command_line
-from trueup.orchestration.environment import by_hand, prepare
+from trueup.orchestration.environment import flows_called_here, prepare, server_address
 
 if TYPE_CHECKING:
     from trueup.handoffs import Cycle
@@ -59,12 +60,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """One turn of the loop: ingest, validate, score, monitor, and retrain if the diagnosis says so."""
-    known(model)
-    at = moment(as_of)
-    with by_hand(trains=True):
-        from flows.run import run as flow
-
-        cycle = flow(model, as_of=at, retrain=retrain)
+    cycle = start.run(model, ready(model, as_of), retrain)
     emit(as_json, cycle, lambda: output.cycle(cycle, next_complete(model, cycle)))
     if cycle.problem is not None:
         raise NoData(cycle.problem)
@@ -85,36 +81,21 @@ def retrain_(
     as_json: Json = False,
 ) -> None:
     """Train a challenger, judge it against the champion, and promote or refuse it."""
-    known(model)
-    at = moment(as_of)
-    with by_hand(trains=True):
-        from flows.retrain import retrain as flow
-
-        decided = flow(model, as_of=at, reason=reason, by=by)
+    decided = start.retrain(model, ready(model, as_of), reason, by)
     emit(as_json, decided, lambda: output.retrained(model, decided))
 
 
 @app.command()
 def score(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
     """Predict the newest complete batch with the champion."""
-    known(model)
-    at = moment(as_of)
-    with by_hand():
-        from flows.score import score as flow
-
-        scored = flow(model, as_of=at)
+    scored = start.score(model, ready(model, as_of))
     emit(as_json, scored, lambda: output.scored(scored))
 
 
 @app.command()
 def monitor(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
     """Compare the newest batch's predictions with the labels known by now, and diagnose the champion."""
-    known(model)
-    at = moment(as_of)
-    with by_hand():
-        from flows.monitor import monitor as flow
-
-        observed = flow(model, as_of=at)
+    observed = start.monitor(model, ready(model, as_of))
     emit(as_json, observed, lambda: output.observation(observed))
 
 
@@ -218,7 +199,7 @@ def demo(
 ) -> None:
     """The closed loop on the real flights of 2013, month by month."""
     last = month(to)
-    with by_hand(trains=True):
+    with flows_called_here():
         from trueup.cli.demo import demo as play
 
         result = play(last, quiet=as_json)
@@ -235,7 +216,7 @@ def reconcile(
     """Put right what crashes leave behind: undelivered events, MLflow's aliases and open runs, Prefect's dead runs."""
     if model is not None:
         known(model)
-    from flows.reconcile import reconcile_home
+    from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
     found = reconcile_home([model] if model else None)
     emit(as_json, found, lambda: output.reconciled(found))
@@ -334,8 +315,17 @@ def next_complete(model: str, cycle: Cycle) -> datetime:
     return period_of(newest, load_model(Settings().configs, model).ingest.period).end
 
 
+def ready(model: str, as_of: str | None) -> datetime | None:
+    """Check the arguments of a command before anything starts, and say where it runs. Raises UsageError."""
+    known(model)
+    at = moment(as_of)
+    if server_address() is None:
+        typer.echo(start.WITHOUT_SERVER, err=True)
+    return at
+
+
 def known(model: str) -> None:
-    """Look at the config before Prefect starts, which takes seconds. Raises UnknownModel, ConfigError."""
+    """Look at the config before anything starts. Raises UnknownModel, ConfigError."""
     from trueup.orchestration.context import sound_config
 
     sound_config(Settings().configs, model)

@@ -23,13 +23,13 @@ from trueup.errors import TrueupError
 from trueup.handoffs import Cycle, Decided, Observed, Scored
 
 if TYPE_CHECKING:
-    from flows.gc import Cleared
-    from flows.reconcile import Reconciled
     from trueup.audit.dossier import Made
     from trueup.audit.reproduce import Reproduced
     from trueup.audit.verify import Verified
+    from trueup.orchestration.recovery.reconcile_home import Reconciled
     from trueup.upkeep.backup import Saved
     from trueup.upkeep.orphans import Orphans
+    from trueup.upkeep.retention import Cleared
     from trueup.upkeep.simulate_arrivals import Fed
 
 _ANSWERED: list[bool] = []

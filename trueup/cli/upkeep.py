@@ -31,7 +31,7 @@ def gc(
     """Remove reports, snapshots and predictions that are older than the config's `retention`."""
     if model is not None:
         load_model(Settings().configs, model)
-    from flows.gc import clear_out
+    from trueup.upkeep.retention import clear_out
 
     found = clear_out([model] if model else None, dry_run)
     if as_json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from trueup.adapters.git import account
 from trueup.domain.data.types import Actor
 
@@ -16,6 +18,8 @@ def of_this_run(by: str = "") -> Actor:
 
     A deployment's run that neither an automation nor a schedule began was asked for by somebody: `by`, if they said so.
     """
+    if "prefect" not in sys.modules:
+        return at_the_command_line(by)
     from prefect.context import FlowRunContext
 
     context = FlowRunContext.get()

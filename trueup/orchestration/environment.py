@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from trueup.adapters.home import make_home
@@ -16,6 +17,8 @@ from trueup.errors import UsageError
 from trueup.orchestration import proxies
 
 _SERVER_SECONDS = 20.0  # a busy machine's server takes some
+_FILES = (".env", "prefect.toml", "pyproject.toml")  # of the current folder, besides its profiles
+_ADDRESS = re.compile(r"PREFECT_API_URL|^\[(tool\.prefect\.)?api\]", re.MULTILINE)
 MISTAKE = "trueup_mistake"  # the mark of a log record that tells of an error meant for people
 
 
@@ -63,37 +66,46 @@ def listens(host: str, port: int) -> bool:
         return False
 
 
-@contextmanager
-def by_hand(*, trains: bool = False) -> Iterator[None]:
-    """Import and call flows in the block for a person who waits for them: errors are said once, and no heartbeat is sent.
+def server_address() -> str | None:
+    """The Prefect server that flows report to, or None where none is configured.
 
-    Each flow waits up to a second for its own heartbeat's sleep to end, twelve months of `run` six seconds, and who
-    waits sees by himself that the process died. Flows that a worker starts do not come through here. For a flow that
-    `trains`, what training needs is opened while Prefect's server starts.
+    The environment answers first, after `prepare` with the stack of the home. Prefect's own files are looked at next, and
+    Prefect is imported only where one of them names an address: its import takes seconds.
     """
-    # Prefect's own server starts again and again, without a word, where it cannot make its database.
+    if url := os.environ.get("PREFECT_API_URL"):
+        return url
+    files = [Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser() / "profiles.toml", *map(Path, _FILES)]
+    if not any(f.is_file() and _ADDRESS.search(f.read_text(encoding="utf-8", errors="replace")) for f in files):
+        return None
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().api.url
+
+
+@contextmanager
+def flows_called_here() -> Iterator[None]:
+    """Call flows in the block for a person who waits for them: errors are logged once, and no heartbeat is sent.
+
+    Each flow waits up to a second for its own heartbeat's sleep to end, twelve months of `run` six seconds, and a person
+    who waits sees that the process died. Flows that a worker starts do not come through here.
+    """
+    # Prefect's own server restarts again and again, without a message, where it cannot make its database.
     make_home(Settings().root)
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     from prefect.context import SettingsContext, get_settings_context
     from prefect.logging.configuration import setup_logging
 
-    from trueup.orchestration.ephemeral_server import begin_server, opening_meanwhile
-
     context = get_settings_context()
     settings = context.settings
     proxies.require_usable()
     _require_server(settings.api.url)
-    begin_server(settings)
     silent = settings.flows.model_copy(update={"heartbeat_frequency": None})  # a variable cannot say "none"
     setup_logging()  # else the first flow run would, and its console would come too late
     consoles = logging.getLogger().handlers
     for console in consoles:
         console.addFilter(_not_told)
     try:
-        with (
-            SettingsContext(profile=context.profile, settings=settings.model_copy(update={"flows": silent})),
-            opening_meanwhile() if trains else nullcontext(),
-        ):
+        with SettingsContext(profile=context.profile, settings=settings.model_copy(update={"flows": silent})):
             yield
     finally:
         for console in consoles:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from trueup.adapters.apprise import addresses
 from trueup.adapters.prefect_events import EventApi
 from trueup.config.settings import Settings
+from trueup.orchestration.environment import server_address
 
 if TYPE_CHECKING:
     from prefect import Flow, State
@@ -29,6 +30,8 @@ def title() -> str:
 
 def event_api() -> EventApi | None:
     """The events API of the server that flows report to; None when there is none but a run's own."""
+    if server_address() is None:
+        return None
     from prefect.settings import get_current_settings
 
     api = get_current_settings().api

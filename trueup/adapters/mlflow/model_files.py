@@ -60,11 +60,6 @@ def manifest(folder: Path) -> Manifest:
     return Manifest(tuple(sorted(_facts(path, folder) for path in _plain_files(folder))))
 
 
-def make_ready() -> None:
-    """Import what `dump` and `load` need: for seconds, for skops asks scikit-learn for all of its estimators."""
-    import skops.io  # noqa: F401
-
-
 def dump(model: Pipeline, folder: Path) -> None:
     """Write a fitted pipeline as `model.skops`. Raises UntrustedModel for one that `load` would then refuse."""
     import skops.io

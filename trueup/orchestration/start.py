@@ -1,0 +1,100 @@
+"""Where the work of a command runs: on a Prefect server, as the project's flow, or else in this process without Prefect."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+
+from trueup.domain.data.types import Reason, Retrain
+from trueup.errors import UsageError
+from trueup.orchestration.environment import flows_called_here, server_address
+
+if TYPE_CHECKING:
+    from trueup.handoffs import Cycle, Decided, Observed, Scored
+    from trueup.loop.turn import Steps
+    from trueup.orchestration.context import Opened
+
+WITHOUT_SERVER = "this run is recorded in the ledger and in MLflow, not on a Prefect server: none is configured"
+_FILE = Path("prefect.yaml")
+R = TypeVar("R")
+
+
+def run(model: str, as_of: datetime | None, retrain: Retrain) -> Cycle:
+    """One turn of the loop, see `trueup.loop.turn.cycle`."""
+    from trueup.loop.turn import cycle
+
+    def here(do: Steps, o: Opened) -> Cycle:
+        return cycle(do, o.config, o.ports, o.as_of, retrain)
+
+    return _start("run", here, model, as_of, retrain=retrain)
+
+
+def retrain(model: str, as_of: datetime | None, reason: Reason, by: str | None) -> Decided:
+    """A challenger, trained and judged, see `trueup.loop.turn.retrain`."""
+    from trueup.loop import turn
+
+    def here(do: Steps, o: Opened) -> Decided:
+        return turn.retrain(do, o.config, o.ports, o.as_of, reason)
+
+    return _start("retrain", here, model, as_of, by=by, reason=reason)
+
+
+def score(model: str, as_of: datetime | None) -> Scored:
+    """The newest batch, predicted, see `trueup.loop.turn.score_newest`."""
+    from trueup.loop.turn import score_newest
+
+    return _start("score", lambda do, o: score_newest(do, o.config, o.ports, o.as_of), model, as_of)
+
+
+def monitor(model: str, as_of: datetime | None) -> Observed:
+    """The newest batch, monitored, see `trueup.loop.turn.monitor_newest`."""
+    from trueup.loop.turn import monitor_newest
+
+    return _start("monitor", lambda do, o: monitor_newest(do, o.config, o.ports, o.as_of), model, as_of)
+
+
+def project_flow(name: str) -> Callable[..., Any]:
+    """The project's flow of that name, by its entrypoint in the `prefect.yaml` of the current folder. Raises UsageError."""
+    from prefect.flows import load_flow_from_entrypoint
+
+    sys.path.insert(0, str(Path.cwd()))
+    flow: Callable[..., Any] = load_flow_from_entrypoint(_entrypoint(name), use_placeholder_flow=False)
+    return flow
+
+
+def _entrypoint(name: str) -> str:
+    if not _FILE.is_file():
+        raise UsageError(
+            f"no {_FILE} in {Path.cwd()}, so the flow {name!r} is not known: change to the project's folder, or unset "
+            "PREFECT_API_URL to run without a server"
+        )
+    deployments = yaml.safe_load(_FILE.read_text(encoding="utf-8")).get("deployments") or []
+    entrypoints = {str(d.get("entrypoint", "")) for d in deployments}
+    found = sorted(e for e in entrypoints if e.rpartition(":")[2] == name)
+    if not found:
+        raise UsageError(f"no deployment in {_FILE.absolute()} has an entrypoint that ends in ':{name}'; add one")
+    return found[0]
+
+
+def _start(
+    name: str,
+    here: Callable[[Steps, Opened], R],
+    model: str,
+    as_of: datetime | None,
+    by: str | None = None,
+    **more: Any,
+) -> R:
+    if server_address() is not None:
+        with flows_called_here():
+            done: R = project_flow(name)(model, as_of=as_of, **more, **({"by": by} if by else {}))
+            return done
+    from trueup.loop.retrying import Retrying
+    from trueup.orchestration.context import opened
+
+    with opened(model, as_of, by=by or "") as o:
+        return here(Retrying(), o)
