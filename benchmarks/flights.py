@@ -17,7 +17,7 @@ from trueup.orchestration.environment import prepare
 
 prepare()  # before Prefect is imported
 
-from benchmarks.frozen_reference import evaluate as frozen_reference  # noqa: E402
+from benchmarks import frozen_reference  # noqa: E402
 from trueup.cli.demo import MODEL, demo  # noqa: E402
 from trueup.config.load import load_model  # noqa: E402
 from trueup.config.schema import ModelConfig  # noqa: E402
@@ -64,7 +64,7 @@ def main() -> None:
     ports = Ports()
     found = promotions(load_model(ports.configs, MODEL), ports)
     ports.close()
-    bare = frozen_reference()
+    bare = frozen_reference.evaluate()
     if as_json:
         sys.stdout.write(json.dumps({"loop": result, "bare": bare, "promotions": found}) + "\n")
         return

@@ -36,9 +36,9 @@ def flights() -> Data:
 
     The history features are left out: they would have to be computed anew for each cut-off.
     """
-    from configs.nycflights import flights as source
+    from configs import nycflights
 
-    rows = source(datetime(2013, 1, 1), datetime(2013, 12, 31)).dropna(subset=["arr_delay"]).iloc[::6]
+    rows = nycflights.flights(datetime(2013, 1, 1), datetime(2013, 12, 31)).dropna(subset=["arr_delay"]).iloc[::6]
     rows = rows.reset_index(drop=True)
     numeric = (
         "sched_dep_minute", "distance", "planned_minutes", "planned_speed", "departures_hour", "departures_3h",

@@ -7,7 +7,7 @@ from prefect.context import FlowRunContext
 
 from tasks.artifacts import show_decision
 from trueup.config.load import load_model
-from trueup.governance import rollback as logic
+from trueup.governance.rollback import roll_back
 from trueup.handoffs import Decided
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.context import opened_home
@@ -31,6 +31,6 @@ def rollback(model: Model, by: Text, why: Text, to: Version = None) -> Decided:
         config = load_model(ports.configs, model)
         run = FlowRunContext.get()
         asked_at = run.flow_run.created if run is not None and run.flow_run is not None else None
-        decided = logic.rollback(config, ports, to, by, why, asked_at=asked_at)
+        decided = roll_back(config, ports, to, by, why, asked_at=asked_at)
         show_decision(config, ports, decided)
         return decided

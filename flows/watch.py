@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from trueup.domain.events import interval
-from trueup.loop.late_batches import watch as look
+from trueup.loop import late_batches
 from trueup.orchestration.context import opened
 from trueup.orchestration.hooks import TOLD, title
 from trueup.orchestration.parameters import AsOf, Model
@@ -20,4 +20,4 @@ def watch(model: Model, as_of: AsOf = None) -> list[str]:
         as_of: The moment to stand at; default: by the config's clock. By the clock of the data nothing is ever late.
     """
     with opened(model, as_of) as o:
-        return [interval(window) for window in look(o.config, o.ports, o.as_of)]
+        return [interval(window) for window in late_batches.watch(o.config, o.ports, o.as_of)]

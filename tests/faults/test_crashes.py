@@ -16,7 +16,7 @@ from tests.stages.story import Story
 from trueup.crash import POINTS
 from trueup.domain.data.types import ROW_ID
 from trueup.errors import UntrustedModel
-from trueup.governance.rollback import rollback
+from trueup.governance.rollback import roll_back
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
 from trueup.stages.ingest import batches
@@ -45,7 +45,7 @@ def challenge_and_refit(story: Story) -> None:
 
 def back(story: Story) -> None:
     """Put the first champion back."""
-    rollback(story.config, story.ports, None, "Ann", "complaints")
+    roll_back(story.config, story.ports, None, "Ann", "complaints")
 
 
 # Which work is killed there, and the home it works on.

@@ -27,7 +27,7 @@ from trueup.domain.events import ModelDecayed
 from trueup.domain.learning.training_windows import Hold
 from trueup.errors import StaleDecision, UntrustedModel, UsageError
 from trueup.governance.champion import champion
-from trueup.governance.rollback import override, rollback
+from trueup.governance.rollback import override, roll_back
 from trueup.ledger.entries import Event
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
@@ -63,7 +63,7 @@ def promote(story: Story, week: int):
 
 
 def back(story: Story, week: int):
-    rollback(story.config, story.ports, None, "Ann", f"complaints in week {week}")
+    roll_back(story.config, story.ports, None, "Ann", f"complaints in week {week}")
 
 
 def by_hand(story: Story, week: int, version: int):

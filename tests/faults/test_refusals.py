@@ -15,7 +15,7 @@ from tests.stages.story import Story
 from trueup.domain.data.types import Window
 from trueup.domain.judging.gates import CHALLENGER, NO_CHAMPION
 from trueup.governance.champion import champion, succession
-from trueup.governance.rollback import rollback
+from trueup.governance.rollback import roll_back
 from trueup.governance.status import decisions, overview
 from trueup.loop import steps, turn
 
@@ -129,7 +129,7 @@ def backwards(story: Story):
     """Each decision is recorded years before the one that it follows."""
     for number, year in enumerate((2019, 2001, 1980)):
         story.ports.now = lambda year=year: datetime(year, 1, 1, tzinfo=UTC)
-        rollback(story.config, story.ports, 1 + number % 2, "Ann", f"complaints {number}")
+        roll_back(story.config, story.ports, 1 + number % 2, "Ann", f"complaints {number}")
     entries = story.ports.ledger.entries("toy")
     require_settled(story.config, story.ports)
     return {

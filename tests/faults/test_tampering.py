@@ -26,7 +26,7 @@ from tests.stages.story import Story
 from trueup.audit.verify import verify
 from trueup.errors import RegistryUnavailable, UntrustedModel
 from trueup.governance.champion import champion
-from trueup.governance.rollback import rollback
+from trueup.governance.rollback import roll_back
 from trueup.governance.status import overview
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
@@ -168,7 +168,7 @@ def ours(story: Story):
 def served(story: Story):
     """Go back to the last good champion, and score."""
     before = champion(story.config, story.ports)
-    rollback(story.config, story.ports, None, "Ann", "its files were touched")
+    roll_back(story.config, story.ports, None, "Ann", "its files were touched")
     require_settled(story.config, story.ports)
     assert turn.score_newest(steps, story.config, story.ports, NOW).version == before.version - 1
 

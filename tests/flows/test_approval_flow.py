@@ -8,7 +8,7 @@ import pytest
 
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream
-from trueup.governance.approval import approve as by_command_line
+from trueup.governance import approval
 from trueup.governance.approval import open_approvals
 from trueup.governance.champion import champion
 from trueup.governance.rollback import override
@@ -111,7 +111,7 @@ def test_a_rejection_by_the_form_keeps_things_as_they_are(page):
 
 
 def test_decided_by_the_command_line_meanwhile_it_ends_with_that(page):
-    done = by_command_line(page.config, page.ports, page.entry, "Bob")
+    done = approval.approve(page.config, page.ports, page.entry, "Bob")
     assert page.page.resume({"run_input": {**ANSWER, "decision": "reject"}}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
     assert champion(page.config, page.ports).version == done.version
@@ -123,7 +123,7 @@ def test_decided_elsewhere_its_page_does_not_wait_for_ever(page):
 
     assert reconcile_home().views == ()
     assert page.page.state()[0] == "Suspended"
-    by_command_line(page.config, page.ports, page.entry, "Bob")
+    approval.approve(page.config, page.ports, page.entry, "Bob")
     (name,) = reconcile_home().views
     assert name == f"approve toy: version {page.entry.body['model']['version']}"
     assert page.page.state() == ("Resuming", "decided elsewhere; this run ends with what was recorded")
@@ -171,7 +171,7 @@ def test_a_stale_approval_is_refused(page):
 def test_the_rollback_flow_goes_back_and_shows_it(page):
     from flows.rollback import rollback
 
-    by_command_line(page.config, page.ports, page.entry, "Bob")
+    approval.approve(page.config, page.ports, page.entry, "Bob")
     first = champion(page.config, page.ports).version
     override(page.config, page.ports, page.entry.body["judged"]["version"], "Bob", "a try")
     assert rollback("toy", by="Ann", why="complaints").version == first

@@ -20,13 +20,13 @@ from trueup.audit.verify import anchor
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
 from trueup.governance.champion import champion
-from trueup.governance.rollback import rollback
+from trueup.governance.rollback import roll_back
 from trueup.governance.status import decisions, overview
 from trueup.home import Ports
 from trueup.ledger.entries import Decision
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
-from trueup.upkeep import backup as logic
+from trueup.upkeep import backup
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +66,14 @@ def moved(told, tmp_path):
     """The home restored at another place, while the first one is out of the way."""
     before = history(told)
     served = [told.predictions(week) for week in range(8)]
-    saved = logic.backup(told.ports, tmp_path / "copy")
+    saved = backup.backup(told.ports, tmp_path / "copy")
     assert saved.elsewhere == ()
     assert saved.files == len([f for f in (tmp_path / "copy").rglob("*") if f.is_file()]) - 1  # and its record
     told.ports.close()
     home, aside = told.folder / "home", told.folder / "aside"
     home.rename(aside)
     other = opened(told, tmp_path / "elsewhere" / "home")
-    logic.restore(other.ports.settings, tmp_path / "copy")
+    backup.restore(other.ports.settings, tmp_path / "copy")
     other.before, other.served = before, served
     yield other
     other.ports.close()
@@ -118,7 +118,7 @@ def test_models_are_kept_at_the_new_place_from_now_on(moved):
         assert model.artifact_location.startswith(str(moved.ports.root))
     assert client.get_run(newest.run_id).info.artifact_uri.startswith(str(moved.ports.root))
     if champion(moved.config, moved.ports).version != old.version:
-        assert rollback(moved.config, moved.ports, old.version, "a tester", "a test").version == old.version
+        assert roll_back(moved.config, moved.ports, old.version, "a tester", "a test").version == old.version
 
 
 BUSY = """
@@ -153,8 +153,8 @@ for number in range(100_000):
 
 def test_a_copy_made_while_everything_is_written_is_whole(tmp_path, monkeypatch):
     """Whatever the copied databases name is there, and is what it was; the disk is a slow one."""
-    copy = logic._copy
-    monkeypatch.setattr(logic, "_copy", lambda *args: (time.sleep(0.004), copy(*args))[1])
+    copy = backup._copy
+    monkeypatch.setattr(backup, "_copy", lambda *args: (time.sleep(0.004), copy(*args))[1])
     busy = Ports(Settings(home=tmp_path / "busy"))
     worker = subprocess.Popen(
         [sys.executable, "-c", BUSY],
@@ -168,9 +168,9 @@ def test_a_copy_made_while_everything_is_written_is_whole(tmp_path, monkeypatch)
         for number in range(3):
             settings = Settings(home=tmp_path / f"home {number}")
             before = len(busy.ledger.entries("busy"))
-            logic.backup(busy, tmp_path / f"copy {number}")
+            backup.backup(busy, tmp_path / f"copy {number}")
             assert len(busy.ledger.entries("busy")) - before > 5, "nothing was written while it was copied"
-            logic.restore(settings, tmp_path / f"copy {number}")
+            backup.restore(settings, tmp_path / f"copy {number}")
             check_whole(Ports(settings), before)
         assert worker.poll() is None
     finally:
@@ -202,7 +202,7 @@ def check_whole(ports, least):
 
 
 def test_a_restore_that_was_killed_leaves_no_half_home(told, tmp_path):
-    logic.backup(told.ports, tmp_path / "copy")
+    backup.backup(told.ports, tmp_path / "copy")
     code = (
         "import os, shutil, signal, sys\nfrom pathlib import Path\nfrom trueup.config.settings import Settings\n"
         "from trueup.stages import backup\ncopy, left = shutil.copy2, [20]\n"
@@ -218,7 +218,7 @@ def test_a_restore_that_was_killed_leaves_no_half_home(told, tmp_path):
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
     assert not home.exists()
-    logic.restore(Settings(home=home), tmp_path / "copy")
+    backup.restore(Settings(home=home), tmp_path / "copy")
     assert (home / "home.id").read_text() == (told.ports.root / "home.id").read_text()
     assert not home.with_name("new.restoring").exists()
 
@@ -228,18 +228,18 @@ def test_what_cannot_be_right_is_refused(told, tmp_path):
     (tmp_path / "full" / "something").write_text("mine")
     for target, why in ((tmp_path / "full", "not empty"), (told.ports.root / "copy", "in the home itself")):
         with pytest.raises(UsageError, match=why):
-            logic.backup(told.ports, target)
+            backup.backup(told.ports, target)
     empty = Ports(Settings(home=tmp_path / "nothing"))
     with pytest.raises(UsageError, match="nothing in the home"):
-        logic.backup(empty, tmp_path / "copy")
+        backup.backup(empty, tmp_path / "copy")
     with told.ports.alone_with_files(), pytest.raises(WorkError, match="at work on the files"):
-        logic.backup(told.ports, tmp_path / "copy")
-    logic.backup(told.ports, tmp_path / "copy")
+        backup.backup(told.ports, tmp_path / "copy")
+    backup.backup(told.ports, tmp_path / "copy")
     with pytest.raises(UsageError, match="not empty"):
-        logic.restore(Settings(home=tmp_path / "full"), tmp_path / "copy")
-    (tmp_path / "copy" / logic.RECORD).unlink()  # as if the backup had been killed
+        backup.restore(Settings(home=tmp_path / "full"), tmp_path / "copy")
+    (tmp_path / "copy" / backup.RECORD).unlink()  # as if the backup had been killed
     with pytest.raises(UsageError, match="no whole backup"):
-        logic.restore(Settings(home=tmp_path / "new"), tmp_path / "copy")
+        backup.restore(Settings(home=tmp_path / "new"), tmp_path / "copy")
     assert not (tmp_path / "new").exists()
 
 
@@ -247,13 +247,13 @@ def test_what_lies_elsewhere_is_said(told, tmp_path):
     url = "postgresql://me:s3cret@db:5432/trueup"
     settings = Settings(home=told.ports.root, mlflow_artifacts="s3://bucket/models", prefect_database_url=url)
     ports = Ports(settings)
-    saved = logic.backup(ports, tmp_path / "copy")
+    saved = backup.backup(ports, tmp_path / "copy")
     ports.close()
     assert saved.elsewhere == (
         "MLflow's artifacts: s3://bucket/models",
         "Prefect: postgresql://me:***@db:5432/trueup",
     )
-    about = json.loads((tmp_path / "copy" / logic.RECORD).read_text())
+    about = json.loads((tmp_path / "copy" / backup.RECORD).read_text())
     assert about["elsewhere"] == list(saved.elsewhere)
     assert "s3cret" not in str(about)
     shutil.rmtree(tmp_path / "copy")

@@ -10,7 +10,7 @@ from tests.stages.story import PLAIN, Story, stream, window
 from trueup.adapters.mlflow.models import Registry
 from trueup.domain.learning.learning import fit
 from trueup.errors import WorkError
-from trueup.stages import behaviour as changing
+from trueup.stages import behaviour
 from trueup.stages.clean_process import reproduced
 from trueup.stages.features import examples
 
@@ -110,14 +110,14 @@ def test_unchanged_rows_have_the_features_they_had(sound):
     gate = examples(sound.config, sound.ports, window(4), streams.week(5))
     used = [sound.batch(4)]
     landed = sound.ports.store.effective([b.rows for b in used])
-    made = changing._features(sound.config, sound.ports, landed, gate)
+    made = behaviour._features(sound.config, sound.ports, landed, gate)
     assert made.astype({"group": str}).equals(gate.X.astype({"group": str}))
 
 
 def test_a_value_that_the_column_cannot_hold_is_told(sound):
     check = sound.config.behaviour_checks[2].model_copy(update={"shuffle": False, "to": ["high"]})
     with pytest.raises(WorkError, match="x holds float64, so it cannot be set to 'high'"):
-        changing._changed(check, sound.frame["x"], 0)
+        behaviour._changed(check, sound.frame["x"], 0)
 
 
 def test_an_artifact_that_predicts_otherwise_than_the_fitted_model_is_refused(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from trueup.domain.data.types import Window
 from trueup.governance import quarantine
 from trueup.governance.champion import champion
 from trueup.governance.evidence import kept, named
-from trueup.governance.rollback import last_good, rollback
+from trueup.governance.rollback import last_good, roll_back
 from trueup.governance.status import overview
 from trueup.handoffs import baseline_name, sample_name
 from trueup.loop import steps, turn
@@ -174,16 +174,16 @@ def test_what_the_champion_and_the_last_good_one_rest_on_is_kept_for_ever(told):
     done = told.turn(WEEKS)
     assert done.scored[-1].new == 560
     assert done.observed[-1].figures["drift"] is not None
-    assert rollback(told.config, told.ports, None, "a tester", "a test").version == back
+    assert roll_back(told.config, told.ports, None, "a tester", "a test").version == back
     assert turn.monitor_newest(steps, told.config, told.ports, streams.week(WEEKS)).diagnosis != "unknown"
     assert told.ports.ledger.verify() == []
 
 
 def test_a_rollback_keeps_what_the_old_promotion_recorded(told):
     back = last_good(told.config, told.ports)
-    rollback(told.config, told.ports, back, "a tester", "a test")
+    roll_back(told.config, told.ports, back, "a tester", "a test")
     told.later(days=300)
-    rollback(told.config, told.ports, champion_before(told), "a tester", "and back again")
+    roll_back(told.config, told.ports, champion_before(told), "a tester", "and back again")
     entry = told.ports.ledger.entries("toy")[-1]
     source = told.ports.ledger.entry(entry.body["evidence_of"])
     told.later(days=3800)

@@ -22,7 +22,7 @@ from trueup.home import HOME_TAG
 from trueup.ledger.tables import DECISIONS, OUTBOX
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
-from trueup.upkeep import backup as logic
+from trueup.upkeep import backup
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def copy(told, tmp_path_factory):  # noqa: F811
     with closing(sqlite3.connect(prefect_in(told.ports.root))):
         pass
     copy = tmp_path_factory.mktemp("copies") / "copy"
-    assert logic.backup(told.ports, copy).elsewhere == ()
+    assert backup.backup(told.ports, copy).elsewhere == ()
     told.before, told.seen = history(told), mlflow_of(told)
     told.served = [told.predictions(week) for week in range(8)]
     told.anchored = verify.verify({"toy": told.config}, told.ports).anchors
@@ -106,7 +106,7 @@ def test_a_home_moves_to_postgresql_and_goes_on(told, copy, places, new_database
     home = tmp_path / "elsewhere" / "home"
     prefect = new_database()
     moved = home_at(home, **places, prefect_database_url=prefect)
-    saved = logic.restore(moved.ports.settings, copy)
+    saved = backup.restore(moved.ports.settings, copy)
     named = {what: sa.make_url(url).render_as_string() for what, url in {**places, "prefect": prefect}.items()}
     assert [place.split(": ")[0] for place in saved.loaded] == ["ledger and store", "MLflow"]
     assert f"ledger and store: {named['database_url']}" == saved.loaded[0]
@@ -148,15 +148,15 @@ def test_a_home_moves_to_postgresql_and_goes_on(told, copy, places, new_database
     known = {e.experiment_id for e in client.search_experiments()}
     assert client.create_experiment("one more") not in known  # its number is not one that was brought along
 
-    again = logic.backup(ports, tmp_path / "again")
+    again = backup.backup(ports, tmp_path / "again")
     assert again.elsewhere == (*saved.loaded, f"Prefect: {named['prefect']}")
     with pytest.raises(UsageError, match=r"is used already: there are rows in its table decisions") as refused:
-        logic.restore(Settings(home=tmp_path / "second", **places), copy)
+        backup.restore(Settings(home=tmp_path / "second", **places), copy)
     assert PASSWORD not in str(refused.value)
     assert not list(tmp_path.glob("second*"))
     # What was elsewhere when the backup was made stays there, and is what the restored home uses.
     other = home_at(tmp_path / "second", **places)
-    assert logic.restore(other.ports.settings, tmp_path / "again").loaded == ()
+    assert backup.restore(other.ports.settings, tmp_path / "again").loaded == ()
     assert [e.hash for e in other.ports.ledger.entries("toy")] == hashes
 
 
@@ -197,28 +197,28 @@ def test_if_one_database_cannot_be_filled_nothing_is_there(copy, places, new_dat
         (used.replace(f":{port}/", ":1/"), WorkError, "MLflow's tables cannot be made in .*: connection failed"),
     ):
         with pytest.raises(error, match=why) as failed:
-            logic.restore(Settings(home=home, database_url=places["database_url"], mlflow_backend=mlflow), copy)
+            backup.restore(Settings(home=home, database_url=places["database_url"], mlflow_backend=mlflow), copy)
         assert PASSWORD not in str(failed.value)
         assert not list(tmp_path.glob("home*"))
         assert is_empty(places["database_url"])
     with pytest.raises(WorkError, match="cannot be opened"):
-        logic.restore(Settings(home=home, database_url=used.replace(f":{port}/", ":1/")), copy)
+        backup.restore(Settings(home=home, database_url=used.replace(f":{port}/", ":1/")), copy)
     with pytest.raises(UsageError, match="lies in the home"):
-        logic.restore(Settings(home=home, database_url=f"sqlite:///{home}/other.db"), copy)
+        backup.restore(Settings(home=home, database_url=f"sqlite:///{home}/other.db"), copy)
     assert not list(tmp_path.glob("home*"))
-    logic.restore(Settings(home=home, **places), copy)
+    backup.restore(Settings(home=home, **places), copy)
     assert not is_empty(places["database_url"])
     assert not is_empty(places["mlflow_backend"])
 
 
 def test_another_version_of_mlflow_is_refused(copy, places, tmp_path):
-    logic.restore(Settings(home=tmp_path / "first", mlflow_backend=places["mlflow_backend"]), copy)
+    backup.restore(Settings(home=tmp_path / "first", mlflow_backend=places["mlflow_backend"]), copy)
     engine = connect(places["mlflow_backend"])
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = 'another'"))
     engine.dispose()
     with pytest.raises(UsageError, match=r"in the backup's mlflow.db and at version another .* `mlflow db upgrade"):
-        logic.restore(Settings(home=tmp_path / "home", mlflow_backend=places["mlflow_backend"]), copy)
+        backup.restore(Settings(home=tmp_path / "home", mlflow_backend=places["mlflow_backend"]), copy)
     assert not list(tmp_path.glob("home*"))
 
 
@@ -226,11 +226,11 @@ def test_other_files_of_sqlite_are_filled_too(told, copy, home_at, tmp_path):  #
     places = {"database_url": "other.db", "mlflow_backend": "mlflow.db"}
     urls = {what: f"sqlite:///{tmp_path}/{name}" for what, name in places.items()}
     moved = home_at(tmp_path / "home", **urls)
-    assert len(logic.restore(moved.ports.settings, copy).loaded) == 2
+    assert len(backup.restore(moved.ports.settings, copy).loaded) == 2
     assert [file.name for file in (tmp_path / "home").rglob("*.db")] == ["prefect.db"]
     assert history(moved) == told.before
     assert mlflow_of(moved) == told.seen
     assert verify.verify({"toy": moved.config}, moved.ports).anchors == told.anchored
     kept = home_at(tmp_path / "kept", database_url=f"sqlite:///{tmp_path}/kept/trueup.db")
-    assert logic.restore(kept.ports.settings, copy).loaded == ()  # its own, by its whole address
+    assert backup.restore(kept.ports.settings, copy).loaded == ()  # its own, by its whole address
     assert history(kept) == told.before

@@ -13,7 +13,6 @@ from trueup.config.settings import Settings
 from trueup.domain.data.types import Status
 from trueup.domain.learning.training_windows import Plan
 from trueup.home import Ports
-from trueup.onboarding import rehearse as stage
 from trueup.onboarding.rehearse import rehearse
 from trueup.onboarding.rehearse_gate import BEATS, NOT_SHOWN
 from trueup.stages.train import plan
@@ -185,7 +184,7 @@ def test_the_scratch_home_is_gone_also_when_somebody_stops_it(tmp_path, monkeypa
         seen.extend((tmp_path / "scratch").iterdir())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stage, "validate", stop)
+    monkeypatch.setattr("trueup.onboarding.rehearse.validate", stop)
     with pytest.raises(KeyboardInterrupt):
         rehearse(story.config, story.ports)
     assert seen

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from tests import streams
 from tests.stages.story import CONFIG, Story, stream
-from trueup.audit import reproduce as logic
+from trueup.adapters.git import code_facts
 from trueup.audit.reproduce import reproduce
 from trueup.errors import UnknownModel, UsageError
 from trueup.governance.quarantine import release
@@ -100,8 +100,9 @@ def test_what_came_since_does_not_matter(story, monkeypatch):
     ingest_to(story, 8)
     assert story.batch(0).rows.revision == 2
     (story.configs / "own.py").write_text(CUSTOM.replace("abs()", "mul(7)"))
-    facts = logic.code_facts
-    monkeypatch.setattr(logic, "code_facts", lambda folder: {**facts(folder), "version.numpy": "1.0"})
+    monkeypatch.setattr(
+        "trueup.audit.reproduce.code_facts", lambda folder: {**code_facts(folder), "version.numpy": "1.0"}
+    )
     made_by = git(story, "rev-parse", "HEAD")
     git(story, "commit", "-qm", "two", "--allow-empty")
     later = story.ports.now() + timedelta(days=3000)

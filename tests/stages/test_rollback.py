@@ -24,7 +24,7 @@ from trueup.domain.monitoring.diagnosis import Skill
 from trueup.errors import AlreadyDecided, StaleDecision, UntrustedModel, UsageError
 from trueup.governance import approval
 from trueup.governance.champion import align, champion, champion_at, first_champion, succession
-from trueup.governance.rollback import last_good, override, rollback
+from trueup.governance.rollback import last_good, override, roll_back
 from trueup.governance.status import overview, standing_at
 from trueup.handoffs import Attempt, Candidate, Evaluation, Trained, Weighed
 from trueup.home import Ports
@@ -55,7 +55,7 @@ def story(two, tmp_path):
 
 
 def back(story, to=None, by="Ann", why="complaints"):
-    return rollback(story.config, story.ports, to, by, why)
+    return roll_back(story.config, story.ports, to, by, why)
 
 
 def by_hand(story, version, by="Ann", why="we know better"):
@@ -87,7 +87,7 @@ def test_asked_again_later_it_touches_nobody_who_came_since(story):
     asked = story.ports.now()
 
     def again(why="complaints"):
-        return rollback(story.config, story.ports, None, "Ann", why, asked_at=asked)
+        return roll_back(story.config, story.ports, None, "Ann", why, asked_at=asked)
 
     done = again()
     assert (done.version, again()) == (story.first, done)
@@ -384,7 +384,7 @@ def test_whatever_is_decided_the_champion_is_that_of_the_newest_epoch(moves, tmp
                     approval.reject(config, ports, waiting[0], by, why)
                 case "rollback" | "rollback to":
                     target = known if move == "rollback to" else last_good(config, ports)
-                    done = rollback(config, ports, known if move == "rollback to" else None, by, why)
+                    done = roll_back(config, ports, known if move == "rollback to" else None, by, why)
                     assert done.version == target
                     expected = target
                 case "override":

@@ -17,7 +17,7 @@ from trueup.adapters.sql.engines import UserDatabase
 from trueup.errors import SourceError
 from trueup.loop import steps
 from trueup.onboarding.check import check
-from trueup.stages import ingest as stage
+from trueup.stages import ingest
 
 SQL = PLAIN.replace(
     "{kind: files, path: data/*.csv}",
@@ -94,13 +94,13 @@ def landed(tmp_path):
 def read(monkeypatch):
     """The weeks that were read from the source."""
     weeks: list[int] = []
-    real = stage.land
+    real = ingest.land
 
     def land(config, ports, of, *more):
         weeks.append((of.start - streams.START).days // 7)
         real(config, ports, of, *more)
 
-    monkeypatch.setattr(stage, "land", land)
+    monkeypatch.setattr(ingest, "land", land)
     return weeks
 
 
@@ -131,7 +131,7 @@ def test_what_a_crash_left_unread_is_read_by_the_next(landed, monkeypatch):
     told, table = landed
     table.write(5, 9.0, "2024-03-02 00:00:00")
     table.write(75, 9.0, "2024-03-02 00:00:00")
-    real, lands = stage.land, iter((True, False))
+    real, lands = ingest.land, iter((True, False))
 
     def land(config, ports, of, *more):
         if not next(lands):
@@ -139,7 +139,7 @@ def test_what_a_crash_left_unread_is_read_by_the_next(landed, monkeypatch):
         real(config, ports, of, *more)
 
     with monkeypatch.context() as patched:
-        patched.setattr(stage, "land", land)
+        patched.setattr(ingest, "land", land)
         with pytest.raises(KeyboardInterrupt):
             ingested(told, 6)
     told.open()
@@ -241,13 +241,13 @@ def test_a_row_of_next_year_lands_no_unfinished_week_and_does_not_hold_up_the_ne
     until = streams.week(3) - pd.Timedelta(days=4)  # the third week has begun
     told = Story(tmp_path, misdated(frame[frame["t"] < until], "2027-01-10 09:00", "1970-01-01"))
     told.ports.now = lambda: datetime(2030, 1, 1, tzinfo=UTC)
-    assert stage.newest_complete(told.config, told.ports) == streams.week(2)
+    assert ingest.newest_complete(told.config, told.ports) == streams.week(2)
     steps.ingest(told.config, told.ports, streams.week(500))
     assert "set aside: 1 row before " in caplog.text
     assert "back to 1970-01-01" in caplog.text
-    assert [b.rows.rows for b in stage.batches(told.config, told.ports, streams.week(2))] == [70, 70]
+    assert [b.rows.rows for b in ingest.batches(told.config, told.ports, streams.week(2))] == [70, 70]
     told.source(misdated(frame, "2027-01-10 09:00", "1970-01-01"))
-    assert stage.newest_complete(told.config, told.ports) == streams.week(4)
+    assert ingest.newest_complete(told.config, told.ports) == streams.week(4)
     assert [b.rows.rows for b in steps.ingest(told.config, told.ports, streams.week(4))] == [70] * 4
     assert "up to 2027-01-10" in check("toy", told.ports)["set_aside"]
 
@@ -256,7 +256,7 @@ def test_what_is_planned_for_later_does_not_move_the_clock(tmp_path):
     frame = stream(28, per_day=10)
     told = Story(tmp_path, frame)
     told.ports.now = lambda: (streams.week(2) + timedelta(days=1, hours=12)).replace(tzinfo=UTC)
-    assert stage.newest_complete(told.config, told.ports) == streams.week(2)
+    assert ingest.newest_complete(told.config, told.ports) == streams.week(2)
 
 
 def test_an_absurdly_long_history_is_asked_about(tmp_path):

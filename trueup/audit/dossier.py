@@ -37,7 +37,7 @@ from trueup.ledger.entries import PROMOTION, Entry
 from trueup.ledger.verify import Problem
 from trueup.reporting import dossier_page
 from trueup.reporting.jobs import IMPORTANCE, drawn, run_folder
-from trueup.stages.looks import STAGE as LOOKS
+from trueup.stages import looks
 
 RIGHT, CHANGED, GONE, UNRECORDED = "right", "changed", "gone", "no digest recorded"
 _MOST_CATEGORIES = 3
@@ -280,7 +280,8 @@ def _label_words(config: ModelConfig) -> str:
 
 def _served(config: ModelConfig, ports: Ports, version: int) -> list[dict[str, Any]]:
     """What the newest look at each batch found while the version was in office."""
-    looks = {r.window: r.body for r in ports.store.results(config.model, LOOKS) if r.body["champion"] == version}
+    every = ports.store.results(config.model, looks.STAGE)
+    by_window = {r.window: r.body for r in every if r.body["champion"] == version}
     return [
         {
             **window.to_dict(),
@@ -288,7 +289,7 @@ def _served(config: ModelConfig, ports: Ports, version: int) -> list[dict[str, A
             "labels": body["matured"],
             **{k: (body["metrics"] or [{}])[0].get(k) for k in ("value", "low", "high")},
         }
-        for window, body in sorted(looks.items())
+        for window, body in sorted(by_window.items())
     ]
 
 

@@ -12,7 +12,7 @@ from trueup.cli.completion import models
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 
 
-def reproduce(
+def reproduce_(
     model: Annotated[str, typer.Argument(help="Name of a model.", show_default=False, autocompletion=models)],
     version: Annotated[int, typer.Argument(help="A version that a decision names.", show_default=False, min=1)],
     as_json: Json = False,
@@ -22,12 +22,12 @@ def reproduce(
     Changes nothing in ledger, registry or store, and leaves a note for the version's dossier. Exit code 0 when all came out again, 1 when something did not.
     """
     from trueup.audit.rebuild_notes import note_rebuilt
-    from trueup.audit.reproduce import reproduce as again
+    from trueup.audit.reproduce import reproduce
     from trueup.home import Ports
 
     ports = Ports()
     try:
-        found = again(model, version, ports)
+        found = reproduce(model, version, ports)
         note_rebuilt(ports, found.model, found.version, found.said)
     finally:
         ports.close()
@@ -41,4 +41,4 @@ def reproduce(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.command()(reproduce)
+    app.command(name="reproduce")(reproduce_)

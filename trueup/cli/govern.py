@@ -60,10 +60,10 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Put an earlier champion back into office, at once."""
-    from trueup.governance.rollback import rollback as back
+    from trueup.governance.rollback import roll_back
 
     with opened_home(at_the_command_line()) as ports:
-        _tell(as_json, back(load_model(ports.configs, model), ports, to, by, why))
+        _tell(as_json, roll_back(load_model(ports.configs, model), ports, to, by, why))
 
 
 def promote(

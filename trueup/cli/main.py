@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from trueup.cli import audit, completion, govern, help_examples, new, output, output_new, replay, upkeep
+from trueup.cli import audit, completion, govern, help_examples, new, output, output_new, replay, stack, upkeep
 from trueup.cli.completion import models
 from trueup.cli.edge import one_line
-from trueup.cli.stack import app as stack_app
 from trueup.config.load import load_model, model_names, sound_name
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Retrain
@@ -38,7 +37,7 @@ ledger_app = typer.Typer(help="The record of every decision.", no_args_is_help=T
 app.add_typer(ledger_app, name="ledger")
 quarantine_app = typer.Typer(help="Rows set aside because they failed validation.", no_args_is_help=True)
 app.add_typer(quarantine_app, name="quarantine")
-app.add_typer(stack_app)
+app.add_typer(stack.app)
 
 Model = Annotated[
     str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False, autocompletion=models)
@@ -131,18 +130,18 @@ def clear(
     as_json: Json = False,
 ) -> None:
     """Let retrains start again: after too many rejections in a row, and after unusual batches, which this confirms."""
-    from trueup.loop.limits import clear as forgive
+    from trueup.loop import limits
 
     with home() as ports:
-        entries = forgive(load_model(ports.configs, model), ports, by)
+        entries = limits.clear(load_model(ports.configs, model), ports, by)
     said = [entry.body["reasons"][0] for entry in entries]
     found = {"sequence": entries[-1].seq, "reasons": said}
     lines = "\n".join(f"{why} (ledger entry {entry.seq})" for why, entry in zip(said, entries, strict=True))
     emit(as_json, found, lambda: typer.echo(lines))
 
 
-@app.command()
-def check(
+@app.command(name="check")
+def check_(
     model: Annotated[
         str | None, typer.Argument(help="A model; default: all.", show_default=False, autocompletion=models)
     ] = None,
@@ -157,10 +156,10 @@ def check(
     A rehearsal validates all batches, counts labels, lets a quick model try to beat the prior and estimates how
     long a run takes. Exit code 2 for problems in a config, 1 when the data would break a run.
     """
-    from trueup.onboarding.check import check as look
+    from trueup.onboarding.check import check
 
     with home(looks=True) as ports:
-        found = [look(name, ports) for name in names(ports, model)]
+        found = [check(name, ports) for name in names(ports, model)]
         if rehearse:
             found = [m if m["problems"] else {**m, "rehearsal": rehearsed(m["model"], ports)} for m in found]
     emit(as_json, {"models": found}, lambda: output_new.checks(found))
@@ -192,17 +191,17 @@ def feed(
     emit(as_json, done, lambda: output.fed(done))
 
 
-@app.command()
-def demo(
+@app.command(name="demo")
+def demo_(
     to: Annotated[str, typer.Option(metavar="MONTH", help="The last month, up to 2013-12.")] = "2013-09",
     as_json: Json = False,
 ) -> None:
     """The closed loop on the real flights of 2013, month by month."""
     last = month(to)
     with flows_called_here():
-        from trueup.cli.demo import demo as play
+        from trueup.cli.demo import demo
 
-        result = play(last, quiet=as_json)
+        result = demo(last, quiet=as_json)
     emit(as_json, result, lambda: output.demo(result))
 
 
@@ -354,10 +353,10 @@ def home(configs: str | None = None, *, looks: bool = False) -> Iterator[Ports]:
 
 def rehearsed(model: str, ports: Ports) -> Rehearsal:
     """Rehearse a model whose config is sound, and show how far it is."""
-    from trueup.onboarding.rehearse import rehearse as play
+    from trueup.onboarding.rehearse import rehearse
 
     with output.progress(f"rehearsing {model}") as tell:
-        return play(load_model(ports.configs, model), ports, tell)
+        return rehearse(load_model(ports.configs, model), ports, tell)
 
 
 def names(ports: Ports, model: str | None) -> list[str]:

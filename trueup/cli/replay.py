@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
-def replay(
+def replay_(
     model: Annotated[
         str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False, autocompletion=models)
     ],
@@ -77,8 +77,7 @@ def replay(
     """
     from trueup.config.policies import parse_all
     from trueup.replay.compare import usual
-    from trueup.replay.replay import forget, whole_span
-    from trueup.replay.replay import replay as play
+    from trueup.replay.replay import forget, replay, whole_span
     from trueup.replay.report import publish
 
     with opened_home(at_the_command_line()) as ports:
@@ -88,7 +87,7 @@ def replay(
         if fresh:
             forget(config, ports, span, known_then)
         with output.progress(f"{len(chosen)} policies") as tell:
-            lives = play(config, ports, span, chosen, workers, tell, known_then)
+            lives = replay(config, ports, span, chosen, workers, tell, known_then)
         found = publish(config, ports, span, lives, known_then)
         written = write_recommended(ports.configs, found.facts) if write_block else None
     if as_json:
@@ -112,4 +111,4 @@ def write_recommended(configs: Path, facts: Mapping[str, Any]) -> Path:
 
 def register(app: typer.Typer) -> None:
     """Add the command to the command line."""
-    app.command()(replay)
+    app.command(name="replay")(replay_)

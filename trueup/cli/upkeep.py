@@ -42,17 +42,17 @@ def gc(
         raise typer.Exit(1)
 
 
-def backup(
+def backup_(
     target: Annotated[Path, typer.Argument(help="A folder that does not exist yet.", show_default=False)],
     as_json: Json = False,
 ) -> None:
     """Copy the home, consistently, while everything runs: SQLite databases, batches, models, reports."""
     from trueup.home import Ports
-    from trueup.upkeep import backup as logic
+    from trueup.upkeep import backup
 
     ports = Ports()
     try:
-        _tell(as_json, logic.backup(ports, target))
+        _tell(as_json, backup.backup(ports, target))
     finally:
         ports.close()
 
@@ -65,15 +65,16 @@ def restore(
 
     Where TRUEUP_DATABASE_URL or TRUEUP_MLFLOW_BACKEND name an empty PostgreSQL, the backup's databases are loaded into it.
     """
-    from trueup.upkeep import backup as logic
+    from trueup.upkeep import backup
 
-    _tell(as_json, logic.restore(Settings(), source))
+    _tell(as_json, backup.restore(Settings(), source))
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (gc, backup, restore):
-        app.command()(command)
+    app.command()(gc)
+    app.command(name="backup")(backup_)
+    app.command()(restore)
 
 
 def _tell(as_json: bool, saved: Saved) -> None:

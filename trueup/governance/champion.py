@@ -11,8 +11,7 @@ from trueup.domain.learning.learning import Model, Recipe
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.errors import RegistryUnavailable
 from trueup.home import Ports
-from trueup.ledger.entries import PROMOTION, Entry
-from trueup.ledger.entries import Champion as InOffice
+from trueup.ledger.entries import PROMOTION, ChampionRecord, Entry
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,10 @@ def succession(config: ModelConfig, ports: Ports) -> list[Champion]:
     return [_from_record(in_office(e)) for e in ports.ledger.entries(config.model) if PROMOTION in e.body]
 
 
-def in_office(entry: Entry) -> InOffice:
+def in_office(entry: Entry) -> ChampionRecord:
     """The champion that an entry made."""
     p = entry.body[PROMOTION]
-    return InOffice(entry.model, p["epoch"], p["version"], p["manifest_digest"], entry)
+    return ChampionRecord(entry.model, p["epoch"], p["version"], p["manifest_digest"], entry)
 
 
 def align(config: ModelConfig, ports: Ports) -> None:
@@ -89,7 +88,7 @@ def align(config: ModelConfig, ports: Ports) -> None:
             ports.registry.set_champion_alias(config.registered_name, found.version)
 
 
-def _from_record(found: InOffice) -> Champion:
+def _from_record(found: ChampionRecord) -> Champion:
     model, measured = found.entry.body["model"], found.entry.body["evaluation"]["skill"]
     return Champion(
         version=found.version,

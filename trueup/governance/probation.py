@@ -18,7 +18,7 @@ from trueup.domain.judging.metrics import row_losses
 from trueup.domain.judging.probation import NAME, look
 from trueup.errors import StaleDecision
 from trueup.governance.champion import Champion, champion, succession
-from trueup.governance.rollback import rollback
+from trueup.governance.rollback import roll_back
 from trueup.home import Ports
 from trueup.stages.ingest import batches
 from trueup.stages.joined import classes_of, joined_predictions, prediction_in
@@ -86,7 +86,7 @@ def enforce(config: ModelConfig, ports: Ports, found: dict[str, Any] | None) -> 
         return
     why = f"{NAME}, look {found['look']} of {found['of']}: {found['reasons'][0]}"
     with suppress(StaleDecision):  # somebody else was faster: the champion that was looked at is gone
-        rollback(config, ports, found["against"], ACTOR, why, figures=found)
+        roll_back(config, ports, found["against"], ACTOR, why, figures=found)
 
 
 def carry_out(config: ModelConfig, ports: Ports) -> None:

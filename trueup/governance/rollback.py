@@ -19,14 +19,13 @@ from trueup.governance.four_eyes import require_another, require_two
 from trueup.governance.ledger_queries import judging_entry
 from trueup.handoffs import Decided
 from trueup.home import Ports
-from trueup.ledger.entries import Champion as Recorded
-from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
+from trueup.ledger.entries import ChampionRecord, Decision, Entry, Promotion, of_decision
 
 Kind = Literal["rolled_back", "override"]
 _CARRIED = ("judged", "refit", "gate", "search", "evaluation", "inputs", "data", "validation")
 
 
-def rollback(
+def roll_back(
     config: ModelConfig,
     ports: Ports,
     to: int | None,
@@ -158,7 +157,7 @@ def _said(entry: Entry) -> tuple[str, str]:
     return approver["name"], approver["why"]
 
 
-def _overtaken(ports: Ports, current: Recorded, asked_at: datetime, by: str, why: str) -> Decided:
+def _overtaken(ports: Ports, current: ChampionRecord, asked_at: datetime, by: str, why: str) -> Decided:
     """The rollback that was recorded before the present champion came, if it was this one. Raises StaleDecision."""
     for entry in reversed(ports.ledger.entries(current.model)):
         if entry.kind == "rolled_back" and entry.recorded_at > asked_at and _said(entry) == (by, why):

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trueup.config.schema import ModelConfig
+from trueup.governance import probation
 from trueup.governance.approval import expires_at, undecided
 from trueup.governance.champion import champion
-from trueup.governance.probation import standing as probation
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
 
@@ -31,7 +31,7 @@ def overview(config: ModelConfig, ports: Ports, last: int = 3) -> dict[str, Any]
         "diagnosis": newest.body["diagnosis"] if newest else None,
         "reasons": newest.body["reasons"] if newest else [],
         "approvals": approvals(config, ports),
-        "probation": None if current is None else probation(config, ports, current),
+        "probation": None if current is None else probation.standing(config, ports, current),
         "decisions": decisions(ports, config.model, last),
     }
 

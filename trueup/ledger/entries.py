@@ -136,7 +136,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Champion:
+class ChampionRecord:
     """A version in office, and the entry that put it there."""
 
     model: str

@@ -18,7 +18,7 @@ from trueup.crash import reach
 from trueup.domain.events import Message, event_id
 from trueup.errors import LedgerError, StaleDecision
 from trueup.ledger.canonical import canonical, stamp
-from trueup.ledger.entries import GENESIS, Champion, Decision, Entry, Event, entry_hash
+from trueup.ledger.entries import GENESIS, ChampionRecord, Decision, Entry, Event, entry_hash
 from trueup.ledger.signing import Signer
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX, TOLD
 from trueup.ledger.verify import Problem, problems
@@ -119,12 +119,12 @@ class Ledger:
                 self._put(connection, e, {"event_id": e.event_id, "seq": None, "model": model}, moment) for e in given
             )
 
-    def champion(self, model: str, epoch: int | None = None) -> Champion | None:
+    def champion(self, model: str, epoch: int | None = None) -> ChampionRecord | None:
         """The version in office (at an epoch: 1 is the first), or None before the first promotion."""
         at = [] if epoch is None else [CHAMPIONS.c.epoch == epoch]
         return self._champion(CHAMPIONS.c.model == model, *at)
 
-    def champion_at(self, model: str, as_of: datetime) -> Champion | None:
+    def champion_at(self, model: str, as_of: datetime) -> ChampionRecord | None:
         """The version that was in office at a moment of the model's own clock."""
         return self._champion(CHAMPIONS.c.model == model, DECISIONS.c.as_of <= stamp(as_of))
 
@@ -201,14 +201,14 @@ class Ledger:
         with self._writing() as connection:
             connection.execute(sa.update(OUTBOX).where(unmarked).values({column: stamp(self._now())}))
 
-    def _champion(self, *conditions: sa.ColumnElement[bool]) -> Champion | None:
+    def _champion(self, *conditions: sa.ColumnElement[bool]) -> ChampionRecord | None:
         joined = DECISIONS.join(CHAMPIONS, CHAMPIONS.c.seq == DECISIONS.c.seq)
         wanted = sa.select(DECISIONS, CHAMPIONS.c.epoch, CHAMPIONS.c.version, CHAMPIONS.c.manifest_digest)
         rows = self._read(wanted.select_from(joined).where(*conditions).order_by(CHAMPIONS.c.epoch.desc()).limit(1))
         if not rows:
             return None
         row = rows[0]
-        return Champion(row["model"], row["epoch"], row["version"], row["manifest_digest"], Entry.from_row(row))
+        return ChampionRecord(row["model"], row["epoch"], row["version"], row["manifest_digest"], Entry.from_row(row))
 
     def _next_row(self, connection: sa.Connection, decision: Decision, body: str) -> dict[str, Any]:
         seq, prev_hash = _straight(connection, self._say.newest).fetchone() or (0, GENESIS)

@@ -10,9 +10,9 @@ from datetime import datetime
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import EVENT_TIME, LABEL, Reason, Status, Verdict, overall
+from trueup.domain.judging import gates
 from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
-from trueup.domain.judging.gates import judge as judge_case
 from trueup.errors import StaleDecision
 from trueup.governance.approval import PENDING, decided, resolution, settle, terms
 from trueup.governance.champion import Champion, align, champion
@@ -65,7 +65,7 @@ def judge(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evalu
         attempt=weighed.attempt,
         contender=weighed.contender,
     )
-    return [same, *judge_case(config.promote.gates, case)]
+    return [same, *gates.judge(config.promote.gates, case)]
 
 
 def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:

@@ -23,7 +23,7 @@ from trueup.governance.champion import Champion
 from trueup.governance.decision_record import REQUEST, circumstances
 from trueup.home import Ports
 from trueup.ledger.entries import Decision, Entry
-from trueup.stages.looks import STAGE as LOOKS
+from trueup.stages import looks
 from trueup.stages.validate import usable_batches
 
 STAGE: Final = "profile"
@@ -151,7 +151,7 @@ def _odd(config: ModelConfig, ports: Ports) -> dict[Window, set[str]]:
     """The columns in which each batch was found unusual at its newest look."""
     return {
         r.window: {o["column"] for o in r.body.get("unusual", [])}
-        for r in ports.store.brief_results(config.model, LOOKS, ("unusual",))
+        for r in ports.store.brief_results(config.model, looks.STAGE, ("unusual",))
     }
 
 

@@ -16,12 +16,12 @@ import sqlalchemy as sa
 
 from trueup.adapters.sql.copy import loaded_into
 from trueup.adapters.sql.engines import connect, database_file, initialise
-from trueup.adapters.store.tables import metadata as store
+from trueup.adapters.store.tables import metadata
 from trueup.audit.verify import tag_of
 from trueup.config.settings import Settings
 from trueup.errors import UsageError
 from trueup.home import HOME_TAG, identity_of
-from trueup.ledger.tables import METADATA as ledger
+from trueup.ledger.tables import METADATA
 
 LEDGER, MLFLOW, PREFECT = "ledger and store", "MLflow", "Prefect"
 FILES: Final = {LEDGER: "trueup.db", MLFLOW: "mlflow.db", PREFECT: "prefect/prefect.db"}  # in a home
@@ -106,10 +106,10 @@ def _set_right(fresh: Path, settings: Settings, artifacts: str, ledger_moves: bo
 @contextmanager
 def _ledger_in(place: str, fresh: Path) -> Iterator[None]:
     with _opened(f"sqlite:///{fresh / FILES[LEDGER]}") as source, _opened(place) as target:
-        for tables in (ledger, store):
+        for tables in (METADATA, metadata):
             for database in (source, target):  # the source: it may be from before a table or a column
                 initialise(database, tables)
-        with loaded_into(target, source, [*ledger.sorted_tables, *store.sorted_tables]):
+        with loaded_into(target, source, [*METADATA.sorted_tables, *metadata.sorted_tables]):
             yield
 
 

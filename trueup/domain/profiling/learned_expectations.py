@@ -14,10 +14,9 @@ import pandas as pd
 from trueup.config.schema import FeaturesConfig
 from trueup.domain.data.periods import FREQUENCY, Period, period_of
 from trueup.domain.data.values import as_text
+from trueup.domain.monitoring import learned_bounds
 from trueup.domain.monitoring.batch_profile import Profile, partial_ends, profile
 from trueup.domain.monitoring.learned_bounds import FEWEST, Earlier
-from trueup.domain.monitoring.learned_bounds import Usual as Bounds
-from trueup.domain.monitoring.learned_bounds import learn as learn_bounds
 
 _SET = 50  # with more values than this a set of allowed ones is a burden
 
@@ -51,7 +50,7 @@ def learn(rows: pd.DataFrame, times: pd.Series[Any], period: Period, features: F
     profiles = list(summed.values())
     head, tail = partial_ends(windows, profiles)
     ends = {0: head, len(profiles) - 1: tail}
-    bounds = learn_bounds([Earlier(p, partial=ends.get(i, False)) for i, p in enumerate(profiles)])
+    bounds = learned_bounds.learn([Earlier(p, partial=ends.get(i, False)) for i, p in enumerate(profiles)])
     few = () if bounds.batches >= FEWEST else (f"{bounds.batches} batches are too few to tell what is usual",)
     moving = tuple(
         f"{name} moves one way from batch to batch: no fixed range would hold" for name in sorted(bounds.trend)
@@ -63,7 +62,9 @@ def _summed(rows: pd.DataFrame, times: pd.Series[Any], features: FeaturesConfig)
     return profile(rows, times, features.numeric, features.categorical)
 
 
-def _rules(bounds: Bounds, profiles: list[Profile], rows: pd.DataFrame, features: FeaturesConfig) -> list[Rule]:
+def _rules(
+    bounds: learned_bounds.Usual, profiles: list[Profile], rows: pd.DataFrame, features: FeaturesConfig
+) -> list[Rule]:
     found = list[Rule]()
     if bounds.rows is not None:
         counts = [p.rows for p in profiles]

@@ -1,0 +1,75 @@
+"""The form of a pending approval: it shows the evidence, suspends the flow run, and makes the call that the CLI makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Literal
+
+from prefect import runtime, suspend_flow_run
+from prefect.input import RunInput
+from pydantic import Field
+
+from trueup.config.load import load_model
+from trueup.config.schema import ModelConfig
+from trueup.errors import TrueupError
+from trueup.governance import approval
+from trueup.handoffs import Decided
+from trueup.home import Ports
+from trueup.ledger.entries import Entry
+from trueup.orchestration.parameters import Text
+
+Show = Callable[[ModelConfig, Ports, Entry], None]
+_LATE = timedelta(hours=1)  # a form sent just too late is told so, instead of failing
+
+
+class Form(RunInput):
+    """What a person fills in. Nothing has a default: else resuming without an answer would be one."""
+
+    decision: Literal["approve", "reject"] = Field(
+        description="Approve makes the challenger the champion; reject keeps the champion."
+    )
+    name: Text = Field(description="Who decides; it stands in the ledger.")
+    why: Text = Field(description="Why; it stands in the ledger.")
+
+
+def title_of_approval() -> str:
+    """Name a run by what waits: the number or id of a ledger entry says little in a list of runs."""
+    identity, ports = runtime.flow_run.parameters["approval"], Ports()
+    try:
+        entry = approval.pending(ports, identity)
+    except TrueupError:  # which the flow itself runs into, and tells
+        return f"approve {identity}"
+    finally:
+        ports.close()
+    return f"approve {entry.model}: version {entry.body['model']['version']}"
+
+
+def decide(ports: Ports, identity: str, show: Show) -> tuple[ModelConfig, Decided]:
+    """The decision on a pending approval: the recorded one if there is one, else the one that a person fills in.
+
+    `show` publishes the evidence before the flow run is suspended. Raises UsageError for an unknown approval.
+    """
+    entry = approval.pending(ports, identity)
+    config = load_model(ports.configs, entry.model)
+    return config, _decided(config, ports, entry, show)
+
+
+def _decided(config: ModelConfig, ports: Ports, entry: Entry, show: Show) -> Decided:
+    """What became of it; if nothing yet, what the form says."""
+    approval.settle(config, ports)
+    if (closed := approval.resolution(ports, entry)) is not None:
+        return approval.decided(closed)
+    show(config, ports, entry)
+    wait = approval.expires_at(entry) - ports.now() + _LATE
+    asked = Form.with_initial_data(description=_question(entry))
+    form = suspend_flow_run(wait_for_input=asked, timeout=int(wait.total_seconds()))
+    do = approval.approve if form.decision == "approve" else approval.reject
+    return do(config, ports, entry, form.name, form.why)
+
+
+def _question(entry: Entry) -> str:
+    """What stands over the form."""
+    body = entry.body
+    previous = f"in place of version {body['previous']['version']}" if body["previous"] else "as the first champion"
+    return f"**{entry.model}**: version {body['model']['version']} {previous}? This run's artifacts show the evidence."
