@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.pipeline import Pipeline
 
 from benchmarks.work import Turn, counting_fits, moment
 from trueup.config.load import load_model
@@ -27,7 +28,7 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 from trueup.domain.features.features import FeatureSchema, feature_frame, schema_of
 from trueup.domain.features.history import history_names, needed_reach
-from trueup.domain.learning.learning import SIMPLE_ROWS, Model, Recipe, build, fit, predict, prior_model, simple_model
+from trueup.domain.learning.learning import SIMPLE_ROWS, Recipe, build, fit, predict, prior_model, simple_model
 from trueup.domain.learning.splits import time_folds
 
 Read = Callable[[datetime, datetime], pd.DataFrame]
@@ -57,7 +58,7 @@ class Bare:
         self.rows = pd.DataFrame()  # what history features look back on
         self.months: list[pd.DataFrame] = []  # features, labels and times
         self.schema = FeatureSchema((), ())
-        self.champion: Model | None = None
+        self.champion: Pipeline | None = None
 
     def play(self, turns: list[Turn]) -> list[dict[str, Any]]:
         """Do turn after turn; give the champion's figures for each month."""
@@ -135,11 +136,11 @@ class Bare:
             losses.append(log_loss(later[LABEL], predict(model, later, self.config.task)))
         return float(np.mean(losses))
 
-    def fit(self, recipe: Recipe, data: pd.DataFrame) -> Model:
+    def fit(self, recipe: Recipe, data: pd.DataFrame) -> Pipeline:
         """Fit a recipe."""
         return fit(build(recipe, self.schema, self.config.task), data, data[LABEL])
 
-    def simple(self, start: datetime, schema: FeatureSchema | None = None) -> Model:
+    def simple(self, start: datetime, schema: FeatureSchema | None = None) -> Pipeline:
         """Fit the cheap reference on what was known before a moment."""
         seed = self.config.train.seed
         data = self.known(start - self.config.monitor.decay.reference_window, start, by=start)

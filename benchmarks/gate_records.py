@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
 
 from benchmarks.gate_streams import Data, Floats
 from trueup.config.schema import Task
@@ -23,7 +24,6 @@ from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import (
     SIMPLE_ROWS,
-    Model,
     Recipe,
     build,
     defaults,
@@ -146,7 +146,7 @@ class _Maker:
         begin = max(0, cut - 2 * window) if window else 0
         return slice(int(self.starts[self.at[begin]]), int(self.starts[self.seen[cut]]))
 
-    def _fitted(self, role: str, cut: int) -> Model:
+    def _fitted(self, role: str, cut: int) -> Pipeline:
         data, rows = self.data, self._training(cut)
         X, y = data.X.iloc[rows], data.y[rows]
         if role == PRIOR:
@@ -155,7 +155,7 @@ class _Maker:
             return fit(simple_model(data.schema, data.task, data.seed), X, y, SIMPLE_ROWS, data.seed)
         return fit(build(self.recipe, data.schema, data.task), X, y)
 
-    def _rows(self, model: Model, cut: int, until: int) -> Floats:
+    def _rows(self, model: Pipeline, cut: int, until: int) -> Floats:
         """Row losses from the first row that the cut-off's models have not seen; NaN from `until` on."""
         data = self.data
         asked = slice(int(self.starts[self.seen[cut]]), int(self.starts[self.at[until]]))
@@ -207,7 +207,7 @@ class _Maker:
             tuple(c for c in data.schema.numeric if c != best), tuple(c for c in data.schema.categorical if c != best)
         )
         old = max(len(y) // 5, 60)
-        makers: list[Callable[[], Model]] = [
+        makers: list[Callable[[], Pipeline]] = [
             lambda: fit(build(self.recipe, data.schema, data.task), X, rng.permutation(y)),
             lambda: fit(build(self.recipe, left, data.task), X, y),
             lambda: fit(build(self.recipe, data.schema, data.task), X.iloc[:old], y[:old]),

@@ -13,14 +13,14 @@ from trueup.domain.events import interval
 from trueup.errors import NoData
 from trueup.home import Ports
 from trueup.orchestration.hooks import TOLD, pass_on
-from trueup.orchestration.parameters import Model
+from trueup.orchestration.parameters import ModelName
 from trueup.upkeep.simulate_arrivals import feed_next, written
 
 log = logging.getLogger(__name__)
 
 
 @flow(name="feed", flow_run_name="feed {model}", **TOLD)
-def feed(model: Model, configs: str | None = None) -> str | None:
+def feed(model: ModelName, configs: str | None = None) -> str | None:
     """Put the next batch into the home and announce that it arrived; give its window, or None when all were handed out.
 
     Args:

@@ -7,11 +7,11 @@ from prefect import flow
 from trueup.handoffs import Observed
 from trueup.orchestration.context import opened
 from trueup.orchestration.hooks import TOLD, title
-from trueup.orchestration.parameters import AsOf, Model
+from trueup.orchestration.parameters import AsOf, ModelName
 
 
 @flow(name="monitor", flow_run_name=title, **TOLD)
-def monitor(model: Model, as_of: AsOf = None) -> Observed:
+def monitor(model: ModelName, as_of: AsOf = None) -> Observed:
     """Compare what was predicted for the newest batch with what came, and diagnose the champion.
 
     Args:

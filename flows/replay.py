@@ -10,12 +10,12 @@ from pydantic import Field
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.context import in_zone, opened_home, sound_config
 from trueup.orchestration.hooks import TOLD
-from trueup.orchestration.parameters import AsOf, Model, Text
+from trueup.orchestration.parameters import AsOf, ModelName, Text
 
 
 @flow(name="replay", flow_run_name="replay {model}", **TOLD)
 def replay(
-    model: Model,
+    model: ModelName,
     policies: list[Text] | None = None,
     start: AsOf = None,
     end: AsOf = None,

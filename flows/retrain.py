@@ -8,11 +8,11 @@ from trueup.domain.data.types import Reason
 from trueup.handoffs import Decided
 from trueup.orchestration.context import opened
 from trueup.orchestration.hooks import TOLD
-from trueup.orchestration.parameters import AsOf, Model, Text
+from trueup.orchestration.parameters import AsOf, ModelName, Text
 
 
 @flow(name="retrain", flow_run_name="retrain {model}: {reason}", **TOLD)
-def retrain(model: Model, as_of: AsOf = None, reason: Reason = "manual", by: Text | None = None) -> Decided:
+def retrain(model: ModelName, as_of: AsOf = None, reason: Reason = "manual", by: Text | None = None) -> Decided:
     """Retrain on the validated batches; asked again for the same reason and batch, give the recorded decision.
 
     Args:

@@ -12,11 +12,11 @@ from trueup.handoffs import Decided
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.context import opened_home
 from trueup.orchestration.hooks import TOLD
-from trueup.orchestration.parameters import Model, Text, Version
+from trueup.orchestration.parameters import ModelName, Text, Version
 
 
 @flow(name="rollback", flow_run_name="rollback {model}", **TOLD)
-def rollback(model: Model, by: Text, why: Text, to: Version = None) -> Decided:
+def rollback(model: ModelName, by: Text, why: Text, to: Version = None) -> Decided:
     """Roll back to the last good champion, or to the version named; effective at once.
 
     Begun again after its process died it changes nothing more, and touches no champion that came since it was asked for.

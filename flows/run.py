@@ -8,11 +8,11 @@ from trueup.domain.data.types import Retrain
 from trueup.handoffs import Cycle
 from trueup.orchestration.context import opened
 from trueup.orchestration.hooks import TOLD, title
-from trueup.orchestration.parameters import AsOf, Model
+from trueup.orchestration.parameters import AsOf, ModelName
 
 
 @flow(name="run", flow_run_name=title, **TOLD)
-def run(model: Model, as_of: AsOf = None, retrain: Retrain = "inline") -> Cycle:
+def run(model: ModelName, as_of: AsOf = None, retrain: Retrain = "inline") -> Cycle:
     """Handle the batches that are complete at `as_of` and were not handled before.
 
     Args:

@@ -7,11 +7,11 @@ from prefect import flow
 from trueup.handoffs import Scored
 from trueup.orchestration.context import opened
 from trueup.orchestration.hooks import TOLD, title
-from trueup.orchestration.parameters import AsOf, Model
+from trueup.orchestration.parameters import AsOf, ModelName
 
 
 @flow(name="score", flow_run_name=title, **TOLD)
-def score(model: Model, as_of: AsOf = None) -> Scored:
+def score(model: ModelName, as_of: AsOf = None) -> Scored:
     """Land, check and predict the newest complete batch; predictions that exist stay as they are.
 
     Args:

@@ -8,11 +8,11 @@ from trueup.domain.events import interval
 from trueup.loop import late_batches
 from trueup.orchestration.context import opened
 from trueup.orchestration.hooks import TOLD, title
-from trueup.orchestration.parameters import AsOf, Model
+from trueup.orchestration.parameters import AsOf, ModelName
 
 
 @flow(name="watch", flow_run_name=title, **TOLD)
-def watch(model: Model, as_of: AsOf = None) -> list[str]:
+def watch(model: ModelName, as_of: AsOf = None) -> list[str]:
     """Announce batches that are missing or late; each once.
 
     Args:

@@ -19,11 +19,12 @@ import sklearn
 from filelock import FileLock
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
 
 from trueup.adapters import parquet
 from trueup.adapters.mlflow import model_files
 from trueup.domain.data.digest import digest_of
-from trueup.domain.learning.learning import Floats, Model, fit
+from trueup.domain.learning.learning import Floats, fit
 
 _LABEL = "\0label"  # no feature is called that
 _WORTH = 1.0  # seconds of fitting from which a model is kept
@@ -32,7 +33,7 @@ _WORTH = 1.0  # seconds of fitting from which a model is kept
 class Order(NamedTuple):
     """A fit to make: the arguments of `trueup.domain.learning.learning.fit`."""
 
-    model: Model
+    model: Pipeline
     X: pd.DataFrame
     y: ArrayLike
     at_most: int | None
@@ -48,19 +49,19 @@ class Fits:
 
     def fit(
         self,
-        model: Model,
+        model: Pipeline,
         X: pd.DataFrame,
         y: ArrayLike,
         at_most: int | None = None,
         seed: int = 0,
         weights: Floats | None = None,
-    ) -> Model:
+    ) -> Pipeline:
         """As `trueup.domain.learning.learning.fit`."""
         fitted, seconds = self._make(Order(model, X, y, at_most, seed, weights))
         self.spent += seconds
         return fitted
 
-    def _make(self, order: Order) -> tuple[Model, float]:
+    def _make(self, order: Order) -> tuple[Pipeline, float]:
         """Give the fitted model, and the seconds that fitting took."""
         started = time.perf_counter()
         fitted = fit(*order)
@@ -80,7 +81,7 @@ class Shelf(Fits):
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def _make(self, order: Order) -> tuple[Model, float]:
+    def _make(self, order: Order) -> tuple[Pipeline, float]:
         key = _key(order)
         place, note = self._folder / key, self._folder / f"{key}.json"
         with FileLock(self._folder / f"{key}.lock"):  # a second process waits, and reads what the first one made

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from trueup.adapters.git import code_facts
 from trueup.audit.snapshot import find, laid_out
@@ -25,7 +26,7 @@ from trueup.domain.data.digest import config_text
 from trueup.domain.data.types import LABEL, ROW_ID, Window
 from trueup.domain.judging.gates import CHALLENGER
 from trueup.domain.judging.metrics import metrics
-from trueup.domain.learning.learning import Model, Recipe, class_names, predict
+from trueup.domain.learning.learning import Recipe, class_names, predict
 from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
 from trueup.governance.ledger_queries import part_about, versions_of
 from trueup.governance.recorded_inputs import config_then, function_then
@@ -230,7 +231,7 @@ def _compared(record: _Record, config: ModelConfig, ports: Ports, then: Ports) -
 
 
 def _against_the_evaluation(
-    record: _Record, config: ModelConfig, ports: Ports, done: _Rebuilt, gate: Examples, model: Model
+    record: _Record, config: ModelConfig, ports: Ports, done: _Rebuilt, gate: Examples, model: Pipeline
 ) -> None:
     """Compare the judged model, made again, with what was recorded when it was judged."""
     recorded = record.body["evaluation"]
@@ -266,7 +267,7 @@ def _against_the_evaluation(
     ]
 
 
-def _registered(record: _Record, ports: Ports, done: _Rebuilt) -> Model | None:
+def _registered(record: _Record, ports: Ports, done: _Rebuilt) -> Pipeline | None:
     """The registered model, its files checked against the decision's digest; None, and why, when that fails."""
     try:
         return ports.registry.load(record.own.get("uri") or _uri(record, ports), record.own["manifest_digest"])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Identity = Annotated[
     str, typer.Argument(metavar="ID", help="Number of the pending ledger entry (see `trueup status`), or its id.")
 ]
-Model = Annotated[
+ModelName = Annotated[
     str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False, autocompletion=models)
 ]
 By = Annotated[str, typer.Option(metavar="NAME", help="Who decides; it stands in the ledger.", show_default=False)]
@@ -51,7 +51,7 @@ def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
 
 
 def rollback(
-    model: Model,
+    model: ModelName,
     by: By,
     why: Why,
     to: Annotated[
@@ -67,7 +67,7 @@ def rollback(
 
 
 def promote(
-    model: Model,
+    model: ModelName,
     version: Annotated[int, typer.Argument(help="A registered version.", show_default=False)],
     by: By,
     why: Why,
@@ -85,7 +85,7 @@ def promote(
 
 
 def dossier(
-    model: Model,
+    model: ModelName,
     version: Annotated[
         int | None, typer.Argument(help="A registered version; default: the champion.", show_default=False)
     ] = None,

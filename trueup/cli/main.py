@@ -39,7 +39,7 @@ quarantine_app = typer.Typer(help="Rows set aside because they failed validation
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(stack.app)
 
-Model = Annotated[
+ModelName = Annotated[
     str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False, autocompletion=models)
 ]
 AsOf = Annotated[
@@ -53,7 +53,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last 
 
 @app.command()
 def run(
-    model: Model,
+    model: ModelName,
     as_of: AsOf = None,
     retrain: Annotated[Retrain, typer.Option(help="What to do when the diagnosis asks for a retrain.")] = "inline",
     as_json: Json = False,
@@ -69,7 +69,7 @@ def run(
 
 @app.command(name="retrain")
 def retrain_(
-    model: Model,
+    model: ModelName,
     as_of: AsOf = None,
     reason: Annotated[
         Literal["manual", "decayed", "stale", "schedule"], typer.Option(help="Why; it stands in the ledger.")
@@ -85,14 +85,14 @@ def retrain_(
 
 
 @app.command()
-def score(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
+def score(model: ModelName, as_of: AsOf = None, as_json: Json = False) -> None:
     """Predict the newest complete batch with the champion."""
     scored = start.score(model, ready(model, as_of))
     emit(as_json, scored, lambda: output.scored(scored))
 
 
 @app.command()
-def monitor(model: Model, as_of: AsOf = None, as_json: Json = False) -> None:
+def monitor(model: ModelName, as_of: AsOf = None, as_json: Json = False) -> None:
     """Compare the newest batch's predictions with the labels known by now, and diagnose the champion."""
     observed = start.monitor(model, ready(model, as_of))
     emit(as_json, observed, lambda: output.observation(observed))
@@ -125,7 +125,7 @@ def status(
 
 @app.command()
 def clear(
-    model: Model,
+    model: ModelName,
     by: Annotated[str, typer.Option(help="Who lets it go on.", show_default=False)],
     as_json: Json = False,
 ) -> None:
@@ -171,7 +171,7 @@ def check_(
 
 @app.command()
 def feed(
-    model: Model,
+    model: ModelName,
     give: Annotated[
         bool, typer.Option("--next", help="Hand out the next batch; without it, only say how far it is.")
     ] = False,
@@ -269,7 +269,7 @@ def ledger_export(
 
 
 @quarantine_app.command("list")
-def quarantine_list(model: Model, as_json: Json = False) -> None:
+def quarantine_list(model: ModelName, as_json: Json = False) -> None:
     """Rows in quarantine, by batch, with the names of what they failed."""
     from trueup.governance.quarantine import as_records, listed
 
@@ -280,7 +280,7 @@ def quarantine_list(model: Model, as_json: Json = False) -> None:
 
 @quarantine_app.command("release")
 def quarantine_release(
-    model: Model,
+    model: ModelName,
     by: Annotated[str, typer.Option(help="Who releases them.", show_default=False)],
     why: Annotated[str, typer.Option(help="Why they are right after all.", show_default=False)],
     rows: Annotated[

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from sklearn.pipeline import Pipeline
+
 from trueup.config.schema import FeaturesConfig, ModelConfig
 from trueup.domain.data.types import Batch
-from trueup.domain.learning.learning import Model, Recipe
+from trueup.domain.learning.learning import Recipe
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.errors import RegistryUnavailable
 from trueup.home import Ports
@@ -37,7 +39,7 @@ class Champion:
         """Columns that this version is made of and that a batch does not have: without them it cannot predict it."""
         return sorted(set(self.features.columns) - set(ports.store.columns(batch.rows)))
 
-    def load(self, ports: Ports) -> Model:
+    def load(self, ports: Ports) -> Pipeline:
         """The fitted pipeline, its files checked against the ledger. Raises UntrustedModel."""
         return ports.registry.load(self.uri, self.manifest_digest)
 

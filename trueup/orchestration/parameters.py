@@ -28,7 +28,7 @@ class _Configs:
 # The check of the text is the server's: JSON Schema's own "date-time" is not enforced, and knows no days.
 _MOMENT = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 
-Model = Annotated[str, Field(min_length=1), _Configs()]
+ModelName = Annotated[str, Field(min_length=1), _Configs()]
 AsOf = Annotated[datetime, WithJsonSchema({"type": "string", "format": "date-time", "pattern": _MOMENT})] | None
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Version = Annotated[int, Field(ge=1)] | None

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from trueup.config.schema import FeaturesConfig, ModelConfig
 from trueup.domain.data.types import Window
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.gates.context import PRIOR, SIMPLE
-from trueup.domain.learning.learning import SIMPLE_ROWS, Model, prior_model, simple_model
+from trueup.domain.learning.learning import SIMPLE_ROWS, prior_model, simple_model
 from trueup.domain.learning.training_windows import reference_window
 from trueup.governance.champion import Champion
 from trueup.home import Ports
@@ -19,12 +20,12 @@ from trueup.stages.features import Examples, examples, require_classes
 REFERENCE = "reference"
 
 
-def baselines(config: ModelConfig, ports: Ports, before: Examples) -> dict[str, Model]:
+def baselines(config: ModelConfig, ports: Ports, before: Examples) -> dict[str, Pipeline]:
     """Fit the prior, the simple model and the cheap reference on what was known before the gate window."""
     return {**to_beat(config, ports, before), REFERENCE: _linear(config, ports, before, before.schema)}
 
 
-def to_beat(config: ModelConfig, ports: Ports, before: Examples) -> dict[str, Model]:
+def to_beat(config: ModelConfig, ports: Ports, before: Examples) -> dict[str, Pipeline]:
     """Fit the prior and the simple model on what was known before the rows that they are to predict."""
     return {
         PRIOR: ports.fits.fit(prior_model(config.task), before.X, before.y),
@@ -32,7 +33,7 @@ def to_beat(config: ModelConfig, ports: Ports, before: Examples) -> dict[str, Mo
     }
 
 
-def _linear(config: ModelConfig, ports: Ports, before: Examples, schema: FeatureSchema) -> Model:
+def _linear(config: ModelConfig, ports: Ports, before: Examples, schema: FeatureSchema) -> Pipeline:
     seed = config.train.seed
     return ports.fits.fit(simple_model(schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
 

@@ -6,20 +6,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from trueup.adapters.sources.function import load_function
 from trueup.config.schema import BehaviourCheck, FeaturesConfig, InvarianceCheck, ModelConfig
 from trueup.domain.data.types import ROW_ID, Batch
 from trueup.domain.features.features import feature_frame
 from trueup.domain.judging.gates.behaviour import measured
-from trueup.domain.learning.learning import Model, predict
+from trueup.domain.learning.learning import predict
 from trueup.errors import WorkError
 from trueup.home import Ports
 from trueup.stages.features import Examples
 
 
 def behaviour(
-    config: ModelConfig, ports: Ports, model: Model, gate: Examples, used: list[Batch], classes: list[str] | None
+    config: ModelConfig, ports: Ports, model: Pipeline, gate: Examples, used: list[Batch], classes: list[str] | None
 ) -> list[dict[str, Any]]:
     """Make every declared change and count its violations; `used` are the batches that the gate rows are of.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from trueup.adapters.mlflow.model_files import fresh_process
 from trueup.config.schema import ModelConfig
@@ -16,7 +17,7 @@ from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.domain.judging.bootstrap import Blocks
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION
 from trueup.domain.judging.metrics import metrics, metrics_with_intervals, row_losses, slice_table
-from trueup.domain.learning.learning import Model, all_classes, predict
+from trueup.domain.learning.learning import all_classes, predict
 from trueup.domain.monitoring.diagnosis import constant_losses, promised_gain, skill
 from trueup.domain.monitoring.drift import sample
 from trueup.governance.champion import Champion, champion
@@ -42,7 +43,7 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
     fresh_process()  # it will be asked soon, and imports what it needs meanwhile
     gate = examples(config, ports, trained.gate, as_of)
     before = reference_examples(config, ports, trained.gate.start, as_of)
-    models: dict[str, Model] = {CHALLENGER: ports.registry.load(trained.uri, trained.manifest_digest)}
+    models: dict[str, Pipeline] = {CHALLENGER: ports.registry.load(trained.uri, trained.manifest_digest)}
     current = champion(config, ports)
     lacking = _lacking(config, ports, current, trained.gate, as_of)
     compared = None if lacking else current

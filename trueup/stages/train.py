@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, get_args
 
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from trueup.adapters.fit_cache import Fits
 from trueup.adapters.optuna import search
@@ -18,7 +19,7 @@ from trueup.domain.data.digest import digest_of
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, Batch, BatchRef, Window
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
-from trueup.domain.learning.learning import Model, Recipe, StandIn, at_most, build, class_names, predict, recency
+from trueup.domain.learning.learning import Recipe, StandIn, at_most, build, class_names, predict, recency
 from trueup.domain.learning.splits import Indices, time_folds
 from trueup.domain.learning.training_windows import Hold, Plan, plan_training, reference_window
 from trueup.domain.monitoring.drift import sample
@@ -153,7 +154,7 @@ def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chos
 
 def fit_recipe(
     config: ModelConfig, fits: Fits, recipe: Recipe, data: Examples, schema: FeatureSchema | None = None
-) -> Model:
+) -> Pipeline:
     """Fit a recipe on all rows of `data`, weighted by `train.half_life`; `schema` are its features, by default all.
 
     The simple model and the prior are fitted without weights, as they are when a challenger is compared with them.

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from trueup.adapters.git import code_facts
 from trueup.adapters.sources.function import source_digest
@@ -23,7 +24,7 @@ from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, PRIOR, SIMPLE, Case
 from trueup.domain.judging.gates.doubt import contender
 from trueup.domain.judging.metrics import loss_name, row_losses
-from trueup.domain.learning.learning import Model, Recipe, all_classes, predict
+from trueup.domain.learning.learning import Recipe, all_classes, predict
 from trueup.errors import NotEnoughData, WorkError
 from trueup.governance.champion import Champion
 from trueup.handoffs import Trained, Weighed, evidence_name
@@ -70,7 +71,7 @@ def _step(
     trained: Trained,
     fold: Fold,
     current: Champion,
-    champion: Model | None,
+    champion: Pipeline | None,
     as_of: datetime,
 ) -> Step:
     learned = examples(config, ports, fold.train, as_of, known_by=fold.judged.start)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,6 @@ from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
 from trueup.errors import TrainingFailed
 
-Model: TypeAlias = Pipeline
 Floats = NDArray[np.float64]
 
 # What skops must be told to trust besides its own list, for any model that `build`, `simple_model` or `prior_model` gives.
@@ -167,7 +166,7 @@ def problems(fixed: Mapping[Family, Mapping[str, Any]], task: Task) -> list[Mist
     return found
 
 
-def build(recipe: Recipe, schema: FeatureSchema, task: Task) -> Model:
+def build(recipe: Recipe, schema: FeatureSchema, task: Task) -> Pipeline:
     """Make the unfitted pipeline of a recipe: preprocessing, then the estimator.
 
     `monotonic_cst` may name features by pattern: {"late_rate_*": 1, "visib*": -1}.
@@ -182,7 +181,7 @@ def build(recipe: Recipe, schema: FeatureSchema, task: Task) -> Model:
     return Pipeline([("prepare", learner.prepare(schema)), ("model", estimator)])
 
 
-def _stand_in(recipe: Recipe, schema: FeatureSchema, task: Task) -> Model:
+def _stand_in(recipe: Recipe, schema: FeatureSchema, task: Task) -> Pipeline:
     """Make the simple model of the columns that its recipe names, or the prior, which takes the same frame as all others."""
     if recipe.family == "simple":
         columns = set(recipe.parameters["columns"])
@@ -197,12 +196,12 @@ def _sign(name: str, signs: Mapping[str, int]) -> int:
     return next((sign for pattern, sign in signs.items() if fnmatchcase(name, pattern)), 0)
 
 
-def simple_model(schema: FeatureSchema, task: Task, seed: int = 0) -> Model:
+def simple_model(schema: FeatureSchema, task: Task, seed: int = 0) -> Pipeline:
     """Make the cheap reference, unfitted: a linear model. `fit(..., at_most=SIMPLE_ROWS)` keeps it cheap."""
     return build(Recipe("linear", defaults("linear", task), seed), schema, task)
 
 
-def prior_model(task: Task) -> Model:
+def prior_model(task: Task) -> Pipeline:
     """Make the model that knows nothing of a row, unfitted: it gives the classes' shares, or the mean."""
     return make_pipeline(DummyRegressor() if task is Task.REGRESSION else DummyClassifier(strategy="prior"))
 
@@ -219,13 +218,13 @@ def recency(moments: pd.Series[Any], half_life: timedelta | None) -> Floats | No
 
 
 def fit(
-    model: Model,
+    model: Pipeline,
     X: pd.DataFrame,
     y: ArrayLike,
     at_most: int | None = None,
     seed: int = 0,
     weights: Floats | None = None,
-) -> Model:
+) -> Pipeline:
     """Give a fitted copy of the pipeline.
 
     `X` (n, any) holds at least the columns of its schema, `y` (n,) the labels: 0/1, class names, or numbers, `weights`
@@ -259,12 +258,12 @@ def at_most(recipe: Recipe) -> int | None:
     return SIMPLE_ROWS if recipe.family == "simple" else None
 
 
-def class_names(task: Task, model: Model) -> list[str] | None:
+def class_names(task: Task, model: Pipeline) -> list[str] | None:
     """The classes of a fitted multiclass model, in the order of its probabilities; None for other tasks."""
     return [str(c) for c in model.classes_] if task is Task.MULTICLASS else None
 
 
-def all_classes(task: Task, models: Iterable[Model], *labels: ArrayLike) -> list[str] | None:
+def all_classes(task: Task, models: Iterable[Pipeline], *labels: ArrayLike) -> list[str] | None:
     """The classes that some model knows or some label names, sorted; None for other tasks than multiclass.
 
     Models are compared on these: on one's own classes, a probability that another gave to a class it does not know
@@ -276,7 +275,7 @@ def all_classes(task: Task, models: Iterable[Model], *labels: ArrayLike) -> list
     return sorted(known | {str(c) for y in labels for c in pd.unique(np.asarray(y, dtype=object))})
 
 
-def predict(model: Model, X: pd.DataFrame, task: Task, classes: Sequence[str] | None = None) -> Floats:
+def predict(model: Pipeline, X: pd.DataFrame, task: Task, classes: Sequence[str] | None = None) -> Floats:
     """Predict each row: p(positive) (n,), a value (n,), or class probabilities (n, k).
 
     The columns of a multiclass prediction are the model's own sorted classes, or `classes` where given: a class that
@@ -286,7 +285,7 @@ def predict(model: Model, X: pd.DataFrame, task: Task, classes: Sequence[str] | 
         return _predict(model, X, task, classes)
 
 
-def _predict(model: Model, X: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> Floats:
+def _predict(model: Pipeline, X: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> Floats:
     if task is Task.REGRESSION:
         return np.asarray(model.predict(X) if len(X) else [], dtype=np.float64)
     known = list(model.classes_)
@@ -298,7 +297,7 @@ def _predict(model: Model, X: pd.DataFrame, task: Task, classes: Sequence[str] |
 
 
 def permutation_importance(
-    model: Model, X: pd.DataFrame, y: ArrayLike, schema: FeatureSchema, task: Task,
+    model: Pipeline, X: pd.DataFrame, y: ArrayLike, schema: FeatureSchema, task: Task,
     rows: int = 2_000, repeats: int = 3, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Measure how much the mean loss grows when a feature is shuffled (Breiman 2001).
@@ -311,7 +310,7 @@ def permutation_importance(
     X, labels = X.iloc[chosen][list(schema.names)], np.asarray(y)[chosen]
     classes = list(model.classes_) if task is Task.MULTICLASS else None
 
-    def gain(asked: Model, shuffled: pd.DataFrame, truth: NDArray[Any]) -> float:
+    def gain(asked: Pipeline, shuffled: pd.DataFrame, truth: NDArray[Any]) -> float:
         return -float(row_losses(task, truth, _predict(asked, shuffled, task, classes), classes).mean())
 
     with threadpool_limits(_THREADS):
@@ -321,9 +320,9 @@ def permutation_importance(
     return table.sort_values(["mean", "feature"], ascending=[False, True], ignore_index=True)
 
 
-def _with_values_only(model: Model, X: pd.DataFrame) -> Model:
+def _with_values_only(model: Pipeline, X: pd.DataFrame) -> Pipeline:
     """Copy the unfitted pipeline without the columns that have no value in X."""
-    fresh: Model = clone(model)
+    fresh: Pipeline = clone(model)
     if (prepare := fresh.named_steps.get("prepare")) is None:
         return fresh
     kept = [(name, step, [c for c in columns if X[c].notna().any()]) for name, step, columns in prepare.transformers]

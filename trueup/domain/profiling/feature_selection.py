@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 from scipy.stats import ks_2samp
+from sklearn.pipeline import Pipeline
 
 from trueup.config.schema import FeaturesConfig, HistoryConfig, Task, write_duration
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
@@ -21,7 +22,7 @@ from trueup.domain.features.features import FeatureSchema, feature_frame, schema
 from trueup.domain.features.history import history_names
 from trueup.domain.judging.bootstrap import Interval, paired_interval
 from trueup.domain.judging.metrics import row_losses
-from trueup.domain.learning.learning import Model, Recipe, build, class_names, predict
+from trueup.domain.learning.learning import Recipe, build, class_names, predict
 from trueup.domain.profiling.columns import Column
 from trueup.domain.profiling.period import Power
 
@@ -174,7 +175,9 @@ class Judge:
         schema = schema_of(frame, features)
         return frame[list(schema.names)], schema
 
-    def _fit(self, X: pd.DataFrame, schema: FeatureSchema, known: npt.NDArray[np.bool_]) -> tuple[Model, pd.DataFrame]:
+    def _fit(
+        self, X: pd.DataFrame, schema: FeatureSchema, known: npt.NDArray[np.bool_]
+    ) -> tuple[Pipeline, pd.DataFrame]:
         """A model of the rows that were known, and the inputs with what it cannot learn from filled."""
         # A history shorter than the outcome's delay holds nothing yet; scikit-learn cannot bin a column without a value.
         empty = [n for n in schema.names if is_numeric_dtype(X[n]) and X[n][known].isna().all()]
@@ -187,7 +190,7 @@ class Judge:
         return build(recipe, schema, self._task).fit(X[known], self._y[known]), X
 
     def _losses(
-        self, fitted: tuple[Model, pd.DataFrame], X: pd.DataFrame, asked: npt.NDArray[np.bool_]
+        self, fitted: tuple[Pipeline, pd.DataFrame], X: pd.DataFrame, asked: npt.NDArray[np.bool_]
     ) -> pd.Series[Any]:
         model, X = fitted
         if not asked.any():
