@@ -11,55 +11,55 @@ import sqlalchemy as sa
 
 from tests.flows.stack import Stack
 from trueup.adapters.sql.engines import reading
-from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
 from trueup.governance.champion import champion, first_champion
 from trueup.home import HOME_TAG, Ports
 from trueup.ledger.tables import OUTBOX
+from trueup.model import Model
 from trueup.stages.known import labels_dataset, rows_dataset
 
 UNFINISHED = ("RUNNING", "PENDING", "CANCELLING", "PAUSED")
 _PAGE = 200
 
 
-def problems(
-    config: ModelConfig, ports: Ports, stack: Stack, given: pd.DataFrame, windows: Sequence[Window]
-) -> list[str]:
+def problems(model: Model, stack: Stack, given: pd.DataFrame, windows: Sequence[Window]) -> list[str]:
     """Look at everything. `given` is what the source handed out, by `windows`; nothing may be at work any more."""
     looks = (
-        _landed(config, ports, given, windows),
-        _scored(config, ports),
-        _watched(config, ports, windows),
-        _decided(config, ports),
-        _delivered(ports, stack),
+        _landed(model, given, windows),
+        _scored(model),
+        _watched(model, windows),
+        _decided(model),
+        _delivered(model.home, stack),
         _ended(stack),
     )
     return [problem for look in looks for problem in look]
 
 
-def _landed(config: ModelConfig, ports: Ports, given: pd.DataFrame, windows: Sequence[Window]) -> Iterator[str]:
+def _landed(model: Model, given: pd.DataFrame, windows: Sequence[Window]) -> Iterator[str]:
     """Every batch once, with every row once."""
-    for dataset in (rows_dataset(config), labels_dataset(config)):
-        refs = ports.store.batches(dataset)
+    for dataset in (rows_dataset(model.config), labels_dataset(model.config)):
+        refs = model.home.store.batches(dataset)
         if [r.window for r in refs] != list(windows):
             yield f"{dataset}: {len(refs)} batches were landed of {len(windows)}"
         if again := [r.name for r in refs if r.revision != 1]:
             yield f"{dataset}: landed more than once: {', '.join(again)}"
-    rows = ports.store.read(ports.store.batches(rows_dataset(config)), config.ingest.key, verify=True)
-    key = config.ingest.key
+    rows = model.home.store.read(
+        model.home.store.batches(rows_dataset(model.config)), model.config.ingest.key, verify=True
+    )
+    key = model.config.ingest.key
     if sorted(map(tuple, rows[key].to_numpy())) != sorted(map(tuple, given[key].to_numpy())):
         yield f"{len(rows)} rows were landed of {len(given)}, or others"
 
 
-def _scored(config: ModelConfig, ports: Ports) -> Iterator[str]:
+def _scored(model: Model) -> Iterator[str]:
     """Every row of a batch that a champion could score has one prediction."""
-    first = first_champion(config, ports)
+    first = first_champion(model)
     if first is None:
         yield "there never was a champion"
         return
-    for ref in ports.store.batches(rows_dataset(config)):
-        served = ports.store.read_predictions(config.model, ref.window, columns=[ROW_ID])[ROW_ID]
-        rows = ports.store.effective(ref, [ROW_ID, EVENT_TIME])
+    for ref in model.home.store.batches(rows_dataset(model.config)):
+        served = model.home.store.read_predictions(model.config.model, ref.window, columns=[ROW_ID])[ROW_ID]
+        rows = model.home.store.effective(ref, [ROW_ID, EVENT_TIME])
         wanted = rows.loc[rows[EVENT_TIME] >= first.trained_until, ROW_ID]
         before = ref.window.end <= first.promoted_as_of
         if not served.is_unique or not served.isin(rows[ROW_ID]).all():
@@ -68,42 +68,44 @@ def _scored(config: ModelConfig, ports: Ports) -> Iterator[str]:
             yield f"{ref.name}: {len(wanted) - len(served)} rows without a prediction"
 
 
-def _watched(config: ModelConfig, ports: Ports, windows: Sequence[Window]) -> Iterator[str]:
+def _watched(model: Model, windows: Sequence[Window]) -> Iterator[str]:
     """Every batch was handled to its end once, and judged and watched before."""
-    handled = Counter(r.window for r in ports.store.results(config.model, "run"))
+    handled = Counter(r.window for r in model.home.store.results(model.config.model, "run"))
     if missing := [w for w in windows if w not in handled]:
         yield f"{len(missing)} batches were never handled, the first {missing[0]}"
     if again := [str(w) for w, n in handled.items() if n > 1]:
         yield f"handled more than once: {', '.join(again)}"
-    judged = Counter(r.window for r in ports.store.results(config.model, "validate"))
+    judged = Counter(r.window for r in model.home.store.results(model.config.model, "validate"))
     if wrong := [str(w) for w in windows if judged[w] != 1]:
         yield f"not validated once: {', '.join(wrong)}"
-    first, told, others = first_champion(config, ports), looks(config, ports), served_by_others(config, ports)
+    first, told, others = first_champion(model), looks(model), served_by_others(model)
     after = [w for w in windows if first is not None and w.end > first.promoted_as_of]
     if wrong := [str(w) for w in after if told[w] != 1 and not (told[w] == 0 and w in others)]:
         yield f"the champion was not told of once: {', '.join(wrong)}"
 
 
-def looks(config: ModelConfig, ports: Ports) -> Counter[Window]:
+def looks(model: Model) -> Counter[Window]:
     """How often each batch was looked at with enough labels to tell."""
-    return Counter(r.window for r in ports.store.results(config.model, "monitor") if r.body["diagnosis"] != "unknown")
+    return Counter(
+        r.window for r in model.home.store.results(model.config.model, "monitor") if r.body["diagnosis"] != "unknown"
+    )
 
 
-def served_by_others(config: ModelConfig, ports: Ports) -> set[Window]:
+def served_by_others(model: Model) -> set[Window]:
     """Batches that an earlier champion had served when the one in office was looked at: they tell nothing of it."""
-    return {r.window for r in ports.store.results(config.model, "monitor") if r.body.get("of_others")}
+    return {r.window for r in model.home.store.results(model.config.model, "monitor") if r.body.get("of_others")}
 
 
-def _decided(config: ModelConfig, ports: Ports) -> Iterator[str]:
+def _decided(model: Model) -> Iterator[str]:
     """The ledger is whole; MLflow names its champion, whose files are those that were promoted; no run is left open."""
-    yield from (f"ledger: {problem}" for problem in ports.ledger.verify())
-    current = champion(config, ports)
+    yield from (f"ledger: {problem}" for problem in model.home.ledger.verify())
+    current = champion(model)
     if current is None:
         return
-    if (alias := ports.registry.champion_alias(config.registered_name)) != current.version:
+    if (alias := model.home.registry.champion_alias(model.config.registered_name)) != current.version:
         yield f"the alias names version {alias}, the ledger {current.version}"
-    current.load(ports)
-    if open_runs := ports.tracking.open_runs(config.model, {HOME_TAG: ports.identity}):
+    current.load(model.home)
+    if open_runs := model.home.tracking.open_runs(model.config.model, {HOME_TAG: model.home.identity}):
         yield f"{len(open_runs)} runs were left open in MLflow"
 
 

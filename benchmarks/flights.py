@@ -13,6 +13,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from trueup.model import Model
 from trueup.orchestration.environment import prepare
 
 prepare()  # before Prefect is imported
@@ -20,7 +21,6 @@ prepare()  # before Prefect is imported
 from benchmarks import frozen_reference  # noqa: E402
 from trueup.cli.demo import MODEL, demo  # noqa: E402
 from trueup.config.load import load_model  # noqa: E402
-from trueup.config.schema import ModelConfig  # noqa: E402
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch  # noqa: E402
 from trueup.domain.judging.bootstrap import paired_interval  # noqa: E402
 from trueup.domain.judging.metrics import row_losses  # noqa: E402
@@ -33,24 +33,24 @@ from trueup.stages.validate import usable_batches  # noqa: E402
 END = datetime(2014, 1, 1)
 
 
-def promotions(config: ModelConfig, ports: Ports) -> list[dict[str, Any]]:
+def promotions(model: Model) -> list[dict[str, Any]]:
     """Each promotion but the first: mean loss of the new champion less that of the old one on the following month."""
-    moments = [e.as_of for e in ports.ledger.entries(config.model) if e.kind == "promoted"]
-    after = {b.window.start: b for b in usable_batches(config, ports, END)}
+    moments = [e.as_of for e in model.home.ledger.entries(model.config.model) if e.kind == "promoted"]
+    after = {b.window.start: b for b in usable_batches(model, END)}
     found = []
     for before, moment in pairwise(moments):
-        old, batch = champion_at(config, ports, before), after.get(moment)
+        old, batch = champion_at(model, before), after.get(moment)
         if old is not None and batch is not None:
-            found.append({"month": f"{moment:%Y-%m}", **_difference(config, ports, batch, old)})
+            found.append({"month": f"{moment:%Y-%m}", **_difference(model, batch, old)})
     return found
 
 
-def _difference(config: ModelConfig, ports: Ports, batch: Batch, old: Champion) -> dict[str, Any]:
-    served = joined_predictions(config, ports, batch, END)
-    other = joined_predictions(config, ports, batch, END, shadow(config, ports, batch, old, END))
+def _difference(model: Model, batch: Batch, old: Champion) -> dict[str, Any]:
+    served = joined_predictions(model, batch, END)
+    other = joined_predictions(model, batch, END, shadow(model, batch, old, END))
     both = served.merge(other[[ROW_ID, "prediction"]], on=ROW_ID, suffixes=("", "_old"))
-    new, before = (row_losses(config.task, both[LABEL], both[c]) for c in ("prediction", "prediction_old"))
-    e = config.evaluate
+    new, before = (row_losses(model.config.task, both[LABEL], both[c]) for c in ("prediction", "prediction_old"))
+    e = model.config.evaluate
     bounds = paired_interval(new - before, both[EVENT_TIME], e.block, e.confidence)
     return {"difference": bounds.mean, "low": bounds.low, "high": bounds.high, "worse": bounds.low > 0}
 
@@ -62,7 +62,7 @@ def main() -> None:
     as_json = parser.parse_args().json
     result = demo(datetime(2013, 12, 1), quiet=as_json)
     ports = Ports()
-    found = promotions(load_model(ports.configs, MODEL), ports)
+    found = promotions(Model(load_model(ports.configs, MODEL), ports))
     ports.close()
     bare = frozen_reference.evaluate()
     if as_json:

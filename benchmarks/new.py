@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from trueup.model import Model
+
 ROWS, COLUMNS = 50_000, 20
 _CALL = "from trueup.cli.main import main; main()"
 _ROOT = Path(__file__).parents[1]
@@ -63,11 +65,11 @@ def _year(name: str, ports: Any) -> float:
 
     config, end = load_model(ports.configs, name), datetime(2014, 1, 1)
     for month in range(2, 14):
-        done = cycle(steps, config, ports, datetime(2013 + month // 13, (month - 1) % 12 + 1, 1))
+        done = cycle(steps, Model(config, ports), datetime(2013 + month // 13, (month - 1) % 12 + 1, 1))
         sys.stderr.write(f"{name} {done.as_of:%Y-%m}: {done.decided.outcome} {'; '.join(done.decided.reasons)[:100]}\n")
     losses = []
-    for batch in usable_batches(config, ports, end):
-        joined = joined_predictions(config, ports, batch, end)
+    for batch in usable_batches(Model(config, ports), end):
+        joined = joined_predictions(Model(config, ports), batch, end)
         if batch.window.start >= datetime(2013, 3, 1) and len(joined):
             losses.append(float(row_losses(config.task, joined[LABEL], joined["prediction"]).mean()))
     if len(losses) != 10:

@@ -46,6 +46,7 @@ from trueup.home import Ports
 from trueup.ledger.entries import Event
 from trueup.ledger.tables import OUTBOX
 from trueup.loop.outbox import relay
+from trueup.model import Model
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class Soak:
         configs = streams.write(self.folder, self.given.head(0), CONFIG)
         (configs / "data" / "stream.csv").unlink()
         self.ports = Ports(Settings(home=self.folder / "home", configs=configs))
-        self.config = load_model(configs, "toy")
+        self.model = Model(load_model(configs, "toy"), self.ports)
         project = toy_project(self.folder, every=self.every)
         more = {"TRUEUP_CONFIGS": str(configs)} | (LEAN if self.lean else {})
         self.stack = Stack(self.ports.root, project, more=more)
@@ -211,7 +212,7 @@ class Soak:
         """Give the reconciler time to put right what the kills have left; then what is still wrong."""
         deadline = time.monotonic() + SETTLES
         while True:
-            found = accounts.problems(self.config, self.ports, self.stack, self.given, self.windows)
+            found = accounts.problems(self.model, self.stack, self.given, self.windows)
             if not found or time.monotonic() > deadline:
                 return found
             time.sleep(5)
@@ -240,7 +241,7 @@ class Soak:
             "restarts": self._restarts(),
             "flow_runs": {n: dict(c) for n, c in sorted(_states(runs).items())},
             "decisions": dict(kinds),
-            "looks_more_than_one": sum(n > 1 for n in accounts.looks(self.config, self.ports).values()),
+            "looks_more_than_one": sum(n > 1 for n in accounts.looks(self.model).values()),
             "server": gauges.server([k.at for k in self.killed if "server" in k.whom]),
             "memory_mib": gauges.memory_mib(),
             "home_mib": _mib(self.stack.home),

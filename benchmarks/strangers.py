@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trueup.model import Model
+
 FROZEN, UNGATED, GATED = "frozen", "as written, no gate", "as written"
 
 
@@ -99,16 +101,16 @@ def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[
     save(drafted, replace_it=True)
     config = drafted.config
     yield {"yaml_lines": len(drafted.text.splitlines()), "period": config.ingest.period}
-    rehearsal = rehearse(config, ports)
+    rehearsal = rehearse(Model(config, ports))
     first = rehearsal.first.as_of.date().isoformat() if rehearsal.first else None
     yield {"rehearsal": {"first": first, "lacking": rehearsal.lacking, "breaks": rehearsal.breaks}}
-    span = whole_span(config, ports, None, None)
+    span = whole_span(Model(config, ports), None, None)
     policies = (
         parse(FROZEN),
         Policy(UNGATED, {"promote": {"gates": [], "probation": {"batches": 0}}}),
         Policy(GATED, {}),
     )
-    prepared = prepare(config, ports, span, policies)
+    prepared = prepare(Model(config, ports), span, policies)
     took: dict[str, int] = {}
     for policy in policies[::-1]:  # as written first: it is of most interest
         begun = time.monotonic()
@@ -169,8 +171,8 @@ def _batches(config: Any, prepared: Any, policy: Any) -> dict[str, Any]:
     from trueup.stages.validate import usable_batches
 
     ports, until = prepared.world.ports(prepared.home(policy)), prepared.world.span.end
-    landed = batches(config, ports, until)
-    used = {b.window for b in usable_batches(config, ports, until)}
+    landed = batches(Model(config, ports), until)
+    used = {b.window for b in usable_batches(Model(config, ports), until)}
     lost = [f"{b.window.start:%Y-%m-%d}" for b in landed if b.window not in used]
     ports.close()
     return {"batches": len(landed), "broken": len(lost), "lost": lost[:5]}

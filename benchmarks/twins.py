@@ -26,6 +26,7 @@ from trueup.domain.judging.metrics import metrics
 from trueup.domain.learning.learning import Recipe, build, fit, predict
 from trueup.governance.champion import champion
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.features import Examples, examples
 from trueup.stages.validate import usable_batches
 
@@ -42,7 +43,7 @@ def main() -> None:
     wanted = parser.parse_args()
     ports = Ports()
     config = load_model(ports.configs, MODEL)
-    promoted = [passed for month in MONTHS for passed in _month(config, ports, month, wanted.seeds)]
+    promoted = [passed for month in MONTHS for passed in _month(Model(config, ports), month, wanted.seeds)]
     found = {"pairs": len(promoted), "promoted": sum(promoted), "share": sum(promoted) / len(promoted)}
     if wanted.json:
         sys.stdout.write(json.dumps(found) + "\n")
@@ -50,29 +51,29 @@ def main() -> None:
         print(f"{found['promoted']} of {found['pairs']} pairs promoted ({found['share']:.1%})")
 
 
-def _month(config: ModelConfig, ports: Ports, month: int, seeds: int) -> list[bool]:
+def _month(model: Model, month: int, seeds: int) -> list[bool]:
     """Whether each pair of a month's models is promoted."""
-    current = champion(config, ports)
+    current = champion(model)
     if current is None:
-        raise SystemExit(f"{ports.root} has no champion; first: trueup demo --to 2013-12")
+        raise SystemExit(f"{model.home.root} has no champion; first: trueup demo --to 2013-12")
     end = datetime(YEAR.start.year, month, 28)
-    gate = Window(end - config.promote.gate_window, end)
-    seen = examples(config, ports, Window(YEAR.start, gate.start), YEAR.end, known_by=gate.start)
-    judged = examples(config, ports, gate, YEAR.end)
+    gate = Window(end - model.config.promote.gate_window, end)
+    seen = examples(model, Window(YEAR.start, gate.start), YEAR.end, known_by=gate.start)
+    judged = examples(model, gate, YEAR.end)
     recipe = current.recipe
     models = (Recipe(recipe.family, recipe.parameters, seed) for seed in range(seeds))
-    fitted = (fit(build(r, seen.schema, config.task), seen.X, seen.y) for r in models)
-    said = [predict(model, judged.X, config.task) for model in fitted]
-    slices = _slices(config, ports, judged, gate)
-    cases = (_case(config, judged, slices, gate, pair) for pair in permutations(said, 2))
+    fitted = (fit(build(r, seen.schema, model.config.task), seen.X, seen.y) for r in models)
+    said = [predict(fitted, judged.X, model.config.task) for fitted in fitted]
+    slices = _slices(model, judged, gate)
+    cases = (_case(model.config, judged, slices, gate, pair) for pair in permutations(said, 2))
     # Better than a prior they all are, and what the other gates look at was not measured here.
-    gates = [g for g in config.promote.gates if g.kind in {"paired", "slices"}]
+    gates = [g for g in model.config.promote.gates if g.kind in {"paired", "slices"}]
     return [overall(judge(gates, case)) is Status.PASS for case in cases]
 
 
-def _slices(config: ModelConfig, ports: Ports, judged: Examples, gate: Window) -> pd.DataFrame:
-    refs = [b.rows for b in usable_batches(config, ports, YEAR.end) if b.window.overlaps(gate)]
-    rows = ports.store.read(refs, [ROW_ID, *config.evaluate.slices]).set_index(ROW_ID)
+def _slices(model: Model, judged: Examples, gate: Window) -> pd.DataFrame:
+    refs = [b.rows for b in usable_batches(model, YEAR.end) if b.window.overlaps(gate)]
+    rows = model.home.store.read(refs, [ROW_ID, *model.config.evaluate.slices]).set_index(ROW_ID)
     return rows.loc[judged.row_id].reset_index(drop=True)
 
 

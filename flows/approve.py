@@ -24,6 +24,6 @@ def approve(approval: Text) -> Decided:
         approval: Number of the pending ledger entry, or its id.
     """
     with opened_home(of_this_run()) as ports:
-        config, decided = decide(ports, approval, show_approval)
-        show_decision(config, ports, decided)
+        model, decided = decide(ports, approval, show_approval)
+        show_decision(model, decided)
         return decided

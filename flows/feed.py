@@ -12,6 +12,7 @@ from trueup.config.settings import Settings
 from trueup.domain.events import interval
 from trueup.errors import NoData
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.orchestration.hooks import TOLD, pass_on
 from trueup.orchestration.parameters import ModelName
 from trueup.upkeep.simulate_arrivals import feed_next, written
@@ -34,7 +35,7 @@ def feed(model: ModelName, configs: str | None = None) -> str | None:
         by_hand = Path("configs")
     ports = Ports(settings.model_copy(update={"configs": by_hand}))
     try:
-        done = feed_next(load_model(ports.configs, model), ports)
+        done = feed_next(Model(load_model(ports.configs, model), ports))
     except NoData as nothing_left:  # a schedule goes on asking
         log.info("%s", nothing_left)
         return None

@@ -22,4 +22,4 @@ def monitor(model: ModelName, as_of: AsOf = None) -> Observed:
     from trueup.loop.turn import monitor_newest
 
     with opened(model, as_of) as o:
-        return monitor_newest(tasks, o.config, o.ports, o.as_of)
+        return monitor_newest(tasks, o.model, o.as_of)

@@ -7,6 +7,7 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
+from trueup.model import Model
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.context import in_zone, opened_home, sound_config
 from trueup.orchestration.hooks import TOLD
@@ -42,10 +43,10 @@ def replay(
     with opened_home(of_this_run("")) as ports:
         config = sound_config(ports.configs, model)
         first, last = (t and in_zone(config, t) for t in (start, end))
-        span = whole_span(config, ports, first, last)
+        span = whole_span(Model(config, ports), first, last)
         chosen = parse_all(policies) if policies else usual(config)
-        prepared = prepare(config, ports, span, chosen, known_then)
+        prepared = prepare(Model(config, ports), span, chosen, known_then)
         run_policies(prepared, ports.settings.dask, workers)
-        found = publish(config, ports, span, prepared.lives(), known_then)
-        show_replay(config, ports, found.facts, found.page)
+        found = publish(Model(config, ports), span, prepared.lives(), known_then)
+        show_replay(Model(config, ports), found.facts, found.page)
         return str(found.page)

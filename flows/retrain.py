@@ -26,6 +26,6 @@ def retrain(model: ModelName, as_of: AsOf = None, reason: Reason = "manual", by:
     from trueup.loop import turn
 
     with opened(model, as_of, by=by or "") as o:
-        decided = turn.retrain(tasks, o.config, o.ports, o.as_of, reason)
-        show_decision(o.config, o.ports, decided)
+        decided = turn.retrain(tasks, o.model, o.as_of, reason)
+        show_decision(o.model, decided)
         return decided

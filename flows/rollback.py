@@ -9,6 +9,7 @@ from tasks.artifacts import show_decision
 from trueup.config.load import load_model
 from trueup.governance.rollback import roll_back
 from trueup.handoffs import Decided
+from trueup.model import Model
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.context import opened_home
 from trueup.orchestration.hooks import TOLD
@@ -31,6 +32,6 @@ def rollback(model: ModelName, by: Text, why: Text, to: Version = None) -> Decid
         config = load_model(ports.configs, model)
         run = FlowRunContext.get()
         asked_at = run.flow_run.created if run is not None and run.flow_run is not None else None
-        decided = roll_back(config, ports, to, by, why, asked_at=asked_at)
-        show_decision(config, ports, decided)
+        decided = roll_back(Model(config, ports), to, by, why, asked_at=asked_at)
+        show_decision(Model(config, ports), decided)
         return decided

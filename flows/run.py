@@ -25,6 +25,6 @@ def run(model: ModelName, as_of: AsOf = None, retrain: Retrain = "inline") -> Cy
     from trueup.loop.turn import cycle
 
     with opened(model, as_of) as o:
-        done = cycle(tasks, o.config, o.ports, o.as_of, retrain)
-        show_decision(o.config, o.ports, done.decided)
+        done = cycle(tasks, o.model, o.as_of, retrain)
+        show_decision(o.model, done.decided)
         return done

@@ -22,4 +22,4 @@ def score(model: ModelName, as_of: AsOf = None) -> Scored:
     from trueup.loop.turn import score_newest
 
     with opened(model, as_of) as o:
-        return score_newest(tasks, o.config, o.ports, o.as_of)
+        return score_newest(tasks, o.model, o.as_of)

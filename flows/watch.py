@@ -20,4 +20,4 @@ def watch(model: ModelName, as_of: AsOf = None) -> list[str]:
         as_of: The moment to stand at; default: by the config's clock. By the clock of the data nothing is ever late.
     """
     with opened(model, as_of) as o:
-        return [interval(window) for window in late_batches.watch(o.config, o.ports, o.as_of)]
+        return [interval(window) for window in late_batches.watch(o.model, o.as_of)]

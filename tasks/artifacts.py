@@ -14,8 +14,8 @@ from trueup.domain.data.types import Batch
 from trueup.domain.judging.metrics import figure, loss_words
 from trueup.governance.approval import expires_at
 from trueup.handoffs import Checked, Decided, Observed
-from trueup.home import Ports
 from trueup.ledger.entries import Entry
+from trueup.model import Model
 from trueup.orchestration import links
 from trueup.reporting.jobs import drift_page, validation_page
 
@@ -25,52 +25,52 @@ _UNITS = {"mse": " ({}²)", "mae": " ({})", "rmse": " ({})"}
 _MOST_ROWS = 12  # of a table of columns; the rest stands in the report
 
 
-def show_validation(config: ModelConfig, ports: Ports, batch: Batch, checked: Checked) -> None:  # noqa: ARG001  (as the stage)
+def show_validation(model: Model, batch: Batch, checked: Checked) -> None:  # noqa: ARG001  (as the stage)
     """A batch's validation: what failed, and how many rows were set aside."""
     rows, mark = checked.batch.rows, _MARKS[checked.status.value]
-    page = validation_page(ports.root, config.model, checked.batch)
+    page = validation_page(model.home.root, model.config.model, checked.batch)
     lines = [
         f"- {rows.rows:,} rows, {checked.quarantined:,} in quarantine",
         *_items(checked.reasons),
         *_items([f"warning: {w}" for w in checked.warnings]),
         "",
-        links.line([("Data Docs of this batch", links.address(ports, page))]),
+        links.line([("Data Docs of this batch", links.address(model.home, page))]),
     ]
-    _publish("validation", config.model, lines, f"{mark}: {rows.name}, {checked.quarantined:,} in quarantine")
+    _publish("validation", model.config.model, lines, f"{mark}: {rows.name}, {checked.quarantined:,} in quarantine")
 
 
-def show_diagnosis(config: ModelConfig, ports: Ports, checked: Checked, observed: Observed) -> None:
+def show_diagnosis(model: Model, checked: Checked, observed: Observed) -> None:
     """A batch's diagnosis, how the champion did, and which columns moved."""
     seen, pages = (
         observed.figures,
-        [("Data Docs of this batch", validation_page(ports.root, config.model, checked.batch))],
+        [("Data Docs of this batch", validation_page(model.home.root, model.config.model, checked.batch))],
     )
     if seen["drift"] is not None:
-        pages.insert(0, ("Drift report", drift_page(ports.root, config.model, observed.window)))
+        pages.insert(0, ("Drift report", drift_page(model.home.root, model.config.model, observed.window)))
     lines = [
         *_items(observed.reasons),
-        *_items(_performance(config, seen)),
+        *_items(_performance(model.config, seen)),
         *_drift(seen["drift"]),
         "",
-        links.line([(name, links.address(ports, page)) for name, page in pages]),
+        links.line([(name, links.address(model.home, page)) for name, page in pages]),
     ]
-    _publish("diagnosis", config.model, lines, f"{observed.diagnosis}: {observed.window}")
+    _publish("diagnosis", model.config.model, lines, f"{observed.diagnosis}: {observed.window}")
 
 
-def show_decision(config: ModelConfig, ports: Ports, decided: Decided) -> None:
+def show_decision(model: Model, decided: Decided) -> None:
     """What the ledger recorded of a decision. Shows nothing where nothing was decided."""
-    entry = ports.ledger.entry(decided.sequence) if decided.sequence is not None else None
+    entry = model.home.ledger.entry(decided.sequence) if decided.sequence is not None else None
     if entry is None:
         return
-    model = entry.body.get("model")
-    title = entry.kind.replace("_", " ") + (f": version {model['version']}" if model else "")
-    lines = [_circumstances(entry), "", *_items(_beside_verdicts(entry)), *_evidence(config, entry)]
-    if model:
-        lines += ["", links.line(links.of_model(config, ports, model))]
-    _publish("decision", config.model, lines, f"{title}, ledger entry {entry.seq}")
+    fitted = entry.body.get("model")
+    title = entry.kind.replace("_", " ") + (f": version {fitted['version']}" if fitted else "")
+    lines = [_circumstances(entry), "", *_items(_beside_verdicts(entry)), *_evidence(model.config, entry)]
+    if fitted:
+        lines += ["", links.line(links.of_model(model, fitted))]
+    _publish("decision", model.config.model, lines, f"{title}, ledger entry {entry.seq}")
 
 
-def show_approval(config: ModelConfig, ports: Ports, entry: Entry) -> None:
+def show_approval(model: Model, entry: Entry) -> None:
     """A challenger that waits for a person: how to decide, and what it showed on the gate rows."""
     body, run_id = entry.body, entry.body["approval"]["run_id"]
     lines = [
@@ -78,25 +78,25 @@ def show_approval(config: ModelConfig, ports: Ports, entry: Entry) -> None:
         f"`trueup reject {entry.seq} --by NAME --why TEXT`.",
         "",
         _circumstances(entry),
-        *_evidence(config, entry),
+        *_evidence(model.config, entry),
         "",
-        links.line(links.of_model(config, ports, body["model"])),
+        links.line(links.of_model(model, body["model"])),
     ]
-    if body["previous"] and (picture := links.picture(config, ports, run_id)) is not None:
+    if body["previous"] and (picture := links.picture(model, run_id)) is not None:
         lines += ["", f"![Challenger against champion]({picture})"]
     about = f"version {body['model']['version']} waits until {expires_at(entry):%Y-%m-%d %H:%M} UTC"
-    _publish("approval", config.model, lines, about)
+    _publish("approval", model.config.model, lines, about)
 
 
-def show_replay(config: ModelConfig, ports: Ports, found: dict[str, Any], page: Path) -> None:
+def show_replay(model: Model, found: dict[str, Any], page: Path) -> None:
     """What a replay of policies found: the table, the recommendation, and its report."""
     table = [f"| policy | {found['loss']} | tried | taken | refused | training, s |", "|---|---|---|---|---|---|"]
     for p in sorted(found["policies"], key=lambda p: (p["cost_s"], p["loss"])):
         figures = (p["retrains"], p["promotions"], p["refusals"], f"{p['cost_s']:.0f}")
         table.append(f"| {_plain(p['name'])} | {_cell(p['loss'])} | {' | '.join(map(str, figures))} |")
     lines = [found["why"], "", *table, "", "```yaml", found["block"].rstrip(), "```", ""]
-    lines += [*_items(found["warnings"]), "", links.line([("Report of the replay", links.address(ports, page))])]
-    _publish("replay", config.model, lines, f"recommended: {found['recommended']}")
+    lines += [*_items(found["warnings"]), "", links.line([("Report of the replay", links.address(model.home, page))])]
+    _publish("replay", model.config.model, lines, f"recommended: {found['recommended']}")
 
 
 def _publish(kind: str, model: str, lines: Sequence[str], about: str) -> None:

@@ -36,9 +36,9 @@ def grow(folder: Path) -> Homes:
     five = Story(folder / "five", FRAME, CONFIG)
     assert five.turn(5).decided.outcome == "promoted"
     eight = copied(five, folder / "eight")
-    turn.cycle(steps, eight.config, eight.ports, streams.week(WEEKS), retrain="never")
+    turn.cycle(steps, eight.model, streams.week(WEEKS), retrain="never")
     two = copied(eight, folder / "two")
-    assert turn.challenge(steps, two.config, two.ports, streams.week(WEEKS), "manual").outcome == "promoted"
+    assert turn.challenge(steps, two.model, streams.week(WEEKS), "manual").outcome == "promoted"
     for story in (five, eight, two):
         anchor(story.ports)
         story.ports.close()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tests.stages.story import window
-from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import ROW_ID
 from trueup.governance.champion import champion
 from trueup.home import HOME_TAG, Ports
+from trueup.model import Model
 
 
 def acknowledged(ports: Ports, weeks: int) -> dict[str, list[Any]]:
@@ -33,27 +33,27 @@ def require_nothing_lost(before: dict[str, list[Any]], after: dict[str, list[Any
         assert after[what][: len(known)] == known, what
 
 
-def require_sound(config: ModelConfig, ports: Ports) -> None:
+def require_sound(model: Model) -> None:
     """The ledger is whole, its one champion loads with the digest that it has, and no row has two predictions."""
-    assert ports.ledger.verify() == []
-    with ports.engine.connect() as connection:
+    assert model.home.ledger.verify() == []
+    with model.home.engine.connect() as connection:
         in_office = connection.exec_driver_sql(
             "SELECT version, manifest_digest FROM champions c WHERE model = 'toy' AND epoch = "
             "(SELECT max(epoch) FROM champions WHERE model = c.model)"
         ).all()
-    current = champion(config, ports)
+    current = champion(model)
     assert in_office == ([(current.version, current.manifest_digest)] if current else [])
     if current:
-        current.load(ports)  # checks the files against the ledger's digest
-    for ref in ports.store.batches("toy/rows"):
-        served = ports.store.read_predictions("toy", ref.window, columns=[ROW_ID])[ROW_ID]
+        current.load(model.home)  # checks the files against the ledger's digest
+    for ref in model.home.store.batches("toy/rows"):
+        served = model.home.store.read_predictions("toy", ref.window, columns=[ROW_ID])[ROW_ID]
         assert served.is_unique
-        assert served.isin(ports.store.effective(ref, [ROW_ID])[ROW_ID]).all()
+        assert served.isin(model.home.store.effective(ref, [ROW_ID])[ROW_ID]).all()
 
 
-def require_settled(config: ModelConfig, ports: Ports) -> None:
+def require_settled(model: Model) -> None:
     """What is so once somebody has reconciled: MLflow's alias agrees, and no run of a dead process is open."""
-    require_sound(config, ports)
-    current = champion(config, ports)
-    assert ports.registry.champion_alias(config.registered_name) == (current.version if current else None)
-    assert ports.tracking.open_runs("toy", {HOME_TAG: ports.identity}) == []
+    require_sound(model)
+    current = champion(model)
+    assert model.home.registry.champion_alias(model.config.registered_name) == (current.version if current else None)
+    assert model.home.tracking.open_runs("toy", {HOME_TAG: model.home.identity}) == []

@@ -28,12 +28,12 @@ NOW = streams.week(WEEKS)
 
 def run(story: Story) -> None:
     """Handle the batch of the sixth week."""
-    turn.cycle(steps, story.config, story.ports, streams.week(6), retrain="never")
+    turn.cycle(steps, story.model, streams.week(6), retrain="never")
 
 
 def challenge(story: Story) -> None:
     """Put a second champion into office."""
-    turn.challenge(steps, story.config, story.ports, NOW, "manual")
+    turn.challenge(steps, story.model, NOW, "manual")
 
 
 def challenge_and_refit(story: Story) -> None:
@@ -45,7 +45,7 @@ def challenge_and_refit(story: Story) -> None:
 
 def back(story: Story) -> None:
     """Put the first champion back."""
-    roll_back(story.config, story.ports, None, "Ann", "complaints")
+    roll_back(story.model, None, "Ann", "complaints")
 
 
 # Which work is killed there, and the home it works on.
@@ -100,22 +100,22 @@ def in_mlflow(story: Story):
 
 def after_the_crash(story: Story):
     """Look at what a killed process has left, before anything is put right."""
-    require_sound(story.config, story.ports)
+    require_sound(story.model)
     return acknowledged(story.ports, WEEKS), in_mlflow(story)
 
 
 def mended(story: Story):
     """Reconcile as the next start does."""
-    done = reconcile(story.config, story.ports)
-    require_settled(story.config, story.ports)
-    assert reconcile(story.config, story.ports).alias is None
+    done = reconcile(story.model)
+    require_settled(story.model)
+    assert reconcile(story.model).alias is None
     return done.alias, done.closed_runs, in_mlflow(story)[0]
 
 
 def worked(work, story: Story):
     """Do the work, again if need be, and see that once more changes nothing."""
     work(story)
-    require_settled(story.config, story.ports)
+    require_settled(story.model)
     done = facts(story)
     known, mlflow = acknowledged(story.ports, WEEKS), in_mlflow(story)
     work(story)
@@ -166,7 +166,7 @@ def test_killed_there_the_same_work_again_comes_to_the_same(homes, undisturbed, 
 
 
 def batches_seen(story: Story):
-    return [b.rows.window for b in batches(story.config, story.ports, NOW)]
+    return [b.rows.window for b in batches(story.model, NOW)]
 
 
 @pytest.mark.parametrize("point", ["file.beside", "ingest.file", "ingest.labels"])

@@ -21,6 +21,7 @@ from trueup.governance.champion import align, champion
 from trueup.ledger.entries import Decision, Promotion
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
+from trueup.model import Model
 
 pytestmark = pytest.mark.thorough
 
@@ -32,7 +33,7 @@ LOCKED_SECONDS = 30
 def promotes(story: Story, version: int, barrier):
     """Try to promote a version in each round; give who was in office after it, by the ledger and by MLflow."""
     config, ports, seen = story.config, story.ports, []
-    current = champion(config, ports)
+    current = champion(Model(config, ports))
     for epoch in range(current.epoch, current.epoch + ROUNDS):
         barrier.wait(120)
         asked = Promotion(version, f"{version}" * 64, epoch)
@@ -41,7 +42,7 @@ def promotes(story: Story, version: int, barrier):
             won = True
         except StaleDecision:
             won = False
-        align(config, ports)
+        align(Model(config, ports))
         barrier.wait(120)  # whoever looks, both are done
         found = ports.ledger.champion("toy")
         seen.append((won, found.epoch, found.version, ports.registry.champion_alias("toy")))
@@ -66,7 +67,7 @@ def test_of_two_promoters_one_wins_each_time_and_the_alias_follows(homes, tmp_pa
 def first_run(folder: Path, barrier):
     story = Story.at(folder, FRAME)
     barrier.wait(120)
-    done = turn.cycle(steps, story.config, story.ports, streams.week(1), retrain="never")
+    done = turn.cycle(steps, story.model, streams.week(1), retrain="never")
     story.ports.tracking.note("toy", "greeting", "hello")
     return [c.batch.window for c in done.batches]
 
@@ -78,7 +79,7 @@ def one_home(folder: Path):
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert story.ports.tracking.noted("toy", "greeting") == "hello"
     story.turn(5)
-    require_settled(story.config, story.ports)
+    require_settled(story.model)
     assert story.ports.ledger.champion("toy").epoch == 1
     return [b.sequence for d in ("toy/rows", "toy/labels") for b in story.ports.store.batches(d)]
 
@@ -138,7 +139,7 @@ def test_who_finds_the_databases_locked_waits(homes, tmp_path):
 
 
 def sound_with_one_more(story: Story):
-    require_settled(story.config, story.ports)
+    require_settled(story.model)
     assert story.ports.ledger.find("one more") is not None
 
 
@@ -147,21 +148,21 @@ def full(story: Story, room: int | None):
     if room is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))  # a write beyond raises OSError, as a full disk's does
     try:
-        turn.retrain(steps, story.config, story.ports, NOW, "manual")
+        turn.retrain(steps, story.model, NOW, "manual")
     except TrueupError as error:
         return error.exit_code, str(error)
     return 0, ""
 
 
 def left(story: Story):
-    require_sound(story.config, story.ports)
-    return acknowledged(story.ports, WEEKS), champion(story.config, story.ports).version
+    require_sound(story.model)
+    return acknowledged(story.ports, WEEKS), champion(story.model).version
 
 
 def recovered(story: Story):
-    reconcile(story.config, story.ports)
-    done = turn.retrain(steps, story.config, story.ports, NOW, "manual")
-    require_settled(story.config, story.ports)
+    reconcile(story.model)
+    done = turn.retrain(steps, story.model, NOW, "manual")
+    require_settled(story.model)
     return done.outcome, acknowledged(story.ports, WEEKS)
 
 

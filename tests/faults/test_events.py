@@ -105,7 +105,7 @@ def test_trainings_that_fail_again_and_again_stop_until_a_person_lets_them_go_on
     until(lambda: "rejections" in rules(), 60)
     assert rules().count("rejections") == 1
     held.fail(False)
-    clear(told.config, told.ports, "a tester")
+    clear(told.model, "a tester")
     raised(told, stack, ModelStale, streams.week(8), "again")
     assert ended(stack, 7)[-1] == "COMPLETED"
     assert new(told, before)[-1].kind in {"promoted", "rejected"}

@@ -20,6 +20,7 @@ from trueup.domain.events import BatchMissing
 from trueup.home import Ports
 from trueup.ledger.entries import Event
 from trueup.loop.outbox import relay
+from trueup.model import Model
 from trueup.orchestration.recovery import processes
 from trueup.orchestration.recovery.dead_runs import flip
 
@@ -147,7 +148,7 @@ def test_what_the_server_took_just_before_it_was_killed_is_not_lost(stack, ports
 
 def sound(stack, ports):
     """The invariants: one champion that loads as it was promoted, a whole ledger, nothing open, nothing untold."""
-    require_settled(load_model(ports.configs, "toy"), ports)
+    require_settled(Model(load_model(ports.configs, "toy"), ports))
     until(lambda: not ports.ledger.pending_outbox(), 30)
     busy = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}}
     until(lambda: not stack.ask("/flow_runs/filter", busy), 60)

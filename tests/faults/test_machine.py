@@ -40,34 +40,34 @@ NUMBERS = count()
 
 
 def ingest(story: Story, week: int):
-    turn.cycle(steps, story.config, story.ports, streams.week(week), retrain="never")
+    turn.cycle(steps, story.model, streams.week(week), retrain="never")
 
 
 def train(story: Story, week: int):
     """As a process that ended between training and registering."""
     moment = streams.week(week)
     with story.ports.retraining("toy"):
-        chosen = steps.plan(story.config, story.ports, moment)
-        return None if isinstance(chosen, Hold) else steps.train(story.config, story.ports, chosen, moment)
+        chosen = steps.plan(story.model, moment)
+        return None if isinstance(chosen, Hold) else steps.train(story.model, chosen, moment)
 
 
 def register(story: Story, _week: int, trained):
     """As one that ended between registering and deciding; again it gives the same version."""
-    first = steps.register(story.config, story.ports, trained)
-    assert steps.register(story.config, story.ports, trained) == first
+    first = steps.register(story.model, trained)
+    assert steps.register(story.model, trained) == first
 
 
 def promote(story: Story, week: int):
     """Train, judge and decide."""
-    turn.challenge(steps, story.config, story.ports, streams.week(week), "manual")
+    turn.challenge(steps, story.model, streams.week(week), "manual")
 
 
 def back(story: Story, week: int):
-    roll_back(story.config, story.ports, None, "Ann", f"complaints in week {week}")
+    roll_back(story.model, None, "Ann", f"complaints in week {week}")
 
 
 def by_hand(story: Story, week: int, version: int):
-    override(story.config, story.ports, version, "Ann", f"we knew better in week {week}")
+    override(story.model, version, "Ann", f"we knew better in week {week}")
 
 
 def duplicate(story: Story, week: int):
@@ -78,16 +78,16 @@ def duplicate(story: Story, week: int):
     )
     story.ports.ledger.announce("toy", [event])
     assert story.ports.ledger.announce("toy", [event]) == 0
-    first = turn.challenge(steps, story.config, story.ports, moment, "decayed")
+    first = turn.challenge(steps, story.model, moment, "decayed")
     entries = len(story.ports.ledger.entries())
-    again = turn.challenge(steps, story.config, story.ports, moment, "decayed")
+    again = turn.challenge(steps, story.model, moment, "decayed")
     assert again.outcome in {first.outcome, "refused"}
     assert len(story.ports.ledger.entries()) - entries in ({0} if first.outcome != "held" else {0, 1})
 
 
 def tamper(story: Story, _week: int):
     """One bit of the champion's model, and put back: nobody loads it meanwhile, and it is said whose it is."""
-    current = champion(story.config, story.ports)
+    current = champion(story.model)
     with story.ports.registry.files(current.uri) as folder:
         file = folder / "model.skops"
         kept = file.read_bytes()
@@ -107,7 +107,7 @@ def move_alias(story: Story, _week: int):
     """MLflow's alias, behind the ledger's back."""
     versions = [v.version for v in story.ports.registry.versions("toy")]
     story.ports.tracking.client.set_registered_model_alias("toy", "champion", str(versions[0]))
-    require_sound(story.config, story.ports)
+    require_sound(story.model)
 
 
 def attempted(work, story: Story, *args):
@@ -120,16 +120,16 @@ def attempted(work, story: Story, *args):
 
 
 def looked(story: Story):
-    require_sound(story.config, story.ports)
+    require_sound(story.model)
     return acknowledged(story.ports, WEEKS)
 
 
 def settled(story: Story):
     """The next start puts right what is left, and once more changes nothing."""
-    reconcile(story.config, story.ports)
-    require_settled(story.config, story.ports)
+    reconcile(story.model)
+    require_settled(story.model)
     entries = [e.hash for e in story.ports.ledger.entries()]
-    assert reconcile(story.config, story.ports).alias is None
+    assert reconcile(story.model).alias is None
     assert [e.hash for e in story.ports.ledger.entries()] == entries
 
 

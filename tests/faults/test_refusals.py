@@ -37,10 +37,10 @@ METRICS = {
 def judged_with(story: Story, **changed):
     """A retrain in which stages have another outcome; what it came to, and who is in office then."""
     do = SimpleNamespace(**{name: getattr(steps, name) for name in steps.__all__} | changed)
-    done = turn.challenge(do, story.config, story.ports, NOW, "manual")
-    require_settled(story.config, story.ports)
+    done = turn.challenge(do, story.model, NOW, "manual")
+    require_settled(story.model)
     entry = story.ports.ledger.entries("toy")[-1]
-    return done.outcome, " | ".join(done.reasons), entry.kind, champion(story.config, story.ports).version
+    return done.outcome, " | ".join(done.reasons), entry.kind, champion(story.model).version
 
 
 def measured(story: Story, which):
@@ -63,11 +63,11 @@ def test_a_challenger_without_a_figure_is_refused(homes, tmp_path, which):
 def unpredicted(story: Story):
     """One of its predictions is missing."""
 
-    def evaluate(config, ports, trained, as_of):
-        found = steps.evaluate(config, ports, trained, as_of)
-        frame = ports.store.read_evaluation(found.path)
+    def evaluate(model, trained, as_of):
+        found = steps.evaluate(model, trained, as_of)
+        frame = model.home.store.read_evaluation(found.path)
         frame.loc[7, f"p_{CHALLENGER}"] = np.nan
-        return replace(found, path=ports.store.put_evaluation(f"{trained.run_id}-holes", frame))
+        return replace(found, path=model.home.store.put_evaluation(f"{trained.run_id}-holes", frame))
 
     return judged_with(story, evaluate=evaluate)
 
@@ -80,13 +80,13 @@ def test_a_challenger_that_leaves_a_row_out_is_refused(homes, tmp_path):
 
 def earlier_gate(story: Story, role: str):
     """The gate window begins before the end of a judged model's training."""
-    until = champion(story.config, story.ports).trained_until
+    until = champion(story.model).trained_until
 
-    def train(config, ports, chosen, as_of):
+    def train(model, chosen, as_of):
         start = until - timedelta(days=2) if role == "champion" else chosen.gate.start - timedelta(days=2)
         if role == "champion":  # which alone has seen these rows
             chosen = replace(chosen, train=Window(chosen.train.start, start), gate=Window(start, chosen.gate.end))
-        trained = steps.train(config, ports, chosen, as_of)
+        trained = steps.train(model, chosen, as_of)
         return replace(trained, gate=Window(start, chosen.gate.end))
 
     return judged_with(story, train=train)
@@ -109,7 +109,7 @@ def first(folder, limit: float):
     done = story.turn(5).decided
     verdicts = {v.check: (v.ok, " | ".join(v.reasons)) for v in done.verdicts}
     entries = story.ports.ledger.entries("toy")
-    return done.outcome, verdicts, [e.kind for e in entries], champion(story.config, story.ports)
+    return done.outcome, verdicts, [e.kind for e in entries], champion(story.model)
 
 
 @pytest.mark.usefixtures("homes")  # which have imported everything
@@ -129,17 +129,17 @@ def backwards(story: Story):
     """Each decision is recorded years before the one that it follows."""
     for number, year in enumerate((2019, 2001, 1980)):
         story.ports.now = lambda year=year: datetime(year, 1, 1, tzinfo=UTC)
-        roll_back(story.config, story.ports, 1 + number % 2, "Ann", f"complaints {number}")
+        roll_back(story.model, 1 + number % 2, "Ann", f"complaints {number}")
     entries = story.ports.ledger.entries("toy")
-    require_settled(story.config, story.ports)
+    require_settled(story.model)
     return {
         "recorded": [e.recorded_at.year for e in entries[-3:]],
         "sequence": [e.seq for e in entries],
-        "terms": [t.version for t in succession(story.config, story.ports)],
+        "terms": [t.version for t in succession(story.model)],
         "shown": [d["sequence"] for d in decisions(story.ports, "toy", 9)],
-        "champion": overview(story.config, story.ports)["champion"],
+        "champion": overview(story.model)["champion"],
         "alias": story.ports.registry.champion_alias("toy"),
-        "again": turn.challenge(steps, story.config, story.ports, NOW, "manual").version,
+        "again": turn.challenge(steps, story.model, NOW, "manual").version,
     }
 
 

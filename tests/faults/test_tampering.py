@@ -158,24 +158,24 @@ def stock_loads(story: Story, rows):
 def ours(story: Story):
     """Load the champion as every stage does, and try to put it to work."""
     with pytest.raises(UntrustedModel) as refused:
-        champion(story.config, story.ports).load(story.ports)
+        champion(story.model).load(story.ports)
     with pytest.raises(UntrustedModel):
-        turn.score_newest(steps, story.config, story.ports, NOW)
+        turn.score_newest(steps, story.model, NOW)
     problems = verify({"toy": story.config}, story.ports).problems
     return str(refused.value), [str(p) for p in problems]
 
 
 def served(story: Story):
     """Go back to the last good champion, and score."""
-    before = champion(story.config, story.ports)
-    roll_back(story.config, story.ports, None, "Ann", "its files were touched")
-    require_settled(story.config, story.ports)
-    assert turn.score_newest(steps, story.config, story.ports, NOW).version == before.version - 1
+    before = champion(story.model)
+    roll_back(story.model, None, "Ann", "its files were touched")
+    require_settled(story.model)
+    assert turn.score_newest(steps, story.model, NOW).version == before.version - 1
 
 
 def place(story: Story) -> Path:
     """Where the champion's files lie."""
-    uri = Path(champion(story.config, story.ports).uri)
+    uri = Path(champion(story.model).uri)
     return Path(story.ports.settings.artifact_root, *uri.parts[-4:])
 
 
@@ -216,7 +216,7 @@ def test_tampered_files_are_taken_by_mlflow_and_refused_by_us(homes, untouched, 
 
 
 def loads(story: Story):
-    champion(story.config, story.ports).load(story.ports)
+    champion(story.model).load(story.ports)
     assert verify({"toy": story.config}, story.ports).problems == ()
     return (place(story) / "registered_model_meta").exists()
 
@@ -235,11 +235,11 @@ def alias_moved(story: Story):
 def noticed(story: Story):
     """It is said, not served, and set right."""
     (problem,) = verify({"toy": story.config}, story.ports).problems
-    assert overview(story.config, story.ports)["alias_agrees"] is False
+    assert overview(story.model)["alias_agrees"] is False
     story.ports.tracking.client.set_registered_model_alias("toy", "champion", "1")  # a look sets it right
-    scored = turn.score_newest(steps, story.config, story.ports, NOW)
-    assert reconcile(story.config, story.ports).alias == 2
-    require_settled(story.config, story.ports)
+    scored = turn.score_newest(steps, story.model, NOW)
+    assert reconcile(story.model).alias == 2
+    require_settled(story.model)
     return scored.version, str(problem)
 
 
@@ -260,9 +260,9 @@ def version_deleted(story: Story):
 def goes_on(story: Story):
     """The champion serves on from its checked files; everybody who looks is told."""
     (problem,) = verify({"toy": story.config}, story.ports).problems
-    scored = turn.score_newest(steps, story.config, story.ports, NOW)
+    scored = turn.score_newest(steps, story.model, NOW)
     with pytest.raises(RegistryUnavailable) as alarm:
-        reconcile(story.config, story.ports)
+        reconcile(story.model)
     return scored.version, str(problem), str(alarm.value)
 
 

@@ -71,7 +71,7 @@ def page(proposed, tmp_path, monkeypatch, prefect_server):
     other = proposed.branch(tmp_path)
     monkeypatch.setenv("TRUEUP_HOME", str(other.folder / "home"))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(other.configs))
-    (other.entry,) = open_approvals(other.config, other.ports)
+    (other.entry,) = open_approvals(other.model)
     other.page = Page(prefect_server, other.entry)
     assert other.page.start()[0] == "Suspended"
     yield other
@@ -87,7 +87,7 @@ def test_it_waits_refuses_an_empty_answer_and_approves(page):
     for empty in ({}, {"run_input": {}}, {"run_input": {**ANSWER, "name": ""}}, {"run_input": {"decision": "approve"}}):
         assert page.page.resume(empty) == "REJECT", empty
     assert page.page.state()[0] == "Suspended"
-    assert champion(page.config, page.ports) is None
+    assert champion(page.model) is None
     assert page.page.resume({"run_input": ANSWER}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
     assert page.ports.registry.champion_alias("toy") == version
@@ -106,24 +106,24 @@ def test_its_page_shows_the_evidence(page, prefect_server):
 def test_a_rejection_by_the_form_keeps_things_as_they_are(page):
     assert page.page.resume({"run_input": {**ANSWER, "decision": "reject", "why": "too few rows"}}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
-    assert champion(page.config, page.ports) is None
+    assert champion(page.model) is None
     assert page.ports.ledger.entries("toy")[-1].body["reasons"] == ["rejected by Ann: too few rows"]
 
 
 def test_decided_by_the_command_line_meanwhile_it_ends_with_that(page):
-    done = approval.approve(page.config, page.ports, page.entry, "Bob")
+    done = approval.approve(page.model, page.entry, "Bob")
     assert page.page.resume({"run_input": {**ANSWER, "decision": "reject"}}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
-    assert champion(page.config, page.ports).version == done.version
+    assert champion(page.model).version == done.version
     assert [e.kind for e in page.ports.ledger.entries("toy")] == ["pending", "promoted"]
 
 
 def test_decided_elsewhere_its_page_does_not_wait_for_ever(page):
-    from flows.reconcile import reconcile_home
+    from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
     assert reconcile_home().views == ()
     assert page.page.state()[0] == "Suspended"
-    approval.approve(page.config, page.ports, page.entry, "Bob")
+    approval.approve(page.model, page.entry, "Bob")
     (name,) = reconcile_home().views
     assert name == f"approve toy: version {page.entry.body['model']['version']}"
     assert page.page.state() == ("Resuming", "decided elsewhere; this run ends with what was recorded")
@@ -132,8 +132,8 @@ def test_decided_elsewhere_its_page_does_not_wait_for_ever(page):
 
 
 def test_an_expired_approval_is_recorded_and_its_page_ends(page, monkeypatch):
-    from flows.reconcile import reconcile_home
     from trueup.home import Ports
+    from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
     late = page.ports.now() + timedelta(days=400)
     monkeypatch.setattr(Ports, "now", lambda _: late, raising=False)
@@ -161,19 +161,19 @@ def test_a_crash_after_the_answer_does_not_lose_it(page):
 
 def test_a_stale_approval_is_refused(page):
     judged = page.entry.body["judged"]["version"]
-    override(page.config, page.ports, judged, "Bob", "cannot wait")
+    override(page.model, judged, "Bob", "cannot wait")
     assert page.page.resume({"run_input": ANSWER}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
-    assert champion(page.config, page.ports).version == judged
+    assert champion(page.model).version == judged
     assert "stale" in page.ports.ledger.entries("toy")[-1].body["reasons"][0]
 
 
 def test_the_rollback_flow_goes_back_and_shows_it(page):
     from flows.rollback import rollback
 
-    approval.approve(page.config, page.ports, page.entry, "Bob")
-    first = champion(page.config, page.ports).version
-    override(page.config, page.ports, page.entry.body["judged"]["version"], "Bob", "a try")
+    approval.approve(page.model, page.entry, "Bob")
+    first = champion(page.model).version
+    override(page.model, page.entry.body["judged"]["version"], "Bob", "a try")
     assert rollback("toy", by="Ann", why="complaints").version == first
     assert page.ports.registry.champion_alias("toy") == first
-    assert streams.week(5) <= champion(page.config, page.ports).promoted_as_of
+    assert streams.week(5) <= champion(page.model).promoted_as_of

@@ -71,7 +71,7 @@ def decayed(key):
 
 def until_told(wanted):
     """Reconcile until so many failures were told: the server acts some moments after it took an event."""
-    from flows.reconcile import reconcile_home
+    from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
     told, end = 0, time.monotonic() + 60
     while told < wanted:
@@ -93,7 +93,7 @@ def test_a_payload_that_fits_no_parameter_is_told_once(prefect_server, automatio
     ports.ledger.announce(MODEL, [decayed("x is useless"), Event.of(arrived, "1")])
     assert relay(ports, EventApi(prefect_server)).delivered == 2
 
-    from flows.reconcile import reconcile_home
+    from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
     assert until_told(2) == 2
     assert reconcile_home().failed_automations == 0

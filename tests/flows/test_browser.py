@@ -25,6 +25,7 @@ from trueup.governance.approval import approve, open_approvals
 from trueup.home import Ports
 from trueup.loop import steps
 from trueup.loop.turn import cycle
+from trueup.model import Model
 from trueup.orchestration.recovery import processes
 from trueup.orchestration.stack.deploy import DEAD_AFTER
 
@@ -165,7 +166,7 @@ def test_a_retrain_is_started_from_its_form_and_its_page_tells_the_verdict(page,
 
 def test_a_challenger_that_waits_is_approved_from_the_form(page, stack, ports):
     config = load_model(ports.configs, APPROVED)
-    (waiting,) = open_approvals(config, ports)
+    (waiting,) = open_approvals(Model(config, ports))
     before, proposed = ports.ledger.champion(APPROVED).version, waiting.body["model"]["version"]
     assert ports.registry.champion_alias(APPROVED) == before
     run = until(lambda: [r for r in of_flow(stack, "approve") if r["state"]["name"] == "Suspended"], 60)[0]
@@ -189,7 +190,7 @@ def test_a_challenger_that_waits_is_approved_from_the_form(page, stack, ports):
     form.get_by_role("button", name="Submit").click()
     for field in ("decision", "name", "why"):
         expect(form).to_contain_text(f"'{field}' is a required property")
-    assert open_approvals(config, ports)
+    assert open_approvals(Model(config, ports))
     page.reload()
     page.get_by_role("button", name="Resume").click()
     choose(page, parameter(form, "Decision"), "approve")
@@ -203,7 +204,7 @@ def test_a_challenger_that_waits_is_approved_from_the_form(page, stack, ports):
     entry = ports.ledger.champion(APPROVED).entry
     assert (entry.kind, entry.body["approver"]["name"]) == ("promoted", "A. Smith")
     assert entry.body["approver"]["why"] == "looked at the slices"
-    assert not open_approvals(config, ports)
+    assert not open_approvals(Model(config, ports))
     assert ports.ledger.verify() == []
     open_artifacts(page, run["id"])
     page.get_by_role("link").filter(has_text="decision-returns").click()

@@ -23,6 +23,7 @@ from trueup.ledger.entries import Event
 from trueup.ledger.tables import OUTBOX
 from trueup.loop import steps
 from trueup.loop.turn import cycle
+from trueup.model import Model
 from trueup.orchestration.recovery import processes
 from trueup.upkeep.simulate_arrivals import feed_next
 
@@ -56,10 +57,10 @@ def ports(stack):
 def lived(story, weeks):
     """Hand out so many weeks and handle them here. Gives the folder of the config that the loop reads."""
     for _ in range(weeks):
-        configs = feed_next(story.config, story.ports).configs
+        configs = feed_next(story.model).configs
     live = Ports(Settings(home=story.ports.root, configs=configs))
     live.background = story.ports.background
-    cycle(steps, load_model(configs, "toy"), live, streams.week(weeks))
+    cycle(steps, Model(load_model(configs, "toy"), live), streams.week(weeks))
     with live.engine.begin() as connection:  # delivered so long ago that no server is asked whether it still knows
         connection.execute(OUTBOX.update().values(delivered_at=stamp(live.now() - timedelta(days=9))))
     live.close()

@@ -23,6 +23,7 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.governance.approval import open_approvals
 from trueup.home import Ports
+from trueup.model import Model
 
 HOW_TO = Path("docs", "how-to")
 
@@ -204,7 +205,7 @@ def approvals(said: Said, page: Path, first: str) -> None:
     config.write_text(config.read_text(encoding="utf-8") + "\n" + piece + any_challenger, encoding="utf-8")
     said.line("trueup retrain late_orders --as-of 2024-05-01")
     ports = Ports(looks=True)
-    waiting = open_approvals(load_model(Settings().configs, "late_orders"), ports)
+    waiting = open_approvals(Model(load_model(Settings().configs, "late_orders"), ports))
     ports.close()
     assert waiting, "the challenger was not proposed"
     said.known = {"approve 7": f"approve {waiting[-1].seq}", "reject 7": f"reject {waiting[-1].seq}"}

@@ -18,6 +18,7 @@ from trueup.config.load import load_model
 from trueup.home import HOME_TAG
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
+from trueup.model import Model
 
 DYING = """
 import os, signal
@@ -57,11 +58,11 @@ def runs(story, status):
 def test_the_alias_follows_the_ledger_again(told):
     first = told.turn(5).decided
     assert first.outcome == "promoted"
-    assert reconcile(told.config, told.ports).alias is None
+    assert reconcile(told.model).alias is None
     told.ports.registry.set_champion_alias("toy", first.version - 1)
-    assert reconcile(told.config, told.ports).alias == first.version
+    assert reconcile(told.model).alias == first.version
     assert told.ports.registry.champion_alias("toy") == first.version
-    assert reconcile(told.config, told.ports).alias is None
+    assert reconcile(told.model).alias is None
 
 
 def test_runs_of_a_dead_training_are_closed_and_those_of_others_are_not(told):
@@ -69,15 +70,15 @@ def test_runs_of_a_dead_training_are_closed_and_those_of_others_are_not(told):
     dead = tracking.start("toy", "challenger", {HOME_TAG: ports.identity})
     other = tracking.start("toy", "challenger", {HOME_TAG: "another home"})
     with ports.retraining("toy"):
-        busy = reconcile(told.config, ports)
+        busy = reconcile(Model(told.config, ports))
     assert busy.closed_runs == ()
     assert "at work" in busy.note
-    assert reconcile(told.config, ports).closed_runs == (dead,)
+    assert reconcile(Model(told.config, ports)).closed_runs == (dead,)
     assert runs(told, "KILLED") == [dead]
     assert runs(told, "RUNNING") == [other]
-    assert reconcile(told.config, ports).closed_runs == ()
+    assert reconcile(Model(told.config, ports)).closed_runs == ()
     left = tracking.start("toy", "challenger", {HOME_TAG: ports.identity})
-    assert turn.cycle(steps, told.config, ports, streams.week(5)).decided.outcome == "promoted"
+    assert turn.cycle(steps, Model(told.config, ports), streams.week(5)).decided.outcome == "promoted"
     assert left in runs(told, "KILLED")  # the next training closes what the last one left
 
 
@@ -121,13 +122,16 @@ def test_a_killed_flow_is_put_right_on_the_server_and_in_mlflow(prefect_server, 
     for name, value in environment.items():
         if name.startswith("TRUEUP"):
             monkeypatch.setenv(name, value)
-    from flows.reconcile import reconcile_home
+    from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
     found = reconcile_home()
     assert found.problems == ()
     assert len(found.models[0].closed_runs) == 1
     assert reconcile_home().models[0].closed_runs == ()
-    assert turn.cycle(steps, load_model(told.configs, "toy"), told.ports, streams.week(5)).decided.outcome == "promoted"
+    assert (
+        turn.cycle(steps, Model(load_model(told.configs, "toy"), told.ports), streams.week(5)).decided.outcome
+        == "promoted"
+    )
     shared().wait()
 
 
@@ -257,9 +261,9 @@ def test_a_run_of_which_no_beat_ever_came_is_dead_after_a_while(server):
 
 def test_what_never_comes_to_run_is_begun_again_so_often_and_told(server, told, monkeypatch):
     """A process that dies while it is imported never says that it runs."""
-    from flows.reconcile import reconcile_home
     from flows.score import score
     from trueup.orchestration.recovery.dead_runs import TRIES
+    from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
     monkeypatch.setenv("TRUEUP_HOME", str(told.folder / "home"))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(told.configs))
@@ -284,10 +288,10 @@ def test_what_never_comes_to_run_is_begun_again_so_often_and_told(server, told, 
 def test_deaths_of_which_nobody_told_are_told_once(server, told, answering, monkeypatch):
     from prefect.states import Crashed
 
-    from flows.reconcile import reconcile_home
     from flows.score import score
     from flows.watch import watch
     from trueup.orchestration.recovery.dead_runs import GONE
+    from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
     people = answering(200)
     monkeypatch.setenv("TRUEUP_NOTIFY", people.url.replace("http:", "json:"))

@@ -128,18 +128,18 @@ def test_only_an_answer_that_says_so_counts(ports, answering):
 def test_a_run_passes_its_events_on_and_never_fails_for_them(prefect_server, tmp_path, monkeypatch):  # noqa: ARG001
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.reconcile import reconcile_home
     from trueup.orchestration import context
+    from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
     told = Story(tmp_path, stream(7), PLAIN)
     monkeypatch.setenv("TRUEUP_HOME", str(told.folder / "home"))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(told.configs))
     away = f"http://127.0.0.1:{free_port()}/api"
     with temporary_settings({PREFECT_API_URL: away}), context.opened("toy", streams.week(1)) as o:
-        announce(o.ports, "passed", 1)
+        announce(o.model.home, "passed", 1)
     assert len(told.ports.ledger.pending_outbox()) == 1
     with context.opened("toy", streams.week(1)) as o:
-        announce(o.ports, "passed", 2)
+        announce(o.model.home, "passed", 2)
     assert told.ports.ledger.pending_outbox() == []
     announce(told.ports, "passed", 3)
     assert reconcile_home().events.delivered == 1

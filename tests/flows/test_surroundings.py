@@ -106,7 +106,7 @@ def test_a_look_at_mlflow_says_what_its_client_says(story):
     looking = Ports(story.ports.settings, looks=True)
     key = tag_of(story.ports.identity)
     anchor(story.ports)
-    name, version = story.config.registered_name, champion(story.config, story.ports).version
+    name, version = story.config.registered_name, champion(story.model).version
     assert looking.registry.aliases(name) == story.ports.registry.aliases(name) == {"champion": version}
     assert looking.tracking.noted("trueup", key) == story.ports.tracking.noted("trueup", key) is not None
     assert looking.registry.aliases("nobody") == {}

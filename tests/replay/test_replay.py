@@ -29,6 +29,7 @@ from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.errors import NoData, NotEnoughData, UsageError, WorkError
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.replay import policy_results
 from trueup.replay.compare import compare
 from trueup.replay.policy_run import for_replay
@@ -59,8 +60,8 @@ def opened(laid, home):
 def done(laid, tmp_path_factory):
     """Both policies, played one after the other."""
     ports, config = opened(laid, tmp_path_factory.mktemp("home"))
-    span = whole_span(config, ports, None, None)
-    found = replay(config, ports, span, POLICIES)
+    span = whole_span(Model(config, ports), None, None)
+    found = replay(Model(config, ports), span, POLICIES)
     yield ports, config, span, found
     ports.close()
 
@@ -94,7 +95,7 @@ def test_it_decides_what_run_decides_batch_by_batch(done, laid, tmp_path):
     assert told.config == lived
     for week in range(1, WEEKS + 1):
         told.turn(week)
-    world = World(ports.settings, folder(config, ports, span), span)
+    world = World(ports.settings, folder(Model(config, ports), span), span)
     there = world.ports(world.home(lived))
     assert decisions(there.ledger.entries("toy")) == decisions(told.ports.ledger.entries("toy"))
     there.close()
@@ -132,7 +133,7 @@ def test_no_policy_changes_what_the_first_champion_has_to_pass(laid, tmp_path, d
     ports, config = opened(laid, tmp_path / "home")
     span = Window(streams.week(0), streams.week(6))
     policies = [parse("frozen"), parse("frozen, no gate, blocks of 12 hours"), parse("frozen, margin 0.5, gain 0.5")]
-    found = replay(config, ports, span, policies)
+    found = replay(Model(config, ports), span, policies)
     first = {(t.as_of, t.outcome, t.said) for life in found for t in life.tried if not t.later}
     assert len(first) == len(found[0].tried) > 0
     ports.close()
@@ -144,11 +145,11 @@ def test_without_a_champion_it_ends_after_the_first_policy_and_says_why(tmp_path
     frame["y"] = np.random.default_rng(1).permutation(frame["y"])
     place = tmp_path, frame, streams.write(tmp_path, frame, CONFIG)
     ports, config = opened(place, tmp_path / "home")
-    span = whole_span(config, ports, None, None)
+    span = whole_span(Model(config, ports), None, None)
     for _ in range(2):  # again it is said at once
         with pytest.raises(NotEnoughData, match=r"no policy would have a champion.*`frozen` had none.*prior"):
-            replay(config, ports, span, POLICIES)
-    (first,) = [h for h in folder(config, ports, span).glob("homes/*") if (h / "life.json").exists()]
+            replay(Model(config, ports), span, POLICIES)
+    (first,) = [h for h in folder(Model(config, ports), span).glob("homes/*") if (h / "life.json").exists()]
     assert first
     ports.close()
 
@@ -172,7 +173,7 @@ def test_the_report_opens_offline_and_says_the_same(done):
 def test_mlflow_has_a_run_for_the_replay_and_one_below_it_for_each_policy(done, laid, tmp_path):
     _, config, span, found = done
     ports, _ = opened(laid, tmp_path / "home")
-    published = publish(config, ports, span, found)
+    published = publish(Model(config, ports), span, found)
     client = ports.tracking.client
     experiment = client.get_experiment_by_name("toy replays")
     runs = client.search_runs([experiment.experiment_id])
@@ -234,7 +235,7 @@ class Failing(ThreadPoolExecutor):
 )
 def test_a_job_that_fails_is_told_as_what_it_is(done, error, told, said):
     ports, config, span, _ = done
-    prepared = prepare(config, ports, span, POLICIES)
+    prepared = prepare(Model(config, ports), span, POLICIES)
     with pytest.raises(told, match=said):
         beside_each_other(prepared, Failing(error), lambda _: None)
 
@@ -252,22 +253,22 @@ def test_nothing_secret_goes_to_where_policies_are_played(done, laid, tmp_path):
 
 def test_what_is_being_played_is_not_thrown_away(done, laid, tmp_path):
     ports, config = opened(laid, tmp_path / "home")
-    prepared = prepare(config, ports, done[2], POLICIES[:1])
+    prepared = prepare(Model(config, ports), done[2], POLICIES[:1])
     with (
         FileLock(prepared.home(POLICIES[0]).with_suffix(".playing")),
         pytest.raises(WorkError, match="another process"),
     ):
-        forget(config, ports, done[2])
+        forget(Model(config, ports), done[2])
     assert prepared.world.folder.exists()
-    forget(config, ports, done[2])
+    forget(Model(config, ports), done[2])
     assert not prepared.world.folder.exists()
     ports.close()
 
 
 def _live(laid, home, policy):
     ports, config = opened(laid, home)
-    span = whole_span(config, ports, None, None)
-    prepare(config, ports, span, [policy]).live(policy)
+    span = whole_span(Model(config, ports), None, None)
+    prepare(Model(config, ports), span, [policy]).live(policy)
 
 
 @pytest.mark.thorough  # takes minutes
@@ -276,7 +277,7 @@ def test_killed_half_way_it_goes_on_and_comes_to_the_same(done, laid, tmp_path):
     process = multiprocessing.get_context("spawn").Process(target=_live, args=(laid, tmp_path / "home", POLICIES[1]))
     process.start()
     ports, _ = opened(laid, tmp_path / "home")
-    world = World(ports.settings, folder(config, ports, span), span)
+    world = World(ports.settings, folder(Model(config, ports), span), span)
     home = world.folder / "homes"
     until = time.monotonic() + 300
     while (
@@ -289,7 +290,7 @@ def test_killed_half_way_it_goes_on_and_comes_to_the_same(done, laid, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert not list(home.glob("*/life.json"))
-    again = replay(config, ports, span, POLICIES)
+    again = replay(Model(config, ports), span, POLICIES)
     assert without_times(compare(config, span, again).facts) == without_times(compare(config, span, found).facts)
     ports.close()
 
@@ -298,12 +299,12 @@ def test_beside_each_other_they_come_to_the_same(done, laid, tmp_path):
     _, config, span, found = done
     ports, _ = opened(laid, tmp_path / "home")
     heard = []
-    again = replay(config, ports, span, POLICIES, workers=2, tell=heard.append)
+    again = replay(Model(config, ports), span, POLICIES, workers=2, tell=heard.append)
     assert without_times(compare(config, span, again).facts) == without_times(compare(config, span, found).facts)
     assert heard == sorted(heard)
     assert heard[-1] == 1
-    forget(config, ports, span)
-    assert not folder(config, ports, span).exists()
+    forget(Model(config, ports), span)
+    assert not folder(Model(config, ports), span).exists()
     ports.close()
 
 
@@ -350,9 +351,9 @@ def test_what_was_known_then_is_what_had_landed_by_then(tmp_path):
             known = datetime.fromisoformat(end) + timedelta(hours=6) + timedelta(days=7 * (revision - 1))
             connection.exec_driver_sql("UPDATE batches SET recorded_at = ? WHERE sequence = ?", (str(known), sequence))
     span, policies = Window(streams.START, streams.week(7)), [parse("every 1 week, no gate")]
-    found = replay(told.config, ports, span, policies, known_then=True)
+    found = replay(Model(told.config, ports), span, policies, known_then=True)
     assert len(found[0].looks) == 7
-    prepared = prepare(told.config, ports, span, policies, known_then=True)
+    prepared = prepare(Model(told.config, ports), span, policies, known_then=True)
     there = prepared.world.ports(prepared.home(policies[0]))
     used = {
         e.as_of: {i["revision"] for i in e.body["inputs"] if i["start"] == streams.week(4).isoformat()}
@@ -368,7 +369,7 @@ def test_what_was_known_then_is_what_had_landed_by_then(tmp_path):
     assert (after > 0).tolist() == [False] * (len(after) - 1) + [True]
     for _ in range(2):  # nothing is left behind that would be in the way
         with pytest.raises(NoData, match="had landed no batch"):
-            replay(told.config, ports, Window(streams.week(60), streams.week(61)), policies, known_then=True)
+            replay(Model(told.config, ports), Window(streams.week(60), streams.week(61)), policies, known_then=True)
     with pytest.raises(UsageError, match="--known-then takes both as they were"):
-        prepare(told.config, ports, span, [parse("frozen, labels after 3 days")], known_then=True)
+        prepare(Model(told.config, ports), span, [parse("frozen, labels after 3 days")], known_then=True)
     told.ports.close()

@@ -13,6 +13,7 @@ from trueup.config.load import load_model
 from trueup.config.policies import parse_all
 from trueup.config.settings import Settings
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.replay.compare import compare
 from trueup.replay.replay import replay, whole_span
 
@@ -25,8 +26,8 @@ def replayed(folder, frame, *texts):
     ports = Ports(Settings(home=folder / "home", configs=configs))
     ports.background = NoReports()
     config = load_model(configs, "toy")
-    span = whole_span(config, ports, None, None)
-    facts = compare(config, span, replay(config, ports, span, parse_all(texts), workers=2)).facts
+    span = whole_span(Model(config, ports), None, None)
+    facts = compare(config, span, replay(Model(config, ports), span, parse_all(texts), workers=2)).facts
     ports.close()
     return facts, {p["name"]: p for p in facts["policies"]}
 

@@ -19,6 +19,7 @@ from trueup.handoffs import Cycle
 from trueup.home import Ports
 from trueup.loop import steps
 from trueup.loop.turn import cycle
+from trueup.model import Model
 from trueup.stages.ingest import batches
 
 # Little data makes a refit move far; that is not what is looked at here.
@@ -47,6 +48,11 @@ class Story:
         """The config as it stands in the file."""
         return load_model(self.configs, "toy")
 
+    @property
+    def model(self) -> Model:
+        """The model of that config in this home."""
+        return Model(self.config, self.ports)
+
     def source(self, frame: pd.DataFrame) -> None:
         """Change what the source holds."""
         self.frame = frame
@@ -54,7 +60,7 @@ class Story:
 
     def turn(self, week: int) -> Cycle:
         """One turn of the loop when so many weeks are complete."""
-        return cycle(steps, self.config, self.ports, streams.week(week))
+        return cycle(steps, self.model, streams.week(week))
 
     def later(self, **span: float) -> None:
         """Let the wall clock be so much on."""
@@ -79,7 +85,7 @@ class Story:
 
     def batch(self, week: int):
         """The newest revision of a week."""
-        return next(b for b in batches(self.config, self.ports, streams.week(99)) if b.window == window(week))
+        return next(b for b in batches(self.model, streams.week(99)) if b.window == window(week))
 
     def facts(self) -> dict[str, object]:
         """All that a second run must not change."""

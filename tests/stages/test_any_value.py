@@ -32,6 +32,7 @@ from trueup.config.settings import Settings
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.errors import SourceError
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.ingest import batches, ingest
 
 ROWS = 40
@@ -203,8 +204,8 @@ class Landed:
 
     def __init__(self, world: World, config: Any) -> None:
         self.config, self.world = config, world
-        ingest(config, world.ports, END)
-        self.batches = batches(config, world.ports, END)
+        ingest(Model(config, world.ports), END)
+        self.batches = batches(Model(config, world.ports), END)
         store = world.ports.store
         self.rows = store.read([b.rows for b in self.batches])
         self.rows = self.rows.assign(no=self.rows["no"].astype(int)).set_index("no", drop=False)

@@ -41,16 +41,16 @@ def waiting(first, tmp_path):
 
 def entry_of(story):
     """The one open approval."""
-    (entry,) = approval.open_approvals(story.config, story.ports)
+    (entry,) = approval.open_approvals(story.model)
     return entry
 
 
 def approve(story, by="Ann", entry=None):
-    return approval.approve(story.config, story.ports, entry or entry_of(story), by, "looked at the slices")
+    return approval.approve(story.model, entry or entry_of(story), by, "looked at the slices")
 
 
 def reject(story, by="Ann", entry=None):
-    return approval.reject(story.config, story.ports, entry or entry_of(story), by, "too close to the holidays")
+    return approval.reject(story.model, entry or entry_of(story), by, "too close to the holidays")
 
 
 def kinds(story):
@@ -59,7 +59,7 @@ def kinds(story):
 
 def test_a_challenger_that_passed_waits_with_all_its_evidence(first):
     assert first.done.decided.outcome == "pending", first.done.decided.reasons
-    assert champion(first.config, first.ports) is None
+    assert champion(first.model) is None
     assert first.ports.registry.champion_alias("toy") is None
     entry = entry_of(first)
     assert entry.body["model"]["version"] == first.done.decided.version
@@ -69,7 +69,7 @@ def test_a_challenger_that_passed_waits_with_all_its_evidence(first):
     assert entry.body["approval"]["expected_epoch"] == 0
     (event,) = first.ports.ledger.pending_outbox()
     assert event.topic == "trueup.model.approval_requested"
-    (told,) = overview(first.config, first.ports)["approvals"]
+    (told,) = overview(first.model)["approvals"]
     assert (told["id"], told["version"]) == (entry.seq, first.done.decided.version)
 
 
@@ -80,12 +80,12 @@ def test_approving_promotes_with_a_name_and_the_next_run_serves(waiting):
     recorded = waiting.ports.ledger.entry(done.sequence)
     assert recorded.body["approver"]["name"] == "Ann"
     assert recorded.body["approval"]["pending"] == entry.seq
-    assert champion(waiting.config, waiting.ports).version == done.version
-    assert champion_at(waiting.config, waiting.ports, recorded.as_of).version == done.version
+    assert champion(waiting.model).version == done.version
+    assert champion_at(waiting.model, recorded.as_of).version == done.version
     assert waiting.ports.registry.champion_alias("toy") == done.version
-    assert approval.open_approvals(waiting.config, waiting.ports) == []
+    assert approval.open_approvals(waiting.model) == []
     assert [m.topic for m in waiting.ports.ledger.pending_outbox()][-1] == "trueup.model.promoted"
-    assert turn.retrain(steps, waiting.config, waiting.ports, streams.week(5), "first") == done
+    assert turn.retrain(steps, waiting.model, streams.week(5), "first") == done
     assert waiting.turn(6).scored[-1].version == done.version
     assert waiting.ports.ledger.verify() == []
 
@@ -104,25 +104,25 @@ def test_a_rejection_keeps_the_champion_and_says_why(waiting):
     done = reject(waiting)
     assert done.outcome == "rejected"
     assert done.reasons == ("rejected by Ann: too close to the holidays",)
-    assert champion(waiting.config, waiting.ports) is None
-    assert overview(waiting.config, waiting.ports)["approvals"] == []
+    assert champion(waiting.model) is None
+    assert overview(waiting.model)["approvals"] == []
 
 
 @pytest.mark.parametrize(("by", "why"), [("", "because"), ("  ", "because"), ("Ann", " ")])
 def test_a_decision_needs_a_name_and_a_refusal_a_reason(waiting, by, why):
     with pytest.raises(UsageError):
-        approval.reject(waiting.config, waiting.ports, entry_of(waiting), by, why)
+        approval.reject(waiting.model, entry_of(waiting), by, why)
     assert kinds(waiting) == ["pending"]
 
 
 def test_an_approval_that_nobody_gave_expires_by_the_wall_clock_and_a_look_changes_nothing(waiting):
     entry, moment = entry_of(waiting), waiting.ports.now
     waiting.ports.now = lambda: moment() + timedelta(days=2.9)
-    assert overview(waiting.config, waiting.ports)["approvals"]
+    assert overview(waiting.model)["approvals"]
     waiting.ports.now = lambda: moment() + timedelta(days=3.1)
-    assert overview(waiting.config, waiting.ports)["approvals"] == []
+    assert overview(waiting.model)["approvals"] == []
     assert kinds(waiting) == ["pending"]
-    approval.upkeep(waiting.config, waiting.ports)  # what every run does first
+    approval.upkeep(waiting.model)  # what every run does first
     closing = approval.resolution(waiting.ports, entry)
     assert closing.kind == "held"
     assert "approval expired: nobody decided within 3 days" in closing.body["reasons"]
@@ -134,20 +134,20 @@ def test_an_approval_that_nobody_gave_expires_by_the_wall_clock_and_a_look_chang
 def test_what_nobody_decided_about_can_be_judged_and_proposed_again(waiting):
     entry, moment = entry_of(waiting), waiting.ports.now
     waiting.ports.now = lambda: moment() + timedelta(days=3.1)
-    again = turn.retrain(steps, waiting.config, waiting.ports, entry.as_of, "first")
+    again = turn.retrain(steps, waiting.model, entry.as_of, "first")
     assert (again.outcome, kinds(waiting)) == ("pending", ["pending", "held", "pending"])
-    assert turn.retrain(steps, waiting.config, waiting.ports, entry.as_of, "first") == again
+    assert turn.retrain(steps, waiting.model, entry.as_of, "first") == again
     assert approve(waiting).version == again.version
-    assert turn.retrain(steps, waiting.config, waiting.ports, entry.as_of, "first").outcome == "promoted"
+    assert turn.retrain(steps, waiting.model, entry.as_of, "first").outcome == "promoted"
 
 
 def test_what_was_judged_against_another_champion_is_refused_as_stale(waiting):
     entry = entry_of(waiting)
     judged = entry.body["judged"]["version"]
-    override(waiting.config, waiting.ports, judged, "Bob", "cannot wait")
+    override(waiting.model, judged, "Bob", "cannot wait")
     with pytest.raises(StaleDecision, match="the champion changed"):
         approve(waiting, entry=entry)
-    assert champion(waiting.config, waiting.ports).version == judged
+    assert champion(waiting.model).version == judged
     assert approval.resolution(waiting.ports, entry).body["approval"]["closed"] == "stale"
     assert kinds(waiting) == ["pending", "override", "held"]
 
@@ -210,12 +210,12 @@ def test_a_crash_between_ledger_and_alias_is_set_right_by_the_next_run(waiting, 
     killed = say(waiting, "approve", str(entry.seq), "--by", "Ann", code=KILLED)
     killed.communicate(timeout=300)
     assert killed.returncode == -signal.SIGKILL
-    version = champion(waiting.config, waiting.ports).version
+    version = champion(waiting.model).version
     assert version == entry.body["model"]["version"]
     assert waiting.ports.registry.champion_alias("toy") is None
     if look == "status":
-        assert overview(waiting.config, waiting.ports)["alias_agrees"] is False  # told, and left to who writes
-        approval.upkeep(waiting.config, waiting.ports)
+        assert overview(waiting.model)["alias_agrees"] is False  # told, and left to who writes
+        approval.upkeep(waiting.model)
     elif look == "run":
         waiting.turn(5)
     else:

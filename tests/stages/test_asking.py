@@ -33,11 +33,11 @@ def asked(told, topic="trueup.model.stale"):
 
 
 def monitored(told, as_of=NOW):
-    return turn.monitor_newest(steps, told.config, told.ports, as_of)
+    return turn.monitor_newest(steps, told.model, as_of)
 
 
 def test_a_request_to_which_nothing_came_is_made_again_until_something_was_decided(told):
-    turn.cycle(steps, told.config, told.ports, NOW, retrain="event")
+    turn.cycle(steps, told.model, NOW, retrain="event")
     assert monitored(told).diagnosis == "stale"
     about = "/".join(streams.week(w).isoformat() for w in (6, 7))
     assert asked(told) == [about]  # an answer may still come
@@ -46,7 +46,7 @@ def test_a_request_to_which_nothing_came_is_made_again_until_something_was_decid
         monitored(told)
         monitored(told)
         assert asked(told) == [about] * times
-    assert turn.retrain(steps, told.config, told.ports, NOW, "stale").outcome in {"promoted", "rejected"}
+    assert turn.retrain(steps, told.model, NOW, "stale").outcome in {"promoted", "rejected"}
     later(told, 24)
     monitored(told)
     assert asked(told) == [about] * 3
@@ -70,7 +70,7 @@ def test_once_rejections_are_cleared_the_newest_batch_asks_at_once(told):
     )
     told.open()
     assert [told.turn(week).decided.outcome for week in (7, 8)] == ["rejected", "refused"]
-    clear(told.config, told.ports, "a tester")
+    clear(told.model, "a tester")
     told.turn(8)
     told.turn(8)
     assert [e.kind for e in told.ports.ledger.entries("toy")][-4:] == ["rejected", "refused", "cleared", "rejected"]
@@ -91,7 +91,7 @@ def test_a_decay_that_late_labels_told_is_not_lost_in_a_crash(tmp_path, monkeypa
         patch.setattr("trueup.loop.turn.announce", killed)
         patch.setattr("trueup.loop.turn.challenge", killed)
         with pytest.raises(KeyboardInterrupt):
-            turn.cycle(steps, told.config, told.ports, streams.week(11), retrain=way)
+            turn.cycle(steps, told.model, streams.week(11), retrain=way)
     assert told.ports.store.results("toy", "monitor", window(9))[-1].body["diagnosis"] == "decayed"
     told.open()
     if way == "inline":

@@ -26,6 +26,7 @@ from trueup.home import Ports
 from trueup.ledger.entries import Decision
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
+from trueup.model import Model
 from trueup.upkeep import backup
 
 
@@ -37,8 +38,8 @@ def told(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("told"), rows, CONFIG)
     told.turn(5)
     for week in (7, 8):
-        turn.cycle(steps, told.config, told.ports, streams.week(week), retrain="never")
-    turn.challenge(steps, told.config, told.ports, streams.week(8), "manual")
+        turn.cycle(steps, told.model, streams.week(week), retrain="never")
+    turn.challenge(steps, told.model, streams.week(8), "manual")
     yield told
     told.ports.close()
 
@@ -58,7 +59,11 @@ def history(story):
     facts = story.facts()
     facts.pop("files")  # by the folder of the story
     files = sorted(str(p.relative_to(ports.root)) for p in ports.root.rglob("*.parquet"))
-    return facts | {"files": files, "status": overview(story.config, ports), "ledger": decisions(ports, None, 99)}
+    return facts | {
+        "files": files,
+        "status": overview(Model(story.config, ports)),
+        "ledger": decisions(ports, None, 99),
+    }
 
 
 @pytest.fixture
@@ -87,25 +92,25 @@ def test_a_restored_home_is_the_same(moved):
     for week, frame in enumerate(moved.served):
         assert_frame_equal(moved.predictions(week), frame)
     assert moved.ports.ledger.verify() == []
-    current = champion(moved.config, moved.ports)
+    current = champion(moved.model)
     assert current.load(moved.ports) is not None
     assert current.version == moved.before["status"]["champion"]
 
 
 def test_a_run_again_changes_nothing_and_the_next_batch_goes_on(moved):
-    turn.cycle(steps, moved.config, moved.ports, streams.week(8), retrain="never")
+    turn.cycle(steps, moved.model, streams.week(8), retrain="never")
     assert history(moved) == moved.before
     done = moved.turn(9)
     assert done.scored[-1].new == 560
     assert done.observed[-1].figures["drift"] is not None
-    assert reconcile(moved.config, moved.ports).alias is None
+    assert reconcile(moved.model).alias is None
 
 
 def test_models_are_kept_at_the_new_place_from_now_on(moved):
     import mlflow.sklearn
 
-    old = champion(moved.config, moved.ports)
-    decided = turn.challenge(steps, moved.config, moved.ports, streams.week(10), "manual")
+    old = champion(moved.model)
+    decided = turn.challenge(steps, moved.model, streams.week(10), "manual")
     assert decided.version is not None
     newest = moved.ports.registry.versions("toy")[-1]
     assert newest.uri.startswith(str(moved.ports.root))
@@ -117,8 +122,8 @@ def test_models_are_kept_at_the_new_place_from_now_on(moved):
     for model in client.search_logged_models([client.get_experiment_by_name("toy").experiment_id]):
         assert model.artifact_location.startswith(str(moved.ports.root))
     assert client.get_run(newest.run_id).info.artifact_uri.startswith(str(moved.ports.root))
-    if champion(moved.config, moved.ports).version != old.version:
-        assert roll_back(moved.config, moved.ports, old.version, "a tester", "a test").version == old.version
+    if champion(moved.model).version != old.version:
+        assert roll_back(moved.model, old.version, "a tester", "a test").version == old.version
 
 
 BUSY = """

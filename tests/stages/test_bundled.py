@@ -16,6 +16,7 @@ from trueup.domain.profiling.questions import Ask
 from trueup.home import Ports
 from trueup.loop import steps
 from trueup.loop.turn import cycle
+from trueup.model import Model
 from trueup.onboarding.check import check
 from trueup.onboarding.new_model import Drafted, draft, save
 
@@ -65,7 +66,7 @@ def test_a_config_is_written_and_sound(tmp_path, name):
 def test_the_loop_comes_to_a_decision_that_is_recorded(tmp_path, name):
     drafted, ports = saved(tmp_path, name)
     drafted.path.write_text(quick(drafted.path.read_text()))
-    done = cycle(steps, load_model(ports.configs, name), ports, START + timedelta(weeks=9))
+    done = cycle(steps, Model(load_model(ports.configs, name), ports), START + timedelta(weeks=9))
     assert done.decided.outcome in {"promoted", "rejected", "held"}
     assert done.decided.outcome == "promoted" or done.decided.reasons
     entries = list(ports.ledger.entries(name))

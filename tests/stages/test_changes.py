@@ -29,10 +29,10 @@ def test_a_key_may_come_again_in_every_batch(tmp_path):
     assert first.decided.outcome == "promoted", first.decided.reasons
     assert [s.new for s in after.scored] == [560, 560]
     assert all(o.figures["matured"] >= 480 for o in after.observed)
-    known = examples(told.config, told.ports, window(6), streams.week(8))
+    known = examples(told.model, window(6), streams.week(8))
     assert len(known.y) == 560
     assert known.X["rate_group_7d_n"].max() <= 560  # no row counts twice
-    assert turn.retrain(steps, told.config, told.ports, streams.week(7), "manual").outcome in {
+    assert turn.retrain(steps, told.model, streams.week(7), "manual").outcome in {
         "promoted",
         "rejected",
         "held",
@@ -89,10 +89,10 @@ def test_a_feature_added_to_the_config_is_landed_and_used_by_the_next_challenger
     config_with(told, "numeric: [x, z]", "numeric: [x, z, w]")
     done = told.turn(7)
     assert [s.new for s in done.scored if s.window in {window(5), window(6)}] == [560, 560]
-    assert champion(told.config, told.ports).features.numeric == ["x", "z"]
-    made = turn.retrain(steps, told.config, told.ports, streams.week(7), "manual")
+    assert champion(told.model).features.numeric == ["x", "z"]
+    made = turn.retrain(steps, told.model, streams.week(7), "manual")
     assert made.outcome in {"promoted", "rejected", "held"}, made.reasons
-    assert "w" in examples(told.config, told.ports, window(0), streams.week(7)).X
+    assert "w" in examples(told.model, window(0), streams.week(7)).X
     told.ports.close()
 
 
@@ -112,7 +112,7 @@ def test_a_feature_removed_from_the_config_still_serves_the_champion_that_was_tr
     else:
         assert scored.new == 0
         assert "needs z" in scored.note
-    made = turn.retrain(steps, told.config, told.ports, streams.week(7), "manual")
+    made = turn.retrain(steps, told.model, streams.week(7), "manual")
     # Without z it cannot be as good as a champion that is there to be compared with.
     assert made.outcome == "rejected" if still_there else made.outcome in {"promoted", "rejected", "held"}, made.reasons
     if not still_there:
@@ -153,7 +153,7 @@ def test_a_moment_ahead_of_the_data_lands_nothing_by_the_datas_clock(tmp_path):
 def test_a_moment_in_the_future_lands_nothing_that_has_not_ended_by_the_wall_clock(tmp_path):
     told = Story(tmp_path, stream(7 * 7), PLAIN + "clock: wall\n")
     told.ports.now = lambda: (streams.week(6) + timedelta(days=3)).replace(tzinfo=UTC)
-    landed = steps.ingest(told.config, told.ports, streams.week(20))
+    landed = steps.ingest(told.model, streams.week(20))
     assert [b.window for b in landed] == [window(week) for week in range(6)]
     told.ports.close()
 
@@ -185,7 +185,7 @@ def test_history_is_counted_from_the_first_row(tmp_path):
         rows[rows["t"] >= "2024-01-28"],
         PLAIN.replace("period: week", "period: month").replace("min_history: 28 days", "min_history: 30 days"),
     )
-    assert "3.0 days" in turn.cycle(steps, told.config, told.ports, datetime(2024, 2, 1)).decided.reasons[0]
+    assert "3.0 days" in turn.cycle(steps, told.model, datetime(2024, 2, 1)).decided.reasons[0]
     told.ports.close()
 
 
@@ -195,11 +195,11 @@ def test_another_text_of_a_feature_function_makes_other_features(tmp_path):
     file = told.configs / "extra.py"
     file.write_text(code.format(2))
     told.turn(5)
-    one = features(told.config, told.ports, told.batch(4), streams.week(5))
-    assert one == features(told.config, told.ports, told.batch(4), streams.week(5))
+    one = features(told.model, told.batch(4), streams.week(5))
+    assert one == features(told.model, told.batch(4), streams.week(5))
     file.write_text(code.format(3))
     os.utime(file, (1e9, 1e9))
-    other = features(told.config, told.ports, told.batch(4), streams.week(5))
+    other = features(told.model, told.batch(4), streams.week(5))
     assert other != one
     ratio = told.ports.store.read_features([other])["times"] / told.ports.store.read_features([one])["times"]
     assert np.allclose(ratio, 1.5)

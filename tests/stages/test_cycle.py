@@ -60,7 +60,7 @@ def test_the_first_champion_comes_after_min_history_and_scores_no_row_it_was_tra
     assert all(s.version is None for s in story.first.scored)
     assert story.first.decided.outcome == "promoted", story.first.decided.reasons
     assert {v.check: v.ok for v in story.first.decided.verdicts}["baseline"]
-    current = champion(story.config, story.ports)
+    current = champion(story.model)
     assert current.trained_until <= streams.week(5)
     assert len(story.predictions(4)) == 0
 
@@ -140,29 +140,29 @@ def test_corrected_labels_are_joined_to_the_predictions_that_were_made(story):
 
 def test_rows_in_quarantine_are_listed_and_released_into_use(story, tmp_path):
     other = story.branch(tmp_path)
-    held = quarantine.listed(other.config, other.ports)
+    held = quarantine.listed(other.model)
     assert len(held) == 3
     assert held["failed"].str.startswith("expect_column_values_to_be_between(x").all()
     assert set(held["batch"]) == {str(window(7))}
     assert not set(held[ROW_ID]) & set(other.predictions(7)[ROW_ID])
     one = int(held[ROW_ID].iloc[0])
 
-    assert quarantine.release(other.config, other.ports, [one], by="a tester", why="it is right") == 1
-    assert one not in set(quarantine.listed(other.config, other.ports)[ROW_ID])
-    scored = turn.score_newest(steps, other.config, other.ports, streams.week(8))
+    assert quarantine.release(other.model, [one], by="a tester", why="it is right") == 1
+    assert one not in set(quarantine.listed(other.model)[ROW_ID])
+    scored = turn.score_newest(steps, other.model, streams.week(8))
     assert (scored.new, scored.total) == (1, 558)
-    known = examples(other.config, other.ports, window(7), streams.week(9))
+    known = examples(other.model, window(7), streams.week(9))
     assert one in set(known.row_id)
 
-    assert quarantine.release(other.config, other.ports, None, by="a tester", why="all of them") == 2
-    assert quarantine.listed(other.config, other.ports).empty
+    assert quarantine.release(other.model, None, by="a tester", why="all of them") == 2
+    assert quarantine.listed(other.model).empty
     other.ports.close()
 
 
 def test_the_next_run_predicts_rows_released_from_quarantine_once(story, tmp_path):
     other = story.branch(tmp_path)
-    one, *rest = (int(i) for i in quarantine.listed(other.config, other.ports)[ROW_ID])
-    quarantine.release(other.config, other.ports, [one], by="a tester", why="it is right")
+    one, *rest = (int(i) for i in quarantine.listed(other.model)[ROW_ID])
+    quarantine.release(other.model, [one], by="a tester", why="it is right")
     done = other.turn(8)  # in which nothing else is new
     assert [(s.window, s.new, s.total) for s in done.released] == [(window(7), 1, 558)]
     assert done.observed == story.mended.observed
@@ -172,7 +172,7 @@ def test_the_next_run_predicts_rows_released_from_quarantine_once(story, tmp_pat
     assert other.turn(8) == story.mended
     assert other.facts() == facts
 
-    quarantine.release(other.config, other.ports, rest, by="a tester", why="they are, too")
+    quarantine.release(other.model, rest, by="a tester", why="they are, too")
     later = other.turn(9)  # beside a new batch
     assert [b.batch.window for b in later.batches] == [window(8)]
     assert [(s.window, s.new, s.total) for s in later.released] == [(window(7), 2, 560)]
@@ -183,22 +183,22 @@ def test_the_next_run_predicts_rows_released_from_quarantine_once(story, tmp_pat
 
 def test_without_enough_new_labels_a_challenger_is_held(story, tmp_path):
     other = story.branch(tmp_path)
-    decided = turn.retrain(steps, other.config, other.ports, streams.week(5), "manual")
+    decided = turn.retrain(steps, other.model, streams.week(5), "manual")
     assert decided.outcome == "held"
     assert "not enough new labels" in decided.reasons[0]
-    assert champion(other.config, other.ports).version == story.first.decided.version
+    assert champion(other.model).version == story.first.decided.version
     other.ports.close()
 
 
 def test_the_ledger_is_whole_and_the_alias_agrees(story):
     assert story.ports.ledger.verify() == []
-    state = overview(story.config, story.ports)
+    state = overview(story.model)
     assert state["alias_agrees"] is True
     assert state["champion"] == story.first.decided.version
 
 
 def test_a_tampered_champion_is_refused(story):
-    current = champion(story.config, story.ports)
+    current = champion(story.model)
     with story.ports.registry.files(current.uri) as folder:
         (file,) = Path(folder).rglob("model.skops")
     whole = file.read_bytes()
@@ -206,7 +206,7 @@ def test_a_tampered_champion_is_refused(story):
     try:
         story.open()
         with pytest.raises(UntrustedModel):
-            turn.score_newest(steps, story.config, story.ports, streams.week(8))
+            turn.score_newest(steps, story.model, streams.week(8))
     finally:
         file.write_bytes(whole)
 
@@ -217,14 +217,14 @@ def test_a_first_champion_must_beat_the_baselines_whatever_gates_are_listed(tmp_
     done = told.turn(5)
     assert done.decided.outcome == "rejected", done.decided.reasons
     assert [v.check for v in done.decided.verdicts if not v.ok] == ["baseline"]
-    assert champion(told.config, told.ports) is None
+    assert champion(told.model) is None
     told.ports.close()
 
 
 def test_before_any_data_there_is_nothing_to_do_and_nothing_is_written(tmp_path):
     told = Story(tmp_path, stream(14))
     with pytest.raises(NoData, match="no complete week of data by 2023-12-01"):
-        turn.cycle(steps, told.config, told.ports, pd.Timestamp("2023-12-01").to_pydatetime())
+        turn.cycle(steps, told.model, pd.Timestamp("2023-12-01").to_pydatetime())
     assert not list(tmp_path.rglob("*.parquet"))
     told.ports.close()
 
@@ -290,7 +290,7 @@ def test_labels_that_are_overdue_are_an_error_and_the_batches_are_handled_all_th
     assert (done.decided.outcome, done.decided.reasons) == ("held", (done.problem,))
     assert told.turn(weeks) == done
     with pytest.raises(NoLabels, match="no matured label"):
-        turn.retrain(steps, told.config, told.ports, streams.week(weeks), "manual")
+        turn.retrain(steps, told.model, streams.week(weeks), "manual")
     assert [e.kind for e in told.ports.ledger.entries("toy")] == ["held"]
     told.ports.close()
 
@@ -310,7 +310,7 @@ def test_labels_that_may_still_come_hold_the_first_champion(tmp_path, config, ro
     assert done.problem is None
     assert done.decided.outcome == "held"
     assert said in done.decided.reasons[0]
-    assert turn.retrain(steps, told.config, told.ports, done.as_of, "manual").outcome == "held"
+    assert turn.retrain(steps, told.model, done.as_of, "manual").outcome == "held"
     told.ports.close()
 
 
@@ -329,7 +329,7 @@ def test_features_cannot_see_labels_that_are_not_known_yet(tmp_path):
         told = Story(tmp_path / name, rows, CONFIG)
         for batch in loop_until_checked(told, 3):
             assert batch.usable
-        found = examples(told.config, told.ports, window(2), streams.week(9))
+        found = examples(told.model, window(2), streams.week(9))
         seen.append(found.X.assign(t=found.event_time, id=found.row_id).sort_values("id", ignore_index=True))
         told.ports.close()
     before, after = seen
@@ -342,8 +342,7 @@ def test_features_cannot_see_labels_that_are_not_known_yet(tmp_path):
 
 def loop_until_checked(told, week):
     return [
-        steps.validate(told.config, told.ports, batch, streams.week(week))
-        for batch in steps.ingest(told.config, told.ports, streams.week(week))
+        steps.validate(told.model, batch, streams.week(week)) for batch in steps.ingest(told.model, streams.week(week))
     ]
 
 
@@ -351,7 +350,7 @@ def test_a_real_change_is_decayed_and_a_challenger_takes_over(tmp_path):
     """The sign of the strongest effect turns round with the eighth week."""
     told = Story(tmp_path, stream(11 * 7, change_on=7 * 7, per_day=160))
     told.turn(5)
-    first = champion(told.config, told.ports)
+    first = champion(told.model)
     done = {week: told.turn(week) for week in range(6, 12)}
     before = [done[week].observed[-1].diagnosis for week in (6, 7)]
     after = {week: done[week].observed[-1].diagnosis for week in range(8, 12)}
@@ -359,14 +358,14 @@ def test_a_real_change_is_decayed_and_a_challenger_takes_over(tmp_path):
     assert "decayed" in [after[8], after[9]], after  # within `decay.batches`, long before the reference has learned it
     promoted = [week for week in range(8, 12) if done[week].decided.outcome == "promoted"]
     assert promoted, {week: c.decided.reasons for week, c in done.items()}
-    current = champion(told.config, told.ports)
+    current = champion(told.model)
     assert current.version > first.version
     entry = told.ports.ledger.champion("toy").entry
     assert entry.body["trigger"]["reason"] == "decayed"
     figures = entry.body["evaluation"]["metrics"]
     assert figures["challenger"]["log_loss"] < figures["champion"]["log_loss"]
     assert told.ports.ledger.verify() == []
-    assert overview(told.config, told.ports)["alias_agrees"] is True
+    assert overview(told.model)["alias_agrees"] is True
     told.ports.close()
 
 
@@ -396,7 +395,7 @@ def test_a_retrain_held_for_labels_of_one_class_has_a_report_that_says_so(tmp_pa
     rows = stream(7 * 7)
     told = Story(tmp_path, rows.assign(y=np.where(rows["t"] < streams.week(2), rows["y"], 0)))
     told.ports.background = Drawing()
-    done = turn.retrain(steps, told.config, told.ports, streams.week(7), "manual")
+    done = turn.retrain(steps, told.model, streams.week(7), "manual")
     assert done.outcome == "held", done
     (run,) = told.ports.tracking.client.search_runs(
         [told.ports.tracking.client.get_experiment_by_name("toy").experiment_id]
@@ -426,7 +425,7 @@ def test_declared_slices_stand_in_the_record_the_report_and_the_run(tmp_path):
     told = Story(tmp_path, stream(8 * 7))
     told.ports.background = Drawing()
     told.turn(5)
-    turn.retrain(steps, told.config, told.ports, streams.week(8), "manual")
+    turn.retrain(steps, told.model, streams.week(8), "manual")
     first, second = told.ports.ledger.entries("toy")
     for entry in (first, second):
         slices = entry.body["evaluation"]["slices"]
@@ -476,13 +475,13 @@ def test_a_challenger_that_has_lost_a_class_does_not_beat_a_champion_that_knows_
         PLAIN.replace("task: binary", "task: multiclass").replace("train:\n", "train:\n  window: 12 days\n"),
     )
     told.turn(5)
-    first = champion(told.config, told.ports)
-    decided = turn.retrain(steps, told.config, told.ports, streams.week(9), "manual")
+    first = champion(told.model)
+    decided = turn.retrain(steps, told.model, streams.week(9), "manual")
     body = told.ports.ledger.entries("toy")[-1].body
     assert decided.outcome == "rejected", decided.reasons
     assert body["evaluation"]["metrics"]["champion"]["log_loss"] < 1.1  # that of three equal shares
     assert body["evidence"]["contender"] == "simple"  # which remembers eight weeks
-    assert champion(told.config, told.ports).version == first.version
+    assert champion(told.model).version == first.version
     told.ports.close()
 
 
@@ -565,6 +564,6 @@ def test_each_prediction_stands_in_the_users_sink_once_after_a_run_and_again(sto
     assert np.allclose(found.set_index(ROW_ID).loc[served[ROW_ID], "prediction"], served["prediction"])
     assert set(found["model_version"]) == {first.scored[0].version}
     other.turn(9)
-    turn.score_newest(steps, other.config, other.ports, streams.week(9))  # which writes to the sink once more
+    turn.score_newest(steps, other.model, streams.week(9))  # which writes to the sink once more
     assert_frame_equal(delivered(other, kind), found)
     other.ports.close()

@@ -21,6 +21,7 @@ from trueup.errors import UsageError
 from trueup.governance import approval
 from trueup.governance.rollback import override
 from trueup.loop import steps, turn
+from trueup.model import Model
 from trueup.reporting.dossier_rules import rule
 
 CANARY, VALUE = "<script>alert('use')</script>", "<img src=x onerror=alert(1)>"
@@ -45,7 +46,7 @@ def first(tmp_path_factory):
     frame = stream(5 * 7, per_day=120)
     told = Story(tmp_path_factory.mktemp("dossier"), frame.replace({"group": {"c": VALUE}}), CONFIG)
     told.ports.actor = ANN
-    told.done = turn.retrain(steps, told.config, told.ports, streams.week(5), "manual")
+    told.done = turn.retrain(steps, told.model, streams.week(5), "manual")
     assert told.done.outcome == "pending", told.done.reasons
     yield told
     told.ports.close()
@@ -65,11 +66,11 @@ def entry_of(story):
 
 
 def approve(story, by):
-    return approval.approve(story.config, story.ports, entry_of(story), by, "looked at the slices")
+    return approval.approve(story.model, entry_of(story), by, "looked at the slices")
 
 
 def facts_of(story, version=None):
-    made = make(story.config, story.ports, version, bill=False)
+    made = make(story.model, version, bill=False)
     return json.loads(Path(made.data).read_text()), Path(made.page).read_text()
 
 
@@ -95,7 +96,7 @@ def test_a_record_says_who_asked_on_what_data_and_by_which_rules(first):
 def test_what_people_say_of_a_model_makes_no_retrain_a_new_one(first):
     other = first.config.model_copy(update={"governance": first.config.governance.model_copy(update={"owner": "Eve"})})
     assert config_digest(other) == config_digest(first.config)
-    assert turn.retrain(steps, other, first.ports, streams.week(5), "manual") == first.done
+    assert turn.retrain(steps, Model(other, first.ports), streams.week(5), "manual") == first.done
 
 
 @pytest.mark.parametrize("by", ["Ann", " ann "])
@@ -117,8 +118,8 @@ def test_an_override_needs_two_and_neither_is_who_asked_for_the_version(story):
     version = entry_of(story).body["judged"]["version"]
     for by, asked_by in (("Bob", ""), ("Bob", "bob"), ("Ann", "Carl")):
         with pytest.raises(UsageError, match="four_eyes"):
-            override(story.config, story.ports, version, by, "cannot wait", asked_by)
-    done = override(story.config, story.ports, version, "Bob", "cannot wait", "Carl")
+            override(story.model, version, by, "cannot wait", asked_by)
+    done = override(story.model, version, "Bob", "cannot wait", "Carl")
     body = story.ports.ledger.entry(done.sequence).body
     assert body["approver"]["four_eyes"] == {"demanded": True, "asked_by": "Carl", "differ": True}
     assert body["actor"]["name"] == "Carl"
@@ -235,14 +236,14 @@ def test_dossiers_are_made_anew_with_each_decision(story):
         approve(story, "Bob")
     assert standing(served).startswith("in office since")
     with dossiers_kept_current(story.ports):
-        override(story.config, story.ports, judged, "Bob", "cannot wait", "Carl")
+        override(story.model, judged, "Bob", "cannot wait", "Carl")
     assert made == [sorted({served, judged})] * 2
     assert standing(served).startswith("out of office: replaced")
     assert standing(judged).startswith("in office since")
 
 
 def test_a_rejected_version_has_a_dossier_and_a_version_unknown_has_none(story):
-    approval.reject(story.config, story.ports, entry_of(story), "Ann", "too close to the holidays")
+    approval.reject(story.model, entry_of(story), "Ann", "too close to the holidays")
     facts, page = facts_of(story, story.done.version)
     assert facts["standing"] == "never in office: rejected"
     assert facts["decision"]["reasons"] == ["rejected by Ann: too close to the holidays"]

@@ -62,7 +62,7 @@ def test_by_the_amount_of_labels_that_neither_trained_nor_judged(story):
 
 def test_who_leaves_retrains_to_others_asks_for_them_with_an_event(story):
     under(story, "  every: 1 week\n")
-    cycle(steps, story.config, story.ports, streams.week(6), retrain="event")
+    cycle(steps, story.model, streams.week(6), retrain="event")
     assert reasons(story) == [("first", 5)]
     (told,) = story.ports.ledger.announced("toy", "trueup.model.due")
     assert told.payload["reason"] == "schedule"

@@ -13,6 +13,7 @@ from trueup.errors import NoData, UsageError
 from trueup.home import Ports
 from trueup.loop import steps, turn
 from trueup.loop.late_batches import watch
+from trueup.model import Model
 from trueup.upkeep.simulate_arrivals import fed, feed_next
 
 
@@ -28,7 +29,7 @@ def arrived(story):
 
 
 def test_a_batch_at_a_time_is_handed_out_announced_and_read_by_the_loop(told):
-    first = feed_next(told.config, told.ports)
+    first = feed_next(told.model)
     assert (first.given, first.rows, len(first.left)) == ((window(0),), 560, 5)
     assert arrived(told) == [interval(window(0))]
     live = Ports(Settings(home=told.ports.root, configs=first.configs))
@@ -37,16 +38,16 @@ def test_a_batch_at_a_time_is_handed_out_announced_and_read_by_the_loop(told):
     assert config.ingest.source.kind == "files"
     assert config.model_copy(update={"ingest": told.config.ingest}) == told.config
     for week in range(1, 5):
-        feed_next(told.config, told.ports)
-        done = turn.cycle(steps, config, live, streams.week(week + 1))
+        feed_next(told.model)
+        done = turn.cycle(steps, Model(config, live), streams.week(week + 1))
         assert done.batches[-1].batch.window == window(week)
     assert done.decided.outcome == "promoted", done.decided.reasons
     with pytest.raises(UsageError, match="--from configs"):
-        feed_next(config, live)
-    feed_next(told.config, told.ports)
-    assert fed(told.config, told.ports).left == ()
+        feed_next(Model(config, live))
+    feed_next(told.model)
+    assert fed(told.model).left == ()
     with pytest.raises(NoData, match="all 6 batches"):
-        feed_next(told.config, told.ports)
+        feed_next(told.model)
     assert arrived(told) == [interval(window(w)) for w in range(6)]
     live.close()
 
@@ -55,17 +56,17 @@ def test_an_announcement_that_a_crash_swallowed_is_made_up_for(told, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr("trueup.ledger.ledger.Ledger.announce", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            feed_next(told.config, told.ports)
-    feed_next(told.config, told.ports)
+            feed_next(told.model)
+    feed_next(told.model)
     assert interval(window(0)) in arrived(told)
 
 
 def test_a_batch_that_does_not_come_is_announced_once(told):
     due = streams.week(6)
-    assert watch(told.config, told.ports, due + timedelta(days=8) - timedelta(seconds=1)) == []
+    assert watch(told.model, due + timedelta(days=8) - timedelta(seconds=1)) == []
     for _ in range(2):
-        assert watch(told.config, told.ports, due + timedelta(days=8)) == [window(6)]
-    assert watch(told.config, told.ports, due + timedelta(days=15)) == [window(6), window(7)]
+        assert watch(told.model, due + timedelta(days=8)) == [window(6)]
+    assert watch(told.model, due + timedelta(days=15)) == [window(6), window(7)]
     told_of = [m.payload for m in told.ports.ledger.pending_outbox()]
     assert [p["batch"] for p in told_of] == [interval(window(6)), interval(window(7))]
     assert told_of[0]["due"] == (due + timedelta(days=8)).isoformat()
@@ -74,8 +75,8 @@ def test_a_batch_that_does_not_come_is_announced_once(told):
 
 def test_of_an_empty_source_the_newest_batch_is_missing(told):
     told.source(told.frame.head(0))
-    assert watch(told.config, told.ports, streams.week(3) + timedelta(days=1)) == [window(2)]
-    assert watch(told.config, told.ports, streams.week(3) + timedelta(hours=23)) == [window(1)]
+    assert watch(told.model, streams.week(3) + timedelta(days=1)) == [window(2)]
+    assert watch(told.model, streams.week(3) + timedelta(hours=23)) == [window(1)]
 
 
 def test_numbers_beside_values_that_mean_none_are_read_as_they_were_written(tmp_path):
@@ -83,8 +84,8 @@ def test_numbers_beside_values_that_mean_none_are_read_as_they_were_written(tmp_
     commas = frame["z"].map(lambda z: f"{z:.6f}".replace(".", ",")).where(frame["id"] % 50 != 0, "?")
     config = PLAIN.replace("path: data/*.csv}", 'path: data/*.csv, decimal: ","}')
     story = Story(tmp_path, frame.assign(z=commas), config.replace("week\n", "week\n  missing: {z: ['?']}\n", 1))
-    live = Ports(Settings(home=story.ports.root, configs=feed_next(story.config, story.ports).configs))
-    (batch,) = steps.ingest(load_model(live.configs, "toy"), live, streams.week(1))
+    live = Ports(Settings(home=story.ports.root, configs=feed_next(story.model).configs))
+    (batch,) = steps.ingest(Model(load_model(live.configs, "toy"), live), streams.week(1))
     assert batch.rows.facts["sentinels"] == {"z": 6}
     assert live.store.read(batch.rows)["z"].dtype == "float64"
     live.close()

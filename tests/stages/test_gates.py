@@ -107,10 +107,10 @@ def test_ablation_tells_which_features_the_model_lives_on_and_decides_nothing(so
 
 
 def test_unchanged_rows_have_the_features_they_had(sound):
-    gate = examples(sound.config, sound.ports, window(4), streams.week(5))
+    gate = examples(sound.model, window(4), streams.week(5))
     used = [sound.batch(4)]
     landed = sound.ports.store.effective([b.rows for b in used])
-    made = behaviour._features(sound.config, sound.ports, landed, gate)
+    made = behaviour._features(sound.model, landed, gate)
     assert made.astype({"group": str}).equals(gate.X.astype({"group": str}))
 
 
@@ -146,10 +146,10 @@ def test_recorded_predictions_that_are_gone_or_no_numbers_never_pass(sound):
     path = entry.body["model"]["baseline_path"]
     frame = sound.ports.store.read_evaluation(path)
     trained = _trained(entry.body["model"])
-    assert reproduced(sound.config, sound.ports, trained).ok
+    assert reproduced(sound.model, trained).ok
     for wrong, status in ((frame.drop(columns="p_fitted"), "inconclusive"), (frame.assign(p_fitted=np.nan), "fail")):
         other = sound.ports.store.put_evaluation("other", wrong)
-        verdict = reproduced(sound.config, sound.ports, _trained({**entry.body["model"], "baseline_path": other}))
+        verdict = reproduced(sound.model, _trained({**entry.body["model"], "baseline_path": other}))
         assert verdict.status == status
 
 

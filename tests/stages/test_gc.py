@@ -20,6 +20,7 @@ from trueup.governance.rollback import last_good, roll_back
 from trueup.governance.status import overview
 from trueup.handoffs import baseline_name, sample_name
 from trueup.loop import steps, turn
+from trueup.model import Model
 from trueup.reporting.jobs import drift_page, run_folder
 from trueup.stages.features import examples
 from trueup.upkeep.retention import gc, gc_shared
@@ -41,9 +42,9 @@ def judged(tmp_path_factory):
     right.loc[right.index[in_week(right, 6)][:2], "x"] = 99.0
     told.source(right)
     for week in (6, 8, 10, 11):
-        turn.cycle(steps, told.config, told.ports, streams.week(week), retrain="never")
+        turn.cycle(steps, told.model, streams.week(week), retrain="never")
         if week > 6:
-            turn.challenge(steps, told.config, told.ports, streams.week(week), "manual")
+            turn.challenge(steps, told.model, streams.week(week), "manual")
     for week in (6, 7):
         page = drift_page(told.ports.root, "toy", window(week))
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -97,27 +98,27 @@ def landed_on(story, revision, moment, week=4):
 def test_nothing_of_a_young_home_is_removed(told):
     before = files(told)
     for dry_run in (True, False):
-        assert removed(gc(told.config, told.ports, dry_run)) == {}
+        assert removed(gc(told.model, dry_run)) == {}
         assert removed(gc_shared([told.config], told.ports, dry_run)) == {}
     assert files(told) == before
 
 
 def test_old_reports_go_but_for_those_of_decisions_that_are_kept(told):
     told.later(days=400)
-    promised = gc(told.config, told.ports, dry_run=True)
+    promised = gc(told.model, dry_run=True)
     before = files(told)
-    found = gc(told.config, told.ports)
+    found = gc(told.model)
     assert removed(found) == removed(promised) == {"Data Docs": 12, "drift pages": 2}
     assert {f.split("/")[1] for f in before - files(told)} == {"data_docs", "drift"}
-    assert removed(gc(told.config, told.ports)) == {}
+    assert removed(gc(told.model)) == {}
     short(told, decisions=1)
     least = len(champions_and_last_good(told))
-    assert removed(gc(told.config, told.ports))["run reports"] == len(challengers(told)) - least
+    assert removed(gc(told.model))["run reports"] == len(challengers(told)) - least
     assert len(list(run_folder(told.ports.root, "toy", "").iterdir())) == least
 
 
 def champions_and_last_good(story):
-    wanted = {champion(story.config, story.ports).version, last_good(story.config, story.ports)}
+    wanted = {champion(story.model).version, last_good(story.model)}
     of = [e for e in challengers(story) if {e.body["model"]["version"], e.body["judged"]["version"]} & wanted]
     return {e.body["model"]["run_id"] for e in of}
 
@@ -126,17 +127,17 @@ def test_a_superseded_revision_is_kept_while_a_decision_may_rest_on_it(told):
     told.later(days=800)
     (old,) = [s.ref for s in told.ports.store.superseded("toy") if s.ref.dataset == "toy/rows"]
     assert (old.window, old.revision) == (window(4), 1)
-    assert "batch revisions" not in removed(gc(told.config, told.ports))  # the first champion was trained on it
+    assert "batch revisions" not in removed(gc(told.model))  # the first champion was trained on it
 
     short(
         told, decisions=1
     )  # the champion's entry is kept for ever, and it is of the day on which the revision was replaced
-    assert "batch revisions" not in removed(gc(told.config, told.ports, dry_run=True))
+    assert "batch revisions" not in removed(gc(told.model, dry_run=True))
 
     short(told, decisions=3650)
     landed_on(told, 1, datetime(2020, 1, 1))
     landed_on(told, 2, datetime(2020, 3, 1))  # long before any decision
-    assert removed(gc(told.config, told.ports))["batch revisions"] == 1
+    assert removed(gc(told.model))["batch revisions"] == 1
     assert not (told.ports.root / old.path).exists()
     assert told.batch(4).rows.revision == 2
     assert len(told.ports.store.read(told.batch(4).rows, verify=True)) == 560
@@ -146,19 +147,19 @@ def test_a_superseded_revision_is_kept_for_its_retention(told):
     told.ports.now = lambda: datetime(2020, 8, 1, tzinfo=UTC)
     landed_on(told, 1, datetime(2020, 1, 1))
     landed_on(told, 2, datetime(2020, 3, 1))
-    assert "batch revisions" not in removed(gc(told.config, told.ports))
+    assert "batch revisions" not in removed(gc(told.model))
     short(told, snapshots=100)
-    assert removed(gc(told.config, told.ports))["batch revisions"] == 1
+    assert removed(gc(told.model))["batch revisions"] == 1
 
 
 def test_what_the_champion_and_the_last_good_one_rest_on_is_kept_for_ever(told):
     ports = told.ports
-    state, back = overview(told.config, ports), last_good(told.config, ports)
+    state, back = overview(Model(told.config, ports)), last_good(Model(told.config, ports))
     assert back is not None
     told.later(days=5000)
-    found = gc(told.config, ports)
+    found = gc(Model(told.config, ports))
     everything = named(ports.ledger.entries("toy"))
-    still = kept(told.config, ports)
+    still = kept(Model(told.config, ports))
     assert still.runs == champions_and_last_good(told)
     assert removed(found)["evaluations"] == len(everything.evaluations - still.evaluations) > 0
     assert all((ports.root / path).exists() for path in still.evaluations)
@@ -170,26 +171,26 @@ def test_what_the_champion_and_the_last_good_one_rest_on_is_kept_for_ever(told):
             assert {model["baseline_path"], entry.body["evaluation"]["path"]} <= still.evaluations
 
     told.open()
-    assert overview(told.config, told.ports) == state
+    assert overview(told.model) == state
     done = told.turn(WEEKS)
     assert done.scored[-1].new == 560
     assert done.observed[-1].figures["drift"] is not None
-    assert roll_back(told.config, told.ports, None, "a tester", "a test").version == back
-    assert turn.monitor_newest(steps, told.config, told.ports, streams.week(WEEKS)).diagnosis != "unknown"
+    assert roll_back(told.model, None, "a tester", "a test").version == back
+    assert turn.monitor_newest(steps, told.model, streams.week(WEEKS)).diagnosis != "unknown"
     assert told.ports.ledger.verify() == []
 
 
 def test_a_rollback_keeps_what_the_old_promotion_recorded(told):
-    back = last_good(told.config, told.ports)
-    roll_back(told.config, told.ports, back, "a tester", "a test")
+    back = last_good(told.model)
+    roll_back(told.model, back, "a tester", "a test")
     told.later(days=300)
-    roll_back(told.config, told.ports, champion_before(told), "a tester", "and back again")
+    roll_back(told.model, champion_before(told), "a tester", "and back again")
     entry = told.ports.ledger.entries("toy")[-1]
     source = told.ports.ledger.entry(entry.body["evidence_of"])
     told.later(days=3800)
     short(told, decisions=3650)
     assert source.recorded_at < told.ports.now() - told.config.retention.decisions < entry.recorded_at
-    assert source.recorded_at in kept(told.config, told.ports).judged_at
+    assert source.recorded_at in kept(told.model).judged_at
 
 
 def champion_before(story):
@@ -202,7 +203,7 @@ def test_predictions_that_are_gone_are_never_made_again_and_the_loop_copes(told)
     assert len(told.predictions(6)) == 558
     told.later(days=800)
     parts = len(told.ports.store.old_predictions("toy", told.ports.now()))
-    assert removed(gc(told.config, told.ports))["predictions"] == parts > 3
+    assert removed(gc(told.model))["predictions"] == parts > 3
     assert not list((told.ports.root / "predictions").rglob("*.parquet"))
 
     told.open()
@@ -210,31 +211,31 @@ def test_predictions_that_are_gone_are_never_made_again_and_the_loop_copes(told)
     assert told.predictions(6).empty
     assert told.turn(11).scored == told.turn(11).scored
     assert told.facts() == facts
-    held = quarantine.listed(told.config, told.ports)
+    held = quarantine.listed(told.model)
     assert len(held) == 2
-    quarantine.release(told.config, told.ports, None, by="a tester", why="they are right")
+    quarantine.release(told.model, None, by="a tester", why="they are right")
     assert told.turn(11).released == ()
-    assert turn.score_newest(steps, told.config, told.ports, streams.week(7)).new == 0
+    assert turn.score_newest(steps, told.model, streams.week(7)).new == 0
 
     corrected = told.frame.copy()
     corrected.loc[corrected.index[in_week(corrected, 10)][:5], "z"] = 0.0
     told.source(corrected)
     rules = told.configs / "toy.yaml"
     rules.write_text(rules.read_text().replace("max_value: 20}", "max_value: 100}"))  # week 6 is judged otherwise now
-    done = turn.cycle(steps, told.config, told.ports, streams.week(11), retrain="never")
+    done = turn.cycle(steps, told.model, streams.week(11), retrain="never")
     assert [(s.window, s.new) for s in done.scored] == [(window(6), 0), (window(10), 0)]
     assert all("retention" in s.note for s in done.scored)
     assert {o.diagnosis for o in done.observed} == {"unknown"}
     assert told.predictions(6).empty
     assert {f: f.read_bytes() for f in sunk} == sunk  # what was served stays served in the user's own place
-    assert turn.cycle(steps, told.config, told.ports, streams.week(11), retrain="never") == done
+    assert turn.cycle(steps, told.model, streams.week(11), retrain="never") == done
     assert told.turn(WEEKS).scored[-1].new == 560
 
 
 def test_features_that_nothing_uses_go_and_the_others_need_not_be_computed_again(told):
     before = {f for f in files(told) if f.startswith("features/")}
-    quarantine.release(told.config, told.ports, None, by="a tester", why="they are right")
-    steps.score(told.config, told.ports, checked(told, 6), streams.week(11))
+    quarantine.release(told.model, None, by="a tester", why="they are right")
+    steps.score(told.model, checked(told, 6), streams.week(11))
     both = {f for f in files(told) if f.startswith("features/")}
     assert len(both - before) == 1
     assert removed(gc_shared([told.config], told.ports)) == {}
@@ -250,11 +251,11 @@ def test_features_that_nothing_uses_go_and_the_others_need_not_be_computed_again
 
 def checked(story, week):
     batch = story.batch(week)
-    return steps.validate(story.config, story.ports, batch, streams.week(11))
+    return steps.validate(story.model, batch, streams.week(11))
 
 
 def examples_of_all(story):
-    examples(story.config, story.ports, Window(streams.week(0), streams.week(11)), streams.week(11))
+    examples(story.model, Window(streams.week(0), streams.week(11)), streams.week(11))
 
 
 def test_features_are_left_alone_when_a_model_cannot_be_asked(told):
@@ -307,7 +308,7 @@ gc(load_model(ports.configs, "toy"), ports)
 def test_killed_at_any_moment_the_next_run_finishes(told, survived):
     before = files(told)
     told.later(days=5000)
-    whole = sum(removed(gc(told.config, told.ports, dry_run=True)).values())
+    whole = sum(removed(gc(told.model, dry_run=True)).values())
     assert whole > survived
     environment = {"TRUEUP_HOME": str(told.folder / "home"), "TRUEUP_CONFIGS": str(told.configs)}
     done = subprocess.run(
@@ -324,5 +325,5 @@ def test_killed_at_any_moment_the_next_run_finishes(told, survived):
         told.ports.store.read(told.batch(week).rows)
         told.predictions(week)
     told.later(days=5000)
-    assert sum(removed(gc(told.config, told.ports)).values()) == whole - survived
-    assert removed(gc(told.config, told.ports)) == {}
+    assert sum(removed(gc(told.model)).values()) == whole - survived
+    assert removed(gc(told.model)) == {}

@@ -22,13 +22,14 @@ from trueup.home import HOME_TAG
 from trueup.ledger.tables import DECISIONS, OUTBOX
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
+from trueup.model import Model
 from trueup.upkeep import backup
 
 
 @pytest.fixture(scope="module")
 def copy(told, tmp_path_factory):  # noqa: F811
     """A backup, what it has to bring back, and the first home out of the way from then on."""
-    reconcile(told.config, told.ports)
+    reconcile(told.model)
     verify.anchor(told.ports)
     told.ports.tracking.start("toy", "still at work", {HOME_TAG: told.ports.identity})
     with closing(sqlite3.connect(prefect_in(told.ports.root))):
@@ -119,20 +120,20 @@ def test_a_home_moves_to_postgresql_and_goes_on(told, copy, places, new_database
     assert mlflow_of(moved) == told.seen
     for week, frame in enumerate(told.served):
         assert_frame_equal(moved.predictions(week), frame)
-    assert champion(moved.config, ports).load(ports) is not None
+    assert champion(Model(moved.config, ports)).load(ports) is not None
     checked = verify.verify({"toy": moved.config}, ports)
     assert checked.problems == ()
     assert checked.anchors == told.anchored  # also the one that is MLflow's tag, though PostgreSQL gives another name
-    assert reconcile(moved.config, ports).alias is None
+    assert reconcile(Model(moved.config, ports)).alias is None
     assert len(ports.tracking.open_runs("toy", {HOME_TAG: ports.identity})) == 0  # the one that was at work is closed
     with pytest.raises(sa.exc.DBAPIError, match="can only be appended to"), ports.engine.begin() as connection:
         connection.execute(sa.delete(DECISIONS))
 
     runs, versions = len(told.seen.split("'run_id'")), ports.registry.versions("toy")
-    turn.cycle(steps, moved.config, ports, streams.week(8), retrain="never")
+    turn.cycle(steps, Model(moved.config, ports), streams.week(8), retrain="never")
     assert history(moved) == told.before
-    assert turn.cycle(steps, moved.config, ports, streams.week(9), retrain="never").scored[-1].new == 560
-    decided = turn.challenge(steps, moved.config, ports, streams.week(10), "manual")
+    assert turn.cycle(steps, Model(moved.config, ports), streams.week(9), retrain="never").scored[-1].new == 560
+    decided = turn.challenge(steps, Model(moved.config, ports), streams.week(10), "manual")
     numbers = [v.version for v in ports.registry.versions("toy")]
     assert numbers == list(range(1, decided.version + 1))
     assert decided.version > versions[-1].version

@@ -24,6 +24,7 @@ from trueup.handoffs import Cycle
 from trueup.home import Ports
 from trueup.loop import steps
 from trueup.loop.turn import cycle
+from trueup.model import Model
 from trueup.onboarding.check import check
 from trueup.onboarding.new_model import Drafted, draft, save
 from trueup.stages.ingest import batches
@@ -85,7 +86,7 @@ def made(table: messy.Messy, folder: Path) -> Made:
     weeks = [first + timedelta(weeks=w + 1) for w in range(40)]
     newest = drafted.findings.times.moments.max()
     full = [w for w in weeks if w <= newest][-BATCHES:]
-    turns = [cycle(steps, config, ports, w.to_pydatetime()) for w in (full[-3], full[-1])]
+    turns = [cycle(steps, Model(config, ports), w.to_pydatetime()) for w in (full[-3], full[-1])]
     return Made(table, drafted, ports, config, check(table.fault, ports)["problems"], turns)
 
 
@@ -173,7 +174,7 @@ def test_outcomes_in_a_second_file_are_joined_by_the_key_that_is_called_otherwis
     label = done.config.ingest.label
     assert (label.key, label.known_at, label.known_after) == ({"order": "order_no"}, "told", None)
     assert "CHECK: told says when an outcome became known" in done.drafted.text
-    newest = batches(done.config, done.ports, done.turns[-1].as_of)[0]
+    newest = batches(done.model, done.turns[-1].as_of)[0]
     labels = done.ports.store.read(newest.labels)
     assert len(labels) == newest.rows.rows
     assert ((labels["known_at"] - labels["event_time"]) == timedelta(days=3)).all()
@@ -228,7 +229,7 @@ def test_where_a_linear_model_is_as_good_as_any_it_takes_office(tmp_path):
     save(drafted)
     written = drafted.path.read_text().replace("families: [gradient_boosting, linear]", "families: [linear]")
     drafted.path.write_text(re.sub(r"trials: \d+", "trials: 1", written))
-    decided = cycle(steps, load_model(ports.configs, "orders"), ports, datetime(2024, 3, 25)).decided
+    decided = cycle(steps, Model(load_model(ports.configs, "orders"), ports), datetime(2024, 3, 25)).decided
     assert decided.outcome == "promoted", decided.reasons
     ports.close()
 

@@ -42,7 +42,7 @@ loop.challenge(steps, load_model(ports.configs, "toy"), ports, datetime.fromisof
 def begun(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("begun"), stream(9 * 7), PLAIN)
     assert told.turn(5).decided.outcome == "promoted"
-    turn.cycle(steps, told.config, told.ports, streams.week(8), retrain="never")
+    turn.cycle(steps, told.model, streams.week(8), retrain="never")
     yield told
     told.ports.close()
 
@@ -73,31 +73,31 @@ def in_mlflow(story):
 
 @pytest.mark.parametrize(("where", "left"), DEATHS.items(), ids=list(DEATHS))
 def test_what_a_killed_training_left_is_collected_after_a_day(told, where, left):
-    state, before = overview(told.config, told.ports), in_mlflow(told)
+    state, before = overview(told.model), in_mlflow(told)
     killed(told, where)
     runs, versions, models = in_mlflow(told)
     assert (len(versions - before[1]), len(models.keys() - before[2].keys())) == left
     (dead,) = runs.keys() - before[0].keys()
 
-    found = reconcile(told.config, told.ports)
+    found = reconcile(told.model)
     assert found.closed_runs == (dead,)
     assert found.orphans == Orphans()  # it may still be looked at, for a day
     told.later(days=2)
     with told.ports.retraining("toy"):
-        assert "at work" in reconcile(told.config, told.ports).note
-    found = reconcile(told.config, told.ports).orphans
+        assert "at work" in reconcile(told.model).note
+    found = reconcile(told.model).orphans
     assert found.runs == (dead,)
     assert set(found.versions) == versions - before[1]
     assert set(found.models) == models.keys() - before[2].keys()
     assert in_mlflow(told) == before
     for model in found.models:
         assert not Path(models[model]).exists()
-    assert reconcile(told.config, told.ports).orphans == Orphans()
+    assert reconcile(told.model).orphans == Orphans()
 
     told.open()
-    assert overview(told.config, told.ports) == state
-    champion(told.config, told.ports).load(told.ports)
-    assert turn.challenge(steps, told.config, told.ports, streams.week(8), "manual").version is not None
+    assert overview(told.model) == state
+    champion(told.model).load(told.ports)
+    assert turn.challenge(steps, told.model, streams.week(8), "manual").version is not None
 
 
 def test_what_an_entry_or_an_alias_names_is_left_alone(told):
@@ -106,7 +106,7 @@ def test_what_an_entry_or_an_alias_names_is_left_alone(told):
     client.set_terminated(entry.body["model"]["run_id"], "KILLED")  # as after a crash between record and end
     for week in (8, 9):  # not the very same attempt: that would be gone on with
         killed(told, "register.version", week)
-        reconcile(told.config, told.ports)
+        reconcile(told.model)
     *_, first, second = sorted(v.version for v in registry.versions("toy"))
     client.set_registered_model_alias("toy", "shadow", str(first))
     version = client.get_model_version("toy", str(second))
@@ -114,23 +114,23 @@ def test_what_an_entry_or_an_alias_names_is_left_alone(told):
     client.create_model_version("mine", version.source, version.run_id)
     before = in_mlflow(told)
     told.later(days=2)
-    assert orphaned(told.config, told.ports) == []
+    assert orphaned(told.model) == []
     with told.ports.retraining("toy"):
-        assert reconcile(told.config, told.ports).note == ""  # with nothing to do nobody's lock is in the way
+        assert reconcile(told.model).note == ""  # with nothing to do nobody's lock is in the way
     assert in_mlflow(told) == before
     client.delete_registered_model_alias("toy", "shadow")
-    assert reconcile(told.config, told.ports).orphans.versions == (first,)
-    champion(told.config, told.ports).load(told.ports)
+    assert reconcile(told.model).orphans.versions == (first,)
+    champion(told.model).load(told.ports)
 
 
 def test_of_another_homes_runs_nothing_is_touched(told):
     killed(told, "register.version")
-    reconcile(told.config, told.ports)
+    reconcile(told.model)
     before = in_mlflow(told)
     (told.ports.root / "home.id").write_text("another")
     told.open()
     told.later(days=2)
-    assert reconcile(told.config, told.ports).orphans == Orphans()
+    assert reconcile(told.model).orphans == Orphans()
     assert in_mlflow(told) == before
 
 
@@ -141,13 +141,13 @@ def test_a_failed_retrain_keeps_its_run_and_loses_its_files_with_the_reports(tol
     monkeypatch.setattr(steps, "promote", stale)
     before = in_mlflow(told)
     with pytest.raises(StaleDecision):
-        turn.challenge(steps, told.config, told.ports, streams.week(8), "manual")
+        turn.challenge(steps, told.model, streams.week(8), "manual")
     (failed,) = in_mlflow(told)[0].keys() - before[0].keys()
     told.later(days=300)
-    assert reconcile(told.config, told.ports).orphans == Orphans()
+    assert reconcile(told.model).orphans == Orphans()
     told.later(days=400)
     models = in_mlflow(told)[2]
-    found = reconcile(told.config, told.ports).orphans
+    found = reconcile(told.model).orphans
     assert found.runs == ()
     assert len(found.versions) >= 1
     assert not any(Path(models[model]).exists() for model in found.models)
@@ -155,4 +155,4 @@ def test_a_failed_retrain_keeps_its_run_and_loses_its_files_with_the_reports(tol
     assert runs == before[0] | {failed: "FAILED"}
     assert (versions, left) == before[1:]
     assert told.ports.tracking.client.get_run(failed).data.tags[FILES_TAG] == "removed"
-    assert reconcile(told.config, told.ports).orphans == Orphans()
+    assert reconcile(told.model).orphans == Orphans()

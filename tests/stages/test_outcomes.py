@@ -20,6 +20,7 @@ from trueup.domain.data.types import Window
 from trueup.errors import NoData, SourceError
 from trueup.home import Ports
 from trueup.loop import steps, turn
+from trueup.model import Model
 from trueup.onboarding.check import check
 from trueup.replay.sandbox import World
 from trueup.stages.ingest import batches, ingest
@@ -39,6 +40,10 @@ class Book:
     def config(self):
         return load_model(self.configs, "loans")
 
+    @property
+    def model(self):
+        return Model(self.config, self.ports)
+
     def put(self, outcomes: pd.DataFrame) -> None:
         """Let the outcomes' file hold these."""
         outcomes.to_csv(self.configs / "data" / "outcomes.csv", index=False)
@@ -52,21 +57,21 @@ class Book:
     def turn(self, week: int, retrain="inline"):
         """One turn of the loop."""
         self.come(week)
-        return turn.cycle(steps, self.config, self.ports, streams.week(week), retrain)
+        return turn.cycle(steps, self.model, streams.week(week), retrain)
 
     def ingest(self, week: int):
         """Land what there is."""
-        return ingest(self.config, self.ports, streams.week(week))
+        return ingest(self.model, streams.week(week))
 
     def labels(self, week: int) -> pd.DataFrame:
         """The newest labels of a week, by the loan's id."""
-        batch = next(b for b in batches(self.config, self.ports, streams.week(99)) if b.window == window(week))
+        batch = next(b for b in batches(self.model, streams.week(99)) if b.window == window(week))
         rows = self.ports.store.read(batch.rows, ["row_id", "id"])
         return rows.astype({"id": int}).merge(self.ports.store.read(batch.labels), on="row_id").set_index("id")
 
     def revisions(self) -> dict[int, tuple[int, int]]:
         """By week the revisions of rows and labels."""
-        found = batches(self.config, self.ports, streams.week(99))
+        found = batches(self.model, streams.week(99))
         return {(b.window.start - streams.START).days // 7: (b.rows.revision, b.labels.revision) for b in found}
 
 
@@ -107,7 +112,7 @@ def test_with_labels_a_month_late_old_batches_are_diagnosed_when_theirs_come_and
     assert book.ports.ledger.verify() == []
     found = reproduce("loans", last.decided.version, book.ports)
     assert found.same, found.said
-    words = gather(book.config, book.ports, last.decided.version)["source"]["words"]
+    words = gather(book.model, last.decided.version)["source"]["words"]
     assert words.endswith("the outcomes, joined by key, from a source of kind files (path data/outcomes.csv)")
     book.ports.close()
 
@@ -131,7 +136,7 @@ def test_corrected_and_withdrawn_labels_of_any_age_are_new_revisions_and_are_tol
         "labels_changed": 3,
         "labels_withdrawn": 1,
     }
-    told = steps.validate(small.config, small.ports, found, streams.week(8)).warnings
+    told = steps.validate(small.model, found, streams.week(8)).warnings
     assert "3 labels have another value than the one landed before" in told
     assert any("1 labels were withdrawn" in t for t in told)
     small.ingest(8)
@@ -186,14 +191,14 @@ def test_the_same_labels_from_a_database_are_no_new_revision(small):
     config = loans.CONFIG.replace("{kind: files, path: data/outcomes.csv}", url)
     (small.configs / "loans.yaml").write_text(config)
     other = Ports(small.ports.settings)
-    ingest(small.config, other, streams.week(8))
+    ingest(Model(small.config, other), streams.week(8))
     other.close()
     assert small.revisions() == before
     broken = config.replace("SELECT * FROM o", "SELECT * FROM nothing")
     (small.configs / "loans.yaml").write_text(broken)
     other = Ports(small.ports.settings)
     with pytest.raises(SourceError, match=r"ingest\.label\.source\.query"):
-        ingest(small.config, other, streams.week(8))
+        ingest(Model(small.config, other), streams.week(8))
     other.close()
 
 
@@ -226,8 +231,8 @@ def fed(book: Book, weeks: int) -> tuple[Ports, list[int]]:
     """Hand out so many weeks, landing each; how many labels lie in each week's file."""
     given = []
     for week in range(weeks):
-        live = Ports(Settings(home=book.ports.root, configs=feed_next(book.config, book.ports).configs))
-        ingest(load_model(live.configs, "loans"), live, streams.week(week + 1))
+        live = Ports(Settings(home=book.ports.root, configs=feed_next(book.model).configs))
+        ingest(Model(load_model(live.configs, "loans"), live), streams.week(week + 1))
         file = book.ports.root / "feed" / "loans-labels" / f"{window(week).start:%Y-%m-%d}.parquet"
         given.append(len(pd.read_parquet(file)))
         live.close()
@@ -247,7 +252,7 @@ def test_a_feed_hands_out_labels_as_they_become_known(tmp_path, config):
     landed = [len(book.labels(week)) for week in range(8)]
     assert landed == [21, 21, 21, 16, 0, 0, 0, 0]  # the last is known just at the end
     with pytest.raises(NoData):
-        feed_next(book.config, book.ports)
+        feed_next(book.model)
     live.close()
     book.ports.close()
 
@@ -257,7 +262,7 @@ def test_a_replay_lands_the_labels_of_the_label_source(small):
     world = World(small.ports.settings, small.folder / "replay", span)
     assert world.lay_out(small.config) == [streams.week(w) for w in range(1, 7)]
     there = world.ports(world.place(small.config))
-    found = batches(small.config, there, streams.week(99))
+    found = batches(Model(small.config, there), streams.week(99))
     assert [b.labels.rows for b in found] == [21] * 6
     labels = there.store.read(found[-1].labels)
     assert (labels["known_at"] - labels["event_time"]).unique().tolist() == [pd.Timedelta(days=loans.DELAY)]

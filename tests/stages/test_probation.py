@@ -29,13 +29,13 @@ def promoted(tmp_path_factory):
     """A first champion, and a second one that learned the changed relation, on probation."""
     told = Story(tmp_path_factory.mktemp("probation"), rows(), CONFIG)
     told.turn(5)
-    told.first = champion(told.config, told.ports).version
+    told.first = champion(told.model).version
     for week in (6, 7, 8):
         told.done = told.turn(week)
-        if champion(told.config, told.ports).version != told.first:
+        if champion(told.model).version != told.first:
             break
     told.at = week
-    told.second = champion(told.config, told.ports).version
+    told.second = champion(told.model).version
     assert told.second != told.first, told.done.decided.reasons
     yield told
     told.ports.close()
@@ -80,7 +80,7 @@ def test_a_new_champion_that_turns_worse_is_rolled_back_and_the_figures_are_reco
     found = done.observed[-1].figures["probation"]
     assert (found["verdict"], found["look"], found["of"]) == ("fail", 1, 2), found
     assert found["figures"]["low"] > 0
-    assert champion(trial.config, trial.ports).version == trial.first
+    assert champion(trial.model).version == trial.first
     assert trial.ports.registry.champion_alias("toy") == trial.first
     entry = trial.ports.ledger.entries("toy")[-1]
     assert entry.kind == "rolled_back"  # and no retrain for what was found about the one that is gone
@@ -93,7 +93,7 @@ def test_a_new_champion_that_turns_worse_is_rolled_back_and_the_figures_are_reco
     assert trial.turn(trial.at + 1) == done
     assert trial.facts() == facts
     assert trial.turn(trial.at + 2).scored[-1].version == trial.first
-    assert overview(trial.config, trial.ports)["probation"] is None
+    assert overview(trial.model)["probation"] is None
     assert trial.ports.ledger.verify() == []
 
 
@@ -107,10 +107,10 @@ def test_a_rollback_that_a_crash_prevented_is_made_by_the_next_run(trial, monkey
         patch.setattr("trueup.stages.monitor.enforce", killed)
         with pytest.raises(KeyboardInterrupt):
             trial.turn(trial.at + 1)
-    assert champion(trial.config, trial.ports).version == trial.second
+    assert champion(trial.model).version == trial.second
     trial.open()
-    cycle(steps, trial.config, trial.ports, streams.week(trial.at + 1) + timedelta(hours=1), retrain="never")
-    assert champion(trial.config, trial.ports).version == trial.first
+    cycle(steps, trial.model, streams.week(trial.at + 1) + timedelta(hours=1), retrain="never")
+    assert champion(trial.model).version == trial.first
     assert [e.kind for e in trial.ports.ledger.entries("toy")].count("rolled_back") == 1
 
 
@@ -120,10 +120,10 @@ def test_one_that_is_equal_stays_and_the_probation_ends(trial):
     for week in range(trial.at + 1, trial.at + 4):
         seen = watch(trial, week)
         looks.append(seen.figures["probation"])
-        assert champion(trial.config, trial.ports).version == trial.second, looks
+        assert champion(trial.model).version == trial.second, looks
     assert [p and p["verdict"] for p in looks] == ["pass", "pass", None]
     assert [p["look"] for p in looks[:2]] == [1, 2]
-    state = overview(trial.config, trial.ports)["probation"]
+    state = overview(trial.model)["probation"]
     assert state["state"] == "passed"
     assert "2 of 2 looks" in state["says"]
     assert trial.ports.store.read_predictions("toy", window(trial.at + 2), f"shadow:{trial.first}").empty
@@ -131,4 +131,4 @@ def test_one_that_is_equal_stays_and_the_probation_ends(trial):
 
 def watch(story, week):
     """A turn of the loop without its retrain."""
-    return cycle(steps, story.config, story.ports, streams.week(week), retrain="never").observed[-1]
+    return cycle(steps, story.model, streams.week(week), retrain="never").observed[-1]

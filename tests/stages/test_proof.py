@@ -24,7 +24,7 @@ def grown(tmp_path_factory):
     for week in (5, 8):
         told.turn(week)
         anchor(told.ports)
-    assert len(succession(told.config, told.ports)) == 2
+    assert len(succession(told.model)) == 2
     yield told
     told.ports.close()
 
@@ -110,7 +110,7 @@ def test_a_last_line_that_a_crash_has_torn_is_taken_off_and_nothing_is_lost(stor
 
 
 def test_an_alias_moved_behind_the_ledgers_back_is_found(story):
-    first, second = (c.version for c in succession(story.config, story.ports))
+    first, second = (c.version for c in succession(story.model))
     story.ports.registry.set_champion_alias("toy", first)
     try:
         (found,) = checked(story).problems
@@ -122,7 +122,7 @@ def test_an_alias_moved_behind_the_ledgers_back_is_found(story):
 
 @pytest.mark.parametrize("how", ["one bit", "one more", "one less", "a link"])
 def test_a_version_whose_files_were_touched_is_named(grown, how, tmp_path):
-    champion = succession(grown.config, grown.ports)[0]
+    champion = succession(grown.model)[0]
     folder = Path(champion.uri.removeprefix("file://"))
     kept = tmp_path / "kept"
     shutil.copytree(folder, kept)

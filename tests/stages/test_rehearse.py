@@ -13,6 +13,7 @@ from trueup.config.settings import Settings
 from trueup.domain.data.types import Status
 from trueup.domain.learning.training_windows import Plan
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.onboarding.rehearse import rehearse
 from trueup.onboarding.rehearse_gate import BEATS, NOT_SHOWN
 from trueup.stages.train import plan
@@ -23,7 +24,7 @@ DAYS = 9 * 7
 def rehearsed(folder, frame, config=PLAIN):
     """A rehearsal of a stream, and the story it might become; nothing may be there before or after."""
     story = Story(folder, frame, config)
-    found = rehearse(story.config, story.ports)
+    found = rehearse(story.model)
     assert not (folder / "home").exists()
     return found, story
 
@@ -53,7 +54,7 @@ def test_the_first_champion_is_made_when_the_rehearsal_says(sound):
     assert (found.champion, found.tries, found.needs) == (True, 1, "")
     for week in (weeks - 1, weeks):
         decided = story.turn(week).decided
-    chosen = plan(story.config, story.ports, streams.week(1))  # no champion and no labels then
+    chosen = plan(story.model, streams.week(1))  # no champion and no labels then
     assert not isinstance(chosen, Plan)
     assert decided.outcome == "promoted"
     (entry,) = [e for e in story.ports.ledger.entries("toy") if e.kind == "promoted"]
@@ -168,7 +169,7 @@ def test_labels_that_begin_later_do_not(tmp_path):
 
 def test_outcomes_apart_are_joined_as_in_a_run(tmp_path):
     configs = loans.write(tmp_path, *loans.book(weeks=13))
-    found = rehearse(load_model(configs, "loans"), Ports(Settings(home=tmp_path / "home", configs=configs)))
+    found = rehearse(Model(load_model(configs, "loans"), Ports(Settings(home=tmp_path / "home", configs=configs))))
     assert found.breaks == ""
     assert {b.labels for b in found.batches} == {b.rows for b in found.batches}
     assert [b.at_end for b in found.batches[:4]] == [0] * 4
@@ -186,7 +187,7 @@ def test_the_scratch_home_is_gone_also_when_somebody_stops_it(tmp_path, monkeypa
 
     monkeypatch.setattr("trueup.onboarding.rehearse.validate", stop)
     with pytest.raises(KeyboardInterrupt):
-        rehearse(story.config, story.ports)
+        rehearse(story.model)
     assert seen
     assert not list((tmp_path / "scratch").iterdir())
     assert not (tmp_path / "home").exists()

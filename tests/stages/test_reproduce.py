@@ -46,16 +46,16 @@ def grown(tmp_path_factory):
     git(told, "add", "toy.yaml", "own.py")
     git(told, "commit", "-qm", "one")
     told.turn(5)
-    ingested = [steps.validate(told.config, told.ports, b, streams.week(8)) for b in ingest_to(told, 8)]
+    ingested = [steps.validate(told.model, b, streams.week(8)) for b in ingest_to(told, 8)]
     assert any(checked.quarantined for checked in ingested)
-    decided = challenge(steps, told.config, told.ports, streams.week(8), "manual")
+    decided = challenge(steps, told.model, streams.week(8), "manual")
     assert (decided.outcome, decided.version) == ("rejected", REJECTED), decided.reasons
     yield told
     told.ports.close()
 
 
 def ingest_to(story, week):
-    return ingest(story.config, story.ports, streams.week(week))
+    return ingest(story.model, streams.week(week))
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_what_came_since_does_not_matter(story, monkeypatch):
     """Corrected rows, rows out of quarantine, another function and config, other code; and then the retention."""
     changed = story.frame.assign(z=story.frame["z"] + (story.frame["t"] < streams.week(2)))
     story.source(changed)
-    release(story.config, story.ports, None, by="a", why="b")
+    release(story.model, None, by="a", why="b")
     text = (story.configs / "toy.yaml").read_text()
     (story.configs / "toy.yaml").write_text(text.replace("period: week", "period: week\n  revisit: 99"))
     ingest_to(story, 8)
@@ -107,7 +107,7 @@ def test_what_came_since_does_not_matter(story, monkeypatch):
     git(story, "commit", "-qm", "two", "--allow-empty")
     later = story.ports.now() + timedelta(days=3000)
     story.ports.now = lambda: later
-    gc(story.config, story.ports)
+    gc(story.model)
     found = reproduce("toy", REFITTED, story.ports)
     assert found.same, found.differences
     assert found.exact
@@ -122,7 +122,7 @@ def test_what_retention_has_taken_is_said_and_what_the_champion_rests_on_stays(s
     stray = story.ports.store.put_text("toy", b"what no decision names")
     later = story.ports.now() + timedelta(days=9000)
     story.ports.now = lambda: later
-    gc(story.config, story.ports)
+    gc(story.model)
     assert not (story.ports.root / "recorded" / "toy" / stray).exists()
     found = reproduce("toy", REJECTED, story.ports)
     assert about(found) == ["predictions"]

@@ -32,6 +32,7 @@ from trueup.ledger.entries import PROMOTION, Decision, Promotion
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.tables import METADATA
 from trueup.loop import steps, turn
+from trueup.model import Model
 from trueup.stages import promote
 
 
@@ -41,7 +42,7 @@ def two(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("rollback"), stream(10 * 7, change_on=5 * 7, per_day=120))
     told.turn(5)
     told.turn(8)
-    told.first, told.second = (c.version for c in succession(told.config, told.ports))
+    told.first, told.second = (c.version for c in succession(told.model))
     yield told
     told.ports.close()
 
@@ -55,11 +56,11 @@ def story(two, tmp_path):
 
 
 def back(story, to=None, by="Ann", why="complaints"):
-    return roll_back(story.config, story.ports, to, by, why)
+    return roll_back(story.model, to, by, why)
 
 
 def by_hand(story, version, by="Ann", why="we know better"):
-    return override(story.config, story.ports, version, by, why)
+    return override(story.model, version, by, why)
 
 
 def test_a_batch_that_another_had_served_tells_nothing_of_who_came_since(story):
@@ -72,7 +73,7 @@ def test_a_batch_that_another_had_served_tells_nothing_of_who_came_since(story):
         return done
 
     changing.score = score
-    turn.cycle(changing, story.config, story.ports, streams.week(9))
+    turn.cycle(changing, story.model, streams.week(9))
     (look,) = story.ports.store.results("toy", "monitor", Window(streams.week(8), streams.week(9)))
     assert (look.body["champion"], look.body["matured"], look.body["diagnosis"]) == (story.first, 0, "unknown")
     assert look.body["of_others"] > 500
@@ -87,7 +88,7 @@ def test_asked_again_later_it_touches_nobody_who_came_since(story):
     asked = story.ports.now()
 
     def again(why="complaints"):
-        return roll_back(story.config, story.ports, None, "Ann", why, asked_at=asked)
+        return roll_back(story.model, None, "Ann", why, asked_at=asked)
 
     done = again()
     assert (done.version, again()) == (story.first, done)
@@ -95,22 +96,22 @@ def test_asked_again_later_it_touches_nobody_who_came_since(story):
     assert again() == done  # it is done, and said again; the champion that came since stays
     with pytest.raises(StaleDecision, match="came into office after this rollback was asked for"):
         again(why="another reason")
-    assert champion(story.config, story.ports).version == story.second
+    assert champion(story.model).version == story.second
     asked = story.ports.now()
     assert again().version == story.first  # asked for anew, in the same words
 
 
 def test_a_rollback_puts_the_last_good_champion_back_at_once_and_the_loop_goes_on(story):
-    before = champion(story.config, story.ports)
+    before = champion(story.model)
     started = time.monotonic()
     done = back(story)
     assert time.monotonic() - started < 5
     assert (done.outcome, done.version) == ("rolled_back", story.first)
-    now = champion(story.config, story.ports)
+    now = champion(story.model)
     assert (now.version, now.epoch) == (story.first, before.epoch + 1)
     assert story.ports.registry.champion_alias("toy") == story.first
-    assert champion_at(story.config, story.ports, now.promoted_as_of).version == story.first
-    old = first_champion(story.config, story.ports)
+    assert champion_at(story.model, now.promoted_as_of).version == story.first
+    old = first_champion(story.model)
     assert (now.uri, now.trained_until, now.baseline_path) == (old.uri, old.trained_until, old.baseline_path)
     assert (now.evaluation_path, now.gate_skill) == (old.evaluation_path, old.gate_skill)
     (event,) = story.ports.ledger.pending_outbox()[-1:]
@@ -124,9 +125,9 @@ def test_a_rollback_puts_the_last_good_champion_back_at_once_and_the_loop_goes_o
 
 def test_what_served_at_a_moment_and_why_is_told_from_the_ledger(story):
     def told(moment):
-        return standing_at(story.config, story.ports, moment)
+        return standing_at(story.model, moment)
 
-    one, two = succession(story.config, story.ports)
+    one, two = succession(story.model)
     assert told(streams.week(1))["champion"] is None
     for term, until in ((one, two.promoted_as_of), (two, None)):
         found = told(term.promoted_as_of)
@@ -154,10 +155,10 @@ def test_the_same_rollback_again_goes_no_further(story):
 
 def test_one_that_was_rolled_back_is_good_again_once_somebody_says_so(story):
     back(story)
-    assert last_good(story.config, story.ports) is None
+    assert last_good(story.model) is None
     assert by_hand(story, story.second).outcome == "override"
-    assert champion(story.config, story.ports).version == story.second
-    assert last_good(story.config, story.ports) == story.first
+    assert champion(story.model).version == story.second
+    assert last_good(story.model) == story.first
 
 
 def test_a_version_that_never_served_can_be_put_into_office_with_its_own_files(story):
@@ -165,7 +166,7 @@ def test_a_version_that_never_served_can_be_put_into_office_with_its_own_files(s
     judged = entry.body["judged"]
     assert judged["version"] != story.second  # the refitted one serves
     by_hand(story, judged["version"])
-    now = champion(story.config, story.ports)
+    now = champion(story.model)
     assert (now.version, now.manifest_digest) == (judged["version"], judged["manifest_digest"])
     assert story.turn(9).scored[-1].version == judged["version"]
 
@@ -182,7 +183,7 @@ def test_who_is_unknown_nameless_or_without_a_reason_changes_nothing(story):
 
 
 def test_files_that_changed_since_are_not_put_into_office(two):
-    old = first_champion(two.config, two.ports)
+    old = first_champion(two.model)
     with two.ports.registry.files(old.uri) as folder:
         (file,) = Path(folder).rglob("model.skops")
     whole = file.read_bytes()
@@ -192,7 +193,7 @@ def test_files_that_changed_since_are_not_put_into_office(two):
             back(two)
     finally:
         file.write_bytes(whole)
-    assert champion(two.config, two.ports).version == two.second
+    assert champion(two.model).version == two.second
 
 
 def test_a_promotion_judged_before_a_rollback_is_stale(story, monkeypatch):
@@ -205,8 +206,8 @@ def test_a_promotion_judged_before_a_rollback_is_stale(story, monkeypatch):
 
     monkeypatch.setattr("trueup.loop.steps.judge", meanwhile)
     with pytest.raises(StaleDecision, match="the champion changed"):
-        turn.retrain(steps, story.config, story.ports, streams.week(10), "manual")
-    assert champion(story.config, story.ports).version == story.first
+        turn.retrain(steps, story.model, streams.week(10), "manual")
+    assert champion(story.model).version == story.first
 
 
 def _align(settings, holding, go_on=None):
@@ -223,7 +224,7 @@ def _align(settings, holding, go_on=None):
         ports.registry.set_champion_alias = slowly
     else:
         holding.set()
-    align(load_model(ports.configs, "toy"), ports)
+    align(Model(load_model(ports.configs, "toy"), ports))
 
 
 def test_of_two_that_write_the_alias_at_once_the_last_to_write_has_read_the_newest_decision(story):
@@ -274,8 +275,8 @@ def test_the_command_line_rolls_back_promotes_and_says_what_is_wrong(story):
     assert say("promote", "toy", "99", "--by", "Ann", "--why", "a mistake").returncode == 2
     assert say("approve", "99", "--by", "Ann").returncode == 2
     assert say("rollback", "toy").returncode == 2
-    assert overview(story.config, story.ports)["champion"] == story.second
-    first = first_champion(story.config, story.ports)
+    assert overview(story.model)["champion"] == story.second
+    first = first_champion(story.model)
     done = say("status", "toy", "--at", first.promoted_as_of.isoformat())
     assert f"version {story.first} served" in done.stdout, done.stderr
     assert "(first)" in done.stdout
@@ -348,7 +349,7 @@ class Office:
         recipe = {"family": "linear", "parameters": {}, "seed": 0, "rows": 1}
         digest = f"{self.version:064d}"
         trained = Trained(recipe, span, span, span.end, 1, "d", f"/m/{self.version}", digest, "r", "b")
-        current = champion(self.config, self.ports)
+        current = champion(self.model)
         skill = Skill(0.1, 0.0, 0.2, 0.95, 1, 1, 0.45, 0.5).to_dict()
         weighed = Weighed("e", span.start, span.end, 1, method={"family": "linear"})
         evaluation = Evaluation(
@@ -356,7 +357,9 @@ class Office:
         )
         judged = Candidate("toy", self.version, "r", trained.uri, digest, span.end, "judged")
         passed = (Verdict.passed("paired", "better"),)
-        promote.promote(config, self.ports, Attempt("manual", self.clock, None, trained, evaluation, judged, passed))
+        promote.promote(
+            Model(config, self.ports), Attempt("manual", self.clock, None, trained, evaluation, judged, passed)
+        )
 
 
 MOVES = st.sampled_from(["promote", "propose", "approve", "reject", "rollback", "rollback to", "override"])
@@ -370,8 +373,8 @@ def test_whatever_is_decided_the_champion_is_that_of_the_newest_epoch(moves, tmp
     office = Office(folder, config)
     ports, expected, epochs = office.ports, None, 0
     for number, (move, which) in enumerate(moves):
-        waiting, by, why = approval.open_approvals(config, ports), f"person {number}", f"move {number}"
-        before = len(succession(config, ports))
+        waiting, by, why = approval.open_approvals(Model(config, ports)), f"person {number}", f"move {number}"
+        before = len(succession(Model(config, ports)))
         known = 1 + which % max(office.version, 1)
         with contextlib.suppress(UsageError, StaleDecision, AlreadyDecided):
             match move:
@@ -379,30 +382,30 @@ def test_whatever_is_decided_the_champion_is_that_of_the_newest_epoch(moves, tmp
                     office.attempt("auto" if move == "promote" else "approval")
                     expected = office.version if move == "promote" else expected
                 case "approve" if waiting:
-                    expected = approval.approve(config, ports, waiting[0], by).version
+                    expected = approval.approve(Model(config, ports), waiting[0], by).version
                 case "reject" if waiting:
-                    approval.reject(config, ports, waiting[0], by, why)
+                    approval.reject(Model(config, ports), waiting[0], by, why)
                 case "rollback" | "rollback to":
-                    target = known if move == "rollback to" else last_good(config, ports)
-                    done = roll_back(config, ports, known if move == "rollback to" else None, by, why)
+                    target = known if move == "rollback to" else last_good(Model(config, ports))
+                    done = roll_back(Model(config, ports), known if move == "rollback to" else None, by, why)
                     assert done.version == target
                     expected = target
                 case "override":
-                    expected = override(config, ports, known, by, why).version
-        terms = succession(config, ports)
+                    expected = override(Model(config, ports), known, by, why).version
+        terms = succession(Model(config, ports))
         assert len(terms) - before in {0, 1}
         epochs = len(terms)
-        current = champion(config, ports)
+        current = champion(Model(config, ports))
         assert (current.version if current else None) == expected
         assert [t.epoch for t in terms] == list(range(1, epochs + 1))
         if current is None:
             continue
-        assert current == terms[-1] == champion_at(config, ports, max(t.promoted_as_of for t in terms))
+        assert current == terms[-1] == champion_at(Model(config, ports), max(t.promoted_as_of for t in terms))
         assert ports.registry.alias == current.version
         assert current.uri == f"/m/{current.version}"
         assert current.manifest_digest == f"{current.version:064d}"
         for term in terms:
             then = [t for t in terms if t.promoted_as_of <= term.promoted_as_of]
-            assert champion_at(config, ports, term.promoted_as_of) == then[-1]
+            assert champion_at(Model(config, ports), term.promoted_as_of) == then[-1]
     assert ports.ledger.verify() == []
     office.engine.dispose()

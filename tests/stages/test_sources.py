@@ -27,7 +27,7 @@ SQL = PLAIN.replace(
 
 def ingested(told: Story, week: int) -> list[int]:
     """Ingest, and give the revisions of the batches."""
-    return [b.rows.revision for b in steps.ingest(told.config, told.ports, streams.week(week))]
+    return [b.rows.revision for b in steps.ingest(told.model, streams.week(week))]
 
 
 # Files that grow
@@ -96,9 +96,9 @@ def read(monkeypatch):
     weeks: list[int] = []
     real = ingest.land
 
-    def land(config, ports, of, *more):
+    def land(model, of, *more):
         weeks.append((of.start - streams.START).days // 7)
-        real(config, ports, of, *more)
+        real(model.config, model.home, of, *more)
 
     monkeypatch.setattr(ingest, "land", land)
     return weeks
@@ -133,10 +133,10 @@ def test_what_a_crash_left_unread_is_read_by_the_next(landed, monkeypatch):
     table.write(75, 9.0, "2024-03-02 00:00:00")
     real, lands = ingest.land, iter((True, False))
 
-    def land(config, ports, of, *more):
+    def land(model, of, *more):
         if not next(lands):
             raise KeyboardInterrupt
-        real(config, ports, of, *more)
+        real(model.config, model.home, of, *more)
 
     with monkeypatch.context() as patched:
         patched.setattr(ingest, "land", land)
@@ -181,8 +181,8 @@ def test_sentinels_are_told_by_validation(tmp_path):
     frame = stream(14, per_day=40)
     frame["z"] = frame["z"].astype(object).where(frame["id"] % 50 != 0, "?")
     told = Story(tmp_path, frame, PLAIN.replace("  period: week\n", "  period: week\n  missing: {z: ['?', -200]}\n"))
-    first, _ = steps.ingest(told.config, told.ports, streams.week(2))
-    checked = steps.validate(told.config, told.ports, first, streams.week(2))
+    first, _ = steps.ingest(told.model, streams.week(2))
+    checked = steps.validate(told.model, first, streams.week(2))
     assert checked.status == "pass", checked.reasons
     assert "z: 6 values ? or -200 count as missing" in checked.warnings
     assert told.ports.store.read(first.rows)["z"].isna().sum() == 6
@@ -193,10 +193,10 @@ def test_text_in_a_numeric_feature_breaks_the_batch_unless_it_is_coerced(tmp_pat
     frame["z"] = frame["z"].astype(object).where(frame["id"] != 50, "broken")
     for coerce, status in (("", "fail"), ("  coerce: [z]\n", "pass")):
         told = Story(tmp_path / status, frame, PLAIN.replace("  period: week\n", f"  period: week\n{coerce}"))
-        first, second = steps.ingest(told.config, told.ports, streams.week(2))
-        checked = steps.validate(told.config, told.ports, first, streams.week(2))
+        first, second = steps.ingest(told.model, streams.week(2))
+        checked = steps.validate(told.model, first, streams.week(2))
         assert checked.status == status, checked.reasons
-        assert steps.validate(told.config, told.ports, second, streams.week(2)).status == "pass"
+        assert steps.validate(told.model, second, streams.week(2)).status == "pass"
     assert "z: 279 texts read as numbers, 1 values were none" in checked.warnings
 
 
@@ -241,14 +241,14 @@ def test_a_row_of_next_year_lands_no_unfinished_week_and_does_not_hold_up_the_ne
     until = streams.week(3) - pd.Timedelta(days=4)  # the third week has begun
     told = Story(tmp_path, misdated(frame[frame["t"] < until], "2027-01-10 09:00", "1970-01-01"))
     told.ports.now = lambda: datetime(2030, 1, 1, tzinfo=UTC)
-    assert ingest.newest_complete(told.config, told.ports) == streams.week(2)
-    steps.ingest(told.config, told.ports, streams.week(500))
+    assert ingest.newest_complete(told.model) == streams.week(2)
+    steps.ingest(told.model, streams.week(500))
     assert "set aside: 1 row before " in caplog.text
     assert "back to 1970-01-01" in caplog.text
-    assert [b.rows.rows for b in ingest.batches(told.config, told.ports, streams.week(2))] == [70, 70]
+    assert [b.rows.rows for b in ingest.batches(told.model, streams.week(2))] == [70, 70]
     told.source(misdated(frame, "2027-01-10 09:00", "1970-01-01"))
-    assert ingest.newest_complete(told.config, told.ports) == streams.week(4)
-    assert [b.rows.rows for b in steps.ingest(told.config, told.ports, streams.week(4))] == [70] * 4
+    assert ingest.newest_complete(told.model) == streams.week(4)
+    assert [b.rows.rows for b in steps.ingest(told.model, streams.week(4))] == [70] * 4
     assert "up to 2027-01-10" in check("toy", told.ports)["set_aside"]
 
 
@@ -256,7 +256,7 @@ def test_what_is_planned_for_later_does_not_move_the_clock(tmp_path):
     frame = stream(28, per_day=10)
     told = Story(tmp_path, frame)
     told.ports.now = lambda: (streams.week(2) + timedelta(days=1, hours=12)).replace(tzinfo=UTC)
-    assert ingest.newest_complete(told.config, told.ports) == streams.week(2)
+    assert ingest.newest_complete(told.model) == streams.week(2)
 
 
 def test_an_absurdly_long_history_is_asked_about(tmp_path):

@@ -49,7 +49,7 @@ class Counting:
 
 
 def asking(told, do, as_of, reason="decayed"):
-    return turn.retrain(do, told.config, told.ports, as_of, reason)
+    return turn.retrain(do, told.model, as_of, reason)
 
 
 def kinds(told):
@@ -131,14 +131,14 @@ def test_after_too_many_rejections_it_stops_until_a_person_or_new_labels_let_it_
     (told.configs / "toy.yaml").write_text(config + "retrain: {cooldown: 0 days, max_rejections: 1}\n")
     told.source(stream(12 * 7))
     with pytest.raises(UsageError, match="nothing to clear"):
-        clear(told.config, told.ports, "a tester")
+        clear(told.model, "a tester")
     assert asking(told, do, NOW).outcome == "rejected"
     stopped = asking(told, do, streams.week(8))
     assert stopped.outcome == "refused"
     assert "trueup clear" in stopped.reasons[0]
-    assert clear(told.config, told.ports, "a tester")[-1].body["by"] == "a tester"
+    assert clear(told.model, "a tester")[-1].body["by"] == "a tester"
     with pytest.raises(UsageError, match="nothing to clear"):
-        clear(told.config, told.ports, "a tester")
+        clear(told.model, "a tester")
     assert asking(told, do, streams.week(8)).outcome == "rejected"
     assert asking(told, do, streams.week(9)).outcome == "refused"
     assert asking(told, do, streams.week(11)).outcome == "rejected"  # two weeks that judged nobody
@@ -175,7 +175,7 @@ def test_after_too_many_failures_it_stops_as_after_rejections(grown, tmp_path):
     with pytest.raises(RuntimeError, match="no space"):
         asking(told, do, streams.week(9))  # two weeks that judged nobody
     assert asking(told, do, streams.week(10)).outcome == "refused"
-    clear(told.config, told.ports, "a tester")
+    clear(told.model, "a tester")
     assert asking(told, Counting(), streams.week(10)).outcome != "refused"
     assert told.ports.ledger.verify() == []
     told.ports.close()
@@ -266,7 +266,7 @@ def test_deployments_are_told_and_nothing_is_trained(tmp_path):
     told = Story(tmp_path, rows, config)
 
     def loop_at(week):
-        return turn.cycle(steps, told.config, told.ports, streams.week(week), retrain="event")
+        return turn.cycle(steps, told.model, streams.week(week), retrain="event")
 
     assert loop_at(5).decided.outcome == "promoted"
     done = loop_at(7)
@@ -288,7 +288,7 @@ def test_deployments_are_told_and_nothing_is_trained(tmp_path):
     # A crash between the announcement and its mark: the batch is handled again, and says the same.
     with announced_again.ports.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM results WHERE stage = 'run'")
-    turn.cycle(steps, announced_again.config, announced_again.ports, streams.week(8), retrain="event")
+    turn.cycle(steps, announced_again.model, streams.week(8), retrain="event")
     assert [m.event_id for m in announced_again.ports.ledger.pending_outbox()] == [m.event_id for m in before]
     announced_again.ports.close()
     told.ports.close()

@@ -46,7 +46,7 @@ def test_what_a_killed_run_has_looked_at_is_not_looked_at_again(tmp_path, monkey
     done = told.turn(7)
     assert [o.window for o in done.observed] == [window(5), window(6)]
     assert told.ports.store.results("toy", "monitor", window(5)) == first
-    again = monitor_newest(steps, told.config, told.ports, streams.week(7))
+    again = monitor_newest(steps, told.model, streams.week(7))
     assert again.window == window(6)
     told.ports.close()
 
@@ -59,7 +59,7 @@ def test_the_second_waits_and_finds_the_batches_done(tmp_path):
     done = {}
 
     def run(story, paused, week):
-        done[week] = cycle(paused.steps(), story.config, story.ports, streams.week(week), "event")
+        done[week] = cycle(paused.steps(), story.model, streams.week(week), "event")
 
     threads = [Thread(target=run, args=asked) for asked in ((first, early, 3), (second, late, 4))]
     threads[0].start()

@@ -81,11 +81,11 @@ def test_a_confirmed_batch_holds_nothing_and_becomes_usual(tmp_path):
     told = Story(tmp_path, odd_from(stream(9 * 7), 6, plant), STALE)
     told.turn(6)
     assert told.turn(7).decided.outcome == "held"
-    (entry,) = clear(told.config, told.ports, "a tester")
+    (entry,) = clear(told.model, "a tester")
     assert (entry.kind, entry.body["by"]) == ("confirmed", "a tester")
     assert entry.body["batches"][0]["columns"] == [column]
     with pytest.raises(UsageError, match="nothing to clear"):
-        clear(told.config, told.ports, "a tester")
+        clear(told.model, "a tester")
     assert told.turn(7).decided.verdicts
     assert "unusual" not in told.turn(8).observed[-1].findings
     told.ports.close()
@@ -138,5 +138,5 @@ def test_a_feature_that_stays_without_values_is_left_out_of_the_next_model(tmp_p
 
 def reads(told):
     """The columns that the champion's pipeline takes."""
-    prepare = champion(told.config, told.ports).load(told.ports).named_steps["prepare"]
+    prepare = champion(told.model).load(told.ports).named_steps["prepare"]
     return [c for _, _, columns in prepare.transformers_ for c in columns]

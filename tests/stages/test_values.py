@@ -25,6 +25,7 @@ from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.errors import SourceError
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.onboarding.check import check
 from trueup.stages.ingest import batches, ingest
 
@@ -66,7 +67,7 @@ class Home:
         if features is not None:
             path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"features": features}))
         ports = self.ports()
-        ingest(load_model(self.folder, "orders"), ports, until)
+        ingest(Model(load_model(self.folder, "orders"), ports), until)
         ports.close()
 
     def rows(self, columns: list[str]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from trueup.errors import WorkError
 from trueup.governance.champion import champion
 from trueup.loop import steps
 from trueup.loop.turn import retrain
+from trueup.model import Model
 from trueup.stages.walk import burden, method
 
 STRICT = PLAIN.replace(
@@ -25,8 +26,8 @@ def strict(tmp_path_factory):
     """A first champion of five weeks, and three challengers that a gain of 90 % is asked of."""
     told = Story(tmp_path_factory.mktemp("strict"), stream(15 * 7), STRICT)
     told.turn(5)
-    told.champion = champion(told.config, told.ports)
-    told.decided = [retrain(steps, told.config, told.ports, streams.week(w), "manual") for w in (8, 11, 14)]
+    told.champion = champion(told.model)
+    told.decided = [retrain(steps, told.model, streams.week(w), "manual") for w in (8, 11, 14)]
     told.records = [e.body["evidence"] for e in told.ports.ledger.entries("toy") if e.body.get("evidence")][1:]
     yield told
     told.ports.close()
@@ -80,7 +81,7 @@ def test_evidence_that_was_changed_is_not_used(strict, tmp_path):
     frame = told.ports.store.read_evaluation(strict.records[-1]["path"])
     told.ports.store.put_evaluation(path.stem, frame.assign(loss_champion=9.0))
     with pytest.raises(WorkError, match="is not what entry"):
-        retrain(steps, told.config, told.ports, streams.week(15), "manual")
+        retrain(steps, told.model, streams.week(15), "manual")
     told.ports.close()
 
 
@@ -88,7 +89,7 @@ def test_a_change_of_features_has_another_burden(strict, tmp_path):
     told = strict.branch(tmp_path / "copy")
     file = told.configs / "toy.yaml"
     file.write_text(file.read_text().replace("numeric: [x, z]", "numeric: [x]"))
-    retrain(steps, told.config, told.ports, streams.week(15), "manual")
+    retrain(steps, told.model, streams.week(15), "manual")
     record = told.ports.ledger.entries("toy")[-1].body["evidence"]
     assert (record["burden"], record["changed"]) == ("change", ["features"])
     told.ports.close()
@@ -106,7 +107,7 @@ def test_a_change_of_features_has_another_burden(strict, tmp_path):
 def test_a_setting_of_training_is_a_change_where_the_model_learns_otherwise(strict, setting, value, changed):
     config = strict.config
     other = config.model_copy(update={"train": config.train.model_copy(update={setting: value})})
-    then, now = (method(c, strict.ports, {"family": "linear"}) for c in (config, other))
+    then, now = (method(Model(c, strict.ports), {"family": "linear"}) for c in (config, other))
     assert burden(then, now) == ("change" if changed else "routine", changed)
 
 
@@ -117,7 +118,7 @@ def test_a_champion_that_is_worse_than_a_constant_is_replaced_by_what_is_better(
     rows["y"] = np.where(later, 1 - rows["y"], rows["y"])
     told = Story(tmp_path, rows)
     told.turn(5)
-    decided = retrain(steps, told.config, told.ports, streams.week(8), "manual")
+    decided = retrain(steps, told.model, streams.week(8), "manual")
     assert decided.outcome == "promoted", decided.reasons
     body = told.ports.ledger.entries("toy")[-1].body
     assert body["evidence"]["contender"] in {"simple", "prior"}

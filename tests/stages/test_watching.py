@@ -87,7 +87,7 @@ def test_corrected_labels_give_another_diagnosis_at_the_same_moment(tmp_path):
     told.source(turned(told.frame, 5))
     after = told.turn(6).observed[-1]
     assert (before.diagnosis, after.diagnosis) == ("healthy", "decayed")
-    assert turn.monitor_newest(steps, told.config, told.ports, streams.week(6)).diagnosis == "decayed"
+    assert turn.monitor_newest(steps, told.model, streams.week(6)).diagnosis == "decayed"
     told.ports.close()
 
 
@@ -107,8 +107,8 @@ def test_a_crash_after_a_promotion_is_put_right_by_the_next_run(tmp_path, monkey
             told.turn(5)
     told.open()
     done = told.turn(5)
-    assert (done.decided.outcome, done.decided.version) == ("promoted", champion(told.config, told.ports).version)
-    assert overview(told.config, told.ports)["alias_agrees"]
+    assert (done.decided.outcome, done.decided.version) == ("promoted", champion(told.model).version)
+    assert overview(told.model)["alias_agrees"]
     assert [e.kind for e in told.ports.ledger.entries("toy")] == ["promoted"]
     assert told.turn(5) == done
     told.ports.close()
@@ -168,13 +168,13 @@ def test_a_regression_on_constant_labels_is_judged(tmp_path):
 def test_of_two_promotions_at_one_moment_the_first_is_the_first(tmp_path):
     told = Story(tmp_path, stream(7 * 6))
     told.turn(5)
-    first = champion(told.config, told.ports)
+    first = champion(told.model)
     from trueup.governance.rollback import override
 
     other = next(
         v.version for v in told.ports.registry.versions(told.config.registered_name) if v.version != first.version
     )
-    override(told.config, told.ports, other, by="a tester", why="a second one at the same moment")
-    assert first_champion(told.config, told.ports).version == first.version
-    assert champion(told.config, told.ports).version == other
+    override(told.model, other, by="a tester", why="a second one at the same moment")
+    assert first_champion(told.model).version == first.version
+    assert champion(told.model).version == other
     told.ports.close()

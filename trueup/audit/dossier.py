@@ -35,6 +35,7 @@ from trueup.home import Ports
 from trueup.ledger.canonical import canonical
 from trueup.ledger.entries import PROMOTION, Entry
 from trueup.ledger.verify import Problem
+from trueup.model import Model
 from trueup.reporting import dossier_page
 from trueup.reporting.jobs import IMPORTANCE, drawn, run_folder
 from trueup.stages import looks
@@ -54,27 +55,25 @@ class Made:
     sbom: str | None
 
 
-def make(
-    config: ModelConfig, ports: Ports, version: int | None = None, out: Path | None = None, bill: bool = True
-) -> Made:
+def make(model: Model, version: int | None = None, out: Path | None = None, bill: bool = True) -> Made:
     """Write the dossier of a version, by default the champion's, and give its paths.
 
     With `bill` the environment's bill of materials is made where there is none yet, which takes a while. Raises
     UsageError for a version that the ledger knows nothing about.
     """
-    chosen = version if version is not None else _champion(config, ports)
-    folder = out or dossiers_folder(ports.root, config.model)
+    chosen = version if version is not None else _champion(model)
+    folder = out or dossiers_folder(model.home.root, model.config.model)
     folder.mkdir(parents=True, exist_ok=True)
-    facts = gather(config, ports, chosen)
-    facts["sbom"] = _bill(ports, folder, facts["environment"], bill)
-    facts["pictures"], pictures = _pictures(config, ports, facts)
+    facts = gather(model, chosen)
+    facts["sbom"] = _bill(model.home, folder, facts["environment"], bill)
+    facts["pictures"], pictures = _pictures(model, facts)
     facts = json.loads(canonical(facts))  # what JSON has no word for is null in both
-    name = stem(config.model, chosen)
+    name = stem(model.config.model, chosen)
     page, data = folder / f"{name}.html", folder / f"{name}.json"
     _write(data, json.dumps(facts, indent=2, allow_nan=False) + "\n")
     _write(page, dossier_page.render(facts, pictures, data.name))
     beside = facts["sbom"].get("file")
-    return Made(config.model, chosen, str(page), str(data), str(folder / beside) if beside else None)
+    return Made(model.config.model, chosen, str(page), str(data), str(folder / beside) if beside else None)
 
 
 def _write(path: Path, text: str) -> None:
@@ -82,32 +81,32 @@ def _write(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def gather(config: ModelConfig, ports: Ports, version: int) -> dict[str, Any]:
+def gather(model: Model, version: int) -> dict[str, Any]:
     """All that is known of a version, as plain values. Raises UsageError where the ledger knows nothing of it."""
-    entry, every = judging_entry(config, ports, version), ports.ledger.entries(config.model)
+    entry, every = judging_entry(model, version), model.home.ledger.entries(model.config.model)
     if entry is None:
         known = sorted({v for e in every for v in versions_of(e)})
         raise UsageError(
-            f"{config.model}: the ledger has no record of version {version}; it knows "
-            f"{', '.join(map(str, known)) or 'none'}; `trueup ledger show {config.model}` lists the decisions"
+            f"{model.config.model}: the ledger has no record of version {version}; it knows "
+            f"{', '.join(map(str, known)) or 'none'}; `trueup ledger show {model.config.model}` lists the decisions"
         )
     about, terms = [e for e in every if version in versions_of(e)], _terms(every, version)
     decision = next((e for e in about if (e.body.get("approval") or {}).get("pending") == entry.seq), entry)
     body, own = entry.body, part_about(entry, version)
-    wrong = ports.ledger.verify()
-    evaluation, frame = _evaluation(ports, body)
-    batches = _batches(ports, body)
-    files = _files(ports, body, own)
+    wrong = model.home.ledger.verify()
+    evaluation, frame = _evaluation(model.home, body)
+    batches = _batches(model.home, body)
+    files = _files(model.home, body, own)
     return {
         "dossier": 1,
-        "made_at": ports.now().isoformat(timespec="seconds"),
-        "model": config.model,
+        "made_at": model.home.now().isoformat(timespec="seconds"),
+        "model": model.config.model,
         "version": version,
-        "registered_name": body["model"].get("name", config.registered_name),
-        "task": config.task.value,
-        "unit": config.ingest.label.unit,
+        "registered_name": body["model"].get("name", model.config.registered_name),
+        "task": model.config.task.value,
+        "unit": model.config.ingest.label.unit,
         "standing": _standing(terms, version, decision),
-        "purpose": _purpose(config, body),
+        "purpose": _purpose(model.config, body),
         "decision": _decision(decision, wrong),
         "proposal": _decision(entry, wrong) if decision is not entry else None,
         "history": [_event(e) for e in about],
@@ -119,9 +118,9 @@ def gather(config: ModelConfig, ports: Ports, version: int) -> dict[str, Any]:
         "batches": batches,
         "validation": body.get("validation"),
         "evaluation": evaluation,
-        "calibration": _calibration(config, evaluation, frame),
+        "calibration": _calibration(model.config, evaluation, frame),
         "verdicts": [*body["verdicts"], *filter(None, [body.get("refit")])],
-        "baseline": _baseline(ports, own),
+        "baseline": _baseline(model.home, own),
         "files": files,
         "lineage": {
             "run_id": body["model"]["run_id"],
@@ -131,26 +130,28 @@ def gather(config: ModelConfig, ports: Ports, version: int) -> dict[str, Any]:
             "search": body.get("search"),
             "config_digest": body["config_digest"],
             "policy_digest": body.get("policy_digest"),
-            "config_is_the_same": config_digest(config) == body["config_digest"],
+            "config_is_the_same": config_digest(model.config) == body["config_digest"],
             "code": body.get("code"),
         },
         "rebuild": {
-            **_rebuild(config, ports, body, batches, version),
-            "home": ports.settings.root.name,
-            "last": last_rebuilt(ports.root, config.model, version),
+            **_rebuild(model, body, batches, version),
+            "home": model.home.settings.root.name,
+            "last": last_rebuilt(model.home.root, model.config.model, version),
         },
-        "source": _source(config),
-        "timezone": config.ingest.timezone,
-        "label_words": _label_words(config),
-        "served": _served(config, ports, version),
-        "take_back": f"trueup rollback {config.model}",
+        "source": _source(model.config),
+        "timezone": model.config.ingest.timezone,
+        "label_words": _label_words(model.config),
+        "served": _served(model, version),
+        "take_back": f"trueup rollback {model.config.model}",
         "environment": body.get("code") or {},
     }
 
 
-def _champion(config: ModelConfig, ports: Ports) -> int:
-    if (current := champion(config, ports)) is None:
-        raise UsageError(f"{config.model} has no champion yet; name a version, or make one: trueup run {config.model}")
+def _champion(model: Model) -> int:
+    if (current := champion(model)) is None:
+        raise UsageError(
+            f"{model.config.model} has no champion yet; name a version, or make one: trueup run {model.config.model}"
+        )
     return current.version
 
 
@@ -278,9 +279,9 @@ def _label_words(config: ModelConfig) -> str:
     return f", 1 where it is {label.positive!r}" if label.positive is not None else unit and f" ({label.unit})"
 
 
-def _served(config: ModelConfig, ports: Ports, version: int) -> list[dict[str, Any]]:
+def _served(model: Model, version: int) -> list[dict[str, Any]]:
     """What the newest look at each batch found while the version was in office."""
-    every = ports.store.results(config.model, looks.STAGE)
+    every = model.home.store.results(model.config.model, looks.STAGE)
     by_window = {r.window: r.body for r in every if r.body["champion"] == version}
     return [
         {
@@ -393,31 +394,29 @@ def _column(values: pd.Series[Any]) -> dict[str, Any]:
     }
 
 
-def _rebuild(
-    config: ModelConfig, ports: Ports, body: dict[str, Any], batches: list[dict[str, Any]], version: int
-) -> dict[str, Any]:
+def _rebuild(model: Model, body: dict[str, Any], batches: list[dict[str, Any]], version: int) -> dict[str, Any]:
     """What rebuilding the version takes, and whether it is at hand here."""
-    then, now = body.get("code") or {}, code_facts(ports.configs)
+    then, now = body.get("code") or {}, code_facts(model.home.configs)
     lost = [b for b in batches if b["state"] != RIGHT]
     needs = [
         _need("the data", not lost and bool(batches), f"{len(batches) - len(lost)} of {len(batches)} revisions are here and unchanged"),
-        _need("the config", _kept_config(config, ports, body), f"as it was then, digest {body['config_digest'][:12]}"),
+        _need("the config", _kept_config(model, body), f"as it was then, digest {body['config_digest'][:12]}"),
         _need("the code", _same(then, now, "git_commit") and now["git_dirty"] == "false", f"commit {then.get('git_commit', 'not recorded')[:12]}"),
         _need("a clean working copy then", then.get("git_dirty") == "false", {"true": "files were changed and not committed", "false": "the working copy was clean"}.get(then.get("git_dirty", ""), "not recorded")),
         _need("the packages", _same(then, now, "lock_digest"), f"{LOCK.name} {then.get('lock_digest', 'not recorded')[:12]}"),
         _need("the seed", "seed" in body["model"]["recipe"], f"{body['model']['recipe'].get('seed')}"),
     ]  # fmt: skip
     return {
-        "command": f"trueup reproduce {config.model} {version}",
+        "command": f"trueup reproduce {model.config.model} {version}",
         "needs": needs,
         "ready": all(n["met"] for n in needs),
     }
 
 
-def _kept_config(config: ModelConfig, ports: Ports, body: dict[str, Any]) -> bool:
+def _kept_config(model: Model, body: dict[str, Any]) -> bool:
     """Whether the config of then can be read, whatever today's says."""
     try:
-        config_then(config.model, body, ports)
+        config_then(model.config.model, body, model.home)
     except WorkError:
         return False
     return True
@@ -457,15 +456,15 @@ def _bill(ports: Ports, folder: Path, then: Mapping[str, str], make_it: bool) ->
     }
 
 
-def _pictures(config: ModelConfig, ports: Ports, facts: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, bytes]]:
+def _pictures(model: Model, facts: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, bytes]]:
     """The pictures, and what is to be said of those that there are none of."""
     notes, found = dict[str, str](), dict[str, bytes]()
     evaluation = facts["evaluation"]
     if evaluation["state"] in {RIGHT, UNRECORDED}:
-        found = drawn(config, ports, evaluation)
+        found = drawn(model, evaluation)
     else:
         notes["gate rows"] = f"no pictures of the gate rows: the predictions for them are {evaluation['state']}"
-    kept = run_folder(ports.root, config.model, facts["lineage"]["run_id"]) / IMPORTANCE
+    kept = run_folder(model.home.root, model.config.model, facts["lineage"]["run_id"]) / IMPORTANCE
     if kept.exists():
         found[IMPORTANCE] = kept.read_bytes()
     else:

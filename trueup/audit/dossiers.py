@@ -13,6 +13,7 @@ from trueup.errors import ConfigError, UnknownModel
 from trueup.governance.ledger_queries import versions_of
 from trueup.home import Ports
 from trueup.ledger.entries import PROMOTION, Entry
+from trueup.model import Model
 
 
 def dossiers_folder(root: Path, model: str) -> Path:
@@ -39,7 +40,7 @@ def dossiers_kept_current(ports: Ports) -> Iterator[None]:
     finally:
         for entry in _appended(ports)[len(before) :]:
             with suppress(UnknownModel, ConfigError):  # without a sound config nobody can read the model's data
-                show_dossiers(load_model(ports.configs, entry.model), ports, entry)
+                show_dossiers(Model(load_model(ports.configs, entry.model), ports), entry)
 
 
 def _appended(ports: Ports) -> list[Entry]:
@@ -47,14 +48,14 @@ def _appended(ports: Ports) -> list[Entry]:
     return list(ports.ledger.appended) if "ledger" in ports.__dict__ else []
 
 
-def show_dossiers(config: ModelConfig, ports: Ports, entry: Entry) -> None:
+def show_dossiers(model: Model, entry: Entry) -> None:
     """Starts the rendering of the dossiers of the versions that an entry is about, and of the champion it replaced."""
     about = versions_of(entry)
     if PROMOTION in entry.body and (before := entry.body["previous"]):
         about.add(before["version"])
     if about:
-        what = f"the dossiers in {dossiers_folder(ports.root, config.model)}"
-        ports.background.submit(what, draw, ports.settings, config, sorted(about))
+        what = f"the dossiers in {dossiers_folder(model.home.root, model.config.model)}"
+        model.home.background.submit(what, draw, model.home.settings, model.config, sorted(about))
 
 
 def draw(settings: Settings, config: ModelConfig, versions: Sequence[int]) -> None:
@@ -63,5 +64,5 @@ def draw(settings: Settings, config: ModelConfig, versions: Sequence[int]) -> No
 
     ports = Ports(settings)
     for version in versions:
-        make(config, ports, version, bill=False)
+        make(Model(config, ports), version, bill=False)
     ports.close()

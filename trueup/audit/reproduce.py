@@ -21,7 +21,6 @@ from sklearn.pipeline import Pipeline
 from trueup.adapters.git import code_facts
 from trueup.audit.snapshot import find, laid_out
 from trueup.config.load import load_model, sound_name
-from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_text
 from trueup.domain.data.types import LABEL, ROW_ID, Window
 from trueup.domain.judging.gates import CHALLENGER
@@ -33,6 +32,7 @@ from trueup.governance.recorded_inputs import config_then, function_then
 from trueup.handoffs import Role, prediction_of
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
+from trueup.model import Model
 from trueup.stages.features import Examples, examples
 from trueup.stages.train import data_digest, fit_recipe
 
@@ -205,38 +205,36 @@ def _rebuilt(record: _Record, ports: Ports) -> _Rebuilt:
         stored = _Rebuilt()
         _registered(record, ports, stored)  # its files can be looked at all the same
         raise _Gone(gone + stored.differences)
-    with laid_out(config, ports, inputs, function, record.entry.as_of) as then:
-        return _compared(record, config, ports, then)
+    with laid_out(Model(config, ports), inputs, function, record.entry.as_of) as then:
+        return _compared(record, Model(config, ports), then)
 
 
-def _compared(record: _Record, config: ModelConfig, ports: Ports, then: Ports) -> _Rebuilt:
+def _compared(record: _Record, model: Model, then: Ports) -> _Rebuilt:
     as_of, done = record.entry.as_of, _Rebuilt(exact=True)
-    gate = examples(config, then, record.gate, as_of)
-    learned = examples(config, then, record.train, as_of, known_by=record.gate.start)
-    model = fit_recipe(config, then.fits, record.recipe, learned)
-    _against_the_evaluation(record, config, ports, done, gate, model)
+    gate = examples(Model(model.config, then), record.gate, as_of)
+    learned = examples(Model(model.config, then), record.train, as_of, known_by=record.gate.start)
+    fitted = fit_recipe(model.config, then.fits, record.recipe, learned)
+    _against_the_evaluation(record, model, done, gate, fitted)
     if record.role == "refitted":
-        learned = examples(config, then, Window(record.train.start, record.gate.end), as_of)
-        model = fit_recipe(config, then.fits, record.recipe, learned)
+        learned = examples(Model(model.config, then), Window(record.train.start, record.gate.end), as_of)
+        fitted = fit_recipe(model.config, then.fits, record.recipe, learned)
     digest = record.own["data_digest"]
     if digest != (now := data_digest(learned, record.recipe)):
         done.differences.append(
             Difference("rows", f"the digest of training rows and recipe is {now[:12]}, and was {digest[:12]}")
         )
-    if (registered := _registered(record, ports, done)) is not None:
-        classes = class_names(config.task, registered)
-        was, now_said = (predict(m, gate.X, config.task, classes) for m in (registered, model))
+    if (registered := _registered(record, model.home, done)) is not None:
+        classes = class_names(model.config.task, registered)
+        was, now_said = (predict(m, gate.X, model.config.task, classes) for m in (registered, fitted))
         done.compare("predictions of the registered model on the gate rows", was, now_said)
     return done
 
 
-def _against_the_evaluation(
-    record: _Record, config: ModelConfig, ports: Ports, done: _Rebuilt, gate: Examples, model: Pipeline
-) -> None:
+def _against_the_evaluation(record: _Record, model: Model, done: _Rebuilt, gate: Examples, fitted: Pipeline) -> None:
     """Compare the judged model, made again, with what was recorded when it was judged."""
     recorded = record.body["evaluation"]
     try:
-        frame = ports.store.read_evaluation(recorded["path"])
+        frame = model.home.store.read_evaluation(recorded["path"])
     except WorkError as error:
         done.differences.append(Difference("predictions", f"those of the judging are gone: {error}"))
         return
@@ -251,11 +249,11 @@ def _against_the_evaluation(
     frame = frame.iloc[place.astype(int).to_numpy()]
     if (other := int((frame[LABEL].astype(str).to_numpy() != gate.y.astype(str).to_numpy()).sum())) > 0:
         done.differences.append(Difference("rows", f"{other:,} of {len(frame):,} gate rows have another label"))
-    said = predict(model, gate.X, config.task, classes)
+    said = predict(fitted, gate.X, model.config.task, classes)
     done.rows = len(frame)
     done.compare("judged predictions on the gate rows", prediction_of(frame, CHALLENGER, classes), said)
     with suppress(ValueError):  # labels of one class, say: then nothing was measured either
-        now = metrics(config.task, gate.y.to_numpy(), said, classes)
+        now = metrics(model.config.task, gate.y.to_numpy(), said, classes)
         done.metrics = {
             name: {"recorded": value, "rebuilt": now[name]}
             for name, value in recorded["metrics"].get(CHALLENGER, {}).items()

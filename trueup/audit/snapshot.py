@@ -23,6 +23,7 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import ROW_ID, BatchRef, Status, Window
 from trueup.errors import WorkError
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.known import rows_dataset
 from trueup.stages.validate import STAGE, rules
 
@@ -62,30 +63,28 @@ def _held(ref: BatchRef, named: Mapping[str, Any], ports: Ports) -> np.ndarray[A
 
 
 @contextmanager
-def laid_out(
-    config: ModelConfig, ports: Ports, inputs: Sequence[Input], function: bytes | None, as_of: datetime
-) -> Iterator[Ports]:
+def laid_out(model: Model, inputs: Sequence[Input], function: bytes | None, as_of: datetime) -> Iterator[Ports]:
     """A home for as long as the block that holds these revisions, their quarantine, and the function as it was."""
     with TemporaryDirectory(prefix="trueup-reproduce-") as scratch:
         configs = Path(scratch) / "configs"
-        _lay_out_functions(config, ports.configs, configs, function)
-        then = Ports(ports.settings.apart(Path(scratch) / "home", configs=configs))
+        _lay_out_functions(model.config, model.home.configs, configs, function)
+        then = Ports(model.home.settings.apart(Path(scratch) / "home", configs=configs))
         try:
             for found in inputs:
-                _land(config, ports, then, found, as_of)
+                _land(model, then, found, as_of)
             yield then
         finally:
             then.close()
 
 
-def _land(config: ModelConfig, ports: Ports, then: Ports, found: Input, as_of: datetime) -> None:
-    ref = then.store.land(found.ref.dataset, found.ref.window, ports.store.read(found.ref), found.ref.facts)
+def _land(model: Model, then: Ports, found: Input, as_of: datetime) -> None:
+    ref = then.store.land(found.ref.dataset, found.ref.window, model.home.store.read(found.ref), found.ref.facts)
     if found.held is not None:
         then.store.quarantine(ref, pd.DataFrame({ROW_ID: found.held, EXPECTATION: "recorded"}))
-    if ref.dataset == rows_dataset(config):  # a decision names only batches that were found usable
+    if ref.dataset == rows_dataset(model.config):  # a decision names only batches that were found usable
         body = {"status": Status.PASS.value, "reasons": [], "quarantined": 0, "judgement": then.store.judgement(ref)}
         body |= {"warnings": [], "checks": []}
-        then.store.record(config.model, STAGE, ref.window, ref.revision, as_of, body, rules(config))
+        then.store.record(model.config.model, STAGE, ref.window, ref.revision, as_of, body, rules(model.config))
 
 
 def _lay_out_functions(config: ModelConfig, source: Path, target: Path, function: bytes | None) -> None:

@@ -12,6 +12,7 @@ from trueup.ledger.anchors import Anchor, AnchorFile, Place, departures
 from trueup.ledger.entries import Entry
 from trueup.ledger.signing import exposed
 from trueup.ledger.verify import Problem
+from trueup.model import Model
 
 ANCHORS = "ledger.anchors"  # the file in the home
 _EXPERIMENT = "trueup"  # MLflow's, on which the head is a tag
@@ -71,7 +72,7 @@ def verify(configs: Mapping[str, ModelConfig], ports: Ports) -> Verified:
         *ports.ledger.verify(),
         *_key(ports, entries),
         *departures(places, entries),
-        *(p for c in configs.values() for p in _alias(c, ports)),
+        *(p for c in configs.values() for p in _alias(Model(c, ports))),
         *(p for entry in named.values() for p in _files(entry, ports)),
     ]
     anchors = sum(len(place.anchors()) for place in places)
@@ -90,15 +91,15 @@ def _places(ports: Ports) -> list[Place]:
     return [*files, _Tag(ports)]
 
 
-def _alias(config: ModelConfig, ports: Ports) -> Iterable[Problem]:
-    if (current := ports.ledger.champion(config.model)) is None:
+def _alias(model: Model) -> Iterable[Problem]:
+    if (current := model.home.ledger.champion(model.config.model)) is None:
         return
-    alias = ports.registry.champion_alias(config.registered_name)
+    alias = model.home.registry.champion_alias(model.config.registered_name)
     if alias != current.version:
         named = "nothing" if alias is None else f"version {alias}"
         yield Problem(
             current.entry.seq,
-            f"made version {current.version} the champion of {config.model}, but MLflow's alias names {named}; "
+            f"made version {current.version} the champion of {model.config.model}, but MLflow's alias names {named}; "
             "`trueup reconcile` sets it right",
         )
 

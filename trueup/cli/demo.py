@@ -17,7 +17,6 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from trueup.adapters.background import shared
 from trueup.config.load import load_model
-from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.data.types import LABEL, Window
@@ -25,6 +24,7 @@ from trueup.errors import UsageError
 from trueup.governance.champion import first_champion
 from trueup.handoffs import Cycle
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.reporting.jobs import data_docs_folder
 from trueup.stages.monitor import realised
 from trueup.stages.score import shadow
@@ -85,7 +85,7 @@ def demo(to: datetime, quiet: bool = False) -> dict[str, Any]:
                 progress.update(bar, description="finishing the reports")
                 shared().wait()
     ports = Ports()
-    months = [_month(load_model(ports.configs, MODEL), ports, c, windows[-1].end) for c in cycles]
+    months = [_month(Model(load_model(ports.configs, MODEL), ports), c, windows[-1].end) for c in cycles]
     return {
         "months": [asdict(m) for m in months],
         "mean": _mean(months),
@@ -120,20 +120,20 @@ def _cycles(windows: list[Window]) -> Iterator[Cycle]:
         yield run(MODEL, as_of=window.end)
 
 
-def _month(config: ModelConfig, ports: Ports, cycle: Cycle, now: datetime) -> Month:
+def _month(model: Model, cycle: Cycle, now: datetime) -> Month:
     """What a month's cycle did, with the labels known `now` and the model frozen in February beside it."""
     checked, observed, scored = cycle.batches[-1], cycle.observed[-1], cycle.scored[-1]
-    batch, frozen = checked.batch, first_champion(config, ports)
-    figures = realised(config, ports, batch, now)
+    batch, frozen = checked.batch, first_champion(model)
+    figures = realised(model, batch, now)
     still = None
     if figures is not None and frozen is not None:
-        still = realised(config, ports, batch, now, role=shadow(config, ports, batch, frozen, now))
+        still = realised(model, batch, now, role=shadow(model, batch, frozen, now))
     age = observed.figures.get("champion_age_days")
     return Month(
         month=f"{batch.window.start:%Y-%m}",
         rows=batch.rows.rows,
         quarantined=checked.quarantined,
-        late_rate=_share(ports.store.read(batch.labels, [LABEL])[LABEL]),
+        late_rate=_share(model.home.store.read(batch.labels, [LABEL])[LABEL]),
         champion=scored.version,
         champion_age_days=age,
         log_loss=figures["log_loss"] if figures else None,

@@ -10,6 +10,7 @@ import typer
 from trueup.cli import output
 from trueup.cli.completion import models
 from trueup.config.load import load_model
+from trueup.model import Model
 from trueup.orchestration.actor import at_the_command_line
 from trueup.orchestration.context import opened_home
 
@@ -38,7 +39,7 @@ def approve(
 
     with opened_home(at_the_command_line()) as ports:
         entry = approval.pending(ports, identity)
-        _tell(as_json, approval.approve(load_model(ports.configs, entry.model), ports, entry, by, why))
+        _tell(as_json, approval.approve(Model(load_model(ports.configs, entry.model), ports), entry, by, why))
 
 
 def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
@@ -47,7 +48,7 @@ def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
 
     with opened_home(at_the_command_line()) as ports:
         entry = approval.pending(ports, identity)
-        _tell(as_json, approval.reject(load_model(ports.configs, entry.model), ports, entry, by, why))
+        _tell(as_json, approval.reject(Model(load_model(ports.configs, entry.model), ports), entry, by, why))
 
 
 def rollback(
@@ -63,7 +64,7 @@ def rollback(
     from trueup.governance.rollback import roll_back
 
     with opened_home(at_the_command_line()) as ports:
-        _tell(as_json, roll_back(load_model(ports.configs, model), ports, to, by, why))
+        _tell(as_json, roll_back(Model(load_model(ports.configs, model), ports), to, by, why))
 
 
 def promote(
@@ -81,7 +82,7 @@ def promote(
     from trueup.governance.rollback import override
 
     with opened_home(at_the_command_line()) as ports:
-        _tell(as_json, override(load_model(ports.configs, model), ports, version, by, why, asked_by))
+        _tell(as_json, override(Model(load_model(ports.configs, model), ports), version, by, why, asked_by))
 
 
 def dossier(
@@ -98,7 +99,7 @@ def dossier(
     from trueup.audit.dossier import make
 
     with opened_home(at_the_command_line()) as ports:
-        made = make(load_model(ports.configs, model), ports, version, out)
+        made = make(Model(load_model(ports.configs, model), ports), version, out)
     if as_json:
         output.as_json(made)
     else:

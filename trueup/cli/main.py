@@ -17,6 +17,7 @@ from trueup.config.load import load_model, model_names, sound_name
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Retrain
 from trueup.errors import NoData, UsageError
+from trueup.model import Model
 from trueup.orchestration import start
 from trueup.orchestration.actor import at_the_command_line
 from trueup.orchestration.environment import flows_called_here, prepare, server_address
@@ -117,7 +118,9 @@ def status(
     with home(looks=True) as ports:
         configs = [load_model(ports.configs, name) for name in names(ports, model)]
         found = [
-            overview(c, ports) if then is None else standing_at(c, ports, resolve_as_of(c, ports, then))
+            overview(Model(c, ports))
+            if then is None
+            else standing_at(Model(c, ports), resolve_as_of(Model(c, ports), then))
             for c in configs
         ]
     emit(as_json, {"models": found}, lambda: output.status(found) if then is None else output.standing(found))
@@ -133,7 +136,7 @@ def clear(
     from trueup.loop import limits
 
     with home() as ports:
-        entries = limits.clear(load_model(ports.configs, model), ports, by)
+        entries = limits.clear(Model(load_model(ports.configs, model), ports), by)
     said = [entry.body["reasons"][0] for entry in entries]
     found = {"sequence": entries[-1].seq, "reasons": said}
     lines = "\n".join(f"{why} (ledger entry {entry.seq})" for why, entry in zip(said, entries, strict=True))
@@ -181,12 +184,12 @@ def feed(
     as_json: Json = False,
 ) -> None:
     """Hand out old data batch by batch into the home, as a live source would, and announce each arrival."""
+    from trueup.model import Model
     from trueup.orchestration.hooks import pass_on
     from trueup.upkeep.simulate_arrivals import fed, feed_next
 
     with home(source) as ports:
-        config = load_model(ports.configs, model)
-        done = (feed_next if give else fed)(config, ports)
+        done = (feed_next if give else fed)(Model(load_model(ports.configs, model), ports))
         pass_on(ports)
     emit(as_json, done, lambda: output.fed(done))
 
@@ -274,7 +277,7 @@ def quarantine_list(model: ModelName, as_json: Json = False) -> None:
     from trueup.governance.quarantine import as_records, listed
 
     with home(looks=True) as ports:
-        found = as_records(listed(load_model(ports.configs, model), ports))
+        found = as_records(listed(Model(load_model(ports.configs, model), ports)))
     emit(as_json, {"rows": found}, lambda: output.quarantine(found))
 
 
@@ -292,7 +295,7 @@ def quarantine_release(
     from trueup.governance.quarantine import release
 
     with home() as ports:
-        count = release(load_model(ports.configs, model), ports, rows, by=by, why=why)
+        count = release(Model(load_model(ports.configs, model), ports), rows, by=by, why=why)
     emit(as_json, {"released": count}, lambda: typer.echo(f"{count} rows released"))
 
 
@@ -356,7 +359,7 @@ def rehearsed(model: str, ports: Ports) -> Rehearsal:
     from trueup.onboarding.rehearse import rehearse
 
     with output.progress(f"rehearsing {model}") as tell:
-        return rehearse(load_model(ports.configs, model), ports, tell)
+        return rehearse(Model(load_model(ports.configs, model), ports), tell)
 
 
 def names(ports: Ports, model: str | None) -> list[str]:

@@ -11,6 +11,7 @@ from trueup.cli import output
 from trueup.cli.completion import models
 from trueup.config.load import load_model
 from trueup.errors import UsageError
+from trueup.model import Model
 from trueup.orchestration.actor import at_the_command_line
 from trueup.orchestration.context import opened_home
 
@@ -82,13 +83,13 @@ def replay_(
 
     with opened_home(at_the_command_line()) as ports:
         config = load_model(ports.configs, model)
-        span: Window = whole_span(config, ports, start, end)
+        span: Window = whole_span(Model(config, ports), start, end)
         chosen = parse_all(policy) if policy else usual(config)
         if fresh:
-            forget(config, ports, span, known_then)
+            forget(Model(config, ports), span, known_then)
         with output.progress(f"{len(chosen)} policies") as tell:
-            lives = replay(config, ports, span, chosen, workers, tell, known_then)
-        found = publish(config, ports, span, lives, known_then)
+            lives = replay(Model(config, ports), span, chosen, workers, tell, known_then)
+        found = publish(Model(config, ports), span, lives, known_then)
         written = write_recommended(ports.configs, found.facts) if write_block else None
     if as_json:
         output.as_json({**found.facts, "page": str(found.page)})

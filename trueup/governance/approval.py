@@ -21,6 +21,7 @@ from trueup.governance.four_eyes import require_another
 from trueup.handoffs import Decided
 from trueup.home import Ports
 from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
+from trueup.model import Model
 
 PENDING: Literal["pending"] = "pending"
 _ID = re.compile(r"[!-~](?:[ -~]{0,398}[!-~])?")  # a number, or a decision's own id
@@ -71,9 +72,9 @@ def pending(ports: Ports, identity: str) -> Entry:
     return entry
 
 
-def open_approvals(config: ModelConfig, ports: Ports) -> list[Entry]:
+def open_approvals(model: Model) -> list[Entry]:
     """Pending entries without a decision, oldest first."""
-    entries = ports.ledger.entries(config.model)
+    entries = model.home.ledger.entries(model.config.model)
     closed = {e.decision_id for e in entries}
     return [e for e in entries if e.kind == PENDING and _closing_id(e) not in closed]
 
@@ -83,42 +84,42 @@ def expires_at(entry: Entry) -> datetime:
     return entry.recorded_at + timedelta(seconds=entry.body["approval"]["expires_after_seconds"])
 
 
-def undecided(config: ModelConfig, ports: Ports) -> list[tuple[Entry, tuple[str, str] | None]]:
+def undecided(model: Model) -> list[tuple[Entry, tuple[str, str] | None]]:
     """The open approvals, oldest first, each with why it can no longer be decided: how it closes, and the reason."""
-    waiting = open_approvals(config, ports)
-    return [(entry, _too_late(config, ports, entry, waiting[-1])) for entry in waiting]
+    waiting = open_approvals(model)
+    return [(entry, _too_late(model, entry, waiting[-1])) for entry in waiting]
 
 
-def settle(config: ModelConfig, ports: Ports) -> None:
+def settle(model: Model) -> None:
     """Close every pending entry that can no longer be decided, and record why. Doing it twice changes nothing."""
-    for entry, late in undecided(config, ports):
+    for entry, late in undecided(model):
         if late is not None:
-            _hold(config, ports, entry, *late)
+            _hold(model, entry, *late)
 
 
-def _too_late(config: ModelConfig, ports: Ports, entry: Entry, newest: Entry) -> tuple[str, str] | None:
+def _too_late(model: Model, entry: Entry, newest: Entry) -> tuple[str, str] | None:
     if entry is not newest:
         newer = f"version {_version(newest)} passed later (ledger entry {newest.seq})"
         return _SUPERSEDED, f"superseded: {newer} and waits instead"
-    if ports.now() >= expires_at(entry):
+    if model.home.now() >= expires_at(entry):
         wait = write_duration(timedelta(seconds=entry.body["approval"]["expires_after_seconds"]))
         return _EXPIRED, f"approval expired: nobody decided within {wait}"
-    if (epoch := _epoch(config, ports)) != entry.body["approval"]["expected_epoch"]:
+    if (epoch := _epoch(model)) != entry.body["approval"]["expected_epoch"]:
         return _STALE, _stale(entry, epoch)
     return None
 
 
-def upkeep(config: ModelConfig, ports: Ports) -> None:
+def upkeep(model: Model) -> None:
     """What every run does first: close what is too late, and set the alias right that a crash left behind.
 
     MLflow may be away: then the alias waits for the next run, as it only shows what the ledger says.
     """
-    settle(config, ports)
+    settle(model)
     with suppress(RegistryUnavailable):
-        align(config, ports)
+        align(model)
 
 
-def approve(config: ModelConfig, ports: Ports, entry: Entry, by: str, why: str = "") -> Decided:
+def approve(model: Model, entry: Entry, by: str, why: str = "") -> Decided:
     """Promote a pending challenger, with a compare-and-set of the champion's epoch; then set the alias.
 
     The same decision again gives the recorded one. Raises StaleDecision when the champion is not the one it was judged
@@ -126,38 +127,37 @@ def approve(config: ModelConfig, ports: Ports, entry: Entry, by: str, why: str =
     name or from who asked for the retrain where `four_eyes` demands another, and UntrustedModel when the model's files are not those that were judged.
     """
     by = named(by)
-    if (known := _closed(config, ports, entry)) is not None:
-        return _recorded(config, ports, entry, known, "promoted", by)
-    model, epoch = entry.body["model"], entry.body["approval"]["expected_epoch"]
-    eyes = require_another(config, ports, entry, by)
-    ports.registry.load(model["uri"], model["manifest_digest"])
+    if (known := _closed(model, entry)) is not None:
+        return _recorded(model, entry, known, "promoted", by)
+    fitted, epoch = entry.body["model"], entry.body["approval"]["expected_epoch"]
+    eyes = require_another(model, entry, by)
+    model.home.registry.load(fitted["uri"], fitted["manifest_digest"])
     body = _closing_body(entry, "promoted", [*entry.body["reasons"], f"approved by {by}" + (f": {why}" if why else "")])
-    promotion = Promotion(model["version"], model["manifest_digest"], epoch)
+    promotion = Promotion(fitted["version"], fitted["manifest_digest"], epoch)
     try:
         closing = _append(
-            config,
-            ports,
+            model,
             entry,
             "promoted",
-            body | {"approver": person(ports, by, why, eyes), "epoch": epochs(epoch, promoted=True)},
+            body | {"approver": person(model.home, by, why, eyes), "epoch": epochs(epoch, promoted=True)},
             promotion,
         )
     except StaleDecision:  # between the look and the record
-        _hold(config, ports, entry, _STALE, _stale(entry, _epoch(config, ports)))
-        closing = resolution(ports, entry) or entry
-    return _recorded(config, ports, entry, closing, "promoted", by)
+        _hold(model, entry, _STALE, _stale(entry, _epoch(model)))
+        closing = resolution(model.home, entry) or entry
+    return _recorded(model, entry, closing, "promoted", by)
 
 
-def reject(config: ModelConfig, ports: Ports, entry: Entry, by: str, why: str) -> Decided:
+def reject(model: Model, entry: Entry, by: str, why: str) -> Decided:
     """Refuse a pending challenger; the champion stays. The same decision again gives the recorded one.
 
     Raises AlreadyDecided when the decision was another or another's, UsageError without a name or a reason.
     """
     by, why = named(by), reasoned(why)
-    if (known := _closed(config, ports, entry)) is not None:
-        return _recorded(config, ports, entry, known, "rejected", by)
-    body = _closing_body(entry, "rejected", [f"rejected by {by}: {why}"]) | {"approver": person(ports, by, why)}
-    return _recorded(config, ports, entry, _append(config, ports, entry, "rejected", body), "rejected", by)
+    if (known := _closed(model, entry)) is not None:
+        return _recorded(model, entry, known, "rejected", by)
+    body = _closing_body(entry, "rejected", [f"rejected by {by}: {why}"]) | {"approver": person(model.home, by, why)}
+    return _recorded(model, entry, _append(model, entry, "rejected", body), "rejected", by)
 
 
 def named(by: str) -> str:
@@ -174,26 +174,26 @@ def reasoned(why: str) -> str:
     return reason
 
 
-def standing(config: ModelConfig, ports: Ports) -> datetime:
+def standing(model: Model) -> datetime:
     """The moment of the model's own clock at which a person's decision falls.
 
     By the wall clock it is now; by the data's it is where the loop stands: the newest moment that was worked at. Never
     before an earlier decision, so that who is in office and who was at that moment are the same.
     """
-    known = [e.as_of for e in ports.ledger.entries(config.model)]
-    known += [r.as_of for r in ports.store.results(config.model, "monitor")]
-    if config.clock == "wall":
-        known.append(ports.local_now(config))
+    known = [e.as_of for e in model.home.ledger.entries(model.config.model)]
+    known += [r.as_of for r in model.home.store.results(model.config.model, "monitor")]
+    if model.config.clock == "wall":
+        known.append(model.home.local_now(model.config))
     return max(known)
 
 
-def _closed(config: ModelConfig, ports: Ports, entry: Entry) -> Entry | None:
+def _closed(model: Model, entry: Entry) -> Entry | None:
     """The decision on a pending entry, once those that are too late have been recorded."""
-    settle(config, ports)
-    return resolution(ports, entry)
+    settle(model)
+    return resolution(model.home, entry)
 
 
-def _recorded(config: ModelConfig, ports: Ports, entry: Entry, closing: Entry, wanted: str, by: str) -> Decided:
+def _recorded(model: Model, entry: Entry, closing: Entry, wanted: str, by: str) -> Decided:
     """The closing entry, if it is what this person wanted; else say what it is."""
     who = (closing.body.get("approver") or {}).get("name")
     reason = closing.body["reasons"][-1]
@@ -205,24 +205,22 @@ def _recorded(config: ModelConfig, ports: Ports, entry: Entry, closing: Entry, w
             f"{reason}; nothing was changed"
         )
     if wanted == "promoted":
-        align(config, ports)
+        align(model)
     run_id = entry.body["approval"]["run_id"]
     with suppress(RegistryUnavailable):  # a mark for people who look at the run; the ledger has it
-        ports.tracking.log(run_id, tags={"trueup.outcome": wanted, "trueup.ledger_entry": closing.seq})
+        model.home.tracking.log(run_id, tags={"trueup.outcome": wanted, "trueup.ledger_entry": closing.seq})
     return decided(closing)
 
 
-def _append(
-    config: ModelConfig, ports: Ports, entry: Entry, kind: str, body: dict[str, Any], promotion: Promotion | None = None
-) -> Entry:
-    moment, identity = max(standing(config, ports), entry.as_of), _closing_id(entry)
+def _append(model: Model, entry: Entry, kind: str, body: dict[str, Any], promotion: Promotion | None = None) -> Entry:
+    moment, identity = max(standing(model), entry.as_of), _closing_id(entry)
     events = of_decision(kind, identity, entry.model, moment, _version(entry), body["reasons"])
-    return ports.ledger.append(Decision(identity, entry.model, kind, moment, body, promotion, events))
+    return model.home.ledger.append(Decision(identity, entry.model, kind, moment, body, promotion, events))
 
 
-def _hold(config: ModelConfig, ports: Ports, entry: Entry, closed: str, reason: str) -> None:
+def _hold(model: Model, entry: Entry, closed: str, reason: str) -> None:
     body = _closing_body(entry, "held", [reason])
-    _append(config, ports, entry, "held", body | {"approval": body["approval"] | {"closed": closed}})
+    _append(model, entry, "held", body | {"approval": body["approval"] | {"closed": closed}})
 
 
 def _closing_body(entry: Entry, outcome: str, reasons: list[str]) -> dict[str, Any]:
@@ -245,8 +243,8 @@ def _version(entry: Entry) -> int:
     return int(entry.body["model"]["version"])
 
 
-def _epoch(config: ModelConfig, ports: Ports) -> int:
-    current = ports.ledger.champion(config.model)
+def _epoch(model: Model) -> int:
+    current = model.home.ledger.champion(model.config.model)
     return current.epoch if current else 0
 
 

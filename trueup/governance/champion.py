@@ -7,13 +7,14 @@ from datetime import datetime
 
 from sklearn.pipeline import Pipeline
 
-from trueup.config.schema import FeaturesConfig, ModelConfig
+from trueup.config.schema import FeaturesConfig
 from trueup.domain.data.types import Batch
 from trueup.domain.learning.learning import Recipe
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.errors import RegistryUnavailable
 from trueup.home import Ports
 from trueup.ledger.entries import PROMOTION, ChampionRecord, Entry
+from trueup.model import Model
 
 
 @dataclass(frozen=True)
@@ -44,27 +45,27 @@ class Champion:
         return ports.registry.load(self.uri, self.manifest_digest)
 
 
-def champion(config: ModelConfig, ports: Ports) -> Champion | None:
+def champion(model: Model) -> Champion | None:
     """The version in office, or None before the first promotion."""
-    found = ports.ledger.champion(config.model)
+    found = model.home.ledger.champion(model.config.model)
     return None if found is None else _from_record(found)
 
 
-def champion_at(config: ModelConfig, ports: Ports, as_of: datetime) -> Champion | None:
+def champion_at(model: Model, as_of: datetime) -> Champion | None:
     """The version that was in office at a moment of the model's own clock."""
-    found = ports.ledger.champion_at(config.model, as_of)
+    found = model.home.ledger.champion_at(model.config.model, as_of)
     return None if found is None else _from_record(found)
 
 
-def first_champion(config: ModelConfig, ports: Ports) -> Champion | None:
+def first_champion(model: Model) -> Champion | None:
     """The first version ever in office."""
-    found = ports.ledger.champion(config.model, epoch=1)
+    found = model.home.ledger.champion(model.config.model, epoch=1)
     return None if found is None else _from_record(found)
 
 
-def succession(config: ModelConfig, ports: Ports) -> list[Champion]:
+def succession(model: Model) -> list[Champion]:
     """Everyone who was ever in office, in the order of their epochs; a version that came back stands there again."""
-    return [_from_record(in_office(e)) for e in ports.ledger.entries(config.model) if PROMOTION in e.body]
+    return [_from_record(in_office(e)) for e in model.home.ledger.entries(model.config.model) if PROMOTION in e.body]
 
 
 def in_office(entry: Entry) -> ChampionRecord:
@@ -73,21 +74,21 @@ def in_office(entry: Entry) -> ChampionRecord:
     return ChampionRecord(entry.model, p["epoch"], p["version"], p["manifest_digest"], entry)
 
 
-def align(config: ModelConfig, ports: Ports) -> None:
+def align(model: Model) -> None:
     """Set the registry's alias to what the ledger says. Doing it twice changes nothing.
 
     The ledger is read under a lock that is held until the alias is written: else one who read it before a newer
     decision could write after that decision's own writer. Raises RegistryUnavailable when another writer hangs.
     """
-    with ports.aligning(config.model) as alone:
+    with model.home.aligning(model.config.model) as alone:
         if not alone:
             raise RegistryUnavailable(
-                f"{config.model}: another process has been writing the champion's alias for a minute, so MLflow hardly "
+                f"{model.config.model}: another process has been writing the champion's alias for a minute, so MLflow hardly "
                 "answers; the decision stands in the ledger, and the next run sets the alias"
             )
-        found = ports.ledger.champion(config.model)
-        if found is not None and not ports.registry.alias_agrees(config.registered_name, found.version):
-            ports.registry.set_champion_alias(config.registered_name, found.version)
+        found = model.home.ledger.champion(model.config.model)
+        if found is not None and not model.home.registry.alias_agrees(model.config.registered_name, found.version):
+            model.home.registry.set_champion_alias(model.config.registered_name, found.version)
 
 
 def _from_record(found: ChampionRecord) -> Champion:

@@ -20,6 +20,7 @@ from trueup.domain.learning.training_windows import reference_window
 from trueup.governance.champion import Champion
 from trueup.handoffs import Attempt, Candidate, Evaluation, Trained, Weighed
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.looks import decisive_look
 from trueup.stages.validate import answers
 
@@ -28,30 +29,30 @@ _ASKED_BY = {"automation": "event", "schedule": "schedule", "person": REQUEST, "
 _ASKING = {"decayed": ModelDecayed.topic, "stale": ModelStale.topic}
 
 
-def circumstances(config: ModelConfig, ports: Ports, asked_by: str | None = None) -> dict[str, Any]:
+def circumstances(model: Model, asked_by: str | None = None) -> dict[str, Any]:
     """What every record says: who started it, the rules and the code in force, and what people answer for.
 
     `asked_by` is who asked, where that is known to be another than who called.
     """
     return {
-        "actor": ports.actor.to_dict() | ({"name": asked_by} if asked_by else {}),
-        "config_digest": config_digest(config),
-        "policy_digest": policy_digest(config),
-        "code": {**code_facts(ports.configs), "seed": config.train.seed},
-        "governance": {"about": config.about, **config.governance.model_dump(mode="json")},
-        "retention": config.retention.model_dump(mode="json"),
+        "actor": model.home.actor.to_dict() | ({"name": asked_by} if asked_by else {}),
+        "config_digest": config_digest(model.config),
+        "policy_digest": policy_digest(model.config),
+        "code": {**code_facts(model.home.configs), "seed": model.config.train.seed},
+        "governance": {"about": model.config.about, **model.config.governance.model_dump(mode="json")},
+        "retention": model.config.retention.model_dump(mode="json"),
     }
 
 
-def trigger(config: ModelConfig, ports: Ports, asked: Attempt) -> dict[str, Any]:
+def trigger(model: Model, asked: Attempt) -> dict[str, Any]:
     """Why a retrain was asked for: by the run itself (`loop`), an event, a schedule or somebody's request.
 
     With the diagnosis that stood then, and the event that told of it, where there are such.
     """
-    look, _ = decisive_look(config, ports, asked.as_of)
+    look, _ = decisive_look(model, asked.as_of)
     found: dict[str, Any] = {
         "reason": asked.reason,
-        "kind": "loop" if asked.in_loop else _ASKED_BY[ports.actor.kind],
+        "kind": "loop" if asked.in_loop else _ASKED_BY[model.home.actor.kind],
         "as_of": asked.as_of,
         "asked_at": asked.asked_at,
         "event": None,
@@ -61,7 +62,7 @@ def trigger(config: ModelConfig, ports: Ports, asked: Attempt) -> dict[str, Any]
         return found
     told = [
         message
-        for message in ports.ledger.announced(config.model, _ASKING.get(asked.reason, ""))
+        for message in model.home.ledger.announced(model.config.model, _ASKING.get(asked.reason, ""))
         if message.payload["batch"] == interval(look.window)
     ]
     if told:
@@ -87,35 +88,35 @@ def epochs(expected: int, promoted: bool) -> dict[str, int]:
     return {"expected": expected, "resulting": expected + promoted}
 
 
-def evidence(config: ModelConfig, ports: Ports, attempt: Attempt, served: Candidate | None) -> dict[str, Any]:
+def evidence(model: Model, attempt: Attempt, served: Candidate | None) -> dict[str, Any]:
     """What a challenger was made of and how it was judged; nothing where none was trained."""
     if attempt.trained is None or attempt.evaluation is None or attempt.judged is None:
         return {}
     refitted = attempt.refitted.trained if attempt.refitted and served and served.role == "refitted" else None
     trained, judged = refitted or attempt.trained, attempt.judged
     return {
-        "model": _model(config, ports, trained, attempt.evaluation, (served or judged).version),
-        "judged": _made(ports, attempt.trained, judged.version),
+        "model": _model(model, trained, attempt.evaluation, (served or judged).version),
+        "judged": _made(model.home, attempt.trained, judged.version),
         "refit": None if attempt.refitted is None else attempt.refitted.verdict.to_dict(),
         "gate": attempt.trained.gate.to_dict(),
         "attempt": attempt.digest,
         "inputs": list(attempt.trained.inputs),
-        "data": _data(config, attempt, attempt.trained, attempt.evaluation),
-        "validation": _validation(config, ports, attempt.trained.inputs),
+        "data": _data(model.config, attempt, attempt.trained, attempt.evaluation),
+        "validation": _validation(model, attempt.trained.inputs),
         "search": attempt.trained.search,
-        "evaluation": _evaluation(config, ports, attempt.evaluation),
-        "evidence": _weighed(config, ports, attempt.evaluation.weighed),
+        "evaluation": _evaluation(model, attempt.evaluation),
+        "evidence": _weighed(model, attempt.evaluation.weighed),
     }
 
 
-def _weighed(config: ModelConfig, ports: Ports, found: Weighed) -> dict[str, Any]:
+def _weighed(model: Model, found: Weighed) -> dict[str, Any]:
     """Which rows and earlier attempts counted, against which champion, and what had to be proved."""
     return {
         "against": found.against,
-        "loss": loss_name(config.task),
+        "loss": loss_name(model.config.task),
         "path": found.path,
-        "digest": ports.store.evaluation_digest(found.path),
-        "block": config.evaluate.block.total_seconds(),
+        "digest": model.home.store.evaluation_digest(found.path),
+        "block": model.config.evaluate.block.total_seconds(),
         "start": found.start.isoformat(),
         "end": found.end.isoformat(),
         "rows": found.rows,
@@ -129,14 +130,14 @@ def _weighed(config: ModelConfig, ports: Ports, found: Weighed) -> dict[str, Any
     }
 
 
-def _model(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evaluation, version: int) -> dict[str, Any]:
+def _model(model: Model, trained: Trained, evaluation: Evaluation, version: int) -> dict[str, Any]:
     return {
-        "name": config.registered_name,
+        "name": model.config.registered_name,
         "format": FORMAT,
         "recipe": trained.recipe,
-        "features": config.features.model_dump(mode="json"),
+        "features": model.config.features.model_dump(mode="json"),
         "method": evaluation.weighed.method,
-        **_made(ports, trained, version),
+        **_made(model.home, trained, version),
     }
 
 
@@ -185,9 +186,9 @@ def _digest(inputs: Iterable[dict[str, Any]], window: Window) -> str:
     return digest_of(sorted([dataset, sha256] for span, dataset, sha256 in spans if span.overlaps(window)))
 
 
-def _validation(config: ModelConfig, ports: Ports, inputs: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _validation(model: Model, inputs: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """How each batch that was read had been judged, and a digest over these judgements in full."""
-    found = answers(config, ports)
+    found = answers(model)
     named = {(i["start"], i["end"], i["revision"]) for i in inputs}
     judged = {
         (window.start.isoformat(), window.end.isoformat(), revision): body for (window, revision), body in found.items()
@@ -202,14 +203,14 @@ def _validation(config: ModelConfig, ports: Ports, inputs: Iterable[dict[str, An
     return {"digest": digest_of([b["digest"] for b in batches]), "batches": batches}
 
 
-def _evaluation(config: ModelConfig, ports: Ports, evaluation: Evaluation) -> dict[str, Any]:
+def _evaluation(model: Model, evaluation: Evaluation) -> dict[str, Any]:
     return {
-        "loss": loss_name(config.task),
+        "loss": loss_name(model.config.task),
         "rows": evaluation.rows,
         "path": evaluation.path,
-        "digest": ports.store.evaluation_digest(evaluation.path),
+        "digest": model.home.store.evaluation_digest(evaluation.path),
         "sample_path": evaluation.sample_path,
-        "sample_digest": ports.store.evaluation_digest(evaluation.sample_path),
+        "sample_digest": model.home.store.evaluation_digest(evaluation.sample_path),
         "predicted": evaluation.predicted,
         "classes": evaluation.classes,
         "schema": evaluation.schema,

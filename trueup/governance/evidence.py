@@ -8,13 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trueup.adapters.store import Store
-from trueup.config.schema import ModelConfig
 from trueup.governance.approval import open_approvals
 from trueup.governance.ledger_queries import versions_of
 from trueup.governance.rollback import last_good
 from trueup.handoffs import baseline_name, sample_name
-from trueup.home import Ports
 from trueup.ledger.entries import PROMOTION, Entry
+from trueup.model import Model
 
 _SLACK = timedelta(days=1)  # between a retrain's first look at the data and its record
 
@@ -59,18 +58,18 @@ def named(entries: Iterable[Entry]) -> Evidence:
     return Evidence(frozenset(runs), frozenset(versions), frozenset(evaluations), frozenset(texts), tuple(moments))
 
 
-def kept(config: ModelConfig, ports: Ports) -> Evidence:
+def kept(model: Model) -> Evidence:
     """What must be kept of a model: what is named within `retention.decisions`, or needed whatever its age.
 
     That is the champion in office, the last good one, and what waits for an approval. Entries that took over what an
     earlier one recorded, such as a rollback, keep that one too.
     """
-    entries = {entry.seq: entry for entry in ports.ledger.entries(config.model)}
-    oldest = ports.now() - config.retention.decisions
+    entries = {entry.seq: entry for entry in model.home.ledger.entries(model.config.model)}
+    oldest = model.home.now() - model.config.retention.decisions
     wanted = {seq for seq, entry in entries.items() if entry.recorded_at >= oldest}
-    wanted |= {entry.seq for entry in open_approvals(config, ports)}
-    current = ports.ledger.champion(config.model)
-    needed = {v for v in (current.version if current else None, last_good(config, ports)) if v is not None}
+    wanted |= {entry.seq for entry in open_approvals(model)}
+    current = model.home.ledger.champion(model.config.model)
+    needed = {v for v in (current.version if current else None, last_good(model)) if v is not None}
     wanted |= {seq for seq, entry in entries.items() if needed & versions_of(entry)}
     while more := {seq for each in wanted for seq in _rests_on(entries[each]) if seq in entries} - wanted:
         wanted |= more

@@ -13,6 +13,7 @@ from trueup.errors import UsageError
 from trueup.governance.decision_record import REQUEST
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
+from trueup.model import Model
 
 
 def asker(entry: Entry) -> str | None:
@@ -26,24 +27,24 @@ def asker(entry: Entry) -> str | None:
     return str(name)
 
 
-def require_another(config: ModelConfig, ports: Ports, entry: Entry, by: str) -> dict[str, Any]:
+def require_another(model: Model, entry: Entry, by: str) -> dict[str, Any]:
     """Say who asked, and that it was another than `by`. Raises UsageError where the config demands that and it was not."""
     try:
         asked_by, unknown = asker(entry), None
     except LookupError as error:
         asked_by, unknown = None, str(error)
-    same = asked_by is not None and _one(asked_by) in _names(ports, by)
-    if config.promote.approval.four_eyes and (same or unknown):
+    same = asked_by is not None and _one(asked_by) in _names(model.home, by)
+    if model.config.promote.approval.four_eyes and (same or unknown):
         who = f"{asked_by} asked for this retrain" if unknown is None else f"nobody can say who asked: {unknown}"
         mend = (
             "let another decide" if unknown is None else "let it expire, and ask again with `trueup retrain --by NAME`"
         )
         raise UsageError(
-            f"{config.model}: version {entry.body['model']['version']} needs a second pair of eyes "
+            f"{model.config.model}: version {entry.body['model']['version']} needs a second pair of eyes "
             f"(`promote.approval.four_eyes`), and {who}; nothing was changed; {mend}"
         )
     return {
-        "demanded": config.promote.approval.four_eyes,
+        "demanded": model.config.promote.approval.four_eyes,
         "asked_by": asked_by,
         "differ": None if unknown else not same,
     }

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from trueup.config.schema import ModelConfig
-from trueup.home import Ports
 from trueup.ledger.entries import Entry
+from trueup.model import Model
 
 
-def judging_entry(config: ModelConfig, ports: Ports, version: int) -> Entry | None:
+def judging_entry(model: Model, version: int) -> Entry | None:
     """The entry in which a version was judged; None for one that the ledger knows nothing about."""
-    found = (e for e in ports.ledger.entries(config.model) if e.kind not in {"rolled_back", "override"})
+    found = (e for e in model.home.ledger.entries(model.config.model) if e.kind not in {"rolled_back", "override"})
     return next((e for e in found if version in versions_of(e)), None)
 
 

@@ -19,7 +19,7 @@ from trueup.domain.judging.probation import NAME, look
 from trueup.errors import StaleDecision
 from trueup.governance.champion import Champion, champion, succession
 from trueup.governance.rollback import roll_back
-from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.ingest import batches
 from trueup.stages.joined import classes_of, joined_predictions, prediction_in
 
@@ -27,47 +27,45 @@ ACTOR = "trueup"
 _OLD = "old:"  # before the names of the old champion's columns
 
 
-def predecessor(config: ModelConfig, ports: Ports, current: Champion) -> Champion | None:
+def predecessor(model: Model, current: Champion) -> Champion | None:
     """The champion that scores in shadow while `current` is on probation; None when it is on none."""
-    if config.promote.probation.batches == 0 or current.put_by != "promoted" or current.epoch == 1:
+    if model.config.promote.probation.batches == 0 or current.put_by != "promoted" or current.epoch == 1:
         return None
-    before = next(c for c in succession(config, ports) if c.epoch == current.epoch - 1)
-    if before.version == current.version or _over(config, _looks(ports, config, current)):
+    before = next(c for c in succession(model) if c.epoch == current.epoch - 1)
+    if before.version == current.version or _over(model.config, _looks(model, current)):
         return None
     return before
 
 
-def shadowed(config: ModelConfig, ports: Ports, batch: Batch) -> Champion | None:
+def shadowed(model: Model, batch: Batch) -> Champion | None:
     """The version to predict this batch beside the champion; None when no probation asks for it."""
-    current = champion(config, ports)
-    before = predecessor(config, ports, current) if current else None
+    current = champion(model)
+    before = predecessor(model, current) if current else None
     if current is None or before is None or batch.window.end <= current.trained_until:
         return None
-    counted = _windows(ports, config, current) | {batch.window}
-    return before if len(counted) <= config.promote.probation.batches else None
+    counted = _windows(model, current) | {batch.window}
+    return before if len(counted) <= model.config.promote.probation.batches else None
 
 
-def examine(
-    config: ModelConfig, ports: Ports, batch: Batch, current: Champion, as_of: datetime
-) -> dict[str, Any] | None:
+def examine(model: Model, batch: Batch, current: Champion, as_of: datetime) -> dict[str, Any] | None:
     """One look at a champion on probation, as plain values; None when it is on none.
 
     It tests all matured rows of the probation's batches. Too few new labels since the last look make no look.
     """
-    before = predecessor(config, ports, current)
+    before = predecessor(model, current)
     if before is None:
         return None
-    rules, looks = config.promote.probation, _looks(ports, config, current)
-    windows = _windows(ports, config, current)
+    rules, looks = model.config.promote.probation, _looks(model, current)
+    windows = _windows(model, current)
     counts = batch.window in windows or len(windows) < rules.batches
-    joined = _paired(config, ports, windows | ({batch.window} if counts else set()), current, before, as_of)
+    joined = _paired(model, windows | ({batch.window} if counts else set()), current, before, as_of)
     seen = looks[-1]["figures"]["rows"] if looks else 0
-    if len(joined) - seen < config.monitor.min_matured:
+    if len(joined) - seen < model.config.monitor.min_matured:
         verdict = Verdict.inconclusive(
-            NAME, f"{len(joined) - seen} new labels, {config.monitor.min_matured} are needed"
+            NAME, f"{len(joined) - seen} new labels, {model.config.monitor.min_matured} are needed"
         )
     else:
-        verdict = _compare(config, joined)
+        verdict = _compare(model.config, joined)
     told = len(looks) + (verdict.status.value != "inconclusive")
     facts = {"epoch": current.epoch, "version": current.version, "against": before.version, "counts": counts}
     return facts | {
@@ -79,30 +77,30 @@ def examine(
     }
 
 
-def enforce(config: ModelConfig, ports: Ports, found: dict[str, Any] | None) -> None:
+def enforce(model: Model, found: dict[str, Any] | None) -> None:
     """Roll back when a look found a significant loss. Doing it twice changes nothing."""
-    current = champion(config, ports)
+    current = champion(model)
     if found is None or found["verdict"] != "fail" or current is None or current.epoch != found["epoch"]:
         return
     why = f"{NAME}, look {found['look']} of {found['of']}: {found['reasons'][0]}"
     with suppress(StaleDecision):  # somebody else was faster: the champion that was looked at is gone
-        roll_back(config, ports, found["against"], ACTOR, why, figures=found)
+        roll_back(model, found["against"], ACTOR, why, figures=found)
 
 
-def carry_out(config: ModelConfig, ports: Ports) -> None:
+def carry_out(model: Model) -> None:
     """Roll back the champion in office where a recorded look says so and a crash came before it was done."""
-    current = champion(config, ports) if config.promote.probation.batches else None
-    for _, found in _records(ports, config, current) if current else []:
-        enforce(config, ports, found)
+    current = champion(model) if model.config.promote.probation.batches else None
+    for _, found in _records(model, current) if current else []:
+        enforce(model, found)
 
 
-def standing(config: ModelConfig, ports: Ports, current: Champion) -> dict[str, Any] | None:
+def standing(model: Model, current: Champion) -> dict[str, Any] | None:
     """How the champion's probation stands, as plain values; None when it was never on one."""
-    records = _records(ports, config, current)
-    before = predecessor(config, ports, current)
+    records = _records(model, current)
+    before = predecessor(model, current)
     if before is None and not records:
         return None
-    looks, of = _looks(ports, config, current), config.promote.probation.batches
+    looks, of = _looks(model, current), model.config.promote.probation.batches
     against = before.version if before else records[-1][1]["against"]
     state = "on probation" if before else "passed"
     newest = f"; {records[-1][1]['reasons'][0]}" if records else ""
@@ -115,37 +113,35 @@ def standing(config: ModelConfig, ports: Ports, current: Champion) -> dict[str, 
     }
 
 
-def _records(ports: Ports, config: ModelConfig, current: Champion) -> list[tuple[Window, dict[str, Any]]]:
+def _records(model: Model, current: Champion) -> list[tuple[Window, dict[str, Any]]]:
     """What the monitor recorded of this champion's probation, in the order in which it was recorded."""
-    found = sorted(ports.store.results(config.model, "monitor"), key=lambda r: r.as_of)
+    found = sorted(model.home.store.results(model.config.model, "monitor"), key=lambda r: r.as_of)
     told = [(r.window, r.body.get("probation")) for r in found]
     return [(w, p) for w, p in told if p is not None and p["epoch"] == current.epoch]
 
 
-def _looks(ports: Ports, config: ModelConfig, current: Champion) -> list[dict[str, Any]]:
+def _looks(model: Model, current: Champion) -> list[dict[str, Any]]:
     """The looks that told something; only these are counted."""
-    return [p for _, p in _records(ports, config, current) if p["verdict"] != "inconclusive"]
+    return [p for _, p in _records(model, current) if p["verdict"] != "inconclusive"]
 
 
-def _windows(ports: Ports, config: ModelConfig, current: Champion) -> set[Window]:
+def _windows(model: Model, current: Champion) -> set[Window]:
     """The batches that belong to the probation so far."""
-    return {w for w, p in _records(ports, config, current) if p["counts"]}
+    return {w for w, p in _records(model, current) if p["counts"]}
 
 
 def _over(config: ModelConfig, looks: list[dict[str, Any]]) -> bool:
     return len(looks) >= config.promote.probation.batches
 
 
-def _paired(
-    config: ModelConfig, ports: Ports, windows: set[Window], current: Champion, before: Champion, as_of: datetime
-) -> pd.DataFrame:
+def _paired(model: Model, windows: set[Window], current: Champion, before: Champion, as_of: datetime) -> pd.DataFrame:
     """The rows that both predicted, with the labels known at `as_of`: the new one's columns, and the old one's as `old:*`."""
     parts = []
-    for batch in batches(config, ports, as_of):
+    for batch in batches(model, as_of):
         if batch.window not in windows:
             continue
-        new = joined_predictions(config, ports, batch, as_of)
-        old = ports.store.read_predictions(config.model, batch.window, f"shadow:{before.version}")
+        new = joined_predictions(model, batch, as_of)
+        old = model.home.store.read_predictions(model.config.model, batch.window, f"shadow:{before.version}")
         if len(new) and len(old):
             new = new[new["model_version"] == current.version]
             old = old.drop(columns=[EVENT_TIME]).add_prefix(_OLD).rename(columns={_OLD + ROW_ID: ROW_ID})

@@ -7,61 +7,60 @@ from typing import Any
 
 import pandas as pd
 
-from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Batch
 from trueup.errors import UsageError
 from trueup.governance.champion import Champion, champion
-from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.ingest import batches
 from trueup.stages.validate import recorded
 
 
-def listed(config: ModelConfig, ports: Ports) -> pd.DataFrame:
+def listed(model: Model) -> pd.DataFrame:
     """One row a quarantined row: its batch, key, time, and the names of what it failed."""
     found = []
-    for batch in batches(config, ports, datetime.max):
-        held = ports.store.quarantined(batch.rows)
+    for batch in batches(model, datetime.max):
+        held = model.home.store.quarantined(batch.rows)
         if len(held):
-            rows = ports.store.read(batch.rows, [ROW_ID, EVENT_TIME, *config.ingest.key])
+            rows = model.home.store.read(batch.rows, [ROW_ID, EVENT_TIME, *model.config.ingest.key])
             named = held.groupby(ROW_ID)["expectation"].agg(", ".join).rename("failed").reset_index()
             found.append(rows.merge(named, on=ROW_ID).assign(batch=str(batch.window)))
-    columns = ["batch", ROW_ID, EVENT_TIME, *config.ingest.key, "failed"]
+    columns = ["batch", ROW_ID, EVENT_TIME, *model.config.ingest.key, "failed"]
     return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
 
 
-def release(config: ModelConfig, ports: Ports, rows: list[int] | None, by: str, why: str) -> int:
+def release(model: Model, rows: list[int] | None, by: str, why: str) -> int:
     """Take rows (all when None) back into use, with who and why; give their number.
 
     From then on they are part of their batch: features are made anew, the next training sees them, and the next run
     predicts them. Raises UsageError, and releases nothing, when a row is not in quarantine.
     """
-    landed = batches(config, ports, datetime.max)
-    held = {row for b in landed for row in ports.store.quarantined(b.rows)[ROW_ID]}
+    landed = batches(model, datetime.max)
+    held = {row for b in landed for row in model.home.store.quarantined(b.rows)[ROW_ID]}
     if strange := sorted(set(rows or ()) - held):
         named = ", ".join(map(str, strange))
         raise UsageError(
-            f"not in quarantine: row {named}; `trueup quarantine list {config.model}` shows those that are"
+            f"not in quarantine: row {named}; `trueup quarantine list {model.config.model}` shows those that are"
         )
-    return sum(ports.store.release(b.rows, rows, by=by, why=why) for b in landed)
+    return sum(model.home.store.release(b.rows, rows, by=by, why=why) for b in landed)
 
 
-def awaiting_score(config: ModelConfig, ports: Ports, landed: list[Batch]) -> list[Batch]:
+def awaiting_score(model: Model, landed: list[Batch]) -> list[Batch]:
     """Those of the batches with a released row that the champion may predict and nobody has predicted."""
-    current = champion(config, ports)
+    current = champion(model)
     if current is None:
         return []
-    sequences = ports.store.with_releases([b.rows for b in landed])
-    return [b for b in landed if b.rows.sequence in sequences and _unpredicted(config, ports, b, current)]
+    sequences = model.home.store.with_releases([b.rows for b in landed])
+    return [b for b in landed if b.rows.sequence in sequences and _unpredicted(model, b, current)]
 
 
-def _unpredicted(config: ModelConfig, ports: Ports, batch: Batch, current: Champion) -> bool:
-    checked = recorded(config, ports, batch)
-    if checked is None or not checked.usable or ports.store.predictions_removed(config.model, batch.window):
+def _unpredicted(model: Model, batch: Batch, current: Champion) -> bool:
+    checked = recorded(model, batch)
+    if checked is None or not checked.usable or model.home.store.predictions_removed(model.config.model, batch.window):
         return False
-    rows = ports.store.read(batch.rows, [ROW_ID, EVENT_TIME])
+    rows = model.home.store.read(batch.rows, [ROW_ID, EVENT_TIME])
     fair = set(rows.loc[rows[EVENT_TIME] >= current.trained_until, ROW_ID])  # the others stay without, see score
-    released = set(ports.store.quarantined(batch.rows, released=True)[ROW_ID])
-    served = ports.store.read_predictions(config.model, batch.window, columns=[ROW_ID])[ROW_ID]
+    released = set(model.home.store.quarantined(batch.rows, released=True)[ROW_ID])
+    served = model.home.store.read_predictions(model.config.model, batch.window, columns=[ROW_ID])[ROW_ID]
     return bool(released & fair - set(served))
 
 

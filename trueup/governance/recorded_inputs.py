@@ -14,15 +14,16 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_text
 from trueup.errors import WorkError
 from trueup.home import Ports
+from trueup.model import Model
 
 
-def keep(config: ModelConfig, ports: Ports) -> dict[str, str | None]:
+def keep(model: Model) -> dict[str, str | None]:
     """Keep the config, and the module of `features.custom`; give their digests as a decision records them."""
-    custom = config.features.custom
-    function = source_text(custom, ports.configs) if custom else b""
+    custom = model.config.features.custom
+    function = source_text(custom, model.home.configs) if custom else b""
     return {
-        "config": ports.store.put_text(config.model, config_text(config)),
-        "function": ports.store.put_text(config.model, function) if function else None,
+        "config": model.home.store.put_text(model.config.model, config_text(model.config)),
+        "function": model.home.store.put_text(model.config.model, function) if function else None,
     }
 
 

@@ -10,7 +10,6 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Literal
 
-from trueup.config.schema import ModelConfig
 from trueup.errors import StaleDecision, UsageError
 from trueup.governance.approval import decided, named, person, reasoned, settle, standing
 from trueup.governance.champion import Champion, align, champion, succession
@@ -20,14 +19,14 @@ from trueup.governance.ledger_queries import judging_entry
 from trueup.handoffs import Decided
 from trueup.home import Ports
 from trueup.ledger.entries import ChampionRecord, Decision, Entry, Promotion, of_decision
+from trueup.model import Model
 
 Kind = Literal["rolled_back", "override"]
 _CARRIED = ("judged", "refit", "gate", "search", "evaluation", "inputs", "data", "validation")
 
 
 def roll_back(
-    config: ModelConfig,
-    ports: Ports,
+    model: Model,
     to: int | None,
     by: str,
     why: str,
@@ -42,40 +41,44 @@ def roll_back(
     meanwhile, UntrustedModel when the old version's files are not what they were.
     """
     by, why = named(by), reasoned(why)
-    current = _current(config, ports)
-    if (same := _repeated(config, ports, "rolled_back", to, by, why)) is not None:
-        align(config, ports)
+    current = _current(model)
+    if (same := _repeated(model, "rolled_back", to, by, why)) is not None:
+        align(model)
         return decided(same)
-    if asked_at is not None and (since := ports.ledger.champion(config.model)) and since.entry.recorded_at > asked_at:
-        return _overtaken(ports, since, asked_at, by, why)
-    version = to if to is not None else last_good(config, ports)
+    if (
+        asked_at is not None
+        and (since := model.home.ledger.champion(model.config.model))
+        and since.entry.recorded_at > asked_at
+    ):
+        return _overtaken(model.home, since, asked_at, by, why)
+    version = to if to is not None else last_good(model)
     if version is None:
         raise UsageError(
-            f"{config.model}: there is no earlier champion to go back to from version {current.version}; name a "
+            f"{model.config.model}: there is no earlier champion to go back to from version {current.version}; name a "
             "registered version with --to, or train a new one with `trueup retrain`"
         )
-    return _put(config, ports, "rolled_back", version, current, by, why, figures)
+    return _put(model, "rolled_back", version, current, by, why, figures)
 
 
-def override(config: ModelConfig, ports: Ports, version: int, by: str, why: str, asked_by: str = "") -> Decided:
+def override(model: Model, version: int, by: str, why: str, asked_by: str = "") -> Decided:
     """Make a registered version the champion by hand, whatever its verdicts were, and set the alias.
 
     `asked_by` is who wanted it, where that is another than who decides; `four_eyes` demands it. Raises UsageError without
     that and for a version the ledger knows nothing about, StaleDecision, UntrustedModel.
     """
     by, why = named(by), reasoned(why)
-    if (same := _repeated(config, ports, "override", version, by, why)) is not None:
-        align(config, ports)
+    if (same := _repeated(model, "override", version, by, why)) is not None:
+        align(model)
         return decided(same)
-    eyes = require_two(config, version, by, asked_by.strip())
-    if (judging := judging_entry(config, ports, version)) is not None:
-        require_another(config, ports, judging, by)
-    return _put(config, ports, "override", version, champion(config, ports), by, why, eyes=eyes)
+    eyes = require_two(model.config, version, by, asked_by.strip())
+    if (judging := judging_entry(model, version)) is not None:
+        require_another(model, judging, by)
+    return _put(model, "override", version, champion(model), by, why, eyes=eyes)
 
 
-def last_good(config: ModelConfig, ports: Ports) -> int | None:
+def last_good(model: Model) -> int | None:
     """The newest version that was in office before the current one and was not rolled back since it last came in."""
-    terms, bad = succession(config, ports), set[int]()
+    terms, bad = succession(model), set[int]()
     for before, after in pairwise(terms):
         if after.put_by == "rolled_back":
             bad.add(before.version)
@@ -85,8 +88,7 @@ def last_good(config: ModelConfig, ports: Ports) -> int | None:
 
 
 def _put(
-    config: ModelConfig,
-    ports: Ports,
+    model: Model,
     kind: Kind,
     version: int,
     current: Champion | None,
@@ -96,11 +98,11 @@ def _put(
     eyes: dict[str, Any] | None = None,
 ) -> Decided:
     if current is not None and current.version == version:
-        raise UsageError(f"{config.model}: version {version} is the champion already; nothing was changed")
-    source, model = _evidence(config, ports, version)
-    ports.registry.load(model["uri"], model["manifest_digest"])  # its files are checked, and that they load
+        raise UsageError(f"{model.config.model}: version {version} is the champion already; nothing was changed")
+    source, fitted = _evidence(model, version)
+    model.home.registry.load(fitted["uri"], fitted["manifest_digest"])  # its files are checked, and that they load
     epoch = current.epoch if current else 0
-    moment = standing(config, ports)
+    moment = standing(model)
     reason = f"{'rolled back' if kind == 'rolled_back' else 'promoted by hand'} by {by}: {why}"
     body = {
         "outcome": kind,
@@ -109,43 +111,43 @@ def _put(
         "verdicts": [],
         "previous": previous(current),
         "epoch": epochs(epoch, promoted=True),
-        **circumstances(config, ports, asked_by=(eyes or {}).get("asked_by")),
-        "approver": person(ports, by, why, eyes),
-        "model": model,
+        **circumstances(model, asked_by=(eyes or {}).get("asked_by")),
+        "approver": person(model.home, by, why, eyes),
+        "model": fitted,
         "evidence_of": source.seq,
         **{key: source.body.get(key) for key in _CARRIED},
         **({"probation": figures} if figures else {}),
     }
-    identity = f"{config.model}:{kind}:epoch {epoch + 1}:version {version}"
-    entry = ports.ledger.append(
+    identity = f"{model.config.model}:{kind}:epoch {epoch + 1}:version {version}"
+    entry = model.home.ledger.append(
         Decision(
             decision_id=identity,
-            model=config.model,
+            model=model.config.model,
             kind=kind,
             as_of=moment,
             body=body,
-            promotion=Promotion(version, model["manifest_digest"], epoch),
-            events=of_decision(kind, identity, config.model, moment, version, [reason]),
+            promotion=Promotion(version, fitted["manifest_digest"], epoch),
+            events=of_decision(kind, identity, model.config.model, moment, version, [reason]),
         )
     )
     if entry.body["approver"]["name"] != by:
         raise StaleDecision(
-            f"{config.model}: not needed any more (ledger entry {entry.seq}): {entry.body['reasons'][0]}"
+            f"{model.config.model}: not needed any more (ledger entry {entry.seq}): {entry.body['reasons'][0]}"
         )
-    settle(config, ports)
-    align(config, ports)
+    settle(model)
+    align(model)
     return decided(entry)
 
 
-def _current(config: ModelConfig, ports: Ports) -> Champion:
-    if (current := champion(config, ports)) is None:
-        raise UsageError(f"{config.model} has no champion yet; next: trueup run {config.model}")
+def _current(model: Model) -> Champion:
+    if (current := champion(model)) is None:
+        raise UsageError(f"{model.config.model} has no champion yet; next: trueup run {model.config.model}")
     return current
 
 
-def _repeated(config: ModelConfig, ports: Ports, kind: Kind, version: int | None, by: str, why: str) -> Entry | None:
+def _repeated(model: Model, kind: Kind, version: int | None, by: str, why: str) -> Entry | None:
     """The entry that put the champion there, if it was this very decision: a retry must not go one version further."""
-    found = ports.ledger.champion(config.model)
+    found = model.home.ledger.champion(model.config.model)
     if found is None or found.entry.kind != kind or version not in {None, found.version}:
         return None
     return found.entry if _said(found.entry) == (by, why) else None
@@ -168,25 +170,25 @@ def _overtaken(ports: Ports, current: ChampionRecord, asked_at: datetime, by: st
     )
 
 
-def _evidence(config: ModelConfig, ports: Ports, version: int) -> tuple[Entry, dict[str, Any]]:
+def _evidence(model: Model, version: int) -> tuple[Entry, dict[str, Any]]:
     """The newest entry about a version, and the version's model section. Raises UsageError when there is none."""
-    for entry in reversed(ports.ledger.entries(config.model)):
-        model, judged = entry.body.get("model") or {}, entry.body.get("judged") or {}
-        if model.get("version") == version:
-            return entry, model
+    for entry in reversed(model.home.ledger.entries(model.config.model)):
+        fitted, judged = entry.body.get("model") or {}, entry.body.get("judged") or {}
+        if fitted.get("version") == version:
+            return entry, fitted
         if judged.get("version") == version:
-            return entry, model | _judged_facts(config, ports, version, judged["manifest_digest"])
-    known = ", ".join(str(v.version) for v in ports.registry.versions(config.registered_name)) or "none"
+            return entry, fitted | _judged_facts(model, version, judged["manifest_digest"])
+    known = ", ".join(str(v.version) for v in model.home.registry.versions(model.config.registered_name)) or "none"
     raise UsageError(
-        f"{config.model}: the ledger has no record of version {version} (registered: {known}), so nothing says what it "
+        f"{model.config.model}: the ledger has no record of version {version} (registered: {known}), so nothing says what it "
         "was trained and judged on; name another, or train one with `trueup retrain`"
     )
 
 
-def _judged_facts(config: ModelConfig, ports: Ports, version: int, manifest_digest: str) -> dict[str, Any]:
+def _judged_facts(model: Model, version: int, manifest_digest: str) -> dict[str, Any]:
     """What tells a judged model from its refit. That it also keeps the refit's later end of training is the safe side."""
-    found = next((v for v in ports.registry.versions(config.registered_name) if v.version == version), None)
+    found = next((v for v in model.home.registry.versions(model.config.registered_name) if v.version == version), None)
     if found is None:
-        raise UsageError(f"{config.model}: MLflow has no version {version} any more; name another")
+        raise UsageError(f"{model.config.model}: MLflow has no version {version} any more; name another")
     facts = {"version": version, "uri": found.uri, "run_id": found.run_id, "manifest_digest": manifest_digest}
     return facts | {"rows": int(found.tags["trueup.rows"]), "data_digest": found.tags["trueup.data_digest"]}

@@ -5,24 +5,26 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from trueup.config.schema import ModelConfig
 from trueup.governance import probation
 from trueup.governance.approval import expires_at, undecided
 from trueup.governance.champion import champion
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
+from trueup.model import Model
 
 
-def overview(config: ModelConfig, ports: Ports, last: int = 3) -> dict[str, Any]:
+def overview(model: Model, last: int = 3) -> dict[str, Any]:
     """One model's state, as plain values. Nothing is written: what is too late, or disagrees, is for the next run to set right."""
-    current = champion(config, ports)
-    agrees = None if current is None else ports.registry.alias_agrees(config.registered_name, current.version)
-    watched = ports.store.results(config.model, "monitor")
+    current = champion(model)
+    agrees = (
+        None if current is None else model.home.registry.alias_agrees(model.config.registered_name, current.version)
+    )
+    watched = model.home.store.results(model.config.model, "monitor")
     newest = watched[-1] if watched else None
     age = None if current is None or newest is None else (newest.as_of - current.trained_until) / timedelta(days=1)
     return {
-        "model": config.model,
-        "about": config.about,
+        "model": model.config.model,
+        "about": model.config.about,
         "champion": current.version if current else None,
         "champion_age_days": None if age is None else round(age, 1),
         "trained_until": current.trained_until.isoformat() if current else None,
@@ -30,38 +32,38 @@ def overview(config: ModelConfig, ports: Ports, last: int = 3) -> dict[str, Any]
         "last_batch": str(newest.window) if newest else None,
         "diagnosis": newest.body["diagnosis"] if newest else None,
         "reasons": newest.body["reasons"] if newest else [],
-        "approvals": approvals(config, ports),
-        "probation": None if current is None else probation.standing(config, ports, current),
-        "decisions": decisions(ports, config.model, last),
+        "approvals": approvals(model),
+        "probation": None if current is None else probation.standing(model, current),
+        "decisions": decisions(model.home, model.config.model, last),
     }
 
 
-def approvals(config: ModelConfig, ports: Ports) -> list[dict[str, Any]]:
+def approvals(model: Model) -> list[dict[str, Any]]:
     """Challengers that wait for a person and can still be decided, oldest first, as plain values."""
     return [
         {
             "id": e.seq,
             "version": e.body["model"]["version"],
-            "age_hours": round((ports.now() - e.recorded_at) / timedelta(hours=1), 1),
+            "age_hours": round((model.home.now() - e.recorded_at) / timedelta(hours=1), 1),
             "expires_at": expires_at(e),
             "reasons": e.body["reasons"],
         }
-        for e, late in undecided(config, ports)
+        for e, late in undecided(model)
         if late is None
     ]
 
 
-def standing_at(config: ModelConfig, ports: Ports, at: datetime) -> dict[str, Any]:
+def standing_at(model: Model, at: datetime) -> dict[str, Any]:
     """What served at a moment of the model's own clock, and why, as plain values; from the ledger alone.
 
     `until` is None for the version that is in office still, and `champion` is None before the first promotion.
     """
-    found = ports.ledger.champion_at(config.model, at)
+    found = model.home.ledger.champion_at(model.config.model, at)
     if found is None:
-        return {"model": config.model, "at": at, "champion": None}
-    after, body = ports.ledger.champion(config.model, found.epoch + 1), found.entry.body
+        return {"model": model.config.model, "at": at, "champion": None}
+    after, body = model.home.ledger.champion(model.config.model, found.epoch + 1), found.entry.body
     return {
-        "model": config.model,
+        "model": model.config.model,
         "at": at,
         "champion": found.version,
         "epoch": found.epoch,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import Batch
 from trueup.domain.events import (
     BatchPayload,
@@ -16,13 +15,12 @@ from trueup.domain.events import (
 )
 from trueup.domain.monitoring.diagnosis import SHIFTED, UNUSUAL
 from trueup.handoffs import Checked, Observed
-from trueup.home import Ports
 from trueup.ledger.entries import Event
+from trueup.model import Model
 
 
 def announce(
-    config: ModelConfig,
-    ports: Ports,
+    model: Model,
     checked: Sequence[Checked],
     observed: Sequence[Observed],
     as_of: datetime,
@@ -31,7 +29,7 @@ def announce(
     """Put into the outbox what there is to tell of these batches. The same batch again is the same event."""
     events = [asked] if asked is not None else []
     for found, seen in zip(checked, observed, strict=True):
-        about = {"model": config.model, "as_of": as_of, "batch": interval(seen.window)}
+        about = {"model": model.config.model, "as_of": as_of, "batch": interval(seen.window)}
         about["revision"] = found.batch.rows.revision
         if not found.usable:
             events.append(_event(DataBroken.model_validate({**about, "reasons": found.reasons}), found.batch))
@@ -40,7 +38,7 @@ def announce(
             events.append(_event(DataUnusual.model_validate({**about, "reasons": said}), found.batch))
         if seen.diagnosis == SHIFTED:
             events.append(_event(ModelShifted.model_validate({**about, "reasons": seen.reasons}), found.batch))
-    ports.ledger.announce(config.model, events)
+    model.home.ledger.announce(model.config.model, events)
 
 
 def _event(payload: BatchPayload, batch: Batch) -> Event:

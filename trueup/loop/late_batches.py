@@ -8,19 +8,19 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.data.types import Window
 from trueup.domain.events import BatchMissing, interval
-from trueup.home import Ports
 from trueup.ledger.entries import Event
+from trueup.model import Model
 from trueup.stages.ingest import complete_until
 
 
-def watch(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Window]:
+def watch(model: Model, as_of: datetime) -> list[Window]:
     """Announce every batch that is not complete in the source by its end plus `ingest.late_after`; give them.
 
     A batch is announced once, however often it is missed. Raises SourceError.
     """
-    until = complete_until(config, ports)
-    missing = _due(config, until, as_of - config.ingest.late_after)
-    ports.ledger.announce(config.model, [_event(config, window, until, as_of) for window in missing])
+    until = complete_until(model)
+    missing = _due(model.config, until, as_of - model.config.ingest.late_after)
+    model.home.ledger.announce(model.config.model, [_event(model.config, window, until, as_of) for window in missing])
     return missing
 
 

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_digest, digest_of
 from trueup.domain.data.periods import period_of
 from trueup.domain.data.types import Reason
@@ -26,8 +25,8 @@ from trueup.governance.approval import decided
 from trueup.governance.champion import champion
 from trueup.governance.decision_record import REQUEST, circumstances, trigger
 from trueup.handoffs import Attempt, Decided
-from trueup.home import Ports
 from trueup.ledger.entries import Decision, Entry, Event
+from trueup.model import Model
 from trueup.stages.ingest import batches
 from trueup.stages.promote import batch_key
 from trueup.stages.unusual import confirm
@@ -36,68 +35,67 @@ from trueup.stages.validate import usable_batches
 RUNNING = Refusal("running", "another retrain of this model is at work; ask again when it has ended")
 
 
-def held_back(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime) -> Refusal | None:
+def held_back(model: Model, reason: Reason, as_of: datetime) -> Refusal | None:
     """Say why a retrain must not start, before any data is looked at."""
     if reason not in AUTOMATIC:
         return None
-    return before_planning(steps_of(config, ports), as_of, config.retrain, _latest(config, ports, as_of))
+    return before_planning(steps_of(model), as_of, model.config.retrain, _latest(model, as_of))
 
 
-def held_back_with(config: ModelConfig, ports: Ports, reason: Reason, chosen: Plan, attempt: str) -> Refusal | None:
+def held_back_with(model: Model, reason: Reason, chosen: Plan, attempt: str) -> Refusal | None:
     """Say why a planned retrain must not start."""
     if reason not in AUTOMATIC:
         return None
-    steps = steps_of(config, ports)
-    return before_training(steps, chosen.gate.end, attempt, config.promote.gate_window, config.retrain)
+    steps = steps_of(model)
+    return before_training(steps, chosen.gate.end, attempt, model.config.promote.gate_window, model.config.retrain)
 
 
-def _latest(config: ModelConfig, ports: Ports, as_of: datetime) -> datetime:
+def _latest(model: Model, as_of: datetime) -> datetime:
     """The newest moment that can be asked about: now, or on the data's own clock when the next batch would be matured."""
-    if config.clock == "wall":
-        return ports.local_now(config)
-    landed = batches(config, ports, as_of)
+    if model.config.clock == "wall":
+        return model.home.local_now(model.config)
+    landed = batches(model, as_of)
     if not landed:
         return as_of
-    following = period_of(landed[-1].window.end, config.ingest.period)
-    return following.end + (config.ingest.label.known_after or timedelta(0))
+    following = period_of(landed[-1].window.end, model.config.ingest.period)
+    return following.end + (model.config.ingest.label.known_after or timedelta(0))
 
 
-def attempt_digest(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> str:
+def attempt_digest(model: Model, chosen: Plan, as_of: datetime) -> str:
     """Digest of all that a training and its judging depend on: config, windows, champion, and the rows that count."""
-    current = champion(config, ports)
+    current = champion(model)
     rows = [
-        [b.rows.sha256, b.labels.sha256, ports.store.held(b.rows).tolist()]
-        for b in usable_batches(config, ports, as_of)
+        [b.rows.sha256, b.labels.sha256, model.home.store.held(b.rows).tolist()] for b in usable_batches(model, as_of)
     ]
     windows = [str(moment) for w in (chosen.train, chosen.gate) for moment in (w.start, w.end)]
-    return digest_of([config_digest(config), windows, current.version if current else None, rows])
+    return digest_of([config_digest(model.config), windows, current.version if current else None, rows])
 
 
-def refuse(config: ModelConfig, ports: Ports, asked: Attempt, refusal: Refusal) -> Decided:
+def refuse(model: Model, asked: Attempt, refusal: Refusal) -> Decided:
     """Record that a retrain did not start. For the same rule, reason and batch there is one entry, asked how often."""
     reason, as_of = asked.reason, asked.as_of
-    newest = usable_batches(config, ports, as_of)[-1:]
+    newest = usable_batches(model, as_of)[-1:]
     told = RetrainRefused(
-        model=config.model,
+        model=model.config.model,
         as_of=as_of,
         batch=interval(newest[0].window) if newest else "",
         reason=reason,
         rule=refusal.rule,
         reasons=[refusal.reason],
     )
-    entry = ports.ledger.append(
+    entry = model.home.ledger.append(
         Decision(
-            decision_id=f"{config.model}:refused:{refusal.rule}:{reason}:{batch_key(config, ports, as_of)}",
-            model=config.model,
+            decision_id=f"{model.config.model}:refused:{refusal.rule}:{reason}:{batch_key(model, as_of)}",
+            model=model.config.model,
             kind="refused",
             as_of=as_of,
             body={
                 "outcome": "refused",
                 "reasons": [refusal.reason],
-                "trigger": trigger(config, ports, asked),
+                "trigger": trigger(model, asked),
                 "rule": refusal.rule,
                 "verdicts": [],
-                **circumstances(config, ports),
+                **circumstances(model),
             },
             events=(Event.of(told),),
         )
@@ -105,52 +103,52 @@ def refuse(config: ModelConfig, ports: Ports, asked: Attempt, refusal: Refusal) 
     return decided(entry)
 
 
-def failed(config: ModelConfig, ports: Ports, attempt: Attempt, chosen: Plan, error: Exception) -> None:
+def failed(model: Model, attempt: Attempt, chosen: Plan, error: Exception) -> None:
     """Record that a retrain ended with an error, unless it is one that may pass by itself.
 
     It is no decision: the same may be asked again, until too many in a row have failed.
     """
     if getattr(error, "transient", False):
         return
-    ports.ledger.append(
+    model.home.ledger.append(
         Decision(
-            decision_id=f"{config.model}:failed:{uuid4().hex}",
-            model=config.model,
+            decision_id=f"{model.config.model}:failed:{uuid4().hex}",
+            model=model.config.model,
             kind="failed",
             as_of=attempt.as_of,
             body={
                 "outcome": "failed",
                 "reasons": [f"{type(error).__name__}: {error}"],
-                "trigger": trigger(config, ports, attempt),
+                "trigger": trigger(model, attempt),
                 "gate": chosen.gate.to_dict(),
                 "verdicts": [],
-                **circumstances(config, ports),
+                **circumstances(model),
             },
         )
     )
 
 
-def clear(config: ModelConfig, ports: Ports, by: str) -> list[Entry]:
+def clear(model: Model, by: str) -> list[Entry]:
     """Let retrains start again: confirm what is unusual, and forget rejections. Raises UsageError where there is neither."""
-    cleared = [confirm(config, ports, by), _forgive(config, ports, by)]
+    cleared = [confirm(model, by), _forgive(model, by)]
     if not (found := [entry for entry in cleared if entry is not None]):
         raise UsageError(
-            f"{config.model}: no rejections are counted against it, and no batch is unusual; there is nothing to clear"
+            f"{model.config.model}: no rejections are counted against it, and no batch is unusual; there is nothing to clear"
         )
     return found
 
 
-def _forgive(config: ModelConfig, ports: Ports, by: str) -> Entry | None:
-    entries = ports.ledger.entries(config.model)
+def _forgive(model: Model, by: str) -> Entry | None:
+    entries = model.home.ledger.entries(model.config.model)
     count = rejections([_step(e) for e in entries])
     if not count:
         return None
     counted = max(e.seq for e in entries if e.kind in {"rejected", "failed", "rolled_back"})
     reason = f"{by} cleared {count} rejection{'' if count == 1 else 's'} in a row"
-    return ports.ledger.append(
+    return model.home.ledger.append(
         Decision(
-            decision_id=f"{config.model}:cleared:{counted}",
-            model=config.model,
+            decision_id=f"{model.config.model}:cleared:{counted}",
+            model=model.config.model,
             kind=CLEARED,
             as_of=max(e.as_of for e in entries),
             body={
@@ -159,15 +157,15 @@ def _forgive(config: ModelConfig, ports: Ports, by: str) -> Entry | None:
                 "trigger": {"reason": "manual", "kind": REQUEST},
                 "by": by,
                 "verdicts": [],
-                **circumstances(config, ports),
+                **circumstances(model),
             },
         )
     )
 
 
-def steps_of(config: ModelConfig, ports: Ports) -> list[Step]:
+def steps_of(model: Model) -> list[Step]:
     """What the ledger has of a model, as far as it matters here; in its order."""
-    return [_step(entry) for entry in ports.ledger.entries(config.model)]
+    return [_step(entry) for entry in model.home.ledger.entries(model.config.model)]
 
 
 def _step(entry: Entry) -> Step:

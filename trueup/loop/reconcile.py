@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from trueup.config.schema import ModelConfig
 from trueup.governance.approval import settle
 from trueup.governance.champion import align, champion
-from trueup.home import HOME_TAG, Ports
+from trueup.home import HOME_TAG
+from trueup.model import Model
 from trueup.upkeep.orphans import Orphans, collect_orphans, orphaned
 
 
@@ -22,36 +22,36 @@ class Mended:
     note: str = ""
 
 
-def reconcile(config: ModelConfig, ports: Ports) -> Mended:
+def reconcile(model: Model) -> Mended:
     """Settle approvals, set MLflow's alias to what the ledger says, close runs of dead trainings, and collect orphans.
 
     While a retrain is at work its runs are left alone, and a retrain that is asked for while we hold its lock is refused:
     so the lock is taken only when there is something to do. Locks need no care: they end with their holder.
     """
-    settle(config, ports)
+    settle(model)
     alias = None
-    current = champion(config, ports)
-    if current is not None and not ports.registry.alias_agrees(config.registered_name, current.version):
-        align(config, ports)
+    current = champion(model)
+    if current is not None and not model.home.registry.alias_agrees(model.config.registered_name, current.version):
+        align(model)
         alias = current.version
-    if not _open_runs(config, ports) and not orphaned(config, ports):
-        return Mended(config.model, alias)
-    with ports.retraining(config.model) as alone:
+    if not _open_runs(model) and not orphaned(model):
+        return Mended(model.config.model, alias)
+    with model.home.retraining(model.config.model) as alone:
         if not alone:
-            return Mended(config.model, alias, note="a retrain is at work; its runs were left alone")
-        return Mended(config.model, alias, tuple(close_dead_runs(config, ports)), collect_orphans(config, ports))
+            return Mended(model.config.model, alias, note="a retrain is at work; its runs were left alone")
+        return Mended(model.config.model, alias, tuple(close_dead_runs(model)), collect_orphans(model))
 
 
-def close_dead_runs(config: ModelConfig, ports: Ports) -> list[str]:
+def close_dead_runs(model: Model) -> list[str]:
     """End as KILLED the runs that this home began and nobody ended.
 
     To be called by whoever holds the retrain lock: a run is open only while its retrain holds it.
     """
-    dead = _open_runs(config, ports)
+    dead = _open_runs(model)
     for run_id in dead:
-        ports.tracking.finish(run_id, "KILLED")
+        model.home.tracking.finish(run_id, "KILLED")
     return dead
 
 
-def _open_runs(config: ModelConfig, ports: Ports) -> list[str]:
-    return ports.tracking.open_runs(config.model, {HOME_TAG: ports.identity})
+def _open_runs(model: Model) -> list[str]:
+    return model.home.tracking.open_runs(model.config.model, {HOME_TAG: model.home.identity})

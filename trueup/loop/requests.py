@@ -9,13 +9,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from trueup.adapters.store.results import Result
-from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import Reason
 from trueup.domain.events import ModelDecayed, ModelDue, ModelStale, interval
 from trueup.domain.retraining.limits import CLEARED
 from trueup.handoffs import Checked, Observed
-from trueup.home import Ports
 from trueup.ledger.entries import Entry, Event
+from trueup.model import Model
 from trueup.stages.unusual import CONFIRMED
 
 _PATIENCE = timedelta(hours=1)  # wall time in which a retrain that was asked for comes to a decision
@@ -23,28 +22,26 @@ _FOR_NOW = {"held", "refused"}  # more labels, or time, make another answer of t
 _TOLD: dict[Reason, type[ModelDecayed | ModelStale]] = {"decayed": ModelDecayed, "stale": ModelStale}
 
 
-def asking(
-    config: ModelConfig, ports: Ports, reason: Reason, checked: Checked, observed: Observed, as_of: datetime
-) -> Event:
+def asking(model: Model, reason: Reason, checked: Checked, observed: Observed, as_of: datetime) -> Event:
     """The event that asks for a retrain because of a batch: the same one again, for as long as an answer may come."""
     about, revision = interval(observed.window), checked.batch.rows.revision
-    facts = {"model": config.model, "as_of": as_of, "batch": about, "revision": revision, "reason": reason}
+    facts = {"model": model.config.model, "as_of": as_of, "batch": about, "revision": revision, "reason": reason}
     payload = _TOLD.get(reason, ModelDue).model_validate({**facts, "reasons": list(observed.reasons)})
     asked = [
         message
-        for message in ports.ledger.announced(config.model, payload.topic)
+        for message in model.home.ledger.announced(model.config.model, payload.topic)
         if (message.payload["batch"], message.payload["revision"]) == (about, revision)
     ]
-    again = len(asked) - (bool(asked) and ports.now() - asked[-1].created_at < _PATIENCE)
+    again = len(asked) - (bool(asked) and model.home.now() - asked[-1].created_at < _PATIENCE)
     return Event.of(payload, f"{about}:r{revision}" + (f":{again}" if again else ""))
 
 
-def answered(config: ModelConfig, ports: Ports, look: Result, first: datetime) -> bool:
+def answered(model: Model, look: Result, first: datetime) -> bool:
     """Whether something was decided since a look at a batch found that a retrain is needed.
 
     `first` is when the champion was first looked at on that batch: what was decided on it counts for later looks too.
     """
-    entries = ports.ledger.entries(config.model)
+    entries = model.home.ledger.entries(model.config.model)
     confirmed, cleared = (max((e.seq for e in entries if e.kind == kind), default=0) for kind in (CONFIRMED, CLEARED))
     gone_on = {"held": confirmed, "refused": cleared}  # until when what was decided so may be decided otherwise
     return any(_answers(e, look, first) for e in entries if e.seq > gone_on.get(e.kind, 0))

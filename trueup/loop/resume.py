@@ -6,38 +6,40 @@ from datetime import timedelta
 
 from pydantic import TypeAdapter
 
-from trueup.config.schema import ModelConfig
 from trueup.errors import RegistryUnavailable, UntrustedModel
 from trueup.governance.evidence import named
 from trueup.handoffs import Attempt, Trained
 from trueup.home import HOME_TAG, Ports
+from trueup.model import Model
 
 _TRAINED: TypeAdapter[Trained] = TypeAdapter(Trained)
 _STAGE = "train"
 
 
-def remember(config: ModelConfig, ports: Ports, asked: Attempt, trained: Trained) -> None:
+def remember(model: Model, asked: Attempt, trained: Trained) -> None:
     """Keep what was trained for an attempt, so that another process can go on with it."""
     body = _TRAINED.dump_python(trained, mode="json")
-    ports.store.record(config.model, _STAGE, trained.train, 0, asked.as_of, body, _basis(asked, trained.run_id))
+    model.home.store.record(
+        model.config.model, _STAGE, trained.train, 0, asked.as_of, body, _basis(asked, trained.run_id)
+    )
 
 
-def unfinished(config: ModelConfig, ports: Ports, asked: Attempt) -> Trained | None:
+def unfinished(model: Model, asked: Attempt) -> Trained | None:
     """What a dead process trained for the very same attempt, if it is whole; its run is open again then.
 
     To be called by whoever holds the retrain lock, once dead runs are closed. A run that has a second model died later,
     while an accepted recipe was fitted again: that one is not gone on with, and is collected like any orphan.
     """
-    mine = {HOME_TAG: ports.identity}
-    dead = ports.tracking.ended_runs(config.model, "KILLED", ports.now() + timedelta(minutes=1), mine)
-    decided = named(ports.ledger.entries(config.model)).runs if dead else frozenset()
-    for result in reversed(ports.store.results(config.model, _STAGE)):
+    mine = {HOME_TAG: model.home.identity}
+    dead = model.home.tracking.ended_runs(model.config.model, "KILLED", model.home.now() + timedelta(minutes=1), mine)
+    decided = named(model.home.ledger.entries(model.config.model)).runs if dead else frozenset()
+    for result in reversed(model.home.store.results(model.config.model, _STAGE)):
         trained = _TRAINED.validate_python(result.body)
         run_id = trained.run_id
         if run_id in decided or run_id not in dead or result.basis != _basis(asked, run_id):
             continue
-        if len(ports.registry.models_of_run(run_id)) == 1 and _whole(ports, trained):
-            ports.tracking.reopen(run_id)
+        if len(model.home.registry.models_of_run(run_id)) == 1 and _whole(model.home, trained):
+            model.home.tracking.reopen(run_id)
             return trained
     return None
 

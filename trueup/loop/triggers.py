@@ -4,43 +4,43 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from trueup.config.schema import ModelConfig, later
+from trueup.config.schema import later
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Reason
 from trueup.domain.retraining.limits import judged_until, starts
 from trueup.governance.champion import champion
-from trueup.home import Ports
 from trueup.loop.limits import steps_of
+from trueup.model import Model
 from trueup.stages.features import matured
 from trueup.stages.validate import usable_batches
 
 
-def due(config: ModelConfig, ports: Ports, as_of: datetime) -> Reason | None:
+def due(model: Model, as_of: datetime) -> Reason | None:
     """Why a champion is to be challenged at `as_of`, whatever the diagnosis; None where nothing asks for it.
 
     `retrain.every` counts from the last training that was begun, `retrain.new_rows` from the newest row that trained or
     judged a model: a challenger that was refused does not ask for the next.
     """
-    wanted = config.retrain
+    wanted = model.config.retrain
     if wanted.every is None and wanted.new_rows is None:
         return None
-    if (current := champion(config, ports)) is None:
+    if (current := champion(model)) is None:
         return None
-    steps = steps_of(config, ports)
+    steps = steps_of(model)
     begun = max(starts(steps), default=None)
     if wanted.every is not None and (begun is None or as_of >= later(begun, wanted.every)):
         return "schedule"
     if wanted.new_rows is not None:
         since = max(current.trained_until, judged_until(steps) or datetime.min)
-        if _known_since(config, ports, since, as_of) >= wanted.new_rows:
+        if _known_since(model, since, as_of) >= wanted.new_rows:
             return "grown"
     return None
 
 
-def _known_since(config: ModelConfig, ports: Ports, since: datetime, as_of: datetime) -> int:
+def _known_since(model: Model, since: datetime, as_of: datetime) -> int:
     """How many rows from then on have a label that counts."""
-    used = [b for b in usable_batches(config, ports, as_of) if b.window.end > since]
+    used = [b for b in usable_batches(model, as_of) if b.window.end > since]
     if not used:
         return 0
-    rows = ports.store.effective([b.rows for b in used], [ROW_ID, EVENT_TIME])
+    rows = model.home.store.effective([b.rows for b in used], [ROW_ID, EVENT_TIME])
     late = rows.loc[rows[EVENT_TIME] >= since, ROW_ID]
-    return int(late.isin(matured(ports, used, as_of).index).sum())
+    return int(late.isin(matured(model.home, used, as_of).index).sum())

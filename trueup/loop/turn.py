@@ -14,7 +14,6 @@ from typing import Protocol
 
 from pydantic import TypeAdapter
 
-from trueup.config.schema import ModelConfig
 from trueup.crash import reach
 from trueup.domain.data.types import Batch, Reason, Retrain, Status, Verdict, overall
 from trueup.domain.learning.training_windows import Hold, Plan
@@ -25,7 +24,6 @@ from trueup.governance.champion import champion
 from trueup.governance.probation import carry_out
 from trueup.governance.quarantine import awaiting_score
 from trueup.handoffs import Attempt, Candidate, Checked, Cycle, Decided, Evaluation, Observed, Refitted, Scored, Trained
-from trueup.home import Ports
 from trueup.ledger.entries import Event
 from trueup.loop.announce import announce
 from trueup.loop.limits import RUNNING, attempt_digest, failed, held_back, held_back_with, refuse
@@ -33,6 +31,7 @@ from trueup.loop.reconcile import close_dead_runs
 from trueup.loop.requests import answered, asking
 from trueup.loop.resume import remember, unfinished
 from trueup.loop.triggers import due
+from trueup.model import Model
 from trueup.stages.looks import decisive_look
 from trueup.stages.monitor import begun_looks, findings_of, telling, to_watch_again
 from trueup.stages.promote import recorded_decision
@@ -46,17 +45,17 @@ _WITHOUT_LABELS = {STALE, SHIFTED}
 class Steps(Protocol):
     """One callable a stage, in the order of the loop."""
 
-    def ingest(self, config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]: ...
-    def validate(self, config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime) -> Checked: ...
-    def score(self, config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> Scored: ...
-    def monitor(self, config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> Observed: ...
-    def plan(self, config: ModelConfig, ports: Ports, as_of: datetime) -> Plan | Hold: ...
-    def train(self, config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> Trained: ...
-    def evaluate(self, config: ModelConfig, ports: Ports, trained: Trained, as_of: datetime) -> Evaluation: ...
-    def register(self, config: ModelConfig, ports: Ports, trained: Trained) -> Candidate: ...
-    def judge(self, config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evaluation) -> list[Verdict]: ...
-    def refit(self, config: ModelConfig, ports: Ports, judged: Trained, as_of: datetime) -> Refitted: ...
-    def promote(self, config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided: ...
+    def ingest(self, model: Model, as_of: datetime) -> list[Batch]: ...
+    def validate(self, model: Model, batch: Batch, as_of: datetime) -> Checked: ...
+    def score(self, model: Model, checked: Checked, as_of: datetime) -> Scored: ...
+    def monitor(self, model: Model, checked: Checked, as_of: datetime) -> Observed: ...
+    def plan(self, model: Model, as_of: datetime) -> Plan | Hold: ...
+    def train(self, model: Model, chosen: Plan, as_of: datetime) -> Trained: ...
+    def evaluate(self, model: Model, trained: Trained, as_of: datetime) -> Evaluation: ...
+    def register(self, model: Model, trained: Trained) -> Candidate: ...
+    def judge(self, model: Model, trained: Trained, evaluation: Evaluation) -> list[Verdict]: ...
+    def refit(self, model: Model, judged: Trained, as_of: datetime) -> Refitted: ...
+    def promote(self, model: Model, attempt: Attempt) -> Decided: ...
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def next_action(state: State) -> Reason | None:
     return next((ASKING[f] for f in known if f in ASKING and f in state.asking), state.due)
 
 
-def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain: Retrain = "inline") -> Cycle:
+def cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain = "inline") -> Cycle:
     """One turn of the loop at `as_of`: ingest, validate, score, monitor, and retrain if the diagnosis says so.
 
     Handles every batch that was not handled before, oldest first; a batch handled before is not handled again, so a
@@ -98,156 +97,151 @@ def cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain
     One at a time for each model: a second one, which Prefect's limit lets through when its server was killed, waits and
     finds the batches done.
     """
-    with ports.handling(config.model) as alone:
+    with model.home.handling(model.config.model) as alone:
         if not alone:
-            raise WorkError(f"{config.model}: another run has been at work for hours; end it, and run again")
-        return _cycle(do, config, ports, as_of, retrain)
+            raise WorkError(f"{model.config.model}: another run has been at work for hours; end it, and run again")
+        return _cycle(do, model, as_of, retrain)
 
 
-def _cycle(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, retrain: Retrain) -> Cycle:
-    upkeep(config, ports)
-    carry_out(config, ports)
-    batches = do.ingest(config, ports, as_of)
-    every = _validated(do, config, ports, batches, as_of)
-    waiting = _unhandled(config, ports, every)
-    late = awaiting_score(config, ports, batches)
-    released = tuple(do.score(config, ports, c, as_of) for c in every if c.batch in late and c not in waiting)
-    matured = to_watch_again(config, ports, batches, as_of)
+def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
+    upkeep(model)
+    carry_out(model)
+    batches = do.ingest(model, as_of)
+    every = _validated(do, model, batches, as_of)
+    waiting = _unhandled(model, every)
+    late = awaiting_score(model, batches)
+    released = tuple(do.score(model, c, as_of) for c in every if c.batch in late and c not in waiting)
+    matured = to_watch_again(model, batches, as_of)
     if retrain == "inline":
-        matured += _unanswered(config, ports, batches, as_of)
+        matured += _unanswered(model, batches, as_of)
     checked = tuple(c for c in every if c in waiting or c.batch in matured)
     if not checked:
-        return replace(_recorded(config, ports, every, as_of), released=released)
-    scored = tuple(do.score(config, ports, c, as_of) for c in waiting)
-    begun = begun_looks(config, ports, waiting, as_of)
-    observed = tuple(do.monitor(config, ports, c, begun.get(c.batch.window, as_of)) for c in checked)
-    decisive = telling(config, ports, observed)
-    has_champion, findings = champion(config, ports) is not None, decisive.findings if decisive else ()
-    action = next_action(State(has_champion, findings, config.retrain.findings, due(config, ports, as_of)))
+        return replace(_recorded(model, every, as_of), released=released)
+    scored = tuple(do.score(model, c, as_of) for c in waiting)
+    begun = begun_looks(model, waiting, as_of)
+    observed = tuple(do.monitor(model, c, begun.get(c.batch.window, as_of)) for c in checked)
+    decisive = telling(model, observed)
+    has_champion, findings = champion(model) is not None, decisive.findings if decisive else ()
+    action = next_action(State(has_champion, findings, model.config.retrain.findings, due(model, as_of)))
     if any(o.rolled_back for o in observed):
         action = None  # what was found was found about the one that is gone
-    decided, asked, problem = _decided_before(config, ports, as_of), None, None
+    decided, asked, problem = _decided_before(model, as_of), None, None
     # Nobody can be told that a model has decayed before there is one: the first is always made here.
     if action is not None and (retrain == "inline" or (retrain == "event" and action == "first")):
         try:
-            decided = challenge(do, config, ports, as_of, action, in_loop=True)
+            decided = challenge(do, model, as_of, action, in_loop=True)
         except NoLabels as error:  # of the batches all the rest is done: they are checked, and count as handled
             problem = str(error)
-            decided = do.promote(
-                config, ports, Attempt(action, as_of, hold=problem, in_loop=True, asked_at=ports.now())
-            )
+            decided = do.promote(model, Attempt(action, as_of, hold=problem, in_loop=True, asked_at=model.home.now()))
     elif action is not None and retrain == "event":
-        asked = _asked(config, ports, action, checked, decisive, as_of)
+        asked = _asked(model, action, checked, decisive, as_of)
     # Before the batches count as handled: after a crash in between the same events are announced again, and are the same.
-    announce(config, ports, checked, observed, as_of, asked)
+    announce(model, checked, observed, as_of, asked)
     reach("run.announced")
-    done = Cycle(config.model, as_of, checked, scored, observed, decided, released, problem)
-    _record(config, ports, done)
+    done = Cycle(model.config.model, as_of, checked, scored, observed, decided, released, problem)
+    _record(model, done)
     return done
 
 
-def challenge(
-    do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, reason: Reason, in_loop: bool = False
-) -> Decided:
+def challenge(do: Steps, model: Model, as_of: datetime, reason: Reason, in_loop: bool = False) -> Decided:
     """Train a challenger, judge it against the champion on rows neither has seen, and promote or refuse it.
 
     `in_loop` says that the run itself found out that it is needed, and nobody asked.
 
     One at a time for each model; what nobody asked for by hand is subject to cooldown, budget and the like, see `storm`.
     """
-    upkeep(config, ports)
-    carry_out(config, ports)
-    if (known := recorded_decision(config, ports, reason, as_of)) is not None:
+    upkeep(model)
+    carry_out(model)
+    if (known := recorded_decision(model, reason, as_of)) is not None:
         return known
-    asked = Attempt(reason, as_of, in_loop=in_loop, asked_at=ports.now())
-    with ports.retraining(config.model) as alone:
+    asked = Attempt(reason, as_of, in_loop=in_loop, asked_at=model.home.now())
+    with model.home.retraining(model.config.model) as alone:
         if not alone:
-            return refuse(config, ports, asked, RUNNING)
-        if (known := recorded_decision(config, ports, reason, as_of)) is not None:  # by another, just now
+            return refuse(model, asked, RUNNING)
+        if (known := recorded_decision(model, reason, as_of)) is not None:  # by another, just now
             return known
-        if (refusal := held_back(config, ports, reason, as_of)) is not None:
-            return refuse(config, ports, asked, refusal)
-        chosen = do.plan(config, ports, as_of)
+        if (refusal := held_back(model, reason, as_of)) is not None:
+            return refuse(model, asked, refusal)
+        chosen = do.plan(model, as_of)
         if isinstance(chosen, Hold):
-            return do.promote(config, ports, replace(asked, hold=chosen.reason))
-        digest = attempt_digest(config, ports, chosen, as_of)
-        if (refusal := held_back_with(config, ports, reason, chosen, digest)) is not None:
-            return refuse(config, ports, asked, refusal)
-        if (why := not_settled(config, ports, reason, (chosen.train, chosen.gate), as_of)) is not None:
-            return do.promote(config, ports, replace(asked, hold=why))
-        return _try(do, config, ports, replace(asked, digest=digest), chosen)
+            return do.promote(model, replace(asked, hold=chosen.reason))
+        digest = attempt_digest(model, chosen, as_of)
+        if (refusal := held_back_with(model, reason, chosen, digest)) is not None:
+            return refuse(model, asked, refusal)
+        if (why := not_settled(model, reason, (chosen.train, chosen.gate), as_of)) is not None:
+            return do.promote(model, replace(asked, hold=why))
+        return _try(do, model, replace(asked, digest=digest), chosen)
 
 
-def _try(do: Steps, config: ModelConfig, ports: Ports, asked: Attempt, chosen: Plan) -> Decided:
+def _try(do: Steps, model: Model, asked: Attempt, chosen: Plan) -> Decided:
     as_of = asked.as_of
-    close_dead_runs(config, ports)
+    close_dead_runs(model)
     try:
-        if (trained := unfinished(config, ports, asked)) is None:
-            trained = do.train(config, ports, chosen, as_of)
-            remember(config, ports, asked, trained)
-        with ports.tracking.closing_on_error(trained.run_id):
-            evaluation = do.evaluate(config, ports, trained, as_of)
+        if (trained := unfinished(model, asked)) is None:
+            trained = do.train(model, chosen, as_of)
+            remember(model, asked, trained)
+        with model.home.tracking.closing_on_error(trained.run_id):
+            evaluation = do.evaluate(model, trained, as_of)
             trained = evaluation.stand_in or trained
-            judged = do.register(config, ports, trained)
-            verdicts = do.judge(config, ports, trained, evaluation)
+            judged = do.register(model, trained)
+            verdicts = do.judge(model, trained, evaluation)
             attempt = replace(asked, trained=trained, evaluation=evaluation, judged=judged, verdicts=tuple(verdicts))
-            if overall(verdicts) is Status.PASS and config.promote.refit:
-                attempt = replace(attempt, refitted=do.refit(config, ports, trained, as_of))
-            return do.promote(config, ports, attempt)
+            if overall(verdicts) is Status.PASS and model.config.promote.refit:
+                attempt = replace(attempt, refitted=do.refit(model, trained, as_of))
+            return do.promote(model, attempt)
     except NotEnoughData as few:
-        return do.promote(config, ports, replace(asked, hold=str(few)))
+        return do.promote(model, replace(asked, hold=str(few)))
     except StaleDecision:
         raise  # somebody else was faster; nothing is wrong with the challenger
     except Exception as error:
         with suppress(WorkError):  # it is the first error that tells what is wrong
-            failed(config, ports, asked, chosen, error)
+            failed(model, asked, chosen, error)
         raise
 
 
-def retrain(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime, reason: Reason) -> Decided:
+def retrain(do: Steps, model: Model, as_of: datetime, reason: Reason) -> Decided:
     """Bring the data up to `as_of`, then challenge the champion."""
-    _validated(do, config, ports, do.ingest(config, ports, as_of), as_of)
-    return challenge(do, config, ports, as_of, reason)
+    _validated(do, model, do.ingest(model, as_of), as_of)
+    return challenge(do, model, as_of, reason)
 
 
-def score_newest(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime) -> Scored:
+def score_newest(do: Steps, model: Model, as_of: datetime) -> Scored:
     """Bring the data up to `as_of`, and score the newest batch."""
-    checked = _validated(do, config, ports, do.ingest(config, ports, as_of), as_of)
-    return do.score(config, ports, checked[-1], as_of)
+    checked = _validated(do, model, do.ingest(model, as_of), as_of)
+    return do.score(model, checked[-1], as_of)
 
 
-def monitor_newest(do: Steps, config: ModelConfig, ports: Ports, as_of: datetime) -> Observed:
+def monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
     """Bring the data up to `as_of`, and watch the newest batch and those whose labels have come since; give what tells.
 
     A retrain that this asks for is left to whoever listens.
     """
-    upkeep(config, ports)
-    carry_out(config, ports)
-    batches = do.ingest(config, ports, as_of)
-    every = _validated(do, config, ports, batches, as_of)
-    matured = to_watch_again(config, ports, batches, as_of) + _unanswered(config, ports, batches, as_of)
+    upkeep(model)
+    carry_out(model)
+    batches = do.ingest(model, as_of)
+    every = _validated(do, model, batches, as_of)
+    matured = to_watch_again(model, batches, as_of) + _unanswered(model, batches, as_of)
     checked = [c for c in every if c.batch in matured or c is every[-1]]
-    observed = [do.monitor(config, ports, c, as_of) for c in checked]
-    decisive = telling(config, ports, observed)
-    unanswered = {b.window for b in _unanswered(config, ports, batches, as_of)}
+    observed = [do.monitor(model, c, as_of) for c in checked]
+    decisive = telling(model, observed)
+    unanswered = {b.window for b in _unanswered(model, batches, as_of)}
     wanted = decisive is not None and decisive.window in unanswered
-    action = next_action(State(True, decisive.findings, config.retrain.findings)) if decisive and wanted else None
-    announce(config, ports, checked, observed, as_of, _asked(config, ports, action, checked, decisive, as_of))
+    action = next_action(State(True, decisive.findings, model.config.retrain.findings)) if decisive and wanted else None
+    announce(model, checked, observed, as_of, _asked(model, action, checked, decisive, as_of))
     return decisive or observed[-1]
 
 
-def _unanswered(config: ModelConfig, ports: Ports, batches: list[Batch], as_of: datetime) -> list[Batch]:
+def _unanswered(model: Model, batches: list[Batch], as_of: datetime) -> list[Batch]:
     """The batch that decides, if it asked for a retrain and nothing was decided since; it is watched once more."""
-    look, first = decisive_look(config, ports, as_of)
-    if look is None or next_action(State(True, findings_of(look.body), config.retrain.findings)) is None:
+    look, first = decisive_look(model, as_of)
+    if look is None or next_action(State(True, findings_of(look.body), model.config.retrain.findings)) is None:
         return []
-    known = answered(config, ports, look, first)
+    known = answered(model, look, first)
     return [] if known else [b for b in batches if (b.window, b.landed) == (look.window, look.revision)]
 
 
 def _asked(
-    config: ModelConfig,
-    ports: Ports,
+    model: Model,
     action: Reason | None,
     checked: Sequence[Checked],
     decisive: Observed | None,
@@ -257,44 +251,44 @@ def _asked(
     if action is None or decisive is None:
         return None
     about = next(c for c in checked if c.batch.window == decisive.window)
-    return asking(config, ports, action, about, decisive, as_of)
+    return asking(model, action, about, decisive, as_of)
 
 
 _CYCLE: TypeAdapter[Cycle] = TypeAdapter(Cycle)
 
 
-def _validated(do: Steps, config: ModelConfig, ports: Ports, batches: list[Batch], as_of: datetime) -> list[Checked]:
+def _validated(do: Steps, model: Model, batches: list[Batch], as_of: datetime) -> list[Checked]:
     """All batches judged by the rules in force; only those that were not are judged now."""
-    known = judged(config, ports, batches)
-    return [known.get(b.window) or do.validate(config, ports, b, as_of) for b in batches]
+    known = judged(model, batches)
+    return [known.get(b.window) or do.validate(model, b, as_of) for b in batches]
 
 
-def _unhandled(config: ModelConfig, ports: Ports, checked: list[Checked]) -> list[Checked]:
+def _unhandled(model: Model, checked: list[Checked]) -> list[Checked]:
     """Batches that no run has handled to its end: new ones, new revisions, and those that are judged otherwise now."""
-    handled = {(r.window, r.revision, r.basis) for r in ports.store.results(config.model, "run")}
+    handled = {(r.window, r.revision, r.basis) for r in model.home.store.results(model.config.model, "run")}
     return [c for c in checked if (c.batch.window, c.batch.landed, c.basis) not in handled]
 
 
-def _decided_before(config: ModelConfig, ports: Ports, as_of: datetime) -> Decided:
+def _decided_before(model: Model, as_of: datetime) -> Decided:
     """The first promotion, where a crash has come between it and the end of its run; else that nothing was decided."""
-    current = champion(config, ports)
+    current = champion(model)
     if current is None or current.epoch != 1 or current.promoted_as_of != as_of:
         return Decided("none", ())
-    return recorded_decision(config, ports, "first", as_of) or Decided("none", ())
+    return recorded_decision(model, "first", as_of) or Decided("none", ())
 
 
-def _record(config: ModelConfig, ports: Ports, done: Cycle) -> None:
+def _record(model: Model, done: Cycle) -> None:
     """Mark the batches as handled, the newest last: a crash in between only means that the run is done again."""
     body = _CYCLE.dump_python(done, mode="json")
     for checked in done.batches:
         batch = checked.batch
-        ports.store.record(config.model, "run", batch.window, batch.landed, done.as_of, body, checked.basis)
+        model.home.store.record(model.config.model, "run", batch.window, batch.landed, done.as_of, body, checked.basis)
 
 
-def _recorded(config: ModelConfig, ports: Ports, checked: list[Checked], as_of: datetime) -> Cycle:
+def _recorded(model: Model, checked: list[Checked], as_of: datetime) -> Cycle:
     """The last run up to `as_of` that handled what is there now; of an earlier moment than any run, the newest batch's."""
     there = {(c.batch.window, c.batch.landed, c.basis) for c in checked}
-    found = [r for r in ports.store.results(config.model, "run") if (r.window, r.revision, r.basis) in there]
+    found = [r for r in model.home.store.results(model.config.model, "run") if (r.window, r.revision, r.basis) in there]
     runs = [r for r in found if r.as_of <= as_of] or [r for r in found if r.window == checked[-1].batch.window]
     return _CYCLE.validate_python(
         sorted(runs, key=lambda r: (r.as_of, r.window))[-1].body

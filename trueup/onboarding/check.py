@@ -26,6 +26,7 @@ from trueup.domain.data.types import KNOWN_AT
 from trueup.domain.data.values import key_hash
 from trueup.errors import ConfigError, TrueupError
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.config_problems import all_mistakes
 from trueup.stages.ingest_labels import kinds_of_keys, naming_it, read_outcomes
 
@@ -49,33 +50,33 @@ def check(name: str, ports: Ports) -> dict[str, Any]:
     mistakes = all_mistakes(written)
     if not written.mistakes():  # else it is not known what to look for in the source
         config = ModelConfig.model_validate(written.content)
-        mistakes += _custom(config, ports)
-        found |= _source(config, ports, written, mistakes)
+        mistakes += _custom(Model(config, ports))
+        found |= _source(Model(config, ports), written, mistakes)
     return {**found, "problems": written.told(mistakes)}
 
 
-def _custom(config: ModelConfig, ports: Ports) -> list[Mistake]:
+def _custom(model: Model) -> list[Mistake]:
     """Why a feature function cannot be found."""
-    if config.features.custom is None:
+    if model.config.features.custom is None:
         return []
     try:
-        load_function(config.features.custom, ports.configs)
+        load_function(model.config.features.custom, model.home.configs)
     except TrueupError as error:
         return [Mistake(("features", "custom"), str(error))]
     return []
 
 
-def _source(config: ModelConfig, ports: Ports, written: Written, mistakes: list[Mistake]) -> dict[str, Any]:
+def _source(model: Model, written: Written, mistakes: list[Mistake]) -> dict[str, Any]:
     """What the source holds; what it lacks is added to the mistakes."""
     try:
-        source = ports.source(config)
+        source = model.home.source(model.config)
         columns, span = source.columns(), source.span()
     except TrueupError as error:
         mistakes.append(Mistake(_SOURCE, str(error)))
         return {}
-    lacking = list(_lacking(config, written, columns))
+    lacking = list(_lacking(model.config, written, columns))
     mistakes += lacking
-    outcomes = _outcomes(config, ports, None if lacking or span is None else span.first, mistakes)
+    outcomes = _outcomes(model, None if lacking or span is None else span.first, mistakes)
     if span is None:
         mistakes.append(Mistake(_SOURCE, "holds no rows; correct it, or put data there"))
         return {"columns": columns}
@@ -84,9 +85,9 @@ def _source(config: ModelConfig, ports: Ports, written: Written, mistakes: list[
     if lacking:
         return found
     if outcomes is not None:
-        return found | _joined(config, source, *outcomes, mistakes)
-    if config.ingest.label.source is None:
-        mistakes += _without_outcome(config, source, extent)
+        return found | _joined(model.config, source, *outcomes, mistakes)
+    if model.config.ingest.label.source is None:
+        mistakes += _without_outcome(model.config, source, extent)
     return found
 
 
@@ -149,18 +150,16 @@ def _mistake(error: TrueupError, otherwise: Location) -> Mistake:
 # Outcomes from a source of their own
 
 
-def _outcomes(
-    config: ModelConfig, ports: Ports, first: datetime | None, mistakes: list[Mistake]
-) -> tuple[Table, Known] | None:
+def _outcomes(model: Model, first: datetime | None, mistakes: list[Mistake]) -> tuple[Table, Known] | None:
     """What the label source holds, if there is one; what it lacks is added to the mistakes."""
-    label = config.ingest.label
+    label = model.config.ingest.label
     try:
-        source = ports.label_source(config)
+        source = model.home.label_source(model.config)
         if source is None:
             return None
         keys = [
             (("ingest", "label", "key", name) if name in label.key else ("ingest", "key"), there)
-            for name, there in key_names(config.ingest).items()
+            for name, there in key_names(model.config.ingest).items()
         ]
         named: list[tuple[Location, Any]] = [*keys, (_LABEL, label.column), (_KNOWN_AT, label.known_at)]
         with naming_it():
@@ -168,9 +167,9 @@ def _outcomes(
         if lacking := list(_not_there(named, columns, "label source")):
             mistakes += lacking
             return None
-        window = period_of(first, config.ingest.period) if first is not None else None
-        known = Known(kinds_of_keys(config, ports, window) if window is not None else {})
-        return table(read_outcomes(config, ports), config.reading, config.task, known), known
+        window = period_of(first, model.config.ingest.period) if first is not None else None
+        known = Known(kinds_of_keys(model, window) if window is not None else {})
+        return table(read_outcomes(model), model.config.reading, model.config.task, known), known
     except TrueupError as error:
         mistakes.append(_mistake(error, _LABEL_SOURCE))
         return None

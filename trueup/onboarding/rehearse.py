@@ -32,6 +32,7 @@ from trueup.domain.learning.training_windows import Hold, Plan
 from trueup.errors import NoLabels, NotEnoughData, WorkError
 from trueup.handoffs import Checked
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.onboarding.rehearse_gate import BEATS, Compared, against_prior
 from trueup.stages.baselines import baselines, reference_examples
 from trueup.stages.config_problems import require_sound
@@ -172,61 +173,63 @@ class _Play:
         return any(c.verdict == BEATS for c in self.compared)
 
 
-def rehearse(config: ModelConfig, ports: Ports, tell: Callable[[float], None] = lambda _: None) -> Rehearsal:
+def rehearse(model: Model, tell: Callable[[float], None] = lambda _: None) -> Rehearsal:
     """Rehearse a model's batches: all that are there, and the loop until there is a champion.
 
     `tell` hears the share that is done. An error that would end a run is part of what is found. Raises ConfigError, as a
     run would, for a config that is not sound.
     """
     started = time.perf_counter()
-    require_sound(config, ports.configs, with_expectations=True)  # as before a landing; imports what validation needs
+    require_sound(
+        model.config, model.home.configs, with_expectations=True
+    )  # as before a landing; imports what validation needs
     with TemporaryDirectory(prefix="trueup-rehearse-") as scratch:
-        apart = Ports(ports.settings.apart(Path(scratch), configs=ports.configs))
-        apart.now = ports.now
+        apart = Ports(model.home.settings.apart(Path(scratch), configs=model.home.configs))
+        apart.now = model.home.now
         try:
-            found = _rehearsed(config, apart, _Clock(), tell)
+            found = _rehearsed(Model(model.config, apart), _Clock(), tell)
         finally:
             apart.close()
-    return Rehearsal(**found, model=config.model, seconds=time.perf_counter() - started)
+    return Rehearsal(**found, model=model.config.model, seconds=time.perf_counter() - started)
 
 
-def _rehearsed(config: ModelConfig, ports: Ports, clock: _Clock, tell: Callable[[float], None]) -> dict[str, Any]:
+def _rehearsed(model: Model, clock: _Clock, tell: Callable[[float], None]) -> dict[str, Any]:
     seen, windows, play, ended = list[Seen](), list[Window](), _Play(), ""
     try:
-        windows = _complete(config, ports)
+        windows = _complete(model)
         with clock("read"):
-            joined = joining(config, ports, [], max(ports.local_now(config), windows[-1].end), windows)
+            joined = joining(model, [], max(model.home.local_now(model.config), windows[-1].end), windows)
         for window in windows:
-            seen.append(_see(config, ports, window, joined, clock))
-            play = _tried(config, ports, window.end, play, clock)
+            seen.append(_see(model, window, joined, clock))
+            play = _tried(model, window.end, play, clock)
             tell(len(seen) / (len(windows) + 1))
     except WorkError as error:
         ended = str(error)  # a run would come no further either, with a champion or without
     return {
         "batches": tuple(seen),
         "there": len(windows),
-        "min_matured": config.monitor.min_matured,
-        "min_rows": config.train.min_rows,
+        "min_matured": model.config.monitor.min_matured,
+        "min_rows": model.config.train.min_rows,
         "first": play.first,
         "lacking": "" if play.first or ended else play.chance.lacking,
         "compared": play.compared,
         "tries": play.tries,
         "champion": play.won,
-        "needs": "" if ended else _needs(config, play, windows),
-        "estimate": _estimated(config, play, len(seen), clock) if seen else None,
+        "needs": "" if ended else _needs(model.config, play, windows),
+        "estimate": _estimated(model.config, play, len(seen), clock) if seen else None,
         "breaks": ended or _broken(seen) or ("" if play.won else play.chance.problem),
     }
 
 
-def _tried(config: ModelConfig, ports: Ports, as_of: datetime, play: _Play, clock: _Clock) -> _Play:
+def _tried(model: Model, as_of: datetime, play: _Play, clock: _Clock) -> _Play:
     """Try for a first champion at a moment, as the loop would, unless there is one."""
     if play.won or play.tries >= _TRIES:
         return play
-    chance = _chance(config, ports, as_of, clock)
+    chance = _chance(model, as_of, clock)
     if chance.made is None:
         return replace(play, chance=chance)
     try:
-        first, compared = _judged(config, ports, chance.made, clock)
+        first, compared = _judged(model, chance.made, clock)
     except NotEnoughData as few:  # for the reference: the gates would have nothing to compare with
         return replace(play, chance=_Chance(lacking=str(few)))
     return _Play(chance, chance.made, first, compared, play.tries + 1)
@@ -251,31 +254,31 @@ def _broken(seen: list[Seen]) -> str:
     return f"{broken} of {len(seen)} batches would be broken" if 2 * broken > len(seen) else ""
 
 
-def _complete(config: ModelConfig, ports: Ports) -> list[Window]:
+def _complete(model: Model) -> list[Window]:
     """The periods of the source that have ended. Raises WorkError where there is none."""
-    extent, until = ports.source(config).extent(), complete_until(config, ports)
-    if until is not None and config.clock == "wall":
-        until = min(until, ports.local_now(config))
-    windows = complete_periods(extent[0], until, config.ingest.period) if extent and until else []
+    extent, until = model.home.source(model.config).extent(), complete_until(model)
+    if until is not None and model.config.clock == "wall":
+        until = min(until, model.home.local_now(model.config))
+    windows = complete_periods(extent[0], until, model.config.ingest.period) if extent and until else []
     if not windows:
-        raise WorkError(f"{config.model}: no complete {config.ingest.period} of data yet; wait for more")
-    require_bounded(config, windows)
+        raise WorkError(f"{model.config.model}: no complete {model.config.ingest.period} of data yet; wait for more")
+    require_bounded(model.config, windows)
     return windows
 
 
-def _see(config: ModelConfig, ports: Ports, window: Window, joined: Joining | None, clock: _Clock) -> Seen:
+def _see(model: Model, window: Window, joined: Joining | None, clock: _Clock) -> Seen:
     """Land and validate a batch."""
     with clock("read"):
-        land(config, ports, window, joined)
-        batch = batches(config, ports, window.end)[-1]
+        land(model, window, joined)
+        batch = batches(model, window.end)[-1]
     with clock("validate"):
-        checked = validate(config, ports, batch, window.end)
-    return _counted(config, ports, batch, checked)
+        checked = validate(model, batch, window.end)
+    return _counted(model, batch, checked)
 
 
-def _counted(config: ModelConfig, ports: Ports, batch: Batch, checked: Checked) -> Seen:
-    failed = ports.store.quarantined(batch.rows).groupby("expectation")[ROW_ID].nunique()
-    known = ports.store.read(batch.labels, [KNOWN_AT])[KNOWN_AT]
+def _counted(model: Model, batch: Batch, checked: Checked) -> Seen:
+    failed = model.home.store.quarantined(batch.rows).groupby("expectation")[ROW_ID].nunique()
+    known = model.home.store.read(batch.labels, [KNOWN_AT])[KNOWN_AT]
     in_time, rows = int(known.notna().sum()), batch.rows.rows
     return Seen(
         window=batch.window,
@@ -289,54 +292,54 @@ def _counted(config: ModelConfig, ports: Ports, batch: Batch, checked: Checked) 
         labels=len(known),
         at_end=int((known <= pd.Timestamp(batch.window.end)).sum()),
         in_time=in_time,
-        enough=in_time >= config.monitor.min_matured,
+        enough=in_time >= model.config.monitor.min_matured,
     )
 
 
-def _chance(config: ModelConfig, ports: Ports, as_of: datetime, clock: _Clock) -> _Chance:
+def _chance(model: Model, as_of: datetime, clock: _Clock) -> _Chance:
     """See whether a first champion could be made at a moment. What is overdue now may come with later batches."""
     try:
-        chosen = plan(config, ports, as_of)
+        chosen = plan(model, as_of)
         if isinstance(chosen, Hold):
             return _Chance(lacking=chosen.reason)
         with clock("features"):
-            return _Chance(_Made(as_of, chosen, material(config, ports, chosen, as_of)))
+            return _Chance(_Made(as_of, chosen, material(model, chosen, as_of)))
     except NotEnoughData as few:
         return _Chance(lacking=str(few))
     except NoLabels as none:
         return _Chance(problem=str(none))
 
 
-def _judged(config: ModelConfig, ports: Ports, made: _Made, clock: _Clock) -> tuple[First, tuple[Compared, ...]]:
+def _judged(model: Model, made: _Made, clock: _Clock) -> tuple[First, tuple[Compared, ...]]:
     """Fit the quick models on what a first challenger would be trained on, and judge them on its gate rows."""
-    chosen, data, seed = made.plan, made.material.data, config.train.seed
+    chosen, data, seed = made.plan, made.material.data, model.config.train.seed
     with clock("features"):
-        gate = examples(config, ports, chosen.gate, made.as_of)
-        before = reference_examples(config, ports, chosen.gate.start, made.as_of)
+        gate = examples(model, chosen.gate, made.as_of)
+        before = reference_examples(model, chosen.gate.start, made.as_of)
     with clock("linear"):
-        models = baselines(config, ports, before)
+        models = baselines(model, before)
     with clock("boosting"):
-        quick = build(_quick(config), data.schema, config.task)
-        models[QUICK] = ports.fits.fit(quick, data.X, data.y, _QUICK_ROWS, seed)
-    classes = all_classes(config.task, models.values(), gate.y)
+        quick = build(_quick(model.config), data.schema, model.config.task)
+        models[QUICK] = model.home.fits.fit(quick, data.X, data.y, _QUICK_ROWS, seed)
+    classes = all_classes(model.config.task, models.values(), gate.y)
     with clock("predict"):
-        said = {role: predict(models[role], gate.X, config.task, classes) for role in (QUICK, SIMPLE, PRIOR)}
+        said = {role: predict(models[role], gate.X, model.config.task, classes) for role in (QUICK, SIMPLE, PRIOR)}
 
     def case(role: str) -> Case:
         return Case(
-            task=config.task,
+            task=model.config.task,
             y=gate.y.to_numpy(),
             event_time=gate.event_time.to_numpy(),
             predictions={CHALLENGER: said[role], PRIOR: said[PRIOR]},
             trained_until={CHALLENGER: data.trained_until},
             metrics={},
-            evaluate=config.evaluate,
+            evaluate=model.config.evaluate,
             classes=classes,
             seed=seed,
         )
 
     first = First(made.as_of, chosen.train, chosen.gate, len(data.y), len(gate.y))
-    window = config.promote.gate_window
+    window = model.config.promote.gate_window
     return first, tuple(against_prior(role, case(role), window) for role in (QUICK, SIMPLE))
 
 

@@ -11,15 +11,15 @@ from prefect.input import RunInput
 from pydantic import Field
 
 from trueup.config.load import load_model
-from trueup.config.schema import ModelConfig
 from trueup.errors import TrueupError
 from trueup.governance import approval
 from trueup.handoffs import Decided
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
+from trueup.model import Model
 from trueup.orchestration.parameters import Text
 
-Show = Callable[[ModelConfig, Ports, Entry], None]
+Show = Callable[[Model, Entry], None]
 _LATE = timedelta(hours=1)  # a form sent just too late is told so, instead of failing
 
 
@@ -45,27 +45,27 @@ def title_of_approval() -> str:
     return f"approve {entry.model}: version {entry.body['model']['version']}"
 
 
-def decide(ports: Ports, identity: str, show: Show) -> tuple[ModelConfig, Decided]:
+def decide(ports: Ports, identity: str, show: Show) -> tuple[Model, Decided]:
     """The decision on a pending approval: the recorded one if there is one, else the one that a person fills in.
 
     `show` publishes the evidence before the flow run is suspended. Raises UsageError for an unknown approval.
     """
     entry = approval.pending(ports, identity)
-    config = load_model(ports.configs, entry.model)
-    return config, _decided(config, ports, entry, show)
+    model = Model(load_model(ports.configs, entry.model), ports)
+    return model, _decided(model, entry, show)
 
 
-def _decided(config: ModelConfig, ports: Ports, entry: Entry, show: Show) -> Decided:
+def _decided(model: Model, entry: Entry, show: Show) -> Decided:
     """What became of it; if nothing yet, what the form says."""
-    approval.settle(config, ports)
-    if (closed := approval.resolution(ports, entry)) is not None:
+    approval.settle(model)
+    if (closed := approval.resolution(model.home, entry)) is not None:
         return approval.decided(closed)
-    show(config, ports, entry)
-    wait = approval.expires_at(entry) - ports.now() + _LATE
+    show(model, entry)
+    wait = approval.expires_at(entry) - model.home.now() + _LATE
     asked = Form.with_initial_data(description=_question(entry))
     form = suspend_flow_run(wait_for_input=asked, timeout=int(wait.total_seconds()))
     do = approval.approve if form.decision == "approve" else approval.reject
-    return do(config, ports, entry, form.name, form.why)
+    return do(model, entry, form.name, form.why)
 
 
 def _question(entry: Entry) -> str:

@@ -22,14 +22,14 @@ from trueup.orchestration.hooks import pass_on
 
 if TYPE_CHECKING:
     from trueup.home import Ports
+    from trueup.model import Model
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A model's config, the home's ports, and the moment at which the flow stands."""
+    """A model in its home, and the moment for which a flow runs."""
 
-    config: ModelConfig
-    ports: Ports
+    model: Model
     as_of: datetime
 
 
@@ -43,13 +43,15 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None,
     logging.getLogger("prefect.task_runs").addFilter(_no_traceback)
     from trueup.audit.dossiers import dossiers_kept_current
     from trueup.home import Ports
+    from trueup.model import Model
 
     ports = Ports(settings)
     ports.actor = of_this_run(by)
     config = sound_config(ports.configs, model)
     try:
         with dossiers_kept_current(ports):
-            yield Opened(config, ports, resolve_as_of(config, ports, as_of))
+            held = Model(config, ports)
+            yield Opened(held, resolve_as_of(held, as_of))
     finally:
         pass_on(ports)
         ports.close()
@@ -90,15 +92,15 @@ def sound_config(configs: Path, model: str) -> ModelConfig:
         raise refusal(configs, model) from None
 
 
-def resolve_as_of(config: ModelConfig, ports: Ports, given: datetime | None) -> datetime:
+def resolve_as_of(model: Model, given: datetime | None) -> datetime:
     """Give the moment the loop stands at: the one given, else by the config's clock, in the model's zone, naive."""
     if given is not None:
-        return in_zone(config, given)
-    if config.clock == "wall":
-        return in_zone(config, datetime.now(UTC))
+        return in_zone(model.config, given)
+    if model.config.clock == "wall":
+        return in_zone(model.config, datetime.now(UTC))
     from trueup.stages.ingest import newest_complete
 
-    return newest_complete(config, ports)
+    return newest_complete(model)
 
 
 def in_zone(config: ModelConfig, given: datetime) -> datetime:

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 from trueup.audit.dossiers import dossier_page
-from trueup.config.schema import ModelConfig
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.reporting.jobs import run_folder
 
 PICTURE = "challenger_against_champion.png"
@@ -29,21 +29,24 @@ def address(ports: Ports, page: Path) -> str | None:
     return f"{served.rstrip('/')}/{quote(page.relative_to(ports.root / 'reports').as_posix())}"
 
 
-def of_model(config: ModelConfig, ports: Ports, model: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+def of_model(model: Model, fitted: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     """What there is to a version: its run in MLflow, the report of its retrain, and its dossier."""
     run_id, dossier = (
-        model["run_id"],
-        ("Dossier", address(ports, dossier_page(ports.root, config.model, model["version"]))),
+        fitted["run_id"],
+        ("Dossier", address(model.home, dossier_page(model.home.root, model.config.model, fitted["version"]))),
     )
-    report = ("Report of the run", address(ports, run_folder(ports.root, config.model, run_id) / "report.html"))
-    served = ports.settings.mlflow_pages
+    report = (
+        "Report of the run",
+        address(model.home, run_folder(model.home.root, model.config.model, run_id) / "report.html"),
+    )
+    served = model.home.settings.mlflow_pages
     run = [] if served is None else [("MLflow run", f"{served.rstrip('/')}/#/runs/{run_id}")]
     return [*run, report, dossier]
 
 
-def picture(config: ModelConfig, ports: Ports, run_id: str) -> str | None:
+def picture(model: Model, run_id: str) -> str | None:
     """The comparison of challenger and champion, drawn where there was a champion and reports are made."""
-    return address(ports, run_folder(ports.root, config.model, run_id) / PICTURE)
+    return address(model.home, run_folder(model.home.root, model.config.model, run_id) / PICTURE)
 
 
 def line(links: Sequence[tuple[str, str | None]]) -> str:

@@ -29,7 +29,7 @@ def run(model: str, as_of: datetime | None, retrain: Retrain) -> Cycle:
     from trueup.loop.turn import cycle
 
     def here(do: Steps, o: Opened) -> Cycle:
-        return cycle(do, o.config, o.ports, o.as_of, retrain)
+        return cycle(do, o.model, o.as_of, retrain)
 
     return _start("run", here, model, as_of, retrain=retrain)
 
@@ -39,7 +39,7 @@ def retrain(model: str, as_of: datetime | None, reason: Reason, by: str | None) 
     from trueup.loop import turn
 
     def here(do: Steps, o: Opened) -> Decided:
-        return turn.retrain(do, o.config, o.ports, o.as_of, reason)
+        return turn.retrain(do, o.model, o.as_of, reason)
 
     return _start("retrain", here, model, as_of, by=by, reason=reason)
 
@@ -48,14 +48,14 @@ def score(model: str, as_of: datetime | None) -> Scored:
     """The newest batch, predicted, see `trueup.loop.turn.score_newest`."""
     from trueup.loop.turn import score_newest
 
-    return _start("score", lambda do, o: score_newest(do, o.config, o.ports, o.as_of), model, as_of)
+    return _start("score", lambda do, o: score_newest(do, o.model, o.as_of), model, as_of)
 
 
 def monitor(model: str, as_of: datetime | None) -> Observed:
     """The newest batch, monitored, see `trueup.loop.turn.monitor_newest`."""
     from trueup.loop.turn import monitor_newest
 
-    return _start("monitor", lambda do, o: monitor_newest(do, o.config, o.ports, o.as_of), model, as_of)
+    return _start("monitor", lambda do, o: monitor_newest(do, o.model, o.as_of), model, as_of)
 
 
 def project_flow(name: str) -> Callable[..., Any]:

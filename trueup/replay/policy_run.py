@@ -19,10 +19,10 @@ from trueup.domain.judging.gates import CHALLENGER, CHAMPION
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import predict
 from trueup.domain.monitoring.diagnosis import DECAYED
-from trueup.home import Ports
 from trueup.ledger.entries import Entry
 from trueup.loop import steps
 from trueup.loop.turn import cycle
+from trueup.model import Model
 from trueup.replay.sandbox import World, at
 from trueup.replay.yardsticks import yardsticks
 from trueup.stages.features import features
@@ -135,74 +135,78 @@ def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int,
     try:
         for number, moment in enumerate(turns):
             tell(number, len(turns))
-            at(ports, config, moment)
-            cycle(do, config if ports.ledger.champion(config.model) else first, ports, moment)
+            at(Model(config, ports), moment)
+            cycle(do, Model(config if ports.ledger.champion(config.model) else first, ports), moment)
         tell(len(turns), len(turns))
-        life = _read(config, policy, ports, max(turns))
-        known = world.measured(config, lambda: yardsticks(config, ports, max(turns)))
+        life = _read(Model(config, ports), policy, max(turns))
+        known = world.measured(config, lambda: yardsticks(Model(config, ports), max(turns)))
         return replace(life, losses=life.losses.merge(known, on=ROW_ID, how="left"))
     finally:
         ports.close()
 
 
-def _read(config: ModelConfig, policy: Policy, ports: Ports, until: datetime) -> Life:
-    entries = ports.ledger.entries(config.model)
+def _read(model: Model, policy: Policy, until: datetime) -> Life:
+    entries = model.home.ledger.entries(model.config.model)
     trained = [e for e in entries if e.body.get("model") and e.body.get("search")]
     parts, wins = [], dict[int, list[pd.DataFrame]]()
-    for batch in usable_batches(config, ports, until):
-        served = _served(config, ports, batch)
+    for batch in usable_batches(model, until):
+        served = _served(model, batch)
         if served.empty:
             continue
         scored = served.pop(SCORED).min()  # before the retrain of that turn, if there was one
         last = max((e for e in trained if e.as_of < scored), key=lambda e: e.seq, default=None)
-        if last is not None and (rival := _rival(config, ports, batch, last, until)) is not None:
+        if last is not None and (rival := _rival(model, batch, last, until)) is not None:
             served = served.merge(rival, on=ROW_ID, how="left")
             wins.setdefault(last.seq, []).append(served)
         parts.append(served.assign(**{BATCH: pd.Timestamp(batch.window.start)}))
     tried = [
-        _tried(config, e, wins.get(e.seq, [])) for e in entries if e.kind in {"promoted", "rejected", "held", "refused"}
+        _tried(model.config, e, wins.get(e.seq, []))
+        for e in entries
+        if e.kind in {"promoted", "rejected", "held", "refused"}
     ]
     columns = [ROW_ID, EVENT_TIME, BATCH, LOSS, VERSION, RIVAL]
     losses = pd.concat(parts, ignore_index=True).reindex(columns=columns) if parts else pd.DataFrame(columns=columns)
-    return Life(policy, losses, tried, _looks(config, ports))
+    return Life(policy, losses, tried, _looks(model))
 
 
-def _served(config: ModelConfig, ports: Ports, batch: Batch) -> pd.DataFrame:
+def _served(model: Model, batch: Batch) -> pd.DataFrame:
     """The loss of each prediction that was served and whose label ever came."""
-    said = ports.store.read_predictions(config.model, batch.window)
+    said = model.home.store.read_predictions(model.config.model, batch.window)
     if said.empty:
         return said
-    joined = said.merge(ports.store.read(batch.labels, [ROW_ID, LABEL]), on=ROW_ID, how="inner")
-    classes = classes_of(config, joined)
-    found = row_losses(config.task, joined[LABEL].to_numpy(), prediction_in(config, joined, classes), classes)
+    joined = said.merge(model.home.store.read(batch.labels, [ROW_ID, LABEL]), on=ROW_ID, how="inner")
+    classes = classes_of(model.config, joined)
+    found = row_losses(
+        model.config.task, joined[LABEL].to_numpy(), prediction_in(model.config, joined, classes), classes
+    )
     joined[LOSS], joined[VERSION] = found, joined["model_version"]
     return joined[[ROW_ID, EVENT_TIME, LOSS, VERSION, SCORED]]
 
 
-def _rival(config: ModelConfig, ports: Ports, batch: Batch, last: Entry, until: datetime) -> pd.DataFrame | None:
+def _rival(model: Model, batch: Batch, last: Entry, until: datetime) -> pd.DataFrame | None:
     """What the other of the last two that were compared would have lost: the champion before, or the one that was refused."""
-    model = last.body["previous"] if last.kind == "promoted" else last.body["model"]
-    if not model or last.kind not in {"promoted", "rejected"}:
+    fitted = last.body["previous"] if last.kind == "promoted" else last.body["model"]
+    if not fitted or last.kind not in {"promoted", "rejected"}:
         return None
-    facts = model if "features" in model else _facts(ports, config, model["version"])
+    facts = fitted if "features" in fitted else _facts(model, fitted["version"])
     if facts is None:
         return None
-    key = features(config, ports, batch, until, FeaturesConfig.model_validate(facts["features"]))
-    frame = ports.store.read_features([key])
-    loaded = ports.registry.load(facts["uri"], facts["manifest_digest"])
-    labels = ports.store.read(batch.labels, [ROW_ID, LABEL])
+    key = features(model, batch, until, FeaturesConfig.model_validate(facts["features"]))
+    frame = model.home.store.read_features([key])
+    loaded = model.home.registry.load(facts["uri"], facts["manifest_digest"])
+    labels = model.home.store.read(batch.labels, [ROW_ID, LABEL])
     frame = frame.merge(labels, on=ROW_ID, how="inner")
     frame = frame[frame[EVENT_TIME] >= datetime.fromisoformat(facts["trained_until"])]
-    classes = None if config.task is not Task.MULTICLASS else sorted({*map(str, loaded.classes_), *frame[LABEL]})
-    said = predict(loaded, frame, config.task, classes)
-    return frame[[ROW_ID]].assign(**{RIVAL: row_losses(config.task, frame[LABEL].to_numpy(), said, classes)})
+    classes = None if model.config.task is not Task.MULTICLASS else sorted({*map(str, loaded.classes_), *frame[LABEL]})
+    said = predict(loaded, frame, model.config.task, classes)
+    return frame[[ROW_ID]].assign(**{RIVAL: row_losses(model.config.task, frame[LABEL].to_numpy(), said, classes)})
 
 
-def _facts(ports: Ports, config: ModelConfig, version: int) -> Mapping[str, Any] | None:
+def _facts(model: Model, version: int) -> Mapping[str, Any] | None:
     """What the ledger has of a version that was in office."""
     found = [
         e.body["model"]
-        for e in ports.ledger.entries(config.model)
+        for e in model.home.ledger.entries(model.config.model)
         if (e.body.get("model") or {}).get("version") == version
     ]
     return found[-1] if found else None
@@ -244,9 +248,9 @@ def _apart(config: ModelConfig, served: Sequence[pd.DataFrame]) -> tuple[float |
     return found.mean, bounds[0], bounds[1]
 
 
-def _looks(config: ModelConfig, ports: Ports) -> list[dict[str, Any]]:
+def _looks(model: Model) -> list[dict[str, Any]]:
     """The last look at each batch."""
-    found = {r.window: r.body for r in ports.store.results(config.model, STAGE)}
+    found = {r.window: r.body for r in model.home.store.results(model.config.model, STAGE)}
     return [_look(window, body) for window, body in sorted(found.items())]
 
 

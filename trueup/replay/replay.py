@@ -25,7 +25,7 @@ from trueup.config.settings import Settings
 from trueup.domain.data.digest import config_digest, digest_of
 from trueup.domain.data.types import Window
 from trueup.errors import NotEnoughData, UsageError, WorkError
-from trueup.home import Ports
+from trueup.model import Model
 from trueup.replay import policy_results
 from trueup.replay.policy_run import Life, for_replay, play
 from trueup.replay.sandbox import World
@@ -81,24 +81,24 @@ class Replay:
         return [policy_results.kept(policy, home) for policy, home in zip(self.policies, self.homes, strict=True)]
 
 
-def prepare(
-    config: ModelConfig, ports: Ports, span: Window, policies: Sequence[Policy], known_then: bool = False
-) -> Replay:
+def prepare(model: Model, span: Window, policies: Sequence[Policy], known_then: bool = False) -> Replay:
     """Lay out the history for all policies. Nothing of the home is touched but its folder `replays`.
 
     With `known_then` it is what the home had landed by each moment, else what the source holds today. Raises UsageError
     for a policy that makes no config, NoData, SourceError.
     """
-    meant = [_sound(config, policy) for policy in policies]  # all of them are read before any work
-    if known_then and (other := [p.name for p, m in zip(policies, meant, strict=True) if m.ingest != config.ingest]):
+    meant = [_sound(model.config, policy) for policy in policies]  # all of them are read before any work
+    if known_then and (
+        other := [p.name for p, m in zip(policies, meant, strict=True) if m.ingest != model.config.ingest]
+    ):
         raise UsageError(
             f"policy {other[0]!r} asks for other batches or another label delay, and --known-then takes both as they were; "
             "leave one of the two out"
         )
-    place = folder(config, ports, span, known_then)
-    world = World(_without_secrets(ports.settings, place), place, span, known_then)
+    place = folder(model, span, known_then)
+    world = World(_without_secrets(model.home.settings, place), place, span, known_then)
     # Begun here: they share a history, and the second would only wait.
-    return Replay(config, world, tuple(policies), tuple(world.home(each, ports) for each in meant))
+    return Replay(model.config, world, tuple(policies), tuple(world.home(each, model.home) for each in meant))
 
 
 def _without_secrets(settings: Settings, home: Path) -> Settings:
@@ -116,8 +116,7 @@ def _sound(config: ModelConfig, policy: Policy) -> ModelConfig:
 
 
 def replay(
-    config: ModelConfig,
-    ports: Ports,
+    model: Model,
     span: Window,
     policies: Sequence[Policy],
     workers: int = 1,
@@ -129,32 +128,32 @@ def replay(
     What is found does not depend on `workers`, nor on where they are: processes here or, with `TRUEUP_DASK`, a cluster.
     Raises as `prepare`, and WorkError when a process was killed or the cluster does not answer.
     """
-    prepared = prepare(config, ports, span, policies, known_then)
-    if workers == 1 and ports.settings.dask is None:
+    prepared = prepare(model, span, policies, known_then)
+    if workers == 1 and model.home.settings.dask is None:
         for policy in policies:
             prepared.live(policy, tell)
     else:
-        with _executor(ports.settings.dask, min(workers, len(policies))) as pool:
+        with _executor(model.home.settings.dask, min(workers, len(policies))) as pool:
             beside_each_other(prepared, pool, tell)
     return prepared.lives()
 
 
-def folder(config: ModelConfig, ports: Ports, span: Window, known_then: bool = False) -> Path:
+def folder(model: Model, span: Window, known_then: bool = False) -> Path:
     """Where all of a replay lies: another config or span is another replay."""
-    named = digest_of([config_digest(config), span.start.isoformat(), span.end.isoformat(), known_then])
-    return ports.root / "replays" / config.model / named[:16]
+    named = digest_of([config_digest(model.config), span.start.isoformat(), span.end.isoformat(), known_then])
+    return model.home.root / "replays" / model.config.model / named[:16]
 
 
-def forget(config: ModelConfig, ports: Ports, span: Window, known_then: bool = False) -> None:
+def forget(model: Model, span: Window, known_then: bool = False) -> None:
     """Throw away what was replayed of a config and a span. Raises WorkError while somebody plays it."""
-    place = folder(config, ports, span, known_then)
+    place = folder(model, span, known_then)
     for played in place.glob(f"homes/*{_PLAYING}"):
         try:
             with FileLock(played, timeout=0):
                 pass
         except Timeout:
             raise WorkError(
-                f"another process plays policies of {config.model} in {place}; wait for it, or end it"
+                f"another process plays policies of {model.config.model} in {place}; wait for it, or end it"
             ) from None
     shutil.rmtree(place, ignore_errors=True)
 
@@ -202,10 +201,10 @@ def _begin() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def whole_span(config: ModelConfig, ports: Ports, start: datetime | None, end: datetime | None) -> Window:
+def whole_span(model: Model, start: datetime | None, end: datetime | None) -> Window:
     """The span to replay: what is not said is all that the source holds. Raises UsageError, NoData, SourceError."""
-    last = newest_complete(config, ports)
-    extent = ports.source(config).extent()
+    last = newest_complete(model)
+    extent = model.home.source(model.config).extent()
     assert extent is not None  # there is a newest row
     found = Window(start or datetime.combine(extent[0].date(), time()), min(end or last, last))
     if found.end <= found.start:

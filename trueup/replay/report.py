@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from trueup.adapters.parquet import whole
-from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import Window
 from trueup.home import HOME_TAG, Ports
+from trueup.model import Model
 from trueup.replay.compare import Compared, compare
 from trueup.replay.policy_run import Life
 from trueup.reporting import model_plots, replay_page, replay_plots
@@ -25,13 +25,11 @@ class Published:
     page: Path
 
 
-def publish(
-    config: ModelConfig, ports: Ports, span: Window, lives: Sequence[Life], known_then: bool = False
-) -> Published:
+def publish(model: Model, span: Window, lives: Sequence[Life], known_then: bool = False) -> Published:
     """Compare, write the report, and keep it in MLflow. Raises NotEnoughData, RegistryUnavailable."""
-    found = compare(config, span, lives, known_then)
-    page = write(found, ports)
-    log(found, ports, page)
+    found = compare(model.config, span, lives, known_then)
+    page = write(found, model.home)
+    log(found, model.home, page)
     return Published(found.facts, page)
 
 

@@ -26,6 +26,7 @@ from trueup.domain.data.periods import complete_periods
 from trueup.domain.data.types import Window
 from trueup.errors import NoData, WorkError
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.ingest import batches, complete_until, land
 from trueup.stages.ingest_labels import joining
 from trueup.stages.known import labels_dataset, rows_dataset
@@ -78,45 +79,45 @@ class World:
             try:
                 if not (place / _READY).exists():
                     if self.known_then:
-                        self._adopt(config, ports, origin)
+                        self._adopt(Model(config, ports), origin)
                     else:
-                        self._land(config, ports)
+                        self._land(Model(config, ports))
                     (place / _READY).touch()
-                return self._turns(config, ports)
+                return self._turns(Model(config, ports))
             finally:
                 ports.close()
 
-    def _land(self, config: ModelConfig, ports: Ports) -> None:
-        extent, until = ports.source(config).extent(), complete_until(config, ports)
-        if extent is None or until is None or not (windows := self._windows(config, extent[0], until)):
+    def _land(self, model: Model) -> None:
+        extent, until = model.home.source(model.config).extent(), complete_until(model)
+        if extent is None or until is None or not (windows := self._windows(model.config, extent[0], until)):
             said = f"{extent[0]:%Y-%m-%d} to {extent[1]:%Y-%m-%d}" if extent else "nothing"
-            raise NoData(f"{config.model}: no complete batch in {self.span}; the source holds {said}")
-        at(ports, config, self.span.end)
-        joined = joining(config, ports, [], self.span.end, windows)
+            raise NoData(f"{model.config.model}: no complete batch in {self.span}; the source holds {said}")
+        at(model, self.span.end)
+        joined = joining(model, [], self.span.end, windows)
         for window in windows:
-            land(config, ports, window, joined)
-        for batch in batches(config, ports, self.span.end):
-            validate(config, ports, batch, batch.window.end)
-        ports.tracking.client.search_experiments(max_results=1)  # its database is made once, and copied
+            land(model, window, joined)
+        for batch in batches(model, self.span.end):
+            validate(model, batch, batch.window.end)
+        model.home.tracking.client.search_experiments(max_results=1)  # its database is made once, and copied
 
-    def _adopt(self, config: ModelConfig, ports: Ports, origin: Ports | None) -> None:
+    def _adopt(self, model: Model, origin: Ports | None) -> None:
         """Take over what the home has landed, all revisions of it, and nothing that was judged there."""
         if origin is None:
             raise WorkError(f"{self.folder} was removed while it was played; run the replay again")
-        ports.store.adopt(origin.store, [rows_dataset(config), labels_dataset(config)])
-        if not self._turns(config, ports):
+        model.home.store.adopt(origin.store, [rows_dataset(model.config), labels_dataset(model.config)])
+        if not self._turns(model):
             raise NoData(
-                f"{config.model}: the home had landed no batch of {self.span} by its end; it knows what was known then "
+                f"{model.config.model}: the home had landed no batch of {self.span} by its end; it knows what was known then "
                 "only of the time in which it ran, so replay without --known-then"
             )
-        ports.tracking.client.search_experiments(max_results=1)
+        model.home.tracking.client.search_experiments(max_results=1)
 
-    def _turns(self, config: ModelConfig, ports: Ports) -> list[datetime]:
-        windows = [b.window for b in batches(config, ports, self.span.end) if b.window.start >= self.span.start]
+    def _turns(self, model: Model) -> list[datetime]:
+        windows = [b.window for b in batches(model, self.span.end) if b.window.start >= self.span.start]
         if not self.known_then:
             return [w.end for w in windows]
-        zone, known = ZoneInfo(config.ingest.timezone), dict[Window, datetime]()
-        for window, landed in ports.store.landings(rows_dataset(config)):
+        zone, known = ZoneInfo(model.config.ingest.timezone), dict[Window, datetime]()
+        for window, landed in model.home.store.landings(rows_dataset(model.config)):
             local = landed.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None) + timedelta(seconds=1)
             known.setdefault(window, local)  # the first one; what is corrected later is seen at the next turn
         return sorted({max(w.end, known[w]) for w in windows})
@@ -143,7 +144,7 @@ class World:
         return home
 
 
-def at(ports: Ports, config: ModelConfig, as_of: datetime) -> None:
+def at(model: Model, as_of: datetime) -> None:
     """Let it be that moment there: what is kept and waited for grows old by the time that is replayed."""
-    moment = as_of.replace(tzinfo=ZoneInfo(config.ingest.timezone)).astimezone(UTC)
-    ports.now = lambda: moment
+    moment = as_of.replace(tzinfo=ZoneInfo(model.config.ingest.timezone)).astimezone(UTC)
+    model.home.now = lambda: moment

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from trueup.config.schema import ModelConfig, Task
+from trueup.config.schema import Task
 from trueup.domain.data.types import ROW_ID, Batch
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import SIMPLE_ROWS, Floats, all_classes, predict, simple_model
 from trueup.errors import NotEnoughData
-from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.baselines import declared, reference_examples
 from trueup.stages.features import Examples, examples
 from trueup.stages.validate import usable_batches
@@ -27,23 +27,23 @@ WHAT = {
 }
 
 
-def yardsticks(config: ModelConfig, ports: Ports, until: datetime) -> pd.DataFrame:
+def yardsticks(model: Model, until: datetime) -> pd.DataFrame:
     """The loss of each labelled row: row_id, and a column for each yardstick. Rows before which nothing was known are absent."""
-    found = [_of_batch(config, ports, batch, until) for batch in usable_batches(config, ports, until)]
+    found = [_of_batch(model, batch, until) for batch in usable_batches(model, until)]
     if parts := [part for part in found if part is not None]:
         return pd.concat(parts, ignore_index=True)
     return pd.DataFrame({ROW_ID: np.array([], np.int64), **{name: np.array([], np.float64) for name in WHAT}})
 
 
-def _of_batch(config: ModelConfig, ports: Ports, batch: Batch, until: datetime) -> pd.DataFrame | None:
-    start, task, seed = batch.window.start, config.task, config.train.seed
+def _of_batch(model: Model, batch: Batch, until: datetime) -> pd.DataFrame | None:
+    start, task, seed = batch.window.start, model.config.task, model.config.train.seed
     try:
-        before = reference_examples(config, ports, start, until)
-        rows = examples(config, ports, batch.window, until)
+        before = reference_examples(model, start, until)
+        rows = examples(model, batch.window, until)
     except NotEnoughData:
         return None
-    plain = simple_model(declared(config, before.schema), task, seed)
-    fitted = ports.fits.fit(plain, before.X, before.y, SIMPLE_ROWS, seed)
+    plain = simple_model(declared(model.config, before.schema), task, seed)
+    fitted = model.home.fits.fit(plain, before.X, before.y, SIMPLE_ROWS, seed)
     classes = all_classes(task, [fitted], before.y, rows.y)
     said = {
         LAST: as_last_time(task, before, rows, batch.window.end - start, classes),

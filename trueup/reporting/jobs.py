@@ -24,6 +24,7 @@ from trueup.domain.monitoring.drift import DriftResult
 from trueup.handoffs import Attempt, Evaluation, Trained, prediction_of
 from trueup.home import Ports
 from trueup.ledger.entries import Entry
+from trueup.model import Model
 from trueup.reporting import data_docs, model_plots, run_report
 
 IMPORTANCE = "importance.png"
@@ -60,29 +61,28 @@ def run_folder(root: Path, model: str, run_id: str) -> Path:
     return root / "reports" / "runs" / model / run_id
 
 
-def show_validation(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime, result: ValidationResult) -> None:
+def show_validation(model: Model, batch: Batch, as_of: datetime, result: ValidationResult) -> None:
     """Write the result down now, and let its page be made."""
-    folder = data_docs_folder(ports.root)
-    data_docs.save(folder, config.model, batch.rows, as_of, result)
-    ports.background.submit(f"the Data Docs in {folder}", data_docs.render, folder)
+    folder = data_docs_folder(model.home.root)
+    data_docs.save(folder, model.config.model, batch.rows, as_of, result)
+    model.home.background.submit(f"the Data Docs in {folder}", data_docs.render, folder)
 
 
 def show_drift(
-    config: ModelConfig,
-    ports: Ports,
+    model: Model,
     window: Window,
     samples: tuple[pd.DataFrame, pd.DataFrame],
     schema: FeatureSchema,
     result: DriftResult,
 ) -> None:
     """Let Evidently's page of a batch be made."""
-    page = drift_page(ports.root, config.model, window)
-    shelf = evidently.Shelf(workspace_folder(ports.root), config.model, window)
+    page = drift_page(model.home.root, model.config.model, window)
+    shelf = evidently.Shelf(workspace_folder(model.home.root), model.config.model, window)
     job = (*samples, schema, page, result.limits, shelf)
-    ports.background.submit(f"the drift report {page}", evidently.render, *job)
+    model.home.background.submit(f"the drift report {page}", evidently.render, *job)
 
 
-def show_run(config: ModelConfig, ports: Ports, attempt: Attempt, entry: Entry) -> None:
+def show_run(model: Model, attempt: Attempt, entry: Entry) -> None:
     """Let the report of a retrain be made, with its pictures, and kept with its MLflow run."""
     if attempt.trained is None or attempt.evaluation is None:
         return
@@ -90,12 +90,12 @@ def show_run(config: ModelConfig, ports: Ports, attempt: Attempt, entry: Entry) 
         **entry.body,
         "sequence": entry.seq,
         "as_of": entry.as_of.isoformat(),
-        "name": config.model,
-        "unit": config.ingest.label.unit,
+        "name": model.config.model,
+        "unit": model.config.ingest.label.unit,
     }
-    job = (ports.settings, config, attempt.trained, attempt.evaluation, facts)
-    folder = run_folder(ports.root, config.model, attempt.trained.run_id)
-    ports.background.submit(f"the report of a retrain in {folder}", draw_run, *job)
+    job = (model.home.settings, model.config, attempt.trained, attempt.evaluation, facts)
+    folder = run_folder(model.home.root, model.config.model, attempt.trained.run_id)
+    model.home.background.submit(f"the report of a retrain in {folder}", draw_run, *job)
 
 
 def draw_run(
@@ -104,7 +104,9 @@ def draw_run(
     """Draw a retrain's pictures and page, and keep them with its run."""
     ports = Ports(settings)
     folder = run_folder(ports.root, config.model, trained.run_id)
-    pictures = drawn(config, ports, facts["evaluation"]) | {IMPORTANCE: _importance(config, ports, trained, evaluation)}
+    pictures = drawn(Model(config, ports), facts["evaluation"]) | {
+        IMPORTANCE: _importance(Model(config, ports), trained, evaluation)
+    }
     model_plots.write(pictures, folder)
     page = run_report.write(folder, facts, pictures)
     if evaluation.slices:
@@ -114,28 +116,33 @@ def draw_run(
     return page
 
 
-def drawn(config: ModelConfig, ports: Ports, evaluation: Mapping[str, Any]) -> dict[str, bytes]:
+def drawn(model: Model, evaluation: Mapping[str, Any]) -> dict[str, bytes]:
     """Pictures of what models said about the gate rows, from the evaluation as the ledger has it. Raises WorkError."""
-    frame, classes = ports.store.read_evaluation(evaluation["path"]), evaluation.get("classes")
+    frame, classes = model.home.store.read_evaluation(evaluation["path"]), evaluation.get("classes")
     y = frame[LABEL].to_numpy()
     roles = evaluation.get("predicted", list(evaluation["metrics"]))
     predictions = {role: prediction_of(frame, role, classes) for role in roles}
-    unit = config.ingest.label.unit
-    found, loss = dict[str, bytes](), loss_words(config.task, unit)
+    unit = model.config.ingest.label.unit
+    found, loss = dict[str, bytes](), loss_words(model.config.task, unit)
     if CHAMPION in predictions:
-        losses = {r: row_losses(config.task, y, predictions[r], classes) for r in (CHALLENGER, CHAMPION)}
-        apart, times, e = losses[CHALLENGER] - losses[CHAMPION], frame[EVENT_TIME], config.evaluate
+        losses = {r: row_losses(model.config.task, y, predictions[r], classes) for r in (CHALLENGER, CHAMPION)}
+        apart, times, e = losses[CHALLENGER] - losses[CHAMPION], frame[EVENT_TIME], model.config.evaluate
         bounds = paired_interval(apart, times, e.block, e.confidence)
         found["challenger_against_champion.png"] = model_plots.loss_difference(times, apart, bounds, loss)
     with suppress(ValueError):  # labels of one class have no curve; the rest of the page says why nothing was decided
-        found |= model_plots.performance_plots(config.task, y, predictions[CHALLENGER], classes, unit)
+        found |= model_plots.performance_plots(model.config.task, y, predictions[CHALLENGER], classes, unit)
     return found
 
 
-def _importance(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evaluation) -> bytes:
+def _importance(model: Model, trained: Trained, evaluation: Evaluation) -> bytes:
     """The picture that needs the model itself, and takes seconds."""
-    rows = ports.store.read_evaluation(evaluation.sample_path)
-    schema, loss = FeatureSchema.from_dict(evaluation.schema), loss_words(config.task, config.ingest.label.unit)
-    model = ports.registry.load(trained.uri, trained.manifest_digest)
-    table = permutation_importance(model, rows, rows[LABEL], schema, config.task, SAMPLE_ROWS, seed=config.train.seed)
+    rows = model.home.store.read_evaluation(evaluation.sample_path)
+    schema, loss = (
+        FeatureSchema.from_dict(evaluation.schema),
+        loss_words(model.config.task, model.config.ingest.label.unit),
+    )
+    fitted = model.home.registry.load(trained.uri, trained.manifest_digest)
+    table = permutation_importance(
+        fitted, rows, rows[LABEL], schema, model.config.task, SAMPLE_ROWS, seed=model.config.train.seed
+    )
     return model_plots.importance(table, loss)

@@ -8,21 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from trueup.config.schema import FeaturesConfig, ModelConfig
+from trueup.config.schema import FeaturesConfig
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.features.history import history_names
 from trueup.domain.judging.bootstrap import Floats, paired_interval
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import Recipe, predict
 from trueup.handoffs import Trained
-from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.features import Examples, examples
 from trueup.stages.train import fit_recipe
 
 
 def ablation(
-    config: ModelConfig,
-    ports: Ports,
+    model: Model,
     trained: Trained,
     gate: Examples,
     said: Floats,
@@ -35,21 +34,21 @@ def ablation(
     `said` are the challenger's predictions. One record a group: its features, the mean loss with and without it, their
     difference with its interval (above 0 the group earns its place), and whether that is shown.
     """
-    wanted = config.evaluate.ablation
+    wanted = model.config.evaluate.ablation
     if wanted is None:
         return []
-    before = examples(config, ports, trained.train, as_of, known_by=trained.gate.start).newest(wanted.rows)
-    recipe, e = Recipe.from_dict(trained.recipe), config.evaluate
+    before = examples(model, trained.train, as_of, known_by=trained.gate.start).newest(wanted.rows)
+    recipe, e = Recipe.from_dict(trained.recipe), model.config.evaluate
     y = gate.y.to_numpy()
 
     def losses(schema: FeatureSchema) -> Floats:
-        model = fit_recipe(config, ports.fits, recipe, before, schema)
-        return row_losses(config.task, y, predict(model, gate.X, config.task, classes), classes)
+        fitted = fit_recipe(model.config, model.home.fits, recipe, before, schema)
+        return row_losses(model.config.task, y, predict(fitted, gate.X, model.config.task, classes), classes)
 
     whole = gate.schema
-    full = losses(whole) if len(before.y) < trained.rows else row_losses(config.task, y, said, classes)
+    full = losses(whole) if len(before.y) < trained.rows else row_losses(model.config.task, y, said, classes)
     found = []
-    for name, features in groups(wanted.groups, config.features, whole).items():
+    for name, features in groups(wanted.groups, model.config.features, whole).items():
         rest = FeatureSchema(
             *(tuple(f for f in kind if f not in features) for kind in (whole.numeric, whole.categorical))
         )

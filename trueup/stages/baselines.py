@@ -14,28 +14,28 @@ from trueup.domain.judging.gates.context import PRIOR, SIMPLE
 from trueup.domain.learning.learning import SIMPLE_ROWS, prior_model, simple_model
 from trueup.domain.learning.training_windows import reference_window
 from trueup.governance.champion import Champion
-from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.features import Examples, examples, require_classes
 
 REFERENCE = "reference"
 
 
-def baselines(config: ModelConfig, ports: Ports, before: Examples) -> dict[str, Pipeline]:
+def baselines(model: Model, before: Examples) -> dict[str, Pipeline]:
     """Fit the prior, the simple model and the cheap reference on what was known before the gate window."""
-    return {**to_beat(config, ports, before), REFERENCE: _linear(config, ports, before, before.schema)}
+    return {**to_beat(model, before), REFERENCE: _linear(model, before, before.schema)}
 
 
-def to_beat(config: ModelConfig, ports: Ports, before: Examples) -> dict[str, Pipeline]:
+def to_beat(model: Model, before: Examples) -> dict[str, Pipeline]:
     """Fit the prior and the simple model on what was known before the rows that they are to predict."""
     return {
-        PRIOR: ports.fits.fit(prior_model(config.task), before.X, before.y),
-        SIMPLE: _linear(config, ports, before, declared(config, before.schema)),
+        PRIOR: model.home.fits.fit(prior_model(model.config.task), before.X, before.y),
+        SIMPLE: _linear(model, before, declared(model.config, before.schema)),
     }
 
 
-def _linear(config: ModelConfig, ports: Ports, before: Examples, schema: FeatureSchema) -> Pipeline:
-    seed = config.train.seed
-    return ports.fits.fit(simple_model(schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
+def _linear(model: Model, before: Examples, schema: FeatureSchema) -> Pipeline:
+    seed = model.config.train.seed
+    return model.home.fits.fit(simple_model(schema, model.config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
 
 
 def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:
@@ -50,24 +50,20 @@ def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:
     return FeatureSchema(numeric, schema.categorical) if numeric or schema.categorical else schema
 
 
-def reference_examples(
-    config: ModelConfig, ports: Ports, start: datetime, as_of: datetime, of: FeaturesConfig | None = None
-) -> Examples:
+def reference_examples(model: Model, start: datetime, as_of: datetime, of: FeaturesConfig | None = None) -> Examples:
     """Read the training rows of the cheap reference: the window before `start`, with the labels known by then.
 
     Raises NotEnoughData when there are no such labels, or labels of one class only.
     """
-    window = reference_window(start, config.monitor.decay)
-    before = examples(config, ports, window, as_of, known_by=start, of=of)
-    require_classes(config, before, window)
+    window = reference_window(start, model.config.monitor.decay)
+    before = examples(model, window, as_of, known_by=start, of=of)
+    require_classes(model.config, before, window)
     return before
 
 
-def own_rows(
-    config: ModelConfig, ports: Ports, current: Champion, rows: Examples, window: Window, as_of: datetime
-) -> pd.DataFrame:
+def own_rows(model: Model, current: Champion, rows: Examples, window: Window, as_of: datetime) -> pd.DataFrame:
     """Give the rows of a window, in the order of `rows`, with the features that the champion was trained on."""
-    if current.features == config.features:
+    if current.features == model.config.features:
         return rows.X
-    own = examples(config, ports, window, as_of, of=current.features)
+    own = examples(model, window, as_of, of=current.features)
     return own.X.set_axis(own.row_id, axis=0).loc[rows.row_id]

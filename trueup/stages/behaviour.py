@@ -9,42 +9,42 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from trueup.adapters.sources.function import load_function
-from trueup.config.schema import BehaviourCheck, FeaturesConfig, InvarianceCheck, ModelConfig
+from trueup.config.schema import BehaviourCheck, FeaturesConfig, InvarianceCheck
 from trueup.domain.data.types import ROW_ID, Batch
 from trueup.domain.features.features import feature_frame
 from trueup.domain.judging.gates.behaviour import measured
 from trueup.domain.learning.learning import predict
 from trueup.errors import WorkError
-from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.features import Examples
 
 
 def behaviour(
-    config: ModelConfig, ports: Ports, model: Pipeline, gate: Examples, used: list[Batch], classes: list[str] | None
+    model: Model, fitted: Pipeline, gate: Examples, used: list[Batch], classes: list[str] | None
 ) -> list[dict[str, Any]]:
     """Make every declared change and count its violations; `used` are the batches that the gate rows are of.
 
     A changed row goes the way that every row goes: the features are made of the landed columns again. Only history
     features stay as they were, for they tell of other rows. Raises WorkError for a value that its column cannot hold.
     """
-    checks = config.behaviour_checks
+    checks = model.config.behaviour_checks
     if not checks:
         return []
-    rows = ports.store.effective([b.rows for b in used])
-    if not config.features.custom:  # such a function may look at the other rows of a batch
+    rows = model.home.store.effective([b.rows for b in used])
+    if not model.config.features.custom:  # such a function may look at the other rows of a batch
         rows = rows[rows[ROW_ID].isin(gate.row_id)]
-    before = predict(model, gate.X, config.task, classes)
+    before = predict(fitted, gate.X, model.config.task, classes)
     found = []
     for check in checks:
         moves, changed = list[Any](), np.zeros(len(gate.y))
-        for column in _changed(check, rows[check.column], config.train.seed):
+        for column in _changed(check, rows[check.column], model.config.train.seed):
             other = rows.assign(**{check.column: column})
-            after = predict(model, _features(config, ports, other, gate), config.task, classes)
+            after = predict(fitted, _features(model, other, gate), model.config.task, classes)
             moves.append(after - before if after.ndim == 1 else np.abs(after - before).sum(axis=1) / 2)
             changed = np.maximum(changed, _differs(rows, other, check.column, gate))
         # Of several values the largest move counts; a direction has one.
         largest = np.abs(np.column_stack(moves)).max(axis=1) if isinstance(check, InvarianceCheck) else moves[0]
-        found.append(measured(check, largest, changed, gate.event_time, config.evaluate))
+        found.append(measured(check, largest, changed, gate.event_time, model.config.evaluate))
     return found
 
 
@@ -78,10 +78,10 @@ def _differs(rows: pd.DataFrame, other: pd.DataFrame, column: str, gate: Example
     return moved.set_axis(rows[ROW_ID]).loc[gate.row_id].to_numpy(dtype=np.float64)
 
 
-def _features(config: ModelConfig, ports: Ports, rows: pd.DataFrame, gate: Examples) -> pd.DataFrame:
+def _features(model: Model, rows: pd.DataFrame, gate: Examples) -> pd.DataFrame:
     """The gate rows' features, those that are not of history made of `rows`, in the model's order."""
-    f = config.features
-    custom = load_function(f.custom, ports.configs) if f.custom else None
+    f = model.config.features
+    custom = load_function(f.custom, model.home.configs) if f.custom else None
     plain = FeaturesConfig.model_construct(**{**dict(f), "history": []})  # there may be no other features
     made = feature_frame(rows, pd.DataFrame(), plain, custom).set_index(ROW_ID).loc[gate.row_id]
     new = {name: made[name].array for name in gate.X.columns if name in made.columns}

@@ -15,20 +15,18 @@ import pandas as pd
 
 from trueup.adapters import parquet
 from trueup.adapters.mlflow.model_files import fresh_process
-from trueup.config.schema import BudgetGate, ModelConfig
+from trueup.config.schema import BudgetGate
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.metrics import figure
 from trueup.errors import UntrustedModel
 from trueup.handoffs import FITTED, Trained, prediction_columns, prediction_of
-from trueup.home import Ports
+from trueup.model import Model
 
 _NAME = "fresh process"
 _TOLERANCE = 1e-9  # what the order of a sum may change, and no more
 
 
-def reproduced(
-    config: ModelConfig, ports: Ports, trained: Trained, *others: tuple[str, str, list[str] | None]
-) -> Verdict:
+def reproduced(model: Model, trained: Trained, *others: tuple[str, str, list[str] | None]) -> Verdict:
     """Load the registered files in a fresh process and compare its predictions with the recorded ones.
 
     The recorded ones are what the fitted object itself said of a sample of its training rows before it was written, and
@@ -38,13 +36,13 @@ def reproduced(
     recorded = [(trained.baseline_path, FITTED, trained.classes), *others]
     largest, rows = 0.0, 0
     try:
-        with ports.registry.files(trained.uri) as folder:
+        with model.home.registry.files(trained.uri) as folder:
             for path, role, classes in recorded:
-                frame = ports.store.read_evaluation(path)
+                frame = model.home.store.read_evaluation(path)
                 if absent := [c for c in prediction_columns(role, classes) if c not in frame.columns]:
                     return Verdict.inconclusive(_NAME, f"{path} holds no recorded predictions: {', '.join(absent)}")
                 there = fresh_process().predict(
-                    folder, trained.manifest_digest, ports.root / path, config.task, classes
+                    folder, trained.manifest_digest, model.home.root / path, model.config.task, classes
                 )
                 apart = np.abs(there - prediction_of(frame, role, classes))
                 largest, rows = float(np.max([largest, np.max(apart)])), rows + len(frame)  # NaN stays NaN
@@ -59,13 +57,13 @@ def reproduced(
     return Verdict.passed(_NAME, f"its files alone gave the recorded predictions of {rows:,} rows", **figures)
 
 
-def budget(config: ModelConfig, ports: Ports, trained: Trained, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def budget(model: Model, trained: Trained, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Size of a model's files, and how long the fresh process takes for as many of `rows` as each budget gate says."""
     found = []
-    for gate in (g for g in config.promote.gates if isinstance(g, BudgetGate)):
-        with ports.registry.files(trained.uri) as folder, _written(rows.head(gate.batch)) as path:
+    for gate in (g for g in model.config.promote.gates if isinstance(g, BudgetGate)):
+        with model.home.registry.files(trained.uri) as folder, _written(rows.head(gate.batch)) as path:
             size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-            seconds = fresh_process().time(folder, trained.manifest_digest, path, config.task, gate.repeats)
+            seconds = fresh_process().time(folder, trained.manifest_digest, path, model.config.task, gate.repeats)
         median, p95 = np.quantile(seconds, [0.5, 0.95]) * 1000
         found.append(
             {

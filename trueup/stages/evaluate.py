@@ -22,7 +22,7 @@ from trueup.domain.monitoring.diagnosis import constant_losses, promised_gain, s
 from trueup.domain.monitoring.drift import sample
 from trueup.governance.champion import Champion, champion
 from trueup.handoffs import Evaluation, Trained, columns_of, sample_name
-from trueup.home import Ports
+from trueup.model import Model
 from trueup.reporting.jobs import SAMPLE_ROWS
 from trueup.stages.ablation import ablation
 from trueup.stages.baselines import REFERENCE, baselines, own_rows, reference_examples
@@ -33,7 +33,7 @@ from trueup.stages.validate import usable_batches
 from trueup.stages.walk import weigh
 
 
-def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetime) -> Evaluation:
+def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
     """Predict the gate rows with every model that the challenger is compared with, and measure each.
 
     Beside the champion these are a prior, a simple model (linear, on the declared columns alone, without history or
@@ -41,45 +41,45 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
     fitted on what was known when the gate window began, as the challenger was.
     """
     fresh_process()  # it will be asked soon, and imports what it needs meanwhile
-    gate = examples(config, ports, trained.gate, as_of)
-    before = reference_examples(config, ports, trained.gate.start, as_of)
-    models: dict[str, Pipeline] = {CHALLENGER: ports.registry.load(trained.uri, trained.manifest_digest)}
-    current = champion(config, ports)
-    lacking = _lacking(config, ports, current, trained.gate, as_of)
+    gate = examples(model, trained.gate, as_of)
+    before = reference_examples(model, trained.gate.start, as_of)
+    models: dict[str, Pipeline] = {CHALLENGER: model.home.registry.load(trained.uri, trained.manifest_digest)}
+    current = champion(model)
+    lacking = _lacking(model, current, trained.gate, as_of)
     compared = None if lacking else current
     if compared is not None:
-        models[CHAMPION] = compared.load(ports)
-    models |= baselines(config, ports, before)
-    classes = all_classes(config.task, models.values(), gate.y)
+        models[CHAMPION] = compared.load(model.home)
+    models |= baselines(model, before)
+    classes = all_classes(model.config.task, models.values(), gate.y)
     rows = dict.fromkeys(models, gate.X)
     if compared is not None:  # it predicts from its own features, as it does when it serves
-        rows[CHAMPION] = own_rows(config, ports, compared, gate, trained.gate, as_of)
-    predictions = {role: predict(model, rows[role], config.task, classes) for role, model in models.items()}
-    weighed, substitute = weigh(config, ports, trained, gate, before, predictions, classes, compared, as_of)
+        rows[CHAMPION] = own_rows(model, compared, gate, trained.gate, as_of)
+    predictions = {role: predict(fitted, rows[role], model.config.task, classes) for role, fitted in models.items()}
+    weighed, substitute = weigh(model, trained, gate, before, predictions, classes, compared, as_of)
     if substitute is not None:
         trained = substitute
         models[CHALLENGER], predictions[CHALLENGER] = models[weighed.contender], predictions[weighed.contender]
-    frame = _gate_frame(config, ports, gate, predictions, classes, trained.gate, as_of)
-    measured = _measured(config, gate, before, predictions, classes)
+    frame = _gate_frame(model, gate, predictions, classes, trained.gate, as_of)
+    measured = _measured(model.config, gate, before, predictions, classes)
     figures = {f"{role}_{name}": value for role, m in measured["metrics"].items() for name, value in m.items()}
-    ports.tracking.log(trained.run_id, metrics=figures)
+    model.home.tracking.log(trained.run_id, metrics=figures)
     said = columns_of(CHALLENGER, predictions[CHALLENGER], classes)
-    sample_rows = sample(gate.X.assign(**{LABEL: gate.y}, **said), SAMPLE_ROWS, config.train.seed)
-    used = [b for b in usable_batches(config, ports, as_of) if b.window.overlaps(trained.gate)]
-    worth = ablation(config, ports, trained, gate, predictions[CHALLENGER], classes, as_of)
-    ports.tracking.log(trained.run_id, metrics={f"ablation_{w['group']}": w["difference"] for w in worth})
+    sample_rows = sample(gate.X.assign(**{LABEL: gate.y}, **said), SAMPLE_ROWS, model.config.train.seed)
+    used = [b for b in usable_batches(model, as_of) if b.window.overlaps(trained.gate)]
+    worth = ablation(model, trained, gate, predictions[CHALLENGER], classes, as_of)
+    model.home.tracking.log(trained.run_id, metrics={f"ablation_{w['group']}": w["difference"] for w in worth})
     return Evaluation(
-        path=ports.store.put_evaluation(trained.run_id, frame),
-        sample_path=ports.store.put_evaluation(sample_name(trained.run_id), sample_rows),
+        path=model.home.store.put_evaluation(trained.run_id, frame),
+        sample_path=model.home.store.put_evaluation(sample_name(trained.run_id), sample_rows),
         schema=gate.schema.to_dict(),
         rows=len(gate.y),
         reference_rows=len(before.y),
         predicted=list(predictions),
         classes=classes,
-        slices=_slices(config, frame, predictions, classes),
+        slices=_slices(model.config, frame, predictions, classes),
         champion_epoch=current.epoch if current else 0,
-        behaviour=behaviour(config, ports, models[CHALLENGER], gate, used, classes),
-        budget=budget(config, ports, trained, gate.X),
+        behaviour=behaviour(model, models[CHALLENGER], gate, used, classes),
+        budget=budget(model, trained, gate.X),
         ablation=worth,
         without_champion=lacking,
         weighed=weighed,
@@ -88,15 +88,15 @@ def evaluate(config: ModelConfig, ports: Ports, trained: Trained, as_of: datetim
     )
 
 
-def _lacking(config: ModelConfig, ports: Ports, current: Champion | None, gate: Window, as_of: datetime) -> str:
+def _lacking(model: Model, current: Champion | None, gate: Window, as_of: datetime) -> str:
     """Why the champion cannot predict the gate rows, in words; empty where it can.
 
     One whose columns are gone is no measure: the others are.
     """
     if current is None:
         return ""
-    used = [b for b in usable_batches(config, ports, as_of) if b.window.overlaps(gate)]
-    columns = sorted({column for batch in used for column in current.lacks(ports, batch)})
+    used = [b for b in usable_batches(model, as_of) if b.window.overlaps(gate)]
+    columns = sorted({column for batch in used for column in current.lacks(model.home, batch)})
     if not columns:
         return ""
     return f"the champion, version {current.version}, cannot predict the gate rows: they lack {', '.join(columns)}"
@@ -149,8 +149,7 @@ def _slices(
 
 
 def _gate_frame(
-    config: ModelConfig,
-    ports: Ports,
+    model: Model,
     gate: Examples,
     predictions: dict[str, np.ndarray],
     classes: list[str] | None,
@@ -162,7 +161,7 @@ def _gate_frame(
     for role, p in predictions.items():
         columns |= columns_of(role, p, classes)
     frame = pd.DataFrame(columns)
-    if by := list(dict.fromkeys([*config.evaluate.slices, *config.group_columns])):
-        refs = [b.rows for b in usable_batches(config, ports, as_of) if b.window.overlaps(window)]
-        frame = frame.merge(ports.store.read(refs, [ROW_ID, *by]), on=ROW_ID, how="left")
+    if by := list(dict.fromkeys([*model.config.evaluate.slices, *model.config.group_columns])):
+        refs = [b.rows for b in usable_batches(model, as_of) if b.window.overlaps(window)]
+        frame = frame.merge(model.home.store.read(refs, [ROW_ID, *by]), on=ROW_ID, how="left")
     return frame

@@ -19,6 +19,7 @@ from trueup.domain.features.features import FeatureSchema, feature_frame, schema
 from trueup.domain.features.history import needed_reach
 from trueup.errors import NotEnoughData
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.validate import usable_batches
 
 
@@ -62,51 +63,50 @@ class Examples:
         )
 
 
-def features(config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime, of: FeaturesConfig | None = None) -> str:
+def features(model: Model, batch: Batch, as_of: datetime, of: FeaturesConfig | None = None) -> str:
     """Compute the features of a batch unless they are there; give the key under which they are kept.
 
     The key is a digest of the features' configuration (`of`, by default the config's), of the function that makes more
     of them, and of everything they were computed from, so a correction or a release from quarantine, in the batch or in
     its history, makes new ones.
     """
-    return _keys(config, ports, [batch], usable_batches(config, ports, as_of), of or config.features)[0]
+    return _keys(model, [batch], usable_batches(model, as_of), of or model.config.features)[0]
 
 
-def features_in_use(config: ModelConfig, ports: Ports, of: FeaturesConfig) -> set[str]:
+def features_in_use(model: Model, of: FeaturesConfig) -> set[str]:
     """Keys of the features of all usable batches, computed or not."""
-    usable = usable_batches(config, ports, datetime.max)
-    return {key for _, _, key in _named(config, ports, usable, usable, of)}
+    usable = usable_batches(model, datetime.max)
+    return {key for _, _, key in _named(model, usable, usable, of)}
 
 
-def _keys(config: ModelConfig, ports: Ports, wanted: list[Batch], usable: list[Batch], of: FeaturesConfig) -> list[str]:
+def _keys(model: Model, wanted: list[Batch], usable: list[Batch], of: FeaturesConfig) -> list[str]:
     """Keys of the features of batches, computed where they are not there yet."""
     keys = []
-    for batch, past, key in _named(config, ports, wanted, usable, of):
-        if not ports.store.has_features(key):
-            rows, known = ports.store.effective(batch.rows), _outcomes(of, ports, past)
-            ports.store.put_features(key, feature_frame(rows, known, of, _custom(of, ports)))
+    for batch, past, key in _named(model, wanted, usable, of):
+        if not model.home.store.has_features(key):
+            rows, known = model.home.store.effective(batch.rows), _outcomes(of, model.home, past)
+            model.home.store.put_features(key, feature_frame(rows, known, of, _custom(of, model.home)))
         keys.append(key)
     return keys
 
 
 def _named(
-    config: ModelConfig, ports: Ports, wanted: list[Batch], usable: list[Batch], of: FeaturesConfig
+    model: Model, wanted: list[Batch], usable: list[Batch], of: FeaturesConfig
 ) -> Iterator[tuple[Batch, list[Batch], str]]:
     """Each batch with those that its history is made of, and the key of its features. Each state is read once."""
     states: dict[int, list[Any]] = {}
-    recipe, function = of.model_dump(mode="json"), of.custom and source_digest(of.custom, ports.configs)
+    recipe, function = of.model_dump(mode="json"), of.custom and source_digest(of.custom, model.home.configs)
     for batch in wanted:
-        past = _history(config, usable, batch.window, of)
+        past = _history(model.config, usable, batch.window, of)
         for b in (batch, *past):
             if b.rows.sequence not in states:
-                states[b.rows.sequence] = _state(ports, b)
+                states[b.rows.sequence] = _state(model.home, b)
         inputs = [states[b.rows.sequence] for b in (batch, *past)]
         yield batch, past, digest_of({"features": recipe, "function": function, "inputs": inputs})
 
 
 def examples(
-    config: ModelConfig,
-    ports: Ports,
+    model: Model,
     window: Window,
     as_of: datetime,
     known_by: datetime | None = None,
@@ -116,18 +116,20 @@ def examples(
 
     The features are those that `of` names, by default the config's. Raises NotEnoughData when there is none.
     """
-    usable = usable_batches(config, ports, as_of)
+    usable = usable_batches(model, as_of)
     used = [b for b in usable if b.window.overlaps(window)]
-    labels = matured(ports, used, known_by or as_of)
+    labels = matured(model.home, used, known_by or as_of)
     # Rows are left out before the batches are joined: of a year's frame no second copy is made.
-    frame = ports.store.read_features(
-        _keys(config, ports, used, usable, of or config.features), window, labels.index.unique()
+    frame = model.home.store.read_features(
+        _keys(model, used, usable, of or model.config.features), window, labels.index.unique()
     )
     if frame.empty:
-        raise NotEnoughData(f"{config.model}: no matured labels in {window} by {known_by or as_of:%Y-%m-%d %H:%M}")
-    schema = schema_of(frame, of or config.features)
+        raise NotEnoughData(
+            f"{model.config.model}: no matured labels in {window} by {known_by or as_of:%Y-%m-%d %H:%M}"
+        )
+    schema = schema_of(frame, of or model.config.features)
     row_id, event_time = frame.pop(ROW_ID), frame.pop(EVENT_TIME)
-    gone = without_values_lately(frame, event_time, config.ingest.period, config.monitor.settle)
+    gone = without_values_lately(frame, event_time, model.config.ingest.period, model.config.monitor.settle)
     labels = labels.loc[row_id].reset_index(drop=True)
     return Examples(
         X=frame if tuple(frame.columns) == schema.names else frame[list(schema.names)],
@@ -141,12 +143,12 @@ def examples(
     )
 
 
-def read_for(config: ModelConfig, ports: Ports, window: Window, as_of: datetime) -> list[Batch]:
+def read_for(model: Model, window: Window, as_of: datetime) -> list[Batch]:
     """The batches that the examples of a window are made from, in time order: its own, and those of their history."""
-    usable = usable_batches(config, ports, as_of)
+    usable = usable_batches(model, as_of)
     own = [b for b in usable if b.window.overlaps(window)]
     read = {b.window for b in own} | {
-        p.window for b in own for p in _history(config, usable, b.window, config.features)
+        p.window for b in own for p in _history(model.config, usable, b.window, model.config.features)
     }
     return [b for b in usable if b.window in read]
 

@@ -20,7 +20,7 @@ from trueup.domain.data.types import Batch, Window
 from trueup.domain.data.values import retyped
 from trueup.errors import NoData, SourceError
 from trueup.governance.champion import champion
-from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.config_problems import require_sound
 from trueup.stages.ingest_labels import Joining, joining
 from trueup.stages.known import known_of, labels_dataset, rows_dataset
@@ -30,31 +30,31 @@ log = logging.getLogger(__name__)
 _MARK = "ingest"  # the stage under which it is kept how far a source had been written
 
 
-def newest_complete(config: ModelConfig, ports: Ports) -> datetime:
+def newest_complete(model: Model) -> datetime:
     """End of the newest complete batch of the source: the data's own clock. Raises NoData for an empty source."""
-    if (until := complete_until(config, ports)) is None:
+    if (until := complete_until(model)) is None:
         raise NoData(
-            f"{config.model}: the source holds no rows; check `ingest.source` with `trueup check {config.model}`"
+            f"{model.config.model}: the source holds no rows; check `ingest.source` with `trueup check {model.config.model}`"
         )
     return until
 
 
-def complete_until(config: ModelConfig, ports: Ports) -> datetime | None:
+def complete_until(model: Model) -> datetime | None:
     """End of the newest complete batch of the source, None for an empty one.
 
     The period of the newest row counts as complete when that row lies within the period's last day (the last hour
     for daily batches). Rows of a time that is not plausible do not count, nor do those of a time that is still to come.
     """
-    span = ports.source(config).span()
+    span = model.home.source(model.config).span()
     if span is None:
         return None
-    newest = at_most(span.last, ports.local_now(config), span.first)
-    window = period_of(newest, config.ingest.period)
-    slack = timedelta(hours=1) if config.ingest.period == "day" else timedelta(days=1)
+    newest = at_most(span.last, model.home.local_now(model.config), span.first)
+    window = period_of(newest, model.config.ingest.period)
+    slack = timedelta(hours=1) if model.config.ingest.period == "day" else timedelta(days=1)
     return window.end if newest >= window.end - slack else window.start
 
 
-def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
+def ingest(model: Model, as_of: datetime) -> list[Batch]:
     """Land all complete periods up to `as_of` and give the newest revision of each, in time order.
 
     Periods that never landed are read. Landed ones are read again for late or corrected rows when they are among the
@@ -66,40 +66,40 @@ def ingest(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
     SourceError, also for more new periods than `ingest.max_batches`, ConfigError, and NoData when no period is complete
     by `as_of`.
     """
-    source, landed = ports.source(config), batches(config, ports, as_of)
-    span, now = source.span(), ports.local_now(config)
+    source, landed = model.home.source(model.config), batches(model, as_of)
+    span, now = source.span(), model.home.local_now(model.config)
     if span is not None and str(span):
-        log.warning("%s: set aside: %s; correct their times in the source", config.model, span)
+        log.warning("%s: set aside: %s; correct their times in the source", model.config.model, span)
     first = landed[0].window.start if landed else span.first if span else None
-    until = min(as_of, _reach(config, span, landed, now) if config.clock == "data" else now)
-    if first is None or not (windows := complete_periods(first, until, config.ingest.period)):
+    until = min(as_of, _reach(model.config, span, landed, now) if model.config.clock == "data" else now)
+    if first is None or not (windows := complete_periods(first, until, model.config.ingest.period)):
         since = f"its first row is of {span.first:%Y-%m-%d %H:%M}" if span else "it is empty"
         raise NoData(
-            f"{config.model}: no complete {config.ingest.period} of data by {as_of:%Y-%m-%d %H:%M} ({since}); "
+            f"{model.config.model}: no complete {model.config.ingest.period} of data by {as_of:%Y-%m-%d %H:%M} ({since}); "
             "give a later --as-of"
         )
     have = {b.window for b in landed}
-    require_bounded(config, [w for w in windows if w not in have])
-    again = {b.window for b in landed[-_revisit(config.ingest) :]} | {b.window for b in landed if not b.rows.rows}
-    again |= _lacking(config, ports, source, landed) | _of_another_type(config, ports, landed)
+    require_bounded(model.config, [w for w in windows if w not in have])
+    again = {b.window for b in landed[-_revisit(model.config.ingest) :]} | {b.window for b in landed if not b.rows.rows}
+    again |= _lacking(model, source, landed) | _of_another_type(model, landed)
     mark = source.mark()  # before anything is read: what is written meanwhile is later than it
-    again |= (rewritten := _rewritten(config, ports, source, mark))
+    again |= (rewritten := _rewritten(model, source, mark))
     wanted = [w for w in windows if w not in have or w in again]
-    require_sound(config, ports.configs, with_expectations=bool(set(wanted) - have))
-    joined = joining(config, ports, batches(config, ports, datetime.max), as_of, windows)
+    require_sound(model.config, model.home.configs, with_expectations=bool(set(wanted) - have))
+    joined = joining(model, batches(model, datetime.max), as_of, windows)
     if joined is not None:
         joined.land_again(b for b in landed if b.window not in wanted)
     for window in wanted:
-        land(config, ports, window, joined)
+        land(model, window, joined)
     if rewritten <= {*wanted}:  # of what lies after as_of it is still to be told
-        _keep(config, ports, mark, wanted[-1:] or windows[-1:], as_of)
-    return batches(config, ports, as_of)
+        _keep(model, mark, wanted[-1:] or windows[-1:], as_of)
+    return batches(model, as_of)
 
 
-def batches(config: ModelConfig, ports: Ports, as_of: datetime) -> list[Batch]:
+def batches(model: Model, as_of: datetime) -> list[Batch]:
     """The newest landed revision of each window that ended by `as_of`, in time order."""
-    labels = {ref.window: ref for ref in ports.store.batches(labels_dataset(config))}
-    rows = ports.store.batches(rows_dataset(config))
+    labels = {ref.window: ref for ref in model.home.store.batches(labels_dataset(model.config))}
+    rows = model.home.store.batches(rows_dataset(model.config))
     return [Batch(ref, labels[ref.window]) for ref in rows if ref.window.end <= as_of and ref.window in labels]
 
 
@@ -134,15 +134,15 @@ def _reach(config: ModelConfig, span: Span | None, landed: list[Batch], now: dat
     return max(ends, default=datetime.min)
 
 
-def _lacking(config: ModelConfig, ports: Ports, source: SourcePort, landed: list[Batch]) -> set[Window]:
+def _lacking(model: Model, source: SourcePort, landed: list[Batch]) -> set[Window]:
     """Windows that were landed without a column which is wanted by now, and which the source has."""
-    wanted = set(config.input_columns)  # what only the champion needs is not worth landing everything again
-    lacking = {b.window: absent for b in landed if (absent := wanted - set(ports.store.columns(b.rows)))}
+    wanted = set(model.config.input_columns)  # what only the champion needs is not worth landing everything again
+    lacking = {b.window: absent for b in landed if (absent := wanted - set(model.home.store.columns(b.rows)))}
     found = set(source.columns()) if lacking else set()
     return {window for window, absent in lacking.items() if absent & found}
 
 
-def _rewritten(config: ModelConfig, ports: Ports, source: SourcePort, mark: Mark | None) -> set[Window]:
+def _rewritten(model: Model, source: SourcePort, mark: Mark | None) -> set[Window]:
     """Landed windows, of whatever time, with rows that the source wrote since the last ingest.
 
     The mark of that ingest was kept after all of them had been read, so a crash before only leads to reading again.
@@ -150,35 +150,35 @@ def _rewritten(config: ModelConfig, ports: Ports, source: SourcePort, mark: Mark
     """
     if mark is None:
         return set()
-    landed = {ref.window for ref in ports.store.batches(rows_dataset(config))}
-    if not landed or (known := _kept(config, ports)) is None:
+    landed = {ref.window for ref in model.home.store.batches(rows_dataset(model.config))}
+    if not landed or (known := _kept(model)) is None:
         return landed
     if known == mark:
         return set()
     days = {moment.date() for moment in source.written_since(known)}
-    return {period_of(datetime.combine(day, time()), config.ingest.period) for day in days} & landed
+    return {period_of(datetime.combine(day, time()), model.config.ingest.period) for day in days} & landed
 
 
-def _kept(config: ModelConfig, ports: Ports) -> Mark | None:
+def _kept(model: Model) -> Mark | None:
     """The mark that the last ingest left."""
-    found: list[Mark] = [result.body for result in ports.store.results(config.model, _MARK)]
+    found: list[Mark] = [result.body for result in model.home.store.results(model.config.model, _MARK)]
     return max(found, key=lambda body: body["number"])["mark"] if found else None
 
 
-def _keep(config: ModelConfig, ports: Ports, mark: Mark | None, windows: list[Window], as_of: datetime) -> None:
+def _keep(model: Model, mark: Mark | None, windows: list[Window], as_of: datetime) -> None:
     """Remember how far the source had been written."""
-    if mark is None or mark == _kept(config, ports):
+    if mark is None or mark == _kept(model):
         return
-    number = 1 + max((r.body["number"] for r in ports.store.results(config.model, _MARK)), default=0)
+    number = 1 + max((r.body["number"] for r in model.home.store.results(model.config.model, _MARK)), default=0)
     body = {"mark": mark, "number": number}
-    ports.store.record(config.model, _MARK, windows[0], number, as_of, body)
+    model.home.store.record(model.config.model, _MARK, windows[0], number, as_of, body)
 
 
-def _of_another_type(config: ModelConfig, ports: Ports, landed: list[Batch]) -> set[Window]:
+def _of_another_type(model: Model, landed: list[Batch]) -> set[Window]:
     """The landed windows, where the config says by now that a column is of another type than it was landed as."""
-    declared = declared_kinds(config.reading, config.numeric_columns)
-    kinds = known_of(config, ports).kinds
-    if keys := sorted({*retyped(declared, kinds)} & {*config.ingest.key}):
+    declared = declared_kinds(model.config.reading, model.config.numeric_columns)
+    kinds = known_of(model).kinds
+    if keys := sorted({*retyped(declared, kinds)} & {*model.config.ingest.key}):
         raise SourceError(
             f"ingest.types: {', '.join(f'{name} was landed as {kinds[name]}' for name in keys)}; a key keeps its type, for "
             "rows are known by it: set it back, or begin with another name of the model"
@@ -186,20 +186,20 @@ def _of_another_type(config: ModelConfig, ports: Ports, landed: list[Batch]) -> 
     return {b.window for b in landed if retyped(declared, b.rows.facts.get("kinds", {}))}
 
 
-def land(config: ModelConfig, ports: Ports, window: Window, joined: Joining | None = None) -> None:
+def land(model: Model, window: Window, joined: Joining | None = None) -> None:
     """Read a window from the source and land it, with labels from where they are. Raises SourceError."""
-    known = known_of(config, ports)
+    known = known_of(model)
     texts = [name for name, kind in known.kinds.items() if kind in {"text", "digits"}]
-    raw: pd.DataFrame = ports.source(config).read(window.start, window.end, text=texts)
-    current = champion(config, ports)
+    raw: pd.DataFrame = model.home.source(model.config).read(window.start, window.end, text=texts)
+    current = champion(model)
     served = [c for c in current.features.columns if c in raw.columns] if current else []
-    wanted = list(dict.fromkeys([*config.input_columns, *served]))
-    landing = split(raw, config.reading, config.task, wanted, config.numeric_columns, window, known)
+    wanted = list(dict.fromkeys([*model.config.input_columns, *served]))
+    landing = split(raw, model.config.reading, model.config.task, wanted, model.config.numeric_columns, window, known)
     # Labels first: a batch is seen once its rows are, and then its labels are there too.
     if joined is None:
         facts = {"outcomes": landing.facts["outcomes"]}
-        ports.store.land(labels_dataset(config), window, landing.labels, facts)
+        model.home.store.land(labels_dataset(model.config), window, landing.labels, facts)
     else:
         joined.land(window, landing.rows)
     reach("ingest.labels")
-    ports.store.land(rows_dataset(config), window, landing.rows, landing.facts)
+    model.home.store.land(rows_dataset(model.config), window, landing.rows, landing.facts)

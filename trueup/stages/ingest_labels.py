@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trueup.config.schema import ModelConfig
 from trueup.domain.data.key_spelling import spelled_otherwise
 from trueup.domain.data.kinds import declared_kinds, first_kinds
 from trueup.domain.data.labels import Outcomes, Table, changes, label_columns, table
@@ -22,17 +21,17 @@ from trueup.domain.data.outcome_values import Known
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
 from trueup.domain.data.values import Kind
 from trueup.errors import SourceError
-from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.known import known_of, labels_dataset
 
 
-def read_outcomes(config: ModelConfig, ports: Ports) -> pd.DataFrame:
+def read_outcomes(model: Model) -> pd.DataFrame:
     """Read the label source. Raises SourceError, which names its place in the config."""
-    source = ports.label_source(config)
+    source = model.home.label_source(model.config)
     if source is None:
-        raise SourceError(f"{config.model}: ingest.label has no source of its own; its rows have the outcomes")
+        raise SourceError(f"{model.config.model}: ingest.label has no source of its own; its rows have the outcomes")
     with naming_it():
-        return source.everything(label_columns(config.ingest))
+        return source.everything(label_columns(model.config.ingest))
 
 
 @contextmanager
@@ -50,10 +49,8 @@ _GONE, _FEW_GONE = 0.1, 10  # of the landed labels, so many may be without their
 class Joining:
     """The label source as known at a moment, and the batches whose rows were joined to it so far."""
 
-    def __init__(
-        self, config: ModelConfig, ports: Ports, outcomes: Outcomes, named: pd.DataFrame, newest: Window
-    ) -> None:
-        self._config, self._ports, self._outcomes, self._newest = config, ports, outcomes, newest
+    def __init__(self, model: Model, outcomes: Outcomes, named: pd.DataFrame, newest: Window) -> None:
+        self._config, self._ports, self._outcomes, self._newest = model.config, model.home, outcomes, newest
         self._named = named  # the keys of the label source
         self._batches_of = np.zeros(len(outcomes.keys), dtype=np.int64)  # per key
 
@@ -116,9 +113,7 @@ class Joining:
         }
 
 
-def joining(
-    config: ModelConfig, ports: Ports, landed: list[Batch], as_of: datetime, windows: Sequence[Window]
-) -> Joining | None:
+def joining(model: Model, landed: list[Batch], as_of: datetime, windows: Sequence[Window]) -> Joining | None:
     """Read the label source, once; None where labels stand beside the rows. Raises SourceError.
 
     `windows` are those of the source, in time order.
@@ -126,26 +121,28 @@ def joining(
     What becomes known after `as_of` hides nothing of before. A run as of an earlier moment than one before it takes
     back no label: `landed` are all batches, whatever `as_of` says.
     """
-    if config.ingest.label.source is None:
+    if model.config.ingest.label.source is None:
         return None
-    known = known_of(config, ports)
+    known = known_of(model)
     for window in windows:  # a part of the key may have no value in the first
-        if {*config.ingest.key} <= {*known.kinds, config.ingest.time}:
+        if {*model.config.ingest.key} <= {*known.kinds, model.config.ingest.time}:
             break
-        known = replace(known, kinds={**kinds_of_keys(config, ports, window), **known.kinds})
-    found = table(read_outcomes(config, ports), config.reading, config.task, known)
+        known = replace(known, kinds={**kinds_of_keys(model, window), **known.kinds})
+    found = table(read_outcomes(model), model.config.reading, model.config.task, known)
     _require_some(found, sum(b.labels.rows for b in landed))
     moment = max([as_of, *(b.window.end for b in landed)])
-    made = Joining(config, ports, found.at(moment), found.named, windows[-1])
+    made = Joining(model, found.at(moment), found.named, windows[-1])
     made.require_same_kind(landed)
     return made
 
 
-def kinds_of_keys(config: ModelConfig, ports: Ports, window: Window) -> dict[str, Kind]:
+def kinds_of_keys(model: Model, window: Window) -> dict[str, Kind]:
     """The kinds of the keys that have values in a window's rows, to which outcomes are brought. Raises SourceError."""
-    key = config.ingest.key
-    rows = ports.source(config).read(window.start, window.end, list(dict.fromkeys([config.ingest.time, *key])))
-    found = first_kinds(rows, key, declared_kinds(config.reading, config.numeric_columns), Known())
+    key = model.config.ingest.key
+    rows = model.home.source(model.config).read(
+        window.start, window.end, list(dict.fromkeys([model.config.ingest.time, *key]))
+    )
+    found = first_kinds(rows, key, declared_kinds(model.config.reading, model.config.numeric_columns), Known())
     return {name: found[name] for name in key if rows[name].notna().any()}
 
 

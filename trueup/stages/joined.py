@@ -10,17 +10,15 @@ import pandas as pd
 
 from trueup.config.schema import ModelConfig, Task
 from trueup.domain.data.types import KNOWN_AT, LABEL, ROW_ID, Batch
-from trueup.home import Ports
+from trueup.model import Model
 
 
-def joined_predictions(
-    config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime, role: str = "champion"
-) -> pd.DataFrame:
+def joined_predictions(model: Model, batch: Batch, as_of: datetime, role: str = "champion") -> pd.DataFrame:
     """The predictions that were really made, with the newest labels that count at `as_of`."""
-    served = ports.store.read_predictions(config.model, batch.window, role)
+    served = model.home.store.read_predictions(model.config.model, batch.window, role)
     if served.empty:
         return served
-    labels = ports.store.read(batch.labels, [ROW_ID, LABEL, KNOWN_AT])
+    labels = model.home.store.read(batch.labels, [ROW_ID, LABEL, KNOWN_AT])
     labels = labels[labels[KNOWN_AT] <= pd.Timestamp(as_of)]
     return served.merge(labels[[ROW_ID, LABEL]], on=ROW_ID, how="inner")
 

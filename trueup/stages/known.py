@@ -8,6 +8,7 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.outcome_values import Known
 from trueup.domain.data.values import Kind
 from trueup.home import Ports
+from trueup.model import Model
 
 
 def rows_dataset(config: ModelConfig) -> str:
@@ -20,10 +21,10 @@ def labels_dataset(config: ModelConfig) -> str:
     return f"{config.model}/labels"
 
 
-def known_of(config: ModelConfig, ports: Ports) -> Known:
+def known_of(model: Model) -> Known:
     """What was fixed so far. Each landing carries it on, so that the last one has all of it."""
-    kinds: dict[str, Kind] = _fact(ports, rows_dataset(config), "kinds") or {}
-    outcomes: list[str] | None = _fact(ports, labels_dataset(config), "outcomes")
+    kinds: dict[str, Kind] = _fact(model.home, rows_dataset(model.config), "kinds") or {}
+    outcomes: list[str] | None = _fact(model.home, labels_dataset(model.config), "outcomes")
     return Known(kinds, None if outcomes is None else tuple(outcomes))
 
 

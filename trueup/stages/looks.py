@@ -5,22 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 
 from trueup.adapters.store.results import Result
-from trueup.config.schema import ModelConfig
 from trueup.domain.monitoring.diagnosis import DATA_BROKEN, UNKNOWN
 from trueup.governance.champion import champion
-from trueup.home import Ports
+from trueup.model import Model
 
 STAGE = "monitor"
 SILENT = frozenset({UNKNOWN, DATA_BROKEN})  # diagnoses that say nothing of the champion
 
 
-def decisive_look(config: ModelConfig, ports: Ports, as_of: datetime) -> tuple[Result | None, datetime]:
+def decisive_look(model: Model, as_of: datetime) -> tuple[Result | None, datetime]:
     """The champion's newest look, up to a moment, at the batch that decides, and the moment of its first look there.
 
     A corrected batch is another.
     """
-    current = champion(config, ports)
-    found = [] if current is None else ports.store.results(config.model, STAGE)
+    current = champion(model)
+    found = [] if current is None else model.home.store.results(model.config.model, STAGE)
     looks = [r for r in found if current is not None and r.body["champion"] == current.version and r.as_of <= as_of]
     told = [r for r in looks if r.body["diagnosis"] not in SILENT] or looks
     if not told:

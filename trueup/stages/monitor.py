@@ -41,7 +41,7 @@ from trueup.errors import NoData
 from trueup.governance.champion import Champion, champion
 from trueup.governance.probation import enforce, examine
 from trueup.handoffs import Checked, Observed
-from trueup.home import Ports
+from trueup.model import Model
 from trueup.reporting.jobs import show_drift
 from trueup.stages.baselines import reference_examples
 from trueup.stages.features import features
@@ -58,40 +58,38 @@ class Aside:
     of_others: int = 0  # made by an earlier champion
 
 
-def monitor(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> Observed:
+def monitor(model: Model, checked: Checked, as_of: datetime) -> Observed:
     """Diagnose the champion on a batch with the labels known at `as_of`; asked again, give the recorded answer.
 
     Corrected rows or labels are another question. A champion on probation that lost to the old one is rolled back once
     that is recorded.
     """
     batch = checked.batch
-    for known in ports.store.results(config.model, STAGE, batch.window):
+    for known in model.home.store.results(model.config.model, STAGE, batch.window):
         if (known.revision, known.as_of, known.basis) == (batch.landed, as_of, checked.basis):
-            enforce(config, ports, known.body.get("probation"))
+            enforce(model, known.body.get("probation"))
             return _observed(batch, known.body)
-    found = _watch(config, ports, checked, as_of)
-    body = ports.store.record(config.model, STAGE, batch.window, batch.landed, as_of, found, checked.basis)
-    enforce(config, ports, body["probation"])
+    found = _watch(model, checked, as_of)
+    body = model.home.store.record(model.config.model, STAGE, batch.window, batch.landed, as_of, found, checked.basis)
+    enforce(model, body["probation"])
     return _observed(batch, body)
 
 
-def last_looks(config: ModelConfig, ports: Ports) -> dict[Window, Result]:
+def last_looks(model: Model) -> dict[Window, Result]:
     """The newest look at each batch by the champion in office: `revision` is what had landed by then, see `Batch`."""
-    current = champion(config, ports)
+    current = champion(model)
     version = current.version if current else None
-    found = ports.store.results(config.model, STAGE)
+    found = model.home.store.results(model.config.model, STAGE)
     return {r.window: r for r in found if r.body["champion"] == version}
 
 
-def begun_looks(
-    config: ModelConfig, ports: Ports, unhandled: Sequence[Checked], as_of: datetime
-) -> dict[Window, datetime]:
+def begun_looks(model: Model, unhandled: Sequence[Checked], as_of: datetime) -> dict[Window, datetime]:
     """When a run that was killed before it came to its end has looked at batches, by the champion in office.
 
     Asked as of then `monitor` gives what it found. Where labels were lacking, and may have come since, they are looked
     at anew.
     """
-    looks = last_looks(config, ports)
+    looks = last_looks(model)
     found = ((c, looks.get(c.batch.window)) for c in unhandled)
     return {
         c.batch.window: look.as_of
@@ -103,14 +101,14 @@ def begun_looks(
     }
 
 
-def to_watch_again(config: ModelConfig, ports: Ports, batches: list[Batch], as_of: datetime) -> list[Batch]:
+def to_watch_again(model: Model, batches: list[Batch], as_of: datetime) -> list[Batch]:
     """Batches that the champion's last look left unknown for want of labels, and of which enough is known by now."""
-    current = champion(config, ports)
+    current = champion(model)
     if current is None:
         return []
-    looks = last_looks(config, ports)
+    looks = last_looks(model)
     waiting = [b for b in batches if (look := looks.get(b.window)) is not None and _waits(look, as_of)]
-    return [b for b in waiting if _tells(config, _judged(config, ports, b, current, as_of)[0])]
+    return [b for b in waiting if _tells(model.config, _judged(model, b, current, as_of)[0])]
 
 
 def _waits(look: Result, as_of: datetime) -> bool:
@@ -132,50 +130,50 @@ def _classes(config: ModelConfig, joined: pd.DataFrame) -> int | None:
     return None if config.task is Task.REGRESSION or joined.empty else joined[LABEL].nunique()
 
 
-def telling(config: ModelConfig, ports: Ports, observed: Sequence[Observed]) -> Observed | None:
+def telling(model: Model, observed: Sequence[Observed]) -> Observed | None:
     """Of the batches just watched the one that decides: the newest about which something can be told.
 
     None when more is known of a newer batch that was watched before. Where nothing can be told it is the newest, for
     the champion's age is known without labels. A broken batch says nothing of the champion, so it decides only where
     no other batch was watched.
     """
-    known = [w for w, look in last_looks(config, ports).items() if look.body["diagnosis"] not in SILENT]
+    known = [w for w, look in last_looks(model).items() if look.body["diagnosis"] not in SILENT]
     told = [o for o in observed if o.diagnosis not in SILENT]
     sound = [o for o in observed if o.diagnosis != DATA_BROKEN]
     latest = max((told or sound or observed), key=lambda o: o.window)
     return None if any(window > latest.window for window in known) else latest
 
 
-def realised(
-    config: ModelConfig, ports: Ports, batch: Batch, as_of: datetime, role: str = "champion"
-) -> dict[str, float] | None:
+def realised(model: Model, batch: Batch, as_of: datetime, role: str = "champion") -> dict[str, float] | None:
     """Metrics of the predictions that were made for a batch, on the labels known at `as_of`; None without both."""
-    joined = joined_predictions(config, ports, batch, as_of, role)
+    joined = joined_predictions(model, batch, as_of, role)
     if joined.empty:
         return None
-    classes = classes_of(config, joined)
+    classes = classes_of(model.config, joined)
     try:
-        return metrics(config.task, joined[LABEL].to_numpy(), prediction_in(config, joined, classes), classes)
+        return metrics(
+            model.config.task, joined[LABEL].to_numpy(), prediction_in(model.config, joined, classes), classes
+        )
     except ValueError:  # labels of one class, say
         return None
 
 
-def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> dict[str, Any]:
+def _watch(model: Model, checked: Checked, as_of: datetime) -> dict[str, Any]:
     """Everything that is found out about a batch, and the diagnosis that follows, as plain values."""
-    current, batch = champion(config, ports), checked.batch
+    current, batch = champion(model), checked.batch
     joined, aside, drift, measured, trial = pd.DataFrame(), Aside(), None, None, None
-    held = held_against_usual(config, ports, batch, current, as_of) if checked.usable else None
-    if current is not None and checked.usable and not current.lacks(ports, batch):
-        drift = _drift(config, ports, batch, current, as_of)
-        joined, aside = _judged(config, ports, batch, current, as_of)
-        measured = _skill(config, ports, batch, joined, as_of, current.features)
-        trial = examine(config, ports, batch, current, as_of)
+    held = held_against_usual(model, batch, current, as_of) if checked.usable else None
+    if current is not None and checked.usable and not current.lacks(model.home, batch):
+        drift = _drift(model, batch, current, as_of)
+        joined, aside = _judged(model, batch, current, as_of)
+        measured = _skill(model, batch, joined, as_of, current.features)
+        trial = examine(model, batch, current, as_of)
     seen = Observation(
         as_of=as_of,
         validation=Verdict("validation", checked.status, checked.reasons),
         rows=batch.rows.rows,
         matured=len(joined),
-        classes=_classes(config, joined),
+        classes=_classes(model.config, joined),
         trained_until=current.trained_until if current else None,
         gate=current.gate_skill if current else None,
         skill=measured,
@@ -183,7 +181,7 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
         of_others=aside.of_others,
         unusual=held.words if held else (),
     )
-    diagnosis = diagnose(seen, _earlier(config, ports, batch, current), config.monitor)
+    diagnosis = diagnose(seen, _earlier(model, batch, current), model.config.monitor)
     age = None if current is None else round((as_of - current.trained_until) / timedelta(days=1), 1)
     return {
         "diagnosis": diagnosis.name,
@@ -196,17 +194,17 @@ def _watch(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime)
         "matured": len(joined),
         "left_out": aside.left_out,
         "of_others": aside.of_others,
-        "metrics": _metrics(config, joined),
+        "metrics": _metrics(model.config, joined),
         "skill": measured.to_dict() if measured else None,
         "drift": drift.to_dict() if drift else None,
         "unusual": [o.to_dict() for o in held.oddities] if held else [],
         "usual": held.bounds if held else None,
         "probation": trial,
-        "shift": _shift(config, ports, joined, current),
+        "shift": _shift(model, joined, current),
     }
 
 
-def _earlier(config: ModelConfig, ports: Ports, batch: Batch, current: Champion | None) -> list[Skill]:
+def _earlier(model: Model, batch: Batch, current: Champion | None) -> list[Skill]:
     """Skills of the earlier batches that the same champion served, oldest first, the newest look at each.
 
     Those from too few blocks of time tell nothing, and take no other's place. A champion that was put back by hand is
@@ -215,7 +213,7 @@ def _earlier(config: ModelConfig, ports: Ports, batch: Batch, current: Champion 
     again = current is not None and current.put_by != "promoted"
     found = {
         r.window: r.body["skill"]
-        for r in ports.store.results(config.model, STAGE)
+        for r in model.home.store.results(model.config.model, STAGE)
         if current is not None
         and r.body["champion"] == current.version
         and r.window.end <= batch.window.start
@@ -224,39 +222,42 @@ def _earlier(config: ModelConfig, ports: Ports, batch: Batch, current: Champion 
     return [Skill.from_dict(body) for body in found.values() if body is not None and body["blocks"] >= MIN_BLOCKS]
 
 
-def _skill(
-    config: ModelConfig, ports: Ports, batch: Batch, joined: pd.DataFrame, as_of: datetime, of: FeaturesConfig
-) -> Skill | None:
+def _skill(model: Model, batch: Batch, joined: pd.DataFrame, as_of: datetime, of: FeaturesConfig) -> Skill | None:
     """The champion's paired skill on a batch, over a cheap reference that knew what was known when the batch began."""
-    if len(joined) < config.monitor.min_matured or (config.task is not Task.REGRESSION and joined[LABEL].nunique() < 2):
+    if len(joined) < model.config.monitor.min_matured or (
+        model.config.task is not Task.REGRESSION and joined[LABEL].nunique() < 2
+    ):
         return None
     try:
-        before = reference_examples(config, ports, batch.window.start, as_of, of)
+        before = reference_examples(model, batch.window.start, as_of, of)
     except NoData:
         return None
-    seed = config.train.seed
-    reference = ports.fits.fit(simple_model(before.schema, config.task, seed), before.X, before.y, SIMPLE_ROWS, seed)
-    frame = ports.store.read_features([features(config, ports, batch, as_of, of)])
+    seed = model.config.train.seed
+    reference = model.home.fits.fit(
+        simple_model(before.schema, model.config.task, seed), before.X, before.y, SIMPLE_ROWS, seed
+    )
+    frame = model.home.store.read_features([features(model, batch, as_of, of)])
     rows = frame.set_index(ROW_ID).loc[joined[ROW_ID]]
-    y, classes = joined[LABEL].to_numpy(), all_classes(config.task, [reference], classes_of(config, joined) or [])
-    said = prediction_in(config, joined, classes)
-    cheap = predict(reference, rows, config.task, classes)
-    ours, theirs = row_losses(config.task, y, said, classes), row_losses(config.task, y, cheap, classes)
-    e, promised = config.evaluate, promised_gain(config.task, said, cheap)
-    constant = constant_losses(config.task, y, before.y)
+    y, classes = (
+        joined[LABEL].to_numpy(),
+        all_classes(model.config.task, [reference], classes_of(model.config, joined) or []),
+    )
+    said = prediction_in(model.config, joined, classes)
+    cheap = predict(reference, rows, model.config.task, classes)
+    ours, theirs = row_losses(model.config.task, y, said, classes), row_losses(model.config.task, y, cheap, classes)
+    e, promised = model.config.evaluate, promised_gain(model.config.task, said, cheap)
+    constant = constant_losses(model.config.task, y, before.y)
     return skill(ours, theirs, joined[EVENT_TIME], e.block, e.confidence, promised=promised, constant=constant)
 
 
-def _judged(
-    config: ModelConfig, ports: Ports, batch: Batch, current: Champion, as_of: datetime
-) -> tuple[pd.DataFrame, Aside]:
+def _judged(model: Model, batch: Batch, current: Champion, as_of: datetime) -> tuple[pd.DataFrame, Aside]:
     """The champion's own predictions with their labels, and what does not count as such."""
-    joined = joined_predictions(config, ports, batch, as_of)
+    joined = joined_predictions(model, batch, as_of)
     if joined.empty:
         return joined, Aside()
     own = joined["model_version"] == current.version
     mine = joined[own]
-    kept = mine[ROW_ID].isin(ports.store.effective(batch.rows, [ROW_ID])[ROW_ID])
+    kept = mine[ROW_ID].isin(model.home.store.effective(batch.rows, [ROW_ID])[ROW_ID])
     return mine[kept], Aside(int((~kept).sum()), int((~own).sum()))
 
 
@@ -275,17 +276,17 @@ def _metrics(config: ModelConfig, joined: pd.DataFrame) -> list[dict[str, Any]]:
     return [asdict(m) for m in found]
 
 
-def _shift(config: ModelConfig, ports: Ports, joined: pd.DataFrame, current: Champion | None) -> list[dict[str, Any]]:
+def _shift(model: Model, joined: pd.DataFrame, current: Champion | None) -> list[dict[str, Any]]:
     """How far predictions and labels moved since the gate; informing only."""
     if joined.empty or current is None:
         return []
-    gate = ports.store.read_evaluation(current.evaluation_path)
-    if config.task is Task.MULTICLASS:
+    gate = model.home.store.read_evaluation(current.evaluation_path)
+    if model.config.task is Task.MULTICLASS:
         then = gate.filter(regex="^p_challenger_").idxmax(axis=1).str.removeprefix("p_challenger_")
     else:
         then = gate["p_challenger"]
     moved = prediction_and_label_shift(
-        config.task, (then, joined["prediction"]), (gate[LABEL].to_numpy(), joined[LABEL].to_numpy())
+        model.config.task, (then, joined["prediction"]), (gate[LABEL].to_numpy(), joined[LABEL].to_numpy())
     )
     return [asdict(m) for m in moved]
 
@@ -299,22 +300,22 @@ def findings_of(body: dict[str, Any]) -> tuple[str, ...]:
     return tuple(body.get("findings", [body["diagnosis"]]))
 
 
-def _drift(config: ModelConfig, ports: Ports, batch: Batch, current: Champion, as_of: datetime) -> DriftResult:
+def _drift(model: Model, batch: Batch, current: Champion, as_of: datetime) -> DriftResult:
     """Compare samples of the batch's features and of the champion's training rows."""
-    size, seed, period = config.monitor.drift.sample, config.train.seed, config.ingest.period
-    rows = ports.store.read_evaluation(current.baseline_path)
-    frame = ports.store.read_features([features(config, ports, batch, as_of, current.features)])
+    size, seed, period = model.config.monitor.drift.sample, model.config.train.seed, model.config.ingest.period
+    rows = model.home.store.read_evaluation(current.baseline_path)
+    frame = model.home.store.read_features([features(model, batch, as_of, current.features)])
     schema = compared(schema_of(frame, current.features), current.features, period)
     now, reference = sample(frame, size, seed), reference_for(rows, current.features, batch.window, period)
-    before, checks = reference.counted, column_checks(reference, now, schema, config.monitor.drift)
+    before, checks = reference.counted, column_checks(reference, now, schema, model.config.monitor.drift)
     result = judge_drift(
         scores(before, now, schema),
         checks,
         len(before),
         len(now),
-        config.monitor.drift,
+        model.config.monitor.drift,
         movements(reference, schema),
         reference.phase,
     )
-    show_drift(config, ports, batch.window, (before[list(schema.names)], now[list(schema.names)]), schema, result)
+    show_drift(model, batch.window, (before[list(schema.names)], now[list(schema.names)]), schema, result)
     return result

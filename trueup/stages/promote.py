@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import EVENT_TIME, LABEL, Reason, Status, Verdict, overall
 from trueup.domain.judging import gates
@@ -19,8 +18,8 @@ from trueup.governance.champion import Champion, align, champion
 from trueup.governance.decision_record import circumstances, epochs, evidence, previous, trigger
 from trueup.governance.recorded_inputs import keep
 from trueup.handoffs import Attempt, Candidate, Decided, Evaluation, Outcome, Trained, prediction_of
-from trueup.home import Ports
 from trueup.ledger.entries import Decision, Promotion, of_decision
+from trueup.model import Model
 from trueup.reporting.jobs import show_run
 from trueup.stages.clean_process import reproduced
 from trueup.stages.validate import usable_batches
@@ -37,87 +36,89 @@ _OUTCOMES: dict[Status, Outcome] = {
 }
 
 
-def judge(config: ModelConfig, ports: Ports, trained: Trained, evaluation: Evaluation) -> list[Verdict]:
+def judge(model: Model, trained: Trained, evaluation: Evaluation) -> list[Verdict]:
     """See that the registered files give the recorded predictions, then put the gate rows before the configured gates."""
-    same = reproduced(config, ports, trained, (evaluation.sample_path, CHALLENGER, evaluation.classes))
+    same = reproduced(model, trained, (evaluation.sample_path, CHALLENGER, evaluation.classes))
     if not same.ok:
         return [same]
-    frame = ports.store.read_evaluation(evaluation.path)
-    current, weighed = champion(config, ports), evaluation.weighed
+    frame = model.home.store.read_evaluation(evaluation.path)
+    current, weighed = champion(model), evaluation.weighed
     case = Case(
-        task=config.task,
+        task=model.config.task,
         y=frame[LABEL].to_numpy(),
         event_time=frame[EVENT_TIME].to_numpy(),
         predictions={role: prediction_of(frame, role, evaluation.classes) for role in evaluation.predicted},
         trained_until={CHALLENGER: trained.trained_until} | ({CHAMPION: current.trained_until} if current else {}),
         metrics=evaluation.metrics.get(CHALLENGER, {}),
-        evaluate=config.evaluate,
-        slices=frame[config.evaluate.slices],
-        groups=frame[config.group_columns],
+        evaluate=model.config.evaluate,
+        slices=frame[model.config.evaluate.slices],
+        groups=frame[model.config.group_columns],
         behaviour=evaluation.behaviour,
         budget=evaluation.budget,
         classes=evaluation.classes,
-        seed=config.train.seed,
+        seed=model.config.train.seed,
         without_champion=evaluation.without_champion or NO_CHAMPION,
-        walked=Evidence.from_frame(ports.store.read_evaluation(weighed.path), config.evaluate.block, weighed.earlier),
+        walked=Evidence.from_frame(
+            model.home.store.read_evaluation(weighed.path), model.config.evaluate.block, weighed.earlier
+        ),
         folds=weighed.folds,
         burden=weighed.burden,
         attempt=weighed.attempt,
         contender=weighed.contender,
     )
-    return [same, *gates.judge(config.promote.gates, case)]
+    return [same, *gates.judge(model.config.promote.gates, case)]
 
 
-def promote(config: ModelConfig, ports: Ports, attempt: Attempt) -> Decided:
+def promote(model: Model, attempt: Attempt) -> Decided:
     """Write the decision, with a compare-and-set of the champion's epoch when it promotes; then set the alias.
 
     The same attempt again gives the recorded decision. Raises StaleDecision when the champion changed meanwhile.
     """
-    current = champion(config, ports)
+    current = champion(model)
     outcome, reasons = _outcome(attempt)
     served = _served(attempt) if outcome == "promoted" else None
     epoch = _judged_epoch(attempt, current)
-    if outcome == "promoted" and config.promote.mode == "approval":
+    if outcome == "promoted" and model.config.promote.mode == "approval":
         outcome = PENDING
         if epoch != (current.epoch if current else 0):
             raise StaleDecision(
-                f"{config.model}: the champion changed while this was decided; nothing was proposed; "
-                f"judge again: trueup retrain {config.model}"
+                f"{model.config.model}: the champion changed while this was decided; nothing was proposed; "
+                f"judge again: trueup retrain {model.config.model}"
             )
-    identity = _decision_id(config, ports, attempt.reason, attempt.as_of, outcome)
+    identity = _decision_id(model, attempt.reason, attempt.as_of, outcome)
     proposed = served or attempt.judged
     version = proposed.version if proposed else None
-    entry = ports.ledger.append(
+    entry = model.home.ledger.append(
         Decision(
             decision_id=identity,
-            model=config.model,
+            model=model.config.model,
             kind=outcome,
             as_of=attempt.as_of,
             body={
                 "outcome": outcome,
                 "reasons": reasons,
-                "trigger": trigger(config, ports, attempt),
+                "trigger": trigger(model, attempt),
                 "verdicts": [v.to_dict() for v in attempt.verdicts],
                 "previous": previous(current),
                 "epoch": epochs(epoch, promoted=outcome == "promoted"),
             }
-            | circumstances(config, ports)
-            | evidence(config, ports, attempt, served)
-            | ({"recorded": keep(config, ports)} if attempt.trained else {})
-            | (terms(config, epoch, attempt.judged.run_id) if outcome == PENDING and attempt.judged else {}),
+            | circumstances(model)
+            | evidence(model, attempt, served)
+            | ({"recorded": keep(model)} if attempt.trained else {})
+            | (terms(model.config, epoch, attempt.judged.run_id) if outcome == PENDING and attempt.judged else {}),
             promotion=None
             if served is None or outcome == PENDING
             else Promotion(served.version, served.manifest_digest, epoch),
-            events=of_decision(outcome, identity, config.model, attempt.as_of, version, reasons),
+            events=of_decision(outcome, identity, model.config.model, attempt.as_of, version, reasons),
         )
     )
-    settle(config, ports)  # a newer proposal takes the place of an older one
-    align(config, ports)
+    settle(model)  # a newer proposal takes the place of an older one
+    align(model)
     if attempt.trained is not None:
         run_id = attempt.trained.run_id
-        ports.tracking.log(run_id, tags={"trueup.outcome": outcome, "trueup.ledger_entry": entry.seq})
-        ports.tracking.finish(run_id)
-        show_run(config, ports, attempt, entry)
+        model.home.tracking.log(run_id, tags={"trueup.outcome": outcome, "trueup.ledger_entry": entry.seq})
+        model.home.tracking.finish(run_id)
+        show_run(model, attempt, entry)
     return decided(entry)
 
 
@@ -127,33 +128,37 @@ def _judged_epoch(attempt: Attempt, current: Champion | None) -> int:
     return judged if judged is not None else (current.epoch if current else 0)
 
 
-def recorded_decision(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime) -> Decided | None:
+def recorded_decision(model: Model, reason: Reason, as_of: datetime) -> Decided | None:
     """The decision on the same retrain, if there was one: same model, reason and newest batch, same config.
 
     A hold does not count: labels may have arrived since. Of a pending one it is what became of it, unless nobody decided.
     """
-    entry = ports.ledger.find(_decision_id(config, ports, reason, as_of))
+    entry = model.home.ledger.find(_decision_id(model, reason, as_of))
     if entry is None:
         return None
-    return decided(resolution(ports, entry) or entry)
+    return decided(resolution(model.home, entry) or entry)
 
 
-def _decision_id(config: ModelConfig, ports: Ports, reason: Reason, as_of: datetime, outcome: str = "") -> str:
-    identity = plain = f"{config.model}:{reason}:{batch_key(config, ports, as_of)}"
+def _decision_id(model: Model, reason: Reason, as_of: datetime, outcome: str = "") -> str:
+    identity = plain = f"{model.config.model}:{reason}:{batch_key(model, as_of)}"
     if outcome == "held":
         return f"{plain}:held:{as_of.isoformat()}"
     tries = 1
-    while (entry := ports.ledger.find(identity)) and (closed := resolution(ports, entry)) and closed.kind == "held":
+    while (
+        (entry := model.home.ledger.find(identity))
+        and (closed := resolution(model.home, entry))
+        and closed.kind == "held"
+    ):
         tries += 1  # a proposal that expired or was overtaken: the same may be judged, and proposed, again
         identity = f"{plain}:{tries}"
     return identity
 
 
-def batch_key(config: ModelConfig, ports: Ports, as_of: datetime) -> str:
+def batch_key(model: Model, as_of: datetime) -> str:
     """Name the newest usable batch, with its revision and the config: what a decision about a retrain is about."""
-    newest = usable_batches(config, ports, as_of)[-1:]
+    newest = usable_batches(model, as_of)[-1:]
     batch = f"{newest[0].window.start.isoformat()}:r{newest[0].rows.revision}" if newest else "no batch"
-    return f"{batch}:{config_digest(config)[:16]}"
+    return f"{batch}:{config_digest(model.config)[:16]}"
 
 
 def _outcome(attempt: Attempt) -> tuple[Outcome, list[str]]:

@@ -8,49 +8,48 @@ from typing import Any
 
 import numpy as np
 
-from trueup.config.schema import ModelConfig
 from trueup.crash import reach
 from trueup.domain.data.types import Verdict
 from trueup.domain.learning.learning import all_classes, predict
 from trueup.handoffs import Refitted, Trained
-from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.clean_process import reproduced
 from trueup.stages.features import Examples, examples
 from trueup.stages.register import register
 from trueup.stages.train import fit_again
 
 
-def refit(config: ModelConfig, ports: Ports, judged: Trained, as_of: datetime) -> Refitted:
+def refit(model: Model, judged: Trained, as_of: datetime) -> Refitted:
     """Fit again, compare with the judged model on the gate rows, and register what passes.
 
     The refitted model must have the judged one's schema, load in a fresh process with the predictions of the fitted object, and stay
     near the judged one: mean absolute difference within `promote.max_refit_shift` of the predictions' spread.
     """
-    before = ports.fits.spent
-    again = fit_again(config, ports, judged, as_of)
-    seconds = round(ports.fits.spent - before, 3)
+    before = model.home.fits.spent
+    again = fit_again(model, judged, as_of)
+    seconds = round(model.home.fits.spent - before, 3)
     reach("refit.fitted")
-    gate = examples(config, ports, judged.gate, as_of)
-    verdict = _compare(config, ports, judged, again, gate)
+    gate = examples(model, judged.gate, as_of)
+    verdict = _compare(model, judged, again, gate)
     verdict = replace(verdict, figures={**verdict.figures, "seconds": seconds})
-    candidate = register(config, ports, again, "refitted") if verdict.ok else None
+    candidate = register(model, again, "refitted") if verdict.ok else None
     return Refitted(again, verdict, candidate)
 
 
-def _compare(config: ModelConfig, ports: Ports, judged: Trained, again: Trained, gate: Examples) -> Verdict:
-    name, limit = "refit", config.promote.max_refit_shift
-    before = ports.registry.load(judged.uri, judged.manifest_digest)
-    after = ports.registry.load(again.uri, again.manifest_digest)
+def _compare(model: Model, judged: Trained, again: Trained, gate: Examples) -> Verdict:
+    name, limit = "refit", model.config.promote.max_refit_shift
+    before = model.home.registry.load(judged.uri, judged.manifest_digest)
+    after = model.home.registry.load(again.uri, again.manifest_digest)
     if list(before.feature_names_in_) != list(after.feature_names_in_):
         return Verdict.failed(name, "the refitted model takes other columns than the judged one")
-    classes = all_classes(config.task, [before, after])
-    old, new = (predict(model, gate.X, config.task, classes) for model in (before, after))
+    classes = all_classes(model.config.task, [before, after])
+    old, new = (predict(fitted, gate.X, model.config.task, classes) for fitted in (before, after))
     moved = float(np.mean(np.abs(new - old)))
     # A constant has no spread of its own; what it may move by is measured by the outcomes that it stands for.
     constant = classes is None and np.ptp(old) <= 1e-12 * np.abs(old).max()
     spread = float(np.std(gate.y.astype(float)) if constant else np.std(old))
     figures: dict[str, Any] = {"mean_change": moved, "spread": spread, "limit": limit}
-    same = reproduced(config, ports, again)
+    same = reproduced(model, again)
     figures |= {f"fresh_{key}": value for key, value in same.figures.items()}
     if not same.ok:
         return Verdict(name, same.status, same.reasons, figures)

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from trueup.adapters.git import code_facts
-from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_digest
 from trueup.handoffs import Candidate, Role, Trained
-from trueup.home import Ports
+from trueup.model import Model
 
 
-def register(config: ModelConfig, ports: Ports, trained: Trained, role: Role = "judged") -> Candidate:
+def register(model: Model, trained: Trained, role: Role = "judged") -> Candidate:
     """Make a version of the logged model. The alias stays where it is: only a decision moves it."""
     tags = {
-        **config.register_.tags,
+        **model.config.register_.tags,
         "trueup.role": role,
         "trueup.trained_on": f"[{trained.train.start:%Y-%m-%d}, {trained.trained_until:%Y-%m-%d %H:%M})",
         "trueup.rows": str(trained.rows),
         "trueup.data_digest": trained.data_digest,
-        "trueup.config_digest": config_digest(config),
+        "trueup.config_digest": config_digest(model.config),
         "trueup.manifest_digest": trained.manifest_digest,
         "trueup.seed": str(trained.recipe["seed"]),
-        **{f"trueup.{k}": v for k, v in code_facts(ports.configs).items()},
+        **{f"trueup.{k}": v for k, v in code_facts(model.home.configs).items()},
     }
-    version = ports.registry.register(config.registered_name, trained.uri, tags)
+    version = model.home.registry.register(model.config.registered_name, trained.uri, tags)
     return Candidate(
-        name=config.registered_name,
+        name=model.config.registered_name,
         version=version,
         run_id=trained.run_id,
         uri=trained.uri,

@@ -9,65 +9,67 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from trueup.adapters.sinks import open_sink
-from trueup.config.schema import ModelConfig, Task
+from trueup.config.schema import Task
 from trueup.crash import reach
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Batch
 from trueup.domain.learning.learning import predict
 from trueup.governance.champion import Champion, champion
 from trueup.governance.probation import shadowed
 from trueup.handoffs import Checked, Scored
-from trueup.home import Ports
+from trueup.model import Model
 from trueup.stages.features import features
 
 
-def score(config: ModelConfig, ports: Ports, checked: Checked, as_of: datetime) -> Scored:
+def score(model: Model, checked: Checked, as_of: datetime) -> Scored:
     """Predict the batch's rows that have no prediction yet, and write them to the store and to the user's sink.
 
     Rows from before the end of the champion's training are left out: it may have been trained on them.
     """
-    batch, current = checked.batch, champion(config, ports)
+    batch, current = checked.batch, champion(model)
     if current is None:
         return Scored(batch.window, None, 0, 0, "no champion yet")
     if not checked.usable:
         return Scored(batch.window, current.version, 0, 0, "the batch is broken")
-    if lacking := current.lacks(ports, batch):
-        why = f"the champion needs {', '.join(lacking)}, which the batch lacks; next: trueup retrain {config.model}"
+    if lacking := current.lacks(model.home, batch):
+        why = (
+            f"the champion needs {', '.join(lacking)}, which the batch lacks; next: trueup retrain {model.config.model}"
+        )
         return Scored(batch.window, current.version, 0, 0, why)
-    if ports.store.predictions_removed(config.model, batch.window):
+    if model.home.store.predictions_removed(model.config.model, batch.window):
         why = "the retention of its predictions is over: the first ones served counted, and none are made again"
         return Scored(batch.window, current.version, 0, 0, why)
-    frame = predictions(config, ports, batch, current, as_of)
-    new = ports.store.save_predictions(config.model, batch.window, frame)
+    frame = predictions(model, batch, current, as_of)
+    new = model.home.store.save_predictions(model.config.model, batch.window, frame)
     reach("score.saved")
-    if (before := shadowed(config, ports, batch)) is not None:
-        shadow(config, ports, batch, before, as_of)
-    if config.score.sink is not None:
-        served = ports.store.read_predictions(config.model, batch.window)
+    if (before := shadowed(model, batch)) is not None:
+        shadow(model, batch, before, as_of)
+    if model.config.score.sink is not None:
+        served = model.home.store.read_predictions(model.config.model, batch.window)
         # Rows that no column names are told by all that they hold.
-        told = config.ingest.key or [c for c in ports.store.columns(batch.rows) if c not in served]
-        keys = ports.store.read(batch.rows, [ROW_ID, *told])
-        sink = open_sink(config.score.sink, ports.configs)
+        told = model.config.ingest.key or [c for c in model.home.store.columns(batch.rows) if c not in served]
+        keys = model.home.store.read(batch.rows, [ROW_ID, *told])
+        sink = open_sink(model.config.score.sink, model.home.configs)
         sink.write(batch.window, keys.merge(served, on=ROW_ID))
     return Scored(batch.window, current.version, new, len(frame))
 
 
-def shadow(config: ModelConfig, ports: Ports, batch: Batch, version: Champion, as_of: datetime) -> str:
+def shadow(model: Model, batch: Batch, version: Champion, as_of: datetime) -> str:
     """Predict a batch with another version beside the champion; give the role under which it is kept."""
     role = f"shadow:{version.version}"
-    ports.store.save_predictions(config.model, batch.window, predictions(config, ports, batch, version, as_of), role)
+    model.home.store.save_predictions(model.config.model, batch.window, predictions(model, batch, version, as_of), role)
     return role
 
 
-def predictions(config: ModelConfig, ports: Ports, batch: Batch, current: Champion, as_of: datetime) -> pd.DataFrame:
+def predictions(model: Model, batch: Batch, current: Champion, as_of: datetime) -> pd.DataFrame:
     """One row a row of the batch: row_id, event_time, the prediction, the model's version and `as_of`.
 
     A multiclass prediction is the most probable class, with `p_<class>` columns beside it.
     """
-    frame = ports.store.read_features([features(config, ports, batch, as_of, current.features)])
+    frame = model.home.store.read_features([features(model, batch, as_of, current.features)])
     frame = frame[frame[EVENT_TIME] >= current.trained_until]
-    model = current.load(ports)
+    fitted = current.load(model.home)
     return frame[[ROW_ID, EVENT_TIME]].assign(
-        **_predicted(config.task, model, frame), model_version=current.version, predicted_at=pd.Timestamp(as_of)
+        **_predicted(model.config.task, fitted, frame), model_version=current.version, predicted_at=pd.Timestamp(as_of)
     )
 
 

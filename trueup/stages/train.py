@@ -27,6 +27,7 @@ from trueup.errors import NoLabels, NotEnoughData
 from trueup.governance.champion import champion
 from trueup.handoffs import FITTED, Trained, baseline_name, columns_of
 from trueup.home import HOME_TAG, Ports
+from trueup.model import Model
 from trueup.stages.features import Examples, examples, read_for, require_classes
 from trueup.stages.validate import usable_batches
 
@@ -42,97 +43,99 @@ class Material:
     folds: list[tuple[Indices, Indices]]
 
 
-def plan(config: ModelConfig, ports: Ports, as_of: datetime) -> Plan | Hold:
+def plan(model: Model, as_of: datetime) -> Plan | Hold:
     """Choose training and gate window from the labels that count at `as_of`, or say why not to train.
 
     Raises NoLabels when there are none where there should be some.
     """
-    span = _matured_span(config, ports, as_of)
+    span = _matured_span(model, as_of)
     if span is None:
-        return _without_labels(config, ports, as_of)
-    current = champion(config, ports)
+        return _without_labels(model, as_of)
+    current = champion(model)
     until = current.trained_until if current else None
-    delay = config.ingest.label.known_after or timedelta(0)
-    return plan_training(span, until, config.train, config.promote, config.evaluate.block, delay)
+    delay = model.config.ingest.label.known_after or timedelta(0)
+    return plan_training(span, until, model.config.train, model.config.promote, model.config.evaluate.block, delay)
 
 
-def train(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> Trained:
+def train(model: Model, chosen: Plan, as_of: datetime) -> Trained:
     """Search a recipe within the training window and fit it on all of its rows.
 
     The champion's recipe is the first trial. Raises NotEnoughData below `train.min_rows`, for labels of one class and
     without a fold to search on, TrainingFailed when nothing fits.
     """
-    found = material(config, ports, chosen, as_of)
+    found = material(model, chosen, as_of)
     data, searched, folds = found.data, found.searched, found.folds
-    current = champion(config, ports)
+    current = champion(model)
     tags = {"trueup.as_of": as_of.isoformat(), "trueup.train": str(chosen.train), "trueup.gate": str(chosen.gate)}
-    tags[HOME_TAG] = ports.identity
-    run_id = ports.tracking.start(config.model, f"challenger {as_of:%Y-%m-%d}", tags)
+    tags[HOME_TAG] = model.home.identity
+    run_id = model.home.tracking.start(model.config.model, f"challenger {as_of:%Y-%m-%d}", tags)
     reach("train.begun")
-    with ports.tracking.closing_on_error(run_id):
-        _log_inputs(ports, run_id, _batches_in(config, ports, chosen.train, as_of), "training")
-        before = ports.fits.spent
+    with model.home.tracking.closing_on_error(run_id):
+        _log_inputs(model.home, run_id, _batches_in(model, chosen.train, as_of), "training")
+        before = model.home.fits.spent
         result = search(
-            partial(_fold_losses, config, ports, searched, folds),
-            config.train,
-            config.task,
+            partial(_fold_losses, model, searched, folds),
+            model.config.train,
+            model.config.task,
             first=current.recipe if current else None,
         )
-        trained = _fit(config, ports, data, result.recipe, chosen, run_id)
-        seconds = round(ports.fits.spent - before, 3)
+        trained = _fit(model, data, result.recipe, chosen, run_id)
+        seconds = round(model.home.fits.spent - before, 3)
         parameters = {"family": result.recipe.family, "seed": result.recipe.seed, **result.recipe.parameters}
-        ports.tracking.log(run_id, params=parameters, metrics={"train_rows": trained.rows, "train_seconds": seconds})
+        model.home.tracking.log(
+            run_id, params=parameters, metrics={"train_rows": trained.rows, "train_seconds": seconds}
+        )
     return replace(
         trained,
-        inputs=_inputs(config, ports, chosen, as_of),
+        inputs=_inputs(model, chosen, as_of),
         search={"trials": result.trials, "stopped_by": result.stopped_by, "seconds": seconds},
     )
 
 
-def material(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> Material:
+def material(model: Model, chosen: Plan, as_of: datetime) -> Material:
     """Read what a challenger is made from. Raises NotEnoughData as `train` does."""
-    data = examples(config, ports, chosen.train, as_of, known_by=chosen.gate.start)
-    _require_rows(config, data, chosen.train)
-    require_classes(config, data, chosen.train)
+    data = examples(model, chosen.train, as_of, known_by=chosen.gate.start)
+    _require_rows(model.config, data, chosen.train)
+    require_classes(model.config, data, chosen.train)
     earlier = data
     if chosen.folds:  # what judges the recipe must not have chosen it
-        earlier = examples(config, ports, chosen.search, as_of, known_by=chosen.search.end)
-        require_classes(config, earlier, chosen.search)
-    searched = earlier.newest(config.train.search_rows)
-    return Material(data, searched, _folds(config, searched))
+        earlier = examples(model, chosen.search, as_of, known_by=chosen.search.end)
+        require_classes(model.config, earlier, chosen.search)
+    searched = earlier.newest(model.config.train.search_rows)
+    return Material(data, searched, _folds(model.config, searched))
 
 
-def stand_in(
-    config: ModelConfig, ports: Ports, trained: Trained, family: StandIn, before: Examples, columns: Sequence[str]
-) -> Trained:
+def stand_in(model: Model, trained: Trained, family: StandIn, before: Examples, columns: Sequence[str]) -> Trained:
     """Fit and log the simple model, or the prior, that takes the challenger's place, just as it was compared.
 
     `before` is what it learns from, `columns` what the simple model sees.
     """
-    recipe = Recipe(family, {"columns": list(columns)} if family == "simple" else {}, config.train.seed)
-    chosen = Plan(reference_window(trained.gate.start, config.monitor.decay), trained.gate, trained.folds)
-    fitted = _fit(config, ports, before, recipe, chosen, trained.run_id)
+    recipe = Recipe(family, {"columns": list(columns)} if family == "simple" else {}, model.config.train.seed)
+    chosen = Plan(reference_window(trained.gate.start, model.config.monitor.decay), trained.gate, trained.folds)
+    fitted = _fit(model, before, recipe, chosen, trained.run_id)
     return replace(fitted, inputs=trained.inputs, search=trained.search)
 
 
-def fit_again(config: ModelConfig, ports: Ports, judged: Trained, as_of: datetime) -> Trained:
+def fit_again(model: Model, judged: Trained, as_of: datetime) -> Trained:
     """Fit a judged recipe again, with the gate window included. Parameters are never searched again."""
     chosen = Plan(judged.train, judged.gate, judged.folds)
-    data = examples(config, ports, chosen.refit, as_of)
+    data = examples(model, chosen.refit, as_of)
     # Both models belong to one run; of a batch that either window has a part of, MLflow keeps one context, the first.
-    trained_on = _batches_in(config, ports, chosen.train, as_of)
-    added = [b for b in _batches_in(config, ports, chosen.refit, as_of) if b not in trained_on]
-    _log_inputs(ports, judged.run_id, added, "refit")
-    return _fit(config, ports, data, Recipe.from_dict(judged.recipe), chosen, judged.run_id)
+    trained_on = _batches_in(model, chosen.train, as_of)
+    added = [b for b in _batches_in(model, chosen.refit, as_of) if b not in trained_on]
+    _log_inputs(model.home, judged.run_id, added, "refit")
+    return _fit(model, data, Recipe.from_dict(judged.recipe), chosen, judged.run_id)
 
 
-def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chosen: Plan, run_id: str) -> Trained:
-    model = fit_recipe(config, ports.fits, recipe, data)
-    logged = ports.registry.log(model, data.schema, config.task, run_id)
+def _fit(model: Model, data: Examples, recipe: Recipe, chosen: Plan, run_id: str) -> Trained:
+    fitted = fit_recipe(model.config, model.home.fits, recipe, data)
+    logged = model.home.registry.log(fitted, data.schema, model.config.task, run_id)
     baseline = sample(
-        data.X.assign(**{EVENT_TIME: data.event_time, LABEL: data.y}), config.monitor.drift.sample, config.train.seed
+        data.X.assign(**{EVENT_TIME: data.event_time, LABEL: data.y}),
+        model.config.monitor.drift.sample,
+        model.config.train.seed,
     )
-    classes, said = class_names(config.task, model), predict(model, baseline, config.task)
+    classes, said = class_names(model.config.task, fitted), predict(fitted, baseline, model.config.task)
     return Trained(
         recipe=recipe.to_dict(),
         train=chosen.train,
@@ -143,7 +146,7 @@ def _fit(config: ModelConfig, ports: Ports, data: Examples, recipe: Recipe, chos
         uri=logged.uri,
         manifest_digest=logged.manifest_digest,
         run_id=run_id,
-        baseline_path=ports.store.put_evaluation(
+        baseline_path=model.home.store.put_evaluation(
             baseline_name(logged.manifest_digest), baseline.assign(**columns_of(FITTED, said, classes))
         ),
         classes=classes,
@@ -170,18 +173,18 @@ def data_digest(data: Examples, recipe: Recipe) -> str:
     return digest_of([data.sources, str(data.trained_until), len(data.y), recipe.to_dict()])
 
 
-def _batches_in(config: ModelConfig, ports: Ports, window: Window, as_of: datetime) -> list[Batch]:
+def _batches_in(model: Model, window: Window, as_of: datetime) -> list[Batch]:
     """The usable batches that have a part in a window."""
-    return [b for b in usable_batches(config, ports, as_of) if b.window.overlaps(window)]
+    return [b for b in usable_batches(model, as_of) if b.window.overlaps(window)]
 
 
-def _inputs(config: ModelConfig, ports: Ports, chosen: Plan, as_of: datetime) -> tuple[dict[str, Any], ...]:
+def _inputs(model: Model, chosen: Plan, as_of: datetime) -> tuple[dict[str, Any], ...]:
     """Every revision that training and judging read, and a digest of which of its rows were in quarantine."""
-    first = min(chosen.train.start, reference_window(chosen.gate.start, config.monitor.decay).start)
+    first = min(chosen.train.start, reference_window(chosen.gate.start, model.config.monitor.decay).start)
     return tuple(
         named
-        for b in read_for(config, ports, Window(first, chosen.gate.end), as_of)
-        for named in (_named(b.rows) | {"held": digest_of(ports.store.held(b.rows).tolist())}, _named(b.labels))
+        for b in read_for(model, Window(first, chosen.gate.end), as_of)
+        for named in (_named(b.rows) | {"held": digest_of(model.home.store.held(b.rows).tolist())}, _named(b.labels))
     )
 
 
@@ -213,42 +216,40 @@ def _folds(config: ModelConfig, data: Examples) -> list[tuple[Indices, Indices]]
     return fine
 
 
-def _fold_losses(
-    config: ModelConfig, ports: Ports, data: Examples, folds: list[tuple[Indices, Indices]], recipe: Recipe
-) -> Iterator[float]:
+def _fold_losses(model: Model, data: Examples, folds: list[tuple[Indices, Indices]], recipe: Recipe) -> Iterator[float]:
     """Mean loss on each time-ordered fold."""
     for before, after in folds:
-        model = fit_recipe(config, ports.fits, recipe, data.at(before))
-        prediction = predict(model, data.X.iloc[after], config.task)
-        losses = row_losses(config.task, data.y.iloc[after], prediction, class_names(config.task, model))
+        fitted = fit_recipe(model.config, model.home.fits, recipe, data.at(before))
+        prediction = predict(fitted, data.X.iloc[after], model.config.task)
+        losses = row_losses(model.config.task, data.y.iloc[after], prediction, class_names(model.config.task, fitted))
         yield float(losses.mean())
 
 
-def _matured_span(config: ModelConfig, ports: Ports, as_of: datetime) -> Window | None:
+def _matured_span(model: Model, as_of: datetime) -> Window | None:
     """From the first usable row to just after the newest row whose label counts."""
-    used = usable_batches(config, ports, as_of)
+    used = usable_batches(model, as_of)
     if not used:
         return None
-    first = ports.store.read(used[0].rows, [EVENT_TIME])[EVENT_TIME].min()
+    first = model.home.store.read(used[0].rows, [EVENT_TIME])[EVENT_TIME].min()
     start = used[0].window.start if pd.isna(first) else first.normalize().to_pydatetime()
     for batch in reversed(used):
-        labels = ports.store.read(batch.labels, [EVENT_TIME, KNOWN_AT])
+        labels = model.home.store.read(batch.labels, [EVENT_TIME, KNOWN_AT])
         newest = labels.loc[labels[KNOWN_AT] <= pd.Timestamp(as_of), EVENT_TIME].max()
         if not pd.isna(newest):
             return Window(start, newest.to_pydatetime() + timedelta(microseconds=1))
     return None
 
 
-def _without_labels(config: ModelConfig, ports: Ports, as_of: datetime) -> Hold:
+def _without_labels(model: Model, as_of: datetime) -> Hold:
     """Say what is known of labels where none counts yet. Raises NoLabels where they are overdue.
 
     They are once a batch ended longer ago than `known_after`; where a column says when a label becomes known, and says
     nothing, longer ago than `train.min_history`, for by then a first champion was to be made.
     """
-    used, label = usable_batches(config, ports, as_of), config.ingest.label
-    known = pd.concat([ports.store.read(b.labels, [KNOWN_AT])[KNOWN_AT] for b in used]) if used else pd.Series()
+    used, label = usable_batches(model, as_of), model.config.ingest.label
+    known = pd.concat([model.home.store.read(b.labels, [KNOWN_AT])[KNOWN_AT] for b in used]) if used else pd.Series()
     rows, first = sum(b.rows.rows for b in used), known.min()
-    patience = config.train.min_history if label.known_after is None else label.known_after
+    patience = model.config.train.min_history if label.known_after is None else label.known_after
     ended = min((b.window.end for b in used if b.rows.rows), default=as_of)
     if not rows:
         why, overdue = "no batch that passed validation has rows", False
@@ -268,7 +269,7 @@ def _without_labels(config: ModelConfig, ports: Ports, as_of: datetime) -> Hold:
     if overdue:
         batches = "1 batch" if len(used) == 1 else f"{len(used)} batches"
         raise NoLabels(
-            f"{config.model}: {said}, after {batches} from {used[0].window.start:%Y-%m-%d} on; fill it in the source, or "
+            f"{model.config.model}: {said}, after {batches} from {used[0].window.start:%Y-%m-%d} on; fill it in the source, or "
             f"set ingest.label.column and ingest.label.{clock} to what holds the outcome and its moment"
         )
     return Hold(f"{said}; `{clock}` says when a label counts")

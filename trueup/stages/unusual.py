@@ -21,8 +21,8 @@ from trueup.domain.monitoring.settling import fresh, unsettled
 from trueup.domain.retraining.limits import AUTOMATIC
 from trueup.governance.champion import Champion
 from trueup.governance.decision_record import REQUEST, circumstances
-from trueup.home import Ports
 from trueup.ledger.entries import Decision, Entry
+from trueup.model import Model
 from trueup.stages import looks
 from trueup.stages.validate import usable_batches
 
@@ -45,20 +45,18 @@ class Held:
         return tuple(o.words for o in self.oddities)
 
 
-def held_against_usual(
-    config: ModelConfig, ports: Ports, batch: Batch, current: Champion | None, as_of: datetime
-) -> Held:
+def held_against_usual(model: Model, batch: Batch, current: Champion | None, as_of: datetime) -> Held:
     """Hold a batch that passed validation against what was usual before it."""
-    sound = usable_batches(config, ports, as_of)
+    sound = usable_batches(model, as_of)
     before = [b for b in sound if b.window.end <= batch.window.start]
-    fewest = _FEWEST.get(config.ingest.period, FEWEST)
+    fewest = _FEWEST.get(model.config.ingest.period, FEWEST)
     since = [b for b in before if current is not None and b.window.end > current.trained_from]
     used = (since if len(since) >= fewest else before)[-_AT_MOST:]
-    profiles = [profiled(config, ports, b) for b in [*used, batch]]
+    profiles = [profiled(model, b) for b in [*used, batch]]
     head, tail = partial_ends([b.window for b in [*used, batch]], profiles)
     head = head and used[:1] == sound[:1]  # only a stream's own first and last batch can be parts of one
     tail = tail and batch == sound[-1]
-    odd = unsettled([b.window for b in before], _odd(config, ports), _confirmed(config, ports, before), _settle(config))
+    odd = unsettled([b.window for b in before], _odd(model), _confirmed(model, before), _settle(model.config))
     earlier = [
         Earlier(p, frozenset(odd.get(b.window, ())), partial=head and number == 0)
         for number, (b, p) in enumerate(zip(used, profiles, strict=False))
@@ -68,23 +66,25 @@ def held_against_usual(
     return Held(tuple(unusual(profiles[-1], usual, partial=tail)), {**span, **usual.to_dict()})
 
 
-def profiled(config: ModelConfig, ports: Ports, batch: Batch) -> Profile:
+def profiled(model: Model, batch: Batch) -> Profile:
     """A batch summed up, once for each revision."""
-    numeric, kinds = _columns(config)
+    numeric, kinds = _columns(model.config)
     basis = digest_of([numeric, kinds])[:32]
     key = (basis, batch.rows.sequence)
-    if key not in ports.profiles:
-        known = ports.store.results(config.model, STAGE, batch.window)
+    if key not in model.home.profiles:
+        known = model.home.store.results(model.config.model, STAGE, batch.window)
         body = next((r.body for r in known if (r.revision, r.basis) == (batch.rows.revision, basis)), None)
         if body is None:
-            there = set(ports.store.columns(batch.rows))
+            there = set(model.home.store.columns(batch.rows))
             wanted = [c for c in dict.fromkeys([EVENT_TIME, *numeric, *kinds]) if c in there]
-            rows = ports.store.read(batch.rows, wanted)
+            rows = model.home.store.read(batch.rows, wanted)
             found = profile(rows, rows[EVENT_TIME], numeric, kinds).to_dict()
             end = batch.window.end
-            body = ports.store.record(config.model, STAGE, batch.window, batch.rows.revision, end, found, basis)
-        ports.profiles[key] = Profile.from_dict(body)
-    return ports.profiles[key]
+            body = model.home.store.record(
+                model.config.model, STAGE, batch.window, batch.rows.revision, end, found, basis
+            )
+        model.home.profiles[key] = Profile.from_dict(body)
+    return model.home.profiles[key]
 
 
 def _columns(config: ModelConfig) -> tuple[list[str], list[str]]:
@@ -97,41 +97,39 @@ def _columns(config: ModelConfig) -> tuple[list[str], list[str]]:
 # Until it is confirmed, or has lasted
 
 
-def not_settled(
-    config: ModelConfig, ports: Ports, reason: Reason, windows: Sequence[Window], as_of: datetime
-) -> str | None:
+def not_settled(model: Model, reason: Reason, windows: Sequence[Window], as_of: datetime) -> str | None:
     """Why a retrain on rows of these windows does not start by itself; None where nothing speaks against it.
 
     What a person asked for or is going to approve is that person's to judge, and a first champion has nothing to protect.
     """
-    if reason not in AUTOMATIC or config.promote.mode != "auto":
+    if reason not in AUTOMATIC or model.config.promote.mode != "auto":
         return None
-    sound = usable_batches(config, ports, as_of)
-    found = fresh([b.window for b in sound], _odd(config, ports), _confirmed(config, ports, sound), _settle(config))
+    sound = usable_batches(model, as_of)
+    found = fresh([b.window for b in sound], _odd(model), _confirmed(model, sound), _settle(model.config))
     found = {w: columns for w, columns in found.items() if any(w.overlaps(window) for window in windows)}
     if not found:
         return None
     said = "; ".join(f"{w}: {', '.join(sorted(c or 'rows' for c in columns))}" for w, columns in sorted(found.items()))
     return (
         f"it would learn from batches that are unusual ({said}); it goes on once they are confirmed (trueup clear "
-        f"{config.model} --by NAME), or when {_settle(config)} batches have come since (monitor.settle)"
+        f"{model.config.model} --by NAME), or when {_settle(model.config)} batches have come since (monitor.settle)"
     )
 
 
-def confirm(config: ModelConfig, ports: Ports, by: str) -> Entry | None:
+def confirm(model: Model, by: str) -> Entry | None:
     """Let retrains learn from the batches that are unusual now, as one entry of the ledger; None where none is."""
-    sound = usable_batches(config, ports, datetime.max)
+    sound = usable_batches(model, datetime.max)
     windows = [b.window for b in sound]
-    odd = unsettled(windows, _odd(config, ports), _confirmed(config, ports, sound), _settle(config))
+    odd = unsettled(windows, _odd(model), _confirmed(model, sound), _settle(model.config))
     chosen = [b for b in sound if b.window in odd]
     if not chosen:
         return None
     named = [{**b.window.to_dict(), "revision": b.rows.revision, "columns": sorted(odd[b.window])} for b in chosen]
     said = "; ".join(f"{b.window}: {', '.join(sorted(c or 'rows' for c in odd[b.window]))}" for b in chosen)
-    return ports.ledger.append(
+    return model.home.ledger.append(
         Decision(
-            decision_id=f"{config.model}:{CONFIRMED}:{digest_of(named)[:32]}",
-            model=config.model,
+            decision_id=f"{model.config.model}:{CONFIRMED}:{digest_of(named)[:32]}",
+            model=model.config.model,
             kind=CONFIRMED,
             as_of=chosen[-1].window.end,
             body={
@@ -141,25 +139,25 @@ def confirm(config: ModelConfig, ports: Ports, by: str) -> Entry | None:
                 "by": by,
                 "batches": named,
                 "verdicts": [],
-                **circumstances(config, ports),
+                **circumstances(model),
             },
         )
     )
 
 
-def _odd(config: ModelConfig, ports: Ports) -> dict[Window, set[str]]:
+def _odd(model: Model) -> dict[Window, set[str]]:
     """The columns in which each batch was found unusual at its newest look."""
     return {
         r.window: {o["column"] for o in r.body.get("unusual", [])}
-        for r in ports.store.brief_results(config.model, looks.STAGE, ("unusual",))
+        for r in model.home.store.brief_results(model.config.model, looks.STAGE, ("unusual",))
     }
 
 
-def _confirmed(config: ModelConfig, ports: Ports, batches: Sequence[Batch]) -> set[Window]:
+def _confirmed(model: Model, batches: Sequence[Batch]) -> set[Window]:
     """The batches that somebody confirmed as they are: another revision of one is to be looked at anew."""
     named = {
         (Window.from_dict(found), found["revision"])
-        for entry in ports.ledger.entries(config.model)
+        for entry in model.home.ledger.entries(model.config.model)
         if entry.kind == CONFIRMED
         for found in entry.body["batches"]
     }

@@ -28,8 +28,8 @@ from trueup.domain.learning.learning import Recipe, all_classes, predict
 from trueup.errors import NotEnoughData, WorkError
 from trueup.governance.champion import Champion
 from trueup.handoffs import Trained, Weighed, evidence_name
-from trueup.home import Ports
 from trueup.ledger.entries import Entry
+from trueup.model import Model
 from trueup.stages.baselines import declared, own_rows, reference_examples, to_beat
 from trueup.stages.features import Examples, examples
 from trueup.stages.train import fit_recipe, stand_in
@@ -48,47 +48,44 @@ class Step:
     trained_until: datetime
 
 
-def steps(
-    config: ModelConfig, ports: Ports, trained: Trained, current: Champion | None, as_of: datetime
-) -> Iterator[Step]:
+def steps(model: Model, trained: Trained, current: Champion | None, as_of: datetime) -> Iterator[Step]:
     """Fit the recipe at each earlier cut-off, and measure it, the champion and the baselines on the rows that follow.
 
     A cut-off with too few known labels for a fit is left out.
     """
     if current is None:
         return
-    champion = current.load(ports) if trained.folds else None
+    champion = current.load(model.home) if trained.folds else None
     for fold in trained.folds:
         try:
-            yield _step(config, ports, trained, fold, current, champion, as_of)
+            yield _step(model, trained, fold, current, champion, as_of)
         except NotEnoughData:
             continue
 
 
 def _step(
-    config: ModelConfig,
-    ports: Ports,
+    model: Model,
     trained: Trained,
     fold: Fold,
     current: Champion,
     champion: Pipeline | None,
     as_of: datetime,
 ) -> Step:
-    learned = examples(config, ports, fold.train, as_of, known_by=fold.judged.start)
-    before = reference_examples(config, ports, fold.judged.start, as_of)
-    rows = examples(config, ports, fold.judged, as_of)
+    learned = examples(model, fold.train, as_of, known_by=fold.judged.start)
+    before = reference_examples(model, fold.judged.start, as_of)
+    rows = examples(model, fold.judged, as_of)
     models = {
-        CHALLENGER: fit_recipe(config, ports.fits, Recipe.from_dict(trained.recipe), learned),
-        **to_beat(config, ports, before),
+        CHALLENGER: fit_recipe(model.config, model.home.fits, Recipe.from_dict(trained.recipe), learned),
+        **to_beat(model, before),
     }
     inputs = dict.fromkeys(models, rows.X)
     if champion is not None:
         models[CHAMPION] = champion
-        inputs[CHAMPION] = own_rows(config, ports, current, rows, fold.judged, as_of)
-    classes = all_classes(config.task, models.values(), rows.y)
+        inputs[CHAMPION] = own_rows(model, current, rows, fold.judged, as_of)
+    classes = all_classes(model.config.task, models.values(), rows.y)
     losses = {
-        role: row_losses(config.task, rows.y, predict(model, inputs[role], config.task, classes), classes)
-        for role, model in models.items()
+        role: row_losses(model.config.task, rows.y, predict(fitted, inputs[role], model.config.task, classes), classes)
+        for role, fitted in models.items()
     }
     return Step(rows.event_time, losses, fold.judged.start, learned.trained_until)
 
@@ -104,7 +101,7 @@ def gathered(config: ModelConfig, walked: list[Step], gate: Examples, losses: Ma
     )
 
 
-def method(config: ModelConfig, ports: Ports, recipe: Mapping[str, Any]) -> dict[str, str]:
+def method(model: Model, recipe: Mapping[str, Any]) -> dict[str, str]:
     """Digest the family, features, config and code of a model: a challenger that differs in any of them is a change.
 
     The config includes `train.window` and `train.half_life`. These decide which rows count in a fit: a good champion of
@@ -112,20 +109,20 @@ def method(config: ModelConfig, ports: Ports, recipe: Mapping[str, Any]) -> dict
     of a change; the retrains after its promotion are routine. Settings that only decide whether a model is trained, or
     how long the search may take, are left out.
     """
-    custom = config.features.custom
-    facts = code_facts(ports.configs)
+    custom = model.config.features.custom
+    facts = code_facts(model.home.configs)
     return {
         "family": str(recipe["family"]),
-        "features": digest_of(config.features.model_dump(mode="json")),
+        "features": digest_of(model.config.features.model_dump(mode="json")),
         "config": digest_of(
             [
-                config.train.model_dump(mode="json", exclude=_NOT_OF_THE_MODEL),
-                config.ingest.label.model_dump(mode="json", exclude={"source"}),
+                model.config.train.model_dump(mode="json", exclude=_NOT_OF_THE_MODEL),
+                model.config.ingest.label.model_dump(mode="json", exclude={"source"}),
             ]
         ),
         "code": digest_of(
             [
-                custom and source_digest(custom, ports.configs),
+                custom and source_digest(custom, model.home.configs),
                 facts["version.trueup"],
                 facts["version.scikit-learn"],
             ]
@@ -143,19 +140,19 @@ def burden(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Burden, lis
     return ("change" if changed else "routine"), changed
 
 
-def attempts(config: ModelConfig, ports: Ports, current: Champion | None) -> list[Entry]:
+def attempts(model: Model, current: Champion | None) -> list[Entry]:
     """Give the decided attempts with evidence against a champion's artefact, oldest first, one for each training."""
     if current is None:
         return []
-    loss, found = loss_name(config.task), dict[str, Entry]()
-    for entry in ports.ledger.entries(config.model):
+    loss, found = loss_name(model.config.task), dict[str, Entry]()
+    for entry in model.home.ledger.entries(model.config.model):
         record = entry.body.get("evidence") or {}
         if record.get("against") == current.manifest_digest and record.get("loss") == loss:
             found.setdefault(entry.body["judged"]["run_id"], entry)
     return list(found.values())
 
 
-def with_record(config: ModelConfig, ports: Ports, fresh: Evidence, earlier: list[Entry]) -> tuple[Evidence, str]:
+def with_record(model: Model, fresh: Evidence, earlier: list[Entry]) -> tuple[Evidence, str]:
     """Add the older rows of the newest earlier attempt, which include those of the attempts before it.
 
     Also give the reason where they cannot be added, else an empty text. Raises WorkError when the file is not the one
@@ -164,26 +161,25 @@ def with_record(config: ModelConfig, ports: Ports, fresh: Evidence, earlier: lis
     if not earlier:
         return fresh, ""
     record = earlier[-1].body["evidence"]
-    digest = ports.store.evaluation_digest(record["path"])
+    digest = model.home.store.evaluation_digest(record["path"])
     if digest is None:
         return fresh, f"the evidence of {len(earlier)} earlier attempts is gone ({record['path']}), and does not count"
-    if record["block"] != config.evaluate.block.total_seconds():
+    if record["block"] != model.config.evaluate.block.total_seconds():
         return (
             fresh,
             f"the evidence of {len(earlier)} earlier attempts is in blocks of another length, and does not count",
         )
     if digest != record["digest"]:
         raise WorkError(
-            f"{config.model}: the evidence of an earlier attempt, {record['path']}, is not what entry {earlier[-1].seq} of "
+            f"{model.config.model}: the evidence of an earlier attempt, {record['path']}, is not what entry {earlier[-1].seq} of "
             "the ledger recorded; see `trueup ledger verify`"
         )
-    before = Evidence.from_frame(ports.store.read_evaluation(record["path"]), fresh.block, record["earlier"])
+    before = Evidence.from_frame(model.home.store.read_evaluation(record["path"]), fresh.block, record["earlier"])
     return fresh.carrying(before, earlier[-1].body["judged"]["run_id"]), ""
 
 
 def weigh(
-    config: ModelConfig,
-    ports: Ports,
+    model: Model,
     trained: Trained,
     gate: Examples,
     before: Examples,
@@ -198,27 +194,27 @@ def weigh(
     model in the challenger's place where a baseline takes it.
     """
     y, roles = gate.y.to_numpy(), [role for role in predictions if role in ROLES]
-    losses = {role: row_losses(config.task, y, predictions[role], classes) for role in roles}
-    walked = list(steps(config, ports, trained, compared, as_of))
-    earlier = attempts(config, ports, compared)
-    evidence, missing = with_record(config, ports, gathered(config, walked, gate, losses), earlier)
-    evidence = evidence.fading(config.promote.recency, trained.gate.end - trained.gate.start)
+    losses = {role: row_losses(model.config.task, y, predictions[role], classes) for role in roles}
+    walked = list(steps(model, trained, compared, as_of))
+    earlier = attempts(model, compared)
+    evidence, missing = with_record(model, gathered(model.config, walked, gate, losses), earlier)
+    evidence = evidence.fading(model.config.promote.recency, trained.gate.end - trained.gate.start)
     case = Case(
-        config.task, y, gate.event_time.to_numpy(), predictions, {}, {}, config.evaluate, classes=classes,
-        seed=config.train.seed, walked=evidence,
+        model.config.task, y, gate.event_time.to_numpy(), predictions, {}, {}, model.config.evaluate, classes=classes,
+        seed=model.config.train.seed, walked=evidence,
     )  # fmt: skip
     # A policy without gates lets every challenger pass that is sound, so that nothing is put in its place.
-    role = contender(case) if config.promote.gates or compared is None else CHALLENGER
+    role = contender(case) if model.config.promote.gates or compared is None else CHALLENGER
     substitute = None
     if role != CHALLENGER:
-        columns = declared(config, before.schema).names
-        substitute = stand_in(config, ports, trained, "simple" if role == SIMPLE else "prior", before, columns)
+        columns = declared(model.config, before.schema).names
+        substitute = stand_in(model, trained, "simple" if role == SIMPLE else "prior", before, columns)
         evidence = evidence.standing_in(role, CHALLENGER)
-        ports.store.drop_evaluation(trained.baseline_path)  # of the challenger that is replaced
-    now = method(config, ports, (substitute or trained).recipe)
+        model.home.store.drop_evaluation(trained.baseline_path)  # of the challenger that is replaced
+    now = method(model, (substitute or trained).recipe)
     asked, changed = burden(compared.method if compared else {}, now)
     weighed = Weighed(
-        path=ports.store.put_evaluation(evidence_name(trained.run_id), evidence.to_frame()),
+        path=model.home.store.put_evaluation(evidence_name(trained.run_id), evidence.to_frame()),
         start=evidence.start,
         end=evidence.end,
         rows=int(evidence.rows.sum()),

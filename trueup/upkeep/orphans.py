@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trueup.config.schema import ModelConfig
 from trueup.governance.evidence import named
-from trueup.home import HOME_TAG, Ports
+from trueup.home import HOME_TAG
+from trueup.model import Model
 from trueup.upkeep.retention import AT_WORK
 
 FILES_TAG = "trueup.model_files"  # on a failed run: "removed"
@@ -35,41 +35,45 @@ class Orphans:
     models: tuple[str, ...] = ()  # logged models with their files
 
 
-def orphaned(config: ModelConfig, ports: Ports) -> list[Orphan]:
+def orphaned(model: Model) -> list[Orphan]:
     """Runs that this home began, that came to no decision and ended long ago.
 
     One of which a ledger entry or an alias names a version is none, nor one to whose model somebody gave another name.
     """
-    mine, entries = {HOME_TAG: ports.identity}, named(ports.ledger.entries(config.model))
-    killed = ports.tracking.ended_runs(config.model, "KILLED", ports.now() - AT_WORK, mine)
-    failed = ports.tracking.ended_runs(config.model, "FAILED", ports.now() - config.retention.reports, mine)
+    mine, entries = {HOME_TAG: model.home.identity}, named(model.home.ledger.entries(model.config.model))
+    killed = model.home.tracking.ended_runs(model.config.model, "KILLED", model.home.now() - AT_WORK, mine)
+    failed = model.home.tracking.ended_runs(
+        model.config.model, "FAILED", model.home.now() - model.config.retention.reports, mine
+    )
     ended = [*((run, True) for run in killed), *((run, False) for run, tags in failed.items() if FILES_TAG not in tags)]
     found = []
     for run_id, run_goes in ended:
         if run_id in entries.runs:
             continue
-        made = ports.registry.versions_of_run(run_id)
-        needed = {*entries.versions, *ports.registry.aliases(config.registered_name).values()} if made else set()
-        if all(name == config.registered_name and version not in needed for name, version in made):
+        made = model.home.registry.versions_of_run(run_id)
+        needed = (
+            {*entries.versions, *model.home.registry.aliases(model.config.registered_name).values()} if made else set()
+        )
+        if all(name == model.config.registered_name and version not in needed for name, version in made):
             found.append(Orphan(run_id, tuple(version for _, version in made), run_goes))
     return found
 
 
-def collect_orphans(config: ModelConfig, ports: Ports) -> Orphans:
+def collect_orphans(model: Model) -> Orphans:
     """Remove what is left of orphaned runs; to be called by whoever holds the retrain lock. Again it finds nothing.
 
     The run goes last, so that what a crash left is found again.
     """
-    found, models = orphaned(config, ports), list[str]()
+    found, models = orphaned(model), list[str]()
     for orphan in found:
         for version in orphan.versions:
-            ports.registry.delete_version(config.registered_name, version)
-        for model_id in ports.registry.models_of_run(orphan.run_id):
-            ports.registry.delete_model(model_id)
+            model.home.registry.delete_version(model.config.registered_name, version)
+        for model_id in model.home.registry.models_of_run(orphan.run_id):
+            model.home.registry.delete_model(model_id)
             models.append(model_id)
         if orphan.run_goes:
-            ports.tracking.delete_run(orphan.run_id)
+            model.home.tracking.delete_run(orphan.run_id)
         else:
-            ports.tracking.log(orphan.run_id, tags={FILES_TAG: "removed"})
+            model.home.tracking.log(orphan.run_id, tags={FILES_TAG: "removed"})
     runs = tuple(orphan.run_id for orphan in found if orphan.run_goes)
     return Orphans(runs, tuple(v for orphan in found for v in orphan.versions), tuple(models))

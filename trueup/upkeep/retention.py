@@ -21,6 +21,7 @@ from trueup.governance.champion import champion
 from trueup.governance.evidence import Evidence, kept, named
 from trueup.governance.probation import predecessor
 from trueup.home import Ports
+from trueup.model import Model
 from trueup.reporting import data_docs
 from trueup.reporting.jobs import data_docs_folder, drift_folder, run_folder, workspace_folder
 from trueup.stages.features import features_in_use
@@ -69,7 +70,7 @@ def clear_out(models: Sequence[str] | None = None, dry_run: bool = False) -> Cle
             for name in models if models is not None else model_names(ports.configs):
                 try:
                     configs.append(load_model(ports.configs, name))
-                    collected.append(gc(configs[-1], ports, dry_run))
+                    collected.append(gc(Model(configs[-1], ports), dry_run))
                 except Exception as error:
                     problems.append(f"{name}: {error}")
             if models is None and not problems:  # else nobody can say what is in use
@@ -79,14 +80,14 @@ def clear_out(models: Sequence[str] | None = None, dry_run: bool = False) -> Cle
     return Cleared(dry_run, tuple(collected), tuple(problems))
 
 
-def gc(config: ModelConfig, ports: Ports, dry_run: bool = False) -> Collected:
+def gc(model: Model, dry_run: bool = False) -> Collected:
     """Apply a model's retention to its reports, snapshots and predictions. Again it changes nothing more.
 
     To be called by whoever holds `Ports.alone_with_files`. With `dry_run` nothing changes, and the figures are what
     would be removed.
     """
-    evidence = kept(config, ports)
-    removals: dict[str, Callable[[ModelConfig, Ports, Evidence, bool], tuple[int, int]]] = {
+    evidence = kept(model)
+    removals: dict[str, Callable[[Model, Evidence, bool], tuple[int, int]]] = {
         "Data Docs": _data_docs,
         "drift pages": _drift_pages,
         "drift snapshots": _drift_snapshots,
@@ -96,8 +97,8 @@ def gc(config: ModelConfig, ports: Ports, dry_run: bool = False) -> Collected:
         "recorded configs": _texts,
         "predictions": _predictions,
     }
-    found = [Removed(kind, *remove(config, ports, evidence, dry_run)) for kind, remove in removals.items()]
-    return Collected(config.model, (*found, *_revisions(config, ports, evidence, dry_run)))
+    found = [Removed(kind, *remove(model, evidence, dry_run)) for kind, remove in removals.items()]
+    return Collected(model.config.model, (*found, *_revisions(model, evidence, dry_run)))
 
 
 def gc_shared(configs: Sequence[ModelConfig], ports: Ports, dry_run: bool = False) -> Collected:
@@ -117,37 +118,37 @@ def _in_use(configs: Sequence[ModelConfig], ports: Ports) -> tuple[set[str] | No
     used = set[str]()
     for config in configs:
         try:
-            for of in _feature_sets(config, ports):
-                used |= features_in_use(config, ports, of)
+            for of in _feature_sets(Model(config, ports)):
+                used |= features_in_use(Model(config, ports), of)
         except TrueupError as error:
             return None, f"features were left alone: those that {config.model} uses cannot be told: {error}"
     return used, ""
 
 
-def _feature_sets(config: ModelConfig, ports: Ports) -> Iterator[FeaturesConfig]:
+def _feature_sets(model: Model) -> Iterator[FeaturesConfig]:
     """The features of the config, of the champion in office, and of the one that watches it in shadow."""
-    yield config.features
-    current = champion(config, ports)
-    before = predecessor(config, ports, current) if current else None
+    yield model.config.features
+    current = champion(model)
+    before = predecessor(model, current) if current else None
     yield from (c.features for c in (current, before) if c is not None)
 
 
-def _data_docs(config: ModelConfig, ports: Ports, _evidence: Evidence, dry_run: bool) -> tuple[int, int]:
-    return data_docs.remove(data_docs_folder(ports.root), config.model, _old_reports(config, ports), dry_run)
+def _data_docs(model: Model, _evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+    return data_docs.remove(data_docs_folder(model.home.root), model.config.model, _old_reports(model), dry_run)
 
 
-def _drift_pages(config: ModelConfig, ports: Ports, _evidence: Evidence, dry_run: bool) -> tuple[int, int]:
-    pages = drift_folder(ports.root, config.model).glob("*.html")
-    return old_files.remove(old_files.older(pages, _old_reports(config, ports)), dry_run)
+def _drift_pages(model: Model, _evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+    pages = drift_folder(model.home.root, model.config.model).glob("*.html")
+    return old_files.remove(old_files.older(pages, _old_reports(model)), dry_run)
 
 
-def _drift_snapshots(config: ModelConfig, ports: Ports, _evidence: Evidence, dry_run: bool) -> tuple[int, int]:
-    return evidently.remove(workspace_folder(ports.root), config.model, _old_reports(config, ports), dry_run)
+def _drift_snapshots(model: Model, _evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+    return evidently.remove(workspace_folder(model.home.root), model.config.model, _old_reports(model), dry_run)
 
 
-def _run_reports(config: ModelConfig, ports: Ports, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
-    before = _old_reports(config, ports)
-    folders = [f for f in run_folder(ports.root, config.model, "").glob("*") if f.name not in evidence.runs]
+def _run_reports(model: Model, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+    before = _old_reports(model)
+    folders = [f for f in run_folder(model.home.root, model.config.model, "").glob("*") if f.name not in evidence.runs]
     whole = [files for f in folders if len(files := list(f.glob("*"))) == len(old_files.older(files, before))]
     found = old_files.remove((file for files in whole for file in files), dry_run)
     if not dry_run:
@@ -155,51 +156,55 @@ def _run_reports(config: ModelConfig, ports: Ports, evidence: Evidence, dry_run:
     return found
 
 
-def _dossiers(config: ModelConfig, ports: Ports, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+def _dossiers(model: Model, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
     """Those of versions that no decision which is kept names; `trueup dossier` makes one again."""
-    kept = {stem(config.model, version) for version in evidence.versions}
-    files = [f for f in dossiers_folder(ports.root, config.model).glob(f"{config.model}-v*") if f.stem not in kept]
-    return old_files.remove(old_files.older(files, _old_reports(config, ports)), dry_run)
+    kept = {stem(model.config.model, version) for version in evidence.versions}
+    files = [
+        f
+        for f in dossiers_folder(model.home.root, model.config.model).glob(f"{model.config.model}-v*")
+        if f.stem not in kept
+    ]
+    return old_files.remove(old_files.older(files, _old_reports(model)), dry_run)
 
 
-def _evaluations(config: ModelConfig, ports: Ports, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+def _evaluations(model: Model, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
     """What models said for decisions that are no longer kept; that of which no entry tells is a leftover."""
-    once = named(ports.ledger.entries(config.model)).evaluations - evidence.evaluations
-    old = ports.store.evaluations(ports.now() - config.retention.snapshots)
-    return old_files.remove((f for f in old if f.relative_to(ports.root).as_posix() in once), dry_run)
+    once = named(model.home.ledger.entries(model.config.model)).evaluations - evidence.evaluations
+    old = model.home.store.evaluations(model.home.now() - model.config.retention.snapshots)
+    return old_files.remove((f for f in old if f.relative_to(model.home.root).as_posix() in once), dry_run)
 
 
-def _texts(config: ModelConfig, ports: Ports, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+def _texts(model: Model, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
     """Configs as they were, and functions beside them, that no kept decision rests on."""
-    old = ports.store.texts(config.model, ports.now() - max(config.retention.snapshots, AT_WORK))
+    old = model.home.store.texts(model.config.model, model.home.now() - max(model.config.retention.snapshots, AT_WORK))
     return old_files.remove((f for f in old if f.name not in evidence.texts), dry_run)
 
 
-def _predictions(config: ModelConfig, ports: Ports, _evidence: Evidence, dry_run: bool) -> tuple[int, int]:
-    store, now = ports.store, ports.now()
-    old = store.old_predictions(config.model, now - config.retention.predictions)
+def _predictions(model: Model, _evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+    store, now = model.home.store, model.home.now()
+    old = store.old_predictions(model.config.model, now - model.config.retention.predictions)
     if not dry_run:
-        store.retire_predictions(config.model, old, now)
-    return store.sweep("predictions", config.model, now - AT_WORK, old, dry_run)
+        store.retire_predictions(model.config.model, old, now)
+    return store.sweep("predictions", model.config.model, now - AT_WORK, old, dry_run)
 
 
-def _revisions(config: ModelConfig, ports: Ports, evidence: Evidence, dry_run: bool) -> Iterator[Removed]:
+def _revisions(model: Model, evidence: Evidence, dry_run: bool) -> Iterator[Removed]:
     """Superseded revisions of batches, with what was judged of them."""
-    store, now = ports.store, ports.now()
-    before = now - config.retention.snapshots
+    store, now = model.home.store, model.home.now()
+    before = now - model.config.retention.snapshots
     old = [
         found.ref.sequence
-        for found in store.superseded(config.model)
+        for found in store.superseded(model.config.model)
         if found.superseded_at < before and not evidence.may_rest_on(found.landed_at, found.superseded_at)
     ]
     if not dry_run:
         store.retire_batches(old, now)
-    yield Removed("batch revisions", *store.sweep("batches", config.model, now - AT_WORK, old, dry_run))
-    yield Removed("quarantine", *store.sweep("quarantine", config.model, now - AT_WORK, old, dry_run))
+    yield Removed("batch revisions", *store.sweep("batches", model.config.model, now - AT_WORK, old, dry_run))
+    yield Removed("quarantine", *store.sweep("quarantine", model.config.model, now - AT_WORK, old, dry_run))
 
 
-def _old_reports(config: ModelConfig, ports: Ports) -> datetime:
-    return ports.now() - config.retention.reports
+def _old_reports(model: Model) -> datetime:
+    return model.home.now() - model.config.retention.reports
 
 
 def _remove_empty(folders: Iterable[Path]) -> None:

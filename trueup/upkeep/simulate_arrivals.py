@@ -21,7 +21,6 @@ import yaml
 
 from trueup.adapters import parquet
 from trueup.config.edit import write_whole
-from trueup.config.schema import ModelConfig
 from trueup.domain.data.labels import table
 from trueup.domain.data.landing import key_values
 from trueup.domain.data.moments import parse_times
@@ -33,6 +32,7 @@ from trueup.domain.events import DataArrived, interval
 from trueup.errors import NoData, UsageError
 from trueup.home import Ports
 from trueup.ledger.entries import Event
+from trueup.model import Model
 from trueup.stages.ingest import newest_complete
 from trueup.stages.ingest_labels import kinds_of_keys, read_outcomes
 
@@ -49,13 +49,13 @@ class Fed:
     rows: int = 0  # of the batch just given
 
 
-def fed(config: ModelConfig, ports: Ports) -> Fed:
+def fed(model: Model) -> Fed:
     """Say what was handed out and what is left. Raises SourceError, NoData for an empty source."""
-    extent, until = ports.source(config).extent(), newest_complete(config, ports)
+    extent, until = model.home.source(model.config).extent(), newest_complete(model)
     assert extent is not None  # else there is no newest
-    windows = complete_periods(extent[0], until, config.ingest.period)
-    given = tuple(w for w in windows if _file(config, ports, w).exists())
-    return Fed(given, tuple(w for w in windows if w not in given), written(ports.root))
+    windows = complete_periods(extent[0], until, model.config.ingest.period)
+    given = tuple(w for w in windows if _file(model, w).exists())
+    return Fed(given, tuple(w for w in windows if w not in given), written(model.home.root))
 
 
 def written(home: Path) -> Path:
@@ -63,90 +63,91 @@ def written(home: Path) -> Path:
     return (home / "feed" / "configs").resolve()
 
 
-def feed_next(config: ModelConfig, ports: Ports) -> Fed:
+def feed_next(model: Model) -> Fed:
     """Hand out the next batch, then announce its arrival. A batch whose announcement a crash swallowed is announced too.
 
     Raises NoData when nothing is left.
     """
-    _require_original(config, ports)
-    before = fed(config, ports)
-    _announce(config, ports, before.given)
-    _write_config(config, ports)
+    _require_original(model)
+    before = fed(model)
+    _announce(model, before.given)
+    _write_config(model)
     if not before.left:
-        raise NoData(f"{config.model}: all {len(before.given)} batches of the source were handed out")
+        raise NoData(f"{model.config.model}: all {len(before.given)} batches of the source were handed out")
     window, *left = before.left
-    rows = ports.source(config).read(window.start, window.end)
-    if config.ingest.label.source is not None:
-        _hand_out_labels(config, ports, window, first=not before.given)
-    parquet.write(parquet.to_table(rows), _file(config, ports, window))
-    _announce(config, ports, (window,))
+    rows = model.home.source(model.config).read(window.start, window.end)
+    if model.config.ingest.label.source is not None:
+        _hand_out_labels(model, window, first=not before.given)
+    parquet.write(parquet.to_table(rows), _file(model, window))
+    _announce(model, (window,))
     return Fed((*before.given, window), tuple(left), before.configs, len(rows))
 
 
-def _announce(config: ModelConfig, ports: Ports, windows: tuple[Window, ...]) -> None:
-    arrived = [DataArrived(model=config.model, as_of=w.end, batch=interval(w)) for w in windows]
-    ports.ledger.announce(config.model, [Event.of(payload, payload.batch) for payload in arrived])
+def _announce(model: Model, windows: tuple[Window, ...]) -> None:
+    arrived = [DataArrived(model=model.config.model, as_of=w.end, batch=interval(w)) for w in windows]
+    model.home.ledger.announce(model.config.model, [Event.of(payload, payload.batch) for payload in arrived])
 
 
-def _hand_out_labels(config: ModelConfig, ports: Ports, window: Window, first: bool) -> None:
+def _hand_out_labels(model: Model, window: Window, first: bool) -> None:
     """Write the outcomes that became known in a window, or until its end if it is the first.
 
     They are lines of the one table, so that every file has its columns' types, whatever lies in it.
     """
-    raw = read_outcomes(config, ports)
-    kinds = kinds_of_keys(config, ports, window)
-    found = table(raw, config.reading, config.task, Known(kinds))
-    known = (
-        found.known if found.delay is None else _known_after(config, ports, found.keys, found.delay, window.end, kinds)
-    )
+    raw = read_outcomes(model)
+    kinds = kinds_of_keys(model, window)
+    found = table(raw, model.config.reading, model.config.task, Known(kinds))
+    known = found.known if found.delay is None else _known_after(model, found.keys, found.delay, window.end, kinds)
     come = known <= np.datetime64(window.end)
     if not first:
         come &= known > np.datetime64(window.start)
-    file = _file(config, ports, window, LABELS)
+    file = _file(model, window, LABELS)
     parquet.write(parquet.to_table(raw).take(found.lines[come]), file)
 
 
 def _known_after(
-    config: ModelConfig,
-    ports: Ports,
+    model: Model,
     outcomes: npt.NDArray[np.int64],
     delay: timedelta,
     end: datetime,
     kinds: Mapping[str, Kind],
 ) -> npt.NDArray[np.datetime64]:
     """When outcomes become known that do not say so themselves: the delay after the first row of their key."""
-    source, key = ports.source(config), config.ingest.key
+    source, key = model.home.source(model.config), model.config.ingest.key
     extent = source.extent()
     assert extent is not None  # a batch is handed out
-    rows = source.read(extent[0], end, list(dict.fromkeys([*key, config.ingest.time])))
-    times = parse_times(rows[config.ingest.time], config.ingest.timezone, "ingest.time")
-    keys = key_values(rows, config.ingest, {name: name for name in key}, "ingest.key", kinds)
+    rows = source.read(extent[0], end, list(dict.fromkeys([*key, model.config.ingest.time])))
+    times = parse_times(rows[model.config.ingest.time], model.config.ingest.timezone, "ingest.time")
+    keys = key_values(rows, model.config.ingest, {name: name for name in key}, "ingest.key", kinds)
     named = (keys.notna().all(axis=1) & times.notna()).to_numpy()
     happened = times[named].groupby(key_hash(keys[named])).min() + pd.Timedelta(delay)
     return happened.reindex(outcomes).to_numpy()
 
 
-def _write_config(config: ModelConfig, ports: Ports) -> None:
+def _write_config(model: Model) -> None:
     """Write the config with the files as its source, and a module of features beside it if it has one."""
-    content = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    content = model.config.model_dump(mode="json", by_alias=True, exclude_unset=True)
     written_with = content["ingest"]["source"].get("decimal", ".")  # of text beside which a value meant "none"
-    content["ingest"]["source"] = {"kind": "files", "path": f"../{config.model}/*.parquet", "decimal": written_with}
-    if config.ingest.label.source is not None:
-        content["ingest"]["label"]["source"] = {"kind": "files", "path": f"../{config.model}{LABELS}/*.parquet"}
-    path = written(ports.root) / f"{config.model}.yaml"
+    content["ingest"]["source"] = {
+        "kind": "files",
+        "path": f"../{model.config.model}/*.parquet",
+        "decimal": written_with,
+    }
+    if model.config.ingest.label.source is not None:
+        content["ingest"]["label"]["source"] = {"kind": "files", "path": f"../{model.config.model}{LABELS}/*.parquet"}
+    path = written(model.home.root) / f"{model.config.model}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if config.features.custom is not None:
-        module = ports.configs / f"{config.features.custom.split(':')[0]}.py"
+    if model.config.features.custom is not None:
+        module = model.home.configs / f"{model.config.features.custom.split(':')[0]}.py"
         if module.exists():
             shutil.copy2(module, path.parent)
-    head = f"# Written by `trueup feed` from {ports.configs / path.name}; change that one.\n"
+    head = f"# Written by `trueup feed` from {model.home.configs / path.name}; change that one.\n"
     write_whole(path, head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def _require_original(config: ModelConfig, ports: Ports) -> None:
-    if ports.configs.resolve() == written(ports.root):
+def _require_original(model: Model) -> None:
+    if model.home.configs.resolve() == written(model.home.root):
         raise UsageError(
-            f"{config.model}: the feed cannot read what it has written itself; name the folder of the config written "
+            f"{model.config.model}: the feed cannot read what it has written itself; name the folder of the config written "
             "by hand, as in --from configs"
         )
 
@@ -155,5 +156,5 @@ def _folder(ports: Ports) -> Path:
     return ports.root / "feed"
 
 
-def _file(config: ModelConfig, ports: Ports, window: Window, of: str = "") -> Path:
-    return _folder(ports) / f"{config.model}{of}" / f"{window.start:%Y-%m-%d}.parquet"
+def _file(model: Model, window: Window, of: str = "") -> Path:
+    return _folder(model.home) / f"{model.config.model}{of}" / f"{window.start:%Y-%m-%d}.parquet"

@@ -18,6 +18,7 @@ from trueup.loop import reconcile
 from trueup.loop.failed_automations import tell_of_failures
 from trueup.loop.outbox import Relayed, notify, relay
 from trueup.loop.reconcile import Mended
+from trueup.model import Model
 from trueup.orchestration.hooks import event_api
 from trueup.orchestration.recovery.approval_pages import end_decided
 from trueup.orchestration.recovery.dead_runs import Flipped, flip
@@ -56,7 +57,7 @@ def reconcile_home(models: list[str] | None = None) -> Reconciled:
             return otherwise
 
     def mend_one(name: str) -> Mended | None:
-        return tried(name, lambda: reconcile.reconcile(load_model(ports.configs, name), ports), None)
+        return tried(name, lambda: reconcile.reconcile(Model(load_model(ports.configs, name), ports)), None)
 
     try:
         api, known = event_api(), model_names(ports.configs)
