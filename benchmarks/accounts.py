@@ -13,7 +13,7 @@ from tests.flows.stack import Stack
 from trueup.adapters.sql.engines import reading
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
 from trueup.governance.champion import champion, first_champion
-from trueup.home import HOME_TAG, Ports
+from trueup.home import HOME_TAG, Home
 from trueup.ledger.tables import OUTBOX
 from trueup.model import Model
 from trueup.stages.known import labels_dataset, rows_dataset
@@ -109,11 +109,11 @@ def _decided(model: Model) -> Iterator[str]:
         yield f"{len(open_runs)} runs were left open in MLflow"
 
 
-def _delivered(ports: Ports, stack: Stack) -> Iterator[str]:
+def _delivered(home: Home, stack: Stack) -> Iterator[str]:
     """Nothing waits, and the server has each event once."""
-    if waiting := ports.ledger.pending_outbox():
+    if waiting := home.ledger.pending_outbox():
         yield f"{len(waiting)} events wait in the outbox"
-    with reading(ports.engine) as connection:
+    with reading(home.engine) as connection:
         ours = list(connection.scalars(sa.select(OUTBOX.c.event_id)))
     have = Counter(e["id"] for e in events(stack))
     if lost := [i for i in ours if not have[i]]:

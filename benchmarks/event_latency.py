@@ -33,7 +33,7 @@ from typing import Any
 from trueup.adapters.prefect_events import EventApi
 from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import Event
 from trueup.loop.outbox import relay
 from trueup.orchestration.stack.health import post
@@ -53,10 +53,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object")
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="trueup-latency-") as scratch, _stack(Path(scratch) / "home") as api:
-        ports = Ports(Settings(home=Path(scratch) / "home"))
-        _one(ports, api, 0)  # the first run fills caches of the disk and the server
-        found = [_one(ports, api, number) for number in range(1, wanted.events + 1)]
-        ports.close()
+        home = Home(Settings(home=Path(scratch) / "home"))
+        _one(home, api, 0)  # the first run fills caches of the disk and the server
+        found = [_one(home, api, number) for number in range(1, wanted.events + 1)]
+        home.close()
     summary = _summary(found)
     if wanted.json:
         sys.stdout.write(json.dumps(summary) + "\n")
@@ -85,15 +85,15 @@ def _free_port() -> int:
         return port
 
 
-def _one(ports: Ports, api: str, number: int) -> dict[str, float]:
+def _one(home: Home, api: str, number: int) -> dict[str, float]:
     """Raise one event and give the seconds of each part; `total` is their sum."""
     # Scattered over the worker's rounds, so that none of them is favoured.
     time.sleep(0.37 * (number % 6))
     moment = _BEFORE + timedelta(days=number)
     announced = datetime.now(UTC)
     event = Event.of(DataArrived(model=MODEL, as_of=moment, batch=f"{moment}/{moment}"), f"latency {number}")
-    ports.ledger.announce(MODEL, [event])
-    handed = relay(ports, EventApi(api))
+    home.ledger.announce(MODEL, [event])
+    handed = relay(home, EventApi(api))
     relayed = datetime.now(UTC)
     if handed.problem:
         raise RuntimeError(handed.problem)

@@ -25,7 +25,7 @@ from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch  # noqa: E
 from trueup.domain.judging.bootstrap import paired_interval  # noqa: E402
 from trueup.domain.judging.metrics import row_losses  # noqa: E402
 from trueup.governance.champion import Champion, champion_at  # noqa: E402
-from trueup.home import Ports  # noqa: E402
+from trueup.home import Home  # noqa: E402
 from trueup.stages.joined import joined_predictions  # noqa: E402
 from trueup.stages.score import shadow  # noqa: E402
 from trueup.stages.validate import usable_batches  # noqa: E402
@@ -61,9 +61,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     as_json = parser.parse_args().json
     result = demo(datetime(2013, 12, 1), quiet=as_json)
-    ports = Ports()
-    found = promotions(Model(load_model(ports.configs, MODEL), ports))
-    ports.close()
+    home = Home()
+    found = promotions(Model(load_model(home.configs, MODEL), home))
+    home.close()
     bare = frozen_reference.evaluate()
     if as_json:
         sys.stdout.write(json.dumps({"loop": result, "bare": bare, "promotions": found}) + "\n")

@@ -36,7 +36,7 @@ def flights(folder: Path) -> dict[str, float]:
     from trueup.config.schema import Task
     from trueup.config.settings import Settings
     from trueup.domain.profiling.questions import Ask
-    from trueup.home import Ports
+    from trueup.home import Home
     from trueup.onboarding.new_model import draft, save
 
     configs = folder / "configs"
@@ -46,14 +46,14 @@ def flights(folder: Path) -> dict[str, float]:
     ask = Ask(
         "drafted", "nycflights:flights", "scheduled", "arr_delay", above=15, timezone="America/New_York", task=Task.BINARY, period="month"
     )  # fmt: skip
-    ports = Ports(Settings(home=folder / "home", configs=configs, reports=False))
-    save(draft(ask, ports))
-    found = {name: _year(name, ports) for name in ("drafted", "flight_delays")}
-    ports.close()
+    home = Home(Settings(home=folder / "home", configs=configs, reports=False))
+    save(draft(ask, home))
+    found = {name: _year(name, home) for name in ("drafted", "flight_delays")}
+    home.close()
     return {**found, "ratio": found["drafted"] / found["flight_delays"]}
 
 
-def _year(name: str, ports: Any) -> float:
+def _year(name: str, home: Any) -> float:
     """Let a model live through the year; the mean of its monthly losses from March on."""
     from trueup.config.load import load_model
     from trueup.domain.data.types import LABEL
@@ -63,13 +63,13 @@ def _year(name: str, ports: Any) -> float:
     from trueup.stages.joined import joined_predictions
     from trueup.stages.validate import usable_batches
 
-    config, end = load_model(ports.configs, name), datetime(2014, 1, 1)
+    config, end = load_model(home.configs, name), datetime(2014, 1, 1)
     for month in range(2, 14):
-        done = cycle(steps, Model(config, ports), datetime(2013 + month // 13, (month - 1) % 12 + 1, 1))
+        done = cycle(steps, Model(config, home), datetime(2013 + month // 13, (month - 1) % 12 + 1, 1))
         sys.stderr.write(f"{name} {done.as_of:%Y-%m}: {done.decided.outcome} {'; '.join(done.decided.reasons)[:100]}\n")
     losses = []
-    for batch in usable_batches(Model(config, ports), end):
-        joined = joined_predictions(Model(config, ports), batch, end)
+    for batch in usable_batches(Model(config, home), end):
+        joined = joined_predictions(Model(config, home), batch, end)
         if batch.window.start >= datetime(2013, 3, 1) and len(joined):
             losses.append(float(row_losses(config.task, joined[LABEL], joined["prediction"]).mean()))
     if len(losses) != 10:

@@ -42,7 +42,7 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.domain.events import DataArrived, interval
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import Event
 from trueup.ledger.tables import OUTBOX
 from trueup.loop.outbox import relay
@@ -123,11 +123,11 @@ class Soak:
         self.given = stream(self.days)
         configs = streams.write(self.folder, self.given.head(0), CONFIG)
         (configs / "data" / "stream.csv").unlink()
-        self.ports = Ports(Settings(home=self.folder / "home", configs=configs))
-        self.model = Model(load_model(configs, "toy"), self.ports)
+        self.home = Home(Settings(home=self.folder / "home", configs=configs))
+        self.model = Model(load_model(configs, "toy"), self.home)
         project = toy_project(self.folder, every=self.every)
         more = {"TRUEUP_CONFIGS": str(configs)} | (LEAN if self.lean else {})
-        self.stack = Stack(self.ports.root, project, more=more)
+        self.stack = Stack(self.home.root, project, more=more)
         self.windows = [Window(_midnight(d), _midnight(d + 1)) for d in range(self.days)]
 
     def run(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class Soak:
                 settled = time.time()
             figures = self._figures(began, ended, gauges)
         left = [] if self.stack.nothing_left() else ["processes were left after `down`"]
-        self.ports.close()
+        self.home.close()
         return {**figures, "settled_after_s": round(settled - ended), "problems": found + left}
 
     @contextmanager
@@ -175,7 +175,7 @@ class Soak:
 
     def _deliver(self, days: int) -> None:
         """Put a file a day where the loop reads them, and announce the newest, as any source would."""
-        folder = self.ports.configs / "data"
+        folder = self.home.configs / "data"
         for window in self.windows[self.delivered : self.delivered + days]:
             rows = self.given[(self.given["t"] >= window.start) & (self.given["t"] < window.end)]
             beside = folder / "coming"
@@ -183,8 +183,8 @@ class Soak:
             beside.rename(folder / f"{window.start:%Y-%m-%d}.csv")
         self.delivered += days
         told = DataArrived(model="toy", as_of=window.end, batch=interval(window))
-        self.ports.ledger.announce("toy", [Event.of(told, told.batch)])
-        relay(self.ports, EventApi(f"http://127.0.0.1:{self.stack.ports['prefect']}/api"))
+        self.home.ledger.announce("toy", [Event.of(told, told.batch)])
+        relay(self.home, EventApi(f"http://127.0.0.1:{self.stack.ports['prefect']}/api"))
 
     def _kill(self) -> None:
         for kill in killing.plan(self.days, self.kills, self.seed):
@@ -199,8 +199,8 @@ class Soak:
         return self._count(sa.select(sa.func.count(sa.distinct(RESULTS.c.start))).where(RESULTS.c.stage == "run"))
 
     def _count(self, query: sa.Select[Any]) -> int:
-        _ = self.ports.store
-        with reading(self.ports.engine) as connection:
+        _ = self.home.store
+        with reading(self.home.engine) as connection:
             return int(connection.scalar(query) or 0)
 
     def _wait(self, done: Any, seconds: float) -> None:
@@ -219,7 +219,7 @@ class Soak:
 
     def _figures(self, began: float, ended: float, gauges: Gauges) -> dict[str, Any]:
         runs = [r for r in accounts.all_runs(self.stack, {}) if r["start_time"]]
-        kinds = Counter(e.kind for e in self.ports.ledger.entries("toy"))
+        kinds = Counter(e.kind for e in self.home.ledger.entries("toy"))
         waits = self._latencies()
         fifth = max(1, len(waits) // 5)
         return {
@@ -252,8 +252,8 @@ class Soak:
 
     def _latencies(self) -> list[float]:
         """Seconds from the announcement of each batch to the end of its handling, by the home's own records."""
-        _ = self.ports.store
-        with reading(self.ports.engine) as connection:
+        _ = self.home.store
+        with reading(self.home.engine) as connection:
             handled = {
                 r.start: r.recorded_at
                 for r in connection.execute(

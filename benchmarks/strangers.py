@@ -89,28 +89,28 @@ def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[
     from trueup.config.settings import Settings
     from trueup.domain.profiling.questions import Ask
     from trueup.errors import NotEnoughData
-    from trueup.home import Ports
+    from trueup.home import Home
     from trueup.onboarding.new_model import draft, save
     from trueup.onboarding.rehearse import rehearse
     from trueup.replay.compare import compare
     from trueup.replay.replay import prepare, whole_span
 
-    ports = Ports(Settings(home=place / "home", configs=place / "configs", reports=False))
-    ports.configs.mkdir(parents=True, exist_ok=True)
-    drafted = draft(Ask(name, str((folder / table.file).resolve()), table.time, table.label), ports, replace_it=True)
+    home = Home(Settings(home=place / "home", configs=place / "configs", reports=False))
+    home.configs.mkdir(parents=True, exist_ok=True)
+    drafted = draft(Ask(name, str((folder / table.file).resolve()), table.time, table.label), home, replace_it=True)
     save(drafted, replace_it=True)
     config = drafted.config
     yield {"yaml_lines": len(drafted.text.splitlines()), "period": config.ingest.period}
-    rehearsal = rehearse(Model(config, ports))
+    rehearsal = rehearse(Model(config, home))
     first = rehearsal.first.as_of.date().isoformat() if rehearsal.first else None
     yield {"rehearsal": {"first": first, "lacking": rehearsal.lacking, "breaks": rehearsal.breaks}}
-    span = whole_span(Model(config, ports), None, None)
+    span = whole_span(Model(config, home), None, None)
     policies = (
         parse(FROZEN),
         Policy(UNGATED, {"promote": {"gates": [], "probation": {"batches": 0}}}),
         Policy(GATED, {}),
     )
-    prepared = prepare(Model(config, ports), span, policies)
+    prepared = prepare(Model(config, home), span, policies)
     took: dict[str, int] = {}
     for policy in policies[::-1]:  # as written first: it is of most interest
         begun = time.monotonic()
@@ -122,7 +122,7 @@ def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[
         took[policy.name] = round(time.monotonic() - begun)
         yield {"took": dict(took), **(_batches(config, prepared, policy) if policy.name == GATED else {})}
     yield _told(config, span, prepared.lives(), compare)
-    ports.close()
+    home.close()
 
 
 class Progress:
@@ -170,11 +170,11 @@ def _batches(config: Any, prepared: Any, policy: Any) -> dict[str, Any]:
     from trueup.stages.ingest import batches
     from trueup.stages.validate import usable_batches
 
-    ports, until = prepared.world.ports(prepared.home(policy)), prepared.world.span.end
-    landed = batches(Model(config, ports), until)
-    used = {b.window for b in usable_batches(Model(config, ports), until)}
+    home, until = prepared.world.opened(prepared.folder_of(policy)), prepared.world.span.end
+    landed = batches(Model(config, home), until)
+    used = {b.window for b in usable_batches(Model(config, home), until)}
     lost = [f"{b.window.start:%Y-%m-%d}" for b in landed if b.window not in used]
-    ports.close()
+    home.close()
     return {"batches": len(landed), "broken": len(lost), "lost": lost[:5]}
 
 

@@ -37,22 +37,22 @@ def first_use() -> None:
     """Make the databases, which a home has after its first run."""
     from prefect import flow
 
-    from trueup.home import Ports
+    from trueup.home import Home
 
     flow(lambda: None, name="first use")()
-    ports = Ports()
-    _ = ports.store, ports.ledger, ports.tracking.client
-    ports.close()
+    home = Home()
+    _ = home.store, home.ledger, home.tracking.client
+    home.close()
 
 
 def _turns(name: str, cycles: list[Any]) -> list[dict[str, Any]]:
     """What was fitted, as ledger and results have it."""
-    from trueup.home import Ports
+    from trueup.home import Home
 
-    ports = Ports()
-    decisions = {e.as_of: e.body for e in ports.ledger.entries(name)}
+    home = Home()
+    decisions = {e.as_of: e.body for e in home.ledger.entries(name)}
     turns = [_turn(cycle, decisions.get(cycle.as_of, {})) for cycle in cycles]
-    ports.close()
+    home.close()
     return turns
 
 

@@ -25,7 +25,7 @@ from trueup.domain.judging.gates import CHALLENGER, CHAMPION, Case, judge
 from trueup.domain.judging.metrics import metrics
 from trueup.domain.learning.learning import Recipe, build, fit, predict
 from trueup.governance.champion import champion
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.stages.features import Examples, examples
 from trueup.stages.validate import usable_batches
@@ -41,9 +41,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="models a month; each pair is judged both ways round")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     wanted = parser.parse_args()
-    ports = Ports()
-    config = load_model(ports.configs, MODEL)
-    promoted = [passed for month in MONTHS for passed in _month(Model(config, ports), month, wanted.seeds)]
+    home = Home()
+    config = load_model(home.configs, MODEL)
+    promoted = [passed for month in MONTHS for passed in _month(Model(config, home), month, wanted.seeds)]
     found = {"pairs": len(promoted), "promoted": sum(promoted), "share": sum(promoted) / len(promoted)}
     if wanted.json:
         sys.stdout.write(json.dumps(found) + "\n")

@@ -23,7 +23,7 @@ def approve(approval: Text) -> Decided:
     Args:
         approval: Number of the pending ledger entry, or its id.
     """
-    with opened_home(of_this_run()) as ports:
-        model, decided = decide(ports, approval, show_approval)
+    with opened_home(of_this_run()) as home:
+        model, decided = decide(home, approval, show_approval)
         show_decision(model, decided)
         return decided

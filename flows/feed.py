@@ -11,7 +11,7 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.events import interval
 from trueup.errors import NoData
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.orchestration.hooks import TOLD, pass_on
 from trueup.orchestration.parameters import ModelName
@@ -33,13 +33,13 @@ def feed(model: ModelName, configs: str | None = None) -> str | None:
     by_hand = Path(configs) if configs else settings.configs
     if by_hand.resolve() == written(settings.root):
         by_hand = Path("configs")
-    ports = Ports(settings.model_copy(update={"configs": by_hand}))
+    home = Home(settings.model_copy(update={"configs": by_hand}))
     try:
-        done = feed_next(Model(load_model(ports.configs, model), ports))
+        done = feed_next(Model(load_model(home.configs, model), home))
     except NoData as nothing_left:  # a schedule goes on asking
         log.info("%s", nothing_left)
         return None
     finally:
-        pass_on(ports)
-        ports.close()
+        pass_on(home)
+        home.close()
     return interval(done.given[-1])

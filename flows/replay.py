@@ -40,13 +40,13 @@ def replay(
     from trueup.replay.replay import prepare, whole_span
     from trueup.replay.report import publish
 
-    with opened_home(of_this_run("")) as ports:
-        config = sound_config(ports.configs, model)
+    with opened_home(of_this_run("")) as home:
+        config = sound_config(home.configs, model)
         first, last = (t and in_zone(config, t) for t in (start, end))
-        span = whole_span(Model(config, ports), first, last)
+        span = whole_span(Model(config, home), first, last)
         chosen = parse_all(policies) if policies else usual(config)
-        prepared = prepare(Model(config, ports), span, chosen, known_then)
-        run_policies(prepared, ports.settings.dask, workers)
-        found = publish(Model(config, ports), span, prepared.lives(), known_then)
-        show_replay(Model(config, ports), found.facts, found.page)
+        prepared = prepare(Model(config, home), span, chosen, known_then)
+        run_policies(prepared, home.settings.dask, workers)
+        found = publish(Model(config, home), span, prepared.lives(), known_then)
+        show_replay(Model(config, home), found.facts, found.page)
         return str(found.page)

@@ -28,10 +28,10 @@ def rollback(model: ModelName, by: Text, why: Text, to: Version = None) -> Decid
         why: Why; it stands in the ledger.
         to: A registered version; default: the last good champion.
     """
-    with opened_home(of_this_run()) as ports:
-        config = load_model(ports.configs, model)
+    with opened_home(of_this_run()) as home:
+        config = load_model(home.configs, model)
         run = FlowRunContext.get()
         asked_at = run.flow_run.created if run is not None and run.flow_run is not None else None
-        decided = roll_back(Model(config, ports), to, by, why, asked_at=asked_at)
-        show_decision(Model(config, ports), decided)
+        decided = roll_back(Model(config, home), to, by, why, asked_at=asked_at)
+        show_decision(Model(config, home), decided)
         return decided

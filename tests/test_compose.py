@@ -21,9 +21,9 @@ def test_docker_compose_takes_it():
 
 
 def test_no_port_leaves_the_machine():
-    ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
-    assert len(ports) >= 5
-    assert all(port.startswith("127.0.0.1:") for port in ports)
+    home = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
+    assert len(home) >= 5
+    assert all(port.startswith("127.0.0.1:") for port in home)
 
 
 def test_no_page_of_another_site_reaches_prefect():

@@ -52,7 +52,7 @@ def identity_of(database: sa.URL, home: Path, *, keep: bool = True) -> str:
     return made_once(home / "home.id", lambda: uuid4().hex, keep=keep)
 
 
-class Ports:
+class Home:
     """Store, ledger, registry and sources of one home. Opening is lazy: a command pays only for what it uses.
 
     With `looks` nothing in the home is written, made or locked: one that does not exist, or may not be written, can be

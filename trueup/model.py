@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from trueup.config.schema import ModelConfig
-from trueup.home import Ports
+from trueup.home import Home
 
 
 @dataclass(frozen=True)
@@ -13,4 +13,4 @@ class Model:
     """A model's config, and the home that holds its data, its versions and its decisions."""
 
     config: ModelConfig
-    home: Ports
+    home: Home

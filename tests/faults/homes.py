@@ -40,8 +40,8 @@ def grow(folder: Path) -> Homes:
     two = copied(eight, folder / "two")
     assert turn.challenge(steps, two.model, streams.week(WEEKS), "manual").outcome == "promoted"
     for story in (five, eight, two):
-        anchor(story.ports)
-        story.ports.close()
+        anchor(story.home)
+        story.home.close()
     return Homes(five, eight, two)
 
 

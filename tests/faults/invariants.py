@@ -7,16 +7,16 @@ from typing import Any
 from tests.stages.story import window
 from trueup.domain.data.types import ROW_ID
 from trueup.governance.champion import champion
-from trueup.home import HOME_TAG, Ports
+from trueup.home import HOME_TAG, Home
 from trueup.model import Model
 
 
-def acknowledged(ports: Ports, weeks: int) -> dict[str, list[Any]]:
+def acknowledged(home: Home, weeks: int) -> dict[str, list[Any]]:
     """All that must never be lost, in the order in which it was recorded."""
-    store = ports.store
+    store = home.store
     predictions = [store.read_predictions("toy", window(w), columns=[ROW_ID])[ROW_ID].tolist() for w in range(weeks)]
-    decisions = [e.hash for e in ports.ledger.entries("toy")]  # which makes the tables of a new home
-    with ports.engine.connect() as connection:
+    decisions = [e.hash for e in home.ledger.entries("toy")]  # which makes the tables of a new home
+    with home.engine.connect() as connection:
         told = connection.exec_driver_sql("SELECT event_id FROM outbox ORDER BY id").all()
     return {
         "decisions": decisions,

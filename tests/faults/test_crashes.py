@@ -72,13 +72,13 @@ CASES = [*((point, *work) for point, work in WORK.items()), *((point, back, "two
 
 def facts(story: Story):
     """What of a home does not depend on when, and how often, it was tried."""
-    store, entries = story.ports.store, story.ports.ledger.entries("toy")
+    store, entries = story.home.store, story.home.ledger.entries("toy")
     parts = [found for w in range(WEEKS) if len(found := story.predictions(w))]
     predictions = pd.concat(parts).sort_values(ROW_ID, ignore_index=True)
-    current = story.ports.ledger.champion("toy")
+    current = story.home.ledger.champion("toy")
     return {
         "decisions": [(e.decision_id, e.kind, e.as_of, e.body.get("evaluation", {}).get("metrics")) for e in entries],
-        "events": Counter(m.topic for m in story.ports.ledger.pending_notices()),
+        "events": Counter(m.topic for m in story.home.ledger.pending_notices()),
         "landed": [
             (r.dataset, r.window, r.revision, r.sha256) for d in ("rows", "labels") for r in store.batches(f"toy/{d}")
         ],
@@ -91,17 +91,17 @@ def facts(story: Story):
 
 def in_mlflow(story: Story):
     """Runs with their status, numbers of versions, logged models with their status and place."""
-    client = story.ports.tracking.client
+    client = story.home.tracking.client
     experiment = client.get_experiment_by_name("toy").experiment_id
     runs = {r.info.run_id: r.info.status for r in client.search_runs([experiment])}
     models = {m.artifact_location: str(m.status) for m in client.search_logged_models([experiment])}
-    return runs, [v.version for v in story.ports.registry.versions("toy")], models
+    return runs, [v.version for v in story.home.registry.versions("toy")], models
 
 
 def after_the_crash(story: Story):
     """Look at what a killed process has left, before anything is put right."""
     require_sound(story.model)
-    return acknowledged(story.ports, WEEKS), in_mlflow(story)
+    return acknowledged(story.home, WEEKS), in_mlflow(story)
 
 
 def mended(story: Story):
@@ -117,10 +117,10 @@ def worked(work, story: Story):
     work(story)
     require_settled(story.model)
     done = facts(story)
-    known, mlflow = acknowledged(story.ports, WEEKS), in_mlflow(story)
+    known, mlflow = acknowledged(story.home, WEEKS), in_mlflow(story)
     work(story)
     assert facts(story) == done
-    assert acknowledged(story.ports, WEEKS) == known
+    assert acknowledged(story.home, WEEKS) == known
     assert in_mlflow(story) == mlflow
     return done, known, mlflow
 
@@ -131,7 +131,7 @@ def aftermath(story: Story, work):
     for place, status in found[1][2].items():
         if "PENDING" in status:
             with pytest.raises(UntrustedModel, match="its upload never ended"):
-                story.ports.registry.register("toy", place)
+                story.home.registry.register("toy", place)
     story.open()
     fixed = mended(story)
     story.open()

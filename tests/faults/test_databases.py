@@ -32,21 +32,21 @@ LOCKED_SECONDS = 30
 
 def promotes(story: Story, version: int, barrier):
     """Try to promote a version in each round; give who was in office after it, by the ledger and by MLflow."""
-    config, ports, seen = story.config, story.ports, []
-    current = champion(Model(config, ports))
+    config, home, seen = story.config, story.home, []
+    current = champion(Model(config, home))
     for epoch in range(current.epoch, current.epoch + ROUNDS):
         barrier.wait(120)
         asked = Promotion(version, f"{version}" * 64, epoch)
         try:
-            ports.ledger.append(Decision(f"{epoch}:{version}", "toy", "promoted", NOW, promotion=asked))
+            home.ledger.append(Decision(f"{epoch}:{version}", "toy", "promoted", NOW, promotion=asked))
             won = True
         except StaleDecision:
             won = False
-        align(Model(config, ports))
+        align(Model(config, home))
         barrier.wait(120)  # whoever looks, both are done
-        found = ports.ledger.champion("toy")
-        seen.append((won, found.epoch, found.version, ports.registry.champion_alias("toy")))
-    assert ports.ledger.verify() == []
+        found = home.ledger.champion("toy")
+        seen.append((won, found.epoch, found.version, home.registry.champion_alias("toy")))
+    assert home.ledger.verify() == []
     return seen
 
 
@@ -68,7 +68,7 @@ def first_run(folder: Path, barrier):
     story = Story.at(folder, FRAME)
     barrier.wait(120)
     done = turn.cycle(steps, story.model, streams.week(1), retrain="never")
-    story.ports.tracking.note("toy", "greeting", "hello")
+    story.home.tracking.note("toy", "greeting", "hello")
     return [c.batch.window for c in done.batches]
 
 
@@ -77,11 +77,11 @@ def one_home(folder: Path):
     for name in ("trueup.db", "mlflow.db"):
         with closing(sqlite3.connect(folder / "home" / name)) as database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    assert story.ports.tracking.noted("toy", "greeting") == "hello"
+    assert story.home.tracking.noted("toy", "greeting") == "hello"
     story.turn(5)
     require_settled(story.model)
-    assert story.ports.ledger.champion("toy").epoch == 1
-    return [b.sequence for d in ("toy/rows", "toy/labels") for b in story.ports.store.batches(d)]
+    assert story.home.ledger.champion("toy").epoch == 1
+    return [b.sequence for d in ("toy/rows", "toy/labels") for b in story.home.store.batches(d)]
 
 
 @pytest.mark.usefixtures("homes")  # which have imported everything
@@ -108,20 +108,20 @@ def lock(files: list[Path], seconds: float, holding):
 def decide(story: Story):
     """A decision, with what it needs of the store and of MLflow; and how long it took."""
     began = time.monotonic()
-    story.ports.ledger.append(Decision("one more", "toy", "held", NOW, {"reasons": []}))
+    story.home.ledger.append(Decision("one more", "toy", "held", NOW, {"reasons": []}))
     return time.monotonic() - began
 
 
 def note(story: Story):
     began = time.monotonic()
-    run_id = story.ports.tracking.start("toy", "one more")
-    story.ports.tracking.finish(run_id)
+    run_id = story.home.tracking.start("toy", "one more")
+    story.home.tracking.finish(run_id)
     return time.monotonic() - began
 
 
 def note_late(story: Story):
     """As `note`, with MLflow imported and opened before, so that all of the wait is for the lock."""
-    assert story.ports.tracking.client
+    assert story.home.tracking.client
     return note(story)
 
 
@@ -140,7 +140,7 @@ def test_who_finds_the_databases_locked_waits(homes, tmp_path):
 
 def sound_with_one_more(story: Story):
     require_settled(story.model)
-    assert story.ports.ledger.find("one more") is not None
+    assert story.home.ledger.find("one more") is not None
 
 
 def full(story: Story, room: int | None):
@@ -156,14 +156,14 @@ def full(story: Story, room: int | None):
 
 def left(story: Story):
     require_sound(story.model)
-    return acknowledged(story.ports, WEEKS), champion(story.model).version
+    return acknowledged(story.home, WEEKS), champion(story.model).version
 
 
 def recovered(story: Story):
     reconcile(story.model)
     done = turn.retrain(steps, story.model, NOW, "manual")
     require_settled(story.model)
-    return done.outcome, acknowledged(story.ports, WEEKS)
+    return done.outcome, acknowledged(story.home, WEEKS)
 
 
 @pytest.fixture

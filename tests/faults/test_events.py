@@ -29,7 +29,7 @@ def told(tmp_path_factory):
     assert story.turn(5).decided.outcome == "promoted"
     story.turn(7)
     yield story
-    story.ports.close()
+    story.home.close()
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,10 @@ def raised(told, stack, topic, as_of, key):
     batch = interval(window(6))
     payload = topic(model="toy", as_of=as_of, batch=batch, revision=1, reasons=[key], reason=reason)
     event = Event.of(payload, key)
-    told.ports.ledger.announce("toy", [event])
-    waiting = told.ports.ledger.pending_outbox()
+    told.home.ledger.announce("toy", [event])
+    waiting = told.home.ledger.pending_outbox()
     api = EventApi(f"http://127.0.0.1:{stack.ports['prefect']}/api")
-    assert relay(told.ports, api).pending == 0
+    assert relay(told.home, api).pending == 0
     return next(m for m in waiting if m.event_id == event.event_id)
 
 
@@ -64,20 +64,20 @@ def ended(stack, count):
 
 
 def new(told, before):
-    return [e for e in told.ports.ledger.entries("toy") if e.seq > before]
+    return [e for e in told.home.ledger.entries("toy") if e.seq > before]
 
 
 def test_the_same_event_twice_is_one_retrain(told, stack):
-    before = told.ports.ledger.entries("toy")[-1].seq
+    before = told.home.ledger.entries("toy")[-1].seq
     event = raised(told, stack, ModelDecayed, NOW, "twice")
     EventApi(f"http://127.0.0.1:{stack.ports['prefect']}/api").send([event, event])
     assert ended(stack, 1) == ["COMPLETED"]
     assert [e.kind for e in new(told, before)] == ["rejected"]
-    assert told.ports.ledger.entries("toy")[-1].body["trigger"]["reason"] == "decayed"
+    assert told.home.ledger.entries("toy")[-1].body["trigger"]["reason"] == "decayed"
 
 
 def test_events_from_another_time_are_recorded_and_start_nothing(told, stack):
-    before = told.ports.ledger.entries("toy")[-1].seq
+    before = told.home.ledger.entries("toy")[-1].seq
     raised(told, stack, ModelStale, streams.week(3), "long ago")
     ended(stack, 2)  # one retrain at a time: another would be cancelled
     raised(told, stack, ModelDecayed, streams.week(60), "in a year")
@@ -88,7 +88,7 @@ def test_events_from_another_time_are_recorded_and_start_nothing(told, stack):
 
 
 def test_trainings_that_fail_again_and_again_stop_until_a_person_lets_them_go_on(told, stack):
-    held, before = Held(told.configs), told.ports.ledger.entries("toy")[-1].seq
+    held, before = Held(told.configs), told.home.ledger.entries("toy")[-1].seq
     held.fail(True)
     for count, topic in ((4, ModelDecayed), (5, ModelStale), (6, ModelDecayed)):
         raised(told, stack, topic, streams.week(8), f"try {count}")
@@ -109,4 +109,4 @@ def test_trainings_that_fail_again_and_again_stop_until_a_person_lets_them_go_on
     raised(told, stack, ModelStale, streams.week(8), "again")
     assert ended(stack, 7)[-1] == "COMPLETED"
     assert new(told, before)[-1].kind in {"promoted", "rejected"}
-    assert told.ports.ledger.verify() == []
+    assert told.home.ledger.verify() == []

@@ -17,7 +17,7 @@ from trueup.adapters.prefect_events import EventApi
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.events import BatchMissing
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import Event
 from trueup.loop.outbox import relay
 from trueup.model import Model
@@ -41,7 +41,7 @@ def stack(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ports(stack):
-    opened = Ports(Settings(home=stack.home, configs=stack.project / "configs"))
+    opened = Home(Settings(home=stack.home, configs=stack.project / "configs"))
     yield opened
     opened.close()
 
@@ -55,11 +55,11 @@ def running(stack, week):
     return stack.runs("run/toy", model="toy", as_of=streams.week(week).isoformat(), retrain="event")
 
 
-def handled(ports):
-    return [r.window for r in ports.store.results("toy", "run")]
+def handled(home):
+    return [r.window for r in home.store.results("toy", "run")]
 
 
-def test_a_run_goes_on_when_the_server_was_killed_meanwhile(stack, ports, held):
+def test_a_run_goes_on_when_the_server_was_killed_meanwhile(stack, home, held):
     held.hold()
     run = running(stack, 5)
     until(held.holding, 120)
@@ -69,12 +69,12 @@ def test_a_run_goes_on_when_the_server_was_killed_meanwhile(stack, ports, held):
     held.release()
     state = stack.ended(run)
     assert state["type"] == "COMPLETED", state
-    assert ports.ledger.champion("toy").epoch == 1
-    assert handled(ports) == [window(w) for w in range(5)]
-    assert ports.ledger.pending_outbox() == []
+    assert home.ledger.champion("toy").epoch == 1
+    assert handled(home) == [window(w) for w in range(5)]
+    assert home.ledger.pending_outbox() == []
 
 
-def test_dead_runs_are_marked_and_begun_again_and_their_slots_are_free(stack, ports, held):
+def test_dead_runs_are_marked_and_begun_again_and_their_slots_are_free(stack, home, held):
     """The worker is killed twice: with a run at work, and just when it has taken another one and not begun it yet.
 
     The automation that listens to the beats marks the first within two minutes, and the next run gets its slot, with
@@ -108,48 +108,48 @@ def test_dead_runs_are_marked_and_begun_again_and_their_slots_are_free(stack, po
     assert len(found.again) == 2
     for begun in (run, taken):
         until(lambda begun=begun: stack.state(begun)["type"] == "COMPLETED", 150)
-    assert handled(ports) == [window(w) for w in range(7)]
+    assert handled(home) == [window(w) for w in range(7)]
 
 
-def test_everything_killed_at_once_converges_when_it_is_started_again(stack, ports, held):
+def test_everything_killed_at_once_converges_when_it_is_started_again(stack, home, held):
     held.hold()
     asked = {"model": "toy", "as_of": streams.week(8).isoformat()}
     run = stack.runs("retrain/toy", **asked)
     until(held.holding, 60)
-    before = acknowledged(ports, WEEKS)
+    before = acknowledged(home, WEEKS)
     assert stack.kill() >= 4  # the process manager, the server, the worker and the flow
     held.release()
     until(stack.nothing_left, 10)
     stack.up()
     until(lambda: stack.state(run)["type"] == "COMPLETED", 90)  # marked as crashed, and begun again
     assert stack.ended(running(stack, 8))["type"] == "COMPLETED"
-    after = acknowledged(ports, WEEKS)
+    after = acknowledged(home, WEEKS)
     require_nothing_lost(before, after)
     assert len(after["decisions"]) == len(before["decisions"]) + 1
-    sound(stack, ports)
+    sound(stack, home)
     for again in (stack.runs("retrain/toy", **asked), running(stack, 8)):  # the same changes nothing
         assert stack.ended(again)["type"] == "COMPLETED"
-    assert acknowledged(ports, WEEKS) == after
+    assert acknowledged(home, WEEKS) == after
 
 
-def test_what_the_server_took_just_before_it_was_killed_is_not_lost(stack, ports):
+def test_what_the_server_took_just_before_it_was_killed_is_not_lost(stack, home):
     """It says that it took an event before it has written it down; the reconciler finds out, half a minute later."""
     moment = streams.week(8)
     told = [
         Event.of(BatchMissing(model="toy", as_of=moment, batch="a/b", due=moment, newest=None), f"a {i}")
         for i in range(30)
     ]
-    ports.ledger.announce("toy", told)
-    assert relay(ports, EventApi(f"http://127.0.0.1:{stack.ports['prefect']}/api")).delivered == len(told)
+    home.ledger.announce("toy", told)
+    assert relay(home, EventApi(f"http://127.0.0.1:{stack.ports['prefect']}/api")).delivered == len(told)
     stack.kill("prefect")
     until(lambda: answers(stack.ports["prefect"], "/api/health"), 120)
     until(lambda: stack("reconcile")[0] == 0 and not missing(stack, told), 90)
 
 
-def sound(stack, ports):
+def sound(stack, home):
     """The invariants: one champion that loads as it was promoted, a whole ledger, nothing open, nothing untold."""
-    require_settled(Model(load_model(ports.configs, "toy"), ports))
-    until(lambda: not ports.ledger.pending_outbox(), 30)
+    require_settled(Model(load_model(home.configs, "toy"), home))
+    until(lambda: not home.ledger.pending_outbox(), 30)
     busy = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}}
     until(lambda: not stack.ask("/flow_runs/filter", busy), 60)
 

@@ -46,7 +46,7 @@ def ingest(story: Story, week: int):
 def train(story: Story, week: int):
     """As a process that ended between training and registering."""
     moment = streams.week(week)
-    with story.ports.retraining("toy"):
+    with story.home.retraining("toy"):
         chosen = steps.plan(story.model, moment)
         return None if isinstance(chosen, Hold) else steps.train(story.model, chosen, moment)
 
@@ -76,28 +76,27 @@ def duplicate(story: Story, week: int):
     event = Event.of(
         ModelDecayed(model="toy", as_of=moment, batch="a/b", revision=1, reasons=["worse"], reason="decayed"), f"{week}"
     )
-    story.ports.ledger.announce("toy", [event])
-    assert story.ports.ledger.announce("toy", [event]) == 0
+    story.home.ledger.announce("toy", [event])
+    assert story.home.ledger.announce("toy", [event]) == 0
     first = turn.challenge(steps, story.model, moment, "decayed")
-    entries = len(story.ports.ledger.entries())
+    entries = len(story.home.ledger.entries())
     again = turn.challenge(steps, story.model, moment, "decayed")
     assert again.outcome in {first.outcome, "refused"}
-    assert len(story.ports.ledger.entries()) - entries in ({0} if first.outcome != "held" else {0, 1})
+    assert len(story.home.ledger.entries()) - entries in ({0} if first.outcome != "held" else {0, 1})
 
 
 def tamper(story: Story, _week: int):
     """One bit of the champion's model, and put back: nobody loads it meanwhile, and it is said whose it is."""
     current = champion(story.model)
-    with story.ports.registry.files(current.uri) as folder:
+    with story.home.registry.files(current.uri) as folder:
         file = folder / "model.skops"
         kept = file.read_bytes()
         file.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
         try:
             with pytest.raises(UntrustedModel):
-                current.load(story.ports)
+                current.load(story.home)
             assert any(
-                f"names version {current.version}" in p.what
-                for p in verify({"toy": story.config}, story.ports).problems
+                f"names version {current.version}" in p.what for p in verify({"toy": story.config}, story.home).problems
             )
         finally:
             file.write_bytes(kept)
@@ -105,8 +104,8 @@ def tamper(story: Story, _week: int):
 
 def move_alias(story: Story, _week: int):
     """MLflow's alias, behind the ledger's back."""
-    versions = [v.version for v in story.ports.registry.versions("toy")]
-    story.ports.tracking.client.set_registered_model_alias("toy", "champion", str(versions[0]))
+    versions = [v.version for v in story.home.registry.versions("toy")]
+    story.home.tracking.client.set_registered_model_alias("toy", "champion", str(versions[0]))
     require_sound(story.model)
 
 
@@ -121,16 +120,16 @@ def attempted(work, story: Story, *args):
 
 def looked(story: Story):
     require_sound(story.model)
-    return acknowledged(story.ports, WEEKS)
+    return acknowledged(story.home, WEEKS)
 
 
 def settled(story: Story):
     """The next start puts right what is left, and once more changes nothing."""
     reconcile(story.model)
     require_settled(story.model)
-    entries = [e.hash for e in story.ports.ledger.entries()]
+    entries = [e.hash for e in story.home.ledger.entries()]
     assert reconcile(story.model).alias is None
-    assert [e.hash for e in story.ports.ledger.entries()] == entries
+    assert [e.hash for e in story.home.ledger.entries()] == entries
 
 
 class Life(RuleBasedStateMachine):

@@ -39,7 +39,7 @@ def judged_with(story: Story, **changed):
     do = SimpleNamespace(**{name: getattr(steps, name) for name in steps.__all__} | changed)
     done = turn.challenge(do, story.model, NOW, "manual")
     require_settled(story.model)
-    entry = story.ports.ledger.entries("toy")[-1]
+    entry = story.home.ledger.entries("toy")[-1]
     return done.outcome, " | ".join(done.reasons), entry.kind, champion(story.model).version
 
 
@@ -108,7 +108,7 @@ def first(folder, limit: float):
     story = Story(folder, FRAME, config)
     done = story.turn(5).decided
     verdicts = {v.check: (v.ok, " | ".join(v.reasons)) for v in done.verdicts}
-    entries = story.ports.ledger.entries("toy")
+    entries = story.home.ledger.entries("toy")
     return done.outcome, verdicts, [e.kind for e in entries], champion(story.model)
 
 
@@ -128,17 +128,17 @@ def test_the_first_champion_is_judged_by_absolute_and_baseline_gates_alone(tmp_p
 def backwards(story: Story):
     """Each decision is recorded years before the one that it follows."""
     for number, year in enumerate((2019, 2001, 1980)):
-        story.ports.now = lambda year=year: datetime(year, 1, 1, tzinfo=UTC)
+        story.home.now = lambda year=year: datetime(year, 1, 1, tzinfo=UTC)
         roll_back(story.model, 1 + number % 2, "Ann", f"complaints {number}")
-    entries = story.ports.ledger.entries("toy")
+    entries = story.home.ledger.entries("toy")
     require_settled(story.model)
     return {
         "recorded": [e.recorded_at.year for e in entries[-3:]],
         "sequence": [e.seq for e in entries],
         "terms": [t.version for t in succession(story.model)],
-        "shown": [d["sequence"] for d in decisions(story.ports, "toy", 9)],
+        "shown": [d["sequence"] for d in decisions(story.home, "toy", 9)],
         "champion": overview(story.model)["champion"],
-        "alias": story.ports.registry.champion_alias("toy"),
+        "alias": story.home.registry.champion_alias("toy"),
         "again": turn.challenge(steps, story.model, NOW, "manual").version,
     }
 

@@ -139,8 +139,8 @@ def stock(story: Story, rows):
     """Load the champion as MLflow's documentation says, and predict."""
     import mlflow
 
-    mlflow.set_tracking_uri(story.ports.settings.tracking_uri)
-    mlflow.set_registry_uri(story.ports.settings.tracking_uri)
+    mlflow.set_tracking_uri(story.home.settings.tracking_uri)
+    mlflow.set_registry_uri(story.home.settings.tracking_uri)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's own
         model = mlflow.pyfunc.load_model("models:/toy@champion")
@@ -158,10 +158,10 @@ def stock_loads(story: Story, rows):
 def ours(story: Story):
     """Load the champion as every stage does, and try to put it to work."""
     with pytest.raises(UntrustedModel) as refused:
-        champion(story.model).load(story.ports)
+        champion(story.model).load(story.home)
     with pytest.raises(UntrustedModel):
         turn.score_newest(steps, story.model, NOW)
-    problems = verify({"toy": story.config}, story.ports).problems
+    problems = verify({"toy": story.config}, story.home).problems
     return str(refused.value), [str(p) for p in problems]
 
 
@@ -176,7 +176,7 @@ def served(story: Story):
 def place(story: Story) -> Path:
     """Where the champion's files lie."""
     uri = Path(champion(story.model).uri)
-    return Path(story.ports.settings.artifact_root, *uri.parts[-4:])
+    return Path(story.home.settings.artifact_root, *uri.parts[-4:])
 
 
 @pytest.fixture
@@ -216,8 +216,8 @@ def test_tampered_files_are_taken_by_mlflow_and_refused_by_us(homes, untouched, 
 
 
 def loads(story: Story):
-    champion(story.model).load(story.ports)
-    assert verify({"toy": story.config}, story.ports).problems == ()
+    champion(story.model).load(story.home)
+    assert verify({"toy": story.config}, story.home).problems == ()
     return (place(story) / "registered_model_meta").exists()
 
 
@@ -229,14 +229,14 @@ def test_what_mlflow_leaves_beside_a_model_that_it_loads_is_no_tampering(homes, 
 
 def alias_moved(story: Story):
     """Somebody points MLflow's alias at the old version."""
-    story.ports.tracking.client.set_registered_model_alias("toy", "champion", "1")
+    story.home.tracking.client.set_registered_model_alias("toy", "champion", "1")
 
 
 def noticed(story: Story):
     """It is said, not served, and set right."""
-    (problem,) = verify({"toy": story.config}, story.ports).problems
+    (problem,) = verify({"toy": story.config}, story.home).problems
     assert overview(story.model)["alias_agrees"] is False
-    story.ports.tracking.client.set_registered_model_alias("toy", "champion", "1")  # a look sets it right
+    story.home.tracking.client.set_registered_model_alias("toy", "champion", "1")  # a look sets it right
     scored = turn.score_newest(steps, story.model, NOW)
     assert reconcile(story.model).alias == 2
     require_settled(story.model)
@@ -254,12 +254,12 @@ def test_an_alias_moved_behind_the_ledgers_back_is_noticed_and_not_served(homes,
 
 def version_deleted(story: Story):
     """Somebody deletes the champion's version in MLflow, which takes the alias along."""
-    story.ports.tracking.client.delete_model_version("toy", "2")
+    story.home.tracking.client.delete_model_version("toy", "2")
 
 
 def goes_on(story: Story):
     """The champion serves on from its checked files; everybody who looks is told."""
-    (problem,) = verify({"toy": story.config}, story.ports).problems
+    (problem,) = verify({"toy": story.config}, story.home).problems
     scored = turn.score_newest(steps, story.model, NOW)
     with pytest.raises(RegistryUnavailable) as alarm:
         reconcile(story.model)

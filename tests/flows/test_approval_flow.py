@@ -23,7 +23,7 @@ def proposed(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("approval"), stream(6 * 7), APPROVAL)
     told.turn(5)
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 class Page:
@@ -76,7 +76,7 @@ def page(proposed, tmp_path, monkeypatch, prefect_server):
     assert other.page.start()[0] == "Suspended"
     yield other
     other.page.delete()
-    other.ports.close()
+    other.home.close()
 
 
 ANSWER = {"decision": "approve", "name": "Ann", "why": "looked at the slices"}
@@ -90,8 +90,8 @@ def test_it_waits_refuses_an_empty_answer_and_approves(page):
     assert champion(page.model) is None
     assert page.page.resume({"run_input": ANSWER}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
-    assert page.ports.registry.champion_alias("toy") == version
-    entry = page.ports.ledger.champion("toy").entry
+    assert page.home.registry.champion_alias("toy") == version
+    entry = page.home.ledger.champion("toy").entry
     assert (entry.kind, entry.body["approver"]["name"]) == ("promoted", "Ann")
     assert entry.body["approver"]["why"] == "looked at the slices"
 
@@ -107,7 +107,7 @@ def test_a_rejection_by_the_form_keeps_things_as_they_are(page):
     assert page.page.resume({"run_input": {**ANSWER, "decision": "reject", "why": "too few rows"}}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
     assert champion(page.model) is None
-    assert page.ports.ledger.entries("toy")[-1].body["reasons"] == ["rejected by Ann: too few rows"]
+    assert page.home.ledger.entries("toy")[-1].body["reasons"] == ["rejected by Ann: too few rows"]
 
 
 def test_decided_by_the_command_line_meanwhile_it_ends_with_that(page):
@@ -115,7 +115,7 @@ def test_decided_by_the_command_line_meanwhile_it_ends_with_that(page):
     assert page.page.resume({"run_input": {**ANSWER, "decision": "reject"}}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
     assert champion(page.model).version == done.version
-    assert [e.kind for e in page.ports.ledger.entries("toy")] == ["pending", "promoted"]
+    assert [e.kind for e in page.home.ledger.entries("toy")] == ["pending", "promoted"]
 
 
 def test_decided_elsewhere_its_page_does_not_wait_for_ever(page):
@@ -132,14 +132,14 @@ def test_decided_elsewhere_its_page_does_not_wait_for_ever(page):
 
 
 def test_an_expired_approval_is_recorded_and_its_page_ends(page, monkeypatch):
-    from trueup.home import Ports
+    from trueup.home import Home
     from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
-    late = page.ports.now() + timedelta(days=400)
-    monkeypatch.setattr(Ports, "now", lambda _: late, raising=False)
+    late = page.home.now() + timedelta(days=400)
+    monkeypatch.setattr(Home, "now", lambda _: late, raising=False)
     monkeypatch.setattr("trueup.home._wall_clock", lambda: late)
     assert len(reconcile_home().views) == 1
-    assert "expired" in page.ports.ledger.entries("toy")[-1].body["reasons"][0]
+    assert "expired" in page.home.ledger.entries("toy")[-1].body["reasons"][0]
     assert page.page.start()[0] == "Completed"
 
 
@@ -156,7 +156,7 @@ def test_a_crash_after_the_answer_does_not_lose_it(page):
             client.set_flow_run_state(page.page.id, state, force=True)
     assert len(flip(timedelta(hours=1)).again) == 1
     assert page.page.start()[0] == "Completed"
-    assert page.ports.ledger.entries("toy")[-1].body["approver"]["name"] == "Ann"
+    assert page.home.ledger.entries("toy")[-1].body["approver"]["name"] == "Ann"
 
 
 def test_a_stale_approval_is_refused(page):
@@ -165,7 +165,7 @@ def test_a_stale_approval_is_refused(page):
     assert page.page.resume({"run_input": ANSWER}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
     assert champion(page.model).version == judged
-    assert "stale" in page.ports.ledger.entries("toy")[-1].body["reasons"][0]
+    assert "stale" in page.home.ledger.entries("toy")[-1].body["reasons"][0]
 
 
 def test_the_rollback_flow_goes_back_and_shows_it(page):
@@ -175,5 +175,5 @@ def test_the_rollback_flow_goes_back_and_shows_it(page):
     first = champion(page.model).version
     override(page.model, page.entry.body["judged"]["version"], "Bob", "a try")
     assert rollback("toy", by="Ann", why="complaints").version == first
-    assert page.ports.registry.champion_alias("toy") == first
+    assert page.home.registry.champion_alias("toy") == first
     assert streams.week(5) <= champion(page.model).promoted_as_of

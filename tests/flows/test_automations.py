@@ -12,7 +12,7 @@ from tests.stages.story import PLAIN, window
 from trueup.adapters.prefect_events import EventApi, FailedAction
 from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived, ModelDecayed, interval
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import Event
 from trueup.loop.failed_automations import tell_of_failures
 from trueup.loop.outbox import notify, relay
@@ -26,9 +26,9 @@ def ports(tmp_path, monkeypatch):
     configs = streams.write(tmp_path, streams.Stream(days=7, per_day=20).frame(), PLAIN.replace("toy", MODEL))
     monkeypatch.setenv("TRUEUP_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(configs))
-    ports = Ports(Settings())
-    yield ports
-    ports.close()
+    home = Home(Settings())
+    yield home
+    home.close()
 
 
 @pytest.fixture
@@ -83,15 +83,15 @@ def until_told(wanted):
     return told
 
 
-def test_a_payload_that_fits_no_parameter_is_told_once(prefect_server, automation, ports, answering, monkeypatch):
+def test_a_payload_that_fits_no_parameter_is_told_once(prefect_server, automation, home, answering, monkeypatch):
     people = answering(200)
     monkeypatch.setenv("TRUEUP_NOTIFY", people.url.replace("http:", "json:"))
     automation("retrain on what is not there", "trueup.model.decayed", {"as_of": "{{ event.payload.nothing }}"})
     automation("retrain when data arrives", "trueup.data.arrived", {"as_of": "{{ event.payload.batch }}"})
     time.sleep(2)  # until the server listens for them
     arrived = DataArrived(model=MODEL, as_of=streams.week(1), batch=interval(window(0)))
-    ports.ledger.announce(MODEL, [decayed("x is useless"), Event.of(arrived, "1")])
-    assert relay(ports, EventApi(prefect_server)).delivered == 2
+    home.ledger.announce(MODEL, [decayed("x is useless"), Event.of(arrived, "1")])
+    assert relay(home, EventApi(prefect_server)).delivered == 2
 
     from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
@@ -103,7 +103,7 @@ def test_a_payload_that_fits_no_parameter_is_told_once(prefect_server, automatio
     assert "InvalidJinja" in said
     assert "auto has decayed" in said
 
-    assert ports.ledger.pending_outbox() == []  # the server has been told, too
+    assert home.ledger.pending_outbox() == []  # the server has been told, too
     body = {"filter": {"event": {"name": [TOPIC]}, "resource": {"id": [f"trueup.model.{MODEL}"]}}, "limit": 50}
     end, events = time.monotonic() + 30, []
     while len(events) < 2 and time.monotonic() < end:
@@ -164,7 +164,7 @@ class Server:
         return self.failures
 
 
-def test_without_a_model_it_is_told_too_and_what_is_another_homes_is_not(ports):
+def test_without_a_model_it_is_told_too_and_what_is_another_homes_is_not(home):
     moment = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
     def caused(by, action="run-deployment"):
@@ -174,9 +174,9 @@ def test_without_a_model_it_is_told_too_and_what_is_another_homes_is_not(ports):
     other = {"event": "x", "resource": {"prefect.resource.id": "trueup.model.other"}, "payload": {}}
     ended = caused(None, "change-flow-run-state")  # a run was to be marked as dead that ended just then
     server = Server(caused(None), caused(odd), caused(other), ended)
-    assert tell_of_failures(ports, server, [MODEL]) == 2
-    assert tell_of_failures(ports, server, [MODEL]) == 0
-    told = [(m.model, m.payload["as_of"], m.payload["event"]) for m in ports.ledger.pending_outbox()]
+    assert tell_of_failures(home, server, [MODEL]) == 2
+    assert tell_of_failures(home, server, [MODEL]) == 0
+    told = [(m.model, m.payload["as_of"], m.payload["event"]) for m in home.ledger.pending_outbox()]
     assert told == [("-", "2024-03-01T12:00:00", None), (MODEL, "2024-03-01T12:00:00", "x")]
 
     class Person:
@@ -186,5 +186,5 @@ def test_without_a_model_it_is_told_too_and_what_is_another_homes_is_not(ports):
             self.said = text
 
     person = Person()
-    notify(ports, [person])
+    notify(home, [person])
     assert person.said.splitlines()[0] == "Prefect has an automation that could not act (an automation): because"

@@ -22,7 +22,7 @@ from tests.stages.story import PLAIN, NoReports, in_week, stream
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.governance.approval import approve, open_approvals
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.loop import steps
 from trueup.loop.turn import cycle
 from trueup.model import Model
@@ -60,7 +60,7 @@ def ports(tmp_path_factory):
     names = {"x": "distance", "z": "weight", "group": "carrier", "t": "ordered_at", "y": "late"}
     for model, mode in ((AUTOMATIC, "auto"), (APPROVED, "approval")):
         streams.write(folder, frame.rename(columns=names), config(model, mode))
-    opened = Ports(Settings(home=folder / "home", configs=folder / "configs"))
+    opened = Home(Settings(home=folder / "home", configs=folder / "configs"))
     shared, opened.background = opened.background, NoReports()
     for model in (AUTOMATIC, APPROVED):
         cycle(steps, load_model(opened.configs, model), opened, streams.week(5))
@@ -75,13 +75,13 @@ def ports(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def stack(ports, browser):  # noqa: ARG001  (without a browser no stack is needed)
-    folder = ports.root.parent
-    found = Stack(ports.root, deployments(folder), more={"TRUEUP_CONFIGS": str(ports.configs)})
+def stack(home, browser):  # noqa: ARG001  (without a browser no stack is needed)
+    folder = home.root.parent
+    found = Stack(home.root, deployments(folder), more={"TRUEUP_CONFIGS": str(home.configs)})
     assert found.up()["ready"]
     assert found("reconcile")[0] == 0  # tells the server what waits
     yield found
-    processes.end(ports.root, grace=0)
+    processes.end(home.root, grace=0)
 
 
 @pytest.fixture
@@ -132,9 +132,9 @@ def test_the_page_of_a_run_shows_what_was_checked_and_what_moved(page, stack, wa
         opens(page, name, title)
 
 
-def test_a_retrain_is_started_from_its_form_and_its_page_tells_the_verdict(page, stack, ports, watched):
+def test_a_retrain_is_started_from_its_form_and_its_page_tells_the_verdict(page, stack, home, watched):
     ended(stack, watched)
-    before = ports.ledger.champion(AUTOMATIC).version
+    before = home.ledger.champion(AUTOMATIC).version
     open_form(page, stack)
     as_of, reason = parameter(page, "as_of"), parameter(page, "reason")
     as_of.get_by_role("button", name="date-time").click()
@@ -157,18 +157,18 @@ def test_a_retrain_is_started_from_its_form_and_its_page_tells_the_verdict(page,
     keep(page, "decision")
     opens(page, "Report of the run", f"{AUTOMATIC}: challenger of {NOW:%Y-%m-%d}")
     opens(page, "MLflow run", "MLflow")
-    now = ports.ledger.champion(AUTOMATIC)
+    now = home.ledger.champion(AUTOMATIC)
     assert now.version > before
     assert now.entry.body["trigger"]["reason"] == "schedule"
     assert now.entry.as_of == NOW
-    assert ports.registry.champion_alias(AUTOMATIC) == now.version
+    assert home.registry.champion_alias(AUTOMATIC) == now.version
 
 
-def test_a_challenger_that_waits_is_approved_from_the_form(page, stack, ports):
-    config = load_model(ports.configs, APPROVED)
-    (waiting,) = open_approvals(Model(config, ports))
-    before, proposed = ports.ledger.champion(APPROVED).version, waiting.body["model"]["version"]
-    assert ports.registry.champion_alias(APPROVED) == before
+def test_a_challenger_that_waits_is_approved_from_the_form(page, stack, home):
+    config = load_model(home.configs, APPROVED)
+    (waiting,) = open_approvals(Model(config, home))
+    before, proposed = home.ledger.champion(APPROVED).version, waiting.body["model"]["version"]
+    assert home.registry.champion_alias(APPROVED) == before
     run = until(lambda: [r for r in of_flow(stack, "approve") if r["state"]["name"] == "Suspended"], 60)[0]
     assert run["name"] == f"approve {APPROVED}: version {proposed}"
     open_artifacts(page, run["id"])
@@ -190,7 +190,7 @@ def test_a_challenger_that_waits_is_approved_from_the_form(page, stack, ports):
     form.get_by_role("button", name="Submit").click()
     for field in ("decision", "name", "why"):
         expect(form).to_contain_text(f"'{field}' is a required property")
-    assert open_approvals(Model(config, ports))
+    assert open_approvals(Model(config, home))
     page.reload()
     page.get_by_role("button", name="Resume").click()
     choose(page, parameter(form, "Decision"), "approve")
@@ -200,12 +200,12 @@ def test_a_challenger_that_waits_is_approved_from_the_form(page, stack, ports):
     form.get_by_role("button", name="Submit").click()
     expect(form).not_to_be_visible()
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=SLOW * 120_000)
-    assert ports.registry.champion_alias(APPROVED) == proposed
-    entry = ports.ledger.champion(APPROVED).entry
+    assert home.registry.champion_alias(APPROVED) == proposed
+    entry = home.ledger.champion(APPROVED).entry
     assert (entry.kind, entry.body["approver"]["name"]) == ("promoted", "A. Smith")
     assert entry.body["approver"]["why"] == "looked at the slices"
-    assert not open_approvals(Model(config, ports))
-    assert ports.ledger.verify() == []
+    assert not open_approvals(Model(config, home))
+    assert home.ledger.verify() == []
     open_artifacts(page, run["id"])
     page.get_by_role("link").filter(has_text="decision-returns").click()
     expect(page.get_by_text("approved by A. Smith: looked at the slices")).to_be_visible()

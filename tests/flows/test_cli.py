@@ -279,7 +279,7 @@ def test_a_batch_whose_labels_came_late_is_shown_when_it_is_watched_again(trueup
     told = Story(trueup.folder, stream(9 * 7), late)
     first = next(week for week in range(6, 8) if told.turn(week).decided.outcome == "promoted")
     told.turn(first + 1)
-    told.ports.close()
+    told.home.close()
 
     answer = trueup("run", "toy", "--as-of", f"{streams.week(first + 2):%Y-%m-%d}")
 

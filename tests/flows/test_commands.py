@@ -22,7 +22,7 @@ from tests.stages.story import PLAIN, NoReports
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.governance.approval import open_approvals
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 
 HOW_TO = Path("docs", "how-to")
@@ -180,11 +180,11 @@ def test_commands_do_what_their_pages_say(said):
             approvals(said, page, first)
             continue
         if first == "trueup promote late_orders":
-            ports = Ports(looks=True)
-            current = ports.ledger.champion("late_orders").version
-            models = [e.body.get("model") or {} for e in ports.ledger.entries("late_orders")]
+            home = Home(looks=True)
+            current = home.ledger.champion("late_orders").version
+            models = [e.body.get("model") or {} for e in home.ledger.entries("late_orders")]
             one = next(m["version"] for m in models if m.get("version") not in {None, current})
-            ports.close()
+            home.close()
             said.known = {"late_orders 5": f"late_orders {one}", "--to 3": f"--to {one}"}
         if page == HOW_TO / "dossier.md":
             said.known = {"late_orders 6": "late_orders 1"}
@@ -204,9 +204,9 @@ def approvals(said: Said, page: Path, first: str) -> None:
     any_challenger = "  gates: []\n"  # whatever it is worth, it is to wait
     config.write_text(config.read_text(encoding="utf-8") + "\n" + piece + any_challenger, encoding="utf-8")
     said.line("trueup retrain late_orders --as-of 2024-05-01")
-    ports = Ports(looks=True)
-    waiting = open_approvals(Model(load_model(Settings().configs, "late_orders"), ports))
-    ports.close()
+    home = Home(looks=True)
+    waiting = open_approvals(Model(load_model(Settings().configs, "late_orders"), home))
+    home.close()
     assert waiting, "the challenger was not proposed"
     said.known = {"approve 7": f"approve {waiting[-1].seq}", "reject 7": f"reject {waiting[-1].seq}"}
     (block,) = begins(page, first)

@@ -42,8 +42,8 @@ def both(prefect_server, tmp_path_factory):  # noqa: ARG001  (it only has to be 
         pairs += [(alone.turn(week), run("toy", as_of=streams.week(week))) for week in WEEKS[1:]]
         repeated = run("toy", as_of=streams.week(WEEKS[-1]))
     yield alone, flown, pairs, repeated
-    alone.ports.close()
-    flown.ports.close()
+    alone.home.close()
+    flown.home.close()
 
 
 def test_the_flow_decides_as_the_stages_do(both):
@@ -60,10 +60,10 @@ def test_the_flow_decides_as_the_stages_do(both):
 
 def test_both_ledgers_record_the_same(both):
     alone, flown, _, _ = both
-    ours, theirs = ([plain(e.body) for e in story.ports.ledger.entries("toy")] for story in (alone, flown))
+    ours, theirs = ([plain(e.body) for e in story.home.ledger.entries("toy")] for story in (alone, flown))
     assert len(ours) >= 2
     assert ours == theirs
-    assert flown.ports.ledger.verify() == []
+    assert flown.home.ledger.verify() == []
 
 
 def test_both_serve_the_same_predictions(both):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from tests.stages.story import NoReports
 from trueup.config.settings import Settings
-from trueup.home import Ports
+from trueup.home import Home
 
 
 def grow_old(home, days):
@@ -50,14 +50,14 @@ def test_a_model_that_cannot_be_looked_at_does_not_stop_the_others(trueup):
 
 
 def test_only_one_is_at_work_on_the_files(trueup):
-    ports = Ports(Settings(home=trueup.home))
-    with ports.alone_with_files() as alone:
+    home = Home(Settings(home=trueup.home))
+    with home.alone_with_files() as alone:
         assert alone
         answer = trueup("gc")
     assert answer.code == 1
     assert "at work on the files" in answer.err
     assert trueup("gc").code == 0
-    ports.close()
+    home.close()
 
 
 def test_the_flow_does_the_same(trueup, prefect_server, monkeypatch):  # noqa: ARG001

@@ -7,7 +7,7 @@ import pytest
 from tests import streams
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.orchestration import links
 
@@ -19,25 +19,25 @@ def config(tmp_path):
     return load_model(streams.write(tmp_path, streams.Stream(days=1).frame()), "toy")
 
 
-def opened(folder: Path, **changes: object) -> Ports:
-    return Ports(Settings(home=folder / "home", **changes))
+def opened(folder: Path, **changes: object) -> Home:
+    return Home(Settings(home=folder / "home", **changes))
 
 
 def test_they_lead_to_the_files_and_to_where_these_are_served(tmp_path, config):
     page = tmp_path / "home" / "reports" / "drift" / "a b.html"
     assert links.address(opened(tmp_path), page) == page.as_uri()
-    ports = opened(tmp_path, reports_pages="http://here:1/", mlflow_pages="http://there:2")
-    assert links.address(ports, page) == "http://here:1/drift/a%20b.html"
-    assert links.line(links.of_model(Model(config, ports), MODEL)) == (
+    home = opened(tmp_path, reports_pages="http://here:1/", mlflow_pages="http://there:2")
+    assert links.address(home, page) == "http://here:1/drift/a%20b.html"
+    assert links.line(links.of_model(Model(config, home), MODEL)) == (
         "[MLflow run](http://there:2/#/runs/r) · [Report of the run](http://here:1/runs/toy/r/report.html) · "
         "[Dossier](http://here:1/dossiers/toy/toy-v3.html)"
     )
 
 
 def test_where_no_reports_are_made_none_is_linked_and_none_is_rendered(tmp_path, config):
-    ports = opened(tmp_path, reports=False, reports_pages="http://here:1", mlflow_pages="http://there:2")
-    assert links.line(links.of_model(Model(config, ports), MODEL)) == "[MLflow run](http://there:2/#/runs/r)"
-    assert links.picture(Model(config, ports), "r") is None
-    ports.background.submit("nothing", Path.touch, tmp_path / "made")
-    assert ports.background.wait() == []
+    home = opened(tmp_path, reports=False, reports_pages="http://here:1", mlflow_pages="http://there:2")
+    assert links.line(links.of_model(Model(config, home), MODEL)) == "[MLflow run](http://there:2/#/runs/r)"
+    assert links.picture(Model(config, home), "r") is None
+    home.background.submit("nothing", Path.touch, tmp_path / "made")
+    assert home.background.wait() == []
     assert not (tmp_path / "made").exists()

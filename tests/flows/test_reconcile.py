@@ -46,11 +46,11 @@ def of_others(model: str) -> None:
 def told(tmp_path):
     story = Story(tmp_path, stream(6 * 7), PLAIN)
     yield story
-    story.ports.close()
+    story.home.close()
 
 
 def runs(story, status):
-    client = story.ports.tracking.client
+    client = story.home.tracking.client
     experiment = client.get_experiment_by_name("toy")
     return [r.info.run_id for r in client.search_runs([experiment.experiment_id], f"attributes.status = '{status}'")]
 
@@ -59,26 +59,26 @@ def test_the_alias_follows_the_ledger_again(told):
     first = told.turn(5).decided
     assert first.outcome == "promoted"
     assert reconcile(told.model).alias is None
-    told.ports.registry.set_champion_alias("toy", first.version - 1)
+    told.home.registry.set_champion_alias("toy", first.version - 1)
     assert reconcile(told.model).alias == first.version
-    assert told.ports.registry.champion_alias("toy") == first.version
+    assert told.home.registry.champion_alias("toy") == first.version
     assert reconcile(told.model).alias is None
 
 
 def test_runs_of_a_dead_training_are_closed_and_those_of_others_are_not(told):
-    tracking, ports = told.ports.tracking, told.ports
-    dead = tracking.start("toy", "challenger", {HOME_TAG: ports.identity})
+    tracking, home = told.home.tracking, told.home
+    dead = tracking.start("toy", "challenger", {HOME_TAG: home.identity})
     other = tracking.start("toy", "challenger", {HOME_TAG: "another home"})
-    with ports.retraining("toy"):
-        busy = reconcile(Model(told.config, ports))
+    with home.retraining("toy"):
+        busy = reconcile(Model(told.config, home))
     assert busy.closed_runs == ()
     assert "at work" in busy.note
-    assert reconcile(Model(told.config, ports)).closed_runs == (dead,)
+    assert reconcile(Model(told.config, home)).closed_runs == (dead,)
     assert runs(told, "KILLED") == [dead]
     assert runs(told, "RUNNING") == [other]
-    assert reconcile(Model(told.config, ports)).closed_runs == ()
-    left = tracking.start("toy", "challenger", {HOME_TAG: ports.identity})
-    assert turn.cycle(steps, Model(told.config, ports), streams.week(5)).decided.outcome == "promoted"
+    assert reconcile(Model(told.config, home)).closed_runs == ()
+    left = tracking.start("toy", "challenger", {HOME_TAG: home.identity})
+    assert turn.cycle(steps, Model(told.config, home), streams.week(5)).decided.outcome == "promoted"
     assert left in runs(told, "KILLED")  # the next training closes what the last one left
 
 
@@ -129,7 +129,7 @@ def test_a_killed_flow_is_put_right_on_the_server_and_in_mlflow(prefect_server, 
     assert len(found.models[0].closed_runs) == 1
     assert reconcile_home().models[0].closed_runs == ()
     assert (
-        turn.cycle(steps, Model(load_model(told.configs, "toy"), told.ports), streams.week(5)).decided.outcome
+        turn.cycle(steps, Model(load_model(told.configs, "toy"), told.home), streams.week(5)).decided.outcome
         == "promoted"
     )
     shared().wait()
@@ -278,7 +278,7 @@ def test_what_never_comes_to_run_is_begun_again_so_often_and_told(server, told, 
     assert tries == TRIES
     assert server.state(run).is_crashed()
     reconcile_home()
-    notices = [m for m in told.ports.ledger.pending_notices() if m.topic == "trueup.flow.died"]
+    notices = [m for m in told.home.ledger.pending_notices() if m.topic == "trueup.flow.died"]
     (notice,) = [m.payload for m in notices if m.payload["run"] == "broken import"]
     assert not notice["begun_again"]
     assert f"begun again {TRIES} times and is left" in notice["reasons"][1]

@@ -46,9 +46,9 @@ from trueup.adapters.apprise import addresses
 from trueup.config.load import load_model
 from trueup.stages import steps
 from trueup.loop.turn import cycle
-from trueup.home import Ports
+from trueup.home import Home
 
-ports = Ports()
+ports = Home()
 for model, moment in (("toy", datetime(2024, 2, 5)), ("toy", datetime(2024, 2, 19)), ("shop", datetime(2024, 2, 5))):
     try:
         done = cycle(steps, load_model(ports.configs, model), ports, moment)

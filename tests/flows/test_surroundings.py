@@ -16,7 +16,7 @@ from trueup.cli import edge
 from trueup.config.settings import Settings
 from trueup.errors import ConfigError, UsageError
 from trueup.governance.champion import champion
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.onboarding.check import check
 from trueup.orchestration import proxies
 from trueup.orchestration.environment import flows_called_here
@@ -29,7 +29,7 @@ def story(tmp_path_factory):
     """A home with a champion."""
     told = Story(tmp_path_factory.mktemp("told"), stream(7 * 6))
     assert told.turn(5).decided.outcome == "promoted"
-    told.ports.close()
+    told.home.close()
     return told
 
 
@@ -46,12 +46,12 @@ LOOKS += [("quarantine", "list", "toy")]
 
 @pytest.mark.parametrize("words", LOOKS, ids=" ".join)
 def test_looking_writes_nothing_at_all(trueup, story, monkeypatch, words):
-    monkeypatch.setenv("TRUEUP_HOME", str(story.ports.root))
+    monkeypatch.setenv("TRUEUP_HOME", str(story.home.root))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(story.configs))
-    before = state(story.ports.root)
+    before = state(story.home.root)
     told = trueup(*words)
     assert (told.code, told.err) == (0, "")
-    assert state(story.ports.root) == before
+    assert state(story.home.root) == before
 
 
 @pytest.mark.parametrize("words", [("status",), ("ledger", "show"), ("ledger", "verify"), ("check",)], ids=" ".join)
@@ -87,8 +87,8 @@ for words in (["status"], ["ledger", "verify"], ["run", "toy"], ["score", "toy"]
         print("ended", words[0], end.code, flush=True)
 """
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "TRUEUP_"))}
-    env |= {"TRUEUP_HOME": str(story.ports.root), "TRUEUP_CONFIGS": str(story.configs), "COLUMNS": "300"}
-    before = state(story.ports.root)
+    env |= {"TRUEUP_HOME": str(story.home.root), "TRUEUP_CONFIGS": str(story.configs), "COLUMNS": "300"}
+    before = state(story.home.root)
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=300, check=False
     )
@@ -98,20 +98,20 @@ for words in (["status"], ["ledger", "verify"], ["run", "toy"], ["score", "toy"]
     lines = done.stderr.splitlines()
     assert len(lines) == 2, done.stderr
     assert all("cannot be written" in line and "TRUEUP_HOME" in line for line in lines)
-    assert state(story.ports.root) == before
+    assert state(story.home.root) == before
 
 
 def test_a_look_at_mlflow_says_what_its_client_says(story):
     """The tables are MLflow's: another version of it may have others."""
-    looking = Ports(story.ports.settings, looks=True)
-    key = tag_of(story.ports.identity)
-    anchor(story.ports)
+    looking = Home(story.home.settings, looks=True)
+    key = tag_of(story.home.identity)
+    anchor(story.home)
     name, version = story.config.registered_name, champion(story.model).version
-    assert looking.registry.aliases(name) == story.ports.registry.aliases(name) == {"champion": version}
-    assert looking.tracking.noted("trueup", key) == story.ports.tracking.noted("trueup", key) is not None
+    assert looking.registry.aliases(name) == story.home.registry.aliases(name) == {"champion": version}
+    assert looking.tracking.noted("trueup", key) == story.home.tracking.noted("trueup", key) is not None
     assert looking.registry.aliases("nobody") == {}
     assert looking.tracking.noted("nothing", key) is None
-    assert verify({"toy": story.config}, looking) == verify({"toy": story.config}, story.ports)
+    assert verify({"toy": story.config}, looking) == verify({"toy": story.config}, story.home)
     looking.close()
 
 
@@ -253,5 +253,5 @@ def test_a_source_may_lie_anywhere(tmp_path, name):
     for pattern in ("data/stream.csv", "data/str*.csv", f"data/{name}.csv"):
         text = (configs / "toy.yaml").read_text().replace("data/*.csv", f'"{pattern}"')
         (configs / "toy2.yaml").write_text(text.replace("model: toy", "model: toy2"))
-        looking = Ports(Settings(home=tmp_path / "home", configs=configs), looks=True)
+        looking = Home(Settings(home=tmp_path / "home", configs=configs), looks=True)
         assert check("toy2", looking)["problems"] == [], pattern

@@ -28,7 +28,7 @@ from trueup.config.policies import applied, parse
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.errors import NoData, NotEnoughData, UsageError, WorkError
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.replay import policy_results
 from trueup.replay.compare import compare
@@ -50,20 +50,20 @@ def laid(tmp_path_factory):
     return place, frame, streams.write(place, frame, CONFIG)
 
 
-def opened(laid, home):
-    ports = Ports(Settings(home=home, configs=laid[2]))
-    ports.background = NoReports()
-    return ports, load_model(laid[2], "toy")
+def opened(laid, folder):
+    home = Home(Settings(home=folder, configs=laid[2]))
+    home.background = NoReports()
+    return home, load_model(laid[2], "toy")
 
 
 @pytest.fixture(scope="module")
 def done(laid, tmp_path_factory):
     """Both policies, played one after the other."""
-    ports, config = opened(laid, tmp_path_factory.mktemp("home"))
-    span = whole_span(Model(config, ports), None, None)
-    found = replay(Model(config, ports), span, POLICIES)
-    yield ports, config, span, found
-    ports.close()
+    home, config = opened(laid, tmp_path_factory.mktemp("home"))
+    span = whole_span(Model(config, home), None, None)
+    found = replay(Model(config, home), span, POLICIES)
+    yield home, config, span, found
+    home.close()
 
 
 def without_times(facts):
@@ -86,7 +86,7 @@ def decisions(entries):
 
 
 def test_it_decides_what_run_decides_batch_by_batch(done, laid, tmp_path):
-    ports, config, span, _ = done
+    home, config, span, _ = done
     policy = POLICIES[1]
     lived = for_replay(applied(config, policy))
     told = Story(tmp_path, laid[1], CONFIG)
@@ -95,16 +95,16 @@ def test_it_decides_what_run_decides_batch_by_batch(done, laid, tmp_path):
     assert told.config == lived
     for week in range(1, WEEKS + 1):
         told.turn(week)
-    world = World(ports.settings, folder(Model(config, ports), span), span)
-    there = world.ports(world.home(lived))
-    assert decisions(there.ledger.entries("toy")) == decisions(told.ports.ledger.entries("toy"))
+    world = World(home.settings, folder(Model(config, home), span), span)
+    there = world.opened(world.folder_of(lived))
+    assert decisions(there.ledger.entries("toy")) == decisions(told.home.ledger.entries("toy"))
     there.close()
-    told.ports.close()
+    told.home.close()
 
 
 def test_nothing_of_the_home_is_touched_but_its_folder_of_replays(done):
-    ports = done[0]
-    assert {p.name for p in ports.root.iterdir()} <= {"replays", "reports"}
+    home = done[0]
+    assert {p.name for p in home.root.iterdir()} <= {"replays", "reports"}
 
 
 def test_what_is_said_of_the_policies(done):
@@ -130,13 +130,13 @@ def test_what_is_said_of_the_policies(done):
 
 
 def test_no_policy_changes_what_the_first_champion_has_to_pass(laid, tmp_path, done):
-    ports, config = opened(laid, tmp_path / "home")
+    home, config = opened(laid, tmp_path / "home")
     span = Window(streams.week(0), streams.week(6))
     policies = [parse("frozen"), parse("frozen, no gate, blocks of 12 hours"), parse("frozen, margin 0.5, gain 0.5")]
-    found = replay(Model(config, ports), span, policies)
+    found = replay(Model(config, home), span, policies)
     first = {(t.as_of, t.outcome, t.said) for life in found for t in life.tried if not t.later}
     assert len(first) == len(found[0].tried) > 0
-    ports.close()
+    home.close()
     assert done
 
 
@@ -144,22 +144,22 @@ def test_without_a_champion_it_ends_after_the_first_policy_and_says_why(tmp_path
     frame = streams.Stream(days=7 * 7).frame()
     frame["y"] = np.random.default_rng(1).permutation(frame["y"])
     place = tmp_path, frame, streams.write(tmp_path, frame, CONFIG)
-    ports, config = opened(place, tmp_path / "home")
-    span = whole_span(Model(config, ports), None, None)
+    home, config = opened(place, tmp_path / "home")
+    span = whole_span(Model(config, home), None, None)
     for _ in range(2):  # again it is said at once
         with pytest.raises(NotEnoughData, match=r"no policy would have a champion.*`frozen` had none.*prior"):
-            replay(Model(config, ports), span, POLICIES)
-    (first,) = [h for h in folder(Model(config, ports), span).glob("homes/*") if (h / "life.json").exists()]
+            replay(Model(config, home), span, POLICIES)
+    (first,) = [h for h in folder(Model(config, home), span).glob("homes/*") if (h / "life.json").exists()]
     assert first
-    ports.close()
+    home.close()
 
 
 def test_the_report_opens_offline_and_says_the_same(done):
-    ports, config, span, found = done
+    home, config, span, found = done
     compared = compare(config, span, found)
-    page = write(compared, ports)
+    page = write(compared, home)
     text = page.read_text()
-    assert text == write(compare(config, span, found), ports).read_text()
+    assert text == write(compare(config, span, found), home).read_text()
     assert json.loads(page.with_suffix(".json").read_text()) == json.loads(json.dumps(compared.facts))
     assert compared.facts["why"].replace("`", "") in re.sub("</?code>", "", html.unescape(text))
     assert compared.facts["block"].strip() in html.unescape(text)
@@ -172,9 +172,9 @@ def test_the_report_opens_offline_and_says_the_same(done):
 
 def test_mlflow_has_a_run_for_the_replay_and_one_below_it_for_each_policy(done, laid, tmp_path):
     _, config, span, found = done
-    ports, _ = opened(laid, tmp_path / "home")
-    published = publish(Model(config, ports), span, found)
-    client = ports.tracking.client
+    home, _ = opened(laid, tmp_path / "home")
+    published = publish(Model(config, home), span, found)
+    client = home.tracking.client
     experiment = client.get_experiment_by_name("toy replays")
     runs = client.search_runs([experiment.experiment_id])
     (whole,) = (r for r in runs if "mlflow.parentRunId" not in r.data.tags)
@@ -186,14 +186,14 @@ def test_mlflow_has_a_run_for_the_replay_and_one_below_it_for_each_policy(done, 
     assert published.page.name in {
         f.path.removeprefix("report/") for f in client.list_artifacts(whole.info.run_id, "report")
     }
-    ports.close()
+    home.close()
 
 
 def test_the_command_tells_of_it_again_and_writes_the_recommended_into_the_config(done, laid, tmp_path, monkeypatch):
-    ports = done[0]
+    home = done[0]
     configs = tmp_path / "configs"
     shutil.copytree(laid[2], configs)
-    monkeypatch.setenv("TRUEUP_HOME", str(ports.root))
+    monkeypatch.setenv("TRUEUP_HOME", str(home.root))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(configs))
     words = [w for p in POLICIES for w in ("--policy", p.name)]
     told = CliRunner().invoke(app, ["replay", "toy", *words, "--write", "--json"])
@@ -234,41 +234,41 @@ class Failing(ThreadPoolExecutor):
     ],
 )
 def test_a_job_that_fails_is_told_as_what_it_is(done, error, told, said):
-    ports, config, span, _ = done
-    prepared = prepare(Model(config, ports), span, POLICIES)
+    home, config, span, _ = done
+    prepared = prepare(Model(config, home), span, POLICIES)
     with pytest.raises(told, match=said):
         beside_each_other(prepared, Failing(error), lambda _: None)
 
 
 def test_nothing_secret_goes_to_where_policies_are_played(done, laid, tmp_path):
-    ports = Ports(
+    home = Home(
         Settings(home=tmp_path, configs=laid[2], ledger_key="0" * 64, notify="json://secret", reports_token="s" * 20)
     )
-    prepared = prepare(done[1], ports, done[2], POLICIES[:1])
+    prepared = prepare(done[1], home, done[2], POLICIES[:1])
     sent = pickle.dumps(prepared)
     assert not [word for word in (b"0" * 64, b"json://secret", b"s" * 20) if word in sent]
     assert prepared.world.settings.configs.is_absolute()
-    ports.close()
+    home.close()
 
 
 def test_what_is_being_played_is_not_thrown_away(done, laid, tmp_path):
-    ports, config = opened(laid, tmp_path / "home")
-    prepared = prepare(Model(config, ports), done[2], POLICIES[:1])
+    home, config = opened(laid, tmp_path / "home")
+    prepared = prepare(Model(config, home), done[2], POLICIES[:1])
     with (
-        FileLock(prepared.home(POLICIES[0]).with_suffix(".playing")),
+        FileLock(prepared.folder_of(POLICIES[0]).with_suffix(".playing")),
         pytest.raises(WorkError, match="another process"),
     ):
-        forget(Model(config, ports), done[2])
+        forget(Model(config, home), done[2])
     assert prepared.world.folder.exists()
-    forget(Model(config, ports), done[2])
+    forget(Model(config, home), done[2])
     assert not prepared.world.folder.exists()
-    ports.close()
+    home.close()
 
 
-def _live(laid, home, policy):
-    ports, config = opened(laid, home)
-    span = whole_span(Model(config, ports), None, None)
-    prepare(Model(config, ports), span, [policy]).live(policy)
+def _live(laid, folder, policy):
+    home, config = opened(laid, folder)
+    span = whole_span(Model(config, home), None, None)
+    prepare(Model(config, home), span, [policy]).live(policy)
 
 
 @pytest.mark.thorough  # takes minutes
@@ -276,36 +276,36 @@ def test_killed_half_way_it_goes_on_and_comes_to_the_same(done, laid, tmp_path):
     _, config, span, found = done
     process = multiprocessing.get_context("spawn").Process(target=_live, args=(laid, tmp_path / "home", POLICIES[1]))
     process.start()
-    ports, _ = opened(laid, tmp_path / "home")
-    world = World(ports.settings, folder(Model(config, ports), span), span)
-    home = world.folder / "homes"
+    home, _ = opened(laid, tmp_path / "home")
+    world = World(home.settings, folder(Model(config, home), span), span)
+    homes = world.folder / "homes"
     until = time.monotonic() + 300
     while (
         process.is_alive()
         and time.monotonic() < until
-        and not any(policy_results.progress(p) >= 0.7 for p in home.glob("*"))
+        and not any(policy_results.progress(p) >= 0.7 for p in homes.glob("*"))
     ):
         time.sleep(0.05)
     assert process.is_alive()
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert not list(home.glob("*/life.json"))
-    again = replay(Model(config, ports), span, POLICIES)
+    assert not list(homes.glob("*/life.json"))
+    again = replay(Model(config, home), span, POLICIES)
     assert without_times(compare(config, span, again).facts) == without_times(compare(config, span, found).facts)
-    ports.close()
+    home.close()
 
 
 def test_beside_each_other_they_come_to_the_same(done, laid, tmp_path):
     _, config, span, found = done
-    ports, _ = opened(laid, tmp_path / "home")
+    home, _ = opened(laid, tmp_path / "home")
     heard = []
-    again = replay(Model(config, ports), span, POLICIES, workers=2, tell=heard.append)
+    again = replay(Model(config, home), span, POLICIES, workers=2, tell=heard.append)
     assert without_times(compare(config, span, again).facts) == without_times(compare(config, span, found).facts)
     assert heard == sorted(heard)
     assert heard[-1] == 1
-    forget(Model(config, ports), span)
-    assert not folder(Model(config, ports), span).exists()
-    ports.close()
+    forget(Model(config, home), span)
+    assert not folder(Model(config, home), span).exists()
+    home.close()
 
 
 @pytest.mark.parametrize("worth", [0.0, 1e9])
@@ -341,20 +341,20 @@ def test_what_was_known_then_is_what_had_landed_by_then(tmp_path):
     told.source(laid_rows)  # the source has put the fifth week right, and the home sees it with the next one
     told.turn(6)
     told.turn(7)
-    ports, rows = told.ports, rows_dataset(told.config)
-    refs = [b for name in (rows, labels_dataset(told.config)) for b in ports.store.batches(name)]
+    home, rows = told.home, rows_dataset(told.config)
+    refs = [b for name in (rows, labels_dataset(told.config)) for b in home.store.batches(name)]
     assert {b.revision for b in refs} == {1, 2}
-    with ports.engine.begin() as connection:  # as if the home had run then, six hours after the end of each week
+    with home.engine.begin() as connection:  # as if the home had run then, six hours after the end of each week
         for sequence, end, revision in connection.exec_driver_sql(
             'SELECT sequence, "end", revision FROM batches'
         ).all():
             known = datetime.fromisoformat(end) + timedelta(hours=6) + timedelta(days=7 * (revision - 1))
             connection.exec_driver_sql("UPDATE batches SET recorded_at = ? WHERE sequence = ?", (str(known), sequence))
     span, policies = Window(streams.START, streams.week(7)), [parse("every 1 week, no gate")]
-    found = replay(Model(told.config, ports), span, policies, known_then=True)
+    found = replay(Model(told.config, home), span, policies, known_then=True)
     assert len(found[0].looks) == 7
-    prepared = prepare(Model(told.config, ports), span, policies, known_then=True)
-    there = prepared.world.ports(prepared.home(policies[0]))
+    prepared = prepare(Model(told.config, home), span, policies, known_then=True)
+    there = prepared.world.opened(prepared.folder_of(policies[0]))
     used = {
         e.as_of: {i["revision"] for i in e.body["inputs"] if i["start"] == streams.week(4).isoformat()}
         for e in there.ledger.entries("toy")
@@ -369,7 +369,7 @@ def test_what_was_known_then_is_what_had_landed_by_then(tmp_path):
     assert (after > 0).tolist() == [False] * (len(after) - 1) + [True]
     for _ in range(2):  # nothing is left behind that would be in the way
         with pytest.raises(NoData, match="had landed no batch"):
-            replay(Model(told.config, ports), Window(streams.week(60), streams.week(61)), policies, known_then=True)
+            replay(Model(told.config, home), Window(streams.week(60), streams.week(61)), policies, known_then=True)
     with pytest.raises(UsageError, match="--known-then takes both as they were"):
-        prepare(Model(told.config, ports), span, [parse("frozen, labels after 3 days")], known_then=True)
-    told.ports.close()
+        prepare(Model(told.config, home), span, [parse("frozen, labels after 3 days")], known_then=True)
+    told.home.close()

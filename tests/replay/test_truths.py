@@ -12,7 +12,7 @@ from trueup.adapters.background import NoReports
 from trueup.config.load import load_model
 from trueup.config.policies import parse_all
 from trueup.config.settings import Settings
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.replay.compare import compare
 from trueup.replay.replay import replay, whole_span
@@ -23,12 +23,12 @@ pytestmark = pytest.mark.thorough  # half a minute each
 def replayed(folder, frame, *texts):
     """What is said of policies on a stream: the facts, and those of each policy by its name."""
     configs = streams.write(folder, frame, CONFIG)
-    ports = Ports(Settings(home=folder / "home", configs=configs))
-    ports.background = NoReports()
+    home = Home(Settings(home=folder / "home", configs=configs))
+    home.background = NoReports()
     config = load_model(configs, "toy")
-    span = whole_span(Model(config, ports), None, None)
-    facts = compare(config, span, replay(Model(config, ports), span, parse_all(texts), workers=2)).facts
-    ports.close()
+    span = whole_span(Model(config, home), None, None)
+    facts = compare(config, span, replay(Model(config, home), span, parse_all(texts), workers=2)).facts
+    home.close()
     return facts, {p["name"]: p for p in facts["policies"]}
 
 

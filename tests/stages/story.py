@@ -16,7 +16,7 @@ from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.handoffs import Cycle
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.loop import steps
 from trueup.loop.turn import cycle
 from trueup.model import Model
@@ -40,8 +40,8 @@ class Story:
 
     def open(self) -> None:
         """Open the home anew, as another process would find it."""
-        self.ports = Ports(Settings(home=self.folder / "home", configs=self.configs))
-        self.ports.background = NoReports()  # cached: set before it is first used
+        self.home = Home(Settings(home=self.folder / "home", configs=self.configs))
+        self.home.background = NoReports()  # cached: set before it is first used
 
     @property
     def config(self) -> ModelConfig:
@@ -51,7 +51,7 @@ class Story:
     @property
     def model(self) -> Model:
         """The model of that config in this home."""
-        return Model(self.config, self.ports)
+        return Model(self.config, self.home)
 
     def source(self, frame: pd.DataFrame) -> None:
         """Change what the source holds."""
@@ -64,7 +64,7 @@ class Story:
 
     def later(self, **span: float) -> None:
         """Let the wall clock be so much on."""
-        self.ports.now = lambda: datetime.now(UTC) + timedelta(**span)
+        self.home.now = lambda: datetime.now(UTC) + timedelta(**span)
 
     def branch(self, folder: Path) -> Story:
         """A copy to go on with. Its models still lie in the first home, where they are only read."""
@@ -81,7 +81,7 @@ class Story:
 
     def predictions(self, week: int) -> pd.DataFrame:
         """What was served for a week."""
-        return self.ports.store.read_predictions("toy", window(week))
+        return self.home.store.read_predictions("toy", window(week))
 
     def batch(self, week: int):
         """The newest revision of a week."""
@@ -89,9 +89,9 @@ class Story:
 
     def facts(self) -> dict[str, object]:
         """All that a second run must not change."""
-        store = self.ports.store
+        store = self.home.store
         return {
-            "entries": [e.hash for e in self.ports.ledger.entries("toy")],
+            "entries": [e.hash for e in self.home.ledger.entries("toy")],
             "results": [
                 (s, r.window, r.revision, r.as_of)
                 for s in ("validate", "monitor", "run")

@@ -31,7 +31,7 @@ from trueup.config.schema import FolderSink, SqlSink
 from trueup.config.settings import Settings
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.errors import SourceError
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.stages.ingest import batches, ingest
 
@@ -171,7 +171,7 @@ class World:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="trueup-any-"))
-        self.ports = Ports(Settings(home=self.folder / "home", configs=self.folder, reports=False))
+        self.home = Home(Settings(home=self.folder / "home", configs=self.folder, reports=False))
         self.numbers = count()
 
     def landed(self, held: list[Any], kind: Kind, source: str) -> Landed:
@@ -204,9 +204,9 @@ class Landed:
 
     def __init__(self, world: World, config: Any) -> None:
         self.config, self.world = config, world
-        ingest(Model(config, world.ports), END)
-        self.batches = batches(Model(config, world.ports), END)
-        store = world.ports.store
+        ingest(Model(config, world.home), END)
+        self.batches = batches(Model(config, world.home), END)
+        store = world.home.store
         self.rows = store.read([b.rows for b in self.batches])
         self.rows = self.rows.assign(no=self.rows["no"].astype(int)).set_index("no", drop=False)
         labels = store.read([b.labels for b in self.batches], [ROW_ID, LABEL]) if len(self.rows) else None
@@ -235,7 +235,7 @@ class Landed:
         """Predictions come out of the store and of the sinks as they are saved."""
         if not len(self.rows):
             return
-        store, window = self.world.ports.store, Window(BEGIN, END)
+        store, window = self.world.home.store, Window(BEGIN, END)
         said = [self.labels.get(i, 0.5 if self.config.task == "regression" else "none") for i in self.rows[ROW_ID]]
         frame = self.rows[[ROW_ID, EVENT_TIME]].assign(
             prediction=said, model_version="1", predicted_at=pd.Timestamp(END)
@@ -289,7 +289,7 @@ def of_digits(text: str) -> str:
 def world() -> Any:
     made = World()
     yield made
-    made.ports.close()
+    made.home.close()
 
 
 def expected(value: Any, kind: Kind, source: str, landed: Any) -> Any:

@@ -27,7 +27,7 @@ def first(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("approval"), stream(10 * 7, change_on=5 * 7, per_day=120), APPROVAL)
     told.done = told.turn(5)
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def waiting(first, tmp_path):
     other = first.branch(tmp_path)
     other.done = first.done
     yield other
-    other.ports.close()
+    other.home.close()
 
 
 def entry_of(story):
@@ -54,20 +54,20 @@ def reject(story, by="Ann", entry=None):
 
 
 def kinds(story):
-    return [e.kind for e in story.ports.ledger.entries("toy")]
+    return [e.kind for e in story.home.ledger.entries("toy")]
 
 
 def test_a_challenger_that_passed_waits_with_all_its_evidence(first):
     assert first.done.decided.outcome == "pending", first.done.decided.reasons
     assert champion(first.model) is None
-    assert first.ports.registry.champion_alias("toy") is None
+    assert first.home.registry.champion_alias("toy") is None
     entry = entry_of(first)
     assert entry.body["model"]["version"] == first.done.decided.version
     assert entry.body["model"]["manifest_digest"]
     assert entry.body["evaluation"]["metrics"]["challenger"]
     assert {v["check"] for v in entry.body["verdicts"]}
     assert entry.body["approval"]["expected_epoch"] == 0
-    (event,) = first.ports.ledger.pending_outbox()
+    (event,) = first.home.ledger.pending_outbox()
     assert event.topic == "trueup.model.approval_requested"
     (told,) = overview(first.model)["approvals"]
     assert (told["id"], told["version"]) == (entry.seq, first.done.decided.version)
@@ -77,17 +77,17 @@ def test_approving_promotes_with_a_name_and_the_next_run_serves(waiting):
     entry = entry_of(waiting)
     done = approve(waiting)
     assert (done.outcome, done.version) == ("promoted", entry.body["model"]["version"])
-    recorded = waiting.ports.ledger.entry(done.sequence)
+    recorded = waiting.home.ledger.entry(done.sequence)
     assert recorded.body["approver"]["name"] == "Ann"
     assert recorded.body["approval"]["pending"] == entry.seq
     assert champion(waiting.model).version == done.version
     assert champion_at(waiting.model, recorded.as_of).version == done.version
-    assert waiting.ports.registry.champion_alias("toy") == done.version
+    assert waiting.home.registry.champion_alias("toy") == done.version
     assert approval.open_approvals(waiting.model) == []
-    assert [m.topic for m in waiting.ports.ledger.pending_outbox()][-1] == "trueup.model.promoted"
+    assert [m.topic for m in waiting.home.ledger.pending_outbox()][-1] == "trueup.model.promoted"
     assert turn.retrain(steps, waiting.model, streams.week(5), "first") == done
     assert waiting.turn(6).scored[-1].version == done.version
-    assert waiting.ports.ledger.verify() == []
+    assert waiting.home.ledger.verify() == []
 
 
 def test_deciding_again_gives_the_record_or_names_it(waiting):
@@ -116,14 +116,14 @@ def test_a_decision_needs_a_name_and_a_refusal_a_reason(waiting, by, why):
 
 
 def test_an_approval_that_nobody_gave_expires_by_the_wall_clock_and_a_look_changes_nothing(waiting):
-    entry, moment = entry_of(waiting), waiting.ports.now
-    waiting.ports.now = lambda: moment() + timedelta(days=2.9)
+    entry, moment = entry_of(waiting), waiting.home.now
+    waiting.home.now = lambda: moment() + timedelta(days=2.9)
     assert overview(waiting.model)["approvals"]
-    waiting.ports.now = lambda: moment() + timedelta(days=3.1)
+    waiting.home.now = lambda: moment() + timedelta(days=3.1)
     assert overview(waiting.model)["approvals"] == []
     assert kinds(waiting) == ["pending"]
     approval.upkeep(waiting.model)  # what every run does first
-    closing = approval.resolution(waiting.ports, entry)
+    closing = approval.resolution(waiting.home, entry)
     assert closing.kind == "held"
     assert "approval expired: nobody decided within 3 days" in closing.body["reasons"]
     with pytest.raises(AlreadyDecided, match="expired"):
@@ -132,8 +132,8 @@ def test_an_approval_that_nobody_gave_expires_by_the_wall_clock_and_a_look_chang
 
 
 def test_what_nobody_decided_about_can_be_judged_and_proposed_again(waiting):
-    entry, moment = entry_of(waiting), waiting.ports.now
-    waiting.ports.now = lambda: moment() + timedelta(days=3.1)
+    entry, moment = entry_of(waiting), waiting.home.now
+    waiting.home.now = lambda: moment() + timedelta(days=3.1)
     again = turn.retrain(steps, waiting.model, entry.as_of, "first")
     assert (again.outcome, kinds(waiting)) == ("pending", ["pending", "held", "pending"])
     assert turn.retrain(steps, waiting.model, entry.as_of, "first") == again
@@ -148,7 +148,7 @@ def test_what_was_judged_against_another_champion_is_refused_as_stale(waiting):
     with pytest.raises(StaleDecision, match="the champion changed"):
         approve(waiting, entry=entry)
     assert champion(waiting.model).version == judged
-    assert approval.resolution(waiting.ports, entry).body["approval"]["closed"] == "stale"
+    assert approval.resolution(waiting.home, entry).body["approval"]["closed"] == "stale"
     assert kinds(waiting) == ["pending", "override", "held"]
 
 
@@ -157,14 +157,14 @@ def test_a_newer_challenger_that_passed_takes_the_place_of_an_older_one(waiting)
     seen = [waiting.turn(week).decided for week in (7, 8, 9, 10)]
     proposed = [d for d in seen if d.outcome == "pending"]
     assert len(proposed) >= 2, [(d.outcome, d.reasons) for d in seen]
-    old, new = (waiting.ports.ledger.entry(d.sequence) for d in proposed[-2:])
+    old, new = (waiting.home.ledger.entry(d.sequence) for d in proposed[-2:])
     assert entry_of(waiting) == new
-    closing = approval.resolution(waiting.ports, old)
+    closing = approval.resolution(waiting.home, old)
     assert closing.body["approval"]["closed"] == "superseded"
     with pytest.raises(AlreadyDecided, match=f"superseded: version {new.body['model']['version']} passed later"):
         approve(waiting, entry=old)
     assert approve(waiting).version == new.body["model"]["version"]
-    assert waiting.ports.ledger.verify() == []
+    assert waiting.home.ledger.verify() == []
 
 
 def say(story, *words, code="from trueup.cli.main import main; main()"):
@@ -181,7 +181,7 @@ def say(story, *words, code="from trueup.cli.main import main; main()"):
 
 def test_of_two_who_decide_at_once_one_wins_and_the_other_is_told(waiting):
     seq = str(entry_of(waiting).seq)
-    waiting.ports.close()
+    waiting.home.close()
     people = [say(waiting, "approve", seq, "--by", name, "--json") for name in ("Ann", "Bob")]
     people.append(say(waiting, "reject", seq, "--by", "Cid", "--why", "no", "--json"))
     said = [(*p.communicate(timeout=300), p.returncode) for p in people]
@@ -192,7 +192,7 @@ def test_of_two_who_decide_at_once_one_wins_and_the_other_is_told(waiting):
     for _, err, code in said:
         assert code == 0 or "decided already (ledger entry 2" in err
         assert "Traceback" not in err
-    assert waiting.ports.ledger.verify() == []
+    assert waiting.home.ledger.verify() == []
 
 
 KILLED = """
@@ -212,7 +212,7 @@ def test_a_crash_between_ledger_and_alias_is_set_right_by_the_next_run(waiting, 
     assert killed.returncode == -signal.SIGKILL
     version = champion(waiting.model).version
     assert version == entry.body["model"]["version"]
-    assert waiting.ports.registry.champion_alias("toy") is None
+    assert waiting.home.registry.champion_alias("toy") is None
     if look == "status":
         assert overview(waiting.model)["alias_agrees"] is False  # told, and left to who writes
         approval.upkeep(waiting.model)
@@ -220,5 +220,5 @@ def test_a_crash_between_ledger_and_alias_is_set_right_by_the_next_run(waiting, 
         waiting.turn(5)
     else:
         assert approve(waiting, entry=entry).outcome == "promoted"
-    assert waiting.ports.registry.champion_alias("toy") == version
+    assert waiting.home.registry.champion_alias("toy") == version
     assert kinds(waiting) == ["pending", "promoted"]

@@ -18,18 +18,18 @@ def told(tmp_path):
     told = Story(tmp_path, stream(9 * 7), AGED)
     told.turn(5)
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 def later(told, hours):
     """Go on when so many hours have passed by the wall clock."""
-    told.ports.close()
+    told.home.close()
     told.open()
     told.later(hours=hours)
 
 
 def asked(told, topic="trueup.model.stale"):
-    return [m.payload["batch"] for m in told.ports.ledger.announced("toy", topic)]
+    return [m.payload["batch"] for m in told.home.ledger.announced("toy", topic)]
 
 
 def monitored(told, as_of=NOW):
@@ -53,12 +53,12 @@ def test_a_request_to_which_nothing_came_is_made_again_until_something_was_decid
 
 
 def test_what_was_refused_because_another_retrain_was_at_work_is_tried_by_the_next_run(told):
-    with told.ports.retraining("toy"):
+    with told.home.retraining("toy"):
         assert told.turn(7).decided.outcome == "refused"
     assert told.turn(7).decided.outcome in {"promoted", "rejected"}
-    decided = told.ports.ledger.entries("toy")[-1]
+    decided = told.home.ledger.entries("toy")[-1]
     told.turn(7)
-    assert told.ports.ledger.entries("toy")[-1] == decided
+    assert told.home.ledger.entries("toy")[-1] == decided
 
 
 def test_once_rejections_are_cleared_the_newest_batch_asks_at_once(told):
@@ -73,7 +73,7 @@ def test_once_rejections_are_cleared_the_newest_batch_asks_at_once(told):
     clear(told.model, "a tester")
     told.turn(8)
     told.turn(8)
-    assert [e.kind for e in told.ports.ledger.entries("toy")][-4:] == ["rejected", "refused", "cleared", "rejected"]
+    assert [e.kind for e in told.home.ledger.entries("toy")][-4:] == ["rejected", "refused", "cleared", "rejected"]
 
 
 @pytest.mark.parametrize("way", ["event", "inline"])
@@ -92,11 +92,11 @@ def test_a_decay_that_late_labels_told_is_not_lost_in_a_crash(tmp_path, monkeypa
         patch.setattr("trueup.loop.turn.challenge", killed)
         with pytest.raises(KeyboardInterrupt):
             turn.cycle(steps, told.model, streams.week(11), retrain=way)
-    assert told.ports.store.results("toy", "monitor", window(9))[-1].body["diagnosis"] == "decayed"
+    assert told.home.store.results("toy", "monitor", window(9))[-1].body["diagnosis"] == "decayed"
     told.open()
     if way == "inline":
         assert told.turn(11).decided.outcome in {"promoted", "rejected"}
     else:
         monitored(told, streams.week(11))
         assert len(asked(told, "trueup.model.decayed")) == 1
-    told.ports.close()
+    told.home.close()

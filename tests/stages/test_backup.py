@@ -22,7 +22,7 @@ from trueup.errors import UsageError, WorkError
 from trueup.governance.champion import champion
 from trueup.governance.rollback import roll_back
 from trueup.governance.status import decisions, overview
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import Decision
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
@@ -41,7 +41,7 @@ def told(tmp_path_factory):
         turn.cycle(steps, told.model, streams.week(week), retrain="never")
     turn.challenge(steps, told.model, streams.week(8), "manual")
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 def opened(story, home, **places):
@@ -49,20 +49,20 @@ def opened(story, home, **places):
     other = object.__new__(Story)
     other.folder, other.frame, other.configs = story.folder, story.frame, story.configs
     other.open()
-    other.ports = Ports(Settings(home=home, configs=story.configs, **places))
-    other.ports.background = story.ports.background
+    other.home = Home(Settings(home=home, configs=story.configs, **places))
+    other.home.background = story.home.background
     return other
 
 
 def history(story):
-    ports = story.ports
+    home = story.home
     facts = story.facts()
     facts.pop("files")  # by the folder of the story
-    files = sorted(str(p.relative_to(ports.root)) for p in ports.root.rglob("*.parquet"))
+    files = sorted(str(p.relative_to(home.root)) for p in home.root.rglob("*.parquet"))
     return facts | {
         "files": files,
-        "status": overview(Model(story.config, ports)),
-        "ledger": decisions(ports, None, 99),
+        "status": overview(Model(story.config, home)),
+        "ledger": decisions(home, None, 99),
     }
 
 
@@ -71,17 +71,17 @@ def moved(told, tmp_path):
     """The home restored at another place, while the first one is out of the way."""
     before = history(told)
     served = [told.predictions(week) for week in range(8)]
-    saved = backup.backup(told.ports, tmp_path / "copy")
+    saved = backup.backup(told.home, tmp_path / "copy")
     assert saved.elsewhere == ()
     assert saved.files == len([f for f in (tmp_path / "copy").rglob("*") if f.is_file()]) - 1  # and its record
-    told.ports.close()
+    told.home.close()
     home, aside = told.folder / "home", told.folder / "aside"
     home.rename(aside)
     other = opened(told, tmp_path / "elsewhere" / "home")
-    backup.restore(other.ports.settings, tmp_path / "copy")
+    backup.restore(other.home.settings, tmp_path / "copy")
     other.before, other.served = before, served
     yield other
-    other.ports.close()
+    other.home.close()
     assert not home.exists()  # nothing was written to the place that the backup came from
     aside.rename(home)
     told.open()
@@ -91,9 +91,9 @@ def test_a_restored_home_is_the_same(moved):
     assert history(moved) == moved.before
     for week, frame in enumerate(moved.served):
         assert_frame_equal(moved.predictions(week), frame)
-    assert moved.ports.ledger.verify() == []
+    assert moved.home.ledger.verify() == []
     current = champion(moved.model)
-    assert current.load(moved.ports) is not None
+    assert current.load(moved.home) is not None
     assert current.version == moved.before["status"]["champion"]
 
 
@@ -112,16 +112,16 @@ def test_models_are_kept_at_the_new_place_from_now_on(moved):
     old = champion(moved.model)
     decided = turn.challenge(steps, moved.model, streams.week(10), "manual")
     assert decided.version is not None
-    newest = moved.ports.registry.versions("toy")[-1]
-    assert newest.uri.startswith(str(moved.ports.root))
-    client = moved.ports.tracking.client
-    for version in moved.ports.registry.versions("toy"):
-        assert version.uri.startswith(f"{moved.ports.root}/mlartifacts/toy/models/m-")
+    newest = moved.home.registry.versions("toy")[-1]
+    assert newest.uri.startswith(str(moved.home.root))
+    client = moved.home.tracking.client
+    for version in moved.home.registry.versions("toy"):
+        assert version.uri.startswith(f"{moved.home.root}/mlartifacts/toy/models/m-")
         assert client.list_artifacts(version.run_id) == []
         assert mlflow.sklearn.load_model(version.uri) is not None
     for model in client.search_logged_models([client.get_experiment_by_name("toy").experiment_id]):
-        assert model.artifact_location.startswith(str(moved.ports.root))
-    assert client.get_run(newest.run_id).info.artifact_uri.startswith(str(moved.ports.root))
+        assert model.artifact_location.startswith(str(moved.home.root))
+    assert client.get_run(newest.run_id).info.artifact_uri.startswith(str(moved.home.root))
     if champion(moved.model).version != old.version:
         assert roll_back(moved.model, old.version, "a tester", "a test").version == old.version
 
@@ -136,10 +136,10 @@ from trueup.config.schema import Task
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.ledger.entries import Decision
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.audit.verify import anchor
 
-ports, model = Ports(Settings()), fitted()
+ports, model = Home(Settings()), fitted()
 run = ports.tracking.start("busy", "busy")
 for number in range(100_000):
     day = Window(datetime(2013, 1, 1) + timedelta(days=number), datetime(2013, 1, 2) + timedelta(days=number))
@@ -160,7 +160,7 @@ def test_a_copy_made_while_everything_is_written_is_whole(tmp_path, monkeypatch)
     """Whatever the copied databases name is there, and is what it was; the disk is a slow one."""
     copy = backup._copy
     monkeypatch.setattr(backup, "_copy", lambda *args: (time.sleep(0.004), copy(*args))[1])
-    busy = Ports(Settings(home=tmp_path / "busy"))
+    busy = Home(Settings(home=tmp_path / "busy"))
     worker = subprocess.Popen(
         [sys.executable, "-c", BUSY],
         env={**os.environ, "TRUEUP_HOME": str(busy.root)},
@@ -176,7 +176,7 @@ def test_a_copy_made_while_everything_is_written_is_whole(tmp_path, monkeypatch)
             backup.backup(busy, tmp_path / f"copy {number}")
             assert len(busy.ledger.entries("busy")) - before > 5, "nothing was written while it was copied"
             backup.restore(settings, tmp_path / f"copy {number}")
-            check_whole(Ports(settings), before)
+            check_whole(Home(settings), before)
         assert worker.poll() is None
     finally:
         worker.kill()
@@ -184,30 +184,30 @@ def test_a_copy_made_while_everything_is_written_is_whole(tmp_path, monkeypatch)
         busy.close()
 
 
-def check_whole(ports, least):
-    assert ports.ledger.verify() == []
-    entries = ports.ledger.entries("busy")
+def check_whole(home, least):
+    assert home.ledger.verify() == []
+    entries = home.ledger.entries("busy")
     assert len(entries) >= least
-    batches = ports.store.batches("busy/rows")
+    batches = home.store.batches("busy/rows")
     assert len(batches) >= len(entries)
     for ref in batches:
-        ports.store.read(ref, verify=True)
-        assert len(ports.store.read_predictions("busy", ref.window)) in {0, 4}
-    versions = {v.version for v in ports.registry.versions("busy")}
+        home.store.read(ref, verify=True)
+        assert len(home.store.read_predictions("busy", ref.window)) in {0, 4}
+    versions = {v.version for v in home.registry.versions("busy")}
     for entry in entries:
-        ports.store.read_evaluation(entry.body["path"])
+        home.store.read_evaluation(entry.body["path"])
         if "uri" in entry.body:
-            ports.registry.load(entry.body["uri"], entry.body["digest"])
+            home.registry.load(entry.body["uri"], entry.body["digest"])
             assert entry.body["version"] in versions
     for file in ("trueup.db", "mlflow.db"):
-        with closing(sqlite3.connect(ports.root / file)) as database:
+        with closing(sqlite3.connect(home.root / file)) as database:
             assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    ports.close()
+    home.close()
 
 
 def test_a_restore_that_was_killed_leaves_no_half_home(told, tmp_path):
-    backup.backup(told.ports, tmp_path / "copy")
+    backup.backup(told.home, tmp_path / "copy")
     code = (
         "import os, shutil, signal, sys\nfrom pathlib import Path\nfrom trueup.config.settings import Settings\n"
         "from trueup.stages import backup\ncopy, left = shutil.copy2, [20]\n"
@@ -224,22 +224,22 @@ def test_a_restore_that_was_killed_leaves_no_half_home(told, tmp_path):
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
     assert not home.exists()
     backup.restore(Settings(home=home), tmp_path / "copy")
-    assert (home / "home.id").read_text() == (told.ports.root / "home.id").read_text()
+    assert (home / "home.id").read_text() == (told.home.root / "home.id").read_text()
     assert not home.with_name("new.restoring").exists()
 
 
 def test_what_cannot_be_right_is_refused(told, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").write_text("mine")
-    for target, why in ((tmp_path / "full", "not empty"), (told.ports.root / "copy", "in the home itself")):
+    for target, why in ((tmp_path / "full", "not empty"), (told.home.root / "copy", "in the home itself")):
         with pytest.raises(UsageError, match=why):
-            backup.backup(told.ports, target)
-    empty = Ports(Settings(home=tmp_path / "nothing"))
+            backup.backup(told.home, target)
+    empty = Home(Settings(home=tmp_path / "nothing"))
     with pytest.raises(UsageError, match="nothing in the home"):
         backup.backup(empty, tmp_path / "copy")
-    with told.ports.alone_with_files(), pytest.raises(WorkError, match="at work on the files"):
-        backup.backup(told.ports, tmp_path / "copy")
-    backup.backup(told.ports, tmp_path / "copy")
+    with told.home.alone_with_files(), pytest.raises(WorkError, match="at work on the files"):
+        backup.backup(told.home, tmp_path / "copy")
+    backup.backup(told.home, tmp_path / "copy")
     with pytest.raises(UsageError, match="not empty"):
         backup.restore(Settings(home=tmp_path / "full"), tmp_path / "copy")
     (tmp_path / "copy" / backup.RECORD).unlink()  # as if the backup had been killed
@@ -250,10 +250,10 @@ def test_what_cannot_be_right_is_refused(told, tmp_path):
 
 def test_what_lies_elsewhere_is_said(told, tmp_path):
     url = "postgresql://me:s3cret@db:5432/trueup"
-    settings = Settings(home=told.ports.root, mlflow_artifacts="s3://bucket/models", prefect_database_url=url)
-    ports = Ports(settings)
-    saved = backup.backup(ports, tmp_path / "copy")
-    ports.close()
+    settings = Settings(home=told.home.root, mlflow_artifacts="s3://bucket/models", prefect_database_url=url)
+    home = Home(settings)
+    saved = backup.backup(home, tmp_path / "copy")
+    home.close()
     assert saved.elsewhere == (
         "MLflow's artifacts: s3://bucket/models",
         "Prefect: postgresql://me:***@db:5432/trueup",
@@ -274,7 +274,7 @@ def test_by_the_command_line_a_home_is_copied_restored_and_verified(told, tmp_pa
             env={**environment, "TRUEUP_HOME": str(home)}, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
 
-    busy, ended = Ports(Settings(home=told.ports.root, configs=told.configs)), threading.Event()
+    busy, ended = Home(Settings(home=told.home.root, configs=told.configs)), threading.Event()
 
     def decide():
         number = 0
@@ -286,7 +286,7 @@ def test_by_the_command_line_a_home_is_copied_restored_and_verified(told, tmp_pa
     deciding = threading.Thread(target=decide)
     deciding.start()
     try:
-        saved = say(told.ports.root, "backup", str(tmp_path / "copy"))
+        saved = say(told.home.root, "backup", str(tmp_path / "copy"))
     finally:
         ended.set()
         deciding.join()

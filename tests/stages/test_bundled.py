@@ -13,7 +13,7 @@ from tests.messy import START
 from tests.stages.test_new import opened, quick
 from trueup.config.load import load_model
 from trueup.domain.profiling.questions import Ask
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.loop import steps
 from trueup.loop.turn import cycle
 from trueup.model import Model
@@ -39,36 +39,36 @@ def table(name: str) -> tuple[pd.DataFrame, str]:
     return frame.assign(t=[START + i * step for i in range(len(frame))]), frame.columns[-1]
 
 
-def saved(folder: Path, name: str) -> tuple[Drafted, Ports]:
+def saved(folder: Path, name: str) -> tuple[Drafted, Home]:
     """The config of a table, written; the ports are to be closed."""
     frame, label = table(name)
     frame.to_csv(folder / "table.csv", index=False)
-    ports = opened(folder)
-    drafted = draft(Ask(name, str(folder / "table.csv"), "t", label), ports)
+    home = opened(folder)
+    drafted = draft(Ask(name, str(folder / "table.csv"), "t", label), home)
     save(drafted)
-    return drafted, ports
+    return drafted, home
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_config_is_written_and_sound(tmp_path, name):
-    drafted, ports = saved(tmp_path, name)
-    assert check(name, ports)["problems"] == []
+    drafted, home = saved(tmp_path, name)
+    assert check(name, home)["problems"] == []
     assert str(drafted.config.task) == TABLES[name][1]
     assert drafted.findings.suspects == ()
     assert drafted.config.features.numeric
     assert (drafted.findings.choice is None) == (name == "linnerud")  # 20 rows tell nothing
-    ports.close()
+    home.close()
 
 
 @pytest.mark.parametrize(
     "name", ["iris", "breast_cancer", "diabetes", *(pytest.param(n, marks=pytest.mark.thorough) for n in ("wine", "digits", "linnerud"))]
 )  # fmt: skip
 def test_the_loop_comes_to_a_decision_that_is_recorded(tmp_path, name):
-    drafted, ports = saved(tmp_path, name)
+    drafted, home = saved(tmp_path, name)
     drafted.path.write_text(quick(drafted.path.read_text()))
-    done = cycle(steps, Model(load_model(ports.configs, name), ports), START + timedelta(weeks=9))
+    done = cycle(steps, Model(load_model(home.configs, name), home), START + timedelta(weeks=9))
     assert done.decided.outcome in {"promoted", "rejected", "held"}
     assert done.decided.outcome == "promoted" or done.decided.reasons
-    entries = list(ports.ledger.entries(name))
+    entries = list(home.ledger.entries(name))
     assert [e.kind for e in entries][-1:] == [done.decided.outcome]
-    ports.close()
+    home.close()

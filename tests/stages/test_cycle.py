@@ -52,7 +52,7 @@ def story(tmp_path_factory):
     told.source(mended)
     told.mended = told.turn(8)
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 def test_the_first_champion_comes_after_min_history_and_scores_no_row_it_was_trained_on(story):
@@ -66,9 +66,9 @@ def test_the_first_champion_comes_after_min_history_and_scores_no_row_it_was_tra
 
 
 def test_the_run_of_a_refitted_model_and_its_decision_name_every_batch_it_was_fitted_on(story):
-    entry = next(e for e in story.ports.ledger.entries("toy") if e.kind == "promoted")
+    entry = next(e for e in story.home.ledger.entries("toy") if e.kind == "promoted")
     assert entry.body["refit"]["status"] == "pass"
-    logged = story.ports.tracking.client.get_run(entry.body["model"]["run_id"]).inputs.dataset_inputs
+    logged = story.home.tracking.client.get_run(entry.body["model"]["run_id"]).inputs.dataset_inputs
     sources = [json.loads(i.dataset.source) for i in logged]
     read = [ref for b in (c.batch for c in story.first.batches) for ref in (b.rows, b.labels)]
     assert sorted(s["sha256"] for s in sources) == sorted(ref.sha256 for ref in read)
@@ -105,7 +105,7 @@ def test_a_broken_batch_stops_at_validation_and_does_not_retrain(story):
     assert story.broken.scored[0].total == 0
     assert story.broken.observed[0].diagnosis == "data_broken"
     assert story.broken.decided.outcome == "none"
-    assert [e.kind for e in story.ports.ledger.entries("toy")] == ["promoted"]
+    assert [e.kind for e in story.home.ledger.entries("toy")] == ["promoted"]
 
 
 def test_a_landed_correction_mends_a_broken_batch(story):
@@ -127,7 +127,7 @@ def test_a_correction_is_a_new_revision_and_first_predictions_stay(story):
     assert revised.batch.rows.revision == 2
     assert scored.new == 0
     assert_frame_equal(story.predictions(CORRECTED), story.served)
-    rows = story.ports.store.read(story.batch(CORRECTED).rows)
+    rows = story.home.store.read(story.batch(CORRECTED).rows)
     assert (rows["z"] == 0.0).sum() == len(story.flipped)
 
 
@@ -156,7 +156,7 @@ def test_rows_in_quarantine_are_listed_and_released_into_use(story, tmp_path):
 
     assert quarantine.release(other.model, None, by="a tester", why="all of them") == 2
     assert quarantine.listed(other.model).empty
-    other.ports.close()
+    other.home.close()
 
 
 def test_the_next_run_predicts_rows_released_from_quarantine_once(story, tmp_path):
@@ -178,7 +178,7 @@ def test_the_next_run_predicts_rows_released_from_quarantine_once(story, tmp_pat
     assert [(s.window, s.new, s.total) for s in later.released] == [(window(7), 2, 560)]
     assert set(rest) <= set(other.predictions(7)[ROW_ID])
     assert_frame_equal(other.predictions(7).head(len(served)), served)
-    other.ports.close()
+    other.home.close()
 
 
 def test_without_enough_new_labels_a_challenger_is_held(story, tmp_path):
@@ -187,11 +187,11 @@ def test_without_enough_new_labels_a_challenger_is_held(story, tmp_path):
     assert decided.outcome == "held"
     assert "not enough new labels" in decided.reasons[0]
     assert champion(other.model).version == story.first.decided.version
-    other.ports.close()
+    other.home.close()
 
 
 def test_the_ledger_is_whole_and_the_alias_agrees(story):
-    assert story.ports.ledger.verify() == []
+    assert story.home.ledger.verify() == []
     state = overview(story.model)
     assert state["alias_agrees"] is True
     assert state["champion"] == story.first.decided.version
@@ -199,7 +199,7 @@ def test_the_ledger_is_whole_and_the_alias_agrees(story):
 
 def test_a_tampered_champion_is_refused(story):
     current = champion(story.model)
-    with story.ports.registry.files(current.uri) as folder:
+    with story.home.registry.files(current.uri) as folder:
         (file,) = Path(folder).rglob("model.skops")
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -218,7 +218,7 @@ def test_a_first_champion_must_beat_the_baselines_whatever_gates_are_listed(tmp_
     assert done.decided.outcome == "rejected", done.decided.reasons
     assert [v.check for v in done.decided.verdicts if not v.ok] == ["baseline"]
     assert champion(told.model) is None
-    told.ports.close()
+    told.home.close()
 
 
 def test_before_any_data_there_is_nothing_to_do_and_nothing_is_written(tmp_path):
@@ -226,7 +226,7 @@ def test_before_any_data_there_is_nothing_to_do_and_nothing_is_written(tmp_path)
     with pytest.raises(NoData, match="no complete week of data by 2023-12-01"):
         turn.cycle(steps, told.model, pd.Timestamp("2023-12-01").to_pydatetime())
     assert not list(tmp_path.rglob("*.parquet"))
-    told.ports.close()
+    told.home.close()
 
 
 def test_text_in_a_numeric_column_breaks_the_batch(tmp_path):
@@ -237,7 +237,7 @@ def test_text_in_a_numeric_column_breaks_the_batch(tmp_path):
     assert fine.usable
     assert not broken.usable
     assert any("x" in reason for reason in broken.reasons), broken.reasons
-    told.ports.close()
+    told.home.close()
 
 
 @pytest.mark.parametrize("column", ["x", "group", "t", "id", "y"])
@@ -251,7 +251,7 @@ def test_a_missing_column_is_said_and_nothing_is_landed(tmp_path, column):
     else:
         assert not any(c.usable for c in done.batches)
         assert all(any(column in r for r in c.reasons) for c in done.batches)
-    told.ports.close()
+    told.home.close()
 
 
 def test_times_that_do_not_parse_are_said(tmp_path):
@@ -259,7 +259,7 @@ def test_times_that_do_not_parse_are_said(tmp_path):
     with pytest.raises(SourceError, match="t"):
         told.turn(2)
     assert not list(tmp_path.rglob("*.parquet"))
-    told.ports.close()
+    told.home.close()
 
 
 AT = PLAIN.replace("known_after: 1 day", "known_at: told")
@@ -291,8 +291,8 @@ def test_labels_that_are_overdue_are_an_error_and_the_batches_are_handled_all_th
     assert told.turn(weeks) == done
     with pytest.raises(NoLabels, match="no matured label"):
         turn.retrain(steps, told.model, streams.week(weeks), "manual")
-    assert [e.kind for e in told.ports.ledger.entries("toy")] == ["held"]
-    told.ports.close()
+    assert [e.kind for e in told.home.ledger.entries("toy")] == ["held"]
+    told.home.close()
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_labels_that_may_still_come_hold_the_first_champion(tmp_path, config, ro
     assert done.decided.outcome == "held"
     assert said in done.decided.reasons[0]
     assert turn.retrain(steps, told.model, done.as_of, "manual").outcome == "held"
-    told.ports.close()
+    told.home.close()
 
 
 def test_the_label_as_a_feature_is_a_mistake_of_the_config(tmp_path):
@@ -331,7 +331,7 @@ def test_features_cannot_see_labels_that_are_not_known_yet(tmp_path):
             assert batch.usable
         found = examples(told.model, window(2), streams.week(9))
         seen.append(found.X.assign(t=found.event_time, id=found.row_id).sort_values("id", ignore_index=True))
-        told.ports.close()
+        told.home.close()
     before, after = seen
     day = pd.Timedelta("1 day")
     early = before["t"] < moment + day
@@ -360,13 +360,13 @@ def test_a_real_change_is_decayed_and_a_challenger_takes_over(tmp_path):
     assert promoted, {week: c.decided.reasons for week, c in done.items()}
     current = champion(told.model)
     assert current.version > first.version
-    entry = told.ports.ledger.champion("toy").entry
+    entry = told.home.ledger.champion("toy").entry
     assert entry.body["trigger"]["reason"] == "decayed"
     figures = entry.body["evaluation"]["metrics"]
     assert figures["challenger"]["log_loss"] < figures["champion"]["log_loss"]
-    assert told.ports.ledger.verify() == []
+    assert told.home.ledger.verify() == []
     assert overview(told.model)["alias_agrees"] is True
-    told.ports.close()
+    told.home.close()
 
 
 def test_a_champion_with_too_few_labels_a_batch_is_retrained_for_its_age(tmp_path):
@@ -378,8 +378,8 @@ def test_a_champion_with_too_few_labels_a_batch_is_retrained_for_its_age(tmp_pat
     assert done.observed[-1].diagnosis == "unknown"
     assert done.observed[-1].findings[:2] == ("unknown", "stale")
     assert done.decided.outcome in {"promoted", "rejected"}, done.decided.reasons
-    assert told.ports.ledger.entries("toy")[-1].body["trigger"]["reason"] == "stale"
-    told.ports.close()
+    assert told.home.ledger.entries("toy")[-1].body["trigger"]["reason"] == "stale"
+    told.home.close()
 
 
 class Drawing(NoReports):
@@ -394,54 +394,54 @@ class Drawing(NoReports):
 def test_a_retrain_held_for_labels_of_one_class_has_a_report_that_says_so(tmp_path):
     rows = stream(7 * 7)
     told = Story(tmp_path, rows.assign(y=np.where(rows["t"] < streams.week(2), rows["y"], 0)))
-    told.ports.background = Drawing()
+    told.home.background = Drawing()
     done = turn.retrain(steps, told.model, streams.week(7), "manual")
     assert done.outcome == "held", done
-    (run,) = told.ports.tracking.client.search_runs(
-        [told.ports.tracking.client.get_experiment_by_name("toy").experiment_id]
+    (run,) = told.home.tracking.client.search_runs(
+        [told.home.tracking.client.get_experiment_by_name("toy").experiment_id]
     )
-    page = (run_folder(told.ports.root, "toy", run.info.run_id) / "report.html").read_text()
+    page = (run_folder(told.home.root, "toy", run.info.run_id) / "report.html").read_text()
     assert done.reasons[0].split(";")[0] in html.unescape(page)
     assert "Importance" in page
-    told.ports.close()
+    told.home.close()
 
 
 def test_a_report_that_cannot_be_drawn_is_said_with_its_place_and_the_loop_goes_on(tmp_path, caplog):
     told = Story(tmp_path, stream(14))
-    told.ports.background = Background()
-    docs = data_docs_folder(told.ports.root)
+    told.home.background = Background()
+    docs = data_docs_folder(told.home.root)
     (docs / "toy").parent.mkdir(parents=True)
     (docs / "toy").write_text("a file where the folder of the pages should be")
     done = told.turn(2)
     assert [c.usable for c in done.batches] == [True, True]
-    assert told.ports.background.wait()
+    assert told.home.background.wait()
     said = {r.getMessage() for r in caplog.records if r.name == "trueup.adapters.background"}
     assert {s.partition(": ")[0] for s in said} == {f"the Data Docs in {docs} could not be made"}
     assert all("Exists" in s or "NotADirectory" in s for s in said), said
-    told.ports.close()
+    told.home.close()
 
 
 def test_declared_slices_stand_in_the_record_the_report_and_the_run(tmp_path):
     told = Story(tmp_path, stream(8 * 7))
-    told.ports.background = Drawing()
+    told.home.background = Drawing()
     told.turn(5)
     turn.retrain(steps, told.model, streams.week(8), "manual")
-    first, second = told.ports.ledger.entries("toy")
+    first, second = told.home.ledger.entries("toy")
     for entry in (first, second):
         slices = entry.body["evaluation"]["slices"]
         assert {s["slice"] for s in slices} == {"group=a", "group=b", "group=c"}
         assert all(s["low"] < s["challenger"] < s["high"] for s in slices)
         run_id = entry.body["model"]["run_id"]
-        folder = run_folder(told.ports.root, "toy", run_id)
+        folder = run_folder(told.home.root, "toy", run_id)
         assert "group=b" in (folder / "report.html").read_text()
-        kept = {f.path for f in told.ports.tracking.client.list_artifacts(run_id, "report")}
+        kept = {f.path for f in told.home.tracking.client.list_artifacts(run_id, "report")}
         assert "report/slices.csv" in kept
         assert pd.read_csv(folder / "slices.csv")["rows"].tolist() == [s["rows"] for s in slices]
     assert all("champion" not in s for s in first.body["evaluation"]["slices"])
     assert all(
         s["difference_low"] < s["difference"] < s["difference_high"] for s in second.body["evaluation"]["slices"]
     )
-    told.ports.close()
+    told.home.close()
 
 
 def test_a_season_with_the_same_relation_is_not_decayed(tmp_path):
@@ -454,8 +454,8 @@ def test_a_season_with_the_same_relation_is_not_decayed(tmp_path):
         c for o in done[-1].observed for c in o.figures["drift"]["checks"] if (c["column"], c["check"]) == ("x", "psi")
     ]
     assert far[-1]["value"] > 0.5  # and is seen to be elsewhere by now
-    assert [e.kind for e in told.ports.ledger.entries("toy")] == ["promoted"]
-    told.ports.close()
+    assert [e.kind for e in told.home.ledger.entries("toy")] == ["promoted"]
+    told.home.close()
 
 
 def coloured(rows):
@@ -477,12 +477,12 @@ def test_a_challenger_that_has_lost_a_class_does_not_beat_a_champion_that_knows_
     told.turn(5)
     first = champion(told.model)
     decided = turn.retrain(steps, told.model, streams.week(9), "manual")
-    body = told.ports.ledger.entries("toy")[-1].body
+    body = told.home.ledger.entries("toy")[-1].body
     assert decided.outcome == "rejected", decided.reasons
     assert body["evaluation"]["metrics"]["champion"]["log_loss"] < 1.1  # that of three equal shares
     assert body["evidence"]["contender"] == "simple"  # which remembers eight weeks
     assert champion(told.model).version == first.version
-    told.ports.close()
+    told.home.close()
 
 
 def test_a_champion_that_does_not_know_a_class_has_decayed_and_a_challenger_that_does_takes_over(tmp_path):
@@ -499,7 +499,7 @@ def test_a_champion_that_does_not_know_a_class_has_decayed_and_a_challenger_that
     assert seen.observed[-1].diagnosis == "decayed"
     assert seen.decided.outcome == "promoted", seen.decided.reasons
     assert told.turn(9).observed[-1].diagnosis in {"healthy", "shifted"}
-    told.ports.close()
+    told.home.close()
 
 
 def test_a_multiclass_stream_goes_round(tmp_path):
@@ -508,7 +508,7 @@ def test_a_multiclass_stream_goes_round(tmp_path):
     served = told.predictions(5)
     assert set(served["prediction"]) == {"blue", "green", "red"}
     assert np.allclose(served[["p_blue", "p_green", "p_red"]].sum(axis=1), 1)
-    told.ports.close()
+    told.home.close()
 
 
 def test_a_regression_stream_goes_round(tmp_path):
@@ -517,9 +517,9 @@ def test_a_regression_stream_goes_round(tmp_path):
     rows["y"] = 10 + 1.5 * rows["x"] + 3 * np.sign(rows["x"] * rows["z"]) + noise
     told = Story(tmp_path, rows, PLAIN.replace("task: binary", "task: regression"))
     goes_round(told)
-    served = told.predictions(5).merge(told.ports.store.read(told.batch(5).labels), on=ROW_ID)
+    served = told.predictions(5).merge(told.home.store.read(told.batch(5).labels), on=ROW_ID)
     assert np.corrcoef(served["prediction"], served["label"])[0, 1] > 0.8
-    told.ports.close()
+    told.home.close()
 
 
 def goes_round(told):
@@ -531,7 +531,7 @@ def goes_round(told):
     assert all(o.figures["skill"]["mean"] > 0 for o in after.observed)
     assert all(o.figures["metrics"] for o in after.observed)
     assert told.turn(7) == after
-    assert told.ports.ledger.verify() == []
+    assert told.home.ledger.verify() == []
 
 
 SINKS = {
@@ -566,4 +566,4 @@ def test_each_prediction_stands_in_the_users_sink_once_after_a_run_and_again(sto
     other.turn(9)
     turn.score_newest(steps, other.model, streams.week(9))  # which writes to the sink once more
     assert_frame_equal(delivered(other, kind), found)
-    other.ports.close()
+    other.home.close()

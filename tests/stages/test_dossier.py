@@ -45,24 +45,24 @@ def first(tmp_path_factory):
     """Five weeks: Ann asked for a first challenger, which passed and waits."""
     frame = stream(5 * 7, per_day=120)
     told = Story(tmp_path_factory.mktemp("dossier"), frame.replace({"group": {"c": VALUE}}), CONFIG)
-    told.ports.actor = ANN
+    told.home.actor = ANN
     told.done = turn.retrain(steps, told.model, streams.week(5), "manual")
     assert told.done.outcome == "pending", told.done.reasons
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 @pytest.fixture
 def story(first, tmp_path):
     other = first.branch(tmp_path)
     other.done = first.done
-    other.ports.actor = replace(ANN, name="Bob", account="bob")
+    other.home.actor = replace(ANN, name="Bob", account="bob")
     yield other
-    other.ports.close()
+    other.home.close()
 
 
 def entry_of(story):
-    return story.ports.ledger.entry(story.done.sequence)
+    return story.home.ledger.entry(story.done.sequence)
 
 
 def approve(story, by):
@@ -86,7 +86,7 @@ def test_a_record_says_who_asked_on_what_data_and_by_which_rules(first):
         assert body["data"][name]["rows"] > 0
         assert len(body["data"][name]["digest"]) == 64
     assert {b["status"] for b in body["validation"]["batches"]} == {"pass"}
-    assert body["evaluation"]["digest"] == first.ports.store.evaluation_digest(body["evaluation"]["path"])
+    assert body["evaluation"]["digest"] == first.home.store.evaluation_digest(body["evaluation"]["path"])
     assert {"git_commit", "git_dirty", "lock_digest", "environment_digest", "seed"} <= body["code"].keys()
     assert body["governance"]["owner"] == "Ann & Bob"
     assert body["retention"]["decisions"] == "3650 days"
@@ -96,19 +96,19 @@ def test_a_record_says_who_asked_on_what_data_and_by_which_rules(first):
 def test_what_people_say_of_a_model_makes_no_retrain_a_new_one(first):
     other = first.config.model_copy(update={"governance": first.config.governance.model_copy(update={"owner": "Eve"})})
     assert config_digest(other) == config_digest(first.config)
-    assert turn.retrain(steps, Model(other, first.ports), streams.week(5), "manual") == first.done
+    assert turn.retrain(steps, Model(other, first.home), streams.week(5), "manual") == first.done
 
 
 @pytest.mark.parametrize("by", ["Ann", " ann "])
 def test_who_asked_cannot_approve(story, by):
     with pytest.raises(UsageError, match=r"second pair of eyes.*Ann asked for this retrain"):
         approve(story, by)
-    assert [e.kind for e in story.ports.ledger.entries("toy")] == ["pending"]
+    assert [e.kind for e in story.home.ledger.entries("toy")] == ["pending"]
 
 
 def test_nor_can_they_under_another_name_from_the_same_account(first, story):
     body = entry_of(first).body
-    story.ports.actor = replace(ANN, name="somebody", account="ann")
+    story.home.actor = replace(ANN, name="somebody", account="ann")
     assert body["actor"]["name"] == "Ann"
     with pytest.raises(UsageError, match="second pair of eyes"):
         approve(story, "Carl")
@@ -120,7 +120,7 @@ def test_an_override_needs_two_and_neither_is_who_asked_for_the_version(story):
         with pytest.raises(UsageError, match="four_eyes"):
             override(story.model, version, by, "cannot wait", asked_by)
     done = override(story.model, version, "Bob", "cannot wait", "Carl")
-    body = story.ports.ledger.entry(done.sequence).body
+    body = story.home.ledger.entry(done.sequence).body
     assert body["approver"]["four_eyes"] == {"demanded": True, "asked_by": "Carl", "differ": True}
     assert body["actor"]["name"] == "Carl"
     assert body["data"]["gate"]["rows"] > 0
@@ -140,10 +140,10 @@ def test_the_page_says_what_was_judged_what_a_check_asks_and_whether_it_was_rebu
     assert "Read from a source of kind files (path data/*.csv). Times are UTC" in page
     assert "Nothing was measured of it in office." in page
     assert f"trueup rollback {facts['model']}" in page
-    note_rebuilt(story.ports, "toy", facts["version"], "the same: predictions on 7 gate rows, to the last bit")
+    note_rebuilt(story.home, "toy", facts["version"], "the same: predictions on 7 gate rows, to the last bit")
     _, page = facts_of(story)
     assert "the same: predictions on 7 gate rows, to the last bit" in page
-    assert last_rebuilt(story.ports.root, "toy", 99) is None
+    assert last_rebuilt(story.home.root, "toy", 99) is None
 
 
 def test_a_pass_whose_interval_holds_0_says_that_nothing_is_shown():
@@ -227,15 +227,15 @@ def test_dossiers_are_made_anew_with_each_decision(story):
             job(*args)
 
     def standing(version):
-        return json.loads(dossier_page(story.ports.root, "toy", version).with_suffix(".json").read_text())["standing"]
+        return json.loads(dossier_page(story.home.root, "toy", version).with_suffix(".json").read_text())["standing"]
 
-    story.ports.background = Drawing()
+    story.home.background = Drawing()
     body = entry_of(story).body
     served, judged = body["model"]["version"], body["judged"]["version"]
-    with dossiers_kept_current(story.ports):
+    with dossiers_kept_current(story.home):
         approve(story, "Bob")
     assert standing(served).startswith("in office since")
-    with dossiers_kept_current(story.ports):
+    with dossiers_kept_current(story.home):
         override(story.model, judged, "Bob", "cannot wait", "Carl")
     assert made == [sorted({served, judged})] * 2
     assert standing(served).startswith("out of office: replaced")
@@ -260,18 +260,18 @@ def test_the_config_to_rebuild_with_is_the_one_of_then(story):
 
     (story.configs / "toy.yaml").write_text(CONFIG.replace("min_rows: 30", "min_rows: 20"))
     assert met()
-    (kept,) = story.ports.root.rglob(f"recorded/toy/{entry_of(story).body['recorded']['config']}*")
+    (kept,) = story.home.root.rglob(f"recorded/toy/{entry_of(story).body['recorded']['config']}*")
     kept.unlink()
     assert not met()
 
 
 def test_what_is_gone_or_was_changed_is_said_to_be(story):
     body = entry_of(story).body
-    (story.ports.root / body["evaluation"]["path"]).unlink()
-    baseline = story.ports.root / body["model"]["baseline_path"]
+    (story.home.root / body["evaluation"]["path"]).unlink()
+    baseline = story.home.root / body["model"]["baseline_path"]
     baseline.write_bytes(baseline.read_bytes() + b"x")
     landed = body["inputs"][0]
-    next(story.ports.root.rglob(f"{landed['sha256'][:32]}.parquet")).unlink()
+    next(story.home.root.rglob(f"{landed['sha256'][:32]}.parquet")).unlink()
     facts, page = facts_of(story, story.done.version)
     assert facts["evaluation"]["state"] == GONE
     assert {f["what"]: f["state"] for f in facts["files"]}["sample of the training rows"] == "changed"
@@ -282,7 +282,7 @@ def test_what_is_gone_or_was_changed_is_said_to_be(story):
 
 def test_the_command_makes_page_data_and_bill_of_materials(story, tmp_path, monkeypatch):
     approve(story, "Bob")
-    monkeypatch.setenv("TRUEUP_HOME", str(story.ports.root))
+    monkeypatch.setenv("TRUEUP_HOME", str(story.home.root))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(story.configs))
     said = CliRunner().invoke(app, ["dossier", "toy", "--out", str(tmp_path / "out"), "--json"])
     assert said.exit_code == 0, said.output

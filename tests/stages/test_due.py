@@ -16,14 +16,14 @@ def first(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("due"), stream(WEEKS * 7))
     told.turn(5)
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 @pytest.fixture
 def story(first, tmp_path):
     other = first.branch(tmp_path)
     yield other
-    other.ports.close()
+    other.home.close()
 
 
 def under(story, rules):
@@ -35,7 +35,7 @@ def under(story, rules):
 
 def reasons(story):
     """Why each training was begun, and in which week."""
-    tried = [e for e in story.ports.ledger.entries("toy") if e.body.get("model")]
+    tried = [e for e in story.home.ledger.entries("toy") if e.body.get("model")]
     return [(e.body["trigger"]["reason"], (e.as_of - streams.week(0)).days // 7) for e in tried]
 
 
@@ -64,5 +64,5 @@ def test_who_leaves_retrains_to_others_asks_for_them_with_an_event(story):
     under(story, "  every: 1 week\n")
     cycle(steps, story.model, streams.week(6), retrain="event")
     assert reasons(story) == [("first", 5)]
-    (told,) = story.ports.ledger.announced("toy", "trueup.model.due")
+    (told,) = story.home.ledger.announced("toy", "trueup.model.due")
     assert told.payload["reason"] == "schedule"

@@ -10,7 +10,7 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.events import interval
 from trueup.errors import NoData, UsageError
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.loop import steps, turn
 from trueup.loop.late_batches import watch
 from trueup.model import Model
@@ -21,19 +21,19 @@ from trueup.upkeep.simulate_arrivals import fed, feed_next
 def told(tmp_path):
     story = Story(tmp_path, stream(6 * 7), PLAIN)
     yield story
-    story.ports.close()
+    story.home.close()
 
 
 def arrived(story):
-    return [m.payload["batch"] for m in story.ports.ledger.pending_outbox() if m.topic == "trueup.data.arrived"]
+    return [m.payload["batch"] for m in story.home.ledger.pending_outbox() if m.topic == "trueup.data.arrived"]
 
 
 def test_a_batch_at_a_time_is_handed_out_announced_and_read_by_the_loop(told):
     first = feed_next(told.model)
     assert (first.given, first.rows, len(first.left)) == ((window(0),), 560, 5)
     assert arrived(told) == [interval(window(0))]
-    live = Ports(Settings(home=told.ports.root, configs=first.configs))
-    live.background = told.ports.background
+    live = Home(Settings(home=told.home.root, configs=first.configs))
+    live.background = told.home.background
     config = load_model(first.configs, "toy")
     assert config.ingest.source.kind == "files"
     assert config.model_copy(update={"ingest": told.config.ingest}) == told.config
@@ -67,7 +67,7 @@ def test_a_batch_that_does_not_come_is_announced_once(told):
     for _ in range(2):
         assert watch(told.model, due + timedelta(days=8)) == [window(6)]
     assert watch(told.model, due + timedelta(days=15)) == [window(6), window(7)]
-    told_of = [m.payload for m in told.ports.ledger.pending_outbox()]
+    told_of = [m.payload for m in told.home.ledger.pending_outbox()]
     assert [p["batch"] for p in told_of] == [interval(window(6)), interval(window(7))]
     assert told_of[0]["due"] == (due + timedelta(days=8)).isoformat()
     assert told_of[0]["newest"] == due.isoformat()
@@ -84,9 +84,9 @@ def test_numbers_beside_values_that_mean_none_are_read_as_they_were_written(tmp_
     commas = frame["z"].map(lambda z: f"{z:.6f}".replace(".", ",")).where(frame["id"] % 50 != 0, "?")
     config = PLAIN.replace("path: data/*.csv}", 'path: data/*.csv, decimal: ","}')
     story = Story(tmp_path, frame.assign(z=commas), config.replace("week\n", "week\n  missing: {z: ['?']}\n", 1))
-    live = Ports(Settings(home=story.ports.root, configs=feed_next(story.model).configs))
+    live = Home(Settings(home=story.home.root, configs=feed_next(story.model).configs))
     (batch,) = steps.ingest(Model(load_model(live.configs, "toy"), live), streams.week(1))
     assert batch.rows.facts["sentinels"] == {"z": 6}
     assert live.store.read(batch.rows)["z"].dtype == "float64"
     live.close()
-    story.ports.close()
+    story.home.close()

@@ -50,7 +50,7 @@ def strict(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("strict"), rows(), with_gates(PLAIN, STRICT))
     told.done = told.turn(5)
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def sound(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("sound"), rows(), with_gates(ABLATED, SOUND))
     told.done = told.turn(5)
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 def with_gates(config, gates):
@@ -74,7 +74,7 @@ def test_planted_problems_reject_the_challenger_and_the_reasons_name_them(strict
     assert invariance.startswith("setting group to a, b must not move the prediction by more than 0.001: violated in ")
     assert direction.startswith("raising x by 1 must not make the prediction lower: violated in ")
     assert "size on disk" in failed["budget"].reasons[0]
-    (entry,) = strict.ports.ledger.entries("toy")
+    (entry,) = strict.home.ledger.entries("toy")
     assert {v["check"]: v["status"] for v in entry.body["verdicts"]}["behaviour"] == "fail"
 
 
@@ -85,7 +85,7 @@ def test_a_sound_model_passes_and_its_record_holds_the_figures(sound):
         "fresh process", "overlap", "rows", "finite", "identical",
         "baseline", "fairness mean_error", "calibration ece", "behaviour", "budget",
     ]  # fmt: skip
-    (entry,) = sound.ports.ledger.entries("toy")
+    (entry,) = sound.home.ledger.entries("toy")
     verdicts = {v["check"]: v for v in entry.body["verdicts"]}
     assert verdicts["fresh process"]["figures"]["largest_difference"] == 0
     assert verdicts["fresh process"]["figures"]["rows"] > 2000
@@ -96,20 +96,20 @@ def test_a_sound_model_passes_and_its_record_holds_the_figures(sound):
 
 
 def test_ablation_tells_which_features_the_model_lives_on_and_decides_nothing(sound):
-    (entry,) = sound.ports.ledger.entries("toy")
+    (entry,) = sound.home.ledger.entries("toy")
     worth = {w["group"]: w for w in entry.body["evaluation"]["ablation"]}
     assert worth.keys() == {"numeric", "categorical"}
     assert worth["numeric"]["answer"] == "earns its place"
     assert worth["numeric"]["low"] > 0.05
     assert worth["numeric"]["difference"] == pytest.approx(worth["numeric"]["without"] - worth["numeric"]["with"])
-    run = sound.ports.tracking.client.get_run(entry.body["model"]["run_id"])
+    run = sound.home.tracking.client.get_run(entry.body["model"]["run_id"])
     assert run.data.metrics["ablation_numeric"] == pytest.approx(worth["numeric"]["difference"])
 
 
 def test_unchanged_rows_have_the_features_they_had(sound):
     gate = examples(sound.model, window(4), streams.week(5))
     used = [sound.batch(4)]
-    landed = sound.ports.store.effective([b.rows for b in used])
+    landed = sound.home.store.effective([b.rows for b in used])
     made = behaviour._features(sound.model, landed, gate)
     assert made.astype({"group": str}).equals(gate.X.astype({"group": str}))
 
@@ -126,7 +126,7 @@ def test_an_artifact_that_predicts_otherwise_than_the_fitted_model_is_refused(tm
     real = Registry.log
 
     def another(self, model, schema, task, run_id, metadata=None):
-        data = told.ports.store.read(told.batch(0).rows)
+        data = told.home.store.read(told.batch(0).rows)
         wrong = fit(model, data.assign(group=data["group"].astype(str)), np.arange(len(data)) % 2)
         return real(self, wrong, schema, task, run_id, metadata)
 
@@ -136,19 +136,19 @@ def test_an_artifact_that_predicts_otherwise_than_the_fitted_model_is_refused(tm
     (verdict,) = decided.verdicts
     assert verdict.check == "fresh process"
     assert "predicts otherwise than recorded" in verdict.reasons[0]
-    (entry,) = told.ports.ledger.entries("toy")
+    (entry,) = told.home.ledger.entries("toy")
     assert entry.body["verdicts"][0]["figures"]["largest_difference"] > 0.1
-    told.ports.close()
+    told.home.close()
 
 
 def test_recorded_predictions_that_are_gone_or_no_numbers_never_pass(sound):
-    (entry,) = sound.ports.ledger.entries("toy")
+    (entry,) = sound.home.ledger.entries("toy")
     path = entry.body["model"]["baseline_path"]
-    frame = sound.ports.store.read_evaluation(path)
+    frame = sound.home.store.read_evaluation(path)
     trained = _trained(entry.body["model"])
     assert reproduced(sound.model, trained).ok
     for wrong, status in ((frame.drop(columns="p_fitted"), "inconclusive"), (frame.assign(p_fitted=np.nan), "fail")):
-        other = sound.ports.store.put_evaluation("other", wrong)
+        other = sound.home.store.put_evaluation("other", wrong)
         verdict = reproduced(sound.model, _trained({**entry.body["model"], "baseline_path": other}))
         assert verdict.status == status
 
@@ -158,5 +158,5 @@ def _trained(model):
 
 
 def test_what_is_judged_by_is_landed_although_no_feature_is_made_of_it(sound):
-    assert "region" in sound.ports.store.columns(sound.batch(4).rows)
+    assert "region" in sound.home.store.columns(sound.batch(4).rows)
     assert "region" not in sound.config.features.columns

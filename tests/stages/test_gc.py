@@ -46,23 +46,23 @@ def judged(tmp_path_factory):
         if week > 6:
             turn.challenge(steps, told.model, streams.week(week), "manual")
     for week in (6, 7):
-        page = drift_page(told.ports.root, "toy", window(week))
+        page = drift_page(told.home.root, "toy", window(week))
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text("a page")
-    for entry in told.ports.ledger.entries("toy"):
+    for entry in told.home.ledger.entries("toy"):
         if run_id := (entry.body.get("model") or {}).get("run_id"):
-            folder = run_folder(told.ports.root, "toy", run_id)
+            folder = run_folder(told.home.root, "toy", run_id)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "report.html").write_text("a report")
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 @pytest.fixture
 def told(judged, tmp_path):
     other = judged.branch(tmp_path)
     yield other
-    other.ports.close()
+    other.home.close()
 
 
 def short(story, **spans):
@@ -76,7 +76,7 @@ def removed(found):
 
 
 def challengers(story):
-    return [e for e in story.ports.ledger.entries("toy") if e.body.get("model")]
+    return [e for e in story.home.ledger.entries("toy") if e.body.get("model")]
 
 
 def files(story):
@@ -91,7 +91,7 @@ def landed_on(story, revision, moment, week=4):
     """Let a revision of a week have been landed at another moment."""
     table = tables.BATCHES
     which = (table.c.start == window(week).start) & (table.c.revision == revision)
-    with story.ports.engine.begin() as connection:
+    with story.home.engine.begin() as connection:
         connection.execute(sa.update(table).where(which).values(recorded_at=moment))
 
 
@@ -99,7 +99,7 @@ def test_nothing_of_a_young_home_is_removed(told):
     before = files(told)
     for dry_run in (True, False):
         assert removed(gc(told.model, dry_run)) == {}
-        assert removed(gc_shared([told.config], told.ports, dry_run)) == {}
+        assert removed(gc_shared([told.config], told.home, dry_run)) == {}
     assert files(told) == before
 
 
@@ -114,7 +114,7 @@ def test_old_reports_go_but_for_those_of_decisions_that_are_kept(told):
     short(told, decisions=1)
     least = len(champions_and_last_good(told))
     assert removed(gc(told.model))["run reports"] == len(challengers(told)) - least
-    assert len(list(run_folder(told.ports.root, "toy", "").iterdir())) == least
+    assert len(list(run_folder(told.home.root, "toy", "").iterdir())) == least
 
 
 def champions_and_last_good(story):
@@ -125,7 +125,7 @@ def champions_and_last_good(story):
 
 def test_a_superseded_revision_is_kept_while_a_decision_may_rest_on_it(told):
     told.later(days=800)
-    (old,) = [s.ref for s in told.ports.store.superseded("toy") if s.ref.dataset == "toy/rows"]
+    (old,) = [s.ref for s in told.home.store.superseded("toy") if s.ref.dataset == "toy/rows"]
     assert (old.window, old.revision) == (window(4), 1)
     assert "batch revisions" not in removed(gc(told.model))  # the first champion was trained on it
 
@@ -138,13 +138,13 @@ def test_a_superseded_revision_is_kept_while_a_decision_may_rest_on_it(told):
     landed_on(told, 1, datetime(2020, 1, 1))
     landed_on(told, 2, datetime(2020, 3, 1))  # long before any decision
     assert removed(gc(told.model))["batch revisions"] == 1
-    assert not (told.ports.root / old.path).exists()
+    assert not (told.home.root / old.path).exists()
     assert told.batch(4).rows.revision == 2
-    assert len(told.ports.store.read(told.batch(4).rows, verify=True)) == 560
+    assert len(told.home.store.read(told.batch(4).rows, verify=True)) == 560
 
 
 def test_a_superseded_revision_is_kept_for_its_retention(told):
-    told.ports.now = lambda: datetime(2020, 8, 1, tzinfo=UTC)
+    told.home.now = lambda: datetime(2020, 8, 1, tzinfo=UTC)
     landed_on(told, 1, datetime(2020, 1, 1))
     landed_on(told, 2, datetime(2020, 3, 1))
     assert "batch revisions" not in removed(gc(told.model))
@@ -153,16 +153,16 @@ def test_a_superseded_revision_is_kept_for_its_retention(told):
 
 
 def test_what_the_champion_and_the_last_good_one_rest_on_is_kept_for_ever(told):
-    ports = told.ports
-    state, back = overview(Model(told.config, ports)), last_good(Model(told.config, ports))
+    home = told.home
+    state, back = overview(Model(told.config, home)), last_good(Model(told.config, home))
     assert back is not None
     told.later(days=5000)
-    found = gc(Model(told.config, ports))
-    everything = named(ports.ledger.entries("toy"))
-    still = kept(Model(told.config, ports))
+    found = gc(Model(told.config, home))
+    everything = named(home.ledger.entries("toy"))
+    still = kept(Model(told.config, home))
     assert still.runs == champions_and_last_good(told)
     assert removed(found)["evaluations"] == len(everything.evaluations - still.evaluations) > 0
-    assert all((ports.root / path).exists() for path in still.evaluations)
+    assert all((home.root / path).exists() for path in still.evaluations)
     for entry in challengers(told):
         if entry.body["model"]["run_id"] in still.runs:
             model = entry.body["model"]
@@ -177,7 +177,7 @@ def test_what_the_champion_and_the_last_good_one_rest_on_is_kept_for_ever(told):
     assert done.observed[-1].figures["drift"] is not None
     assert roll_back(told.model, None, "a tester", "a test").version == back
     assert turn.monitor_newest(steps, told.model, streams.week(WEEKS)).diagnosis != "unknown"
-    assert told.ports.ledger.verify() == []
+    assert told.home.ledger.verify() == []
 
 
 def test_a_rollback_keeps_what_the_old_promotion_recorded(told):
@@ -185,16 +185,16 @@ def test_a_rollback_keeps_what_the_old_promotion_recorded(told):
     roll_back(told.model, back, "a tester", "a test")
     told.later(days=300)
     roll_back(told.model, champion_before(told), "a tester", "and back again")
-    entry = told.ports.ledger.entries("toy")[-1]
-    source = told.ports.ledger.entry(entry.body["evidence_of"])
+    entry = told.home.ledger.entries("toy")[-1]
+    source = told.home.ledger.entry(entry.body["evidence_of"])
     told.later(days=3800)
     short(told, decisions=3650)
-    assert source.recorded_at < told.ports.now() - told.config.retention.decisions < entry.recorded_at
+    assert source.recorded_at < told.home.now() - told.config.retention.decisions < entry.recorded_at
     assert source.recorded_at in kept(told.model).judged_at
 
 
 def champion_before(story):
-    return story.ports.ledger.entries("toy")[-1].body["previous"]["version"]
+    return story.home.ledger.entries("toy")[-1].body["previous"]["version"]
 
 
 def test_predictions_that_are_gone_are_never_made_again_and_the_loop_copes(told):
@@ -202,9 +202,9 @@ def test_predictions_that_are_gone_are_never_made_again_and_the_loop_copes(told)
     assert len(sunk) > 5
     assert len(told.predictions(6)) == 558
     told.later(days=800)
-    parts = len(told.ports.store.old_predictions("toy", told.ports.now()))
+    parts = len(told.home.store.old_predictions("toy", told.home.now()))
     assert removed(gc(told.model))["predictions"] == parts > 3
-    assert not list((told.ports.root / "predictions").rglob("*.parquet"))
+    assert not list((told.home.root / "predictions").rglob("*.parquet"))
 
     told.open()
     facts = told.facts()
@@ -238,9 +238,9 @@ def test_features_that_nothing_uses_go_and_the_others_need_not_be_computed_again
     steps.score(told.model, checked(told, 6), streams.week(11))
     both = {f for f in files(told) if f.startswith("features/")}
     assert len(both - before) == 1
-    assert removed(gc_shared([told.config], told.ports)) == {}
+    assert removed(gc_shared([told.config], told.home)) == {}
     told.later(days=2)
-    found = removed(gc_shared([told.config], told.ports))
+    found = removed(gc_shared([told.config], told.home))
     left = {f for f in files(told) if f.startswith("features/")}
     assert found["features"] == len(both - left) >= 1
     assert both - before <= left
@@ -263,20 +263,20 @@ def test_features_are_left_alone_when_a_model_cannot_be_asked(told):
     broken = told.config.model_copy(
         update={"features": told.config.features.model_copy(update={"custom": "nowhere:made"})}
     )
-    found = gc_shared([broken], told.ports)
+    found = gc_shared([broken], told.home)
     assert removed(found) == {}
     assert "nowhere" in found.note
 
 
 def test_what_a_crash_left_goes_after_a_day(told):
-    left = told.ports.store.put_evaluation("of-nobody", told.ports.store.read(told.batch(4).rows))
-    half = told.ports.root / "reports" / "data_docs" / "results" / "toy" / ".x.json.17"
+    left = told.home.store.put_evaluation("of-nobody", told.home.store.read(told.batch(4).rows))
+    half = told.home.root / "reports" / "data_docs" / "results" / "toy" / ".x.json.17"
     half.write_text("{")
-    assert removed(gc_shared([told.config], told.ports)) == {}
+    assert removed(gc_shared([told.config], told.home)) == {}
     told.later(days=2)
-    assert removed(gc_shared([told.config], told.ports)).get("leftovers") == 2
+    assert removed(gc_shared([told.config], told.home)).get("leftovers") == 2
     assert not half.exists()
-    assert not (told.ports.root / left).exists()
+    assert not (told.home.root / left).exists()
 
 
 DYING = """
@@ -286,7 +286,7 @@ from pathlib import Path
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.upkeep.retention import gc
-from trueup.home import Ports
+from trueup.home import Home
 
 unlink, left = Path.unlink, [int(sys.argv[1])]
 
@@ -298,7 +298,7 @@ def die(self, *args, **kwargs):
     return unlink(self, *args, **kwargs)
 
 Path.unlink = die
-ports = Ports(Settings())
+ports = Home(Settings())
 ports.now = lambda: datetime.now(UTC) + timedelta(days=5000)
 gc(load_model(ports.configs, "toy"), ports)
 """
@@ -322,7 +322,7 @@ def test_killed_at_any_moment_the_next_run_finishes(told, survived):
     assert len(gone) == survived
     told.open()
     for week in range(11):  # what is there can be read, what is not is not asked for
-        told.ports.store.read(told.batch(week).rows)
+        told.home.store.read(told.batch(week).rows)
         told.predictions(week)
     told.later(days=5000)
     assert sum(removed(gc(told.model)).values()) == whole - survived

@@ -30,19 +30,19 @@ from trueup.upkeep import backup
 def copy(told, tmp_path_factory):  # noqa: F811
     """A backup, what it has to bring back, and the first home out of the way from then on."""
     reconcile(told.model)
-    verify.anchor(told.ports)
-    told.ports.tracking.start("toy", "still at work", {HOME_TAG: told.ports.identity})
-    with closing(sqlite3.connect(prefect_in(told.ports.root))):
+    verify.anchor(told.home)
+    told.home.tracking.start("toy", "still at work", {HOME_TAG: told.home.identity})
+    with closing(sqlite3.connect(prefect_in(told.home.root))):
         pass
     copy = tmp_path_factory.mktemp("copies") / "copy"
-    assert backup.backup(told.ports, copy).elsewhere == ()
+    assert backup.backup(told.home, copy).elsewhere == ()
     told.before, told.seen = history(told), mlflow_of(told)
     told.served = [told.predictions(week) for week in range(8)]
-    told.anchored = verify.verify({"toy": told.config}, told.ports).anchors
-    told.ports.close()
-    told.ports.root.rename(told.folder / "aside")
+    told.anchored = verify.verify({"toy": told.config}, told.home).anchors
+    told.home.close()
+    told.home.root.rename(told.folder / "aside")
     yield copy
-    (told.folder / "aside").rename(told.ports.root)
+    (told.folder / "aside").rename(told.home.root)
 
 
 def prefect_in(home):
@@ -66,12 +66,12 @@ def home_at(told):  # noqa: F811
 
     yield made
     for story in stories:
-        story.ports.close()
+        story.home.close()
 
 
 def mlflow_of(story):
     """All that MLflow tells of the story, with the places that may differ cut off, and the home's name."""
-    client, root, name = story.ports.tracking.client, str(story.ports.root), story.ports.identity
+    client, root, name = story.home.tracking.client, str(story.home.root), story.home.identity
     experiments = client.search_experiments()
     ids = [e.experiment_id for e in experiments]
     model = client.get_registered_model("toy")
@@ -104,52 +104,52 @@ def is_empty(url):
 
 
 def test_a_home_moves_to_postgresql_and_goes_on(told, copy, places, new_database, home_at, tmp_path):  # noqa: F811
-    home = tmp_path / "elsewhere" / "home"
+    folder = tmp_path / "elsewhere" / "home"
     prefect = new_database()
-    moved = home_at(home, **places, prefect_database_url=prefect)
-    saved = backup.restore(moved.ports.settings, copy)
+    moved = home_at(folder, **places, prefect_database_url=prefect)
+    saved = backup.restore(moved.home.settings, copy)
     named = {what: sa.make_url(url).render_as_string() for what, url in {**places, "prefect": prefect}.items()}
     assert [place.split(": ")[0] for place in saved.loaded] == ["ledger and store", "MLflow"]
     assert f"ledger and store: {named['database_url']}" == saved.loaded[0]
     assert saved.left == (f"Prefect's history; `trueup up` deploys anew into {named['prefect']}",)
     assert PASSWORD not in str(saved)
-    assert not list(home.rglob("*.db*"))
+    assert not list(folder.rglob("*.db*"))
 
-    ports = moved.ports
+    home = moved.home
     assert history(moved) == told.before
     assert mlflow_of(moved) == told.seen
     for week, frame in enumerate(told.served):
         assert_frame_equal(moved.predictions(week), frame)
-    assert champion(Model(moved.config, ports)).load(ports) is not None
-    checked = verify.verify({"toy": moved.config}, ports)
+    assert champion(Model(moved.config, home)).load(home) is not None
+    checked = verify.verify({"toy": moved.config}, home)
     assert checked.problems == ()
     assert checked.anchors == told.anchored  # also the one that is MLflow's tag, though PostgreSQL gives another name
-    assert reconcile(Model(moved.config, ports)).alias is None
-    assert len(ports.tracking.open_runs("toy", {HOME_TAG: ports.identity})) == 0  # the one that was at work is closed
-    with pytest.raises(sa.exc.DBAPIError, match="can only be appended to"), ports.engine.begin() as connection:
+    assert reconcile(Model(moved.config, home)).alias is None
+    assert len(home.tracking.open_runs("toy", {HOME_TAG: home.identity})) == 0  # the one that was at work is closed
+    with pytest.raises(sa.exc.DBAPIError, match="can only be appended to"), home.engine.begin() as connection:
         connection.execute(sa.delete(DECISIONS))
 
-    runs, versions = len(told.seen.split("'run_id'")), ports.registry.versions("toy")
-    turn.cycle(steps, Model(moved.config, ports), streams.week(8), retrain="never")
+    runs, versions = len(told.seen.split("'run_id'")), home.registry.versions("toy")
+    turn.cycle(steps, Model(moved.config, home), streams.week(8), retrain="never")
     assert history(moved) == told.before
-    assert turn.cycle(steps, Model(moved.config, ports), streams.week(9), retrain="never").scored[-1].new == 560
-    decided = turn.challenge(steps, Model(moved.config, ports), streams.week(10), "manual")
-    numbers = [v.version for v in ports.registry.versions("toy")]
+    assert turn.cycle(steps, Model(moved.config, home), streams.week(9), retrain="never").scored[-1].new == 560
+    decided = turn.challenge(steps, Model(moved.config, home), streams.week(10), "manual")
+    numbers = [v.version for v in home.registry.versions("toy")]
     assert numbers == list(range(1, decided.version + 1))
     assert decided.version > versions[-1].version
     assert len(mlflow_of(moved).split("'run_id'")) > runs
-    hashes = [e.hash for e in ports.ledger.entries("toy")]
+    hashes = [e.hash for e in home.ledger.entries("toy")]
     assert hashes[: len(told.before["entries"])] == told.before["entries"]
     assert len(hashes) > len(told.before["entries"])
-    verify.anchor(ports)
-    assert verify.verify({"toy": moved.config}, ports).problems == ()
+    verify.anchor(home)
+    assert verify.verify({"toy": moved.config}, home).problems == ()
     told_of = [id for (id,) in ask(places["database_url"], sa.select(OUTBOX.c.id).order_by(OUTBOX.c.id))]
     assert told_of == list(range(1, len(told_of) + 1))
-    client = ports.tracking.client
+    client = home.tracking.client
     known = {e.experiment_id for e in client.search_experiments()}
     assert client.create_experiment("one more") not in known  # its number is not one that was brought along
 
-    again = backup.backup(ports, tmp_path / "again")
+    again = backup.backup(home, tmp_path / "again")
     assert again.elsewhere == (*saved.loaded, f"Prefect: {named['prefect']}")
     with pytest.raises(UsageError, match=r"is used already: there are rows in its table decisions") as refused:
         backup.restore(Settings(home=tmp_path / "second", **places), copy)
@@ -157,8 +157,8 @@ def test_a_home_moves_to_postgresql_and_goes_on(told, copy, places, new_database
     assert not list(tmp_path.glob("second*"))
     # What was elsewhere when the backup was made stays there, and is what the restored home uses.
     other = home_at(tmp_path / "second", **places)
-    assert backup.restore(other.ports.settings, tmp_path / "again").loaded == ()
-    assert [e.hash for e in other.ports.ledger.entries("toy")] == hashes
+    assert backup.restore(other.home.settings, tmp_path / "again").loaded == ()
+    assert [e.hash for e in other.home.ledger.entries("toy")] == hashes
 
 
 def test_the_command_line_moves_a_home(told, copy, places, tmp_path):  # noqa: F811
@@ -191,7 +191,7 @@ def test_if_one_database_cannot_be_filled_nothing_is_there(copy, places, new_dat
     """And when the cause is mended, the same command does it."""
     home = tmp_path / "home"
     used = new_database()
-    home_at(tmp_path / "x", mlflow_uri=used).ports.tracking.start("toy", "somebody else's")
+    home_at(tmp_path / "x", mlflow_uri=used).home.tracking.start("toy", "somebody else's")
     port = sa.make_url(used).port
     for mlflow, error, why in (
         (used, UsageError, "is used already: there are rows in its table (experiments|runs)"),
@@ -227,11 +227,11 @@ def test_other_files_of_sqlite_are_filled_too(told, copy, home_at, tmp_path):  #
     places = {"database_url": "other.db", "mlflow_backend": "mlflow.db"}
     urls = {what: f"sqlite:///{tmp_path}/{name}" for what, name in places.items()}
     moved = home_at(tmp_path / "home", **urls)
-    assert len(backup.restore(moved.ports.settings, copy).loaded) == 2
+    assert len(backup.restore(moved.home.settings, copy).loaded) == 2
     assert [file.name for file in (tmp_path / "home").rglob("*.db")] == ["prefect.db"]
     assert history(moved) == told.before
     assert mlflow_of(moved) == told.seen
-    assert verify.verify({"toy": moved.config}, moved.ports).anchors == told.anchored
+    assert verify.verify({"toy": moved.config}, moved.home).anchors == told.anchored
     kept = home_at(tmp_path / "kept", database_url=f"sqlite:///{tmp_path}/kept/trueup.db")
-    assert backup.restore(kept.ports.settings, copy).loaded == ()  # its own, by its whole address
+    assert backup.restore(kept.home.settings, copy).loaded == ()  # its own, by its whole address
     assert history(kept) == told.before

@@ -21,7 +21,7 @@ from trueup.domain.data.types import Status
 from trueup.domain.profiling.questions import Ask
 from trueup.errors import UsageError
 from trueup.handoffs import Cycle
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.loop import steps
 from trueup.loop.turn import cycle
 from trueup.model import Model
@@ -38,7 +38,7 @@ class Made:
 
     table: messy.Messy
     drafted: Drafted
-    ports: Ports
+    home: Home
     config: ModelConfig
     problems: list[str]
     turns: list[Cycle]
@@ -46,19 +46,19 @@ class Made:
     @property
     def rows(self) -> pd.DataFrame:
         """The landed rows of all batches."""
-        return pd.concat([self.ports.store.read(c.batch.rows) for t in self.turns for c in t.batches])
+        return pd.concat([self.home.store.read(c.batch.rows) for t in self.turns for c in t.batches])
 
     @property
     def decisions(self) -> list[str]:
         """What the ledger holds of decisions."""
-        return [e.kind for e in self.ports.ledger.entries(self.config.model)]
+        return [e.kind for e in self.home.ledger.entries(self.config.model)]
 
 
-def opened(folder: Path) -> Ports:
+def opened(folder: Path) -> Home:
     """A home beside the configs, without reports."""
-    ports = Ports(Settings(home=folder / "home", configs=folder / "configs"))
-    ports.background = NoReports()
-    return ports
+    home = Home(Settings(home=folder / "home", configs=folder / "configs"))
+    home.background = NoReports()
+    return home
 
 
 def quick(text: str) -> str:
@@ -77,17 +77,17 @@ def asked(table: messy.Messy, folder: Path, **said: object) -> Ask:
 
 def made(table: messy.Messy, folder: Path) -> Made:
     """Write the config, check it, and turn the loop when a first champion is due and two batches on: without an edit."""
-    ports = opened(folder)
-    drafted = draft(asked(table, folder), ports)
+    home = opened(folder)
+    drafted = draft(asked(table, folder), home)
     save(drafted)
     drafted.path.write_text(quick(drafted.path.read_text()))
-    config = load_model(ports.configs, table.fault)
+    config = load_model(home.configs, table.fault)
     first = drafted.findings.times.moments.min().normalize()
     weeks = [first + timedelta(weeks=w + 1) for w in range(40)]
     newest = drafted.findings.times.moments.max()
     full = [w for w in weeks if w <= newest][-BATCHES:]
-    turns = [cycle(steps, Model(config, ports), w.to_pydatetime()) for w in (full[-3], full[-1])]
-    return Made(table, drafted, ports, config, check(table.fault, ports)["problems"], turns)
+    turns = [cycle(steps, Model(config, home), w.to_pydatetime()) for w in (full[-3], full[-1])]
+    return Made(table, drafted, home, config, check(table.fault, home)["problems"], turns)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def of(tmp_path) -> Iterator[Callable[[str], Made]]:
 
     yield get
     for each in known:
-        each.ports.close()
+        each.home.close()
 
 
 def _comes_to_a_champion(done: Made) -> None:
@@ -145,7 +145,7 @@ def test_dates_that_are_written_in_two_ways_are_read_right(of):
     done, right = of("mixed_dates"), messy.orders()
     assert done.drafted.findings.times.moments.tolist() == right["ordered"].tolist()
     assert "CHECK time: written in 2 ways (ISO 8601, %d/%m/%Y %H:%M:%S)" in " ".join(done.drafted.text.split())
-    landed = done.ports.source(done.config).everything()["ordered"]
+    landed = done.home.source(done.config).everything()["ordered"]
     assert pd.to_datetime(landed).sort_values().tolist() == right["ordered"].tolist()
     assert sum(c.batch.rows.rows for t in done.turns for c in t.batches) == len(
         right[right["ordered"] < messy.START + timedelta(weeks=7)]
@@ -175,7 +175,7 @@ def test_outcomes_in_a_second_file_are_joined_by_the_key_that_is_called_otherwis
     assert (label.key, label.known_at, label.known_after) == ({"order": "order_no"}, "told", None)
     assert "CHECK: told says when an outcome became known" in done.drafted.text
     newest = batches(done.model, done.turns[-1].as_of)[0]
-    labels = done.ports.store.read(newest.labels)
+    labels = done.home.store.read(newest.labels)
     assert len(labels) == newest.rows.rows
     assert ((labels["known_at"] - labels["event_time"]) == timedelta(days=3)).all()
 
@@ -224,20 +224,20 @@ def test_where_a_linear_model_is_as_good_as_any_it_takes_office(tmp_path):
     when = pd.Timestamp("2024-01-01") + pd.to_timedelta(rows * 45, unit="min")
     frame = pd.DataFrame({"id": rows, "ordered": when, "a": x[0], "b": x[1], "late": late.astype(int)})
     frame.to_csv(tmp_path / "orders.csv", index=False)
-    ports = opened(tmp_path)
-    drafted = draft(Ask("orders", str(tmp_path / "orders.csv"), "ordered", "late"), ports)
+    home = opened(tmp_path)
+    drafted = draft(Ask("orders", str(tmp_path / "orders.csv"), "ordered", "late"), home)
     save(drafted)
     written = drafted.path.read_text().replace("families: [gradient_boosting, linear]", "families: [linear]")
     drafted.path.write_text(re.sub(r"trials: \d+", "trials: 1", written))
-    decided = cycle(steps, Model(load_model(ports.configs, "orders"), ports), datetime(2024, 3, 25)).decided
+    decided = cycle(steps, Model(load_model(home.configs, "orders"), home), datetime(2024, 3, 25)).decided
     assert decided.outcome == "promoted", decided.reasons
-    ports.close()
+    home.close()
 
 
 def test_drafting_writes_nothing_and_saving_refuses_to_overwrite(tmp_path):
-    ports = opened(tmp_path)
+    home = opened(tmp_path)
     table = messy.Messy("plain", messy.orders(days=21))
-    drafted = draft(asked(table, tmp_path), ports)
+    drafted = draft(asked(table, tmp_path), home)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["data"]
     save(drafted)
     assert drafted.path.read_text() == drafted.text
@@ -245,11 +245,11 @@ def test_drafting_writes_nothing_and_saving_refuses_to_overwrite(tmp_path):
         save(drafted)
     save(drafted, replace_it=True)
     assert sorted(p.name for p in drafted.path.parent.iterdir()) == ["plain.usual.yaml", "plain.yaml"]
-    ports.close()
+    home.close()
 
 
 def test_the_same_table_gives_the_same_config(tmp_path):
-    ports = opened(tmp_path)
+    home = opened(tmp_path)
     ask = asked(messy.Messy("plain", messy.orders(days=28)), tmp_path)
-    assert draft(ask, ports).text == draft(ask, ports).text
-    ports.close()
+    assert draft(ask, home).text == draft(ask, home).text
+    home.close()

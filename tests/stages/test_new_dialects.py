@@ -6,7 +6,7 @@ import pytest
 from tests.stages.test_new_odd import orders
 from trueup.config.settings import Settings
 from trueup.domain.profiling.questions import Ask
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.onboarding.check import check
 from trueup.onboarding.new_model import draft, save
 
@@ -15,7 +15,7 @@ FRAME = orders(n=1_200, days=60).assign(amount=lambda f: (f["x"] * 3_000 + 2_000
 
 @pytest.fixture
 def ports(tmp_path):
-    opened = Ports(Settings(home=tmp_path / "home", configs=tmp_path / "configs"))
+    opened = Home(Settings(home=tmp_path / "home", configs=tmp_path / "configs"))
     yield opened
     opened.close()
 
@@ -56,18 +56,18 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_what_another_program_wrote_is_read_to_the_last_value(name, ports):
+def test_what_another_program_wrote_is_read_to_the_last_value(name, home):
     text, said = TABLES[name]
-    path = ports.configs.parent / "orders.csv"
+    path = home.configs.parent / "orders.csv"
     path.write_text(text, newline="")
-    made = draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), ports)
+    made = draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), home)
     save(made)
-    found = check("orders", ports)
+    found = check("orders", home)
     assert found["problems"] == []
     source = made.config.ingest.source
     assert {k: v for k, v in source.model_dump(exclude_unset=True).items() if k not in {"kind", "path"}} == said
     assert (found["first"], found["last"]) == (FRAME["ordered"].min(), FRAME["ordered"].max())
-    read = ports.source(made.config).read(found["first"], found["last"] + pd.Timedelta(days=1))
+    read = home.source(made.config).read(found["first"], found["last"] + pd.Timedelta(days=1))
     rows = read[read["ordered"].notna()].reset_index(drop=True)
     expected = FRAME["amount"] - (2_000 if name == "brackets" else 0)
     for column, values in {
@@ -84,31 +84,31 @@ def test_what_another_program_wrote_is_read_to_the_last_value(name, ports):
     assert {"x", "amount"} <= set(made.config.features.numeric)
 
 
-def test_a_run_whose_file_is_written_otherwise_is_refused_by_name(ports):
-    path = ports.configs.parent / "orders.csv"
+def test_a_run_whose_file_is_written_otherwise_is_refused_by_name(home):
+    path = home.configs.parent / "orders.csv"
     path.write_text(lines())
-    save(draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), ports))
+    save(draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), home))
     path.write_text("Orders, of 2024\n\n" + lines())
-    (problem,) = check("orders", ports)["problems"]
+    (problem,) = check("orders", home)["problems"]
     assert "ingest.source.skip_rows" in problem
     path.write_text(told("ordered", lambda t: f"{t:%d/%m/%Y}"))
-    (problem,) = check("orders", ports)["problems"]
+    (problem,) = check("orders", home)["problems"]
     assert "ingest.time_format" in problem
 
 
 @pytest.mark.parametrize(("encoding", "said"), [("cp1252", "cp1252"), ("utf-16", "utf-16"), ("utf-8-sig", None)])
-def test_encodings(encoding, said, ports):
-    path = ports.configs.parent / "orders.csv"
+def test_encodings(encoding, said, home):
+    path = home.configs.parent / "orders.csv"
     path.write_bytes(
         lines(FRAME.assign(shop=FRAME["shop"].map({"a": "Zürich", "b": "Köln", "c": "Bern"}))).encode(encoding)
     )
-    made = draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), ports)
+    made = draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), home)
     save(made)
     assert made.config.ingest.source.model_dump(exclude_unset=True).get("encoding") == said
-    assert set(ports.source(made.config).everything()["shop"]) == {"Zürich", "Köln", "Bern"}
+    assert set(home.source(made.config).everything()["shop"]) == {"Zürich", "Köln", "Bern"}
 
 
-def test_of_a_workbook_the_sheet_that_names_the_time_is_taken(ports):
+def test_of_a_workbook_the_sheet_that_names_the_time_is_taken(home):
     openpyxl = pytest.importorskip("openpyxl", reason="pip install openpyxl")
     pytest.importorskip("python_calamine", reason="pip install python-calamine")
     book = openpyxl.Workbook()
@@ -118,28 +118,28 @@ def test_of_a_workbook_the_sheet_that_names_the_time_is_taken(ports):
     sheet.append(list(FRAME.columns))
     for row in FRAME.itertuples(index=False):
         sheet.append([v.to_pydatetime() if isinstance(v, pd.Timestamp) else v for v in row])
-    path = ports.configs.parent / "orders.xlsx"
+    path = home.configs.parent / "orders.xlsx"
     book.save(path)
-    made = draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), ports)
+    made = draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), home)
     save(made)
     assert (made.config.ingest.source.sheet, made.config.ingest.source.skip_rows) == ("Orders", 1)
     assert "CHECK sheet: of Sheet, Orders the first that names ordered" in made.text
-    assert check("orders", ports)["problems"] == []
-    assert ports.source(made.config).everything()["amount"].tolist() == FRAME["amount"].tolist()
+    assert check("orders", home)["problems"] == []
+    assert home.source(made.config).everything()["amount"].tolist() == FRAME["amount"].tolist()
 
 
-def test_a_delta_table_is_drafted_by_its_folder(ports):
+def test_a_delta_table_is_drafted_by_its_folder(home):
     deltalake = pytest.importorskip("deltalake", reason="pip install deltalake")
-    folder = ports.configs.parent / "orders"
+    folder = home.configs.parent / "orders"
     deltalake.write_deltalake(str(folder), FRAME.assign(late=1 - FRAME["late"]))
     deltalake.write_deltalake(str(folder), FRAME, mode="overwrite")
-    made = draft(Ask("orders", str(folder), "ordered", "late", key=("order_id",)), ports)
+    made = draft(Ask("orders", str(folder), "ordered", "late", key=("order_id",)), home)
     assert (made.findings.rows, made.findings.duplicates) == (len(FRAME), 0)
 
 
-def test_a_history_of_more_batches_than_a_run_lands_is_asked_about(ports):
-    path = ports.configs.parent / "orders.csv"
+def test_a_history_of_more_batches_than_a_run_lands_is_asked_about(home):
+    path = home.configs.parent / "orders.csv"
     orders(n=1_200, days=1_150).to_csv(path, index=False)
-    made = draft(Ask("orders", str(path), "ordered", "late", key=("order_id",), period="day"), ports)
+    made = draft(Ask("orders", str(path), "ordered", "late", key=("order_id",), period="day"), home)
     assert made.config.ingest.max_batches > 1_149
     assert "CHECK: the table holds 1,1" in made.text

@@ -31,9 +31,9 @@ from datetime import datetime
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.stages import loop, steps
-from trueup.home import Ports
+from trueup.home import Home
 
-ports = Ports(Settings())
+ports = Home(Settings())
 loop.challenge(steps, load_model(ports.configs, "toy"), ports, datetime.fromisoformat(sys.argv[1]), "manual")
 """
 
@@ -44,14 +44,14 @@ def begun(tmp_path_factory):
     assert told.turn(5).decided.outcome == "promoted"
     turn.cycle(steps, told.model, streams.week(8), retrain="never")
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 @pytest.fixture
 def told(begun, tmp_path):
     other = begun.branch(tmp_path)
     yield other
-    other.ports.close()
+    other.home.close()
 
 
 def killed(story, where, week=8):
@@ -64,7 +64,7 @@ def killed(story, where, week=8):
 
 def in_mlflow(story):
     """Runs, versions and logged models that MLflow shows."""
-    client, registry = story.ports.tracking.client, story.ports.registry
+    client, registry = story.home.tracking.client, story.home.registry
     experiment = client.get_experiment_by_name("toy").experiment_id
     runs = {r.info.run_id: r.info.status for r in client.search_runs([experiment])}
     models = {m.model_id: m.artifact_location for m in client.search_logged_models([experiment])}
@@ -83,7 +83,7 @@ def test_what_a_killed_training_left_is_collected_after_a_day(told, where, left)
     assert found.closed_runs == (dead,)
     assert found.orphans == Orphans()  # it may still be looked at, for a day
     told.later(days=2)
-    with told.ports.retraining("toy"):
+    with told.home.retraining("toy"):
         assert "at work" in reconcile(told.model).note
     found = reconcile(told.model).orphans
     assert found.runs == (dead,)
@@ -96,13 +96,13 @@ def test_what_a_killed_training_left_is_collected_after_a_day(told, where, left)
 
     told.open()
     assert overview(told.model) == state
-    champion(told.model).load(told.ports)
+    champion(told.model).load(told.home)
     assert turn.challenge(steps, told.model, streams.week(8), "manual").version is not None
 
 
 def test_what_an_entry_or_an_alias_names_is_left_alone(told):
-    entry = told.ports.ledger.champion("toy").entry
-    client, registry = told.ports.tracking.client, told.ports.registry
+    entry = told.home.ledger.champion("toy").entry
+    client, registry = told.home.tracking.client, told.home.registry
     client.set_terminated(entry.body["model"]["run_id"], "KILLED")  # as after a crash between record and end
     for week in (8, 9):  # not the very same attempt: that would be gone on with
         killed(told, "register.version", week)
@@ -115,19 +115,19 @@ def test_what_an_entry_or_an_alias_names_is_left_alone(told):
     before = in_mlflow(told)
     told.later(days=2)
     assert orphaned(told.model) == []
-    with told.ports.retraining("toy"):
+    with told.home.retraining("toy"):
         assert reconcile(told.model).note == ""  # with nothing to do nobody's lock is in the way
     assert in_mlflow(told) == before
     client.delete_registered_model_alias("toy", "shadow")
     assert reconcile(told.model).orphans.versions == (first,)
-    champion(told.model).load(told.ports)
+    champion(told.model).load(told.home)
 
 
 def test_of_another_homes_runs_nothing_is_touched(told):
     killed(told, "register.version")
     reconcile(told.model)
     before = in_mlflow(told)
-    (told.ports.root / "home.id").write_text("another")
+    (told.home.root / "home.id").write_text("another")
     told.open()
     told.later(days=2)
     assert reconcile(told.model).orphans == Orphans()
@@ -154,5 +154,5 @@ def test_a_failed_retrain_keeps_its_run_and_loses_its_files_with_the_reports(tol
     runs, versions, left = in_mlflow(told)
     assert runs == before[0] | {failed: "FAILED"}
     assert (versions, left) == before[1:]
-    assert told.ports.tracking.client.get_run(failed).data.tags[FILES_TAG] == "removed"
+    assert told.home.tracking.client.get_run(failed).data.tags[FILES_TAG] == "removed"
     assert reconcile(told.model).orphans == Orphans()

@@ -18,7 +18,7 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.errors import NoData, SourceError
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.loop import steps, turn
 from trueup.model import Model
 from trueup.onboarding.check import check
@@ -33,8 +33,8 @@ class Book:
     def __init__(self, folder: Path, rows: pd.DataFrame, outcomes: pd.DataFrame, config: str = loans.CONFIG) -> None:
         self.folder, self.rows, self.outcomes = folder, rows, outcomes
         self.configs = loans.write(folder, rows, outcomes, config)
-        self.ports = Ports(Settings(home=folder / "home", configs=self.configs))
-        self.ports.background = NoReports()
+        self.home = Home(Settings(home=folder / "home", configs=self.configs))
+        self.home.background = NoReports()
 
     @property
     def config(self):
@@ -42,7 +42,7 @@ class Book:
 
     @property
     def model(self):
-        return Model(self.config, self.ports)
+        return Model(self.config, self.home)
 
     def put(self, outcomes: pd.DataFrame) -> None:
         """Let the outcomes' file hold these."""
@@ -66,8 +66,8 @@ class Book:
     def labels(self, week: int) -> pd.DataFrame:
         """The newest labels of a week, by the loan's id."""
         batch = next(b for b in batches(self.model, streams.week(99)) if b.window == window(week))
-        rows = self.ports.store.read(batch.rows, ["row_id", "id"])
-        return rows.astype({"id": int}).merge(self.ports.store.read(batch.labels), on="row_id").set_index("id")
+        rows = self.home.store.read(batch.rows, ["row_id", "id"])
+        return rows.astype({"id": int}).merge(self.home.store.read(batch.labels), on="row_id").set_index("id")
 
     def revisions(self) -> dict[int, tuple[int, int]]:
         """By week the revisions of rows and labels."""
@@ -80,7 +80,7 @@ def small(tmp_path):
     """Eight weeks with few loans."""
     book = Book(tmp_path, *loans.book(8, per_day=3))
     yield book
-    book.ports.close()
+    book.home.close()
 
 
 def test_with_labels_a_month_late_old_batches_are_diagnosed_when_theirs_come_and_a_challenger_takes_over(tmp_path):
@@ -88,7 +88,7 @@ def test_with_labels_a_month_late_old_batches_are_diagnosed_when_theirs_come_and
     longer = loans.CONFIG.replace("min_history: 28 days", "min_history: 56 days\n  window: 75 days")
     longer = longer.replace("gate_window: 14 days", "gate_window: 7 days")
     book = Book(tmp_path, *loans.book(26, change_on=12 * 7), longer)
-    seen = check("loans", book.ports)
+    seen = check("loans", book.home)
     assert seen["problems"] == []
     assert seen["labels"] == {"outcomes": 26 * 420, "looked_at": 1000, "matching": 1.0}
     first = book.turn(16)
@@ -107,14 +107,14 @@ def test_with_labels_a_month_late_old_batches_are_diagnosed_when_theirs_come_and
     assert book.revisions() == before
     assert all(rows == 1 for rows, _ in before.values())  # no row was landed again for its labels
     assert max(m for w in range(26) for m in book.labels(w)["known_at"]) <= streams.week(26)
-    recorded = book.ports.ledger.entries("loans")[-1].body["inputs"]
+    recorded = book.home.ledger.entries("loans")[-1].body["inputs"]
     assert (recorded[-1]["dataset"], recorded[-1]["revision"]) != ("loans/labels", 1)
-    assert book.ports.ledger.verify() == []
-    found = reproduce("loans", last.decided.version, book.ports)
+    assert book.home.ledger.verify() == []
+    found = reproduce("loans", last.decided.version, book.home)
     assert found.same, found.said
     words = gather(book.model, last.decided.version)["source"]["words"]
     assert words.endswith("the outcomes, joined by key, from a source of kind files (path data/outcomes.csv)")
-    book.ports.close()
+    book.home.close()
 
 
 def test_corrected_and_withdrawn_labels_of_any_age_are_new_revisions_and_are_told(small):
@@ -141,8 +141,8 @@ def test_corrected_and_withdrawn_labels_of_any_age_are_new_revisions_and_are_tol
     assert any("1 labels were withdrawn" in t for t in told)
     small.ingest(8)
     assert small.revisions() == before | {0: (1, 2)}
-    first = small.ports.store.revision("loans/labels", window(0), 1)  # the history is kept
-    assert small.ports.store.read(first)["label"].tolist() == old["label"].tolist()
+    first = small.home.store.revision("loans/labels", window(0), 1)  # the history is kept
+    assert small.home.store.read(first)["label"].tolist() == old["label"].tolist()
 
 
 def test_a_correction_of_tomorrow_hides_nothing_today_and_an_earlier_moment_takes_nothing_back(small):
@@ -190,13 +190,13 @@ def test_the_same_labels_from_a_database_are_no_new_revision(small):
     url = "{kind: sql, url: 'sqlite:///../bank.db', query: 'SELECT * FROM o'}"
     config = loans.CONFIG.replace("{kind: files, path: data/outcomes.csv}", url)
     (small.configs / "loans.yaml").write_text(config)
-    other = Ports(small.ports.settings)
+    other = Home(small.home.settings)
     ingest(Model(small.config, other), streams.week(8))
     other.close()
     assert small.revisions() == before
     broken = config.replace("SELECT * FROM o", "SELECT * FROM nothing")
     (small.configs / "loans.yaml").write_text(broken)
-    other = Ports(small.ports.settings)
+    other = Home(small.home.settings)
     with pytest.raises(SourceError, match=r"ingest\.label\.source\.query"):
         ingest(Model(small.config, other), streams.week(8))
     other.close()
@@ -222,21 +222,21 @@ def test_the_same_labels_from_a_database_are_no_new_revision(small):
 def test_check_says_what_is_wrong_with_the_label_source(small, old, new, said):
     small.put(small.outcomes.assign(region="north", empty=np.nan))
     (small.configs / "loans.yaml").write_text(loans.CONFIG.replace(old, new))
-    found = check("loans", small.ports)["problems"]
+    found = check("loans", small.home)["problems"]
     assert len(found) == 1
     assert said in found[0]
 
 
-def fed(book: Book, weeks: int) -> tuple[Ports, list[int]]:
+def fed(book: Book, weeks: int) -> tuple[Home, list[int]]:
     """Hand out so many weeks, landing each; how many labels lie in each week's file."""
     given = []
     for week in range(weeks):
-        live = Ports(Settings(home=book.ports.root, configs=feed_next(book.model).configs))
+        live = Home(Settings(home=book.home.root, configs=feed_next(book.model).configs))
         ingest(Model(load_model(live.configs, "loans"), live), streams.week(week + 1))
-        file = book.ports.root / "feed" / "loans-labels" / f"{window(week).start:%Y-%m-%d}.parquet"
+        file = book.home.root / "feed" / "loans-labels" / f"{window(week).start:%Y-%m-%d}.parquet"
         given.append(len(pd.read_parquet(file)))
         live.close()
-    return Ports(Settings(home=book.ports.root, configs=live.configs)), given
+    return Home(Settings(home=book.home.root, configs=live.configs)), given
 
 
 DELAYED = loans.CONFIG.replace("known_at: recorded_on", "known_after: 30 days")
@@ -254,14 +254,14 @@ def test_a_feed_hands_out_labels_as_they_become_known(tmp_path, config):
     with pytest.raises(NoData):
         feed_next(book.model)
     live.close()
-    book.ports.close()
+    book.home.close()
 
 
 def test_a_replay_lands_the_labels_of_the_label_source(small):
     span = Window(streams.week(0), streams.week(6))
-    world = World(small.ports.settings, small.folder / "replay", span)
+    world = World(small.home.settings, small.folder / "replay", span)
     assert world.lay_out(small.config) == [streams.week(w) for w in range(1, 7)]
-    there = world.ports(world.place(small.config))
+    there = world.opened(world.place(small.config))
     found = batches(Model(small.config, there), streams.week(99))
     assert [b.labels.rows for b in found] == [21] * 6
     labels = there.store.read(found[-1].labels)

@@ -38,7 +38,7 @@ def promoted(tmp_path_factory):
     told.second = champion(told.model).version
     assert told.second != told.first, told.done.decided.reasons
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def trial(promoted, tmp_path):
     other = promoted.branch(tmp_path)
     other.first, other.second, other.at = promoted.first, promoted.second, promoted.at
     yield other
-    other.ports.close()
+    other.home.close()
 
 
 def from_week(story, week, seed, odds):
@@ -71,7 +71,7 @@ def neither(frame):
 def test_a_new_champion_that_turns_worse_is_rolled_back_and_the_figures_are_recorded(trial):
     from_week(trial, trial.at, 3, back_to_the_old)
     done = trial.turn(trial.at + 1)
-    shadow = trial.ports.store.read_predictions("toy", window(trial.at), f"shadow:{trial.first}")
+    shadow = trial.home.store.read_predictions("toy", window(trial.at), f"shadow:{trial.first}")
     served = trial.predictions(trial.at)
     assert set(served["model_version"]) == {trial.second}
     assert set(shadow["model_version"]) == {trial.first}
@@ -81,20 +81,20 @@ def test_a_new_champion_that_turns_worse_is_rolled_back_and_the_figures_are_reco
     assert (found["verdict"], found["look"], found["of"]) == ("fail", 1, 2), found
     assert found["figures"]["low"] > 0
     assert champion(trial.model).version == trial.first
-    assert trial.ports.registry.champion_alias("toy") == trial.first
-    entry = trial.ports.ledger.entries("toy")[-1]
+    assert trial.home.registry.champion_alias("toy") == trial.first
+    entry = trial.home.ledger.entries("toy")[-1]
     assert entry.kind == "rolled_back"  # and no retrain for what was found about the one that is gone
     assert entry.body["approver"]["name"] == "trueup"
     assert entry.body["trigger"]["reason"] == "probation"
     assert entry.body["probation"]["figures"] == found["figures"]
-    assert [m.topic for m in trial.ports.ledger.pending_outbox()][-1] == "trueup.model.rolled_back"
+    assert [m.topic for m in trial.home.ledger.pending_outbox()][-1] == "trueup.model.rolled_back"
 
     facts = trial.facts()
     assert trial.turn(trial.at + 1) == done
     assert trial.facts() == facts
     assert trial.turn(trial.at + 2).scored[-1].version == trial.first
     assert overview(trial.model)["probation"] is None
-    assert trial.ports.ledger.verify() == []
+    assert trial.home.ledger.verify() == []
 
 
 def test_a_rollback_that_a_crash_prevented_is_made_by_the_next_run(trial, monkeypatch):
@@ -111,7 +111,7 @@ def test_a_rollback_that_a_crash_prevented_is_made_by_the_next_run(trial, monkey
     trial.open()
     cycle(steps, trial.model, streams.week(trial.at + 1) + timedelta(hours=1), retrain="never")
     assert champion(trial.model).version == trial.first
-    assert [e.kind for e in trial.ports.ledger.entries("toy")].count("rolled_back") == 1
+    assert [e.kind for e in trial.home.ledger.entries("toy")].count("rolled_back") == 1
 
 
 def test_one_that_is_equal_stays_and_the_probation_ends(trial):
@@ -126,7 +126,7 @@ def test_one_that_is_equal_stays_and_the_probation_ends(trial):
     state = overview(trial.model)["probation"]
     assert state["state"] == "passed"
     assert "2 of 2 looks" in state["says"]
-    assert trial.ports.store.read_predictions("toy", window(trial.at + 2), f"shadow:{trial.first}").empty
+    assert trial.home.store.read_predictions("toy", window(trial.at + 2), f"shadow:{trial.first}").empty
 
 
 def watch(story, week):

@@ -12,7 +12,7 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Status
 from trueup.domain.learning.training_windows import Plan
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.onboarding.rehearse import rehearse
 from trueup.onboarding.rehearse_gate import BEATS, NOT_SHOWN
@@ -57,7 +57,7 @@ def test_the_first_champion_is_made_when_the_rehearsal_says(sound):
     chosen = plan(story.model, streams.week(1))  # no champion and no labels then
     assert not isinstance(chosen, Plan)
     assert decided.outcome == "promoted"
-    (entry,) = [e for e in story.ports.ledger.entries("toy") if e.kind == "promoted"]
+    (entry,) = [e for e in story.home.ledger.entries("toy") if e.kind == "promoted"]
     assert entry.as_of == found.first.as_of
     assert entry.body["model"]["rows"] >= found.first.train_rows
 
@@ -169,7 +169,7 @@ def test_labels_that_begin_later_do_not(tmp_path):
 
 def test_outcomes_apart_are_joined_as_in_a_run(tmp_path):
     configs = loans.write(tmp_path, *loans.book(weeks=13))
-    found = rehearse(Model(load_model(configs, "loans"), Ports(Settings(home=tmp_path / "home", configs=configs))))
+    found = rehearse(Model(load_model(configs, "loans"), Home(Settings(home=tmp_path / "home", configs=configs))))
     assert found.breaks == ""
     assert {b.labels for b in found.batches} == {b.rows for b in found.batches}
     assert [b.at_end for b in found.batches[:4]] == [0] * 4

@@ -51,7 +51,7 @@ def grown(tmp_path_factory):
     decided = challenge(steps, told.model, streams.week(8), "manual")
     assert (decided.outcome, decided.version) == ("rejected", REJECTED), decided.reasons
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 def ingest_to(story, week):
@@ -62,7 +62,7 @@ def ingest_to(story, week):
 def story(grown, tmp_path):
     other = grown.branch(tmp_path)
     yield other
-    other.ports.close()
+    other.home.close()
 
 
 def about(found):
@@ -80,7 +80,7 @@ def contents(story):
 )
 def test_every_kind_of_version_comes_out_to_the_last_bit_and_nothing_is_changed(grown, version, role, outcome):
     before = contents(grown)
-    found = reproduce("toy", version, grown.ports)
+    found = reproduce("toy", version, grown.home)
     assert found.same, found.differences
     assert found.exact
     assert (found.role, found.outcome, found.largest) == (role, outcome, 0.0)
@@ -105,10 +105,10 @@ def test_what_came_since_does_not_matter(story, monkeypatch):
     )
     made_by = git(story, "rev-parse", "HEAD")
     git(story, "commit", "-qm", "two", "--allow-empty")
-    later = story.ports.now() + timedelta(days=3000)
-    story.ports.now = lambda: later
+    later = story.home.now() + timedelta(days=3000)
+    story.home.now = lambda: later
     gc(story.model)
-    found = reproduce("toy", REFITTED, story.ports)
+    found = reproduce("toy", REFITTED, story.home)
     assert found.same, found.differences
     assert found.exact
     said = {d.about: d.what for d in found.circumstances}
@@ -119,28 +119,28 @@ def test_what_came_since_does_not_matter(story, monkeypatch):
 
 
 def test_what_retention_has_taken_is_said_and_what_the_champion_rests_on_stays(story):
-    stray = story.ports.store.put_text("toy", b"what no decision names")
-    later = story.ports.now() + timedelta(days=9000)
-    story.ports.now = lambda: later
+    stray = story.home.store.put_text("toy", b"what no decision names")
+    later = story.home.now() + timedelta(days=9000)
+    story.home.now = lambda: later
     gc(story.model)
-    assert not (story.ports.root / "recorded" / "toy" / stray).exists()
-    found = reproduce("toy", REJECTED, story.ports)
+    assert not (story.home.root / "recorded" / "toy" / stray).exists()
+    found = reproduce("toy", REJECTED, story.home)
     assert about(found) == ["predictions"]
     assert "are gone" in found.differences[0].what
     assert not found.same
-    assert reproduce("toy", REFITTED, story.ports).same
+    assert reproduce("toy", REFITTED, story.home).same
 
 
 @pytest.mark.parametrize("how", ["edited", "removed"])
 def test_an_input_that_is_not_what_it_was_is_named(story, how):
     ref = story.batch(1).labels
-    path = story.ports.root / ref.path
+    path = story.home.root / ref.path
     if how == "removed":
         path.unlink()
     else:
         frame = pd.read_parquet(path)
         frame.assign(label=1 - frame["label"]).to_parquet(path)
-    found = reproduce("toy", REFITTED, story.ports)
+    found = reproduce("toy", REFITTED, story.home)
     assert about(found) == ["input"]
     assert f"toy/labels {ref.window} r1" in found.differences[0].what
     assert ("is not what was landed" if how == "edited" else "cannot be read") in found.differences[0].what
@@ -148,14 +148,14 @@ def test_an_input_that_is_not_what_it_was_is_named(story, how):
 
 
 def test_a_registered_model_that_was_touched_is_named_and_the_rest_is_the_same(story):
-    (entry, *_) = story.ports.ledger.entries("toy")
-    with story.ports.registry.files(entry.body["model"]["uri"]) as folder:
+    (entry, *_) = story.home.ledger.entries("toy")
+    with story.home.registry.files(entry.body["model"]["uri"]) as folder:
         assert folder.is_relative_to(story.folder)
         file = folder / "model.skops"
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
-    found = reproduce("toy", REFITTED, story.ports)
+    found = reproduce("toy", REFITTED, story.home)
     assert about(found) == ["model"]
     assert "content of a file was changed" in found.differences[0].what
     assert found.rows > 0  # the judged model was compared all the same
@@ -163,12 +163,12 @@ def test_a_registered_model_that_was_touched_is_named_and_the_rest_is_the_same(s
 
 
 def test_predictions_that_were_edited_are_counted(story):
-    (entry, *_) = story.ports.ledger.entries("toy")
-    path = story.ports.root / entry.body["evaluation"]["path"]
+    (entry, *_) = story.home.ledger.entries("toy")
+    path = story.home.root / entry.body["evaluation"]["path"]
     frame = pd.read_parquet(path)
     frame.loc[:4, "p_challenger"] += np.array([0.25, 0.01, 0.01, 0.01, 1e-12])
     frame.to_parquet(path)
-    found = reproduce("toy", JUDGED, story.ports)
+    found = reproduce("toy", JUDGED, story.home)
     assert about(found) == ["predictions"]
     assert f"4 of {found.rows:,} judged predictions" in found.differences[0].what
     assert "the most by 0.25" in found.differences[0].what
@@ -177,7 +177,7 @@ def test_predictions_that_were_edited_are_counted(story):
 
 def edit(story, change):
     """Change an entry's record as the owner of the database could."""
-    engine = sa.create_engine(story.ports.engine.url)
+    engine = sa.create_engine(story.home.engine.url)
     with engine.begin() as connection:
         for name in connection.scalars(sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).all():
             connection.execute(sa.text(f"DROP TRIGGER {name}"))
@@ -189,7 +189,7 @@ def edit(story, change):
 
 def test_a_record_with_another_seed_is_found(story):
     edit(story, lambda body: body["model"]["recipe"].update(seed=99))
-    found = reproduce("toy", REFITTED, story.ports)
+    found = reproduce("toy", REFITTED, story.home)
     assert set(about(found)) == {"ledger", "rows", "predictions", "metric"}
     assert "entry 1: was edited" in found.differences[0].what
     assert any("training rows and recipe" in d.what for d in found.differences)
@@ -197,21 +197,21 @@ def test_a_record_with_another_seed_is_found(story):
 
 
 def test_a_record_without_its_config_or_function_cannot_be_made_again(story):
-    (entry, *_) = story.ports.ledger.entries("toy")
+    (entry, *_) = story.home.ledger.entries("toy")
     names = entry.body["recorded"]
-    (story.ports.root / "recorded" / "toy" / names["config"]).write_text("{}")
-    (story.ports.root / "recorded" / "toy" / names["function"]).unlink()
+    (story.home.root / "recorded" / "toy" / names["config"]).write_text("{}")
+    (story.home.root / "recorded" / "toy" / names["function"]).unlink()
     assert names["config"] == entry.body["config_digest"]
-    found = reproduce("toy", JUDGED, story.ports)
+    found = reproduce("toy", JUDGED, story.home)
     assert about(found) == ["config", "function"]
     assert "its digest is not its name" in found.differences[0].what
 
 
 def test_versions_and_models_that_no_decision_names(grown):
     with pytest.raises(UsageError, match="no decision names version 7; those that can be made again: 1, 2, 3"):
-        reproduce("toy", 7, grown.ports)
+        reproduce("toy", 7, grown.home)
     with pytest.raises(UnknownModel):
-        reproduce("../toy", 1, grown.ports)
+        reproduce("../toy", 1, grown.home)
 
 
 def test_the_command_says_it_with_its_exit_code(story, monkeypatch, capsys):
@@ -223,13 +223,13 @@ def test_the_command_says_it_with_its_exit_code(story, monkeypatch, capsys):
             main()
         return int(end.value.code or 0), capsys.readouterr()
 
-    monkeypatch.setenv("TRUEUP_HOME", str(story.ports.root))
+    monkeypatch.setenv("TRUEUP_HOME", str(story.home.root))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(story.configs))
     assert said("toy", "9")[0] == 2
     code, told = said("toy", "1")
     assert code == 0, told
     assert "to the last bit" in told.out
-    (story.ports.root / story.batch(0).rows.path).unlink()
+    (story.home.root / story.batch(0).rows.path).unlink()
     code, told = said("toy", "1", "--json")
     found = json.loads(told.out.splitlines()[-1])
     assert code == 1

@@ -27,7 +27,7 @@ from trueup.governance.champion import align, champion, champion_at, first_champ
 from trueup.governance.rollback import last_good, override, roll_back
 from trueup.governance.status import overview, standing_at
 from trueup.handoffs import Attempt, Candidate, Evaluation, Trained, Weighed
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import PROMOTION, Decision, Promotion
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.tables import METADATA
@@ -44,7 +44,7 @@ def two(tmp_path_factory):
     told.turn(8)
     told.first, told.second = (c.version for c in succession(told.model))
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def story(two, tmp_path):
     other = two.branch(tmp_path)
     other.first, other.second = two.first, two.second
     yield other
-    other.ports.close()
+    other.home.close()
 
 
 def back(story, to=None, by="Ann", why="complaints"):
@@ -74,7 +74,7 @@ def test_a_batch_that_another_had_served_tells_nothing_of_who_came_since(story):
 
     changing.score = score
     turn.cycle(changing, story.model, streams.week(9))
-    (look,) = story.ports.store.results("toy", "monitor", Window(streams.week(8), streams.week(9)))
+    (look,) = story.home.store.results("toy", "monitor", Window(streams.week(8), streams.week(9)))
     assert (look.body["champion"], look.body["matured"], look.body["diagnosis"]) == (story.first, 0, "unknown")
     assert look.body["of_others"] > 500
     told = (
@@ -85,7 +85,7 @@ def test_a_batch_that_another_had_served_tells_nothing_of_who_came_since(story):
 
 def test_asked_again_later_it_touches_nobody_who_came_since(story):
     """As by a flow run that is begun again after its process died, when others have decided meanwhile."""
-    asked = story.ports.now()
+    asked = story.home.now()
 
     def again(why="complaints"):
         return roll_back(story.model, None, "Ann", why, asked_at=asked)
@@ -97,7 +97,7 @@ def test_asked_again_later_it_touches_nobody_who_came_since(story):
     with pytest.raises(StaleDecision, match="came into office after this rollback was asked for"):
         again(why="another reason")
     assert champion(story.model).version == story.second
-    asked = story.ports.now()
+    asked = story.home.now()
     assert again().version == story.first  # asked for anew, in the same words
 
 
@@ -109,18 +109,18 @@ def test_a_rollback_puts_the_last_good_champion_back_at_once_and_the_loop_goes_o
     assert (done.outcome, done.version) == ("rolled_back", story.first)
     now = champion(story.model)
     assert (now.version, now.epoch) == (story.first, before.epoch + 1)
-    assert story.ports.registry.champion_alias("toy") == story.first
+    assert story.home.registry.champion_alias("toy") == story.first
     assert champion_at(story.model, now.promoted_as_of).version == story.first
     old = first_champion(story.model)
     assert (now.uri, now.trained_until, now.baseline_path) == (old.uri, old.trained_until, old.baseline_path)
     assert (now.evaluation_path, now.gate_skill) == (old.evaluation_path, old.gate_skill)
-    (event,) = story.ports.ledger.pending_outbox()[-1:]
+    (event,) = story.home.ledger.pending_outbox()[-1:]
     assert (event.topic, event.payload["version"]) == ("trueup.model.rolled_back", story.first)
     cycle = story.turn(9)
     assert cycle.scored[-1].version == story.first
     assert cycle.observed[-1].figures["drift"] is not None
     assert cycle.observed[-1].figures["skill"] is not None
-    assert story.ports.ledger.verify() == []
+    assert story.home.ledger.verify() == []
 
 
 def test_what_served_at_a_moment_and_why_is_told_from_the_ledger(story):
@@ -162,7 +162,7 @@ def test_one_that_was_rolled_back_is_good_again_once_somebody_says_so(story):
 
 
 def test_a_version_that_never_served_can_be_put_into_office_with_its_own_files(story):
-    entry = story.ports.ledger.champion("toy").entry
+    entry = story.home.ledger.champion("toy").entry
     judged = entry.body["judged"]
     assert judged["version"] != story.second  # the refitted one serves
     by_hand(story, judged["version"])
@@ -172,19 +172,19 @@ def test_a_version_that_never_served_can_be_put_into_office_with_its_own_files(s
 
 
 def test_who_is_unknown_nameless_or_without_a_reason_changes_nothing(story):
-    entries = len(story.ports.ledger.entries())
+    entries = len(story.home.ledger.entries())
     with pytest.raises(UsageError, match=r"no record of version 99 \(registered: 1, "):
         by_hand(story, 99)
     with pytest.raises(UsageError, match="--by"):
         back(story, by=" ")
     with pytest.raises(UsageError, match="--why"):
         back(story, why="")
-    assert len(story.ports.ledger.entries()) == entries
+    assert len(story.home.ledger.entries()) == entries
 
 
 def test_files_that_changed_since_are_not_put_into_office(two):
     old = first_champion(two.model)
-    with two.ports.registry.files(old.uri) as folder:
+    with two.home.registry.files(old.uri) as folder:
         (file,) = Path(folder).rglob("model.skops")
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -212,32 +212,32 @@ def test_a_promotion_judged_before_a_rollback_is_stale(story, monkeypatch):
 
 def _align(settings, holding, go_on=None):
     """Write the alias in a process of its own; with `go_on` only once it is set, after the ledger was read."""
-    ports = Ports(settings)
+    home = Home(settings)
     if go_on is not None:
-        write = ports.registry.set_champion_alias
+        write = home.registry.set_champion_alias
 
         def slowly(*words):
             holding.set()
             assert go_on.wait(120)
             write(*words)
 
-        ports.registry.set_champion_alias = slowly
+        home.registry.set_champion_alias = slowly
     else:
         holding.set()
-    align(Model(load_model(ports.configs, "toy"), ports))
+    align(Model(load_model(home.configs, "toy"), home))
 
 
 def test_of_two_that_write_the_alias_at_once_the_last_to_write_has_read_the_newest_decision(story):
     """One has read the ledger and is slow to write; meanwhile another champion comes, and is written by another."""
-    story.ports.registry.set_champion_alias("toy", story.first)
-    context, home = multiprocessing.get_context("spawn"), story.ports.settings
+    story.home.registry.set_champion_alias("toy", story.first)
+    context, home = multiprocessing.get_context("spawn"), story.home.settings
     reading, go_on, begun = context.Event(), context.Event(), context.Event()
     slow = context.Process(target=_align, args=(home, reading, go_on))
     slow.start()
     assert reading.wait(120)
-    row = story.ports.ledger.champion("toy")
+    row = story.home.ledger.champion("toy")
     facts = {key: value for key, value in row.entry.body.items() if key != PROMOTION}
-    story.ports.ledger.append(
+    story.home.ledger.append(
         Decision("by hand", "toy", "override", row.entry.as_of, facts, Promotion(story.first, "0" * 64, row.epoch))
     )
     quick = context.Process(target=_align, args=(home, begun))
@@ -248,8 +248,8 @@ def test_of_two_that_write_the_alias_at_once_the_last_to_write_has_read_the_newe
     for process in (slow, quick):
         process.join(60)
         assert process.exitcode == 0
-    assert story.ports.ledger.champion("toy").version == story.first
-    assert story.ports.registry.champion_alias("toy") == story.first
+    assert story.home.ledger.champion("toy").version == story.first
+    assert story.home.registry.champion_alias("toy") == story.first
 
 
 def test_the_command_line_rolls_back_promotes_and_says_what_is_wrong(story):
@@ -323,7 +323,7 @@ class Office:
             put_text=lambda *_: "text",
         )
         self.clock = streams.START
-        self.ports = SimpleNamespace(
+        self.home = SimpleNamespace(
             ledger=Ledger(self.engine),
             registry=paper,
             tracking=paper,
@@ -335,8 +335,12 @@ class Office:
             configs=folder,
             actor=Actor("process", "Ann", "ann", "a program"),
         )
-        self.ports.now = lambda: datetime.now(UTC)
+        self.home.now = lambda: datetime.now(UTC)
         self.config, self.version = config, 0
+
+    @property
+    def model(self):
+        return Model(self.config, self.home)
 
     def attempt(self, mode):
         """Promote or propose a new version, some time later."""
@@ -358,7 +362,7 @@ class Office:
         judged = Candidate("toy", self.version, "r", trained.uri, digest, span.end, "judged")
         passed = (Verdict.passed("paired", "better"),)
         promote.promote(
-            Model(config, self.ports), Attempt("manual", self.clock, None, trained, evaluation, judged, passed)
+            Model(config, self.home), Attempt("manual", self.clock, None, trained, evaluation, judged, passed)
         )
 
 
@@ -371,10 +375,10 @@ def test_whatever_is_decided_the_champion_is_that_of_the_newest_epoch(moves, tmp
     folder = tmp_path_factory.mktemp("office")
     config = load_model(streams.write(folder, stream(7), PLAIN), "toy")
     office = Office(folder, config)
-    ports, expected, epochs = office.ports, None, 0
+    home, expected, epochs = office.home, None, 0
     for number, (move, which) in enumerate(moves):
-        waiting, by, why = approval.open_approvals(Model(config, ports)), f"person {number}", f"move {number}"
-        before = len(succession(Model(config, ports)))
+        waiting, by, why = approval.open_approvals(Model(config, home)), f"person {number}", f"move {number}"
+        before = len(succession(Model(config, home)))
         known = 1 + which % max(office.version, 1)
         with contextlib.suppress(UsageError, StaleDecision, AlreadyDecided):
             match move:
@@ -382,30 +386,30 @@ def test_whatever_is_decided_the_champion_is_that_of_the_newest_epoch(moves, tmp
                     office.attempt("auto" if move == "promote" else "approval")
                     expected = office.version if move == "promote" else expected
                 case "approve" if waiting:
-                    expected = approval.approve(Model(config, ports), waiting[0], by).version
+                    expected = approval.approve(Model(config, home), waiting[0], by).version
                 case "reject" if waiting:
-                    approval.reject(Model(config, ports), waiting[0], by, why)
+                    approval.reject(Model(config, home), waiting[0], by, why)
                 case "rollback" | "rollback to":
-                    target = known if move == "rollback to" else last_good(Model(config, ports))
-                    done = roll_back(Model(config, ports), known if move == "rollback to" else None, by, why)
+                    target = known if move == "rollback to" else last_good(Model(config, home))
+                    done = roll_back(Model(config, home), known if move == "rollback to" else None, by, why)
                     assert done.version == target
                     expected = target
                 case "override":
-                    expected = override(Model(config, ports), known, by, why).version
-        terms = succession(Model(config, ports))
+                    expected = override(Model(config, home), known, by, why).version
+        terms = succession(Model(config, home))
         assert len(terms) - before in {0, 1}
         epochs = len(terms)
-        current = champion(Model(config, ports))
+        current = champion(Model(config, home))
         assert (current.version if current else None) == expected
         assert [t.epoch for t in terms] == list(range(1, epochs + 1))
         if current is None:
             continue
-        assert current == terms[-1] == champion_at(Model(config, ports), max(t.promoted_as_of for t in terms))
-        assert ports.registry.alias == current.version
+        assert current == terms[-1] == champion_at(Model(config, home), max(t.promoted_as_of for t in terms))
+        assert home.registry.alias == current.version
         assert current.uri == f"/m/{current.version}"
         assert current.manifest_digest == f"{current.version:064d}"
         for term in terms:
             then = [t for t in terms if t.promoted_as_of <= term.promoted_as_of]
-            assert champion_at(Model(config, ports), term.promoted_as_of) == then[-1]
-    assert ports.ledger.verify() == []
+            assert champion_at(Model(config, home), term.promoted_as_of) == then[-1]
+    assert home.ledger.verify() == []
     office.engine.dispose()

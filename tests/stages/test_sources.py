@@ -185,7 +185,7 @@ def test_sentinels_are_told_by_validation(tmp_path):
     checked = steps.validate(told.model, first, streams.week(2))
     assert checked.status == "pass", checked.reasons
     assert "z: 6 values ? or -200 count as missing" in checked.warnings
-    assert told.ports.store.read(first.rows)["z"].isna().sum() == 6
+    assert told.home.store.read(first.rows)["z"].isna().sum() == 6
 
 
 def test_text_in_a_numeric_feature_breaks_the_batch_unless_it_is_coerced(tmp_path):
@@ -206,7 +206,7 @@ def test_dates_with_slashes_land_in_their_weeks(tmp_path):
     config = PLAIN.replace("  period: week\n", "  period: week\n  time_format: '%d/%m/%Y %H:%M:%S'\n")
     told = Story(tmp_path, written, config)
     assert ingested(told, 2) == [1, 1]
-    landed = told.ports.store.read(told.batch(1).rows)
+    landed = told.home.store.read(told.batch(1).rows)
     assert landed["event_time"].tolist() == frame["t"][in_week(frame, 1)].tolist()
     assert window(1).start == landed["event_time"].min()
 
@@ -216,12 +216,12 @@ def test_check_names_what_is_not_there(tmp_path):
     told = Story(
         tmp_path, frame, PLAIN.replace("  period: week\n", "  period: week\n  missing: {zz: [0], '*': ['?']}\n")
     )
-    (problem,) = check("toy", told.ports)["problems"]
+    (problem,) = check("toy", told.home)["problems"]
     assert "ingest.missing.zz: the source has no column zz; did you mean z?" in problem
     other = Story(tmp_path / "sql", frame, SQL)
     UserDatabase("sqlite:///data.db", other.configs, SourceError)
     frame.to_sql("t", sa.create_engine(f"sqlite:///{other.configs / 'data.db'}", poolclass=sa.NullPool), index=False)
-    (problem,) = check("toy", other.ports)["problems"]
+    (problem,) = check("toy", other.home)["problems"]
     assert "ingest.source.updated_at: the source has no column changed" in problem
     assert Path(other.configs / "data.db").exists()
 
@@ -240,7 +240,7 @@ def test_a_row_of_next_year_lands_no_unfinished_week_and_does_not_hold_up_the_ne
     frame = stream(28, per_day=10)
     until = streams.week(3) - pd.Timedelta(days=4)  # the third week has begun
     told = Story(tmp_path, misdated(frame[frame["t"] < until], "2027-01-10 09:00", "1970-01-01"))
-    told.ports.now = lambda: datetime(2030, 1, 1, tzinfo=UTC)
+    told.home.now = lambda: datetime(2030, 1, 1, tzinfo=UTC)
     assert ingest.newest_complete(told.model) == streams.week(2)
     steps.ingest(told.model, streams.week(500))
     assert "set aside: 1 row before " in caplog.text
@@ -249,13 +249,13 @@ def test_a_row_of_next_year_lands_no_unfinished_week_and_does_not_hold_up_the_ne
     told.source(misdated(frame, "2027-01-10 09:00", "1970-01-01"))
     assert ingest.newest_complete(told.model) == streams.week(4)
     assert [b.rows.rows for b in steps.ingest(told.model, streams.week(4))] == [70] * 4
-    assert "up to 2027-01-10" in check("toy", told.ports)["set_aside"]
+    assert "up to 2027-01-10" in check("toy", told.home)["set_aside"]
 
 
 def test_what_is_planned_for_later_does_not_move_the_clock(tmp_path):
     frame = stream(28, per_day=10)
     told = Story(tmp_path, frame)
-    told.ports.now = lambda: (streams.week(2) + timedelta(days=1, hours=12)).replace(tzinfo=UTC)
+    told.home.now = lambda: (streams.week(2) + timedelta(days=1, hours=12)).replace(tzinfo=UTC)
     assert ingest.newest_complete(told.model) == streams.week(2)
 
 

@@ -30,7 +30,7 @@ def grown(tmp_path_factory):
     told.turn(5)
     told.turn(7)
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 @dataclass
@@ -53,7 +53,7 @@ def asking(told, do, as_of, reason="decayed"):
 
 
 def kinds(told):
-    return [e.kind for e in told.ports.ledger.entries("toy")]
+    return [e.kind for e in told.home.ledger.entries("toy")]
 
 
 def test_identical_requests_give_one_training_and_one_decision(grown, tmp_path):
@@ -63,7 +63,7 @@ def test_identical_requests_give_one_training_and_one_decision(grown, tmp_path):
     assert len({d.sequence for d in decided}) == 1
     assert kinds(told)[:1] == ["promoted"]
     assert len(kinds(told)) == 2
-    told.ports.close()
+    told.home.close()
 
 
 def test_a_burst_of_requests_for_one_moment_gives_one_training(grown, tmp_path):
@@ -73,14 +73,14 @@ def test_a_burst_of_requests_for_one_moment_gives_one_training(grown, tmp_path):
     decided = [asking(told, do, m, reason) for m in moments for reason in ("decayed", "stale")]
     assert do.trained == 1
     assert {d.outcome for d in decided[1::2]} == {"refused"}
-    refused = [e for e in told.ports.ledger.entries("toy") if e.kind == "refused"]
+    refused = [e for e in told.home.ledger.entries("toy") if e.kind == "refused"]
     assert len(refused) == 1  # the same reason, rule and batch
     assert refused[0].body["rule"] == "cooldown"
     assert "retrain.cooldown" in decided[1].reasons[0]
-    topics = [m.topic for m in told.ports.ledger.pending_outbox()]
+    topics = [m.topic for m in told.home.ledger.pending_outbox()]
     assert topics.count("trueup.retrain.refused") == 1
-    assert told.ports.ledger.verify() == []
-    told.ports.close()
+    assert told.home.ledger.verify() == []
+    told.home.close()
 
 
 def test_a_request_from_the_past_is_recorded_and_starts_nothing(grown, tmp_path):
@@ -90,7 +90,7 @@ def test_a_request_from_the_past_is_recorded_and_starts_nothing(grown, tmp_path)
     assert (do.trained, late.outcome) == (1, "refused")
     assert "it was decided" in late.reasons[0]
     assert asking(told, do, streams.week(6), "manual").outcome != "refused"  # a person may
-    told.ports.close()
+    told.home.close()
 
 
 def test_a_request_from_the_future_is_recorded_and_starts_nothing(grown, tmp_path):
@@ -102,16 +102,16 @@ def test_a_request_from_the_future_is_recorded_and_starts_nothing(grown, tmp_pat
     assert asking(told, do, NOW + timedelta(days=1)).outcome != "refused"  # the batch's last labels are a day late
     assert do.trained == 1
     assert asking(told, do, streams.week(50), "manual").outcome != "refused"  # a person may
-    told.ports.close()
+    told.home.close()
 
 
 def test_by_the_wall_clock_the_future_begins_now(grown, tmp_path):
     told, do = grown.branch(tmp_path), Counting()
     (told.configs / "toy.yaml").write_text(PLAIN + "clock: wall\n")
-    told.ports.now = lambda: (NOW + timedelta(days=2)).replace(tzinfo=UTC)
+    told.home.now = lambda: (NOW + timedelta(days=2)).replace(tzinfo=UTC)
     assert asking(told, do, NOW + timedelta(days=2, minutes=1)).outcome == "refused"
     assert asking(told, do, NOW + timedelta(days=2)).outcome != "refused"
-    told.ports.close()
+    told.home.close()
 
 
 def test_without_cooldown_the_same_data_are_not_tried_twice(grown, tmp_path):
@@ -122,7 +122,7 @@ def test_without_cooldown_the_same_data_are_not_tried_twice(grown, tmp_path):
     again = asking(told, do, NOW, "stale")
     assert (do.trained, again.outcome) == (1, "refused")
     assert "were tried before" in again.reasons[0]
-    told.ports.close()
+    told.home.close()
 
 
 def test_after_too_many_rejections_it_stops_until_a_person_or_new_labels_let_it_go_on(grown, tmp_path):
@@ -144,8 +144,8 @@ def test_after_too_many_rejections_it_stops_until_a_person_or_new_labels_let_it_
     assert asking(told, do, streams.week(11)).outcome == "rejected"  # two weeks that judged nobody
     assert kinds(told)[-6:] == ["rejected", "refused", "cleared", "rejected", "refused", "rejected"]
     assert do.trained == 3
-    assert told.ports.ledger.verify() == []
-    told.ports.close()
+    assert told.home.ledger.verify() == []
+    told.home.close()
 
 
 class Failing(Counting):
@@ -167,8 +167,8 @@ def test_after_too_many_failures_it_stops_as_after_rejections(grown, tmp_path):
     stopped = asking(told, do, NOW)
     assert (stopped.outcome, do.trained) == ("refused", 2)
     assert "trueup clear" in stopped.reasons[0]
-    assert "trueup.retrain.refused" in [m.topic for m in told.ports.ledger.pending_outbox()]
-    failed = [e for e in told.ports.ledger.entries("toy") if e.kind == "failed"]
+    assert "trueup.retrain.refused" in [m.topic for m in told.home.ledger.pending_outbox()]
+    failed = [e for e in told.home.ledger.entries("toy") if e.kind == "failed"]
     assert [e.body["reasons"] for e in failed] == [["RuntimeError: no space left on the device"]] * 2
     with pytest.raises(RuntimeError, match="no space"):
         asking(told, do, NOW, "manual")  # a person may
@@ -177,8 +177,8 @@ def test_after_too_many_failures_it_stops_as_after_rejections(grown, tmp_path):
     assert asking(told, do, streams.week(10)).outcome == "refused"
     clear(told.model, "a tester")
     assert asking(told, Counting(), streams.week(10)).outcome != "refused"
-    assert told.ports.ledger.verify() == []
-    told.ports.close()
+    assert told.home.ledger.verify() == []
+    told.home.close()
 
 
 def test_an_error_that_may_pass_is_not_counted(grown, tmp_path):
@@ -189,19 +189,19 @@ def test_an_error_that_may_pass_is_not_counted(grown, tmp_path):
         with pytest.raises(RegistryUnavailable):
             asking(told, do, NOW)
     assert kinds(told) == ["promoted"]
-    told.ports.close()
+    told.home.close()
 
 
 def test_while_another_retrains_nobody_else_does(grown, tmp_path):
     told, do = grown.branch(tmp_path), Counting()
-    with told.ports.retraining("toy") as first:
+    with told.home.retraining("toy") as first:
         assert first
         waiting = asking(told, do, NOW, "manual")
     assert (waiting.outcome, do.trained) == ("refused", 0)
     assert "at work" in waiting.reasons[0]
     assert asking(told, do, NOW, "manual").outcome != "refused"
     assert do.trained == 1
-    told.ports.close()
+    told.home.close()
 
 
 def _hold(url, ready):
@@ -273,7 +273,7 @@ def test_deployments_are_told_and_nothing_is_trained(tmp_path):
     assert done.decided.outcome == "none"
     loop_at(7)
     loop_at(8)
-    found = {m.topic: m for m in told.ports.ledger.pending_outbox()}
+    found = {m.topic: m for m in told.home.ledger.pending_outbox()}
     assert list(found) == ["trueup.model.promoted", "trueup.model.stale", "trueup.data.broken"]
     stale, broken = found["trueup.model.stale"], found["trueup.data.broken"]
     assert stale.payload["reason"] == "stale"
@@ -283,12 +283,12 @@ def test_deployments_are_told_and_nothing_is_trained(tmp_path):
     assert any("x" in reason for reason in broken.payload["reasons"])
     assert kinds(told) == ["promoted"]
 
-    before = told.ports.ledger.pending_outbox()
+    before = told.home.ledger.pending_outbox()
     announced_again = Story.branch(told, tmp_path / "again")
     # A crash between the announcement and its mark: the batch is handled again, and says the same.
-    with announced_again.ports.engine.begin() as connection:
+    with announced_again.home.engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM results WHERE stage = 'run'")
     turn.cycle(steps, announced_again.model, streams.week(8), retrain="event")
-    assert [m.event_id for m in announced_again.ports.ledger.pending_outbox()] == [m.event_id for m in before]
-    announced_again.ports.close()
-    told.ports.close()
+    assert [m.event_id for m in announced_again.home.ledger.pending_outbox()] == [m.event_id for m in before]
+    announced_again.home.close()
+    told.home.close()

@@ -19,7 +19,7 @@ def test_a_broken_batch_keeps_no_first_champion_from_being_trained(tmp_path):
         done = told.turn(6)
         assert [c.usable for c in done.batches] == [w != week for w in range(6)]
         assert done.decided.outcome == "promoted", done.decided.reasons
-        told.ports.close()
+        told.home.close()
 
 
 @pytest.mark.parametrize(("column", "empty"), [("x", np.nan), ("group", None)])
@@ -33,7 +33,7 @@ def test_a_feature_without_any_value_does_not_break_its_batch(tmp_path, column, 
     assert checked.usable
     assert f"{column} has no values at all" in checked.warnings
     assert done.scored[0].total == 560
-    told.ports.close()
+    told.home.close()
 
 
 STALE = PLAIN + "  stale_after: 7 days\n"
@@ -51,7 +51,7 @@ def odd_from(frame, week, plant, until=99):
 
 
 def announced(told, topic="trueup.data.unusual"):
-    return told.ports.ledger.announced("toy", topic)
+    return told.home.ledger.announced("toy", topic)
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -73,7 +73,7 @@ def test_an_unusual_batch_is_used_and_alerts_and_holds_a_retrain_until_it_has_la
     assert told.turn(9).decided.verdicts  # three weeks alike: the world has changed, and a challenger is judged
     assert "unusual" not in told.turn(10).observed[-1].findings
     assert len(announced(told)) == 3
-    told.ports.close()
+    told.home.close()
 
 
 def test_a_confirmed_batch_holds_nothing_and_becomes_usual(tmp_path):
@@ -88,7 +88,7 @@ def test_a_confirmed_batch_holds_nothing_and_becomes_usual(tmp_path):
         clear(told.model, "a tester")
     assert told.turn(7).decided.verdicts
     assert "unusual" not in told.turn(8).observed[-1].findings
-    told.ports.close()
+    told.home.close()
 
 
 def test_what_was_unusual_once_holds_retrains_for_some_batches_only(tmp_path):
@@ -99,7 +99,7 @@ def test_what_was_unusual_once_holds_retrains_for_some_batches_only(tmp_path):
     assert ["unusual" in d.observed[-1].findings for d in found] == [True, False, False]
     assert [d.decided.outcome == "held" for d in found[:2]] == [True, True]
     assert found[2].decided.verdicts
-    told.ports.close()
+    told.home.close()
 
 
 def test_a_first_part_of_a_week_is_not_judged_and_teaches_no_number_of_rows(tmp_path):
@@ -107,7 +107,7 @@ def test_a_first_part_of_a_week_is_not_judged_and_teaches_no_number_of_rows(tmp_
     done = told.turn(7)
     assert not [o for o in done.observed if "unusual" in o.findings]
     assert done.observed[-1].figures["usual"]["rows"][0] > 300
-    told.ports.close()
+    told.home.close()
 
 
 def test_a_real_shift_of_a_feature_is_used_and_breaks_nothing(tmp_path):
@@ -119,7 +119,7 @@ def test_a_real_shift_of_a_feature_is_used_and_breaks_nothing(tmp_path):
     assert "shifted" in done[1].observed[-1].findings
     assert not any("unusual" in d.observed[-1].findings for d in done)
     assert all(d.decided.verdicts for d in done[1:]), [d.decided for d in done]
-    told.ports.close()
+    told.home.close()
 
 
 def test_a_feature_that_stays_without_values_is_left_out_of_the_next_model(tmp_path):
@@ -130,13 +130,13 @@ def test_a_feature_that_stays_without_values_is_left_out_of_the_next_model(tmp_p
     assert "z" in reads(told)
     done = [told.turn(week) for week in range(7, 13)]
     assert all(d.batches[-1].usable for d in done)
-    later = [e for e in told.ports.ledger.entries("toy") if e.body.get("model")][-1]
+    later = [e for e in told.home.ledger.entries("toy") if e.body.get("model")][-1]
     assert later.body["model"]["gone"] == ["z"]
     assert any("z has had no value" in why for why in later.body["reasons"]), later.body["reasons"]
-    told.ports.close()
+    told.home.close()
 
 
 def reads(told):
     """The columns that the champion's pipeline takes."""
-    prepare = champion(told.model).load(told.ports).named_steps["prepare"]
+    prepare = champion(told.model).load(told.home).named_steps["prepare"]
     return [c for _, _, columns in prepare.transformers_ for c in columns]

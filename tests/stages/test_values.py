@@ -24,7 +24,7 @@ from trueup.config.schema import SqlSink
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.errors import SourceError
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.onboarding.check import check
 from trueup.stages.ingest import batches, ingest
@@ -34,7 +34,7 @@ END = datetime(2024, 3, 1)
 
 
 @dataclass
-class Home:
+class Orders:
     """A model's config, its data, and what was landed of them."""
 
     folder: Path
@@ -59,16 +59,16 @@ class Home:
         self.folder.mkdir(exist_ok=True)
         (self.folder / "orders.yaml").write_text(yaml.safe_dump(content))
 
-    def ports(self) -> Ports:
-        return Ports(Settings(home=self.folder / "home", configs=self.folder))
+    def home(self) -> Home:
+        return Home(Settings(home=self.folder / "home", configs=self.folder))
 
     def land(self, until: datetime = END, features: dict[str, Any] | None = None) -> None:
         path = self.folder / "orders.yaml"
         if features is not None:
             path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"features": features}))
-        ports = self.ports()
-        ingest(Model(load_model(self.folder, "orders"), ports), until)
-        ports.close()
+        home = self.home()
+        ingest(Model(load_model(self.folder, "orders"), home), until)
+        home.close()
 
     def rows(self, columns: list[str]) -> pd.DataFrame:
         return self._read("rows", columns)
@@ -84,19 +84,19 @@ class Home:
         return [b.rows.revision for b in self._batches()]
 
     def _batches(self) -> Any:
-        return batches(load_model(self.folder, "orders"), self.ports(), END)
+        return batches(Model(load_model(self.folder, "orders"), self.home()), END)
 
     def _read(self, of: str, columns: list[str]) -> pd.DataFrame:
-        ports = self.ports()
-        found: pd.DataFrame = ports.store.read([getattr(b, of) for b in self._batches()], columns)
-        ports.close()
+        home = self.home()
+        found: pd.DataFrame = home.store.read([getattr(b, of) for b in self._batches()], columns)
+        home.close()
         return found
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Callable[..., Home]:
-    def make(**ingest: Any) -> Home:
-        made = Home(tmp_path / "model", ingest)
+def home(tmp_path: Path) -> Callable[..., Orders]:
+    def make(**ingest: Any) -> Orders:
+        made = Orders(tmp_path / "model", ingest)
         made.config()
         return made
 
@@ -115,7 +115,7 @@ def january(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["at"] < "2024-02-01"]
 
 
-def write(home: Home, name: str, frame: pd.DataFrame, **types: pa.DataType) -> None:
+def write(home: Orders, name: str, frame: pd.DataFrame, **types: pa.DataType) -> None:
     made = pa.Table.from_pandas(frame.drop(columns=[*types]), preserve_index=False)
     for column, kind in types.items():
         made = made.append_column(column, pa.array(frame[column].tolist(), kind))
@@ -166,7 +166,7 @@ def test_identifiers_of_a_csv_and_of_a_database_keep_every_digit(home, first):
         "t", engine, index=False, dtype={"id": sa.BigInteger(), "at": sa.Text()}
     )
     engine.dispose()
-    other = Home(
+    other = Orders(
         made.folder.parent / "sql", {"source": {"kind": "sql", "url": "sqlite:///rows.db", "query": "SELECT * FROM t"}}
     )
     other.config()
@@ -326,7 +326,7 @@ def test_a_class_that_is_only_spelled_otherwise_is_none_and_a_new_one_is_one(hom
 # Labels of another source
 
 
-def apart(home: Callable[..., Home], **label: Any) -> Home:
+def apart(home: Callable[..., Orders], **label: Any) -> Orders:
     source = {"kind": "files", "path": "y.parquet"}
     return home(label={"column": "late", "known_after": "1 day", "source": source} | label)
 
@@ -367,7 +367,7 @@ def test_keys_with_zeros_in_one_table_only_are_told_with_the_mend(home):
     frame = table()
     write(made, "rows.parquet", frame.assign(id=[f"{i:08d}" for i in frame["id"]]))
     write(made, "y.parquet", frame[["id", "late"]])
-    (said,) = check("orders", made.ports())["problems"]
+    (said,) = check("orders", made.home())["problems"]
     assert "other zeros at the front" in said
     assert "lpad(CAST(... AS VARCHAR), 8, '0')" in said
 

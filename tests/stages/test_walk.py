@@ -28,13 +28,13 @@ def strict(tmp_path_factory):
     told.turn(5)
     told.champion = champion(told.model)
     told.decided = [retrain(steps, told.model, streams.week(w), "manual") for w in (8, 11, 14)]
-    told.records = [e.body["evidence"] for e in told.ports.ledger.entries("toy") if e.body.get("evidence")][1:]
+    told.records = [e.body["evidence"] for e in told.home.ledger.entries("toy") if e.body.get("evidence")][1:]
     yield told
-    told.ports.close()
+    told.home.close()
 
 
 def evidence(told, record):
-    frame = told.ports.store.read_evaluation(record["path"])
+    frame = told.home.store.read_evaluation(record["path"])
     return Evidence.from_frame(frame, told.config.evaluate.block, record["earlier"])
 
 
@@ -58,7 +58,7 @@ def test_nothing_is_judged_by_what_learned_from_it(strict):
 
 
 def test_lost_attempts_are_counted_and_their_older_rows_are_kept(strict):
-    entries = [e for e in strict.ports.ledger.entries("toy") if e.body.get("evidence")][1:]
+    entries = [e for e in strict.home.ledger.entries("toy") if e.body.get("evidence")][1:]
     runs = [e.body["judged"]["run_id"] for e in entries]
     assert [r["attempt"] for r in strict.records] == [1, 2, 3]
     assert strict.records[2]["earlier"][-1:] == runs[1:2]
@@ -77,12 +77,12 @@ def test_what_is_unclear_is_no_rejection(strict):
 
 def test_evidence_that_was_changed_is_not_used(strict, tmp_path):
     told = strict.branch(tmp_path / "copy")
-    path = told.ports.root / strict.records[-1]["path"]
-    frame = told.ports.store.read_evaluation(strict.records[-1]["path"])
-    told.ports.store.put_evaluation(path.stem, frame.assign(loss_champion=9.0))
+    path = told.home.root / strict.records[-1]["path"]
+    frame = told.home.store.read_evaluation(strict.records[-1]["path"])
+    told.home.store.put_evaluation(path.stem, frame.assign(loss_champion=9.0))
     with pytest.raises(WorkError, match="is not what entry"):
         retrain(steps, told.model, streams.week(15), "manual")
-    told.ports.close()
+    told.home.close()
 
 
 def test_a_change_of_features_has_another_burden(strict, tmp_path):
@@ -90,9 +90,9 @@ def test_a_change_of_features_has_another_burden(strict, tmp_path):
     file = told.configs / "toy.yaml"
     file.write_text(file.read_text().replace("numeric: [x, z]", "numeric: [x]"))
     retrain(steps, told.model, streams.week(15), "manual")
-    record = told.ports.ledger.entries("toy")[-1].body["evidence"]
+    record = told.home.ledger.entries("toy")[-1].body["evidence"]
     assert (record["burden"], record["changed"]) == ("change", ["features"])
-    told.ports.close()
+    told.home.close()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_change_of_features_has_another_burden(strict, tmp_path):
 def test_a_setting_of_training_is_a_change_where_the_model_learns_otherwise(strict, setting, value, changed):
     config = strict.config
     other = config.model_copy(update={"train": config.train.model_copy(update={setting: value})})
-    then, now = (method(Model(c, strict.ports), {"family": "linear"}) for c in (config, other))
+    then, now = (method(Model(c, strict.home), {"family": "linear"}) for c in (config, other))
     assert burden(then, now) == ("change" if changed else "routine", changed)
 
 
@@ -120,11 +120,11 @@ def test_a_champion_that_is_worse_than_a_constant_is_replaced_by_what_is_better(
     told.turn(5)
     decided = retrain(steps, told.model, streams.week(8), "manual")
     assert decided.outcome == "promoted", decided.reasons
-    body = told.ports.ledger.entries("toy")[-1].body
+    body = told.home.ledger.entries("toy")[-1].body
     assert body["evidence"]["contender"] in {"simple", "prior"}
     assert body["model"]["recipe"]["family"] == body["evidence"]["contender"]
     done = told.turn(9)
     assert done.scored[-1].version == decided.version
-    again = reproduce("toy", decided.version, told.ports)
+    again = reproduce("toy", decided.version, told.home)
     assert again.same, again.said
-    told.ports.close()
+    told.home.close()

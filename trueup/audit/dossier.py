@@ -31,7 +31,7 @@ from trueup.governance.four_eyes import asker
 from trueup.governance.ledger_queries import judging_entry, part_about, versions_of
 from trueup.governance.recorded_inputs import config_then
 from trueup.handoffs import FITTED, prediction_columns, prediction_of
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.canonical import canonical
 from trueup.ledger.entries import PROMOTION, Entry
 from trueup.ledger.verify import Problem
@@ -248,10 +248,10 @@ def _fitted(body: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _batches(ports: Ports, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _batches(home: Home, body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The revisions that training or judging read, and whether each is still what it was."""
     return [
-        {**i, "state": ports.store.state(i["dataset"], Window.from_dict(i), i["revision"], i["sha256"])}
+        {**i, "state": home.store.state(i["dataset"], Window.from_dict(i), i["revision"], i["sha256"])}
         for i in body.get("inputs", [])
     ]
 
@@ -294,7 +294,7 @@ def _served(model: Model, version: int) -> list[dict[str, Any]]:
     ]
 
 
-def _files(ports: Ports, body: Mapping[str, Any], own: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _files(home: Home, body: Mapping[str, Any], own: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What else the record names, and whether it is still what it was."""
     evaluation = body["evaluation"]
     named = [
@@ -303,16 +303,16 @@ def _files(ports: Ports, body: Mapping[str, Any], own: Mapping[str, Any]) -> lis
     ]
     named.append(("sample of the training rows", own.get("baseline_path"), own.get("baseline_digest")))
     found = [
-        {"what": what, "digest": digest, "state": _state(ports, path, digest)} for what, path, digest in named if path
+        {"what": what, "digest": digest, "state": _state(home, path, digest)} for what, path, digest in named if path
     ]
-    return [{"what": "the model's files", "digest": own["manifest_digest"], "state": _model_state(ports, own)}, *found]
+    return [{"what": "the model's files", "digest": own["manifest_digest"], "state": _model_state(home, own)}, *found]
 
 
-def _model_state(ports: Ports, model: Mapping[str, Any]) -> str:
+def _model_state(home: Home, model: Mapping[str, Any]) -> str:
     if "uri" not in model:
         return "not looked at: where they lie is not part of this record"
     try:
-        ports.registry.check(model["uri"], model["manifest_digest"])
+        home.registry.check(model["uri"], model["manifest_digest"])
     except RegistryUnavailable as error:
         return f"could not be looked at: {error}"
     except UntrustedModel as error:
@@ -320,8 +320,8 @@ def _model_state(ports: Ports, model: Mapping[str, Any]) -> str:
     return RIGHT
 
 
-def _state(ports: Ports, path: str, digest: str | None) -> str:
-    found = ports.store.evaluation_digest(path)
+def _state(home: Home, path: str, digest: str | None) -> str:
+    found = home.store.evaluation_digest(path)
     if found is None:
         return GONE
     if digest is None:
@@ -329,15 +329,15 @@ def _state(ports: Ports, path: str, digest: str | None) -> str:
     return RIGHT if found == digest else CHANGED
 
 
-def _evaluation(ports: Ports, body: Mapping[str, Any]) -> tuple[dict[str, Any], pd.DataFrame | None]:
+def _evaluation(home: Home, body: Mapping[str, Any]) -> tuple[dict[str, Any], pd.DataFrame | None]:
     """The figures of the judgement, and the rows behind them where they are still what they were."""
     recorded = dict(body["evaluation"])
     recorded.pop("schema", None)
-    state = _state(ports, recorded["path"], recorded.get("digest"))
+    state = _state(home, recorded["path"], recorded.get("digest"))
     frame = None
     if state in {RIGHT, UNRECORDED}:
         try:
-            frame = ports.store.read_evaluation(recorded["path"])
+            frame = home.store.read_evaluation(recorded["path"])
         except WorkError:
             state = CHANGED
     recorded["state"] = state
@@ -370,12 +370,12 @@ def _calibration(
     return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
 
 
-def _baseline(ports: Ports, own: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+def _baseline(home: Home, own: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """What each feature looked like in training: what drift is measured against. None when the sample is not to be had."""
     path = own.get("baseline_path")
-    if path is None or _state(ports, path, own.get("baseline_digest")) not in {RIGHT, UNRECORDED}:
+    if path is None or _state(home, path, own.get("baseline_digest")) not in {RIGHT, UNRECORDED}:
         return None
-    frame = ports.store.read_evaluation(path)
+    frame = home.store.read_evaluation(path)
     said = tuple(prediction_columns(FITTED, None))  # what the model said of the rows, of each class if there are such
     others = [name for name in frame if name not in {ROW_ID, EVENT_TIME, LABEL} and not str(name).startswith(said)]
     return [_column(frame[name]) for name in others]
@@ -433,9 +433,9 @@ def _same(then: Mapping[str, str], now: Mapping[str, str], name: str) -> bool:
 # Beside the page
 
 
-def _bill(ports: Ports, folder: Path, then: Mapping[str, str], make_it: bool) -> dict[str, Any]:
+def _bill(home: Home, folder: Path, then: Mapping[str, str], make_it: bool) -> dict[str, Any]:
     """The bill of materials of the environment that the version was made in, copied beside the page."""
-    here, shelf = code_facts(ports.configs)["environment_digest"], ports.root / "reports" / "sbom"
+    here, shelf = code_facts(home.configs)["environment_digest"], home.root / "reports" / "sbom"
     wanted = then.get("environment_digest", here)
     path = cyclonedx.kept(shelf, wanted)
     if not path.exists() and wanted != here:

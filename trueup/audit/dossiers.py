@@ -11,7 +11,7 @@ from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.errors import ConfigError, UnknownModel
 from trueup.governance.ledger_queries import versions_of
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import PROMOTION, Entry
 from trueup.model import Model
 
@@ -32,20 +32,20 @@ def dossier_page(root: Path, model: str, version: int) -> Path:
 
 
 @contextmanager
-def dossiers_kept_current(ports: Ports) -> Iterator[None]:
+def dossiers_kept_current(home: Home) -> Iterator[None]:
     """Makes the dossiers anew, in the background, of every version that a decision of this process in the block is about."""
-    before = _appended(ports)
+    before = _appended(home)
     try:
         yield
     finally:
-        for entry in _appended(ports)[len(before) :]:
+        for entry in _appended(home)[len(before) :]:
             with suppress(UnknownModel, ConfigError):  # without a sound config nobody can read the model's data
-                show_dossiers(Model(load_model(ports.configs, entry.model), ports), entry)
+                show_dossiers(Model(load_model(home.configs, entry.model), home), entry)
 
 
-def _appended(ports: Ports) -> list[Entry]:
+def _appended(home: Home) -> list[Entry]:
     """The entries that this process has recorded; a ledger that was not needed is not opened for it."""
-    return list(ports.ledger.appended) if "ledger" in ports.__dict__ else []
+    return list(home.ledger.appended) if "ledger" in home.__dict__ else []
 
 
 def show_dossiers(model: Model, entry: Entry) -> None:
@@ -62,7 +62,7 @@ def draw(settings: Settings, config: ModelConfig, versions: Sequence[int]) -> No
     """Make dossiers, without the bill of materials: that takes longer than they do, and comes with `trueup dossier`."""
     from trueup.audit.dossier import make  # here, because who decides need not wait for matplotlib
 
-    ports = Ports(settings)
+    home = Home(settings)
     for version in versions:
-        make(Model(config, ports), version, bill=False)
-    ports.close()
+        make(Model(config, home), version, bill=False)
+    home.close()

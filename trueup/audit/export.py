@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from trueup.errors import UsageError
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.canonical import stamp
 from trueup.ledger.entries import Entry
 
 
-def export(ports: Ports, file: Path, model: str | None = None) -> int:
+def export(home: Home, file: Path, model: str | None = None) -> int:
     """Write all entries (of one model), oldest first; give their number. The file appears when it is whole.
 
     JSON Lines hold all that is hashed and signed, so the chain can be checked from them alone: `hashed` is the body's text
@@ -22,7 +22,7 @@ def export(ports: Ports, file: Path, model: str | None = None) -> int:
     """
     if (write := _WRITERS.get(file.suffix)) is None:
         raise UsageError(f"{file}: not a form that the ledger is written in; name it .jsonl or .csv")
-    entries = ports.ledger.entries(model)
+    entries = home.ledger.entries(model)
     beside = file.with_name(f".{file.name}.new")
     with beside.open("w", encoding="utf-8", newline="") as new:
         write(entries, new)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from trueup.adapters.parquet import whole
-from trueup.home import Ports
+from trueup.home import Home
 
 
-def note_rebuilt(ports: Ports, model: str, version: int, said: str) -> None:
+def note_rebuilt(home: Home, model: str, version: int, said: str) -> None:
     """Note what making a version again came to. Raises WorkError."""
-    found = {"at": ports.now().isoformat(timespec="seconds"), "said": said}
-    with whole(_place(ports.root, model, version), durable=False) as file:
+    found = {"at": home.now().isoformat(timespec="seconds"), "said": said}
+    with whole(_place(home.root, model, version), durable=False) as file:
         file.write(json.dumps(found).encode())
 
 

@@ -30,7 +30,7 @@ from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, Usag
 from trueup.governance.ledger_queries import part_about, versions_of
 from trueup.governance.recorded_inputs import config_then, function_then
 from trueup.handoffs import Role, prediction_of
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import Entry
 from trueup.model import Model
 from trueup.stages.features import Examples, examples
@@ -114,24 +114,24 @@ class _Record:
         return Recipe.from_dict(self.body["model"]["recipe"])
 
 
-def reproduce(model: str, version: int, ports: Ports) -> Reproduced:
+def reproduce(model: str, version: int, home: Home) -> Reproduced:
     """Make a version again and compare. Raises UsageError when no decision names it.
 
     What is gone or was changed is a difference and no error: the rest is still looked at.
     """
-    record = _record(sound_name(model), version, ports)
-    tags = _tags(record, ports)
+    record = _record(sound_name(model), version, home)
+    tags = _tags(record, home)
     found = Reproduced(
         model,
         version,
         record.role,
         record.entry.seq,
         record.entry.kind,
-        circumstances=_circumstances(record, ports, tags),
+        circumstances=_circumstances(record, home, tags),
     )
-    edited = [Difference("ledger", str(p)) for p in ports.ledger.verify() if p.seq == record.entry.seq]
+    edited = [Difference("ledger", str(p)) for p in home.ledger.verify() if p.seq == record.entry.seq]
     try:
-        rebuilt = _rebuilt(record, ports)
+        rebuilt = _rebuilt(record, home)
     except (TrueupError, _Gone) as error:
         rebuilt = _Rebuilt(error.differences if isinstance(error, _Gone) else [Difference("rows", str(error))])
     return replace(
@@ -173,14 +173,14 @@ class _Rebuilt:
             self.differences.append(Difference("predictions", f"{share}, the most by {largest:.3g}"))
 
 
-def _record(model: str, version: int, ports: Ports) -> _Record:
+def _record(model: str, version: int, home: Home) -> _Record:
     """The first decision on a version: what came later, an approval or a rollback, only repeats it."""
-    judging = [e for e in ports.ledger.entries(model) if e.body.get("judged") and e.body.get("inputs")]
+    judging = [e for e in home.ledger.entries(model) if e.body.get("judged") and e.body.get("inputs")]
     if (entry := next((e for e in judging if version in versions_of(e)), None)) is not None:
         return _Record(entry, version)
     known = {v for e in judging for v in versions_of(e)}
     if not known:
-        load_model(ports.configs, model)  # says which models there are
+        load_model(home.configs, model)  # says which models there are
         raise UsageError(f"{model}: no decision names a version yet; next: trueup run {model}")
     raise UsageError(
         f"{model}: no decision names version {version}; those that can be made again: "
@@ -188,28 +188,28 @@ def _record(model: str, version: int, ports: Ports) -> _Record:
     )
 
 
-def _rebuilt(record: _Record, ports: Ports) -> _Rebuilt:
+def _rebuilt(record: _Record, home: Home) -> _Rebuilt:
     """Make it again, and compare. Raises _Gone when what it was made of is not there."""
     gone, config, function = list[Difference](), None, None
     try:
-        config = config_then(record.entry.model, record.body, ports)
+        config = config_then(record.entry.model, record.body, home)
     except WorkError as error:
         gone.append(Difference("config", str(error)))
     try:
-        function = function_then(record.entry.model, record.body, ports)
+        function = function_then(record.entry.model, record.body, home)
     except WorkError as error:
         gone.append(Difference("function", str(error)))
-    inputs, wrong = find(record.body["inputs"], ports)
+    inputs, wrong = find(record.body["inputs"], home)
     gone += [Difference("input", what) for what in wrong]
     if config is None or gone:
         stored = _Rebuilt()
-        _registered(record, ports, stored)  # its files can be looked at all the same
+        _registered(record, home, stored)  # its files can be looked at all the same
         raise _Gone(gone + stored.differences)
-    with laid_out(Model(config, ports), inputs, function, record.entry.as_of) as then:
-        return _compared(record, Model(config, ports), then)
+    with laid_out(Model(config, home), inputs, function, record.entry.as_of) as then:
+        return _compared(record, Model(config, home), then)
 
 
-def _compared(record: _Record, model: Model, then: Ports) -> _Rebuilt:
+def _compared(record: _Record, model: Model, then: Home) -> _Rebuilt:
     as_of, done = record.entry.as_of, _Rebuilt(exact=True)
     gate = examples(Model(model.config, then), record.gate, as_of)
     learned = examples(Model(model.config, then), record.train, as_of, known_by=record.gate.start)
@@ -265,37 +265,37 @@ def _against_the_evaluation(record: _Record, model: Model, done: _Rebuilt, gate:
     ]
 
 
-def _registered(record: _Record, ports: Ports, done: _Rebuilt) -> Pipeline | None:
+def _registered(record: _Record, home: Home, done: _Rebuilt) -> Pipeline | None:
     """The registered model, its files checked against the decision's digest; None, and why, when that fails."""
     try:
-        return ports.registry.load(record.own.get("uri") or _uri(record, ports), record.own["manifest_digest"])
+        return home.registry.load(record.own.get("uri") or _uri(record, home), record.own["manifest_digest"])
     except (UntrustedModel, RegistryUnavailable) as error:
         done.differences.append(Difference("model", str(error)))
         return None
 
 
-def _uri(record: _Record, ports: Ports) -> str:
+def _uri(record: _Record, home: Home) -> str:
     """Where MLflow has a judged model whose refit serves: the first records did not keep it."""
     name = record.body["model"]["name"]
-    for found in ports.registry.versions(name):
+    for found in home.registry.versions(name):
         if found.version == record.version:
             return found.uri
     raise UntrustedModel(f"MLflow has no version {record.version} of {name} any more, so that its files are not found")
 
 
-def _tags(record: _Record, ports: Ports) -> dict[str, str]:
+def _tags(record: _Record, home: Home) -> dict[str, str]:
     """What the registry says of the version."""
     with suppress(RegistryUnavailable):
-        for found in ports.registry.versions(record.body["model"]["name"]):
+        for found in home.registry.versions(record.body["model"]["name"]):
             if found.version == record.version:
                 return found.tags
     return {}
 
 
-def _circumstances(record: _Record, ports: Ports, tags: Mapping[str, str]) -> tuple[Difference, ...]:
+def _circumstances(record: _Record, home: Home, tags: Mapping[str, str]) -> tuple[Difference, ...]:
     """What a version was made by, where that is something else today."""
-    was, now = _made_by(record, tags), code_facts(ports.configs)
-    return (*_of_code(was, now), *_of_packages(was, now), *_of_settings(record, ports))
+    was, now = _made_by(record, tags), code_facts(home.configs)
+    return (*_of_code(was, now), *_of_packages(was, now), *_of_settings(record, home))
 
 
 def _made_by(record: _Record, tags: Mapping[str, str]) -> dict[str, str]:
@@ -328,11 +328,11 @@ def _of_packages(was: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Dif
         yield Difference("package", "requirements.lock is another than it was")
 
 
-def _of_settings(record: _Record, ports: Ports) -> Iterator[Difference]:
+def _of_settings(record: _Record, home: Home) -> Iterator[Difference]:
     """Keys of the config that say something else today; it was rebuilt with what they said then."""
     with suppress(TrueupError):
-        then = config_then(record.entry.model, record.body, ports)
-        today = load_model(ports.configs, record.entry.model)
+        then = config_then(record.entry.model, record.body, home)
+        today = load_model(home.configs, record.entry.model)
         a, b = (json.loads(config_text(c)) for c in (then, today))
         if keys := list(_changed(a, b)):
             yield Difference("setting", f"today's config says otherwise in {', '.join(keys)}; that of then was used")

@@ -22,7 +22,7 @@ from trueup.adapters.store.quarantine import EXPECTATION
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import ROW_ID, BatchRef, Status, Window
 from trueup.errors import WorkError
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.stages.known import rows_dataset
 from trueup.stages.validate import STAGE, rules
@@ -36,39 +36,39 @@ class Input:
     held: np.ndarray[Any, Any] | None  # of rows: the ids that were in quarantine then
 
 
-def find(inputs: Sequence[Mapping[str, Any]], ports: Ports) -> tuple[list[Input], list[str]]:
+def find(inputs: Sequence[Mapping[str, Any]], home: Home) -> tuple[list[Input], list[str]]:
     """The revisions that a decision names, each checked against its digest; and what is wrong with the others."""
     found, wrong = list[Input](), list[str]()
     for named in inputs:
         window = Window.from_dict(named)
         name = f"{named['dataset']} {window} r{named['revision']}"
         try:
-            ref = ports.store.revision(named["dataset"], window, named["revision"])
+            ref = home.store.revision(named["dataset"], window, named["revision"])
             if ref.sha256 != named["sha256"]:
                 wrong.append(f"{name}: its digest is {ref.sha256[:12]} now, and was {named['sha256'][:12]}")
                 continue
-            ports.store.read(ref, verify=True)
-            found.append(Input(ref, _held(ref, named, ports)))
+            home.store.read(ref, verify=True)
+            found.append(Input(ref, _held(ref, named, home)))
         except WorkError as error:
             wrong.append(f"{name}: {error}")
     return found, wrong
 
 
-def _held(ref: BatchRef, named: Mapping[str, Any], ports: Ports) -> np.ndarray[Any, Any] | None:
+def _held(ref: BatchRef, named: Mapping[str, Any], home: Home) -> np.ndarray[Any, Any] | None:
     if (digest := named.get("held")) is None:
         return None
-    if (held := ports.store.held_as(ref, digest)) is None:
+    if (held := home.store.held_as(ref, digest)) is None:
         raise WorkError("which of its rows were in quarantine then cannot be told; only which are now")
     return held
 
 
 @contextmanager
-def laid_out(model: Model, inputs: Sequence[Input], function: bytes | None, as_of: datetime) -> Iterator[Ports]:
+def laid_out(model: Model, inputs: Sequence[Input], function: bytes | None, as_of: datetime) -> Iterator[Home]:
     """A home for as long as the block that holds these revisions, their quarantine, and the function as it was."""
     with TemporaryDirectory(prefix="trueup-reproduce-") as scratch:
         configs = Path(scratch) / "configs"
         _lay_out_functions(model.config, model.home.configs, configs, function)
-        then = Ports(model.home.settings.apart(Path(scratch) / "home", configs=configs))
+        then = Home(model.home.settings.apart(Path(scratch) / "home", configs=configs))
         try:
             for found in inputs:
                 _land(model, then, found, as_of)
@@ -77,7 +77,7 @@ def laid_out(model: Model, inputs: Sequence[Input], function: bytes | None, as_o
             then.close()
 
 
-def _land(model: Model, then: Ports, found: Input, as_of: datetime) -> None:
+def _land(model: Model, then: Home, found: Input, as_of: datetime) -> None:
     ref = then.store.land(found.ref.dataset, found.ref.window, model.home.store.read(found.ref), found.ref.facts)
     if found.held is not None:
         then.store.quarantine(ref, pd.DataFrame({ROW_ID: found.held, EXPECTATION: "recorded"}))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from trueup.config.schema import ModelConfig
 from trueup.errors import RegistryUnavailable, UntrustedModel
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.anchors import Anchor, AnchorFile, Place, departures
 from trueup.ledger.entries import Entry
 from trueup.ledger.signing import exposed
@@ -26,8 +26,8 @@ def tag_of(identity: str) -> str:
 class _Tag:
     """A tag in MLflow, which holds the newest anchor of this home."""
 
-    def __init__(self, ports: Ports) -> None:
-        self._ports, self._key = ports, tag_of(ports.identity)
+    def __init__(self, home: Home) -> None:
+        self._ports, self._key = home, tag_of(home.identity)
 
     @property
     def name(self) -> str:
@@ -52,43 +52,43 @@ class Verified:
     problems: tuple[Problem, ...]
 
 
-def anchor(ports: Ports) -> None:
+def anchor(home: Home) -> None:
     """Write the ledger's head to every place. Again, or after a crash: the same. Raises RegistryUnavailable, OSError.
 
     While a backup is made of a large database nothing is written: the next run's anchor says more.
     """
-    with ports.alone_with_anchors() as alone:
-        if not alone or not (newest := ports.ledger.entries(limit=1)):
+    with home.alone_with_anchors() as alone:
+        if not alone or not (newest := home.ledger.entries(limit=1)):
             return
-        for place in _places(ports):
+        for place in _places(home):
             place.write(Anchor(newest[0].seq, newest[0].hash))
 
 
-def verify(configs: Mapping[str, ModelConfig], ports: Ports) -> Verified:
+def verify(configs: Mapping[str, ModelConfig], home: Home) -> Verified:
     """Check chain, signatures, anchors, the aliases in MLflow, and the files of every version that an entry names."""
-    entries, places = ports.ledger.entries(), _places(ports)
+    entries, places = home.ledger.entries(), _places(home)
     named = {_of_model(e)["uri"]: e for e in entries if _of_model(e)}
     found = [
-        *ports.ledger.verify(),
-        *_key(ports, entries),
+        *home.ledger.verify(),
+        *_key(home, entries),
         *departures(places, entries),
-        *(p for c in configs.values() for p in _alias(Model(c, ports))),
-        *(p for entry in named.values() for p in _files(entry, ports)),
+        *(p for c in configs.values() for p in _alias(Model(c, home))),
+        *(p for entry in named.values() for p in _files(entry, home)),
     ]
     anchors = sum(len(place.anchors()) for place in places)
     return Verified(len(entries), anchors, len(named), tuple(sorted(found, key=lambda p: p.seq)))
 
 
-def _key(ports: Ports, entries: list[Entry]) -> Iterator[Problem]:
+def _key(home: Home, entries: list[Entry]) -> Iterator[Problem]:
     """Whether somebody else could have signed."""
-    if entries and ports.settings.ledger_key is None and (exposure := exposed(ports.root)) is not None:
+    if entries and home.settings.ledger_key is None and (exposure := exposed(home.root)) is not None:
         yield Problem(entries[-1].seq, f"is signed with a key that is no secret: {exposure}")
 
 
-def _places(ports: Ports) -> list[Place]:
-    elsewhere = ports.settings.ledger_anchor
-    files = [AnchorFile(ports.root / ANCHORS), *([AnchorFile(elsewhere)] if elsewhere else [])]
-    return [*files, _Tag(ports)]
+def _places(home: Home) -> list[Place]:
+    elsewhere = home.settings.ledger_anchor
+    files = [AnchorFile(home.root / ANCHORS), *([AnchorFile(elsewhere)] if elsewhere else [])]
+    return [*files, _Tag(home)]
 
 
 def _alias(model: Model) -> Iterable[Problem]:
@@ -104,11 +104,11 @@ def _alias(model: Model) -> Iterable[Problem]:
         )
 
 
-def _files(entry: Entry, ports: Ports) -> Iterator[Problem]:
+def _files(entry: Entry, home: Home) -> Iterator[Problem]:
     """Whether a version's files are still those whose digest the entry has."""
     model = _of_model(entry)
     try:
-        ports.registry.check(model["uri"], model["manifest_digest"])
+        home.registry.check(model["uri"], model["manifest_digest"])
     except (UntrustedModel, RegistryUnavailable) as error:
         yield Problem(
             entry.seq, f"names version {model['version']} of {model['name']}, whose files are not right: {error}"

@@ -23,14 +23,14 @@ def reproduce_(
     """
     from trueup.audit.rebuild_notes import note_rebuilt
     from trueup.audit.reproduce import reproduce
-    from trueup.home import Ports
+    from trueup.home import Home
 
-    ports = Ports()
+    home = Home()
     try:
-        found = reproduce(model, version, ports)
-        note_rebuilt(ports, found.model, found.version, found.said)
+        found = reproduce(model, version, home)
+        note_rebuilt(home, found.model, found.version, found.said)
     finally:
-        ports.close()
+        home.close()
     if as_json:
         output.as_json({**output.plain(found), "same": found.same})
     else:

@@ -23,7 +23,7 @@ from trueup.domain.data.types import LABEL, Window
 from trueup.errors import UsageError
 from trueup.governance.champion import first_champion
 from trueup.handoffs import Cycle
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.reporting.jobs import data_docs_folder
 from trueup.stages.monitor import realised
@@ -84,28 +84,28 @@ def demo(to: datetime, quiet: bool = False) -> dict[str, Any]:
             if cycle.as_of == windows[-1].end:
                 progress.update(bar, description="finishing the reports")
                 shared().wait()
-    ports = Ports()
-    months = [_month(Model(load_model(ports.configs, MODEL), ports), c, windows[-1].end) for c in cycles]
+    home = Home()
+    months = [_month(Model(load_model(home.configs, MODEL), home), c, windows[-1].end) for c in cycles]
     return {
         "months": [asdict(m) for m in months],
         "mean": _mean(months),
-        "paths": _paths(ports.settings),
+        "paths": _paths(home.settings),
         "seconds": round(time.perf_counter() - started, 1),
     }
 
 
 def _require_month_by_month(windows: list[Window]) -> None:
     """Refuse a home in which the flights were not handled month by month: its table would be about something else."""
-    ports = Ports()
+    home = Home()
     runs: dict[Window, set[datetime]] = {}
-    for found in ports.store.results(MODEL, "run"):
+    for found in home.store.results(MODEL, "run"):
         runs.setdefault(found.window, set()).add(found.as_of)
-    decided = {e.as_of for e in ports.ledger.entries(MODEL)}
-    ports.close()
+    decided = {e.as_of for e in home.ledger.entries(MODEL)}
+    home.close()
     otherwise = [w for w in windows if w in runs and w.end not in runs[w]]
     if otherwise or {moment for moment in decided if moment < windows[-1].end} - {w.end for w in windows}:
         raise UsageError(
-            f"{ports.root} holds runs of {MODEL} that were not made month by month, as the demo makes them; give the "
+            f"{home.root} holds runs of {MODEL} that were not made month by month, as the demo makes them; give the "
             "demo a home of its own: TRUEUP_HOME=.trueup-demo trueup demo"
         )
 

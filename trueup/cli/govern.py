@@ -37,18 +37,18 @@ def approve(
     """Promote a challenger that passed and waits for a person."""
     from trueup.governance import approval
 
-    with opened_home(at_the_command_line()) as ports:
-        entry = approval.pending(ports, identity)
-        _tell(as_json, approval.approve(Model(load_model(ports.configs, entry.model), ports), entry, by, why))
+    with opened_home(at_the_command_line()) as home:
+        entry = approval.pending(home, identity)
+        _tell(as_json, approval.approve(Model(load_model(home.configs, entry.model), home), entry, by, why))
 
 
 def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
     """Refuse a challenger that passed and waits for a person; the champion stays."""
     from trueup.governance import approval
 
-    with opened_home(at_the_command_line()) as ports:
-        entry = approval.pending(ports, identity)
-        _tell(as_json, approval.reject(Model(load_model(ports.configs, entry.model), ports), entry, by, why))
+    with opened_home(at_the_command_line()) as home:
+        entry = approval.pending(home, identity)
+        _tell(as_json, approval.reject(Model(load_model(home.configs, entry.model), home), entry, by, why))
 
 
 def rollback(
@@ -63,8 +63,8 @@ def rollback(
     """Put an earlier champion back into office, at once."""
     from trueup.governance.rollback import roll_back
 
-    with opened_home(at_the_command_line()) as ports:
-        _tell(as_json, roll_back(Model(load_model(ports.configs, model), ports), to, by, why))
+    with opened_home(at_the_command_line()) as home:
+        _tell(as_json, roll_back(Model(load_model(home.configs, model), home), to, by, why))
 
 
 def promote(
@@ -81,8 +81,8 @@ def promote(
     """Make a version the champion by hand, whatever its gates said; it is recorded as an override."""
     from trueup.governance.rollback import override
 
-    with opened_home(at_the_command_line()) as ports:
-        _tell(as_json, override(Model(load_model(ports.configs, model), ports), version, by, why, asked_by))
+    with opened_home(at_the_command_line()) as home:
+        _tell(as_json, override(Model(load_model(home.configs, model), home), version, by, why, asked_by))
 
 
 def dossier(
@@ -98,8 +98,8 @@ def dossier(
     """Write all that is known of a version as one page that opens offline, and as JSON; with the bill of materials."""
     from trueup.audit.dossier import make
 
-    with opened_home(at_the_command_line()) as ports:
-        made = make(Model(load_model(ports.configs, model), ports), version, out)
+    with opened_home(at_the_command_line()) as home:
+        made = make(Model(load_model(home.configs, model), home), version, out)
     if as_json:
         output.as_json(made)
     else:

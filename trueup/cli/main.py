@@ -24,7 +24,7 @@ from trueup.orchestration.environment import flows_called_here, prepare, server_
 
 if TYPE_CHECKING:
     from trueup.handoffs import Cycle
-    from trueup.home import Ports
+    from trueup.home import Home
     from trueup.onboarding.rehearse import Rehearsal
 
 app = typer.Typer(
@@ -115,12 +115,12 @@ def status(
     from trueup.orchestration.context import resolve_as_of
 
     then = moment(at)
-    with home(looks=True) as ports:
-        configs = [load_model(ports.configs, name) for name in names(ports, model)]
+    with at_home(looks=True) as home:
+        configs = [load_model(home.configs, name) for name in names(home, model)]
         found = [
-            overview(Model(c, ports))
+            overview(Model(c, home))
             if then is None
-            else standing_at(Model(c, ports), resolve_as_of(Model(c, ports), then))
+            else standing_at(Model(c, home), resolve_as_of(Model(c, home), then))
             for c in configs
         ]
     emit(as_json, {"models": found}, lambda: output.status(found) if then is None else output.standing(found))
@@ -135,8 +135,8 @@ def clear(
     """Let retrains start again: after too many rejections in a row, and after unusual batches, which this confirms."""
     from trueup.loop import limits
 
-    with home() as ports:
-        entries = limits.clear(Model(load_model(ports.configs, model), ports), by)
+    with at_home() as home:
+        entries = limits.clear(Model(load_model(home.configs, model), home), by)
     said = [entry.body["reasons"][0] for entry in entries]
     found = {"sequence": entries[-1].seq, "reasons": said}
     lines = "\n".join(f"{why} (ledger entry {entry.seq})" for why, entry in zip(said, entries, strict=True))
@@ -161,10 +161,10 @@ def check_(
     """
     from trueup.onboarding.check import check
 
-    with home(looks=True) as ports:
-        found = [check(name, ports) for name in names(ports, model)]
+    with at_home(looks=True) as home:
+        found = [check(name, home) for name in names(home, model)]
         if rehearse:
-            found = [m if m["problems"] else {**m, "rehearsal": rehearsed(m["model"], ports)} for m in found]
+            found = [m if m["problems"] else {**m, "rehearsal": rehearsed(m["model"], home)} for m in found]
     emit(as_json, {"models": found}, lambda: output_new.checks(found))
     if any(m["problems"] for m in found):
         raise typer.Exit(2)
@@ -188,9 +188,9 @@ def feed(
     from trueup.orchestration.hooks import pass_on
     from trueup.upkeep.simulate_arrivals import fed, feed_next
 
-    with home(source) as ports:
-        done = (feed_next if give else fed)(Model(load_model(ports.configs, model), ports))
-        pass_on(ports)
+    with at_home(source) as home:
+        done = (feed_next if give else fed)(Model(load_model(home.configs, model), home))
+        pass_on(home)
     emit(as_json, done, lambda: output.fed(done))
 
 
@@ -237,10 +237,10 @@ def ledger_show(
     """The newest decisions, with their reasons."""
     from trueup.governance.status import decisions
 
-    with home(looks=True) as ports:
-        found = decisions(ports, model and sound_name(model), last)
+    with at_home(looks=True) as home:
+        found = decisions(home, model and sound_name(model), last)
         if model is not None and not found:
-            load_model(ports.configs, model)  # a model whose config is gone still has its decisions
+            load_model(home.configs, model)  # a model whose config is gone still has its decisions
     emit(as_json, {"entries": found}, lambda: output.ledger(found))
 
 
@@ -249,8 +249,8 @@ def ledger_verify(as_json: Json = False) -> None:
     """Check chain, signatures, anchors, MLflow's aliases and the files of every version that an entry names."""
     from trueup.audit.verify import verify
 
-    with home(looks=True) as ports:
-        found = verify({name: load_model(ports.configs, name) for name in model_names(ports.configs)}, ports)
+    with at_home(looks=True) as home:
+        found = verify({name: load_model(home.configs, name) for name in model_names(home.configs)}, home)
     emit(as_json, found, lambda: output.verified(found))
     if found.problems:
         raise typer.Exit(1)
@@ -266,8 +266,8 @@ def ledger_export(
     """Write the ledger to a file, oldest entry first."""
     from trueup.audit.export import export
 
-    with home(looks=True) as ports:
-        count = export(ports, file, model)
+    with at_home(looks=True) as home:
+        count = export(home, file, model)
     typer.echo(f"{count} entries in {file}")
 
 
@@ -276,8 +276,8 @@ def quarantine_list(model: ModelName, as_json: Json = False) -> None:
     """Rows in quarantine, by batch, with the names of what they failed."""
     from trueup.governance.quarantine import as_records, listed
 
-    with home(looks=True) as ports:
-        found = as_records(listed(Model(load_model(ports.configs, model), ports)))
+    with at_home(looks=True) as home:
+        found = as_records(listed(Model(load_model(home.configs, model), home)))
     emit(as_json, {"rows": found}, lambda: output.quarantine(found))
 
 
@@ -294,8 +294,8 @@ def quarantine_release(
     """Take rows back into use: the next training sees them, and the next `trueup run` predicts them."""
     from trueup.governance.quarantine import release
 
-    with home() as ports:
-        count = release(Model(load_model(ports.configs, model), ports), rows, by=by, why=why)
+    with at_home() as home:
+        count = release(Model(load_model(home.configs, model), home), rows, by=by, why=why)
     emit(as_json, {"released": count}, lambda: typer.echo(f"{count} rows released"))
 
 
@@ -342,33 +342,33 @@ def month(text: str) -> datetime:
 
 
 @contextmanager
-def home(configs: str | None = None, *, looks: bool = False) -> Iterator[Ports]:
+def at_home(configs: str | None = None, *, looks: bool = False) -> Iterator[Home]:
     """The home, for commands that need no flow; one that only `looks` writes nothing there."""
-    from trueup.home import Ports
+    from trueup.home import Home
 
-    ports = Ports(Settings().model_copy(update={"configs": Path(configs)}) if configs else None, looks=looks)
-    ports.actor = at_the_command_line()
+    home = Home(Settings().model_copy(update={"configs": Path(configs)}) if configs else None, looks=looks)
+    home.actor = at_the_command_line()
     try:
-        yield ports
+        yield home
     finally:
-        ports.close()
+        home.close()
 
 
-def rehearsed(model: str, ports: Ports) -> Rehearsal:
+def rehearsed(model: str, home: Home) -> Rehearsal:
     """Rehearse a model whose config is sound, and show how far it is."""
     from trueup.onboarding.rehearse import rehearse
 
     with output.progress(f"rehearsing {model}") as tell:
-        return rehearse(Model(load_model(ports.configs, model), ports), tell)
+        return rehearse(Model(load_model(home.configs, model), home), tell)
 
 
-def names(ports: Ports, model: str | None) -> list[str]:
+def names(home: Home, model: str | None) -> list[str]:
     """The model named, or all that have a config. Raises UnknownModel, and UsageError where there is none."""
     if model is not None:
         return [model]
-    if not (found := model_names(ports.configs)):
+    if not (found := model_names(home.configs)):
         raise UsageError(
-            f"no configs in {ports.configs.resolve()}; change to the project's folder or set TRUEUP_CONFIGS"
+            f"no configs in {home.configs.resolve()}; change to the project's folder or set TRUEUP_CONFIGS"
         )
     return found
 

@@ -62,7 +62,7 @@ def new(
     """
     from trueup.cli.main import moment
     from trueup.domain.profiling.questions import Ask
-    from trueup.home import Ports
+    from trueup.home import Home
     from trueup.onboarding.deployments import deploy
     from trueup.onboarding.new_model import draft, save, span_of
 
@@ -83,13 +83,13 @@ def new(
         period,
         moment(until),
     )
-    ports = Ports()
+    home = Home()
     try:
-        drafted = draft(ask, ports, force)
+        drafted = draft(ask, home, force)
         save(drafted, force)
-        deployed = deploy(drafted.config, ports.configs)
+        deployed = deploy(drafted.config, home.configs)
     finally:
-        ports.close()
+        home.close()
     if as_json:
         output.as_json(output_new.drafted_json(drafted, deployed))
     else:

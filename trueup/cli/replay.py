@@ -81,16 +81,16 @@ def replay_(
     from trueup.replay.replay import forget, replay, whole_span
     from trueup.replay.report import publish
 
-    with opened_home(at_the_command_line()) as ports:
-        config = load_model(ports.configs, model)
-        span: Window = whole_span(Model(config, ports), start, end)
+    with opened_home(at_the_command_line()) as home:
+        config = load_model(home.configs, model)
+        span: Window = whole_span(Model(config, home), start, end)
         chosen = parse_all(policy) if policy else usual(config)
         if fresh:
-            forget(Model(config, ports), span, known_then)
+            forget(Model(config, home), span, known_then)
         with output.progress(f"{len(chosen)} policies") as tell:
-            lives = replay(Model(config, ports), span, chosen, workers, tell, known_then)
-        found = publish(Model(config, ports), span, lives, known_then)
-        written = write_recommended(ports.configs, found.facts) if write_block else None
+            lives = replay(Model(config, home), span, chosen, workers, tell, known_then)
+        found = publish(Model(config, home), span, lives, known_then)
+        written = write_recommended(home.configs, found.facts) if write_block else None
     if as_json:
         output.as_json({**found.facts, "page": str(found.page)})
     else:

@@ -47,14 +47,14 @@ def backup_(
     as_json: Json = False,
 ) -> None:
     """Copy the home, consistently, while everything runs: SQLite databases, batches, models, reports."""
-    from trueup.home import Ports
+    from trueup.home import Home
     from trueup.upkeep import backup
 
-    ports = Ports()
+    home = Home()
     try:
-        _tell(as_json, backup.backup(ports, target))
+        _tell(as_json, backup.backup(home, target))
     finally:
-        ports.close()
+        home.close()
 
 
 def restore(

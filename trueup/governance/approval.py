@@ -19,7 +19,7 @@ from trueup.governance.champion import align
 from trueup.governance.decision_record import epochs
 from trueup.governance.four_eyes import require_another
 from trueup.handoffs import Decided
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
 from trueup.model import Model
 
@@ -48,19 +48,17 @@ def decided(entry: Entry) -> Decided:
     )
 
 
-def resolution(ports: Ports, pending: Entry) -> Entry | None:
+def resolution(home: Home, pending: Entry) -> Entry | None:
     """The entry that closed a pending one; None while it is open, and for entries of another kind."""
-    return ports.ledger.find(_closing_id(pending)) if pending.kind == PENDING else None
+    return home.ledger.find(_closing_id(pending)) if pending.kind == PENDING else None
 
 
-def pending(ports: Ports, identity: str) -> Entry:
+def pending(home: Home, identity: str) -> Entry:
     """The pending entry of a sequence number or decision id. Raises UsageError."""
     if not _ID.fullmatch(identity):
         raise UsageError(f"{identity[:80]!a} is no id of a ledger entry; `trueup status` lists the open approvals")
     entry = (
-        ports.ledger.entry(int(identity))
-        if identity.isdecimal() and len(identity) < 19
-        else ports.ledger.find(identity)
+        home.ledger.entry(int(identity)) if identity.isdecimal() and len(identity) < 19 else home.ledger.find(identity)
     )
     if entry is None:
         raise UsageError(f"no ledger entry {identity}; `trueup status` lists the open approvals")
@@ -229,10 +227,10 @@ def _closing_body(entry: Entry, outcome: str, reasons: list[str]) -> dict[str, A
     return entry.body | {"outcome": outcome, "reasons": reasons, "approval": approval}
 
 
-def person(ports: Ports, by: str, why: str, eyes: dict[str, Any] | None = None) -> dict[str, Any]:
+def person(home: Home, by: str, why: str, eyes: dict[str, Any] | None = None) -> dict[str, Any]:
     """Who decided, why, when and from where; and whether that was another than who asked, where it was asked."""
-    decided = {"name": by, "why": why, "decided_at": ports.now().isoformat(), "account": ports.actor.account}
-    return {**decided, "via": ports.actor.via, "flow_run": ports.actor.flow_run, "four_eyes": eyes}
+    decided = {"name": by, "why": why, "decided_at": home.now().isoformat(), "account": home.actor.account}
+    return {**decided, "via": home.actor.via, "flow_run": home.actor.flow_run, "four_eyes": eyes}
 
 
 def _closing_id(entry: Entry) -> str:

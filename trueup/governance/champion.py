@@ -12,7 +12,7 @@ from trueup.domain.data.types import Batch
 from trueup.domain.learning.learning import Recipe
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.errors import RegistryUnavailable
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import PROMOTION, ChampionRecord, Entry
 from trueup.model import Model
 
@@ -36,13 +36,13 @@ class Champion:
     method: dict[str, str]  # digests of what makes it the kind of model that it is, see `walk.method`
     put_by: str  # the kind of the entry that put it there: promoted, rolled_back, override
 
-    def lacks(self, ports: Ports, batch: Batch) -> list[str]:
+    def lacks(self, home: Home, batch: Batch) -> list[str]:
         """Columns that this version is made of and that a batch does not have: without them it cannot predict it."""
-        return sorted(set(self.features.columns) - set(ports.store.columns(batch.rows)))
+        return sorted(set(self.features.columns) - set(home.store.columns(batch.rows)))
 
-    def load(self, ports: Ports) -> Pipeline:
+    def load(self, home: Home) -> Pipeline:
         """The fitted pipeline, its files checked against the ledger. Raises UntrustedModel."""
-        return ports.registry.load(self.uri, self.manifest_digest)
+        return home.registry.load(self.uri, self.manifest_digest)
 
 
 def champion(model: Model) -> Champion | None:

@@ -19,7 +19,7 @@ from trueup.domain.judging.metrics import loss_name
 from trueup.domain.learning.training_windows import reference_window
 from trueup.governance.champion import Champion
 from trueup.handoffs import Attempt, Candidate, Evaluation, Trained, Weighed
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.stages.looks import decisive_look
 from trueup.stages.validate import answers
@@ -141,7 +141,7 @@ def _model(model: Model, trained: Trained, evaluation: Evaluation, version: int)
     }
 
 
-def _made(ports: Ports, trained: Trained, version: int) -> dict[str, Any]:
+def _made(home: Home, trained: Trained, version: int) -> dict[str, Any]:
     """A fitted model: its files, and the rows that it was fitted on."""
     return {
         "version": version,
@@ -149,7 +149,7 @@ def _made(ports: Ports, trained: Trained, version: int) -> dict[str, Any]:
         "manifest_digest": trained.manifest_digest,
         "run_id": trained.run_id,
         "baseline_path": trained.baseline_path,
-        "baseline_digest": ports.store.evaluation_digest(trained.baseline_path),
+        "baseline_digest": home.store.evaluation_digest(trained.baseline_path),
         "trained_from": trained.train.start.isoformat(),
         "trained_until": trained.trained_until.isoformat(),
         "rows": trained.rows,

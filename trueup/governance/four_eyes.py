@@ -11,7 +11,7 @@ from typing import Any
 from trueup.config.schema import ModelConfig
 from trueup.errors import UsageError
 from trueup.governance.decision_record import REQUEST
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import Entry
 from trueup.model import Model
 
@@ -62,9 +62,9 @@ def require_two(config: ModelConfig, version: int, by: str, asked_by: str) -> di
     return {"demanded": demanded, "asked_by": asked_by or None, "differ": not same if asked_by else None}
 
 
-def _names(ports: Ports, by: str) -> set[str]:
+def _names(home: Home, by: str) -> set[str]:
     """All names that whoever decides goes by."""
-    return {_one(by), *([_one(ports.actor.account)] if ports.actor.via == "command line" else [])}
+    return {_one(by), *([_one(home.actor.account)] if home.actor.via == "command line" else [])}
 
 
 def _one(name: str) -> str:

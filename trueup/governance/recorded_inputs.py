@@ -13,7 +13,7 @@ from trueup.adapters.sources.function import source_text
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_text
 from trueup.errors import WorkError
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 
 
@@ -27,14 +27,14 @@ def keep(model: Model) -> dict[str, str | None]:
     }
 
 
-def config_then(model: str, body: dict[str, Any], ports: Ports) -> ModelConfig:
+def config_then(model: str, body: dict[str, Any], home: Home) -> ModelConfig:
     """The config with which a decision was made. Raises WorkError when it was not kept, or is not what was kept."""
     if (digest := (body.get("recorded") or {}).get("config")) is None:
         raise WorkError(f"the decision is from before configs were kept; its config_digest is {body['config_digest']}")
-    return ModelConfig.model_validate(json.loads(ports.store.read_text(model, digest)))
+    return ModelConfig.model_validate(json.loads(home.store.read_text(model, digest)))
 
 
-def function_then(model: str, body: dict[str, Any], ports: Ports) -> bytes | None:
+def function_then(model: str, body: dict[str, Any], home: Home) -> bytes | None:
     """The module of `features.custom` as it was; None where there was none. Raises WorkError."""
     digest = (body.get("recorded") or {}).get("function")
-    return None if digest is None else ports.store.read_text(model, digest)
+    return None if digest is None else home.store.read_text(model, digest)

@@ -17,7 +17,7 @@ from trueup.governance.decision_record import REQUEST, circumstances, epochs, pr
 from trueup.governance.four_eyes import require_another, require_two
 from trueup.governance.ledger_queries import judging_entry
 from trueup.handoffs import Decided
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import ChampionRecord, Decision, Entry, Promotion, of_decision
 from trueup.model import Model
 
@@ -159,9 +159,9 @@ def _said(entry: Entry) -> tuple[str, str]:
     return approver["name"], approver["why"]
 
 
-def _overtaken(ports: Ports, current: ChampionRecord, asked_at: datetime, by: str, why: str) -> Decided:
+def _overtaken(home: Home, current: ChampionRecord, asked_at: datetime, by: str, why: str) -> Decided:
     """The rollback that was recorded before the present champion came, if it was this one. Raises StaleDecision."""
-    for entry in reversed(ports.ledger.entries(current.model)):
+    for entry in reversed(home.ledger.entries(current.model)):
         if entry.kind == "rolled_back" and entry.recorded_at > asked_at and _said(entry) == (by, why):
             return decided(entry)
     raise StaleDecision(

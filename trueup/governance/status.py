@@ -8,7 +8,7 @@ from typing import Any
 from trueup.governance import probation
 from trueup.governance.approval import expires_at, undecided
 from trueup.governance.champion import champion
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import Entry
 from trueup.model import Model
 
@@ -77,9 +77,9 @@ def standing_at(model: Model, at: datetime) -> dict[str, Any]:
     }
 
 
-def decisions(ports: Ports, model: str | None, last: int) -> list[dict[str, Any]]:
+def decisions(home: Home, model: str | None, last: int) -> list[dict[str, Any]]:
     """The newest decisions, newest first, as plain values."""
-    return [_decision(entry) for entry in reversed(ports.ledger.entries(model, limit=last))]
+    return [_decision(entry) for entry in reversed(home.ledger.entries(model, limit=last))]
 
 
 def _decision(entry: Entry) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from trueup.adapters.prefect_events import FailedAction
 from trueup.domain.events import NO_MODEL, PREFIX, AutomationFailed
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import Event
 
 _MADE_UP_FOR: Final = {"change-flow-run-state"}  # of a run that ended just then, or what the reconciler does as well
@@ -22,7 +22,7 @@ class Server(Protocol):
         """All of them since a moment, or raise EventsUnavailable or EventRefused."""
 
 
-def tell_of_failures(ports: Ports, server: Server, models: Collection[str]) -> int:
+def tell_of_failures(home: Home, server: Server, models: Collection[str]) -> int:
     """Announce what failed and was not announced before; give the number.
 
     The ids follow from the server's, so every look may be as far back as the server remembers and nothing else has to
@@ -30,12 +30,12 @@ def tell_of_failures(ports: Ports, server: Server, models: Collection[str]) -> i
     nobody.
     """
     new = 0
-    for failed in server.failed_actions(ports.now() - LOOK_BACK):
+    for failed in server.failed_actions(home.now() - LOOK_BACK):
         model = _model(failed)
         if failed.action in _MADE_UP_FOR:
             continue
         if model == NO_MODEL or model in models:
-            new += ports.ledger.announce(model, [Event.of(_payload(failed, model), failed.event_id)])
+            new += home.ledger.announce(model, [Event.of(_payload(failed, model), failed.event_id)])
     return new
 
 

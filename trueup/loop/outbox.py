@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from trueup.adapters.sql.lock import alone
 from trueup.domain.events import NO_MODEL, Message
 from trueup.errors import EventRefused, EventsUnavailable
-from trueup.home import Ports
+from trueup.home import Home
 
 _BATCH = 50
 _WRITTEN = timedelta(seconds=30)  # by then a server has written down what it took
@@ -47,23 +47,23 @@ class Relayed:
     problem: str | None = None
 
 
-def relay(ports: Ports, receiver: Receiver | None, lost: bool = False) -> Relayed:
+def relay(home: Home, receiver: Receiver | None, lost: bool = False) -> Relayed:
     """Hand over what waits, oldest first. An event counts as delivered once the server has said that it took it.
 
     With `lost` also what the server took lately and does not have: it says that it took an event before it has written
     it down, and may be killed in between. A crash delivers some twice, under the same id. What the server refuses as
     wrong stays and is told, and does not hold up what comes after it. Without a receiver everything waits.
     """
-    waiting = ports.ledger.pending_outbox()
+    waiting = home.ledger.pending_outbox()
     if receiver is None:
         return Relayed(0, len(waiting))
     delivered, problems = 0, []
     try:
         if lost:
-            waiting = _lost(ports, receiver) + waiting
+            waiting = _lost(home, receiver) + waiting
         for some in _chunks(waiting):
             taken, refused = _hand_over(receiver, some)
-            ports.ledger.mark_delivered(taken)
+            home.ledger.mark_delivered(taken)
             delivered += len(taken)
             problems += refused
     except EventsUnavailable as error:
@@ -71,9 +71,9 @@ def relay(ports: Ports, receiver: Receiver | None, lost: bool = False) -> Relaye
     return Relayed(delivered, len(waiting) - delivered, "; ".join(dict.fromkeys(problems)) or None)
 
 
-def _lost(ports: Ports, receiver: Receiver) -> list[Message]:
-    now = ports.now()
-    taken = ports.ledger.delivered_between(now - _LATELY, now - _WRITTEN)
+def _lost(home: Home, receiver: Receiver) -> list[Message]:
+    now = home.now()
+    taken = home.ledger.delivered_between(now - _LATELY, now - _WRITTEN)
     has = {event_id for some in _chunks(taken) for event_id in receiver.known(some)}
     return [message for message in taken if message.event_id not in has]
 
@@ -94,27 +94,27 @@ def _hand_over(receiver: Receiver, some: Sequence[Message]) -> tuple[list[Messag
     return taken, refused
 
 
-def notify(ports: Ports, people: Sequence[Person]) -> Relayed:
+def notify(home: Home, people: Sequence[Person]) -> Relayed:
     """Tell people, each in one message, of all that waits and concerns them. Without anybody to tell everything waits.
 
     What an address was told it is not told again while others cannot be reached. One process tells at a time: what
     another is at, or what was announced meanwhile, is left to it and to the next run.
     """
-    with alone(ports.engine, "notify") as held:
-        waiting = ports.ledger.pending_notices()
+    with alone(home.engine, "notify") as held:
+        waiting = home.ledger.pending_notices()
         lines = {m.id: line for m in waiting if (line := _notice(m)) is not None}
         if not held or not people:
             return Relayed(0, len(lines))
-        problems = [said for person in people if (said := _tell(ports, person, waiting, lines)) is not None]
+        problems = [said for person in people if (said := _tell(home, person, waiting, lines)) is not None]
         if problems:
             return Relayed(0, len(lines), "; ".join([*problems, "what waits is sent again with the next run"]))
-        ports.ledger.mark_notified(waiting)
+        home.ledger.mark_notified(waiting)
         return Relayed(len(lines), 0)
 
 
-def _tell(ports: Ports, person: Person, waiting: Sequence[Message], lines: Mapping[int, str]) -> str | None:
+def _tell(home: Home, person: Person, waiting: Sequence[Message], lines: Mapping[int, str]) -> str | None:
     """Tell one address what it was not told yet; give what went wrong, or None."""
-    known = ports.ledger.told(person.digest)
+    known = home.ledger.told(person.digest)
     news = [m for m in waiting if m.id in lines and m.id not in known]
     if not news:
         return None
@@ -122,7 +122,7 @@ def _tell(ports: Ports, person: Person, waiting: Sequence[Message], lines: Mappi
     shown = said[-_BATCH:] if len(said) <= _BATCH else [f"{len(said) - _BATCH} earlier ones", *said[-_BATCH:]]
     title = said[0].split(":")[0] if len(said) == 1 else f"{len(said)} things to look at"
     if (problem := person.tell(f"Trueup: {title}", "\n".join(shown))) is None:
-        ports.ledger.mark_told(person.digest, news)
+        home.ledger.mark_told(person.digest, news)
     return problem
 
 

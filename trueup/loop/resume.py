@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from trueup.errors import RegistryUnavailable, UntrustedModel
 from trueup.governance.evidence import named
 from trueup.handoffs import Attempt, Trained
-from trueup.home import HOME_TAG, Ports
+from trueup.home import HOME_TAG, Home
 from trueup.model import Model
 
 _TRAINED: TypeAdapter[Trained] = TypeAdapter(Trained)
@@ -49,9 +49,9 @@ def _basis(asked: Attempt, run_id: str) -> str:
     return f"{asked.digest[:32]}:{run_id}"
 
 
-def _whole(ports: Ports, trained: Trained) -> bool:
+def _whole(home: Home, trained: Trained) -> bool:
     try:
-        ports.registry.check(trained.uri, trained.manifest_digest)
+        home.registry.check(trained.uri, trained.manifest_digest)
     except (UntrustedModel, RegistryUnavailable):
         return False
     return True

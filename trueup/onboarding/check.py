@@ -25,7 +25,7 @@ from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.data.types import KNOWN_AT
 from trueup.domain.data.values import key_hash
 from trueup.errors import ConfigError, TrueupError
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.stages.config_problems import all_mistakes
 from trueup.stages.ingest_labels import kinds_of_keys, naming_it, read_outcomes
@@ -38,11 +38,11 @@ _LABEL_SOURCE = ("ingest", "label", "source")
 _NEWEST = 1000  # outcomes whose keys are looked for among the rows
 
 
-def check(name: str, ports: Ports) -> dict[str, Any]:
+def check(name: str, home: Home) -> dict[str, Any]:
     """All problems of one model at once, each with its line, and what its source holds."""
     found: dict[str, Any] = {"model": name, "problems": [], "first": None, "last": None, "set_aside": "", "columns": []}
     try:
-        written = read(ports.configs, name)
+        written = read(home.configs, name)
     except ConfigError as error:
         return {**found, "problems": error.problems}
     except TrueupError as error:
@@ -50,8 +50,8 @@ def check(name: str, ports: Ports) -> dict[str, Any]:
     mistakes = all_mistakes(written)
     if not written.mistakes():  # else it is not known what to look for in the source
         config = ModelConfig.model_validate(written.content)
-        mistakes += _custom(Model(config, ports))
-        found |= _source(Model(config, ports), written, mistakes)
+        mistakes += _custom(Model(config, home))
+        found |= _source(Model(config, home), written, mistakes)
     return {**found, "problems": written.told(mistakes)}
 
 

@@ -29,7 +29,7 @@ from trueup.domain.profiling.personal_data import personal
 from trueup.domain.profiling.questions import Ask
 from trueup.domain.profiling.times import Gap, Times, closed_days, disorder, gaps
 from trueup.errors import UsageError
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.onboarding.draft import coerced, missing_of, usual_name, write_draft, write_usual
 from trueup.onboarding.read_table import Table, read_table
 
@@ -76,20 +76,20 @@ class Drafted:
     config: ModelConfig
 
 
-def draft(ask: Ask, ports: Ports, replace_it: bool = False) -> Drafted:
+def draft(ask: Ask, home: Home, replace_it: bool = False) -> Drafted:
     """Look at the data and write a config, without saving it.
 
     Raises UsageError for columns that are not there, times that cannot be read, a name that is taken (unless `replace_it`)
     and a column of outcomes that tells nothing, SourceError when the data cannot be read.
     """
     sound_name(ask.name)
-    path = ports.configs / f"{ask.name}.yaml"
+    path = home.configs / f"{ask.name}.yaml"
     _require_free(path, replace_it)
     try:
         zone(ask.timezone)
     except ValueError as error:
         raise UsageError(f"--timezone {ask.timezone}: {error}") from None
-    found = look(ask, ports.configs)
+    found = look(ask, home.configs)
     text = write_draft(found)
     return Drafted(path, text, write_usual(found), found, parse_model(text, str(path)))
 

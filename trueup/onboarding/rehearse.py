@@ -31,7 +31,7 @@ from trueup.domain.learning.learning import Recipe, all_classes, build, defaults
 from trueup.domain.learning.training_windows import Hold, Plan
 from trueup.errors import NoLabels, NotEnoughData, WorkError
 from trueup.handoffs import Checked
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.onboarding.rehearse_gate import BEATS, Compared, against_prior
 from trueup.stages.baselines import baselines, reference_examples
@@ -184,7 +184,7 @@ def rehearse(model: Model, tell: Callable[[float], None] = lambda _: None) -> Re
         model.config, model.home.configs, with_expectations=True
     )  # as before a landing; imports what validation needs
     with TemporaryDirectory(prefix="trueup-rehearse-") as scratch:
-        apart = Ports(model.home.settings.apart(Path(scratch), configs=model.home.configs))
+        apart = Home(model.home.settings.apart(Path(scratch), configs=model.home.configs))
         apart.now = model.home.now
         try:
             found = _rehearsed(Model(model.config, apart), _Clock(), tell)

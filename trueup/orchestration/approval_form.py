@@ -14,7 +14,7 @@ from trueup.config.load import load_model
 from trueup.errors import TrueupError
 from trueup.governance import approval
 from trueup.handoffs import Decided
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import Entry
 from trueup.model import Model
 from trueup.orchestration.parameters import Text
@@ -35,23 +35,23 @@ class Form(RunInput):
 
 def title_of_approval() -> str:
     """Name a run by what waits: the number or id of a ledger entry says little in a list of runs."""
-    identity, ports = runtime.flow_run.parameters["approval"], Ports()
+    identity, home = runtime.flow_run.parameters["approval"], Home()
     try:
-        entry = approval.pending(ports, identity)
+        entry = approval.pending(home, identity)
     except TrueupError:  # which the flow itself runs into, and tells
         return f"approve {identity}"
     finally:
-        ports.close()
+        home.close()
     return f"approve {entry.model}: version {entry.body['model']['version']}"
 
 
-def decide(ports: Ports, identity: str, show: Show) -> tuple[Model, Decided]:
+def decide(home: Home, identity: str, show: Show) -> tuple[Model, Decided]:
     """The decision on a pending approval: the recorded one if there is one, else the one that a person fills in.
 
     `show` publishes the evidence before the flow run is suspended. Raises UsageError for an unknown approval.
     """
-    entry = approval.pending(ports, identity)
-    model = Model(load_model(ports.configs, entry.model), ports)
+    entry = approval.pending(home, identity)
+    model = Model(load_model(home.configs, entry.model), home)
     return model, _decided(model, entry, show)
 
 

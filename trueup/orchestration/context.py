@@ -21,7 +21,7 @@ from trueup.orchestration.environment import MISTAKE
 from trueup.orchestration.hooks import pass_on
 
 if TYPE_CHECKING:
-    from trueup.home import Ports
+    from trueup.home import Home
     from trueup.model import Model
 
 
@@ -42,36 +42,36 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None,
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     logging.getLogger("prefect.task_runs").addFilter(_no_traceback)
     from trueup.audit.dossiers import dossiers_kept_current
-    from trueup.home import Ports
+    from trueup.home import Home
     from trueup.model import Model
 
-    ports = Ports(settings)
-    ports.actor = of_this_run(by)
-    config = sound_config(ports.configs, model)
+    home = Home(settings)
+    home.actor = of_this_run(by)
+    config = sound_config(home.configs, model)
     try:
-        with dossiers_kept_current(ports):
-            held = Model(config, ports)
+        with dossiers_kept_current(home):
+            held = Model(config, home)
             yield Opened(held, resolve_as_of(held, as_of))
     finally:
-        pass_on(ports)
-        ports.close()
+        pass_on(home)
+        home.close()
 
 
 @contextmanager
-def opened_home(actor: Actor) -> Iterator[Ports]:
+def opened_home(actor: Actor) -> Iterator[Home]:
     """Open a home for a decision that needs no moment and no data; at its end the outbox is passed on."""
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     from trueup.audit.dossiers import dossiers_kept_current
-    from trueup.home import Ports
+    from trueup.home import Home
 
-    ports = Ports()
-    ports.actor = actor
+    home = Home()
+    home.actor = actor
     try:
-        with dossiers_kept_current(ports):
-            yield ports
+        with dossiers_kept_current(home):
+            yield home
     finally:
-        pass_on(ports)
-        ports.close()
+        pass_on(home)
+        home.close()
 
 
 def _no_traceback(record: logging.LogRecord) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from prefect import Flow, State
     from prefect.client.schemas.objects import FlowRun
 
-    from trueup.home import Ports
+    from trueup.home import Home
 
 log = logging.getLogger(__name__)
 
@@ -41,19 +41,19 @@ def event_api() -> EventApi | None:
     return EventApi(api.url, auth, key)
 
 
-def pass_on(ports: Ports) -> None:
+def pass_on(home: Home) -> None:
     """Pass the outbox on at the end of a run. Whatever goes wrong is logged: the run is done, and events can wait."""
-    if "ledger" not in ports.__dict__:
+    if "ledger" not in home.__dict__:
         return  # nothing was decided or announced
     from trueup.audit.verify import anchor
     from trueup.loop.outbox import notify, relay
 
     try:
-        anchor(ports)
-        if (api := event_api()) is not None and (problem := relay(ports, api).problem):
+        anchor(home)
+        if (api := event_api()) is not None and (problem := relay(home, api).problem):
             log.warning("%s", problem)
-        people = addresses(ports.settings.notify)
-        if people and (problem := notify(ports, people).problem):
+        people = addresses(home.settings.notify)
+        if people and (problem := notify(home, people).problem):
             log.warning("%s", problem)
     except Exception as error:
         log.warning("the outbox could not be passed on: %s; `trueup reconcile` tries again", error)

@@ -12,21 +12,21 @@ from typing import Any
 from urllib.parse import quote
 
 from trueup.audit.dossiers import dossier_page
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.reporting.jobs import run_folder
 
 PICTURE = "challenger_against_champion.png"
 
 
-def address(ports: Ports, page: Path) -> str | None:
+def address(home: Home, page: Path) -> str | None:
     """Where a browser finds a file of the reports; None where none are made."""
-    if not ports.settings.reports:
+    if not home.settings.reports:
         return None
-    served = ports.settings.reports_pages
+    served = home.settings.reports_pages
     if served is None:
         return page.as_uri()
-    return f"{served.rstrip('/')}/{quote(page.relative_to(ports.root / 'reports').as_posix())}"
+    return f"{served.rstrip('/')}/{quote(page.relative_to(home.root / 'reports').as_posix())}"
 
 
 def of_model(model: Model, fitted: Mapping[str, Any]) -> list[tuple[str, str | None]]:

@@ -127,22 +127,22 @@ def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int,
     first, config = with_own_bar(config, meant), meant
     config = meant
     turns = world.lay_out(config)
-    ports = world.ports(world.home(config))
+    home = world.opened(world.folder_of(config))
     if world.known_then:
-        ports.store.known_until = lambda: ports.now().astimezone(UTC).replace(tzinfo=None)
+        home.store.known_until = lambda: home.now().astimezone(UTC).replace(tzinfo=None)
     do = SimpleNamespace(**{name: getattr(steps, name) for name in steps.__all__})
     do.ingest = batches  # they are all there; who is asked as of a moment sees none that end later
     try:
         for number, moment in enumerate(turns):
             tell(number, len(turns))
-            at(Model(config, ports), moment)
-            cycle(do, Model(config if ports.ledger.champion(config.model) else first, ports), moment)
+            at(Model(config, home), moment)
+            cycle(do, Model(config if home.ledger.champion(config.model) else first, home), moment)
         tell(len(turns), len(turns))
-        life = _read(Model(config, ports), policy, max(turns))
-        known = world.measured(config, lambda: yardsticks(Model(config, ports), max(turns)))
+        life = _read(Model(config, home), policy, max(turns))
+        known = world.measured(config, lambda: yardsticks(Model(config, home), max(turns)))
         return replace(life, losses=life.losses.merge(known, on=ROW_ID, how="left"))
     finally:
-        ports.close()
+        home.close()
 
 
 def _read(model: Model, policy: Policy, until: datetime) -> Life:

@@ -45,7 +45,7 @@ class Replay:
     policies: tuple[Policy, ...]
     homes: tuple[Path, ...]  # where each of them lives
 
-    def home(self, policy: Policy) -> Path:
+    def folder_of(self, policy: Policy) -> Path:
         """Where a policy lives."""
         return self.homes[self.policies.index(policy)]
 
@@ -55,16 +55,16 @@ class Replay:
         Raises what the loop raises, and NotEnoughData where it never had a champion: the others have the same bar for
         their first one, so they would have none either.
         """
-        home = self.home(policy)
+        folder = self.folder_of(policy)
 
         def note(done: int, of: int) -> None:
-            policy_results.note_progress(home, done, of)
+            policy_results.note_progress(folder, done, of)
             tell(self.progress())
 
-        with FileLock(home.with_suffix(_PLAYING)):  # two policies may mean the same
-            if not policy_results.ended(home):
-                policy_results.keep(play(self.config, policy, self.world, note), home)
-        found = policy_results.kept(policy, home)
+        with FileLock(folder.with_suffix(_PLAYING)):  # two policies may mean the same
+            if not policy_results.ended(folder):
+                policy_results.keep(play(self.config, policy, self.world, note), folder)
+        found = policy_results.kept(policy, folder)
         if not found.champions:
             raise NotEnoughData(
                 f"{self.config.model}: no policy would have a champion in {self.world.span}, for `{policy.name}` had none "
@@ -98,7 +98,7 @@ def prepare(model: Model, span: Window, policies: Sequence[Policy], known_then: 
     place = folder(model, span, known_then)
     world = World(_without_secrets(model.home.settings, place), place, span, known_then)
     # Begun here: they share a history, and the second would only wait.
-    return Replay(model.config, world, tuple(policies), tuple(world.home(each, model.home) for each in meant))
+    return Replay(model.config, world, tuple(policies), tuple(world.folder_of(each, model.home) for each in meant))
 
 
 def _without_secrets(settings: Settings, home: Path) -> Settings:

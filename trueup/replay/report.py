@@ -10,7 +10,7 @@ from typing import Any
 
 from trueup.adapters.parquet import whole
 from trueup.domain.data.types import Window
-from trueup.home import HOME_TAG, Ports
+from trueup.home import HOME_TAG, Home
 from trueup.model import Model
 from trueup.replay.compare import Compared, compare
 from trueup.replay.policy_run import Life
@@ -33,11 +33,11 @@ def publish(model: Model, span: Window, lives: Sequence[Life], known_then: bool 
     return Published(found.facts, page)
 
 
-def write(found: Compared, ports: Ports) -> Path:
+def write(found: Compared, home: Home) -> Path:
     """Write page, JSON and pictures, and give the page's path. The same lives give the same bytes."""
     model, span = found.facts["model"], found.facts["span"]
     name = f"{span['start'][:10]}_{span['end'][:10]}" + ("_known_then" if found.facts["known_then"] else "")
-    page: Path = ports.root / "reports" / "replays" / model / f"{name}.html"
+    page: Path = home.root / "reports" / "replays" / model / f"{name}.html"
     texts = {
         page.with_suffix(".json"): json.dumps(found.facts, indent=2, allow_nan=False) + "\n",
         page: replay_page.render(found.facts, found.by_batch),
@@ -49,14 +49,14 @@ def write(found: Compared, ports: Ports) -> Path:
     return page
 
 
-def log(found: Compared, ports: Ports, page: Path) -> str:
+def log(found: Compared, home: Home, page: Path) -> str:
     """Keep it in MLflow: a run for the replay with its report, and one below it for each policy; give the id of the first.
 
     They lie in an experiment of their own, beside that of the model. Raises RegistryUnavailable.
     """
-    facts, tracking = found.facts, ports.tracking
+    facts, tracking = found.facts, home.tracking
     experiment, name = f"{facts['model']} replays", page.stem.replace("_", " to ")
-    with tracking.run(experiment, name, {HOME_TAG: ports.identity}) as run_id:
+    with tracking.run(experiment, name, {HOME_TAG: home.identity}) as run_id:
         tracking.log(
             run_id,
             params={k: facts[k] for k in ("recommended", "known_then")},

@@ -25,7 +25,7 @@ from trueup.domain.data.digest import config_digest, digest_of
 from trueup.domain.data.periods import complete_periods
 from trueup.domain.data.types import Window
 from trueup.errors import NoData, WorkError
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.stages.ingest import batches, complete_until, land
 from trueup.stages.ingest_labels import joining
@@ -60,13 +60,13 @@ class World:
                 parquet.write(parquet.to_table(measure()), file, durable=False)
         return parquet.to_pandas(parquet.read(file))
 
-    def ports(self, home: Path) -> Ports:
-        """The ports of a home of the replay."""
-        found = Ports(self.settings.apart(home))
+    def opened(self, folder: Path) -> Home:
+        """The home in a folder of the replay."""
+        found = Home(self.settings.apart(folder))
         found.fits = Shelf(self.folder / "fits")
         return found
 
-    def lay_out(self, config: ModelConfig, origin: Ports | None = None) -> list[datetime]:
+    def lay_out(self, config: ModelConfig, origin: Home | None = None) -> list[datetime]:
         """Land and validate the history unless it is there; give the moments at which the loop turns.
 
         That is the end of each batch or, where it was known later, when it was known. `origin` is the home from which is
@@ -75,17 +75,17 @@ class World:
         place = self.place(config)
         place.mkdir(parents=True, exist_ok=True)
         with FileLock(place / ".lock"):
-            ports = self.ports(place)
+            home = self.opened(place)
             try:
                 if not (place / _READY).exists():
                     if self.known_then:
-                        self._adopt(Model(config, ports), origin)
+                        self._adopt(Model(config, home), origin)
                     else:
-                        self._land(Model(config, ports))
+                        self._land(Model(config, home))
                     (place / _READY).touch()
-                return self._turns(Model(config, ports))
+                return self._turns(Model(config, home))
             finally:
-                ports.close()
+                home.close()
 
     def _land(self, model: Model) -> None:
         extent, until = model.home.source(model.config).extent(), complete_until(model)
@@ -100,7 +100,7 @@ class World:
             validate(model, batch, batch.window.end)
         model.home.tracking.client.search_experiments(max_results=1)  # its database is made once, and copied
 
-    def _adopt(self, model: Model, origin: Ports | None) -> None:
+    def _adopt(self, model: Model, origin: Home | None) -> None:
         """Take over what the home has landed, all revisions of it, and nothing that was judged there."""
         if origin is None:
             raise WorkError(f"{self.folder} was removed while it was played; run the replay again")
@@ -126,7 +126,7 @@ class World:
         found = complete_periods(max(first, self.span.start), min(until, self.span.end), config.ingest.period)
         return [w for w in found if w.start >= self.span.start]
 
-    def home(self, config: ModelConfig, origin: Ports | None = None) -> Path:
+    def folder_of(self, config: ModelConfig, origin: Home | None = None) -> Path:
         """The home in which a config lives through the history; begun with a copy of what was landed. Raises as `lay_out`."""
         home = self.folder / "homes" / config_digest(config)[:16]
         with FileLock(home.with_suffix(".lock")):

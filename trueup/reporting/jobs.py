@@ -22,7 +22,7 @@ from trueup.domain.judging.metrics import loss_words, row_losses
 from trueup.domain.learning.learning import permutation_importance
 from trueup.domain.monitoring.drift import DriftResult
 from trueup.handoffs import Attempt, Evaluation, Trained, prediction_of
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import Entry
 from trueup.model import Model
 from trueup.reporting import data_docs, model_plots, run_report
@@ -102,17 +102,17 @@ def draw_run(
     settings: Settings, config: ModelConfig, trained: Trained, evaluation: Evaluation, facts: dict[str, Any]
 ) -> Path:
     """Draw a retrain's pictures and page, and keep them with its run."""
-    ports = Ports(settings)
-    folder = run_folder(ports.root, config.model, trained.run_id)
-    pictures = drawn(Model(config, ports), facts["evaluation"]) | {
-        IMPORTANCE: _importance(Model(config, ports), trained, evaluation)
+    home = Home(settings)
+    folder = run_folder(home.root, config.model, trained.run_id)
+    pictures = drawn(Model(config, home), facts["evaluation"]) | {
+        IMPORTANCE: _importance(Model(config, home), trained, evaluation)
     }
     model_plots.write(pictures, folder)
     page = run_report.write(folder, facts, pictures)
     if evaluation.slices:
         pd.DataFrame(evaluation.slices).to_csv(folder / "slices.csv", index=False)
-    ports.tracking.log_files(trained.run_id, folder, "report")
-    ports.close()
+    home.tracking.log_files(trained.run_id, folder, "report")
+    home.close()
     return page
 
 

@@ -18,7 +18,7 @@ from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch,
 from trueup.domain.features.features import FeatureSchema, feature_frame, schema_of, without_values_lately
 from trueup.domain.features.history import needed_reach
 from trueup.errors import NotEnoughData
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.stages.validate import usable_batches
 
@@ -162,9 +162,9 @@ def require_classes(config: ModelConfig, data: Examples, window: Window) -> None
         )
 
 
-def matured(ports: Ports, used: list[Batch], known_by: datetime) -> pd.DataFrame:
+def matured(home: Home, used: list[Batch], known_by: datetime) -> pd.DataFrame:
     """Labels that count at a moment, and since when, by row_id."""
-    labels = ports.store.read([b.labels for b in used], [ROW_ID, LABEL, KNOWN_AT])
+    labels = home.store.read([b.labels for b in used], [ROW_ID, LABEL, KNOWN_AT])
     return labels[labels[KNOWN_AT] <= pd.Timestamp(known_by)].set_index(ROW_ID)
 
 
@@ -178,20 +178,20 @@ def _history(config: ModelConfig, usable: list[Batch], window: Window, of: Featu
     return [b for b in usable if b.window.start <= window.start and (since is None or b.window.end > since)]
 
 
-def _outcomes(of: FeaturesConfig, ports: Ports, past: list[Batch]) -> pd.DataFrame:
+def _outcomes(of: FeaturesConfig, home: Home, past: list[Batch]) -> pd.DataFrame:
     """Earlier rows with what history features need of them: keys, values, and when their labels became known."""
     specs = of.history
     columns = dict.fromkeys([c for s in specs for by in s.by for c in ([by] if isinstance(by, str) else by)])
     columns |= dict.fromkeys(s.of for s in specs if s.of != LABEL)
-    rows = ports.store.effective([b.rows for b in past], [ROW_ID, *columns])
-    labels = ports.store.read([b.labels for b in past], [ROW_ID, EVENT_TIME, LABEL, KNOWN_AT])
+    rows = home.store.effective([b.rows for b in past], [ROW_ID, *columns])
+    labels = home.store.read([b.labels for b in past], [ROW_ID, EVENT_TIME, LABEL, KNOWN_AT])
     return labels.merge(rows, on=ROW_ID, how="inner")
 
 
-def _custom(of: FeaturesConfig, ports: Ports) -> Callable[[pd.DataFrame], pd.DataFrame] | None:
-    return load_function(of.custom, ports.configs) if of.custom else None
+def _custom(of: FeaturesConfig, home: Home) -> Callable[[pd.DataFrame], pd.DataFrame] | None:
+    return load_function(of.custom, home.configs) if of.custom else None
 
 
-def _state(ports: Ports, batch: Batch) -> list[Any]:
+def _state(home: Home, batch: Batch) -> list[Any]:
     """All that the features of others may depend on in a batch: its content, and which of its rows count."""
-    return [batch.rows.sha256, batch.labels.sha256, ports.store.held(batch.rows).tolist()]
+    return [batch.rows.sha256, batch.labels.sha256, home.store.held(batch.rows).tolist()]

@@ -7,7 +7,7 @@ from typing import Any
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.outcome_values import Known
 from trueup.domain.data.values import Kind
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 
 
@@ -28,6 +28,6 @@ def known_of(model: Model) -> Known:
     return Known(kinds, None if outcomes is None else tuple(outcomes))
 
 
-def _fact(ports: Ports, dataset: str, name: str) -> Any:
-    last = ports.store.last(dataset)
+def _fact(home: Home, dataset: str, name: str) -> Any:
+    last = home.store.last(dataset)
     return None if last is None else last.facts.get(name)

@@ -26,7 +26,7 @@ from trueup.domain.monitoring.drift import sample
 from trueup.errors import NoLabels, NotEnoughData
 from trueup.governance.champion import champion
 from trueup.handoffs import FITTED, Trained, baseline_name, columns_of
-from trueup.home import HOME_TAG, Ports
+from trueup.home import HOME_TAG, Home
 from trueup.model import Model
 from trueup.stages.features import Examples, examples, read_for, require_classes
 from trueup.stages.validate import usable_batches
@@ -199,9 +199,9 @@ def _named(ref: BatchRef) -> dict[str, Any]:
     }
 
 
-def _log_inputs(ports: Ports, run_id: str, used: list[Batch], context: str) -> None:
+def _log_inputs(home: Home, run_id: str, used: list[Batch], context: str) -> None:
     """Let the run name the revisions of rows and labels that it read."""
-    ports.tracking.log_inputs(run_id, [ref for b in used for ref in (b.rows, b.labels)], context)
+    home.tracking.log_inputs(run_id, [ref for b in used for ref in (b.rows, b.labels)], context)
 
 
 def _folds(config: ModelConfig, data: Examples) -> list[tuple[Indices, Indices]]:

@@ -20,7 +20,7 @@ from trueup.adapters.sql.engines import copy_sqlite
 from trueup.audit.verify import ANCHORS
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.upkeep.relocate_databases import FILES, LEDGER, MLFLOW, PREFECT, bring, lies_in, shown
 
 RECORD: Final = "backup.json"  # written last: without it a backup did not come to its end
@@ -40,32 +40,32 @@ class Saved:
     left: tuple[str, ...] = ()
 
 
-def backup(ports: Ports, target: Path) -> Saved:
+def backup(home: Home, target: Path) -> Saved:
     """Copy the home to a new or empty folder.
 
     Raises UsageError for another folder, WorkError while somebody removes files or when the copy cannot be made.
     """
-    home, target = ports.root, target.expanduser().resolve()
-    if not home.is_dir() or not any(home.iterdir()):
-        raise UsageError(f"there is nothing in the home {home}; set TRUEUP_HOME to the one to copy")
-    if target.is_relative_to(home):
-        raise UsageError(f"{target} lies in the home itself; name a folder outside of {home}")
+    root, target = home.root, target.expanduser().resolve()
+    if not root.is_dir() or not any(root.iterdir()):
+        raise UsageError(f"there is nothing in the home {root}; set TRUEUP_HOME to the one to copy")
+    if target.is_relative_to(root):
+        raise UsageError(f"{target} lies in the home itself; name a folder outside of {root}")
     _require_empty(target)
-    with ports.alone_with_files() as alone:
+    with home.alone_with_files() as alone:
         if not alone:
             raise WorkError("`trueup gc`, or another backup, is at work on the files; wait for it and run again")
         try:
-            with ports.alone_with_anchors() as alone:
+            with home.alone_with_anchors() as alone:
                 if not alone:
                     raise WorkError("another backup is at work on the databases; wait for it and run again")
-                sizes = [_copy(home, Path(name), target) for name in _FIRST if (home / name).exists()]
-            sizes += [_copy(home, name, target) for name in _rest(home)]
+                sizes = [_copy(root, Path(name), target) for name in _FIRST if (root / name).exists()]
+            sizes += [_copy(root, name, target) for name in _rest(root)]
         except OSError as error:
             raise WorkError(
                 f"{target} could not be written to its end: {error}; remove it, make room, and run again"
             ) from None
-    elsewhere = _elsewhere(ports.settings)
-    about = {"home": str(home), "artifacts": ports.settings.artifact_root, "made_at": ports.now().isoformat()}
+    elsewhere = _elsewhere(home.settings)
+    about = {"home": str(root), "artifacts": home.settings.artifact_root, "made_at": home.now().isoformat()}
     (target / RECORD).write_text(json.dumps(about | {"elsewhere": elsewhere}, indent=2), encoding="utf-8")
     copied = [size for size in sizes if size is not None]
     return Saved(target, len(copied), sum(copied), elsewhere)

@@ -20,7 +20,7 @@ from trueup.errors import TrueupError, WorkError
 from trueup.governance.champion import champion
 from trueup.governance.evidence import Evidence, kept, named
 from trueup.governance.probation import predecessor
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.model import Model
 from trueup.reporting import data_docs
 from trueup.reporting.jobs import data_docs_folder, drift_folder, run_folder, workspace_folder
@@ -61,29 +61,29 @@ def clear_out(models: Sequence[str] | None = None, dry_run: bool = False) -> Cle
 
     One model that cannot be looked at does not stop the others. Raises WorkError when another is at work on the files.
     """
-    ports = Ports()
+    home = Home()
     collected, problems, configs = list[Collected](), list[str](), list[ModelConfig]()
     try:
-        with ports.alone_with_files() as alone:
+        with home.alone_with_files() as alone:
             if not alone:
                 raise WorkError("another `trueup gc`, or a backup, is at work on the files; wait for it and run again")
-            for name in models if models is not None else model_names(ports.configs):
+            for name in models if models is not None else model_names(home.configs):
                 try:
-                    configs.append(load_model(ports.configs, name))
-                    collected.append(gc(Model(configs[-1], ports), dry_run))
+                    configs.append(load_model(home.configs, name))
+                    collected.append(gc(Model(configs[-1], home), dry_run))
                 except Exception as error:
                     problems.append(f"{name}: {error}")
             if models is None and not problems:  # else nobody can say what is in use
-                collected.append(gc_shared(configs, ports, dry_run))
+                collected.append(gc_shared(configs, home, dry_run))
     finally:
-        ports.close()
+        home.close()
     return Cleared(dry_run, tuple(collected), tuple(problems))
 
 
 def gc(model: Model, dry_run: bool = False) -> Collected:
     """Apply a model's retention to its reports, snapshots and predictions. Again it changes nothing more.
 
-    To be called by whoever holds `Ports.alone_with_files`. With `dry_run` nothing changes, and the figures are what
+    To be called by whoever holds `Home.alone_with_files`. With `dry_run` nothing changes, and the figures are what
     would be removed.
     """
     evidence = kept(model)
@@ -101,25 +101,25 @@ def gc(model: Model, dry_run: bool = False) -> Collected:
     return Collected(model.config.model, (*found, *_revisions(model, evidence, dry_run)))
 
 
-def gc_shared(configs: Sequence[ModelConfig], ports: Ports, dry_run: bool = False) -> Collected:
+def gc_shared(configs: Sequence[ModelConfig], home: Home, dry_run: bool = False) -> Collected:
     """Remove what belongs to no single model: features that none of `configs` uses, and what crashes left behind."""
-    before = ports.now() - AT_WORK
-    used, note = _in_use(configs, ports)
-    features = [] if used is None else ports.store.unused_features(used, before)
-    told = named(ports.ledger.entries()).evaluations
-    untold = [f for f in ports.store.evaluations(before) if f.relative_to(ports.root).as_posix() not in told]
-    half = [*ports.store.leftovers(before), *data_docs.leftovers(data_docs_folder(ports.root), before)]
+    before = home.now() - AT_WORK
+    used, note = _in_use(configs, home)
+    features = [] if used is None else home.store.unused_features(used, before)
+    told = named(home.ledger.entries()).evaluations
+    untold = [f for f in home.store.evaluations(before) if f.relative_to(home.root).as_posix() not in told]
+    half = [*home.store.leftovers(before), *data_docs.leftovers(data_docs_folder(home.root), before)]
     kinds = {"features": features, "leftovers": [*untold, *half]}
     return Collected(None, tuple(Removed(k, *old_files.remove(files, dry_run)) for k, files in kinds.items()), note)
 
 
-def _in_use(configs: Sequence[ModelConfig], ports: Ports) -> tuple[set[str] | None, str]:
+def _in_use(configs: Sequence[ModelConfig], home: Home) -> tuple[set[str] | None, str]:
     """Keys of the features that the models use; None, and why, when it cannot be told."""
     used = set[str]()
     for config in configs:
         try:
-            for of in _feature_sets(Model(config, ports)):
-                used |= features_in_use(Model(config, ports), of)
+            for of in _feature_sets(Model(config, home)):
+                used |= features_in_use(Model(config, home), of)
         except TrueupError as error:
             return None, f"features were left alone: those that {config.model} uses cannot be told: {error}"
     return used, ""

@@ -30,7 +30,7 @@ from trueup.domain.data.types import Window
 from trueup.domain.data.values import Kind, key_hash
 from trueup.domain.events import DataArrived, interval
 from trueup.errors import NoData, UsageError
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import Event
 from trueup.model import Model
 from trueup.stages.ingest import newest_complete
@@ -152,8 +152,8 @@ def _require_original(model: Model) -> None:
         )
 
 
-def _folder(ports: Ports) -> Path:
-    return ports.root / "feed"
+def _folder(home: Home) -> Path:
+    return home.root / "feed"
 
 
 def _file(model: Model, window: Window, of: str = "") -> Path:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from trueup.errors import UsageError
 from trueup.governance.approval import pending, resolution
-from trueup.home import Ports
+from trueup.home import Home
 
 
-def end_decided(ports: Ports) -> tuple[str, ...]:
+def end_decided(home: Home) -> tuple[str, ...]:
     """Let suspended runs whose entry is closed go on, to end with what was recorded; give their names.
 
     Nobody would answer their form any more, and Prefect would fail them when its time is up. An entry that this home's
@@ -23,15 +23,15 @@ def end_decided(ports: Ports) -> tuple[str, ...]:
             flow_run_filter=FlowRunFilter.model_validate({"state": {"name": {"any_": ["Suspended"]}}}),
             limit=200,
         )
-        decided = [run for run in waiting if _closed(ports, str(run.parameters.get("approval")))]
+        decided = [run for run in waiting if _closed(home, str(run.parameters.get("approval")))]
         for run in decided:
             message = "decided elsewhere; this run ends with what was recorded"
             client.set_flow_run_state(run.id, Scheduled(name="Resuming", message=message))
     return tuple(run.name for run in decided)
 
 
-def _closed(ports: Ports, approval: str) -> bool:
+def _closed(home: Home, approval: str) -> bool:
     try:
-        return resolution(ports, pending(ports, approval)) is not None
+        return resolution(home, pending(home, approval)) is not None
     except UsageError:
         return False

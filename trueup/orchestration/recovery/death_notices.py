@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable
 from datetime import UTC
 
 from trueup.domain.events import NO_MODEL, FlowDied
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.ledger.entries import Event
 from trueup.orchestration.recovery.dead_runs import AGAIN, Death
 
 
-def tell_of_deaths(ports: Ports, deaths: Iterable[Death], models: Collection[str]) -> None:
+def tell_of_deaths(home: Home, deaths: Iterable[Death], models: Collection[str]) -> None:
     """Announce those of which nobody was told, and those that are given up; each once, however often it is looked at.
 
     What was run for a model of another home is left to that home.
@@ -30,7 +30,7 @@ def tell_of_deaths(ports: Ports, deaths: Iterable[Death], models: Collection[str
             begun_again=death.again,
             reasons=[death.why, _next(death, given_up)],
         )
-        ports.ledger.announce(payload.model, [Event.of(payload, death.id)])
+        home.ledger.announce(payload.model, [Event.of(payload, death.id)])
 
 
 def _next(death: Death, given_up: bool) -> str:

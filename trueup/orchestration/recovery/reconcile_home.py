@@ -13,7 +13,7 @@ from typing import TypeVar
 from trueup.adapters.apprise import addresses
 from trueup.audit.verify import anchor
 from trueup.config.load import load_model, model_names
-from trueup.home import Ports
+from trueup.home import Home
 from trueup.loop import reconcile
 from trueup.loop.failed_automations import tell_of_failures
 from trueup.loop.outbox import Relayed, notify, relay
@@ -47,7 +47,7 @@ def reconcile_home(models: list[str] | None = None) -> Reconciled:
 
     What is found out on the way is passed on at the end.
     """
-    ports, problems = Ports(), list[str]()
+    home, problems = Home(), list[str]()
 
     def tried(what: str, part: Callable[[], T], otherwise: T) -> T:
         try:
@@ -57,23 +57,23 @@ def reconcile_home(models: list[str] | None = None) -> Reconciled:
             return otherwise
 
     def mend_one(name: str) -> Mended | None:
-        return tried(name, lambda: reconcile.reconcile(Model(load_model(ports.configs, name), ports)), None)
+        return tried(name, lambda: reconcile.reconcile(Model(load_model(home.configs, name), home)), None)
 
     try:
-        api, known = event_api(), model_names(ports.configs)
-        tried("the ledger's head could not be anchored", lambda: anchor(ports), None)
+        api, known = event_api(), model_names(home.configs)
+        tried("the ledger's head could not be anchored", lambda: anchor(home), None)
         mended = [mend_one(name) for name in (models if models is not None else known)]
         failed, views, overtaken, flipped = 0, tuple[str, ...](), tuple[str, ...](), Flipped()
         if api is not None:
             unseen = "Prefect's automations could not be looked at"
-            failed = tried(unseen, lambda: tell_of_failures(ports, api, known), failed)
-            views = tried("Prefect's approvals could not be looked at", lambda: end_decided(ports), views)
+            failed = tried(unseen, lambda: tell_of_failures(home, api, known), failed)
+            views = tried("Prefect's approvals could not be looked at", lambda: end_decided(home), views)
             flipped = tried("Prefect's runs could not be looked at", flip, flipped)
             overtaken = tried("Prefect's queues could not be looked at", drop_overtaken, overtaken)
-            tried("dead runs could not be told of", lambda: tell_of_deaths(ports, flipped.deaths, known), None)
-        events, notices = relay(ports, api, lost=True), notify(ports, addresses(ports.settings.notify))
+            tried("dead runs could not be told of", lambda: tell_of_deaths(home, flipped.deaths, known), None)
+        events, notices = relay(home, api, lost=True), notify(home, addresses(home.settings.notify))
         problems += [found.problem for found in (events, notices) if found.problem]
     finally:
-        ports.close()
+        home.close()
     done = tuple(m for m in mended if m is not None)
     return Reconciled(failed, events, notices, done, views, flipped, overtaken, tuple(problems))
