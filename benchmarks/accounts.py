@@ -12,11 +12,9 @@ import sqlalchemy as sa
 from tests.flows.stack import Stack
 from trueup.adapters.sql.engines import reading
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
-from trueup.governance.champion import champion, first_champion
 from trueup.home import HOME_TAG, Home
 from trueup.ledger.tables import OUTBOX
 from trueup.model import Model
-from trueup.stages.known import labels_dataset, rows_dataset
 
 UNFINISHED = ("RUNNING", "PENDING", "CANCELLING", "PAUSED")
 _PAGE = 200
@@ -37,14 +35,14 @@ def problems(model: Model, stack: Stack, given: pd.DataFrame, windows: Sequence[
 
 def _landed(model: Model, given: pd.DataFrame, windows: Sequence[Window]) -> Iterator[str]:
     """Every batch once, with every row once."""
-    for dataset in (rows_dataset(model.config), labels_dataset(model.config)):
+    for dataset in (model.config.rows_dataset, model.config.labels_dataset):
         refs = model.home.store.batches(dataset)
         if [r.window for r in refs] != list(windows):
             yield f"{dataset}: {len(refs)} batches were landed of {len(windows)}"
         if again := [r.name for r in refs if r.revision != 1]:
             yield f"{dataset}: landed more than once: {', '.join(again)}"
     rows = model.home.store.read(
-        model.home.store.batches(rows_dataset(model.config)), model.config.ingest.key, verify=True
+        model.home.store.batches(model.config.rows_dataset), model.config.ingest.key, verify=True
     )
     key = model.config.ingest.key
     if sorted(map(tuple, rows[key].to_numpy())) != sorted(map(tuple, given[key].to_numpy())):
@@ -53,11 +51,11 @@ def _landed(model: Model, given: pd.DataFrame, windows: Sequence[Window]) -> Ite
 
 def _scored(model: Model) -> Iterator[str]:
     """Every row of a batch that a champion could score has one prediction."""
-    first = first_champion(model)
+    first = model.first_champion()
     if first is None:
         yield "there never was a champion"
         return
-    for ref in model.home.store.batches(rows_dataset(model.config)):
+    for ref in model.home.store.batches(model.config.rows_dataset):
         served = model.home.store.read_predictions(model.config.model, ref.window, columns=[ROW_ID])[ROW_ID]
         rows = model.home.store.effective(ref, [ROW_ID, EVENT_TIME])
         wanted = rows.loc[rows[EVENT_TIME] >= first.trained_until, ROW_ID]
@@ -78,7 +76,7 @@ def _watched(model: Model, windows: Sequence[Window]) -> Iterator[str]:
     judged = Counter(r.window for r in model.home.store.results(model.config.model, "validate"))
     if wrong := [str(w) for w in windows if judged[w] != 1]:
         yield f"not validated once: {', '.join(wrong)}"
-    first, told, others = first_champion(model), looks(model), served_by_others(model)
+    first, told, others = model.first_champion(), looks(model), served_by_others(model)
     after = [w for w in windows if first is not None and w.end > first.promoted_as_of]
     if wrong := [str(w) for w in after if told[w] != 1 and not (told[w] == 0 and w in others)]:
         yield f"the champion was not told of once: {', '.join(wrong)}"
@@ -99,7 +97,7 @@ def served_by_others(model: Model) -> set[Window]:
 def _decided(model: Model) -> Iterator[str]:
     """The ledger is whole; MLflow names its champion, whose files are those that were promoted; no run is left open."""
     yield from (f"ledger: {problem}" for problem in model.home.ledger.verify())
-    current = champion(model)
+    current = model.champion()
     if current is None:
         return
     if (alias := model.home.registry.champion_alias(model.config.registered_name)) != current.version:

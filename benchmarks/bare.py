@@ -28,7 +28,8 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 from trueup.domain.features.features import FeatureSchema, feature_frame, schema_of
 from trueup.domain.features.history import history_names, needed_reach
-from trueup.domain.learning.learning import SIMPLE_ROWS, Recipe, build, fit, predict, prior_model, simple_model
+from trueup.domain.learning.learning import SIMPLE_ROWS, build, fit, predict, prior_model, simple_model
+from trueup.domain.learning.recipe import Recipe
 from trueup.domain.learning.splits import time_folds
 
 Read = Callable[[datetime, datetime], pd.DataFrame]

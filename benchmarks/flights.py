@@ -24,11 +24,9 @@ from trueup.config.load import load_model  # noqa: E402
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch  # noqa: E402
 from trueup.domain.judging.bootstrap import paired_interval  # noqa: E402
 from trueup.domain.judging.metrics import row_losses  # noqa: E402
-from trueup.governance.champion import Champion, champion_at  # noqa: E402
 from trueup.home import Home  # noqa: E402
-from trueup.stages.joined import joined_predictions  # noqa: E402
+from trueup.model import Champion  # noqa: E402
 from trueup.stages.score import shadow  # noqa: E402
-from trueup.stages.validate import usable_batches  # noqa: E402
 
 END = datetime(2014, 1, 1)
 
@@ -36,18 +34,18 @@ END = datetime(2014, 1, 1)
 def promotions(model: Model) -> list[dict[str, Any]]:
     """Each promotion but the first: mean loss of the new champion less that of the old one on the following month."""
     moments = [e.as_of for e in model.home.ledger.entries(model.config.model) if e.kind == "promoted"]
-    after = {b.window.start: b for b in usable_batches(model, END)}
+    after = {b.window.start: b for b in model.usable_batches(END)}
     found = []
     for before, moment in pairwise(moments):
-        old, batch = champion_at(model, before), after.get(moment)
+        old, batch = model.champion_at(before), after.get(moment)
         if old is not None and batch is not None:
             found.append({"month": f"{moment:%Y-%m}", **_difference(model, batch, old)})
     return found
 
 
 def _difference(model: Model, batch: Batch, old: Champion) -> dict[str, Any]:
-    served = joined_predictions(model, batch, END)
-    other = joined_predictions(model, batch, END, shadow(model, batch, old, END))
+    served = model.scored_labels(batch, END)
+    other = model.scored_labels(batch, END, shadow(model, batch, old, END))
     both = served.merge(other[[ROW_ID, "prediction"]], on=ROW_ID, suffixes=("", "_old"))
     new, before = (row_losses(model.config.task, both[LABEL], both[c]) for c in ("prediction", "prediction_old"))
     e = model.config.evaluate

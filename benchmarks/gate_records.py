@@ -24,7 +24,6 @@ from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import (
     SIMPLE_ROWS,
-    Recipe,
     build,
     defaults,
     fit,
@@ -33,6 +32,7 @@ from trueup.domain.learning.learning import (
     prior_model,
     simple_model,
 )
+from trueup.domain.learning.recipe import Recipe
 from trueup.errors import TrainingFailed
 
 MAIN, SIMPLE, PRIOR = "main", "simple", "prior"

@@ -60,16 +60,14 @@ def _year(name: str, home: Any) -> float:
     from trueup.domain.judging.metrics import row_losses
     from trueup.loop import steps
     from trueup.loop.turn import cycle
-    from trueup.stages.joined import joined_predictions
-    from trueup.stages.validate import usable_batches
 
     config, end = load_model(home.configs, name), datetime(2014, 1, 1)
     for month in range(2, 14):
         done = cycle(steps, Model(config, home), datetime(2013 + month // 13, (month - 1) % 12 + 1, 1))
         sys.stderr.write(f"{name} {done.as_of:%Y-%m}: {done.decided.outcome} {'; '.join(done.decided.reasons)[:100]}\n")
     losses = []
-    for batch in usable_batches(Model(config, home), end):
-        joined = joined_predictions(Model(config, home), batch, end)
+    for batch in Model(config, home).usable_batches(end):
+        joined = Model(config, home).scored_labels(batch, end)
         if batch.window.start >= datetime(2013, 3, 1) and len(joined):
             losses.append(float(row_losses(config.task, joined[LABEL], joined["prediction"]).mean()))
     if len(losses) != 10:

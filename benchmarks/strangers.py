@@ -167,12 +167,9 @@ def _told(config: Any, span: Any, lives: Any, compare: Any) -> dict[str, Any]:
 
 def _batches(config: Any, prepared: Any, policy: Any) -> dict[str, Any]:
     """How many batches there were, and which of them broke."""
-    from trueup.stages.ingest import batches
-    from trueup.stages.validate import usable_batches
-
     home, until = prepared.world.opened(prepared.folder_of(policy)), prepared.world.span.end
-    landed = batches(Model(config, home), until)
-    used = {b.window for b in usable_batches(Model(config, home), until)}
+    landed = Model(config, home).batches(until)
+    used = {b.window for b in Model(config, home).usable_batches(until)}
     lost = [f"{b.window.start:%Y-%m-%d}" for b in landed if b.window not in used]
     home.close()
     return {"batches": len(landed), "broken": len(lost), "lost": lost[:5]}

@@ -23,12 +23,11 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import ROW_ID, Status, Window, overall
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION, Case, judge
 from trueup.domain.judging.metrics import metrics
-from trueup.domain.learning.learning import Recipe, build, fit, predict
-from trueup.governance.champion import champion
+from trueup.domain.learning.learning import build, fit, predict
+from trueup.domain.learning.recipe import Recipe
 from trueup.home import Home
 from trueup.model import Model
 from trueup.stages.features import Examples, examples
-from trueup.stages.validate import usable_batches
 
 MODEL = "flight_delays"
 YEAR = Window(datetime(2013, 1, 1), datetime(2014, 1, 1))
@@ -53,7 +52,7 @@ def main() -> None:
 
 def _month(model: Model, month: int, seeds: int) -> list[bool]:
     """Whether each pair of a month's models is promoted."""
-    current = champion(model)
+    current = model.champion()
     if current is None:
         raise SystemExit(f"{model.home.root} has no champion; first: trueup demo --to 2013-12")
     end = datetime(YEAR.start.year, month, 28)
@@ -72,7 +71,7 @@ def _month(model: Model, month: int, seeds: int) -> list[bool]:
 
 
 def _slices(model: Model, judged: Examples, gate: Window) -> pd.DataFrame:
-    refs = [b.rows for b in usable_batches(model, YEAR.end) if b.window.overlaps(gate)]
+    refs = [b.rows for b in model.usable_batches(YEAR.end) if b.window.overlaps(gate)]
     rows = model.home.store.read(refs, [ROW_ID, *model.config.evaluate.slices]).set_index(ROW_ID)
     return rows.loc[judged.row_id].reset_index(drop=True)
 

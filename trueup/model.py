@@ -1,11 +1,66 @@
-"""One model: a config in a home, and what can be asked of it."""
+"""One model: a config in a home, and what can be asked of it.
+
+Stage functions take a `Model`, what the stage before handed on, and `as_of`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
-from trueup.config.schema import ModelConfig
+import pandas as pd
+
+from trueup.adapters.store.results import Result
+from trueup.config.schema import FeaturesConfig, ModelConfig
+from trueup.domain.data.clock import at_most
+from trueup.domain.data.digest import digest_of
+from trueup.domain.data.labels import oddities
+from trueup.domain.data.outcome_values import Known
+from trueup.domain.data.periods import period_of
+from trueup.domain.data.types import KNOWN_AT, LABEL, ROW_ID, Batch, Status, Window
+from trueup.domain.data.values import Kind
+from trueup.domain.learning.recipe import Recipe
+from trueup.domain.monitoring.diagnosis import DATA_BROKEN, UNKNOWN, Skill
+from trueup.errors import NoData
+from trueup.handoffs import Checked
 from trueup.home import Home
+from trueup.ledger.entries import PROMOTION, ChampionRecord, Entry
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+VALIDATE, MONITOR = "validate", "monitor"  # the stages that keep results
+SILENT = frozenset({UNKNOWN, DATA_BROKEN})  # diagnoses that say nothing of the champion
+_BRIEF = ("status", "reasons", "quarantined", "judgement", "warnings")
+
+
+@dataclass(frozen=True)
+class Champion:
+    """A version that serves or served, and the record of its promotion."""
+
+    version: int
+    epoch: int
+    uri: str
+    manifest_digest: str
+    promoted_as_of: datetime
+    trained_from: datetime
+    trained_until: datetime
+    recipe: Recipe
+    features: FeaturesConfig  # those it was trained on; the config's may have changed since
+    baseline_path: str  # a sample of its training rows
+    evaluation_path: str  # what it said about the gate rows when it was judged
+    gate_skill: Skill | None  # its paired skill there; None where the reference made no error
+    method: dict[str, str]  # digests of what makes it the kind of model that it is, see `walk.method`
+    put_by: str  # the kind of the entry that put it there: promoted, rolled_back, override
+
+    def lacks(self, home: Home, batch: Batch) -> list[str]:
+        """Columns that this version is made of and that a batch does not have: without them it cannot predict it."""
+        return sorted(set(self.features.columns) - set(home.store.columns(batch.rows)))
+
+    def load(self, home: Home) -> Pipeline:
+        """The fitted pipeline, its files checked against the ledger. Raises UntrustedModel."""
+        return home.registry.load(self.uri, self.manifest_digest)
 
 
 @dataclass(frozen=True)
@@ -14,3 +69,166 @@ class Model:
 
     config: ModelConfig
     home: Home
+
+    def champion(self) -> Champion | None:
+        """The version that serves, or None before the first promotion."""
+        found = self.home.ledger.champion(self.config.model)
+        return None if found is None else _from_record(found)
+
+    def champion_at(self, as_of: datetime) -> Champion | None:
+        """The version that served at `as_of`, or None."""
+        found = self.home.ledger.champion_at(self.config.model, as_of)
+        return None if found is None else _from_record(found)
+
+    def first_champion(self) -> Champion | None:
+        """The first version that ever served, or None."""
+        found = self.home.ledger.champion(self.config.model, epoch=1)
+        return None if found is None else _from_record(found)
+
+    def succession(self) -> list[Champion]:
+        """Every version that ever served, in the order of epochs; a version that came back is listed again."""
+        return [_from_record(in_office(e)) for e in self.home.ledger.entries(self.config.model) if PROMOTION in e.body]
+
+    def batches(self, as_of: datetime) -> list[Batch]:
+        """The newest landed revision of each window that ended by `as_of`, in time order."""
+        labels = {ref.window: ref for ref in self.home.store.batches(self.config.labels_dataset)}
+        rows = self.home.store.batches(self.config.rows_dataset)
+        return [Batch(ref, labels[ref.window]) for ref in rows if ref.window.end <= as_of and ref.window in labels]
+
+    def newest_complete(self) -> datetime:
+        """End of the newest complete batch of the source: the data's own clock. Raises NoData for an empty source."""
+        if (until := self.complete_until()) is None:
+            raise NoData(
+                f"{self.config.model}: the source holds no rows; check `ingest.source` with `trueup check {self.config.model}`"
+            )
+        return until
+
+    def complete_until(self) -> datetime | None:
+        """End of the newest complete batch of the source, None for an empty one.
+
+        The period of the newest row counts as complete when that row lies within the period's last day (the last hour
+        for daily batches). Rows of a time that is not plausible do not count, nor do those of a time that is still to come.
+        """
+        span = self.home.source(self.config).span()
+        if span is None:
+            return None
+        newest = at_most(span.last, self.home.local_now(self.config), span.first)
+        window = period_of(newest, self.config.ingest.period)
+        slack = timedelta(hours=1) if self.config.ingest.period == "day" else timedelta(days=1)
+        return window.end if newest >= window.end - slack else window.start
+
+    def known(self) -> Known:
+        """The kinds of columns and the outcomes that the landings have fixed. The last landing has all of them."""
+        kinds: dict[str, Kind] = _fact(self.home, self.config.rows_dataset, "kinds") or {}
+        outcomes: list[str] | None = _fact(self.home, self.config.labels_dataset, "outcomes")
+        return Known(kinds, None if outcomes is None else tuple(outcomes))
+
+    def validated(self, batch: Batch) -> Checked | None:
+        """The recorded validation of this revision by the current rules, or None."""
+        return self.validations([batch]).get(batch.window)
+
+    def validations(self, landed: list[Batch]) -> dict[Window, Checked]:
+        """The recorded validation, by window, of each batch that the current rules judged last."""
+        found = _brief(self, landed[0].window if len(landed) == 1 else None)
+        of_batch = {b.window: (b, found.get((b.window, b.rows.revision))) for b in landed}
+        return {
+            window: checked_from(batch, body)
+            for window, (batch, body) in of_batch.items()
+            if body is not None and body["judgement"] == self.home.store.judgement(batch.rows)
+        }
+
+    def validation_results(self, window: Window | None = None) -> dict[tuple[Window, int], Any]:
+        """The newest result of the current rules for each window and revision."""
+        return _newest(self.config, self.home.store.results(self.config.model, VALIDATE, window))
+
+    def usable_batches(self, as_of: datetime) -> list[Batch]:
+        """Validated batches that are not broken, in time order."""
+        found = _brief(self)
+        return [
+            b
+            for b in self.batches(as_of)
+            if (body := found.get((b.window, b.rows.revision))) is not None and body["status"] != Status.FAIL
+        ]
+
+    def decisive_look(self, as_of: datetime) -> tuple[Result | None, datetime]:
+        """The champion's newest monitoring result of the batch that decides, and the `as_of` of its first one there.
+
+        Only results up to `as_of` count. A corrected batch is another batch.
+        """
+        current = self.champion()
+        found = [] if current is None else self.home.store.results(self.config.model, MONITOR)
+        looks = [r for r in found if current is not None and r.body["champion"] == current.version and r.as_of <= as_of]
+        told = [r for r in looks if r.body["diagnosis"] not in SILENT] or looks
+        if not told:
+            return None, as_of
+        decisive = max(told, key=lambda r: (r.window, r.as_of))
+        about = (decisive.window, decisive.revision)
+        return decisive, min(r.as_of for r in looks if (r.window, r.revision) == about)
+
+    def scored_labels(self, batch: Batch, as_of: datetime, role: str = "champion") -> pd.DataFrame:
+        """The predictions that were served for a batch, with the newest labels known at `as_of`."""
+        served = self.home.store.read_predictions(self.config.model, batch.window, role)
+        if served.empty:
+            return served
+        labels = self.home.store.read(batch.labels, [ROW_ID, LABEL, KNOWN_AT])
+        labels = labels[labels[KNOWN_AT] <= pd.Timestamp(as_of)]
+        return served.merge(labels[[ROW_ID, LABEL]], on=ROW_ID, how="inner")
+
+
+def in_office(entry: Entry) -> ChampionRecord:
+    """The champion that a ledger entry promoted."""
+    p = entry.body[PROMOTION]
+    return ChampionRecord(entry.model, p["epoch"], p["version"], p["manifest_digest"], entry)
+
+
+def rules(config: ModelConfig) -> str:
+    """Digest of what a batch is validated by: expectations, and the columns that must exist and hold numbers."""
+    judged_by = [config.validation.model_dump(mode="json"), config.input_columns, config.numeric_columns]
+    return digest_of(judged_by)[:32]
+
+
+def _brief(model: Model, window: Window | None = None) -> dict[tuple[Window, int], Any]:
+    """The same without the result of each check, which is long."""
+    return _newest(model.config, model.home.store.brief_results(model.config.model, VALIDATE, _BRIEF, window))
+
+
+def _newest(config: ModelConfig, found: list[Result]) -> dict[tuple[Window, int], Any]:
+    named = rules(config)
+    return {(r.window, r.revision): r.body for r in found if r.basis == named}
+
+
+def checked_from(batch: Batch, body: dict[str, Any]) -> Checked:
+    """A validated batch, from the body of its recorded result."""
+    return Checked(
+        batch,
+        Status(body["status"]),
+        tuple(body["reasons"]),
+        body["quarantined"],
+        (*body["warnings"], *oddities(batch.labels.facts)),
+        f"{body['status']} {body['judgement'][:32]}".strip(),
+    )
+
+
+def _fact(home: Home, dataset: str, name: str) -> Any:
+    last = home.store.last(dataset)
+    return None if last is None else last.facts.get(name)
+
+
+def _from_record(found: ChampionRecord) -> Champion:
+    model, measured = found.entry.body["model"], found.entry.body["evaluation"]["skill"]
+    return Champion(
+        version=found.version,
+        epoch=found.epoch,
+        uri=model["uri"],
+        manifest_digest=found.manifest_digest,
+        promoted_as_of=found.entry.as_of,
+        trained_from=datetime.fromisoformat(model["trained_from"]),
+        trained_until=datetime.fromisoformat(model["trained_until"]),
+        recipe=Recipe.from_dict(model["recipe"]),
+        features=FeaturesConfig.model_validate(model["features"]),
+        baseline_path=model["baseline_path"],
+        evaluation_path=found.entry.body["evaluation"]["path"],
+        gate_skill=None if measured is None else Skill.from_dict(measured),
+        method=model.get("method") or {},
+        put_by=found.entry.kind,
+    )

@@ -20,7 +20,8 @@ from trueup.adapters.mlflow.models import Registry
 from trueup.adapters.mlflow.runs import Tracking
 from trueup.config.schema import Task
 from trueup.domain.features.features import FeatureSchema
-from trueup.domain.learning.learning import TRUSTED_TYPES, Recipe, build, fit, predict
+from trueup.domain.learning.learning import build, fit, predict
+from trueup.domain.learning.recipe import TRUSTED_TYPES, Recipe
 from trueup.errors import RegistryUnavailable, UntrustedModel
 
 SCHEMA = FeatureSchema(("distance", "wind"), ("carrier",))

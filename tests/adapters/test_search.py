@@ -9,7 +9,8 @@ import pytest
 
 from trueup.adapters.optuna import search
 from trueup.config.schema import Task, TrainConfig
-from trueup.domain.learning.learning import Recipe, defaults, space
+from trueup.domain.learning.learning import defaults, space
+from trueup.domain.learning.recipe import Recipe
 from trueup.errors import ConfigError, TrainingFailed
 
 ALL = ["gradient_boosting", "linear", "forest"]

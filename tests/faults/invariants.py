@@ -6,7 +6,6 @@ from typing import Any
 
 from tests.stages.story import window
 from trueup.domain.data.types import ROW_ID
-from trueup.governance.champion import champion
 from trueup.home import HOME_TAG, Home
 from trueup.model import Model
 
@@ -41,7 +40,7 @@ def require_sound(model: Model) -> None:
             "SELECT version, manifest_digest FROM champions c WHERE model = 'toy' AND epoch = "
             "(SELECT max(epoch) FROM champions WHERE model = c.model)"
         ).all()
-    current = champion(model)
+    current = model.champion()
     assert in_office == ([(current.version, current.manifest_digest)] if current else [])
     if current:
         current.load(model.home)  # checks the files against the ledger's digest
@@ -54,6 +53,6 @@ def require_sound(model: Model) -> None:
 def require_settled(model: Model) -> None:
     """What is so once somebody has reconciled: MLflow's alias agrees, and no run of a dead process is open."""
     require_sound(model)
-    current = champion(model)
+    current = model.champion()
     assert model.home.registry.champion_alias(model.config.registered_name) == (current.version if current else None)
     assert model.home.tracking.open_runs("toy", {HOME_TAG: model.home.identity}) == []

@@ -19,7 +19,6 @@ from trueup.errors import UntrustedModel
 from trueup.governance.rollback import roll_back
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
-from trueup.stages.ingest import batches
 
 pytestmark = pytest.mark.thorough
 
@@ -166,7 +165,7 @@ def test_killed_there_the_same_work_again_comes_to_the_same(homes, undisturbed, 
 
 
 def batches_seen(story: Story):
-    return [b.rows.window for b in batches(story.model, NOW)]
+    return [b.rows.window for b in story.model.batches(NOW)]
 
 
 @pytest.mark.parametrize("point", ["file.beside", "ingest.file", "ingest.labels"])

@@ -17,7 +17,7 @@ from tests.faults.homes import CONFIG, FRAME, WEEKS, copied
 from tests.faults.invariants import acknowledged, require_nothing_lost, require_settled, require_sound
 from tests.stages.story import Story, window
 from trueup.errors import StaleDecision, TrueupError
-from trueup.governance.champion import align, champion
+from trueup.governance.alias import align
 from trueup.ledger.entries import Decision, Promotion
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
@@ -33,7 +33,7 @@ LOCKED_SECONDS = 30
 def promotes(story: Story, version: int, barrier):
     """Try to promote a version in each round; give who was in office after it, by the ledger and by MLflow."""
     config, home, seen = story.config, story.home, []
-    current = champion(Model(config, home))
+    current = Model(config, home).champion()
     for epoch in range(current.epoch, current.epoch + ROUNDS):
         barrier.wait(120)
         asked = Promotion(version, f"{version}" * 64, epoch)
@@ -156,7 +156,7 @@ def full(story: Story, room: int | None):
 
 def left(story: Story):
     require_sound(story.model)
-    return acknowledged(story.home, WEEKS), champion(story.model).version
+    return acknowledged(story.home, WEEKS), story.model.champion().version
 
 
 def recovered(story: Story):

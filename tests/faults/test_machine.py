@@ -26,7 +26,6 @@ from trueup.crash import POINTS
 from trueup.domain.events import ModelDecayed
 from trueup.domain.learning.training_windows import Hold
 from trueup.errors import StaleDecision, UntrustedModel, UsageError
-from trueup.governance.champion import champion
 from trueup.governance.rollback import override, roll_back
 from trueup.ledger.entries import Event
 from trueup.loop import steps, turn
@@ -87,7 +86,7 @@ def duplicate(story: Story, week: int):
 
 def tamper(story: Story, _week: int):
     """One bit of the champion's model, and put back: nobody loads it meanwhile, and it is said whose it is."""
-    current = champion(story.model)
+    current = story.model.champion()
     with story.home.registry.files(current.uri) as folder:
         file = folder / "model.skops"
         kept = file.read_bytes()

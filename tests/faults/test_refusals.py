@@ -14,7 +14,6 @@ from tests.faults.invariants import require_settled
 from tests.stages.story import Story
 from trueup.domain.data.types import Window
 from trueup.domain.judging.gates import CHALLENGER, NO_CHAMPION
-from trueup.governance.champion import champion, succession
 from trueup.governance.rollback import roll_back
 from trueup.governance.status import decisions, overview
 from trueup.loop import steps, turn
@@ -40,7 +39,7 @@ def judged_with(story: Story, **changed):
     done = turn.challenge(do, story.model, NOW, "manual")
     require_settled(story.model)
     entry = story.home.ledger.entries("toy")[-1]
-    return done.outcome, " | ".join(done.reasons), entry.kind, champion(story.model).version
+    return done.outcome, " | ".join(done.reasons), entry.kind, story.model.champion().version
 
 
 def measured(story: Story, which):
@@ -80,7 +79,7 @@ def test_a_challenger_that_leaves_a_row_out_is_refused(homes, tmp_path):
 
 def earlier_gate(story: Story, role: str):
     """The gate window begins before the end of a judged model's training."""
-    until = champion(story.model).trained_until
+    until = story.model.champion().trained_until
 
     def train(model, chosen, as_of):
         start = until - timedelta(days=2) if role == "champion" else chosen.gate.start - timedelta(days=2)
@@ -109,7 +108,7 @@ def first(folder, limit: float):
     done = story.turn(5).decided
     verdicts = {v.check: (v.ok, " | ".join(v.reasons)) for v in done.verdicts}
     entries = story.home.ledger.entries("toy")
-    return done.outcome, verdicts, [e.kind for e in entries], champion(story.model)
+    return done.outcome, verdicts, [e.kind for e in entries], story.model.champion()
 
 
 @pytest.mark.usefixtures("homes")  # which have imported everything
@@ -135,7 +134,7 @@ def backwards(story: Story):
     return {
         "recorded": [e.recorded_at.year for e in entries[-3:]],
         "sequence": [e.seq for e in entries],
-        "terms": [t.version for t in succession(story.model)],
+        "terms": [t.version for t in story.model.succession()],
         "shown": [d["sequence"] for d in decisions(story.home, "toy", 9)],
         "champion": overview(story.model)["champion"],
         "alias": story.home.registry.champion_alias("toy"),

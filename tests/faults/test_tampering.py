@@ -25,7 +25,6 @@ from tests.faults.invariants import require_settled
 from tests.stages.story import Story
 from trueup.audit.verify import verify
 from trueup.errors import RegistryUnavailable, UntrustedModel
-from trueup.governance.champion import champion
 from trueup.governance.rollback import roll_back
 from trueup.governance.status import overview
 from trueup.loop import steps, turn
@@ -158,7 +157,7 @@ def stock_loads(story: Story, rows):
 def ours(story: Story):
     """Load the champion as every stage does, and try to put it to work."""
     with pytest.raises(UntrustedModel) as refused:
-        champion(story.model).load(story.home)
+        story.model.champion().load(story.home)
     with pytest.raises(UntrustedModel):
         turn.score_newest(steps, story.model, NOW)
     problems = verify({"toy": story.config}, story.home).problems
@@ -167,7 +166,7 @@ def ours(story: Story):
 
 def served(story: Story):
     """Go back to the last good champion, and score."""
-    before = champion(story.model)
+    before = story.model.champion()
     roll_back(story.model, None, "Ann", "its files were touched")
     require_settled(story.model)
     assert turn.score_newest(steps, story.model, NOW).version == before.version - 1
@@ -175,7 +174,7 @@ def served(story: Story):
 
 def place(story: Story) -> Path:
     """Where the champion's files lie."""
-    uri = Path(champion(story.model).uri)
+    uri = Path(story.model.champion().uri)
     return Path(story.home.settings.artifact_root, *uri.parts[-4:])
 
 
@@ -216,7 +215,7 @@ def test_tampered_files_are_taken_by_mlflow_and_refused_by_us(homes, untouched, 
 
 
 def loads(story: Story):
-    champion(story.model).load(story.home)
+    story.model.champion().load(story.home)
     assert verify({"toy": story.config}, story.home).problems == ()
     return (place(story) / "registered_model_meta").exists()
 

@@ -10,7 +10,6 @@ from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.governance import approval
 from trueup.governance.approval import open_approvals
-from trueup.governance.champion import champion
 from trueup.governance.rollback import override
 from trueup.orchestration.stack.health import post
 
@@ -87,7 +86,7 @@ def test_it_waits_refuses_an_empty_answer_and_approves(page):
     for empty in ({}, {"run_input": {}}, {"run_input": {**ANSWER, "name": ""}}, {"run_input": {"decision": "approve"}}):
         assert page.page.resume(empty) == "REJECT", empty
     assert page.page.state()[0] == "Suspended"
-    assert champion(page.model) is None
+    assert page.model.champion() is None
     assert page.page.resume({"run_input": ANSWER}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
     assert page.home.registry.champion_alias("toy") == version
@@ -106,7 +105,7 @@ def test_its_page_shows_the_evidence(page, prefect_server):
 def test_a_rejection_by_the_form_keeps_things_as_they_are(page):
     assert page.page.resume({"run_input": {**ANSWER, "decision": "reject", "why": "too few rows"}}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
-    assert champion(page.model) is None
+    assert page.model.champion() is None
     assert page.home.ledger.entries("toy")[-1].body["reasons"] == ["rejected by Ann: too few rows"]
 
 
@@ -114,7 +113,7 @@ def test_decided_by_the_command_line_meanwhile_it_ends_with_that(page):
     done = approval.approve(page.model, page.entry, "Bob")
     assert page.page.resume({"run_input": {**ANSWER, "decision": "reject"}}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
-    assert champion(page.model).version == done.version
+    assert page.model.champion().version == done.version
     assert [e.kind for e in page.home.ledger.entries("toy")] == ["pending", "promoted"]
 
 
@@ -164,7 +163,7 @@ def test_a_stale_approval_is_refused(page):
     override(page.model, judged, "Bob", "cannot wait")
     assert page.page.resume({"run_input": ANSWER}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
-    assert champion(page.model).version == judged
+    assert page.model.champion().version == judged
     assert "stale" in page.home.ledger.entries("toy")[-1].body["reasons"][0]
 
 
@@ -172,8 +171,8 @@ def test_the_rollback_flow_goes_back_and_shows_it(page):
     from flows.rollback import rollback
 
     approval.approve(page.model, page.entry, "Bob")
-    first = champion(page.model).version
+    first = page.model.champion().version
     override(page.model, page.entry.body["judged"]["version"], "Bob", "a try")
     assert rollback("toy", by="Ann", why="complaints").version == first
     assert page.home.registry.champion_alias("toy") == first
-    assert streams.week(5) <= champion(page.model).promoted_as_of
+    assert streams.week(5) <= page.model.champion().promoted_as_of

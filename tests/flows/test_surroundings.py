@@ -15,7 +15,6 @@ from trueup.audit.verify import anchor, tag_of, verify
 from trueup.cli import edge
 from trueup.config.settings import Settings
 from trueup.errors import ConfigError, UsageError
-from trueup.governance.champion import champion
 from trueup.home import Home
 from trueup.onboarding.check import check
 from trueup.orchestration import proxies
@@ -106,7 +105,7 @@ def test_a_look_at_mlflow_says_what_its_client_says(story):
     looking = Home(story.home.settings, looks=True)
     key = tag_of(story.home.identity)
     anchor(story.home)
-    name, version = story.config.registered_name, champion(story.model).version
+    name, version = story.config.registered_name, story.model.champion().version
     assert looking.registry.aliases(name) == story.home.registry.aliases(name) == {"champion": version}
     assert looking.tracking.noted("trueup", key) == story.home.tracking.noted("trueup", key) is not None
     assert looking.registry.aliases("nobody") == {}

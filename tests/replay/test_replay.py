@@ -36,7 +36,6 @@ from trueup.replay.policy_run import for_replay
 from trueup.replay.replay import beside_each_other, folder, forget, prepare, replay, whole_span
 from trueup.replay.report import publish, write
 from trueup.replay.sandbox import World
-from trueup.stages.known import labels_dataset, rows_dataset
 
 WEEKS = 9
 POLICIES = [parse("frozen"), parse("every 2 weeks")]
@@ -312,7 +311,8 @@ def test_beside_each_other_they_come_to_the_same(done, laid, tmp_path):
 def test_what_was_fitted_once_is_not_fitted_again_where_that_is_worth_it(laid, tmp_path, monkeypatch, worth):
     from trueup.config.schema import Task
     from trueup.domain.features.features import FeatureSchema
-    from trueup.domain.learning.learning import Recipe, build, defaults
+    from trueup.domain.learning.learning import build, defaults
+    from trueup.domain.learning.recipe import Recipe
 
     monkeypatch.setattr("trueup.adapters.fit_cache._WORTH", worth)
     frame, schema = laid[1], FeatureSchema(("x", "z"), ("group",))
@@ -341,8 +341,8 @@ def test_what_was_known_then_is_what_had_landed_by_then(tmp_path):
     told.source(laid_rows)  # the source has put the fifth week right, and the home sees it with the next one
     told.turn(6)
     told.turn(7)
-    home, rows = told.home, rows_dataset(told.config)
-    refs = [b for name in (rows, labels_dataset(told.config)) for b in home.store.batches(name)]
+    home, rows = told.home, told.config.rows_dataset
+    refs = [b for name in (rows, told.config.labels_dataset) for b in home.store.batches(name)]
     assert {b.revision for b in refs} == {1, 2}
     with home.engine.begin() as connection:  # as if the home had run then, six hours after the end of each week
         for sequence, end, revision in connection.exec_driver_sql(

@@ -20,7 +20,6 @@ from trueup.home import Home
 from trueup.loop import steps
 from trueup.loop.turn import cycle
 from trueup.model import Model
-from trueup.stages.ingest import batches
 
 # Little data makes a refit move far; that is not what is looked at here.
 CONFIG = streams.CONFIG.replace("resamples: 500", "resamples: 300").replace(
@@ -85,7 +84,7 @@ class Story:
 
     def batch(self, week: int):
         """The newest revision of a week."""
-        return next(b for b in batches(self.model, streams.week(99)) if b.window == window(week))
+        return next(b for b in self.model.batches(streams.week(99)) if b.window == window(week))
 
     def facts(self) -> dict[str, object]:
         """All that a second run must not change."""

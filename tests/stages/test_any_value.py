@@ -33,7 +33,7 @@ from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.errors import SourceError
 from trueup.home import Home
 from trueup.model import Model
-from trueup.stages.ingest import batches, ingest
+from trueup.stages.ingest import ingest
 
 ROWS = 40
 BEGIN, END = datetime(2024, 1, 1), datetime(2024, 3, 1)
@@ -205,7 +205,7 @@ class Landed:
     def __init__(self, world: World, config: Any) -> None:
         self.config, self.world = config, world
         ingest(Model(config, world.home), END)
-        self.batches = batches(Model(config, world.home), END)
+        self.batches = Model(config, world.home).batches(END)
         store = world.home.store
         self.rows = store.read([b.rows for b in self.batches])
         self.rows = self.rows.assign(no=self.rows["no"].astype(int)).set_index("no", drop=False)

@@ -13,7 +13,6 @@ from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.errors import AlreadyDecided, StaleDecision, UsageError
 from trueup.governance import approval
-from trueup.governance.champion import champion, champion_at
 from trueup.governance.rollback import override
 from trueup.governance.status import overview
 from trueup.loop import steps, turn
@@ -59,7 +58,7 @@ def kinds(story):
 
 def test_a_challenger_that_passed_waits_with_all_its_evidence(first):
     assert first.done.decided.outcome == "pending", first.done.decided.reasons
-    assert champion(first.model) is None
+    assert first.model.champion() is None
     assert first.home.registry.champion_alias("toy") is None
     entry = entry_of(first)
     assert entry.body["model"]["version"] == first.done.decided.version
@@ -80,8 +79,8 @@ def test_approving_promotes_with_a_name_and_the_next_run_serves(waiting):
     recorded = waiting.home.ledger.entry(done.sequence)
     assert recorded.body["approver"]["name"] == "Ann"
     assert recorded.body["approval"]["pending"] == entry.seq
-    assert champion(waiting.model).version == done.version
-    assert champion_at(waiting.model, recorded.as_of).version == done.version
+    assert waiting.model.champion().version == done.version
+    assert waiting.model.champion_at(recorded.as_of).version == done.version
     assert waiting.home.registry.champion_alias("toy") == done.version
     assert approval.open_approvals(waiting.model) == []
     assert [m.topic for m in waiting.home.ledger.pending_outbox()][-1] == "trueup.model.promoted"
@@ -104,7 +103,7 @@ def test_a_rejection_keeps_the_champion_and_says_why(waiting):
     done = reject(waiting)
     assert done.outcome == "rejected"
     assert done.reasons == ("rejected by Ann: too close to the holidays",)
-    assert champion(waiting.model) is None
+    assert waiting.model.champion() is None
     assert overview(waiting.model)["approvals"] == []
 
 
@@ -147,7 +146,7 @@ def test_what_was_judged_against_another_champion_is_refused_as_stale(waiting):
     override(waiting.model, judged, "Bob", "cannot wait")
     with pytest.raises(StaleDecision, match="the champion changed"):
         approve(waiting, entry=entry)
-    assert champion(waiting.model).version == judged
+    assert waiting.model.champion().version == judged
     assert approval.resolution(waiting.home, entry).body["approval"]["closed"] == "stale"
     assert kinds(waiting) == ["pending", "override", "held"]
 
@@ -210,7 +209,7 @@ def test_a_crash_between_ledger_and_alias_is_set_right_by_the_next_run(waiting, 
     killed = say(waiting, "approve", str(entry.seq), "--by", "Ann", code=KILLED)
     killed.communicate(timeout=300)
     assert killed.returncode == -signal.SIGKILL
-    version = champion(waiting.model).version
+    version = waiting.model.champion().version
     assert version == entry.body["model"]["version"]
     assert waiting.home.registry.champion_alias("toy") is None
     if look == "status":

@@ -19,7 +19,6 @@ from tests.stages.story import CONFIG, Story, in_week, stream
 from trueup.audit.verify import anchor
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
-from trueup.governance.champion import champion
 from trueup.governance.rollback import roll_back
 from trueup.governance.status import decisions, overview
 from trueup.home import Home
@@ -92,7 +91,7 @@ def test_a_restored_home_is_the_same(moved):
     for week, frame in enumerate(moved.served):
         assert_frame_equal(moved.predictions(week), frame)
     assert moved.home.ledger.verify() == []
-    current = champion(moved.model)
+    current = moved.model.champion()
     assert current.load(moved.home) is not None
     assert current.version == moved.before["status"]["champion"]
 
@@ -109,7 +108,7 @@ def test_a_run_again_changes_nothing_and_the_next_batch_goes_on(moved):
 def test_models_are_kept_at_the_new_place_from_now_on(moved):
     import mlflow.sklearn
 
-    old = champion(moved.model)
+    old = moved.model.champion()
     decided = turn.challenge(steps, moved.model, streams.week(10), "manual")
     assert decided.version is not None
     newest = moved.home.registry.versions("toy")[-1]
@@ -122,7 +121,7 @@ def test_models_are_kept_at_the_new_place_from_now_on(moved):
     for model in client.search_logged_models([client.get_experiment_by_name("toy").experiment_id]):
         assert model.artifact_location.startswith(str(moved.home.root))
     assert client.get_run(newest.run_id).info.artifact_uri.startswith(str(moved.home.root))
-    if champion(moved.model).version != old.version:
+    if moved.model.champion().version != old.version:
         assert roll_back(moved.model, old.version, "a tester", "a test").version == old.version
 
 

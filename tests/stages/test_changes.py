@@ -11,7 +11,6 @@ from tests import streams
 from tests.stages.story import CONFIG, PLAIN, Story, in_week, stream, window
 from trueup.domain.data.types import EVENT_TIME, ROW_ID
 from trueup.errors import ConfigError
-from trueup.governance.champion import champion
 from trueup.loop import steps, turn
 from trueup.stages.features import examples, features
 
@@ -89,7 +88,7 @@ def test_a_feature_added_to_the_config_is_landed_and_used_by_the_next_challenger
     config_with(told, "numeric: [x, z]", "numeric: [x, z, w]")
     done = told.turn(7)
     assert [s.new for s in done.scored if s.window in {window(5), window(6)}] == [560, 560]
-    assert champion(told.model).features.numeric == ["x", "z"]
+    assert told.model.champion().features.numeric == ["x", "z"]
     made = turn.retrain(steps, told.model, streams.week(7), "manual")
     assert made.outcome in {"promoted", "rejected", "held"}, made.reasons
     assert "w" in examples(told.model, window(0), streams.week(7)).X

@@ -19,7 +19,6 @@ from trueup.config.load import load_model
 from trueup.domain.data.types import ROW_ID, Status
 from trueup.errors import ConfigError, NoData, NoLabels, SourceError, UntrustedModel
 from trueup.governance import quarantine
-from trueup.governance.champion import champion
 from trueup.governance.status import overview
 from trueup.loop import steps, turn
 from trueup.reporting.jobs import data_docs_folder, draw_run, run_folder
@@ -60,7 +59,7 @@ def test_the_first_champion_comes_after_min_history_and_scores_no_row_it_was_tra
     assert all(s.version is None for s in story.first.scored)
     assert story.first.decided.outcome == "promoted", story.first.decided.reasons
     assert {v.check: v.ok for v in story.first.decided.verdicts}["baseline"]
-    current = champion(story.model)
+    current = story.model.champion()
     assert current.trained_until <= streams.week(5)
     assert len(story.predictions(4)) == 0
 
@@ -186,7 +185,7 @@ def test_without_enough_new_labels_a_challenger_is_held(story, tmp_path):
     decided = turn.retrain(steps, other.model, streams.week(5), "manual")
     assert decided.outcome == "held"
     assert "not enough new labels" in decided.reasons[0]
-    assert champion(other.model).version == story.first.decided.version
+    assert other.model.champion().version == story.first.decided.version
     other.home.close()
 
 
@@ -198,7 +197,7 @@ def test_the_ledger_is_whole_and_the_alias_agrees(story):
 
 
 def test_a_tampered_champion_is_refused(story):
-    current = champion(story.model)
+    current = story.model.champion()
     with story.home.registry.files(current.uri) as folder:
         (file,) = Path(folder).rglob("model.skops")
     whole = file.read_bytes()
@@ -217,7 +216,7 @@ def test_a_first_champion_must_beat_the_baselines_whatever_gates_are_listed(tmp_
     done = told.turn(5)
     assert done.decided.outcome == "rejected", done.decided.reasons
     assert [v.check for v in done.decided.verdicts if not v.ok] == ["baseline"]
-    assert champion(told.model) is None
+    assert told.model.champion() is None
     told.home.close()
 
 
@@ -350,7 +349,7 @@ def test_a_real_change_is_decayed_and_a_challenger_takes_over(tmp_path):
     """The sign of the strongest effect turns round with the eighth week."""
     told = Story(tmp_path, stream(11 * 7, change_on=7 * 7, per_day=160))
     told.turn(5)
-    first = champion(told.model)
+    first = told.model.champion()
     done = {week: told.turn(week) for week in range(6, 12)}
     before = [done[week].observed[-1].diagnosis for week in (6, 7)]
     after = {week: done[week].observed[-1].diagnosis for week in range(8, 12)}
@@ -358,7 +357,7 @@ def test_a_real_change_is_decayed_and_a_challenger_takes_over(tmp_path):
     assert "decayed" in [after[8], after[9]], after  # within `decay.batches`, long before the reference has learned it
     promoted = [week for week in range(8, 12) if done[week].decided.outcome == "promoted"]
     assert promoted, {week: c.decided.reasons for week, c in done.items()}
-    current = champion(told.model)
+    current = told.model.champion()
     assert current.version > first.version
     entry = told.home.ledger.champion("toy").entry
     assert entry.body["trigger"]["reason"] == "decayed"
@@ -475,13 +474,13 @@ def test_a_challenger_that_has_lost_a_class_does_not_beat_a_champion_that_knows_
         PLAIN.replace("task: binary", "task: multiclass").replace("train:\n", "train:\n  window: 12 days\n"),
     )
     told.turn(5)
-    first = champion(told.model)
+    first = told.model.champion()
     decided = turn.retrain(steps, told.model, streams.week(9), "manual")
     body = told.home.ledger.entries("toy")[-1].body
     assert decided.outcome == "rejected", decided.reasons
     assert body["evaluation"]["metrics"]["champion"]["log_loss"] < 1.1  # that of three equal shares
     assert body["evidence"]["contender"] == "simple"  # which remembers eight weeks
-    assert champion(told.model).version == first.version
+    assert told.model.champion().version == first.version
     told.home.close()
 
 

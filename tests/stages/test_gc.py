@@ -14,7 +14,6 @@ from tests.stages.story import CONFIG, Story, in_week, stream, window
 from trueup.adapters.store import tables
 from trueup.domain.data.types import Window
 from trueup.governance import quarantine
-from trueup.governance.champion import champion
 from trueup.governance.evidence import kept, named
 from trueup.governance.rollback import last_good, roll_back
 from trueup.governance.status import overview
@@ -118,7 +117,7 @@ def test_old_reports_go_but_for_those_of_decisions_that_are_kept(told):
 
 
 def champions_and_last_good(story):
-    wanted = {champion(story.model).version, last_good(story.model)}
+    wanted = {story.model.champion().version, last_good(story.model)}
     of = [e for e in challengers(story) if {e.body["model"]["version"], e.body["judged"]["version"]} & wanted]
     return {e.body["model"]["run_id"] for e in of}
 

@@ -17,7 +17,6 @@ from trueup.adapters.sql.engines import connect
 from trueup.audit import verify
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
-from trueup.governance.champion import champion
 from trueup.home import HOME_TAG
 from trueup.ledger.tables import DECISIONS, OUTBOX
 from trueup.loop import steps, turn
@@ -120,7 +119,7 @@ def test_a_home_moves_to_postgresql_and_goes_on(told, copy, places, new_database
     assert mlflow_of(moved) == told.seen
     for week, frame in enumerate(told.served):
         assert_frame_equal(moved.predictions(week), frame)
-    assert champion(Model(moved.config, home)).load(home) is not None
+    assert Model(moved.config, home).champion().load(home) is not None
     checked = verify.verify({"toy": moved.config}, home)
     assert checked.problems == ()
     assert checked.anchors == told.anchored  # also the one that is MLflow's tag, though PostgreSQL gives another name

@@ -27,7 +27,6 @@ from trueup.loop.turn import cycle
 from trueup.model import Model
 from trueup.onboarding.check import check
 from trueup.onboarding.new_model import Drafted, draft, save
-from trueup.stages.ingest import batches
 
 BATCHES = 6
 
@@ -174,7 +173,7 @@ def test_outcomes_in_a_second_file_are_joined_by_the_key_that_is_called_otherwis
     label = done.config.ingest.label
     assert (label.key, label.known_at, label.known_after) == ({"order": "order_no"}, "told", None)
     assert "CHECK: told says when an outcome became known" in done.drafted.text
-    newest = batches(done.model, done.turns[-1].as_of)[0]
+    newest = done.model.batches(done.turns[-1].as_of)[0]
     labels = done.home.store.read(newest.labels)
     assert len(labels) == newest.rows.rows
     assert ((labels["known_at"] - labels["event_time"]) == timedelta(days=3)).all()

@@ -12,7 +12,6 @@ from tests import streams
 from tests.stages.story import PLAIN, Story, stream
 from trueup.crash import CRASH_AT
 from trueup.errors import StaleDecision
-from trueup.governance.champion import champion
 from trueup.governance.status import overview
 from trueup.loop import steps, turn
 from trueup.loop.reconcile import reconcile
@@ -96,7 +95,7 @@ def test_what_a_killed_training_left_is_collected_after_a_day(told, where, left)
 
     told.open()
     assert overview(told.model) == state
-    champion(told.model).load(told.home)
+    told.model.champion().load(told.home)
     assert turn.challenge(steps, told.model, streams.week(8), "manual").version is not None
 
 
@@ -120,7 +119,7 @@ def test_what_an_entry_or_an_alias_names_is_left_alone(told):
     assert in_mlflow(told) == before
     client.delete_registered_model_alias("toy", "shadow")
     assert reconcile(told.model).orphans.versions == (first,)
-    champion(told.model).load(told.home)
+    told.model.champion().load(told.home)
 
 
 def test_of_another_homes_runs_nothing_is_touched(told):

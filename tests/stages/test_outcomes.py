@@ -23,7 +23,7 @@ from trueup.loop import steps, turn
 from trueup.model import Model
 from trueup.onboarding.check import check
 from trueup.replay.sandbox import World
-from trueup.stages.ingest import batches, ingest
+from trueup.stages.ingest import ingest
 from trueup.upkeep.simulate_arrivals import feed_next
 
 
@@ -65,13 +65,13 @@ class Book:
 
     def labels(self, week: int) -> pd.DataFrame:
         """The newest labels of a week, by the loan's id."""
-        batch = next(b for b in batches(self.model, streams.week(99)) if b.window == window(week))
+        batch = next(b for b in self.model.batches(streams.week(99)) if b.window == window(week))
         rows = self.home.store.read(batch.rows, ["row_id", "id"])
         return rows.astype({"id": int}).merge(self.home.store.read(batch.labels), on="row_id").set_index("id")
 
     def revisions(self) -> dict[int, tuple[int, int]]:
         """By week the revisions of rows and labels."""
-        found = batches(self.model, streams.week(99))
+        found = self.model.batches(streams.week(99))
         return {(b.window.start - streams.START).days // 7: (b.rows.revision, b.labels.revision) for b in found}
 
 
@@ -262,7 +262,7 @@ def test_a_replay_lands_the_labels_of_the_label_source(small):
     world = World(small.home.settings, small.folder / "replay", span)
     assert world.lay_out(small.config) == [streams.week(w) for w in range(1, 7)]
     there = world.opened(world.place(small.config))
-    found = batches(Model(small.config, there), streams.week(99))
+    found = Model(small.config, there).batches(streams.week(99))
     assert [b.labels.rows for b in found] == [21] * 6
     labels = there.store.read(found[-1].labels)
     assert (labels["known_at"] - labels["event_time"]).unique().tolist() == [pd.Timedelta(days=loans.DELAY)]

@@ -8,7 +8,6 @@ import pytest
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream, window
 from trueup.domain.data.types import ROW_ID
-from trueup.governance.champion import champion
 from trueup.governance.status import overview
 from trueup.loop import steps
 from trueup.loop.turn import cycle
@@ -29,13 +28,13 @@ def promoted(tmp_path_factory):
     """A first champion, and a second one that learned the changed relation, on probation."""
     told = Story(tmp_path_factory.mktemp("probation"), rows(), CONFIG)
     told.turn(5)
-    told.first = champion(told.model).version
+    told.first = told.model.champion().version
     for week in (6, 7, 8):
         told.done = told.turn(week)
-        if champion(told.model).version != told.first:
+        if told.model.champion().version != told.first:
             break
     told.at = week
-    told.second = champion(told.model).version
+    told.second = told.model.champion().version
     assert told.second != told.first, told.done.decided.reasons
     yield told
     told.home.close()
@@ -80,7 +79,7 @@ def test_a_new_champion_that_turns_worse_is_rolled_back_and_the_figures_are_reco
     found = done.observed[-1].figures["probation"]
     assert (found["verdict"], found["look"], found["of"]) == ("fail", 1, 2), found
     assert found["figures"]["low"] > 0
-    assert champion(trial.model).version == trial.first
+    assert trial.model.champion().version == trial.first
     assert trial.home.registry.champion_alias("toy") == trial.first
     entry = trial.home.ledger.entries("toy")[-1]
     assert entry.kind == "rolled_back"  # and no retrain for what was found about the one that is gone
@@ -107,10 +106,10 @@ def test_a_rollback_that_a_crash_prevented_is_made_by_the_next_run(trial, monkey
         patch.setattr("trueup.stages.monitor.enforce", killed)
         with pytest.raises(KeyboardInterrupt):
             trial.turn(trial.at + 1)
-    assert champion(trial.model).version == trial.second
+    assert trial.model.champion().version == trial.second
     trial.open()
     cycle(steps, trial.model, streams.week(trial.at + 1) + timedelta(hours=1), retrain="never")
-    assert champion(trial.model).version == trial.first
+    assert trial.model.champion().version == trial.first
     assert [e.kind for e in trial.home.ledger.entries("toy")].count("rolled_back") == 1
 
 
@@ -120,7 +119,7 @@ def test_one_that_is_equal_stays_and_the_probation_ends(trial):
     for week in range(trial.at + 1, trial.at + 4):
         seen = watch(trial, week)
         looks.append(seen.figures["probation"])
-        assert champion(trial.model).version == trial.second, looks
+        assert trial.model.champion().version == trial.second, looks
     assert [p and p["verdict"] for p in looks] == ["pass", "pass", None]
     assert [p["look"] for p in looks[:2]] == [1, 2]
     state = overview(trial.model)["probation"]

@@ -12,7 +12,6 @@ from tests.stages.story import Story, stream
 from trueup.audit.export import export
 from trueup.audit.verify import anchor, verify
 from trueup.errors import UsageError
-from trueup.governance.champion import succession
 from trueup.ledger.entries import GENESIS, Decision, entry_hash
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX
 
@@ -24,7 +23,7 @@ def grown(tmp_path_factory):
     for week in (5, 8):
         told.turn(week)
         anchor(told.home)
-    assert len(succession(told.model)) == 2
+    assert len(told.model.succession()) == 2
     yield told
     told.home.close()
 
@@ -110,7 +109,7 @@ def test_a_last_line_that_a_crash_has_torn_is_taken_off_and_nothing_is_lost(stor
 
 
 def test_an_alias_moved_behind_the_ledgers_back_is_found(story):
-    first, second = (c.version for c in succession(story.model))
+    first, second = (c.version for c in story.model.succession())
     story.home.registry.set_champion_alias("toy", first)
     try:
         (found,) = checked(story).problems
@@ -122,7 +121,7 @@ def test_an_alias_moved_behind_the_ledgers_back_is_found(story):
 
 @pytest.mark.parametrize("how", ["one bit", "one more", "one less", "a link"])
 def test_a_version_whose_files_were_touched_is_named(grown, how, tmp_path):
-    champion = succession(grown.model)[0]
+    champion = grown.model.succession()[0]
     folder = Path(champion.uri.removeprefix("file://"))
     kept = tmp_path / "kept"
     shutil.copytree(folder, kept)

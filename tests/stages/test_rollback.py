@@ -23,7 +23,7 @@ from trueup.domain.data.types import Actor, Verdict, Window
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.errors import AlreadyDecided, StaleDecision, UntrustedModel, UsageError
 from trueup.governance import approval
-from trueup.governance.champion import align, champion, champion_at, first_champion, succession
+from trueup.governance.alias import align
 from trueup.governance.rollback import last_good, override, roll_back
 from trueup.governance.status import overview, standing_at
 from trueup.handoffs import Attempt, Candidate, Evaluation, Trained, Weighed
@@ -42,7 +42,7 @@ def two(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("rollback"), stream(10 * 7, change_on=5 * 7, per_day=120))
     told.turn(5)
     told.turn(8)
-    told.first, told.second = (c.version for c in succession(told.model))
+    told.first, told.second = (c.version for c in told.model.succession())
     yield told
     told.home.close()
 
@@ -96,22 +96,22 @@ def test_asked_again_later_it_touches_nobody_who_came_since(story):
     assert again() == done  # it is done, and said again; the champion that came since stays
     with pytest.raises(StaleDecision, match="came into office after this rollback was asked for"):
         again(why="another reason")
-    assert champion(story.model).version == story.second
+    assert story.model.champion().version == story.second
     asked = story.home.now()
     assert again().version == story.first  # asked for anew, in the same words
 
 
 def test_a_rollback_puts_the_last_good_champion_back_at_once_and_the_loop_goes_on(story):
-    before = champion(story.model)
+    before = story.model.champion()
     started = time.monotonic()
     done = back(story)
     assert time.monotonic() - started < 5
     assert (done.outcome, done.version) == ("rolled_back", story.first)
-    now = champion(story.model)
+    now = story.model.champion()
     assert (now.version, now.epoch) == (story.first, before.epoch + 1)
     assert story.home.registry.champion_alias("toy") == story.first
-    assert champion_at(story.model, now.promoted_as_of).version == story.first
-    old = first_champion(story.model)
+    assert story.model.champion_at(now.promoted_as_of).version == story.first
+    old = story.model.first_champion()
     assert (now.uri, now.trained_until, now.baseline_path) == (old.uri, old.trained_until, old.baseline_path)
     assert (now.evaluation_path, now.gate_skill) == (old.evaluation_path, old.gate_skill)
     (event,) = story.home.ledger.pending_outbox()[-1:]
@@ -127,7 +127,7 @@ def test_what_served_at_a_moment_and_why_is_told_from_the_ledger(story):
     def told(moment):
         return standing_at(story.model, moment)
 
-    one, two = succession(story.model)
+    one, two = story.model.succession()
     assert told(streams.week(1))["champion"] is None
     for term, until in ((one, two.promoted_as_of), (two, None)):
         found = told(term.promoted_as_of)
@@ -157,7 +157,7 @@ def test_one_that_was_rolled_back_is_good_again_once_somebody_says_so(story):
     back(story)
     assert last_good(story.model) is None
     assert by_hand(story, story.second).outcome == "override"
-    assert champion(story.model).version == story.second
+    assert story.model.champion().version == story.second
     assert last_good(story.model) == story.first
 
 
@@ -166,7 +166,7 @@ def test_a_version_that_never_served_can_be_put_into_office_with_its_own_files(s
     judged = entry.body["judged"]
     assert judged["version"] != story.second  # the refitted one serves
     by_hand(story, judged["version"])
-    now = champion(story.model)
+    now = story.model.champion()
     assert (now.version, now.manifest_digest) == (judged["version"], judged["manifest_digest"])
     assert story.turn(9).scored[-1].version == judged["version"]
 
@@ -183,7 +183,7 @@ def test_who_is_unknown_nameless_or_without_a_reason_changes_nothing(story):
 
 
 def test_files_that_changed_since_are_not_put_into_office(two):
-    old = first_champion(two.model)
+    old = two.model.first_champion()
     with two.home.registry.files(old.uri) as folder:
         (file,) = Path(folder).rglob("model.skops")
     whole = file.read_bytes()
@@ -193,7 +193,7 @@ def test_files_that_changed_since_are_not_put_into_office(two):
             back(two)
     finally:
         file.write_bytes(whole)
-    assert champion(two.model).version == two.second
+    assert two.model.champion().version == two.second
 
 
 def test_a_promotion_judged_before_a_rollback_is_stale(story, monkeypatch):
@@ -207,7 +207,7 @@ def test_a_promotion_judged_before_a_rollback_is_stale(story, monkeypatch):
     monkeypatch.setattr("trueup.loop.steps.judge", meanwhile)
     with pytest.raises(StaleDecision, match="the champion changed"):
         turn.retrain(steps, story.model, streams.week(10), "manual")
-    assert champion(story.model).version == story.first
+    assert story.model.champion().version == story.first
 
 
 def _align(settings, holding, go_on=None):
@@ -276,7 +276,7 @@ def test_the_command_line_rolls_back_promotes_and_says_what_is_wrong(story):
     assert say("approve", "99", "--by", "Ann").returncode == 2
     assert say("rollback", "toy").returncode == 2
     assert overview(story.model)["champion"] == story.second
-    first = first_champion(story.model)
+    first = story.model.first_champion()
     done = say("status", "toy", "--at", first.promoted_as_of.isoformat())
     assert f"version {story.first} served" in done.stdout, done.stderr
     assert "(first)" in done.stdout
@@ -353,7 +353,7 @@ class Office:
         recipe = {"family": "linear", "parameters": {}, "seed": 0, "rows": 1}
         digest = f"{self.version:064d}"
         trained = Trained(recipe, span, span, span.end, 1, "d", f"/m/{self.version}", digest, "r", "b")
-        current = champion(self.model)
+        current = self.model.champion()
         skill = Skill(0.1, 0.0, 0.2, 0.95, 1, 1, 0.45, 0.5).to_dict()
         weighed = Weighed("e", span.start, span.end, 1, method={"family": "linear"})
         evaluation = Evaluation(
@@ -378,7 +378,7 @@ def test_whatever_is_decided_the_champion_is_that_of_the_newest_epoch(moves, tmp
     home, expected, epochs = office.home, None, 0
     for number, (move, which) in enumerate(moves):
         waiting, by, why = approval.open_approvals(Model(config, home)), f"person {number}", f"move {number}"
-        before = len(succession(Model(config, home)))
+        before = len(Model(config, home).succession())
         known = 1 + which % max(office.version, 1)
         with contextlib.suppress(UsageError, StaleDecision, AlreadyDecided):
             match move:
@@ -396,20 +396,20 @@ def test_whatever_is_decided_the_champion_is_that_of_the_newest_epoch(moves, tmp
                     expected = target
                 case "override":
                     expected = override(Model(config, home), known, by, why).version
-        terms = succession(Model(config, home))
+        terms = Model(config, home).succession()
         assert len(terms) - before in {0, 1}
         epochs = len(terms)
-        current = champion(Model(config, home))
+        current = Model(config, home).champion()
         assert (current.version if current else None) == expected
         assert [t.epoch for t in terms] == list(range(1, epochs + 1))
         if current is None:
             continue
-        assert current == terms[-1] == champion_at(Model(config, home), max(t.promoted_as_of for t in terms))
+        assert current == terms[-1] == Model(config, home).champion_at(max(t.promoted_as_of for t in terms))
         assert home.registry.alias == current.version
         assert current.uri == f"/m/{current.version}"
         assert current.manifest_digest == f"{current.version:064d}"
         for term in terms:
             then = [t for t in terms if t.promoted_as_of <= term.promoted_as_of]
-            assert champion_at(Model(config, home), term.promoted_as_of) == then[-1]
+            assert Model(config, home).champion_at(term.promoted_as_of) == then[-1]
     assert home.ledger.verify() == []
     office.engine.dispose()

@@ -241,13 +241,13 @@ def test_a_row_of_next_year_lands_no_unfinished_week_and_does_not_hold_up_the_ne
     until = streams.week(3) - pd.Timedelta(days=4)  # the third week has begun
     told = Story(tmp_path, misdated(frame[frame["t"] < until], "2027-01-10 09:00", "1970-01-01"))
     told.home.now = lambda: datetime(2030, 1, 1, tzinfo=UTC)
-    assert ingest.newest_complete(told.model) == streams.week(2)
+    assert told.model.newest_complete() == streams.week(2)
     steps.ingest(told.model, streams.week(500))
     assert "set aside: 1 row before " in caplog.text
     assert "back to 1970-01-01" in caplog.text
-    assert [b.rows.rows for b in ingest.batches(told.model, streams.week(2))] == [70, 70]
+    assert [b.rows.rows for b in told.model.batches(streams.week(2))] == [70, 70]
     told.source(misdated(frame, "2027-01-10 09:00", "1970-01-01"))
-    assert ingest.newest_complete(told.model) == streams.week(4)
+    assert told.model.newest_complete() == streams.week(4)
     assert [b.rows.rows for b in steps.ingest(told.model, streams.week(4))] == [70] * 4
     assert "up to 2027-01-10" in check("toy", told.home)["set_aside"]
 
@@ -256,7 +256,7 @@ def test_what_is_planned_for_later_does_not_move_the_clock(tmp_path):
     frame = stream(28, per_day=10)
     told = Story(tmp_path, frame)
     told.home.now = lambda: (streams.week(2) + timedelta(days=1, hours=12)).replace(tzinfo=UTC)
-    assert ingest.newest_complete(told.model) == streams.week(2)
+    assert told.model.newest_complete() == streams.week(2)
 
 
 def test_an_absurdly_long_history_is_asked_about(tmp_path):

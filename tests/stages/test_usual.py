@@ -6,7 +6,6 @@ import pytest
 
 from tests.stages.story import PLAIN, Story, in_week, stream, window
 from trueup.errors import UsageError
-from trueup.governance.champion import champion
 from trueup.loop.limits import clear
 
 
@@ -138,5 +137,5 @@ def test_a_feature_that_stays_without_values_is_left_out_of_the_next_model(tmp_p
 
 def reads(told):
     """The columns that the champion's pipeline takes."""
-    prepare = champion(told.model).load(told.home).named_steps["prepare"]
+    prepare = told.model.champion().load(told.home).named_steps["prepare"]
     return [c for _, _, columns in prepare.transformers_ for c in columns]

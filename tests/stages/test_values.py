@@ -27,7 +27,7 @@ from trueup.errors import SourceError
 from trueup.home import Home
 from trueup.model import Model
 from trueup.onboarding.check import check
-from trueup.stages.ingest import batches, ingest
+from trueup.stages.ingest import ingest
 
 BIG = 7_300_000_000_000_000_000  # more than a float holds
 END = datetime(2024, 3, 1)
@@ -84,7 +84,7 @@ class Orders:
         return [b.rows.revision for b in self._batches()]
 
     def _batches(self) -> Any:
-        return batches(Model(load_model(self.folder, "orders"), self.home()), END)
+        return Model(load_model(self.folder, "orders"), self.home()).batches(END)
 
     def _read(self, of: str, columns: list[str]) -> pd.DataFrame:
         home = self.home()

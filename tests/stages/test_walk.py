@@ -10,7 +10,6 @@ from tests.stages.story import PLAIN, Story, in_week, stream
 from trueup.audit.reproduce import reproduce
 from trueup.domain.judging.evidence import Evidence
 from trueup.errors import WorkError
-from trueup.governance.champion import champion
 from trueup.loop import steps
 from trueup.loop.turn import retrain
 from trueup.model import Model
@@ -26,7 +25,7 @@ def strict(tmp_path_factory):
     """A first champion of five weeks, and three challengers that a gain of 90 % is asked of."""
     told = Story(tmp_path_factory.mktemp("strict"), stream(15 * 7), STRICT)
     told.turn(5)
-    told.champion = champion(told.model)
+    told.champion = told.model.champion()
     told.decided = [retrain(steps, told.model, streams.week(w), "manual") for w in (8, 11, 14)]
     told.records = [e.body["evidence"] for e in told.home.ledger.entries("toy") if e.body.get("evidence")][1:]
     yield told

@@ -6,7 +6,6 @@ import pytest
 
 from tests import streams
 from tests.stages.story import PLAIN, Story, in_week, stream, window
-from trueup.governance.champion import champion, first_champion
 from trueup.governance.status import overview
 from trueup.loop import steps, turn
 
@@ -107,7 +106,7 @@ def test_a_crash_after_a_promotion_is_put_right_by_the_next_run(tmp_path, monkey
             told.turn(5)
     told.open()
     done = told.turn(5)
-    assert (done.decided.outcome, done.decided.version) == ("promoted", champion(told.model).version)
+    assert (done.decided.outcome, done.decided.version) == ("promoted", told.model.champion().version)
     assert overview(told.model)["alias_agrees"]
     assert [e.kind for e in told.home.ledger.entries("toy")] == ["promoted"]
     assert told.turn(5) == done
@@ -168,13 +167,13 @@ def test_a_regression_on_constant_labels_is_judged(tmp_path):
 def test_of_two_promotions_at_one_moment_the_first_is_the_first(tmp_path):
     told = Story(tmp_path, stream(7 * 6))
     told.turn(5)
-    first = champion(told.model)
+    first = told.model.champion()
     from trueup.governance.rollback import override
 
     other = next(
         v.version for v in told.home.registry.versions(told.config.registered_name) if v.version != first.version
     )
     override(told.model, other, by="a tester", why="a second one at the same moment")
-    assert first_champion(told.model).version == first.version
-    assert champion(told.model).version == other
+    assert told.model.first_champion().version == first.version
+    assert told.model.champion().version == other
     told.home.close()

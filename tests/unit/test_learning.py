@@ -15,11 +15,6 @@ from trueup.config.schema import Task
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import (
-    TRUSTED_TYPES,
-    Choice,
-    Float,
-    Int,
-    Recipe,
     build,
     defaults,
     fit,
@@ -30,6 +25,7 @@ from trueup.domain.learning.learning import (
     simple_model,
     space,
 )
+from trueup.domain.learning.recipe import TRUSTED_TYPES, Choice, Float, Int, Recipe
 from trueup.errors import TrainingFailed
 
 FAMILIES = ("gradient_boosting", "linear", "forest")

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from trueup.config.schema import Family, Task, TrainConfig
-from trueup.domain.learning.learning import Choice, Float, Int, Recipe, Space, StandIn, defaults, problems, space
+from trueup.domain.learning.learning import defaults, problems, space
+from trueup.domain.learning.recipe import Choice, Float, Int, Recipe, Space, StandIn
 from trueup.errors import ConfigError, TrainingFailed
 
 # The loss of a recipe on each fold, one after the other; a trial that is given up is asked for no more of them.

@@ -26,7 +26,6 @@ from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.domain.judging.metrics import calibration_table
 from trueup.errors import RegistryUnavailable, UntrustedModel, UsageError, WorkError
-from trueup.governance.champion import champion
 from trueup.governance.four_eyes import asker
 from trueup.governance.ledger_queries import judging_entry, part_about, versions_of
 from trueup.governance.recorded_inputs import config_then
@@ -35,10 +34,9 @@ from trueup.home import Home
 from trueup.ledger.canonical import canonical
 from trueup.ledger.entries import PROMOTION, Entry
 from trueup.ledger.verify import Problem
-from trueup.model import Model
+from trueup.model import MONITOR, Model
 from trueup.reporting import dossier_page
 from trueup.reporting.jobs import IMPORTANCE, drawn, run_folder
-from trueup.stages import looks
 
 RIGHT, CHANGED, GONE, UNRECORDED = "right", "changed", "gone", "no digest recorded"
 _MOST_CATEGORIES = 3
@@ -148,7 +146,7 @@ def gather(model: Model, version: int) -> dict[str, Any]:
 
 
 def _champion(model: Model) -> int:
-    if (current := champion(model)) is None:
+    if (current := model.champion()) is None:
         raise UsageError(
             f"{model.config.model} has no champion yet; name a version, or make one: trueup run {model.config.model}"
         )
@@ -281,7 +279,7 @@ def _label_words(config: ModelConfig) -> str:
 
 def _served(model: Model, version: int) -> list[dict[str, Any]]:
     """What the newest look at each batch found while the version was in office."""
-    every = model.home.store.results(model.config.model, looks.STAGE)
+    every = model.home.store.results(model.config.model, MONITOR)
     by_window = {r.window: r.body for r in every if r.body["champion"] == version}
     return [
         {

@@ -25,7 +25,8 @@ from trueup.domain.data.digest import config_text
 from trueup.domain.data.types import LABEL, ROW_ID, Window
 from trueup.domain.judging.gates import CHALLENGER
 from trueup.domain.judging.metrics import metrics
-from trueup.domain.learning.learning import Recipe, class_names, predict
+from trueup.domain.learning.learning import class_names, predict
+from trueup.domain.learning.recipe import Recipe
 from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
 from trueup.governance.ledger_queries import part_about, versions_of
 from trueup.governance.recorded_inputs import config_then, function_then

@@ -23,9 +23,7 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import ROW_ID, BatchRef, Status, Window
 from trueup.errors import WorkError
 from trueup.home import Home
-from trueup.model import Model
-from trueup.stages.known import rows_dataset
-from trueup.stages.validate import STAGE, rules
+from trueup.model import VALIDATE, Model, rules
 
 
 @dataclass(frozen=True)
@@ -81,10 +79,10 @@ def _land(model: Model, then: Home, found: Input, as_of: datetime) -> None:
     ref = then.store.land(found.ref.dataset, found.ref.window, model.home.store.read(found.ref), found.ref.facts)
     if found.held is not None:
         then.store.quarantine(ref, pd.DataFrame({ROW_ID: found.held, EXPECTATION: "recorded"}))
-    if ref.dataset == rows_dataset(model.config):  # a decision names only batches that were found usable
+    if ref.dataset == model.config.rows_dataset:  # a decision names only batches that were found usable
         body = {"status": Status.PASS.value, "reasons": [], "quarantined": 0, "judgement": then.store.judgement(ref)}
         body |= {"warnings": [], "checks": []}
-        then.store.record(model.config.model, STAGE, ref.window, ref.revision, as_of, body, rules(model.config))
+        then.store.record(model.config.model, VALIDATE, ref.window, ref.revision, as_of, body, rules(model.config))
 
 
 def _lay_out_functions(config: ModelConfig, source: Path, target: Path, function: bytes | None) -> None:

@@ -21,7 +21,6 @@ from trueup.config.settings import Settings
 from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.data.types import LABEL, Window
 from trueup.errors import UsageError
-from trueup.governance.champion import first_champion
 from trueup.handoffs import Cycle
 from trueup.home import Home
 from trueup.model import Model
@@ -123,7 +122,7 @@ def _cycles(windows: list[Window]) -> Iterator[Cycle]:
 def _month(model: Model, cycle: Cycle, now: datetime) -> Month:
     """What a month's cycle did, with the labels known `now` and the model frozen in February beside it."""
     checked, observed, scored = cycle.batches[-1], cycle.observed[-1], cycle.scored[-1]
-    batch, frozen = checked.batch, first_champion(model)
+    batch, frozen = checked.batch, model.first_champion()
     figures = realised(model, batch, now)
     still = None
     if figures is not None and frozen is not None:

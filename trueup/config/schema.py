@@ -1019,6 +1019,16 @@ class ModelConfig(Section):
     governance: GovernanceConfig = GovernanceConfig()
 
     @property
+    def rows_dataset(self) -> str:
+        """Name of the dataset with the model's rows."""
+        return f"{self.model}/rows"
+
+    @property
+    def labels_dataset(self) -> str:
+        """Name of the dataset with the model's labels."""
+        return f"{self.model}/labels"
+
+    @property
     def registered_name(self) -> str:
         """The model's name in MLflow's registry."""
         return self.register_.name or self.model

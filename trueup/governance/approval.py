@@ -15,7 +15,7 @@ from typing import Any, Literal
 from trueup.config.schema import ModelConfig, write_duration
 from trueup.domain.data.types import Status, Verdict
 from trueup.errors import AlreadyDecided, RegistryUnavailable, StaleDecision, UsageError
-from trueup.governance.champion import align
+from trueup.governance.alias import align
 from trueup.governance.decision_record import epochs
 from trueup.governance.four_eyes import require_another
 from trueup.handoffs import Decided

@@ -17,12 +17,9 @@ from trueup.domain.data.types import Window
 from trueup.domain.events import ModelDecayed, ModelStale, interval
 from trueup.domain.judging.metrics import loss_name
 from trueup.domain.learning.training_windows import reference_window
-from trueup.governance.champion import Champion
 from trueup.handoffs import Attempt, Candidate, Evaluation, Trained, Weighed
 from trueup.home import Home
-from trueup.model import Model
-from trueup.stages.looks import decisive_look
-from trueup.stages.validate import answers
+from trueup.model import Champion, Model
 
 REQUEST = "request"  # the kind of a trigger behind which a person stands
 _ASKED_BY = {"automation": "event", "schedule": "schedule", "person": REQUEST, "process": REQUEST}
@@ -49,7 +46,7 @@ def trigger(model: Model, asked: Attempt) -> dict[str, Any]:
 
     With the diagnosis that stood then, and the event that told of it, where there are such.
     """
-    look, _ = decisive_look(model, asked.as_of)
+    look, _ = model.decisive_look(asked.as_of)
     found: dict[str, Any] = {
         "reason": asked.reason,
         "kind": "loop" if asked.in_loop else _ASKED_BY[model.home.actor.kind],
@@ -188,7 +185,7 @@ def _digest(inputs: Iterable[dict[str, Any]], window: Window) -> str:
 
 def _validation(model: Model, inputs: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """How each batch that was read had been judged, and a digest over these judgements in full."""
-    found = answers(model)
+    found = model.validation_results()
     named = {(i["start"], i["end"], i["revision"]) for i in inputs}
     judged = {
         (window.start.isoformat(), window.end.isoformat(), revision): body for (window, revision), body in found.items()

@@ -15,13 +15,11 @@ import pandas as pd
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, Window
 from trueup.domain.judging.metrics import row_losses
+from trueup.domain.judging.predictions import classes_of, prediction_in
 from trueup.domain.judging.probation import NAME, look
 from trueup.errors import StaleDecision
-from trueup.governance.champion import Champion, champion, succession
 from trueup.governance.rollback import roll_back
-from trueup.model import Model
-from trueup.stages.ingest import batches
-from trueup.stages.joined import classes_of, joined_predictions, prediction_in
+from trueup.model import Champion, Model
 
 ACTOR = "trueup"
 _OLD = "old:"  # before the names of the old champion's columns
@@ -31,7 +29,7 @@ def predecessor(model: Model, current: Champion) -> Champion | None:
     """The champion that scores in shadow while `current` is on probation; None when it is on none."""
     if model.config.promote.probation.batches == 0 or current.put_by != "promoted" or current.epoch == 1:
         return None
-    before = next(c for c in succession(model) if c.epoch == current.epoch - 1)
+    before = next(c for c in model.succession() if c.epoch == current.epoch - 1)
     if before.version == current.version or _over(model.config, _looks(model, current)):
         return None
     return before
@@ -39,7 +37,7 @@ def predecessor(model: Model, current: Champion) -> Champion | None:
 
 def shadowed(model: Model, batch: Batch) -> Champion | None:
     """The version to predict this batch beside the champion; None when no probation asks for it."""
-    current = champion(model)
+    current = model.champion()
     before = predecessor(model, current) if current else None
     if current is None or before is None or batch.window.end <= current.trained_until:
         return None
@@ -79,7 +77,7 @@ def examine(model: Model, batch: Batch, current: Champion, as_of: datetime) -> d
 
 def enforce(model: Model, found: dict[str, Any] | None) -> None:
     """Roll back when a look found a significant loss. Doing it twice changes nothing."""
-    current = champion(model)
+    current = model.champion()
     if found is None or found["verdict"] != "fail" or current is None or current.epoch != found["epoch"]:
         return
     why = f"{NAME}, look {found['look']} of {found['of']}: {found['reasons'][0]}"
@@ -89,7 +87,7 @@ def enforce(model: Model, found: dict[str, Any] | None) -> None:
 
 def carry_out(model: Model) -> None:
     """Roll back the champion in office where a recorded look says so and a crash came before it was done."""
-    current = champion(model) if model.config.promote.probation.batches else None
+    current = model.champion() if model.config.promote.probation.batches else None
     for _, found in _records(model, current) if current else []:
         enforce(model, found)
 
@@ -137,10 +135,10 @@ def _over(config: ModelConfig, looks: list[dict[str, Any]]) -> bool:
 def _paired(model: Model, windows: set[Window], current: Champion, before: Champion, as_of: datetime) -> pd.DataFrame:
     """The rows that both predicted, with the labels known at `as_of`: the new one's columns, and the old one's as `old:*`."""
     parts = []
-    for batch in batches(model, as_of):
+    for batch in model.batches(as_of):
         if batch.window not in windows:
             continue
-        new = joined_predictions(model, batch, as_of)
+        new = model.scored_labels(batch, as_of)
         old = model.home.store.read_predictions(model.config.model, batch.window, f"shadow:{before.version}")
         if len(new) and len(old):
             new = new[new["model_version"] == current.version]

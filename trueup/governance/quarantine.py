@@ -9,16 +9,13 @@ import pandas as pd
 
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Batch
 from trueup.errors import UsageError
-from trueup.governance.champion import Champion, champion
-from trueup.model import Model
-from trueup.stages.ingest import batches
-from trueup.stages.validate import recorded
+from trueup.model import Champion, Model
 
 
 def listed(model: Model) -> pd.DataFrame:
     """One row a quarantined row: its batch, key, time, and the names of what it failed."""
     found = []
-    for batch in batches(model, datetime.max):
+    for batch in model.batches(datetime.max):
         held = model.home.store.quarantined(batch.rows)
         if len(held):
             rows = model.home.store.read(batch.rows, [ROW_ID, EVENT_TIME, *model.config.ingest.key])
@@ -34,7 +31,7 @@ def release(model: Model, rows: list[int] | None, by: str, why: str) -> int:
     From then on they are part of their batch: features are made anew, the next training sees them, and the next run
     predicts them. Raises UsageError, and releases nothing, when a row is not in quarantine.
     """
-    landed = batches(model, datetime.max)
+    landed = model.batches(datetime.max)
     held = {row for b in landed for row in model.home.store.quarantined(b.rows)[ROW_ID]}
     if strange := sorted(set(rows or ()) - held):
         named = ", ".join(map(str, strange))
@@ -46,7 +43,7 @@ def release(model: Model, rows: list[int] | None, by: str, why: str) -> int:
 
 def awaiting_score(model: Model, landed: list[Batch]) -> list[Batch]:
     """Those of the batches with a released row that the champion may predict and nobody has predicted."""
-    current = champion(model)
+    current = model.champion()
     if current is None:
         return []
     sequences = model.home.store.with_releases([b.rows for b in landed])
@@ -54,7 +51,7 @@ def awaiting_score(model: Model, landed: list[Batch]) -> list[Batch]:
 
 
 def _unpredicted(model: Model, batch: Batch, current: Champion) -> bool:
-    checked = recorded(model, batch)
+    checked = model.validated(batch)
     if checked is None or not checked.usable or model.home.store.predictions_removed(model.config.model, batch.window):
         return False
     rows = model.home.store.read(batch.rows, [ROW_ID, EVENT_TIME])

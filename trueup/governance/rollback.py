@@ -11,15 +11,15 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from trueup.errors import StaleDecision, UsageError
+from trueup.governance.alias import align
 from trueup.governance.approval import decided, named, person, reasoned, settle, standing
-from trueup.governance.champion import Champion, align, champion, succession
 from trueup.governance.decision_record import REQUEST, circumstances, epochs, previous
 from trueup.governance.four_eyes import require_another, require_two
 from trueup.governance.ledger_queries import judging_entry
 from trueup.handoffs import Decided
 from trueup.home import Home
 from trueup.ledger.entries import ChampionRecord, Decision, Entry, Promotion, of_decision
-from trueup.model import Model
+from trueup.model import Champion, Model
 
 Kind = Literal["rolled_back", "override"]
 _CARRIED = ("judged", "refit", "gate", "search", "evaluation", "inputs", "data", "validation")
@@ -73,12 +73,12 @@ def override(model: Model, version: int, by: str, why: str, asked_by: str = "") 
     eyes = require_two(model.config, version, by, asked_by.strip())
     if (judging := judging_entry(model, version)) is not None:
         require_another(model, judging, by)
-    return _put(model, "override", version, champion(model), by, why, eyes=eyes)
+    return _put(model, "override", version, model.champion(), by, why, eyes=eyes)
 
 
 def last_good(model: Model) -> int | None:
     """The newest version that was in office before the current one and was not rolled back since it last came in."""
-    terms, bad = succession(model), set[int]()
+    terms, bad = model.succession(), set[int]()
     for before, after in pairwise(terms):
         if after.put_by == "rolled_back":
             bad.add(before.version)
@@ -140,7 +140,7 @@ def _put(
 
 
 def _current(model: Model) -> Champion:
-    if (current := champion(model)) is None:
+    if (current := model.champion()) is None:
         raise UsageError(f"{model.config.model} has no champion yet; next: trueup run {model.config.model}")
     return current
 

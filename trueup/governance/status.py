@@ -7,7 +7,6 @@ from typing import Any
 
 from trueup.governance import probation
 from trueup.governance.approval import expires_at, undecided
-from trueup.governance.champion import champion
 from trueup.home import Home
 from trueup.ledger.entries import Entry
 from trueup.model import Model
@@ -15,7 +14,7 @@ from trueup.model import Model
 
 def overview(model: Model, last: int = 3) -> dict[str, Any]:
     """One model's state, as plain values. Nothing is written: what is too late, or disagrees, is for the next run to set right."""
-    current = champion(model)
+    current = model.champion()
     agrees = (
         None if current is None else model.home.registry.alias_agrees(model.config.registered_name, current.version)
     )

@@ -10,7 +10,6 @@ from trueup.domain.data.types import Window
 from trueup.domain.events import BatchMissing, interval
 from trueup.ledger.entries import Event
 from trueup.model import Model
-from trueup.stages.ingest import complete_until
 
 
 def watch(model: Model, as_of: datetime) -> list[Window]:
@@ -18,7 +17,7 @@ def watch(model: Model, as_of: datetime) -> list[Window]:
 
     A batch is announced once, however often it is missed. Raises SourceError.
     """
-    until = complete_until(model)
+    until = model.complete_until()
     missing = _due(model.config, until, as_of - model.config.ingest.late_after)
     model.home.ledger.announce(model.config.model, [_event(model.config, window, until, as_of) for window in missing])
     return missing

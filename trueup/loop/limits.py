@@ -22,15 +22,12 @@ from trueup.domain.retraining.limits import (
 )
 from trueup.errors import UsageError
 from trueup.governance.approval import decided
-from trueup.governance.champion import champion
 from trueup.governance.decision_record import REQUEST, circumstances, trigger
 from trueup.handoffs import Attempt, Decided
 from trueup.ledger.entries import Decision, Entry, Event
 from trueup.model import Model
-from trueup.stages.ingest import batches
 from trueup.stages.promote import batch_key
 from trueup.stages.unusual import confirm
-from trueup.stages.validate import usable_batches
 
 RUNNING = Refusal("running", "another retrain of this model is at work; ask again when it has ended")
 
@@ -54,7 +51,7 @@ def _latest(model: Model, as_of: datetime) -> datetime:
     """The newest moment that can be asked about: now, or on the data's own clock when the next batch would be matured."""
     if model.config.clock == "wall":
         return model.home.local_now(model.config)
-    landed = batches(model, as_of)
+    landed = model.batches(as_of)
     if not landed:
         return as_of
     following = period_of(landed[-1].window.end, model.config.ingest.period)
@@ -63,9 +60,9 @@ def _latest(model: Model, as_of: datetime) -> datetime:
 
 def attempt_digest(model: Model, chosen: Plan, as_of: datetime) -> str:
     """Digest of all that a training and its judging depend on: config, windows, champion, and the rows that count."""
-    current = champion(model)
+    current = model.champion()
     rows = [
-        [b.rows.sha256, b.labels.sha256, model.home.store.held(b.rows).tolist()] for b in usable_batches(model, as_of)
+        [b.rows.sha256, b.labels.sha256, model.home.store.held(b.rows).tolist()] for b in model.usable_batches(as_of)
     ]
     windows = [str(moment) for w in (chosen.train, chosen.gate) for moment in (w.start, w.end)]
     return digest_of([config_digest(model.config), windows, current.version if current else None, rows])
@@ -74,7 +71,7 @@ def attempt_digest(model: Model, chosen: Plan, as_of: datetime) -> str:
 def refuse(model: Model, asked: Attempt, refusal: Refusal) -> Decided:
     """Record that a retrain did not start. For the same rule, reason and batch there is one entry, asked how often."""
     reason, as_of = asked.reason, asked.as_of
-    newest = usable_batches(model, as_of)[-1:]
+    newest = model.usable_batches(as_of)[-1:]
     told = RetrainRefused(
         model=model.config.model,
         as_of=as_of,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trueup.governance.alias import align
 from trueup.governance.approval import settle
-from trueup.governance.champion import align, champion
 from trueup.home import HOME_TAG
 from trueup.model import Model
 from trueup.upkeep.orphans import Orphans, collect_orphans, orphaned
@@ -30,7 +30,7 @@ def reconcile(model: Model) -> Mended:
     """
     settle(model)
     alias = None
-    current = champion(model)
+    current = model.champion()
     if current is not None and not model.home.registry.alias_agrees(model.config.registered_name, current.version):
         align(model)
         alias = current.version

@@ -7,11 +7,9 @@ from datetime import datetime
 from trueup.config.schema import later
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Reason
 from trueup.domain.retraining.limits import judged_until, starts
-from trueup.governance.champion import champion
 from trueup.loop.limits import steps_of
 from trueup.model import Model
 from trueup.stages.features import matured
-from trueup.stages.validate import usable_batches
 
 
 def due(model: Model, as_of: datetime) -> Reason | None:
@@ -23,7 +21,7 @@ def due(model: Model, as_of: datetime) -> Reason | None:
     wanted = model.config.retrain
     if wanted.every is None and wanted.new_rows is None:
         return None
-    if (current := champion(model)) is None:
+    if (current := model.champion()) is None:
         return None
     steps = steps_of(model)
     begun = max(starts(steps), default=None)
@@ -38,7 +36,7 @@ def due(model: Model, as_of: datetime) -> Reason | None:
 
 def _known_since(model: Model, since: datetime, as_of: datetime) -> int:
     """How many rows from then on have a label that counts."""
-    used = [b for b in usable_batches(model, as_of) if b.window.end > since]
+    used = [b for b in model.usable_batches(as_of) if b.window.end > since]
     if not used:
         return 0
     rows = model.home.store.effective([b.rows for b in used], [ROW_ID, EVENT_TIME])

@@ -20,7 +20,6 @@ from trueup.domain.learning.training_windows import Hold, Plan
 from trueup.domain.monitoring.diagnosis import DATA_BROKEN, DECAYED, SHIFTED, STALE, UNKNOWN
 from trueup.errors import NoLabels, NotEnoughData, StaleDecision, WorkError
 from trueup.governance.approval import upkeep
-from trueup.governance.champion import champion
 from trueup.governance.probation import carry_out
 from trueup.governance.quarantine import awaiting_score
 from trueup.handoffs import Attempt, Candidate, Checked, Cycle, Decided, Evaluation, Observed, Refitted, Scored, Trained
@@ -32,11 +31,9 @@ from trueup.loop.requests import answered, asking
 from trueup.loop.resume import remember, unfinished
 from trueup.loop.triggers import due
 from trueup.model import Model
-from trueup.stages.looks import decisive_look
 from trueup.stages.monitor import begun_looks, findings_of, telling, to_watch_again
 from trueup.stages.promote import recorded_decision
 from trueup.stages.unusual import not_settled
-from trueup.stages.validate import judged
 
 ASKING: dict[str, Reason] = {DECAYED: "decayed", STALE: "stale", SHIFTED: "shifted"}
 _WITHOUT_LABELS = {STALE, SHIFTED}
@@ -121,7 +118,7 @@ def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
     begun = begun_looks(model, waiting, as_of)
     observed = tuple(do.monitor(model, c, begun.get(c.batch.window, as_of)) for c in checked)
     decisive = telling(model, observed)
-    has_champion, findings = champion(model) is not None, decisive.findings if decisive else ()
+    has_champion, findings = model.champion() is not None, decisive.findings if decisive else ()
     action = next_action(State(has_champion, findings, model.config.retrain.findings, due(model, as_of)))
     if any(o.rolled_back for o in observed):
         action = None  # what was found was found about the one that is gone
@@ -233,7 +230,7 @@ def monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
 
 def _unanswered(model: Model, batches: list[Batch], as_of: datetime) -> list[Batch]:
     """The batch that decides, if it asked for a retrain and nothing was decided since; it is watched once more."""
-    look, first = decisive_look(model, as_of)
+    look, first = model.decisive_look(as_of)
     if look is None or next_action(State(True, findings_of(look.body), model.config.retrain.findings)) is None:
         return []
     known = answered(model, look, first)
@@ -259,7 +256,7 @@ _CYCLE: TypeAdapter[Cycle] = TypeAdapter(Cycle)
 
 def _validated(do: Steps, model: Model, batches: list[Batch], as_of: datetime) -> list[Checked]:
     """All batches judged by the rules in force; only those that were not are judged now."""
-    known = judged(model, batches)
+    known = model.validations(batches)
     return [known.get(b.window) or do.validate(model, b, as_of) for b in batches]
 
 
@@ -271,7 +268,7 @@ def _unhandled(model: Model, checked: list[Checked]) -> list[Checked]:
 
 def _decided_before(model: Model, as_of: datetime) -> Decided:
     """The first promotion, where a crash has come between it and the end of its run; else that nothing was decided."""
-    current = champion(model)
+    current = model.champion()
     if current is None or current.epoch != 1 or current.promoted_as_of != as_of:
         return Decided("none", ())
     return recorded_decision(model, "first", as_of) or Decided("none", ())

@@ -27,7 +27,8 @@ from trueup.domain.data.periods import complete_periods
 from trueup.domain.data.types import KNOWN_AT, ROW_ID, Batch, Status, Window
 from trueup.domain.judging.gates import CHALLENGER, Case
 from trueup.domain.judging.gates.context import PRIOR, SIMPLE
-from trueup.domain.learning.learning import Recipe, all_classes, build, defaults, predict
+from trueup.domain.learning.learning import all_classes, build, defaults, predict
+from trueup.domain.learning.recipe import Recipe
 from trueup.domain.learning.training_windows import Hold, Plan
 from trueup.errors import NoLabels, NotEnoughData, WorkError
 from trueup.handoffs import Checked
@@ -37,7 +38,7 @@ from trueup.onboarding.rehearse_gate import BEATS, Compared, against_prior
 from trueup.stages.baselines import baselines, reference_examples
 from trueup.stages.config_problems import require_sound
 from trueup.stages.features import examples
-from trueup.stages.ingest import batches, complete_until, land, require_bounded
+from trueup.stages.ingest import land, require_bounded
 from trueup.stages.ingest_labels import Joining, joining
 from trueup.stages.train import Material, material, plan
 from trueup.stages.validate import validate
@@ -256,7 +257,7 @@ def _broken(seen: list[Seen]) -> str:
 
 def _complete(model: Model) -> list[Window]:
     """The periods of the source that have ended. Raises WorkError where there is none."""
-    extent, until = model.home.source(model.config).extent(), complete_until(model)
+    extent, until = model.home.source(model.config).extent(), model.complete_until()
     if until is not None and model.config.clock == "wall":
         until = min(until, model.home.local_now(model.config))
     windows = complete_periods(extent[0], until, model.config.ingest.period) if extent and until else []
@@ -270,7 +271,7 @@ def _see(model: Model, window: Window, joined: Joining | None, clock: _Clock) ->
     """Land and validate a batch."""
     with clock("read"):
         land(model, window, joined)
-        batch = batches(model, window.end)[-1]
+        batch = model.batches(window.end)[-1]
     with clock("validate"):
         checked = validate(model, batch, window.end)
     return _counted(model, batch, checked)

@@ -98,9 +98,8 @@ def resolve_as_of(model: Model, given: datetime | None) -> datetime:
         return in_zone(model.config, given)
     if model.config.clock == "wall":
         return in_zone(model.config, datetime.now(UTC))
-    from trueup.stages.ingest import newest_complete
 
-    return newest_complete(model)
+    return model.newest_complete()
 
 
 def in_zone(config: ModelConfig, given: datetime) -> datetime:

@@ -17,19 +17,16 @@ from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Window
 from trueup.domain.judging.bootstrap import paired_interval
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION
 from trueup.domain.judging.metrics import row_losses
+from trueup.domain.judging.predictions import classes_of, prediction_in
 from trueup.domain.learning.learning import predict
 from trueup.domain.monitoring.diagnosis import DECAYED
 from trueup.ledger.entries import Entry
 from trueup.loop import steps
 from trueup.loop.turn import cycle
-from trueup.model import Model
+from trueup.model import MONITOR, Model
 from trueup.replay.sandbox import World, at
 from trueup.replay.yardsticks import yardsticks
 from trueup.stages.features import features
-from trueup.stages.ingest import batches
-from trueup.stages.joined import classes_of, prediction_in
-from trueup.stages.looks import STAGE
-from trueup.stages.validate import usable_batches
 
 BATCH, LOSS, VERSION, RIVAL = "batch", "loss", "version", "rival"
 SCORED = "predicted_at"
@@ -131,7 +128,7 @@ def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int,
     if world.known_then:
         home.store.known_until = lambda: home.now().astimezone(UTC).replace(tzinfo=None)
     do = SimpleNamespace(**{name: getattr(steps, name) for name in steps.__all__})
-    do.ingest = batches  # they are all there; who is asked as of a moment sees none that end later
+    do.ingest = Model.batches  # they are all there; who is asked as of a moment sees none that end later
     try:
         for number, moment in enumerate(turns):
             tell(number, len(turns))
@@ -149,7 +146,7 @@ def _read(model: Model, policy: Policy, until: datetime) -> Life:
     entries = model.home.ledger.entries(model.config.model)
     trained = [e for e in entries if e.body.get("model") and e.body.get("search")]
     parts, wins = [], dict[int, list[pd.DataFrame]]()
-    for batch in usable_batches(model, until):
+    for batch in model.usable_batches(until):
         served = _served(model, batch)
         if served.empty:
             continue
@@ -250,7 +247,7 @@ def _apart(config: ModelConfig, served: Sequence[pd.DataFrame]) -> tuple[float |
 
 def _looks(model: Model) -> list[dict[str, Any]]:
     """The last look at each batch."""
-    found = {r.window: r.body for r in model.home.store.results(model.config.model, STAGE)}
+    found = {r.window: r.body for r in model.home.store.results(model.config.model, MONITOR)}
     return [_look(window, body) for window, body in sorted(found.items())]
 
 

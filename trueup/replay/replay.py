@@ -29,7 +29,6 @@ from trueup.model import Model
 from trueup.replay import policy_results
 from trueup.replay.policy_run import Life, for_replay, play
 from trueup.replay.sandbox import World
-from trueup.stages.ingest import newest_complete
 
 Tell = Callable[[float], None]  # hears the share that is done
 _PLAYING = ".playing"
@@ -203,7 +202,7 @@ def _begin() -> None:
 
 def whole_span(model: Model, start: datetime | None, end: datetime | None) -> Window:
     """The span to replay: what is not said is all that the source holds. Raises UsageError, NoData, SourceError."""
-    last = newest_complete(model)
+    last = model.newest_complete()
     extent = model.home.source(model.config).extent()
     assert extent is not None  # there is a newest row
     found = Window(start or datetime.combine(extent[0].date(), time()), min(end or last, last))

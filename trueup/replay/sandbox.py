@@ -27,9 +27,8 @@ from trueup.domain.data.types import Window
 from trueup.errors import NoData, WorkError
 from trueup.home import Home
 from trueup.model import Model
-from trueup.stages.ingest import batches, complete_until, land
+from trueup.stages.ingest import land
 from trueup.stages.ingest_labels import joining
-from trueup.stages.known import labels_dataset, rows_dataset
 from trueup.stages.validate import validate
 
 _SHARED = ("batches", "features", "quarantine")
@@ -88,7 +87,7 @@ class World:
                 home.close()
 
     def _land(self, model: Model) -> None:
-        extent, until = model.home.source(model.config).extent(), complete_until(model)
+        extent, until = model.home.source(model.config).extent(), model.complete_until()
         if extent is None or until is None or not (windows := self._windows(model.config, extent[0], until)):
             said = f"{extent[0]:%Y-%m-%d} to {extent[1]:%Y-%m-%d}" if extent else "nothing"
             raise NoData(f"{model.config.model}: no complete batch in {self.span}; the source holds {said}")
@@ -96,7 +95,7 @@ class World:
         joined = joining(model, [], self.span.end, windows)
         for window in windows:
             land(model, window, joined)
-        for batch in batches(model, self.span.end):
+        for batch in model.batches(self.span.end):
             validate(model, batch, batch.window.end)
         model.home.tracking.client.search_experiments(max_results=1)  # its database is made once, and copied
 
@@ -104,7 +103,7 @@ class World:
         """Take over what the home has landed, all revisions of it, and nothing that was judged there."""
         if origin is None:
             raise WorkError(f"{self.folder} was removed while it was played; run the replay again")
-        model.home.store.adopt(origin.store, [rows_dataset(model.config), labels_dataset(model.config)])
+        model.home.store.adopt(origin.store, [model.config.rows_dataset, model.config.labels_dataset])
         if not self._turns(model):
             raise NoData(
                 f"{model.config.model}: the home had landed no batch of {self.span} by its end; it knows what was known then "
@@ -113,11 +112,11 @@ class World:
         model.home.tracking.client.search_experiments(max_results=1)
 
     def _turns(self, model: Model) -> list[datetime]:
-        windows = [b.window for b in batches(model, self.span.end) if b.window.start >= self.span.start]
+        windows = [b.window for b in model.batches(self.span.end) if b.window.start >= self.span.start]
         if not self.known_then:
             return [w.end for w in windows]
         zone, known = ZoneInfo(model.config.ingest.timezone), dict[Window, datetime]()
-        for window, landed in model.home.store.landings(rows_dataset(model.config)):
+        for window, landed in model.home.store.landings(model.config.rows_dataset):
             local = landed.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None) + timedelta(seconds=1)
             known.setdefault(window, local)  # the first one; what is corrected later is seen at the next turn
         return sorted({max(w.end, known[w]) for w in windows})

@@ -18,7 +18,6 @@ from trueup.errors import NotEnoughData
 from trueup.model import Model
 from trueup.stages.baselines import declared, reference_examples
 from trueup.stages.features import Examples, examples
-from trueup.stages.validate import usable_batches
 
 LAST, LINEAR = "as last time", "plain linear"
 WHAT = {
@@ -29,7 +28,7 @@ WHAT = {
 
 def yardsticks(model: Model, until: datetime) -> pd.DataFrame:
     """The loss of each labelled row: row_id, and a column for each yardstick. Rows before which nothing was known are absent."""
-    found = [_of_batch(model, batch, until) for batch in usable_batches(model, until)]
+    found = [_of_batch(model, batch, until) for batch in model.usable_batches(until)]
     if parts := [part for part in found if part is not None]:
         return pd.concat(parts, ignore_index=True)
     return pd.DataFrame({ROW_ID: np.array([], np.int64), **{name: np.array([], np.float64) for name in WHAT}})

@@ -13,7 +13,8 @@ from trueup.domain.features.features import FeatureSchema
 from trueup.domain.features.history import history_names
 from trueup.domain.judging.bootstrap import Floats, paired_interval
 from trueup.domain.judging.metrics import row_losses
-from trueup.domain.learning.learning import Recipe, predict
+from trueup.domain.learning.learning import predict
+from trueup.domain.learning.recipe import Recipe
 from trueup.handoffs import Trained
 from trueup.model import Model
 from trueup.stages.features import Examples, examples

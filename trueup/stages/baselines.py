@@ -13,8 +13,7 @@ from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.gates.context import PRIOR, SIMPLE
 from trueup.domain.learning.learning import SIMPLE_ROWS, prior_model, simple_model
 from trueup.domain.learning.training_windows import reference_window
-from trueup.governance.champion import Champion
-from trueup.model import Model
+from trueup.model import Champion, Model
 from trueup.stages.features import Examples, examples, require_classes
 
 REFERENCE = "reference"

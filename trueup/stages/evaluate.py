@@ -20,16 +20,14 @@ from trueup.domain.judging.metrics import metrics, metrics_with_intervals, row_l
 from trueup.domain.learning.learning import all_classes, predict
 from trueup.domain.monitoring.diagnosis import constant_losses, promised_gain, skill
 from trueup.domain.monitoring.drift import sample
-from trueup.governance.champion import Champion, champion
 from trueup.handoffs import Evaluation, Trained, columns_of, sample_name
-from trueup.model import Model
+from trueup.model import Champion, Model
 from trueup.reporting.jobs import SAMPLE_ROWS
 from trueup.stages.ablation import ablation
 from trueup.stages.baselines import REFERENCE, baselines, own_rows, reference_examples
 from trueup.stages.behaviour import behaviour
 from trueup.stages.clean_process import budget
 from trueup.stages.features import Examples, examples
-from trueup.stages.validate import usable_batches
 from trueup.stages.walk import weigh
 
 
@@ -44,7 +42,7 @@ def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
     gate = examples(model, trained.gate, as_of)
     before = reference_examples(model, trained.gate.start, as_of)
     models: dict[str, Pipeline] = {CHALLENGER: model.home.registry.load(trained.uri, trained.manifest_digest)}
-    current = champion(model)
+    current = model.champion()
     lacking = _lacking(model, current, trained.gate, as_of)
     compared = None if lacking else current
     if compared is not None:
@@ -65,7 +63,7 @@ def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
     model.home.tracking.log(trained.run_id, metrics=figures)
     said = columns_of(CHALLENGER, predictions[CHALLENGER], classes)
     sample_rows = sample(gate.X.assign(**{LABEL: gate.y}, **said), SAMPLE_ROWS, model.config.train.seed)
-    used = [b for b in usable_batches(model, as_of) if b.window.overlaps(trained.gate)]
+    used = [b for b in model.usable_batches(as_of) if b.window.overlaps(trained.gate)]
     worth = ablation(model, trained, gate, predictions[CHALLENGER], classes, as_of)
     model.home.tracking.log(trained.run_id, metrics={f"ablation_{w['group']}": w["difference"] for w in worth})
     return Evaluation(
@@ -95,7 +93,7 @@ def _lacking(model: Model, current: Champion | None, gate: Window, as_of: dateti
     """
     if current is None:
         return ""
-    used = [b for b in usable_batches(model, as_of) if b.window.overlaps(gate)]
+    used = [b for b in model.usable_batches(as_of) if b.window.overlaps(gate)]
     columns = sorted({column for batch in used for column in current.lacks(model.home, batch)})
     if not columns:
         return ""
@@ -162,6 +160,6 @@ def _gate_frame(
         columns |= columns_of(role, p, classes)
     frame = pd.DataFrame(columns)
     if by := list(dict.fromkeys([*model.config.evaluate.slices, *model.config.group_columns])):
-        refs = [b.rows for b in usable_batches(model, as_of) if b.window.overlaps(window)]
+        refs = [b.rows for b in model.usable_batches(as_of) if b.window.overlaps(window)]
         frame = frame.merge(model.home.store.read(refs, [ROW_ID, *by]), on=ROW_ID, how="left")
     return frame

@@ -20,7 +20,6 @@ from trueup.domain.features.history import needed_reach
 from trueup.errors import NotEnoughData
 from trueup.home import Home
 from trueup.model import Model
-from trueup.stages.validate import usable_batches
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,12 @@ def features(model: Model, batch: Batch, as_of: datetime, of: FeaturesConfig | N
     of them, and of everything they were computed from, so a correction or a release from quarantine, in the batch or in
     its history, makes new ones.
     """
-    return _keys(model, [batch], usable_batches(model, as_of), of or model.config.features)[0]
+    return _keys(model, [batch], model.usable_batches(as_of), of or model.config.features)[0]
 
 
 def features_in_use(model: Model, of: FeaturesConfig) -> set[str]:
     """Keys of the features of all usable batches, computed or not."""
-    usable = usable_batches(model, datetime.max)
+    usable = model.usable_batches(datetime.max)
     return {key for _, _, key in _named(model, usable, usable, of)}
 
 
@@ -116,7 +115,7 @@ def examples(
 
     The features are those that `of` names, by default the config's. Raises NotEnoughData when there is none.
     """
-    usable = usable_batches(model, as_of)
+    usable = model.usable_batches(as_of)
     used = [b for b in usable if b.window.overlaps(window)]
     labels = matured(model.home, used, known_by or as_of)
     # Rows are left out before the batches are joined: of a year's frame no second copy is made.
@@ -145,7 +144,7 @@ def examples(
 
 def read_for(model: Model, window: Window, as_of: datetime) -> list[Batch]:
     """The batches that the examples of a window are made from, in time order: its own, and those of their history."""
-    usable = usable_batches(model, as_of)
+    usable = model.usable_batches(as_of)
     own = [b for b in usable if b.window.overlaps(window)]
     read = {b.window for b in own} | {
         p.window for b in own for p in _history(model.config, usable, b.window, model.config.features)

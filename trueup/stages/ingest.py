@@ -19,39 +19,13 @@ from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.data.types import Batch, Window
 from trueup.domain.data.values import retyped
 from trueup.errors import NoData, SourceError
-from trueup.governance.champion import champion
 from trueup.model import Model
 from trueup.stages.config_problems import require_sound
 from trueup.stages.ingest_labels import Joining, joining
-from trueup.stages.known import known_of, labels_dataset, rows_dataset
 
 log = logging.getLogger(__name__)
 
 _MARK = "ingest"  # the stage under which it is kept how far a source had been written
-
-
-def newest_complete(model: Model) -> datetime:
-    """End of the newest complete batch of the source: the data's own clock. Raises NoData for an empty source."""
-    if (until := complete_until(model)) is None:
-        raise NoData(
-            f"{model.config.model}: the source holds no rows; check `ingest.source` with `trueup check {model.config.model}`"
-        )
-    return until
-
-
-def complete_until(model: Model) -> datetime | None:
-    """End of the newest complete batch of the source, None for an empty one.
-
-    The period of the newest row counts as complete when that row lies within the period's last day (the last hour
-    for daily batches). Rows of a time that is not plausible do not count, nor do those of a time that is still to come.
-    """
-    span = model.home.source(model.config).span()
-    if span is None:
-        return None
-    newest = at_most(span.last, model.home.local_now(model.config), span.first)
-    window = period_of(newest, model.config.ingest.period)
-    slack = timedelta(hours=1) if model.config.ingest.period == "day" else timedelta(days=1)
-    return window.end if newest >= window.end - slack else window.start
 
 
 def ingest(model: Model, as_of: datetime) -> list[Batch]:
@@ -66,7 +40,7 @@ def ingest(model: Model, as_of: datetime) -> list[Batch]:
     SourceError, also for more new periods than `ingest.max_batches`, ConfigError, and NoData when no period is complete
     by `as_of`.
     """
-    source, landed = model.home.source(model.config), batches(model, as_of)
+    source, landed = model.home.source(model.config), model.batches(as_of)
     span, now = source.span(), model.home.local_now(model.config)
     if span is not None and str(span):
         log.warning("%s: set aside: %s; correct their times in the source", model.config.model, span)
@@ -86,21 +60,14 @@ def ingest(model: Model, as_of: datetime) -> list[Batch]:
     again |= (rewritten := _rewritten(model, source, mark))
     wanted = [w for w in windows if w not in have or w in again]
     require_sound(model.config, model.home.configs, with_expectations=bool(set(wanted) - have))
-    joined = joining(model, batches(model, datetime.max), as_of, windows)
+    joined = joining(model, model.batches(datetime.max), as_of, windows)
     if joined is not None:
         joined.land_again(b for b in landed if b.window not in wanted)
     for window in wanted:
         land(model, window, joined)
     if rewritten <= {*wanted}:  # of what lies after as_of it is still to be told
         _keep(model, mark, wanted[-1:] or windows[-1:], as_of)
-    return batches(model, as_of)
-
-
-def batches(model: Model, as_of: datetime) -> list[Batch]:
-    """The newest landed revision of each window that ended by `as_of`, in time order."""
-    labels = {ref.window: ref for ref in model.home.store.batches(labels_dataset(model.config))}
-    rows = model.home.store.batches(rows_dataset(model.config))
-    return [Batch(ref, labels[ref.window]) for ref in rows if ref.window.end <= as_of and ref.window in labels]
+    return model.batches(as_of)
 
 
 def _revisit(config: IngestConfig) -> int:
@@ -150,7 +117,7 @@ def _rewritten(model: Model, source: SourcePort, mark: Mark | None) -> set[Windo
     """
     if mark is None:
         return set()
-    landed = {ref.window for ref in model.home.store.batches(rows_dataset(model.config))}
+    landed = {ref.window for ref in model.home.store.batches(model.config.rows_dataset)}
     if not landed or (known := _kept(model)) is None:
         return landed
     if known == mark:
@@ -177,7 +144,7 @@ def _keep(model: Model, mark: Mark | None, windows: list[Window], as_of: datetim
 def _of_another_type(model: Model, landed: list[Batch]) -> set[Window]:
     """The landed windows, where the config says by now that a column is of another type than it was landed as."""
     declared = declared_kinds(model.config.reading, model.config.numeric_columns)
-    kinds = known_of(model).kinds
+    kinds = model.known().kinds
     if keys := sorted({*retyped(declared, kinds)} & {*model.config.ingest.key}):
         raise SourceError(
             f"ingest.types: {', '.join(f'{name} was landed as {kinds[name]}' for name in keys)}; a key keeps its type, for "
@@ -188,18 +155,18 @@ def _of_another_type(model: Model, landed: list[Batch]) -> set[Window]:
 
 def land(model: Model, window: Window, joined: Joining | None = None) -> None:
     """Read a window from the source and land it, with labels from where they are. Raises SourceError."""
-    known = known_of(model)
+    known = model.known()
     texts = [name for name, kind in known.kinds.items() if kind in {"text", "digits"}]
     raw: pd.DataFrame = model.home.source(model.config).read(window.start, window.end, text=texts)
-    current = champion(model)
+    current = model.champion()
     served = [c for c in current.features.columns if c in raw.columns] if current else []
     wanted = list(dict.fromkeys([*model.config.input_columns, *served]))
     landing = split(raw, model.config.reading, model.config.task, wanted, model.config.numeric_columns, window, known)
     # Labels first: a batch is seen once its rows are, and then its labels are there too.
     if joined is None:
         facts = {"outcomes": landing.facts["outcomes"]}
-        model.home.store.land(labels_dataset(model.config), window, landing.labels, facts)
+        model.home.store.land(model.config.labels_dataset, window, landing.labels, facts)
     else:
         joined.land(window, landing.rows)
     reach("ingest.labels")
-    model.home.store.land(rows_dataset(model.config), window, landing.rows, landing.facts)
+    model.home.store.land(model.config.rows_dataset, window, landing.rows, landing.facts)

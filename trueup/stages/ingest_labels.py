@@ -22,7 +22,6 @@ from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch,
 from trueup.domain.data.values import Kind
 from trueup.errors import SourceError
 from trueup.model import Model
-from trueup.stages.known import known_of, labels_dataset
 
 
 def read_outcomes(model: Model) -> pd.DataFrame:
@@ -63,7 +62,7 @@ class Joining:
         self._outcomes.require_known(rows, self._config.ingest.key, f"of the rows of {window}")
         places = np.unique(self._outcomes.places(rows, self._config.ingest.key))
         self._batches_of[places[places >= 0]] += 1
-        store, name = self._ports.store, labels_dataset(self._config)
+        store, name = self._ports.store, self._config.labels_dataset
         if (before := store.newest(name, window)) is not None:
             changed = changes(store.read(before, [ROW_ID, LABEL, KNOWN_AT]), labels)
             if changed is None:
@@ -123,7 +122,7 @@ def joining(model: Model, landed: list[Batch], as_of: datetime, windows: Sequenc
     """
     if model.config.ingest.label.source is None:
         return None
-    known = known_of(model)
+    known = model.known()
     for window in windows:  # a part of the key may have no value in the first
         if {*model.config.ingest.key} <= {*known.kinds, model.config.ingest.time}:
             break

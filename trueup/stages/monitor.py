@@ -16,6 +16,7 @@ from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, 
 from trueup.domain.features.features import schema_of
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Blocks
 from trueup.domain.judging.metrics import metrics, metrics_with_intervals, row_losses
+from trueup.domain.judging.predictions import classes_of, prediction_in
 from trueup.domain.learning.learning import SIMPLE_ROWS, all_classes, predict, simple_model
 from trueup.domain.monitoring.diagnosis import (
     DATA_BROKEN,
@@ -38,15 +39,12 @@ from trueup.domain.monitoring.drift import (
 )
 from trueup.domain.monitoring.reference_rows import compared, reference_for
 from trueup.errors import NoData
-from trueup.governance.champion import Champion, champion
 from trueup.governance.probation import enforce, examine
 from trueup.handoffs import Checked, Observed
-from trueup.model import Model
+from trueup.model import MONITOR, SILENT, Champion, Model
 from trueup.reporting.jobs import show_drift
 from trueup.stages.baselines import reference_examples
 from trueup.stages.features import features
-from trueup.stages.joined import classes_of, joined_predictions, prediction_in
-from trueup.stages.looks import SILENT, STAGE
 from trueup.stages.unusual import held_against_usual
 
 
@@ -65,21 +63,21 @@ def monitor(model: Model, checked: Checked, as_of: datetime) -> Observed:
     that is recorded.
     """
     batch = checked.batch
-    for known in model.home.store.results(model.config.model, STAGE, batch.window):
+    for known in model.home.store.results(model.config.model, MONITOR, batch.window):
         if (known.revision, known.as_of, known.basis) == (batch.landed, as_of, checked.basis):
             enforce(model, known.body.get("probation"))
             return _observed(batch, known.body)
     found = _watch(model, checked, as_of)
-    body = model.home.store.record(model.config.model, STAGE, batch.window, batch.landed, as_of, found, checked.basis)
+    body = model.home.store.record(model.config.model, MONITOR, batch.window, batch.landed, as_of, found, checked.basis)
     enforce(model, body["probation"])
     return _observed(batch, body)
 
 
 def last_looks(model: Model) -> dict[Window, Result]:
     """The newest look at each batch by the champion in office: `revision` is what had landed by then, see `Batch`."""
-    current = champion(model)
+    current = model.champion()
     version = current.version if current else None
-    found = model.home.store.results(model.config.model, STAGE)
+    found = model.home.store.results(model.config.model, MONITOR)
     return {r.window: r for r in found if r.body["champion"] == version}
 
 
@@ -103,7 +101,7 @@ def begun_looks(model: Model, unhandled: Sequence[Checked], as_of: datetime) -> 
 
 def to_watch_again(model: Model, batches: list[Batch], as_of: datetime) -> list[Batch]:
     """Batches that the champion's last look left unknown for want of labels, and of which enough is known by now."""
-    current = champion(model)
+    current = model.champion()
     if current is None:
         return []
     looks = last_looks(model)
@@ -146,7 +144,7 @@ def telling(model: Model, observed: Sequence[Observed]) -> Observed | None:
 
 def realised(model: Model, batch: Batch, as_of: datetime, role: str = "champion") -> dict[str, float] | None:
     """Metrics of the predictions that were made for a batch, on the labels known at `as_of`; None without both."""
-    joined = joined_predictions(model, batch, as_of, role)
+    joined = model.scored_labels(batch, as_of, role)
     if joined.empty:
         return None
     classes = classes_of(model.config, joined)
@@ -160,7 +158,7 @@ def realised(model: Model, batch: Batch, as_of: datetime, role: str = "champion"
 
 def _watch(model: Model, checked: Checked, as_of: datetime) -> dict[str, Any]:
     """Everything that is found out about a batch, and the diagnosis that follows, as plain values."""
-    current, batch = champion(model), checked.batch
+    current, batch = model.champion(), checked.batch
     joined, aside, drift, measured, trial = pd.DataFrame(), Aside(), None, None, None
     held = held_against_usual(model, batch, current, as_of) if checked.usable else None
     if current is not None and checked.usable and not current.lacks(model.home, batch):
@@ -213,7 +211,7 @@ def _earlier(model: Model, batch: Batch, current: Champion | None) -> list[Skill
     again = current is not None and current.put_by != "promoted"
     found = {
         r.window: r.body["skill"]
-        for r in model.home.store.results(model.config.model, STAGE)
+        for r in model.home.store.results(model.config.model, MONITOR)
         if current is not None
         and r.body["champion"] == current.version
         and r.window.end <= batch.window.start
@@ -252,7 +250,7 @@ def _skill(model: Model, batch: Batch, joined: pd.DataFrame, as_of: datetime, of
 
 def _judged(model: Model, batch: Batch, current: Champion, as_of: datetime) -> tuple[pd.DataFrame, Aside]:
     """The champion's own predictions with their labels, and what does not count as such."""
-    joined = joined_predictions(model, batch, as_of)
+    joined = model.scored_labels(batch, as_of)
     if joined.empty:
         return joined, Aside()
     own = joined["model_version"] == current.version

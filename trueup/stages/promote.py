@@ -13,16 +13,15 @@ from trueup.domain.judging import gates
 from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
 from trueup.errors import StaleDecision
+from trueup.governance.alias import align
 from trueup.governance.approval import PENDING, decided, resolution, settle, terms
-from trueup.governance.champion import Champion, align, champion
 from trueup.governance.decision_record import circumstances, epochs, evidence, previous, trigger
 from trueup.governance.recorded_inputs import keep
 from trueup.handoffs import Attempt, Candidate, Decided, Evaluation, Outcome, Trained, prediction_of
 from trueup.ledger.entries import Decision, Promotion, of_decision
-from trueup.model import Model
+from trueup.model import Champion, Model
 from trueup.reporting.jobs import show_run
 from trueup.stages.clean_process import reproduced
-from trueup.stages.validate import usable_batches
 
 # A pass of these is a precondition, not a reason to promote.
 _SILENT_PASSES = {
@@ -42,7 +41,7 @@ def judge(model: Model, trained: Trained, evaluation: Evaluation) -> list[Verdic
     if not same.ok:
         return [same]
     frame = model.home.store.read_evaluation(evaluation.path)
-    current, weighed = champion(model), evaluation.weighed
+    current, weighed = model.champion(), evaluation.weighed
     case = Case(
         task=model.config.task,
         y=frame[LABEL].to_numpy(),
@@ -74,7 +73,7 @@ def promote(model: Model, attempt: Attempt) -> Decided:
 
     The same attempt again gives the recorded decision. Raises StaleDecision when the champion changed meanwhile.
     """
-    current = champion(model)
+    current = model.champion()
     outcome, reasons = _outcome(attempt)
     served = _served(attempt) if outcome == "promoted" else None
     epoch = _judged_epoch(attempt, current)
@@ -156,7 +155,7 @@ def _decision_id(model: Model, reason: Reason, as_of: datetime, outcome: str = "
 
 def batch_key(model: Model, as_of: datetime) -> str:
     """Name the newest usable batch, with its revision and the config: what a decision about a retrain is about."""
-    newest = usable_batches(model, as_of)[-1:]
+    newest = model.usable_batches(as_of)[-1:]
     batch = f"{newest[0].window.start.isoformat()}:r{newest[0].rows.revision}" if newest else "no batch"
     return f"{batch}:{config_digest(model.config)[:16]}"
 

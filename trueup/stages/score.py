@@ -13,10 +13,9 @@ from trueup.config.schema import Task
 from trueup.crash import reach
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Batch
 from trueup.domain.learning.learning import predict
-from trueup.governance.champion import Champion, champion
 from trueup.governance.probation import shadowed
 from trueup.handoffs import Checked, Scored
-from trueup.model import Model
+from trueup.model import Champion, Model
 from trueup.stages.features import features
 
 
@@ -25,7 +24,7 @@ def score(model: Model, checked: Checked, as_of: datetime) -> Scored:
 
     Rows from before the end of the champion's training are left out: it may have been trained on them.
     """
-    batch, current = checked.batch, champion(model)
+    batch, current = checked.batch, model.champion()
     if current is None:
         return Scored(batch.window, None, 0, 0, "no champion yet")
     if not checked.usable:

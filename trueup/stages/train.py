@@ -19,17 +19,16 @@ from trueup.domain.data.digest import digest_of
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, Batch, BatchRef, Window
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
-from trueup.domain.learning.learning import Recipe, StandIn, at_most, build, class_names, predict, recency
+from trueup.domain.learning.learning import at_most, build, class_names, predict, recency
+from trueup.domain.learning.recipe import Recipe, StandIn
 from trueup.domain.learning.splits import Indices, time_folds
 from trueup.domain.learning.training_windows import Hold, Plan, plan_training, reference_window
 from trueup.domain.monitoring.drift import sample
 from trueup.errors import NoLabels, NotEnoughData
-from trueup.governance.champion import champion
 from trueup.handoffs import FITTED, Trained, baseline_name, columns_of
 from trueup.home import HOME_TAG, Home
 from trueup.model import Model
 from trueup.stages.features import Examples, examples, read_for, require_classes
-from trueup.stages.validate import usable_batches
 
 _LONGEST_WAIT = timedelta(days=366)  # a label that is promised for later is taken to be a mistake
 
@@ -51,7 +50,7 @@ def plan(model: Model, as_of: datetime) -> Plan | Hold:
     span = _matured_span(model, as_of)
     if span is None:
         return _without_labels(model, as_of)
-    current = champion(model)
+    current = model.champion()
     until = current.trained_until if current else None
     delay = model.config.ingest.label.known_after or timedelta(0)
     return plan_training(span, until, model.config.train, model.config.promote, model.config.evaluate.block, delay)
@@ -65,7 +64,7 @@ def train(model: Model, chosen: Plan, as_of: datetime) -> Trained:
     """
     found = material(model, chosen, as_of)
     data, searched, folds = found.data, found.searched, found.folds
-    current = champion(model)
+    current = model.champion()
     tags = {"trueup.as_of": as_of.isoformat(), "trueup.train": str(chosen.train), "trueup.gate": str(chosen.gate)}
     tags[HOME_TAG] = model.home.identity
     run_id = model.home.tracking.start(model.config.model, f"challenger {as_of:%Y-%m-%d}", tags)
@@ -175,7 +174,7 @@ def data_digest(data: Examples, recipe: Recipe) -> str:
 
 def _batches_in(model: Model, window: Window, as_of: datetime) -> list[Batch]:
     """The usable batches that have a part in a window."""
-    return [b for b in usable_batches(model, as_of) if b.window.overlaps(window)]
+    return [b for b in model.usable_batches(as_of) if b.window.overlaps(window)]
 
 
 def _inputs(model: Model, chosen: Plan, as_of: datetime) -> tuple[dict[str, Any], ...]:
@@ -227,7 +226,7 @@ def _fold_losses(model: Model, data: Examples, folds: list[tuple[Indices, Indice
 
 def _matured_span(model: Model, as_of: datetime) -> Window | None:
     """From the first usable row to just after the newest row whose label counts."""
-    used = usable_batches(model, as_of)
+    used = model.usable_batches(as_of)
     if not used:
         return None
     first = model.home.store.read(used[0].rows, [EVENT_TIME])[EVENT_TIME].min()
@@ -246,7 +245,7 @@ def _without_labels(model: Model, as_of: datetime) -> Hold:
     They are once a batch ended longer ago than `known_after`; where a column says when a label becomes known, and says
     nothing, longer ago than `train.min_history`, for by then a first champion was to be made.
     """
-    used, label = usable_batches(model, as_of), model.config.ingest.label
+    used, label = model.usable_batches(as_of), model.config.ingest.label
     known = pd.concat([model.home.store.read(b.labels, [KNOWN_AT])[KNOWN_AT] for b in used]) if used else pd.Series()
     rows, first = sum(b.rows.rows for b in used), known.min()
     patience = model.config.train.min_history if label.known_after is None else label.known_after

@@ -19,12 +19,9 @@ from trueup.domain.monitoring.batch_profile import Profile, partial_ends, profil
 from trueup.domain.monitoring.learned_bounds import FEWEST, Earlier, Oddity, learn, unusual
 from trueup.domain.monitoring.settling import fresh, unsettled
 from trueup.domain.retraining.limits import AUTOMATIC
-from trueup.governance.champion import Champion
 from trueup.governance.decision_record import REQUEST, circumstances
 from trueup.ledger.entries import Decision, Entry
-from trueup.model import Model
-from trueup.stages import looks
-from trueup.stages.validate import usable_batches
+from trueup.model import MONITOR, Champion, Model
 
 STAGE: Final = "profile"
 CONFIRMED: Final = "confirmed"  # the kind of a ledger entry
@@ -47,7 +44,7 @@ class Held:
 
 def held_against_usual(model: Model, batch: Batch, current: Champion | None, as_of: datetime) -> Held:
     """Hold a batch that passed validation against what was usual before it."""
-    sound = usable_batches(model, as_of)
+    sound = model.usable_batches(as_of)
     before = [b for b in sound if b.window.end <= batch.window.start]
     fewest = _FEWEST.get(model.config.ingest.period, FEWEST)
     since = [b for b in before if current is not None and b.window.end > current.trained_from]
@@ -104,7 +101,7 @@ def not_settled(model: Model, reason: Reason, windows: Sequence[Window], as_of: 
     """
     if reason not in AUTOMATIC or model.config.promote.mode != "auto":
         return None
-    sound = usable_batches(model, as_of)
+    sound = model.usable_batches(as_of)
     found = fresh([b.window for b in sound], _odd(model), _confirmed(model, sound), _settle(model.config))
     found = {w: columns for w, columns in found.items() if any(w.overlaps(window) for window in windows)}
     if not found:
@@ -118,7 +115,7 @@ def not_settled(model: Model, reason: Reason, windows: Sequence[Window], as_of: 
 
 def confirm(model: Model, by: str) -> Entry | None:
     """Let retrains learn from the batches that are unusual now, as one entry of the ledger; None where none is."""
-    sound = usable_batches(model, datetime.max)
+    sound = model.usable_batches(datetime.max)
     windows = [b.window for b in sound]
     odd = unsettled(windows, _odd(model), _confirmed(model, sound), _settle(model.config))
     chosen = [b for b in sound if b.window in odd]
@@ -149,7 +146,7 @@ def _odd(model: Model) -> dict[Window, set[str]]:
     """The columns in which each batch was found unusual at its newest look."""
     return {
         r.window: {o["column"] for o in r.body.get("unusual", [])}
-        for r in model.home.store.brief_results(model.config.model, looks.STAGE, ("unusual",))
+        for r in model.home.store.brief_results(model.config.model, MONITOR, ("unusual",))
     }
 
 

@@ -24,12 +24,12 @@ from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, PRIOR, SIMPLE, Case
 from trueup.domain.judging.gates.doubt import contender
 from trueup.domain.judging.metrics import loss_name, row_losses
-from trueup.domain.learning.learning import Recipe, all_classes, predict
+from trueup.domain.learning.learning import all_classes, predict
+from trueup.domain.learning.recipe import Recipe
 from trueup.errors import NotEnoughData, WorkError
-from trueup.governance.champion import Champion
 from trueup.handoffs import Trained, Weighed, evidence_name
 from trueup.ledger.entries import Entry
-from trueup.model import Model
+from trueup.model import Champion, Model
 from trueup.stages.baselines import declared, own_rows, reference_examples, to_beat
 from trueup.stages.features import Examples, examples
 from trueup.stages.train import fit_recipe, stand_in

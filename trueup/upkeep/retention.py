@@ -17,7 +17,6 @@ from trueup.audit.dossiers import dossiers_folder, stem
 from trueup.config.load import load_model, model_names
 from trueup.config.schema import FeaturesConfig, ModelConfig
 from trueup.errors import TrueupError, WorkError
-from trueup.governance.champion import champion
 from trueup.governance.evidence import Evidence, kept, named
 from trueup.governance.probation import predecessor
 from trueup.home import Home
@@ -128,7 +127,7 @@ def _in_use(configs: Sequence[ModelConfig], home: Home) -> tuple[set[str] | None
 def _feature_sets(model: Model) -> Iterator[FeaturesConfig]:
     """The features of the config, of the champion in office, and of the one that watches it in shadow."""
     yield model.config.features
-    current = champion(model)
+    current = model.champion()
     before = predecessor(model, current) if current else None
     yield from (c.features for c in (current, before) if c is not None)
 

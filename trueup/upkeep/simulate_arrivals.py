@@ -33,7 +33,6 @@ from trueup.errors import NoData, UsageError
 from trueup.home import Home
 from trueup.ledger.entries import Event
 from trueup.model import Model
-from trueup.stages.ingest import newest_complete
 from trueup.stages.ingest_labels import kinds_of_keys, read_outcomes
 
 LABELS: Final = "-labels"  # after a model's name, which has no such character, the folder of its outcomes
@@ -51,7 +50,7 @@ class Fed:
 
 def fed(model: Model) -> Fed:
     """Say what was handed out and what is left. Raises SourceError, NoData for an empty source."""
-    extent, until = model.home.source(model.config).extent(), newest_complete(model)
+    extent, until = model.home.source(model.config).extent(), model.newest_complete()
     assert extent is not None  # else there is no newest
     windows = complete_periods(extent[0], until, model.config.ingest.period)
     given = tuple(w for w in windows if _file(model, w).exists())

@@ -32,7 +32,8 @@ from sklearn.pipeline import Pipeline
 import trueup
 from trueup.config.schema import Task
 from trueup.domain.data.digest import digest_of
-from trueup.domain.learning.learning import TRUSTED_TYPES, predict
+from trueup.domain.learning.learning import predict
+from trueup.domain.learning.recipe import TRUSTED_TYPES
 from trueup.errors import UntrustedModel
 
 FORMAT = "skops"

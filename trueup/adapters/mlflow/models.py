@@ -29,7 +29,7 @@ from trueup.adapters.mlflow.runs import Tracking
 from trueup.config.schema import Task
 from trueup.crash import reach
 from trueup.domain.features.features import FeatureSchema
-from trueup.domain.learning.learning import TRUSTED_TYPES
+from trueup.domain.learning.recipe import TRUSTED_TYPES
 from trueup.errors import RegistryUnavailable, UntrustedModel
 
 if TYPE_CHECKING:

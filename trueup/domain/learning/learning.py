@@ -14,10 +14,10 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -43,16 +43,11 @@ from trueup.config.rules import Mistake
 from trueup.config.schema import Family, Task
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
+from trueup.domain.learning.recipe import Float, Int, Recipe, Space
 from trueup.errors import TrainingFailed
 
 Floats = NDArray[np.float64]
 
-# What skops must be told to trust besides its own list, for any model that `build`, `simple_model` or `prior_model` gives.
-TRUSTED_TYPES = (
-    "numpy.dtype",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.tree._tree.Tree",
-)
 
 SIMPLE_ROWS = 20_000  # more rows make a linear model slower and hardly better
 _MAX_CATEGORIES = 30  # one-hot columns a feature; the rarer categories share the last one
@@ -70,73 +65,6 @@ _RESERVED = {
 
 # Models that take a challenger's place when they do better, see `domain.gates.doubt`: a linear model of some columns, and
 # the constant. No search chooses them.
-StandIn = Literal["simple", "prior"]
-
-
-@dataclass(frozen=True)
-class Float:
-    """A real parameter in [low, high]; `log` draws it evenly in its logarithm."""
-
-    low: float
-    high: float
-    default: float
-    log: bool = False
-
-    def __contains__(self, value: object) -> bool:
-        return isinstance(value, float | int) and self.low <= value <= self.high
-
-
-@dataclass(frozen=True)
-class Int:
-    """A whole parameter in [low, high]; `log` draws it evenly in its logarithm."""
-
-    low: int
-    high: int
-    default: int
-    log: bool = False
-
-    def __contains__(self, value: object) -> bool:
-        return isinstance(value, int) and self.low <= value <= self.high
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A parameter with named values; the first is the default."""
-
-    values: tuple[str | float | int | bool | None, ...]
-
-    @property
-    def default(self) -> str | float | int | bool | None:
-        """The value to start from."""
-        return self.values[0]
-
-    def __contains__(self, value: object) -> bool:
-        return value in self.values
-
-
-Space = Mapping[str, Float | Int | Choice]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that `build` needs besides the columns: the family, every parameter it sets, and the seed.
-
-    >>> Recipe.from_dict(Recipe("linear", {"C": 0.1}, seed=7).to_dict())
-    Recipe(family='linear', parameters={'C': 0.1}, seed=7)
-    """
-
-    family: Family | StandIn
-    parameters: dict[str, Any]
-    seed: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Read what `to_dict` wrote."""
-        return cls(values["family"], dict(values["parameters"]), int(values["seed"]))
 
 
 def space(family: Family, task: Task) -> Space:

@@ -22,7 +22,8 @@ from trueup.domain.features.features import FeatureSchema, feature_frame, schema
 from trueup.domain.features.history import history_names
 from trueup.domain.judging.bootstrap import Interval, paired_interval
 from trueup.domain.judging.metrics import row_losses
-from trueup.domain.learning.learning import Recipe, build, class_names, predict
+from trueup.domain.learning.learning import build, class_names, predict
+from trueup.domain.learning.recipe import Recipe
 from trueup.domain.profiling.columns import Column
 from trueup.domain.profiling.period import Power
 

@@ -3,24 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 import numpy as np
 import pandas as pd
 
 from trueup.config.schema import ModelConfig, Task
-from trueup.domain.data.types import KNOWN_AT, LABEL, ROW_ID, Batch
-from trueup.model import Model
-
-
-def joined_predictions(model: Model, batch: Batch, as_of: datetime, role: str = "champion") -> pd.DataFrame:
-    """The predictions that were really made, with the newest labels that count at `as_of`."""
-    served = model.home.store.read_predictions(model.config.model, batch.window, role)
-    if served.empty:
-        return served
-    labels = model.home.store.read(batch.labels, [ROW_ID, LABEL, KNOWN_AT])
-    labels = labels[labels[KNOWN_AT] <= pd.Timestamp(as_of)]
-    return served.merge(labels[[ROW_ID, LABEL]], on=ROW_ID, how="inner")
+from trueup.domain.data.types import LABEL
 
 
 def prediction_in(config: ModelConfig, joined: pd.DataFrame, classes: Sequence[str] | None) -> np.ndarray:
