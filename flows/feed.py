@@ -12,7 +12,6 @@ from trueup.config.settings import Settings
 from trueup.domain.events import interval
 from trueup.errors import NoData
 from trueup.home import Home
-from trueup.model import Model
 from trueup.orchestration.hooks import TOLD, pass_on
 from trueup.orchestration.parameters import ModelName
 from trueup.upkeep.simulate_arrivals import feed_next, written
@@ -29,6 +28,8 @@ def feed(model: ModelName, configs: str | None = None) -> str | None:
         configs: Folder of the config written by hand; default: TRUEUP_CONFIGS, or `configs` where that names the folder
             that the feed writes for the loop.
     """
+    from trueup.model import Model
+
     settings = Settings()
     by_hand = Path(configs) if configs else settings.configs
     if by_hand.resolve() == written(settings.root):

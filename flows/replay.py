@@ -7,7 +7,6 @@ from typing import Annotated
 from prefect import flow
 from pydantic import Field
 
-from trueup.model import Model
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.context import in_zone, opened_home, sound_config
 from trueup.orchestration.hooks import TOLD
@@ -35,6 +34,7 @@ def replay(
     """
     from tasks.artifacts import show_replay
     from trueup.config.policies import parse_all
+    from trueup.model import Model
     from trueup.orchestration.policy_tasks import run_policies
     from trueup.replay.compare import usual
     from trueup.replay.replay import prepare, whole_span

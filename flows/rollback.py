@@ -9,7 +9,6 @@ from tasks.artifacts import show_decision
 from trueup.config.load import load_model
 from trueup.governance.rollback import roll_back
 from trueup.handoffs import Decided
-from trueup.model import Model
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.context import opened_home
 from trueup.orchestration.hooks import TOLD
@@ -28,6 +27,8 @@ def rollback(model: ModelName, by: Text, why: Text, to: Version = None) -> Decid
         why: Why; it stands in the ledger.
         to: A registered version; default: the last good champion.
     """
+    from trueup.model import Model
+
     with opened_home(of_this_run()) as home:
         config = load_model(home.configs, model)
         run = FlowRunContext.get()

@@ -13,10 +13,8 @@ from zoneinfo import ZoneInfo
 import sqlalchemy as sa
 
 from trueup.adapters.background import Background, NoReports, shared
-from trueup.adapters.fit_cache import Fits
 from trueup.adapters.git import account
 from trueup.adapters.home import make_home
-from trueup.adapters.sources import SourcePort, open_source
 from trueup.adapters.sql.engines import connect, connect_to_look, initialise
 from trueup.adapters.sql.lock import alone
 from trueup.adapters.store import Store
@@ -31,9 +29,10 @@ from trueup.ledger.tables import METADATA
 from trueup.ledger.write_once import made_once
 
 if TYPE_CHECKING:
+    from trueup.adapters.fit_cache import Fits
     from trueup.adapters.mlflow.models import Registry
     from trueup.adapters.mlflow.runs import Tracking
-
+    from trueup.adapters.sources.port import SourcePort
 
 HOME_TAG = "trueup.home"  # on MLflow's runs: which home began them
 
@@ -68,7 +67,6 @@ class Home:
         )  # who does not say so is none of the other kinds
         self.root: Path = self.settings.root
         self.configs: Path = self.settings.configs
-        self.fits = Fits()
         self.profiles: dict[tuple[str, int], Profile] = {}  # of batches, by what is summed up and landing sequence
         self._sources: dict[str, SourcePort] = {}
         self._label_sources: dict[str, SourcePort | None] = {}
@@ -112,6 +110,13 @@ class Home:
         return Registry(self.tracking)
 
     @cached_property
+    def fits(self) -> Fits:
+        """What fits pipelines; a replay shares fits among policies."""
+        from trueup.adapters.fit_cache import Fits
+
+        return Fits()
+
+    @cached_property
     def background(self) -> Background:
         """The process in which reports are rendered, where they are wanted."""
         return shared() if self.settings.reports else NoReports()
@@ -152,12 +157,16 @@ class Home:
 
     def source(self, config: ModelConfig) -> SourcePort:
         """The source of a model's data."""
+        from trueup.adapters.sources import open_source
+
         if config.model not in self._sources:
             self._sources[config.model] = open_source(config.reading, self.configs)
         return self._sources[config.model]
 
     def label_source(self, config: ModelConfig) -> SourcePort | None:
         """The source of a model's outcomes, None where they stand beside its rows."""
+        from trueup.adapters.sources import open_source
+
         if config.model not in self._label_sources:
             reading = config.label_reading
             self._label_sources[config.model] = None if reading is None else open_source(reading, self.configs)

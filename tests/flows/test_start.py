@@ -7,8 +7,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 _RUN = """
 import sys
+
+import pytest
 from trueup.cli.main import main
 sys.argv = ["trueup", "run", "toy", "--as-of", "2024-01-15", "--json"]
 try:
@@ -66,3 +70,19 @@ def test_a_mistake_in_the_arguments_starts_and_writes_nothing(trueup, monkeypatc
     answer = trueup.apart("run", "toy", "--as-of", "nonsense", TRUEUP_HOME=str(trueup.folder / "fresh"))
     assert answer.code == 2
     assert not list((trueup.folder / "fresh").rglob("*.db"))
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["status"], ["ledger", "show"], ["quarantine", "list", "toy"]], ids=" ".join
+)
+def test_commands_that_only_look_load_no_heavy_library(trueup, words):
+    heavy = "mlflow sklearn great_expectations prefect evidently matplotlib"
+    code = (
+        f"import sys; sys.argv = ['trueup', *{words!r}]\n"
+        "from trueup.cli.main import main\n"
+        "try:\n    main()\nfinally:\n"
+        f"    print('loaded:', *sorted(set({heavy!r}.split()) & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=trueup.folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1].split() == ["loaded:"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console
@@ -23,7 +23,6 @@ from trueup.domain.data.types import LABEL, Window
 from trueup.errors import UsageError
 from trueup.handoffs import Cycle
 from trueup.home import Home
-from trueup.model import Model
 from trueup.reporting.jobs import data_docs_folder
 from trueup.stages.monitor import realised
 from trueup.stages.score import shadow
@@ -33,6 +32,9 @@ YEAR = Window(datetime(2013, 1, 1), datetime(2014, 1, 1))
 JUDGED_FROM = "2013-03"
 # What the ledger knows more kinds of: a challenger that waits for a person is held, a retrain that did not start is none.
 _DECISIONS = {"promoted": "promoted", "override": "promoted", "rejected": "rejected", "held": "held", "pending": "held"}
+
+if TYPE_CHECKING:
+    from trueup.model import Model
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ def demo(to: datetime, quiet: bool = False) -> dict[str, Any]:
     The loop is the project's flow `run`, one flow run a month. What was done before is not done again.
     Raises UsageError for a month outside 2013.
     """
+    from trueup.model import Model
+
     if to not in YEAR:
         raise UsageError(f"the flights are of 2013: --to takes 2013-01 to 2013-12, not {to:%Y-%m}")
     started = time.perf_counter()

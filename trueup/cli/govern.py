@@ -10,7 +10,6 @@ import typer
 from trueup.cli import output
 from trueup.cli.completion import models
 from trueup.config.load import load_model
-from trueup.model import Model
 from trueup.orchestration.actor import at_the_command_line
 from trueup.orchestration.context import opened_home
 
@@ -36,6 +35,7 @@ def approve(
 ) -> None:
     """Promote a challenger that passed and waits for a person."""
     from trueup.governance import approval
+    from trueup.model import Model
 
     with opened_home(at_the_command_line()) as home:
         entry = approval.pending(home, identity)
@@ -45,6 +45,7 @@ def approve(
 def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
     """Refuse a challenger that passed and waits for a person; the champion stays."""
     from trueup.governance import approval
+    from trueup.model import Model
 
     with opened_home(at_the_command_line()) as home:
         entry = approval.pending(home, identity)
@@ -62,6 +63,7 @@ def rollback(
 ) -> None:
     """Put an earlier champion back into office, at once."""
     from trueup.governance.rollback import roll_back
+    from trueup.model import Model
 
     with opened_home(at_the_command_line()) as home:
         _tell(as_json, roll_back(Model(load_model(home.configs, model), home), to, by, why))
@@ -80,6 +82,7 @@ def promote(
 ) -> None:
     """Make a version the champion by hand, whatever its gates said; it is recorded as an override."""
     from trueup.governance.rollback import override
+    from trueup.model import Model
 
     with opened_home(at_the_command_line()) as home:
         _tell(as_json, override(Model(load_model(home.configs, model), home), version, by, why, asked_by))
@@ -97,6 +100,7 @@ def dossier(
 ) -> None:
     """Write all that is known of a version as one page that opens offline, and as JSON; with the bill of materials."""
     from trueup.audit.dossier import make
+    from trueup.model import Model
 
     with opened_home(at_the_command_line()) as home:
         made = make(Model(load_model(home.configs, model), home), version, out)

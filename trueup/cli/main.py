@@ -17,7 +17,6 @@ from trueup.config.load import load_model, model_names, sound_name
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Retrain
 from trueup.errors import NoData, UsageError
-from trueup.model import Model
 from trueup.orchestration import start
 from trueup.orchestration.actor import at_the_command_line
 from trueup.orchestration.environment import flows_called_here, prepare, server_address
@@ -112,6 +111,7 @@ def status(
 ) -> None:
     """Champion, its age, the last diagnosis, open approvals and the last decisions."""
     from trueup.governance.status import overview, standing_at
+    from trueup.model import Model
     from trueup.orchestration.context import resolve_as_of
 
     then = moment(at)
@@ -134,6 +134,7 @@ def clear(
 ) -> None:
     """Let retrains start again: after too many rejections in a row, and after unusual batches, which this confirms."""
     from trueup.loop import limits
+    from trueup.model import Model
 
     with at_home() as home:
         entries = limits.clear(Model(load_model(home.configs, model), home), by)
@@ -275,6 +276,7 @@ def ledger_export(
 def quarantine_list(model: ModelName, as_json: Json = False) -> None:
     """Rows in quarantine, by batch, with the names of what they failed."""
     from trueup.governance.quarantine import as_records, listed
+    from trueup.model import Model
 
     with at_home(looks=True) as home:
         found = as_records(listed(Model(load_model(home.configs, model), home)))
@@ -293,6 +295,7 @@ def quarantine_release(
 ) -> None:
     """Take rows back into use: the next training sees them, and the next `trueup run` predicts them."""
     from trueup.governance.quarantine import release
+    from trueup.model import Model
 
     with at_home() as home:
         count = release(Model(load_model(home.configs, model), home), rows, by=by, why=why)
@@ -356,6 +359,7 @@ def at_home(configs: str | None = None, *, looks: bool = False) -> Iterator[Home
 
 def rehearsed(model: str, home: Home) -> Rehearsal:
     """Rehearse a model whose config is sound, and show how far it is."""
+    from trueup.model import Model
     from trueup.onboarding.rehearse import rehearse
 
     with output.progress(f"rehearsing {model}") as tell:

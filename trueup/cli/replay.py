@@ -11,7 +11,6 @@ from trueup.cli import output
 from trueup.cli.completion import models
 from trueup.config.load import load_model
 from trueup.errors import UsageError
-from trueup.model import Model
 from trueup.orchestration.actor import at_the_command_line
 from trueup.orchestration.context import opened_home
 
@@ -77,6 +76,7 @@ def replay_(
     goes on where it was.
     """
     from trueup.config.policies import parse_all
+    from trueup.model import Model
     from trueup.replay.compare import usual
     from trueup.replay.replay import forget, replay, whole_span
     from trueup.replay.report import publish

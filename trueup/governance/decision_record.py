@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from trueup.adapters.git import code_facts
-from trueup.adapters.mlflow.model_files import FORMAT
 from trueup.config.schema import ModelConfig, write_duration
 from trueup.domain.data.digest import config_digest, digest_of, policy_digest
 from trueup.domain.data.types import Window
@@ -128,6 +127,8 @@ def _weighed(model: Model, found: Weighed) -> dict[str, Any]:
 
 
 def _model(model: Model, trained: Trained, evaluation: Evaluation, version: int) -> dict[str, Any]:
+    from trueup.adapters.mlflow.model_files import FORMAT
+
     return {
         "name": model.config.registered_name,
         "format": FORMAT,

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from trueup.audit.dossiers import dossier_page
 from trueup.home import Home
-from trueup.model import Model
 from trueup.reporting.jobs import run_folder
 
 PICTURE = "challenger_against_champion.png"
+
+if TYPE_CHECKING:
+    from trueup.model import Model
 
 
 def address(home: Home, page: Path) -> str | None:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from trueup.config.schema import EvaluateConfig, Task
 from trueup.domain.data.types import Metric
@@ -85,6 +84,11 @@ def metrics(task: Task, y: ArrayLike, prediction: ArrayLike, classes: Sequence[s
     over the classes present). regression: mse, mae, rmse, r2.
     Raises ValueError when a metric would not exist: no rows, labels of one class, missing predictions.
     """
+    from sklearn.metrics import (  # takes seconds, and commands that only look need none of it
+        average_precision_score,
+        roc_auc_score,
+    )
+
     labels, p = np.asarray(y), np.asarray(prediction, dtype=np.float64)
     _require(task, labels, p)
     found = {name: float(values.mean()) for name, values in _row_metrics(task, labels, p, classes).items()}

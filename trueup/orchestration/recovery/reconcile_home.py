@@ -18,7 +18,6 @@ from trueup.loop import reconcile
 from trueup.loop.failed_automations import tell_of_failures
 from trueup.loop.outbox import Relayed, notify, relay
 from trueup.loop.reconcile import Mended
-from trueup.model import Model
 from trueup.orchestration.hooks import event_api
 from trueup.orchestration.recovery.approval_pages import end_decided
 from trueup.orchestration.recovery.dead_runs import Flipped, flip
@@ -47,6 +46,8 @@ def reconcile_home(models: list[str] | None = None) -> Reconciled:
 
     What is found out on the way is passed on at the end.
     """
+    from trueup.model import Model
+
     home, problems = Home(), list[str]()
 
     def tried(what: str, part: Callable[[], T], otherwise: T) -> T:
