@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 from benchmarks.gate_streams import Data, Floats
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import (

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.gate_streams import CHOOSING, REPORTED, Data
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.learning.learning import defaults
 

@@ -33,8 +33,8 @@ _ROOT = Path(__file__).parents[1]
 
 def flights(folder: Path) -> dict[str, float]:
     """Mean monthly log-loss of both configs, and their ratio."""
-    from trueup.config.schema import Task
     from trueup.config.settings import Settings
+    from trueup.config.tasks import Task
     from trueup.domain.profiling.questions import Ask
     from trueup.home import Home
     from trueup.onboarding.new_model import draft, save

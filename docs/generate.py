@@ -17,7 +17,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from docs.faults import faults_page
-from trueup.config.schema import Duration, ModelConfig, write_duration
+from trueup.config.durations import Duration, write_duration
+from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.events import PAYLOADS
 

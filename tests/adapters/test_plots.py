@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.domain.judging.bootstrap import paired_interval
 from trueup.reporting import model_plots
 

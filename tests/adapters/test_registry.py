@@ -18,7 +18,7 @@ from trueup.adapters.mlflow import model_files
 from trueup.adapters.mlflow.model_files import FILES, FreshProcess, manifest
 from trueup.adapters.mlflow.models import Registry
 from trueup.adapters.mlflow.runs import Tracking
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.learning.learning import build, fit, predict
 from trueup.domain.learning.recipe import TRUSTED_TYPES, Recipe

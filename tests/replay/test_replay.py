@@ -309,7 +309,7 @@ def test_beside_each_other_they_come_to_the_same(done, laid, tmp_path):
 
 @pytest.mark.parametrize("worth", [0.0, 1e9])
 def test_what_was_fitted_once_is_not_fitted_again_where_that_is_worth_it(laid, tmp_path, monkeypatch, worth):
-    from trueup.config.schema import Task
+    from trueup.config.tasks import Task
     from trueup.domain.features.features import FeatureSchema
     from trueup.domain.learning.learning import build, defaults
     from trueup.domain.learning.recipe import Recipe

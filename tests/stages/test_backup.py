@@ -131,7 +131,7 @@ import numpy as np
 import pandas as pd
 from tests.adapters.test_registry import SCHEMA, fitted
 from tests.adapters.test_store import predicted, rows
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.ledger.entries import Decision

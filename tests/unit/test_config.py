@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from trueup.config.durations import parse_duration
 from trueup.config.load import load_model, model_names, parse_model
-from trueup.config.schema import parse_duration
 from trueup.domain.data.digest import config_digest
 from trueup.errors import ConfigError, UnknownModel
 

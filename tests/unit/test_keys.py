@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trueup.config.ingest import IngestConfig
 from trueup.config.load import parse_model
-from trueup.config.schema import IngestConfig, Task
+from trueup.config.tasks import Task
 from trueup.domain.data.landing import split
 from trueup.domain.profiling.columns import profile
 from trueup.domain.profiling.keys import key_of

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueup.config.schema import IngestConfig, Task
+from trueup.config.ingest import IngestConfig
+from trueup.config.tasks import Task
 from trueup.domain.data.landing import Landing, split
 from trueup.domain.data.moments import parse_times
 from trueup.domain.data.values import as_numbers, as_text, key_hash

@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_gates import make_case, moments, sigmoid, verdict_of
-from trueup.config.schema import (
+from trueup.config.gates import (
     BehaviourGate,
     BudgetGate,
     CalibrationGate,
     DirectionCheck,
-    EvaluateConfig,
     FairnessGate,
     InvarianceCheck,
-    Task,
 )
+from trueup.config.tasks import Task
+from trueup.config.training import EvaluateConfig
 from trueup.domain.data.types import Status
 from trueup.domain.judging.gates.behaviour import measured
 from trueup.domain.judging.gates.fairness import by_group

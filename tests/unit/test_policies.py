@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests import streams
+from trueup.config.durations import Months, earlier, later
 from trueup.config.edit import with_changes, write_changes, write_whole
 from trueup.config.load import parse_model
 from trueup.config.policies import Policy, applied, block, merged, parse, parse_all
-from trueup.config.schema import ModelConfig, Months, earlier, later
+from trueup.config.schema import ModelConfig
 from trueup.errors import ConfigError, UsageError
 
 CONFIG = parse_model(streams.CONFIG)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trueup.config.schema import FeaturesConfig, Task
+from trueup.config.features import FeaturesConfig
+from trueup.config.tasks import Task
 from trueup.domain.profiling.columns import profile
 from trueup.domain.profiling.feature_selection import Choice, Judge, choose
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.domain.features.features import FeatureSchema
 from trueup.replay.yardsticks import as_last_time
 from trueup.stages.features import Examples

@@ -21,7 +21,9 @@ from trueup.adapters.git import LOCK, code_facts
 from trueup.adapters.parquet import whole
 from trueup.audit.dossiers import dossiers_folder, stem
 from trueup.audit.rebuild_notes import last_rebuilt
-from trueup.config.schema import ModelConfig, Source, Task
+from trueup.config.ingest import Source
+from trueup.config.schema import ModelConfig
+from trueup.config.tasks import Task
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.domain.judging.metrics import calibration_table

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from trueup.config.rules import Location, Mistake, contradictions
-from trueup.config.schema import NAME, ModelConfig
+from trueup.config.schema import ModelConfig
+from trueup.config.section import NAME
 from trueup.errors import ConfigError, UnknownModel
 
 _NAME = re.compile(NAME)

@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from trueup.config.schema import ModelConfig, parse_calendar, parse_duration, write_duration
+from trueup.config.durations import parse_calendar, parse_duration, write_duration
+from trueup.config.schema import ModelConfig
 from trueup.errors import UsageError
 
 Changes = dict[str, Any]

@@ -10,8 +10,10 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from trueup.config.durations import write_duration
 from trueup.config.policies import parse_all
-from trueup.config.schema import CALIBRATION, FAIRNESS, METRICS, PAIRED, ModelConfig, Task, write_duration
+from trueup.config.schema import ModelConfig
+from trueup.config.tasks import CALIBRATION, FAIRNESS, METRICS, PAIRED, Task
 from trueup.config.value_checks import MIN_BLOCKS, SHORTEST
 from trueup.errors import UsageError
 

@@ -12,7 +12,8 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from trueup.config.schema import ModelConfig, write_duration
+from trueup.config.durations import write_duration
+from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import Status, Verdict
 from trueup.errors import AlreadyDecided, RegistryUnavailable, StaleDecision, UsageError
 from trueup.governance.alias import align

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from trueup.adapters.git import code_facts
-from trueup.config.schema import ModelConfig, write_duration
+from trueup.config.durations import write_duration
+from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_digest, digest_of, policy_digest
 from trueup.domain.data.types import Window
 from trueup.domain.events import ModelDecayed, ModelStale, interval

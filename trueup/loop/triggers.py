@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from trueup.config.schema import later
+from trueup.config.durations import later
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Reason
 from trueup.domain.retraining.limits import judged_until, starts
 from trueup.loop.limits import steps_of

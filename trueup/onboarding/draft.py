@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from trueup.config.annotated import CHECK, GUESS, Draft
-from trueup.config.schema import DecayConfig, IngestConfig, write_duration
+from trueup.config.durations import write_duration
+from trueup.config.ingest import IngestConfig
+from trueup.config.monitoring import DecayConfig
 from trueup.domain.data.periods import complete_periods
 from trueup.domain.data.values import as_text, text_of
 from trueup.domain.profiling.feature_selection import Choice, Tried

@@ -7,7 +7,8 @@ from datetime import timedelta
 from math import ceil
 from typing import Any
 
-from trueup.config.schema import BaselineGate, write_duration
+from trueup.config.durations import write_duration
+from trueup.config.gates import BaselineGate
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates import Case
 from trueup.domain.judging.gates.baseline import ERROR, Baseline

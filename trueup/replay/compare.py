@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from trueup.config.durations import write_duration
 from trueup.config.policies import Policy, block, parse_all
-from trueup.config.schema import ModelConfig, Task, write_duration
+from trueup.config.schema import ModelConfig
+from trueup.config.tasks import Task
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
 from trueup.domain.judging.bootstrap import Blocks, sums_interval
 from trueup.domain.judging.metrics import loss_words

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.domain.data.types import ROW_ID, Batch
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import SIMPLE_ROWS, Floats, all_classes, predict, simple_model

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.metrics import calibration_table
 from trueup.reporting import figures

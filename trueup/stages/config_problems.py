@@ -15,7 +15,9 @@ from pydantic import ValidationError
 from trueup.adapters.great_expectations import validation
 from trueup.config.load import Written, read
 from trueup.config.rules import Mistake, meant, written
-from trueup.config.schema import ExpectationConfig, Family, ModelConfig
+from trueup.config.schema import ModelConfig
+from trueup.config.training import Family
+from trueup.config.validation import ExpectationConfig
 from trueup.domain.learning import learning
 from trueup.errors import ConfigError
 

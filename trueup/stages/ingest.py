@@ -9,7 +9,8 @@ from datetime import datetime, time, timedelta
 import pandas as pd
 
 from trueup.adapters.sources.port import Mark, SourcePort
-from trueup.config.schema import IngestConfig, ModelConfig
+from trueup.config.ingest import IngestConfig
+from trueup.config.schema import ModelConfig
 from trueup.config.value_checks import SHORTEST
 from trueup.crash import reach
 from trueup.domain.data.clock import Span, at_most

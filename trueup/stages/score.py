@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from trueup.adapters.sinks import open_sink
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.crash import reach
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Batch
 from trueup.domain.learning.learning import predict

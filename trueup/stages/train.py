@@ -13,7 +13,8 @@ from sklearn.pipeline import Pipeline
 
 from trueup.adapters.fit_cache import Fits
 from trueup.adapters.optuna import search
-from trueup.config.schema import ModelConfig, Task
+from trueup.config.schema import ModelConfig
+from trueup.config.tasks import Task
 from trueup.crash import reach
 from trueup.domain.data.digest import digest_of
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, Batch, BatchRef, Window

@@ -19,7 +19,8 @@ from pandas.api import types as dtypes
 from trueup.adapters.great_expectations import engine
 from trueup.adapters.great_expectations.checks import Check, Outcome, Result, always
 from trueup.config.rules import Mistake
-from trueup.config.schema import ExpectationConfig, ModelConfig
+from trueup.config.schema import ModelConfig
+from trueup.config.validation import ExpectationConfig
 from trueup.domain.data.kinds import REWRITTEN
 from trueup.domain.data.outcome_values import odd_outcomes
 from trueup.domain.data.sentinels import ALL_COLUMNS

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
 import trueup
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.domain.data.digest import digest_of
 from trueup.domain.learning.learning import predict
 from trueup.domain.learning.recipe import TRUSTED_TYPES

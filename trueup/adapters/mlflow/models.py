@@ -26,7 +26,7 @@ from sklearn.pipeline import Pipeline
 from trueup.adapters.mlflow import model_files
 from trueup.adapters.mlflow.model_files import FORMAT, MODEL_FILE
 from trueup.adapters.mlflow.runs import Tracking
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.crash import reach
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.learning.recipe import TRUSTED_TYPES

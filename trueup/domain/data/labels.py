@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from trueup.config.schema import IngestConfig, LabelConfig, Task
+from trueup.config.ingest import IngestConfig, LabelConfig
+from trueup.config.tasks import Task
 from trueup.domain.data.cleaning import cleaned
 from trueup.domain.data.landing import key_values, require_flat
 from trueup.domain.data.moments import parse_times

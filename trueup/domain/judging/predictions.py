@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from trueup.config.schema import ModelConfig, Task
+from trueup.config.schema import ModelConfig
+from trueup.config.tasks import Task
 from trueup.domain.data.types import LABEL
 
 

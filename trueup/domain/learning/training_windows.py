@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from trueup.config.schema import DecayConfig, PromoteConfig, TrainConfig, earlier, write_duration
+from trueup.config.durations import earlier, write_duration
+from trueup.config.monitoring import DecayConfig
+from trueup.config.promotion import PromoteConfig
+from trueup.config.training import TrainConfig
 from trueup.domain.data.types import Fold, Window
 from trueup.domain.judging.bootstrap import MIN_BLOCKS
 

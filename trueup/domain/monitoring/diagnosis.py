@@ -33,7 +33,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
-from trueup.config.schema import MonitorConfig, Task, later, write_duration
+from trueup.config.durations import later, write_duration
+from trueup.config.monitoring import MonitorConfig
+from trueup.config.tasks import Task
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval, paired_interval
 from trueup.domain.monitoring.drift import MIN_ROWS, DriftResult

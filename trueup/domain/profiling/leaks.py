@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, r2_score, roc_auc_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.domain.profiling.columns import Column
 
 _ROWS = 20_000

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as dtypes
 
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.domain.data.key_spelling import spelled_otherwise
 from trueup.domain.data.outcome_values import outcome_text, same_outcome
 from trueup.domain.data.values import as_numbers, as_text, text_of

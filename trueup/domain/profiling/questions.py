@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import pandas as pd
 
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.domain.data.periods import Period
 from trueup.errors import UsageError
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from trueup.config.schema import RetrainConfig, write_duration
+from trueup.config.durations import write_duration
+from trueup.config.retraining import RetrainConfig
 
 Rule = Literal["running", "past", "future", "cooldown", "budget", "rejections", "same_data"]
 AUTOMATIC = frozenset({"decayed", "stale", "shifted", "grown", "schedule"})  # reasons behind which no person stands

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from trueup.config import schema
+from trueup.config.gates import BaselineGate, GateConfig
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.gates.absolute import Absolute
 from trueup.domain.judging.gates.baseline import Baseline
@@ -32,7 +32,7 @@ class Gate(Protocol):
         """Pass, fail or inconclusive, with reasons."""
 
 
-def judge(gates: Sequence[schema.Gate], case: Case) -> list[Verdict]:
+def judge(gates: Sequence[GateConfig], case: Case) -> list[Verdict]:
     """Judge a case: the integrity checks, then, if all of these pass, each configured gate in order.
 
     The first integrity check that does not pass is the last verdict of the list. Without a champion to compare with, the
@@ -44,8 +44,8 @@ def judge(gates: Sequence[schema.Gate], case: Case) -> list[Verdict]:
         verdicts.append(check(case))
         if not verdicts[-1].ok:
             return verdicts
-    if not case.has_champion and not any(isinstance(config, schema.BaselineGate) for config in gates):
-        gates = [*gates, schema.BaselineGate(kind="baseline")]
+    if not case.has_champion and not any(isinstance(config, BaselineGate) for config in gates):
+        gates = [*gates, BaselineGate(kind="baseline")]
     return verdicts + [GATES[config.kind](config).judge(case) for config in gates]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trueup.config import schema
+from trueup.config.gates import AbsoluteGate
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.gates.context import Case
 from trueup.domain.judging.metrics import figure
@@ -14,7 +14,7 @@ from trueup.domain.judging.metrics import figure
 class Absolute:
     """Bound one metric of the challenger."""
 
-    config: schema.AbsoluteGate
+    config: AbsoluteGate
 
     def judge(self, case: Case) -> Verdict:
         """Fail beyond the bound, and when there is no such metric."""

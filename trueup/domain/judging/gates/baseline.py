@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from trueup.config import schema
+from trueup.config.gates import BaselineGate
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates.context import CHALLENGER, PRIOR, Case
@@ -24,7 +24,7 @@ class Baseline:
     baseline only.
     """
 
-    config: schema.BaselineGate
+    config: BaselineGate
 
     def judge(self, case: Case) -> Verdict:
         """Compare mean losses; inconclusive with fewer than `MIN_BLOCKS` blocks or without a baseline's predictions."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from trueup.config import schema
-from trueup.config.schema import BehaviourCheck, DirectionCheck, EvaluateConfig
+from trueup.config.gates import BehaviourCheck, BehaviourGate, DirectionCheck
+from trueup.config.training import EvaluateConfig
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.bootstrap import Floats, paired_interval
 from trueup.domain.judging.gates.context import Case
@@ -53,7 +53,7 @@ def measured(
 class Behaviour:
     """Require every declared check to hold for all but its share of the changed rows."""
 
-    config: schema.BehaviourGate
+    config: BehaviourGate
 
     def judge(self, case: Case) -> Verdict:
         """Name the checks that are violated; inconclusive where one was not made, or changed no row."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from trueup.config import schema
+from trueup.config.gates import BudgetGate
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.gates.context import Case
 from trueup.domain.judging.metrics import figure
@@ -15,7 +15,7 @@ from trueup.domain.judging.metrics import figure
 class Budget:
     """Bound the size of the files and the time of a prediction."""
 
-    config: schema.BudgetGate
+    config: BudgetGate
 
     def judge(self, case: Case) -> Verdict:
         """Compare the measured size and latency with the limits; inconclusive where they were not measured."""

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trueup.config import schema
-from trueup.config.schema import CALIBRATION, Task
+from trueup.config.gates import CalibrationGate
+from trueup.config.tasks import CALIBRATION, Task
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import Floats, Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
@@ -34,7 +34,7 @@ Draw = Callable[[Floats], Floats]  # multiplicities (resamples, blocks) -> the e
 class Calibration:
     """Bound the challenger's calibration error, or its excess over the champion's."""
 
-    config: schema.CalibrationGate
+    config: CalibrationGate
 
     def judge(self, case: Case) -> Verdict:
         """Bound the error; inconclusive with fewer than `MIN_BLOCKS` blocks."""

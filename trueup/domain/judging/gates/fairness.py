@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trueup.config import schema
-from trueup.config.schema import Task
+from trueup.config.gates import FairnessGate
+from trueup.config.tasks import Task
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
@@ -44,7 +44,7 @@ class Pair:
 class Fairness:
     """Require groups to be within a margin of each other, or not further apart than under the champion."""
 
-    config: schema.FairnessGate
+    config: FairnessGate
 
     def judge(self, case: Case) -> Verdict:
         """Bound the distance of every two groups that are large enough, and list those that are not."""
@@ -81,7 +81,7 @@ class Fairness:
         return Verdict.passed(name, *reasons, **figures)
 
 
-def by_group(case: Case, config: schema.FairnessGate, column: str, role: str = CHALLENGER) -> pd.DataFrame:
+def by_group(case: Case, config: FairnessGate, column: str, role: str = CHALLENGER) -> pd.DataFrame:
     """Fairlearn's figures of each group: a row a group, a column a rate."""
     from fairlearn import metrics as fair
 
@@ -104,7 +104,7 @@ def by_group(case: Case, config: schema.FairnessGate, column: str, role: str = C
 
 
 def _judged(
-    case: Case, config: schema.FairnessGate, column: str
+    case: Case, config: FairnessGate, column: str
 ) -> tuple[dict[str, dict[str, float | None]], list[Pair], list[str]]:
     """Figures by group, the pairs of groups, and the names of the groups too small to be compared."""
     figures, names = by_group(case, config, column), _names(case, column)
@@ -137,9 +137,7 @@ def _names(case: Case, column: str) -> pd.Series[Any]:
     return f"{column}=" + values.where(values.notna(), "missing").astype(str)
 
 
-def _sizes(
-    case: Case, config: schema.FairnessGate, names: pd.Series[Any], groups: list[str]
-) -> tuple[list[str], list[str]]:
+def _sizes(case: Case, config: FairnessGate, names: pd.Series[Any], groups: list[str]) -> tuple[list[str], list[str]]:
     """Groups with enough rows that count, in enough blocks of time, for every rate; and the others."""
     large = []
     for group in groups:
@@ -149,9 +147,7 @@ def _sizes(
     return large, [g for g in groups if g not in large]
 
 
-def _rows(
-    case: Case, config: schema.FairnessGate, role: str = CHALLENGER
-) -> dict[str, tuple[Floats, NDArray[np.bool_]]]:
+def _rows(case: Case, config: FairnessGate, role: str = CHALLENGER) -> dict[str, tuple[Floats, NDArray[np.bool_]]]:
     """Per rate the value of each row (n,), and whether the row counts for it."""
     everyone = np.ones(len(case.y), dtype=bool)
     found: dict[str, tuple[Floats, NDArray[np.bool_]]] = {}
@@ -170,14 +166,12 @@ def _rows(
     return found
 
 
-def _selected(case: Case, config: schema.FairnessGate, role: str) -> Floats:
+def _selected(case: Case, config: FairnessGate, role: str) -> Floats:
     threshold = 0.5 if config.threshold is None else config.threshold
     return np.asarray(case.predictions[role] >= threshold, dtype=np.float64)
 
 
-def _ratios(
-    case: Case, config: schema.FairnessGate, names: pd.Series[Any], groups: list[str], rate: str, role: str
-) -> Ratios:
+def _ratios(case: Case, config: FairnessGate, names: pd.Series[Any], groups: list[str], rate: str, role: str) -> Ratios:
     value, counted = _rows(case, config, role)[rate]
     members = [(names == group).to_numpy() & counted for group in groups]
     shape = (len(groups), case.blocks.count)
@@ -209,7 +203,7 @@ def _given(*ratios: Ratios | None) -> Iterator[Ratios]:
     yield from (r for r in ratios if r is not None)
 
 
-def _words(config: schema.FairnessGate, pair: Pair, place: str) -> str:
+def _words(config: FairnessGate, pair: Pair, place: str) -> str:
     rates = " and ".join(f"{g} {figure(v, 3)}" for g, v in zip(pair.groups, pair.values, strict=True))
     low = pair.lower if place == "above" else pair.apart.low
     span = bounds_words(low, pair.apart.high, pair.apart.confidence)

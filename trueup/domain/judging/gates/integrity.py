@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trueup.config.schema import Task
+from trueup.config.tasks import Task
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.bootstrap import Floats
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case

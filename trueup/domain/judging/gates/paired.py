@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from trueup.config import schema
+from trueup.config.gates import PairedGate
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, LOSS, Case
@@ -30,7 +30,7 @@ _SPENDING = 0.5  # by which power of the number of attempts the error shrinks
 class Paired:
     """Require a minimum gain on the champion, with some confidence; after a change, also a bound on the harm."""
 
-    config: schema.PairedGate
+    config: PairedGate
 
     def judge(self, case: Case) -> Verdict:
         """Compare mean losses, or the metric of the config; inconclusive where neither a gain nor its absence is shown."""
@@ -64,7 +64,7 @@ class Bar:
     error: float  # one-sided, of this attempt
 
     @classmethod
-    def of(cls, config: schema.PairedGate, case: Case, champion: float) -> Bar:
+    def of(cls, config: PairedGate, case: Case, champion: float) -> Bar:
         """Make the bar for a case; `champion` is the champion's mean loss."""
         margin = config.margin * champion if case.burden == "change" else None
         return cls(config.min_gain * champion, margin, (1 - config.confidence) / case.attempt**_SPENDING)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trueup.config import schema
+from trueup.config.gates import SliceGate
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
@@ -19,7 +19,7 @@ _LISTED = 50  # slices too small to tell that are named in the figures
 class Slices:
     """Require that no slice is harmed beyond a margin."""
 
-    config: schema.SliceGate
+    config: SliceGate
 
     def judge(self, case: Case) -> Verdict:
         """Test every slice for harm at a family-wise level (Holm 1979), and list those too small to tell."""

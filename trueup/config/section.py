@@ -1,0 +1,19 @@
+"""What all sections of a config are made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+NAME = r"^[a-z][a-z0-9_]{0,62}$"
+Name = Annotated[str, Field(pattern=NAME)]
+Dotted = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+
+
+class Section(BaseModel):
+    """What all parts of a configuration share: no unknown keys, only finite numbers, no later change."""
+
+    # Nothing is above or below "not a number": a bound of it would let everything pass.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

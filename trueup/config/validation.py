@@ -1,0 +1,37 @@
+"""The section `validate`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from trueup.config.section import Section, Share
+
+
+class ExpectationConfig(Section):
+    """One expectation of the Great Expectations suite."""
+
+    type: str = Field(description="Its name in Great Expectations, such as expect_column_values_to_be_between.")
+    kwargs: dict[str, Any] = Field(default={}, description="Its arguments.")
+    severity: Literal["critical", "warning"] = Field(
+        "critical", description="A warning is reported and changes nothing."
+    )
+    level: Literal["row", "batch"] | None = Field(
+        None,
+        description="`row` sends the failing rows to quarantine, `batch` breaks the batch. Default: row for expectations about single values without `mostly`, else batch.",
+    )
+
+
+class ValidateConfig(Section):
+    """What the data must be like."""
+
+    expectations: list[ExpectationConfig] = Field(
+        min_length=1, description="Never empty: an empty suite would pass anything."
+    )
+    min_rows: int = Field(30, ge=1, description="A batch with fewer rows is inconclusive: kept, scored, not diagnosed.")
+    max_quarantined: Share = Field(0.05, description="A batch with a larger share of rows in quarantine is broken.")
+    max_missing: dict[str, Share] = Field(
+        default={},
+        description="Per column the share that may be missing; the default for all features is just below 1 (not all).",
+    )
