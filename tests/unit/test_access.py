@@ -22,7 +22,7 @@ def layout(tmp_path, **settings):
 
 
 def listens(made):
-    return {p: made.command(p)[0][made.command(p)[0].index("--host") + 1] for p in made.home}
+    return {p: made.command(p)[0][made.command(p)[0].index("--host") + 1] for p in made.ports}
 
 
 def test_without_any_setting_everything_binds_to_loopback_and_asks_nobody(tmp_path):

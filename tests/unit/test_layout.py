@@ -14,7 +14,7 @@ def layout(tmp_path, **settings):
 def test_servers_can_be_left_out(tmp_path):
     less = layout(tmp_path, without="mlflow, evidently")
     assert less.programs == ["prefect", "reports", "worker"]
-    assert set(less.home) == {"prefect", "reports"}
+    assert set(less.ports) == {"prefect", "reports"}
     assert less.has_mlflow  # its database is made all the same
     assert set(less.addresses) == {"PREFECT_API_URL", "TRUEUP_REPORTS_PAGES"}
 

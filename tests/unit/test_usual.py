@@ -25,7 +25,7 @@ from trueup.domain.monitoring.learned_bounds import (
     learn,
     unusual,
 )
-from trueup.domain.profiling.learned_expectations import learn as learn_rules
+from trueup.domain.profiling import learned_expectations
 
 KNOWN, LATER = 12, 8  # weeks
 NUMERIC, KINDS = ["amount", "km", "items", "balance", "delay", "rare"], ["city", "kind", "customer", "order"]
@@ -155,7 +155,9 @@ def test_a_column_with_a_trend_gets_no_fixed_range_in_a_new_config():
         ]
     )
     times = pd.Series([datetime(2024, m, 1) for m in range(1, 9) for _ in range(200)])
-    learned = learn_rules(rows.reset_index(drop=True), times, "month", FeaturesConfig(numeric=["x", "y"]))
+    learned = learned_expectations.learn(
+        rows.reset_index(drop=True), times, "month", FeaturesConfig(numeric=["x", "y"])
+    )
     ranged = [r.kwargs["column"] for r in learned.rules if r.type == "expect_column_values_to_be_between"]
     assert ranged == ["y"]
     assert any("x moves one way" in said for said in learned.left_out)
