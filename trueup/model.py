@@ -5,7 +5,7 @@ Stage functions take a `Model`, what the stage before handed on, and `as_of`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 VALIDATE, MONITOR = "validate", "monitor"  # the stages that keep results
 SILENT = frozenset({UNKNOWN, DATA_BROKEN})  # diagnoses that say nothing of the champion
+_LOOK = ("champion", "diagnosis", "awaits_labels", "skill", "probation")  # of a monitoring result, what later ones need
 _BRIEF = ("status", "reasons", "quarantined", "judgement", "warnings")
 
 
@@ -151,20 +152,26 @@ class Model:
             if (body := found.get((b.window, b.rows.revision))) is not None and body["status"] != Status.FAIL
         ]
 
+    def looks(self) -> list[Result]:
+        """All monitoring results, ordered by window and `as_of`, with what later ones need of their bodies."""
+        return self.home.store.brief_results(self.config.model, MONITOR, _LOOK)
+
     def decisive_look(self, as_of: datetime) -> tuple[Result | None, datetime]:
         """The champion's newest monitoring result of the batch that decides, and the `as_of` of its first one there.
 
         Only results up to `as_of` count. A corrected batch is another batch.
         """
         current = self.champion()
-        found = [] if current is None else self.home.store.results(self.config.model, MONITOR)
+        found = [] if current is None else self.looks()
         looks = [r for r in found if current is not None and r.body["champion"] == current.version and r.as_of <= as_of]
         told = [r for r in looks if r.body["diagnosis"] not in SILENT] or looks
         if not told:
             return None, as_of
         decisive = max(told, key=lambda r: (r.window, r.as_of))
         about = (decisive.window, decisive.revision)
-        return decisive, min(r.as_of for r in looks if (r.window, r.revision) == about)
+        of_window = self.home.store.results(self.config.model, MONITOR, decisive.window)
+        whole = next(r for r in of_window if replace(r, body=decisive.body) == decisive)
+        return whole, min(r.as_of for r in looks if (r.window, r.revision) == about)
 
     def scored_labels(self, batch: Batch, as_of: datetime, role: str = "champion") -> pd.DataFrame:
         """The predictions that were served for a batch, with the newest labels known at `as_of`."""

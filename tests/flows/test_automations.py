@@ -22,7 +22,7 @@ TOPIC = "trueup.automation.failed"
 
 
 @pytest.fixture
-def ports(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch):
     configs = streams.write(tmp_path, streams.Stream(days=7, per_day=20).frame(), PLAIN.replace("toy", MODEL))
     monkeypatch.setenv("TRUEUP_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TRUEUP_CONFIGS", str(configs))

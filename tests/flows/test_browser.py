@@ -50,7 +50,7 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def ports(tmp_path_factory):
+def home(tmp_path_factory):
     """A home with a champion of each model, and a challenger of one of them that waits for a person."""
     folder = tmp_path_factory.mktemp("browser")
     frame = stream(8 * 7, change_on=5 * 7, per_day=160)

@@ -48,7 +48,7 @@ def stack(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ports(stack):
+def home(stack):
     opened = Home(Settings(home=stack.home, configs=stack.home / "feed" / "configs"))
     yield opened
     opened.close()

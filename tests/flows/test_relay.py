@@ -18,7 +18,7 @@ from trueup.loop.outbox import Relayed, notify, relay
 
 
 @pytest.fixture
-def ports(tmp_path):
+def home(tmp_path):
     home = Home(Settings(home=tmp_path / "home"))
     yield home
     home.close()

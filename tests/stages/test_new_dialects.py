@@ -14,7 +14,7 @@ FRAME = orders(n=1_200, days=60).assign(amount=lambda f: (f["x"] * 3_000 + 2_000
 
 
 @pytest.fixture
-def ports(tmp_path):
+def home(tmp_path):
     opened = Home(Settings(home=tmp_path / "home", configs=tmp_path / "configs"))
     yield opened
     opened.close()

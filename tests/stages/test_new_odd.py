@@ -15,7 +15,7 @@ from trueup.onboarding.new_model import draft, save
 
 
 @pytest.fixture
-def ports(tmp_path):
+def home(tmp_path):
     opened = Home(Settings(home=tmp_path / "home", configs=tmp_path / "configs"))
     yield opened
     opened.close()

@@ -180,7 +180,7 @@ def standing(model: Model) -> datetime:
     before an earlier decision, so that who is in office and who was at that moment are the same.
     """
     known = [e.as_of for e in model.home.ledger.entries(model.config.model)]
-    known += [r.as_of for r in model.home.store.results(model.config.model, "monitor")]
+    known += [r.as_of for r in model.looks()]
     if model.config.clock == "wall":
         known.append(model.home.local_now(model.config))
     return max(known)

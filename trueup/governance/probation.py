@@ -113,7 +113,7 @@ def standing(model: Model, current: Champion) -> dict[str, Any] | None:
 
 def _records(model: Model, current: Champion) -> list[tuple[Window, dict[str, Any]]]:
     """What the monitor recorded of this champion's probation, in the order in which it was recorded."""
-    found = sorted(model.home.store.results(model.config.model, "monitor"), key=lambda r: r.as_of)
+    found = sorted(model.looks(), key=lambda r: r.as_of)
     told = [(r.window, r.body.get("probation")) for r in found]
     return [(w, p) for w, p in told if p is not None and p["epoch"] == current.epoch]
 

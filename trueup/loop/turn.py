@@ -262,7 +262,7 @@ def _validated(do: Steps, model: Model, batches: list[Batch], as_of: datetime) -
 
 def _unhandled(model: Model, checked: list[Checked]) -> list[Checked]:
     """Batches that no run has handled to its end: new ones, new revisions, and those that are judged otherwise now."""
-    handled = {(r.window, r.revision, r.basis) for r in model.home.store.results(model.config.model, "run")}
+    handled = {(r.window, r.revision, r.basis) for r in model.home.store.brief_results(model.config.model, "run", ())}
     return [c for c in checked if (c.batch.window, c.batch.landed, c.basis) not in handled]
 
 
@@ -285,8 +285,9 @@ def _record(model: Model, done: Cycle) -> None:
 def _recorded(model: Model, checked: list[Checked], as_of: datetime) -> Cycle:
     """The last run up to `as_of` that handled what is there now; of an earlier moment than any run, the newest batch's."""
     there = {(c.batch.window, c.batch.landed, c.basis) for c in checked}
-    found = [r for r in model.home.store.results(model.config.model, "run") if (r.window, r.revision, r.basis) in there]
+    handled = model.home.store.brief_results(model.config.model, "run", ())
+    found = [r for r in handled if (r.window, r.revision, r.basis) in there]
     runs = [r for r in found if r.as_of <= as_of] or [r for r in found if r.window == checked[-1].batch.window]
-    return _CYCLE.validate_python(
-        sorted(runs, key=lambda r: (r.as_of, r.window))[-1].body
-    )  # of equals the last recorded
+    last = sorted(runs, key=lambda r: (r.as_of, r.window))[-1]  # of equals the last recorded
+    of_window = model.home.store.results(model.config.model, "run", last.window)
+    return _CYCLE.validate_python([r for r in of_window if replace(r, body=last.body) == last][-1].body)

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,12 +71,13 @@ def server_address() -> str | None:
     """The Prefect server that flows report to, or None where none is configured.
 
     The environment answers first, after `prepare` with the stack of the home. Prefect's own files are looked at next, and
-    Prefect is imported only where one of them names an address: its import takes seconds.
+    Prefect is imported only where one of them names an address: its import takes seconds. Where it is loaded already, it knows.
     """
     if url := os.environ.get("PREFECT_API_URL"):
         return url
     files = [Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser() / "profiles.toml", *map(Path, _FILES)]
-    if not any(f.is_file() and _ADDRESS.search(f.read_text(encoding="utf-8", errors="replace")) for f in files):
+    named = any(f.is_file() and _ADDRESS.search(f.read_text(encoding="utf-8", errors="replace")) for f in files)
+    if not named and "prefect" not in sys.modules:
         return None
     from prefect.settings import get_current_settings
 

@@ -41,7 +41,7 @@ def stage_task(do: Callable[P, R], show: Callable[..., None] | None = None) -> C
 
     run = task(
         name=name,
-        task_run_name=name + " {config.model}",
+        task_run_name=name + " {model.config.model}",
         retries=retries,
         retry_delay_seconds=list(DELAYS[:retries]) or None,
         retry_condition_fn=_transient,

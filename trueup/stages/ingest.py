@@ -9,6 +9,7 @@ from datetime import datetime, time, timedelta
 import pandas as pd
 
 from trueup.adapters.sources.port import Mark, SourcePort
+from trueup.adapters.store.results import Result
 from trueup.config.ingest import IngestConfig
 from trueup.config.schema import ModelConfig
 from trueup.config.value_checks import SHORTEST
@@ -127,9 +128,14 @@ def _rewritten(model: Model, source: SourcePort, mark: Mark | None) -> set[Windo
     return {period_of(datetime.combine(day, time()), model.config.ingest.period) for day in days} & landed
 
 
+def _marks(model: Model) -> list[Result]:
+    """The marks that ingests left."""
+    return model.home.store.brief_results(model.config.model, _MARK, ("mark", "number"))
+
+
 def _kept(model: Model) -> Mark | None:
     """The mark that the last ingest left."""
-    found: list[Mark] = [result.body for result in model.home.store.results(model.config.model, _MARK)]
+    found: list[Mark] = [result.body for result in _marks(model)]
     return max(found, key=lambda body: body["number"])["mark"] if found else None
 
 
@@ -137,7 +143,7 @@ def _keep(model: Model, mark: Mark | None, windows: list[Window], as_of: datetim
     """Remember how far the source had been written."""
     if mark is None or mark == _kept(model):
         return
-    number = 1 + max((r.body["number"] for r in model.home.store.results(model.config.model, _MARK)), default=0)
+    number = 1 + max((r.body["number"] for r in _marks(model)), default=0)
     body = {"mark": mark, "number": number}
     model.home.store.record(model.config.model, _MARK, windows[0], number, as_of, body)
 

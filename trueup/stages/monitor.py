@@ -79,8 +79,7 @@ def last_looks(model: Model) -> dict[Window, Result]:
     """The newest look at each batch by the champion in office: `revision` is what had landed by then, see `Batch`."""
     current = model.champion()
     version = current.version if current else None
-    found = model.home.store.results(model.config.model, MONITOR)
-    return {r.window: r for r in found if r.body["champion"] == version}
+    return {r.window: r for r in model.looks() if r.body["champion"] == version}
 
 
 def begun_looks(model: Model, unhandled: Sequence[Checked], as_of: datetime) -> dict[Window, datetime]:
@@ -213,7 +212,7 @@ def _earlier(model: Model, batch: Batch, current: Champion | None) -> list[Skill
     again = current is not None and current.put_by != "promoted"
     found = {
         r.window: r.body["skill"]
-        for r in model.home.store.results(model.config.model, MONITOR)
+        for r in model.looks()
         if current is not None
         and r.body["champion"] == current.version
         and r.window.end <= batch.window.start
