@@ -63,12 +63,12 @@ def home(tmp_path_factory):
     opened = Home(Settings(home=folder / "home", configs=folder / "configs"))
     shared, opened.background = opened.background, NoReports()
     for model in (AUTOMATIC, APPROVED):
-        cycle(steps, load_model(opened.configs, model), opened, streams.week(5))
-    returns = load_model(opened.configs, APPROVED)
-    (first,) = open_approvals(returns, opened)
-    approve(returns, opened, first, "Ann", "the first one")
+        cycle(steps, Model(load_model(opened.configs, model), opened), streams.week(5))
+    returns = Model(load_model(opened.configs, APPROVED), opened)
+    (first,) = open_approvals(returns)
+    approve(returns, first, "Ann", "the first one")
     opened.background = shared
-    assert cycle(steps, returns, opened, NOW).decided.outcome == "pending"
+    assert cycle(steps, returns, NOW).decided.outcome == "pending"
     assert shared.wait() == []
     yield opened
     opened.close()

@@ -24,15 +24,15 @@ DYING = """
 import os, signal
 from flows.run import run
 from tests.stages.story import NoReports
-from trueup.stages import ports
-from trueup.stages import train as logic
+import trueup.home
+from trueup.stages import train
 
-ports.shared = NoReports
+trueup.home.shared = NoReports
 
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
-logic.search = die
+train.search = die
 run("toy", as_of="{as_of}")
 """
 

@@ -44,20 +44,21 @@ from trueup.cli.main import main
 from trueup.orchestration.hooks import pass_on
 from trueup.adapters.apprise import addresses
 from trueup.config.load import load_model
-from trueup.stages import steps
+from trueup.loop import steps
 from trueup.loop.turn import cycle
 from trueup.home import Home
+from trueup.model import Model
 
-ports = Home()
+home = Home()
 for model, moment in (("toy", datetime(2024, 2, 5)), ("toy", datetime(2024, 2, 19)), ("shop", datetime(2024, 2, 5))):
     try:
-        done = cycle(steps, load_model(ports.configs, model), ports, moment)
+        done = cycle(steps, Model(load_model(home.configs, model), home), moment)
         print(model, "came to", done.decided.outcome, flush=True)
     except Exception:
         logging.exception("%s failed at %s", model, moment)
-    pass_on(ports)
-print(addresses(ports.settings.notify)[0].tell("a title", "a text"))
-ports.close()
+    pass_on(home)
+print(addresses(home.settings.notify)[0].tell("a title", "a text"))
+home.close()
 for words in (["status", "toy"], ["ledger", "show"], ["ledger", "verify"]):
     sys.argv = ["trueup", *words]
     try:

@@ -76,7 +76,7 @@ def test_a_second_up_says_that_it_runs(stack):
 
 
 def test_a_used_port_is_named(stack, tmp_path):
-    other = Stack(tmp_path / "home", ports={**Stack(tmp_path).home, "mlflow": stack.ports["mlflow"]})
+    other = Stack(tmp_path / "home", ports={**Stack(tmp_path).ports, "mlflow": stack.ports["mlflow"]})
     code, said = other("up", "--detach")
     assert code == 2
     assert f"{stack.ports['mlflow']} (mlflow, set TRUEUP_MLFLOW_PORT)" in said

@@ -67,7 +67,7 @@ def test_an_account_that_may_only_read_looks_and_is_told_where_it_may_not_write(
             path.chmod(path.stat().st_mode | 0o055)
     code = """
 import os, sys
-from flows import cli
+from trueup.cli import main as cli
 from trueup.orchestration.environment import flows_called_here
 os.setgroups([]); os.setgid(65534)
 libc = __import__("ctypes").CDLL(None); libc.prctl(8, 1, 0, 0, 0)  # PR_SET_KEEPCAPS, to be able to read on
@@ -77,7 +77,7 @@ class Head(ctypes.Structure): _fields_ = [("version", ctypes.c_uint32), ("pid", 
 class Data(ctypes.Structure): _fields_ = [(n, ctypes.c_uint32) for n in ("effective", "permitted", "inheritable")]
 read = 1 << 2  # CAP_DAC_READ_SEARCH
 assert libc.capset(ctypes.byref(Head(0x20080522, 0)), (Data * 2)(Data(read, read, 0), Data(0, 0, 0))) == 0
-from flows import edge
+from trueup.cli import edge
 for words in (["status"], ["ledger", "verify"], ["run", "toy"], ["score", "toy"]):
     sys.argv = ["trueup", *words]
     try:

@@ -243,7 +243,7 @@ def test_nothing_secret_goes_to_where_policies_are_played(done, laid, tmp_path):
     home = Home(
         Settings(home=tmp_path, configs=laid[2], ledger_key="0" * 64, notify="json://secret", reports_token="s" * 20)
     )
-    prepared = prepare(done[1], home, done[2], POLICIES[:1])
+    prepared = prepare(Model(done[1], home), done[2], POLICIES[:1])
     sent = pickle.dumps(prepared)
     assert not [word for word in (b"0" * 64, b"json://secret", b"s" * 20) if word in sent]
     assert prepared.world.settings.configs.is_absolute()

@@ -209,7 +209,7 @@ def test_a_restore_that_was_killed_leaves_no_half_home(told, tmp_path):
     backup.backup(told.home, tmp_path / "copy")
     code = (
         "import os, shutil, signal, sys\nfrom pathlib import Path\nfrom trueup.config.settings import Settings\n"
-        "from trueup.stages import backup\ncopy, left = shutil.copy2, [20]\n"
+        "from trueup.upkeep import backup\ncopy, left = shutil.copy2, [20]\n"
         "def die(*args, **kwargs):\n    left[0] -= 1\n    if not left[0]: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return copy(*args, **kwargs)\n"
         "shutil.copytree.__defaults__ = tuple(die if d is copy else d for d in shutil.copytree.__defaults__)\n"

@@ -286,6 +286,7 @@ from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.upkeep.retention import gc
 from trueup.home import Home
+from trueup.model import Model
 
 unlink, left = Path.unlink, [int(sys.argv[1])]
 
@@ -297,9 +298,9 @@ def die(self, *args, **kwargs):
     return unlink(self, *args, **kwargs)
 
 Path.unlink = die
-ports = Home(Settings())
-ports.now = lambda: datetime.now(UTC) + timedelta(days=5000)
-gc(load_model(ports.configs, "toy"), ports)
+home = Home(Settings())
+home.now = lambda: datetime.now(UTC) + timedelta(days=5000)
+gc(Model(load_model(home.configs, "toy"), home))
 """
 
 

@@ -43,6 +43,10 @@ class Made:
     turns: list[Cycle]
 
     @property
+    def model(self) -> Model:
+        return Model(self.config, self.home)
+
+    @property
     def rows(self) -> pd.DataFrame:
         """The landed rows of all batches."""
         return pd.concat([self.home.store.read(c.batch.rows) for t in self.turns for c in t.batches])

@@ -29,11 +29,12 @@ import sys
 from datetime import datetime
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
-from trueup.stages import loop, steps
 from trueup.home import Home
+from trueup.loop import steps, turn
+from trueup.model import Model
 
-ports = Home(Settings())
-loop.challenge(steps, load_model(ports.configs, "toy"), ports, datetime.fromisoformat(sys.argv[1]), "manual")
+home = Home(Settings())
+turn.challenge(steps, Model(load_model(home.configs, "toy"), home), datetime.fromisoformat(sys.argv[1]), "manual")
 """
 
 

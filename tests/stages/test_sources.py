@@ -98,7 +98,7 @@ def read(monkeypatch):
 
     def land(model, of, *more):
         weeks.append((of.start - streams.START).days // 7)
-        real(model.config, model.home, of, *more)
+        real(model, of, *more)
 
     monkeypatch.setattr(ingest, "land", land)
     return weeks
@@ -136,7 +136,7 @@ def test_what_a_crash_left_unread_is_read_by_the_next(landed, monkeypatch):
     def land(model, of, *more):
         if not next(lands):
             raise KeyboardInterrupt
-        real(model.config, model.home, of, *more)
+        real(model, of, *more)
 
     with monkeypatch.context() as patched:
         patched.setattr(ingest, "land", land)

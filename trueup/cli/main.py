@@ -60,7 +60,7 @@ def run(
 ) -> None:
     """One turn of the loop: ingest, validate, score, monitor, and retrain if the diagnosis says so."""
     cycle = start.run(model, ready(model, as_of), retrain)
-    emit(as_json, cycle, lambda: output.cycle(cycle, next_complete(model, cycle)))
+    emit_run(as_json, cycle, lambda: output.cycle(cycle, next_complete(model, cycle)))
     if cycle.problem is not None:
         raise NoData(cycle.problem)
     if cycle.broken:
@@ -81,21 +81,21 @@ def retrain_(
 ) -> None:
     """Train a challenger, judge it against the champion, and promote or refuse it."""
     decided = start.retrain(model, ready(model, as_of), reason, by)
-    emit(as_json, decided, lambda: output.retrained(model, decided))
+    emit_run(as_json, decided, lambda: output.retrained(model, decided))
 
 
 @app.command()
 def score(model: ModelName, as_of: AsOf = None, as_json: Json = False) -> None:
     """Predict the newest complete batch with the champion."""
     scored = start.score(model, ready(model, as_of))
-    emit(as_json, scored, lambda: output.scored(scored))
+    emit_run(as_json, scored, lambda: output.scored(scored))
 
 
 @app.command()
 def monitor(model: ModelName, as_of: AsOf = None, as_json: Json = False) -> None:
     """Compare the newest batch's predictions with the labels known by now, and diagnose the champion."""
     observed = start.monitor(model, ready(model, as_of))
-    emit(as_json, observed, lambda: output.observation(observed))
+    emit_run(as_json, observed, lambda: output.observation(observed))
 
 
 @app.command()
@@ -321,12 +321,9 @@ def next_complete(model: str, cycle: Cycle) -> datetime:
 
 
 def ready(model: str, as_of: str | None) -> datetime | None:
-    """Check the arguments of a command before anything starts, and say where it runs. Raises UsageError."""
+    """Check the arguments of a command before anything starts. Raises UsageError."""
     known(model)
-    at = moment(as_of)
-    if server_address() is None:
-        typer.echo(start.WITHOUT_SERVER, err=True)
-    return at
+    return moment(as_of)
 
 
 def known(model: str) -> None:
@@ -375,6 +372,13 @@ def names(home: Home, model: str | None) -> list[str]:
             f"no configs in {home.configs.resolve()}; change to the project's folder or set TRUEUP_CONFIGS"
         )
     return found
+
+
+def emit_run(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
+    """Print the result of a run, and on stderr that no Prefect server has it where none is configured."""
+    if server_address() is None:
+        typer.echo(start.WITHOUT_SERVER, err=True)
+    emit(as_json, result, tell)
 
 
 def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
