@@ -41,10 +41,9 @@ SAID = [
     (HOW_TO / "approvals-and-rollback.md", "trueup promote late_orders"),
     (HOW_TO / "approvals-and-rollback.md", "trueup rollback late_orders"),
     (HOW_TO / "dossier.md", "trueup dossier late_orders"),
-    (Path("README.md"), "trueup check flight_delays"),
+    (Path("docs", "operations.md"), "trueup check flight_delays"),
     (HOW_TO / "reproduce.md", "trueup reproduce flight_delays 2"),
     (Path("docs", "operations.md"), "trueup status"),
-    (Path("README.md"), "trueup gc --dry-run"),
     (Path("docs", "operations.md"), "trueup gc --dry-run"),
     (Path("docs", "operations.md"), "trueup backup /backups/2026-11-25"),
     (HOW_TO / "replay.md", "trueup replay flight_delays"),
@@ -54,7 +53,7 @@ ELSEWHERE = {
     ("README.md", "make demo"): "tests/flows/test_demo.py:test_a_home_in_which_months_were_handled_at_once_is_refused",
     ("README.md", "trueup new late_orders"): "tests/flows/test_how_to.py:test_a_tutorial_does_what_it_says",
     ("README.md", "make up"): "tests/flows/test_stack.py:test_the_readme_feeds_the_stack_by_day_and_night",
-    ("README.md", "trueup feed flight_delays --next"): (
+    ("docs/operations.md", "trueup feed flight_delays --next"): (
         "tests/flows/test_stack.py:test_the_readme_feeds_the_stack_by_day_and_night"
     ),
     ("docs/how-to/approvals-and-rollback.md", "prefect deployment run approve/trueup"): (

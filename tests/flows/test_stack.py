@@ -96,8 +96,8 @@ def test_killed_servers_come_back(stack):
 
 
 def test_the_readme_feeds_the_stack_by_day_and_night(stack):
-    """What follows on `trueup feed` in the README: a model without a config in the feed's folder is named and left out."""
-    (fed,) = [b for b in commands(ROOT / "README.md") if b.startswith("trueup feed")]
+    """What follows on `trueup feed` in the docs: a model without a config in the feed's folder is named and left out."""
+    (fed,) = [b for b in commands(ROOT / "docs" / "operations.md") if b.startswith("trueup feed")]
     hand_out, up = lines(fed)
     code, said = stack(*hand_out.split()[1:])
     assert code == 0, said
