@@ -9,7 +9,7 @@ from tests.stages.story import Story, stream, window
 from trueup.adapters.prefect_events import EventApi
 from trueup.domain.events import ModelDecayed, ModelStale, interval
 from trueup.ledger.entries import Event
-from trueup.loop.limits import clear
+from trueup.loop.may_start import clear
 from trueup.loop.outbox import relay
 from trueup.orchestration.recovery import processes
 

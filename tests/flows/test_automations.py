@@ -15,7 +15,8 @@ from trueup.domain.events import DataArrived, ModelDecayed, interval
 from trueup.home import Home
 from trueup.ledger.entries import Event
 from trueup.loop.failed_automations import tell_of_failures
-from trueup.loop.outbox import notify, relay
+from trueup.loop.notices import notify
+from trueup.loop.outbox import relay
 
 MODEL = "auto"  # the server is shared with other tests, whose homes know no model of that name
 TOPIC = "trueup.automation.failed"

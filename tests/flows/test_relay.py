@@ -14,7 +14,8 @@ from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived, DataBroken
 from trueup.home import Home
 from trueup.ledger.entries import Event
-from trueup.loop.outbox import Relayed, notify, relay
+from trueup.loop.notices import notify
+from trueup.loop.outbox import Relayed, relay
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from tests import streams
 from tests.stages.story import PLAIN, Story, in_week, stream, window
 from trueup.loop import steps, turn
-from trueup.loop.limits import clear
+from trueup.loop.may_start import clear
 
 AGED = PLAIN.replace("min_matured: 100", "min_matured: 100\n  stale_after: 10 days")
 NOW = streams.week(7)

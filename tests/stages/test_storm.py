@@ -17,7 +17,7 @@ from trueup.adapters.sql.lock import alone
 from trueup.domain.events import event_id
 from trueup.errors import RegistryUnavailable, UsageError
 from trueup.loop import steps, turn
-from trueup.loop.limits import clear
+from trueup.loop.may_start import clear
 
 NOW = streams.week(7)
 UNREACHABLE = "  gates:\n    - {kind: absolute, metric: log_loss, at_most: 0.0001}\n"

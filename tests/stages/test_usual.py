@@ -6,7 +6,7 @@ import pytest
 
 from tests.stages.story import PLAIN, Story, in_week, stream, window
 from trueup.errors import UsageError
-from trueup.loop.limits import clear
+from trueup.loop.may_start import clear
 
 
 def test_a_broken_batch_keeps_no_first_champion_from_being_trained(tmp_path):

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from trueup.cli import audit, completion, govern, help_examples, new, output, output_new, replay, stack, upkeep
+from trueup.cli import audit, completion, govern, help_examples, new, output, output_new, records, replay, stack, upkeep
 from trueup.cli.completion import models
 from trueup.cli.edge import one_line
-from trueup.config.load import load_model, model_names, sound_name
+from trueup.cli.options import AsOf, Json, ModelName, at_home, emit, moment, month, names
+from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Retrain
-from trueup.errors import NoData, UsageError
+from trueup.errors import NoData
 from trueup.orchestration import start
-from trueup.orchestration.actor import at_the_command_line
 from trueup.orchestration.environment import flows_called_here, prepare, server_address
 
 if TYPE_CHECKING:
@@ -33,22 +31,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-ledger_app = typer.Typer(help="The record of every decision.", no_args_is_help=True)
-app.add_typer(ledger_app, name="ledger")
-quarantine_app = typer.Typer(help="Rows set aside because they failed validation.", no_args_is_help=True)
-app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(records.ledger_app, name="ledger")
+app.add_typer(records.quarantine_app, name="quarantine")
 app.add_typer(stack.app)
-
-ModelName = Annotated[
-    str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False, autocompletion=models)
-]
-AsOf = Annotated[
-    str | None,
-    typer.Option(
-        "--as-of", metavar="TIME", help="The moment to stand at, such as 2013-04-01. Default: by the config's clock."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 
 
 @app.command()
@@ -133,11 +118,11 @@ def clear(
     as_json: Json = False,
 ) -> None:
     """Let retrains start again: after too many rejections in a row, and after unusual batches, which this confirms."""
-    from trueup.loop import limits
+    from trueup.loop import may_start
     from trueup.model import Model
 
     with at_home() as home:
-        entries = limits.clear(Model(load_model(home.configs, model), home), by)
+        entries = may_start.clear(Model(load_model(home.configs, model), home), by)
     said = [entry.body["reasons"][0] for entry in entries]
     found = {"sequence": entries[-1].seq, "reasons": said}
     lines = "\n".join(f"{why} (ledger entry {entry.seq})" for why, entry in zip(said, entries, strict=True))
@@ -227,91 +212,6 @@ def reconcile(
         raise typer.Exit(1)
 
 
-@ledger_app.command("show")
-def ledger_show(
-    model: Annotated[
-        str | None, typer.Argument(help="A model; default: all.", show_default=False, autocompletion=models)
-    ] = None,
-    last: Annotated[int, typer.Option(help="How many entries, newest first.", min=1)] = 20,
-    as_json: Json = False,
-) -> None:
-    """The newest decisions, with their reasons."""
-    from trueup.governance.status import decisions
-
-    with at_home(looks=True) as home:
-        found = decisions(home, model and sound_name(model), last)
-        if model is not None and not found:
-            load_model(home.configs, model)  # a model whose config is gone still has its decisions
-    emit(as_json, {"entries": found}, lambda: output.ledger(found))
-
-
-@ledger_app.command("verify")
-def ledger_verify(as_json: Json = False) -> None:
-    """Check chain, signatures, anchors, MLflow's aliases and the files of every version that an entry names."""
-    from trueup.audit.verify import verify
-
-    with at_home(looks=True) as home:
-        found = verify({name: load_model(home.configs, name) for name in model_names(home.configs)}, home)
-    emit(as_json, found, lambda: output.verified(found))
-    if found.problems:
-        raise typer.Exit(1)
-
-
-@ledger_app.command("export")
-def ledger_export(
-    file: Annotated[Path, typer.Argument(help="Where to: .jsonl has everything, .csv a line a decision.")],
-    model: Annotated[
-        str | None, typer.Option(help="A model; default: all.", show_default=False, autocompletion=models)
-    ] = None,
-) -> None:
-    """Write the ledger to a file, oldest entry first."""
-    from trueup.audit.export import export
-
-    with at_home(looks=True) as home:
-        count = export(home, file, model)
-    typer.echo(f"{count} entries in {file}")
-
-
-@quarantine_app.command("list")
-def quarantine_list(model: ModelName, as_json: Json = False) -> None:
-    """Rows in quarantine, by batch, with the names of what they failed."""
-    from trueup.governance.quarantine import as_records, listed
-    from trueup.model import Model
-
-    with at_home(looks=True) as home:
-        found = as_records(listed(Model(load_model(home.configs, model), home)))
-    emit(as_json, {"rows": found}, lambda: output.quarantine(found))
-
-
-@quarantine_app.command("release")
-def quarantine_release(
-    model: ModelName,
-    by: Annotated[str, typer.Option(help="Who releases them.", show_default=False)],
-    why: Annotated[str, typer.Option(help="Why they are right after all.", show_default=False)],
-    rows: Annotated[
-        list[int] | None, typer.Option("--row", help="A row_id; may be given several times. Default: all.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Take rows back into use: the next training sees them, and the next `trueup run` predicts them."""
-    from trueup.governance.quarantine import release
-    from trueup.model import Model
-
-    with at_home() as home:
-        count = release(Model(load_model(home.configs, model), home), rows, by=by, why=why)
-    emit(as_json, {"released": count}, lambda: typer.echo(f"{count} rows released"))
-
-
-def moment(text: str | None) -> datetime | None:
-    """Read a time from the command line. Raises UsageError."""
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"{text!r} is not a time; write it as 2013-04-01 or 2013-04-01T06:00") from None
-
-
 def next_complete(model: str, cycle: Cycle) -> datetime:
     """When the batch after the newest of a run is complete."""
     from trueup.domain.data.periods import period_of
@@ -333,27 +233,6 @@ def known(model: str) -> None:
     sound_config(Settings().configs, model)
 
 
-def month(text: str) -> datetime:
-    """Read a month from the command line. Raises UsageError."""
-    try:
-        return datetime.strptime(text, "%Y-%m")
-    except ValueError:
-        raise UsageError(f"{text!r} is not a month; write it as 2013-09") from None
-
-
-@contextmanager
-def at_home(configs: str | None = None, *, looks: bool = False) -> Iterator[Home]:
-    """The home, for commands that need no flow; one that only `looks` writes nothing there."""
-    from trueup.home import Home
-
-    home = Home(Settings().model_copy(update={"configs": Path(configs)}) if configs else None, looks=looks)
-    home.actor = at_the_command_line()
-    try:
-        yield home
-    finally:
-        home.close()
-
-
 def rehearsed(model: str, home: Home) -> Rehearsal:
     """Rehearse a model whose config is sound, and show how far it is."""
     from trueup.model import Model
@@ -363,30 +242,11 @@ def rehearsed(model: str, home: Home) -> Rehearsal:
         return rehearse(Model(load_model(home.configs, model), home), tell)
 
 
-def names(home: Home, model: str | None) -> list[str]:
-    """The model named, or all that have a config. Raises UnknownModel, and UsageError where there is none."""
-    if model is not None:
-        return [model]
-    if not (found := model_names(home.configs)):
-        raise UsageError(
-            f"no configs in {home.configs.resolve()}; change to the project's folder or set TRUEUP_CONFIGS"
-        )
-    return found
-
-
 def emit_run(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
     """Print the result of a run, and on stderr that no Prefect server has it where none is configured."""
     if server_address() is None:
         typer.echo(start.WITHOUT_SERVER, err=True)
     emit(as_json, result, tell)
-
-
-def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
-    """Print a result: one line of JSON, or what a person reads."""
-    if as_json:
-        output.as_json(result)
-    else:
-        tell()
 
 
 govern.register(app)

@@ -60,7 +60,7 @@ def new(
     Writes configs/<NAME>.yaml, and the model's deployments at the end of prefect.yaml where there is one beside the configs.
     Columns that know the answer are left out and named. Nothing else is written, and nothing is trained.
     """
-    from trueup.cli.main import moment
+    from trueup.cli.options import moment
     from trueup.domain.profiling.questions import Ask
     from trueup.home import Home
     from trueup.onboarding.deployments import deploy

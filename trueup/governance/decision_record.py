@@ -1,6 +1,6 @@
 """The record of a decision: who asked and why, about which model, on what data, by which rules, made by which code.
 
-A refusal is recorded as fully as a promotion. Records from before a part was kept lack it, so readers ask for every part
+These are the parts; `stages.promote.promote` adds verdicts and reasons and writes the entry. A refusal is recorded as fully as a promotion. Records from before a part was kept lack it, so readers ask for every part
 with `get`.
 """
 

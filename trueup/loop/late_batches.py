@@ -1,4 +1,4 @@
-"""Watch the calendar: which batches should be there and are not."""
+"""Missing batches: which the calendar promises and the source does not have. `loop.notices` has what people are told."""
 
 from __future__ import annotations
 

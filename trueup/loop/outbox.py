@@ -1,14 +1,13 @@
-"""Relay: hand the events that wait in the outbox to the event server, and tell people of those that need one."""
+"""The outbox: hands the events that wait to the event server. What people are told of them is in `loop.notices`."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
-from trueup.adapters.sql.lock import alone
-from trueup.domain.events import NO_MODEL, Message
+from trueup.domain.events import Message
 from trueup.errors import EventRefused, EventsUnavailable
 from trueup.home import Home
 
@@ -25,17 +24,6 @@ class Receiver(Protocol):
 
     def known(self, messages: Sequence[Message]) -> Collection[str]:
         """Give the ids of those that it has, or raise EventsUnavailable."""
-
-
-class Person(Protocol):
-    """An address of somebody who wants to be told."""
-
-    @property
-    def digest(self) -> str:
-        """Its name in the ledger."""
-
-    def tell(self, title: str, text: str) -> str | None:
-        """Send a message there; give what went wrong, or None."""
 
 
 @dataclass(frozen=True)
@@ -92,64 +80,6 @@ def _hand_over(receiver: Receiver, some: Sequence[Message]) -> tuple[list[Messag
         taken += ok
         refused += why
     return taken, refused
-
-
-def notify(home: Home, people: Sequence[Person]) -> Relayed:
-    """Tell people, each in one message, of all that waits and concerns them. Without anybody to tell everything waits.
-
-    What an address was told it is not told again while others cannot be reached. One process tells at a time: what
-    another is at, or what was announced meanwhile, is left to it and to the next run.
-    """
-    with alone(home.engine, "notify") as held:
-        waiting = home.ledger.pending_notices()
-        lines = {m.id: line for m in waiting if (line := _notice(m)) is not None}
-        if not held or not people:
-            return Relayed(0, len(lines))
-        problems = [said for person in people if (said := _tell(home, person, waiting, lines)) is not None]
-        if problems:
-            return Relayed(0, len(lines), "; ".join([*problems, "what waits is sent again with the next run"]))
-        home.ledger.mark_notified(waiting)
-        return Relayed(len(lines), 0)
-
-
-def _tell(home: Home, person: Person, waiting: Sequence[Message], lines: Mapping[int, str]) -> str | None:
-    """Tell one address what it was not told yet; give what went wrong, or None."""
-    known = home.ledger.told(person.digest)
-    news = [m for m in waiting if m.id in lines and m.id not in known]
-    if not news:
-        return None
-    said = [lines[m.id] for m in news]
-    shown = said[-_BATCH:] if len(said) <= _BATCH else [f"{len(said) - _BATCH} earlier ones", *said[-_BATCH:]]
-    title = said[0].split(":")[0] if len(said) == 1 else f"{len(said)} things to look at"
-    if (problem := person.tell(f"Trueup: {title}", "\n".join(shown))) is None:
-        home.ledger.mark_told(person.digest, news)
-    return problem
-
-
-def _notice(message: Message) -> str | None:
-    """What people read about an event; None for those that need nobody."""
-    said: dict[str, Any] = message.payload
-    what = _NOTICES.get(message.topic)
-    # Of the refused retrains only those need a person that will go on being refused without one.
-    if what is None or (message.topic == "trueup.retrain.refused" and said.get("rule") != "rejections"):
-        return None
-    about = f" (batch {said['batch']})" if said.get("batch") else ""
-    about = next((f" ({said[key]})" for key in ("automation", "run") if key in said), about)
-    why = "; ".join(said.get("reasons") or ([f"due {said['due']}"] if "due" in said else []))
-    return f"{'Prefect' if message.model == NO_MODEL else message.model} {what}{about}: {why}"
-
-
-_NOTICES = {
-    "trueup.data.broken": "has a broken batch",
-    "trueup.data.unusual": "has an unusual batch",
-    "trueup.batch.missing": "misses a batch",
-    "trueup.model.decayed": "has decayed",
-    "trueup.model.rolled_back": "was rolled back",
-    "trueup.model.approval_requested": "waits for an approval",
-    "trueup.retrain.refused": "is no longer retrained",
-    "trueup.automation.failed": "has an automation that could not act",
-    "trueup.flow.died": "has a flow run whose process died",
-}
 
 
 def _chunks(messages: Sequence[Message]) -> list[list[Message]]:

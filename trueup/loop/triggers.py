@@ -7,7 +7,7 @@ from datetime import datetime
 from trueup.config.durations import later
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Reason
 from trueup.domain.retraining.limits import judged_until, starts
-from trueup.loop.limits import steps_of
+from trueup.loop.may_start import steps_of
 from trueup.model import Model
 from trueup.stages.features import matured
 

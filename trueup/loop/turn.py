@@ -25,7 +25,7 @@ from trueup.governance.quarantine import awaiting_score
 from trueup.handoffs import Attempt, Candidate, Checked, Cycle, Decided, Evaluation, Observed, Refitted, Scored, Trained
 from trueup.ledger.entries import Event
 from trueup.loop.announce import announce
-from trueup.loop.limits import RUNNING, attempt_digest, failed, held_back, held_back_with, refuse
+from trueup.loop.may_start import RUNNING, attempt_digest, failed, held_back, held_back_with, refuse
 from trueup.loop.reconcile import close_dead_runs
 from trueup.loop.requests import answered, asking
 from trueup.loop.resume import remember, unfinished

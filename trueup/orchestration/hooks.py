@@ -46,7 +46,8 @@ def pass_on(home: Home) -> None:
     if "ledger" not in home.__dict__:
         return  # nothing was decided or announced
     from trueup.audit.verify import anchor
-    from trueup.loop.outbox import notify, relay
+    from trueup.loop.notices import notify
+    from trueup.loop.outbox import relay
 
     try:
         anchor(home)

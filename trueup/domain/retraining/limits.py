@@ -1,4 +1,4 @@
-"""Storm control: whether a retrain that was asked for may start, told from what was decided before.
+"""Limits on retrains: cooldown, budget, and a stop after rejections. The figures are those of `config.retraining`.
 
 All spans are of the model's own clock (`as_of`), so a replay is held back where the live loop was. What a person asks
 for, and the first training, are not held back here.

@@ -16,7 +16,8 @@ from trueup.config.load import load_model, model_names
 from trueup.home import Home
 from trueup.loop import reconcile
 from trueup.loop.failed_automations import tell_of_failures
-from trueup.loop.outbox import Relayed, notify, relay
+from trueup.loop.notices import notify
+from trueup.loop.outbox import Relayed, relay
 from trueup.loop.reconcile import Mended
 from trueup.orchestration.hooks import event_api
 from trueup.orchestration.recovery.approval_pages import end_decided

@@ -1,0 +1,82 @@
+"""What commands share: options, the home, and how a result is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from trueup.cli import output
+from trueup.cli.completion import models
+from trueup.config.load import model_names
+from trueup.config.settings import Settings
+from trueup.errors import UsageError
+from trueup.orchestration.actor import at_the_command_line
+
+if TYPE_CHECKING:
+    from trueup.home import Home
+
+ModelName = Annotated[
+    str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False, autocompletion=models)
+]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of", metavar="TIME", help="The moment to stand at, such as 2013-04-01. Default: by the config's clock."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
+
+
+def moment(text: str | None) -> datetime | None:
+    """Read a time from the command line. Raises UsageError."""
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not a time; write it as 2013-04-01 or 2013-04-01T06:00") from None
+
+
+def month(text: str) -> datetime:
+    """Read a month from the command line. Raises UsageError."""
+    try:
+        return datetime.strptime(text, "%Y-%m")
+    except ValueError:
+        raise UsageError(f"{text!r} is not a month; write it as 2013-09") from None
+
+
+@contextmanager
+def at_home(configs: str | None = None, *, looks: bool = False) -> Iterator[Home]:
+    """The home, for commands that need no flow; one that only `looks` writes nothing there."""
+    from trueup.home import Home
+
+    home = Home(Settings().model_copy(update={"configs": Path(configs)}) if configs else None, looks=looks)
+    home.actor = at_the_command_line()
+    try:
+        yield home
+    finally:
+        home.close()
+
+
+def names(home: Home, model: str | None) -> list[str]:
+    """The model named, or all that have a config. Raises UnknownModel, and UsageError where there is none."""
+    if model is not None:
+        return [model]
+    if not (found := model_names(home.configs)):
+        raise UsageError(
+            f"no configs in {home.configs.resolve()}; change to the project's folder or set TRUEUP_CONFIGS"
+        )
+    return found
+
+
+def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
+    """Print a result: one line of JSON, or what a person reads."""
+    if as_json:
+        output.as_json(result)
+    else:
+        tell()

@@ -1,0 +1,91 @@
+"""Commands that read the ledger and the quarantine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trueup.cli import output
+from trueup.cli.completion import models
+from trueup.cli.options import Json, ModelName, at_home, emit
+from trueup.config.load import load_model, model_names, sound_name
+
+ledger_app = typer.Typer(help="The record of every decision.", no_args_is_help=True)
+quarantine_app = typer.Typer(help="Rows set aside because they failed validation.", no_args_is_help=True)
+
+
+@ledger_app.command("show")
+def ledger_show(
+    model: Annotated[
+        str | None, typer.Argument(help="A model; default: all.", show_default=False, autocompletion=models)
+    ] = None,
+    last: Annotated[int, typer.Option(help="How many entries, newest first.", min=1)] = 20,
+    as_json: Json = False,
+) -> None:
+    """The newest decisions, with their reasons."""
+    from trueup.governance.status import decisions
+
+    with at_home(looks=True) as home:
+        found = decisions(home, model and sound_name(model), last)
+        if model is not None and not found:
+            load_model(home.configs, model)  # a model whose config is gone still has its decisions
+    emit(as_json, {"entries": found}, lambda: output.ledger(found))
+
+
+@ledger_app.command("verify")
+def ledger_verify(as_json: Json = False) -> None:
+    """Check chain, signatures, anchors, MLflow's aliases and the files of every version that an entry names."""
+    from trueup.audit.verify import verify
+
+    with at_home(looks=True) as home:
+        found = verify({name: load_model(home.configs, name) for name in model_names(home.configs)}, home)
+    emit(as_json, found, lambda: output.verified(found))
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@ledger_app.command("export")
+def ledger_export(
+    file: Annotated[Path, typer.Argument(help="Where to: .jsonl has everything, .csv a line a decision.")],
+    model: Annotated[
+        str | None, typer.Option(help="A model; default: all.", show_default=False, autocompletion=models)
+    ] = None,
+) -> None:
+    """Write the ledger to a file, oldest entry first."""
+    from trueup.audit.export import export
+
+    with at_home(looks=True) as home:
+        count = export(home, file, model)
+    typer.echo(f"{count} entries in {file}")
+
+
+@quarantine_app.command("list")
+def quarantine_list(model: ModelName, as_json: Json = False) -> None:
+    """Rows in quarantine, by batch, with the names of what they failed."""
+    from trueup.governance.quarantine import as_records, listed
+    from trueup.model import Model
+
+    with at_home(looks=True) as home:
+        found = as_records(listed(Model(load_model(home.configs, model), home)))
+    emit(as_json, {"rows": found}, lambda: output.quarantine(found))
+
+
+@quarantine_app.command("release")
+def quarantine_release(
+    model: ModelName,
+    by: Annotated[str, typer.Option(help="Who releases them.", show_default=False)],
+    why: Annotated[str, typer.Option(help="Why they are right after all.", show_default=False)],
+    rows: Annotated[
+        list[int] | None, typer.Option("--row", help="A row_id; may be given several times. Default: all.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Take rows back into use: the next training sees them, and the next `trueup run` predicts them."""
+    from trueup.governance.quarantine import release
+    from trueup.model import Model
+
+    with at_home() as home:
+        count = release(Model(load_model(home.configs, model), home), rows, by=by, why=why)
+    emit(as_json, {"released": count}, lambda: typer.echo(f"{count} rows released"))
