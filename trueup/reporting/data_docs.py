@@ -22,6 +22,7 @@ from trueup.adapters.great_expectations import engine
 from trueup.adapters.great_expectations.checks import Outcome
 from trueup.adapters.great_expectations.validation import ValidationResult
 from trueup.domain.data.types import BatchRef
+from trueup.reporting.html import loader, template
 
 _RESULTS: Final = "results"
 _TABLE: Final = "The batch as a whole"
@@ -53,7 +54,7 @@ def render(folder: Path) -> Path:
             environment = _environment()
             for path in new:
                 pages[path].parent.mkdir(exist_ok=True)
-                _write(pages[path], environment.get_template("batch").render(_page(saved[path])))
+                _write(pages[path], environment.get_template("docs_batch.html").render(_page(saved[path])))
             _write_index(folder, {page: saved[path] for path, page in pages.items()})
     return folder / "index.html"
 
@@ -88,13 +89,10 @@ def _page_of(folder: Path, result: Path) -> Path:
 
 def _write_index(folder: Path, saved: Mapping[Path, Mapping[str, Any]]) -> None:
     """List the batches by model, the newest first; `saved` has the result behind each page."""
-    from jinja2 import DictLoader, Environment
-
     batches = [{**result, "page": page.relative_to(folder).as_posix()} for page, result in saved.items()]
     newest_first = sorted(batches, key=lambda b: (b["start"], b["page"]), reverse=True)
     newest_first.sort(key=lambda b: str(b["model"]))
-    template = Environment(loader=DictLoader({"index": _INDEX, "head": _HEAD}), autoescape=True).get_template("index")
-    _write(folder / "index.html", template.render(batches=newest_first))
+    _write(folder / "index.html", template("docs_index.html").render(batches=newest_first))
 
 
 def _write(path: Path, text: str) -> None:
@@ -107,11 +105,10 @@ def _environment() -> Any:
     """Give the templates of Great Expectations, with the one of our pages before them."""
     engine.great_expectations()
     from great_expectations.render.view import DefaultJinjaPageView
-    from jinja2 import ChoiceLoader, DictLoader
+    from jinja2 import ChoiceLoader
 
     environment = DefaultJinjaPageView().env
-    ours = DictLoader({"batch": _BATCH, "head": _HEAD})
-    environment.loader = ChoiceLoader([ours, environment.loader])
+    environment.loader = ChoiceLoader([loader(), environment.loader])
     return environment
 
 
@@ -166,75 +163,3 @@ def _escaped(value: Any) -> Any:
     if isinstance(value, list):
         return [_escaped(v) for v in value]
     return html.escape(value) if isinstance(value, str) else value
-
-
-# A data value must never run as a script: the pages allow none, and load nothing.
-_HEAD: Final = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="UTF-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<style>
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --pass: #1a7f37; --fail: #cf222e; --warn: #9a6700 }
-@media (prefers-color-scheme: dark) { :root { --pass: #3fb950; --fail: #ff7b72; --warn: #d29922 } }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 0 auto; padding: 1.5rem }
-h1 { font-size: 1.5rem; margin: .5rem 0 } h5 { font-size: 1.05rem; margin: 0 }
-a { color: LinkText } nav { font-size: .9rem }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; vertical-align: top; padding: .4rem .6rem; border-bottom: 1px solid var(--line) }
-th { font-weight: 600; font-size: .85rem } td.number, th.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
-td:last-child { overflow-wrap: anywhere }
-.pass, .text-success { color: var(--pass) } .fail, .text-danger { color: var(--fail) }
-.inconclusive, .text-warning { color: var(--warn) }
-.status { font-weight: 600 } .batch { white-space: nowrap } .quiet { opacity: .7 } ul { margin: .3rem 0; padding-left: 1.2rem }
-section { margin: 1.2rem 0 } .alert { background: var(--soft); padding: .4rem .6rem }
-.table > thead th:first-child { width: 5.5rem } .table > thead th:nth-child(3) { width: 16rem }
-.table-bordered { width: auto; margin-top: .5rem } .badge { background: var(--soft); padding: 0 .3rem; font-family: monospace }
-.fas { font-style: normal } .fa-check-circle::before { content: "\\2713  pass" } .fa-times::before { content: "\\2717  fail" }
-.fa-exclamation-triangle::before { content: "\\26a0  error" } .fa-exclamation::before { content: "!  warning" } .fa-minus::before { content: "not run" }
-.collapse, [data-toggle="collapse"] { display: none }
-body:has(#failed:checked) :is(section.fine, tr:has(> .hide-succeeded-validation-target-child)) { display: none }
-</style>
-"""
-_BATCH: Final = """{% include "head" %}
-<title>{{ model|e }} {{ batch|e }}: validation</title>
-</head>
-<body>
-<nav><a href="../index.html">All batches</a></nav>
-<h1>{{ model|e }} {{ batch|e }}</h1>
-<p><span class="status {{ verdict.status }}">{{ verdict.status }}</span>
-{{ "{:,}".format(rows) }} rows, {{ "{:,}".format(quarantined) }} in quarantine
-{%- if left_out %}, {{ "{:,}".format(left_out) }} left out{% endif %} ({{ "{:.2%}".format(share) }} not usable).
-{{ checks|length }} expectations, {{ checks|rejectattr("success")|list|length }} not met.
-<span class="quiet">Checked as of {{ as_of|e }}.</span></p>
-{% if verdict.reasons %}<ul>{% for reason in verdict.reasons %}<li>{{ reason|e }}</li>{% endfor %}</ul>{% endif %}
-{% if warnings %}<p>Warnings, which change nothing:</p>
-<ul>{% for warning in warnings %}<li>{{ warning|e }}</li>{% endfor %}</ul>{% endif %}
-<p><label><input type="checkbox" id="failed"> only what is not met</label></p>
-{% for part in parts %}{% set section_loop = loop %}{% set section = part.drawn %}
-<section class="{{ 'fine' if part.fine }}">{% include "section.j2" %}</section>
-{% endfor %}
-<footer class="quiet">Checked and drawn by Great Expectations {{ ge_version|e }}.</footer>
-</body>
-</html>
-"""
-_INDEX: Final = """{% include "head" %}
-<title>Validated batches</title>
-</head>
-<body>
-<h1>Validated batches</h1>
-<table>
-<thead><tr><th>Model</th><th>Batch</th><th>Verdict</th><th class="number">Rows</th><th class="number">In quarantine</th>
-<th>Why</th></tr></thead>
-<tbody>
-{% for b in batches %}<tr><td>{{ b.model|e }}</td><td class="batch"><a href="{{ b.page|e }}">{{ b.batch|e }}</a></td>
-<td class="status {{ b.verdict.status }}">{{ b.verdict.status }}</td><td class="number">{{ "{:,}".format(b.rows) }}</td>
-<td class="number">{{ "{:,}".format(b.quarantined) }} ({{ "{:.2%}".format(b.share) }})</td>
-<td>{% for reason in b.verdict.reasons[:3] %}<div>{{ reason|e }}</div>{% endfor %}
-{% if b.verdict.reasons|length > 3 %}<div class="quiet">and {{ b.verdict.reasons|length - 3 }} more</div>{% endif %}</td></tr>
-{% endfor %}</tbody>
-</table>
-</body>
-</html>
-"""

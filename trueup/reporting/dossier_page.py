@@ -12,7 +12,6 @@ from trueup.domain.judging.gates.phrases import evidence_words
 from trueup.domain.judging.metrics import figure
 from trueup.reporting.dossier_rules import rule
 from trueup.reporting.html import (
-    HEAD,
     STYLE,
     cell,
     interval,
@@ -21,6 +20,7 @@ from trueup.reporting.html import (
     recipe_words,
     slice_cells,
     slice_columns,
+    template,
     units,
 )
 
@@ -74,135 +74,6 @@ _DUTIES: Final = (
     ("Annex IV (5), (7) to (9): risk management, standards, declaration, plan of monitoring", "Nothing here: these are yours to write"),
 )  # fmt: skip
 
-_PAGE: Final = (
-    HEAD
-    + """
-  .short td:first-child { width: 13rem; font-weight: 600; } .wrap { overflow-wrap: anywhere; } code { font-size: .88em; overflow-wrap: anywhere; }
-  .bad { color: #c62a2f; } .good { color: #18794e; } h3 { font-size: 1rem; margin: 1.2rem 0 .2rem; } .key td:first-child { width: 13rem; color: #66727f; }
-  summary { cursor: pointer; color: #66727f; } nav a { margin-right: .9rem; } details table { font-size: .92em; } ul { padding-left: 1.2rem; }
-  .checks { table-layout: fixed; } .checks th:nth-child(1) { width: 17%; } .checks th:nth-child(2) { width: 11%; } .checks th:nth-child(3) { width: 38%; }
-  .date { white-space: nowrap; } img { max-width: min(100%, 40rem); }
-  td.figures { font-size: .88em; color: #66727f; } .rule { color: #66727f; font-size: .92em; } @media print { nav { display: none; } details::details-content { content-visibility: visible; } }
-</style>
-</head>
-<body>
-<h1>{{ d.model }}, version {{ d.version }}</h1>
-<p class="muted">Model dossier, made {{ minute(d.made_at) }} UTC · {{ d.task }} · <a href="{{ data_file }}">the same as JSON</a></p>
-<p>{{ d.purpose.about }}</p>
-<p class="outcome">{{ d.standing }}</p>
-
-<h2>In short</h2>
-<table class="short">{% for name, said in short %}<tr><td>{{ name }}</td><td>{{ said }}</td></tr>{% endfor %}</table>
-<p class="muted">A <i>champion</i> is the version in office, a <i>challenger</i> one that is judged against it. The <i>gate window</i> is the span whose rows judge both, and the <i>gates</i> are the checks below. A <i>slice</i> is the rows with one value of a column. <i>As of</i> is a moment of the data's own time{% if d.decision.as_of[:10] != d.decision.recorded_at[:10] %}; here it is other than that of the clock, by which the decision was recorded on {{ d.decision.recorded_at[:10] }}{% endif %}.</p>
-<nav><p>{% for id, name in sections %}<a href="#{{ id }}">{{ name }}</a> {% endfor %}</p></nav>
-
-<h2 id="purpose">What it is for</h2>
-<table class="key">
-<tr><td>Intended use</td><td>{{ d.purpose.intended_use or "not stated" }}</td></tr>
-<tr><td>Limitations</td><td>{% if d.purpose.limitations %}<ul>{% for l in d.purpose.limitations %}<li>{{ l }}</li>{% endfor %}</ul>{% else %}not stated{% endif %}</td></tr>
-<tr><td>Owner</td><td>{{ d.purpose.owner or "not stated" }}</td></tr>
-<tr><td>Risk tier</td><td>{{ d.purpose.risk_tier or "not stated" }} <span class="muted">(as its owner puts it; nothing here assesses it)</span></td></tr>
-</table>
-<p class="muted">From {{ d.purpose.source }}.{% if d.purpose.changed_since %} The config says something else today.{% endif %}</p>
-
-<h2 id="data">Data</h2>
-<table><tr><th>window</th><th>from</th><th>to</th><th class="n">labelled rows</th><th>digest</th></tr>
-{% for w in windows %}<tr><td>{{ w.name }}</td><td>{{ minute(w.start) }}</td><td>{{ minute(w.end) }}</td><td class="n">{{ count(w.rows) }}</td><td><code>{{ (w.digest or "not recorded")[:12] }}</code></td></tr>{% endfor %}</table>
-<p>{% if d.source %}Read from {{ d.source.words }}. {% endif %}Times are {{ d.timezone }}.{% if gap %} {{ gap }}{% endif %}</p>
-{% if d.data %}<p>Label: <code>{{ d.data.label.column }}</code>{{ d.label_words }}; it counts {% if d.data.label.known_after %}{{ d.data.label.known_after }} after its row's time{% else %}from the moment in column {{ d.data.label.known_at }}{% endif %}.
-{% if d.data.overlap %}Overlap of training and judging: <span class="{{ d.data.overlap.status }}">{{ d.data.overlap.status }}</span>, {{ d.data.overlap.reasons | join("; ") }}.{% endif %}</p>{% endif %}
-<p>Features: {{ features }}</p>
-<details><summary>{{ d.batches | length }} revisions of batches that training or judging read: {{ batch_words }}</summary>
-<table><tr><th>dataset</th><th>from</th><th>to</th><th class="n">revision</th><th class="n">rows</th><th>SHA-256</th><th>today</th></tr>
-{% for b in d.batches %}<tr><td>{{ b.dataset }}</td><td>{{ b.start[:10] }}</td><td>{{ b.end[:10] }}</td><td class="n">{{ b.revision }}</td><td class="n">{{ count(b.rows) }}</td><td><code>{{ b.sha256 }}</code></td><td class="{{ "good" if b.state == "right" else "bad" }}">{{ b.state }}</td></tr>{% endfor %}</table></details>
-
-<h2 id="validation">Validation</h2>
-{% if d.validation %}<p>{{ validation_words }} <span class="muted">Digest over all results: <code>{{ d.validation.digest[:12] }}</code></span></p>
-<details><summary>by batch</summary><table><tr><th>batch from</th><th>to</th><th>verdict</th><th class="n">rows in quarantine</th></tr>
-{% for b in d.validation.batches %}<tr><td>{{ b.start[:10] }}</td><td>{{ b.end[:10] }}</td><td class="{{ b.status }}">{{ b.status }}</td><td class="n">{{ count(b.quarantined) }}</td></tr>{% endfor %}</table></details>
-{% else %}<p>Not part of this record, which is from before it was kept.</p>{% endif %}
-
-<h2 id="metrics">How good it is</h2>
-<p>Measured on the {{ count(e.rows) }} rows of the gate window ({{ d.gate.start[:10] }} to {{ d.gate.end[:10] }}), on which no judged model was trained.{% if d.fitted.refitted %} What was measured is version {{ d.fitted.judged_version }}; this version is its recipe, fitted again with the gate window included, and was not measured itself.{% endif %}</p>
-<table><tr><th>metric</th>{% for role in roles %}<th class="n">{{ role }}</th>{% endfor %}<th class="n">challenger's {{ sure }} interval</th></tr>
-{% for name, values, bounds in metrics %}<tr><td>{{ name }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}<td class="n">{{ bounds }}</td></tr>{% endfor %}</table>
-<p class="muted">The challenger is {% if d.fitted.refitted %}the judged form of {% endif %}this version; the champion was {% if d.decision.previous %}version {{ d.decision.previous.version }}{% else %}nobody yet{% endif %}; the prior always says the mean; simple is a linear model of the declared columns; reference is a linear model of all features. Intervals are from resampling blocks of time.</p>
-{% for said in remarks %}<p>{{ said }}</p>{% endfor %}
-{% for name, png in pictures[:-1] %}<h3>{{ name }}</h3><img alt="{{ name }}" src="data:image/png;base64,{{ png }}">{% endfor %}
-{% if calibration %}<details><summary>calibration as a table</summary><table><tr><th class="n">rows</th><th class="n">predicted share</th><th class="n">observed share</th></tr>
-{% for c in calibration %}<tr><td class="n">{{ count(c.rows) }}</td><td class="n">{{ share(c.predicted) }}</td><td class="n">{{ share(c.observed) }}</td></tr>{% endfor %}</table></details>{% endif %}
-{% for name, png in pictures[-1:] %}<h3>{{ name }}</h3><img alt="{{ name }}" src="data:image/png;base64,{{ png }}">{% endfor %}
-{% for note in d.pictures.values() %}<p class="muted">{{ note }}</p>{% endfor %}
-
-<h2 id="slices">For whom it is worse</h2>
-<p>{{ worse }}</p>
-{% if slices %}<table><tr><th>slice: mean {{ loss }}</th><th class="n">rows</th>{% for column in slice_columns %}<th class="n">{{ column }}</th>{% endfor %}</tr>
-{% for name, size, values in slices %}<tr><td>{{ name }}</td><td class="n">{{ size }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}</tr>{% endfor %}</table>
-<p class="muted">The worst first. Each interval speaks of its slice alone: among many, some lie off by chance; the check <code>slices</code> takes account of that. A dash: too few rows to tell.</p>{% endif %}
-
-<h2 id="checks">Checks</h2>
-{% for group, rows in groups %}<h3>{{ group }}</h3>
-<table class="checks"><tr><th>check</th><th>verdict</th><th>why</th><th>figures</th></tr>
-{% for v in rows %}<tr><td>{{ v.check }}</td><td class="{{ v.status }}">{{ v.status }}</td><td>{% for r in v.reasons %}{{ r }}{% if not loop.last %}<br>{% endif %}{% endfor %}{% if v.rule %}<br><span class="rule">{{ v.rule }}</span>{% endif %}</td><td class="figures wrap">{% if v.plain | length > 90 %}<details><summary>figures</summary>{{ v.plain }}</details>{% else %}{{ v.plain }}{% endif %}</td></tr>{% endfor %}</table>{% endfor %}
-{% if not groups %}<p>None: nothing was judged.</p>{% endif %}
-{% if ablation %}<h3>Does each group of features earn its place?</h3><table><tr>{% for c in ablation[0] %}<th>{{ c }}</th>{% endfor %}</tr>
-{% for row in ablation %}<tr>{% for v in row.values() %}<td>{{ plain(v) }}</td>{% endfor %}</tr>{% endfor %}</table><p class="muted">For information; it decides nothing.</p>{% endif %}
-
-<h2 id="decision">Decision</h2>
-<table class="key">
-<tr><td>Outcome</td><td class="{{ d.decision.outcome }}">{{ d.decision.outcome }}</td></tr>
-<tr><td>Why</td><td>{% for r in d.decision.reasons %}{{ r }}{% if not loop.last %}<br>{% endif %}{% endfor %}</td></tr>
-<tr><td>Asked for by</td><td>{{ asked }}{% if d.decision.trigger.diagnosis %}<details><summary>the diagnosis in full</summary>{{ d.decision.trigger.diagnosis.reasons | join("; ") }}</details>{% endif %}</td></tr>
-<tr><td>Approved by</td><td>{{ approved }}</td></tr>
-<tr><td>When</td><td>as of {{ minute(d.decision.as_of) }} (the model's own clock), recorded {{ minute(d.decision.recorded_at) }} UTC</td></tr>
-<tr><td>Ledger</td><td>entry {{ d.decision.sequence }}, hash <code>{{ d.decision.hash }}</code>{% if d.decision.signed_with %}, signed with key <code>{{ d.decision.signed_with }}</code>{% endif %}:
-{% if d.decision.problems %}<span class="bad">{{ d.decision.problems | join("; ") }}</span>{% else %}<span class="good">hash, place in the chain and signature are right</span>{% endif %}</td></tr>
-<tr><td>Taking it back</td><td><code>{{ d.take_back }}</code> puts an earlier version back into office within seconds; that is recorded too</td></tr>
-</table>
-<h3 id="history">What became of it</h3>
-<table><tr><th>as of</th><th>ledger entry</th><th>what</th><th>why</th></tr>
-{% for h in d.history %}<tr><td class="date">{{ h.as_of[:10] }}</td><td class="date">{{ h.sequence }} <code>{{ h.hash[:10] }}</code></td><td class="{{ h.outcome }}">{{ h.outcome.replace("_", " ") }}{% if h.version != d.version %}: version {{ h.version }}{% endif %}</td><td>{% if h.sequence == d.decision.sequence %}as above{% else %}{{ h.reasons | join("; ") }}{% endif %}</td></tr>{% endfor %}</table>
-<p>{% for t in d.terms %}In office from {{ minute(t.since) }} {% if t.until %}to {{ minute(t.until) }}, ended by {{ endings[t.ended.by] }} version {{ t.ended.version }}{% else %}until now{% endif %}.<br>{% else %}It was never in office.{% endfor %}</p>
-
-<h3>How it did in office</h3>
-{% if d.served %}<table><tr><th>batch from</th><th>to</th><th>diagnosis</th><th class="n">labels by then</th><th class="n">{{ loss }}</th><th class="n">{{ sure }}</th></tr>
-{% for s in d.served %}<tr><td>{{ s.start[:10] }}</td><td>{{ s.end[:10] }}</td><td>{{ s.diagnosis }}</td><td class="n">{{ count(s.labels) }}</td><td class="n">{{ cell(s.value) }}</td><td class="n">{{ interval(s) }}</td></tr>{% endfor %}</table>{% else %}<p>Nothing was measured of it in office.</p>{% endif %}
-
-<h2 id="baseline">Drift baseline</h2>
-{% if d.baseline %}<p>What the inputs looked like in training ({{ count(d.baseline[0].rows) }} rows sampled); the monitor compares new batches with it. Each in the unit in which the source has it.</p>
-<details><summary>{{ d.baseline | length }} features</summary><table><tr><th>feature</th><th class="n">missing</th><th class="n">5th percentile</th><th class="n">median</th><th class="n">95th percentile</th><th>most frequent</th></tr>
-{% for b in d.baseline %}<tr><td>{{ b.feature }}</td><td class="n">{{ share(b.missing) }}</td><td class="n">{{ plain(b.low) }}</td><td class="n">{{ plain(b.middle) }}</td><td class="n">{{ plain(b.high) }}</td><td>{% if b.most is defined %}{% for k, v in b.most.items() %}{{ k }} {{ share(v) }}{% if not loop.last %}, {% endif %}{% endfor %} ({{ b.categories }} in all){% endif %}</td></tr>{% endfor %}</table></details>
-{% else %}<p>The sample of the training rows is gone or was changed; see the files below.</p>{% endif %}
-
-<h2 id="lineage">Lineage</h2>
-<table class="key">
-<tr><td>Model files</td><td>{% if l.format %}format {{ l.format }}, {% endif %}manifest <code>{{ l.manifest_digest }}</code></td></tr>
-<tr><td>Recipe</td><td>{{ recipe }}</td></tr>
-<tr><td>MLflow</td><td>run <code>{{ l.run_id }}</code>, registered as {{ d.registered_name }} version {{ d.version }}</td></tr>
-<tr><td>Config</td><td>digest <code>{{ l.config_digest }}</code>{% if l.policy_digest %}; of the rules for promoting, retraining and watching <code>{{ l.policy_digest }}</code>{% endif %}. {{ "Today's config decides by the same." if l.config_is_the_same else "Today's config is another." }}</td></tr>
-<tr><td>Code</td><td>{% if l.code %}commit <code>{{ l.code.git_commit }}</code>{% if l.code.git_dirty == "true" %}, with changes that were not committed{% endif %}; lock <code>{{ l.code.lock_digest[:12] }}</code>; Python {{ l.code["version.python"] }}; {{ packages }}{% else %}not recorded{% endif %}</td></tr>
-</table>
-<table><tr><th>file</th><th>digest recorded</th><th>today</th></tr>
-{% for f in d.files %}<tr><td>{{ f.what }}</td><td><code>{{ (f.digest or "none")[:16] }}</code></td><td class="{{ "good" if f.state == "right" else "bad" }}">{{ f.state }}</td></tr>{% endfor %}</table>
-
-<h2 id="rebuild">How to rebuild it</h2>
-<p><code>{{ d.rebuild.command }}</code> {{ "Everything that it takes is here and unchanged." if d.rebuild.ready else "Not everything that it takes is here as it was:" }} It is said in a copy of the code, against the home in which this page was made ({{ d.rebuild.home }}), and compares predictions and metrics one by one.</p>
-<p>{% if d.rebuild.last %}Rebuilt on {{ minute(d.rebuild.last.at) }} UTC: {{ d.rebuild.last.said }}{% else %}Nobody has rebuilt it here so far.{% endif %}</p>
-<table><tr><th>needed</th><th>here as it was</th><th></th></tr>
-{% for n in d.rebuild.needs %}<tr><td>{{ n.what }}</td><td class="{{ "good" if n.met else "bad" }}">{{ "yes" if n.met else "no" }}</td><td>{{ n.said }}</td></tr>{% endfor %}</table>
-
-<h2 id="sbom">Environment</h2>
-{% if d.sbom.file %}<p><a href="{{ d.sbom.file }}">{{ d.sbom.file }}</a> lists all {{ count(d.sbom.packages) }} packages ({{ d.sbom.format }}). Licences declared: {{ licences }}.</p>{% endif %}
-{% if d.sbom.note %}<p class="muted">Bill of materials: {{ d.sbom.note }}.</p>{% endif %}
-
-<h2 id="duties">Record-keeping duties</h2>
-<p>This page supports record-keeping such as that of the EU AI Act (Regulation (EU) 2024/1689). It is no statement that any duty is met, or applies: that takes people who know the use and the law.</p>
-<table><tr><th>what is asked</th><th>which part helps to answer</th></tr>
-{% for asked, part in duties %}<tr><td>{{ asked }}</td><td>{{ part }}</td></tr>{% endfor %}</table>
-</body>
-</html>
-"""
-)
 _SECTIONS: Final = (
     ("purpose", "What it is for"), ("data", "Data"), ("validation", "Validation"), ("metrics", "How good"),
     ("slices", "For whom worse"), ("checks", "Checks"), ("decision", "Decision"), ("baseline", "Drift baseline"),
@@ -212,7 +83,6 @@ _SECTIONS: Final = (
 
 def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes], data_file: str) -> str:
     """Fill the page. `facts` is what `stages.dossier` gathers; `data_file` is its JSON beside the page."""
-    from jinja2 import Environment
     from markupsafe import Markup
 
     e, lineage = facts["evaluation"], facts["lineage"]
@@ -222,56 +92,52 @@ def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes], data_file: s
     names = list(bounds) or list(e["metrics"].get("challenger", {}))
     sure = percent([*bounds.values(), *e["slices"]])
     ordered = sorted(e["slices"], key=lambda s: -s["challenger"])
-    return (
-        Environment(autoescape=True)
-        .from_string(_PAGE)
-        .render(
-            d=facts,
-            e=e,
-            l=lineage,
-            style=Markup(STYLE),
-            title=f"{facts['model']} version {facts['version']}: dossier",
-            data_file=data_file,
-            sections=_SECTIONS,
-            short=_short(facts),
-            windows=list(_windows(facts)),
-            features=_features(facts["fitted"]["features"]),
-            batch_words=_states(facts["batches"]),
-            validation_words=_validation(facts["validation"]),
-            roles=roles,
-            metrics=[
-                (
-                    _WORDS.get(n, n) + of_unit.get(n, ""),
-                    [cell(e["metrics"][r].get(n)) for r in roles],
-                    interval(bounds.get(n)),
-                )
-                for n in names
-            ],
-            sure=sure,
-            loss=loss + of_unit.get(loss, ""),
-            slices=[(s["slice"], f"{s['rows']:,}", slice_cells(s)) for s in ordered],
-            slice_columns=slice_columns(ordered, sure),
-            worse=_worse(e),
-            groups=_grouped(facts["verdicts"]),
-            ablation=e.get("ablation"),
-            asked=_asked(facts["decision"]),
-            approved=_approved(facts["decision"]),
-            recipe=recipe_words(lineage["recipe"]),
-            packages=_packages(lineage["code"] or {}),
-            licences=_counted(facts["sbom"].get("licences", {})),
-            calibration=facts["calibration"],
-            pictures=[(_PICTURES[n], base64.b64encode(pictures[n]).decode()) for n in _PICTURES if n in pictures],
-            duties=_DUTIES,
-            count=_count,
-            share=_share,
-            plain=_plain,
-            minute=minute,
-            cell=cell,
-            interval=interval,
-            remarks=list(_remarks(facts)),
-            gap=_gap(facts),
-            endings=_ENDINGS,
-        )
+    return template("dossier.html").render(
+        d=facts,
+        e=e,
+        l=lineage,
+        style=Markup(STYLE),
+        title=f"{facts['model']} version {facts['version']}: dossier",
+        data_file=data_file,
+        sections=_SECTIONS,
+        short=_short(facts),
+        windows=list(_windows(facts)),
+        features=_features(facts["fitted"]["features"]),
+        batch_words=_states(facts["batches"]),
+        validation_words=_validation(facts["validation"]),
+        roles=roles,
+        metrics=[
+            (
+                _WORDS.get(n, n) + of_unit.get(n, ""),
+                [cell(e["metrics"][r].get(n)) for r in roles],
+                interval(bounds.get(n)),
+            )
+            for n in names
+        ],
+        sure=sure,
+        loss=loss + of_unit.get(loss, ""),
+        slices=[(s["slice"], f"{s['rows']:,}", slice_cells(s)) for s in ordered],
+        slice_columns=slice_columns(ordered, sure),
+        worse=_worse(e),
+        groups=_grouped(facts["verdicts"]),
+        ablation=e.get("ablation"),
+        asked=_asked(facts["decision"]),
+        approved=_approved(facts["decision"]),
+        recipe=recipe_words(lineage["recipe"]),
+        packages=_packages(lineage["code"] or {}),
+        licences=_counted(facts["sbom"].get("licences", {})),
+        calibration=facts["calibration"],
+        pictures=[(_PICTURES[n], base64.b64encode(pictures[n]).decode()) for n in _PICTURES if n in pictures],
+        duties=_DUTIES,
+        count=_count,
+        share=_share,
+        plain=_plain,
+        minute=minute,
+        cell=cell,
+        interval=interval,
+        remarks=list(_remarks(facts)),
+        gap=_gap(facts),
+        endings=_ENDINGS,
     )
 
 

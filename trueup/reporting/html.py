@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final
 
 from trueup.domain.judging.metrics import figure
 
-# How every page begins: a template, in whose style a page may say more.
-HEAD: Final = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }}</title>
-<style>{{ style }}"""
+if TYPE_CHECKING:
+    from jinja2 import BaseLoader, Template
 
-STYLE: Final = """
-  body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-  h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-  table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .35rem .8rem .35rem 0; vertical-align: top; }
-  th { border-bottom: 2px solid #d9dee4; } td { border-bottom: 1px solid #e8ebef; } .n { text-align: right; font-variant-numeric: tabular-nums; }
-  .promoted, .pass { color: #18794e; } .rejected, .fail { color: #c62a2f; } .held, .inconclusive { color: #8a6100; }
-  .muted { color: #66727f; } img { max-width: 100%; height: auto; margin: .5rem 0; } .outcome { font-weight: 600; }
-"""
+# The style that all pages share, in which a page may say more.
+STYLE: Final = files("trueup.reporting").joinpath("templates", "style.css").read_text(encoding="utf-8")
+
+
+def loader() -> BaseLoader:
+    """Loads the templates in `templates/`."""
+    from jinja2 import PackageLoader
+
+    return PackageLoader("trueup.reporting")
+
+
+def template(name: str) -> Template:
+    """A template of ours; what it is given is escaped unless it is marked as markup."""
+    from jinja2 import Environment
+
+    return Environment(loader=loader(), autoescape=True).get_template(name)
 
 
 def percent(intervals: Sequence[Mapping[str, Any]]) -> str:

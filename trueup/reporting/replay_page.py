@@ -9,57 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from trueup.domain.judging.metrics import figure
-from trueup.reporting.html import HEAD, STYLE, cell
+from trueup.reporting.html import STYLE, cell, template
 
 if TYPE_CHECKING:
     from markupsafe import Markup
     from plotly.graph_objects import Figure
 
-_PAGE: Final = (
-    HEAD
-    + """
-  body { max-width: 68rem; } tr.chosen td { font-weight: 600; } tr td:first-child { min-width: 9rem; } td.n { white-space: nowrap; } table { font-size: .92em; } tr.worse td { color: #8a949e; } pre { background: #f5f6f7; padding: .8rem 1rem; }
-</style>
-<script>{{ plotly }}</script>
-</head>
-<body>
-<h1>{{ title }}</h1>
-<p class="muted">{{ f.policies | length }} policies lived through {{ span }}; judged on the same {{ "{:,}".format(f.judged.rows) }} rows of {{ f.judged.batches }} batches, {{ f.judged["from"][:10] }} to {{ f.judged["to"][:10] }}{% if f.known_then %}; with what this home had landed by each moment{% endif %}</p>
-<p class="outcome">Recommended: {{ f.recommended }}</p>
-<p>{{ why }}</p>
-{% for w in f.warnings %}<p class="bad">{{ w }}</p>{% endfor %}
-<p>As it stands in the config:</p>
-<pre>{{ f.block }}</pre>
-<h2>Loss against cost</h2>
-{{ pictures.frontier }}
-<p class="muted">Below and to the left is better. Bars are {{ percent }} intervals of each policy alone; whether two differ is told by their paired difference, which is surer.</p>
-<table><tr><th>policy</th><th class="n">{{ f.loss }}</th><th class="n">{{ percent }}</th><th class="n">against frozen</th><th class="n">{{ percent }}</th><th class="n">tried</th><th class="n">taken</th><th class="n">refused</th><th class="n">wrongly taken</th><th class="n">wrongly refused</th><th class="n">days decayed</th><th class="n">training, s</th>{% if f.currency %}<th class="n">{{ f.currency }}</th>{% endif %}</tr>
-{% for name, kind, values in rows %}<tr class="{{ kind }}"><td>{{ name }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}</tr>{% endfor %}
-{% for b in f.to_beat %}<tr><td>{{ b.name }}</td><td class="n">{{ cell(b.loss) }}</td><td colspan="{{ 11 if f.currency else 10 }}" class="muted">to be beaten: {{ b.what }}</td></tr>
-{% endfor %}<tr><td>oracle</td><td class="n">{{ cell(f.oracle.loss) }}</td><td colspan="{{ 11 if f.currency else 10 }}" class="muted">{{ f.oracle.what }}</td></tr></table>
-<p class="muted">Tried, taken and refused are challengers after the first champion. One was wrongly taken if the champion before would have lost less until the next was tried, wrongly refused if it would have lost less itself; in brackets those of which that is shown and may not be chance. Grey policies are dominated: another loses less for less.</p>
-{% if f.gates %}<h2>What the gates cost, and what they saved</h2>
-<table><tr><th>policy</th><th class="n">loss with less without</th><th class="n">{{ percent }}</th><th class="n">training with less without, s</th><th class="n">refused</th><th class="n">of these wrongly</th></tr>
-{% for g in f.gates %}<tr><td>{{ g.policy }}</td><td class="n">{{ "%+.4f" | format(g.difference) }}</td><td class="n">{{ bounds(g.low, g.high, "{:+.4f}") }}</td><td class="n">{{ "%+.0f" | format(g.cost_s) }}</td><td class="n">{{ g.refused }}</td><td class="n">{{ g.refused_wrongly }} ({{ g.refused_wrongly_shown }})</td></tr>{% endfor %}</table>
-<p class="muted">The same policy, played with its gates and with none. Below 0 the gates have saved loss.</p>{% endif %}
-{% if f.better_ranked %}<h2>Refused although it ranked better</h2>
-<table><tr><th>tried on</th>{% for m in f.better_ranked[0].figures %}<th class="n">{{ m.replace("log_loss", "log-loss").replace("auc", "AUC") }}</th><th class="n">champion's</th>{% endfor %}<th>by</th></tr>
-{% for r in f.better_ranked %}<tr><td>{{ r.as_of[:10] }}</td>{% for v in r.figures.values() %}<td class="n">{{ cell(v.challenger) }}</td><td class="n">{{ cell(v.champion) }}</td>{% endfor %}<td>{{ r.policies | join("; ") }}</td></tr>{% endfor %}</table>
-<p class="muted">On the gate rows these put the rows into a better order and gave them worse probabilities.</p>{% endif %}
-{% for s in f.sweeps %}<h2>What the values move: {{ s.of }}</h2>
-<table><tr><th>policy</th><th class="n">{{ f.loss }}</th><th class="n">against the first</th><th class="n">{{ percent }}</th><th class="n">training, s</th></tr>
-{% for v in s["values"] %}<tr><td>{{ v.policy }}</td><td class="n">{{ cell(v.loss) }}</td>{% if v.against_first %}<td class="n">{{ "%+.4f" | format(v.against_first.difference) }}</td><td class="n">{{ bounds(v.against_first.low, v.against_first.high, "{:+.4f}") }}</td>{% else %}<td class="n">–</td><td class="n">–</td>{% endif %}<td class="n">{{ "%.0f" | format(v.cost_s) }}</td></tr>{% endfor %}</table>{% endfor %}
-<h2>Loss of each batch</h2>
-{{ pictures.batches }}
-<h2>Who served when</h2>
-{{ pictures.lives }}
-<h2>Did drift foretell decay? ({{ watched }})</h2>
-{{ pictures.drift }}
-<p class="muted">Columns that moved, beside how much less the champion lost than a cheap model fitted anew for each batch: that is its skill. Where bars rise and the line stays, the inputs moved and the model did not mind.</p>
-</body>
-</html>
-"""
-)
 _COLOURS: Final = (
     "#3b6fb6",
     "#d9822b",
@@ -76,7 +31,6 @@ _COLOURS: Final = (
 
 def render(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> str:
     """Fill the page. `facts` and `by_batch` (mean loss of each batch by policy) are those of `replay.compare`."""
-    from jinja2 import Environment
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
@@ -87,23 +41,19 @@ def render(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> str:
         "lives": _lives(facts),
         "drift": _drift(watched),
     }
-    return (
-        Environment(autoescape=True)
-        .from_string(_PAGE)
-        .render(
-            style=Markup(STYLE),
-            plotly=Markup(get_plotlyjs()),
-            title=f"When should {facts['model']} be retrained?",
-            f=facts,
-            span=f"{facts['span']['start'][:10]} to {facts['span']['end'][:10]}",
-            percent=f"{100 * facts['confidence']:.0f} %",
-            rows=[_row(facts, p) for p in sorted(facts["policies"], key=lambda p: (p["cost_s"], p["loss"]))],
-            why=_marked(facts["why"]),
-            cell=cell,
-            bounds=_bounds,
-            watched=watched["name"],
-            pictures={name: Markup(_html(made, name)) for name, made in pictures.items()},
-        )
+    return template("replay.html").render(
+        style=Markup(STYLE),
+        plotly=Markup(get_plotlyjs()),
+        title=f"When should {facts['model']} be retrained?",
+        f=facts,
+        span=f"{facts['span']['start'][:10]} to {facts['span']['end'][:10]}",
+        percent=f"{100 * facts['confidence']:.0f} %",
+        rows=[_row(facts, p) for p in sorted(facts["policies"], key=lambda p: (p["cost_s"], p["loss"]))],
+        why=_marked(facts["why"]),
+        cell=cell,
+        bounds=_bounds,
+        watched=watched["name"],
+        pictures={name: Markup(_html(made, name)) for name, made in pictures.items()},
     )
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from trueup.domain.judging.gates.phrases import evidence_words
 from trueup.reporting.html import (
-    HEAD,
     STYLE,
     cell,
     interval,
@@ -18,48 +17,13 @@ from trueup.reporting.html import (
     recipe_words,
     slice_cells,
     slice_columns,
+    template,
     units,
-)
-
-_PAGE: Final = (
-    HEAD
-    + """</style>
-</head>
-<body>
-<h1>{{ title }}</h1>
-<p class="muted">as of {{ as_of }} · reason: {{ reason }} · ledger entry {{ sequence }}</p>
-<p class="outcome {{ outcome }}">{{ outcome }}{% if version %}: version {{ version }}{% endif %}</p>
-<ul>{% for r in reasons %}<li>{{ r }}</li>{% endfor %}</ul>
-<h2>Windows</h2>
-<table><tr><th>window</th><th>from</th><th>to</th></tr>
-{% for name, start, end in windows %}<tr><td>{{ name }}</td><td>{{ start }}</td><td>{{ end }}</td></tr>{% endfor %}</table>
-{% for said in evidence %}<p>{{ said }}</p>{% endfor %}
-<h2>Checks</h2>
-<table><tr><th>check</th><th>verdict</th><th>why</th></tr>
-{% for v in verdicts %}<tr><td>{{ v.check }}</td><td class="{{ v.status }}">{{ v.status }}</td><td>{{ v.reasons | join("; ") }}</td></tr>{% endfor %}</table>
-<h2>Metrics on the gate rows ({{ "{:,}".format(rows) }} rows)</h2>
-<table><tr><th>metric</th>{% for role in roles %}<th class="n">{{ role }}</th>{% endfor %}<th class="n">challenger's {{ percent }} interval</th></tr>
-{% for name, values, interval in metrics %}<tr><td>{{ name }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}<td class="n">{{ interval }}</td></tr>{% endfor %}</table>
-{% if slices %}<h2>Slices of the gate rows: {{ loss }}</h2>
-<table><tr><th>slice</th><th class="n">rows</th>{% for column in slice_columns %}<th class="n">{{ column }}</th>{% endfor %}</tr>
-{% for name, size, values in slices %}<tr><td>{{ name }}</td><td class="n">{{ size }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}</tr>{% endfor %}</table>
-<p class="muted">Each interval speaks of its slice alone: among many, some lie off by chance. The slices check takes account of that.</p>{% endif %}
-{% if ablation %}<h2>What groups of features are worth</h2>
-<table><tr><th>fitted again without</th><th class="n">{{ loss }} with</th><th class="n">without</th><th class="n">difference</th><th class="n">{{ percent }}</th><th></th></tr>
-{% for name, values, answer in ablation %}<tr><td>{{ name }}</td>{% for v in values %}<td class="n">{{ v }}</td>{% endfor %}<td>{{ answer }}</td></tr>{% endfor %}</table>
-<p class="muted">The same recipe on the same rows; nothing is decided by it.</p>{% endif %}
-<h2>Recipe</h2>
-<p>{{ recipe }}</p>
-{% for name, png in pictures %}<h2>{{ name }}</h2><img alt="{{ name }}" src="data:image/png;base64,{{ png }}">{% endfor %}
-</body>
-</html>
-"""
 )
 
 
 def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     """Fill the page. `facts` is the body of the ledger's entry with what `stages.report.show_run` adds to it."""
-    from jinja2 import Environment
     from markupsafe import Markup
 
     evaluation, model = facts["evaluation"], facts["model"]
@@ -71,35 +35,31 @@ def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
     slices = evaluation.get("slices", [])
     sure = percent([*bounds.values(), *slices])
     encoded = [(_title(name), base64.b64encode(png).decode()) for name, png in pictures.items()]
-    return (
-        Environment(autoescape=True)
-        .from_string(_PAGE)
-        .render(
-            style=Markup(STYLE),
-            title=f"{facts['name']}: challenger of {facts['as_of'][:10]}",
-            as_of=minute(facts["as_of"]),
-            sequence=facts["sequence"],
-            reason=facts["trigger"]["reason"],
-            outcome=facts["outcome"],
-            version=model["version"],
-            reasons=facts["reasons"],
-            verdicts=facts["verdicts"],
-            windows=_windows(facts),
-            evidence=evidence_words(facts["evidence"]) if facts.get("evidence") else [],
-            rows=evaluation["rows"],
-            roles=roles,
-            metrics=[
-                (n + of_unit.get(n, ""), [cell(evaluation["metrics"][r][n]) for r in roles], interval(bounds.get(n)))
-                for n in names
-            ],
-            percent=sure,
-            loss=names[0] + of_unit.get(names[0], "") if names else "",
-            slice_columns=slice_columns(slices, sure),
-            slices=[(s["slice"], f"{s['rows']:,}", slice_cells(s)) for s in slices],
-            ablation=[(a["group"], _ablation_cells(a), a["answer"]) for a in evaluation.get("ablation", [])],
-            recipe=recipe_words(model["recipe"]),
-            pictures=encoded,
-        )
+    return template("run.html").render(
+        style=Markup(STYLE),
+        title=f"{facts['name']}: challenger of {facts['as_of'][:10]}",
+        as_of=minute(facts["as_of"]),
+        sequence=facts["sequence"],
+        reason=facts["trigger"]["reason"],
+        outcome=facts["outcome"],
+        version=model["version"],
+        reasons=facts["reasons"],
+        verdicts=facts["verdicts"],
+        windows=_windows(facts),
+        evidence=evidence_words(facts["evidence"]) if facts.get("evidence") else [],
+        rows=evaluation["rows"],
+        roles=roles,
+        metrics=[
+            (n + of_unit.get(n, ""), [cell(evaluation["metrics"][r][n]) for r in roles], interval(bounds.get(n)))
+            for n in names
+        ],
+        percent=sure,
+        loss=names[0] + of_unit.get(names[0], "") if names else "",
+        slice_columns=slice_columns(slices, sure),
+        slices=[(s["slice"], f"{s['rows']:,}", slice_cells(s)) for s in slices],
+        ablation=[(a["group"], _ablation_cells(a), a["answer"]) for a in evaluation.get("ablation", [])],
+        recipe=recipe_words(model["recipe"]),
+        pictures=encoded,
     )
 
 
