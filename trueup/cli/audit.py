@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from trueup.cli import output
+from trueup.cli import output, output_records
 from trueup.cli.completion import models
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
@@ -34,7 +34,7 @@ def reproduce_(
     if as_json:
         output.as_json({**output.plain(found), "same": found.same})
     else:
-        output.reproduced(found)
+        output_records.reproduced(found)
     if not found.same:
         raise typer.Exit(1)
 

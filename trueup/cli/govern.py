@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trueup.cli import output
+from trueup.cli import output, output_records
 from trueup.cli.completion import models
 from trueup.config.load import load_model
 from trueup.orchestration.actor import at_the_command_line
@@ -107,7 +107,7 @@ def dossier(
     if as_json:
         output.as_json(made)
     else:
-        output.dossier(made)
+        output_records.dossier(made)
 
 
 def register(app: typer.Typer) -> None:

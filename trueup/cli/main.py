@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from trueup.cli import audit, completion, govern, help_examples, new, output, output_new, records, replay, stack, upkeep
+from trueup.cli import (
+    audit,
+    completion,
+    govern,
+    help_examples,
+    new,
+    output,
+    output_new,
+    output_records,
+    records,
+    replay,
+    stack,
+    upkeep,
+)
 from trueup.cli.completion import models
 from trueup.cli.edge import one_line
 from trueup.cli.options import AsOf, Json, ModelName, at_home, emit, moment, month, names
@@ -108,7 +121,11 @@ def status(
             else standing_at(Model(c, home), resolve_as_of(Model(c, home), then))
             for c in configs
         ]
-    emit(as_json, {"models": found}, lambda: output.status(found) if then is None else output.standing(found))
+    emit(
+        as_json,
+        {"models": found},
+        lambda: output_records.status(found) if then is None else output_records.standing(found),
+    )
 
 
 @app.command()

@@ -23,9 +23,6 @@ from trueup.errors import TrueupError
 from trueup.handoffs import Cycle, Decided, Observed, Scored
 
 if TYPE_CHECKING:
-    from trueup.audit.dossier import Made
-    from trueup.audit.reproduce import Reproduced
-    from trueup.audit.verify import Verified
     from trueup.orchestration.recovery.reconcile_home import Reconciled
     from trueup.upkeep.backup import Saved
     from trueup.upkeep.orphans import Orphans
@@ -277,126 +274,6 @@ def size(count: int) -> str:
         if count >= one:
             return f"{count / one:.1f} {unit}"
     return f"{count} bytes"
-
-
-def status(found: Sequence[Mapping[str, Any]]) -> None:
-    """Each model's state."""
-    for state in found:
-        out.print(f"[bold]{state['model']}[/]  {state['about']}", highlight=False)
-        if state["champion"] is None:
-            out.print(f"  no champion yet; next: trueup run {state['model']}")
-        else:
-            age = state["champion_age_days"]
-            out.print(
-                f"  champion: version {state['champion']}, trained on data until {state['trained_until'][:16]}"
-                + ("" if age is None else f" ({age:.0f} days old at the last look)")
-            )
-            if not state["alias_agrees"]:
-                out.print(
-                    "  [red]MLflow's alias names another version than the ledger; the next run, or `trueup reconcile`, sets it right[/]"
-                )
-        if state["diagnosis"]:
-            out.print(f"  last batch {state['last_batch']}: {word(state['diagnosis'])}")
-            lines(state["reasons"])
-        _governance(state)
-        for entry in state["decisions"]:
-            out.print(f"  {_entry(entry)}")
-
-
-def _governance(state: Mapping[str, Any]) -> None:
-    """What waits for a person, and a champion on probation."""
-    for waiting in state["approvals"]:
-        out.print(
-            f"  [yellow]waits for approval[/]: version {waiting['version']}, for {waiting['age_hours']:.1f} h, "
-            f"until {waiting['expires_at']:%Y-%m-%d %H:%M} UTC; decide: trueup approve {waiting['id']} --by NAME, "
-            f"or trueup reject {waiting['id']} --by NAME --why TEXT",
-            highlight=False,
-        )
-        lines(waiting["reasons"])
-    if (probation := state["probation"]) is not None:
-        out.print(f"  probation: {probation['says']}", highlight=False)
-
-
-def standing(found: Sequence[Mapping[str, Any]]) -> None:
-    """What served at a moment, and why."""
-    for state in found:
-        out.print(f"[bold]{state['model']}[/] at {state['at']:%Y-%m-%d %H:%M}", highlight=False)
-        if state["champion"] is None:
-            out.print("  nothing served yet")
-            continue
-        until = f"until {state['until']:%Y-%m-%d %H:%M}" if state["until"] else "and serves still"
-        trained, judged = state["trained"], state["judged_on"]
-        out.print(
-            f"  version {state['champion']} served, from {state['since']:%Y-%m-%d %H:%M} {until}", highlight=False
-        )
-        out.print(f"  trained on {trained['rows']:,} rows, {_span(trained['trained_from'], trained['trained_until'])}")
-        if judged is not None:
-            out.print(f"  judged on {_span(judged['start'], judged['end'])}")
-        out.print(f"  {_entry(state['decision'])}")
-        lines(state["decision"]["reasons"])
-
-
-def _span(start: str, end: str) -> str:
-    return f"{start[:16].replace('T', ' ')} to {end[:16].replace('T', ' ')}"
-
-
-def ledger(found: Sequence[Mapping[str, Any]]) -> None:
-    """Decisions, newest first."""
-    if not found:
-        out.print("no decisions yet; next: trueup run MODEL")
-    for entry in found:
-        out.print(_entry(entry) + f"  [dim]{entry['hash'][:12]}[/]")
-        lines(entry["reasons"])
-
-
-def verified(found: Verified) -> None:
-    """Whether the ledger is what was decided."""
-    looked = f"{found.entries:,} entries, {found.anchors:,} anchors, files of {found.models:,} versions"
-    if not found.problems:
-        out.print(f"[green]right[/]: {looked}")
-        return
-    out.print(f"[red]{len(found.problems)} problems[/] in {looked}")
-    lines([str(problem) for problem in found.problems])
-
-
-def dossier(made: Made) -> None:
-    """Where a dossier lies."""
-    out.print(f"[bold]{made.model}[/] version {made.version}")
-    for name, place in {"page": made.page, "JSON": made.data, "packages": made.sbom}.items():
-        out.print(f"{name:<10} {place or 'no bill of materials; the page says why'}", highlight=False, soft_wrap=True)
-
-
-def reproduced(found: Reproduced) -> None:
-    """Whether a version came out again, and what is not the same."""
-    out.print(
-        f"[bold]{found.model}[/] version {found.version} ({found.role}; ledger entry {found.sequence}, "
-        f"{word(found.outcome)})",
-        highlight=False,
-    )
-    if found.same:
-        out.print(f"  [green]{found.said}[/]", highlight=False)
-    else:
-        out.print("  [red]not the same[/]", highlight=False)
-    lines([str(d) for d in found.differences])
-    for name, value in found.metrics.items():
-        out.print(f"  {name}: {value['rebuilt']:.6g} (recorded {value['recorded']:.6g})", highlight=False)
-    if found.circumstances:
-        out.print("  made under other circumstances than today's:")
-        lines([str(d) for d in found.circumstances])
-
-
-def _entry(entry: Mapping[str, Any]) -> str:
-    which = f" version {entry['version']}" if entry["version"] else ""
-    return f"#{entry['sequence']} {entry['as_of']:%Y-%m-%d} {entry['model']}: {word(entry['outcome'])}{which} ({entry['reason']})"
-
-
-def quarantine(found: Sequence[Mapping[str, Any]]) -> None:
-    """Rows in quarantine."""
-    if not found:
-        out.print("nothing in quarantine")
-        return
-    columns = list(found[0])
-    out.print(table(columns, [[str(row[c]) for c in columns] for row in found], figures=["row_id"]))
 
 
 def demo(result: Mapping[str, Any]) -> None:
