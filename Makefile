@@ -22,7 +22,7 @@ setup: $(VENV)/.ready ## a virtual environment with the locked versions
 
 # One environment for all goals, also when two of them start at once.
 $(VENV)/.ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Trueup needs Python 3.11 (found: $$($(PYTHON) --version 2>&1)); set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { echo "Trueup needs Python 3.11 to 3.13 (found: $$($(PYTHON) --version 2>&1)); set PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "setting up $(VENV) (once; takes a minute or two)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3.11 -m venv failed; on Debian: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
 	@test -x $(UV) || $(BIN)/python -m ensurepip --upgrade >/dev/null 2>&1; test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
@@ -72,9 +72,12 @@ bench: setup ## the figures the README claims
 soak: setup ## a year of daily batches through the real stack, its servers killed ten times: two hours
 	@OMP_NUM_THREADS=1 nice $(BIN)/python -W ignore -m benchmarks.soak
 
-lock: setup ## resolve requirements.lock anew
+lock: setup ## resolve requirements.lock anew, for Python 3.11 to 3.13
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-header --no-annotate --extra dev --extra s3 --extra dask pyproject.toml --output-file requirements.lock
+	@for version in 3.11 3.12 3.13; do \
+	  $(UV) pip compile --quiet --python-version $$version --constraint requirements.lock --extra dev --extra s3 --extra dask \
+	    pyproject.toml --output-file /dev/null >/dev/null || exit 1; done  # the pins serve each of these
 
 clean: ## remove the environment and the caches, not the home
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
