@@ -157,6 +157,7 @@ def said(trueup, tmp_path, monkeypatch, prefect_server):  # noqa: ARG001
     monkeypatch.setattr("trueup.home.shared", NoReports)
     shutil.rmtree(trueup.folder / "configs")
     monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "prefect.yaml", tmp_path)  # as a project has it
     for name in ("TRUEUP_HOME", "TRUEUP_CONFIGS"):  # where they are without
         monkeypatch.delenv(name)
     frame = streams.Stream(days=7 * 16, per_day=80).frame()
