@@ -38,8 +38,10 @@ def wheel(tmp_path_factory) -> Path:
 
 def test_the_wheel_holds_the_library_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as file:
-        top = {name.split("/")[0] for name in file.namelist()}
+        names = file.namelist()
+        top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"trueup"}
+    assert {n for n in names if n.endswith(".html")} >= {"trueup/reporting/templates/dossier.html"}
 
 
 def test_an_environment_with_the_wheel_turns_the_loop_of_a_project_beside_it(wheel, tmp_path):

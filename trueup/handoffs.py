@@ -100,7 +100,7 @@ class Evaluation:
     champion_epoch: int | None = None  # of the champion it was compared with, 0 where there was none
     reference_rows: int | None = None  # labelled rows that the prior, the simple model and the reference learned from
     behaviour: list[dict[str, Any]] = field(default_factory=list)  # what changed inputs did, see `stages.behaviour`
-    budget: list[dict[str, Any]] = field(default_factory=list)  # size and latency, see `stages.fresh`
+    budget: list[dict[str, Any]] = field(default_factory=list)  # size and latency, see `stages.clean_process`
     ablation: list[dict[str, Any]] = field(default_factory=list)  # what groups of features are worth
     without_champion: str = ""  # why it was compared with no champion, where there is one
     stand_in: Trained | None = None  # the model that takes the challenger's place, where one does

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import trueup
 
-LOCK = Path(trueup.__file__).resolve().parents[1] / "requirements.lock"
+_LOCK = "requirements.lock"
 _PACKAGES = ("trueup", "scikit-learn", "pandas", "numpy", "skops", "mlflow", "prefect")
 
 
@@ -26,11 +26,18 @@ def code_facts(folder: Path) -> dict[str, str]:
     facts = {
         "git_commit": commit or "unknown",
         "git_dirty": "unknown" if changed is None else str(bool(changed)).lower(),
-        "lock_digest": hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else "unknown",
+        "lock_digest": _lock_digest(folder),
         "environment_digest": environment_digest(),
         "version.python": platform.python_version(),
     }
     return facts | {f"version.{name}": _version(name) for name in _PACKAGES}
+
+
+def _lock_digest(folder: Path) -> str:
+    """SHA-256 of the lock of a project: beside its configs or above them, or else that of the library's checkout."""
+    places = [*folder.resolve().parents, Path(trueup.__file__).resolve().parents[1]]
+    found = next((place / _LOCK for place in places if (place / _LOCK).is_file()), None)
+    return "unknown" if found is None else hashlib.sha256(found.read_bytes()).hexdigest()
 
 
 @lru_cache(maxsize=1)

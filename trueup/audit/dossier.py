@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from trueup.adapters import cyclonedx
-from trueup.adapters.git import LOCK, code_facts
+from trueup.adapters.git import code_facts
 from trueup.adapters.parquet import whole
 from trueup.audit.dossiers import dossiers_folder, stem
 from trueup.audit.rebuild_notes import last_rebuilt
@@ -403,7 +403,7 @@ def _rebuild(model: Model, body: dict[str, Any], batches: list[dict[str, Any]], 
         _need("the config", _kept_config(model, body), f"as it was then, digest {body['config_digest'][:12]}"),
         _need("the code", _same(then, now, "git_commit") and now["git_dirty"] == "false", f"commit {then.get('git_commit', 'not recorded')[:12]}"),
         _need("a clean working copy then", then.get("git_dirty") == "false", {"true": "files were changed and not committed", "false": "the working copy was clean"}.get(then.get("git_dirty", ""), "not recorded")),
-        _need("the packages", _same(then, now, "lock_digest"), f"{LOCK.name} {then.get('lock_digest', 'not recorded')[:12]}"),
+        _need("the packages", _same(then, now, "lock_digest"), f"requirements.lock {then.get('lock_digest', 'not recorded')[:12]}"),
         _need("the seed", "seed" in body["model"]["recipe"], f"{body['model']['recipe'].get('seed')}"),
     ]  # fmt: skip
     return {

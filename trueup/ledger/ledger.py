@@ -74,7 +74,7 @@ class Ledger:
         self._now = now
         self._opens_signer = signer
         self._say = _SAY[engine.dialect.name]
-        self.appended: list[Entry] = []  # by this object, oldest first
+        self.appended: list[Entry] = []  # by this object or found there when it appended them again, oldest first
 
     @cached_property
     def _signer(self) -> Signer | None:
@@ -90,7 +90,8 @@ class Ledger:
         with self._writing() as connection:
             row = self._next_row(connection, decision, body)
             if _straight(connection, self._say.decision, row).rowcount == 0:
-                return _known(connection, decision)
+                self.appended.append(_known(connection, decision))
+                return self.appended[-1]
             if decision.promotion is not None:
                 _require_epoch(connection, decision)
                 _promote(connection, decision, row["seq"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,8 @@ import tenacity
 
 from trueup.errors import TrueupError
 from trueup.loop import steps
+
+log = logging.getLogger(__name__)
 
 
 class Retrying:
@@ -19,6 +22,7 @@ class Retrying:
             retry=tenacity.retry_if_exception(_transient),
             stop=tenacity.stop_after_attempt(1 + steps.RETRIES.get(name, 0)),
             wait=tenacity.wait_chain(*map(tenacity.wait_fixed, steps.DELAYS)),
+            before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
             reraise=True,
         )
         return partial(policy, getattr(steps, name))

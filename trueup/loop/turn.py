@@ -145,7 +145,7 @@ def challenge(do: Steps, model: Model, as_of: datetime, reason: Reason, in_loop:
 
     `in_loop` says that the run itself found out that it is needed, and nobody asked.
 
-    One at a time for each model; what nobody asked for by hand is subject to cooldown, budget and the like, see `storm`.
+    One at a time for each model; what nobody asked for by hand is subject to cooldown, budget and the like, see `may_start`.
     """
     upkeep(model)
     carry_out(model)

@@ -19,7 +19,7 @@ from trueup.orchestration import proxies
 
 _SERVER_SECONDS = 20.0  # a busy machine's server takes some
 _FILES = (".env", "prefect.toml", "pyproject.toml")  # of the current folder, besides its profiles
-_ADDRESS = re.compile(r"PREFECT_API_URL|^\[(tool\.prefect\.)?api\]", re.MULTILINE)
+_ADDRESS = re.compile(r"PREFECT_API_URL|\bapi\b")
 MISTAKE = "trueup_mistake"  # the mark of a log record that tells of an error meant for people
 
 
@@ -58,6 +58,14 @@ def addresses_of_stack(home: Path) -> dict[str, str]:
         return {}
 
 
+def project_of_stack(home: Path) -> Path | None:
+    """The folder from which the stack of a home was started; None where that is not known."""
+    try:
+        return Path(json.loads((home / "stack" / "stack.json").read_text(encoding="utf-8"))["project"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
 def listens(host: str, port: int) -> bool:
     """Whether somebody takes connections there."""
     try:
@@ -75,13 +83,23 @@ def server_address() -> str | None:
     """
     if url := os.environ.get("PREFECT_API_URL"):
         return url
-    files = [Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser() / "profiles.toml", *map(Path, _FILES)]
-    named = any(f.is_file() and _ADDRESS.search(f.read_text(encoding="utf-8", errors="replace")) for f in files)
-    if not named and "prefect" not in sys.modules:
+    home = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    files = [Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"), *map(Path, _FILES)]
+    if "prefect" not in sys.modules and not any(_may_name_a_server(file) for file in files):
         return None
     from prefect.settings import get_current_settings
 
     return get_current_settings().api.url
+
+
+def _may_name_a_server(file: Path) -> bool:
+    """Whether a file of Prefect's settings may name an address; Prefect itself is asked which one."""
+    try:
+        text = file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    ours = file.name != "pyproject.toml" or "tool.prefect" in text
+    return ours and _ADDRESS.search(text) is not None
 
 
 @contextmanager
@@ -93,7 +111,7 @@ def flows_called_here() -> Iterator[None]:
     """
     # Prefect's own server restarts again and again, without a message, where it cannot make its database.
     make_home(Settings().root)
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    Path(os.environ.get("PREFECT_HOME", Settings().root / "prefect")).mkdir(parents=True, exist_ok=True)
     from prefect.context import SettingsContext, get_settings_context
     from prefect.logging.configuration import setup_logging
 

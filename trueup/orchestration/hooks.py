@@ -62,9 +62,13 @@ def pass_on(home: Home) -> None:
 
 def tell_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Tell people that a flow failed or crashed: a hook for `on_failure` and `on_crashed`."""
-    title, said = f"Trueup: {flow_run.name} {str(state.name).lower()}", str(state.message or state.name)
+    tell_people(f"{flow_run.name} {str(state.name).lower()}", f"flow {flow.name}: {state.message or state.name}")
+
+
+def tell_people(title: str, text: str) -> None:
+    """Tell everybody in `TRUEUP_NOTIFY`. An address that does not answer is logged."""
     for person in addresses(Settings().notify):
-        if (problem := person.tell(title, f"flow {flow.name}: {said}")) is not None:
+        if (problem := person.tell(f"Trueup: {title}", text)) is not None:
             log.warning("%s", problem)
 
 

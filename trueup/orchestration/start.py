@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
+from trueup.config.settings import Settings
 from trueup.domain.data.types import Reason, Retrain
 from trueup.errors import UsageError
-from trueup.orchestration.environment import flows_called_here, server_address
+from trueup.orchestration.environment import flows_called_here, project_of_stack, server_address
 
 if TYPE_CHECKING:
     from trueup.handoffs import Cycle, Decided, Observed, Scored
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from trueup.orchestration.context import Opened
 
 WITHOUT_SERVER = "this run is recorded in the ledger and in MLflow, not on a Prefect server: none is configured"
-_FILE = Path("prefect.yaml")
+_FILE = "prefect.yaml"
 R = TypeVar("R")
 
 
@@ -58,26 +59,40 @@ def monitor(model: str, as_of: datetime | None) -> Observed:
     return _start("monitor", lambda do, o: monitor_newest(do, o.model, o.as_of), model, as_of)
 
 
-def project_flow(name: str) -> Callable[..., Any]:
-    """The project's flow of that name, by its entrypoint in the `prefect.yaml` of the current folder. Raises UsageError."""
+def project_flow(name: str, model: str | None = None) -> Callable[..., Any]:
+    """The project's flow of that name, by its entrypoint in prefect.yaml; with `model` that of its own deployment.
+
+    The project is the current folder, or else the one from which the stack of the home was started. Raises UsageError.
+    """
     from prefect.flows import load_flow_from_entrypoint
 
-    sys.path.insert(0, str(Path.cwd()))
-    flow: Callable[..., Any] = load_flow_from_entrypoint(_entrypoint(name), use_placeholder_flow=False)
+    project = next((p for p in (Path.cwd(), project_of_stack(Settings().root)) if p and (p / _FILE).is_file()), None)
+    if project is None:
+        raise UsageError(
+            f"no {_FILE} in {Path.cwd()}, so the flow {name!r} is not known: change to the project's folder; to run without "
+            "a Prefect server, unset PREFECT_API_URL, or end the stack with `trueup down`"
+        )
+    sys.path.insert(0, str(project))
+    entrypoint = _entrypoint(project / _FILE, name, model)
+    flow: Callable[..., Any] = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
     return flow
 
 
-def _entrypoint(name: str) -> str:
-    if not _FILE.is_file():
-        raise UsageError(
-            f"no {_FILE} in {Path.cwd()}, so the flow {name!r} is not known: change to the project's folder, or unset "
-            "PREFECT_API_URL to run without a server"
-        )
-    deployments = yaml.safe_load(_FILE.read_text(encoding="utf-8")).get("deployments") or []
-    entrypoints = {str(d.get("entrypoint", "")) for d in deployments}
-    found = sorted(e for e in entrypoints if e.rpartition(":")[2] == name)
+def _entrypoint(file: Path, name: str, model: str | None) -> str:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{file} is not YAML: {' '.join(str(error).split())}; correct it") from None
+    listed = content.get("deployments") if isinstance(content, dict) else None
+    deployments = [d for d in listed or [] if isinstance(d, dict) and str(d.get("entrypoint")).endswith(f":{name}")]
+    own = [d for d in deployments if model and (d.get("parameters") or {}).get("model") == model]
+    found = sorted({str(d["entrypoint"]) for d in own or deployments})
     if not found:
-        raise UsageError(f"no deployment in {_FILE.absolute()} has an entrypoint that ends in ':{name}'; add one")
+        raise UsageError(f"no deployment in {file} has an entrypoint that ends in ':{name}'; add one")
+    if len(found) > 1:
+        raise UsageError(
+            f"{file} has several flows {name!r} ({', '.join(found)}); give the deployment parameters.model: {model}"
+        )
     return found[0]
 
 
@@ -91,10 +106,15 @@ def _start(
 ) -> R:
     if server_address() is not None:
         with flows_called_here():
-            done: R = project_flow(name)(model, as_of=as_of, **more, **({"by": by} if by else {}))
+            done: R = project_flow(name, model)(model, as_of=as_of, **more, **({"by": by} if by else {}))
             return done
     from trueup.loop.retrying import Retrying
     from trueup.orchestration.context import opened
+    from trueup.orchestration.hooks import tell_people
 
-    with opened(model, as_of, by=by or "") as o:
-        return here(Retrying(), o)
+    try:
+        with opened(model, as_of, by=by or "") as o:
+            return here(Retrying(), o)
+    except Exception as error:
+        tell_people(f"{name} {model} failed", str(error) or type(error).__name__)
+        raise

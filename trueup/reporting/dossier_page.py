@@ -82,7 +82,7 @@ _SECTIONS: Final = (
 
 
 def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes], data_file: str) -> str:
-    """Fill the page. `facts` is what `stages.dossier` gathers; `data_file` is its JSON beside the page."""
+    """Fill the page. `facts` is what `audit.dossier` gathers; `data_file` is its JSON beside the page."""
     from markupsafe import Markup
 
     e, lineage = facts["evaluation"], facts["lineage"]

@@ -23,7 +23,7 @@ from trueup.reporting.html import (
 
 
 def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
-    """Fill the page. `facts` is the body of the ledger's entry with what `stages.report.show_run` adds to it."""
+    """Fill the page. `facts` is the body of the ledger's entry with what `reporting.jobs.show_run` adds to it."""
     from markupsafe import Markup
 
     evaluation, model = facts["evaluation"], facts["model"]

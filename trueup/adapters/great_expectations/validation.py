@@ -1,6 +1,6 @@
 """Validation: whether a batch is what its config says the data must be like.
 
-The suite is what the YAML declares and what always has to hold (`suite.always`). Expectations about single values
+The suite is what the YAML declares and what always has to hold (`checks.always`). Expectations about single values
 send their failing rows to quarantine; all others judge the batch as a whole.
 """
 

@@ -70,7 +70,7 @@ def dump(model: Pipeline, folder: Path) -> None:
     if foreign := sorted(set(skops.io.get_untrusted_types(file=file)) - set(TRUSTED_TYPES)):
         raise UntrustedModel(
             f"the model holds types that are not trusted: {', '.join(foreign)}; build it from the families of "
-            "trueup.domain.learning.learning, or add a type that runs no code when it is loaded to TRUSTED_TYPES there"
+            "trueup.domain.learning.recipe, or add a type that runs no code when it is loaded to TRUSTED_TYPES there"
         )
 
 

@@ -192,7 +192,7 @@ class SqlDatabaseSource(SourcePort):
 
 
 def _fetched(connection: sa.Connection, query: sa.Select[Any], names: Sequence[str]) -> pd.DataFrame:
-    """Read rows into a frame that holds every digit, see `frames.exact`: pandas' own reading makes floats of whole numbers."""
+    """Read rows into a frame that holds every digit, see `parquet.exact`: pandas' own reading makes floats of whole numbers."""
     values = zip(*connection.execute(query).tuples(), strict=True)
     columns = dict(zip(names, values, strict=False)) or dict.fromkeys(names, ())
     return pd.DataFrame({name: parquet.exact(column) for name, column in columns.items()}, columns=list(names))

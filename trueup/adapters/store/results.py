@@ -86,6 +86,8 @@ class Results(Shelf):
         plain = sa.select(*(c for c in RESULTS.c if c is not RESULTS.c.body))
         with reading(self.engine) as connection:
             rows = connection.execute(_listed(plain, model, stage, window)).all()
+            if not names:
+                return [Result(r.model, r.stage, window_of(r), r.revision, r.as_of, {}, r.basis) for r in rows]
             lacking = [r.id for r in rows if (r.id, names) not in self._brief]
             for some in (lacking[i : i + _AT_ONCE] for i in range(0, len(lacking), _AT_ONCE)):
                 asked = sa.select(RESULTS.c.id, RESULTS.c.body).where(RESULTS.c.id.in_(some))

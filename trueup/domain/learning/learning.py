@@ -64,7 +64,7 @@ _RESERVED = {
 }
 
 
-# Models that take a challenger's place when they do better, see `domain.gates.doubt`: a linear model of some columns, and
+# Models that take a challenger's place when they do better, see `domain.judging.gates.doubt`: a linear model of some columns, and
 # the constant. No search chooses them.
 
 

@@ -1,4 +1,4 @@
-"""A batch summed up in some numbers, from which is learned what is usual of its stream, see `usual`."""
+"""A batch summed up in some numbers, from which is learned what is usual of its stream, see `learned_bounds`."""
 
 from __future__ import annotations
 

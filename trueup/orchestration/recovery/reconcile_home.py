@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from trueup.adapters.apprise import addresses
+from trueup.audit.dossiers import dossiers_kept_current
 from trueup.audit.verify import anchor
 from trueup.config.load import load_model, model_names
 from trueup.home import Home
@@ -64,7 +65,8 @@ def reconcile_home(models: list[str] | None = None) -> Reconciled:
     try:
         api, known = event_api(), model_names(home.configs)
         tried("the ledger's head could not be anchored", lambda: anchor(home), None)
-        mended = [mend_one(name) for name in (models if models is not None else known)]
+        with dossiers_kept_current(home):
+            mended = [mend_one(name) for name in (models if models is not None else known)]
         failed, views, overtaken, flipped = 0, tuple[str, ...](), tuple[str, ...](), Flipped()
         if api is not None:
             unseen = "Prefect's automations could not be looked at"

@@ -266,7 +266,8 @@ def _read(layout: Layout) -> dict[str, Any]:
 def _write(layout: Layout, ready: bool) -> None:
     fresh = layout.record.with_suffix(".new")
     ports = {"host": layout.settings.host, **{f"{p}_port": n for p, n in layout.ports.items()}}
-    fresh.write_text(json.dumps({"ready": ready, "ports": ports, "addresses": layout.addresses}), encoding="utf-8")
+    record = {"ready": ready, "ports": ports, "addresses": layout.addresses, "project": str(layout.project)}
+    fresh.write_text(json.dumps(record), encoding="utf-8")
     fresh.replace(layout.record)
 
 
