@@ -18,8 +18,8 @@ def monitor(model: ModelName, as_of: AsOf = None) -> Observed:
         model: Name of a config in the folder of configs.
         as_of: The moment to stand at, in the time zone chosen; default: by the config's clock.
     """
-    import tasks
-    from trueup.loop.turn import monitor_newest
-
     with opened(model, as_of) as o:
+        import tasks
+        from trueup.loop.turn import monitor_newest
+
         return monitor_newest(tasks, o.model, o.as_of)

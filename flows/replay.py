@@ -32,15 +32,15 @@ def replay(
         workers: Policies at once, each in a process of its own; a cluster named by TRUEUP_DASK has its own number.
         known_then: Only what the home had landed by each moment, instead of what the source holds today.
     """
-    from tasks.artifacts import show_replay
-    from trueup.config.policies import parse_all
-    from trueup.model import Model
-    from trueup.orchestration.policy_tasks import run_policies
-    from trueup.replay.compare import usual
-    from trueup.replay.replay import prepare, whole_span
-    from trueup.replay.report import publish
-
     with opened_home(of_this_run("")) as home:
+        from tasks.artifacts import show_replay
+        from trueup.config.policies import parse_all
+        from trueup.model import Model
+        from trueup.orchestration.policy_tasks import run_policies
+        from trueup.replay.compare import usual
+        from trueup.replay.replay import prepare, whole_span
+        from trueup.replay.report import publish
+
         config = sound_config(home.configs, model)
         first, last = (t and in_zone(config, t) for t in (start, end))
         span = whole_span(Model(config, home), first, last)

@@ -21,11 +21,11 @@ def retrain(model: ModelName, as_of: AsOf = None, reason: Reason = "manual", by:
         reason: Why; it stands in the ledger.
         by: Who asks, where a person does; it stands in the ledger.
     """
-    import tasks
-    from tasks.artifacts import show_decision
-    from trueup.loop import turn
-
     with opened(model, as_of, by=by or "") as o:
+        import tasks
+        from tasks.artifacts import show_decision
+        from trueup.loop import turn
+
         decided = turn.retrain(tasks, o.model, o.as_of, reason)
         show_decision(o.model, decided)
         return decided

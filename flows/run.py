@@ -20,11 +20,11 @@ def run(model: ModelName, as_of: AsOf = None, retrain: Retrain = "inline") -> Cy
         as_of: The moment to stand at, in the time zone chosen; default: by the config's clock.
         retrain: What to do when the diagnosis asks for it: retrain in this run, or leave it to others.
     """
-    import tasks
-    from tasks.artifacts import show_decision
-    from trueup.loop.turn import cycle
-
     with opened(model, as_of) as o:
+        import tasks
+        from tasks.artifacts import show_decision
+        from trueup.loop.turn import cycle
+
         done = cycle(tasks, o.model, o.as_of, retrain)
         show_decision(o.model, done.decided)
         return done

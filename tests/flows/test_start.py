@@ -6,13 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from trueup.errors import UsageError
+from trueup.orchestration.start import project_flow
+
+ROOT = Path(__file__).parents[2]
 
 _RUN = """
 import sys
-
-import pytest
 from trueup.cli.main import main
 sys.argv = ["trueup", "run", "toy", "--as-of", "2024-01-15", "--json"]
 try:
@@ -56,6 +60,79 @@ def test_a_server_in_a_file_of_prefects_is_found(trueup):
     (trueup.folder / ".env").write_text("PREFECT_API_URL=http://127.0.0.1:9/api\n")
     done = run(trueup)
     assert "the Prefect server http://127.0.0.1:9/api does not answer" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("prefect.toml", 'api.url = "http://127.0.0.1:9/api"\n'),
+        ("prefect.toml", 'api = {url = "http://127.0.0.1:9/api"}\n'),
+        ("pyproject.toml", '[tool.prefect]\napi.url = "http://127.0.0.1:9/api"\n'),
+    ],
+)
+def test_a_server_in_a_settings_file_of_prefects_is_found_however_it_is_written(trueup, name, text):
+    (trueup.folder / name).write_text(text)
+    code = "from trueup.orchestration.environment import server_address; print(server_address())"
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=trueup.folder, env=inherited, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "http://127.0.0.1:9/api"
+
+
+def test_people_are_told_of_a_run_that_failed_without_a_server(trueup, answering):
+    server = answering(200)
+    (trueup.folder / "configs" / "data" / "stream.csv").write_text("t\n")
+    done = run(trueup, TRUEUP_NOTIFY=server.url.replace("http", "json"))
+    assert done.returncode != 0
+    (told,) = server.bodies
+    assert told["title"] == "Trueup: run toy failed"
+
+
+def test_a_flow_finds_the_tasks_beside_it_without_help_of_the_environment(trueup):
+    """As in the process of a worker: Prefect has the project on the path only while it imports the flow."""
+    code = (
+        "import os\n"
+        f"os.chdir({str(ROOT)!r})\n"
+        "from datetime import datetime\n"
+        "from prefect.flows import load_flow_from_entrypoint\n"
+        "run = load_flow_from_entrypoint('flows.run:run', use_placeholder_flow=False)\n"
+        "with sys.modules[run.fn.__module__].opened('toy', datetime(2024, 1, 15)):\n"
+        "    import tasks\n"
+        "print(tasks.__file__)"
+    )
+    alone = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith("PREFECT_")}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", "import sys\n" + code],
+        cwd=trueup.folder,
+        env=alone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == str(ROOT / "tasks" / "__init__.py"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no deployment"),
+        ("- a: [", "is not YAML"),
+        ("deployments: [{entrypoint: a.x:run}, {entrypoint: b.x:run}]", "several flows"),
+    ],
+)
+def test_a_prefect_yaml_that_names_no_flow_says_so(trueup, monkeypatch, text, said):
+    monkeypatch.chdir(trueup.folder)
+    (trueup.folder / "prefect.yaml").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        project_flow("run", "toy")
+
+
+def test_a_model_has_the_flow_of_its_own_deployment(trueup, monkeypatch):
+    monkeypatch.chdir(trueup.folder)
+    file = trueup.folder / "prefect.yaml"
+    file.write_text("deployments: [{entrypoint: a.x:run}, {entrypoint: 'flows.run:run', parameters: {model: toy}}]")
+    assert project_flow("run", "toy").name == "run"
 
 
 def test_a_folder_without_flows_is_named(trueup, prefect_server, monkeypatch):

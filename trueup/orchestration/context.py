@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None,
     """
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     logging.getLogger("prefect.task_runs").addFilter(_no_traceback)
+    _put_project_on_path()
     from trueup.audit.dossiers import dossiers_kept_current
     from trueup.home import Home
     from trueup.model import Model
@@ -61,6 +63,7 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None,
 def opened_home(actor: Actor) -> Iterator[Home]:
     """Open a home for a decision that needs no moment and no data; at its end the outbox is passed on."""
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
+    _put_project_on_path()
     from trueup.audit.dossiers import dossiers_kept_current
     from trueup.home import Home
 
@@ -72,6 +75,12 @@ def opened_home(actor: Actor) -> Iterator[Home]:
     finally:
         pass_on(home)
         home.close()
+
+
+def _put_project_on_path() -> None:
+    """Prefect has the project's folder on the path only while it imports a flow, and its body imports the project's tasks."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
 
 
 def _no_traceback(record: logging.LogRecord) -> bool:
