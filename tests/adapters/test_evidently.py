@@ -43,7 +43,7 @@ def judged(reference, current, schema=SCHEMA):
 
 
 # slow: 200 trials of 20 columns each, about 20 and 30 s of CPU
-@pytest.mark.parametrize("n", [300, 5_000])
+@pytest.mark.parametrize("n", [300, pytest.param(5_000, marks=pytest.mark.thorough)])
 def test_noise_does_not_raise_drift(n):
     rng = np.random.default_rng(n)
     shifted = [judged(noise(n, rng), noise(n, rng)) for _ in range(200)]

@@ -41,6 +41,7 @@ def told(monkeypatch, configs, home, workers=1, **settings):
     return {p["name"]: (p["log_loss"], p["promotions"], len(p["looks"])) for p in facts["policies"]}
 
 
+@pytest.mark.thorough
 def test_processes_and_a_cluster_come_to_what_one_after_the_other_comes_to(
     prefect_server,  # noqa: ARG001  (it only has to be there)
     configs,

@@ -136,6 +136,7 @@ def test_what_a_crash_left_over_is_cleared_and_ctrl_c_ends_everything(stack):
     assert not any(answers(port, "/") for port in stack.ports.values())
 
 
+@pytest.mark.thorough
 def test_ledger_mlflow_and_prefect_move_to_postgresql(new_database, tmp_path):
     urls = {name: new_database() for name in ("ledger", "mlflow", "prefect")}
     where = {

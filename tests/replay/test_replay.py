@@ -294,6 +294,7 @@ def test_killed_half_way_it_goes_on_and_comes_to_the_same(done, laid, tmp_path):
     home.close()
 
 
+@pytest.mark.thorough
 def test_beside_each_other_they_come_to_the_same(done, laid, tmp_path):
     _, config, span, found = done
     home, _ = opened(laid, tmp_path / "home")
