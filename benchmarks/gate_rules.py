@@ -17,10 +17,10 @@ import pandas as pd
 
 from benchmarks.gate_records import ATTEMPTS, MAIN, PRIOR, SIMPLE, Record
 from benchmarks.gate_streams import Floats
-from trueup.config.gates import BaselineGate, PairedGate
-from trueup.config.promotion import PromoteConfig
+from trueup.config.sections.gates import BaselineGate, PairedGate
+from trueup.config.sections.promotion import PromoteConfig
+from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
-from trueup.config.training import EvaluateConfig
 from trueup.domain.data.types import Burden, Status
 from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.gates.baseline import Baseline

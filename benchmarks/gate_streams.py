@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trueup.config.sections.training import Family
 from trueup.config.tasks import Task
-from trueup.config.training import Family
 from trueup.domain.features.features import FeatureSchema
 
 Floats = NDArray[np.float64]

@@ -25,8 +25,8 @@ from benchmarks.gate_records import Record, record
 from benchmarks.gate_rules import Rule
 from benchmarks.gate_streams import CHOOSING, REPORTED, STREAMS
 from benchmarks.gate_tables import missing, tables
-from trueup.config.gates import PairedGate
-from trueup.config.promotion import PromoteConfig
+from trueup.config.sections.gates import PairedGate
+from trueup.config.sections.promotion import PromoteConfig
 
 _WITH_TWINS = 3  # seeds for which twins and planted challengers are fitted, too: they cost as much as all the rest
 _QUICK = ("none, tiny", "abrupt, low noise, trailing")

@@ -15,8 +15,8 @@ from docs.faults import FAULTS
 from docs.generate import PAGES
 from trueup.cli.help_examples import EXAMPLES
 from trueup.cli.main import app
-from trueup.config.ingest import FilesSource
 from trueup.config.load import load_model, parse_model
+from trueup.config.sections.ingest import FilesSource
 
 ROOT = Path(__file__).parents[1]
 WRITTEN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from trueup.adapters.store.results import Result
-from trueup.config.features import FeaturesConfig
 from trueup.config.schema import ModelConfig
+from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.data.clock import at_most
 from trueup.domain.data.digest import digest_of
 from trueup.domain.data.labels import oddities

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from trueup.adapters import evidently
-from trueup.config.monitoring import DriftConfig
+from trueup.config.sections.monitoring import DriftConfig
 from trueup.domain.data.types import Window
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.monitoring.cells import comparable

@@ -8,8 +8,8 @@ import optuna
 import pytest
 
 from trueup.adapters.optuna import search
+from trueup.config.sections.training import TrainConfig
 from trueup.config.tasks import Task
-from trueup.config.training import TrainConfig
 from trueup.domain.learning.learning import defaults, space
 from trueup.domain.learning.recipe import Recipe
 from trueup.errors import ConfigError, TrainingFailed

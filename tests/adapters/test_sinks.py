@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from trueup.adapters.sinks import open_sink
 from trueup.adapters.sql.engines import UserDatabase
-from trueup.config.scoring import FolderSink, SqlSink
+from trueup.config.sections.scoring import FolderSink, SqlSink
 from trueup.domain.data.types import Window
 from trueup.errors import WorkError
 

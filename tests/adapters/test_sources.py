@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from trueup.adapters.sources import csv_files, open_source
 from trueup.adapters.sql.engines import UserDatabase
-from trueup.config.ingest import IngestConfig
+from trueup.config.sections.ingest import IngestConfig
 from trueup.errors import SourceError, SourceUnavailable
 
 MARCH, APRIL = datetime(2013, 3, 1), datetime(2013, 4, 1)

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 
 from trueup.adapters.sinks import open_sink
 from trueup.config.load import parse_model
-from trueup.config.scoring import FolderSink, SqlSink
+from trueup.config.sections.scoring import FolderSink, SqlSink
 from trueup.config.settings import Settings
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.errors import SourceError

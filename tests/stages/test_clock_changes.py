@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.adapters.test_sources import UserDatabase, files, sql
-from trueup.config.ingest import IngestConfig
+from trueup.config.sections.ingest import IngestConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.landing import key_hash, key_values, split
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, ROW_ID, Window

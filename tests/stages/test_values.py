@@ -20,7 +20,7 @@ import yaml
 
 from trueup.adapters.sinks import open_sink
 from trueup.config.load import load_model
-from trueup.config.scoring import SqlSink
+from trueup.config.sections.scoring import SqlSink
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.errors import SourceError

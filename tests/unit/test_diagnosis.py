@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from trueup.config.monitoring import DecayConfig, MonitorConfig
+from trueup.config.sections.monitoring import DecayConfig, MonitorConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.types import Verdict
 from trueup.domain.features.features import FeatureSchema

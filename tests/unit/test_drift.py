@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from trueup.config.monitoring import DriftConfig
+from trueup.config.sections.monitoring import DriftConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.types import Status
 from trueup.domain.features.features import FeatureSchema

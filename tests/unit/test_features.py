@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueup.config.features import FeaturesConfig
+from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.features.features import FeatureSchema, feature_frame, schema_of
 from trueup.errors import WorkError
 

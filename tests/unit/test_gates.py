@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from trueup.config.gates import AbsoluteGate, BaselineGate, PairedGate, SliceGate
-from trueup.config.promotion import PromoteConfig
+from trueup.config.sections.gates import AbsoluteGate, BaselineGate, PairedGate, SliceGate
+from trueup.config.sections.promotion import PromoteConfig
+from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
-from trueup.config.training import EvaluateConfig
 from trueup.domain.data.types import Status, overall
 from trueup.domain.judging.gates import GATES, Case, judge
 from trueup.domain.judging.gates.doubt import contender

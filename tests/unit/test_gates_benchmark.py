@@ -6,7 +6,7 @@ import pytest
 from benchmarks.gate_measures import measure, summary
 from benchmarks.gate_records import ATTEMPTS, LEVELS, ROLES, WORSE, Record
 from benchmarks.gate_rules import Rule, play
-from trueup.config.gates import PairedGate
+from trueup.config.sections.gates import PairedGate
 
 PERIOD, PERIODS, FIRST, ROWS = 28, 14, 2, 50.0
 CHANGE = 5 * PERIOD

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueup.config.features import HistoryConfig
+from trueup.config.sections.features import HistoryConfig
 from trueup.domain.features.history import history_features, history_names, needed_reach
 from trueup.errors import WorkError
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueup.config.ingest import IngestConfig
 from trueup.config.load import parse_model
+from trueup.config.sections.ingest import IngestConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.landing import split
 from trueup.domain.profiling.columns import profile

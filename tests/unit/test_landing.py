@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueup.config.ingest import IngestConfig
+from trueup.config.sections.ingest import IngestConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.landing import Landing, split
 from trueup.domain.data.moments import parse_times

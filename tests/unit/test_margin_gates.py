@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_gates import make_case, moments, sigmoid, verdict_of
-from trueup.config.gates import (
+from trueup.config.sections.gates import (
     BehaviourGate,
     BudgetGate,
     CalibrationGate,
@@ -17,8 +17,8 @@ from trueup.config.gates import (
     FairnessGate,
     InvarianceCheck,
 )
+from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
-from trueup.config.training import EvaluateConfig
 from trueup.domain.data.types import Status
 from trueup.domain.judging.gates.behaviour import measured
 from trueup.domain.judging.gates.fairness import by_group

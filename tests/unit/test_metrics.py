@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import METRICS, Task
-from trueup.config.training import EvaluateConfig
 from trueup.domain.judging.bootstrap import Blocks, paired_interval
 from trueup.domain.judging.metrics import (
     MAX_SLICES,

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trueup.config.features import FeaturesConfig
-from trueup.config.monitoring import DriftConfig
+from trueup.config.sections.features import FeaturesConfig
+from trueup.config.sections.monitoring import DriftConfig
 from trueup.domain.data.periods import period_of
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 from trueup.domain.features.features import feature_frame, schema_of

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueup.config.ingest import IngestConfig
+from trueup.config.sections.ingest import IngestConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.labels import changes, label_columns, oddities, table
 from trueup.domain.data.landing import split

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from trueup.config.gates import PairedGate
+from trueup.config.sections.gates import PairedGate
 from trueup.config.tasks import Task
 from trueup.domain.judging.bootstrap import MIN_BLOCKS
 from trueup.domain.profiling.period import Power, Spans, pace_of

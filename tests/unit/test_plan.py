@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueup.config.promotion import PromoteConfig
-from trueup.config.training import TrainConfig
+from trueup.config.sections.promotion import PromoteConfig
+from trueup.config.sections.training import TrainConfig
 from trueup.domain.data.types import Window
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Blocks
 from trueup.domain.learning.training_windows import Hold, Plan, plan_training

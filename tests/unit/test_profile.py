@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 
 from tests import messy
-from trueup.config.features import FeaturesConfig
+from trueup.config.sections.features import FeaturesConfig
 from trueup.config.tasks import Task
 from trueup.domain.profiling.columns import Column, comma_decimals, profile
 from trueup.domain.profiling.dialect import header_of, marks_of

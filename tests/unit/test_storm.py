@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueup.config.retraining import BudgetConfig, RetrainConfig
+from trueup.config.sections.retraining import BudgetConfig, RetrainConfig
 from trueup.domain.retraining.limits import Step, before_planning, before_training, rejections
 
 START = datetime(2013, 1, 1)

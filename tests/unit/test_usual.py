@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import messy
-from trueup.config.features import FeaturesConfig
+from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.data.types import Window
 from trueup.domain.monitoring.batch_profile import HASHES, Profile, partial_ends, profile
 from trueup.domain.monitoring.learned_bounds import (

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trueup.config.features import FeaturesConfig
+from trueup.config.sections.features import FeaturesConfig
 from trueup.config.tasks import Task
 from trueup.domain.profiling.columns import profile
 from trueup.domain.profiling.feature_selection import Choice, Judge, choose

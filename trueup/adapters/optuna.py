@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from trueup.config.sections.training import Family, TrainConfig
 from trueup.config.tasks import Task
-from trueup.config.training import Family, TrainConfig
 from trueup.domain.learning.learning import defaults, problems, space
 from trueup.domain.learning.recipe import Choice, Float, Int, Recipe, Space, StandIn
 from trueup.errors import ConfigError, TrainingFailed

@@ -16,7 +16,7 @@ from pandas.api import types as dtypes
 
 from trueup.adapters import parquet
 from trueup.adapters.sql.engines import UserDatabase
-from trueup.config.scoring import FolderSink, SqlSink
+from trueup.config.sections.scoring import FolderSink, SqlSink
 from trueup.domain.data.types import ROW_ID, Window
 from trueup.domain.data.values import as_integers
 from trueup.errors import WorkError

@@ -21,8 +21,8 @@ from trueup.adapters.git import code_facts
 from trueup.adapters.parquet import whole
 from trueup.audit.dossiers import dossiers_folder, stem
 from trueup.audit.rebuild_notes import last_rebuilt
-from trueup.config.ingest import Source
 from trueup.config.schema import ModelConfig
+from trueup.config.sections.ingest import Source
 from trueup.config.tasks import Task
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window

@@ -14,8 +14,8 @@ from ruamel.yaml.comments import CommentedMap
 
 from trueup.config.load import load_model, parse_model
 from trueup.config.policies import Changes
-from trueup.config.promotion import PromoteConfig
 from trueup.config.schema import ModelConfig
+from trueup.config.sections.promotion import PromoteConfig
 from trueup.errors import ConfigError
 
 

@@ -9,18 +9,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from trueup.config.features import FeaturesConfig
-from trueup.config.gates import BehaviourCheck, BehaviourGate, FairnessGate
-from trueup.config.ingest import ColumnType, IngestConfig
-from trueup.config.keeping import GovernanceConfig, RetentionConfig
-from trueup.config.monitoring import MonitorConfig
-from trueup.config.promotion import PromoteConfig
-from trueup.config.retraining import ReplayConfig, RetrainConfig
-from trueup.config.scoring import ScoreConfig
 from trueup.config.section import Name, Section
+from trueup.config.sections.features import FeaturesConfig
+from trueup.config.sections.gates import BehaviourCheck, BehaviourGate, FairnessGate
+from trueup.config.sections.ingest import ColumnType, IngestConfig
+from trueup.config.sections.keeping import GovernanceConfig, RetentionConfig
+from trueup.config.sections.monitoring import MonitorConfig
+from trueup.config.sections.promotion import PromoteConfig
+from trueup.config.sections.retraining import ReplayConfig, RetrainConfig
+from trueup.config.sections.scoring import ScoreConfig
+from trueup.config.sections.training import EvaluateConfig, RegisterConfig, TrainConfig
+from trueup.config.sections.validation import ValidateConfig
 from trueup.config.tasks import Task
-from trueup.config.training import EvaluateConfig, RegisterConfig, TrainConfig
-from trueup.config.validation import ValidateConfig
 
 
 class ModelConfig(Section):

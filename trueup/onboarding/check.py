@@ -14,10 +14,10 @@ import pandas as pd
 from trueup.adapters.sources import SourcePort
 from trueup.adapters.sources.function import load_function
 from trueup.adapters.sources.port import Extent
-from trueup.config.ingest import SqlSource
 from trueup.config.load import Written, read
 from trueup.config.rules import Location, Mistake, inputs, sentinels
 from trueup.config.schema import ModelConfig
+from trueup.config.sections.ingest import SqlSource
 from trueup.domain.data.key_spelling import spelled_otherwise
 from trueup.domain.data.labels import Table, key_names, table
 from trueup.domain.data.landing import key_values, split

@@ -10,8 +10,8 @@ import pandas as pd
 
 from trueup.config.annotated import CHECK, GUESS, Draft
 from trueup.config.durations import write_duration
-from trueup.config.ingest import IngestConfig
-from trueup.config.monitoring import DecayConfig
+from trueup.config.sections.ingest import IngestConfig
+from trueup.config.sections.monitoring import DecayConfig
 from trueup.domain.data.periods import complete_periods
 from trueup.domain.data.values import as_text, text_of
 from trueup.domain.profiling.feature_selection import Choice, Tried

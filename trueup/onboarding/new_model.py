@@ -13,10 +13,10 @@ import pandas as pd
 
 from trueup.config.durations import parse_duration
 from trueup.config.edit import write_whole
-from trueup.config.features import FeaturesConfig
-from trueup.config.ingest import IngestConfig
 from trueup.config.load import parse_model, sound_name
 from trueup.config.schema import ModelConfig
+from trueup.config.sections.features import FeaturesConfig
+from trueup.config.sections.ingest import IngestConfig
 from trueup.config.value_checks import zone
 from trueup.domain.data.landing import split
 from trueup.domain.data.time_formats import naming, with_zone

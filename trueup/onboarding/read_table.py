@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from trueup.adapters.sources import FileSource, open_source
-from trueup.config.ingest import IngestConfig
+from trueup.config.sections.ingest import IngestConfig
 from trueup.domain.data.values import as_numbers
 from trueup.domain.profiling.columns import comma_decimals
 from trueup.domain.profiling.dialect import header_of, marks_of

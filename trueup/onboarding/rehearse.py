@@ -24,7 +24,7 @@ import pandas as pd
 
 from trueup.config.durations import write_duration
 from trueup.config.schema import ModelConfig
-from trueup.config.training import Family
+from trueup.config.sections.training import Family
 from trueup.domain.data.periods import complete_periods
 from trueup.domain.data.types import KNOWN_AT, ROW_ID, Batch, Status, Window
 from trueup.domain.judging.gates import CHALLENGER, Case

@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any
 
 from trueup.config.durations import write_duration
-from trueup.config.gates import BaselineGate
+from trueup.config.sections.gates import BaselineGate
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates import Case
 from trueup.domain.judging.gates.baseline import ERROR, Baseline

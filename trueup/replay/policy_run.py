@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trueup.config.features import FeaturesConfig
 from trueup.config.policies import Policy, applied
 from trueup.config.schema import ModelConfig
+from trueup.config.sections.features import FeaturesConfig
 from trueup.config.tasks import METRICS, Task
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Window
 from trueup.domain.judging.bootstrap import paired_interval

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trueup.config.features import FeaturesConfig
+from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.features.history import history_names
 from trueup.domain.judging.bootstrap import Floats, paired_interval

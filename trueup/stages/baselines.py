@@ -7,8 +7,8 @@ from datetime import datetime
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from trueup.config.features import FeaturesConfig
 from trueup.config.schema import ModelConfig
+from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.data.types import Window
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.gates.context import PRIOR, SIMPLE

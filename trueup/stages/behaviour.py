@@ -9,8 +9,8 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from trueup.adapters.sources.function import load_function
-from trueup.config.features import FeaturesConfig
-from trueup.config.gates import BehaviourCheck, InvarianceCheck
+from trueup.config.sections.features import FeaturesConfig
+from trueup.config.sections.gates import BehaviourCheck, InvarianceCheck
 from trueup.domain.data.types import ROW_ID, Batch
 from trueup.domain.features.features import feature_frame
 from trueup.domain.judging.gates.behaviour import measured

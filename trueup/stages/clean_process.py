@@ -15,7 +15,7 @@ import pandas as pd
 
 from trueup.adapters import parquet
 from trueup.adapters.mlflow.model_files import fresh_process
-from trueup.config.gates import BudgetGate
+from trueup.config.sections.gates import BudgetGate
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.metrics import figure
 from trueup.errors import UntrustedModel

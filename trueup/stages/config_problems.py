@@ -16,8 +16,8 @@ from trueup.adapters.great_expectations import validation
 from trueup.config.load import Written, read
 from trueup.config.rules import Mistake, meant, written
 from trueup.config.schema import ModelConfig
-from trueup.config.training import Family
-from trueup.config.validation import ExpectationConfig
+from trueup.config.sections.training import Family
+from trueup.config.sections.validation import ExpectationConfig
 from trueup.domain.learning import learning
 from trueup.errors import ConfigError
 

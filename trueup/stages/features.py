@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trueup.adapters.sources.function import load_function, source_digest
-from trueup.config.features import FeaturesConfig
 from trueup.config.schema import ModelConfig
+from trueup.config.sections.features import FeaturesConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.digest import digest_of
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window

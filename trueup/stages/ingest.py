@@ -10,8 +10,8 @@ import pandas as pd
 
 from trueup.adapters.sources.port import Mark, SourcePort
 from trueup.adapters.store.results import Result
-from trueup.config.ingest import IngestConfig
 from trueup.config.schema import ModelConfig
+from trueup.config.sections.ingest import IngestConfig
 from trueup.config.value_checks import SHORTEST
 from trueup.crash import reach
 from trueup.domain.data.clock import Span, at_most

@@ -11,8 +11,8 @@ import pandas as pd
 
 from trueup.adapters.evidently import scores
 from trueup.adapters.store.results import Result
-from trueup.config.features import FeaturesConfig
 from trueup.config.schema import ModelConfig
+from trueup.config.sections.features import FeaturesConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, Window
 from trueup.domain.features.features import schema_of

@@ -14,9 +14,9 @@ from typing import Final
 
 from trueup.adapters import evidently, old_files
 from trueup.audit.dossiers import dossiers_folder, stem
-from trueup.config.features import FeaturesConfig
 from trueup.config.load import load_model, model_names
 from trueup.config.schema import ModelConfig
+from trueup.config.sections.features import FeaturesConfig
 from trueup.errors import TrueupError, WorkError
 from trueup.governance.evidence import Evidence, kept, named
 from trueup.governance.probation import predecessor

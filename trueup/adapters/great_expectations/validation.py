@@ -20,7 +20,7 @@ from trueup.adapters.great_expectations import engine
 from trueup.adapters.great_expectations.checks import Check, Outcome, Result, always
 from trueup.config.rules import Mistake
 from trueup.config.schema import ModelConfig
-from trueup.config.validation import ExpectationConfig
+from trueup.config.sections.validation import ExpectationConfig
 from trueup.domain.data.kinds import REWRITTEN
 from trueup.domain.data.outcome_values import odd_outcomes
 from trueup.domain.data.sentinels import ALL_COLUMNS

@@ -8,7 +8,7 @@ from trueup.adapters.sources.files import FileSource
 from trueup.adapters.sources.function import FunctionSource, load_function
 from trueup.adapters.sources.port import SourcePort
 from trueup.adapters.sources.sql import SqlDatabaseSource
-from trueup.config.ingest import FilesSource, IngestConfig, SqlSource
+from trueup.config.sections.ingest import FilesSource, IngestConfig, SqlSource
 
 __all__ = ["FileSource", "SourcePort", "load_function", "open_source"]
 

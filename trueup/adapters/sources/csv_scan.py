@@ -13,7 +13,7 @@ from typing import IO, Final
 
 from trueup.adapters.sources import csv_files
 from trueup.adapters.sources.port import check_columns
-from trueup.config.ingest import FilesSource
+from trueup.config.sections.ingest import FilesSource
 from trueup.errors import SourceError
 
 Header = tuple[str, tuple[str, ...]]  # delimiter, column names

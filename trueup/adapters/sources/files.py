@@ -42,7 +42,7 @@ from trueup.adapters.sources.port import (
     with_instants,
 )
 from trueup.adapters.sources.workbook import is_workbook, sheets_of
-from trueup.config.ingest import FilesSource, IngestConfig
+from trueup.config.sections.ingest import FilesSource, IngestConfig
 from trueup.domain.data.clock import FIRST, LAST, ROWS, Span
 from trueup.domain.data.sentinels import are_sentinels, sentinels_of
 from trueup.domain.data.time_formats import COUNTED_FROM, COUNTED_UNTIL, count_of, counts

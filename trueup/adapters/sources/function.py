@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from trueup.adapters.sources.port import SourcePort, check_columns, in_window, span_by_time
-from trueup.config.ingest import CallableSource, IngestConfig
+from trueup.config.sections.ingest import CallableSource, IngestConfig
 from trueup.domain.data.clock import Span
 from trueup.domain.data.moments import event_times
 from trueup.errors import SourceError, TrueupError

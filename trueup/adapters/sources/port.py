@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from pandas.api.types import is_datetime64_any_dtype
 
-from trueup.config.ingest import IngestConfig
+from trueup.config.sections.ingest import IngestConfig
 from trueup.domain.data.clock import FIRST, LAST, Span, days_of, span_of
 from trueup.domain.data.moments import event_moments, event_times
 from trueup.domain.data.time_formats import with_zone

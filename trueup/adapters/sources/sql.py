@@ -25,7 +25,7 @@ from trueup.adapters.sources.port import (
     span_by_time,
 )
 from trueup.adapters.sql.engines import UserDatabase
-from trueup.config.ingest import IngestConfig, SqlSource
+from trueup.config.sections.ingest import IngestConfig, SqlSource
 from trueup.domain.data.clock import FIRST, LAST, ROWS, Span
 from trueup.domain.data.moments import event_times
 from trueup.errors import SourceError, SourceUnavailable

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from pandas.api import types as dtypes
 
-from trueup.config.ingest import IngestConfig, Source
+from trueup.config.sections.ingest import IngestConfig, Source
 from trueup.domain.data.moments import parse_times
 from trueup.domain.data.patterns import NO_NUMBER, TIME, TRUTH
 from trueup.domain.data.sentinels import are_sentinels, sentinels_of

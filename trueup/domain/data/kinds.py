@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as dtypes
 
-from trueup.config.ingest import IngestConfig
+from trueup.config.sections.ingest import IngestConfig
 from trueup.domain.data.moments import parse_times
 from trueup.domain.data.outcome_values import Known
 from trueup.domain.data.values import (

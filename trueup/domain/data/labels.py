@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from trueup.config.ingest import IngestConfig, LabelConfig
+from trueup.config.sections.ingest import IngestConfig, LabelConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.cleaning import cleaned
 from trueup.domain.data.landing import key_values, require_flat

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api import types as dtypes
 
-from trueup.config.ingest import IngestConfig
+from trueup.config.sections.ingest import IngestConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.cleaning import cleaned
 from trueup.domain.data.kinds import (

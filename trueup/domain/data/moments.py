@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api import types as dtypes
 
-from trueup.config.ingest import IngestConfig
+from trueup.config.sections.ingest import IngestConfig
 from trueup.domain.data.sentinels import are_sentinels, sentinels_of
 from trueup.domain.data.time_formats import local_times, read_texts, second_pass
 from trueup.domain.data.values import as_numbers, as_text, is_time

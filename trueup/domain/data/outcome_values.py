@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from trueup.config.ingest import IngestConfig, LabelConfig
+from trueup.config.sections.ingest import IngestConfig, LabelConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.values import Kind, as_numbers, as_text, numbers_of, rounded, without_nul, without_point
 from trueup.errors import SourceError

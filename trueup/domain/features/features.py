@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as dtypes
 
-from trueup.config.features import FeaturesConfig
+from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.data.periods import FREQUENCY, Period
 from trueup.domain.data.types import EVENT_TIME, ROW_ID
 from trueup.domain.data.values import as_numbers, as_text

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api import types as dtypes
 
-from trueup.config.features import HistoryConfig
+from trueup.config.sections.features import HistoryConfig
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT
 from trueup.domain.data.values import as_text
 from trueup.errors import WorkError

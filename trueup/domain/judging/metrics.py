@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
-from trueup.config.training import EvaluateConfig
 from trueup.domain.data.types import Metric
 from trueup.domain.judging.bootstrap import (
     Blocks,

@@ -40,8 +40,8 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from trueup.config.rules import Mistake
+from trueup.config.sections.training import Family
 from trueup.config.tasks import Task
-from trueup.config.training import Family
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.recipe import Float, Int, Recipe, Space

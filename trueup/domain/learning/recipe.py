@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from trueup.config.training import Family
+from trueup.config.sections.training import Family
 
 StandIn = Literal["simple", "prior"]
 # What skops must be told to trust besides its own list, for any model that `build`, `simple_model` or `prior_model` gives.

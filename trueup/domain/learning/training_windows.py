@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from trueup.config.durations import earlier, write_duration
-from trueup.config.monitoring import DecayConfig
-from trueup.config.promotion import PromoteConfig
-from trueup.config.training import TrainConfig
+from trueup.config.sections.monitoring import DecayConfig
+from trueup.config.sections.promotion import PromoteConfig
+from trueup.config.sections.training import TrainConfig
 from trueup.domain.data.types import Fold, Window
 from trueup.domain.judging.bootstrap import MIN_BLOCKS
 

@@ -34,7 +34,7 @@ from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
 from trueup.config.durations import later, write_duration
-from trueup.config.monitoring import MonitorConfig
+from trueup.config.sections.monitoring import MonitorConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval, paired_interval

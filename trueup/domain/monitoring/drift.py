@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from trueup.config.monitoring import DriftConfig
+from trueup.config.sections.monitoring import DriftConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.types import Metric, Verdict
 from trueup.domain.features.features import FeatureSchema

@@ -18,7 +18,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 
-from trueup.config.features import FeaturesConfig
+from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.data.periods import Period, numbers
 from trueup.domain.data.types import EVENT_TIME, Window
 from trueup.domain.features.features import FeatureSchema

@@ -17,7 +17,7 @@ from scipy.stats import ks_2samp
 from sklearn.pipeline import Pipeline
 
 from trueup.config.durations import write_duration
-from trueup.config.features import FeaturesConfig, HistoryConfig
+from trueup.config.sections.features import FeaturesConfig, HistoryConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 from trueup.domain.features.features import FeatureSchema, feature_frame, schema_of

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from trueup.config.features import FeaturesConfig
+from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.data.periods import FREQUENCY, Period, period_of
 from trueup.domain.data.values import as_text
 from trueup.domain.monitoring import learned_bounds

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import norm
 
-from trueup.config.gates import PairedGate
+from trueup.config.sections.gates import PairedGate
 from trueup.config.tasks import Task
 from trueup.domain.data.periods import Period
 from trueup.domain.judging.bootstrap import MIN_BLOCKS

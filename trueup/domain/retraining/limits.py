@@ -1,4 +1,4 @@
-"""Limits on retrains: cooldown, budget, and a stop after rejections. The figures are those of `config.retraining`.
+"""Limits on retrains: cooldown, budget, and a stop after rejections. The figures are those of `config.sections.retraining`.
 
 All spans are of the model's own clock (`as_of`), so a replay is held back where the live loop was. What a person asks
 for, and the first training, are not held back here.
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from trueup.config.durations import write_duration
-from trueup.config.retraining import RetrainConfig
+from trueup.config.sections.retraining import RetrainConfig
 
 Rule = Literal["running", "past", "future", "cooldown", "budget", "rejections", "same_data"]
 AUTOMATIC = frozenset({"decayed", "stale", "shifted", "grown", "schedule"})  # reasons behind which no person stands

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from trueup.config.gates import BaselineGate, GateConfig
+from trueup.config.sections.gates import BaselineGate, GateConfig
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.gates.absolute import Absolute
 from trueup.domain.judging.gates.baseline import Baseline

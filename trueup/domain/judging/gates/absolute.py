@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trueup.config.gates import AbsoluteGate
+from trueup.config.sections.gates import AbsoluteGate
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.gates.context import Case
 from trueup.domain.judging.metrics import figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from trueup.config.gates import BaselineGate
+from trueup.config.sections.gates import BaselineGate
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates.context import CHALLENGER, PRIOR, Case

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from trueup.config.gates import BehaviourCheck, BehaviourGate, DirectionCheck
-from trueup.config.training import EvaluateConfig
+from trueup.config.sections.gates import BehaviourCheck, BehaviourGate, DirectionCheck
+from trueup.config.sections.training import EvaluateConfig
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.bootstrap import Floats, paired_interval
 from trueup.domain.judging.gates.context import Case

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from trueup.config.gates import BudgetGate
+from trueup.config.sections.gates import BudgetGate
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.gates.context import Case
 from trueup.domain.judging.metrics import figure

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trueup.config.gates import CalibrationGate
+from trueup.config.sections.gates import CalibrationGate
 from trueup.config.tasks import CALIBRATION, Task
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import Floats, Interval

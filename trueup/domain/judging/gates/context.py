@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
-from trueup.config.training import EvaluateConfig
 from trueup.domain.data.types import Burden
 from trueup.domain.judging.bootstrap import Blocks, Floats, Interval, sums_interval
 from trueup.domain.judging.evidence import Evidence

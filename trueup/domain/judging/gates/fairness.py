@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trueup.config.gates import FairnessGate
+from trueup.config.sections.gates import FairnessGate
 from trueup.config.tasks import Task
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trueup.config.gates import MarginGate
+from trueup.config.sections.gates import MarginGate
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import Floats, Interval, interval_from, multiplicities, run_length
 from trueup.domain.judging.gates.context import Case

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from trueup.config.gates import PairedGate
+from trueup.config.sections.gates import PairedGate
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, LOSS, Case

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from trueup.config.gates import SliceGate
+from trueup.config.sections.gates import SliceGate
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case

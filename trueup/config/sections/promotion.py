@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import Field
 
 from trueup.config.durations import Span
-from trueup.config.gates import GateConfig
 from trueup.config.section import Section
+from trueup.config.sections.gates import GateConfig
 
 
 class ApprovalConfig(Section):
