@@ -42,7 +42,7 @@ def main() -> None:
     wanted = _arguments()
     found: dict[str, dict[str, Any]] = {}
     for scale in wanted.scales:
-        modes = [m for m in ("ephemeral", "served") if wanted.mode in (m, "both")]
+        modes = [m for m in ("alone", "served") if wanted.mode in (m, "both")]
         rounds = [_round(scale, modes) for _ in range(wanted.repeat)]
         found[str(scale)] = _summary(rounds, modes)
         if not wanted.json:
@@ -54,7 +54,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What Trueup costs over a bare script.")
     parser.add_argument("--scales", default="3,12", help=f"months, comma-separated; {TEN_TIMES}: ten times the year")
-    parser.add_argument("--mode", choices=["both", "ephemeral", "served"], default="both", help="Prefect's server")
+    parser.add_argument("--mode", choices=["both", "alone", "served"], default="both", help="Prefect's server")
     parser.add_argument("--repeat", type=int, default=1, help="rounds; ratios are the medians")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     wanted = parser.parse_args()

@@ -1,7 +1,7 @@
-"""The loop's work by Trueup: the flow `run`, month by month, in the home that the environment names.
+"""The loop's work by Trueup: `run`, month by month, in the home that the environment names.
 
 `python -m benchmarks.turns MODEL MONTHS TURNS.json` prints one JSON object, and writes what was fitted on which rows for
-`bare` to do again; with 0 months it only makes what a first use makes: Prefect's and MLflow's databases and the store.
+`bare` to do again; with 0 months it only makes what a first use makes: MLflow's database and the store. With a server it is the flow that runs.
 """
 
 from __future__ import annotations
@@ -12,34 +12,42 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from trueup.orchestration.environment import flows_called_here, prepare
+from trueup.orchestration.environment import flows_called_here, prepare, server_address
 
 YEAR = 2013
 
 
 def main() -> None:
-    """Run the flow at the end of each month."""
+    """Run at the end of each month."""
     name, months, file = sys.argv[1:]
     prepare()
     if months == "0":
         first_use()
         return
     from benchmarks.work import counting_fits
-    from flows.run import run
 
-    with flows_called_here(), counting_fits() as fits:
-        cycles = [run(name, as_of=datetime(YEAR + m // 12, m % 12 + 1, 1)) for m in range(1, int(months) + 1)]
+    moments = [datetime(YEAR + m // 12, m % 12 + 1, 1) for m in range(1, int(months) + 1)]
+    with counting_fits() as fits:
+        cycles = _cycles(name, moments)
     Path(file).write_text(json.dumps(_turns(name, cycles)))
     sys.stdout.write(json.dumps({"fits": fits, "outcomes": [c.decided.outcome for c in cycles]}) + "\n")
 
 
+def _cycles(name: str, moments: list[datetime]) -> list[Any]:
+    if server_address() is None:
+        from trueup.orchestration import start
+
+        return [start.run(name, moment, "inline") for moment in moments]
+    from flows.run import run
+
+    with flows_called_here():
+        return [run(name, as_of=moment) for moment in moments]
+
+
 def first_use() -> None:
     """Make the databases, which a home has after its first run."""
-    from prefect import flow
-
     from trueup.home import Home
 
-    flow(lambda: None, name="first use")()
     home = Home()
     _ = home.store, home.ledger, home.tracking.client
     home.close()
