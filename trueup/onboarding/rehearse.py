@@ -50,7 +50,7 @@ QUICK = "quick boosting"
 _TRIES = 24  # for a first champion: each costs a fit
 _QUICK_ROWS = 20_000  # more rows make the quick model slower, and its answer hardly another
 # Not measured here, for Prefect, MLflow and Evidently would have to be imported: seconds of a run on two slow cores.
-_START = 20.0  # a process with its imports, and Prefect's server: 13 s, and 22 in an empty home
+_START = 6.0  # a process with its imports, measured on two idle cores; a Prefect server adds some
 _A_BATCH_BESIDE = 1.0  # drift, diagnosis and records of a batch
 _A_RETRAIN_BESIDE = 15.0  # MLflow's runs and versions, the judged files loaded in a fresh process, records
 
