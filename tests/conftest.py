@@ -6,7 +6,6 @@ from itertools import count
 
 import pytest
 from hypothesis import settings
-from hypothesis.internal.conjecture import providers
 
 from tests import postgres
 
@@ -30,9 +29,6 @@ for name in [name for name in os.environ if name.startswith("TRUEUP_")]:
 # Machines are shared: how long an example takes says more about the others than about the code.
 settings.register_profile("shared", deadline=None)
 settings.load_profile("shared")
-# Hypothesis draws constants of the local modules that are loaded, and calls a test flaky when one of ours is imported within
-# an example, as many are where they are used. There is no setting for it.
-providers._get_local_constants = lambda: providers._local_constants
 
 _numbers = count()
 

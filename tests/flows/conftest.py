@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import random
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,8 +19,16 @@ from tests import streams
 @pytest.fixture(scope="session")
 def prefect_server():
     """The address of a Prefect server of our own, for this process and those it starts."""
+    import prefect.utilities.math
+    import websockets.asyncio.connection
+    import websockets.client
     from prefect.settings import PREFECT_API_URL
     from prefect.testing.utilities import prefect_test_harness
+
+    # Prefect's thread for events pings its server to the end of the session, with a payload out of the global generator,
+    # which Hypothesis has seeded: whatever example is being drawn at that moment would be another the next time.
+    for module in (websockets.asyncio.connection, websockets.client, prefect.utilities.math):
+        module.random = random.Random()
 
     with prefect_test_harness(server_startup_timeout=300):
         yield PREFECT_API_URL.value()
