@@ -42,11 +42,12 @@ def replay(
         from trueup.replay.report import publish
 
         config = sound_config(home.configs, model)
+        held = Model(config, home)
         first, last = (t and in_zone(config, t) for t in (start, end))
-        span = whole_span(Model(config, home), first, last)
+        span = whole_span(held, first, last)
         chosen = parse_all(policies) if policies else usual(config)
-        prepared = prepare(Model(config, home), span, chosen, known_then)
+        prepared = prepare(held, span, chosen, known_then)
         run_policies(prepared, home.settings.dask, workers)
-        found = publish(Model(config, home), span, prepared.lives(), known_then)
-        show_replay(Model(config, home), found.facts, found.page)
+        found = publish(held, span, prepared.lives(), known_then)
+        show_replay(held, found.facts, found.page)
         return str(found.page)

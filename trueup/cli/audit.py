@@ -8,8 +8,7 @@ import typer
 
 from trueup.cli import output, output_records
 from trueup.cli.completion import models
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
+from trueup.cli.options import Json
 
 
 def reproduce_(

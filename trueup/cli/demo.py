@@ -88,7 +88,8 @@ def demo(to: datetime, quiet: bool = False) -> dict[str, Any]:
                 progress.update(bar, description="finishing the reports")
                 shared().wait()
     home = Home()
-    months = [_month(Model(load_model(home.configs, MODEL), home), c, windows[-1].end) for c in cycles]
+    model = Model(load_model(home.configs, MODEL), home)
+    months = [_month(model, c, windows[-1].end) for c in cycles]
     return {
         "months": [asdict(m) for m in months],
         "mean": _mean(months),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trueup.cli import output, output_records
-from trueup.cli.completion import models
+from trueup.cli.options import Json, ModelName, emit
 from trueup.config.load import load_model
 from trueup.orchestration.actor import at_the_command_line
 from trueup.orchestration.context import opened_home
@@ -19,12 +19,8 @@ if TYPE_CHECKING:
 Identity = Annotated[
     str, typer.Argument(metavar="ID", help="Number of the pending ledger entry (see `trueup status`), or its id.")
 ]
-ModelName = Annotated[
-    str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False, autocompletion=models)
-]
 By = Annotated[str, typer.Option(metavar="NAME", help="Who decides; it stands in the ledger.", show_default=False)]
 Why = Annotated[str, typer.Option(metavar="TEXT", help="Why; it stands in the ledger.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 
 
 def approve(
@@ -117,7 +113,4 @@ def register(app: typer.Typer) -> None:
 
 
 def _tell(as_json: bool, decided: Decided) -> None:
-    if as_json:
-        output.as_json(decided)
-    else:
-        output.decision(decided)
+    emit(as_json, decided, lambda: output.decision(decided))

@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from trueup.cli import output, output_new
+from trueup.cli.options import Json
 from trueup.config.tasks import Task
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 
 
 def new(

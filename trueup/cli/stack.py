@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trueup.cli.options import Json
+
 if TYPE_CHECKING:
     from trueup.orchestration.stack.control import Status
 
@@ -16,7 +18,6 @@ app = typer.Typer(no_args_is_help=True)
 stack_app = typer.Typer(help="The servers of this home.", no_args_is_help=True)
 app.add_typer(stack_app, name="stack")
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 TITLES = {"prefect": "Prefect", "mlflow": "MLflow", "evidently": "Evidently", "reports": "Reports"}
 
 

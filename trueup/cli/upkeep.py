@@ -9,13 +9,12 @@ import typer
 
 from trueup.cli import output
 from trueup.cli.completion import models
+from trueup.cli.options import Json, emit
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 
 if TYPE_CHECKING:
     from trueup.upkeep.backup import Saved
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 
 
 def gc(
@@ -78,7 +77,4 @@ def register(app: typer.Typer) -> None:
 
 
 def _tell(as_json: bool, saved: Saved) -> None:
-    if as_json:
-        output.as_json(saved)
-    else:
-        output.saved(saved)
+    emit(as_json, saved, lambda: output.saved(saved))

@@ -1,4 +1,4 @@
-"""The champion, as the ledger tells it: which version serves, and what its promotion recorded."""
+"""The champion's alias in MLflow, set to what the ledger says."""
 
 from __future__ import annotations
 

@@ -33,15 +33,10 @@ def address(home: Home, page: Path) -> str | None:
 
 def of_model(model: Model, fitted: Mapping[str, Any]) -> list[tuple[str, str | None]]:
     """What there is to a version: its run in MLflow, the report of its retrain, and its dossier."""
-    run_id, dossier = (
-        fitted["run_id"],
-        ("Dossier", address(model.home, dossier_page(model.home.root, model.config.model, fitted["version"]))),
-    )
-    report = (
-        "Report of the run",
-        address(model.home, run_folder(model.home.root, model.config.model, run_id) / "report.html"),
-    )
-    served = model.home.settings.mlflow_pages
+    home, name, run_id = model.home, model.config.model, fitted["run_id"]
+    dossier = ("Dossier", address(home, dossier_page(home.root, name, fitted["version"])))
+    report = ("Report of the run", address(home, run_folder(home.root, name, run_id) / "report.html"))
+    served = home.settings.mlflow_pages
     run = [] if served is None else [("MLflow run", f"{served.rstrip('/')}/#/runs/{run_id}")]
     return [*run, report, dossier]
 

@@ -124,9 +124,9 @@ def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int,
     """
     meant = for_replay(applied(config, policy))
     first, config = with_own_bar(config, meant), meant
-    config = meant
     turns = world.lay_out(config)
     home = world.opened(world.folder_of(config))
+    model = Model(config, home)
     if world.known_then:
         home.store.known_until = lambda: home.now().astimezone(UTC).replace(tzinfo=None)
     do = SimpleNamespace(**{name: getattr(steps, name) for name in steps.__all__})
@@ -134,11 +134,11 @@ def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int,
     try:
         for number, moment in enumerate(turns):
             tell(number, len(turns))
-            at(Model(config, home), moment)
-            cycle(do, Model(config if home.ledger.champion(config.model) else first, home), moment)
+            at(model, moment)
+            cycle(do, model if home.ledger.champion(config.model) else Model(first, home), moment)
         tell(len(turns), len(turns))
-        life = _read(Model(config, home), policy, max(turns))
-        known = world.measured(config, lambda: yardsticks(Model(config, home), max(turns)))
+        life = _read(model, policy, max(turns))
+        known = world.measured(config, lambda: yardsticks(model, max(turns)))
         return replace(life, losses=life.losses.merge(known, on=ROW_ID, how="left"))
     finally:
         home.close()
