@@ -3,7 +3,9 @@
 For each known table of a folder: `new`, `check --rehearse`, then the loop over the whole history under virtual time, all in
 this process and without Prefect. Three policies live through it: as written, the same without gates, and a first champion
 that stays. `kept` is the share of the gain without gates over the frozen champion that is left with them, on the rows that
-all three have scored; None where the frozen one is no worse than the one without gates.
+all three have scored; None where the frozen one is no worse than the one without gates. `kept_low` and `kept_high` bound it
+(95 %, paired, resampled by blocks of time), and `counts` is whether the gain is shown and at least 1 % of the frozen loss:
+elsewhere the share says nothing. `above_ungated` is the cost of the gates as a share of the frozen loss, with its bounds.
 
 `python -m benchmarks.strangers DIR [--tables bike,kc] [--workers 2] [--home DIR] [--json]`. Files that are not known, and known
 ones that are not there, are named and skipped. What is known of a table is written to `TABLE/found.json` of `--home` step by
@@ -27,6 +29,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from trueup.domain.judging.bootstrap import Blocks, Floats, multiplicities, run_length, sums_interval
 from trueup.model import Model
 
 FROZEN, UNGATED, GATED = "frozen", "as written, no gate", "as written"
@@ -51,6 +56,8 @@ TABLES = {
 
 
 KEYS = ("champion", "batches", "broken", "frozen", "ungated", "gated", "kept", "recommended", "yaml_lines")
+_COUNTS = 0.01  # of the loss: where less can be gained, the share kept says nothing
+_CONFIDENCE, _RESAMPLES = 0.95, 4000
 
 
 def measured(name: str, folder: Path, place: Path) -> dict[str, Any]:
@@ -92,7 +99,6 @@ def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[
     from trueup.home import Home
     from trueup.onboarding.new_model import draft, save
     from trueup.onboarding.rehearse import rehearse
-    from trueup.replay.compare import compare
     from trueup.replay.replay import prepare, whole_span
 
     home = Home(Settings(home=place / "home", configs=place / "configs", reports=False))
@@ -121,7 +127,7 @@ def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[
             return
         took[policy.name] = round(time.monotonic() - begun)
         yield {"took": dict(took), **(_batches(config, prepared, policy) if policy.name == GATED else {})}
-    yield _told(config, span, prepared.lives(), compare)
+    yield _told(config, span, prepared.lives())
     home.close()
 
 
@@ -140,19 +146,23 @@ class Progress:
             )
 
 
-def _told(config: Any, span: Any, lives: Any, compare: Any) -> dict[str, Any]:
+def _told(config: Any, span: Any, lives: Any) -> dict[str, Any]:
     """What the three lives came to."""
+    from trueup.replay.compare import common_rows, compare
+
     facts = compare(config, span, lives).facts
     loss = {p["name"]: p["loss"] for p in facts["policies"]}
     tried = next(life.tried for life in lives if life.policy.name == GATED)
-    gain = loss[FROZEN] - loss[UNGATED]
+    rows = common_rows(config, lives)
+    blocks = Blocks.of(rows["event_time"], config.evaluate.block)
+    sums = {name: blocks.sums(rows[name]) for name in (FROZEN, UNGATED, GATED)}
     gated = next(p for p in facts["policies"] if p["name"] == GATED)
     return {
         "champion": next(t.as_of.date().isoformat() for t in tried if t.outcome == "promoted"),
         "frozen": loss[FROZEN],
         "ungated": loss[UNGATED],
         "gated": loss[GATED],
-        "kept": (loss[FROZEN] - loss[GATED]) / gain if gain > 0 else None,
+        **kept(sums[FROZEN], sums[UNGATED], sums[GATED], blocks.sums()),
         "recommended": facts["recommended"],
         "loss": facts["loss"],
         "rows": facts["judged"]["rows"],
@@ -162,6 +172,30 @@ def _told(config: Any, span: Any, lives: Any, compare: Any) -> dict[str, Any]:
         },
         **{key: gated[key] for key in ("wrong_promotions", "wrong_promotions_shown")},
         "shifted": sum(bool(look["shifted"]) for look in gated["looks"]),
+    }
+
+
+def kept(frozen: Floats, ungated: Floats, gated: Floats, rows: Floats) -> dict[str, Any]:
+    """The share of the attainable gain that the gates keep, from loss sums and rows by block: (blocks,) each.
+
+    The bounds are percentiles of the share in resamples of whole blocks, neighbours together. They are None where the
+    gain itself is not shown, for the share is unbounded then.
+    """
+    gain, left, loss = frozen - ungated, frozen - gated, float(frozen.sum() / rows.sum())
+    attainable, apart = (sums_interval(of, rows, _CONFIDENCE) for of in (gain, gated - ungated))
+    share = float(left.sum() / gain.sum()) if gain.sum() > 0 else None
+    bounds: list[float | None] = [None, None]
+    if share is not None and attainable.low > 0:
+        drawn = multiplicities(len(gain), run_length(left - share * gain), _RESAMPLES, seed=0)
+        shares = (drawn @ left) / (drawn @ gain)
+        bounds = [float(q) for q in np.quantile(shares, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])]
+    return {
+        "kept": share,
+        "kept_low": bounds[0],
+        "kept_high": bounds[1],
+        "attainable": [of / loss for of in (attainable.mean, attainable.low, attainable.high)],
+        "counts": bool(attainable.low > 0 and attainable.mean >= _COUNTS * loss),
+        "above_ungated": [of / loss for of in (apart.mean, apart.low, apart.high)],
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
     """Compare policies on the rows that all of them have scored. Raises NotEnoughData when there are none."""
     e = config.evaluate
     named = {life.policy.name: life for life in lives}
-    rows = _common(config, named)
+    rows = common_rows(config, lives)
     blocks = Blocks.of(rows[EVENT_TIME], e.block)
     costs = {name: round(sum(t.cost_s for t in _later(life)), 3) for name, life in named.items()}
     sums = {name: blocks.sums(rows[name]) for name in named}
@@ -100,10 +100,14 @@ def _later(life: Life) -> list[Tried]:
     return [t for t in life.tried if t.later]
 
 
-def _common(config: ModelConfig, named: Mapping[str, Life]) -> pd.DataFrame:
-    """One row a row that all have scored: its moment, its batch, each policy's loss, and the least one could have had."""
+def common_rows(config: ModelConfig, lives: Sequence[Life]) -> pd.DataFrame:
+    """The rows that all lives have scored, with each policy's loss in the column of its name, and the least possible one.
+
+    Raises NotEnoughData when there are none.
+    """
     found: pd.DataFrame | None = None
-    for name, life in named.items():
+    for life in lives:
+        name = life.policy.name
         own = life.losses[[ROW_ID, LOSS, RIVAL]].rename(columns={LOSS: name, RIVAL: f"\0{name}"})
         if found is None:
             found = life.losses.reindex(columns=[ROW_ID, EVENT_TIME, BATCH, *WHAT]).merge(own, on=ROW_ID)
@@ -113,7 +117,7 @@ def _common(config: ModelConfig, named: Mapping[str, Life]) -> pd.DataFrame:
         raise NotEnoughData(
             f"{config.model}: no rows were scored by all policies; replay a longer span, or policies that see the same history"
         )
-    return found.assign(oracle=_oracle(found, list(named)))
+    return found.assign(oracle=_oracle(found, [life.policy.name for life in lives]))
 
 
 def _oracle(rows: pd.DataFrame, names: Sequence[str]) -> pd.Series[Any]:
