@@ -5,7 +5,7 @@ import tempfile
 from itertools import count
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests import postgres
 
@@ -26,9 +26,21 @@ for name in [name for name in os.environ if name.startswith("TRUEUP_")]:
     del os.environ[name]
 
 
-# Machines are shared: how long an example takes says more about the others than about the code.
-settings.register_profile("shared", deadline=None)
-settings.load_profile("shared")
+# Machines are shared: how long an example takes depends on what else runs. `make thorough` draws many random examples.
+settings.register_profile("many", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=150)
+settings.register_profile("few", settings.get_profile("many"), max_examples=15, derandomize=True)
+settings.load_profile("few")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks the property tests, and what is thorough as slow."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("property")
+        if item.get_closest_marker("thorough"):
+            item.add_marker("slow")
+
 
 _numbers = count()
 

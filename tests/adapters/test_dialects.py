@@ -104,7 +104,7 @@ class TestNumbers:
         assert amounts(tmp_path, ["$1,000", odd], marks={"amount": ["$", ",", "()"]}) == ["1000", odd]
 
     @given(st.floats(-1e9, 1e9).map(lambda x: round(x, 2)), st.booleans())
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_any_amount_comes_back(self, tmp_path, value, brackets):
         text = f"${abs(value):,.2f}"
         text = f"({text})" if value < 0 and brackets else f"-{text}" if value < 0 else text

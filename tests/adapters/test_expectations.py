@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -299,7 +299,6 @@ def test_checking_leaves_the_rows_as_they_were():
     pd.testing.assert_frame_equal(rows, before)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @example(distance=[np.nan] * 7 + [1.0, 2.0, 3.0], carrier="AA", limit=0.7)  # 1 - 0.7 is not 0.3
 @given(
     distance=st.lists(st.sampled_from([np.nan, np.inf, 1.0, 2.0]), min_size=1, max_size=12),

@@ -380,7 +380,6 @@ def play(ledger, steps):
 
 class TestProperties:
     @given(steps)
-    @settings(max_examples=60, deadline=None, derandomize=True)
     def test_the_chain_holds_after_any_sequence(self, steps):
         engine, ledger = in_memory()
         play(ledger, steps)
@@ -396,7 +395,7 @@ class TestProperties:
         engine.dispose()
 
     @given(steps.filter(len), st.data())
-    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.filter_too_much])
+    @settings(suppress_health_check=[HealthCheck.filter_too_much])
     def test_any_single_edit_is_found(self, steps, data):
         engine, ledger = in_memory()
         play(ledger, [(0, "a", 0, {}), *steps])
@@ -416,7 +415,6 @@ class TestProperties:
         engine.dispose()
 
     @given(bodies)
-    @settings(max_examples=100, deadline=None, derandomize=True)
     def test_canonical_text_is_a_fixed_point(self, body):
         text = canonical(body)
         assert text.isascii()
@@ -446,7 +444,6 @@ def _read_again(text):
 
 class TestCanonical:
     @given(odd)
-    @settings(max_examples=300, deadline=None, derandomize=True)
     def test_values_that_need_no_care_are_written_as_those_that_do(self, value):
         """The short way for JSON's own types gives what the long way gives, text or refusal."""
 

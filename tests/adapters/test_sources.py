@@ -188,7 +188,7 @@ def test_all_sources_agree_on_any_window(tmp_path_factory):
         [t.to_pydatetime() for t in frame.time]
     )
 
-    @settings(max_examples=8, deadline=None, derandomize=True)
+    @settings(max_examples=8)
     @given(moments, moments)
     def agree(a, b):
         start, end = min(a, b), max(a, b)
@@ -477,9 +477,7 @@ class TestFiles:
         with pytest.raises(SourceError, match="2 files that are not all CSV"):
             files(tmp_path, ".").extent()
 
-    @settings(
-        max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-    )
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=8), min_size=1, max_size=9)
     )

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.adapters import parquet
@@ -276,7 +276,6 @@ def framed(values) -> pd.DataFrame:
 
 
 class TestDigest:
-    @settings(max_examples=40, deadline=None, derandomize=True)
     @given(st.fixed_dictionaries(VALUES))
     def test_content_survives_parquet_and_keeps_its_digest(self, tmp_path_factory, values):
         frame, path = framed(values), tmp_path_factory.getbasetemp() / "digest.parquet"
@@ -287,7 +286,6 @@ class TestDigest:
         pd.testing.assert_frame_equal(plain(found), plain(frame))
         assert parquet.digest(parquet.to_table(found[frame.columns[::-1]])) == parquet.digest(table)
 
-    @settings(max_examples=40, deadline=None, derandomize=True)
     @given(st.fixed_dictionaries(VALUES), st.fixed_dictionaries(VALUES))
     def test_other_content_has_another_digest(self, one, other):
         digests = [parquet.digest(parquet.to_table(framed(v))) for v in (one, other)]

@@ -36,7 +36,6 @@ def folder(tmp_path_factory):
 
 
 @given(names)
-@settings(max_examples=150, deadline=None)
 def test_only_a_config_of_the_folder_is_read(folder, name):
     with pytest.raises(UnknownModel):
         load_model(folder / "configs", name)
@@ -44,7 +43,6 @@ def test_only_a_config_of_the_folder_is_read(folder, name):
 
 @given(names.filter(lambda name: not name.strip() or not set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_")))
 @example("Toy")
-@settings(max_examples=40, deadline=None)
 def test_a_config_cannot_give_its_model_such_a_name(name):
     text = name.encode("ascii", "backslashreplace").decode().replace('"', "")
     with pytest.raises(ConfigError):
@@ -53,7 +51,6 @@ def test_a_config_cannot_give_its_model_such_a_name(name):
 
 @given(names)
 @example("evaluations/a.parquet")
-@settings(max_examples=300, deadline=None)
 def test_a_name_that_is_taken_stays_in_its_folder(name):
     try:
         taken = folder_name(name)
@@ -88,7 +85,7 @@ COMMANDS = [
 
 @given(st.sampled_from(COMMANDS), names)
 @example(("approve", "{}", "--by", "me"), "\udcff")
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_command_line_says_that_there_is_no_such_thing(folder, monkeypatch, capsys, command, name):
     from trueup.cli.main import main
 
@@ -133,7 +130,6 @@ async def raw(app, path):
 @example("link.html")
 @example("a" * 300)
 @example("\0")
-@settings(max_examples=150, deadline=None)
 def test_the_reports_server_serves_nothing_else(folder, name):
     served = folder / "home" / "reports"
     served.mkdir(parents=True, exist_ok=True)

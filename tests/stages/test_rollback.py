@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import streams
@@ -369,7 +369,6 @@ class Office:
 MOVES = st.sampled_from(["promote", "propose", "approve", "reject", "rollback", "rollback to", "override"])
 
 
-@settings(max_examples=25, deadline=None)
 @given(moves=st.lists(st.tuples(MOVES, st.integers(0, 5)), max_size=9))
 def test_whatever_is_decided_the_champion_is_that_of_the_newest_epoch(moves, tmp_path_factory):
     folder = tmp_path_factory.mktemp("office")

@@ -4,7 +4,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.flows.conftest import answering  # noqa: F401  (a fixture)
+
+pytestmark = pytest.mark.slow  # a process each
 
 
 def message(event, program):

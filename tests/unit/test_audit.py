@@ -90,6 +90,7 @@ def service():
     server.server_close()
 
 
+@pytest.mark.slow
 def test_pip_audit_finds_a_hole_that_a_service_knows_of(service, tmp_path, capsys):
     lock, project = tmp_path / "requirements.lock", tmp_path / "pyproject.toml"
     lock.write_text("jinja2==3.1.5\nrich==14.0.0\n")
@@ -100,6 +101,7 @@ def test_pip_audit_finds_a_hole_that_a_service_knows_of(service, tmp_path, capsy
     assert "2 of 2 packages audited, 1 known holes" in said
 
 
+@pytest.mark.slow
 def test_a_service_that_cannot_be_reached_is_said(tmp_path):
     lock = tmp_path / "requirements.lock"
     lock.write_text("rich==14.0.0\n")

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trueup.domain.judging.bootstrap import (
@@ -156,7 +156,6 @@ def test_times_before_1970_fall_into_days_too():
 
 
 @given(blocks=st.integers(1, 40), length=st.integers(1, 13), seed=st.integers(0, 2**31))
-@settings(max_examples=50, deadline=None)
 def test_each_resample_holds_as_many_blocks_as_there_are(blocks, length, seed):
     drawn = multiplicities(blocks, length, 20, seed)
     assert drawn.shape == (20, blocks)
@@ -166,7 +165,6 @@ def test_each_resample_holds_as_many_blocks_as_there_are(blocks, length, seed):
 
 @given(values=st.lists(st.floats(-100, 100), min_size=2, max_size=60), shift=st.floats(-10, 10))
 @example([0.0, 7.5e-146], 0.0)
-@settings(max_examples=50, deadline=None)
 def test_intervals_hold_the_mean_and_move_with_the_values(values, shift):
     time = moments(len(values))
     found = paired_interval(values, time, DAY)
@@ -181,7 +179,6 @@ def test_intervals_hold_the_mean_and_move_with_the_values(values, shift):
     alpha=st.floats(1e-4, 0.4),
     above=st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
 def test_a_bound_and_its_p_value_agree_on_either_side_of_the_mean(values, alpha, above):
     found = paired_interval(values, moments(len(values)), DAY)
     level = 1 - alpha if above else alpha

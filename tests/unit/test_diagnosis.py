@@ -40,6 +40,7 @@ CONFIG = MonitorConfig(decay=DecayConfig(batches=2, of_last=3))
 SEASON, CHANGE = TRAIN + 30, TRAIN + 30  # the second monthly batch
 
 
+@pytest.mark.slow
 def test_a_healthy_stream_is_rarely_called_decayed():
     """Four monthly batches a stream."""
     streams = [(task, seed) for task in (Task.REGRESSION, Task.BINARY) for seed in range(8)]
@@ -47,6 +48,7 @@ def test_a_healthy_stream_is_rarely_called_decayed():
     assert len(alarms) <= 1, alarms
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "kind"),
     [
@@ -68,6 +70,7 @@ def test_a_season_is_shifted_not_decayed(task, kind):
             assert min(s.loss_model for s in stream.skills[2:]) > 1.1 * stream.gate.loss_model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [Task.REGRESSION, Task.BINARY])
 @pytest.mark.parametrize("kind", ["change", "unseen change"])
 def test_a_change_of_the_relation_is_decayed_within_n_batches(task, kind):
@@ -87,6 +90,7 @@ def test_a_severe_change_is_decayed_at_once_when_the_reference_has_learned_it(ta
         assert names[2] == "decayed", (seed, names)
 
 
+@pytest.mark.slow
 def test_weekly_batches_need_blocks_shorter_than_a_day():
     days = diagnoses(Task.REGRESSION, 0, "change", batch=7)
     assert set(days) == {"unknown"}
@@ -96,6 +100,7 @@ def test_weekly_batches_need_blocks_shorter_than_a_day():
     assert "decayed" not in halves[:4]
 
 
+@pytest.mark.slow
 def test_without_the_promised_gain_a_season_with_little_to_gain_looks_like_decay():
     """Why the promise is asked for: here the raw skill really is lower, and the champion as right as ever."""
     alarms = 0
@@ -170,6 +175,7 @@ def odds(value):
     return 1 / (1 + np.exp(-value))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("effect", "shock"), [(0.5, 0.2), (0.5, 0.4), (0.8, 0.4)])
 def test_a_level_that_nobody_could_know_is_no_decay_and_a_turned_sign_is(effect, shock):
     assert np.mean([any(wandering(seed, effect, shock)) for seed in range(20)]) <= 0.05

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.config.sections.features import FeaturesConfig
@@ -111,7 +111,6 @@ def test_a_category_that_is_always_missing_and_a_frame_without_rows():
     ),
     st.integers(0, 19),
 )
-@settings(deadline=None, max_examples=25)
 def test_a_row_has_the_same_features_whatever_is_scored_with_it(table, which):
     hours, carriers, distances = (list(column) for column in zip(*table, strict=True)) if table else ([], [], [])
     times = (pd.Timestamp("2013-01-01") + pd.to_timedelta(pd.Series(hours, dtype=float), unit="h")).astype(

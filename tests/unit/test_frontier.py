@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import streams
@@ -52,7 +52,6 @@ figures = st.dictionaries(
 
 
 @given(figures)
-@settings(max_examples=200, deadline=None)
 def test_the_frontier_is_what_nobody_dominates(policies):
     means, costs = ({n: pair[k] for n, pair in policies.items()} for k in (0, 1))
     worse = dominated(means, costs)

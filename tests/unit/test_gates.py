@@ -391,6 +391,7 @@ def test_harm_is_found_in_rows_whose_slice_is_missing():
     assert verdict_of(SLICES, unnamed).reasons[0].startswith("carrier=missing")
 
 
+@pytest.mark.slow
 def test_many_slices_of_equal_models_are_rarely_called_harmed():
     """The level holds over all slices together: 20 slices of noise, no margin."""
     failed = 0
@@ -441,6 +442,7 @@ def test_a_case_of_unequal_lengths_is_refused():
         make_case(predictions={"challenger": np.zeros(4000), "champion": np.zeros(3999)})
 
 
+@pytest.mark.slow
 def test_confidence_bounds_how_often_an_equal_model_passes():
     """Whatever the noise, an equal model passes no oftener than the confidence says."""
     gate = PairedGate(kind="paired", min_gain=0.001, confidence=0.9)
@@ -497,6 +499,7 @@ def twins(pair):
     return Case(Task.BINARY, y, time, predictions, until, metrics(Task.BINARY, y, challenger))
 
 
+@pytest.mark.slow
 def test_who_wants_few_changes_of_version_can_have_few():
     """By default a third of the pairs trained alike but for the seed are promoted: one of the two is better by chance."""
     cases = [twins(pair) for pair in range(40)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.config.sections.features import HistoryConfig
@@ -16,7 +16,6 @@ from trueup.domain.features.history import history_features, history_names, need
 from trueup.errors import WorkError
 
 START = datetime(2013, 1, 1)
-FEW = settings(deadline=None, max_examples=25)
 HOUR = timedelta(hours=1)
 
 
@@ -85,13 +84,11 @@ def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
 
 
 @given(frames(), frames())
-@FEW
 def test_equals_the_definition(queries, past):
     same(history_features(queries, past, SPECS), reference(queries, past, SPECS))
 
 
 @given(frames(), frames(), st.integers(0, 40))
-@FEW
 def test_what_becomes_known_later_changes_nothing(past, future, hours):
     """Plant labels that become known after t, or belong to rows at or after t: no feature at t or before may move."""
     now = START + hours * HOUR
@@ -102,7 +99,6 @@ def test_what_becomes_known_later_changes_nothing(past, future, hours):
 
 
 @given(frames())
-@FEW
 def test_a_row_never_sees_itself_nor_its_contemporaries(past):
     """Even labels that claim to be known before their rows."""
     eager = past.assign(known_at=past["event_time"] - pd.Timedelta(hours=2))
@@ -113,7 +109,6 @@ def test_a_row_never_sees_itself_nor_its_contemporaries(past):
 
 
 @given(frames(40), st.sampled_from([7, 13, 24]))
-@FEW
 def test_batch_by_batch_equals_all_at_once(rows, hours):
     """Each batch with no more of the past than the longest window reaches back."""
     whole = history_features(rows, rows, SPECS)
@@ -128,7 +123,6 @@ def test_batch_by_batch_equals_all_at_once(rows, hours):
 
 
 @given(frames(), frames(), st.randoms(use_true_random=False))
-@FEW
 def test_neither_the_other_queries_nor_any_order_matter(queries, past, random):
     whole = history_features(queries, past, SPECS)
     some = random.sample(range(len(queries)), len(queries) // 2)

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 VENDORS = {"prefect", "mlflow", "great_expectations", "evidently"}
 
 
+@pytest.mark.slow
 def test_the_units_and_their_tests_import_no_vendor():
     collect = (
         "import sys, pytest; pytest.main(['--collect-only', '-q', '-p', 'no:cacheprovider', 'tests/unit']); "

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.config.load import parse_model
@@ -82,7 +82,6 @@ def frame_of(rows: list[tuple[int, float | None, str | None]]) -> pd.DataFrame:
 
 
 @given(ROWS, ROWS, st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_rows_without_a_key_are_all_kept_and_keep_their_names_when_others_come_late(rows, late, random):
     before = landed(frame_of(rows))
     assert len(before) == len(rows)

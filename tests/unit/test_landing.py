@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.config.sections.ingest import IngestConfig
@@ -251,7 +251,6 @@ def test_ids_do_not_depend_on_the_other_rows_of_the_batch():
         max_size=30,
     )
 )
-@settings(deadline=None)
 def test_keys_are_equal_exactly_when_their_texts_are(values):
     texts = as_text(pd.Series(values, dtype=object)).tolist()
     hashes = key_hash(pd.DataFrame({"id": pd.Series(values, dtype=object)})).tolist()
@@ -492,7 +491,6 @@ def test_when_a_label_became_known_must_be_a_time():
         max_size=20,
     )
 )
-@settings(deadline=None, max_examples=40)
 def test_every_row_is_landed_or_counted(table):
     raw = pd.DataFrame(table, columns=["id", "at", "late", "told"]).assign(at=lambda r: pd.to_datetime(r["at"]))
     config = known_by_column()
@@ -603,7 +601,6 @@ def test_a_decimal_comma_is_known_beside_sentinels():
 
 
 @given(st.lists(st.none() | st.integers(-3, 3) | st.sampled_from(["?", "1", "-1.0", "x"]), min_size=1, max_size=20))
-@settings(deadline=None, max_examples=60)
 def test_every_sentinel_is_counted_and_nothing_else_is_lost(values):
     raw = pd.DataFrame({"id": range(len(values)), "at": pd.Timestamp("2013-01-01"), "colour": values, "late": 1.0})
     config = ingest(missing={"colour": ["?", -1]})

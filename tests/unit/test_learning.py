@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -67,6 +67,7 @@ def fitted(family, task, seed=0, n=300):
     return fit(build(recipe, SCHEMA, task), X, labels(task, signal))
 
 
+@pytest.mark.slow
 @everything
 def test_learns_the_signal(family, task):
     X, signal = rows(1500)
@@ -265,7 +266,6 @@ def test_all_mistakes_in_parameters_are_named_with_their_place():
 
 
 @given(st.sampled_from(FAMILIES), st.integers(0, 2**31), st.floats(0.01, 10), st.booleans() | st.none() | st.text())
-@settings(deadline=None)
 def test_a_recipe_survives_plain_values(family, seed, number, other):
     recipe = Recipe(family, {"a": number, "b": other}, seed)
     assert Recipe.from_dict(recipe.to_dict()) == recipe

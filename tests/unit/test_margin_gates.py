@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.test_gates import make_case, moments, sigmoid, verdict_of
@@ -121,6 +121,7 @@ class TestFairness:
             case = grouped(task=Task.REGRESSION, y=y, predictions=said, groups=pd.DataFrame({"sex": group}))
             assert verdict_of(fairness("mean_error", 1.0), case).status is found
 
+    @pytest.mark.slow
     def test_many_equal_groups_are_rarely_called_unfair(self):
         """The largest of many noisy distances is no proof: eight groups that are alike, no margin."""
         failed = 0
@@ -247,7 +248,6 @@ class TestBehaviour:
         for check in (RAISE, STILL):
             assert behave(check, count(check, np.full(1000, np.nan))).status is Status.FAIL
 
-    @settings(max_examples=40, deadline=None)
     @given(st.integers(0, 999), st.floats(0, 1))
     def test_a_looser_limit_never_fails_what_a_tighter_one_lets_pass(self, seed, more):
         moves = np.random.default_rng(seed).normal(0, 0.1, 1000)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -156,6 +156,7 @@ def test_intervals_hold_the_value_and_shrink_with_confidence(task, request):
         assert wide[name].low < narrow[name].low < wide[name].value < narrow[name].high < wide[name].high
 
 
+@pytest.mark.slow
 def test_the_auc_of_a_resample_is_the_auc_of_its_rows(binary):
     """The error of the AUC agrees with one that draws the rows of whole days and sorts them anew."""
     y, p = binary
@@ -199,7 +200,6 @@ def test_equal_predictions_share_one_bin():
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=50))
-@settings(max_examples=50, deadline=None)
 def test_no_row_is_lost_in_calibration(rows):
     y, p = zip(*rows, strict=True)
     table = calibration_table(y, p)

@@ -79,6 +79,7 @@ def alarms(features, period, train_days, batches, **how):
     return [judged(f, features, period, train_days, b) for f in frames for b in batches]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("features", "period", "days", "how"),
     [
@@ -87,8 +88,8 @@ def alarms(features, period, train_days, batches, **how):
         (PLAIN, "day", 42, {"per_day": 60, "weekend": 2.0}),
         (PLAIN, "week", 56, {"per_day": 60, "weekend": 2.0}),
         (PLAIN, "day", 42, {"per_day": 60, "levels": 0.5}),
-        (MADE, "week", 84, {"per_day": 60}),
-        (MADE, "day", 56, {"per_day": 60, "weekend": 2.0}),
+        pytest.param(MADE, "week", 84, {"per_day": 60}, marks=pytest.mark.thorough),
+        pytest.param(MADE, "day", 56, {"per_day": 60, "weekend": 2.0}, marks=pytest.mark.thorough),
     ],
 )
 def test_a_steady_stream_is_not_shifted(features, period, days, how):
@@ -109,6 +110,7 @@ CHANGES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize(("period", "days", "weekend"), [("week", 56, 0.0), ("day", 56, 0.5)])
 def test_a_change_is_still_shifted(name, period, days, weekend):
@@ -124,7 +126,8 @@ def seasonal(seed, days, size=1.0, per_day=60):
     return rows.assign(**{c: rows[c] + size * np.sin(2 * np.pi * (year + k / 7)) for k, c in enumerate("abc")})
 
 
-@pytest.mark.parametrize("days", [42, 90, 180])
+@pytest.mark.slow
+@pytest.mark.parametrize("days", [42, *(pytest.param(days, marks=pytest.mark.thorough) for days in (90, 180))])
 def test_a_season_that_goes_on_after_a_short_training_is_no_shift_of_days(days):
     frames = [framed(seasonal(seed, days + 30), PLAIN) for seed in range(0, 12, 2)]
     found = [judged(f, PLAIN, "day", days, b) for f in frames for b in (1, 14, 28)]
@@ -242,6 +245,7 @@ def test_distances_are_on_one_scale():
     assert distance("jensenshannon", p, q) == pytest.approx(pearson, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [PSI, JENSEN_SHANNON])
 def test_blocks_of_one_distribution_stand_still_and_others_move(method):
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.config.sections.ingest import IngestConfig
@@ -182,7 +182,6 @@ def naive(rows: list[tuple[int, int]], outcomes: list[tuple[int, Any, Any]], mom
 keys, days = st.integers(0, 4), st.integers(0, 9)
 
 
-@settings(deadline=None, max_examples=200)
 @given(
     st.lists(st.tuples(keys, days), min_size=1, max_size=12, unique=True),
     st.lists(st.tuples(keys, st.sampled_from([0, 1, None]), st.one_of(st.none(), days)), max_size=15),

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.domain.data.periods import complete_periods, period_of
@@ -14,7 +14,6 @@ PERIODS = st.sampled_from(["day", "week", "month"])
 MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2060, 1, 1))
 
 
-@settings(deadline=None)
 @given(MOMENTS, PERIODS)
 def test_a_moment_lies_in_its_period_and_so_does_the_period_start(moment, period):
     window = period_of(moment, period)
@@ -23,7 +22,6 @@ def test_a_moment_lies_in_its_period_and_so_does_the_period_start(moment, period
     assert period_of(window.end, period).start == window.end
 
 
-@settings(deadline=None, max_examples=50)
 @given(MOMENTS, st.timedeltas(timedelta(0), timedelta(days=100)), PERIODS)
 def test_complete_periods_follow_on_each_other_and_end_in_time(start, span, period):
     end = start + span

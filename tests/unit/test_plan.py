@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.config.sections.promotion import PromoteConfig
@@ -76,7 +76,6 @@ def test_a_trailing_window_ends_where_the_gate_begins():
     assert planned(40, train=TrainConfig(window="90 days")).train.start == START
 
 
-@settings(deadline=None)
 @given(
     st.floats(0.01, 1000),
     st.none() | st.floats(0, 1000),

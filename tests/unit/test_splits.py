@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.domain.learning.splits import time_folds
@@ -62,7 +62,6 @@ def test_no_fold_at_all_says_what_to_do(n):
     rows=st.lists(st.tuples(st.integers(0, 500), st.integers(0, 100)), min_size=20, max_size=120),
     folds=st.integers(1, 5),
 )
-@settings(max_examples=50, deadline=None)
 def test_nothing_known_later_is_ever_learned_from(rows, folds):
     hours, delays = (np.array(column) for column in zip(*rows, strict=True))
     event, known = at(hours), at(hours + delays)

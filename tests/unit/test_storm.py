@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.config.sections.retraining import BudgetConfig, RetrainConfig
@@ -27,7 +27,6 @@ def asked(found, hours, limits=LIMITS):
 
 
 @given(requests)
-@settings(max_examples=200, deadline=None)
 def test_no_storm_of_requests_breaks_the_limits(storm):
     found, now = [], 0
     for step, outcome in storm:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import messy
@@ -85,6 +85,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 def test_clean_batches_are_rarely_unusual_and_planted_faults_are():
     streams = [weeks(stream(seed)) for seed in range(10)]
     clean = [odd for batches in streams for odd in judged(batches)]
@@ -224,7 +225,6 @@ def test_the_parts_of_a_period_at_both_ends_are_recognised():
     assert ends(0, 2) == (False, True)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     numbers=st.lists(st.one_of(st.floats(), st.none()), max_size=40),
     texts=st.lists(st.one_of(st.text(max_size=5), st.none(), st.integers(), st.booleans()), min_size=40, max_size=40),
