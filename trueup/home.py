@@ -100,7 +100,7 @@ class Home:
         """MLflow's runs."""
         from trueup.adapters.mlflow.runs import Tracking
 
-        return Tracking(self.settings.tracking_uri, self.settings.artifact_root, self.looks)
+        return Tracking(self.settings.tracking_uri, self.settings.artifact_root)
 
     @cached_property
     def registry(self) -> Registry:

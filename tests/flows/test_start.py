@@ -48,6 +48,10 @@ def test_without_a_server_a_run_needs_no_prefect_and_says_so(trueup):
     assert json.loads(done.stdout.splitlines()[-1])["batches"]
     assert not (trueup.folder / "fresh" / "prefect").exists()
 
+    again = run(trueup)
+    assert json.loads(again.stdout)["decided"] == json.loads(done.stdout.splitlines()[-1])["decided"]
+    assert "mlflow" not in again.stderr.split("loaded:")[1]
+
 
 def test_where_the_server_does_not_answer_the_error_says_what_to_do(trueup):
     done = run(trueup, PREFECT_API_URL="http://127.0.0.1:9/api")

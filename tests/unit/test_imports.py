@@ -21,3 +21,9 @@ def test_the_units_and_their_tests_import_no_vendor():
         [sys.executable, "-c", collect], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
     )
     assert said.stdout.splitlines()[-1] == "VENDORS []", said.stdout[-2000:]
+
+
+def test_what_status_reads_a_champion_with_takes_no_time_to_import():
+    modules = "trueup.governance.status, trueup.adapters.mlflow.models"
+    code = f"import sys, {modules}; print(sorted({{'sklearn', 'scipy.stats', 'mlflow'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -9,7 +9,7 @@ from trueup.governance import probation
 from trueup.governance.approval import expires_at, undecided
 from trueup.home import Home
 from trueup.ledger.entries import Entry
-from trueup.model import Model
+from trueup.model import MONITOR, Model
 
 
 def overview(model: Model, last: int = 3) -> dict[str, Any]:
@@ -18,8 +18,7 @@ def overview(model: Model, last: int = 3) -> dict[str, Any]:
     agrees = (
         None if current is None else model.home.registry.alias_agrees(model.config.registered_name, current.version)
     )
-    watched = model.home.store.results(model.config.model, "monitor")
-    newest = watched[-1] if watched else None
+    newest = model.home.store.last_result(model.config.model, MONITOR)
     age = None if current is None or newest is None else (newest.as_of - current.trained_until) / timedelta(days=1)
     return {
         "model": model.config.model,

@@ -23,18 +23,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.pipeline import Pipeline
 
 import trueup
 from trueup.config.tasks import Task
 from trueup.domain.data.digest import digest_of
-from trueup.domain.learning.learning import predict
 from trueup.domain.learning.recipe import TRUSTED_TYPES
 from trueup.errors import UntrustedModel
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 FORMAT = "skops"
 MODEL_FILE = "model.skops"
@@ -275,29 +276,33 @@ def _serve() -> None:
     """Answer a FreshProcess: one line of JSON in, one out, until there are no more."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    import pandas as pd
     import pyarrow.parquet  # noqa: F401 - what read_parquet needs, imported while nobody waits
     import skops.io  # noqa: F401
 
+    import trueup.domain.learning.learning  # noqa: F401
+
     for line in sys.stdin:
-        _answer(answers, json.loads(line), pd)
+        _answer(answers, json.loads(line))
 
 
-def _answer(answers: IO[str], request: dict[str, Any], pd: Any) -> None:
+def _answer(answers: IO[str], request: dict[str, Any]) -> None:
+    import pandas as pd
+
+    from trueup.domain.learning.learning import predict
+
+    def seconds() -> float:
+        begun = time.perf_counter()
+        predict(model, rows, task)
+        return time.perf_counter() - begun
+
     error = None
     try:
         model = load(Path(request["folder"]), request["digest"])
         rows, task = pd.read_parquet(request["rows"]), Task(request["task"])
         found = predict(model, rows, task, request.get("classes"))
         if repeats := request.get("repeats"):
-            found = np.asarray([_seconds(model, rows, task) for _ in range(repeats)])
+            found = np.asarray([seconds() for _ in range(repeats)])
         np.save(request["answer"], found, allow_pickle=False)
     except Exception as problem:
         error = str(problem) or type(problem).__name__
     print(json.dumps({"error": error}), file=answers, flush=True)
-
-
-def _seconds(model: Pipeline, rows: Any, task: Task) -> float:
-    begun = time.perf_counter()
-    predict(model, rows, task)
-    return time.perf_counter() - begun

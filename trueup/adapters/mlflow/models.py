@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import yaml
-from sklearn.pipeline import Pipeline
 
 from trueup.adapters.mlflow import model_files
 from trueup.adapters.mlflow.model_files import FORMAT, MODEL_FILE
@@ -35,6 +34,7 @@ from trueup.errors import RegistryUnavailable, UntrustedModel
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
+    from sklearn.pipeline import Pipeline
 
 CHAMPION = "champion"
 _REQUIRED = ("mlflow", "scikit-learn", "skops", "numpy", "scipy", "pandas")
@@ -220,8 +220,8 @@ class Registry:
 
     def aliases(self, name: str) -> dict[str, int]:
         """All aliases of a name and the versions that they point at; none for a name that does not exist."""
-        if self._tracking.look is not None:
-            return self._tracking.look.aliases(name)
+        if (look := self._tracking.look) is not None:
+            return look.aliases(name)
         from mlflow.exceptions import MlflowException
 
         with self._tracking.answering():

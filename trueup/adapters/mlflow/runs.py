@@ -46,17 +46,19 @@ class Tracking:
     """Runs in the MLflow at `uri`, a database or a server.
 
     A database is made with the first use, by one process at a time. `artifact_root` is where files go when there is no
-    server to say so: a folder, or an address that MLflow can write to. With `looks` aliases and
-    tags are read where they stand, and nothing is made. Methods raise RegistryUnavailable.
+    server to say so: a folder, or an address that MLflow can write to. Methods raise RegistryUnavailable.
     """
 
-    def __init__(self, uri: str, artifact_root: str | Path, looks: bool = False) -> None:
+    def __init__(self, uri: str, artifact_root: str | Path) -> None:
         self.uri = uri
-        # Who only looks reads a database himself; a server is asked.
-        self.look = MlflowLook(uri) if looks and not uri.startswith(("http://", "https://")) else None
         self.artifact_root = str(artifact_root).rstrip("/")
         self._experiments: dict[str, str] = {}
         set_environment()
+
+    @property
+    def look(self) -> MlflowLook | None:
+        """Reads a database without MLflow, whose import takes seconds, and makes nothing; None where a server has to answer."""
+        return None if self.uri.startswith(("http://", "https://")) else MlflowLook(self.uri)
 
     @cached_property
     def client(self) -> MlflowClient:
@@ -182,8 +184,8 @@ class Tracking:
 
     def noted(self, experiment: str, key: str) -> str | None:
         """Read a tag of an experiment; None without the tag or the experiment."""
-        if self.look is not None:
-            return self.look.noted(experiment, key)
+        if (look := self.look) is not None:
+            return look.noted(experiment, key)
         with self.answering():
             found = self.client.get_experiment_by_name(experiment)
         return None if found is None else found.tags.get(key)

@@ -79,6 +79,11 @@ class Results(Shelf):
             rows = connection.execute(_listed(sa.select(RESULTS), model, stage, window)).all()
         return [Result(r.model, r.stage, window_of(r), r.revision, r.as_of, json.loads(r.body), r.basis) for r in rows]
 
+    def last_result(self, model: str, stage: str) -> Result | None:
+        """The last of `results`, without reading the others."""
+        listed = self.brief_results(model, stage, ())
+        return self.results(model, stage, listed[-1].window)[-1] if listed else None
+
     def brief_results(
         self, model: str, stage: str, names: tuple[str, ...], window: Window | None = None
     ) -> list[Result]:

@@ -44,8 +44,8 @@ from datetime import timedelta
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 from trueup.config import value_checks
 
@@ -100,7 +100,7 @@ class Interval:
             return self.mean
         if not np.isfinite(self.error):
             return float(np.copysign(np.inf, alpha - 0.5))
-        t = float(special.stdtrit(self.runs - 1, 1 - alpha))  # above 0 for a bound below the mean
+        t = float(scipy.special.stdtrit(self.runs - 1, 1 - alpha))  # above 0 for a bound below the mean
         outward = min if alpha > 0.5 else max
         return self.mean - self.error * outward(t, _unskewed(t, self.skew, self.runs))
 
@@ -111,7 +111,7 @@ class Interval:
         if not np.isfinite(self.error):
             return 1.0
         t = (self.mean - threshold) / self.error
-        p, corrected = (float(special.stdtr(self.runs - 1, -x)) for x in (t, _skewed(t, self.skew, self.runs)))
+        p, corrected = (float(scipy.special.stdtr(self.runs - 1, -x)) for x in (t, _skewed(t, self.skew, self.runs)))
         return min(max(p, corrected), 0.5) if t > 0 else max(min(p, corrected), 0.5)
 
 

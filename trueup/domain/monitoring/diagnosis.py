@@ -30,8 +30,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy.special import rel_entr
 
 from trueup.config.durations import later, write_duration
 from trueup.config.sections.monitoring import MonitorConfig
@@ -169,8 +169,8 @@ def promised_gain(task: Task, prediction: ArrayLike, reference: ArrayLike) -> Fl
         return np.asarray((p - q) ** 2)
     p, q = np.clip(p, 1e-15, 1 - 1e-15), np.clip(q, 1e-15, 1 - 1e-15)
     if task is Task.BINARY:
-        return np.asarray(rel_entr(p, q) + rel_entr(1 - p, 1 - q))
-    return np.asarray(rel_entr(p, q).sum(axis=1))
+        return np.asarray(scipy.special.rel_entr(p, q) + scipy.special.rel_entr(1 - p, 1 - q))
+    return np.asarray(scipy.special.rel_entr(p, q).sum(axis=1))
 
 
 def constant_losses(task: Task, y: ArrayLike, known: ArrayLike) -> Floats:

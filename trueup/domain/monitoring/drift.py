@@ -26,9 +26,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy  # its parts load with their first use: commands that only look need none
 from numpy.typing import ArrayLike
-from scipy import stats
-from scipy.spatial.distance import jensenshannon
 
 from trueup.config.sections.monitoring import DriftConfig
 from trueup.config.tasks import Task
@@ -231,9 +230,15 @@ def prediction_and_label_shift(
             continue
         if task is Task.MULTICLASS:
             shares = pd.concat([a.value_counts(normalize=True), b.value_counts(normalize=True)], axis=1).fillna(0.0)
-            found.append(Metric(f"{name}_shift", float(jensenshannon(shares.iloc[:, 0], shares.iloc[:, 1], 2)), len(b)))
+            found.append(
+                Metric(
+                    f"{name}_shift",
+                    float(scipy.spatial.distance.jensenshannon(shares.iloc[:, 0], shares.iloc[:, 1], 2)),
+                    len(b),
+                )
+            )
         else:
-            found.append(Metric(f"{name}_shift", float(stats.ks_2samp(a, b, method="asymp").statistic), len(b)))
+            found.append(Metric(f"{name}_shift", float(scipy.stats.ks_2samp(a, b, method="asymp").statistic), len(b)))
             found.append(Metric(f"{name}_mean_change", float(b.mean() - a.mean()), len(b)))
     return found
 
@@ -263,7 +268,7 @@ def _missing(
     pooled = (was * m + share * n) / (m + n)
     spread = pooled * (1 - pooled) * (1 / n + 1 / m)
     moves = movement(JENSEN_SHANNON, before.isna().to_numpy().astype(np.intp), blocks, 2, at=reference.at)
-    usual = float(np.sqrt(stats.norm.isf((1 - level) / 2) ** 2 * spread + was * (1 - was) * moves.limit(level)))
+    usual = float(np.sqrt(scipy.stats.norm.isf((1 - level) / 2) ** 2 * spread + was * (1 - was) * moves.limit(level)))
     change, note = share - was, f"missing {share:.1%}, was {was:.1%}"
     if not moves.known:
         return ColumnDrift(column, "missing", change, None, False, note)
@@ -290,7 +295,7 @@ def _new_categories(
     new = values[~values.isin(counts.index)]
     expected = min(1.0, ((counts == 1).sum() + 1) / counts.sum())
     spread = np.sqrt(expected * (1 - expected) * (1 / counts.sum() + 1 / len(values)))
-    usual = max(float(expected + stats.norm.ppf(level) * spread), _turnover(*reference.column(column), level))
+    usual = max(float(expected + scipy.stats.norm.ppf(level) * spread), _turnover(*reference.column(column), level))
     share = len(new) / len(values)
     drifted = share >= max(config.new_categories, min(usual, 1.0)) and usual < 1
     return [
@@ -315,7 +320,7 @@ def _turnover(before: pd.Series, blocks: Ints, level: float) -> float:
     if len(shares) < 3 or not shares.any():
         return 0.0
     further = shares.std() * np.sqrt(1 + 1 / len(shares))
-    return float(shares.mean() + stats.t.ppf(level, len(shares) - 1) * further)
+    return float(shares.mean() + scipy.stats.t.ppf(level, len(shares) - 1) * further)
 
 
 def _named(new: pd.Series, share: float) -> str:

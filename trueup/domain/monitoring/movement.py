@@ -23,8 +23,8 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 Method = Literal["psi", "jensenshannon"]
 Floats = NDArray[np.float64]
@@ -65,7 +65,7 @@ class Movement:
             return np.inf
         further = 1 + 1 / self.blocks  # where all blocks lie is an estimate, too
         denominator = self.dimensions * (self.blocks - 1)
-        return float(self.size * self.farther * further * stats.f.ppf(level, self.dimensions, denominator))
+        return float(self.size * self.farther * further * scipy.stats.f.ppf(level, self.dimensions, denominator))
 
 
 STILL = Movement()
