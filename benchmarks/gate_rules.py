@@ -17,7 +17,6 @@ import pandas as pd
 
 from benchmarks.gate_records import ATTEMPTS, MAIN, PRIOR, SIMPLE, Record
 from benchmarks.gate_streams import Floats
-from trueup.config.sections.gates import BaselineGate, PairedGate
 from trueup.config.sections.promotion import PromoteConfig
 from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
@@ -47,7 +46,7 @@ class Rule:
 
     name: str
     kind: Literal["gates", "always", "never", "before"] = "gates"
-    paired: PairedGate = field(default_factory=lambda: PairedGate(kind="paired"))
+    paired: Paired = field(default_factory=lambda: Paired())
     folds: int = _SHIPPED.folds
     recency: float = _SHIPPED.recency
     record: bool = True
@@ -120,7 +119,7 @@ def _judged(case: Case, rule: Rule, champion: Champion) -> str | None:
         case = replace(case, burden="change")
     if role != CHALLENGER:
         case = replace(case, walked=case.evidence.standing_in(role, CHALLENGER), contender=role)
-    gates = (Paired(rule.paired), Baseline(BaselineGate(kind="baseline")))
+    gates = (rule.paired, Baseline())
     if any(gate.judge(case).status is not Status.PASS for gate in gates):
         return None
     return MAIN if role == CHALLENGER else role

@@ -25,8 +25,8 @@ from benchmarks.gate_records import Record, record
 from benchmarks.gate_rules import Rule
 from benchmarks.gate_streams import CHOOSING, REPORTED, STREAMS
 from benchmarks.gate_tables import missing, tables
-from trueup.config.sections.gates import PairedGate
 from trueup.config.sections.promotion import PromoteConfig
+from trueup.domain.judging.gates.paired import Paired
 
 _WITH_TWINS = 3  # seeds for which twins and planted challengers are fitted, too: they cost as much as all the rest
 _QUICK = ("none, tiny", "abrupt, low noise, trailing")
@@ -53,7 +53,7 @@ def rules(quick: bool) -> list[Rule]:
 
 def _rule(confidence: float, min_gain: float, recency: float, on_record: bool = True) -> Rule:
     name = f"confidence {confidence:g}, min_gain {min_gain:g}, recency {recency:g}"
-    paired = PairedGate(kind="paired", confidence=confidence, min_gain=min_gain)
+    paired = Paired(confidence=confidence, min_gain=min_gain)
     return Rule(name if on_record else f"{name}, no record", "gates", paired, recency=recency, record=on_record)
 
 
@@ -89,7 +89,7 @@ def run(folder: Path | None, seeds: int, cache: Path, quick: bool) -> dict[str, 
         "twins": {"routine": routine["twins"], "change": both[CHANGE]["twins"]},
         "planted": {"routine": routine["planted"], "change": both[CHANGE]["planted"]},
         "planted_by_kind": routine["planted_by_kind"],
-        "shipped": {"paired": PairedGate(kind="paired").model_dump(), "promote": _promote()},
+        "shipped": {"paired": Paired().model_dump(), "promote": _promote()},
         "seeds": seeds,
         "missing": [] if quick else missing(folder),
         "rules": measured,

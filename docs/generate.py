@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from docs.faults import faults_page
 from trueup.config.durations import Duration, write_duration
+from trueup.config.kinds import Named
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.events import PAYLOADS
@@ -102,7 +103,9 @@ def _default(field: FieldInfo) -> str:
 
 
 def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Named) and "KINDS" in annotation.__dict__:
+        yield from annotation.KINDS.classes()
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
         yield from _sections(argument)

@@ -17,12 +17,12 @@ from trueup.audit.rebuild_notes import last_rebuilt, note_rebuilt
 from trueup.cli.main import app
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import Actor
+from trueup.domain.judging.gates import rule
 from trueup.errors import UsageError
 from trueup.governance import approval
 from trueup.governance.rollback import override
 from trueup.loop import steps, turn
 from trueup.model import Model
-from trueup.reporting.dossier_rules import rule
 
 CANARY, VALUE = "<script>alert('use')</script>", "<img src=x onerror=alert(1)>"
 CONFIG = (
@@ -156,16 +156,16 @@ def test_a_pass_whose_interval_holds_0_says_that_nothing_is_shown():
         "low": -0.02,
         "high": 0.001,
     }
-    said = rule({"check": "paired", "figures": figures})
+    said = rule("paired", figures)
     assert "lower by at least 0.003" in said
     assert "with 0.6 confidence (attempt 1 against this champion)" in said
-    assert "must not be worse by 0.0015" in rule({"check": "paired", "figures": {**figures, "margin": 0.0015}})
+    assert "must not be worse by 0.0015" in rule("paired", {**figures, "margin": 0.0015})
     assert "is likely, and not shown" in said
-    assert "not shown" not in rule({"check": "paired", "figures": {**figures, "high": -0.001}})
-    of_auc = rule({"check": "paired", "figures": {**figures, "loss": "auc", "low": 0.01, "high": 0.02}})
+    assert "not shown" not in rule("paired", {**figures, "high": -0.001})
+    of_auc = rule("paired", {**figures, "loss": "auc", "low": 0.01, "high": 0.02})
     assert "higher by at least 0.003, and higher at all" in of_auc
-    assert rule({"check": "paired", "figures": {}}) == ""
-    assert rule({"check": "something new", "figures": {}}) == ""
+    assert rule("paired", {}) == ""
+    assert rule("something new", {}) == ""
 
 
 def test_the_champions_dossier_answers_the_five_questions(story):

@@ -9,20 +9,23 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from trueup.config.sections.gates import AbsoluteGate, BaselineGate, PairedGate, SliceGate
 from trueup.config.sections.promotion import PromoteConfig
 from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.types import Status, overall
-from trueup.domain.judging.gates import GATES, Case, judge
+from trueup.domain.judging.gates import Case, judge
+from trueup.domain.judging.gates.absolute import Absolute
+from trueup.domain.judging.gates.baseline import Baseline
 from trueup.domain.judging.gates.doubt import contender
+from trueup.domain.judging.gates.paired import Paired
+from trueup.domain.judging.gates.slices import Slices
 from trueup.domain.judging.metrics import metrics
 
 START = datetime(2024, 3, 1)
 DEFAULT = PromoteConfig().gates
-PAIRED = PairedGate(kind="paired")
-CAUTIOUS = PairedGate(kind="paired", min_gain=0.003, confidence=0.9)
-SLICES = SliceGate(kind="slices")
+PAIRED = Paired()
+CAUTIOUS = Paired(min_gain=0.003, confidence=0.9)
+SLICES = Slices()
 
 
 def moments(rows, days=20):
@@ -57,7 +60,7 @@ def make_case(challenger=0.1, champion=0.5, rows=4000, days=20, **changes):
 
 
 def verdict_of(config, case):
-    return GATES[config.kind](config).judge(case)
+    return config.judge(case)
 
 
 def last(case, gates=DEFAULT):
@@ -75,7 +78,7 @@ def test_a_better_challenger_passes_every_gate():
 
 @pytest.mark.parametrize("metric", ["brier", "auc"])
 def test_another_metric_than_the_loss_may_decide(metric):
-    gate, better, worse = PairedGate(kind="paired", metric=metric), make_case(), make_case(0.5, 0.1)
+    gate, better, worse = Paired(metric=metric), make_case(), make_case(0.5, 0.1)
     passed, failed = verdict_of(gate, better), verdict_of(gate, worse)
     assert (passed.status, failed.status) == (Status.PASS, Status.FAIL)
     f = passed.figures
@@ -92,12 +95,12 @@ def test_the_auc_knows_no_calibration_and_the_loss_does():
     shifted = {**case.predictions, "challenger": case.predictions["challenger"] ** 3}  # the same order, too low by far
     case = replace(case, predictions=shifted)
     assert verdict_of(PAIRED, case).status is Status.FAIL
-    assert verdict_of(PairedGate(kind="paired", metric="auc"), case).status is Status.PASS
+    assert verdict_of(Paired(metric="auc"), case).status is Status.PASS
 
 
 def test_a_metric_that_labels_of_one_class_do_not_have_is_inconclusive():
     case = make_case()
-    verdict = verdict_of(PairedGate(kind="paired", metric="auc"), replace(case, y=np.zeros(len(case.y))))
+    verdict = verdict_of(Paired(metric="auc"), replace(case, y=np.zeros(len(case.y))))
     assert verdict.status is Status.INCONCLUSIVE
     assert "there is no auc: labels of one class only" in verdict.reasons[0]
 
@@ -167,7 +170,7 @@ def a_small_gain():
 
 
 def test_a_change_has_to_prove_more_than_a_routine_retrain():
-    gate = PairedGate(kind="paired", margin=0, confidence=0.9)
+    gate = Paired(margin=0, confidence=0.9)
     routine, change = (make_case(predictions=a_small_gain(), burden=burden) for burden in ("routine", "change"))
     assert verdict_of(gate, routine).ok
     assert verdict_of(gate, routine).figures["high"] > 0
@@ -186,7 +189,7 @@ def test_attempts_against_one_champion_share_an_error_budget():
 
 def test_a_champion_that_is_worse_than_a_constant_has_no_benefit_of_doubt():
     case = make_case(challenger=2.9, champion=3.0)
-    assert verdict_of(PairedGate(kind="paired", min_gain=0.5), case).ok
+    assert verdict_of(Paired(min_gain=0.5), case).ok
     verdicts = judge(DEFAULT, case)
     assert overall(verdicts) is Status.PASS
     assert "is above that of a constant" in next(v for v in verdicts if v.check == "paired").reasons[0]
@@ -272,7 +275,7 @@ def test_a_challenger_without_predictions_is_refused():
 
 
 def test_without_a_champion_absolute_and_baseline_gates_decide():
-    gates = [*DEFAULT, AbsoluteGate(kind="absolute", metric="auc", at_least=0.75)]
+    gates = [*DEFAULT, Absolute(metric="auc", at_least=0.75)]
     first = make_case(champion=None)
     assert overall(judge(gates, first)) is Status.PASS
     said = {v.check: v.reasons for v in judge(gates, first)}
@@ -283,7 +286,7 @@ def test_without_a_champion_absolute_and_baseline_gates_decide():
     assert [v.check for v in judge(gates, poor) if v.status is Status.FAIL] == ["baseline"]
 
 
-@pytest.mark.parametrize("gates", [[PAIRED], [SLICES], [AbsoluteGate(kind="absolute", metric="auc", at_least=0.5)]])
+@pytest.mark.parametrize("gates", [[PAIRED], [SLICES], [Absolute(metric="auc", at_least=0.5)]])
 def test_without_a_champion_the_baselines_must_be_beaten_whatever_gates_are_listed(gates):
     verdicts = judge(gates, make_case(champion=None, challenger=3.0))
     assert [v.check for v in verdicts if v.status is Status.FAIL] == ["baseline"]
@@ -293,7 +296,7 @@ def test_without_a_champion_the_baselines_must_be_beaten_whatever_gates_are_list
 
 def test_a_baseline_gate_may_say_what_is_to_be_beaten_but_not_nothing():
     def beating(*roles):
-        return judge([BaselineGate(kind="baseline", beat=list(roles))], make_case(champion=None))[-1]
+        return judge([Baseline(beat=list(roles))], make_case(champion=None))[-1]
 
     assert list(beating("prior").figures) == ["prior"]
     assert beating().status is Status.INCONCLUSIVE
@@ -312,18 +315,18 @@ def test_a_model_without_skill_does_not_beat_the_prior_by_luck():
         case = make_case(champion=None)
         challenger = np.clip(case.predictions["prior"] + 0.01 * rng.normal(size=4000), 0.01, 0.99)
         guess = make_case(predictions={**case.predictions, "challenger": challenger, "simple": np.full(4000, 0.5)})
-        passed += verdict_of(BaselineGate(kind="baseline"), guess).ok
+        passed += verdict_of(Baseline(), guess).ok
     assert passed <= 3
 
 
 def test_a_baseline_without_predictions_could_not_be_compared():
     predictions = {role: p for role, p in make_case().predictions.items() if role != "simple"}
-    assert verdict_of(BaselineGate(kind="baseline"), make_case(predictions=predictions)).status is Status.INCONCLUSIVE
-    only_prior = BaselineGate(kind="baseline", beat=["prior"])
+    assert verdict_of(Baseline(), make_case(predictions=predictions)).status is Status.INCONCLUSIVE
+    only_prior = Baseline(beat=["prior"])
     assert verdict_of(only_prior, make_case(predictions=predictions)).ok
 
 
-@pytest.mark.parametrize("config", [PAIRED, BaselineGate(kind="baseline")])
+@pytest.mark.parametrize("config", [PAIRED, Baseline()])
 def test_fewer_than_ten_blocks_are_inconclusive(config):
     verdict = verdict_of(config, make_case(days=9))
     assert verdict.status is Status.INCONCLUSIVE
@@ -341,11 +344,11 @@ def test_fewer_than_ten_blocks_are_inconclusive(config):
     ],
 )
 def test_an_absolute_gate_bounds_a_metric(bounds, status):
-    assert verdict_of(AbsoluteGate(kind="absolute", metric="auc", **bounds), make_case()).status is status
+    assert verdict_of(Absolute(metric="auc", **bounds), make_case()).status is status
 
 
 def test_an_absolute_gate_on_an_absent_metric_refuses():
-    verdict = verdict_of(AbsoluteGate(kind="absolute", metric="f1", at_least=0), make_case())
+    verdict = verdict_of(Absolute(metric="f1", at_least=0), make_case())
     assert verdict.status is Status.FAIL
     assert "there is no f1; known are auc, log_loss" in verdict.reasons[0]
 
@@ -364,7 +367,7 @@ def sliced(harm=0.0, **changes):
 
 def test_a_harmed_slice_fails_although_the_whole_is_better():
     harmed = sliced(harm=1.5)
-    wide = PairedGate(kind="paired", margin=1)
+    wide = Paired(margin=1)
     assert verdict_of(wide, sliced()).ok
     verdict = verdict_of(SLICES, harmed)
     assert verdict.status is Status.FAIL
@@ -379,7 +382,7 @@ def test_tiny_slices_are_listed_and_block_only_when_required():
     assert verdict.figures["too_small"] == ["carrier=Q", "carrier=Z"]
     assert "too small to tell: carrier=Q, carrier=Z" in verdict.reasons
     for name in ("carrier=Z", "carrier=Q", "carrier=nowhere"):
-        required = SliceGate(kind="slices", required=["carrier=A", name])
+        required = Slices(required=["carrier=A", name])
         refused = verdict_of(required, sliced())
         assert refused.status is Status.INCONCLUSIVE
         assert refused.reasons == (f"too small to tell, but required: {name}",)
@@ -395,7 +398,7 @@ def test_harm_is_found_in_rows_whose_slice_is_missing():
 def test_many_slices_of_equal_models_are_rarely_called_harmed():
     """The level holds over all slices together: 20 slices of noise, no margin."""
     failed = 0
-    gate = SliceGate(kind="slices", margin=0)
+    gate = Slices(margin=0)
     evaluate = EvaluateConfig(resamples=400, min_slice_rows=100)
     for seed in range(60):
         rng = np.random.default_rng(seed)
@@ -445,7 +448,7 @@ def test_a_case_of_unequal_lengths_is_refused():
 @pytest.mark.slow
 def test_confidence_bounds_how_often_an_equal_model_passes():
     """Whatever the noise, an equal model passes no oftener than the confidence says."""
-    gate = PairedGate(kind="paired", min_gain=0.001, confidence=0.9)
+    gate = Paired(min_gain=0.001, confidence=0.9)
     worst = max(share_of_equals_passing(gate, noise) for noise in (0.002, 0.003, 0.004))
     print(f"at the worst noise {worst:.1%} of equal models pass")
     assert worst <= 0.13
@@ -503,7 +506,7 @@ def twins(pair):
 def test_who_wants_few_changes_of_version_can_have_few():
     """By default a third of the pairs trained alike but for the seed are promoted: one of the two is better by chance."""
     cases = [twins(pair) for pair in range(40)]
-    few = [PairedGate(kind="paired", min_gain=0.01, confidence=0.95), *DEFAULT[1:]]
+    few = [Paired(min_gain=0.01, confidence=0.95), *DEFAULT[1:]]
     default, cautious = (sum(overall(judge(gates, c)) is Status.PASS for c in cases) for gates in (DEFAULT, few))
     print(f"of 40 pairs {default} promoted by default, {cautious} with a gain of 1 % at 95 %")
     assert cautious <= 4 < default <= 20

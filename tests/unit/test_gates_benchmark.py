@@ -6,7 +6,7 @@ import pytest
 from benchmarks.gate_measures import measure, summary
 from benchmarks.gate_records import ATTEMPTS, LEVELS, ROLES, WORSE, Record
 from benchmarks.gate_rules import Rule, play
-from trueup.config.sections.gates import PairedGate
+from trueup.domain.judging.gates.paired import Paired
 
 PERIOD, PERIODS, FIRST, ROWS = 28, 14, 2, 50.0
 CHANGE = 5 * PERIOD
@@ -57,7 +57,7 @@ def test_the_shipped_gates_keep_the_gain_of_a_change_and_let_nothing_worse_pass(
 
 
 def test_a_rule_that_asks_for_more_than_there_is_to_gain_promotes_nothing():
-    strict = Rule("strict", paired=PairedGate(kind="paired", min_gain=0.9))
+    strict = Rule("strict", paired=Paired(min_gain=0.9))
     found = play(made(), strict)
     assert not found.promoted
     assert len(found.refused) == PERIODS - FIRST - 1

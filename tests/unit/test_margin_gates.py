@@ -9,19 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.test_gates import make_case, moments, sigmoid, verdict_of
-from trueup.config.sections.gates import (
-    BehaviourGate,
-    BudgetGate,
-    CalibrationGate,
-    DirectionCheck,
-    FairnessGate,
-    InvarianceCheck,
-)
 from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.types import Status
-from trueup.domain.judging.gates.behaviour import measured
-from trueup.domain.judging.gates.fairness import by_group
+from trueup.domain.judging.gates.behaviour import Behaviour, DirectionCheck, InvarianceCheck, measured
+from trueup.domain.judging.gates.budget import Budget
+from trueup.domain.judging.gates.calibration import Calibration
+from trueup.domain.judging.gates.fairness import Fairness, by_group
 from trueup.domain.judging.gates.margin import status
 from trueup.domain.judging.metrics import metrics
 
@@ -44,7 +38,7 @@ def grouped(shift=0.0, rows=4000, champion_shift=0.0, **changes):
 
 
 def fairness(metric="selection_rate", margin=0.1, **more):
-    return FairnessGate(kind="fairness", columns=["sex"], metric=metric, margin=margin, **more)
+    return Fairness(columns=["sex"], metric=metric, margin=margin, **more)
 
 
 class TestFairness:
@@ -140,25 +134,25 @@ def vars_of(case):
 class TestCalibration:
     def test_a_calibrated_model_passes_and_a_biased_one_fails(self):
         for metric in ("ece", "bias"):
-            gate = CalibrationGate(kind="calibration", metric=metric, margin=0.05)
+            gate = Calibration(metric=metric, margin=0.05)
             assert verdict_of(gate, grouped()).status is Status.PASS
             assert verdict_of(gate, biased(0.15)).status is Status.FAIL
 
     def test_the_error_is_the_metrics_less_its_bias(self):
         case = grouped(0.8)
-        told = verdict_of(CalibrationGate(kind="calibration", margin=0.5), case).figures
+        told = verdict_of(Calibration(margin=0.5), case).figures
         raw = metrics(Task.BINARY, case.y, case.predictions["challenger"])["ece"]
         assert 0.5 * raw < told["challenger"] <= raw * (1 + 1e-9)
 
     def test_unclear_and_too_few_blocks(self):
-        found = verdict_of(CalibrationGate(kind="calibration", metric="bias", margin=1), biased(0.1)).figures["error"]
-        at = CalibrationGate(kind="calibration", metric="bias", margin=found)
+        found = verdict_of(Calibration(metric="bias", margin=1), biased(0.1)).figures["error"]
+        at = Calibration(metric="bias", margin=found)
         assert verdict_of(at, biased(0.1)).status is Status.INCONCLUSIVE
         few = grouped(event_time=moments(4000, days=9))
-        assert verdict_of(CalibrationGate(kind="calibration", margin=0.5), few).status is Status.INCONCLUSIVE
+        assert verdict_of(Calibration(margin=0.5), few).status is Status.INCONCLUSIVE
 
     def test_against_the_champion(self):
-        gate = CalibrationGate(kind="calibration", metric="bias", margin=0.05, against="champion")
+        gate = Calibration(metric="bias", margin=0.05, against="champion")
         both = biased(0.15)
         p = both.predictions["challenger"]
         slightly = grouped(predictions={"challenger": p, "champion": np.clip(p - 0.01, 0, 1)})
@@ -169,7 +163,7 @@ class TestCalibration:
     def test_regression_and_multiclass(self):
         rng = np.random.default_rng(0)
         y = rng.normal(50, 10, 4000)
-        gate = CalibrationGate(kind="calibration", margin=1.0)
+        gate = Calibration(margin=1.0)
         for off, found in ((0.0, Status.PASS), (-3.0, Status.FAIL)):
             case = grouped(task=Task.REGRESSION, y=y, predictions={"challenger": y + off + rng.normal(size=4000)})
             assert verdict_of(gate, case).status is found
@@ -177,17 +171,14 @@ class TestCalibration:
         labels = np.array([rng.choice(["a", "b", "c"], p=row) for row in sharp])
         over = sharp**4 / (sharp**4).sum(axis=1, keepdims=True)
         for metric in ("ece", "bias"):
-            gate = CalibrationGate(kind="calibration", metric=metric, margin=0.05)
+            gate = Calibration(metric=metric, margin=0.05)
             case = grouped(task=Task.MULTICLASS, y=labels, predictions={"challenger": sharp}, classes=["a", "b", "c"])
             assert verdict_of(gate, case).status is Status.PASS
         over_sure = grouped(task=Task.MULTICLASS, y=labels, predictions={"challenger": over}, classes=["a", "b", "c"])
-        assert verdict_of(CalibrationGate(kind="calibration", margin=0.05), over_sure).status is Status.FAIL
+        assert verdict_of(Calibration(margin=0.05), over_sure).status is Status.FAIL
 
     def test_calibrated_models_rarely_fail_even_without_much_of_a_margin(self):
-        failed = sum(
-            verdict_of(CalibrationGate(kind="calibration", margin=0.005), fresh(seed)).status is Status.FAIL
-            for seed in range(30)
-        )
+        failed = sum(verdict_of(Calibration(margin=0.005), fresh(seed)).status is Status.FAIL for seed in range(30))
         print(f"{failed} of 30 calibrated models failed")
         assert failed <= 4
 
@@ -214,7 +205,7 @@ def count(check, moves, changed=None):
 
 
 def behave(check, *found):
-    return verdict_of(BehaviourGate(kind="behaviour", checks=[check]), make_case(behaviour=found))
+    return verdict_of(Behaviour(checks=[check]), make_case(behaviour=found))
 
 
 class TestBehaviour:
@@ -270,7 +261,7 @@ MEASURED = {"batch": 1000, "repeats": 30, "rows": 1000, "mib": 2.0, "median_ms":
     ],
 )
 def test_budgets(limits, change, found):
-    verdict = verdict_of(BudgetGate(kind="budget", **limits), make_case(budget=[{**MEASURED, **change}]))
+    verdict = verdict_of(Budget(**limits), make_case(budget=[{**MEASURED, **change}]))
     assert verdict.status is found
     if found is Status.FAIL:
         assert "above" in verdict.reasons[0]

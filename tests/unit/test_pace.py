@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from trueup.config.sections.gates import PairedGate
 from trueup.config.tasks import Task
 from trueup.domain.judging.bootstrap import MIN_BLOCKS
+from trueup.domain.judging.gates.paired import Paired
 from trueup.domain.profiling.period import Power, Spans, pace_of
 
 DAY = timedelta(days=1)
-GATE = PairedGate(kind="paired")
+GATE = Paired()
 
 
 def moments(days: int, a_day: int, *, weekdays: bool = False, dated: bool = False) -> pd.Series:

@@ -26,6 +26,7 @@ from trueup.config.sections.ingest import Source
 from trueup.config.tasks import Task
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
+from trueup.domain.judging import gates
 from trueup.domain.judging.metrics import calibration_table
 from trueup.errors import RegistryUnavailable, UntrustedModel, UsageError, WorkError
 from trueup.governance.four_eyes import asker
@@ -119,7 +120,7 @@ def gather(model: Model, version: int) -> dict[str, Any]:
         "validation": body.get("validation"),
         "evaluation": evaluation,
         "calibration": _calibration(model.config, evaluation, frame),
-        "verdicts": [*body["verdicts"], *filter(None, [body.get("refit")])],
+        "verdicts": [_explained(v, model.config) for v in (*body["verdicts"], body.get("refit")) if v],
         "baseline": _baseline(model.home, own),
         "files": files,
         "lineage": {
@@ -327,6 +328,13 @@ def _state(home: Home, path: str, digest: str | None) -> str:
     if digest is None:
         return UNRECORDED
     return RIGHT if found == digest else CHANGED
+
+
+def _explained(verdict: dict[str, Any], config: ModelConfig) -> dict[str, Any]:
+    """A verdict with its heading and its rule in words."""
+    check, configured = verdict["check"], config.promote.gates
+    rule = gates.rule(check, verdict["figures"], configured)
+    return {**verdict, "heading": gates.heading(check, configured), "rule": rule}
 
 
 def _evaluation(home: Home, body: Mapping[str, Any]) -> tuple[dict[str, Any], pd.DataFrame | None]:

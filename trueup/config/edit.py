@@ -32,7 +32,7 @@ def with_changes(configs: Path, name: str, changes: Changes) -> tuple[str, Model
     _put(content, changes)
     out = io.StringIO()
     yaml.dump(content, out)
-    return out.getvalue(), parse_model(out.getvalue(), f"{configs / name}.yaml with the changes")
+    return out.getvalue(), parse_model(out.getvalue(), f"{configs / name}.yaml with the changes", configs)
 
 
 def write_changes(configs: Path, name: str, changes: Changes) -> Path:

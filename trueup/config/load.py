@@ -14,7 +14,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from trueup.config.rules import Location, Mistake, contradictions
+from trueup.config.content import Location
+from trueup.config.kinds import ROOT, Named
+from trueup.config.rules import Mistake, contradictions
 from trueup.config.schema import ModelConfig
 from trueup.config.section import NAME
 from trueup.errors import ConfigError, UnknownModel
@@ -42,15 +44,15 @@ def load_model(configs: Path, name: str) -> ModelConfig:
     return _config(read(configs, name))
 
 
-def parse_model(text: str, where: str = "config") -> ModelConfig:
-    """Read a config from text; `where` names it in messages. Raises ConfigError."""
-    return _config(_parse(text, where))
+def parse_model(text: str, where: str = "config", root: Path | None = None) -> ModelConfig:
+    """Read a config from text; `where` names it in messages, `root` is the folder of the configs. Raises ConfigError."""
+    return _config(_parse(text, where, root))
 
 
 def _config(written: Written) -> ModelConfig:
     if mistakes := written.mistakes():
         raise written.refusal(mistakes)
-    return ModelConfig.model_validate(written.content)
+    return written.config()
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,20 @@ class Written:
     where: str
     content: dict[str, Any]
     node: yaml.Node
+    root: Path | None = None  # the folder of the configs, where the user's own classes are
     name: str | None = None  # the file's, if there is one
+
+    def config(self) -> ModelConfig:
+        """The config. Raises ValidationError."""
+        return ModelConfig.model_validate(self.content, context={ROOT: self.root})
 
     def mistakes(self) -> list[Mistake]:
         """All that can be seen without the libraries that will use the config."""
-        found = [*_duplicate_keys(self.node), *contradictions(self.content)]
+        found = [*_duplicate_keys(self.node), *contradictions(self.content, self.root)]
         try:
-            model = ModelConfig.model_validate(self.content).model
+            model = self.config().model
         except ValidationError as error:
-            return found + [_explain(e) for e in error.errors(include_url=False)]
+            return found + [_explain(e, self) for e in error.errors(include_url=False)]
         if self.name is not None and model != self.name:
             found.append(Mistake(("model",), f"it says {model!r}; the file's name and `model` must be the same"))
         return found
@@ -96,7 +103,7 @@ def read(configs: Path, name: str) -> Written:
         raise UnknownModel(f"{name}: no {path}{hint}")
     try:
         content = path.read_bytes()
-        return _parse(content.decode(), str(path), name)
+        return _parse(content.decode(), str(path), configs, name)
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}; mend that, then run again"]) from None
     except UnicodeDecodeError as error:
@@ -105,7 +112,7 @@ def read(configs: Path, name: str) -> Written:
         raise ConfigError(str(path), [what]) from None
 
 
-def _parse(text: str, where: str, name: str | None = None) -> Written:
+def _parse(text: str, where: str, root: Path | None = None, name: str | None = None) -> Written:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -114,7 +121,7 @@ def _parse(text: str, where: str, name: str | None = None) -> Written:
         raise ConfigError(where, [_syntax(error)]) from None
     if node is None or not isinstance(content, dict):
         raise ConfigError(where, ["line 1: expected keys such as `model:`, `task:` and `ingest:`; see docs/config.md"])
-    return Written(where, content, node, name)
+    return Written(where, content, node, root, name)
 
 
 class _Loader(yaml.SafeLoader):
@@ -151,13 +158,13 @@ def _duplicate_keys(node: yaml.Node, at: Location = ()) -> Iterator[Mistake]:
             yield from _duplicate_keys(item, (*at, index))
 
 
-def _explain(error: ErrorDetails) -> Mistake:
+def _explain(error: ErrorDetails, written: Written) -> Mistake:
     """What pydantic found, and the mend."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing":
         what = f"is missing; add `{error['loc'][-1]}:`"
     elif kind == "extra_forbidden":
-        what = _unknown_key(error["loc"])
+        what = _unknown_key(error["loc"], written)
     elif kind in {"literal_error", "enum", "union_tag_invalid"}:
         allowed = context.get("expected") or context.get("expected_tags")
         given = context.get("tag", error["input"])
@@ -196,25 +203,37 @@ def _child(node: yaml.Node, part: int | str) -> tuple[yaml.Node, yaml.Node] | No
     return None
 
 
-def _unknown_key(location: Location) -> str:
+def _unknown_key(location: Location, written: Written) -> str:
     key = str(location[-1])
-    known = _fields_at(ModelConfig, location[:-1])
+    known = _fields_at(ModelConfig, written.content, location[:-1], written.root)
     close = difflib.get_close_matches(key, known, n=1)
     return f"unknown key; did you mean `{close[0]}`?" if close else f"unknown key; known here: {', '.join(known)}"
 
 
-def _fields_at(annotation: Any, location: Location) -> list[str]:
-    """Names of the fields that the schema has at a location."""
-    sections = list(_sections(annotation))
+def _fields_at(annotation: Any, content: Any, location: Location, root: Path | None) -> list[str]:
+    """Names of the fields that the schema has at a location of a config's content."""
+    sections = [_of_kind(section, content, root) for section in _sections(annotation)]
     if not location:
         return [f.alias or name for s in sections for name, f in s.model_fields.items()]
+    part, rest = location[0], location[1:]
+    if isinstance(content, list) and isinstance(part, int):
+        return _fields_at(annotation, content[part], rest, root)
+    inner = content.get(part) if isinstance(content, dict) else None
     for section in sections:
         for name, field in section.model_fields.items():
-            if location[0] == (field.alias or name):
-                return _fields_at(field.annotation, location[1:])
-    # A list's index or a union's tag: the tag narrows the sections that remain.
-    tagged = [s for s in sections if location[0] in get_args(getattr(s.model_fields.get("kind"), "annotation", None))]
-    return _fields_at(Union[tuple(tagged)] if tagged else annotation, location[1:])  # noqa: UP007  (built at run time)
+            if part == (field.alias or name):
+                return _fields_at(field.annotation, inner, rest, root)
+    # A key of a mapping or a union's tag: the tag narrows the sections that remain.
+    tagged = [s for s in sections if part in get_args(getattr(s.model_fields.get("kind"), "annotation", None))]
+    of = Union[tuple(tagged)] if tagged else annotation  # noqa: UP007  (built at run time)
+    return _fields_at(of, content if inner is None else inner, rest, root)
+
+
+def _of_kind(section: type[BaseModel], content: Any, root: Path | None) -> type[BaseModel]:
+    """The class that the `kind` in the content names, for sections that have kinds."""
+    if issubclass(section, Named) and "KINDS" in section.__dict__ and isinstance(content, dict):
+        return section.KINDS.find(str(content.get("kind")), root)
+    return section
 
 
 def _sections(annotation: Any) -> Iterator[type[BaseModel]]:

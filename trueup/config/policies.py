@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from trueup.config.durations import parse_calendar, parse_duration, write_duration
+from trueup.config.kinds import ROOT, root_of
 from trueup.config.schema import ModelConfig
 from trueup.errors import UsageError
 
@@ -177,7 +178,7 @@ def applied(config: ModelConfig, policy: Policy) -> ModelConfig:
     """The config under a policy. Raises UsageError where that is no config."""
     written = config.model_dump(mode="json", by_alias=True)
     try:
-        return ModelConfig.model_validate(_over(written, policy.changes))
+        return ModelConfig.model_validate(_over(written, policy.changes), context={ROOT: root_of(*config.named)})
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
         raise UsageError(f"policy {policy.name!r} makes no config of {config.model}: {found}") from None

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from trueup.config.content import Location, items, keys, written
 from trueup.config.durations import write_duration
+from trueup.config.kinds import Named
 from trueup.config.policies import parse_all
 from trueup.config.schema import ModelConfig
-from trueup.config.tasks import CALIBRATION, FAIRNESS, METRICS, PAIRED, Task
+from trueup.config.sections.gates import GateConfig
+from trueup.config.tasks import Task
 from trueup.config.value_checks import MIN_BLOCKS, SHORTEST
 from trueup.errors import UsageError
-
-Location = tuple[int | str, ...]
 
 _DAY = timedelta(days=1)
 _BLOCKS = [
@@ -42,23 +45,19 @@ class Mistake(NamedTuple):
         return f"{self.place}: {self.what}"
 
 
-def contradictions(content: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Find what contradicts itself in a config as it is written, which may have mistakes of other kinds too."""
-    yield from _leaks(content)
+def contradictions(content: Mapping[str, Any], root: Path | None = None) -> Iterator[Mistake]:
+    """Find what contradicts itself in a config as it is written, which may have mistakes of other kinds too.
+
+    `root` is the folder of the configs, where the user's own classes are.
+    """
+    yield from _leaks(content, root)
     yield from _not_for_task(content)
-    yield from _changes_nothing(content)
+    yield from _unfit_gates(content, root)
     yield from _too_few_blocks(content)
     yield from _no_policies(content)
     yield from _passwords(content)
     yield from _label_key(content)
     yield from _types(content)
-
-
-def written(content: Any, *path: str) -> Any:
-    """What stands at a place of the YAML; None where nothing does."""
-    for key in path:
-        content = content.get(key) if isinstance(content, Mapping) else None
-    return content
 
 
 def meant(content: Any, *path: str, section: Any = ModelConfig) -> Any:
@@ -68,7 +67,7 @@ def meant(content: Any, *path: str, section: Any = ModelConfig) -> Any:
     if not isinstance(content, Mapping):
         return None
     if key not in content:
-        value = None if field.is_required() else field.default
+        value = None if field.is_required() else field.get_default(call_default_factory=True)
         for name in rest:
             value = getattr(value, name, None)
         return value
@@ -101,12 +100,12 @@ def _passwords(content: Mapping[str, Any]) -> Iterator[Mistake]:
 # The outcome among the inputs
 
 
-def _leaks(content: Mapping[str, Any]) -> Iterator[Mistake]:
+def _leaks(content: Mapping[str, Any], root: Path | None) -> Iterator[Mistake]:
     outcome = {meant(content, "ingest", "label", "column")}
     if written(content, "ingest", "label", "source") is None:  # else it is a column of another table than the rows'
         outcome.add(meant(content, "ingest", "label", "known_at"))
     outcome -= {None}
-    for at, column in inputs(content):
+    for at, column in inputs(content, root):
         if isinstance(column, str) and column in outcome:
             mend = "write `of: label`" if at[-1] == "of" else "take it out"
             yield Mistake(at, f"{column} is known only with the label; {mend}")
@@ -155,13 +154,13 @@ def _uses(content: Mapping[str, Any]) -> Iterator[tuple[Any, str, tuple[str, ...
     """The columns whose use says of which types they may be: the column, its use, and these types."""
     numbers, times = ("number", "integer", "boolean"), ("time",)
     yield written(content, "ingest", "time"), "ingest.time", times
-    yield from ((name, "features.calendar", times) for name in _keys(content, "features", "calendar"))
-    yield from ((name, "features.numeric", numbers) for _, name in _items(content, "features", "numeric"))
-    yield from ((name, "ingest.coerce", numbers) for _, name in _items(content, "ingest", "coerce"))
+    yield from ((name, "features.calendar", times) for name in keys(content, "features", "calendar"))
+    yield from ((name, "features.numeric", numbers) for _, name in items(content, "features", "numeric"))
+    yield from ((name, "ingest.coerce", numbers) for _, name in items(content, "ingest", "coerce"))
     yield from (
-        (name, "ingest.key", ("text", "integer", "boolean", "time")) for _, name in _items(content, "ingest", "key")
+        (name, "ingest.key", ("text", "integer", "boolean", "time")) for _, name in items(content, "ingest", "key")
     )
-    for _, history in _items(content, "features", "history"):
+    for _, history in items(content, "features", "history"):
         if written(history, "of") not in {None, "label"} and written(history, "aggregate") in {None, "mean"}:
             yield written(history, "of"), "the values of features.history", numbers
     if written(content, "ingest", "label", "source") is not None:
@@ -171,64 +170,43 @@ def _uses(content: Mapping[str, Any]) -> Iterator[tuple[Any, str, tuple[str, ...
         yield written(content, "ingest", "label", "column"), "an outcome that is a number", numbers
 
 
-def inputs(content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
+def inputs(content: Mapping[str, Any], root: Path | None = None) -> Iterator[tuple[Location, Any]]:
     """Every place that names a column of the rows, with what stands there."""
     for path in (("ingest", "key"), ("ingest", "keep"), ("evaluate", "slices")):
-        yield from _items(content, *path)
+        yield from items(content, *path)
     for kind in ("numeric", "categorical"):
-        yield from _items(content, "features", kind)
+        yield from items(content, "features", kind)
     yield ("ingest", "time"), written(content, "ingest", "time")
     for section, key in (("features", "calendar"), ("validate", "max_missing")):
-        yield from (((section, key, column), column) for column in _keys(content, section, key))
-    for at, history in _items(content, "features", "history"):
-        for entry_at, entry in _items(history, "by"):
-            keys = entry if isinstance(entry, list) else [entry]
-            yield from (((*at, *entry_at), key) for key in keys)
+        yield from (((section, key, column), column) for column in keys(content, section, key))
+    for at, history in items(content, "features", "history"):
+        for entry_at, entry in items(history, "by"):
+            columns = entry if isinstance(entry, list) else [entry]
+            yield from (((*at, *entry_at), column) for column in columns)
         if (of := written(history, "of")) != "label":
             yield (*at, "of"), of
-    for at, expectation in _items(content, "validate", "expectations"):
+    for at, expectation in items(content, "validate", "expectations"):
         for key in ("column", "column_A", "column_B"):
             yield (*at, "kwargs", key), written(expectation, "kwargs", key)
-        for rest, column in _items(expectation, "kwargs", "column_list"):
+        for rest, column in items(expectation, "kwargs", "column_list"):
             yield (*at, *rest), column
-
-    yield from _judged(content)
+    for_gates = (
+        (at, place, column) for at, kind, gate in _gates(content, root) for place, column in kind.named_columns(gate)
+    )
+    yield from (((*at, *place), column) for at, place, column in for_gates)
 
 
 def sentinels(content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
     """Every column, of the rows or of the label, whose values that mean "none" are named."""
-    yield from ((("ingest", "missing", name), name) for name in _keys(content, "ingest", "missing") if name != "*")
+    yield from ((("ingest", "missing", name), name) for name in keys(content, "ingest", "missing") if name != "*")
 
 
-def _keys(content: Any, *path: str) -> list[Any]:
-    """The keys of a mapping; none where no mapping is."""
-    found = written(content, *path)
-    return list(found) if isinstance(found, Mapping) else []
-
-
-def _judged(content: Any) -> Iterator[tuple[Location, Any]]:
-    """The places of gates that name a column."""
-    for at, gate in _gates(content, "fairness"):
-        yield from (((*at, *rest), column) for rest, column in _items(gate, "columns"))
-    yield from (((*at, "column"), written(check, "column")) for at, check in _behaviour(content))
-
-
-def _gates(content: Any, kind: str) -> Iterator[tuple[Location, Any]]:
-    """The gates of a kind, with their places."""
-    return ((at, gate) for at, gate in _items(content, "promote", "gates") if written(gate, "kind") == kind)
-
-
-def _behaviour(content: Any) -> Iterator[tuple[Location, Any]]:
-    """The checks of the behaviour gates, with their places."""
-    for at, gate in _gates(content, "behaviour"):
-        yield from (((*at, *rest), check) for rest, check in _items(gate, "checks"))
-
-
-def _items(content: Any, *path: str) -> Iterator[tuple[Location, Any]]:
-    """The items of a list, with their places; none where no list is."""
-    found = written(content, *path)
-    for position, item in enumerate(found if isinstance(found, list) else ()):
-        yield (*path, position), item
+def _gates(content: Any, root: Path | None) -> Iterator[tuple[Location, type[Named], Mapping[str, Any]]]:
+    """The gates of a known kind: their places, classes and keys."""
+    for at, gate in items(content, "promote", "gates"):
+        with suppress(ValueError):
+            if isinstance(gate, Mapping):
+                yield at, GateConfig.KINDS.find(str(gate.get("kind")), root), gate
 
 
 # What the task does not have
@@ -240,28 +218,18 @@ def _not_for_task(content: Mapping[str, Any]) -> Iterator[Mistake]:
     for key in ("above", "positive"):
         if task is not Task.BINARY and written(content, "ingest", "label", key) is not None:
             yield Mistake(("ingest", "label", key), f"is for a binary task, this one is {task}; take it out")
-    for at, history in _items(content, "features", "history"):
+    for at, history in items(content, "features", "history"):
         of_label = written(history, "of") in {None, "label"}
         if task is Task.MULTICLASS and of_label and written(history, "aggregate") in {None, "mean"}:
             yield Mistake((*at, "aggregate"), "a multiclass label has no mean; write `aggregate: rate` with `equals`")
-    yield from _gates_not_for_task(content, task)
 
 
-def _gates_not_for_task(content: Mapping[str, Any], task: Task) -> Iterator[Mistake]:
-    known_by_kind = {"absolute": METRICS, "paired": PAIRED, "fairness": FAIRNESS, "calibration": CALIBRATION}
-    for kind, metrics in known_by_kind.items():
-        for at, gate in _gates(content, kind):
-            metric = written(gate, "metric")
-            if isinstance(metric, str) and metric not in metrics[task]:
-                known = ", ".join(metrics[task])
-                yield Mistake((*at, "metric"), f"a {task} task has no metric {metric!r}; it has {known}")
-    for at, gate in _gates(content, "fairness"):
-        if task is not Task.BINARY and written(gate, "threshold") is not None:
-            yield Mistake((*at, "threshold"), f"is for a binary task, this one is {task}; take it out")
-    for at, check in _behaviour(content):
-        if task is Task.MULTICLASS and written(check, "kind") == "direction":
-            what = "the prediction of a multiclass task has no direction; ask for invariance, or take it out"
-            yield Mistake((*at, "kind"), what)
+def _unfit_gates(content: Mapping[str, Any], root: Path | None) -> Iterator[Mistake]:
+    if (task := meant(content, "task")) is not None:
+        features = written(content, "features")
+        for at, kind, gate in _gates(content, root):
+            assert issubclass(kind, GateConfig)
+            yield from (Mistake((*at, *place), what) for place, what in kind.problems(gate, task, features))
 
 
 def _no_policies(content: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -278,25 +246,6 @@ def _no_policies(content: Mapping[str, Any]) -> Iterator[Mistake]:
                 ("replay", "policies", number), f"the policy {twice[0]!r} is given twice; each once is enough"
             )
         known |= names
-
-
-def _changes_nothing(content: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Behaviour checks that could not fail, for no feature would change with the column."""
-    if written(content, "features", "custom") is not None:
-        return  # what it reads is not known
-    numeric = {column for _, column in _items(content, "features", "numeric") if isinstance(column, str)}
-    others = {column for _, column in _items(content, "features", "categorical") if isinstance(column, str)}
-    calendar = written(content, "features", "calendar")
-    others |= set(calendar) if isinstance(calendar, Mapping) else set()
-    for at, check in _behaviour(content):
-        column, place = written(check, "column"), (*at, "column")
-        if not isinstance(column, str):
-            continue
-        if column not in numeric | others:
-            what = "no feature would change with it (history features stay as they were); name a column of features"
-            yield Mistake(place, f"{column}: {what}.numeric, .categorical or .calendar")
-        elif column not in numeric and (written(check, "raise_by") or written(check, "shift")) is not None:
-            yield Mistake(place, f"{column} is not of features.numeric, and only numbers can be raised or shifted")
 
 
 # Blocks of time enough for an interval

@@ -9,9 +9,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from trueup.config.kinds import Named
 from trueup.config.section import Name, Section
 from trueup.config.sections.features import FeaturesConfig
-from trueup.config.sections.gates import BehaviourCheck, BehaviourGate, FairnessGate
 from trueup.config.sections.ingest import ColumnType, IngestConfig
 from trueup.config.sections.keeping import GovernanceConfig, RetentionConfig
 from trueup.config.sections.monitoring import MonitorConfig
@@ -38,7 +38,7 @@ class ModelConfig(Section):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     register_: RegisterConfig = Field(RegisterConfig(), alias="register")
-    promote: PromoteConfig = PromoteConfig()
+    promote: PromoteConfig = Field(default_factory=PromoteConfig)  # gates are imported when a config names them
     score: ScoreConfig = ScoreConfig()
     monitor: MonitorConfig = MonitorConfig()
     retrain: RetrainConfig = RetrainConfig()
@@ -62,20 +62,24 @@ class ModelConfig(Section):
         return self.register_.name or self.model
 
     @property
-    def group_columns(self) -> list[str]:
-        """Columns whose values the fairness gates compare."""
-        return list(dict.fromkeys(c for g in self.promote.gates if isinstance(g, FairnessGate) for c in g.columns))
+    def named(self) -> list[Named]:
+        """The parts that a `kind` names, which may be classes of the user's own."""
+        return [*self.promote.gates]
 
     @property
-    def behaviour_checks(self) -> list[BehaviourCheck]:
-        """What the behaviour gates ask of the challenger, in the order of the config."""
-        return [check for g in self.promote.gates if isinstance(g, BehaviourGate) for check in g.checks]
+    def group_columns(self) -> list[str]:
+        """Columns by whose values gates compare rows."""
+        return list(dict.fromkeys(column for gate in self.promote.gates for column in gate.groups))
 
     @property
     def judged_columns(self) -> list[str]:
         """Columns that are landed because something is judged by them."""
-        changed = [check.column for check in self.behaviour_checks]
-        return list(dict.fromkeys([*self.evaluate.slices, *self.group_columns, *changed]))
+        named = [
+            column
+            for gate in self.promote.gates
+            for _, column in type(gate).named_columns(gate.model_dump(mode="json"))
+        ]
+        return list(dict.fromkeys([*self.evaluate.slices, *self.group_columns, *named]))
 
     @property
     def input_columns(self) -> list[str]:

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Share = Annotated[float, Field(ge=0, le=1)]
 NAME = r"^[a-z][a-z0-9_]{0,62}$"
 Name = Annotated[str, Field(pattern=NAME)]
-Dotted = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+DOTTED = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"  # module:name
+Dotted = Annotated[str, Field(pattern=DOTTED)]
 
 
 class Section(BaseModel):

@@ -19,29 +19,3 @@ METRICS = {
     Task.MULTICLASS: ("log_loss", "brier", "accuracy", "auc_ovr"),
     Task.REGRESSION: ("mse", "mae", "rmse", "r2"),
 }
-
-# What the paired gate compares, by task; the first one is the default.
-PAIRED = {
-    Task.BINARY: ("loss", "brier", "auc"),
-    Task.MULTICLASS: ("loss", "brier", "accuracy", "auc_ovr"),
-    Task.REGRESSION: ("loss", "mae"),
-}
-# What the fairness gate compares between groups, by task.
-FAIRNESS = {
-    Task.BINARY: (
-        "selection_rate",
-        "true_positive_rate",
-        "false_positive_rate",
-        "equalized_odds",
-        "mean_error",
-        "loss",
-    ),
-    Task.MULTICLASS: ("loss",),
-    Task.REGRESSION: ("mean_error", "mean_absolute_error", "loss"),
-}
-# What the calibration gate bounds, by task; the first one is the default.
-CALIBRATION = {
-    Task.BINARY: ("ece", "bias"),
-    Task.MULTICLASS: ("ece", "bias"),
-    Task.REGRESSION: ("bias",),
-}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from trueup.adapters.sources.function import source_text
+from trueup.config.own_code import source_text
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_text
 from trueup.errors import WorkError

@@ -12,10 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from trueup.adapters.sources import SourcePort
-from trueup.adapters.sources.function import load_function
 from trueup.adapters.sources.port import Extent
+from trueup.config.content import Location
 from trueup.config.load import Written, read
-from trueup.config.rules import Location, Mistake, inputs, sentinels
+from trueup.config.own_code import load_function
+from trueup.config.rules import Mistake, inputs, sentinels
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.ingest import SqlSource
 from trueup.domain.data.key_spelling import spelled_otherwise
@@ -50,7 +51,7 @@ def check(name: str, home: Home) -> dict[str, Any]:
         return {**found, "problems": [str(error)]}
     mistakes = all_mistakes(written)
     if not written.mistakes():  # else it is not known what to look for in the source
-        config = ModelConfig.model_validate(written.content)
+        config = written.config()
         mistakes += _custom(Model(config, home))
         found |= _source(Model(config, home), written, mistakes)
     return {**found, "problems": written.told(mistakes)}
@@ -96,7 +97,7 @@ def _lacking(config: ModelConfig, written: Written, columns: list[str]) -> Itera
     """The places that name a column which the source does not have."""
     label = config.ingest.label
     here = [(at, name) for at, name in sentinels(written.content) if label.source is None or name != label.column]
-    named = [*inputs(written.content), *here, (_UPDATED_AT, _updated_at(config))]
+    named = [*inputs(written.content, written.root), *here, (_UPDATED_AT, _updated_at(config))]
     named += [(_LABEL, label.column), (_KNOWN_AT, label.known_at)] if label.source is None else []
     yield from _not_there(named, columns, "source")
 

@@ -8,7 +8,6 @@ from math import ceil
 from typing import Any
 
 from trueup.config.durations import write_duration
-from trueup.config.sections.gates import BaselineGate
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates import Case
 from trueup.domain.judging.gates.baseline import ERROR, Baseline
@@ -45,7 +44,7 @@ def against_prior(name: str, case: Case, window: timedelta) -> Compared:
     if not difference.enough:
         blocks = f"a longer {held} or a shorter evaluate.block"
         return Compared(name, NOT_SHOWN, f"{said}; {too_few_blocks(difference)}", figures, blocks)
-    if Baseline(BaselineGate(kind="baseline", beat=["prior"])).judge(case).ok:
+    if Baseline(beat=["prior"]).judge(case).ok:
         return Compared(name, BEATS, said, figures)
     if difference.mean >= 0:
         needs = (

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from trueup.adapters import dask
 from trueup.adapters.background import end_with_parent
+from trueup.config.kinds import root_of
 from trueup.config.policies import Policy, applied
 from trueup.config.rules import contradictions
 from trueup.config.schema import ModelConfig
@@ -109,7 +110,7 @@ def _without_secrets(settings: Settings, home: Path) -> Settings:
 def _sound(config: ModelConfig, policy: Policy) -> ModelConfig:
     """The config that a policy lives by. Raises UsageError for one that contradicts itself."""
     meant = applied(config, policy)
-    if wrong := list(contradictions(meant.model_dump(mode="json", by_alias=True))):
+    if wrong := list(contradictions(meant.model_dump(mode="json", by_alias=True), root_of(*meant.named))):
         raise UsageError(f"policy {policy.name!r} contradicts itself: {'; '.join(map(str, wrong))}")
     return for_replay(meant)
 

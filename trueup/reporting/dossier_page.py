@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, Final
 
+from trueup.domain.judging.gates import HEADINGS
 from trueup.domain.judging.gates.phrases import evidence_words
 from trueup.domain.judging.metrics import figure
-from trueup.reporting.dossier_rules import rule
 from trueup.reporting.html import (
     STYLE,
     cell,
@@ -24,15 +24,6 @@ from trueup.reporting.html import (
     units,
 )
 
-# What each kind of check asks, by the first word of its name; a new check stands under "Further checks" until it is named.
-_GROUPS: Final = {
-    "Is the comparison sound?": {"overlap", "rows", "finite", "identical"},
-    "Is it better?": {"paired", "baseline", "absolute"},
-    "Is it fair, and does it harm nobody?": {"slices", "fairness"},
-    "Does it behave?": {"behaviour", "invariance", "direction", "calibration"},
-    "Does it run as it should?": {"budget", "size", "latency", "infra", "reload", "refit"},
-}
-_OTHERS: Final = "Further checks"
 _PICTURES: Final = {
     "challenger_against_champion.png": "Against the champion, day by day",
     "reliability.png": "Calibration: do predicted probabilities come true?",
@@ -341,11 +332,9 @@ def _validation(validation: Mapping[str, Any] | None) -> str:
 
 def _grouped(verdicts: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
     """Verdicts under the question that they answer, in the order of the questions."""
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in (*_GROUPS, _OTHERS)}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in HEADINGS}
     for v in verdicts:
-        word = v["check"].split()[0].split(":")[0].split("_")[0]
-        group = next((name for name, words in _GROUPS.items() if word in words), _OTHERS)
-        found[group].append({**v, "plain": _figures(v["figures"]), "rule": rule(v)})
+        found.setdefault(v["heading"], []).append({**v, "plain": _figures(v["figures"])})
     return [(name, rows) for name, rows in found.items() if rows]
 
 

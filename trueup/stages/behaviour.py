@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from trueup.adapters.sources.function import load_function
+from trueup.config.own_code import load_function
 from trueup.config.sections.features import FeaturesConfig
-from trueup.config.sections.gates import BehaviourCheck, InvarianceCheck
 from trueup.domain.data.types import ROW_ID, Batch
 from trueup.domain.features.features import feature_frame
-from trueup.domain.judging.gates.behaviour import measured
+from trueup.domain.judging.gates.behaviour import Behaviour, BehaviourCheck, InvarianceCheck, measured
 from trueup.domain.learning.learning import predict
 from trueup.errors import WorkError
 from trueup.model import Model
@@ -28,7 +27,7 @@ def behaviour(
     A changed row goes the way that every row goes: the features are made of the landed columns again. Only history
     features stay as they were, for they tell of other rows. Raises WorkError for a value that its column cannot hold.
     """
-    checks = model.config.behaviour_checks
+    checks = [check for gate in model.config.promote.gates if isinstance(gate, Behaviour) for check in gate.checks]
     if not checks:
         return []
     rows = model.home.store.effective([b.rows for b in used])

@@ -15,8 +15,8 @@ import pandas as pd
 
 from trueup.adapters import parquet
 from trueup.adapters.mlflow.model_files import fresh_process
-from trueup.config.sections.gates import BudgetGate
 from trueup.domain.data.types import Verdict
+from trueup.domain.judging.gates.budget import Budget
 from trueup.domain.judging.metrics import figure
 from trueup.errors import UntrustedModel
 from trueup.handoffs import FITTED, Trained, prediction_columns, prediction_of
@@ -60,7 +60,7 @@ def reproduced(model: Model, trained: Trained, *others: tuple[str, str, list[str
 def budget(model: Model, trained: Trained, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Size of a model's files, and how long the fresh process takes for as many of `rows` as each budget gate says."""
     found = []
-    for gate in (g for g in model.config.promote.gates if isinstance(g, BudgetGate)):
+    for gate in (g for g in model.config.promote.gates if isinstance(g, Budget)):
         with model.home.registry.files(trained.uri) as folder, _written(rows.head(gate.batch)) as path:
             size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
             seconds = fresh_process().time(folder, trained.manifest_digest, path, model.config.task, gate.repeats)

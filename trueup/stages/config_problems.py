@@ -13,8 +13,9 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from trueup.adapters.great_expectations import validation
+from trueup.config.content import written
 from trueup.config.load import Written, read
-from trueup.config.rules import Mistake, meant, written
+from trueup.config.rules import Mistake, meant
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.training import Family
 from trueup.config.sections.validation import ExpectationConfig

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trueup.adapters.sources.function import load_function, source_digest
+from trueup.config.own_code import load_function, source_digest
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
 from trueup.config.tasks import Task

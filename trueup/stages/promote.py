@@ -23,11 +23,6 @@ from trueup.model import Champion, Model
 from trueup.reporting.jobs import show_run
 from trueup.stages.clean_process import reproduced
 
-# A pass of these is a precondition, not a reason to promote.
-_SILENT_PASSES = {
-    *("fresh", "overlap", "rows", "finite", "identical"),
-    *("fairness", "calibration", "behaviour", "budget"),
-}
 _OUTCOMES: dict[Status, Outcome] = {
     Status.PASS: "promoted",
     Status.FAIL: "rejected",
@@ -74,7 +69,7 @@ def promote(model: Model, attempt: Attempt) -> Decided:
     The same attempt again gives the recorded decision. Raises StaleDecision when the champion changed meanwhile.
     """
     current = model.champion()
-    outcome, reasons = _outcome(attempt)
+    outcome, reasons = _outcome(model, attempt)
     served = _served(attempt) if outcome == "promoted" else None
     epoch = _judged_epoch(attempt, current)
     if outcome == "promoted" and model.config.promote.mode == "approval":
@@ -160,14 +155,13 @@ def batch_key(model: Model, as_of: datetime) -> str:
     return f"{batch}:{config_digest(model.config)[:16]}"
 
 
-def _outcome(attempt: Attempt) -> tuple[Outcome, list[str]]:
+def _outcome(model: Model, attempt: Attempt) -> tuple[Outcome, list[str]]:
     """What the verdicts come to, and the reasons that count for it."""
     if attempt.hold is not None:
         return "held", [attempt.hold]
     status = overall(attempt.verdicts)
-    telling = [
-        v for v in attempt.verdicts if v.status is status and not (v.ok and v.check.split()[0] in _SILENT_PASSES)
-    ]
+    configured = model.config.promote.gates
+    telling = [v for v in attempt.verdicts if v.status is status and not (v.ok and gates.silent(v.check, configured))]
     alone = attempt.evaluation.without_champion if attempt.evaluation else ""
     reasons = [r for v in telling for r in v.reasons if r not in {NO_CHAMPION, alone}] + ([alone] if alone else [])
     if attempt.refitted is not None and not attempt.refitted.verdict.ok:

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from trueup.adapters.git import code_facts
-from trueup.adapters.sources.function import source_digest
+from trueup.config.own_code import source_digest
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import digest_of
 from trueup.domain.data.types import Burden, Fold

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from trueup.adapters.sources.files import FileSource
-from trueup.adapters.sources.function import FunctionSource, load_function
+from trueup.adapters.sources.function import FunctionSource
 from trueup.adapters.sources.port import SourcePort
 from trueup.adapters.sources.sql import SqlDatabaseSource
 from trueup.config.sections.ingest import FilesSource, IngestConfig, SqlSource
 
-__all__ = ["FileSource", "SourcePort", "load_function", "open_source"]
+__all__ = ["FileSource", "SourcePort", "open_source"]
 
 
 def open_source(config: IngestConfig, root: Path) -> SourcePort:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pandas as pd
 
 from trueup.adapters.sources.port import SourcePort, check_columns, in_window, span_by_time
+from trueup.config.own_code import importable, load_function
 from trueup.config.sections.ingest import CallableSource, IngestConfig
 from trueup.domain.data.clock import Span
 from trueup.domain.data.moments import event_times
@@ -89,7 +84,7 @@ class FunctionSource(SourcePort):
 
     def _call(self, function: Callable[..., Any], *arguments: datetime | None) -> Any:
         try:
-            with _importable(self._root):
+            with importable(self._root):
                 return function(*arguments)
         except TrueupError:
             raise  # a function may say itself what is wrong, SourceUnavailable for instance
@@ -97,69 +92,3 @@ class FunctionSource(SourcePort):
             raise SourceError(
                 f"{self.name}: raised {type(error).__name__}: {error}; mend the function, then run again"
             ) from error
-
-
-def load_function(dotted: str, root: Path) -> Callable[..., Any]:
-    """Find `module:function`: in a file beside the configs (`root`), else wherever Python finds it.
-
-    A file beside the configs is loaded under a name of its own, so that two config folders may each have a
-    `sources.py`, and again when it has changed. `sys.path` is left as it was. Raises SourceError.
-    """
-    name, attribute = dotted.split(":")
-    file = root / f"{name}.py"
-    try:
-        with _importable(root):
-            module = _load_file(file) if file.is_file() else importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise SourceError(
-            f"{dotted}: no module {error.name}; put {name}.py beside the config (in {root}) or install it"
-        ) from error
-    except Exception as error:
-        raise SourceError(
-            f"{dotted}: importing it raised {type(error).__name__}: {error}; mend the module, then run again"
-        ) from error
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        raise SourceError(f"{dotted}: {module.__file__ or name} has no function {attribute}; correct the name")
-    return function  # type: ignore[no-any-return]
-
-
-def source_digest(dotted: str, root: Path) -> str:
-    """A digest of the module that a function is found in, so that a change of it is noticed. Raises SourceError."""
-    text = source_text(dotted, root)
-    return hashlib.sha256(text).hexdigest() if text else ""
-
-
-def source_text(dotted: str, root: Path) -> bytes:
-    """The module that a function is found in; nothing for one without a file. Raises SourceError."""
-    file = sys.modules[load_function(dotted, root).__module__].__file__
-    return Path(file).read_bytes() if file else b""
-
-
-def _load_file(file: Path) -> ModuleType:
-    identity = f"{file.resolve()}:{file.stat().st_mtime_ns}"
-    name = f"{file.stem}@{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is not a Python module")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-@contextmanager
-def _importable(root: Path) -> Iterator[None]:
-    """Let modules beside the configs import each other."""
-    entry = str(root)
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        sys.path.remove(entry)

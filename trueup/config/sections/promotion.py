@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SerializeAsAny
 
 from trueup.config.durations import Span
 from trueup.config.section import Section
@@ -72,7 +72,7 @@ class PromoteConfig(Section):
         gt=0,
         description="Limit for the mean absolute change of predictions between judged and refitted model, as a share of the judged predictions' spread.",
     )
-    gates: list[GateConfig] = Field(
+    gates: list[SerializeAsAny[GateConfig]] = Field(
         default=[{"kind": "paired"}, {"kind": "baseline"}, {"kind": "slices"}],
         validate_default=True,
         description="All must pass. `[]`: after the first champion every challenger takes office that is sound to compare and not the same as the champion.",

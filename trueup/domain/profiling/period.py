@@ -14,10 +14,10 @@ from typing import Any
 import pandas as pd
 from scipy.stats import norm
 
-from trueup.config.sections.gates import PairedGate
 from trueup.config.tasks import Task
 from trueup.domain.data.periods import Period
 from trueup.domain.judging.bootstrap import MIN_BLOCKS
+from trueup.domain.judging.gates.paired import Paired
 from trueup.domain.profiling.times import choose_period
 
 _DAY = timedelta(days=1)
@@ -126,7 +126,7 @@ def _seldom(a_day: float, outcome: pd.Series[Any], task: Task) -> Any:
 
 # Power
 
-_GATE = PairedGate(kind="paired")  # as `new` writes it
+_GATE = Paired()  # as `new` writes it
 _SURE, _CASES = float(norm.ppf(_GATE.confidence)), float(norm.ppf(0.8))  # errors of the gate, and of four cases of five
 
 

@@ -1,35 +1,36 @@
-"""Decide whether a challenger may become the champion. Each gate judges the same rows and gives a verdict with reasons.
+"""Decide whether a challenger may become the champion. Each gate judges the same rows and returns a verdict with reasons.
 
-A gate is a class with `judge(case) -> Verdict`. `GATES` lists the gates by the kind that the configuration names. The
-integrity checks run before any gate, and no configuration can leave them out: verdicts on broken data would mislead.
+The integrity checks run before any gate, and no configuration can leave them out: verdicts on broken data would mislead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from trueup.config.sections.gates import BaselineGate, GateConfig
+from trueup.config.sections.gates import GateConfig
 from trueup.domain.data.types import Verdict
-from trueup.domain.judging.gates.absolute import Absolute
 from trueup.domain.judging.gates.baseline import Baseline
-from trueup.domain.judging.gates.behaviour import Behaviour
-from trueup.domain.judging.gates.budget import Budget
-from trueup.domain.judging.gates.calibration import Calibration
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, NO_CHAMPION, Case
-from trueup.domain.judging.gates.fairness import Fairness
+from trueup.domain.judging.gates.gate import FURTHER, HEADINGS, RUNS, SOUND, Gate, gate_of
 from trueup.domain.judging.gates.integrity import all_finite, enough_rows, no_overlap, not_identical
-from trueup.domain.judging.gates.paired import Paired
-from trueup.domain.judging.gates.slices import Slices
 
-__all__ = ["CHALLENGER", "CHAMPION", "GATES", "NO_CHAMPION", "Case", "Gate", "judge"]
+__all__ = [
+    "CHALLENGER",
+    "CHAMPION",
+    "HEADINGS",
+    "NO_CHAMPION",
+    "Case",
+    "Gate",
+    "Verdict",
+    "heading",
+    "judge",
+    "rule",
+    "silent",
+]
 
-
-class Gate(Protocol):
-    """A judgement of a case."""
-
-    def judge(self, case: Case) -> Verdict:
-        """Pass, fail or inconclusive, with reasons."""
+# The checks that are no gates, by the first word of their names. Their passes are no reasons to promote.
+_INTEGRITY = {"overlap": SOUND, "rows": SOUND, "finite": SOUND, "identical": SOUND, "fresh": FURTHER}
 
 
 def judge(gates: Sequence[GateConfig], case: Case) -> list[Verdict]:
@@ -44,18 +45,32 @@ def judge(gates: Sequence[GateConfig], case: Case) -> list[Verdict]:
         verdicts.append(check(case))
         if not verdicts[-1].ok:
             return verdicts
-    if not case.has_champion and not any(isinstance(config, BaselineGate) for config in gates):
-        gates = [*gates, BaselineGate(kind="baseline")]
-    return verdicts + [GATES[config.kind](config).judge(case) for config in gates]
+    if not case.has_champion and not any(isinstance(gate, Baseline) for gate in gates):
+        gates = [*gates, Baseline()]
+    return verdicts + [gate.judge(case) for gate in gates if isinstance(gate, Gate)]
 
 
-GATES: dict[str, Callable[[Any], Gate]] = {
-    "paired": Paired,
-    "baseline": Baseline,
-    "absolute": Absolute,
-    "slices": Slices,
-    "fairness": Fairness,
-    "calibration": Calibration,
-    "behaviour": Behaviour,
-    "budget": Budget,
-}
+def silent(check: str, gates: Iterable[GateConfig]) -> bool:
+    """Whether a pass of a check is a precondition, not a reason to promote."""
+    gate = gate_of(check, gates)
+    return gate.SILENT if gate else check.split()[0] in _INTEGRITY
+
+
+def heading(check: str, gates: Iterable[GateConfig] = ()) -> str:
+    """The heading of a check in the dossier."""
+    gate = gate_of(check, gates)
+    return gate.HEADING if gate else {**_INTEGRITY, "refit": RUNS}.get(check.split()[0], FURTHER)
+
+
+def rule(check: str, figures: dict[str, Any], gates: Iterable[GateConfig] = ()) -> str:
+    """What a check requires, in a sentence with its figures; empty for one that was not completed or has no rule."""
+    gate = gate_of(check, gates)
+    try:
+        if gate is not None:
+            return gate.rule(figures)
+        if check == "refit":
+            limit = f"{100 * figures['limit']:.0f} %"
+            return f"Passes when they moved by at most {limit}: what was judged and what serves must be much the same."
+    except (KeyError, TypeError):
+        pass
+    return ""

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
 
-from trueup.config.sections.gates import AbsoluteGate
+from pydantic import model_validator
+
+from trueup.config.tasks import METRICS
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.gates.context import Case
+from trueup.domain.judging.gates.gate import BETTER, Gate
 from trueup.domain.judging.metrics import figure
 
 
-@dataclass(frozen=True)
-class Absolute:
-    """Bound one metric of the challenger."""
+class Absolute(Gate):
+    """A bound on one metric of the challenger alone."""
 
-    config: AbsoluteGate
+    HEADING = BETTER
+    METRICS = METRICS
+
+    kind: Literal["absolute"] = "absolute"
+    metric: str
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Absolute:
+        if self.at_most is None and self.at_least is None:
+            raise ValueError("give at_most or at_least")
+        return self
+
+    @property
+    def check(self) -> str:
+        return f"{self.name} {self.metric}"
 
     def judge(self, case: Case) -> Verdict:
         """Fail beyond the bound, and when there is no such metric."""
-        config = self.config
-        name, value = f"absolute {config.metric}", case.metrics.get(config.metric)
-        figures = {"metric": config.metric, "value": value, "at_most": config.at_most, "at_least": config.at_least}
+        value = case.metrics.get(self.metric)
+        figures = {"metric": self.metric, "value": value, "at_most": self.at_most, "at_least": self.at_least}
         if value is None:
             known = ", ".join(sorted(case.metrics))
-            return Verdict.failed(name, f"promotion refused: there is no {config.metric}; known are {known}", **figures)
-        if config.at_most is not None and value > config.at_most:
-            return Verdict.failed(name, f"{config.metric} {figure(value)} is above {figure(config.at_most)}", **figures)
-        if config.at_least is not None and value < config.at_least:
-            return Verdict.failed(
-                name, f"{config.metric} {figure(value)} is below {figure(config.at_least)}", **figures
-            )
-        return Verdict.passed(name, f"{config.metric} {figure(value)} is within its bounds", **figures)
+            return self.failed(f"promotion refused: there is no {self.metric}; known are {known}", **figures)
+        said = f"{self.metric} {figure(value)} is"
+        if self.at_most is not None and value > self.at_most:
+            return self.failed(f"{said} above {figure(self.at_most)}", **figures)
+        if self.at_least is not None and value < self.at_least:
+            return self.failed(f"{said} below {figure(self.at_least)}", **figures)
+        return self.passed(f"{said} within its bounds", **figures)

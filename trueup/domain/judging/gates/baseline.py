@@ -1,58 +1,65 @@
-"""The baseline gate: compare the challenger with a constant and with a simple model."""
+"""The baseline gate: compare the challenger with a constant and with a simple model.
+
+A first champion must beat the prior beyond noise, and a later one must not be shown worse than a baseline. Between a
+challenger and a champion the paired gate decides. In weeks in which nothing can be predicted well, the prior does not stop
+a challenger that gains on the champion, unless the challenger is shown to be worse than it. A simple model that does better
+than the challenger takes its place (see `doubt.contender`), and is compared with the other baseline only.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from trueup.config.sections.gates import BaselineGate
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates.context import CHALLENGER, PRIOR, Case
+from trueup.domain.judging.gates.gate import BETTER, Figures, Gate
 from trueup.domain.judging.gates.phrases import compare, figures_of, too_few_blocks
 
 ERROR = 0.1  # one-sided, of a first champion that is no better than the prior
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """Require a first champion to beat the prior beyond noise, and a later one not to be shown worse than a baseline.
+class Baseline(Gate):
+    """Better than a prior and a simple model."""
 
-    Between a challenger and a champion the paired gate decides. In weeks in which nothing can be predicted well, the prior
-    does not stop a challenger that gains on the champion, unless the challenger is shown to be worse than it. A simple
-    model that does better than the challenger takes its place (see `doubt.contender`), and is compared with the other
-    baseline only.
-    """
+    HEADING = BETTER
 
-    config: BaselineGate
+    kind: Literal["baseline"] = "baseline"
+    beat: list[Literal["prior", "simple"]] = ["prior", "simple"]
 
     def judge(self, case: Case) -> Verdict:
         """Compare mean losses; inconclusive with fewer than `MIN_BLOCKS` blocks or without a baseline's predictions."""
-        if not self.config.beat:
-            return Verdict.inconclusive("baseline", "nothing is named to beat; set `beat` to prior, simple or both")
-        if absent := [role for role in self.config.beat if role not in case.predictions]:
-            return Verdict.inconclusive(
-                "baseline", f"there are no predictions of the {' and the '.join(absent)} to compare with"
-            )
+        if not self.beat:
+            return self.inconclusive("nothing is named to beat; set `beat` to prior, simple or both")
+        if absent := [role for role in self.beat if role not in case.predictions]:
+            return self.inconclusive(f"there are no predictions of the {' and the '.join(absent)} to compare with")
         if case.doubted:
-            return Verdict.passed("baseline", "the best of challenger, simple model and prior replaces such a champion")
+            return self.passed("the best of challenger, simple model and prior replaces such a champion")
         figures: dict[str, Any] = {}
         passed, other = list[str](), list[tuple[Status, str]]()
-        for role in self.config.beat:
+        for role in self.beat:
             if role == case.contender:
                 continue
             difference = case.weigh(CHALLENGER, role)
             figures[role] = figures_of(case, role, difference)
             said = compare(case, role, difference)
             if not difference.enough:
-                return Verdict.inconclusive("baseline", too_few_blocks(difference), said, **figures)
+                return self.inconclusive(too_few_blocks(difference), said, **figures)
             status, why = _against(case, role, difference)
             (passed.append(said) if status is Status.PASS else other.append((status, f"{said}{why}")))
         if not other:
-            return Verdict.passed("baseline", *passed, **figures)
+            return self.passed(*passed, **figures)
         failed = [said for status, said in other if status is Status.FAIL]
         status = Status.FAIL if failed else Status.INCONCLUSIVE
-        return Verdict("baseline", status, tuple(failed or [said for _, said in other]), figures)
+        return Verdict(self.check, status, tuple(failed or [said for _, said in other]), figures)
+
+    @classmethod
+    def rule(cls, figures: Figures) -> str:
+        del figures
+        return (
+            "A first champion passes when its mean loss is below each of theirs, and below the prior's with 90 % confidence; "
+            "a later one when it is not shown to be worse than either."
+        )
 
 
 def _against(case: Case, role: str, difference: Interval) -> tuple[Status, str]:

@@ -7,18 +7,60 @@ other rows like these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field, model_validator
 
-from trueup.config.sections.gates import BehaviourCheck, BehaviourGate, DirectionCheck
+from trueup.config.content import Location, items, keys, written
+from trueup.config.section import Section, Share
 from trueup.config.sections.training import EvaluateConfig
+from trueup.config.tasks import Task
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.bootstrap import Floats, paired_interval
 from trueup.domain.judging.gates.context import Case
+from trueup.domain.judging.gates.gate import BEHAVES, Gate
 from trueup.domain.judging.metrics import figure
+
+
+class InvarianceCheck(Section):
+    """Changing a column must not move the prediction."""
+
+    kind: Literal["invariance"]
+    column: str = Field(description="The landed column that is changed.")
+    to: list[str | int | float | bool] = Field(
+        default=[], description="Every row gets each of these values in turn; the largest move counts."
+    )
+    shift: float | None = Field(None, description="This is added to the column's numbers.")
+    shuffle: bool = Field(False, description="Values are dealt anew among the rows, by `train.seed`.")
+    at_most: float = Field(
+        gt=0,
+        description="A move of the prediction by more than this is a violation: a probability (multiclass: half the sum of all changes), or the label's unit.",
+    )
+    share: Share = Field(0.0, description="Share of the changed rows that may violate the check.")
+
+    @model_validator(mode="after")
+    def _one_change(self) -> InvarianceCheck:
+        if [bool(self.to), self.shift is not None, self.shuffle].count(True) != 1:
+            raise ValueError("say how the column is changed: exactly one of `to`, `shift` and `shuffle`")
+        if self.shift == 0:
+            raise ValueError("a shift of 0 changes nothing; give another number")
+        return self
+
+
+class DirectionCheck(Section):
+    """Raising a number must not lower the prediction, or not raise it."""
+
+    kind: Literal["direction"]
+    column: str = Field(description="The landed numeric column that is raised.")
+    raise_by: float = Field(gt=0, description="This is added to the column's numbers.")
+    never: Literal["lower", "higher"] = Field(description="Where the prediction must not go.")
+    tolerance: float = Field(0.0, ge=0, description="A move in that direction by at most this is none.")
+    share: Share = Field(0.0, description="Share of the changed rows that may violate the check.")
+
+
+BehaviourCheck = Annotated[InvarianceCheck | DirectionCheck, Field(discriminator="kind")]
 
 
 def measured(
@@ -49,16 +91,36 @@ def measured(
     )
 
 
-@dataclass(frozen=True)
-class Behaviour:
-    """Require every declared check to hold for all but its share of the changed rows."""
+class Behaviour(Gate):
+    """The challenger answers changed inputs as declared, on the gate rows."""
 
-    config: BehaviourGate
+    HEADING = BEHAVES
+    SILENT = True
+
+    kind: Literal["behaviour"] = "behaviour"
+    checks: list[BehaviourCheck] = Field(
+        min_length=1,
+        description="History features stay as they were; all other features are made anew of the changed rows.",
+    )
+
+    @classmethod
+    def named_columns(cls, content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
+        yield from (((*at, "column"), written(check, "column")) for at, check in items(content, "checks"))
+
+    @classmethod
+    def problems(cls, content: Mapping[str, Any], task: Task, features: Any) -> Iterator[tuple[Location, str]]:
+        yield from super().problems(content, task, features)
+        for at, check in items(content, "checks"):
+            if task is Task.MULTICLASS and written(check, "kind") == "direction":
+                what = "the prediction of a multiclass task has no direction; ask for invariance, or take it out"
+                yield (*at, "kind"), what
+            if what := _could_not_fail(check, features):
+                yield (*at, "column"), what
 
     def judge(self, case: Case) -> Verdict:
         """Name the checks that are violated; inconclusive where one was not made, or changed no row."""
         failed, untold, kept, figures = list[str](), list[str](), list[str](), list[dict[str, Any]]()
-        for check in self.config.checks:
+        for check in self.checks:
             plain = check.model_dump(mode="json")
             found = next((dict(f) for f in case.behaviour if f["check"] == plain), None)
             if found is None or not found["rows"]:
@@ -69,10 +131,24 @@ class Behaviour:
             # A share that is no number is not within its limit.
             (kept if found["share"] <= check.share else failed).append(_words(check, found))
         if failed:
-            return Verdict.failed("behaviour", *failed, checks=figures)
+            return self.failed(*failed, checks=figures)
         if untold:
-            return Verdict.inconclusive("behaviour", *untold, checks=figures)
-        return Verdict.passed("behaviour", *kept, checks=figures)
+            return self.inconclusive(*untold, checks=figures)
+        return self.passed(*kept, checks=figures)
+
+
+def _could_not_fail(check: Any, features: Any) -> str:
+    """Why no feature would change with the column as the check changes it; empty where one would."""
+    column, numeric = written(check, "column"), [name for _, name in items(features, "numeric")]
+    if not isinstance(column, str) or written(features, "custom") is not None:
+        return ""  # what a function of the user's reads is not known
+    others = [*(name for _, name in items(features, "categorical")), *keys(features, "calendar")]
+    if column not in [*numeric, *others]:
+        what = "no feature would change with it (history features stay as they were); name a column of features"
+        return f"{column}: {what}.numeric, .categorical or .calendar"
+    if column not in numeric and (written(check, "raise_by") or written(check, "shift")) is not None:
+        return f"{column} is not of features.numeric, and only numbers can be raised or shifted"
+    return ""
 
 
 def _name(check: BehaviourCheck) -> str:

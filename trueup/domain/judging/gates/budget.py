@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from trueup.config.sections.gates import BudgetGate
+from pydantic import Field, model_validator
+
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.gates.context import Case
+from trueup.domain.judging.gates.gate import RUNS, Gate
 from trueup.domain.judging.metrics import figure
 
 
-@dataclass(frozen=True)
-class Budget:
-    """Bound the size of the files and the time of a prediction."""
+class Budget(Gate):
+    """The model's files are small and its answers quick enough, measured in a process that has only loaded the model."""
 
-    config: BudgetGate
+    HEADING = RUNS
+    SILENT = True
+
+    kind: Literal["budget"] = "budget"
+    max_mib: float | None = Field(None, gt=0, description="Size of all files of the registered model.")
+    max_ms: float | None = Field(
+        None, gt=0, description="Milliseconds for `batch` rows: the 95th percentile of `repeats` calls."
+    )
+    batch: int = Field(1_000, ge=1, le=100_000)
+    repeats: int = Field(30, ge=20, le=10_000)
+
+    @model_validator(mode="after")
+    def _limited(self) -> Budget:
+        if self.max_mib is None and self.max_ms is None:
+            raise ValueError("give max_mib or max_ms")
+        return self
 
     def judge(self, case: Case) -> Verdict:
         """Compare the measured size and latency with the limits; inconclusive where they were not measured."""
-        config = self.config
-        asked = (config.batch, config.repeats)
+        asked = (self.batch, self.repeats)
         found = next((dict(b) for b in case.budget if (b["batch"], b["repeats"]) == asked), None)
         if found is None:
-            return Verdict.inconclusive("budget", "size and latency were not measured")
+            return self.inconclusive("size and latency were not measured")
         measures: list[tuple[str, Any, float | None, str]] = [
-            ("size on disk", found["mib"], config.max_mib, "MiB"),
-            (f"latency of {found['rows']:,} rows, p95 of {config.repeats} calls", found["p95_ms"], config.max_ms, "ms"),
+            ("size on disk", found["mib"], self.max_mib, "MiB"),
+            (f"latency of {found['rows']:,} rows, p95 of {self.repeats} calls", found["p95_ms"], self.max_ms, "ms"),
         ]
-        figures = {**found, "max_mib": config.max_mib, "max_ms": config.max_ms}
+        figures = {**found, "max_mib": self.max_mib, "max_ms": self.max_ms}
         limited = [(what, value, limit, unit) for what, value, limit, unit in measures if limit is not None]
         # What is no number is not within its limit.
         above = [m for m in limited if not m[1] <= m[2]]
@@ -37,4 +51,4 @@ class Budget:
             for what, value, limit, unit in above or limited
         ]
         said.append(f"measured on {found['machine']}")
-        return (Verdict.failed if above else Verdict.passed)("budget", *said, **figures)
+        return (self.failed if above else self.passed)(*said, **figures)

@@ -8,19 +8,20 @@ bias remains: the corrected error of a perfectly calibrated model is still above
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
 
-from trueup.config.sections.gates import CalibrationGate
-from trueup.config.tasks import CALIBRATION, Task
+from trueup.config.tasks import Task
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import Floats, Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
-from trueup.domain.judging.gates.margin import answer, bound, bounds_words, resample, status, unusable
+from trueup.domain.judging.gates.gate import BEHAVES, Figures
+from trueup.domain.judging.gates.margin import MarginGate, bound, bounds_words, resample, status, unusable
 from trueup.domain.judging.gates.phrases import too_few_blocks
 from trueup.domain.judging.metrics import figure
 
@@ -30,26 +31,38 @@ _WORDS = {"ece": "calibration error", "bias": "bias of the mean prediction"}
 Draw = Callable[[Floats], Floats]  # multiplicities (resamples, blocks) -> the error in each resample
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Bound the challenger's calibration error, or its excess over the champion's."""
+class Calibration(MarginGate):
+    """Predictions mean what they say."""
 
-    config: CalibrationGate
+    HEADING = BEHAVES
+    SILENT = True
+    METRICS = {Task.BINARY: ("ece", "bias"), Task.MULTICLASS: ("ece", "bias"), Task.REGRESSION: ("bias",)}
+
+    kind: Literal["calibration"] = "calibration"
+    metric: Literal["ece", "bias"] | None = Field(
+        None,
+        description="`ece`: mean distance of predicted and observed shares over ten bins of equal rows, corrected for its upward bias (binary, multiclass). `bias`: distance of mean prediction and mean outcome (of a multiclass task the largest of its classes), in the label's unit. Default: `ece`, for a regression `bias`.",
+    )
+
+    @property
+    def check(self) -> str:
+        return f"{self.name} {self.metric}"
 
     def judge(self, case: Case) -> Verdict:
         """Bound the error; inconclusive with fewer than `MIN_BLOCKS` blocks."""
-        metric = self.config.metric or CALIBRATION[case.task][0]
-        name, compared = f"calibration {metric}", self.config.against == "champion"
+        if self.metric is None:
+            return self.model_copy(update={"metric": self.METRICS[case.task][0]}).judge(case)
+        metric, compared = self.metric, self.against == "champion"
         if compared and not case.has_champion:
-            return Verdict.passed(name, case.without_champion)
+            return self.passed(case.without_champion)
         if unknown := unusable(case):
-            return Verdict.inconclusive(name, unknown)
+            return self.inconclusive(unknown)
         roles = [CHALLENGER, CHAMPION] if compared else [CHALLENGER]
         values, error = _bounded(case, metric, roles)
         figures = {
             "metric": metric,
             **values,
-            "margin": self.config.margin,
+            "margin": self.margin,
             "difference" if compared else "error": error.mean,
             "low": error.low if np.isfinite(error.low) else None,
             "high": error.high if np.isfinite(error.high) else None,
@@ -57,15 +70,22 @@ class Calibration:
             "blocks": error.blocks,
         }
         if not error.enough:
-            return answer(self.config, name, Status.INCONCLUSIVE, [too_few_blocks(error)], figures)
-        span, margin = bounds_words(error.low, error.high, error.confidence), figure(self.config.margin, 3)
+            return self.answer(Status.INCONCLUSIVE, [too_few_blocks(error)], figures)
+        span, margin = bounds_words(error.low, error.high, error.confidence), figure(self.margin, 3)
         said = f"{_WORDS[metric]} {figure(values[CHALLENGER], 3)}"
         if compared:
             side = "above" if error.mean > 0 else "below"
             said += f" is {figure(abs(error.mean), 3)} {side} the champion's"
-        found = status(error.low, error.high, self.config.margin)
+        found = status(error.low, error.high, self.margin)
         place = {Status.FAIL: "above", Status.PASS: "not above", Status.INCONCLUSIVE: "perhaps above"}[found]
-        return answer(self.config, name, found, [f"{said} ({span}): {place} the margin {margin}"], figures)
+        return self.answer(found, [f"{said} ({span}): {place} the margin {margin}"], figures)
+
+    @classmethod
+    def rule(cls, figures: Figures) -> str:
+        what = "the error is above the champion's by at most" if "difference" in figures else "the error is at most"
+        corrected = "; the error is corrected for its upward bias, and so smaller than that of the table of metrics"
+        corrected = corrected if figures["metric"] == "ece" else ""
+        return f"Passes when {what} {figure(figures['margin'], 3)}, with its whole interval{corrected}."
 
 
 def _bounded(case: Case, metric: str, roles: list[str]) -> tuple[dict[str, float], Interval]:

@@ -11,18 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
 
-from trueup.config.sections.gates import FairnessGate
+from trueup.config.content import Location, items
 from trueup.config.tasks import Task
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
-from trueup.domain.judging.gates.margin import Ratios, answer, bound, bounds_words, resample, status, unusable
+from trueup.domain.judging.gates.gate import FAIR, Figures
+from trueup.domain.judging.gates.margin import MarginGate, Ratios, bound, bounds_words, resample, status, unusable
 from trueup.domain.judging.metrics import figure
 
 _LISTED = 50  # groups too small to tell that are named in the figures
@@ -40,61 +42,123 @@ class Pair:
     lower: float  # at the level that is shared among all pairs
 
 
-@dataclass(frozen=True)
-class Fairness:
-    """Require groups to be within a margin of each other, or not further apart than under the champion."""
+class Fairness(MarginGate):
+    """No two groups are treated further apart than a margin."""
 
-    config: FairnessGate
+    HEADING = FAIR
+    SILENT = True
+    METRICS = {
+        Task.BINARY: (
+            "selection_rate",
+            "true_positive_rate",
+            "false_positive_rate",
+            "equalized_odds",
+            "mean_error",
+            "loss",
+        ),
+        Task.MULTICLASS: ("loss",),
+        Task.REGRESSION: ("mean_error", "mean_absolute_error", "loss"),
+    }
+
+    kind: Literal["fairness"] = "fairness"
+    columns: list[str] = Field(
+        min_length=1,
+        description="Columns whose values are the groups, each column on its own. They are landed and need not be features.",
+    )
+    metric: Literal[
+        "selection_rate",
+        "true_positive_rate",
+        "false_positive_rate",
+        "equalized_odds",
+        "mean_error",
+        "mean_absolute_error",
+        "loss",
+    ] = Field(
+        description="What is compared. Binary: the first four at `threshold`, `mean_error` (prediction less outcome), `loss`. Multiclass: `loss`. Regression: the last three."
+    )
+    threshold: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="For a binary task: from this probability on a row is selected. Default: 0.5.",
+    )
+    required: list[str] = Field(
+        default=[], description="`column=value` groups that must be large enough (`evaluate.min_slice_rows`) to tell."
+    )
+
+    @property
+    def groups(self) -> list[str]:
+        return self.columns
+
+    @property
+    def check(self) -> str:
+        return f"{self.name} {self.metric}"
+
+    @classmethod
+    def named_columns(cls, content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
+        yield from items(content, "columns")
+
+    @classmethod
+    def problems(cls, content: Mapping[str, Any], task: Task, features: Any) -> Iterator[tuple[Location, str]]:
+        yield from super().problems(content, task, features)
+        if task is not Task.BINARY and content.get("threshold") is not None:
+            yield ("threshold",), f"is for a binary task, this one is {task}; take it out"
 
     def judge(self, case: Case) -> Verdict:
         """Bound the distance of every two groups that are large enough, and list those that are not."""
-        config, name = self.config, f"fairness {self.config.metric}"
-        if config.against == "champion" and not case.has_champion:
-            return Verdict.passed(name, case.without_champion)
+        if self.against == "champion" and not case.has_champion:
+            return self.passed(case.without_champion)
         if unknown := unusable(case):
-            return Verdict.inconclusive(name, unknown)
-        if absent := [c for c in config.columns if c not in case.groups.columns]:
-            return Verdict.inconclusive(name, f"the gate rows have no column {', '.join(absent)}")
-        found = {column: _judged(case, config, column) for column in config.columns}
+            return self.inconclusive(unknown)
+        if absent := [c for c in self.columns if c not in case.groups.columns]:
+            return self.inconclusive(f"the gate rows have no column {', '.join(absent)}")
+        found = {column: _judged(case, self, column) for column in self.columns}
         small = sorted(s for _, _, left in found.values() for s in left)
-        figures: dict[str, Any] = {"metric": config.metric, "margin": config.margin, "against": config.against}
+        figures: dict[str, Any] = {"metric": self.metric, "margin": self.margin, "against": self.against}
         figures |= {"groups": {c: g for c, (g, _, _) in found.items()}, "too_small": small[:_LISTED]}
         pairs = [pair for _, listed, _ in found.values() for pair in listed]
         alone = [c for c, (_, listed, _) in found.items() if not listed]
-        untold = [g for g in config.required if not any(g in p.groups for p in pairs)]
+        untold = [g for g in self.required if not any(g in p.groups for p in pairs)]
         figures |= {"pairs": [_plain(p) for p in sorted(pairs, key=lambda p: -p.apart.mean)[:_LISTED]]}
-        statuses = {p: status(p.lower, p.apart.high, config.margin) for p in pairs}
+        statuses = {p: status(p.lower, p.apart.high, self.margin) for p in pairs}
         if failed := [p for p, s in statuses.items() if s is Status.FAIL]:
-            return answer(config, name, Status.FAIL, [_words(config, p, "above") for p in failed], figures)
+            return self.answer(Status.FAIL, [_words(self, p, "above") for p in failed], figures)
         if untold:
             reason = f"too small to tell, but required: {', '.join(untold)}"
-            return Verdict.inconclusive(name, reason, **figures)
-        reasons = [_words(config, p, "perhaps above") for p, s in statuses.items() if s is Status.INCONCLUSIVE]
+            return self.inconclusive(reason, **figures)
+        reasons = [_words(self, p, "perhaps above") for p, s in statuses.items() if s is Status.INCONCLUSIVE]
         reasons += [f"{column}: fewer than two groups are large enough to tell" for column in alone]
         if reasons:
-            return answer(config, name, Status.INCONCLUSIVE, reasons, figures)
+            return self.answer(Status.INCONCLUSIVE, reasons, figures)
         widest = max(pairs, key=lambda p: p.apart.mean)
-        reasons = [_words(config, widest, "not above")]
+        reasons = [_words(self, widest, "not above")]
         if small:
             more = f" and {len(small) - 5} more" if len(small) > 5 else ""
             reasons.append(f"too small to tell: {', '.join(small[:5])}{more}")
-        return Verdict.passed(name, *reasons, **figures)
+        return self.passed(*reasons, **figures)
+
+    @classmethod
+    def rule(cls, figures: Figures) -> str:
+        margin = figure(figures["margin"], 3)
+        if figures["against"] == "champion":
+            return f"Passes when no gap between two groups has grown, against the champion's, by more than {margin}."
+        return f"Passes when no gap between two groups is wider than {margin}."
 
 
-def by_group(case: Case, config: FairnessGate, column: str, role: str = CHALLENGER) -> pd.DataFrame:
+def by_group(case: Case, gate: Fairness, column: str, role: str = CHALLENGER) -> pd.DataFrame:
     """Fairlearn's figures of each group: a row a group, a column a rate."""
     from fairlearn import metrics as fair
 
     kinds = {n: getattr(fair, n) for n in ("selection_rate", "true_positive_rate", "false_positive_rate")}
-    rates = _RATES.get(config.metric, (config.metric,))
-    chosen, rows = {r: kinds.get(r, fair.mean_prediction) for r in rates}, _rows(case, config, role)
+    rates = _RATES.get(gate.metric, (gate.metric,))
+    chosen, rows = {r: kinds.get(r, fair.mean_prediction) for r in rates}, _rows(case, gate, role)
     truth = case.y if case.task is Task.BINARY else np.zeros(len(case.y))
     # What is a mean over rows is the mean of "predictions" to fairlearn.
     frames = [
         fair.MetricFrame(
             metrics={rate: metric},
             y_true=truth,
-            y_pred=rows[rate][0] if metric is fair.mean_prediction else _selected(case, config, role),
+            y_pred=rows[rate][0] if metric is fair.mean_prediction else _selected(case, gate, role),
             sensitive_features=_names(case, column),
         ).by_group
         for rate, metric in chosen.items()
@@ -104,17 +168,17 @@ def by_group(case: Case, config: FairnessGate, column: str, role: str = CHALLENG
 
 
 def _judged(
-    case: Case, config: FairnessGate, column: str
+    case: Case, gate: Fairness, column: str
 ) -> tuple[dict[str, dict[str, float | None]], list[Pair], list[str]]:
     """Figures by group, the pairs of groups, and the names of the groups too small to be compared."""
-    figures, names = by_group(case, config, column), _names(case, column)
-    large, small = _sizes(case, config, names, list(figures.index))
+    figures, names = by_group(case, gate, column), _names(case, column)
+    large, small = _sizes(case, gate, names, list(figures.index))
     pairs: list[Pair] = []
     for rate in figures.columns:
         values = {str(group): float(value) for group, value in figures[rate].items()}
-        ours = _ratios(case, config, names, large, rate, CHALLENGER)
-        theirs = _ratios(case, config, names, large, rate, CHAMPION) if config.against == "champion" else None
-        tests = len(figures.columns) * len(large) * (len(large) - 1) / 2 * len(config.columns)
+        ours = _ratios(case, gate, names, large, rate, CHALLENGER)
+        theirs = _ratios(case, gate, names, large, rate, CHAMPION) if gate.against == "champion" else None
+        tests = len(figures.columns) * len(large) * (len(large) - 1) / 2 * len(gate.columns)
         pairs += [
             Pair(
                 str(rate),
@@ -137,21 +201,21 @@ def _names(case: Case, column: str) -> pd.Series[Any]:
     return f"{column}=" + values.where(values.notna(), "missing").astype(str)
 
 
-def _sizes(case: Case, config: FairnessGate, names: pd.Series[Any], groups: list[str]) -> tuple[list[str], list[str]]:
+def _sizes(case: Case, gate: Fairness, names: pd.Series[Any], groups: list[str]) -> tuple[list[str], list[str]]:
     """Groups with enough rows that count, in enough blocks of time, for every rate; and the others."""
     large = []
     for group in groups:
-        held = [case.blocks.sums(counted & (names == group).to_numpy()) for _, counted in _rows(case, config).values()]
+        held = [case.blocks.sums(counted & (names == group).to_numpy()) for _, counted in _rows(case, gate).values()]
         if all(h.sum() >= case.evaluate.min_slice_rows and (h > 0).sum() >= MIN_BLOCKS for h in held):
             large.append(group)
     return large, [g for g in groups if g not in large]
 
 
-def _rows(case: Case, config: FairnessGate, role: str = CHALLENGER) -> dict[str, tuple[Floats, NDArray[np.bool_]]]:
+def _rows(case: Case, gate: Fairness, role: str = CHALLENGER) -> dict[str, tuple[Floats, NDArray[np.bool_]]]:
     """Per rate the value of each row (n,), and whether the row counts for it."""
     everyone = np.ones(len(case.y), dtype=bool)
     found: dict[str, tuple[Floats, NDArray[np.bool_]]] = {}
-    for rate in _RATES.get(config.metric, (config.metric,)):
+    for rate in _RATES.get(gate.metric, (gate.metric,)):
         counted = everyone
         if rate == "loss":
             value = case.losses[role]
@@ -159,20 +223,20 @@ def _rows(case: Case, config: FairnessGate, role: str = CHALLENGER) -> dict[str,
             error = np.asarray(case.predictions[role] - case.y, dtype=np.float64)
             value = np.abs(error) if rate == "mean_absolute_error" else error
         else:
-            value = _selected(case, config, role)
+            value = _selected(case, gate, role)
             if rate != "selection_rate":
                 counted = np.asarray(case.y == (1 if rate == "true_positive_rate" else 0), dtype=bool)
         found[rate] = value, counted
     return found
 
 
-def _selected(case: Case, config: FairnessGate, role: str) -> Floats:
-    threshold = 0.5 if config.threshold is None else config.threshold
+def _selected(case: Case, gate: Fairness, role: str) -> Floats:
+    threshold = 0.5 if gate.threshold is None else gate.threshold
     return np.asarray(case.predictions[role] >= threshold, dtype=np.float64)
 
 
-def _ratios(case: Case, config: FairnessGate, names: pd.Series[Any], groups: list[str], rate: str, role: str) -> Ratios:
-    value, counted = _rows(case, config, role)[rate]
+def _ratios(case: Case, gate: Fairness, names: pd.Series[Any], groups: list[str], rate: str, role: str) -> Ratios:
+    value, counted = _rows(case, gate, role)[rate]
     members = [(names == group).to_numpy() & counted for group in groups]
     shape = (len(groups), case.blocks.count)
     return Ratios(
@@ -203,14 +267,14 @@ def _given(*ratios: Ratios | None) -> Iterator[Ratios]:
     yield from (r for r in ratios if r is not None)
 
 
-def _words(config: FairnessGate, pair: Pair, place: str) -> str:
+def _words(gate: Fairness, pair: Pair, place: str) -> str:
     rates = " and ".join(f"{g} {figure(v, 3)}" for g, v in zip(pair.groups, pair.values, strict=True))
     low = pair.lower if place == "above" else pair.apart.low
     span = bounds_words(low, pair.apart.high, pair.apart.confidence)
     said = f"{pair.rate.replace('_', ' ')} of {rates}: {figure(pair.apart.mean, 3)} apart"
-    if config.against == "champion":
+    if gate.against == "champion":
         said = said.replace(" apart", " further apart than under the champion")
-    return f"{said} ({span}), {place} the margin {figure(config.margin, 3)}"
+    return f"{said} ({span}), {place} the margin {figure(gate.margin, 3)}"
 
 
 def _plain(pair: Pair) -> Mapping[str, Any]:

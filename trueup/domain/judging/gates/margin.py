@@ -4,15 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from trueup.config.sections.gates import MarginGate
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import Floats, Interval, interval_from, multiplicities, run_length
 from trueup.domain.judging.gates.context import Case
+from trueup.domain.judging.gates.gate import Gate
 from trueup.domain.judging.metrics import figure
+
+
+class MarginGate(Gate):
+    """What gates with a margin and an interval share: fail when the interval is above the margin, pass when below."""
+
+    margin: float = Field(ge=0, description="Fails when the lower bound is above it, passes when the upper is below.")
+    against: Literal["nothing", "champion"] = Field(
+        "nothing",
+        description="`nothing`: the figure itself is at most `margin`. `champion`: it is above the champion's by at most `margin`; a first champion passes.",
+    )
+    when_unclear: Literal["hold", "pass"] = Field(
+        "hold",
+        description="What happens when the interval holds the margin, or there is too little to tell. `pass` lets only a proved violation block.",
+    )
+
+    def answer(self, found: Status, reasons: list[str], figures: Mapping[str, Any]) -> Verdict:
+        """The verdict; what is unclear holds the decision, or passes where the configuration says so."""
+        if found is Status.INCONCLUSIVE and self.when_unclear == "pass":
+            return self.passed(*(f"unclear, and let pass: {reason}" for reason in reasons), **figures)
+        return Verdict(self.check, found, tuple(reasons), dict(figures))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +88,6 @@ def status(lower: float, upper: float, margin: float) -> Status:
     if lower > margin:
         return Status.FAIL
     return Status.PASS if upper <= margin else Status.INCONCLUSIVE
-
-
-def answer(config: MarginGate, name: str, found: Status, reasons: list[str], figures: Mapping[str, Any]) -> Verdict:
-    """Give the verdict; what is unclear holds the decision, or passes where the configuration says so."""
-    if found is Status.INCONCLUSIVE and config.when_unclear == "pass":
-        return Verdict.passed(name, *(f"unclear, and let pass: {reason}" for reason in reasons), **figures)
-    return Verdict(name, found, tuple(reasons), dict(figures))
 
 
 def bounds_words(low: float, high: float, confidence: float) -> str:

@@ -13,46 +13,86 @@ users, and promoting an equal one only changes the version.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from trueup.config.sections.gates import PairedGate
+from pydantic import Field
+
+from trueup.config.section import Share
+from trueup.config.tasks import Task
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, LOSS, Case
 from trueup.domain.judging.gates.doubt import doubt_words
+from trueup.domain.judging.gates.gate import BETTER, Figures, Gate
 from trueup.domain.judging.gates.phrases import compare, figures_of, too_few_blocks
 from trueup.domain.judging.metrics import figure, shortfall
 
 _SPENDING = 0.5  # by which power of the number of attempts the error shrinks
 
 
-@dataclass(frozen=True)
-class Paired:
-    """Require a minimum gain on the champion, with some confidence; after a change, also a bound on the harm."""
+class Paired(Gate):
+    """Better than the champion by a minimum and beyond noise; after a change besides not worse beyond a margin."""
 
-    config: PairedGate
+    HEADING = BETTER
+    METRICS = {
+        Task.BINARY: ("loss", "brier", "auc"),
+        Task.MULTICLASS: ("loss", "brier", "accuracy", "auc_ovr"),
+        Task.REGRESSION: ("loss", "mae"),
+    }
+
+    kind: Literal["paired"] = "paired"
+    metric: Literal["loss", "brier", "auc", "accuracy", "auc_ovr", "mae"] = Field(
+        "loss",
+        description="What is compared. `loss`: log-loss, or squared error of a regression, on all rows that count (see `promote.folds`). Others on the gate window only: binary also `brier`, `auc`; multiclass `brier`, `accuracy`, `auc_ovr`; regression `mae`. Of `auc`, `auc_ovr` and `accuracy` it is what they lack to 1, so that less is better.",
+    )
+    min_gain: Share = Field(
+        0.001, description="The challenger's mean loss must be lower by this share of the champion's."
+    )
+    confidence: float = Field(
+        0.5,
+        ge=0.5,
+        lt=1,
+        description="One-sided confidence that it is lower at all, for the first attempt against a champion; 0.5: the mean alone decides. The k-th attempt has the error of the first divided by the square root of k.",
+    )
+    margin: Share = Field(
+        0.05,
+        description="After a change of family, features, `train`, label or code: the upper bound of the difference (`evaluate.confidence`) must be below this share of the champion's loss.",
+    )
 
     def judge(self, case: Case) -> Verdict:
         """Compare mean losses, or the metric of the config; inconclusive where neither a gain nor its absence is shown."""
         if not case.has_champion:
-            return Verdict.passed("paired", case.without_champion)
-        metric = self.config.metric
+            return self.passed(case.without_champion)
+        metric = self.metric
         try:
             difference = case.weigh(CHALLENGER, CHAMPION) if metric == LOSS else case.difference(CHAMPION, metric)
             champion = (
                 case.evidence.mean(CHAMPION) if metric == LOSS else shortfall(metric, case.value(CHAMPION, metric))
             )
         except ValueError as none:
-            return Verdict.inconclusive("paired", f"there is no {metric}: {none}")
-        bar = Bar.of(self.config, case, champion)
+            return self.inconclusive(f"there is no {metric}: {none}")
+        bar = Bar.of(self, case, champion)
         figures = {**figures_of(case, CHAMPION, difference, metric), **bar.figures(case)}
         said = compare(case, CHAMPION, difference, metric)
         if case.doubted:
-            return Verdict.passed("paired", f"{doubt_words(case)}; {said}", **figures)
+            return self.passed(f"{doubt_words(case)}; {said}", **figures)
         if not difference.enough:
-            return Verdict.inconclusive("paired", too_few_blocks(difference), said, **figures)
+            return self.inconclusive(too_few_blocks(difference), said, **figures)
         status, why = bar.judge(difference)
-        return Verdict("paired", status, (f"{said}{why}",), figures)
+        return Verdict(self.check, status, (f"{said}{why}",), figures)
+
+    @classmethod
+    def rule(cls, figures: Figures) -> str:
+        f, better = figures, "lower" if shortfall(figures["loss"], 0.0) == 0 else "higher"
+        required = (
+            f"Passes when it is {better} by at least {figure(f['min_gain'], 3)}, and {better} at all with "
+            f"{1 - f['level']:.3g} confidence (attempt {f['attempt']} against this champion)."
+        )
+        if f["margin"] is not None:
+            required += f" After a change it must not be worse by {figure(f['margin'], 3)}, with the whole interval."
+        if f["low"] is not None and f["high"] is not None and f["low"] <= 0 <= f["high"]:
+            required += " The interval holds 0, so that it is better is likely, and not shown."
+        return required
 
 
 @dataclass(frozen=True)
@@ -64,10 +104,10 @@ class Bar:
     error: float  # one-sided, of this attempt
 
     @classmethod
-    def of(cls, config: PairedGate, case: Case, champion: float) -> Bar:
+    def of(cls, gate: Paired, case: Case, champion: float) -> Bar:
         """Make the bar for a case; `champion` is the champion's mean loss."""
-        margin = config.margin * champion if case.burden == "change" else None
-        return cls(config.min_gain * champion, margin, (1 - config.confidence) / case.attempt**_SPENDING)
+        margin = gate.margin * champion if case.burden == "change" else None
+        return cls(gate.min_gain * champion, margin, (1 - gate.confidence) / case.attempt**_SPENDING)
 
     def judge(self, difference: Interval) -> tuple[Status, str]:
         """Pass where the bar is met, fail where it is shown to be out of reach; say in words what is missing."""

@@ -3,43 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from trueup.config.sections.gates import SliceGate
+from pydantic import Field
+
+from trueup.config.section import Share
 from trueup.domain.data.types import Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
+from trueup.domain.judging.gates.gate import FAIR, Figures, Gate
 from trueup.domain.judging.metrics import by_slice, figure, loss_words
 
 _LISTED = 50  # slices too small to tell that are named in the figures
 
 
-@dataclass(frozen=True)
-class Slices:
-    """Require that no slice is harmed beyond a margin."""
+class Slices(Gate):
+    """No slice is harmed."""
 
-    config: SliceGate
+    HEADING = FAIR
+
+    kind: Literal["slices"] = "slices"
+    margin: Share = Field(
+        0.02,
+        description="A slice fails when the Holm-adjusted lower bound of its loss difference is above this share of the champion's loss there.",
+    )
+    required: list[str] = Field(default=[], description="`column=value` slices that must be large enough to tell.")
 
     def judge(self, case: Case) -> Verdict:
         """Test every slice for harm at a family-wise level (Holm 1979), and list those too small to tell."""
         if not case.has_champion:
-            return Verdict.passed("slices", case.without_champion)
+            return self.passed(case.without_champion)
         if case.slices.columns.empty:
-            return Verdict.passed("slices", "no slices are declared")
-        tested, small = slice_tests(case, self.config.margin)
-        untold = [name for name in self.config.required if name not in {t["slice"] for t in tested}]
+            return self.passed("no slices are declared")
+        tested, small = slice_tests(case, self.margin)
+        untold = [name for name in self.required if name not in {t["slice"] for t in tested}]
         figures = {"slices": tested, "too_small": small[:_LISTED], "too_small_count": len(small)}
         harmed = [t for t in tested if t["harmed"]]
         if harmed:
-            return Verdict.failed("slices", *[_harm(case, t) for t in harmed], **figures)
+            return self.failed(*[_harm(case, t) for t in harmed], **figures)
         if untold:
-            return Verdict.inconclusive("slices", f"too small to tell, but required: {', '.join(untold)}", **figures)
+            return self.inconclusive(f"too small to tell, but required: {', '.join(untold)}", **figures)
         reasons = [f"no harm in {len(tested)} slices"]
         if small:
             more = f" and {len(small) - 5} more" if len(small) > 5 else ""
             reasons.append(f"too small to tell: {', '.join(small[:5])}{more}")
-        return Verdict.passed("slices", *reasons, **figures)
+        return self.passed(*reasons, **figures)
+
+    @classmethod
+    def rule(cls, figures: Figures) -> str:
+        del figures
+        return (
+            "Passes when for no slice it is shown, taking account of how many there are, that it loses more than the champion "
+            "beyond the margin."
+        )
 
 
 def slice_tests(case: Case, margin: float) -> tuple[list[dict[str, Any]], list[str]]:

@@ -1,0 +1,125 @@
+"""Parts of a config that their `kind` names: gates, sources, sinks and policies.
+
+A kind is one of the library's, or `module:Class` of the user's own: a file beside the config, or an installed package.
+Either is one class that holds its config keys and what it does. Only the classes that a config names are imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import GetJsonSchemaHandler, ModelWrapValidatorHandler, ValidationInfo, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from trueup.config.content import Location
+from trueup.config.own_code import load_function
+from trueup.config.section import DOTTED, Section
+from trueup.errors import SourceError
+
+ROOT = "root"  # in the context of a validation: the folder of the configs, where the user's own modules are
+
+
+class Named(Section):
+    """A part of a config whose class is found by its `kind`. A direct subclass has the table of kinds."""
+
+    KINDS: ClassVar[Kinds]
+    kind: str
+
+    @property
+    def own(self) -> bool:
+        """Whether the class is the user's own."""
+        return ":" in self.kind
+
+    @classmethod
+    def named_columns(cls, content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
+        """Columns of the data that the part names as it is written, each with its place within the part."""
+        del content
+        yield from ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _of_its_kind(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        if "KINDS" not in cls.__dict__ or isinstance(value, cls):
+            return handler(value)
+        if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
+            raise ValueError("needs a `kind`")
+        found = cls.KINDS.find(value["kind"], (info.context or {}).get(ROOT))
+        return found.model_validate(value, context=info.context)  # type: ignore[return-value]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        if "KINDS" not in cls.__dict__:
+            return handler(core_schema)
+        own = {"properties": {"kind": {"type": "string", "pattern": DOTTED}}, "required": ["kind"], "type": "object"}
+        return {"anyOf": [*(handler(c.__pydantic_core_schema__) for c in cls.KINDS.classes()), own]}
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if not self.own:
+            return super().__reduce_ex__(protocol)
+        base = next(c for c in type(self).__mro__ if "KINDS" in c.__dict__)
+        return _again, (base, self.model_dump(mode="json", by_alias=True), root_of(self))
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What a kind may be: the library's classes by name, or a subclass of `base`. Both are dotted paths."""
+
+    what: str
+    base: str
+    shipped: Mapping[str, str]
+
+    def find(self, kind: str, root: Path | None = None) -> type[Named]:
+        """The class of a kind. Raises ValueError, which says what to write."""
+        if dotted := self.shipped.get(kind):
+            return _imported(dotted)
+        if not re.fullmatch(DOTTED, kind):
+            known = ", ".join(map(repr, self.shipped))
+            raise ValueError(f"{kind!r} is not one of {known}; a {self.what} of your own is named as `module:Class`")
+        try:
+            found: Any = load_function(kind, root or Path())
+        except SourceError as error:
+            raise ValueError(str(error)) from error
+        base = _imported(self.base)
+        if not (isinstance(found, type) and issubclass(found, base)):
+            module, name = self.base.split(":")
+            raise ValueError(
+                f"{kind} is no {self.what}; write `class {kind.split(':')[1]}({name})` with {name} of {module}"
+            )
+        if missing := sorted(found.__abstractmethods__):
+            raise ValueError(f"{kind} does not define {', '.join(missing)}; write it, as `{base.__name__}` says")
+        _ROOTS[found] = root
+        return found
+
+    def classes(self) -> list[type[Named]]:
+        """The library's own, in order."""
+        return [_imported(dotted) for dotted in self.shipped.values()]
+
+
+_ROOTS: dict[type[Named], Path | None] = {}  # by class of the user's: the folder of the configs that named it
+
+
+def root_of(*parts: Named) -> Path | None:
+    """The folder of the configs in which the user's own classes among some parts were found; None without any."""
+    return next((root for part in parts if (root := _ROOTS.get(type(part)))), None)
+
+
+def own_modules(parts: Iterable[Named]) -> list[str]:
+    """The kinds among some parts that are the user's own, each once."""
+    return list(dict.fromkeys(part.kind for part in parts if part.own))
+
+
+def _imported(dotted: str) -> type[Named]:
+    module, name = dotted.split(":")
+    found: type[Named] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _again(base: type[Named], content: dict[str, Any], root: Path | None) -> Named:
+    """A part whose class another process does not know by its module's name."""
+    return base.model_validate(content, context={ROOT: root})
