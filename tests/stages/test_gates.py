@@ -8,6 +8,7 @@ import pytest
 from tests import streams
 from tests.stages.story import PLAIN, Story, stream, window
 from trueup.adapters.mlflow.models import Registry
+from trueup.domain.judging.gates.behaviour import Behaviour
 from trueup.domain.learning.learning import fit
 from trueup.errors import WorkError
 from trueup.stages import behaviour
@@ -115,7 +116,8 @@ def test_unchanged_rows_have_the_features_they_had(sound):
 
 
 def test_a_value_that_the_column_cannot_hold_is_told(sound):
-    check = sound.config.behaviour_checks[2].model_copy(update={"shuffle": False, "to": ["high"]})
+    gate = next(g for g in sound.config.promote.gates if isinstance(g, Behaviour))
+    check = gate.checks[2].model_copy(update={"shuffle": False, "to": ["high"]})
     with pytest.raises(WorkError, match="x holds float64, so it cannot be set to 'high'"):
         behaviour._changed(check, sound.frame["x"], 0)
 
