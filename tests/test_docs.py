@@ -13,10 +13,10 @@ from typer.main import get_command
 
 from docs.faults import FAULTS
 from docs.generate import PAGES
+from trueup.adapters.sources.files import FilesSource
 from trueup.cli.help_examples import EXAMPLES
 from trueup.cli.main import app
 from trueup.config.load import load_model, parse_model
-from trueup.config.sections.ingest import FilesSource
 
 ROOT = Path(__file__).parents[1]
 WRITTEN = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])

@@ -2,15 +2,17 @@
 
 import multiprocessing
 from datetime import datetime
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from trueup.adapters.sinks import open_sink
+from trueup.adapters.sinks.folder import FolderSink
+from trueup.adapters.sinks.sql import SqlSink
 from trueup.adapters.sql.engines import UserDatabase
-from trueup.config.sections.scoring import FolderSink, SqlSink
 from trueup.domain.data.types import Window
 from trueup.errors import WorkError
 
@@ -34,8 +36,12 @@ def predicted(ids, p=0.5) -> pd.DataFrame:
     )
 
 
+def opened(sink, root):
+    return SimpleNamespace(write=partial(sink.write, root=root))
+
+
 def write_at_once(url, root, barrier, p):
-    sink = open_sink(SqlSink(kind="sql", url=url, table="late"), root)
+    sink = opened(SqlSink(url=url, table="late"), root)
     barrier.wait(timeout=60)
     sink.write(JANUARY, predicted(range(1_500), p))
 
@@ -43,7 +49,7 @@ def write_at_once(url, root, barrier, p):
 class TestFolder:
     @pytest.fixture
     def sink(self, tmp_path):
-        return open_sink(FolderSink(kind="folder", path="out/late"), tmp_path)
+        return opened(FolderSink(path="out/late"), tmp_path)
 
     def test_a_batch_is_a_file_that_is_replaced_whole(self, sink, tmp_path):
         sink.write(JANUARY, predicted([1, 2, 3]))
@@ -80,7 +86,7 @@ class TestTable:
 
     @pytest.fixture
     def sink(self, url, tmp_path):
-        return open_sink(SqlSink(kind="sql", url=url, table="late"), tmp_path)
+        return opened(SqlSink(url=url, table="late"), tmp_path)
 
     def found(self, database, columns="row_id, prediction"):
         with database.connect() as connection:
@@ -157,6 +163,6 @@ class TestTable:
         with pytest.raises(
             WorkError, match=r"postgresql://trueup:\*\*\*@127.0.0.1.*password authentication failed"
         ) as raised:
-            open_sink(SqlSink(kind="sql", url=url, table="late"), tmp_path).write(JANUARY, predicted([1]))
+            opened(SqlSink(url=url, table="late"), tmp_path).write(JANUARY, predicted([1]))
         assert "hush" not in str(raised.value)
         assert raised.value.__cause__ is None

@@ -135,5 +135,5 @@ def test_a_password_in_a_config_is_refused_and_not_shown(trueup, url):
     file.write_text(re.sub(r"source: \{.*\}", source, file.read_text()))
     answer = trueup("check", "toy")
     assert answer.code == 2
-    assert "a password stands in it; write ${NAME}" in answer.out + answer.err
+    assert "holds a password; write ${NAME}" in answer.out + answer.err
     assert not leaks("what was said", (answer.out + answer.err).encode())

@@ -25,9 +25,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueup.adapters.sinks import open_sink
+from trueup.adapters.sinks.folder import FolderSink
+from trueup.adapters.sinks.sql import SqlSink
 from trueup.config.load import parse_model
-from trueup.config.sections.scoring import FolderSink, SqlSink
 from trueup.config.settings import Settings
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.errors import SourceError
@@ -245,8 +245,8 @@ class Landed:
         assert values(kept.set_index(ROW_ID)["prediction"].reindex(frame[ROW_ID])) == said
         both = self.rows.reset_index(drop=True)[[ROW_ID, "no", "id"]].merge(kept, on=ROW_ID)
         name, folder = self.config.model, self.world.folder
-        open_sink(FolderSink(kind="folder", path=f"{name}-out"), folder).write(window, both)
-        open_sink(SqlSink(kind="sql", url=f"sqlite:///{name}-out.db", table="p"), folder).write(window, both)
+        FolderSink(path=f"{name}-out").write(window, both, folder)
+        SqlSink(url=f"sqlite:///{name}-out.db", table="p").write(window, both, folder)
         files = pd.read_parquet(next((folder / f"{name}-out").glob("*.parquet"))).set_index(ROW_ID)
         engine = sa.create_engine(f"sqlite:///{folder / f'{name}-out.db'}")
         with engine.connect() as connection:

@@ -18,9 +18,8 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from trueup.adapters.sinks import open_sink
+from trueup.adapters.sinks.sql import SqlSink
 from trueup.config.load import load_model
-from trueup.config.sections.scoring import SqlSink
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Window
 from trueup.errors import SourceError
@@ -516,7 +515,7 @@ def test_a_table_that_holds_keys_as_whole_numbers_gets_whole_numbers(tmp_path):
         connection.execute(sa.text("CREATE TABLE p (row_id BIGINT PRIMARY KEY, id BIGINT, prediction DOUBLE)"))
     window = Window(datetime(2024, 1, 1), datetime(2024, 1, 1) + timedelta(days=1))
     frame = pd.DataFrame({"row_id": [1, 2], "id": [str(BIG + 1), str(BIG + 2)], "prediction": [0.5, 0.5]})
-    open_sink(SqlSink(kind="sql", url="sqlite:///out.db", table="p"), tmp_path).write(window, frame)
+    SqlSink(url="sqlite:///out.db", table="p").write(window, frame, tmp_path)
     with engine.connect() as connection:
         assert connection.execute(sa.text("SELECT id FROM p ORDER BY row_id")).scalars().all() == [BIG + 1, BIG + 2]
     engine.dispose()

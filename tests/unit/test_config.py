@@ -404,7 +404,11 @@ def test_outcomes_apart_may_be_known_in_a_column_called_as_the_time_of_the_rows(
         ("[customer]", "[customer, day]", "day is the label source's ingest.label.known_at, and no part of its key"),
         ("numeric: [age]", "numeric: [age, left]", "left is known only with the label"),
         ("numeric: [age]", "numeric: [age, seen]", None),
-        ("kind: files, path: left.csv", 'kind: sql, url: "x://u:p@h", query: q', "ingest.label.source.url: a password"),
+        (
+            "kind: files, path: left.csv",
+            'kind: sql, url: "x://u:p@h", query: q',
+            "ingest.label.source.url: holds a password",
+        ),
         ("kind: files, path: left.csv", 'kind: sql, url: "x://u:${P}@h", query: q', None),
     ],
 )

@@ -22,7 +22,7 @@ from trueup.adapters.parquet import whole
 from trueup.audit.dossiers import dossiers_folder, stem
 from trueup.audit.rebuild_notes import last_rebuilt
 from trueup.config.schema import ModelConfig
-from trueup.config.sections.ingest import Source
+from trueup.config.sections.ingest import SourceConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.digest import config_digest
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
@@ -264,7 +264,7 @@ def _source(config: ModelConfig) -> dict[str, str]:
     return {"words": f"{_source_words(config.ingest.source)}{apart}"}
 
 
-def _source_words(source: Source) -> str:
+def _source_words(source: SourceConfig) -> str:
     """The kind of a source and what was said of it: what is as it always is says nothing to a reader."""
     said = source.model_dump(mode="json", exclude_defaults=True)
     others = ", ".join(f"{k} {v}" for k, v in said.items() if k != "kind" and isinstance(v, str))

@@ -90,11 +90,12 @@ _VARIABLES = re.compile(r"(?:\$\{\w+\})*")
 
 def _passwords(content: Mapping[str, Any]) -> Iterator[Mistake]:
     """What stands in a config stands in the records of decisions, too: it is no place for a secret."""
-    for at in (("ingest", "source", "url"), ("ingest", "label", "source", "url"), ("score", "sink", "url")):
-        url = written(content, *at)
-        for found in _PASSWORD.finditer(url) if isinstance(url, str) else ():
-            if not _VARIABLES.fullmatch(found["user"] or found["query"] or ""):
-                yield Mistake(at, "a password stands in it; write ${NAME} and set NAME in the environment")
+    for at in (("ingest", "source"), ("ingest", "label", "source"), ("score", "sink")):
+        for key in keys(content, *at):
+            text = written(content, *at, key)
+            for found in _PASSWORD.finditer(text) if isinstance(text, str) else ():
+                if not _VARIABLES.fullmatch(found["user"] or found["query"] or ""):
+                    yield Mistake((*at, key), "holds a password; write ${NAME} and set NAME in the environment")
 
 
 # The outcome among the inputs

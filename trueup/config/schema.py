@@ -64,7 +64,8 @@ class ModelConfig(Section):
     @property
     def named(self) -> list[Named]:
         """The parts that a `kind` names, which may be classes of the user's own."""
-        return [*self.promote.gates]
+        given = (self.ingest.source, self.ingest.label.source, self.score.sink)
+        return [*self.promote.gates, *(part for part in given if part is not None)]
 
     @property
     def group_columns(self) -> list[str]:

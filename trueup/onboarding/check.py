@@ -18,7 +18,6 @@ from trueup.config.load import Written, read
 from trueup.config.own_code import load_function
 from trueup.config.rules import Mistake, inputs, sentinels
 from trueup.config.schema import ModelConfig
-from trueup.config.sections.ingest import SqlSource
 from trueup.domain.data.key_spelling import spelled_otherwise
 from trueup.domain.data.labels import Table, key_names, table
 from trueup.domain.data.landing import key_values, split
@@ -33,7 +32,6 @@ from trueup.stages.config_problems import all_mistakes
 from trueup.stages.ingest_labels import kinds_of_keys, naming_it, read_outcomes
 
 _SOURCE = ("ingest", "source")
-_UPDATED_AT = (*_SOURCE, "updated_at")
 _LABEL = ("ingest", "label", "column")
 _KNOWN_AT = ("ingest", "label", "known_at")
 _LABEL_SOURCE = ("ingest", "label", "source")
@@ -97,7 +95,9 @@ def _lacking(config: ModelConfig, written: Written, columns: list[str]) -> Itera
     """The places that name a column which the source does not have."""
     label = config.ingest.label
     here = [(at, name) for at, name in sentinels(written.content) if label.source is None or name != label.column]
-    named = [*inputs(written.content, written.root), *here, (_UPDATED_AT, _updated_at(config))]
+    source = config.ingest.source
+    own = [((*_SOURCE, *at), name) for at, name in type(source).named_columns(source.model_dump(mode="json"))]
+    named = [*inputs(written.content, written.root), *here, *own]
     named += [(_LABEL, label.column), (_KNOWN_AT, label.known_at)] if label.source is None else []
     yield from _not_there(named, columns, "source")
 
@@ -108,11 +108,6 @@ def _not_there(named: Iterable[tuple[Location, Any]], columns: list[str], where:
             close = difflib.get_close_matches(column, columns, 1)
             mend = f"did you mean {close[0]}?" if close else f"it has {', '.join(columns)}"
             yield Mistake(at, f"the {where} has no column {column}; {mend}")
-
-
-def _updated_at(config: ModelConfig) -> str | None:
-    source = config.ingest.source
-    return source.updated_at if isinstance(source, SqlSource) else None
 
 
 def _without_outcome(config: ModelConfig, source: SourcePort, extent: Extent) -> Iterator[Mistake]:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trueup.adapters.sources import FileSource, open_source
+from trueup.adapters.sources import open_source
+from trueup.adapters.sources.file_table import FileTable
 from trueup.config.sections.ingest import IngestConfig
 from trueup.domain.data.values import as_numbers
 from trueup.domain.profiling.columns import comma_decimals
@@ -176,9 +177,9 @@ def _in_some_dialect(
     raise first
 
 
-def _opened(ask: Ask, source: dict[str, Any], configs: Path) -> FileSource:
+def _opened(ask: Ask, source: dict[str, Any], configs: Path) -> FileTable:
     opened = open_source(_reading(ask, source, configs), configs)
-    assert isinstance(opened, FileSource)
+    assert isinstance(opened, FileTable)
     return opened
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
-from trueup.adapters.sinks import open_sink
+from trueup.adapters.sinks import Sink
 from trueup.config.tasks import Task
 from trueup.crash import reach
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Batch
@@ -47,8 +47,8 @@ def score(model: Model, checked: Checked, as_of: datetime) -> Scored:
         # Rows that no column names are told by all that they hold.
         told = model.config.ingest.key or [c for c in model.home.store.columns(batch.rows) if c not in served]
         keys = model.home.store.read(batch.rows, [ROW_ID, *told])
-        sink = open_sink(model.config.score.sink, model.home.configs)
-        sink.write(batch.window, keys.merge(served, on=ROW_ID))
+        assert isinstance(model.config.score.sink, Sink)
+        model.config.score.sink.write(batch.window, keys.merge(served, on=ROW_ID), model.home.configs)
     return Scored(batch.window, current.version, new, len(frame))
 
 

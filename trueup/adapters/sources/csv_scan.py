@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, Final
 
 from trueup.adapters.sources import csv_files
+from trueup.adapters.sources.files import FilesSource
 from trueup.adapters.sources.port import check_columns
-from trueup.config.sections.ingest import FilesSource
 from trueup.errors import SourceError
 
 Header = tuple[str, tuple[str, ...]]  # delimiter, column names

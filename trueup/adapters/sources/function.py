@@ -1,94 +1,27 @@
-"""A source that is a Python function, and how functions named in a config are found."""
+"""The source `callable`: a Python function."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import pandas as pd
+from pydantic import Field
 
-from trueup.adapters.sources.port import SourcePort, check_columns, in_window, span_by_time
-from trueup.config.own_code import importable, load_function
-from trueup.config.sections.ingest import CallableSource, IngestConfig
-from trueup.domain.data.clock import Span
-from trueup.domain.data.moments import event_times
-from trueup.errors import SourceError, TrueupError
+from trueup.adapters.sources.port import SourcePort
+from trueup.adapters.sources.source import FunctionTable, Source
+from trueup.config.own_code import load_function
+from trueup.config.section import Dotted
+from trueup.config.sections.ingest import IngestConfig
 
 
-class FunctionSource(SourcePort):
-    """`function(start, end) -> DataFrame`, with None for an open side.
+class CallableSource(Source):
+    """A Python function."""
 
-    Rows outside the window are left out, so a function may give more than it was asked for. A function may have an
-    attribute `extent`, itself a function without arguments that returns the first and last event time, or None;
-    without one, `extent` reads everything.
-    """
+    kind: Literal["callable"] = "callable"
+    function: Dotted = Field(
+        description="`module:function`; the function takes start and end (datetime or None) and returns a DataFrame. The module may lie beside the config."
+    )
 
-    def __init__(self, source: CallableSource, config: IngestConfig, root: Path) -> None:
-        self.name = f"function {source.function}"
-        self._config = config
-        self._root = root
-        self._function = load_function(source.function, root)
-
-    def columns(self) -> list[str]:
-        """Name the columns; this calls the function for everything."""
-        return list(self._frame(None, None, ()).columns)
-
-    def read(
-        self, start: datetime, end: datetime, columns: Sequence[str] | None = None, text: Collection[str] = ()
-    ) -> pd.DataFrame:
-        """Call the function for a window; what it gives has types, so `text` says nothing here."""
-        del text
-        frame = self._frame(start, end, columns or ())
-        if columns is not None:
-            frame = frame[list(dict.fromkeys([self._config.time, *columns]))]
-        rows = in_window(frame, self._config, start, end, self.name)
-        return rows if columns is None else rows[list(columns)]
-
-    def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Call the function for everything."""
-        frame: pd.DataFrame = self._call(self._function, None, None)
-        self._require_frame(frame, columns or ())
-        return frame.reset_index(drop=True) if columns is None else frame[list(columns)].reset_index(drop=True)
-
-    def span(self) -> Span | None:
-        """Ask the function's own `extent`, and take its word, or read everything."""
-        own = getattr(self._function, "extent", None)
-        if not callable(own):
-            times = self._frame(None, None, ())[self._config.time]
-            return span_by_time(times, pd.Series(1, times.index), self._config, self.name)
-        found = self._call(own)
-        if found is None:
-            return None
-        try:
-            first, last = found
-        except (TypeError, ValueError):
-            raise SourceError(f"{self.name}: its extent gave {found!r}; return (first, last) or None") from None
-        ends = event_times(
-            pd.Series([first, last], dtype=object, name="extent"), self._config, f"{self.name}: ingest.time"
-        )
-        return Span(ends.min().to_pydatetime(), ends.max().to_pydatetime()) if ends.notna().any() else None
-
-    def _frame(self, start: datetime | None, end: datetime | None, needed: Sequence[str]) -> pd.DataFrame:
-        frame: pd.DataFrame = self._call(self._function, start, end)
-        self._require_frame(frame, [self._config.time, *needed])
-        return frame.reset_index(drop=True)
-
-    def _require_frame(self, frame: Any, needed: Sequence[str]) -> None:
-        if not isinstance(frame, pd.DataFrame):
-            raise SourceError(
-                f"{self.name}: gave {type(frame).__name__} and not a DataFrame; return a pandas DataFrame"
-            )
-        check_columns([str(c) for c in frame.columns], needed, self.name)
-
-    def _call(self, function: Callable[..., Any], *arguments: datetime | None) -> Any:
-        try:
-            with importable(self._root):
-                return function(*arguments)
-        except TrueupError:
-            raise  # a function may say itself what is wrong, SourceUnavailable for instance
-        except Exception as error:
-            raise SourceError(
-                f"{self.name}: raised {type(error).__name__}: {error}; mend the function, then run again"
-            ) from error
+    def open(self, reading: IngestConfig, root: Path) -> SourcePort:
+        function = load_function(self.function, root)
+        return FunctionTable(f"function {self.function}", function, reading, root, getattr(function, "extent", None))

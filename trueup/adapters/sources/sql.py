@@ -1,17 +1,18 @@
-"""A source that is a query over any database that SQLAlchemy knows."""
+"""The source `sql`: a query over any database that SQLAlchemy knows."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import sqlalchemy as sa
+from pydantic import Field
 
 from trueup.adapters import parquet
 from trueup.adapters.sources.port import (
@@ -24,14 +25,40 @@ from trueup.adapters.sources.port import (
     span_by_day,
     span_by_time,
 )
+from trueup.adapters.sources.source import Source
 from trueup.adapters.sql.engines import UserDatabase
-from trueup.config.sections.ingest import IngestConfig, SqlSource
+from trueup.config.content import Location
+from trueup.config.sections.ingest import IngestConfig
 from trueup.domain.data.clock import FIRST, LAST, ROWS, Span
 from trueup.domain.data.moments import event_times
 from trueup.errors import SourceError, SourceUnavailable
 
 
-class SqlDatabaseSource(SourcePort):
+class SqlSource(Source):
+    """A query over any SQLAlchemy URL."""
+
+    kind: Literal["sql"] = "sql"
+    url: str = Field(
+        description="SQLAlchemy URL. `${NAME}` is read from the environment, so that secrets stay out of the file."
+    )
+    query: str = Field(description="A SELECT. The time window is added around it, so that the database filters.")
+    updated_at: str | None = Field(
+        None,
+        description="A column that says when a row was last written: a time, or a number that grows. Landed batches with "
+        "rows written since are read again, however old they are. What was deleted, or moved to another time, is not "
+        "noticed where it was.",
+    )
+
+    @classmethod
+    def named_columns(cls, content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
+        if content.get("updated_at") is not None:
+            yield ("updated_at",), content["updated_at"]
+
+    def open(self, reading: IngestConfig, root: Path) -> SourcePort:
+        return SqlTable(self, reading, root)
+
+
+class SqlTable(SourcePort):
     """`SELECT ... FROM (query) WHERE time is in the window`: the database filters.
 
     Times may be timestamps with or without a zone, dates, or, in SQLite, which has no such types, ISO 8601 text. Text in

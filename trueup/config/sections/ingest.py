@@ -5,83 +5,26 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
 
 from trueup.config.durations import Duration
-from trueup.config.section import Dotted, Section
-from trueup.config.value_checks import known_encoding, readable_format, zone
+from trueup.config.kinds import Kinds, Named
+from trueup.config.section import Section
+from trueup.config.value_checks import readable_format, zone
 
 
-class FilesSource(Section):
-    """Files: one, a folder, or a glob."""
+class SourceConfig(Named):
+    """A source of rows or of outcomes."""
 
-    kind: Literal["files"]
-    path: str = Field(
-        description="A CSV, JSON Lines, Excel or Parquet file, a folder of them, a glob, or an address such as "
-        "s3://bucket/orders/*.parquet; or the folder of a Delta or Iceberg table. Relative to the folder of the configs. Text "
-        "may be compressed: .gz, .bz2, .xz, .zst or .zip. Of folders such as `year=2024` the name is a column where the "
-        "files have none of that name."
+    KINDS = Kinds(
+        "source",
+        "trueup.adapters.sources:Source",
+        {
+            "files": "trueup.adapters.sources.files:FilesSource",
+            "sql": "trueup.adapters.sources.sql:SqlSource",
+            "callable": "trueup.adapters.sources.function:CallableSource",
+        },
     )
-    sheet: str | None = Field(None, description="Of workbooks, which are read as CSV files are; default: the only one.")
-    encoding: Annotated[str, AfterValidator(known_encoding)] = Field(
-        "utf-8", description="Of CSV files, such as latin-1 or cp1252."
-    )
-    separator: str | None = Field(
-        None,
-        min_length=1,
-        max_length=1,
-        description="Of CSV files; default: what splits the first line into most columns.",
-    )
-    decimal: Literal[".", ","] = Field(".", description="What stands before the fraction of a number in CSV files.")
-    marks: dict[str, list[str]] = Field(
-        default={},
-        description="Per column of numbers in CSV files, what is written in them beside digits and is taken out: a mark "
-        "between thousands (`,`, `.`, `'` or a blank), what stands before or behind a number (`$`, `%`, `kg`; 12 % is 12), "
-        "and `()` or `-` for a negative number in brackets or with its sign behind.",
-    )
-    escape: Literal['"', "\\"] = Field(
-        '"',
-        description="What stands before a quotation mark within a quoted value of CSV files: another one, or a backslash.",
-    )
-    skip_rows: int = Field(0, ge=0, description="Lines above the line of column names in CSV files, such as a title.")
-    pad: bool = Field(
-        False,
-        description="Whether a line of a CSV file may have fewer values than there are columns, as a line of totals or a "
-        "note below the table has: the others are missing. Else it is an error.",
-    )
-    trim: bool = Field(False, description="Whether blanks around the values of CSV files are left out.")
-    query: str | None = Field(
-        None,
-        description="SQL (DuckDB) over the files, which it sees as the table `files`; default: all of their columns.",
-    )
-
-
-class SqlSource(Section):
-    """A query over any SQLAlchemy URL."""
-
-    kind: Literal["sql"]
-    url: str = Field(
-        description="SQLAlchemy URL. `${NAME}` is read from the environment, so that secrets stay out of the file."
-    )
-    query: str = Field(description="A SELECT. The time window is added around it, so that the database filters.")
-    updated_at: str | None = Field(
-        None,
-        description="A column that says when a row was last written: a time, or a number that grows. Landed batches with "
-        "rows written since are read again, however old they are. What was deleted, or moved to another time, is not "
-        "noticed where it was.",
-    )
-
-
-class CallableSource(Section):
-    """A Python function."""
-
-    kind: Literal["callable"]
-    function: Dotted = Field(
-        description="`module:function`; the function takes start and end (datetime or None) and returns a DataFrame. The module may lie beside the config."
-    )
-
-
-Source = Annotated[FilesSource | SqlSource | CallableSource, Field(discriminator="kind")]
 
 
 class LabelConfig(Section):
@@ -90,7 +33,7 @@ class LabelConfig(Section):
     column: str = Field(
         description="The column that holds the outcome, of the rows' source or of `source`. It never becomes a feature."
     )
-    source: Source | None = Field(
+    source: SerializeAsAny[SourceConfig] | None = Field(
         None,
         description="Where the outcomes come from when they do not stand beside the rows: a second source with the columns "
         "`column`, `known_at` if there is one, and the key. Of several outcomes of a key the last one counts: by `known_at`, "
@@ -139,7 +82,7 @@ ColumnType = Literal["text", "integer", "number", "boolean", "time"]
 class IngestConfig(Section):
     """Where the data comes from and how it falls into batches."""
 
-    source: Source
+    source: SerializeAsAny[SourceConfig]
     time: str = Field(description="The column with a row's event time.")
     timezone: Annotated[str, AfterValidator(zone)] = Field(
         "UTC", description="Times with a zone are brought to this one; times without are taken to be in it."

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pydantic import SerializeAsAny
 
-from pydantic import Field
-
+from trueup.config.kinds import Kinds, Named
 from trueup.config.section import Section
 
 
-class FolderSink(Section):
-    """Predictions as Parquet files in a folder, one file a batch."""
+class SinkConfig(Named):
+    """A place for predictions."""
 
-    kind: Literal["folder"]
-    path: str
-
-
-class SqlSink(Section):
-    """Predictions in a SQL table, one row a key."""
-
-    kind: Literal["sql"]
-    url: str
-    table: str = Field(pattern=r"^[A-Za-z_]\w*$")
+    KINDS = Kinds(
+        "sink",
+        "trueup.adapters.sinks:Sink",
+        {"folder": "trueup.adapters.sinks.folder:FolderSink", "sql": "trueup.adapters.sinks.sql:SqlSink"},
+    )
 
 
 class ScoreConfig(Section):
     """Where predictions go besides the store."""
 
-    sink: Annotated[FolderSink | SqlSink, Field(discriminator="kind")] | None = None
+    sink: SerializeAsAny[SinkConfig] | None = None

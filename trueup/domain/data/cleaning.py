@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from pandas.api import types as dtypes
 
-from trueup.config.sections.ingest import IngestConfig, Source
+from trueup.config.sections.ingest import IngestConfig, SourceConfig
 from trueup.domain.data.moments import parse_times
 from trueup.domain.data.patterns import NO_NUMBER, TIME, TRUTH
 from trueup.domain.data.sentinels import are_sentinels, sentinels_of
@@ -16,7 +16,7 @@ from trueup.errors import SourceError
 
 
 def cleaned(
-    column: pd.Series[Any], name: str, config: IngestConfig, source: Source, typed: bool
+    column: pd.Series[Any], name: str, config: IngestConfig, source: SourceConfig, typed: bool
 ) -> tuple[pd.Series[Any], int]:
     """Take out of a column what means "none" there, and say how often it stood there; `typed`: then type it anew."""
     decimal = getattr(source, "decimal", ".")

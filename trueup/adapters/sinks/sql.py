@@ -1,22 +1,19 @@
-"""Where predictions go besides the store: Parquet files in a folder, or a table of the user's database.
-
-Writing the same again changes nothing.
-"""
+"""The sink `sql`: a table of the user's database."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal
 
 import pandas as pd
 import sqlalchemy as sa
 from pandas.api import types as dtypes
+from pydantic import Field
 
-from trueup.adapters import parquet
+from trueup.adapters.sinks import Sink
 from trueup.adapters.sql.engines import UserDatabase
-from trueup.config.sections.scoring import FolderSink, SqlSink
 from trueup.domain.data.types import ROW_ID, Window
 from trueup.domain.data.values import as_integers
 from trueup.errors import WorkError
@@ -25,62 +22,38 @@ _TRIES = 3
 _CHUNK = 1_000  # keys in one DELETE: below what any database allows
 
 
-class Sink(Protocol):
-    """A place for predictions."""
+class SqlSink(Sink):
+    """Predictions in a SQL table, one row a key."""
 
-    def write(self, window: Window, frame: pd.DataFrame) -> None:
-        """Write the predictions of a batch: `row_id` and further columns. Raises WorkError."""
+    # The table is made when it does not exist. The rows of the batch's keys are replaced in one transaction.
 
+    kind: Literal["sql"] = "sql"
+    url: str
+    table: str = Field(pattern=r"^[A-Za-z_]\w*$")
 
-def open_sink(config: FolderSink | SqlSink, root: Path) -> Sink:
-    """Open the sink that a config names; relative paths are taken from `root`, the folder of the configs."""
-    return FolderOfFiles(config, root) if isinstance(config, FolderSink) else DatabaseTable(config, root)
-
-
-class FolderOfFiles:
-    """One Parquet file a batch, named by its window, and replaced whole."""
-
-    def __init__(self, config: FolderSink, root: Path) -> None:
-        self._folder = root / config.path
-
-    def write(self, window: Window, frame: pd.DataFrame) -> None:
-        """Write the file of a batch; who reads the folder sees the old one or the new one."""
-        table = parquet.to_table(frame.drop_duplicates(ROW_ID))
-        parquet.write(table, self._folder / f"{_moment(window.start)}_{_moment(window.end)}.parquet")
-
-
-class DatabaseTable:
-    """One row a key (`row_id`) in a table, which is made when it does not exist.
-
-    The rows of the batch's keys are replaced in one transaction: readers see all of them or none.
-    """
-
-    def __init__(self, config: SqlSink, root: Path) -> None:
-        self._table = config.table
-        self._database = UserDatabase(config.url, root, WorkError)
-        self.name = f"SQL sink {self._database.shown}, table {config.table}"
-
-    def write(self, window: Window, frame: pd.DataFrame) -> None:
+    def write(self, window: Window, frame: pd.DataFrame, root: Path) -> None:
         """Replace the rows of the keys; what another process wrote in the same moment is replaced as well."""
+        database = UserDatabase(self.url, root, WorkError)
+        name = f"SQL sink {database.shown}, table {self.table}"
         rows = frame.drop_duplicates(ROW_ID).sort_values(ROW_ID)  # in one order, so that two writers do not deadlock
         try:
             for _ in range(_TRIES - 1):
                 # Another process may insert our keys, or make the table, before we can.
                 with suppress(sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.OperationalError):
-                    return self._replace(rows)
-            self._replace(rows)
+                    return self._replace(rows, database.engine, name)
+            self._replace(rows, database.engine, name)
         except sa.exc.SQLAlchemyError as error:
             raise WorkError(
-                f"{self.name}: the predictions for {window} cannot be written: {self._database.reason(error)}; check "
+                f"{name}: the predictions for {window} cannot be written: {database.reason(error)}; check "
                 "the address, that the database runs and that the table may be written, then score again"
             ) from None  # the cause may hold the address with its password
 
-    def _replace(self, rows: pd.DataFrame) -> None:
-        with self._database.engine.begin() as connection:
+    def _replace(self, rows: pd.DataFrame, engine: sa.Engine, name: str) -> None:
+        with engine.begin() as connection:
             table = self._table_in(connection, rows)
             if absent := [name for name in rows.columns if name not in table.c]:
                 raise WorkError(
-                    f"{self.name}: it has no column {', '.join(absent)}; add what is missing, or name another table"
+                    f"{name}: it has no column {', '.join(absent)}; add what is missing, or name another table"
                 )
             keys = iter(rows[ROW_ID].tolist())
             while chunk := list(islice(keys, _CHUNK)):
@@ -91,13 +64,13 @@ class DatabaseTable:
 
     def _table_in(self, connection: sa.Connection, rows: pd.DataFrame) -> sa.Table:
         """Find the table, or make it for the columns of `rows`."""
-        if sa.inspect(connection).has_table(self._table):
-            return sa.Table(self._table, sa.MetaData(), autoload_with=connection)
+        if sa.inspect(connection).has_table(self.table):
+            return sa.Table(self.table, sa.MetaData(), autoload_with=connection)
         columns: list[sa.Column[Any]] = [
             sa.Column(str(name), _sql_type(column), primary_key=name == ROW_ID, autoincrement=False)
             for name, column in rows.items()
         ]
-        table = sa.Table(self._table, sa.MetaData(), *columns)
+        table = sa.Table(self.table, sa.MetaData(), *columns)
         table.create(connection)
         return table
 
@@ -128,11 +101,3 @@ def _sql_type(column: pd.Series[Any]) -> sa.types.TypeEngine[Any]:
     if dtypes.is_float_dtype(column):
         return sa.Double()
     return sa.DateTime() if dtypes.is_datetime64_any_dtype(column) else sa.Text()
-
-
-def _moment(moment: Any) -> str:
-    return (
-        f"{moment:%Y-%m-%d}"
-        if (moment.hour, moment.minute, moment.second) == (0, 0, 0)
-        else f"{moment:%Y-%m-%dT%H%M%S}"
-    )

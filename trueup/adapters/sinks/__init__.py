@@ -1,0 +1,22 @@
+"""Where predictions go besides the store: one class a kind of sink."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+
+import pandas as pd
+
+from trueup.config.sections.scoring import SinkConfig
+from trueup.domain.data.types import Window
+
+
+class Sink(SinkConfig):
+    """A place for predictions. Fields are its config keys."""
+
+    @abstractmethod
+    def write(self, window: Window, frame: pd.DataFrame, root: Path) -> None:
+        """Write the predictions of a batch: `row_id` and further columns. Writing the same again must change nothing.
+
+        Relative paths start at `root`, the folder of the configs. Raises WorkError.
+        """

@@ -1,0 +1,29 @@
+"""The sink `folder`: Parquet files."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from trueup.adapters import parquet
+from trueup.adapters.sinks import Sink
+from trueup.domain.data.types import ROW_ID, Window
+
+
+class FolderSink(Sink):
+    """Predictions as Parquet files in a folder, one file a batch."""
+
+    kind: Literal["folder"] = "folder"
+    path: str
+
+    def write(self, window: Window, frame: pd.DataFrame, root: Path) -> None:
+        """Replace the file of a batch whole; a reader of the folder sees the old one or the new one."""
+        table = parquet.to_table(frame.drop_duplicates(ROW_ID))
+        parquet.write(table, root / self.path / f"{_moment(window.start)}_{_moment(window.end)}.parquet")
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d}" if not (moment.hour or moment.minute or moment.second) else f"{moment:%Y-%m-%dT%H%M%S}"
