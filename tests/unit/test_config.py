@@ -65,7 +65,7 @@ def test_all_mistakes_come_at_once_with_line_and_mend():
 
 
 def test_a_key_that_stands_twice_is_a_mistake():
-    assert problems(GOOD + "task: regression\n") == ["line 14, task: stands twice (first in line 3); remove one"]
+    assert problems(GOOD + "task: regression\n") == ["line 14, task: duplicate key (first on line 3); remove one"]
 
 
 def test_text_that_is_no_yaml_names_the_place():

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
+from trueup.config import yaml_text
 
 GUESS, CHECK = "guessed", "CHECK"  # what was inferred, and what a person should look at before relying on it
 _WIDTH = 120
@@ -64,11 +64,7 @@ class Draft:
 
 def flow(value: Any) -> str:
     """A value on one line, as YAML writes it."""
-    if isinstance(value, str) and value and value.isascii() and value.replace("_", "").isalnum():
-        text: str = yaml.safe_dump(value, allow_unicode=True, width=10**6)
-    else:
-        text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
-    return text.strip().removesuffix("...").strip()
+    return yaml_text.write(value, flow=True, width=10**6).strip().removesuffix("...").strip()
 
 
 def _wrapped(line: str, depth: int) -> list[str]:

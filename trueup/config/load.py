@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from trueup.config.content import Location
 from trueup.config.kinds import ROOT, Named
@@ -61,7 +64,7 @@ class Written:
 
     where: str
     content: dict[str, Any]
-    node: yaml.Node
+    node: Node
     root: Path | None = None  # the folder of the configs, where the user's own classes are
     name: str | None = None  # the file's, if there is one
 
@@ -113,47 +116,52 @@ def read(configs: Path, name: str) -> Written:
 
 
 def _parse(text: str, where: str, root: Path | None = None, name: str | None = None) -> Written:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _Constructor
+    yaml.allow_duplicate_keys = True  # `Written.mistakes` names them all
     try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        content = None if node is None else loader.construct_document(node)
-    except yaml.YAMLError as error:
+        node = yaml.compose(text)
+        content = None if node is None else yaml.constructor.construct_document(node)
+    except YAMLError as error:
         raise ConfigError(where, [_syntax(error)]) from None
     if node is None or not isinstance(content, dict):
         raise ConfigError(where, ["line 1: expected keys such as `model:`, `task:` and `ingest:`; see docs/config.md"])
     return Written(where, content, node, root, name)
 
 
-class _Loader(yaml.SafeLoader):
-    """Has a place for values that cannot be, such as the 30th of February."""
+class _Constructor(SafeConstructor):
+    """Names the place of a value that cannot be, such as the 30th of February, and of a key that is no text."""
 
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+    def construct_object(self, node: Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
         except ValueError as error:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{node.value} cannot be: {error}", node.start_mark
-            ) from None
+            raise MarkedYAMLError(None, None, f"{node.value} cannot be: {error}", node.start_mark) from None
+
+    def check_mapping_key(self, node: Node, key_node: Node, mapping: Any, key: Any, value: Any) -> bool:
+        if not isinstance(key_node, ScalarNode):
+            raise MarkedYAMLError(None, None, "a list or a map cannot be a key", key_node.start_mark)
+        return bool(super().check_mapping_key(node, key_node, mapping, key, value))
 
 
-def _syntax(error: yaml.YAMLError) -> str:
+def _syntax(error: YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
     problem = getattr(error, "problem", None) or " ".join(str(error).split())
     return f"{place}not YAML: {problem}; check the indentation and the quotes there"
 
 
-def _duplicate_keys(node: yaml.Node, at: Location = ()) -> Iterator[Mistake]:
+def _duplicate_keys(node: Node, at: Location = ()) -> Iterator[Mistake]:
     """YAML lets a later key silently replace an earlier one; we do not."""
-    if isinstance(node, yaml.MappingNode):
+    if isinstance(node, MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
             if key.value in seen:
-                yield Mistake((*at, key.value), f"stands twice (first in line {seen[key.value]}); remove one")
+                yield Mistake((*at, key.value), f"duplicate key (first on line {seen[key.value]}); remove one")
             seen[key.value] = line
             yield from _duplicate_keys(value, (*at, key.value))
-    elif isinstance(node, yaml.SequenceNode):
+    elif isinstance(node, SequenceNode):
         for index, item in enumerate(node.value):
             yield from _duplicate_keys(item, (*at, index))
 
@@ -178,7 +186,7 @@ def _explain(error: ErrorDetails, written: Written) -> Mistake:
     return Mistake(error["loc"], what)
 
 
-def _placed(root: yaml.Node, mistake: Mistake) -> tuple[int, Mistake]:
+def _placed(root: Node, mistake: Mistake) -> tuple[int, Mistake]:
     """The line of the deepest part of a mistake's place that the YAML has.
 
     Parts that are not in the YAML (tags of unions, missing keys) are left out of the place, but for a missing last key.
@@ -190,15 +198,15 @@ def _placed(root: yaml.Node, mistake: Mistake) -> tuple[int, Mistake]:
             key, node = child
             line = key.start_mark.line + 1
             path.append(part)
-        elif depth == len(mistake.at) - 1 and isinstance(part, str) and isinstance(node, yaml.MappingNode):
+        elif depth == len(mistake.at) - 1 and isinstance(part, str) and isinstance(node, MappingNode):
             path.append(part)
     return line, Mistake(tuple(path), mistake.what)
 
 
-def _child(node: yaml.Node, part: int | str) -> tuple[yaml.Node, yaml.Node] | None:
-    if isinstance(node, yaml.MappingNode):
-        return next(((k, v) for k, v in reversed(node.value) if k.value == str(part)), None)  # the last one counts
-    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+def _child(node: Node, part: int | str) -> tuple[Node, Node] | None:
+    if isinstance(node, MappingNode):
+        return next(((k, v) for k, v in reversed(node.value) if k.value == str(part)), None)
+    if isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
         return node.value[part], node.value[part]
     return None
 

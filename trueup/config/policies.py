@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from trueup.config import yaml_text
 from trueup.config.durations import parse_calendar, parse_duration, write_duration
 from trueup.config.kinds import ROOT, root_of
 from trueup.config.schema import ModelConfig
@@ -196,7 +196,7 @@ def changed(config: ModelConfig, policy: Policy) -> Changes:
 
 def block(config: ModelConfig, policy: Policy) -> str:
     """The changes as YAML, to be pasted into the config."""
-    return yaml.safe_dump(changed(config, policy), sort_keys=False, default_flow_style=None, width=100)
+    return yaml_text.write(changed(config, policy), flow=None)
 
 
 def _over(into: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ruamel.yaml.error import YAMLError
 
+from trueup.config import yaml_text
 from trueup.config.annotated import flow
 from trueup.config.edit import write_whole
 from trueup.config.schema import ModelConfig
@@ -39,8 +40,8 @@ def deploy(config: ModelConfig, configs: Path) -> tuple[Path, bool] | None:
 
 def _read(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return yaml_text.read(text, (1, 1))
+    except YAMLError:
         return None
 
 

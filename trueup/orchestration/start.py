@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import yaml
+from ruamel.yaml.error import YAMLError
 
+from trueup.config import yaml_text
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Reason, Retrain
 from trueup.errors import UsageError
@@ -80,8 +81,8 @@ def project_flow(name: str, model: str | None = None) -> Callable[..., Any]:
 
 def _entrypoint(file: Path, name: str, model: str | None) -> str:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        content = yaml_text.read(file.read_text(encoding="utf-8"), (1, 1))
+    except YAMLError as error:
         raise UsageError(f"{file} is not YAML: {' '.join(str(error).split())}; correct it") from None
     listed = content.get("deployments") if isinstance(content, dict) else None
     deployments = [d for d in listed or [] if isinstance(d, dict) and str(d.get("entrypoint")).endswith(f":{name}")]

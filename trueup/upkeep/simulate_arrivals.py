@@ -17,9 +17,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import yaml
 
 from trueup.adapters import parquet
+from trueup.config import yaml_text
 from trueup.config.edit import write_whole
 from trueup.domain.data.labels import table
 from trueup.domain.data.landing import key_values
@@ -140,7 +140,7 @@ def _write_config(model: Model) -> None:
         if module.exists():
             shutil.copy2(module, path.parent)
     head = f"# Written by `trueup feed` from {model.home.configs / path.name}; change that one.\n"
-    write_whole(path, head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    write_whole(path, head + yaml_text.write(content))
 
 
 def _require_original(model: Model) -> None:

@@ -20,11 +20,10 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-import yaml
-
 from trueup.adapters.mlflow import model_files
 from trueup.adapters.mlflow.model_files import FORMAT, MODEL_FILE
 from trueup.adapters.mlflow.runs import Tracking
+from trueup.config import yaml_text
 from trueup.config.tasks import Task
 from trueup.crash import reach
 from trueup.domain.features.features import FeatureSchema
@@ -322,6 +321,6 @@ def _describe(
         "build_dependencies": ["pip", "setuptools", "wheel"],
         "dependencies": ["-r requirements.txt"],
     }
-    (folder / "conda.yaml").write_text(yaml.safe_dump(conda))
-    (folder / "python_env.yaml").write_text(yaml.safe_dump(environment))
+    (folder / "conda.yaml").write_text(yaml_text.write(conda))
+    (folder / "python_env.yaml").write_text(yaml_text.write(environment))
     (folder / "requirements.txt").write_text("\n".join(requirements))

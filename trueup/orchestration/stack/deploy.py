@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
+from ruamel.yaml.error import YAMLError
 
+from trueup.config import yaml_text
 from trueup.config.load import model_names
 from trueup.errors import UsageError, WorkError
 from trueup.orchestration.recovery.dead_runs import GONE
@@ -78,7 +80,7 @@ def deploy(project: Path, environment: Mapping[str, str], log: Path | None = Non
     content, found = _with_configs(project / "prefect.yaml", configs)
     _prefect(project, environment, log, "work-pool", "create", POOL, "--type", "process", "--overwrite")
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
-        yaml.safe_dump(content, file, allow_unicode=True)
+        json.dump(content, file)  # which is YAML, too, whatever its version
         file.flush()
         # No pull step stands in prefect.yaml, so that Prefect writes down the folder in which this is said.
         _prefect(project, environment, log, "--no-prompt", "deploy", "--all", "--prefect-file", file.name)
@@ -97,9 +99,9 @@ def deploy(project: Path, environment: Mapping[str, str], log: Path | None = Non
 def _with_configs(file: Path, configs: Path) -> tuple[dict[str, Any], Deployed]:
     """What prefect.yaml says of models that have a config, and of no model at all."""
     try:
-        content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content: dict[str, Any] = yaml_text.read(file.read_text(encoding="utf-8"), (1, 1))
         models = {id(d): (d.get("parameters") or {}).get("model") for d in content["deployments"]}
-    except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+    except (YAMLError, LookupError, TypeError, AttributeError) as error:
         said = " ".join(str(error).split())
         raise UsageError(f"{file} cannot be read as deployments: {said}; correct it") from None
     there, named = set(model_names(configs)), {model for model in models.values() if model is not None}

@@ -1,0 +1,25 @@
+"""YAML 1.2 as text, read and written by ruamel."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from ruamel.yaml import YAML
+
+
+def read(text: str, version: tuple[int, int] | None = None) -> Any:
+    """The plain values of a text; PyYAML, and so Prefect, reads version 1.1. Raises ruamel.yaml.error.YAMLError."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.version = version
+    return yaml.load(text)
+
+
+def write(value: Any, flow: bool | None = False, width: int = 100) -> str:
+    """Plain values as text: in block style, with `flow` on one line, with None only what holds no other map or list."""
+    yaml, text = YAML(typ="safe", pure=True), io.StringIO()
+    yaml.default_flow_style = flow  # type: ignore[assignment]
+    yaml.width, yaml.sort_base_mapping_type_on_output = width, False
+    yaml.allow_unicode = "\\x85" not in repr(value)  # a line break for some readers of YAML: it has to be escaped
+    yaml.dump(value, text)
+    return text.getvalue()
