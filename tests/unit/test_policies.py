@@ -6,11 +6,12 @@ import pytest
 
 from tests import streams
 from trueup.config.durations import Months, earlier, later
-from trueup.config.edit import with_changes, write_changes, write_whole
+from trueup.config.edit import with_changes, write_changes
 from trueup.config.load import parse_model
 from trueup.config.policies import Policy, applied, block, merged, parse, parse_all
 from trueup.config.schema import ModelConfig
-from trueup.errors import ConfigError, UsageError
+from trueup.errors import ConfigError, UsageError, WorkError
+from trueup.files import write_text
 
 CONFIG = parse_model(streams.CONFIG)
 
@@ -223,11 +224,11 @@ def test_what_becomes_nothing_goes_with_its_comment_and_a_link_stays_one(tmp_pat
 
 def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
-        write_whole(tmp_path / "file" / "toy.yaml", "model: toy\n")
+    with pytest.raises(WorkError, match="cannot be written"):
+        write_text(tmp_path / "file" / "toy.yaml", "model: toy\n")
     (tmp_path / "toy.yaml").mkdir()
-    with pytest.raises(ConfigError, match="cannot be written"):
-        write_whole(tmp_path / "toy.yaml", "model: toy\n")
+    with pytest.raises(WorkError, match="cannot be written"):
+        write_text(tmp_path / "toy.yaml", "model: toy\n")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "toy.yaml"]
 
 

@@ -8,8 +8,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+from trueup import files
 from trueup.errors import WorkError
 
 _SECONDS = 900  # it reads the metadata of every package
@@ -25,12 +25,10 @@ def make(folder: Path, digest: str) -> Path:
     path = kept(folder, digest)
     if path.exists():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{uuid4().hex}.tmp")
     command = ["environment", "--no-validate", "--output-reproducible", "--output-format", "JSON"]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "cyclonedx_py", *command, "--output-file", str(beside), sys.executable],
+            [sys.executable, "-m", "cyclonedx_py", *command, sys.executable],
             capture_output=True,
             text=True,
             timeout=_SECONDS,
@@ -39,11 +37,9 @@ def make(folder: Path, digest: str) -> Path:
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise WorkError(f"cyclonedx-py could not list this environment's packages: {said}")
-        beside.rename(path)
+        files.write_text(path, done.stdout)
     except subprocess.TimeoutExpired as error:
         raise WorkError(f"cyclonedx-py did not end within {_SECONDS} s; try again when less is running") from error
-    finally:
-        beside.unlink(missing_ok=True)
     return path
 
 

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
+from trueup import files
 from trueup.adapters import parquet
 from trueup.adapters.mlflow import model_files
 from trueup.domain.data.digest import digest_of
@@ -95,8 +96,7 @@ class Shelf(Fits):
                     place.mkdir(exist_ok=True)
                     model_files.dump(fitted, place)
                     known["digest"] = model_files.manifest(place).digest
-                with parquet.whole(note, durable=False) as file:
-                    file.write(json.dumps(known).encode())
+                files.write_text(note, json.dumps(known))
         return fitted, known["seconds"]
 
 

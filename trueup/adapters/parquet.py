@@ -8,14 +8,11 @@ Snappy wrote and read the flights about twice as fast as zstd, at the same size.
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO
-from uuid import uuid4
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from trueup.crash import reach
 from trueup.domain.data.values import EXACT, as_text
 from trueup.errors import WorkError
+from trueup.files import whole
 
 _DIGITS = 15  # every decimal number of so many is another float64, and comes out of it again
 
@@ -188,55 +185,6 @@ def write(table: pa.Table, path: Path, durable: bool = True) -> None:
     """
     with whole(path, durable) as stream:
         pq.write_table(table, stream, compression="snappy")
-
-
-@contextmanager
-def whole(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
-    """A stream whose content is in its place, all of it, when the block ends. Raises WorkError as `write` does."""
-    beside = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as stream:
-            yield stream
-            if durable:
-                stream.flush()
-                os.fsync(stream.fileno())
-        reach("file.beside")
-        beside.replace(path)
-        if durable:
-            _sync_folder(path.parent)
-    except OSError as error:
-        raise WorkError(
-            f"{path} cannot be written: {error.strerror or error}; make room or allow writing there, then run again. "
-            "Nothing was half written"
-        ) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
-
-
-def link(old: Path, new: Path) -> None:
-    """Let a file that never changes stand in a second place, as a link where the disk allows it. Raises WorkError."""
-    new.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        if not new.exists():
-            os.link(old, new)
-    except OSError:
-        beside = new.with_name(f"{uuid4().hex}.tmp")
-        try:
-            shutil.copyfile(old, beside)
-            beside.replace(new)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise WorkError(f"cannot copy {old} to {new}: {error.strerror or error}") from None
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -18,7 +18,6 @@ import pandas as pd
 
 from trueup.adapters import cyclonedx
 from trueup.adapters.git import code_facts
-from trueup.adapters.parquet import whole
 from trueup.audit.dossiers import dossiers_folder, stem
 from trueup.audit.rebuild_notes import last_rebuilt
 from trueup.config.schema import ModelConfig
@@ -29,6 +28,7 @@ from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.domain.judging import gates
 from trueup.domain.judging.metrics import calibration_table
 from trueup.errors import RegistryUnavailable, UntrustedModel, UsageError, WorkError
+from trueup.files import write_text
 from trueup.governance.four_eyes import asker
 from trueup.governance.ledger_queries import judging_entry, part_about, versions_of
 from trueup.governance.recorded_inputs import config_then
@@ -71,15 +71,10 @@ def make(model: Model, version: int | None = None, out: Path | None = None, bill
     facts = json.loads(canonical(facts))  # what JSON has no word for is null in both
     name = stem(model.config.model, chosen)
     page, data = folder / f"{name}.html", folder / f"{name}.json"
-    _write(data, json.dumps(facts, indent=2, allow_nan=False) + "\n")
-    _write(page, dossier_page.render(facts, pictures, data.name))
+    write_text(data, json.dumps(facts, indent=2, allow_nan=False) + "\n")
+    write_text(page, dossier_page.render(facts, pictures, data.name))
     beside = facts["sbom"].get("file")
     return Made(model.config.model, chosen, str(page), str(data), str(folder / beside) if beside else None)
-
-
-def _write(path: Path, text: str) -> None:
-    with whole(path, durable=False) as file:  # somebody may be reading the one of before
-        file.write(text.encode())
 
 
 def gather(model: Model, version: int) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from trueup import files
 from trueup.errors import UsageError
 from trueup.home import Home
 from trueup.ledger.canonical import stamp
@@ -23,10 +25,9 @@ def export(home: Home, file: Path, model: str | None = None) -> int:
     if (write := _WRITERS.get(file.suffix)) is None:
         raise UsageError(f"{file}: not a form that the ledger is written in; name it .jsonl or .csv")
     entries = home.ledger.entries(model)
-    beside = file.with_name(f".{file.name}.new")
-    with beside.open("w", encoding="utf-8", newline="") as new:
-        write(entries, new)
-    beside.replace(file)
+    text = io.StringIO(newline="")
+    write(entries, text)
+    files.write_text(file, text.getvalue())
     return len(entries)
 
 

@@ -6,15 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trueup.adapters.parquet import whole
+from trueup import files
 from trueup.home import Home
 
 
 def note_rebuilt(home: Home, model: str, version: int, said: str) -> None:
     """Note what making a version again came to. Raises WorkError."""
     found = {"at": home.now().isoformat(timespec="seconds"), "said": said}
-    with whole(_place(home.root, model, version), durable=False) as file:
-        file.write(json.dumps(found).encode())
+    files.write_text(_place(home.root, model, version), json.dumps(found))
 
 
 def last_rebuilt(root: Path, model: str, version: int) -> dict[str, Any] | None:

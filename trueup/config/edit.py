@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from trueup import files
 from trueup.config.load import load_model, parse_model
 from trueup.config.policies import Changes
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.promotion import PromoteConfig
-from trueup.errors import ConfigError
 
 
 def with_changes(configs: Path, name: str, changes: Changes) -> tuple[str, ModelConfig]:
@@ -36,25 +34,11 @@ def with_changes(configs: Path, name: str, changes: Changes) -> tuple[str, Model
 
 
 def write_changes(configs: Path, name: str, changes: Changes) -> Path:
-    """Write changes into `configs/<name>.yaml`. Raises as `with_changes`, and nothing is written then."""
+    """Write changes into `configs/<name>.yaml`. Raises as `with_changes`, and WorkError; nothing is written then."""
     text, _ = with_changes(configs, name, changes)
     path = (configs / f"{name}.yaml").resolve()  # a link stays one
-    write_whole(path, text)
+    files.write_text(path, text)
     return path
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, with the mode of the one that it replaces. Raises ConfigError where it cannot be."""
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        if path.exists():
-            shutil.copymode(path, beside)
-        beside.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # where nothing can be written, nothing was
-            beside.unlink()
-        raise ConfigError(str(path), [f"cannot be written: {error.strerror}; mend that, then run again"]) from None
 
 
 def _yaml() -> YAML:

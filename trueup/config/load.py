@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import types
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from trueup.config.rules import Mistake, contradictions
 from trueup.config.schema import ModelConfig
 from trueup.config.section import NAME
 from trueup.errors import ConfigError, UnknownModel
+from trueup.hints import did_you_mean
 
 _NAME = re.compile(NAME)
 
@@ -100,10 +100,8 @@ def read(configs: Path, name: str) -> Written:
     """Read `configs/<name>.yaml` as it stands. Raises UnknownModel, and ConfigError when it is no YAML."""
     known, path = model_names(configs), configs / f"{name}.yaml"
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else f"; known models: {', '.join(known) or 'none'}"
-        hint += "; TRUEUP_CONFIGS names another folder of configs"
-        raise UnknownModel(f"{name}: no {path}{hint}")
+        hint = did_you_mean(name, known, f"known models: {', '.join(known) or 'none'}")
+        raise UnknownModel(f"{name}: no {path}; {hint}; TRUEUP_CONFIGS names another folder of configs")
     try:
         content = path.read_bytes()
         return _parse(content.decode(), str(path), configs, name)
@@ -214,8 +212,7 @@ def _child(node: Node, part: int | str) -> tuple[Node, Node] | None:
 def _unknown_key(location: Location, written: Written) -> str:
     key = str(location[-1])
     known = _fields_at(ModelConfig, written.content, location[:-1], written.root)
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"unknown key; did you mean `{close[0]}`?" if close else f"unknown key; known here: {', '.join(known)}"
+    return "unknown key; " + did_you_mean(key, known, f"known here: {', '.join(known)}", "`{}`".format)
 
 
 def _fields_at(annotation: Any, content: Any, location: Location, root: Path | None) -> list[str]:

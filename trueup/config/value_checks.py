@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
+
+from trueup.hints import did_you_mean
 
 MIN_BLOCKS = 10  # an interval from fewer blocks of time is not to be trusted
 
@@ -33,8 +34,7 @@ def zone(name: str) -> str:
     except (KeyError, ValueError, OSError):  # unknown, no such name could be, a folder of zones
         zones = sorted(available_timezones())
         known = {zone.split("/")[-1].lower(): zone for zone in zones} | {zone.lower(): zone for zone in zones}
-        close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.8)
-        mend = f"did you mean {known[close[0]]}?" if close else "write one like UTC or America/New_York"
+        mend = did_you_mean(name.lower(), known, "write one like UTC or America/New_York", known.__getitem__, 0.8)
         raise ValueError(f"there is no time zone {name!r}; {mend}") from None
     return name
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -26,6 +25,7 @@ from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.data.types import KNOWN_AT
 from trueup.domain.data.values import key_hash
 from trueup.errors import ConfigError, TrueupError
+from trueup.hints import did_you_mean
 from trueup.home import Home
 from trueup.model import Model
 from trueup.stages.config_problems import all_mistakes
@@ -105,8 +105,7 @@ def _lacking(config: ModelConfig, written: Written, columns: list[str]) -> Itera
 def _not_there(named: Iterable[tuple[Location, Any]], columns: list[str], where: str) -> Iterator[Mistake]:
     for at, column in named:
         if isinstance(column, str) and column not in columns:
-            close = difflib.get_close_matches(column, columns, 1)
-            mend = f"did you mean {close[0]}?" if close else f"it has {', '.join(columns)}"
+            mend = did_you_mean(column, columns, f"it has {', '.join(columns)}")
             yield Mistake(at, f"the {where} has no column {column}; {mend}")
 
 

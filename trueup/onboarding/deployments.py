@@ -7,9 +7,9 @@ from typing import Any
 
 from ruamel.yaml.error import YAMLError
 
+from trueup import files
 from trueup.config import yaml_text
 from trueup.config.annotated import flow
-from trueup.config.edit import write_whole
 from trueup.config.schema import ModelConfig
 
 _CRONS = {"day": "0 6 * * *", "week": "0 6 * * 1", "month": "0 6 2 * *"}
@@ -34,7 +34,7 @@ def deploy(config: ModelConfig, configs: Path) -> tuple[Path, bool] | None:
     longer = text.rstrip() + "\n" + block(config)
     if _read(longer) is None:
         return None
-    write_whole(path, longer)
+    files.write_text(path, longer)
     return path, True
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from trueup import files
 from trueup.config.durations import parse_duration
-from trueup.config.edit import write_whole
 from trueup.config.load import parse_model, sound_name
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
@@ -101,8 +101,8 @@ def save(drafted: Drafted, replace_it: bool = False) -> None:
     """Write the config beside the others, whole or not at all. Raises UsageError when there is one already, or no room."""
     _require_free(drafted.path, replace_it)
     drafted.path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(drafted.path, drafted.text)
-    write_whole(drafted.path.with_name(usual_name(drafted.path.stem)), drafted.usual)
+    files.write_text(drafted.path, drafted.text)
+    files.write_text(drafted.path.with_name(usual_name(drafted.path.stem)), drafted.usual)
 
 
 def _require_free(path: Path, replace_it: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from trueup import files
 from trueup.adapters import parquet
 from trueup.config.policies import Policy
 from trueup.replay.policy_run import Life, Tried
@@ -16,8 +17,7 @@ def keep(life: Life, home: Path) -> None:
     """Write it down, the facts last: they say that it is whole."""
     parquet.write(parquet.to_table(life.losses), home / _LOSSES, durable=False)
     facts = {"tried": [t.to_dict() for t in life.tried], "looks": life.looks}
-    with parquet.whole(home / _FACTS, durable=False) as file:
-        file.write(json.dumps(facts).encode())
+    files.write_text(home / _FACTS, json.dumps(facts))
 
 
 def ended(home: Path) -> bool:

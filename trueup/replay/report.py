@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trueup.adapters.parquet import whole
+from trueup import files
 from trueup.domain.data.types import Window
 from trueup.home import HOME_TAG, Home
 from trueup.model import Model
@@ -43,8 +43,7 @@ def write(found: Compared, home: Home) -> Path:
         page: replay_page.render(found.facts, found.by_batch),
     }
     for path, text in texts.items():
-        with whole(path, durable=False) as file:
-            file.write(text.encode())
+        files.write_text(path, text)
     model_plots.write(replay_plots.pictures(found.facts, found.by_batch), page.with_suffix(""))
     return page
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 from filelock import FileLock
 
+from trueup import files
 from trueup.adapters import old_files
 from trueup.adapters.great_expectations import engine
 from trueup.adapters.great_expectations.checks import Outcome
@@ -35,8 +35,7 @@ def save(folder: Path, model: str, batch: BatchRef, as_of: datetime, result: Val
     """
     path = folder / _RESULTS / model / f"{batch.window.start:%Y-%m-%d}_r{batch.revision}.json"
     about = {"model": model, "batch": batch.name, "as_of": as_of.isoformat(sep=" "), "start": f"{batch.window.start}"}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, json.dumps({**about, **result.to_dict()}, allow_nan=False))
+    files.write_text(path, json.dumps({**about, **result.to_dict()}, allow_nan=False))
     return path
 
 
@@ -53,8 +52,7 @@ def render(folder: Path) -> Path:
         if new:
             environment = _environment()
             for path in new:
-                pages[path].parent.mkdir(exist_ok=True)
-                _write(pages[path], environment.get_template("docs_batch.html").render(_page(saved[path])))
+                files.write_text(pages[path], environment.get_template("docs_batch.html").render(_page(saved[path])))
             _write_index(folder, {page: saved[path] for path, page in pages.items()})
     return folder / "index.html"
 
@@ -92,13 +90,7 @@ def _write_index(folder: Path, saved: Mapping[Path, Mapping[str, Any]]) -> None:
     batches = [{**result, "page": page.relative_to(folder).as_posix()} for page, result in saved.items()]
     newest_first = sorted(batches, key=lambda b: (b["start"], b["page"]), reverse=True)
     newest_first.sort(key=lambda b: str(b["model"]))
-    _write(folder / "index.html", template("docs_index.html").render(batches=newest_first))
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    files.write_text(folder / "index.html", template("docs_index.html").render(batches=newest_first))
 
 
 def _environment() -> Any:

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from trueup import files
 from trueup.adapters import parquet
 from trueup.config import yaml_text
-from trueup.config.edit import write_whole
 from trueup.domain.data.labels import table
 from trueup.domain.data.landing import key_values
 from trueup.domain.data.moments import parse_times
@@ -140,7 +140,7 @@ def _write_config(model: Model) -> None:
         if module.exists():
             shutil.copy2(module, path.parent)
     head = f"# Written by `trueup feed` from {model.home.configs / path.name}; change that one.\n"
-    write_whole(path, head + yaml_text.write(content))
+    files.write_text(path, head + yaml_text.write(content))
 
 
 def _require_original(model: Model) -> None:

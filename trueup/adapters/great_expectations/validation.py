@@ -6,7 +6,6 @@ send their failing rows to quarantine; all others judge the batch as a whole.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -27,6 +26,7 @@ from trueup.domain.data.sentinels import ALL_COLUMNS
 from trueup.domain.data.types import ROW_ID, Verdict
 from trueup.domain.data.values import Kind, as_text, canonical_text
 from trueup.errors import ConfigError
+from trueup.hints import did_you_mean
 
 CHECK: Final = "validate"  # the verdict's name
 _PLACE: Final = ("validate", "expectations")
@@ -179,8 +179,8 @@ def _mistakes(declared: ExpectationConfig) -> Iterator[Mistake]:
     """Give what is wrong with one expectation, at the rest of its place."""
     kind = engine.implementations().get(declared.type)
     if kind is None:
-        near = difflib.get_close_matches(declared.type, engine.implementations(), 1)
-        mend = f"did you mean {near[0]}?" if near else "https://greatexpectations.io/expectations lists them"
+        lists = "https://greatexpectations.io/expectations lists them"
+        mend = did_you_mean(declared.type, engine.implementations(), lists)
         yield Mistake(("type",), f"Great Expectations has no {declared.type}; {mend}")
         return
     if declared.type in _NEED_DATABASE:
@@ -208,10 +208,9 @@ def _wrong_arguments(error: Exception, known: list[str]) -> Iterator[Mistake]:
         messages.setdefault(argument, message)
     together = messages.pop("__root__", "")
     for argument, message in messages.items():
-        near = difflib.get_close_matches(argument, known, 1)
-        mend = f"; did you mean {near[0]}?" if near else ""
-        unknown = argument not in known
-        yield Mistake(("kwargs", argument), f"there is no such argument{mend}" if unknown else message)
+        if argument not in known:
+            message = "; ".join(filter(None, ("there is no such argument", did_you_mean(argument, known))))
+        yield Mistake(("kwargs", argument), message)
     if not messages:
         yield Mistake(("kwargs",), together)
 

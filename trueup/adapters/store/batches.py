@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from trueup import files
 from trueup.adapters import parquet
 from trueup.adapters.sql.engines import reading, writing
 from trueup.adapters.store.tables import BATCHES, Shelf, as_json, folder_name, moment, stem, window_of
@@ -109,7 +110,7 @@ class Batches(Shelf):
         with reading(other.engine) as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         for row in rows:
-            parquet.link(other.home / row["path"], self.home / row["path"])
+            files.link(other.home / row["path"], self.home / row["path"])
         with writing(self.engine, BATCHES) as connection:
             known = set(connection.scalars(sa.select(BATCHES.c.sequence)))
             if new := [row for row in rows if row["sequence"] not in known]:

@@ -6,7 +6,7 @@ import hashlib
 from datetime import datetime
 from pathlib import Path
 
-from trueup.adapters import parquet
+from trueup import files
 from trueup.adapters.old_files import older
 from trueup.adapters.store.tables import Shelf, folder_name
 from trueup.errors import WorkError
@@ -21,7 +21,7 @@ class Texts(Shelf):
         """Keep a text; give its SHA-256, in hex, by which it is found again. The same again changes nothing."""
         digest = hashlib.sha256(content).hexdigest()
         if not (path := self._text(model, digest)).exists():
-            with parquet.whole(path) as stream:
+            with files.whole(path) as stream:
                 stream.write(content)
         return digest
 

@@ -11,7 +11,6 @@ learns from, and stop too late; the number of trees is chosen by the search inst
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +45,7 @@ from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.recipe import Float, Int, Recipe, Space
 from trueup.errors import TrainingFailed
+from trueup.hints import did_you_mean
 
 Floats = NDArray[np.float64]
 
@@ -89,8 +89,7 @@ def problems(fixed: Mapping[Family, Mapping[str, Any]], task: Task) -> list[Mist
             if name in _RESERVED:
                 found.append(Mistake(at, f"cannot be set: {_RESERVED[name]}"))
             elif name not in known:
-                close = difflib.get_close_matches(name, known, 1)
-                mend = f"did you mean {close[0]}?" if close else f"it has {', '.join(sorted(known.keys() - _RESERVED))}"
+                mend = did_you_mean(name, known, f"it has {', '.join(sorted(known.keys() - _RESERVED))}")
                 found.append(Mistake(at, f"{_learner(family, task).estimator.__name__} has no such parameter; {mend}"))
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ import pandas as pd
 from trueup.config.tasks import Task
 from trueup.domain.data.periods import Period
 from trueup.errors import UsageError
+from trueup.hints import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,5 @@ def require_columns(raw: pd.DataFrame, names: Sequence[str], data: str) -> None:
     have = [str(c) for c in raw.columns]
     absent = [n for n in names if n not in have]
     if absent:
-        close = {n: difflib.get_close_matches(n, have, 1) for n in absent}
-        hints = [f"{n} (did you mean {c[0]}?)" if c else n for n, c in close.items()]
+        hints = [f"{n} ({hint})" if (hint := did_you_mean(n, have)) else n for n in absent]
         raise UsageError(f"{data} has no column {', '.join(hints)}; it has {', '.join(have)}")

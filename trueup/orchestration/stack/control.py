@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+from trueup import files
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
 from trueup.orchestration.recovery import interrupted_runs, processes
@@ -264,11 +265,9 @@ def _read(layout: Layout) -> dict[str, Any]:
 
 
 def _write(layout: Layout, ready: bool) -> None:
-    fresh = layout.record.with_suffix(".new")
     ports = {"host": layout.settings.host, **{f"{p}_port": n for p, n in layout.ports.items()}}
     record = {"ready": ready, "ports": ports, "addresses": layout.addresses, "project": str(layout.project)}
-    fresh.write_text(json.dumps(record), encoding="utf-8")
-    fresh.replace(layout.record)
+    files.write_text(layout.record, json.dumps(record))
 
 
 def _told(log: Path) -> str:

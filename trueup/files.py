@@ -1,0 +1,70 @@
+"""Files that are whole whenever they can be seen: written beside their place, and moved there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from trueup.crash import reach
+from trueup.errors import WorkError
+
+
+@contextmanager
+def whole(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """A stream whose content is in its place, all of it, when the block ends; it keeps the mode of the file it replaces.
+
+    With `durable` it also survives a power cut. Raises WorkError when the disk does not take it; nothing is left then.
+    """
+    beside = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as stream:
+            yield stream
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        if path.exists():
+            shutil.copymode(path, beside)
+        reach("file.beside")
+        beside.replace(path)
+        if durable:
+            _sync_folder(path.parent)
+    except OSError as error:
+        raise WorkError(
+            f"{path} cannot be written: {error.strerror or error}; make room or allow writing there, then run again. "
+            "Nothing was half written"
+        ) from error
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text that a power cut may take back. Raises WorkError as `whole` does."""
+    with whole(path, durable=False) as file:
+        file.write(text.encode())
+
+
+def link(old: Path, new: Path) -> None:
+    """Let a file that never changes stand in a second place, as a link where the disk allows it. Raises WorkError."""
+    new.parent.mkdir(parents=True, exist_ok=True)
+    if new.exists():
+        return
+    try:
+        os.link(old, new)
+    except OSError:
+        with whole(new, durable=False) as copy, old.open("rb") as content:
+            shutil.copyfileobj(content, copy)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
