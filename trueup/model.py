@@ -133,10 +133,11 @@ class Model:
         """The recorded validation, by window, of each batch that the current rules judged last."""
         found = _brief(self, landed[0].window if len(landed) == 1 else None)
         of_batch = {b.window: (b, found.get((b.window, b.rows.revision))) for b in landed}
+        judgements = self.home.store.judgements([batch.rows for batch, _ in of_batch.values()])
         return {
             window: checked_from(batch, body)
-            for window, (batch, body) in of_batch.items()
-            if body is not None and body["judgement"] == self.home.store.judgement(batch.rows)
+            for (window, (batch, body)), judgement in zip(of_batch.items(), judgements, strict=True)
+            if body is not None and body["judgement"] == judgement
         }
 
     def validation_results(self, window: Window | None = None) -> dict[tuple[Window, int], Any]:

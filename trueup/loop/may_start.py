@@ -61,9 +61,9 @@ def _latest(model: Model, as_of: datetime) -> datetime:
 def attempt_digest(model: Model, chosen: Plan, as_of: datetime) -> str:
     """Digest of all that a training and its judging depend on: config, windows, champion, and the rows that count."""
     current = model.champion()
-    rows = [
-        [b.rows.sha256, b.labels.sha256, model.home.store.held(b.rows).tolist()] for b in model.usable_batches(as_of)
-    ]
+    used = model.usable_batches(as_of)
+    held = model.home.store.held_each([b.rows for b in used])
+    rows = [[b.rows.sha256, b.labels.sha256, ids.tolist()] for b, ids in zip(used, held, strict=True)]
     windows = [str(moment) for w in (chosen.train, chosen.gate) for moment in (w.start, w.end)]
     return digest_of([config_digest(model.config), windows, current.version if current else None, rows])
 

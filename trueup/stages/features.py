@@ -95,13 +95,10 @@ def _named(
     model: Model, wanted: list[Batch], usable: list[Batch], of: FeaturesConfig
 ) -> Iterator[tuple[Batch, list[Batch], str]]:
     """Each batch with those that its history is made of, and the key of its features. Each state is read once."""
-    states: dict[int, list[Any]] = {}
+    pasts = [_history(model.config, usable, batch.window, of) for batch in wanted]
+    states = _states(model.home, [b for batch, past in zip(wanted, pasts, strict=True) for b in (batch, *past)])
     recipe, function = of.model_dump(mode="json"), of.custom and source_digest(of.custom, model.home.configs)
-    for batch in wanted:
-        past = _history(model.config, usable, batch.window, of)
-        for b in (batch, *past):
-            if b.rows.sequence not in states:
-                states[b.rows.sequence] = _state(model.home, b)
+    for batch, past in zip(wanted, pasts, strict=True):
         inputs = [states[b.rows.sequence] for b in (batch, *past)]
         yield batch, past, digest_of({"features": recipe, "function": function, "inputs": inputs})
 
@@ -193,6 +190,11 @@ def _custom(of: FeaturesConfig, home: Home) -> Callable[[pd.DataFrame], pd.DataF
     return load_function(of.custom, home.configs) if of.custom else None
 
 
-def _state(home: Home, batch: Batch) -> list[Any]:
-    """All that the features of others may depend on in a batch: its content, and which of its rows count."""
-    return [batch.rows.sha256, batch.labels.sha256, home.store.held(batch.rows).tolist()]
+def _states(home: Home, batches: list[Batch]) -> dict[int, list[Any]]:
+    """All that features may depend on in each batch, by its sequence number: its content, and which of its rows count."""
+    each = {b.rows.sequence: b for b in batches}
+    held = home.store.held_each([b.rows for b in each.values()])
+    return {
+        number: [b.rows.sha256, b.labels.sha256, ids.tolist()]
+        for (number, b), ids in zip(each.items(), held, strict=True)
+    }

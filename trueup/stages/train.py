@@ -181,10 +181,12 @@ def _batches_in(model: Model, window: Window, as_of: datetime) -> list[Batch]:
 def _inputs(model: Model, chosen: Plan, as_of: datetime) -> tuple[dict[str, Any], ...]:
     """Every revision that training and judging read, and a digest of which of its rows were in quarantine."""
     first = min(chosen.train.start, reference_window(chosen.gate.start, model.config.monitor.decay).start)
+    read = read_for(model, Window(first, chosen.gate.end), as_of)
+    held = model.home.store.held_each([b.rows for b in read])
     return tuple(
         named
-        for b in read_for(model, Window(first, chosen.gate.end), as_of)
-        for named in (_named(b.rows) | {"held": digest_of(model.home.store.held(b.rows).tolist())}, _named(b.labels))
+        for b, ids in zip(read, held, strict=True)
+        for named in (_named(b.rows) | {"held": digest_of(ids.tolist())}, _named(b.labels))
     )
 
 

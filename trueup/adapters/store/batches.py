@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +37,12 @@ class Batches(Shelf):
     """
 
     known_until: Callable[[], datetime] | None = None
+
+    def __init__(self, home: Path, engine: sa.Engine) -> None:
+        super().__init__(home, engine)
+        # Landings are only ever added, and files never change: what was read of them once stays so.
+        self._refs: dict[str, tuple[tuple[Any, ...], list[BatchRef]]] = {}
+        self._columns: dict[str, list[str]] = {}
 
     def land(self, dataset: str, window: Window, frame: pd.DataFrame, facts: dict[str, Any] | None = None) -> BatchRef:
         """Land the content of a window. The newest content again changes nothing; other content is a new revision.
@@ -84,16 +91,21 @@ class Batches(Shelf):
 
         `until` leaves out windows that end later, `sequence` all that was landed after that landing.
         """
-        query = sa.select(BATCHES).where(BATCHES.c.dataset == dataset)
+        visible = BATCHES.c.dataset == dataset
         if self.known_until is not None:
-            query = query.where(BATCHES.c.recorded_at <= self.known_until())
-        if until is not None:
-            query = query.where(BATCHES.c.end <= moment(until))
-        if sequence is not None:
-            query = query.where(BATCHES.c.sequence <= sequence)
+            visible &= BATCHES.c.recorded_at <= self.known_until()
+        newest = sa.select(sa.func.count(), sa.func.max(BATCHES.c.sequence)).where(visible)
         with reading(self.engine) as connection:
-            found = connection.execute(query.order_by(BATCHES.c.start, BATCHES.c.revision)).all()
-        return list({window_of(row): as_ref(row) for row in found}.values())
+            state, refs = tuple(connection.execute(newest).one()), self._refs.get(dataset, ((), []))
+            if refs[0] != state:
+                query = sa.select(BATCHES).where(visible).order_by(BATCHES.c.start, BATCHES.c.revision)
+                refs = self._refs[dataset] = state, [as_ref(row) for row in connection.execute(query)]
+        chosen = (
+            ref
+            for ref in refs[1]
+            if (until is None or ref.window.end <= until) and (sequence is None or ref.sequence <= sequence)
+        )
+        return list({ref.window: ref for ref in chosen}.values())
 
     def landings(self, dataset: str) -> list[tuple[Window, datetime]]:
         """List every landing whose file is kept: its window, and when it became visible (UTC, without offset)."""
@@ -185,7 +197,9 @@ class Batches(Shelf):
 
     def columns(self, ref: BatchRef) -> list[str]:
         """Name a batch's columns without reading them. Raises WorkError."""
-        return parquet.columns(self.home / ref.path)
+        if ref.path not in self._columns:
+            self._columns[ref.path] = parquet.columns(self.home / ref.path)
+        return self._columns[ref.path]
 
     def _table(self, ref: BatchRef, columns: Sequence[str] | None, verify: bool = False) -> pa.Table:
         table = parquet.read(self.home / ref.path, None if verify else columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -87,15 +88,23 @@ class Quarantine(Batches):
         """Read batches without the rows that are in quarantine and were not released."""
         chosen = [refs] if isinstance(refs, BatchRef) else list(refs)
         named = None if columns is None else list(dict.fromkeys([ROW_ID, *columns]))
-        rows = read_tables([self._table(r, named) for r in chosen], named, [self.held(r) for r in chosen])
+        rows = read_tables([self._table(r, named) for r in chosen], named, self.held_each(chosen))
         return rows if columns is None else rows[list(columns)]
 
     def held(self, ref: BatchRef) -> npt.NDArray[np.int64]:
-        """Give the ids of a batch's rows that are in quarantine and were not released."""
-        newest = self._judgement(ref)
-        if newest is None:
-            return np.array([], dtype=np.int64)
-        return np.setdiff1d(self._failed(str(newest.path)), self._released(ref))
+        """Return the ids of a batch's rows that are in quarantine and were not released."""
+        return self.held_each([ref])[0]
+
+    def held_each(self, refs: Sequence[BatchRef]) -> list[npt.NDArray[np.int64]]:
+        """Return for each batch the ids of its rows that are in quarantine and were not released."""
+        judged = self._judged(refs)
+        none = np.array([], dtype=np.int64)
+        return [
+            np.setdiff1d(self._failed(str(judged[r.sequence].path)), self._released(r))
+            if r.sequence in judged
+            else none
+            for r in refs
+        ]
 
     def held_as(self, ref: BatchRef, digest: str) -> npt.NDArray[np.int64] | None:
         """Give the ids that `held` gave when their digest was this, whatever was judged or released since.
@@ -116,17 +125,28 @@ class Quarantine(Batches):
         return None
 
     def judgement(self, ref: BatchRef) -> str:
-        """Name the judgement of a batch's rows that counts; empty when none of them was ever in quarantine."""
-        newest = self._judgement(ref)
-        return "" if newest is None else str(newest.sha256)
+        """Return the digest of the judgement that counts; empty when no row of the batch was ever in quarantine."""
+        return self.judgements([ref])[0]
+
+    def judgements(self, refs: Sequence[BatchRef]) -> list[str]:
+        """Return `judgement` of each batch."""
+        judged = self._judged(refs)
+        return [str(judged[r.sequence].sha256) if r.sequence in judged else "" for r in refs]
 
     def _failed(self, path: str) -> npt.NDArray[np.int64]:
         return np.unique(parquet.read(self.home / path, [ROW_ID])[ROW_ID].to_numpy().astype(np.int64))
 
-    def _judgement(self, ref: BatchRef) -> sa.Row[tuple[object, ...]] | None:
-        query = sa.select(QUARANTINE).where(QUARANTINE.c.sequence == ref.sequence)
+    def _judgement(self, ref: BatchRef) -> sa.Row[Any] | None:
+        return self._judged([ref]).get(ref.sequence)
+
+    def _judged(self, refs: Sequence[BatchRef]) -> dict[int, sa.Row[Any]]:
+        """Return the newest judgement of each batch that has one, by the batch's sequence number."""
+        numbers = [ref.sequence for ref in refs]
+        if not numbers:
+            return {}
+        query = sa.select(QUARANTINE).where(QUARANTINE.c.sequence.between(min(numbers), max(numbers)))
         with reading(self.engine) as connection:
-            return connection.execute(query.order_by(QUARANTINE.c.judgement.desc()).limit(1)).first()
+            return {row.sequence: row for row in connection.execute(query.order_by(QUARANTINE.c.judgement))}
 
     def _released(self, ref: BatchRef) -> npt.NDArray[np.int64]:
         with reading(self.engine) as connection:
