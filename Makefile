@@ -40,13 +40,13 @@ down: setup ## end what `make up` or `trueup up` started
 	@$(BIN)/trueup down
 
 test: setup ## the whole test suite
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder  # stacks wait a lot: three for two cores, and not all stacks at the end
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not thorough' -n 3 --dist loadfile --no-loadscope-reorder  # stacks wait a lot: three for two cores, and not all stacks at the end
 
 thorough: setup ## the tests that take minutes each: crashes, full disks, killed servers, whole chains of events; half an hour
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'thorough or property' --hypothesis-profile many
 
 unit: setup ## the domain's tests only, in seconds
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -q -m 'not slow' tests/unit
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -q tests/unit
 
 check: setup ## format, lint, types, import contracts, known holes in what is locked
 	@$(BIN)/ruff format --check .

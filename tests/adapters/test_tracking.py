@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.free import free_port
+from trueup.adapters.mlflow.database import build_database
 from trueup.adapters.mlflow.runs import Tracking
 from trueup.domain.data.types import BatchRef, Metric, Window
 from trueup.errors import RegistryUnavailable
@@ -165,9 +166,10 @@ def test_eight_first_runs_on_an_empty_home_make_one_healthy_database(tmp_path):
 def test_a_database_left_half_made_is_made_again(tmp_path):
     for name in ("mlflow.db.new", "mlflow.db.new-wal"):
         (tmp_path / name).write_text("torn")
+    build_database(tmp_path / "mlflow.db")
+    assert not list(tmp_path.glob("*.new*"))
     tracking = open_at(tmp_path)
     tracking.finish(tracking.start("flights", "x"))
-    assert not list(tmp_path.glob("*.new*"))
 
 
 def test_nothing_is_imported_printed_or_left_behind_without_need(tmp_path):
