@@ -33,6 +33,7 @@ def config_page() -> str:
         "",
         "Generated from `trueup/config/schema.py` by `make docs`. One file a model, `configs/<model>.yaml`, in stage order.",
         "A span of time is a number and a unit: `1 day`, `28 days`, `90 minutes`. A share is between 0 and 1.",
+        "The `kind` of a source, sink, gate or policy may also be `module:Class`, [a class of your own](how-to/custom.md).",
         "",
     ]
     lines += [*_table(ModelConfig), ""]

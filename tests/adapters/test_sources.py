@@ -686,7 +686,7 @@ class TestFunction:
                 "def load(a, b):\n    return pd.DataFrame([[1, 2, 3]], columns=['id', 'time', 'id'])\n",
                 r"id occurs more than",
             ),
-            ("def other(): ...\n", r"ours.py has no function load; correct the name"),
+            ("def other(): ...\n", r"ours.py has no load; correct the name"),
             ("import no_such_module_anywhere\n", r"no module no_such_module_anywhere; put ours.py beside the config"),
             ("1 / 0\n", r"importing it raised ZeroDivisionError: division by zero; mend the module"),
             ("def load(a, b): ...\nload.extent = lambda: 5\n", r"its extent gave 5; return \(first, last\) or None"),

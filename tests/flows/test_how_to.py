@@ -36,8 +36,6 @@ class Reader:
         for kind, body in FENCE.findall(page.read_text(encoding="utf-8")):
             if named := SAVED.match(body):
                 (self.folder / named[1]).write_text(body, encoding="utf-8")
-            elif kind == "diff":
-                self._do(["patch", "-p1"], body)
             elif kind == "text":
                 self._compare(body)
             elif kind == "":
@@ -49,12 +47,10 @@ class Reader:
         start = {"python": [], "trueup": ["-c", "from trueup.cli.main import main; main()"]}[words[0]]
         self.said += self._do([sys.executable, *start, *words[1:]])
 
-    def _do(self, words: list[str], given: str | None = None) -> str:
+    def _do(self, words: list[str]) -> str:
         env = {**os.environ, "PYTHONPATH": str(self.folder), "COLUMNS": "200", "TRUEUP_REPORTS": "false"}
         env.pop("TRUEUP_CONFIGS", None)
-        done = subprocess.run(
-            words, cwd=self.folder, env=env, input=given, capture_output=True, text=True, timeout=400, check=False
-        )
+        done = subprocess.run(words, cwd=self.folder, env=env, capture_output=True, text=True, timeout=400, check=False)
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -65,7 +61,7 @@ class Reader:
         assert not missing, f"nothing of the kind came: {missing}; but: {self.said}{configs}"
 
 
-QUICK, SLOW = ("your-own-data",), ("custom", "regression", "late-labels")  # the latter take minutes each
+QUICK, SLOW = ("your-own-data",), ("regression", "late-labels")  # the latter take minutes each
 TUTORIALS = (*QUICK, *SLOW)
 
 

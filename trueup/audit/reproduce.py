@@ -29,7 +29,7 @@ from trueup.domain.learning.learning import class_names, predict
 from trueup.domain.learning.recipe import Recipe
 from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
 from trueup.governance.ledger_queries import part_about, versions_of
-from trueup.governance.recorded_inputs import config_then, function_then
+from trueup.governance.recorded_inputs import config_then, modules_then
 from trueup.handoffs import Role, prediction_of
 from trueup.home import Home
 from trueup.ledger.entries import Entry
@@ -191,13 +191,14 @@ def _record(model: str, version: int, home: Home) -> _Record:
 
 def _rebuilt(record: _Record, home: Home) -> _Rebuilt:
     """Make it again, and compare. Raises _Gone when what it was made of is not there."""
-    gone, config, function = list[Difference](), None, None
+    gone, config, modules = list[Difference](), None, dict[str, bytes]()
     try:
         config = config_then(record.entry.model, record.body, home)
     except WorkError as error:
         gone.append(Difference("config", str(error)))
     try:
-        function = function_then(record.entry.model, record.body, home)
+        custom = config.features.custom if config else None
+        modules = modules_then(record.entry.model, record.body, home, custom)
     except WorkError as error:
         gone.append(Difference("function", str(error)))
     inputs, wrong = find(record.body["inputs"], home)
@@ -206,7 +207,7 @@ def _rebuilt(record: _Record, home: Home) -> _Rebuilt:
         stored = _Rebuilt()
         _registered(record, home, stored)  # its files can be looked at all the same
         raise _Gone(gone + stored.differences)
-    with laid_out(Model(config, home), inputs, function, record.entry.as_of) as then:
+    with laid_out(Model(config, home), inputs, modules, record.entry.as_of) as then:
         return _compared(record, Model(config, home), then)
 
 

@@ -6,7 +6,6 @@ first time; and nothing that is made can change the home itself.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ import numpy as np
 import pandas as pd
 
 from trueup.adapters.store.quarantine import EXPECTATION
-from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import ROW_ID, BatchRef, Status, Window
 from trueup.errors import WorkError
+from trueup.governance.recorded_inputs import lay_out_modules
 from trueup.home import Home
 from trueup.model import VALIDATE, Model, rules
 
@@ -61,11 +60,12 @@ def _held(ref: BatchRef, named: Mapping[str, Any], home: Home) -> np.ndarray[Any
 
 
 @contextmanager
-def laid_out(model: Model, inputs: Sequence[Input], function: bytes | None, as_of: datetime) -> Iterator[Home]:
-    """A home for as long as the block that holds these revisions, their quarantine, and the function as it was."""
+def laid_out(model: Model, inputs: Sequence[Input], modules: Mapping[str, bytes], as_of: datetime) -> Iterator[Home]:
+    """A home for as long as the block that holds these revisions, their quarantine, and the user's modules as they were."""
     with TemporaryDirectory(prefix="trueup-reproduce-") as scratch:
         configs = Path(scratch) / "configs"
-        _lay_out_functions(model.config, model.home.configs, configs, function)
+        configs.mkdir()
+        lay_out_modules(model.home.configs, configs, modules)
         then = Home(model.home.settings.apart(Path(scratch) / "home", configs=configs))
         try:
             for found in inputs:
@@ -83,12 +83,3 @@ def _land(model: Model, then: Home, found: Input, as_of: datetime) -> None:
         body = {"status": Status.PASS.value, "reasons": [], "quarantined": 0, "judgement": then.store.judgement(ref)}
         body |= {"warnings": [], "checks": []}
         then.store.record(model.config.model, VALIDATE, ref.window, ref.revision, as_of, body, rules(model.config))
-
-
-def _lay_out_functions(config: ModelConfig, source: Path, target: Path, function: bytes | None) -> None:
-    """The modules beside the configs, the one of `features.custom` as it was."""
-    target.mkdir()
-    for file in source.glob("*.py"):
-        shutil.copyfile(file, target / file.name)
-    if function is not None and config.features.custom:
-        (target / f"{config.features.custom.split(':')[0]}.py").write_bytes(function)

@@ -79,8 +79,8 @@ class Kinds:
         if dotted := self.shipped.get(kind):
             return _imported(dotted)
         if not re.fullmatch(DOTTED, kind):
-            known = ", ".join(map(repr, self.shipped))
-            raise ValueError(f"{kind!r} is not one of {known}; a {self.what} of your own is named as `module:Class`")
+            known = f"not one of {', '.join(map(repr, self.shipped))}" if self.shipped else f"no {self.what}"
+            raise ValueError(f"{kind!r} is {known}; a {self.what} of your own is named as `module:Class`")
         try:
             found: Any = load_function(kind, root or Path())
         except SourceError as error:

@@ -36,7 +36,7 @@ def load_function(dotted: str, root: Path) -> Callable[..., Any]:
         ) from error
     function = getattr(module, attribute, None)
     if not callable(function):
-        raise SourceError(f"{dotted}: {module.__file__ or name} has no function {attribute}; correct the name")
+        raise SourceError(f"{dotted}: {module.__file__ or name} has no {attribute}; correct the name")
     return function  # type: ignore[no-any-return]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from trueup.config import yaml_text
 from trueup.config.durations import parse_calendar, parse_duration, write_duration
 from trueup.config.kinds import ROOT, root_of
 from trueup.config.schema import ModelConfig
+from trueup.config.sections.retraining import PolicyConfig
 from trueup.errors import UsageError
 
 Changes = dict[str, Any]
@@ -35,6 +37,29 @@ class Policy:
         """Whether nothing starts a retrain, whatever else it says."""
         starts = self.changes.get("retrain", {})
         return not any(starts.get(name) for name in ("findings", "every", "new_rows"))
+
+
+class CustomPolicy(PolicyConfig):
+    """A policy of your own for `replay.policies`. Fields are its config keys."""
+
+    @abstractmethod
+    def changes(self) -> Changes:
+        """What it changes in a config: sections within sections, as in the YAML. What it leaves out starts no retrain."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it; no two policies may have the same name."""
+        keys = (f", {key} {value}" for key, value in self.model_dump(mode="json", exclude={"kind"}).items())
+        return type(self).__name__ + "".join(keys)
+
+    def policy(self) -> Policy:
+        """The policy. Raises UsageError for what the class raises."""
+        try:
+            return Policy(self.name, merged(_NOTHING, self.changes()))
+        except Exception as error:
+            raise UsageError(
+                f"policy {self.kind} raised {type(error).__name__}: {error}; mend the class, then run again"
+            ) from error
 
 
 # Each clause begins from "no retrain at all": what a policy does not say, it does not do.
@@ -126,14 +151,18 @@ def parse(text: str) -> Policy:
     return Policy(" ".join(text.split()), changes)
 
 
-def parse_all(texts: Iterable[str]) -> list[Policy]:
-    """Read policies, of which one with values in braces is several. Raises UsageError, also for one given twice.
+def parse_all(texts: Iterable[str | PolicyConfig]) -> list[Policy]:
+    """Read policies; a text with values in braces is several. Raises UsageError, also for one given twice.
 
     >>> [p.name for p in parse_all(["frozen", "on decay, cooldown {7, 30} days"])]
     ['frozen', 'on decay, cooldown 7 days', 'on decay, cooldown 30 days']
     """
     found = []
     for text in texts:
+        if isinstance(text, CustomPolicy):
+            found.append(text.policy())
+            continue
+        assert isinstance(text, str)
         each = [replace(parse(name), family=text if "{" in text else "") for name in _expanded(text)]
         found += each
     names = [p.name for p in found]

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trueup.config.content import Location, items, keys, written
 from trueup.config.durations import write_duration
-from trueup.config.kinds import Named
+from trueup.config.kinds import ROOT, Named
 from trueup.config.policies import parse_all
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.gates import GateConfig
@@ -54,13 +54,13 @@ def contradictions(content: Mapping[str, Any], root: Path | None = None) -> Iter
     yield from _not_for_task(content)
     yield from _unfit_gates(content, root)
     yield from _too_few_blocks(content)
-    yield from _no_policies(content)
+    yield from _no_policies(content, root)
     yield from _passwords(content)
     yield from _label_key(content)
     yield from _types(content)
 
 
-def meant(content: Any, *path: str, section: Any = ModelConfig) -> Any:
+def meant(content: Any, *path: str, section: Any = ModelConfig, root: Path | None = None) -> Any:
     """What the schema makes of a place: its default where nothing is written, None where what is written is wrong."""
     key, *rest = path
     field = next(f for name, f in section.model_fields.items() if key == (f.alias or name))
@@ -72,10 +72,10 @@ def meant(content: Any, *path: str, section: Any = ModelConfig) -> Any:
             value = getattr(value, name, None)
         return value
     if rest:
-        return meant(content[key], *rest, section=field.annotation)
+        return meant(content[key], *rest, section=field.annotation, root=root)
     kind: Any = Annotated[field.annotation, field]
     try:
-        return TypeAdapter(kind).validate_python(content[key])
+        return TypeAdapter(kind).validate_python(content[key], context={ROOT: root})
     except ValidationError:
         return None
 
@@ -233,9 +233,9 @@ def _unfit_gates(content: Mapping[str, Any], root: Path | None) -> Iterator[Mist
             yield from (Mistake((*at, *place), what) for place, what in kind.problems(gate, task, features))
 
 
-def _no_policies(content: Mapping[str, Any]) -> Iterator[Mistake]:
+def _no_policies(content: Mapping[str, Any], root: Path | None) -> Iterator[Mistake]:
     """What a replay is to compare, and could not read."""
-    texts, known = meant(content, "replay", "policies") or [], set[str]()
+    texts, known = meant(content, "replay", "policies", root=root) or [], set[str]()
     for number, text in enumerate(texts):
         try:
             names = {p.name for p in parse_all([text])}

@@ -65,7 +65,8 @@ class ModelConfig(Section):
     def named(self) -> list[Named]:
         """The parts that a `kind` names, which may be classes of the user's own."""
         given = (self.ingest.source, self.ingest.label.source, self.score.sink)
-        return [*self.promote.gates, *(part for part in given if part is not None)]
+        policies = [policy for policy in self.replay.policies if not isinstance(policy, str)]
+        return [*self.promote.gates, *policies, *(part for part in given if part is not None)]
 
     @property
     def group_columns(self) -> list[str]:

@@ -21,6 +21,7 @@ import pandas as pd
 from trueup import files
 from trueup.adapters import parquet
 from trueup.config import yaml_text
+from trueup.config.kinds import own_modules
 from trueup.domain.data.labels import table
 from trueup.domain.data.landing import key_values
 from trueup.domain.data.moments import parse_times
@@ -123,7 +124,7 @@ def _known_after(
 
 
 def _write_config(model: Model) -> None:
-    """Write the config with the files as its source, and a module of features beside it if it has one."""
+    """Write the config with the files as its source, and the user's own modules that it names beside it."""
     content = model.config.model_dump(mode="json", by_alias=True, exclude_unset=True)
     written_with = content["ingest"]["source"].get("decimal", ".")  # of text beside which a value meant "none"
     content["ingest"]["source"] = {
@@ -135,9 +136,9 @@ def _write_config(model: Model) -> None:
         content["ingest"]["label"]["source"] = {"kind": "files", "path": f"../{model.config.model}{LABELS}/*.parquet"}
     path = written(model.home.root) / f"{model.config.model}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if model.config.features.custom is not None:
-        module = model.home.configs / f"{model.config.features.custom.split(':')[0]}.py"
-        if module.exists():
+    for dotted in (model.config.features.custom, *own_modules(model.config.named)):
+        module = model.home.configs / f"{dotted.split(':')[0]}.py" if dotted else None
+        if module is not None and module.exists():
             shutil.copy2(module, path.parent)
     head = f"# Written by `trueup feed` from {model.home.configs / path.name}; change that one.\n"
     files.write_text(path, head + yaml_text.write(content))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, SerializeAsAny, Tag
 
 from trueup.config.durations import CalendarSpan, Duration, Span
+from trueup.config.kinds import Kinds, Named
 from trueup.config.section import Section
 
 
@@ -47,11 +48,26 @@ class PriceConfig(Section):
     currency: str = Field("USD", min_length=1, max_length=8)
 
 
+class PolicyConfig(Named):
+    """A policy of your own for `trueup replay`."""
+
+    KINDS = Kinds("policy", "trueup.config.policies:CustomPolicy", {})
+
+
+def _written_as(value: Any) -> str:
+    return "text" if isinstance(value, str) else "class"
+
+
 class ReplayConfig(Section):
     """What `trueup replay` compares where nothing else is said; see docs/how-to/replay.md."""
 
-    policies: list[str] = Field(
+    policies: list[
+        Annotated[
+            Annotated[str, Tag("text")] | Annotated[SerializeAsAny[PolicyConfig], Tag("class")],
+            Discriminator(_written_as),
+        ]
+    ] = Field(
         default=[],
-        description="Such as `frozen`, `every 1 month, no gate` or `on decay, cooldown {7, 30} days`. Default: the usual ones.",
+        description="Such as `frozen`, `every 1 month, no gate` or `on decay, cooldown {7, 30} days`. Default: the usual ones. A section with `kind: module:Class` is a policy of your own.",
     )
     price: PriceConfig | None = Field(None, description="Tells costs in money, too.")
