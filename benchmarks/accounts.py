@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from tests.flows.stack import Stack
+from tests.stack import Stack
 from trueup.adapters.sql.engines import reading
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
 from trueup.home import HOME_TAG, Home

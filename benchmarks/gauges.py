@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from tests.flows.stack import Stack
+from tests.stack import Stack
 
 _EVERY = 1.0  # seconds between two questions to the server
 _LOOK = 30.0  # and between two looks at the memory

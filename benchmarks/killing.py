@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from tests.flows.stack import Stack
+from tests.stack import Stack
 from trueup.orchestration.recovery import processes
 
 WHOM = {

@@ -34,7 +34,7 @@ import sqlalchemy as sa
 from benchmarks import accounts, killing
 from benchmarks.gauges import Gauges, quantile
 from tests import streams
-from tests.flows.stack import LEAN, Stack, toy_project
+from tests.stack import LEAN, Stack, toy_project
 from trueup.adapters.prefect_events import EventApi
 from trueup.adapters.sql.engines import reading
 from trueup.adapters.store.tables import RESULTS

@@ -17,9 +17,9 @@ _CRASHES = "faults/test_crashes.py:"
 _DATABASES = "faults/test_databases.py:"
 _TAMPERING = "faults/test_tampering.py:"
 _REFUSALS = "faults/test_refusals.py:"
-_EXPECTATIONS = "adapters/test_expectations.py:"
+_EXPECTATIONS = "adapters/test_great_expectations.py:"
 _SAME = _CRASHES + "test_killed_there_the_same_work_again_comes_to_the_same"
-_ORPHANS = "stages/test_orphans.py:test_what_a_killed_training_left_is_collected_after_a_day"
+_ORPHANS = "upkeep/test_orphans.py:test_what_a_killed_training_left_is_collected_after_a_day"
 _FILES = _TAMPERING + "test_tampered_files_are_taken_by_mlflow_and_refused_by_us"
 
 FAULTS = (
@@ -55,7 +55,7 @@ FAULTS = (
         "freed",
         (
             "faults/test_killed.py:test_dead_runs_are_marked_and_begun_again_and_their_slots_are_free",
-            "flows/test_reconcile.py:test_slots_of_a_deployment_that_nobody_holds_are_taken_back",
+            "orchestration/test_recovery.py:test_slots_of_a_deployment_that_nobody_holds_are_taken_back",
         ),
     ),
     Fault(
@@ -77,7 +77,7 @@ FAULTS = (
     Fault(
         "event raised while the server is down",
         "delivered once, later",
-        ("flows/test_relay.py:test_while_the_server_is_away_events_wait",),
+        ("loop/test_outbox.py:test_while_the_server_is_away_events_wait",),
     ),
     Fault(
         "the same event twice",
@@ -90,7 +90,7 @@ FAULTS = (
     Fault(
         "100 events in a burst",
         "one retrain a cooldown",
-        ("stages/test_storm.py:test_a_burst_of_requests_for_one_moment_gives_one_training",),
+        ("loop/test_may_start.py:test_a_burst_of_requests_for_one_moment_gives_one_training",),
     ),
     Fault(
         "an event from the past or the future",
@@ -102,11 +102,11 @@ FAULTS = (
         "after k in a row it stops and alerts",
         (
             "faults/test_events.py:test_trainings_that_fail_again_and_again_stop_until_a_person_lets_them_go_on",
-            "stages/test_storm.py:test_after_too_many_rejections_it_stops_until_a_person_or_new_labels_let_it_go_on",
+            "loop/test_may_start.py:test_after_too_many_rejections_it_stops_until_a_person_or_new_labels_let_it_go_on",
         ),
     ),
     Fault("tampered pickle in place of the model", "refused, no code runs", (_FILES,)),
-    Fault("one bit flipped in the model", "refused", (_FILES, "adapters/test_registry.py:test_a_flipped_bit")),
+    Fault("one bit flipped in the model", "refused", (_FILES, "adapters/test_mlflow_models.py:test_a_flipped_bit")),
     Fault("MLmodel edited, or a loader injected", "refused", (_FILES,)),
     Fault("extra, missing or linked file beside the model", "refused", (_FILES,)),
     Fault(
@@ -122,15 +122,15 @@ FAULTS = (
     Fault(
         "anchor file's last line torn",
         "repaired, nothing acknowledged lost",
-        ("stages/test_proof.py:test_a_last_line_that_a_crash_has_torn_is_taken_off_and_nothing_is_lost",),
+        ("audit/test_verify.py:test_a_last_line_that_a_crash_has_torn_is_taken_off_and_nothing_is_lost",),
     ),
     Fault(
         "ledger edited, truncated, or rewritten",
         "`verify` fails and names the entry",
         (
-            "adapters/test_ledger.py:test_an_edited_field_is_found_and_its_entry_named",
-            "stages/test_proof.py:test_an_end_that_was_cut_off_is_found_by_the_anchors",
-            "stages/test_proof.py:test_everything_rewritten_by_somebody_with_the_key_is_found_by_the_anchors",
+            "ledger/test_ledger.py:test_an_edited_field_is_found_and_its_entry_named",
+            "audit/test_verify.py:test_an_end_that_was_cut_off_is_found_by_the_anchors",
+            "audit/test_verify.py:test_everything_rewritten_by_somebody_with_the_key_is_found_by_the_anchors",
         ),
     ),
     Fault(
@@ -138,7 +138,7 @@ FAULTS = (
         "“no data”, not “no drift”",
         (
             _EXPECTATIONS + "test_an_empty_batch_is_no_data",
-            "unit/test_drift.py:test_an_empty_batch_is_no_data_and_not_no_drift",
+            "unit/monitoring/test_drift.py:test_an_empty_batch_is_no_data_and_not_no_drift",
         ),
     ),
     Fault(
@@ -146,7 +146,7 @@ FAULTS = (
         "a feature is named and the batch is used; a key, a time, or a column with a declared limit fails",
         (
             _EXPECTATIONS + "test_a_feature_without_values_is_named_and_fails_only_where_a_limit_is_declared",
-            "stages/test_usual.py:test_a_feature_without_any_value_does_not_break_its_batch",
+            "stages/test_unusual.py:test_a_feature_without_any_value_does_not_break_its_batch",
         ),
     ),
     Fault(
@@ -154,7 +154,7 @@ FAULTS = (
         "fails; fails; by policy, said aloud",
         (
             _EXPECTATIONS + "test_a_missing_column_fails_once_and_nothing_is_asked_of_it",
-            "unit/test_landing.py:test_a_column_twice_is_refused",
+            "unit/data/test_landing.py:test_a_column_twice_is_refused",
             _EXPECTATIONS + "test_extra_columns_are_said_aloud_or_fail",
         ),
     ),
@@ -162,7 +162,7 @@ FAULTS = (
         "mixed types, numbers as strings",
         "fails, or coerced by a declared rule and counted",
         (
-            "unit/test_landing.py:test_columns_of_mixed_types_become_text_and_are_named",
+            "unit/data/test_landing.py:test_columns_of_mixed_types_become_text_and_are_named",
             _EXPECTATIONS + "test_text_where_numbers_belong_fails_unless_it_was_coerced",
         ),
     ),
@@ -172,16 +172,20 @@ FAULTS = (
         "reported; unusual where it varied before",
         (
             _EXPECTATIONS + "test_a_constant_column_is_reported",
-            "unit/test_usual.py:test_clean_batches_are_rarely_unusual_and_planted_faults_are",
+            "unit/monitoring/test_learned_bounds.py:test_clean_batches_are_rarely_unusual_and_planted_faults_are",
         ),
     ),
     Fault("1 to 29 rows", "inconclusive", (_EXPECTATIONS + "test_few_rows_are_inconclusive_whatever_they_hold",)),
-    Fault("500 new categories", "drift", ("unit/test_drift.py:test_new_categories_are_drift",)),
-    Fault("missing share from 0 to 50 %", "drift", ("unit/test_drift.py:test_half_the_values_missing_is_drift",)),
+    Fault("500 new categories", "drift", ("unit/monitoring/test_drift.py:test_new_categories_are_drift",)),
+    Fault(
+        "missing share from 0 to 50 %",
+        "drift",
+        ("unit/monitoring/test_drift.py:test_half_the_values_missing_is_drift",),
+    ),
     Fault(
         "labels of one class only",
         "inconclusive",
-        ("stages/test_watching.py:test_too_little_to_learn_from_is_held_with_its_reason",),
+        ("loop/test_late_batches.py:test_too_little_to_learn_from_is_held_with_its_reason",),
     ),
     Fault(
         "a metric is NaN or absent",
@@ -209,7 +213,7 @@ FAULTS = (
     Fault(
         "empty expectation suite",
         "refused when the config is loaded",
-        ("unit/test_config.py:test_an_empty_suite_is_refused",),
+        ("unit/config/test_config.py:test_an_empty_suite_is_refused",),
     ),
     Fault("API: bad JSON, NaN, huge body, unknown field", "4xx, bounded, never 500"),
     Fault("champion swapped during requests", "each answer names the one version that made it"),
@@ -232,39 +236,39 @@ FAULTS = (
         "late, duplicate or corrected rows for a batch already landed",
         "a new revision; predictions and labels join the right one",
         (
-            "stages/test_cycle.py:test_a_correction_is_a_new_revision_and_first_predictions_stay",
-            "stages/test_cycle.py:test_corrected_labels_are_joined_to_the_predictions_that_were_made",
+            "loop/test_turn.py:test_a_correction_is_a_new_revision_and_first_predictions_stay",
+            "loop/test_turn.py:test_corrected_labels_are_joined_to_the_predictions_that_were_made",
         ),
     ),
     Fault(
         "a real shift of a feature",
         "shifted, scored, diagnosed, retrained; never broken by what was learned before",
         (
-            "stages/test_usual.py:test_a_real_shift_of_a_feature_is_used_and_breaks_nothing",
-            "unit/test_usual.py:test_a_feature_that_shifts_is_not_unusual",
+            "stages/test_unusual.py:test_a_real_shift_of_a_feature_is_used_and_breaks_nothing",
+            "unit/monitoring/test_learned_bounds.py:test_a_feature_that_shifts_is_not_unusual",
         ),
     ),
     Fault(
         "another unit, a stuck column, entities that are all new, rows that collapse",
         "unusual: told, used, and a retrain on it waits until it is confirmed or has lasted",
         (
-            "unit/test_usual.py:test_clean_batches_are_rarely_unusual_and_planted_faults_are",
-            "stages/test_usual.py:test_an_unusual_batch_is_used_and_alerts_and_holds_a_retrain_until_it_has_lasted",
-            "stages/test_usual.py:test_a_confirmed_batch_holds_nothing_and_becomes_usual",
+            "unit/monitoring/test_learned_bounds.py:test_clean_batches_are_rarely_unusual_and_planted_faults_are",
+            "stages/test_unusual.py:test_an_unusual_batch_is_used_and_alerts_and_holds_a_retrain_until_it_has_lasted",
+            "stages/test_unusual.py:test_a_confirmed_batch_holds_nothing_and_becomes_usual",
         ),
     ),
     Fault(
         "a feature without any value in some batch, or from some batch on",
         "named, the batch is used; the next model does without it if it stays so",
         (
-            "stages/test_usual.py:test_a_feature_without_any_value_does_not_break_its_batch",
-            "stages/test_usual.py:test_a_feature_that_stays_without_values_is_left_out_of_the_next_model",
+            "stages/test_unusual.py:test_a_feature_without_any_value_does_not_break_its_batch",
+            "stages/test_unusual.py:test_a_feature_that_stays_without_values_is_left_out_of_the_next_model",
         ),
     ),
     Fault(
         "a broken batch among sound ones",
         "the others are used, and a first champion is trained",
-        ("stages/test_usual.py:test_a_broken_batch_keeps_no_first_champion_from_being_trained",),
+        ("stages/test_unusual.py:test_a_broken_batch_keeps_no_first_champion_from_being_trained",),
     ),
 )
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import postgres
+from tests.fixtures import answering, prefect_server, trueup  # noqa: F401  (fixtures)
 
-# Prefect reads these once, at its import; a server that a test needs has its own home (tests/flows/conftest.py).
+# Prefect reads these once, at its import; a server that a test needs has its own home (tests/fixtures.py).
 os.environ.update(
     {
         "PREFECT_HOME": tempfile.mkdtemp(prefix="trueup-prefect-"),

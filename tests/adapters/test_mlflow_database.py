@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from tests.adapters.test_tracking import open_at
+from tests.adapters.test_mlflow_runs import open_at
 from trueup.adapters.mlflow.database import mlflow_loaded_into
 from trueup.adapters.mlflow.runs import Tracking
 from trueup.adapters.sql.engines import connect

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.stages.story import PLAIN
+from tests.story import PLAIN
 
 MODULE = """
 import time

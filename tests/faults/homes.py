@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tests import streams
-from tests.stages.story import PLAIN, Story, stream
+from tests.story import PLAIN, Story, stream
 from trueup.adapters.mlflow.database import move_artifacts
 from trueup.audit.verify import anchor
 from trueup.loop import steps, turn

@@ -15,7 +15,7 @@ from tests import streams
 from tests.faults.forked import Started, forked
 from tests.faults.homes import CONFIG, FRAME, WEEKS, copied
 from tests.faults.invariants import acknowledged, require_nothing_lost, require_settled, require_sound
-from tests.stages.story import Story, window
+from tests.story import Story, window
 from trueup.errors import StaleDecision, TrueupError
 from trueup.governance.alias import align
 from trueup.ledger.entries import Decision, Promotion

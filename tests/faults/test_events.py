@@ -4,8 +4,8 @@ import pytest
 
 from tests import streams
 from tests.faults.held import Held, config
-from tests.flows.stack import ENDED, LEAN, Stack, toy_project, until
-from tests.stages.story import Story, stream, window
+from tests.stack import ENDED, LEAN, Stack, toy_project, until
+from tests.story import Story, stream, window
 from trueup.adapters.prefect_events import EventApi
 from trueup.domain.events import ModelDecayed, ModelStale, interval
 from trueup.ledger.entries import Event
@@ -15,7 +15,7 @@ from trueup.orchestration.recovery import processes
 
 pytestmark = (
     pytest.mark.thorough
-)  # a stack of its own and eight minutes; the rules themselves are in tests/stages/test_storm
+)  # a stack of its own and eight minutes; the rules themselves are in tests/loop/test_may_start
 
 NOW = streams.week(7)
 

@@ -11,8 +11,8 @@ import pytest
 from tests import streams
 from tests.faults.held import Held, config
 from tests.faults.invariants import acknowledged, require_nothing_lost, require_settled
-from tests.flows.stack import LEAN, Stack, answers, toy_project, until
-from tests.stages.story import stream, window
+from tests.stack import LEAN, Stack, answers, toy_project, until
+from tests.story import stream, window
 from trueup.adapters.prefect_events import EventApi
 from trueup.config.load import load_model
 from trueup.config.settings import Settings

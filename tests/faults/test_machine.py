@@ -20,7 +20,7 @@ from tests import streams
 from tests.faults.forked import Killed, forked
 from tests.faults.homes import WEEKS, Homes, copied
 from tests.faults.invariants import acknowledged, require_nothing_lost, require_settled, require_sound
-from tests.stages.story import Story
+from tests.story import Story
 from trueup.audit.verify import verify
 from trueup.crash import POINTS
 from trueup.domain.events import ModelDecayed

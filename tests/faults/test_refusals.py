@@ -11,7 +11,7 @@ from tests import streams
 from tests.faults.forked import forked
 from tests.faults.homes import CONFIG, FRAME, WEEKS, copied
 from tests.faults.invariants import require_settled
-from tests.stages.story import Story
+from tests.story import Story
 from trueup.domain.data.types import Window
 from trueup.domain.judging.gates import CHALLENGER, NO_CHAMPION
 from trueup.governance.rollback import roll_back

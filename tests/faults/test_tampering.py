@@ -22,7 +22,7 @@ from tests import streams
 from tests.faults.forked import forked
 from tests.faults.homes import WEEKS, copied
 from tests.faults.invariants import require_settled
-from tests.stages.story import Story
+from tests.story import Story
 from trueup.audit.verify import verify
 from trueup.errors import RegistryUnavailable, UntrustedModel
 from trueup.governance.rollback import roll_back

@@ -19,7 +19,7 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from tests import streams
-from tests.stages.story import CONFIG, Story
+from tests.story import CONFIG, Story
 from trueup.adapters.background import NoReports
 from trueup.adapters.fit_cache import Shelf
 from trueup.cli.main import app

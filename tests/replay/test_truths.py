@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tests import streams
-from tests.stages.story import CONFIG
+from tests.story import CONFIG
 from trueup.adapters.background import NoReports
 from trueup.config.load import load_model
 from trueup.config.policies import parse_all

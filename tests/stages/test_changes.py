@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests import streams
-from tests.stages.story import CONFIG, PLAIN, Story, in_week, stream, window
+from tests.story import CONFIG, PLAIN, Story, in_week, stream, window
 from trueup.domain.data.types import EVENT_TIME, ROW_ID
 from trueup.errors import ConfigError
 from trueup.loop import steps, turn

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests import streams
-from tests.stages.story import PLAIN, Story, stream, window
+from tests.story import PLAIN, Story, stream, window
 from trueup.adapters.mlflow.models import Registry
 from trueup.domain.judging.gates.behaviour import Behaviour
 from trueup.domain.learning.learning import fit

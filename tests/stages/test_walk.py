@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests import streams
-from tests.stages.story import PLAIN, Story, in_week, stream
+from tests.story import PLAIN, Story, in_week, stream
 from trueup.audit.reproduce import reproduce
 from trueup.domain.judging.evidence import Evidence
 from trueup.errors import WorkError

@@ -16,7 +16,7 @@ mean and spread are both too small. So a bound of a mean is moved outward by the
 the removal of skewness by transformation") does for Student's t, and never inward: skewness seen in few blocks of a
 symmetric heavy tail is chance.
 
-What the intervals are worth, in simulations (4,000 samples each; `tests/unit/test_bootstrap.py` repeats a part of
+What the intervals are worth, in simulations (4,000 samples each; `tests/unit/judging/test_bootstrap.py` repeats a part of
 them). A 95 % interval should miss the truth 5 % of the time, a one-sided bound at 90 % 10 % of the time; the latter on
 the side of the long tail, where Student's t is worst. `alone` is Student's t without the skewness. In percent:
 

@@ -1,0 +1,230 @@
+"""Every command of the README and of docs/ is said by a test as it stands there; a block that no test says fails one.
+
+What needs no stack is said here, in an empty home, in an order in which it makes sense; a table and a config of the
+names that the pages use are small ones. Tutorials are followed in tests/docs/test_how_to.py, and what needs servers, another
+machine or minutes is named with the test that says it.
+"""
+
+import ast
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests import streams
+from tests.blocks import ROOT, WRITTEN, blocks, commands, lines
+from tests.docs.test_how_to import TUTORIALS
+from tests.story import PLAIN, NoReports
+from trueup.config.load import load_model
+from trueup.config.settings import Settings
+from trueup.governance.approval import open_approvals
+from trueup.home import Home
+from trueup.model import Model
+
+HOW_TO = Path("docs", "how-to")
+
+# Blocks by their first line: said below, in this order.
+SAID = [
+    (HOW_TO / "first-model.md", "trueup check late_orders"),
+    (HOW_TO / "first-model.md", "trueup run late_orders --as-of 2024-02-01"),
+    (HOW_TO / "first-model.md", "trueup ledger show late_orders"),
+    (HOW_TO / "quarantine.md", "trueup quarantine list late_orders"),
+    (HOW_TO / "quarantine.md", "trueup run late_orders --as-of 2024-04-01"),
+    (HOW_TO / "quarantine.md", "trueup quarantine release late_orders"),
+    (HOW_TO / "sources-and-sinks.md", "trueup check late_orders"),
+    (HOW_TO / "sources-and-sinks.md", "trueup score late_orders"),
+    (HOW_TO / "approvals-and-rollback.md", "trueup status late_orders"),
+    (HOW_TO / "approvals-and-rollback.md", "trueup promote late_orders"),
+    (HOW_TO / "approvals-and-rollback.md", "trueup rollback late_orders"),
+    (HOW_TO / "dossier.md", "trueup dossier late_orders"),
+    (Path("docs", "operations.md"), "trueup check flight_delays"),
+    (HOW_TO / "reproduce.md", "trueup reproduce flight_delays 2"),
+    (Path("docs", "operations.md"), "trueup status"),
+    (Path("docs", "operations.md"), "trueup gc --dry-run"),
+    (Path("docs", "operations.md"), "trueup backup /backups/2026-11-25"),
+    (HOW_TO / "replay.md", "trueup replay flight_delays"),
+]
+# Blocks that need a stack, an installation, or minutes, and the test that says them or what they come to.
+ELSEWHERE = {
+    ("README.md", "make demo"): "tests/cli/test_demo.py:test_a_home_in_which_months_were_handled_at_once_is_refused",
+    ("README.md", "trueup new late_orders"): "tests/docs/test_how_to.py:test_a_tutorial_does_what_it_says",
+    ("README.md", "make up"): "tests/orchestration/test_stack.py:test_the_readme_feeds_the_stack_by_day_and_night",
+    ("docs/operations.md", "trueup feed flight_delays --next"): (
+        "tests/orchestration/test_stack.py:test_the_readme_feeds_the_stack_by_day_and_night"
+    ),
+    ("docs/how-to/approvals-and-rollback.md", "prefect deployment run approve/trueup"): (
+        "tests/orchestration/test_approval_flow.py:test_it_waits_refuses_an_empty_answer_and_approves"
+    ),
+    (
+        "docs/operations.md",
+        "make up",
+    ): "tests/orchestration/test_stack.py:test_the_readme_feeds_the_stack_by_day_and_night",
+    ("docs/operations.md", "export TRUEUP_HOST=192.0.2.7"): (
+        "tests/orchestration/test_guarded_stack.py:test_servers_ask_who_is_there_and_flows_say_it"
+    ),
+    ("docs/operations.md", "createdb trueup"): (
+        "tests/orchestration/test_stack.py:test_ledger_mlflow_and_prefect_move_to_postgresql"
+    ),
+    ("docs/operations.md", "make down\ntrueup backup /backups/move"): (
+        "tests/upkeep/test_relocate.py:test_the_command_line_moves_a_home"
+    ),
+    ("docs/operations.md", "cp .env.example .env"): "tests/project/test_compose.py:test_docker_compose_takes_it",
+    ("docs/operations.md", "make down\ntrueup backup /backups/before"): (
+        "tests/upkeep/test_backup.py:test_by_the_command_line_a_home_is_copied_restored_and_verified"
+    ),
+}
+SLOW = [(HOW_TO / "replay.md", "trueup replay flight_delays")]  # minutes
+
+
+def begins(page: Path, first: str) -> list[str]:
+    return [block for block in commands(ROOT / page) if block.startswith(first)]
+
+
+@pytest.mark.parametrize(("page", "first"), [*SAID, *((Path(p), first) for p, first in ELSEWHERE)], ids=str)
+def test_a_block_that_is_named_here_exists(page, first):
+    assert begins(page, first), f"{page} has no block of commands that begins so"
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_command_block_is_said_by_a_test(page):
+    name = page.relative_to(ROOT)
+    if name == Path("docs", "cli.md") or (name.parent == HOW_TO and name.stem in TUTORIALS):
+        return  # generated from the command line itself; followed from top to bottom
+    named = [first for p, first in SAID if p == name] + [first for p, first in ELSEWHERE if Path(p) == name]
+    unsaid = [block for block in commands(page) if not any(block.startswith(first) for first in named)]
+    assert not unsaid, f"no test says these commands of {name}; put them into tests/docs/test_commands.py"
+
+
+@pytest.mark.parametrize("test", sorted(set(ELSEWHERE.values())))
+def test_what_says_a_block_elsewhere_is_a_test(test):
+    file, name = test.split(":")
+    found = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    assert name in {n.name for n in ast.walk(found) if isinstance(n, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("goal", ["demo", "up", "down"])
+def test_a_goal_of_make_is_the_command_of_that_name(goal):
+    recipe = re.search(rf"^{goal}: .*\n\t@(.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert recipe is not None
+    assert recipe[1] == f"$(BIN)/trueup {goal}"
+
+
+def orders() -> pd.DataFrame:
+    """A table like that of the page on a config by hand: four months, and three orders of March weigh -1 kg."""
+    rng = np.random.default_rng(3)
+    n = 40 * 121
+    moment = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.sort(rng.uniform(0, 121, n)), unit="D")
+    house, weight = rng.choice(["north", "south", "harbour"], n), rng.gamma(2.0, 3.0, n).round(1) + 0.1
+    parcels = rng.integers(1, 6, n)
+    odds = -0.5 + 1.5 * (house == "harbour") + 0.8 * (weight - 6) * np.where(parcels > 3, 1, -1)
+    table = pd.DataFrame(
+        {"order_id": range(n), "ordered_at": moment, "warehouse": house, "weight_kg": weight, "parcels": parcels}
+    )
+    table["late"] = (rng.random(n) < 1 / (1 + np.exp(-odds))).astype(int)
+    march = table.index[table["ordered_at"] >= "2024-03-10"][:3]
+    table.loc[march, "weight_kg"] = -1.0
+    return table
+
+
+class Said:
+    """Who says the commands of the pages, one after the other, in one home."""
+
+    def __init__(self, trueup, folder: Path) -> None:
+        self.trueup, self.folder, self.known = trueup, folder, dict[str, str]()
+
+    def block(self, page: Path, first: str) -> None:
+        (block,) = begins(page, first)
+        for line in lines(block):
+            self.line(line)
+
+    def line(self, line: str) -> None:
+        for name, value in self.known.items():
+            line = line.replace(name, value)
+        words = shlex.split(line.replace("/backups", str(self.folder / "backups")))
+        with pytest.MonkeyPatch.context() as patch:
+            while "=" in words[0]:
+                name, _, value = words.pop(0).partition("=")
+                patch.setenv(name, str(self.folder / value.lstrip("/")))
+            assert words[0] == "trueup", line
+            told = self.trueup(*words[1:])
+        assert told.code == 0, f"{line}: {told.out}{told.err}"
+        assert "Traceback" not in told.err
+
+
+@pytest.fixture
+def said(trueup, tmp_path, monkeypatch, prefect_server):  # noqa: ARG001
+    monkeypatch.setattr("trueup.home.shared", NoReports)
+    shutil.rmtree(trueup.folder / "configs")
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "prefect.yaml", tmp_path)  # as a project has it
+    for name in ("TRUEUP_HOME", "TRUEUP_CONFIGS"):  # where they are without
+        monkeypatch.delenv(name)
+    frame = streams.Stream(days=7 * 16, per_day=80).frame()
+    frame["t"] -= pd.Timestamp(streams.START) - pd.Timestamp("2012-12-31")
+    configs = streams.write(tmp_path, frame, PLAIN.replace("model: toy", "model: flight_delays"))
+    (text,) = [body for kind, body in blocks(ROOT / HOW_TO / "first-model.md") if kind == "yaml"]
+    (configs / "late_orders.yaml").write_text(text, encoding="utf-8")
+    orders().to_csv(configs / "data" / "orders.csv", index=False)
+    # Each model has a file of its own; the stream's pattern would take both.
+    toy = configs / "flight_delays.yaml"
+    toy.write_text(toy.read_text().replace("data/*.csv", "data/stream.csv"))
+    return Said(trueup, tmp_path)
+
+
+def test_commands_do_what_their_pages_say(said):
+    for page, first in SAID:
+        if (page, first) in SLOW:
+            continue
+        if first == "trueup status late_orders":
+            approvals(said, page, first)
+            continue
+        if first == "trueup promote late_orders":
+            home = Home(looks=True)
+            current = home.ledger.champion("late_orders").version
+            models = [e.body.get("model") or {} for e in home.ledger.entries("late_orders")]
+            one = next(m["version"] for m in models if m.get("version") not in {None, current})
+            home.close()
+            said.known = {"late_orders 5": f"late_orders {one}", "--to 3": f"--to {one}"}
+        if page == HOW_TO / "dossier.md":
+            said.known = {"late_orders 6": "late_orders 1"}
+        if first == "trueup check flight_delays":
+            (block,) = begins(page, first)
+            for line in lines(block):
+                if "replay" not in line:  # with the page on replay
+                    said.line(line)
+            continue
+        said.block(page, first)
+
+
+def approvals(said: Said, page: Path, first: str) -> None:
+    """A challenger waits: it is refused in a copy of the home, then approved."""
+    config = Path("configs", "late_orders.yaml")
+    piece = next(b for kind, b in blocks(ROOT / page) if kind == "yaml" and "mode: approval" in b)
+    any_challenger = "  gates: []\n"  # whatever it is worth, it is to wait
+    config.write_text(config.read_text(encoding="utf-8") + "\n" + piece + any_challenger, encoding="utf-8")
+    said.line("trueup retrain late_orders --as-of 2024-05-01")
+    home = Home(looks=True)
+    waiting = open_approvals(Model(load_model(Settings().configs, "late_orders"), home))
+    home.close()
+    assert waiting, "the challenger was not proposed"
+    said.known = {"approve 7": f"approve {waiting[-1].seq}", "reject 7": f"reject {waiting[-1].seq}"}
+    (block,) = begins(page, first)
+    for line in lines(block):
+        if "approve" in line:
+            shutil.copytree(".trueup", "undecided", ignore=shutil.ignore_patterns("*.lock"))
+        if "reject" in line:
+            shutil.move(".trueup", "approved")
+            shutil.move("undecided", ".trueup")
+        said.line(line)
+    shutil.rmtree(".trueup")
+    shutil.move("approved", ".trueup")
+
+
+@pytest.mark.thorough
+def test_a_replay_does_what_its_page_says(said):
+    for page, first in SLOW:
+        said.block(page, first)
