@@ -68,12 +68,12 @@ def _scored(model: Model) -> Iterator[str]:
 
 def _watched(model: Model, windows: Sequence[Window]) -> Iterator[str]:
     """Every batch was handled to its end once, and judged and watched before."""
-    handled = Counter(r.window for r in model.home.store.results(model.config.model, "run"))
+    handled = Counter(r.window for r in model.home.store.results(model.config.model, "run", dict))
     if missing := [w for w in windows if w not in handled]:
         yield f"{len(missing)} batches were never handled, the first {missing[0]}"
     if again := [str(w) for w, n in handled.items() if n > 1]:
         yield f"handled more than once: {', '.join(again)}"
-    judged = Counter(r.window for r in model.home.store.results(model.config.model, "validate"))
+    judged = Counter(r.window for r in model.home.store.results(model.config.model, "validate", dict))
     if wrong := [str(w) for w in windows if judged[w] != 1]:
         yield f"not validated once: {', '.join(wrong)}"
     first, told, others = model.first_champion(), looks(model), served_by_others(model)
@@ -85,13 +85,15 @@ def _watched(model: Model, windows: Sequence[Window]) -> Iterator[str]:
 def looks(model: Model) -> Counter[Window]:
     """How often each batch was looked at with enough labels to tell."""
     return Counter(
-        r.window for r in model.home.store.results(model.config.model, "monitor") if r.body["diagnosis"] != "unknown"
+        r.window
+        for r in model.home.store.results(model.config.model, "monitor", dict)
+        if r.body["diagnosis"] != "unknown"
     )
 
 
 def served_by_others(model: Model) -> set[Window]:
     """Batches that an earlier champion had served when the one in office was looked at: they tell nothing of it."""
-    return {r.window for r in model.home.store.results(model.config.model, "monitor") if r.body.get("of_others")}
+    return {r.window for r in model.home.store.results(model.config.model, "monitor", dict) if r.body.get("of_others")}
 
 
 def _decided(model: Model) -> Iterator[str]:

@@ -31,6 +31,7 @@ from trueup.domain.features.history import history_names, needed_reach
 from trueup.domain.learning.learning import SIMPLE_ROWS, build, fit, predict, prior_model, simple_model
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.learning.splits import time_folds
+from trueup.domain.records import from_plain
 
 Read = Callable[[datetime, datetime], pd.DataFrame]
 
@@ -114,8 +115,8 @@ class Bare:
         data = self.known(moment("2000-01-01"), begin, by=begin)
         newest = data.iloc[-(c.train.search_rows or len(data)) :]
         for trial in turn.trials:
-            self.try_out(Recipe.from_dict(trial), newest)
-        recipe = Recipe.from_dict(turn.recipe or {})
+            self.try_out(from_plain(Recipe, trial), newest)
+        recipe = from_plain(Recipe, turn.recipe)
         challenger = self.fit(recipe, data)
         gate = self.known(begin, end, by=moment(turn.end))
         before = self.known(begin - c.monitor.decay.reference_window, begin, by=begin)

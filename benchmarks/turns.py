@@ -71,7 +71,7 @@ def _turn(cycle: Any, body: dict[str, Any]) -> dict[str, Any]:
     turn = {
         "start": window.start.isoformat(),
         "end": window.end.isoformat(),
-        "watched": cycle.observed[-1].figures["skill"] is not None,
+        "watched": cycle.observed[-1].figures.skill is not None,
     }
     if "search" in body:
         recipe = body["model"]["recipe"]

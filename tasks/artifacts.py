@@ -12,6 +12,8 @@ from prefect.artifacts import create_markdown_artifact
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import Batch
 from trueup.domain.judging.metrics import figure, loss_words
+from trueup.domain.monitoring.drift import DriftResult
+from trueup.domain.monitoring.result import MonitoringResult
 from trueup.governance.approval import expires_at
 from trueup.handoffs import Checked, Decided, Observed
 from trueup.ledger.entries import Entry
@@ -45,12 +47,12 @@ def show_diagnosis(model: Model, checked: Checked, observed: Observed) -> None:
         observed.figures,
         [("Data Docs of this batch", validation_page(model.home.root, model.config.model, checked.batch))],
     )
-    if seen["drift"] is not None:
+    if seen.drift is not None:
         pages.insert(0, ("Drift report", drift_page(model.home.root, model.config.model, observed.window)))
     lines = [
         *_items(observed.reasons),
         *_items(_performance(model.config, seen)),
-        *_drift(seen["drift"]),
+        *_drift(seen.drift),
         "",
         links.line([(name, links.address(model.home, page)) for name, page in pages]),
     ]
@@ -151,36 +153,36 @@ def _cell(value: float) -> str:
     return figure(value, 5) if abs(value) >= 1 else f"{value:.4f}"
 
 
-def _performance(config: ModelConfig, seen: dict[str, Any]) -> Iterator[str]:
+def _performance(config: ModelConfig, seen: MonitoringResult) -> Iterator[str]:
     """How the champion did, on how many labels."""
-    if seen["champion"] is None:
+    if seen.champion is None:
         return
-    yield f"champion: version {seen['champion']}, {seen['champion_age_days']:.0f} days old"
-    if seen["metrics"]:
-        loss = seen["metrics"][0]
+    yield f"champion: version {seen.champion}, {seen.champion_age_days:.0f} days old"
+    if seen.metrics:
+        loss = seen.metrics[0]
         name, span = loss_words(config.task, config.ingest.label.unit), ""
-        if loss["low"] is not None:
-            span = f" ({100 * loss['confidence']:.0f} % {_cell(loss['low'])} to {_cell(loss['high'])})"
-        yield f"{name} {_cell(loss['value'])}{span} on {loss['n']:,} labels"
-    if seen.get("probation"):
-        yield f"probation: {'; '.join(seen['probation']['reasons'])}"
+        if loss.low is not None and loss.high is not None and loss.confidence is not None:
+            span = f" ({100 * loss.confidence:.0f} % {_cell(loss.low)} to {_cell(loss.high)})"
+        yield f"{name} {_cell(loss.value)}{span} on {loss.n:,} labels"
+    if seen.probation:
+        yield f"probation: {'; '.join(seen.probation.reasons)}"
 
 
-def _drift(found: dict[str, Any] | None) -> Iterator[str]:
+def _drift(found: DriftResult | None) -> Iterator[str]:
     """Columns that moved, with score and limit; if none did, the one that came nearest."""
     if found is None:
         return
-    checks = sorted(found["checks"], key=lambda c: abs(c["value"]) / c["limit"] if c["limit"] else 0.0, reverse=True)
-    moved = [c for c in checks if c["drifted"]]
-    columns = {c["column"] for c in checks}
-    if found["shifted"] is None or not checks:
-        yield from ("", f"**Inputs**: {_plain(found['reason'])}")
+    checks = sorted(found.checks, key=lambda c: abs(c.value) / c.limit if c.limit else 0.0, reverse=True)
+    moved = [c for c in checks if c.drifted]
+    columns = {c.column for c in checks}
+    if found.shifted is None or not checks:
+        yield from ("", f"**Inputs**: {_plain(found.reason)}")
         return
-    said = f"{len(found['drifted'])} of {len(columns)} columns moved" if moved else "no column moved; the nearest to it"
+    said = f"{len(found.drifted)} of {len(columns)} columns moved" if moved else "no column moved; the nearest to it"
     yield from ("", f"**Inputs**: {said}", "", "| column | measure | score | limit |", "|---|---|---|---|")
     for check in moved[:_MOST_ROWS] or checks[:1]:
-        limit = "–" if check["limit"] is None else figure(check["limit"], 3)
-        yield f"| {_plain(check['column'])} | {check['check']} | {figure(check['value'], 3)} | {limit} |"
+        limit = "–" if check.limit is None else figure(check.limit, 3)
+        yield f"| {_plain(check.column)} | {check.check} | {figure(check.value, 3)} | {limit} |"
     if len(moved) > _MOST_ROWS:
         yield from ("", f"and {len(moved) - _MOST_ROWS} more")
 

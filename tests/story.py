@@ -94,7 +94,7 @@ class Story:
             "results": [
                 (s, r.window, r.revision, r.as_of)
                 for s in ("validate", "monitor", "run")
-                for r in store.results("toy", s)
+                for r in store.results("toy", s, dict)
             ],
             "landed": [b.sequence for d in ("toy/rows", "toy/labels") for b in store.batches(d)],
             "predictions": [len(self.predictions(w)) for w in range(20)],

@@ -9,7 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from trueup.domain.data.types import Batch, Burden, Fold, Reason, Status, Verdict, Window
+from trueup.domain.data.types import Batch, Burden, Fold, Metric, Reason, Status, Verdict, Window
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.learning.recipe import Recipe, Trial
+from trueup.domain.monitoring.diagnosis import Skill
+from trueup.domain.monitoring.result import MonitoringResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,10 +43,43 @@ class Checked:
 
 
 @dataclass(frozen=True)
+class Validated:
+    """What a stored validation says of a batch; `judgement` is the digest of the rows in quarantine."""
+
+    status: Status
+    reasons: tuple[str, ...]
+    quarantined: int
+    judgement: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A revision of rows or labels that training or judging read."""
+
+    dataset: str
+    start: datetime
+    end: datetime
+    revision: int
+    sha256: str
+    rows: int
+    held: str | None = None  # digest of the rows that were in quarantine; None for labels
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a recipe was found: the trials, what ended them, and the seconds that fitting took."""
+
+    trials: tuple[Trial, ...]
+    stopped_by: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Trained:
     """A fitted challenger on disk, and all that is needed to fit it again."""
 
-    recipe: dict[str, Any]
+    recipe: Recipe
     train: Window
     gate: Window
     trained_until: datetime  # event time of its newest training row
@@ -54,8 +91,8 @@ class Trained:
     baseline_path: (
         str  # Parquet with a sample of the training rows, relative to the home: for drift, and with what it said
     )
-    inputs: tuple[dict[str, Any], ...] = ()  # the revisions of rows and labels that training or judging read
-    search: dict[str, Any] = field(default_factory=dict)  # trials, what stopped the search, seconds
+    inputs: tuple[Input, ...] = ()
+    search: Search | None = None
     classes: list[str] | None = None  # of a multiclass task, those it knows, in the order of its probabilities
     gone: tuple[str, ...] = ()  # features that it was not given, for they have had no value lately
     folds: tuple[Fold, ...] = ()  # earlier cut-offs at which its recipe is judged besides
@@ -88,13 +125,13 @@ class Evaluation:
 
     path: str  # Parquet with the gate rows and every model's predictions, relative to the home
     sample_path: str  # Parquet with the features and labels of some of them, and what the challenger said
-    schema: dict[str, list[str]]  # of the features
+    schema: FeatureSchema
     rows: int
     predicted: list[str]  # roles whose predictions are kept: challenger, champion, prior, simple
     classes: list[str] | None  # of a multiclass task, in the order of the probabilities
     metrics: dict[str, dict[str, float]]  # by role: challenger, champion, prior, simple
-    intervals: list[dict[str, Any]]  # the challenger's metrics with intervals
-    skill: dict[str, Any] | None  # the challenger's paired skill over the cheap reference; None if that made no error
+    intervals: tuple[Metric, ...]  # the challenger's metrics with intervals
+    skill: Skill | None  # the challenger's paired skill over the cheap reference; None if that made no error
     weighed: Weighed  # the gate rows and all others that count
     slices: list[dict[str, Any]] = field(default_factory=list)  # losses by declared slice, see `metrics.slice_table`
     champion_epoch: int | None = None  # of the champion it was compared with, 0 where there was none
@@ -178,13 +215,13 @@ class Observed:
     window: Window
     diagnosis: str
     reasons: tuple[str, ...]
-    figures: dict[str, Any] = field(default_factory=dict)
-    findings: tuple[str, ...] = ()
+    figures: MonitoringResult
+    findings: tuple[str, ...]
 
     @property
     def rolled_back(self) -> bool:
         """Whether the champion was found worse than its predecessor in its probation, and taken back."""
-        return (self.figures.get("probation") or {}).get("verdict") == "fail"
+        return self.figures.probation is not None and self.figures.probation.verdict is Status.FAIL
 
 
 @dataclass(frozen=True)

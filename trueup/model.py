@@ -5,9 +5,9 @@ Stage functions take a `Model`, what the stage before handed on, and `as_of`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
@@ -23,18 +23,19 @@ from trueup.domain.data.types import KNOWN_AT, LABEL, ROW_ID, Batch, Status, Win
 from trueup.domain.data.values import Kind
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.monitoring.diagnosis import DATA_BROKEN, UNKNOWN, Skill
+from trueup.domain.monitoring.result import Look
+from trueup.domain.records import from_plain
 from trueup.errors import NoData
-from trueup.handoffs import Checked
+from trueup.handoffs import Checked, Validated
 from trueup.home import Home
 from trueup.ledger.entries import PROMOTION, ChampionRecord, Entry
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-VALIDATE, MONITOR = "validate", "monitor"  # the stages that keep results
+T = TypeVar("T")
+VALIDATE, MONITOR, RUN = "validate", "monitor", "run"  # the stages that keep results
 SILENT = frozenset({UNKNOWN, DATA_BROKEN})  # diagnoses that say nothing of the champion
-_LOOK = ("champion", "diagnosis", "awaits_labels", "skill", "probation")  # of a monitoring result, what later ones need
-_BRIEF = ("status", "reasons", "quarantined", "judgement", "warnings")
 
 
 @dataclass(frozen=True)
@@ -131,48 +132,48 @@ class Model:
 
     def validations(self, landed: list[Batch]) -> dict[Window, Checked]:
         """The recorded validation, by window, of each batch that the current rules judged last."""
-        found = _brief(self, landed[0].window if len(landed) == 1 else None)
-        of_batch = {b.window: (b, found.get((b.window, b.rows.revision))) for b in landed}
+        recorded = self.validation_results(Validated, landed[0].window if len(landed) == 1 else None)
+        of_batch = {b.window: (b, recorded.get((b.window, b.rows.revision))) for b in landed}
         judgements = self.home.store.judgements([batch.rows for batch, _ in of_batch.values()])
         return {
-            window: checked_from(batch, body)
-            for (window, (batch, body)), judgement in zip(of_batch.items(), judgements, strict=True)
-            if body is not None and body["judgement"] == judgement
+            window: checked_from(batch, validated)
+            for (window, (batch, validated)), judgement in zip(of_batch.items(), judgements, strict=True)
+            if validated is not None and validated.judgement == judgement
         }
 
-    def validation_results(self, window: Window | None = None) -> dict[tuple[Window, int], Any]:
+    def validation_results(self, kind: type[T], window: Window | None = None) -> dict[tuple[Window, int], T]:
         """The newest result of the current rules for each window and revision."""
-        return _newest(self.config, self.home.store.results(self.config.model, VALIDATE, window))
+        named = rules(self.config)
+        recorded = self.home.store.results(self.config.model, VALIDATE, kind, window)
+        return {(r.window, r.revision): r.body for r in recorded if r.basis == named}
 
     def usable_batches(self, as_of: datetime) -> list[Batch]:
         """Validated batches that are not broken, in time order."""
-        found = _brief(self)
+        recorded = self.validation_results(Validated)
         return [
             b
             for b in self.batches(as_of)
-            if (body := found.get((b.window, b.rows.revision))) is not None and body["status"] != Status.FAIL
+            if (validated := recorded.get((b.window, b.rows.revision))) is not None and validated.status != Status.FAIL
         ]
 
-    def looks(self) -> list[Result]:
-        """All monitoring results, ordered by window and `as_of`, with what later ones need of their bodies."""
-        return self.home.store.brief_results(self.config.model, MONITOR, _LOOK)
+    def looks(self) -> list[Result[Look]]:
+        """All monitoring results, ordered by window and `as_of`, with what later ones need of them."""
+        return self.home.store.results(self.config.model, MONITOR, Look)
 
-    def decisive_look(self, as_of: datetime) -> tuple[Result | None, datetime]:
+    def decisive_look(self, as_of: datetime) -> tuple[Result[Look] | None, datetime]:
         """The champion's newest monitoring result of the batch that decides, and the `as_of` of its first one there.
 
         Only results up to `as_of` count. A corrected batch is another batch.
         """
-        current = self.champion()
-        found = [] if current is None else self.looks()
-        looks = [r for r in found if current is not None and r.body["champion"] == current.version and r.as_of <= as_of]
-        told = [r for r in looks if r.body["diagnosis"] not in SILENT] or looks
+        if (current := self.champion()) is None:
+            return None, as_of
+        looks = [r for r in self.looks() if r.body.champion == current.version and r.as_of <= as_of]
+        told = [r for r in looks if r.body.diagnosis not in SILENT] or looks
         if not told:
             return None, as_of
         decisive = max(told, key=lambda r: (r.window, r.as_of))
         about = (decisive.window, decisive.revision)
-        of_window = self.home.store.results(self.config.model, MONITOR, decisive.window)
-        whole = next(r for r in of_window if replace(r, body=decisive.body) == decisive)
-        return whole, min(r.as_of for r in looks if (r.window, r.revision) == about)
+        return decisive, min(r.as_of for r in looks if (r.window, r.revision) == about)
 
     def scored_labels(self, batch: Batch, as_of: datetime, role: str = "champion") -> pd.DataFrame:
         """The predictions that were served for a batch, with the newest labels known at `as_of`."""
@@ -196,25 +197,15 @@ def rules(config: ModelConfig) -> str:
     return digest_of(judged_by)[:32]
 
 
-def _brief(model: Model, window: Window | None = None) -> dict[tuple[Window, int], Any]:
-    """The same without the result of each check, which is long."""
-    return _newest(model.config, model.home.store.brief_results(model.config.model, VALIDATE, _BRIEF, window))
-
-
-def _newest(config: ModelConfig, found: list[Result]) -> dict[tuple[Window, int], Any]:
-    named = rules(config)
-    return {(r.window, r.revision): r.body for r in found if r.basis == named}
-
-
-def checked_from(batch: Batch, body: dict[str, Any]) -> Checked:
-    """A validated batch, from the body of its recorded result."""
+def checked_from(batch: Batch, validated: Validated) -> Checked:
+    """A validated batch, from its recorded result."""
     return Checked(
         batch,
-        Status(body["status"]),
-        tuple(body["reasons"]),
-        body["quarantined"],
-        (*body["warnings"], *oddities(batch.labels.facts)),
-        f"{body['status']} {body['judgement'][:32]}".strip(),
+        validated.status,
+        validated.reasons,
+        validated.quarantined,
+        (*validated.warnings, *oddities(batch.labels.facts)),
+        f"{validated.status} {validated.judgement[:32]}".strip(),
     )
 
 
@@ -233,11 +224,11 @@ def _from_record(found: ChampionRecord) -> Champion:
         promoted_as_of=found.entry.as_of,
         trained_from=datetime.fromisoformat(model["trained_from"]),
         trained_until=datetime.fromisoformat(model["trained_until"]),
-        recipe=Recipe.from_dict(model["recipe"]),
+        recipe=from_plain(Recipe, model["recipe"]),
         features=FeaturesConfig.model_validate(model["features"]),
         baseline_path=model["baseline_path"],
         evaluation_path=found.entry.body["evaluation"]["path"],
-        gate_skill=None if measured is None else Skill.from_dict(measured),
+        gate_skill=from_plain(Skill, measured) if measured else None,
         method=model.get("method") or {},
         put_by=found.entry.kind,
     )

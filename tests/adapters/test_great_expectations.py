@@ -20,6 +20,7 @@ from trueup.adapters.great_expectations.checks import always
 from trueup.adapters.great_expectations.validation import check, problems
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import BatchRef, Status, Window
+from trueup.domain.records import to_plain
 from trueup.errors import ConfigError
 from trueup.reporting import data_docs
 
@@ -78,9 +79,9 @@ def test_good_rows_pass_the_declared_and_the_constant_checks():
     assert result.row_failures.empty
     assert not result.batch_failures
     assert not result.warnings
-    checked = {c["type"] for c in result.checks}
+    checked = {c.type for c in result.checks}
     assert {"expect_table_row_count_to_be_between", "expect_column_values_to_not_be_null", DISTANCE["type"]} <= checked
-    assert all(c["success"] for c in result.checks)
+    assert all(c.success for c in result.checks)
 
 
 def test_failing_rows_go_to_quarantine_with_the_names_of_what_they_failed():
@@ -104,7 +105,7 @@ def test_each_expectation_has_its_own_result():
     # Great Expectations hands its results back sorted by column.
     below = {"type": DISTANCE["type"], "kwargs": {"column": "distance", "max_value": 1000}}
     result = check(with_values("carrier", {3: "XX"}), configured(DISTANCE, CARRIER, below, MEAN), {})
-    assert [c["type"] for c in result.checks if not c["success"]] == [CARRIER["type"]]
+    assert [c.type for c in result.checks if not c.success] == [CARRIER["type"]]
     assert result.row_failures["expectation"].str.startswith(CARRIER["type"]).all()
 
 
@@ -165,7 +166,7 @@ def test_an_empty_batch_is_no_data():
     result = check(landed(0), configured(), {"missing": ["carrier"]})
     assert result.verdict.status is Status.INCONCLUSIVE
     assert result.verdict.reasons == ("no data",)
-    assert json.loads(json.dumps(result.to_dict()))["rows"] == 0
+    assert result.rows == 0
 
 
 @pytest.mark.parametrize(("column", "empty"), [("distance", np.nan), ("carrier", None)])
@@ -194,8 +195,8 @@ def test_a_missing_column_fails_once_and_nothing_is_asked_of_it():
     assert result.verdict.status is Status.FAIL
     assert len(result.batch_failures) == 1
     assert result.batch_failures[0].startswith("columns missing from the source: carrier")
-    left = [c for c in result.checks if not c["ran"]]
-    assert [(c["type"], c["success"], c["problem"]) for c in left] == [(CARRIER["type"], False, "carrier is missing")]
+    left = [c for c in result.checks if not c.ran]
+    assert [(c["type"], c.success, c.problem) for c in left] == [(CARRIER["type"], False, "carrier is missing")]
 
 
 def test_extra_columns_are_said_aloud_or_fail():
@@ -228,7 +229,7 @@ def test_infinite_values_are_counted_and_set_aside(dtype):
     assert result.row_failures["expectation"].unique().tolist() == [
         "expect_column_values_to_not_be_in_set(distance, value_set=[inf, -inf])"
     ]
-    json.dumps(result.to_dict(), allow_nan=False)
+    json.dumps(to_plain(result.checks), allow_nan=False)
     result = check(rows.assign(distance=np.inf), configured(CARRIER), {})
     assert result.verdict.status is Status.FAIL
 
@@ -281,8 +282,8 @@ def test_categories_are_judged_like_their_values():
     config = configured(*expectations, max_quarantined=1)
     as_text, as_category = (check(r, config, {}) for r in (rows, rows.astype({"carrier": "category"})))
     pd.testing.assert_frame_equal(as_text.row_failures, as_category.row_failures)
-    assert [c["success"] for c in as_text.checks] == [c["success"] for c in as_category.checks]
-    assert not any(c["problem"] for c in as_category.checks)
+    assert [c.success for c in as_text.checks] == [c.success for c in as_category.checks]
+    assert not any(c.problem for c in as_category.checks)
 
 
 def test_a_condition_may_name_a_column_that_no_expectation_names():

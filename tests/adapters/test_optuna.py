@@ -29,7 +29,7 @@ def valley(recipe):
 def test_finds_the_valley():
     found = search(valley, config(trials=25), Task.BINARY)
     assert 0.003 < found.recipe.parameters["C"] < 0.03
-    assert found.value == min(t["value"] for t in found.trials if t["state"] == "complete")
+    assert found.value == min(t.value for t in found.trials if t.state == "complete")
     assert (found.stopped_by, len(found.trials)) == ("trials", 25)
 
 
@@ -42,15 +42,15 @@ def test_same_scores_lead_to_the_same_result_and_the_seed_matters():
 
 def test_begins_with_the_defaults_of_each_family():
     found = search(lambda _: [1.0], config(families=ALL, trials=4), Task.BINARY)
-    begun = [(t["family"], t["parameters"]) for t in found.trials[:3]]
+    begun = [(t.family, t.parameters) for t in found.trials[:3]]
     assert begun == [(f, defaults(f, Task.BINARY)) for f in ALL]
 
 
 def test_begins_with_the_champions_recipe():
     champion = Recipe("forest", {**defaults("forest", Task.BINARY), "max_depth": 9}, seed=77)
     found = search(lambda _: [1.0], config(families=ALL, trials=3, seed=5), Task.BINARY, first=champion)
-    assert found.trials[0]["family"] == "forest"
-    assert found.trials[0]["parameters"] == champion.parameters
+    assert found.trials[0].family == "forest"
+    assert found.trials[0].parameters == champion.parameters
     assert found.recipe == Recipe("forest", champion.parameters, seed=5)  # of equal ones the first
 
 
@@ -70,15 +70,15 @@ def test_fixed_parameters_stay():
     train = config(families=["gradient_boosting"], parameters=fixed, trials=6)
     champion = Recipe("gradient_boosting", {**defaults("gradient_boosting", Task.BINARY), "max_iter": 99})
     found = search(lambda r: [r.parameters["learning_rate"]], train, Task.BINARY, first=champion)
-    assert {(t["parameters"]["max_iter"], t["parameters"]["max_bins"]) for t in found.trials} == {(33, 63)}
-    assert len({t["parameters"]["learning_rate"] for t in found.trials}) == 6
+    assert {(t.parameters["max_iter"], t.parameters["max_bins"]) for t in found.trials} == {(33, 63)}
+    assert len({t.parameters["learning_rate"] for t in found.trials}) == 6
 
 
 def test_all_that_is_tried_lies_within_the_space():
     found = search(lambda _: [1.0], config(families=ALL, trials=15), Task.REGRESSION)
     for trial in found.trials:
-        for name, varied in space(trial["family"], Task.REGRESSION).items():
-            assert trial["parameters"][name] in varied
+        for name, varied in space(trial.family, Task.REGRESSION).items():
+            assert trial.parameters[name] in varied
 
 
 def test_failures_are_recorded_and_passed_over():
@@ -91,8 +91,8 @@ def test_failures_are_recorded_and_passed_over():
         yield math.nan if len(asked) == 2 else 0.5
 
     found = search(score, config(trials=4), Task.BINARY)
-    assert [t["state"] for t in found.trials] == ["failed", "failed", "complete", "complete"]
-    assert [t["error"] for t in found.trials[:2]] == ["MemoryError: too deep", "ValueError: the loss on fold 1 is nan"]
+    assert [t.state for t in found.trials] == ["failed", "failed", "complete", "complete"]
+    assert [t.error for t in found.trials[:2]] == ["MemoryError: too deep", "ValueError: the loss on fold 1 is nan"]
     assert found.recipe == asked[2]
 
 
@@ -125,7 +125,7 @@ def test_a_hopeless_trial_is_asked_for_no_further_fold():
 
     found = search(score, config(trials=5), Task.BINARY)
     assert folds_asked == [4, 4, 4, 1, 1]
-    assert [t["state"] for t in found.trials[3:]] == ["pruned", "pruned"]
+    assert [t.state for t in found.trials[3:]] == ["pruned", "pruned"]
     assert found.trials[4]["value"] is None
 
 

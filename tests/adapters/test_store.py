@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import threading
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -403,7 +404,7 @@ class TestSideBySide:
         engine = connect(database_url)
         store = Store(home, engine)
         assert len(store.batches("flights/rows")) == 1
-        assert len(store.results("flights", "monitor")) == 1
+        assert len(store.results("flights", "monitor", dict)) == 1
         if engine.dialect.name == "sqlite":
             with engine.connect() as connection:
                 assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
@@ -561,7 +562,7 @@ class TestResults:
         assert first["reasons"] == ["a", "b"]
         assert math.isnan(first["unknown"])
         assert store.record("flights", "monitor", JANUARY, 1, self.AS_OF, {"auc": 0.1})["auc"] == 0.7
-        (found,) = store.results("flights", "monitor")
+        (found,) = store.results("flights", "monitor", dict)
         assert (found.window, found.revision, found.as_of, found.body["auc"]) == (JANUARY, 1, self.AS_OF, 0.7)
 
     def test_another_moment_or_revision_is_another_result(self, store):
@@ -571,8 +572,8 @@ class TestResults:
         store.record("flights", "monitor", JANUARY, 2, datetime(2013, 4, 1), {"n": 4})
         store.record("flights", "validate", JANUARY, 1, self.AS_OF, {"n": 9})
         store.record("trains", "monitor", JANUARY, 1, self.AS_OF, {"n": 9})
-        assert [r.body["n"] for r in store.results("flights", "monitor")] == [1, 2, 4, 3]
-        assert [r.body["n"] for r in store.results("flights", "monitor", FEBRUARY)] == [3]
+        assert [r.body["n"] for r in store.results("flights", "monitor", dict)] == [1, 2, 4, 3]
+        assert [r.body["n"] for r in store.results("flights", "monitor", dict, FEBRUARY)] == [3]
 
 
 class TestComputed:
@@ -635,6 +636,11 @@ def test_the_moments_that_the_database_writes_are_utc(database_url, tmp_path):
     assert abs(datetime.now(UTC).replace(tzinfo=None) - recorded) < timedelta(minutes=1)
 
 
+@dataclass(frozen=True)
+class Brief:
+    status: str
+
+
 def test_results_in_brief_are_the_same_results_with_some_of_their_keys(store):
     week = [
         Window(datetime(2024, 1, 1) + timedelta(weeks=i), datetime(2024, 1, 8) + timedelta(weeks=i)) for i in range(3)
@@ -642,9 +648,9 @@ def test_results_in_brief_are_the_same_results_with_some_of_their_keys(store):
     for number, window in enumerate(week):
         store.record("m", "validate", window, 1, window.end, {"status": "pass", "checks": [number] * 9})
     for _ in range(2):  # read, and remembered
-        found = store.brief_results("m", "validate", ("status", "absent"))
-        assert [(r.window, r.body) for r in found] == [(w, {"status": "pass"}) for w in week]
+        found = store.results("m", "validate", Brief)
+        assert [(r.window, r.body) for r in found] == [(w, Brief("pass")) for w in week]
     store.record("m", "validate", week[0], 2, week[0].end, {"status": "fail"})
-    newest = store.brief_results("m", "validate", ("status",), week[0])
-    assert [(r.revision, r.body["status"]) for r in newest] == [(1, "pass"), (2, "fail")]
-    assert [r.body for r in store.results("m", "validate", week[1])] == [{"status": "pass", "checks": [1] * 9}]
+    newest = store.results("m", "validate", Brief, week[0])
+    assert [(r.revision, r.body.status) for r in newest] == [(1, "pass"), (2, "fail")]
+    assert [r.body for r in store.results("m", "validate", dict, week[1])] == [{"status": "pass", "checks": [1] * 9}]

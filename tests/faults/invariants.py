@@ -22,7 +22,7 @@ def acknowledged(home: Home, weeks: int) -> dict[str, list[Any]]:
         "events": [row.event_id for row in told],
         "landed": [r.sha256 for r in store.batches("toy/rows")],
         "predictions": [row for found in predictions for row in found],
-        "handled": [r.window for r in store.results("toy", "run")],
+        "handled": [r.window for r in store.results("toy", "run", dict)],
     }
 
 

@@ -83,7 +83,7 @@ def facts(story: Story):
         ],
         "predictions": predictions[[ROW_ID, "prediction", "model_version", "predicted_at"]].to_dict("list"),
         "served": sorted(i for f in (story.folder / "served").glob("*.parquet") for i in pd.read_parquet(f)[ROW_ID]),
-        "handled": [(r.window, r.revision, r.as_of) for r in store.results("toy", "run")],
+        "handled": [(r.window, r.revision, r.as_of) for r in store.results("toy", "run", dict)],
         "recipe": current.entry.body["model"]["recipe"],
     }
 

@@ -56,7 +56,7 @@ def running(stack, week):
 
 
 def handled(home):
-    return [r.window for r in home.store.results("toy", "run")]
+    return [r.window for r in home.store.results("toy", "run", dict)]
 
 
 def test_a_run_goes_on_when_the_server_was_killed_meanwhile(stack, home, held):

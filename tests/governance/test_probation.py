@@ -76,7 +76,7 @@ def test_a_new_champion_that_turns_worse_is_rolled_back_and_the_figures_are_reco
     assert set(shadow["model_version"]) == {trial.first}
     assert set(shadow[ROW_ID]) == set(served[ROW_ID])
 
-    found = done.observed[-1].figures["probation"]
+    found = done.observed[-1].figures.probation
     assert (found["verdict"], found["look"], found["of"]) == ("fail", 1, 2), found
     assert found["figures"]["low"] > 0
     assert trial.model.champion().version == trial.first
@@ -118,9 +118,9 @@ def test_one_that_is_equal_stays_and_the_probation_ends(trial):
     looks = []
     for week in range(trial.at + 1, trial.at + 4):
         seen = watch(trial, week)
-        looks.append(seen.figures["probation"])
+        looks.append(seen.figures.probation)
         assert trial.model.champion().version == trial.second, looks
-    assert [p and p["verdict"] for p in looks] == ["pass", "pass", None]
+    assert [p and p.verdict for p in looks] == ["pass", "pass", None]
     assert [p["look"] for p in looks[:2]] == [1, 2]
     state = overview(trial.model)["probation"]
     assert state["state"] == "passed"

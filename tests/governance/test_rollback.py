@@ -74,7 +74,7 @@ def test_a_batch_that_another_had_served_tells_nothing_of_who_came_since(story):
 
     changing.score = score
     turn.cycle(changing, story.model, streams.week(9))
-    (look,) = story.home.store.results("toy", "monitor", Window(streams.week(8), streams.week(9)))
+    (look,) = story.home.store.results("toy", "monitor", dict, Window(streams.week(8), streams.week(9)))
     assert (look.body["champion"], look.body["matured"], look.body["diagnosis"]) == (story.first, 0, "unknown")
     assert look.body["of_others"] > 500
     told = (
@@ -118,8 +118,8 @@ def test_a_rollback_puts_the_last_good_champion_back_at_once_and_the_loop_goes_o
     assert (event.topic, event.payload["version"]) == ("trueup.model.rolled_back", story.first)
     cycle = story.turn(9)
     assert cycle.scored[-1].version == story.first
-    assert cycle.observed[-1].figures["drift"] is not None
-    assert cycle.observed[-1].figures["skill"] is not None
+    assert cycle.observed[-1].figures.drift is not None
+    assert cycle.observed[-1].figures.skill is not None
     assert story.home.ledger.verify() == []
 
 
@@ -317,7 +317,6 @@ class Office:
         paper = Paper()
         store = SimpleNamespace(
             results=lambda *_: [],
-            brief_results=lambda *_: [],
             batches=lambda *_, **__: [],
             evaluation_digest=lambda _: None,
             put_text=lambda *_: "text",
@@ -354,7 +353,7 @@ class Office:
         digest = f"{self.version:064d}"
         trained = Trained(recipe, span, span, span.end, 1, "d", f"/m/{self.version}", digest, "r", "b")
         current = self.model.champion()
-        skill = Skill(0.1, 0.0, 0.2, 0.95, 1, 1, 0.45, 0.5).to_dict()
+        skill = Skill(0.1, 0.0, 0.2, 0.95, 1, 1, 0.45, 0.5)
         weighed = Weighed("e", span.start, span.end, 1, method={"family": "linear"})
         evaluation = Evaluation(
             "p", "s", {}, 1, [], None, {}, [], skill, weighed, champion_epoch=current.epoch if current else 0

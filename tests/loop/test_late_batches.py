@@ -27,7 +27,7 @@ def test_a_correction_that_fails_validation_is_left_out_of_the_diagnosis(tmp_pat
     bad.loc[bad.index[in_week(bad, 5)][3], "x"] = 100.0
     told.source(bad)
     seen = next(o for o in told.turn(6).observed if o.window == window(5))
-    assert (seen.figures["left_out"], seen.figures["matured"]) == (1, before.figures["matured"] - 1)
+    assert (seen.figures.left_out, seen.figures.matured) == (1, before.figures.matured - 1)
     assert seen.diagnosis == before.diagnosis
     told.home.close()
 
@@ -58,7 +58,7 @@ def test_a_batch_of_which_too_few_days_were_known_at_first_is_watched_again(tmp_
     for week in range(first + 1, 9):
         newest, before = done[week].observed[-1], diagnoses(done[week]).get(window(week - 2))
         assert newest.diagnosis == "unknown"
-        assert newest.figures["matured"] > 100
+        assert newest.figures.matured > 100
         assert "9 blocks of time" in newest.reasons[0]
         assert before != "unknown", before
         assert (before is None) == (week == first + 1)

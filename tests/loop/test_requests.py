@@ -92,7 +92,7 @@ def test_a_decay_that_late_labels_told_is_not_lost_in_a_crash(tmp_path, monkeypa
         patch.setattr("trueup.loop.turn.challenge", killed)
         with pytest.raises(KeyboardInterrupt):
             turn.cycle(steps, told.model, streams.week(11), retrain=way)
-    assert told.home.store.results("toy", "monitor", window(9))[-1].body["diagnosis"] == "decayed"
+    assert told.home.store.results("toy", "monitor", dict, window(9))[-1].body["diagnosis"] == "decayed"
     told.open()
     if way == "inline":
         assert told.turn(11).decided.outcome in {"promoted", "rejected"}

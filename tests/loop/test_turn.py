@@ -88,7 +88,7 @@ def test_a_batch_is_scored_by_the_champion_once_and_watched(story):
     assert served["prediction"].nunique() > 100
     (observed,) = story.second.observed
     assert observed.diagnosis == "healthy", observed.reasons
-    assert observed.figures["matured"] == 481  # the last day's are not known yet, but for the row of just a day ago
+    assert observed.figures.matured == 481  # the last day's are not known yet, but for the row of just a day ago
 
 
 def test_a_second_run_at_the_same_as_of_changes_nothing(story):
@@ -132,8 +132,8 @@ def test_a_correction_is_a_new_revision_and_first_predictions_stay(story):
 
 def test_corrected_labels_are_joined_to_the_predictions_that_were_made(story):
     seen = [o for o in (*story.second.observed, *story.mended.observed) if o.window == window(CORRECTED)]
-    assert [o.figures["matured"] for o in seen] == [481, 560]
-    losses = [next(m["value"] for m in o.figures["metrics"] if m["name"] == "log_loss") for o in seen]
+    assert [o.figures.matured for o in seen] == [481, 560]
+    losses = [next(m.value for m in o.figures.metrics if m.name == "log_loss") for o in seen]
     assert losses[1] > losses[0]  # twenty labels were turned round
 
 
@@ -449,9 +449,7 @@ def test_a_season_with_the_same_relation_is_not_decayed(tmp_path):
     found = [o.diagnosis for c in done[1:] for o in c.observed]
     assert "decayed" not in found, found
     assert "shifted" not in found, found  # x moved through its season within the training, too,
-    far = [
-        c for o in done[-1].observed for c in o.figures["drift"]["checks"] if (c["column"], c["check"]) == ("x", "psi")
-    ]
+    far = [c for o in done[-1].observed for c in o.figures.drift.checks if (c.column, c.check) == ("x", "psi")]
     assert far[-1]["value"] > 0.5  # and is seen to be elsewhere by now
     assert [e.kind for e in told.home.ledger.entries("toy")] == ["promoted"]
     told.home.close()
@@ -492,7 +490,7 @@ def test_a_champion_that_does_not_know_a_class_has_decayed_and_a_challenger_that
     told.turn(5)
     told.turn(7)
     seen = told.turn(8)
-    skill = seen.observed[-1].figures["skill"]
+    skill = seen.observed[-1].figures.skill
     assert skill["loss_model"] > 5
     assert skill["loss_reference"] < 1.5
     assert seen.observed[-1].diagnosis == "decayed"
@@ -527,8 +525,8 @@ def goes_round(told):
     assert first.decided.outcome == "promoted", first.decided.reasons
     assert [s.total for s in after.scored] == [560, 560]
     assert [o.diagnosis for o in after.observed] == ["healthy", "healthy"], [o.reasons for o in after.observed]
-    assert all(o.figures["skill"]["mean"] > 0 for o in after.observed)
-    assert all(o.figures["metrics"] for o in after.observed)
+    assert all(o.figures.skill.mean > 0 for o in after.observed)
+    assert all(o.figures.metrics for o in after.observed)
     assert told.turn(7) == after
     assert told.home.ledger.verify() == []
 

@@ -41,11 +41,11 @@ def test_what_a_killed_run_has_looked_at_is_not_looked_at_again(tmp_path, monkey
         patched.setattr("trueup.loop.turn._record", killed)
         with pytest.raises(KeyboardInterrupt):
             told.turn(6)
-    first = told.home.store.results("toy", "monitor", window(5))
+    first = told.home.store.results("toy", "monitor", dict, window(5))
     assert len(first) == 1
     done = told.turn(7)
     assert [o.window for o in done.observed] == [window(5), window(6)]
-    assert told.home.store.results("toy", "monitor", window(5)) == first
+    assert told.home.store.results("toy", "monitor", dict, window(5)) == first
     again = monitor_newest(steps, told.model, streams.week(7))
     assert again.window == window(6)
     told.home.close()
@@ -71,7 +71,7 @@ def test_the_second_waits_and_finds_the_batches_done(tmp_path):
         thread.join(240)
     assert {week: len(found.batches) for week, found in done.items()} == {3: 3, 4: 1}
     for stage in ("validate", "monitor", "run"):
-        counts = Counter(r.window for r in first.home.store.results("toy", stage))
+        counts = Counter(r.window for r in first.home.store.results("toy", stage, dict))
         assert set(counts.values()) == {1}, stage
         assert len(counts) == 4, stage
     for story in (first, second):

@@ -71,7 +71,7 @@ def lived(story, weeks):
 def feed(stack, home, week):
     """Hand out a week, as its schedule would, and wait until it was handled and what came of it has ended."""
     assert stack.ended(stack.runs("feed/toy", model="toy"))["type"] == "COMPLETED"
-    until(lambda: window(week) in {r.window for r in home.store.results("toy", "run")}, 150)
+    until(lambda: window(week) in {r.window for r in home.store.results("toy", "run", dict)}, 150)
     until(lambda: not home.ledger.pending_outbox(), 60)
     until(lambda: quiet(stack), 150)
 
@@ -104,7 +104,7 @@ def test_a_batch_fed_leads_to_a_new_champion(stack, home):
     found = until(promoted_for_decay, 150)
     assert found[0]["version"] > 1
     assert home.registry.champion_alias(load_model(home.configs, "toy").registered_name) == found[0]["version"]
-    handled = {r.window for r in home.store.results("toy", "run")}
+    handled = {r.window for r in home.store.results("toy", "run", dict)}
     assert handled >= {window(w) for w in range(SURE + 1)}
     for flow in ("run", "retrain"):
         runs = of_flow(stack, flow)
@@ -118,7 +118,7 @@ def test_a_burst_of_decay_events_gives_one_training(stack, home):
     until(lambda: quiet(stack), 120)
     time.sleep(12)  # a burst right after an event that fired is swallowed whole, see `within` in prefect.yaml
     before, trained = len(decisions(home, "toy", 500)), len(of_flow(stack, "retrain"))
-    newest = max(r.window.end for r in home.store.results("toy", "run"))
+    newest = max(r.window.end for r in home.store.results("toy", "run", dict))
     burst = [decayed(newest, f"burst {i}") for i in range(100)] + [decayed(newest, "the same")] * 30
     assert home.ledger.announce("toy", burst) == 101
     code, said = stack("reconcile")

@@ -27,7 +27,7 @@ def test_a_key_may_come_again_in_every_batch(tmp_path):
     first, after = told.turn(5), told.turn(7)
     assert first.decided.outcome == "promoted", first.decided.reasons
     assert [s.new for s in after.scored] == [560, 560]
-    assert all(o.figures["matured"] >= 480 for o in after.observed)
+    assert all(o.figures.matured >= 480 for o in after.observed)
     known = examples(told.model, window(6), streams.week(8))
     assert len(known.y) == 560
     assert known.X["rate_group_7d_n"].max() <= 560  # no row counts twice
@@ -53,7 +53,7 @@ def test_a_row_whose_time_is_corrected_keeps_the_prediction_it_was_given(tmp_pat
     assert (revised.new, revised.total) == (0, 560)
     assert told.predictions(5).equals(served)
     seen = next(o for o in done.observed if o.window == window(5))
-    assert seen.figures["matured"] == 560
+    assert seen.figures.matured == 560
     told.home.close()
 
 

@@ -94,10 +94,10 @@ def test_with_labels_a_month_late_old_batches_are_diagnosed_when_theirs_come_and
     first = book.turn(16)
     assert first.decided.outcome == "promoted", first.decided.reasons
     (waiting,) = [o for o in book.turn(17, "never").observed if o.window == window(16)]
-    assert (waiting.diagnosis, waiting.figures["matured"]) == ("unknown", 0)
+    assert (waiting.diagnosis, waiting.figures.matured) == ("unknown", 0)
     later = book.turn(22, "never")
     (told,) = [o for o in later.observed if o.window == window(16)]
-    assert (told.diagnosis, told.figures["matured"]) == ("decayed", 420), told.reasons
+    assert (told.diagnosis, told.figures.matured) == ("decayed", 420), told.reasons
     assert {o.diagnosis for o in later.observed if o.window > window(17)} == {"unknown"}
     last = book.turn(26)
     assert last.decided.outcome == "promoted", last.decided.reasons

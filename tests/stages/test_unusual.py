@@ -105,7 +105,7 @@ def test_a_first_part_of_a_week_is_not_judged_and_teaches_no_number_of_rows(tmp_
     told = Story(tmp_path, stream(7 * 7).iloc[80 * 5 :])  # the first week lacks five days
     done = told.turn(7)
     assert not [o for o in done.observed if "unusual" in o.findings]
-    assert done.observed[-1].figures["usual"]["rows"][0] > 300
+    assert done.observed[-1].figures.usual["rows"][0] > 300
     told.home.close()
 
 

@@ -101,7 +101,7 @@ def test_a_run_again_changes_nothing_and_the_next_batch_goes_on(moved):
     assert history(moved) == moved.before
     done = moved.turn(9)
     assert done.scored[-1].new == 560
-    assert done.observed[-1].figures["drift"] is not None
+    assert done.observed[-1].figures.drift is not None
     assert reconcile(moved.model).alias is None
 
 

@@ -173,7 +173,7 @@ def test_what_the_champion_and_the_last_good_one_rest_on_is_kept_for_ever(told):
     assert overview(told.model) == state
     done = told.turn(WEEKS)
     assert done.scored[-1].new == 560
-    assert done.observed[-1].figures["drift"] is not None
+    assert done.observed[-1].figures.drift is not None
     assert roll_back(told.model, None, "a tester", "a test").version == back
     assert turn.monitor_newest(steps, told.model, streams.week(WEEKS)).diagnosis != "unknown"
     assert told.home.ledger.verify() == []

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trueup.config.sections.training import Family, TrainConfig
 from trueup.config.tasks import Task
 from trueup.domain.learning.learning import defaults, problems, space
-from trueup.domain.learning.recipe import Choice, Float, Int, Recipe, Space, StandIn
+from trueup.domain.learning.recipe import Choice, Float, Int, Parameters, Recipe, Space, Trial
 from trueup.errors import ConfigError, TrainingFailed
 
 # The loss of a recipe on each fold, one after the other; a trial that is given up is asked for no more of them.
@@ -26,25 +26,12 @@ _BEFORE_PRUNING = 3  # complete trials that a median is taken of, at least
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One recipe that was tried. `value` is its mean loss over the folds, None unless all were measured."""
-
-    number: int
-    family: Family | StandIn
-    parameters: dict[str, Any]
-    state: Literal["complete", "pruned", "failed"]
-    folds: list[float]
-    value: float | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True)
 class SearchResult:
-    """The recipe with the lowest mean loss over the folds, and all that was tried, as plain values."""
+    """The recipe with the lowest mean loss over the folds, and all that was tried."""
 
     recipe: Recipe
     value: float
-    trials: list[dict[str, Any]]
+    trials: tuple[Trial, ...]
     stopped_by: Literal["trials", "seconds"]
     seconds: float = field(compare=False)
 
@@ -80,7 +67,7 @@ def search(score: Score, train: TrainConfig, task: Task, first: Recipe | None = 
     return SearchResult(
         recipe=Recipe(best.family, best.parameters, train.seed),
         value=value,
-        trials=[asdict(t) for t in done],
+        trials=tuple(done),
         stopped_by="trials" if len(done) == train.trials else "seconds",
         seconds=round(time.monotonic() - started, 3),
     )
@@ -107,10 +94,10 @@ def _quiet_study(train: TrainConfig, task: Task, first: Recipe | None) -> Iterat
         optuna.logging.set_verbosity(before)
 
 
-def _starts(train: TrainConfig, task: Task, first: Recipe | None) -> list[dict[str, Any]]:
+def _starts(train: TrainConfig, task: Task, first: Recipe | None) -> list[Parameters]:
     """Name the first trials' parameters as Optuna will ask for them: of `first`, then the defaults of each family."""
 
-    def start(family: Family, known: Mapping[str, Any]) -> dict[str, Any]:
+    def start(family: Family, known: Parameters) -> Parameters:
         chosen = {
             f"{family}.{name}": known[name] if known.get(name) in varied else varied.default
             for name, varied in _varied(train, family, task).items()

@@ -24,7 +24,7 @@ from trueup.config.schema import ModelConfig
 from trueup.config.sections.ingest import SourceConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.digest import config_digest
-from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
+from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Metric, Window
 from trueup.domain.judging import gates
 from trueup.domain.judging.metrics import calibration_table
 from trueup.errors import RegistryUnavailable, UntrustedModel, UsageError, WorkError
@@ -275,16 +275,26 @@ def _label_words(config: ModelConfig) -> str:
     return f", 1 where it is {label.positive!r}" if label.positive is not None else unit and f" ({label.unit})"
 
 
+@dataclass(frozen=True)
+class _Served:
+    """The part of a monitoring result that a dossier shows."""
+
+    champion: int | None
+    diagnosis: str
+    matured: int
+    metrics: tuple[Metric, ...]
+
+
 def _served(model: Model, version: int) -> list[dict[str, Any]]:
     """What the newest look at each batch found while the version was in office."""
-    every = model.home.store.results(model.config.model, MONITOR)
-    by_window = {r.window: r.body for r in every if r.body["champion"] == version}
+    every = model.home.store.results(model.config.model, MONITOR, _Served)
+    by_window = {r.window: r.body for r in every if r.body.champion == version}
     return [
         {
             **window.to_dict(),
-            "diagnosis": body["diagnosis"],
-            "labels": body["matured"],
-            **{k: (body["metrics"] or [{}])[0].get(k) for k in ("value", "low", "high")},
+            "diagnosis": body.diagnosis,
+            "labels": body.matured,
+            **{k: getattr(body.metrics[0], k) if body.metrics else None for k in ("value", "low", "high")},
         }
         for window, body in sorted(by_window.items())
     ]

@@ -27,6 +27,7 @@ from trueup.domain.judging.gates import CHALLENGER
 from trueup.domain.judging.metrics import metrics
 from trueup.domain.learning.learning import class_names, predict
 from trueup.domain.learning.recipe import Recipe
+from trueup.domain.records import from_plain
 from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
 from trueup.governance.ledger_queries import part_about, versions_of
 from trueup.governance.recorded_inputs import config_then, modules_then
@@ -112,7 +113,7 @@ class _Record:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe.from_dict(self.body["model"]["recipe"])
+        return from_plain(Recipe, self.body["model"]["recipe"])
 
 
 def reproduce(model: str, version: int, home: Home) -> Reproduced:

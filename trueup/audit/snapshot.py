@@ -21,6 +21,7 @@ from trueup.adapters.store.quarantine import EXPECTATION
 from trueup.domain.data.types import ROW_ID, BatchRef, Status, Window
 from trueup.errors import WorkError
 from trueup.governance.recorded_inputs import lay_out_modules
+from trueup.handoffs import Validated
 from trueup.home import Home
 from trueup.model import VALIDATE, Model, rules
 
@@ -80,6 +81,5 @@ def _land(model: Model, then: Home, found: Input, as_of: datetime) -> None:
     if found.held is not None:
         then.store.quarantine(ref, pd.DataFrame({ROW_ID: found.held, EXPECTATION: "recorded"}))
     if ref.dataset == model.config.rows_dataset:  # a decision names only batches that were found usable
-        body = {"status": Status.PASS.value, "reasons": [], "quarantined": 0, "judgement": then.store.judgement(ref)}
-        body |= {"warnings": [], "checks": []}
+        body = Validated(Status.PASS, (), 0, then.store.judgement(ref), ())
         then.store.record(model.config.model, VALIDATE, ref.window, ref.revision, as_of, body, rules(model.config))

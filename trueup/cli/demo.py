@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -34,7 +35,7 @@ JUDGED_FROM = "2013-03"
 _DECISIONS = {"promoted": "promoted", "override": "promoted", "rejected": "rejected", "held": "held", "pending": "held"}
 
 if TYPE_CHECKING:
-    from trueup.model import Model
+    from trueup.model import RUN, Model
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _require_month_by_month(windows: list[Window]) -> None:
     """Refuse a home in which the flights were not handled month by month: its table would be about something else."""
     home = Home()
     runs: dict[Window, set[datetime]] = {}
-    for found in home.store.results(MODEL, "run"):
+    for found in home.store.results(MODEL, RUN, NoneType):
         runs.setdefault(found.window, set()).add(found.as_of)
     decided = {e.as_of for e in home.ledger.entries(MODEL)}
     home.close()
@@ -132,7 +133,7 @@ def _month(model: Model, cycle: Cycle, now: datetime) -> Month:
     still = None
     if figures is not None and frozen is not None:
         still = realised(model, batch, now, role=shadow(model, batch, frozen, now))
-    age = observed.figures.get("champion_age_days")
+    age = observed.figures.champion_age_days
     return Month(
         month=f"{batch.window.start:%Y-%m}",
         rows=batch.rows.rows,

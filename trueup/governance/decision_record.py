@@ -17,7 +17,8 @@ from trueup.domain.data.types import Window
 from trueup.domain.events import ModelDecayed, ModelStale, interval
 from trueup.domain.judging.metrics import loss_name
 from trueup.domain.learning.training_windows import reference_window
-from trueup.handoffs import Attempt, Candidate, Evaluation, Trained, Weighed
+from trueup.domain.records import to_plain
+from trueup.handoffs import Attempt, Candidate, Evaluation, Input, Trained, Weighed
 from trueup.home import Home
 from trueup.model import Champion, Model
 
@@ -65,8 +66,8 @@ def trigger(model: Model, asked: Attempt) -> dict[str, Any]:
     if told:
         found["event"] = {"id": told[-1].event_id, "topic": told[-1].topic, "announced_at": told[-1].created_at}
     found["diagnosis"] = {
-        "name": look.body["diagnosis"],
-        "reasons": look.body["reasons"],
+        "name": look.body.diagnosis,
+        "reasons": look.body.reasons,
         **look.window.to_dict(),
         "as_of": look.as_of,
     }
@@ -97,10 +98,10 @@ def evidence(model: Model, attempt: Attempt, served: Candidate | None) -> dict[s
         "refit": None if attempt.refitted is None else attempt.refitted.verdict.to_dict(),
         "gate": attempt.trained.gate.to_dict(),
         "attempt": attempt.digest,
-        "inputs": list(attempt.trained.inputs),
+        "inputs": [{k: v for k, v in to_plain(i).items() if v is not None} for i in attempt.trained.inputs],
         "data": _data(model.config, attempt, attempt.trained, attempt.evaluation),
         "validation": _validation(model, attempt.trained.inputs),
-        "search": attempt.trained.search,
+        "search": to_plain(attempt.trained.search),
         "evaluation": _evaluation(model, attempt.evaluation),
         "evidence": _weighed(model, attempt.evaluation.weighed),
     }
@@ -133,7 +134,7 @@ def _model(model: Model, trained: Trained, evaluation: Evaluation, version: int)
     return {
         "name": model.config.registered_name,
         "format": FORMAT,
-        "recipe": trained.recipe,
+        "recipe": to_plain(trained.recipe),
         "features": model.config.features.model_dump(mode="json"),
         "method": evaluation.weighed.method,
         **_made(model.home, trained, version),
@@ -179,16 +180,16 @@ def _data(config: ModelConfig, attempt: Attempt, trained: Trained, evaluation: E
     }
 
 
-def _digest(inputs: Iterable[dict[str, Any]], window: Window) -> str:
+def _digest(inputs: Iterable[Input], window: Window) -> str:
     """Digest of the revisions of rows and labels that have a part in a window."""
-    spans = [(Window.from_dict(i), i["dataset"], i["sha256"]) for i in inputs]
+    spans = [(Window(i.start, i.end), i.dataset, i.sha256) for i in inputs]
     return digest_of(sorted([dataset, sha256] for span, dataset, sha256 in spans if span.overlaps(window)))
 
 
-def _validation(model: Model, inputs: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _validation(model: Model, inputs: Iterable[Input]) -> dict[str, Any]:
     """How each batch that was read had been judged, and a digest over these judgements in full."""
-    found = model.validation_results()
-    named = {(i["start"], i["end"], i["revision"]) for i in inputs}
+    found = model.validation_results(dict)
+    named = {(i.start.isoformat(), i.end.isoformat(), i.revision) for i in inputs}
     judged = {
         (window.start.isoformat(), window.end.isoformat(), revision): body for (window, revision), body in found.items()
     }
@@ -212,10 +213,10 @@ def _evaluation(model: Model, evaluation: Evaluation) -> dict[str, Any]:
         "sample_digest": model.home.store.evaluation_digest(evaluation.sample_path),
         "predicted": evaluation.predicted,
         "classes": evaluation.classes,
-        "schema": evaluation.schema,
+        "schema": to_plain(evaluation.schema),
         "metrics": evaluation.metrics,
-        "intervals": evaluation.intervals,
-        "skill": evaluation.skill,
+        "intervals": to_plain(evaluation.intervals),
+        "skill": to_plain(evaluation.skill),
         "slices": evaluation.slices,
         "ablation": evaluation.ablation,
     }

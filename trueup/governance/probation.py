@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, Window
+from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Status, Verdict, Window
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.judging.predictions import classes_of, prediction_in
-from trueup.domain.judging.probation import NAME, look
+from trueup.domain.judging.probation import NAME, ProbationLook, look
+from trueup.domain.records import to_plain
 from trueup.errors import StaleDecision
 from trueup.governance.rollback import roll_back
 from trueup.model import Champion, Model
@@ -45,8 +46,8 @@ def shadowed(model: Model, batch: Batch) -> Champion | None:
     return before if len(counted) <= model.config.promote.probation.batches else None
 
 
-def examine(model: Model, batch: Batch, current: Champion, as_of: datetime) -> dict[str, Any] | None:
-    """One look at a champion on probation, as plain values; None when it is on none.
+def examine(model: Model, batch: Batch, current: Champion, as_of: datetime) -> ProbationLook | None:
+    """One look at a champion on probation; None when it is on none.
 
     It tests all matured rows of the probation's batches. Too few new labels since the last look make no look.
     """
@@ -57,32 +58,34 @@ def examine(model: Model, batch: Batch, current: Champion, as_of: datetime) -> d
     windows = _windows(model, current)
     counts = batch.window in windows or len(windows) < rules.batches
     joined = _paired(model, windows | ({batch.window} if counts else set()), current, before, as_of)
-    seen = looks[-1]["figures"]["rows"] if looks else 0
+    seen = looks[-1].figures["rows"] if looks else 0
     if len(joined) - seen < model.config.monitor.min_matured:
         verdict = Verdict.inconclusive(
             NAME, f"{len(joined) - seen} new labels, {model.config.monitor.min_matured} are needed"
         )
     else:
         verdict = _compare(model.config, joined)
-    told = len(looks) + (verdict.status.value != "inconclusive")
-    facts = {"epoch": current.epoch, "version": current.version, "against": before.version, "counts": counts}
-    return facts | {
-        "look": told,
-        "of": rules.batches,
-        "verdict": verdict.status.value,
-        "reasons": list(verdict.reasons),
-        "figures": verdict.figures,
-    }
+    return ProbationLook(
+        epoch=current.epoch,
+        version=current.version,
+        against=before.version,
+        counts=counts,
+        look=len(looks) + (verdict.status is not Status.INCONCLUSIVE),
+        of=rules.batches,
+        verdict=verdict.status,
+        reasons=verdict.reasons,
+        figures=verdict.figures,
+    )
 
 
-def enforce(model: Model, found: dict[str, Any] | None) -> None:
+def enforce(model: Model, trial: ProbationLook | None) -> None:
     """Roll back when a look found a significant loss. Doing it twice changes nothing."""
     current = model.champion()
-    if found is None or found["verdict"] != "fail" or current is None or current.epoch != found["epoch"]:
+    if trial is None or trial.verdict is not Status.FAIL or current is None or current.epoch != trial.epoch:
         return
-    why = f"{NAME}, look {found['look']} of {found['of']}: {found['reasons'][0]}"
+    why = f"{NAME}, look {trial.look} of {trial.of}: {trial.reasons[0]}"
     with suppress(StaleDecision):  # somebody else was faster: the champion that was looked at is gone
-        roll_back(model, found["against"], ACTOR, why, figures=found)
+        roll_back(model, trial.against, ACTOR, why, figures=to_plain(trial))
 
 
 def carry_out(model: Model) -> None:
@@ -99,9 +102,9 @@ def standing(model: Model, current: Champion) -> dict[str, Any] | None:
     if before is None and not records:
         return None
     looks, of = _looks(model, current), model.config.promote.probation.batches
-    against = before.version if before else records[-1][1]["against"]
+    against = before.version if before else records[-1][1].against
     state = "on probation" if before else "passed"
-    newest = f"; {records[-1][1]['reasons'][0]}" if records else ""
+    newest = f"; {records[-1][1].reasons[0]}" if records else ""
     return {
         "state": state,
         "against": against,
@@ -111,24 +114,24 @@ def standing(model: Model, current: Champion) -> dict[str, Any] | None:
     }
 
 
-def _records(model: Model, current: Champion) -> list[tuple[Window, dict[str, Any]]]:
+def _records(model: Model, current: Champion) -> list[tuple[Window, ProbationLook]]:
     """What the monitor recorded of this champion's probation, in the order in which it was recorded."""
     found = sorted(model.looks(), key=lambda r: r.as_of)
-    told = [(r.window, r.body.get("probation")) for r in found]
-    return [(w, p) for w, p in told if p is not None and p["epoch"] == current.epoch]
+    told = [(r.window, r.body.probation) for r in found]
+    return [(w, p) for w, p in told if p is not None and p.epoch == current.epoch]
 
 
-def _looks(model: Model, current: Champion) -> list[dict[str, Any]]:
+def _looks(model: Model, current: Champion) -> list[ProbationLook]:
     """The looks that told something; only these are counted."""
-    return [p for _, p in _records(model, current) if p["verdict"] != "inconclusive"]
+    return [p for _, p in _records(model, current) if p.verdict is not Status.INCONCLUSIVE]
 
 
 def _windows(model: Model, current: Champion) -> set[Window]:
     """The batches that belong to the probation so far."""
-    return {w for w, p in _records(model, current) if p["counts"]}
+    return {w for w, p in _records(model, current) if p.counts}
 
 
-def _over(config: ModelConfig, looks: list[dict[str, Any]]) -> bool:
+def _over(config: ModelConfig, looks: list[ProbationLook]) -> bool:
     return len(looks) >= config.promote.probation.batches
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from trueup.domain.monitoring.result import Look
 from trueup.governance import probation
 from trueup.governance.approval import expires_at, undecided
 from trueup.home import Home
@@ -18,7 +19,7 @@ def overview(model: Model, last: int = 3) -> dict[str, Any]:
     agrees = (
         None if current is None else model.home.registry.alias_agrees(model.config.registered_name, current.version)
     )
-    newest = model.home.store.last_result(model.config.model, MONITOR)
+    newest = model.home.store.last_result(model.config.model, MONITOR, Look)
     age = None if current is None or newest is None else (newest.as_of - current.trained_until) / timedelta(days=1)
     return {
         "model": model.config.model,
@@ -28,8 +29,8 @@ def overview(model: Model, last: int = 3) -> dict[str, Any]:
         "trained_until": current.trained_until.isoformat() if current else None,
         "alias_agrees": agrees,
         "last_batch": str(newest.window) if newest else None,
-        "diagnosis": newest.body["diagnosis"] if newest else None,
-        "reasons": newest.body["reasons"] if newest else [],
+        "diagnosis": newest.body.diagnosis if newest else None,
+        "reasons": newest.body.reasons if newest else [],
         "approvals": approvals(model),
         "probation": None if current is None else probation.standing(model, current),
         "decisions": decisions(model.home, model.config.model, last),

@@ -34,7 +34,7 @@ def announce(
         if not found.usable:
             events.append(_event(DataBroken.model_validate({**about, "reasons": found.reasons}), found.batch))
         if UNUSUAL in seen.findings:
-            said = [o["words"] for o in seen.figures["unusual"]]
+            said = [o.words for o in seen.figures.unusual]
             events.append(_event(DataUnusual.model_validate({**about, "reasons": said}), found.batch))
         if seen.diagnosis == SHIFTED:
             events.append(_event(ModelShifted.model_validate({**about, "reasons": seen.reasons}), found.batch))

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from trueup.adapters.store.results import Result
 from trueup.domain.data.types import Reason
 from trueup.domain.events import ModelDecayed, ModelDue, ModelStale, interval
+from trueup.domain.monitoring.result import Look
 from trueup.domain.retraining.limits import CLEARED
 from trueup.handoffs import Checked, Observed
 from trueup.ledger.entries import Entry, Event
@@ -36,7 +37,7 @@ def asking(model: Model, reason: Reason, checked: Checked, observed: Observed, a
     return Event.of(payload, f"{about}:r{revision}" + (f":{again}" if again else ""))
 
 
-def answered(model: Model, look: Result, first: datetime) -> bool:
+def answered(model: Model, look: Result[Look], first: datetime) -> bool:
     """Whether something was decided since a look at a batch found that a retrain is needed.
 
     `first` is when the champion was first looked at on that batch: what was decided on it counts for later looks too.
@@ -47,7 +48,7 @@ def answered(model: Model, look: Result, first: datetime) -> bool:
     return any(_answers(e, look, first) for e in entries if e.seq > gone_on.get(e.kind, 0))
 
 
-def _answers(entry: Entry, look: Result, first: datetime) -> bool:
+def _answers(entry: Entry, look: Result[Look], first: datetime) -> bool:
     if entry.kind in {"failed", CONFIRMED, CLEARED} or entry.body.get("rule") == "running":
         return False
     return entry.as_of >= (look.as_of if entry.kind in _FOR_NOW else first)

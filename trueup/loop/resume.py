@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pydantic import TypeAdapter
-
 from trueup.errors import RegistryUnavailable, UntrustedModel
 from trueup.governance.evidence import named
 from trueup.handoffs import Attempt, Trained
 from trueup.home import HOME_TAG, Home
 from trueup.model import Model
 
-_TRAINED: TypeAdapter[Trained] = TypeAdapter(Trained)
 _STAGE = "train"
 
 
 def remember(model: Model, asked: Attempt, trained: Trained) -> None:
     """Keep what was trained for an attempt, so that another process can go on with it."""
-    body = _TRAINED.dump_python(trained, mode="json")
     model.home.store.record(
-        model.config.model, _STAGE, trained.train, 0, asked.as_of, body, _basis(asked, trained.run_id)
+        model.config.model, _STAGE, trained.train, 0, asked.as_of, trained, _basis(asked, trained.run_id)
     )
 
 
@@ -33,9 +29,8 @@ def unfinished(model: Model, asked: Attempt) -> Trained | None:
     mine = {HOME_TAG: model.home.identity}
     dead = model.home.tracking.ended_runs(model.config.model, "KILLED", model.home.now() + timedelta(minutes=1), mine)
     decided = named(model.home.ledger.entries(model.config.model)).runs if dead else frozenset()
-    for result in reversed(model.home.store.results(model.config.model, _STAGE)):
-        trained = _TRAINED.validate_python(result.body)
-        run_id = trained.run_id
+    for result in reversed(model.home.store.results(model.config.model, _STAGE, Trained)):
+        trained, run_id = result.body, result.body.run_id
         if run_id in decided or run_id not in dead or result.basis != _basis(asked, run_id):
             continue
         if len(model.home.registry.models_of_run(run_id)) == 1 and _whole(model.home, trained):

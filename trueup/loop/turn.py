@@ -10,9 +10,8 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import NoneType
 from typing import Protocol
-
-from pydantic import TypeAdapter
 
 from trueup.crash import reach
 from trueup.domain.data.types import Batch, Reason, Retrain, Status, Verdict, overall
@@ -30,8 +29,8 @@ from trueup.loop.reconcile import close_dead_runs
 from trueup.loop.requests import answered, asking
 from trueup.loop.resume import remember, unfinished
 from trueup.loop.triggers import due
-from trueup.model import Model
-from trueup.stages.monitor import begun_looks, findings_of, telling, to_watch_again
+from trueup.model import RUN, Model
+from trueup.stages.monitor import begun_looks, telling, to_watch_again
 from trueup.stages.promote import recorded_decision
 from trueup.stages.unusual import not_settled
 
@@ -231,7 +230,7 @@ def monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
 def _unanswered(model: Model, batches: list[Batch], as_of: datetime) -> list[Batch]:
     """The batch that decides, if it asked for a retrain and nothing was decided since; it is watched once more."""
     look, first = model.decisive_look(as_of)
-    if look is None or next_action(State(True, findings_of(look.body), model.config.retrain.findings)) is None:
+    if look is None or next_action(State(True, look.body.findings, model.config.retrain.findings)) is None:
         return []
     known = answered(model, look, first)
     return [] if known else [b for b in batches if (b.window, b.landed) == (look.window, look.revision)]
@@ -251,9 +250,6 @@ def _asked(
     return asking(model, action, about, decisive, as_of)
 
 
-_CYCLE: TypeAdapter[Cycle] = TypeAdapter(Cycle)
-
-
 def _validated(do: Steps, model: Model, batches: list[Batch], as_of: datetime) -> list[Checked]:
     """All batches judged by the rules in force; only those that were not are judged now."""
     known = model.validations(batches)
@@ -262,7 +258,7 @@ def _validated(do: Steps, model: Model, batches: list[Batch], as_of: datetime) -
 
 def _unhandled(model: Model, checked: list[Checked]) -> list[Checked]:
     """Batches that no run has handled to its end: new ones, new revisions, and those that are judged otherwise now."""
-    handled = {(r.window, r.revision, r.basis) for r in model.home.store.brief_results(model.config.model, "run", ())}
+    handled = {(r.window, r.revision, r.basis) for r in model.home.store.results(model.config.model, RUN, NoneType)}
     return [c for c in checked if (c.batch.window, c.batch.landed, c.basis) not in handled]
 
 
@@ -276,18 +272,18 @@ def _decided_before(model: Model, as_of: datetime) -> Decided:
 
 def _record(model: Model, done: Cycle) -> None:
     """Mark the batches as handled, the newest last: a crash in between only means that the run is done again."""
-    body = _CYCLE.dump_python(done, mode="json")
     for checked in done.batches:
         batch = checked.batch
-        model.home.store.record(model.config.model, "run", batch.window, batch.landed, done.as_of, body, checked.basis)
+        model.home.store.record(model.config.model, RUN, batch.window, batch.landed, done.as_of, done, checked.basis)
 
 
 def _recorded(model: Model, checked: list[Checked], as_of: datetime) -> Cycle:
     """The last run up to `as_of` that handled what is there now; of an earlier moment than any run, the newest batch's."""
     there = {(c.batch.window, c.batch.landed, c.basis) for c in checked}
-    handled = model.home.store.brief_results(model.config.model, "run", ())
+    handled = model.home.store.results(model.config.model, RUN, NoneType)
     found = [r for r in handled if (r.window, r.revision, r.basis) in there]
     runs = [r for r in found if r.as_of <= as_of] or [r for r in found if r.window == checked[-1].batch.window]
     last = sorted(runs, key=lambda r: (r.as_of, r.window))[-1]  # of equals the last recorded
-    of_window = model.home.store.results(model.config.model, "run", last.window)
-    return _CYCLE.validate_python([r for r in of_window if replace(r, body=last.body) == last][-1].body)
+    of_window = model.home.store.results(model.config.model, RUN, Cycle, last.window)
+    same = [r for r in of_window if (r.revision, r.as_of, r.basis) == (last.revision, last.as_of, last.basis)]
+    return same[-1].body

@@ -22,6 +22,8 @@ from trueup.domain.judging.metrics import row_losses
 from trueup.domain.judging.predictions import classes_of, prediction_in
 from trueup.domain.learning.learning import predict
 from trueup.domain.monitoring.diagnosis import DECAYED
+from trueup.domain.monitoring.result import MonitoringResult
+from trueup.domain.records import to_plain
 from trueup.ledger.entries import Entry
 from trueup.loop import steps
 from trueup.loop.turn import cycle
@@ -249,18 +251,17 @@ def _apart(config: ModelConfig, served: Sequence[pd.DataFrame]) -> tuple[float |
 
 def _looks(model: Model) -> list[dict[str, Any]]:
     """The last look at each batch."""
-    found = {r.window: r.body for r in model.home.store.results(model.config.model, MONITOR)}
+    found = {r.window: r.body for r in model.home.store.results(model.config.model, MONITOR, MonitoringResult)}
     return [_look(window, body) for window, body in sorted(found.items())]
 
 
-def _look(window: Window, body: Mapping[str, Any]) -> dict[str, Any]:
-    drift = body["drift"] or {}
+def _look(window: Window, found: MonitoringResult) -> dict[str, Any]:
     return {
         "window": window.to_dict(),
-        "diagnosis": body["diagnosis"],
-        "champion": body["champion"],
-        "decayed": DECAYED in body["findings"],
-        "shifted": drift.get("shifted"),
-        "drifted": drift.get("drifted", []),
-        "skill": body["skill"],
+        "diagnosis": found.diagnosis,
+        "champion": found.champion,
+        "decayed": DECAYED in found.findings,
+        "shifted": found.drift.shifted if found.drift else None,
+        "drifted": list(found.drift.drifted) if found.drift else [],
+        "skill": to_plain(found.skill),
     }

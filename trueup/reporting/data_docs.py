@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ from trueup.adapters.great_expectations import engine
 from trueup.adapters.great_expectations.checks import Outcome
 from trueup.adapters.great_expectations.validation import ValidationResult
 from trueup.domain.data.types import BatchRef
+from trueup.domain.records import to_plain
 from trueup.reporting.html import loader, template
 
 _RESULTS: Final = "results"
@@ -35,7 +37,8 @@ def save(folder: Path, model: str, batch: BatchRef, as_of: datetime, result: Val
     """
     path = folder / _RESULTS / model / f"{batch.window.start:%Y-%m-%d}_r{batch.revision}.json"
     about = {"model": model, "batch": batch.name, "as_of": as_of.isoformat(sep=" "), "start": f"{batch.window.start}"}
-    files.write_text(path, json.dumps({**about, **result.to_dict()}, allow_nan=False))
+    kept = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "row_failures"}  # in quarantine
+    files.write_text(path, json.dumps(to_plain({**about, **kept, "share": result.share}), allow_nan=False))
     return path
 
 

@@ -138,7 +138,7 @@ def _importance(model: Model, trained: Trained, evaluation: Evaluation) -> bytes
     """The picture that needs the model itself, and takes seconds."""
     rows = model.home.store.read_evaluation(evaluation.sample_path)
     schema, loss = (
-        FeatureSchema.from_dict(evaluation.schema),
+        evaluation.schema,
         loss_words(model.config.task, model.config.ingest.label.unit),
     )
     fitted = model.home.registry.load(trained.uri, trained.manifest_digest)

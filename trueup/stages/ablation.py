@@ -14,7 +14,6 @@ from trueup.domain.features.history import history_names
 from trueup.domain.judging.bootstrap import Floats, paired_interval
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import predict
-from trueup.domain.learning.recipe import Recipe
 from trueup.handoffs import Trained
 from trueup.model import Model
 from trueup.stages.features import Examples, examples
@@ -39,11 +38,11 @@ def ablation(
     if wanted is None:
         return []
     before = examples(model, trained.train, as_of, known_by=trained.gate.start).newest(wanted.rows)
-    recipe, e = Recipe.from_dict(trained.recipe), model.config.evaluate
+    e = model.config.evaluate
     y = gate.y.to_numpy()
 
     def losses(schema: FeatureSchema) -> Floats:
-        fitted = fit_recipe(model.config, model.home.fits, recipe, before, schema)
+        fitted = fit_recipe(model.config, model.home.fits, trained.recipe, before, schema)
         return row_losses(model.config.task, y, predict(fitted, gate.X, model.config.task, classes), classes)
 
     whole = gate.schema

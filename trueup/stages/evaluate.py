@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -13,12 +12,12 @@ from sklearn.pipeline import Pipeline
 
 from trueup.adapters.mlflow.model_files import fresh_process
 from trueup.config.schema import ModelConfig
-from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
+from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Metric, Window
 from trueup.domain.judging.bootstrap import Blocks
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION
 from trueup.domain.judging.metrics import metrics, metrics_with_intervals, row_losses, slice_table
 from trueup.domain.learning.learning import all_classes, predict
-from trueup.domain.monitoring.diagnosis import constant_losses, promised_gain, skill
+from trueup.domain.monitoring.diagnosis import Skill, constant_losses, promised_gain, skill
 from trueup.domain.monitoring.drift import sample
 from trueup.handoffs import Evaluation, Trained, columns_of, sample_name
 from trueup.model import Champion, Model
@@ -58,8 +57,8 @@ def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
         trained = substitute
         models[CHALLENGER], predictions[CHALLENGER] = models[weighed.contender], predictions[weighed.contender]
     frame = _gate_frame(model, gate, predictions, classes, trained.gate, as_of)
-    measured = _measured(model.config, gate, before, predictions, classes)
-    figures = {f"{role}_{name}": value for role, m in measured["metrics"].items() for name, value in m.items()}
+    by_role, intervals = _metrics(model.config, gate, predictions, classes)
+    figures = {f"{role}_{name}": value for role, m in by_role.items() for name, value in m.items()}
     model.home.tracking.log(trained.run_id, metrics=figures)
     said = columns_of(CHALLENGER, predictions[CHALLENGER], classes)
     sample_rows = sample(gate.X.assign(**{LABEL: gate.y}, **said), SAMPLE_ROWS, model.config.train.seed)
@@ -69,7 +68,7 @@ def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
     return Evaluation(
         path=model.home.store.put_evaluation(trained.run_id, frame),
         sample_path=model.home.store.put_evaluation(sample_name(trained.run_id), sample_rows),
-        schema=gate.schema.to_dict(),
+        schema=gate.schema,
         rows=len(gate.y),
         reference_rows=len(before.y),
         predicted=list(predictions),
@@ -82,7 +81,9 @@ def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
         without_champion=lacking,
         weighed=weighed,
         stand_in=substitute,
-        **measured,
+        metrics=by_role,
+        intervals=intervals,
+        skill=_skill(model.config, gate, before, predictions, classes),
     )
 
 
@@ -100,20 +101,33 @@ def _lacking(model: Model, current: Champion | None, gate: Window, as_of: dateti
     return f"the champion, version {current.version}, cannot predict the gate rows: they lack {', '.join(columns)}"
 
 
-def _measured(
+def _metrics(
+    config: ModelConfig, gate: Examples, predictions: dict[str, np.ndarray], classes: list[str] | None
+) -> tuple[dict[str, dict[str, float]], tuple[Metric, ...]]:
+    """Metrics by role, and the challenger's with intervals; empty where they cannot be measured."""
+    e, y = config.evaluate, gate.y.to_numpy()
+    bounds = (e.block, e.resamples, e.confidence, config.train.seed)
+    by_role, intervals = dict[str, dict[str, float]](), tuple[Metric, ...]()
+    with suppress(ValueError):  # labels of one class, say: the gates then give the reason
+        by_role = {role: metrics(config.task, y, p, classes) for role, p in predictions.items()}
+        ours, times = predictions[CHALLENGER], gate.event_time
+        intervals = tuple(metrics_with_intervals(config.task, y, ours, times, *bounds, classes=classes))
+    return by_role, intervals
+
+
+def _skill(
     config: ModelConfig,
     gate: Examples,
     before: Examples,
     predictions: dict[str, np.ndarray],
     classes: list[str] | None,
-) -> dict[str, Any]:
-    """Metrics by role, the challenger's with intervals, and its paired skill; what cannot be measured is left out."""
+) -> Skill | None:
+    """The challenger's paired skill over the cheap reference."""
     e, y = config.evaluate, gate.y.to_numpy()
-    bounds = (e.block, e.resamples, e.confidence, config.train.seed)
     losses = {role: row_losses(config.task, y, predictions[role], classes) for role in (CHALLENGER, REFERENCE)}
     promised = promised_gain(config.task, predictions[CHALLENGER], predictions[REFERENCE])
     constant = constant_losses(config.task, y, before.y)
-    measured = skill(
+    return skill(
         losses[CHALLENGER],
         losses[REFERENCE],
         gate.event_time,
@@ -122,14 +136,6 @@ def _measured(
         promised=promised,
         constant=constant,
     )
-    found: dict[str, Any] = {"metrics": {}, "intervals": [], "skill": measured and measured.to_dict()}
-    with suppress(ValueError):  # labels of one class, say: the gates then say why they cannot tell
-        found["metrics"] = {role: metrics(config.task, y, p, classes) for role, p in predictions.items()}
-        bounded = metrics_with_intervals(
-            config.task, y, predictions[CHALLENGER], gate.event_time, *bounds, classes=classes
-        )
-        found["intervals"] = [asdict(m) for m in bounded]
-    return found
 
 
 def _slices(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
 import pandas as pd
 
 from trueup.adapters.sources.port import Mark, SourcePort
-from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.ingest import IngestConfig
 from trueup.config.value_checks import SHORTEST
@@ -128,24 +128,29 @@ def _rewritten(model: Model, source: SourcePort, mark: Mark | None) -> set[Windo
     return {period_of(datetime.combine(day, time()), model.config.ingest.period) for day in days} & landed
 
 
-def _marks(model: Model) -> list[Result]:
-    """The marks that ingests left."""
-    return model.home.store.brief_results(model.config.model, _MARK, ("mark", "number"))
+@dataclass(frozen=True)
+class Marked:
+    """How far a source had been written at an ingest, and the number of that ingest."""
+
+    mark: Mark
+    number: int
+
+
+def _marks(model: Model) -> list[Marked]:
+    return [r.body for r in model.home.store.results(model.config.model, _MARK, Marked)]
 
 
 def _kept(model: Model) -> Mark | None:
     """The mark that the last ingest left."""
-    found: list[Mark] = [result.body for result in _marks(model)]
-    return max(found, key=lambda body: body["number"])["mark"] if found else None
+    return max(marks, key=lambda m: m.number).mark if (marks := _marks(model)) else None
 
 
 def _keep(model: Model, mark: Mark | None, windows: list[Window], as_of: datetime) -> None:
     """Remember how far the source had been written."""
     if mark is None or mark == _kept(model):
         return
-    number = 1 + max((r.body["number"] for r in _marks(model)), default=0)
-    body = {"mark": mark, "number": number}
-    model.home.store.record(model.config.model, _MARK, windows[0], number, as_of, body)
+    number = 1 + max((m.number for m in _marks(model)), default=0)
+    model.home.store.record(model.config.model, _MARK, windows[0], number, as_of, Marked(mark, number))
 
 
 def _of_another_type(model: Model, landed: list[Batch]) -> set[Window]:

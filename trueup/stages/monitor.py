@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import pandas as pd
 
@@ -14,7 +13,7 @@ from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Verdict, Window
+from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Metric, Verdict, Window
 from trueup.domain.features.features import schema_of
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Blocks
 from trueup.domain.judging.metrics import metrics, metrics_with_intervals, row_losses
@@ -22,7 +21,6 @@ from trueup.domain.judging.predictions import classes_of, prediction_in
 from trueup.domain.learning.learning import SIMPLE_ROWS, all_classes, predict, simple_model
 from trueup.domain.monitoring.diagnosis import (
     DATA_BROKEN,
-    UNKNOWN,
     Observation,
     Skill,
     constant_losses,
@@ -40,6 +38,7 @@ from trueup.domain.monitoring.drift import (
     sample,
 )
 from trueup.domain.monitoring.reference_rows import compared, reference_for
+from trueup.domain.monitoring.result import Look, MonitoringResult
 from trueup.errors import NoData
 from trueup.governance.probation import enforce, examine
 from trueup.handoffs import Checked, Observed
@@ -65,21 +64,20 @@ def monitor(model: Model, checked: Checked, as_of: datetime) -> Observed:
     that is recorded.
     """
     batch = checked.batch
-    for known in model.home.store.results(model.config.model, MONITOR, batch.window):
-        if (known.revision, known.as_of, known.basis) == (batch.landed, as_of, checked.basis):
-            enforce(model, known.body.get("probation"))
-            return _observed(batch, known.body)
-    found = _watch(model, checked, as_of)
-    body = model.home.store.record(model.config.model, MONITOR, batch.window, batch.landed, as_of, found, checked.basis)
-    enforce(model, body["probation"])
-    return _observed(batch, body)
+    recorded = model.home.store.results(model.config.model, MONITOR, MonitoringResult, batch.window)
+    same = (r.body for r in recorded if (r.revision, r.as_of, r.basis) == (batch.landed, as_of, checked.basis))
+    if (result := next(same, None)) is None:
+        result = _watch(model, checked, as_of)
+        model.home.store.record(model.config.model, MONITOR, batch.window, batch.landed, as_of, result, checked.basis)
+    enforce(model, result.probation)
+    return Observed(batch.window, result.diagnosis, result.reasons, result, result.findings)
 
 
-def last_looks(model: Model) -> dict[Window, Result]:
+def last_looks(model: Model) -> dict[Window, Result[Look]]:
     """The newest look at each batch by the champion in office: `revision` is what had landed by then, see `Batch`."""
     current = model.champion()
     version = current.version if current else None
-    return {r.window: r for r in model.looks() if r.body["champion"] == version}
+    return {r.window: r for r in model.looks() if r.body.champion == version}
 
 
 def begun_looks(model: Model, unhandled: Sequence[Checked], as_of: datetime) -> dict[Window, datetime]:
@@ -110,10 +108,9 @@ def to_watch_again(model: Model, batches: list[Batch], as_of: datetime) -> list[
     return [b for b in waiting if _tells(model.config, _judged(model, b, current, as_of)[0])]
 
 
-def _waits(look: Result, as_of: datetime) -> bool:
+def _waits(look: Result[Look], as_of: datetime) -> bool:
     """Whether more labels may have come since a look that had too few."""
-    unknown: bool = look.body.get("awaits_labels", look.body["diagnosis"] == UNKNOWN)  # the first homes did not keep it
-    return unknown and look.as_of < as_of and look.body["diagnosis"] != DATA_BROKEN
+    return look.body.awaits_labels and look.as_of < as_of and look.body.diagnosis != DATA_BROKEN
 
 
 def _tells(config: ModelConfig, joined: pd.DataFrame) -> bool:
@@ -136,7 +133,7 @@ def telling(model: Model, observed: Sequence[Observed]) -> Observed | None:
     the champion's age is known without labels. A broken batch says nothing of the champion, so it decides only where
     no other batch was watched.
     """
-    known = [w for w, look in last_looks(model).items() if look.body["diagnosis"] not in SILENT]
+    known = [w for w, look in last_looks(model).items() if look.body.diagnosis not in SILENT]
     told = [o for o in observed if o.diagnosis not in SILENT]
     sound = [o for o in observed if o.diagnosis != DATA_BROKEN]
     latest = max((told or sound or observed), key=lambda o: o.window)
@@ -157,8 +154,8 @@ def realised(model: Model, batch: Batch, as_of: datetime, role: str = "champion"
         return None
 
 
-def _watch(model: Model, checked: Checked, as_of: datetime) -> dict[str, Any]:
-    """Everything that is found out about a batch, and the diagnosis that follows, as plain values."""
+def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
+    """Everything that is found out about a batch, and the diagnosis that follows."""
     current, batch = model.champion(), checked.batch
     joined, aside, drift, measured, trial = pd.DataFrame(), Aside(), None, None, None
     held = held_against_usual(model, batch, current, as_of) if checked.usable else None
@@ -182,25 +179,25 @@ def _watch(model: Model, checked: Checked, as_of: datetime) -> dict[str, Any]:
     )
     diagnosis = diagnose(seen, _earlier(model, batch, current), model.config.monitor)
     age = None if current is None else round((as_of - current.trained_until) / timedelta(days=1), 1)
-    return {
-        "diagnosis": diagnosis.name,
-        "findings": [f.name for f in diagnosis.findings],
-        "reasons": [*diagnosis.reasons, *(f"noted: {words}" for words in (drift.noted if drift else []))],
-        "awaits_labels": diagnosis.awaits_labels,
-        "champion": current.version if current else None,
-        "champion_age_days": age,
-        "landed": batch.landed,
-        "matured": len(joined),
-        "left_out": aside.left_out,
-        "of_others": aside.of_others,
-        "metrics": _metrics(model.config, joined),
-        "skill": measured.to_dict() if measured else None,
-        "drift": drift.to_dict() if drift else None,
-        "unusual": [o.to_dict() for o in held.oddities] if held else [],
-        "usual": held.bounds if held else None,
-        "probation": trial,
-        "shift": _shift(model, joined, current),
-    }
+    return MonitoringResult(
+        diagnosis=diagnosis.name,
+        findings=tuple(f.name for f in diagnosis.findings),
+        reasons=(*diagnosis.reasons, *(f"noted: {words}" for words in (drift.noted if drift else ()))),
+        awaits_labels=diagnosis.awaits_labels,
+        champion=current.version if current else None,
+        champion_age_days=age,
+        landed=batch.landed,
+        matured=len(joined),
+        left_out=aside.left_out,
+        of_others=aside.of_others,
+        metrics=_metrics(model.config, joined),
+        skill=measured,
+        drift=drift,
+        unusual=held.oddities if held else (),
+        usual=held.bounds if held else None,
+        probation=trial,
+        shift=_shift(model, joined, current),
+    )
 
 
 def _earlier(model: Model, batch: Batch, current: Champion | None) -> list[Skill]:
@@ -210,15 +207,15 @@ def _earlier(model: Model, batch: Batch, current: Champion | None) -> list[Skill
     not held to what it did in an earlier term.
     """
     again = current is not None and current.put_by != "promoted"
-    found = {
-        r.window: r.body["skill"]
+    skills = {
+        r.window: r.body.skill
         for r in model.looks()
         if current is not None
-        and r.body["champion"] == current.version
+        and r.body.champion == current.version
         and r.window.end <= batch.window.start
         and (not again or r.as_of > current.promoted_as_of)
     }
-    return [Skill.from_dict(body) for body in found.values() if body is not None and body["blocks"] >= MIN_BLOCKS]
+    return [s for s in skills.values() if s is not None and s.blocks >= MIN_BLOCKS]
 
 
 def _skill(model: Model, batch: Batch, joined: pd.DataFrame, as_of: datetime, of: FeaturesConfig) -> Skill | None:
@@ -260,25 +257,26 @@ def _judged(model: Model, batch: Batch, current: Champion, as_of: datetime) -> t
     return mine[kept], Aside(int((~kept).sum()), int((~own).sum()))
 
 
-def _metrics(config: ModelConfig, joined: pd.DataFrame) -> list[dict[str, Any]]:
+def _metrics(config: ModelConfig, joined: pd.DataFrame) -> tuple[Metric, ...]:
     """Realised performance with intervals; nothing where it cannot be measured."""
     if joined.empty:
-        return []
+        return ()
     e, y, classes = config.evaluate, joined[LABEL].to_numpy(), classes_of(config, joined)
     bounds = (e.block, e.resamples, e.confidence, config.train.seed)
     try:
-        found = metrics_with_intervals(
-            config.task, y, prediction_in(config, joined, classes), joined[EVENT_TIME], *bounds, classes=classes
+        return tuple(
+            metrics_with_intervals(
+                config.task, y, prediction_in(config, joined, classes), joined[EVENT_TIME], *bounds, classes=classes
+            )
         )
     except ValueError:
-        return []
-    return [asdict(m) for m in found]
+        return ()
 
 
-def _shift(model: Model, joined: pd.DataFrame, current: Champion | None) -> list[dict[str, Any]]:
+def _shift(model: Model, joined: pd.DataFrame, current: Champion | None) -> tuple[Metric, ...]:
     """How far predictions and labels moved since the gate; informing only."""
     if joined.empty or current is None:
-        return []
+        return ()
     gate = model.home.store.read_evaluation(current.evaluation_path)
     if model.config.task is Task.MULTICLASS:
         then = gate.filter(regex="^p_challenger_").idxmax(axis=1).str.removeprefix("p_challenger_")
@@ -287,16 +285,7 @@ def _shift(model: Model, joined: pd.DataFrame, current: Champion | None) -> list
     moved = prediction_and_label_shift(
         model.config.task, (then, joined["prediction"]), (gate[LABEL].to_numpy(), joined[LABEL].to_numpy())
     )
-    return [asdict(m) for m in moved]
-
-
-def _observed(batch: Batch, body: dict[str, Any]) -> Observed:
-    return Observed(batch.window, body["diagnosis"], tuple(body["reasons"]), body, findings_of(body))
-
-
-def findings_of(body: dict[str, Any]) -> tuple[str, ...]:
-    """What a recorded look found, the one that names the batch first; the first homes kept only that."""
-    return tuple(body.get("findings", [body["diagnosis"]]))
+    return tuple(moved)
 
 
 def _drift(model: Model, batch: Batch, current: Champion, as_of: datetime) -> DriftResult:

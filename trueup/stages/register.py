@@ -18,7 +18,7 @@ def register(model: Model, trained: Trained, role: Role = "judged") -> Candidate
         "trueup.data_digest": trained.data_digest,
         "trueup.config_digest": config_digest(model.config),
         "trueup.manifest_digest": trained.manifest_digest,
-        "trueup.seed": str(trained.recipe["seed"]),
+        "trueup.seed": str(trained.recipe.seed),
         **{f"trueup.{k}": v for k, v in code_facts(model.home.configs).items()},
     }
     version = model.home.registry.register(model.config.registered_name, trained.uri, tags)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 import pandas as pd
 from sklearn.pipeline import Pipeline
@@ -25,8 +25,9 @@ from trueup.domain.learning.recipe import Recipe, StandIn
 from trueup.domain.learning.splits import Indices, time_folds
 from trueup.domain.learning.training_windows import Hold, Plan, plan_training, reference_window
 from trueup.domain.monitoring.drift import sample
+from trueup.domain.records import to_plain
 from trueup.errors import NoLabels, NotEnoughData
-from trueup.handoffs import FITTED, Trained, baseline_name, columns_of
+from trueup.handoffs import FITTED, Input, Search, Trained, baseline_name, columns_of
 from trueup.home import HOME_TAG, Home
 from trueup.model import Model
 from trueup.stages.features import Examples, examples, read_for, require_classes
@@ -88,7 +89,7 @@ def train(model: Model, chosen: Plan, as_of: datetime) -> Trained:
     return replace(
         trained,
         inputs=_inputs(model, chosen, as_of),
-        search={"trials": result.trials, "stopped_by": result.stopped_by, "seconds": seconds},
+        search=Search(result.trials, result.stopped_by, seconds),
     )
 
 
@@ -124,7 +125,7 @@ def fit_again(model: Model, judged: Trained, as_of: datetime) -> Trained:
     trained_on = _batches_in(model, chosen.train, as_of)
     added = [b for b in _batches_in(model, chosen.refit, as_of) if b not in trained_on]
     _log_inputs(model.home, judged.run_id, added, "refit")
-    return _fit(model, data, Recipe.from_dict(judged.recipe), chosen, judged.run_id)
+    return _fit(model, data, judged.recipe, chosen, judged.run_id)
 
 
 def _fit(model: Model, data: Examples, recipe: Recipe, chosen: Plan, run_id: str) -> Trained:
@@ -137,7 +138,7 @@ def _fit(model: Model, data: Examples, recipe: Recipe, chosen: Plan, run_id: str
     )
     classes, said = class_names(model.config.task, fitted), predict(fitted, baseline, model.config.task)
     return Trained(
-        recipe=recipe.to_dict(),
+        recipe=recipe,
         train=chosen.train,
         gate=chosen.gate,
         trained_until=data.trained_until,
@@ -170,7 +171,7 @@ def fit_recipe(
 
 def data_digest(data: Examples, recipe: Recipe) -> str:
     """A digest of all that a fit depends on beside the code: batches, newest row, number of rows, and the recipe."""
-    return digest_of([data.sources, str(data.trained_until), len(data.y), recipe.to_dict()])
+    return digest_of([data.sources, str(data.trained_until), len(data.y), to_plain(recipe)])
 
 
 def _batches_in(model: Model, window: Window, as_of: datetime) -> list[Batch]:
@@ -178,7 +179,7 @@ def _batches_in(model: Model, window: Window, as_of: datetime) -> list[Batch]:
     return [b for b in model.usable_batches(as_of) if b.window.overlaps(window)]
 
 
-def _inputs(model: Model, chosen: Plan, as_of: datetime) -> tuple[dict[str, Any], ...]:
+def _inputs(model: Model, chosen: Plan, as_of: datetime) -> tuple[Input, ...]:
     """Every revision that training and judging read, and a digest of which of its rows were in quarantine."""
     first = min(chosen.train.start, reference_window(chosen.gate.start, model.config.monitor.decay).start)
     read = read_for(model, Window(first, chosen.gate.end), as_of)
@@ -186,19 +187,13 @@ def _inputs(model: Model, chosen: Plan, as_of: datetime) -> tuple[dict[str, Any]
     return tuple(
         named
         for b, ids in zip(read, held, strict=True)
-        for named in (_named(b.rows) | {"held": digest_of(ids.tolist())}, _named(b.labels))
+        for named in (_named(b.rows, digest_of(ids.tolist())), _named(b.labels))
     )
 
 
-def _named(ref: BatchRef) -> dict[str, Any]:
+def _named(ref: BatchRef, held: str | None = None) -> Input:
     """A revision, as a decision records it."""
-    return {
-        "dataset": ref.dataset,
-        **ref.window.to_dict(),
-        "revision": ref.revision,
-        "sha256": ref.sha256,
-        "rows": ref.rows,
-    }
+    return Input(ref.dataset, ref.window.start, ref.window.end, ref.revision, ref.sha256, ref.rows, held)
 
 
 def _log_inputs(home: Home, run_id: str, used: list[Batch], context: str) -> None:

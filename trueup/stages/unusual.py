@@ -21,7 +21,7 @@ from trueup.domain.monitoring.settling import fresh, unsettled
 from trueup.domain.retraining.limits import AUTOMATIC
 from trueup.governance.decision_record import REQUEST, circumstances
 from trueup.ledger.entries import Decision, Entry
-from trueup.model import MONITOR, Champion, Model
+from trueup.model import Champion, Model
 
 STAGE: Final = "profile"
 CONFIRMED: Final = "confirmed"  # the kind of a ledger entry
@@ -69,18 +69,17 @@ def profiled(model: Model, batch: Batch) -> Profile:
     basis = digest_of([numeric, kinds])[:32]
     key = (basis, batch.rows.sequence)
     if key not in model.home.profiles:
-        known = model.home.store.results(model.config.model, STAGE, batch.window)
-        body = next((r.body for r in known if (r.revision, r.basis) == (batch.rows.revision, basis)), None)
-        if body is None:
+        recorded = model.home.store.results(model.config.model, STAGE, Profile, batch.window)
+        made = next((r.body for r in recorded if (r.revision, r.basis) == (batch.rows.revision, basis)), None)
+        if made is None:
             there = set(model.home.store.columns(batch.rows))
-            wanted = [c for c in dict.fromkeys([EVENT_TIME, *numeric, *kinds]) if c in there]
-            rows = model.home.store.read(batch.rows, wanted)
-            found = profile(rows, rows[EVENT_TIME], numeric, kinds).to_dict()
-            end = batch.window.end
-            body = model.home.store.record(
-                model.config.model, STAGE, batch.window, batch.rows.revision, end, found, basis
+            columns = [c for c in dict.fromkeys([EVENT_TIME, *numeric, *kinds]) if c in there]
+            rows = model.home.store.read(batch.rows, columns)
+            made = profile(rows, rows[EVENT_TIME], numeric, kinds)
+            model.home.store.record(
+                model.config.model, STAGE, batch.window, batch.rows.revision, batch.window.end, made, basis
             )
-        model.home.profiles[key] = Profile.from_dict(body)
+        model.home.profiles[key] = made
     return model.home.profiles[key]
 
 
@@ -144,10 +143,7 @@ def confirm(model: Model, by: str) -> Entry | None:
 
 def _odd(model: Model) -> dict[Window, set[str]]:
     """The columns in which each batch was found unusual at its newest look."""
-    return {
-        r.window: {o["column"] for o in r.body.get("unusual", [])}
-        for r in model.home.store.brief_results(model.config.model, MONITOR, ("unusual",))
-    }
+    return {r.window: {o.column for o in r.body.unusual} for r in model.looks()}
 
 
 def _confirmed(model: Model, batches: Sequence[Batch]) -> set[Window]:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
+from trueup.adapters.great_expectations.checks import CheckResult
 from trueup.adapters.great_expectations.validation import check
 from trueup.domain.data.types import Batch
-from trueup.handoffs import Checked
+from trueup.handoffs import Checked, Validated
 from trueup.model import VALIDATE, Model, checked_from, rules
 from trueup.reporting.jobs import show_validation
 from trueup.stages.config_problems import require_sound
+
+
+@dataclass(frozen=True)
+class ValidatedInFull(Validated):
+    """A validation with the result of each of its checks."""
+
+    checks: tuple[CheckResult, ...]
 
 
 def validate(model: Model, batch: Batch, as_of: datetime) -> Checked:
@@ -20,16 +29,21 @@ def validate(model: Model, batch: Batch, as_of: datetime) -> Checked:
     require_sound(model.config, model.home.configs, with_expectations=True)
     result = check(model.home.store.read(batch.rows), model.config, batch.rows.facts)
     model.home.store.quarantine(batch.rows, result.row_failures)
-    body = {
-        "status": result.verdict.status.value,
-        "reasons": list(result.verdict.reasons),
-        "quarantined": result.quarantined,
-        "judgement": model.home.store.judgement(batch.rows),
-        "warnings": list(result.warnings),
-        "checks": list(result.checks),
-    }
-    kept = model.home.store.record(
-        model.config.model, VALIDATE, batch.window, batch.rows.revision, as_of, body, rules(model.config)
+    recorded = model.home.store.record(
+        model.config.model,
+        VALIDATE,
+        batch.window,
+        batch.rows.revision,
+        as_of,
+        ValidatedInFull(
+            result.verdict.status,
+            result.verdict.reasons,
+            result.quarantined,
+            model.home.store.judgement(batch.rows),
+            result.warnings,
+            result.checks,
+        ),
+        rules(model.config),
     )
     show_validation(model, batch, as_of, result)
-    return checked_from(batch, kept)
+    return checked_from(batch, recorded)

@@ -75,7 +75,7 @@ def _step(
     before = reference_examples(model, fold.judged.start, as_of)
     rows = examples(model, fold.judged, as_of)
     models = {
-        CHALLENGER: fit_recipe(model.config, model.home.fits, Recipe.from_dict(trained.recipe), learned),
+        CHALLENGER: fit_recipe(model.config, model.home.fits, trained.recipe, learned),
         **to_beat(model, before),
     }
     inputs = dict.fromkeys(models, rows.X)
@@ -101,7 +101,7 @@ def gathered(config: ModelConfig, walked: list[Step], gate: Examples, losses: Ma
     )
 
 
-def method(model: Model, recipe: Mapping[str, Any]) -> dict[str, str]:
+def method(model: Model, recipe: Recipe) -> dict[str, str]:
     """Digest the family, features, config and code of a model: a challenger that differs in any of them is a change.
 
     The config includes `train.window` and `train.half_life`. These decide which rows count in a fit: a good champion of
@@ -112,7 +112,7 @@ def method(model: Model, recipe: Mapping[str, Any]) -> dict[str, str]:
     custom = model.config.features.custom
     facts = code_facts(model.home.configs)
     return {
-        "family": str(recipe["family"]),
+        "family": recipe.family,
         "features": digest_of(model.config.features.model_dump(mode="json")),
         "config": digest_of(
             [

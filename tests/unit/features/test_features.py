@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.features.features import FeatureSchema, feature_frame, schema_of
+from trueup.domain.records import from_json, to_plain
 from trueup.errors import WorkError
 
 ALL_PARTS = ["month", "day", "weekday", "hour", "minute_of_day", "day_of_year", "weekend"]
@@ -71,7 +72,7 @@ def test_the_schema_names_the_features_in_the_order_of_the_frame():
     schema = schema_of(frame, config)
     assert ["row_id", "event_time", *schema.names] == frame.columns.tolist()
     assert schema.categorical == ("carrier",)
-    assert FeatureSchema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+    assert from_json(FeatureSchema, json.dumps(to_plain(schema))) == schema
 
 
 def test_calendar_parts():

@@ -26,6 +26,7 @@ from trueup.domain.learning.learning import (
     space,
 )
 from trueup.domain.learning.recipe import TRUSTED_TYPES, Choice, Float, Int, Recipe
+from trueup.domain.records import from_plain, to_plain
 from trueup.errors import TrainingFailed
 
 FAMILIES = ("gradient_boosting", "linear", "forest")
@@ -268,7 +269,7 @@ def test_all_mistakes_in_parameters_are_named_with_their_place():
 @given(st.sampled_from(FAMILIES), st.integers(0, 2**31), st.floats(0.01, 10), st.booleans() | st.none() | st.text())
 def test_a_recipe_survives_plain_values(family, seed, number, other):
     recipe = Recipe(family, {"a": number, "b": other}, seed)
-    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert from_plain(Recipe, to_plain(recipe)) == recipe
 
 
 def test_what_lies_in_a_space():

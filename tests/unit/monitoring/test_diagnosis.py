@@ -31,6 +31,7 @@ from trueup.domain.monitoring.diagnosis import (
     skill,
 )
 from trueup.domain.monitoring.drift import PSI, DriftScore, comparable, judge_drift
+from trueup.domain.records import from_json, to_plain
 
 START = datetime(2020, 1, 1)
 INPUTS = list("abcde")
@@ -222,7 +223,7 @@ def test_all_findings_are_listed_and_the_first_names_the_batch():
     assert [f.name for f in found.findings] == ["data_broken", "decayed", "stale", "shifted"]
     assert found.name == "data_broken"
     assert found.reasons[0] == "data_broken: column x is missing"
-    json.dumps(found.to_dict(), allow_nan=False)
+    json.dumps(to_plain(found), allow_nan=False)
 
 
 def test_n_of_the_last_m_batches_and_the_latest_decide():
@@ -273,7 +274,7 @@ def test_one_block_of_time_has_no_bounds_and_survives_json():
     found = measure([0.1, 0.2, 0.3], [0.3, 0.3, 0.3])
     assert found.blocks == 1
     assert np.isinf(found.low)
-    assert Skill.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False))) == found
+    assert from_json(Skill, json.dumps(to_plain(found), allow_nan=False)) == found
 
 
 bounds = st.builds(lambda mean, width: Bounds(mean, mean - width, mean + width), st.floats(-1, 1), st.floats(0, 0.5))
@@ -288,7 +289,7 @@ skills = st.builds(
 
 @given(skills)
 def test_a_skill_survives_json_and_never_falls_below_itself(found):
-    assert Skill.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert from_json(Skill, json.dumps(to_plain(found))) == found
     assert Drop.between(found, found).lower <= 1e-9
 
 

@@ -24,6 +24,7 @@ from trueup.domain.monitoring.drift import (
     sample,
 )
 from trueup.domain.monitoring.reference_rows import Reference
+from trueup.domain.records import to_plain
 
 CONFIG = DriftConfig()
 SCHEMA = FeatureSchema(("x", "y"), ("c",))
@@ -149,7 +150,7 @@ def test_a_column_with_few_values_is_not_compared():
 
 def test_the_result_is_plain():
     found = judged(frame(), frame(x=np.inf), {"y": psi("y", 0.2)})
-    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["drifted"] == ["y", "x"]
+    assert json.loads(json.dumps(to_plain(found), allow_nan=False))["drifted"] == ["y", "x"]
 
 
 def test_the_limit_holds_without_drift():

@@ -26,6 +26,7 @@ from trueup.domain.monitoring.learned_bounds import (
     unusual,
 )
 from trueup.domain.profiling import learned_expectations
+from trueup.domain.records import from_json, to_plain
 
 KNOWN, LATER = 12, 8  # weeks
 NUMERIC, KINDS = ["amount", "km", "items", "balance", "delay", "rare"], ["city", "kind", "customer", "order"]
@@ -239,7 +240,7 @@ def test_any_batch_can_be_summed_up_and_judged_and_kept(numbers, texts):
         }
     )
     found = profile(frame, frame["t"], ["x"], ["c"])
-    assert Profile.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False))) == found
+    assert from_json(Profile, json.dumps(to_plain(found), allow_nan=False)) == found
     assert found.numbers["x"].n + found.numbers["x"].missing == n
     assert all(h < HASHES for h in found.values["c"].sketch)
     usual = learn([Earlier(found)] * 5)

@@ -19,6 +19,7 @@ from pandas.api import types as dtypes
 
 from trueup.config.schema import ModelConfig
 
+Arguments = dict[str, Any]  # of an expectation
 NUMBER_TYPES: Final = ["int64", "int32", "int16", "int8", "float64", "float32", "bool"]
 _LABEL_WIDTH: Final = 120
 _GLANCE: Final = 1000  # rows that show a column to vary, nearly always
@@ -50,11 +51,25 @@ class Result:
 
 
 @dataclass(frozen=True)
+class CheckResult:
+    """A check and its result, as a home keeps them."""
+
+    expectation: str
+    type: str
+    kwargs: Arguments
+    outcome: Outcome
+    success: bool
+    figures: dict[str, Any]
+    problem: str
+    ran: bool
+
+
+@dataclass(frozen=True)
 class Check:
     """One expectation, and what its failure means. `known` is its result where that is settled already."""
 
     type: str
-    kwargs: dict[str, Any]
+    kwargs: Arguments
     outcome: Outcome
     words: str = ""  # what to say of a failure; by default what the figures hold
     known: Result | None = None
@@ -120,7 +135,7 @@ def always(
     for column in held:
         if dtypes.is_float_dtype(rows[column]):
             known = None if np.isinf(rows[column].to_numpy()).any() else _none_unexpected(rows)
-            infinite: dict[str, Any] = {"column": column, "value_set": [math.inf, -math.inf]}
+            infinite: Arguments = {"column": column, "value_set": [math.inf, -math.inf]}
             yield Check("expect_column_values_to_not_be_in_set", infinite, Outcome.QUARANTINE, known=known)
     features, limits = config.features, config.validation.max_missing
     for column in dict.fromkeys([*features.numeric, *features.categorical, *features.calendar, *limits]):
@@ -136,7 +151,7 @@ def _about_table(
     known = Result(True, {"observed_value": len(rows)}) if len(rows) >= least else None
     yield Check("expect_table_row_count_to_be_between", {"min_value": least}, Outcome.INCONCLUSIVE, words, known)
     words = f"columns missing from the source: {', '.join(absent)}; give them, or take them out of the config"
-    kwargs: dict[str, Any] = {"column_set": wanted, "exact_match": False}
+    kwargs: Arguments = {"column_set": wanted, "exact_match": False}
     known = None if absent else Result(True, {"observed_value": wanted})
     yield Check("expect_table_columns_to_match_set", kwargs, Outcome.MALFORMED, words, known)
     if extra := list(facts.get("extra_failed", [])):
@@ -166,7 +181,7 @@ def _about_values(values: pd.Series[Any], column: str, limit: float | None) -> I
     missing = int(values.isna().sum())
     share = missing / len(values)
     empty = missing == len(values)
-    kwargs: dict[str, Any] = {"column": column, "min_value": 0, "strict_min": True}
+    kwargs: Arguments = {"column": column, "min_value": 0, "strict_min": True}
     if limit is not None:
         kwargs = {"column": column, "min_value": round(1 - limit, 12)}  # 1 - 0.7 is a little above 0.3
     words = f"{column}: {share:.1%} of the values are missing, and {limit or 0:.1%} (validate.max_missing) may be"

@@ -16,7 +16,7 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.adapters.great_expectations import engine
-from trueup.adapters.great_expectations.checks import Check, Outcome, Result, always
+from trueup.adapters.great_expectations.checks import Check, CheckResult, Outcome, Result, always
 from trueup.config.rules import Mistake
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.validation import ExpectationConfig
@@ -54,7 +54,6 @@ class ValidationResult:
     """What validation found in one batch.
 
     `row_failures`: `row_id` (int64) and `expectation` (str), one line for each row and critical expectation it fails.
-    `checks`: plain values for each expectation: label, type, kwargs, outcome, success, figures, problem, ran.
     `quarantined` counts rows, each once; `left_out` counts those without key or time, which were not landed.
     """
 
@@ -62,7 +61,7 @@ class ValidationResult:
     row_failures: pd.DataFrame
     batch_failures: tuple[str, ...]
     warnings: tuple[str, ...]
-    checks: tuple[dict[str, Any], ...]
+    checks: tuple[CheckResult, ...]
     rows: int
     quarantined: int
     left_out: int
@@ -71,19 +70,6 @@ class ValidationResult:
     def share(self) -> float:
         """The share of the rows that cannot be used."""
         return (self.quarantined + self.left_out) / max(self.rows + self.left_out, 1)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the failing rows, which quarantine keeps: plain values, for JSON."""
-        return {
-            "verdict": self.verdict.to_dict(),
-            "batch_failures": list(self.batch_failures),
-            "warnings": list(self.warnings),
-            "checks": list(self.checks),
-            "rows": self.rows,
-            "quarantined": self.quarantined,
-            "left_out": self.left_out,
-            "share": self.share,
-        }
 
 
 def check(rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any]) -> ValidationResult:
@@ -121,7 +107,7 @@ def problems(declared: Mapping[int, ExpectationConfig]) -> list[Mistake]:
 def _no_data(facts: Mapping[str, Any], config: ModelConfig) -> ValidationResult:
     """No rows: nothing was checked, and nothing is wrong either."""
     count = Check("expect_table_row_count_to_be_between", {"min_value": 1}, Outcome.INCONCLUSIVE)
-    checks = (_to_dict(count, Result(False, {"observed_value": 0})),)
+    checks = (_checked(count, Result(False, {"observed_value": 0})),)
     verdict = Verdict.inconclusive(CHECK, "no data", rows=0, quarantined=0, left_out=_left_out(facts))
     return ValidationResult(
         verdict, _row_failures(()), (), _oddities(facts, config.ingest.missing), checks, 0, 0, _left_out(facts)
@@ -249,7 +235,7 @@ def _summarise(
         verdict = Verdict.inconclusive(CHECK, *reasons, **figures)
     else:
         verdict = Verdict.passed(CHECK, *reasons, **figures)
-    checks = tuple(_to_dict(c, r) for c, r in found)
+    checks = tuple(_checked(c, r) for c, r in found)
     told = (*said[Outcome.WARNING], *_oddities(facts, config.ingest.missing))
     return ValidationResult(verdict, row_failures, tuple(broken), told, checks, len(rows), quarantined, left_out)
 
@@ -291,14 +277,6 @@ def _oddities(facts: Mapping[str, Any], missing: Mapping[str, Sequence[object]])
     return tuple(odd)
 
 
-def _to_dict(check: Check, result: Result) -> dict[str, Any]:
-    return {
-        "expectation": check.label,
-        "type": check.type,
-        "kwargs": engine.plain(check.kwargs),
-        "outcome": check.outcome.value,
-        "success": result.success,
-        "figures": result.figures,
-        "problem": result.problem,
-        "ran": result.ran,
-    }
+def _checked(check: Check, result: Result) -> CheckResult:
+    kwargs, r = engine.plain(check.kwargs), result
+    return CheckResult(check.label, check.type, kwargs, check.outcome, r.success, r.figures, r.problem, r.ran)

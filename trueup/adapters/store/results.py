@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
-from collections.abc import Collection, Sequence
+from collections import ChainMap
+from collections.abc import Collection, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -23,42 +24,35 @@ from trueup.adapters.sql.engines import reading, writing
 from trueup.adapters.store.batches import empty
 from trueup.adapters.store.tables import RESULTS, Shelf, as_json, folder_name, moment, until_it_holds, window_of
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
+from trueup.domain.records import from_json, to_plain
 
+T = TypeVar("T")
 _AT_ONCE = 500  # bodies that are asked for together
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Generic[T]):
     """What a stage found out about one revision of a window, as of a moment; `basis` names what else it rests on."""
 
-    model: str
-    stage: str
     window: Window
     revision: int
     as_of: datetime
-    body: dict[str, Any]
+    body: T
     basis: str = ""
 
 
 class Results(Shelf):
-    """Results of stages: each is written once, and asking again gives what was written."""
+    """Results of stages: each is a record that is written once."""
 
     def __init__(self, home: Path, engine: sa.Engine) -> None:
         super().__init__(home, engine)
-        self._brief: dict[tuple[int, tuple[str, ...]], dict[str, Any]] = {}  # of bodies: what is written stays so
+        self._read: dict[tuple[int, type[Any]], Any] = {}  # bodies of listings: what is written stays so
 
     def record(
-        self,
-        model: str,
-        stage: str,
-        window: Window,
-        revision: int,
-        as_of: datetime,
-        body: dict[str, Any],
-        basis: str = "",
-    ) -> dict[str, Any]:
-        """Keep a result (plain values) unless there is one for the same six; give the one that counts."""
-        text = as_json(body)
+        self, model: str, stage: str, window: Window, revision: int, as_of: datetime, body: T, basis: str = ""
+    ) -> T:
+        """Keep a result unless there is one for the same six; return the one that counts."""
+        text = as_json(to_plain(body))
         key = {"model": model, "stage": stage, "start": moment(window.start), "end": moment(window.end)}
         key |= {"revision": revision, "as_of": moment(as_of), "basis": basis}
         known = sa.select(RESULTS.c.body).where(*(RESULTS.c[name] == value for name, value in key.items()))
@@ -70,46 +64,31 @@ class Results(Shelf):
                 connection.execute(sa.insert(RESULTS).values(body=text, **key))
             return text
 
-        recorded: dict[str, Any] = json.loads(until_it_holds(get_or_put))
-        return recorded
+        return from_json(type(body), until_it_holds(get_or_put))
 
-    def results(self, model: str, stage: str, window: Window | None = None) -> list[Result]:
-        """List the results of a stage (of one window), ordered by window, as_of and the order of recording."""
+    def results(self, model: str, stage: str, kind: type[T], window: Window | None = None) -> list[Result[T]]:
+        """List the results of a stage (of one window), ordered by window, as_of and the order of recording.
+
+        `kind` may have some of the fields of the record that was written. `NoneType` reads no body at all. A listing
+        of all windows keeps what it read: decoding years of days takes seconds.
+        """
+        listed = sa.select(*(c for c in RESULTS.c if c is not RESULTS.c.body))
+        listed = listed.where(RESULTS.c.model == model, RESULTS.c.stage == stage)
+        if window is not None:
+            listed = listed.where(RESULTS.c.start == moment(window.start), RESULTS.c.end == moment(window.end))
         with reading(self.engine) as connection:
-            rows = connection.execute(_listed(sa.select(RESULTS), model, stage, window)).all()
-        return [Result(r.model, r.stage, window_of(r), r.revision, r.as_of, json.loads(r.body), r.basis) for r in rows]
+            rows = connection.execute(listed.order_by(RESULTS.c.start, RESULTS.c.as_of, RESULTS.c.id)).all()
+            read: MutableMapping[Any, Any] = self._read if window is None else ChainMap({}, self._read)
+            unread = [] if kind is NoneType else [r.id for r in rows if (r.id, kind) not in read]
+            for some in (unread[i : i + _AT_ONCE] for i in range(0, len(unread), _AT_ONCE)):
+                bodies = sa.select(RESULTS.c.id, RESULTS.c.body).where(RESULTS.c.id.in_(some))
+                read.update({(r.id, kind): from_json(kind, r.body) for r in connection.execute(bodies)})
+        return [Result(window_of(r), r.revision, r.as_of, cast(T, read.get((r.id, kind))), r.basis) for r in rows]
 
-    def last_result(self, model: str, stage: str) -> Result | None:
+    def last_result(self, model: str, stage: str, kind: type[T]) -> Result[T] | None:
         """The last of `results`, without reading the others."""
-        listed = self.brief_results(model, stage, ())
-        return self.results(model, stage, listed[-1].window)[-1] if listed else None
-
-    def brief_results(
-        self, model: str, stage: str, names: tuple[str, ...], window: Window | None = None
-    ) -> list[Result]:
-        """As `results`, with only these keys of each body, and each body read once: of years of days that is seconds."""
-        plain = sa.select(*(c for c in RESULTS.c if c is not RESULTS.c.body))
-        with reading(self.engine) as connection:
-            rows = connection.execute(_listed(plain, model, stage, window)).all()
-            if not names:
-                return [Result(r.model, r.stage, window_of(r), r.revision, r.as_of, {}, r.basis) for r in rows]
-            lacking = [r.id for r in rows if (r.id, names) not in self._brief]
-            for some in (lacking[i : i + _AT_ONCE] for i in range(0, len(lacking), _AT_ONCE)):
-                asked = sa.select(RESULTS.c.id, RESULTS.c.body).where(RESULTS.c.id.in_(some))
-                for row in connection.execute(asked):
-                    body = json.loads(row.body)
-                    self._brief[row.id, names] = {name: body[name] for name in names if name in body}
-        return [
-            Result(r.model, r.stage, window_of(r), r.revision, r.as_of, self._brief[r.id, names], r.basis) for r in rows
-        ]
-
-
-def _listed(query: sa.Select[Any], model: str, stage: str, window: Window | None) -> sa.Select[Any]:
-    """The results of a stage (of one window), in their order."""
-    query = query.where(RESULTS.c.model == model, RESULTS.c.stage == stage)
-    if window is not None:
-        query = query.where(RESULTS.c.start == moment(window.start), RESULTS.c.end == moment(window.end))
-    return query.order_by(RESULTS.c.start, RESULTS.c.as_of, RESULTS.c.id)
+        listed = self.results(model, stage, NoneType)
+        return self.results(model, stage, kind, listed[-1].window)[-1] if listed else None
 
 
 class Computed(Shelf):

@@ -48,15 +48,6 @@ class FeatureSchema:
         kept = ([n for n in kind if n not in names] for kind in (self.numeric, self.categorical))
         return FeatureSchema(*map(tuple, kept))
 
-    def to_dict(self) -> dict[str, list[str]]:
-        """Plain values, for JSON."""
-        return {"numeric": list(self.numeric), "categorical": list(self.categorical)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, list[str]]) -> FeatureSchema:
-        """Read what `to_dict` wrote."""
-        return cls(tuple(values["numeric"]), tuple(values["categorical"]))
-
 
 def feature_frame(
     rows: pd.DataFrame, past: pd.DataFrame, config: FeaturesConfig, custom: Custom | None = None

@@ -8,15 +8,31 @@ intervals are worth what they say (see `bootstrap`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from trueup.domain.data.types import Verdict
+from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, paired_interval
 
 NAME = "probation"
+
+
+@dataclass(frozen=True)
+class ProbationLook:
+    """One look at a champion on probation, as monitoring records it."""
+
+    epoch: int
+    version: int
+    against: int  # the version that it replaced
+    counts: bool  # whether the batch is one of the probation's
+    look: int  # its number, of those that could tell
+    of: int
+    verdict: Status
+    reasons: tuple[str, ...]
+    figures: dict[str, int | float]
 
 
 def look(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from trueup.config.sections.training import Family
 
 StandIn = Literal["simple", "prior"]
+Parameters = dict[str, Any]  # of an estimator
 # What skops must be told to trust besides its own list, for any model that `build`, `simple_model` or `prior_model` gives.
 TRUSTED_TYPES = (
     "numpy.dtype",
@@ -63,21 +64,21 @@ Space = Mapping[str, Float | Int | Choice]
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that `build` needs besides the columns: the family, every parameter it sets, and the seed.
-
-    >>> Recipe.from_dict(Recipe("linear", {"C": 0.1}, seed=7).to_dict())
-    Recipe(family='linear', parameters={'C': 0.1}, seed=7)
-    """
+    """All that `build` needs besides the columns: the family, every parameter it sets, and the seed."""
 
     family: Family | StandIn
-    parameters: dict[str, Any]
+    parameters: Parameters
     seed: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Read what `to_dict` wrote."""
-        return cls(values["family"], dict(values["parameters"]), int(values["seed"]))
+@dataclass(frozen=True)
+class Trial:
+    """A recipe that a search tried. `value` is its mean loss over the folds, None unless all were measured."""
+
+    number: int
+    family: Family | StandIn
+    parameters: Parameters
+    state: Literal["complete", "pruned", "failed"]
+    folds: list[float]
+    value: float | None = None
+    error: str | None = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -61,25 +61,6 @@ class Profile:
     last: datetime | None
     numbers: dict[str, Numbers]
     values: dict[str, Values]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        moments = {name: m and m.isoformat() for name, m in (("first", self.first), ("last", self.last))}
-        return {**asdict(self), **moments}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Profile:
-        """Read what `to_dict` wrote."""
-        first, last = (values[name] and datetime.fromisoformat(values[name]) for name in ("first", "last"))
-        numbers = {
-            name: Numbers(**{**body, "quantiles": body["quantiles"] and tuple(body["quantiles"])})
-            for name, body in values["numbers"].items()
-        }
-        kinds = {
-            name: Values(**{**body, "sketch": {int(h): count for h, count in body["sketch"].items()}})
-            for name, body in values["values"].items()
-        }
-        return cls(values["rows"], first, last, numbers, kinds)
 
 
 def profile(rows: pd.DataFrame, times: pd.Series[Any], numeric: Sequence[str], kinds: Sequence[str]) -> Profile:

@@ -39,6 +39,7 @@ from trueup.config.tasks import Task
 from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval, paired_interval
 from trueup.domain.monitoring.drift import MIN_ROWS, DriftResult
+from trueup.domain.records import High, Low
 
 DATA_BROKEN, UNKNOWN, DECAYED = "data_broken", "unknown", "decayed"
 STALE, UNUSUAL, SHIFTED, HEALTHY = "stale", "unusual", "shifted", "healthy"
@@ -58,23 +59,13 @@ class Bounds:
     """A share of the reference's loss with its interval; without enough data the bounds are infinite."""
 
     mean: float
-    low: float
-    high: float
+    low: Low
+    high: High
 
     @classmethod
     def of(cls, interval: Interval) -> Bounds:
         """Keep the plain numbers of an interval."""
         return cls(float(interval.mean), float(interval.low), float(interval.high))
-
-    def to_dict(self) -> dict[str, float | None]:
-        """Plain values, for JSON, which has no infinity: None stands for it."""
-        return {k: v if np.isfinite(v) else None for k, v in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Bounds:
-        """Read what `to_dict` wrote."""
-        low, high = values["low"], values["high"]
-        return cls(values["mean"], -np.inf if low is None else low, np.inf if high is None else high)
 
 
 @dataclass(frozen=True)
@@ -86,8 +77,8 @@ class Skill:
     """
 
     mean: float
-    low: float
-    high: float
+    low: Low
+    high: High
     confidence: float
     n: int
     blocks: int
@@ -100,19 +91,6 @@ class Skill:
     def gain(self) -> Bounds:
         """The skill and its interval."""
         return Bounds(self.mean, self.low, self.high)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        shortfall = self.shortfall and self.shortfall.to_dict()
-        over_constant = self.over_constant and self.over_constant.to_dict()
-        return {**asdict(self), **self.gain.to_dict(), "shortfall": shortfall, "over_constant": over_constant}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Skill:
-        """Read what `to_dict` wrote."""
-        more = {name: values.get(name) for name in ("shortfall", "over_constant")}
-        more = {name: bounds and Bounds.from_dict(bounds) for name, bounds in more.items()}
-        return cls(**{**values, **asdict(Bounds.from_dict(values)), **more})
 
 
 def skill(
@@ -271,10 +249,6 @@ class Diagnosis:
     def awaits_labels(self) -> bool:
         """Whether more labels could tell what is unknown now."""
         return any(f.name == UNKNOWN and f.figures["awaits_labels"] for f in self.findings)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {"name": self.name, "findings": [asdict(f) for f in self.findings]}
 
 
 def diagnose(observation: Observation, history: Sequence[Skill], config: MonitorConfig) -> Diagnosis:

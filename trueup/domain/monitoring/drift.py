@@ -21,8 +21,7 @@ last, but more than chance, is *noted*.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -91,16 +90,13 @@ class DriftResult:
     n_reference: int
     n_current: int
     phase: str = ""  # of a season, of which the reference is
+    drifted: tuple[str, ...] = ()  # columns, in the order of the checks
+    noted: tuple[str, ...] = ()  # what is worth a word and is no drift, in words
 
-    @property
-    def drifted(self) -> tuple[str, ...]:
-        """The columns that drifted, in the order of the checks."""
-        return tuple(dict.fromkeys(c.column for c in self.checks if c.drifted))
-
-    @property
-    def noted(self) -> list[str]:
-        """What is worth a word and is no drift, in words."""
-        return [f"{c.column}: {c.note}" for c in self.checks if c.noted and not c.drifted]
+    def __post_init__(self) -> None:  # both follow from the checks
+        drifted = tuple(dict.fromkeys(c.column for c in self.checks if c.drifted))
+        noted = tuple(f"{c.column}: {c.note}" for c in self.checks if c.noted and not c.drifted)
+        self.__dict__.update(drifted=drifted, noted=noted)
 
     @property
     def limits(self) -> dict[str, float]:
@@ -114,15 +110,6 @@ class DriftResult:
         if self.shifted is None:
             return Verdict.inconclusive("drift", self.reason, **figures)
         return (Verdict.failed if self.shifted else Verdict.passed)("drift", self.reason, **figures)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            **asdict(self),
-            "checks": [asdict(c) for c in self.checks],
-            "drifted": list(self.drifted),
-            "noted": self.noted,
-        }
 
 
 def sample(frame: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:

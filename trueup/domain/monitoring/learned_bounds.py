@@ -13,7 +13,7 @@ wide: with tens of columns and hundreds of batches a narrow bound of each would 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -242,10 +242,6 @@ class Oddity:
     column: str
     kind: str
     words: str
-
-    def to_dict(self) -> dict[str, str]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 def unusual(batch: Profile, usual: Usual, partial: bool = False) -> list[Oddity]:

@@ -1,0 +1,41 @@
+"""What monitoring finds out about a batch, as it is recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from trueup.domain.data.types import Metric
+from trueup.domain.judging.probation import ProbationLook
+from trueup.domain.monitoring.diagnosis import Skill
+from trueup.domain.monitoring.drift import DriftResult
+from trueup.domain.monitoring.learned_bounds import Oddity
+
+
+@dataclass(frozen=True)
+class Look:
+    """The part of a monitoring result that later batches need. The first of the findings is the diagnosis."""
+
+    diagnosis: str
+    findings: tuple[str, ...]
+    reasons: tuple[str, ...]
+    awaits_labels: bool  # more labels could tell what is unknown
+    champion: int | None  # its version
+    skill: Skill | None
+    unusual: tuple[Oddity, ...]
+    probation: ProbationLook | None
+
+
+@dataclass(frozen=True)
+class MonitoringResult(Look):
+    """A monitoring result in full."""
+
+    champion_age_days: float | None
+    landed: int
+    matured: int  # the champion's predictions whose label is known
+    left_out: int  # labelled predictions of rows that a correction has taken out since
+    of_others: int  # labelled predictions of an earlier champion
+    metrics: tuple[Metric, ...]  # the deciding loss first; empty where they cannot be measured
+    drift: DriftResult | None
+    usual: dict[str, Any] | None  # the bounds of an ordinary batch, for people
+    shift: tuple[Metric, ...]  # of predictions and labels since the gate
