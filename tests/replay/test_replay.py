@@ -162,8 +162,9 @@ def test_the_report_opens_offline_and_says_the_same(done):
     assert json.loads(page.with_suffix(".json").read_text()) == json.loads(json.dumps(compared.facts))
     assert compared.facts["why"].replace("`", "") in re.sub("</?code>", "", html.unescape(text))
     assert compared.facts["block"].strip() in html.unescape(text)
-    assert "<script src" not in text
+    assert "<script" not in text
     drawn = {p.name for p in page.with_suffix("").iterdir() if p.read_bytes().startswith(b"\x89PNG")}
+    assert text.count("data:image/png;base64,iVBOR") == 5
     assert drawn == {"frontier.png", "batches.png", "lives.png", "drift.png", "costs.png"}
     page.unlink()
     page.with_suffix(".json").unlink()

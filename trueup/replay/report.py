@@ -38,13 +38,14 @@ def write(found: Compared, home: Home) -> Path:
     model, span = found.facts["model"], found.facts["span"]
     name = f"{span['start'][:10]}_{span['end'][:10]}" + ("_known_then" if found.facts["known_then"] else "")
     page: Path = home.root / "reports" / "replays" / model / f"{name}.html"
+    drawn = replay_plots.pictures(found.facts, found.by_batch)
     texts = {
         page.with_suffix(".json"): json.dumps(found.facts, indent=2, allow_nan=False) + "\n",
-        page: replay_page.render(found.facts, found.by_batch),
+        page: replay_page.render(found.facts, drawn),
     }
     for path, text in texts.items():
         files.write_text(path, text)
-    model_plots.write(replay_plots.pictures(found.facts, found.by_batch), page.with_suffix(""))
+    model_plots.write(drawn, page.with_suffix(""))
     return page
 
 

@@ -1,22 +1,21 @@
-"""The pictures of a replay, each as the bytes of a PNG, for where a page cannot be opened."""
+"""The pictures of a replay, each as the bytes of a PNG: in its page, and beside it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from trueup.reporting.figures import COLOURS, INK, MUTED, date_ticks, describe, figure, legend, note
-from trueup.reporting.replay_page import against, terms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 def pictures(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> dict[str, bytes]:
-    """Draw all of them, by file name. Arguments as `replay_page.render` has them."""
+    """Draw all of them, by file name. `facts` and `by_batch` (mean loss of each batch by policy) are those of `replay.compare`."""
     return {
         "frontier.png": frontier(facts),
         "batches.png": batches(facts, by_batch),
@@ -61,6 +60,12 @@ def batches(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> bytes:
     with figure(8.4, 4.8) as (made, png):
         upper, lower = made.subplots(2, 1, sharex=True, height_ratios=[2, 3])
         upper.plot(by_batch.index, by_batch[base], color=INK, lw=1.6, marker="o", ms=3)
+        sure = [(b["start"], b["losses"][base]) for b in facts["batches"] if b["losses"][base]["low"] is not None]
+        if sure:
+            bounds = ([v[side] for _, v in sure] for side in ("low", "high"))
+            said = f"{100 * facts['confidence']:.0f} %"
+            upper.fill_between([_days(s) for s, _ in sure], *bounds, color=MUTED, alpha=0.18, lw=0, label=said)
+            legend(upper, loc="upper left", bbox_to_anchor=(1.01, 1))
         describe(upper, f"Loss of each batch under {base}, and what the others lose more or less", "", facts["loss"])
         for number, name in enumerate(n for n in names if n != base):
             style = ("-", "--", ":")[number // len(COLOURS) % 3]
@@ -143,3 +148,21 @@ def _days(moment: str) -> float:
     from matplotlib.dates import date2num
 
     return float(date2num(pd.Timestamp(moment)))
+
+
+def against(facts: Mapping[str, Any]) -> str:
+    """The policy that the others are shown against: the one that never retrains, or else the first."""
+    return str(facts["frozen"] or facts["policies"][0]["name"])
+
+
+def terms(looks: Sequence[Mapping[str, Any]]) -> list[tuple[int, str, str]]:
+    """Version, first and last moment of each span of batches that one version served."""
+    found: list[tuple[int, str, str]] = []
+    for look in looks:
+        if (version := look["champion"]) is None:
+            continue
+        if found and found[-1][0] == version:
+            found[-1] = (version, found[-1][1], look["window"]["end"])
+        else:
+            found.append((version, look["window"]["start"], look["window"]["end"]))
+    return found
