@@ -19,7 +19,7 @@ def grow_old(home, days):
 def test_the_command_says_what_it_removed(trueup, prefect_server, monkeypatch):  # noqa: ARG001
     monkeypatch.setattr("trueup.home.shared", NoReports)
     assert trueup("run", "toy").code == 0
-    assert "0 files, 0 bytes, removed" in trueup("gc").out
+    assert "0 files, 0 Bytes, removed" in trueup("gc").out
     grow_old(trueup.home, 400)
 
     promised = trueup("gc", "toy", "--dry-run")

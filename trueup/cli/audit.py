@@ -8,7 +8,7 @@ import typer
 
 from trueup.cli import output, output_records
 from trueup.cli.completion import models
-from trueup.cli.options import Json
+from trueup.cli.options import Json, at_home
 
 
 def reproduce_(
@@ -22,18 +22,11 @@ def reproduce_(
     """
     from trueup.audit.rebuild_notes import note_rebuilt
     from trueup.audit.reproduce import reproduce
-    from trueup.home import Home
 
-    home = Home()
-    try:
+    with at_home() as home:
         found = reproduce(model, version, home)
         note_rebuilt(home, found.model, found.version, found.said)
-    finally:
-        home.close()
-    if as_json:
-        output.as_json({**output.plain(found), "same": found.same})
-    else:
-        output_records.reproduced(found)
+    output.emit(as_json, {**output.plain(found), "same": found.same}, lambda: output_records.reproduced(found))
     if not found.same:
         raise typer.Exit(1)
 

@@ -58,7 +58,7 @@ def unexpected(error: BaseException) -> WorkError:
 def _end(problem: TrueupError) -> None:
     output.error(problem)
     if "--json" in sys.argv and not output.answered():
-        output.as_json({"error": str(problem), "exit_code": problem.exit_code})
+        output.emit(True, {"error": str(problem), "exit_code": problem.exit_code}, lambda: None)
     raise SystemExit(problem.exit_code) from None
 
 

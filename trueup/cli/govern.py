@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trueup.cli import output, output_records
-from trueup.cli.options import Json, ModelName, emit
+from trueup.cli.options import Json, ModelName
 from trueup.config.load import load_model
 from trueup.orchestration.actor import at_the_command_line
 from trueup.orchestration.context import opened_home
@@ -100,10 +100,7 @@ def dossier(
 
     with opened_home(at_the_command_line()) as home:
         made = make(Model(load_model(home.configs, model), home), version, out)
-    if as_json:
-        output.as_json(made)
-    else:
-        output_records.dossier(made)
+    output.emit(as_json, made, lambda: output_records.dossier(made))
 
 
 def register(app: typer.Typer) -> None:
@@ -113,4 +110,4 @@ def register(app: typer.Typer) -> None:
 
 
 def _tell(as_json: bool, decided: Decided) -> None:
-    emit(as_json, decided, lambda: output.decision(decided))
+    output.emit(as_json, decided, lambda: output.decision(decided))

@@ -24,7 +24,7 @@ from trueup.cli import (
 )
 from trueup.cli.completion import models
 from trueup.cli.edge import one_line
-from trueup.cli.options import AsOf, Json, ModelName, at_home, emit, moment, month, names
+from trueup.cli.options import AsOf, Json, ModelName, at_home, moment, month, names
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.data.types import Retrain
@@ -121,7 +121,7 @@ def status(
             else standing_at(Model(c, home), resolve_as_of(Model(c, home), then))
             for c in configs
         ]
-    emit(
+    output.emit(
         as_json,
         {"models": found},
         lambda: output_records.status(found) if then is None else output_records.standing(found),
@@ -143,7 +143,7 @@ def clear(
     said = [entry.body["reasons"][0] for entry in entries]
     found = {"sequence": entries[-1].seq, "reasons": said}
     lines = "\n".join(f"{why} (ledger entry {entry.seq})" for why, entry in zip(said, entries, strict=True))
-    emit(as_json, found, lambda: typer.echo(lines))
+    output.emit(as_json, found, lambda: typer.echo(lines))
 
 
 @app.command(name="check")
@@ -168,7 +168,7 @@ def check_(
         found = [check(name, home) for name in names(home, model)]
         if rehearse:
             found = [m if m["problems"] else {**m, "rehearsal": rehearsed(m["model"], home)} for m in found]
-    emit(as_json, {"models": found}, lambda: output_new.checks(found))
+    output.emit(as_json, {"models": found}, lambda: output_new.checks(found))
     if any(m["problems"] for m in found):
         raise typer.Exit(2)
     if any(m["rehearsal"].breaks for m in found if "rehearsal" in m):
@@ -194,7 +194,7 @@ def feed(
     with at_home(source) as home:
         done = (feed_next if give else fed)(Model(load_model(home.configs, model), home))
         pass_on(home)
-    emit(as_json, done, lambda: output.fed(done))
+    output.emit(as_json, done, lambda: output.fed(done))
 
 
 @app.command(name="demo")
@@ -208,7 +208,7 @@ def demo_(
         from trueup.cli.demo import demo
 
         result = demo(last, quiet=as_json)
-    emit(as_json, result, lambda: output.demo(result))
+    output.emit(as_json, result, lambda: output.demo(result))
 
 
 @app.command()
@@ -224,7 +224,7 @@ def reconcile(
     from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
     found = reconcile_home([model] if model else None)
-    emit(as_json, found, lambda: output.reconciled(found))
+    output.emit(as_json, found, lambda: output.reconciled(found))
     if found.problems:
         raise typer.Exit(1)
 
@@ -263,7 +263,7 @@ def emit_run(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
     """Print the result of a run, and on stderr that no Prefect server has it where none is configured."""
     if server_address() is None:
         typer.echo(start.WITHOUT_SERVER, err=True)
-    emit(as_json, result, tell)
+    output.emit(as_json, result, tell)
 
 
 govern.register(app)

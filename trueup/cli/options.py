@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trueup.cli import output
 from trueup.cli.completion import models
 from trueup.config.load import model_names
 from trueup.config.settings import Settings
@@ -72,11 +71,3 @@ def names(home: Home, model: str | None) -> list[str]:
             f"no configs in {home.configs.resolve()}; change to the project's folder or set TRUEUP_CONFIGS"
         )
     return found
-
-
-def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
-    """Print a result: one line of JSON, or what a person reads."""
-    if as_json:
-        output.as_json(result)
-    else:
-        tell()

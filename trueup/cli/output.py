@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from humanize import naturalsize
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -73,8 +74,10 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no plain form")
 
 
-def as_json(result: Any) -> None:
-    """Write a result for a program: one line on stdout."""
+def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
+    """Print a result: for a program one line of JSON, else what a person reads of it."""
+    if not as_json:
+        return tell()
     _ANSWERED.append(True)
     sys.stdout.write(json.dumps(plain(result), allow_nan=False) + "\n")
 
@@ -175,9 +178,14 @@ def _after(model: str, done: Decided) -> str:
     return f"trueup {'run' if done.outcome == 'held' else 'status'} {model}"
 
 
+def say(text: str) -> None:
+    """A line, as long as it is, with no colours but its own."""
+    out.print(text, highlight=False, soft_wrap=True)
+
+
 def then(command: str) -> None:
     """The command to type next."""
-    out.print(f"next: {command}", highlight=False, soft_wrap=True)
+    say(f"next: {command}")
 
 
 def scored(done: Scored, indent: str = "") -> None:
@@ -203,14 +211,14 @@ def decision(done: Decided, indent: str = "") -> None:
 def lines(reasons: Sequence[str]) -> None:
     """What is said of something, each on a line of its own under it."""
     for reason in reasons:
-        out.print(f"    {escape(reason)}", highlight=False, soft_wrap=True)
+        say(f"    {escape(reason)}")
 
 
 def fed(done: Fed) -> None:
     """How far a source was handed out."""
     newest = f", the newest {done.given[-1]} with {done.rows:,} rows" if done.given and done.rows else ""
     out.print(f"{len(done.given)} handed out{newest}; {len(done.left)} left", soft_wrap=True)
-    out.print(f"the loop reads them with TRUEUP_CONFIGS={done.configs}", highlight=False, soft_wrap=True)
+    say(f"the loop reads them with TRUEUP_CONFIGS={done.configs}")
 
 
 def reconciled(found: Reconciled) -> None:
@@ -244,7 +252,7 @@ def _orphans(found: Orphans) -> str:
 def cleared(found: Cleared) -> None:
     """How many files of which kind went, and how large they were."""
     rows = [
-        [each.model or "(shared)", kind.kind, f"{kind.files:,}", size(kind.bytes)]
+        [each.model or "(shared)", kind.kind, f"{kind.files:,}", naturalsize(kind.bytes)]
         for each in found.collected
         for kind in each.removed
         if kind.files
@@ -252,28 +260,16 @@ def cleared(found: Cleared) -> None:
     if rows:
         out.print(table(["model", "kind", "files", "size"], rows, figures=["files", "size"]))
     files, total = (sum(getattr(k, name) for c in found.collected for k in c.removed) for name in ("files", "bytes"))
-    out.print(f"{files:,} files, {size(total)}, {'would be removed' if found.dry_run else 'removed'}")
+    out.print(f"{files:,} files, {naturalsize(total)}, {'would be removed' if found.dry_run else 'removed'}")
     lines([*(c.note for c in found.collected if c.note), *found.problems])
 
 
 def saved(done: Saved) -> None:
     """Where a copy lies, what is not in it, and where the rest went."""
-    out.print(f"{done.place}: {done.files:,} files, {size(done.bytes)}", highlight=False, soft_wrap=True)
+    say(f"{done.place}: {done.files:,} files, {naturalsize(done.bytes)}")
     for word, places in {"loaded": done.loaded, "left behind": done.left, "not in it": done.elsewhere}.items():
         for place in places:
-            out.print(f"  {word}: {place}", highlight=False, soft_wrap=True)
-
-
-def size(count: int) -> str:
-    """A number of bytes, as people say it.
-
-    >>> size(1_500_000)
-    '1.5 MB'
-    """
-    for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= one:
-            return f"{count / one:.1f} {unit}"
-    return f"{count} bytes"
+            say(f"  {word}: {place}")
 
 
 def demo(result: Mapping[str, Any]) -> None:
@@ -311,7 +307,7 @@ def demo(result: Mapping[str, Any]) -> None:
         f"AUC [bold]{number(mean['auc'], 4)}[/] (frozen {number(mean['auc_frozen'], 4)}); {result['seconds']:.0f} s\n"
     )
     for name, place in result["paths"].items():
-        out.print(f"{name.replace('_', ' '):<16} {place}", highlight=False, soft_wrap=True)
+        say(f"{name.replace('_', ' '):<16} {place}")
 
 
 @contextmanager
@@ -373,5 +369,5 @@ def replayed(found: Mapping[str, Any], page: Path, written: Path | None) -> None
     for warning in found["warnings"]:
         out.print(warning, style="yellow", highlight=False, markup=False)
     if written is not None:
-        out.print(f"written {written}", highlight=False, soft_wrap=True)
-    out.print(f"report  {page}", highlight=False, soft_wrap=True)
+        say(f"written {written}")
+    say(f"report  {page}")

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from trueup.cli.output import about, lines, out, table, then, word
+from trueup.cli.output import about, lines, out, say, table, then, word
 
 if TYPE_CHECKING:
     from trueup.domain.profiling.period import Power, Spans
-    from trueup.onboarding.new_model import Drafted
+    from trueup.onboarding.new_model import Drafted, Findings
     from trueup.onboarding.rehearse import Rehearsal, Seen
 
 
@@ -22,99 +23,122 @@ _WARNED = 12  # lines
 _ENDS, _ODD = 4, 12  # batches of a rehearsal that are shown: at either end, and of those that did not pass
 
 
-def drafted(made: Drafted, deployed: tuple[Path, bool] | None) -> None:
+@dataclass(frozen=True)
+class Drafting:
+    """What `new` found out about a table, and what it wrote."""
+
+    model: str
+    path: Path
+    deployments: Path | None
+    rows: int
+    task: str
+    key: tuple[str, ...]
+    period: str
+    kinds: dict[str, str]
+    missing: dict[str, dict[str, int]]  # values that stand for a missing one, and how many
+    suspects: dict[str, str]
+    strong: dict[str, str]
+    left_out: dict[str, str]
+    personal: dict[str, str]
+    gaps: list[tuple[str, str]]
+    duplicates: int
+    notes: tuple[str, ...]
+    quick: dict[str, float] | None
+    pace: dict[str, float]
+
+    @classmethod
+    def of(cls, made: Drafted, deployed: tuple[Path, bool] | None) -> Drafting:
+        """What is shown of a draft."""
+        found, choice = made.findings, made.findings.choice
+        return cls(
+            model=made.config.model,
+            path=made.path,
+            deployments=deployed[0] if deployed else None,
+            rows=found.rows,
+            task=str(found.outcome.task),
+            key=found.key,
+            period=found.spans.period,
+            kinds={n: c.kind for n, c in found.columns.items()},
+            missing={n: {str(v): k for v, k in c.sentinels.items()} for n, c in found.columns.items() if c.sentinels},
+            suspects={s.column: s.why for s in found.suspects},
+            strong=found.strong,
+            left_out=found.left_out,
+            personal={n: w for n, w, _ in found.personal},
+            gaps=[(str(g.start), str(g.end)) for g in found.gaps],
+            duplicates=found.duplicates,
+            notes=found.notes,
+            quick=None if choice is None else {"loss": choice.loss, "prior": choice.prior},
+            pace=_pace(found.spans, choice.power if choice is not None else None),
+        )
+
+
+def _pace(spans: Spans, power: Power | None) -> dict[str, float]:
+    """The spans in days, and the share of the loss that the gates show of a retrain in four of five cases."""
+    names = ("min_history", "gate_window", "stale_after", "block", "reference")
+    shown = {} if power is None else {"shown": power.shown(spans.stale_after), "gained": power.gained}
+    return {**{n: getattr(spans, n) / timedelta(days=1) for n in names}, "min_new_days": spans.min_new_days, **shown}
+
+
+def drafted(found: Drafting, made: Drafted, deployments_written: bool) -> None:
     """What `new` found out about a table, and what to type next."""
+    findings, moments = made.findings, made.findings.times.moments.dropna()
+    out.print(
+        f"[bold]{found.model}[/]: {found.rows:,} rows, {len(found.kinds) + 2} columns, "
+        f"{moments.min():%Y-%m-%d} to {moments.max():%Y-%m-%d}"
+    )
+    say("columns: " + ", ".join(f"{n} {kind}" for kind, n in Counter(found.kinds.values()).most_common()))
+    say(f"{found.task} of {findings.ask.label}; a batch is a {found.period} of about {findings.spans.rows:,.0f} rows")
+    for title, entries in _findings(found).items():
+        if entries:
+            say(f"{title}:")
+            lines(entries)
+    _quick_model(findings)
+    marks = made.text.count("# CHECK")
+    say(f"written: {found.path}; {marks} lines marked CHECK are for you to look at")
+    if found.deployments is not None:
+        say(
+            f"deployments: {found.deployments}"
+            + ("" if deployments_written else " has some of this name, and keeps them")
+        )
+    then(f"trueup check {found.model} --rehearse")
+
+
+def _findings(found: Drafting) -> dict[str, list[str]]:
+    """What a person has to know about the columns and rows, under its headings."""
+    otherwise = {n: why for n, why in found.left_out.items() if n not in found.suspects}
+    repeated = (
+        [f"{found.duplicates:,} rows repeat another or its key; the last of each counts"] if found.duplicates else []
+    )
+    return {
+        "left out, because they know the answer (leak suspects)": _named(found.suspects),
+        "predict the outcome very well alone; are they known when a prediction is made?": _named(found.strong),
+        "left out otherwise": _named(otherwise),
+        "personal data": _named(found.personal),
+        "missing values": [
+            f"{n}: {', '.join(values)} ({sum(values.values()):,} values)" for n, values in found.missing.items()
+        ],
+        "gaps": [f"no row from {start[:10]} to {end[:10]}" for start, end in found.gaps],
+        "to know": [*found.notes, *repeated],
+    }
+
+
+def _named(found: Mapping[str, str]) -> list[str]:
+    return [f"{name}: {why}" for name, why in found.items()]
+
+
+def _quick_model(findings: Findings) -> None:
+    """What a model that was fitted at once is worth."""
     from trueup.onboarding.draft import shown
 
-    found = made.findings
-    times, outcome = found.times.moments.dropna(), found.outcome
-    out.print(
-        f"[bold]{made.config.model}[/]: {found.rows:,} rows, {len(found.columns) + 2} columns, {times.min():%Y-%m-%d} to {times.max():%Y-%m-%d}"
-    )
-    kinds = Counter(c.kind for c in found.columns.values())
-    out.print("columns: " + ", ".join(f"{n} {k}" for k, n in kinds.most_common()), highlight=False)
-    out.print(
-        f"{outcome.task} of {found.ask.label}; a batch is a {found.spans.period} of some {found.spans.rows:,.0f} rows",
-        highlight=False,
-    )
-    suspicious = {s.column for s in found.suspects}
-    for title, entries in {
-        "left out, for they know the answer (leak suspects)": [f"{s.column}: {s.why}" for s in found.suspects],
-        "tell the outcome very well alone; are they known when a prediction is made?": [
-            f"{n}: {w}" for n, w in found.strong.items()
-        ],
-        "left out otherwise": [f"{n}: {w}" for n, w in found.left_out.items() if n not in suspicious],
-        "personal data": [f"{n}: {w}" for n, w, _ in found.personal],
-        "missing values": [
-            f"{n}: {', '.join(map(str, c.sentinels))} ({sum(c.sentinels.values()):,} values)"
-            for n, c in found.columns.items()
-            if c.sentinels
-        ],
-        "gaps": [f"no row from {g.start:%Y-%m-%d} to {g.end:%Y-%m-%d}" for g in found.gaps],
-        "to know": list(found.notes)
-        + (
-            [f"{found.duplicates:,} rows repeat another or its key; of each the last counts"]
-            if found.duplicates
-            else []
-        ),
-    }.items():
-        if entries:
-            out.print(f"{title}:", highlight=False)
-            lines(entries)
-    if found.choice is not None:
-        out.print(
-            f"a quick model on later rows: {found.choice.loss:.4g}, always saying the usual: {found.choice.prior:.4g}",
-            highlight=False,
-        )
-        if found.choice.tried:
-            out.print("tried:", highlight=False)
-            words = {True: "taken", False: "not taken"}
-            lines([f"{t.what}: {t.change:+.1%} of the loss; {words[t.taken]}" for t in found.choice.tried])
-        if found.choice.power is not None:
-            out.print(f"pace: {shown(found.spans, found.choice.power)}", highlight=False, soft_wrap=True)
-    else:
-        out.print("too few rows to tell whether a model would learn anything", highlight=False)
-    marks = made.text.count("# CHECK")
-    out.print(f"written: {made.path}; {marks} lines marked CHECK are for you to look at", soft_wrap=True)
-    if deployed is not None:
-        path, written = deployed
-        out.print(f"deployments: {path}" if written else f"deployments: {path} has some of this name, and keeps them")
-    then(f"trueup check {made.config.model} --rehearse")
-
-
-def drafted_json(made: Drafted, deployed: tuple[Path, bool] | None) -> dict[str, Any]:
-    """The same as plain values."""
-    found = made.findings
-    return {
-        "model": made.config.model,
-        "path": str(made.path),
-        "deployments": str(deployed[0]) if deployed else None,
-        "rows": found.rows,
-        "task": str(found.outcome.task),
-        "key": list(found.key),
-        "period": found.spans.period,
-        "kinds": {n: c.kind for n, c in found.columns.items()},
-        "missing": {n: {str(v): k for v, k in c.sentinels.items()} for n, c in found.columns.items() if c.sentinels},
-        "suspects": {s.column: s.why for s in found.suspects},
-        "strong": found.strong,
-        "left_out": found.left_out,
-        "personal": {n: w for n, w, _ in found.personal},
-        "gaps": [[str(g.start), str(g.end)] for g in found.gaps],
-        "duplicates": found.duplicates,
-        "notes": list(found.notes),
-        "quick": None if found.choice is None else {"loss": found.choice.loss, "prior": found.choice.prior},
-        "pace": _pace(found.spans, found.choice.power if found.choice is not None else None),
-    }
-
-
-def _pace(spans: Spans, power: Power | None) -> dict[str, Any]:
-    """The spans in days, and the share of the loss that the gates show of a retrain in four of five cases."""
-    day = timedelta(days=1)
-    days = {
-        name: getattr(spans, name) / day for name in ("min_history", "gate_window", "stale_after", "block", "reference")
-    }
-    told = {} if power is None else {"shown": power.shown(spans.stale_after), "gained": power.gained}
-    return {**days, "min_new_days": spans.min_new_days, **told}
+    if (choice := findings.choice) is None:
+        say("too few rows to see whether a model would learn anything")
+        return
+    say(f"a quick model on later rows: {choice.loss:.4g}, a constant baseline: {choice.prior:.4g}")
+    if choice.tried:
+        say("tried:")
+        lines([f"{t.what}: {t.change:+.1%} of the loss; {'taken' if t.taken else 'not taken'}" for t in choice.tried])
+    if choice.power is not None:
+        say(f"pace: {shown(findings.spans, choice.power)}")
 
 
 def checks(found: Sequence[Mapping[str, Any]]) -> None:
@@ -127,7 +151,7 @@ def checks(found: Sequence[Mapping[str, Any]]) -> None:
             span = f"{model['first']:%Y-%m-%d %H:%M} to {model['last']:%Y-%m-%d %H:%M}"
             out.print(f"[bold]{model['model']}[/]: [green]fine[/]; data from {span}")
             if model["set_aside"]:
-                out.print(f"  set aside: {model['set_aside']}", highlight=False, soft_wrap=True)
+                say(f"  set aside: {model['set_aside']}")
             if labels := model.get("labels"):
                 share = f"{labels['matching']:.0%} of the newest {labels['looked_at']:,} outcomes are of a row"
                 out.print(f"  label source: {labels['outcomes']:,} outcomes; {share}", highlight=False)
@@ -145,16 +169,12 @@ def rehearsal(found: Rehearsal) -> None:
         _rehearsed_batches(found)
     _first_champion(found)
     for each in found.compared:
-        out.print(f"{each.model}: {word(each.verdict)}; {each.said}", highlight=False, soft_wrap=True)
+        say(f"{each.model}: {word(each.verdict)}; {each.said}")
     if (e := found.estimate) is not None:
         retrain = "" if e.retrain is None else f", and {about(e.retrain)} for a retrain"
-        out.print(
-            f"time: {about(e.batch)} a batch{retrain}; beside it {about(e.start)} to start a run (not measured)",
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(f"time: {about(e.batch)} a batch{retrain}; beside it {about(e.start)} to start a run (not measured)")
     if found.breaks:
-        out.print(f"[red]a run would come to nothing[/]: {escape(found.breaks)}", highlight=False, soft_wrap=True)
+        say(f"[red]a run would come to nothing[/]: {escape(found.breaks)}")
         then(f"mend the source or the config, then trueup check {found.model} --rehearse")
     else:
         then(f"trueup run {found.model}")
@@ -184,11 +204,7 @@ def _rehearsed_batches(found: Rehearsal) -> None:
     if len(shown) < len(found.batches):
         out.print(f"[dim]{len(found.batches) - len(shown):,} more batches are like these[/]\n", highlight=False)
     for name, (failed, total) in _by_expectation(found.batches).items():
-        out.print(
-            f"quarantine: {escape(name)}: {failed:,} of {total:,} rows, {failed / total:.2%}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(f"quarantine: {escape(name)}: {failed:,} of {total:,} rows, {failed / total:.2%}")
     for b in shown:
         if b.status.value != "pass":
             out.print(f"{b.window.start:%Y-%m-%d} {word(b.status.value)}:", highlight=False)
@@ -228,13 +244,11 @@ def _first_champion(found: Rehearsal) -> None:
     """When there can be one, from what; or what is lacking."""
     if (first := found.first) is not None:
         what = "first champion" if found.champion else f"[yellow]no champion[/] after {found.tries} tries, the last"
-        out.print(
+        say(
             f"{what}: at {first.as_of:%Y-%m-%d}, trained on {first.train_rows:,} matured rows {first.train} "
-            f"(train.min_rows asks for {found.min_rows:,}), judged on {first.gate_rows:,} rows {first.gate}",
-            highlight=False,
-            soft_wrap=True,
+            f"(train.min_rows asks for {found.min_rows:,}), judged on {first.gate_rows:,} rows {first.gate}"
         )
     elif found.lacking:
-        out.print(f"first champion: [yellow]not yet[/]: {escape(found.lacking)}", highlight=False, soft_wrap=True)
+        say(f"first champion: [yellow]not yet[/]: {escape(found.lacking)}")
     if found.needs:
-        out.print(f"for a champion it takes: {escape(found.needs)}", highlight=False, soft_wrap=True)
+        say(f"for a champion it takes: {escape(found.needs)}")

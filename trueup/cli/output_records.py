@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trueup.cli.output import lines, out, table, word
+from trueup.cli.output import lines, out, say, table, word
 
 if TYPE_CHECKING:
     from trueup.audit.dossier import Made
@@ -97,7 +97,7 @@ def dossier(made: Made) -> None:
     """Where a dossier lies."""
     out.print(f"[bold]{made.model}[/] version {made.version}")
     for name, place in {"page": made.page, "JSON": made.data, "packages": made.sbom}.items():
-        out.print(f"{name:<10} {place or 'no bill of materials; the page says why'}", highlight=False, soft_wrap=True)
+        say(f"{name:<10} {place or 'no bill of materials; the page says why'}")
 
 
 def reproduced(found: Reproduced) -> None:

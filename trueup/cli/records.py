@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from trueup.cli import output_records
+from trueup.cli import output, output_records
 from trueup.cli.completion import models
-from trueup.cli.options import Json, ModelName, at_home, emit
+from trueup.cli.options import Json, ModelName, at_home
 from trueup.config.load import load_model, model_names, sound_name
 
 ledger_app = typer.Typer(help="The record of every decision.", no_args_is_help=True)
@@ -31,7 +31,7 @@ def ledger_show(
         found = decisions(home, model and sound_name(model), last)
         if model is not None and not found:
             load_model(home.configs, model)  # a model whose config is gone still has its decisions
-    emit(as_json, {"entries": found}, lambda: output_records.ledger(found))
+    output.emit(as_json, {"entries": found}, lambda: output_records.ledger(found))
 
 
 @ledger_app.command("verify")
@@ -41,7 +41,7 @@ def ledger_verify(as_json: Json = False) -> None:
 
     with at_home(looks=True) as home:
         found = verify({name: load_model(home.configs, name) for name in model_names(home.configs)}, home)
-    emit(as_json, found, lambda: output_records.verified(found))
+    output.emit(as_json, found, lambda: output_records.verified(found))
     if found.problems:
         raise typer.Exit(1)
 
@@ -69,7 +69,7 @@ def quarantine_list(model: ModelName, as_json: Json = False) -> None:
 
     with at_home(looks=True) as home:
         found = as_records(listed(Model(load_model(home.configs, model), home)))
-    emit(as_json, {"rows": found}, lambda: output_records.quarantine(found))
+    output.emit(as_json, {"rows": found}, lambda: output_records.quarantine(found))
 
 
 @quarantine_app.command("release")
@@ -88,4 +88,4 @@ def quarantine_release(
 
     with at_home() as home:
         count = release(Model(load_model(home.configs, model), home), rows, by=by, why=why)
-    emit(as_json, {"released": count}, lambda: typer.echo(f"{count} rows released"))
+    output.emit(as_json, {"released": count}, lambda: typer.echo(f"{count} rows released"))

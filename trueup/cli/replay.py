@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trueup.cli import output
-from trueup.cli.completion import models
+from trueup.cli.options import Json, ModelName
 from trueup.config.load import load_model
 from trueup.errors import UsageError
 from trueup.orchestration.actor import at_the_command_line
@@ -19,56 +19,57 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from trueup.domain.data.types import Window
-
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+
+Policies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        metavar="TEXT",
+        help="What to compare, such as 'frozen', 'every 1 week, no gate' or 'on decay, cooldown {7, 30} days', where "
+        "braces mean a policy for each value; once for each. Default: those of the config, or the usual ones.",
+    ),
+]
+Start = Annotated[
+    datetime | None,
+    typer.Option(
+        "--from", formats=_FORMATS, metavar="TIME", help="Where the history begins; default: where the source does."
+    ),
+]
+End = Annotated[
+    datetime | None,
+    typer.Option(
+        "--to", formats=_FORMATS, metavar="TIME", help="Where it ends; default: with the newest complete batch."
+    ),
+]
+Workers = Annotated[int, typer.Option(min=1, help="Policies at once, each in a process of its own.")]
+Fresh = Annotated[
+    bool,
+    typer.Option(
+        "--fresh", help="Throw away what was replayed of this config and span before: for data or code that changed."
+    ),
+]
+KnownThen = Annotated[
+    bool,
+    typer.Option(
+        "--known-then",
+        help="Only what this home had landed by each moment, instead of what the source holds today; for a home that "
+        "has run for a while.",
+    ),
+]
+WriteBlock = Annotated[bool, typer.Option("--write", help="Write the recommended policy into the config's file.")]
 
 
 def replay_(
-    model: Annotated[
-        str, typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False, autocompletion=models)
-    ],
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--policy",
-            metavar="TEXT",
-            help="What to compare, such as 'frozen', 'every 1 week, no gate' or 'on decay, cooldown {7, 30} days', where "
-            "braces mean a policy for each value; once for each. Default: those of the config, or the usual ones.",
-        ),
-    ] = None,
-    start: Annotated[
-        datetime | None,
-        typer.Option(
-            "--from", formats=_FORMATS, metavar="TIME", help="Where the history begins; default: where the source does."
-        ),
-    ] = None,
-    end: Annotated[
-        datetime | None,
-        typer.Option(
-            "--to", formats=_FORMATS, metavar="TIME", help="Where it ends; default: with the newest complete batch."
-        ),
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Policies at once, each in a process of its own.")] = 1,
-    fresh: Annotated[
-        bool,
-        typer.Option(
-            "--fresh",
-            help="Throw away what was replayed of this config and span before: for data or code that changed.",
-        ),
-    ] = False,
-    known_then: Annotated[
-        bool,
-        typer.Option(
-            "--known-then",
-            help="Only what this home had landed by each moment, instead of what the source holds today; for a home that "
-            "has run for a while.",
-        ),
-    ] = False,
-    write_block: Annotated[
-        bool, typer.Option("--write", help="Write the recommended policy into the config's file.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")] = False,
+    model: ModelName,
+    policy: Policies = None,
+    start: Start = None,
+    end: End = None,
+    workers: Workers = 1,
+    fresh: Fresh = False,
+    known_then: KnownThen = False,
+    write_block: WriteBlock = False,
+    as_json: Json = False,
 ) -> None:
     """Let policies of retraining live through the model's own history, and compare what they lose and cost.
 
@@ -82,19 +83,17 @@ def replay_(
     from trueup.replay.report import publish
 
     with opened_home(at_the_command_line()) as home:
-        config = load_model(home.configs, model)
-        span: Window = whole_span(Model(config, home), start, end)
-        chosen = parse_all(policy) if policy else usual(config)
+        held = Model(load_model(home.configs, model), home)
+        span = whole_span(held, start, end)
+        chosen = parse_all(policy) if policy else usual(held.config)
         if fresh:
-            forget(Model(config, home), span, known_then)
+            forget(held, span, known_then)
         with output.progress(f"{len(chosen)} policies") as tell:
-            lives = replay(Model(config, home), span, chosen, workers, tell, known_then)
-        found = publish(Model(config, home), span, lives, known_then)
+            lives = replay(held, span, chosen, workers, tell, known_then)
+        found = publish(held, span, lives, known_then)
         written = write_recommended(home.configs, found.facts) if write_block else None
-    if as_json:
-        output.as_json({**found.facts, "page": str(found.page)})
-    else:
-        output.replayed(found.facts, found.page, written)
+    facts = {**found.facts, "page": found.page}
+    output.emit(as_json, facts, lambda: output.replayed(found.facts, found.page, written))
 
 
 def write_recommended(configs: Path, facts: Mapping[str, Any]) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trueup.cli.options import Json
+from trueup.cli.output import emit
 
 if TYPE_CHECKING:
     from trueup.orchestration.stack.control import Status
@@ -44,10 +44,7 @@ def up(
         _say(f"up after {time.monotonic() - started:.0f} s")
     else:
         _say(f"the stack of {layout.home} runs already; `trueup down` ends it")
-    if as_json:
-        typer.echo(json.dumps({"started": fresh, **asdict(found)}))
-    else:
-        _show(found)
+    emit(as_json, {"started": fresh, **asdict(found)}, lambda: _show(found))
     if detach or not fresh:
         return
     _say(f"logs: {layout.logs}; Ctrl-C ends everything")
@@ -64,10 +61,8 @@ def down(as_json: Json = False) -> None:
     from trueup.orchestration.stack import control
 
     ended = control.down(control.here())
-    if as_json:
-        typer.echo(json.dumps({"ran": ended is not None}))
-    else:
-        typer.echo("down" if ended is not None else "nothing was running")
+    ran = ended is not None
+    emit(as_json, {"ran": ran}, lambda: typer.echo("down" if ran else "nothing was running"))
 
 
 @stack_app.command("status")
@@ -76,14 +71,7 @@ def status(as_json: Json = False) -> None:
     from trueup.orchestration.stack import control
 
     found = control.status(control.here())
-    if as_json:
-        typer.echo(json.dumps(asdict(found)))
-    elif not found.running:
-        typer.echo("not running; `trueup up` starts it")
-    else:
-        _show(found)
-        for program, state in found.programs.items():
-            typer.echo(f"{program:<10} {state.lower():<10} pid {found.pids.get(program, '-')}")
+    emit(as_json, found, lambda: _show_programs(found))
     if not found.ready or found.down:
         raise typer.Exit(1)
 
@@ -91,6 +79,14 @@ def status(as_json: Json = False) -> None:
 def _show(found: Status) -> None:
     for program, address in found.addresses.items():
         typer.echo(f"{TITLES[program]:<10} {address}")
+
+
+def _show_programs(found: Status) -> None:
+    if not found.running:
+        typer.echo("not running; `trueup up` starts it")
+    _show(found)
+    for program, state in found.programs.items():
+        typer.echo(f"{program:<10} {state.lower():<10} pid {found.pids.get(program, '-')}")
 
 
 def _say(text: str) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from trueup.cli import output
 from trueup.cli.completion import models
-from trueup.cli.options import Json, emit
+from trueup.cli.options import Json, at_home
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 
@@ -33,10 +33,7 @@ def gc(
     from trueup.upkeep.retention import clear_out
 
     found = clear_out([model] if model else None, dry_run)
-    if as_json:
-        output.as_json(found)
-    else:
-        output.cleared(found)
+    output.emit(as_json, found, lambda: output.cleared(found))
     if found.problems:
         raise typer.Exit(1)
 
@@ -46,14 +43,10 @@ def backup_(
     as_json: Json = False,
 ) -> None:
     """Copy the home, consistently, while everything runs: SQLite databases, batches, models, reports."""
-    from trueup.home import Home
     from trueup.upkeep import backup
 
-    home = Home()
-    try:
+    with at_home() as home:
         _tell(as_json, backup.backup(home, target))
-    finally:
-        home.close()
 
 
 def restore(
@@ -77,4 +70,4 @@ def register(app: typer.Typer) -> None:
 
 
 def _tell(as_json: bool, saved: Saved) -> None:
-    emit(as_json, saved, lambda: output.saved(saved))
+    output.emit(as_json, saved, lambda: output.saved(saved))

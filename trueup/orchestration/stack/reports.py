@@ -6,13 +6,13 @@ A browser opens no `file://` link of a page that came over HTTP, so that Prefect
 from __future__ import annotations
 
 import argparse
-import html
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import uvicorn
+from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -23,17 +23,9 @@ from starlette.staticfiles import StaticFiles
 
 from trueup.config.settings import Settings
 from trueup.orchestration.stack.access import TokenOnly
+from trueup.reporting.html import STYLE, template
 
 _LISTED: Final = 200
-_DOCS: Final = '<a href="data_docs/index.html">Data Docs: all validated batches</a>'
-_LIST: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Reports</title>
-<style>body {{ font: 15px/1.6 system-ui, sans-serif; color: #1f2933; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }}
-td {{ padding-right: 2rem }}</style></head>
-<body><h1>Reports</h1>
-<p>{docs}</p>
-<table>{rows}</table></body></html>
-"""
 
 
 def application(folder: Path, host: str = "127.0.0.1", token: str | None = None) -> Starlette:
@@ -45,8 +37,9 @@ def application(folder: Path, host: str = "127.0.0.1", token: str | None = None)
     folder.mkdir(parents=True, exist_ok=True)
 
     def newest(_request: Request) -> Response:
-        docs = _DOCS if (folder / "data_docs" / "index.html").exists() else "No batch was validated yet."
-        return HTMLResponse(_LIST.format(docs=docs, rows="\n".join(_rows(folder))))
+        docs = (folder / "data_docs" / "index.html").exists()
+        page = template("reports.html").render(style=Markup(STYLE), title="Reports", docs=docs, pages=_pages(folder))
+        return HTMLResponse(page)
 
     routes = [Route("/", newest), Mount("/", _Fresh(directory=folder, html=True))]
     guards = [Middleware(TrustedHostMiddleware, allowed_hosts=sorted({"127.0.0.1", "localhost", host} - {"0.0.0.0"}))]
@@ -64,17 +57,17 @@ class _Fresh(StaticFiles):
         return answer
 
 
-def _rows(folder: Path) -> list[str]:
-    pages = [*folder.glob("runs/*/*/report.html"), *folder.glob("drift/*/*.html")]
-    dated = sorted(((moment, page) for page in pages if (moment := _written(page)) is not None), reverse=True)[:_LISTED]
-    found = []
+def _pages(folder: Path) -> list[dict[str, object]]:
+    """The newest pages, each with its model, address, title and moment."""
+    files = [*folder.glob("runs/*/*/report.html"), *folder.glob("drift/*/*.html")]
+    dated = sorted(((moment, page) for page in files if (moment := _written(page)) is not None), reverse=True)[:_LISTED]
+    found: list[dict[str, object]] = []
     for seconds, page in dated:
         path = page.relative_to(folder)
         kind, model, name = path.parts[:3]
         title = "retrain" if kind == "runs" else f"drift, batch of {name.removesuffix('.html')}"
         written = datetime.fromtimestamp(seconds, UTC)
-        link = f'<a href="{quote(path.as_posix())}">{html.escape(title)}</a>'
-        found.append(f"<tr><td>{html.escape(model)}</td><td>{link}</td><td>{written:%Y-%m-%d %H:%M} UTC</td></tr>")
+        found.append({"model": model, "path": quote(path.as_posix()), "title": title, "written": written})
     return found
 
 
