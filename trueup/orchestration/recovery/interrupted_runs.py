@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
+
 from trueup.errors import WorkError
 from trueup.orchestration.recovery.dead_runs import AT_WORK, GONE, OURS
 from trueup.orchestration.stack.health import post
@@ -27,7 +29,7 @@ def end_all(api: str) -> int:
         named = {"deployments": {"name": {"any_": ["trueup"]}}, "flows": {"name": {"any_": ["reconcile"]}}}
         for deployment in post(f"{api}/deployments/filter", named, _TRIES):
             post(f"{api}/deployments/{deployment['id']}/create_flow_run", {}, _TRIES)
-    except OSError as error:
+    except httpx.HTTPError as error:
         raise WorkError(f"the flow runs of the stack before could not be put right: {error}") from None
     return len(dead)
 

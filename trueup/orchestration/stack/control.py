@@ -118,7 +118,7 @@ def _still_starting(supervisor: Supervisor, layout: Layout, offset: int) -> None
     with (layout.logs / "supervisord.log").open("rb") as log:
         log.seek(offset)
         said = log.read().decode(errors="replace")
-    for program, state in supervisor.states().items():
+    for program, (state, _) in supervisor.programs().items():
         if state == "FATAL" or said.count(f"spawned: '{program}'") >= GAVE_UP:
             log_file = layout.logs / f"{program}.log"
             raise WorkError(f"{program} does not start: {_told(log_file)}; all that it said is in {log_file}")
@@ -197,7 +197,10 @@ def status(layout: Layout) -> Status:
         return Status(False, False, {}, {}, {})
     layout = _as_started(layout)
     addresses = {p: layout.address(p) for p in layout.ports}
-    return Status(True, bool(_read(layout).get("ready")), addresses, supervisor.states(), supervisor.pids())
+    programs = supervisor.programs()
+    states = {name: state for name, (state, _) in programs.items()}
+    pids = {name: pid for name, (_, pid) in programs.items() if pid}
+    return Status(True, bool(_read(layout).get("ready")), addresses, states, pids)
 
 
 def follow(layout: Layout, out: Say) -> None:

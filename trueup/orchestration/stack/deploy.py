@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 from ruamel.yaml.error import YAMLError
 
 from trueup.config import yaml_text
@@ -91,7 +92,7 @@ def deploy(project: Path, environment: Mapping[str, str], log: Path | None = Non
             post(f"{api}/automations/{known[0]['id']}", _DEAD_RUNS, tries=20, method="PUT")
         else:
             post(f"{api}/automations/", _DEAD_RUNS, tries=20)
-    except OSError as error:
+    except httpx.HTTPError as error:
         raise WorkError(f"Prefect's server did not take what the stack needs: {error}; look at its log") from None
     return found
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
-import time
-import urllib.error
-import urllib.request
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+
+import httpx
+import tenacity
 
 from trueup.orchestration.stack.access import authorization, bearer
 from trueup.orchestration.stack.services import EVIDENTLY, MLFLOW, POOL, PREFECT, REPORTS, WORKER, Layout
 
 _PATHS = {PREFECT: "/api/health", MLFLOW: "/health", EVIDENTLY: "/api/version", REPORTS: "/"}
 _SECONDS = 3.0
-# No proxy of the environment's: these are addresses of this machine.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def healthy(layout: Layout, program: str, since: datetime) -> bool:
@@ -27,10 +25,8 @@ def healthy(layout: Layout, program: str, since: datetime) -> bool:
         if program == WORKER:
             return _worker_beats(layout, since)
         who = bearer(layout.settings.reports_token) if program == REPORTS else {}
-        request = urllib.request.Request(layout.address(program) + _PATHS[program], headers=who)
-        with _OPENER.open(request, timeout=_SECONDS) as answer:
-            return bool(answer.status == 200)
-    except (OSError, ValueError, urllib.error.URLError):
+        return _ask("GET", layout.address(program) + _PATHS[program], who).status_code == 200
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return False
 
 
@@ -40,20 +36,26 @@ def _worker_beats(layout: Layout, since: datetime) -> bool:
     return any(datetime.fromisoformat(b.replace("Z", "+00:00")) > since for b in beats)
 
 
-def post(url: str, body: dict[str, Any], tries: int = 1, method: str = "POST") -> Any:
-    """Ask Prefect's server, again where it says 503: its SQLite is busy. Raises OSError, also for an answer that says no."""
-    request = urllib.request.Request(
-        url, json.dumps(body).encode(), {"Content-Type": "application/json", **authorization(os.environ)}, method=method
+def post(url: str, body: Mapping[str, Any], tries: int = 1, method: str = "POST") -> Any:
+    """Ask Prefect's server, again where it says 503: its SQLite is busy. Raises httpx.HTTPError, also for an answer that says no."""
+    again = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_busy),
+        stop=tenacity.stop_after_attempt(tries),
+        wait=tenacity.wait_fixed(1),
+        reraise=True,
     )
-    for left in reversed(range(tries)):
-        try:
-            with _OPENER.open(request, timeout=_SECONDS) as answer:
-                return json.loads(answer.read() or b"null")
-        except urllib.error.HTTPError as error:
-            if error.code != 503 or not left:
-                raise
-            time.sleep(1.0)
-    raise AssertionError("unreachable: the last try returns or raises")
+    answer = again(_ask, method, url, authorization(os.environ), body)
+    return answer.json() if answer.content else None
+
+
+def _ask(method: str, url: str, headers: Mapping[str, str], body: Mapping[str, Any] | None = None) -> httpx.Response:
+    # The addresses are of this machine: no proxy of the environment, and no certificates.
+    answer = httpx.request(method, url, json=body, headers=headers, timeout=_SECONDS, trust_env=False, verify=False)
+    return answer.raise_for_status()
+
+
+def _busy(error: BaseException) -> bool:
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code == 503
 
 
 def used(host: str, port: int) -> bool:

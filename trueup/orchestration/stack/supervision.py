@@ -114,21 +114,13 @@ class Supervisor:
         except WorkError:
             return None
 
-    def states(self) -> dict[str, str]:
-        """What each program is at: STARTING, RUNNING, BACKOFF, FATAL, STOPPED and so on. Raises WorkError."""
-        found: Any = self._call("getAllProcessInfo")
-        return {str(p["name"]): str(p["statename"]) for p in found}
-
-    def pids(self) -> dict[str, int]:
-        """The pid of each program that runs. Raises WorkError."""
-        found: Any = self._call("getAllProcessInfo")
-        return {str(p["name"]): int(p["pid"]) for p in found if p["pid"]}
+    def programs(self) -> dict[str, tuple[str, int]]:
+        """The state of each program (STARTING, RUNNING, BACKOFF, FATAL, STOPPED and so on) and its pid, or 0. Raises WorkError."""
+        return {str(p["name"]): (str(p["statename"]), int(p["pid"])) for p in self._call("getAllProcessInfo")}
 
     def start_stopped(self) -> None:
-        """Start the programs that are not running, those that gave up included."""
-        for name, state in self.states().items():
-            if state in {"STOPPED", "EXITED", "FATAL"}:
-                self._call("startProcess", name, False)
+        """Start the programs that do not run, those that gave up included."""
+        self._call("startAllProcesses", False)
 
     def shutdown(self) -> None:
         """Ask supervisord to end its programs and itself."""
