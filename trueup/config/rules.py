@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from trueup.config.sections.gates import GateConfig
 from trueup.config.tasks import Task
 from trueup.config.value_checks import MIN_BLOCKS, SHORTEST
 from trueup.errors import UsageError
+from trueup.secrecy import holds_secret
 
 _DAY = timedelta(days=1)
 _BLOCKS = [
@@ -82,20 +82,14 @@ def meant(content: Any, *path: str, section: Any = ModelConfig, root: Path | Non
 
 # Secrets in the file
 
-_PASSWORD = re.compile(
-    r"://[^:/@?#]*:(?P<user>.*)@|[?&]\w*(?:pass|pwd|secret|token)\w*=(?P<query>[^&]*)", re.IGNORECASE
-)
-_VARIABLES = re.compile(r"(?:\$\{\w+\})*")
-
 
 def _passwords(content: Mapping[str, Any]) -> Iterator[Mistake]:
     """What stands in a config stands in the records of decisions, too: it is no place for a secret."""
     for at in (("ingest", "source"), ("ingest", "label", "source"), ("score", "sink")):
         for key in keys(content, *at):
             text = written(content, *at, key)
-            for found in _PASSWORD.finditer(text) if isinstance(text, str) else ():
-                if not _VARIABLES.fullmatch(found["user"] or found["query"] or ""):
-                    yield Mistake((*at, key), "holds a password; write ${NAME} and set NAME in the environment")
+            if isinstance(text, str) and holds_secret(text):
+                yield Mistake((*at, key), "holds a password; write ${NAME} and set NAME in the environment")
 
 
 # The outcome among the inputs

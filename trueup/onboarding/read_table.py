@@ -21,14 +21,11 @@ from trueup.domain.profiling.dialect import header_of, marks_of
 from trueup.domain.profiling.questions import Ask, require_columns
 from trueup.domain.profiling.times import Times, are_years, read_times
 from trueup.errors import SourceError, UsageError
+from trueup.secrecy import PERHAPS, holds_secret
 
 _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 _DATABASE = re.compile(
     r"^(sqlite|postgres(?:ql)?|mysql|mariadb|mssql|oracle|duckdb|snowflake|redshift|trino|bigquery)(\+\w+)?://"
-)
-_SECRET = re.compile(
-    r"://[^:/@?#]*:(?!\$\{\w+\}@)[^@/]*@|[?&][^=&]*(?:pass|pwd|secret|token|sig|credential|key)[^=&]*=(?!\$\{)",
-    re.IGNORECASE,
 )
 _ENCODINGS = (None, "cp1252", "latin-1")
 _DIALECTS: tuple[dict[str, Any], ...] = ({}, {"escape": "\\"}, {"pad": True}, {"escape": "\\", "pad": True})
@@ -203,7 +200,7 @@ def _reading(
 
 def _source(data: str, query: str | None, configs: Path) -> dict[str, Any]:
     """The section `ingest.source` for a path, an address, a database or a function."""
-    if _SECRET.search(data):
+    if holds_secret(data, PERHAPS):
         raise UsageError(
             "--data: a password or token stands in it, and would stand in the config; write ${NAME} in its place and set "
             "NAME in the environment, or download the file"

@@ -21,7 +21,8 @@ from trueup.audit.verify import ANCHORS
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
 from trueup.home import Home
-from trueup.upkeep.relocate_databases import FILES, LEDGER, MLFLOW, PREFECT, bring, lies_in, shown
+from trueup.secrecy import masked
+from trueup.upkeep.relocate_databases import FILES, LEDGER, MLFLOW, PREFECT, bring, lies_in
 
 RECORD: Final = "backup.json"  # written last: without it a backup did not come to its end
 _FIRST = (FILES[LEDGER], FILES[MLFLOW], ANCHORS)
@@ -150,4 +151,4 @@ def _elsewhere(settings: Settings) -> tuple[str, ...]:
         "MLflow's artifacts": settings.artifact_root,
         PREFECT: settings.prefect_database_url or f"sqlite:///{home / FILES[PREFECT]}",
     }
-    return tuple(f"{what}: {shown(place)}" for what, place in places.items() if not lies_in(home, place))
+    return tuple(f"{what}: {masked(place)}" for what, place in places.items() if not lies_in(home, place))

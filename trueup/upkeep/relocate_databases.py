@@ -22,6 +22,7 @@ from trueup.config.settings import Settings
 from trueup.errors import UsageError
 from trueup.home import HOME_TAG, identity_of
 from trueup.ledger.tables import METADATA
+from trueup.secrecy import masked
 
 LEDGER, MLFLOW, PREFECT = "ledger and store", "MLflow", "Prefect"
 FILES: Final = {LEDGER: "trueup.db", MLFLOW: "mlflow.db", PREFECT: "prefect/prefect.db"}  # in a home
@@ -58,8 +59,8 @@ def bring(fresh: Path, settings: Settings, artifacts: str, elsewhere: Collection
     for what in away:
         for file in (fresh / FILES[what]).parent.glob(f"{Path(FILES[what]).name}*"):
             file.unlink()
-    left = [f"{PREFECT}'s history; `trueup up` deploys anew into {shown(away[PREFECT])}"] if PREFECT in away else []
-    return Brought(tuple(f"{what}: {shown(url)}" for what, url in away.items() if what != PREFECT), tuple(left))
+    left = [f"{PREFECT}'s history; `trueup up` deploys anew into {masked(away[PREFECT])}"] if PREFECT in away else []
+    return Brought(tuple(f"{what}: {masked(url)}" for what, url in away.items() if what != PREFECT), tuple(left))
 
 
 def lies_in(home: Path, place: str) -> bool:
@@ -68,11 +69,6 @@ def lies_in(home: Path, place: str) -> bool:
         return "://" not in place and Path(place).resolve().is_relative_to(home)
     file = database_file(sa.make_url(place))
     return file is not None and file.resolve().is_relative_to(home)
-
-
-def shown(place: str) -> str:
-    """An address without its password."""
-    return sa.make_url(place).render_as_string(hide_password=True) if "://" in place else place
 
 
 def _said(what: str, elsewhere: Collection[str]) -> bool:

@@ -28,6 +28,7 @@ from trueup.adapters.mlflow.database import be_patient, build_database, set_envi
 from trueup.adapters.mlflow.reader import MlflowLook
 from trueup.domain.data.types import BatchRef, Metric
 from trueup.errors import RegistryUnavailable
+from trueup.secrecy import masked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -280,10 +281,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def _message(uri: str, reason: str) -> str:
-    shown = re.sub(r"(?<=://)[^/@]*@", "***@", uri)
     mend = (
         "check that the file can be written and is an MLflow database"
         if uri.startswith("sqlite:")
         else "start it, set TRUEUP_MLFLOW_URI to one that runs, or unset it to use the database in the home"
     )
-    return f"MLflow at {shown} cannot be used: {reason}; {mend}"
+    return f"MLflow at {masked(uri)} cannot be used: {reason}; {mend}"

@@ -19,12 +19,12 @@ from filelock import FileLock, Timeout
 from sqlalchemy.schema import CreateTable
 
 from trueup.errors import WorkError
+from trueup.secrecy import PERHAPS, masked
 
 _WAIT = 60.0  # seconds a connection waits for another's lock
 _INITIALISE = 7_286_410  # the advisory lock of PostgreSQL under which tables are made
 _READS, _LOOKS = "trueup_reads", "trueup_looks"
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
-_SECRET = re.compile(r"pass|pwd|secret|token|key", re.IGNORECASE)
 
 
 def connect(url: str | sa.URL) -> sa.Engine:
@@ -225,7 +225,7 @@ class UserDatabase:
 
     def __init__(self, url: str, root: Path, failure: type[WorkError], must_exist: bool = False) -> None:
         self._secrets: dict[str, str] = {}
-        self.shown = _masked(url)
+        self.shown = masked(url)
         try:
             parsed = _with_driver(sa.make_url(self._expand(url)))
             self._hide(parsed)
@@ -272,14 +272,8 @@ class UserDatabase:
         return value
 
     def _hide(self, url: sa.URL) -> None:
-        values = [url.password, *(v for k, v in url.query.items() if _SECRET.search(k))]
+        values = [url.password, *(v for k, v in url.query.items() if re.search(PERHAPS, k, re.IGNORECASE))]
         self._secrets |= {str(v): "***" for v in values if v and str(v) not in self._secrets}
-
-
-def _masked(url: str) -> str:
-    """Give a URL as the config has it, without a password that stands in it."""
-    without = re.sub(r"(?<=://)([^:/@]*):.*@", r"\1:***@", url)
-    return re.sub(rf"([?&][^=&]*(?:{_SECRET.pattern})[^=&]*)=[^&]*", r"\1=***", without, flags=re.IGNORECASE)
 
 
 def first_line(error: BaseException) -> str:
