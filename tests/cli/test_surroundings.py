@@ -253,4 +253,4 @@ def test_a_source_may_lie_anywhere(tmp_path, name):
         text = (configs / "toy.yaml").read_text().replace("data/*.csv", f'"{pattern}"')
         (configs / "toy2.yaml").write_text(text.replace("model: toy", "model: toy2"))
         looking = Home(Settings(home=tmp_path / "home", configs=configs), looks=True)
-        assert check("toy2", looking)["problems"] == [], pattern
+        assert check("toy2", looking).problems == [], pattern

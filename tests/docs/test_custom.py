@@ -49,7 +49,7 @@ def mistakes(home: Home) -> str:
 
 def test_the_classes_of_the_page_go_through_one_turn(tmp_path):
     home = project(tmp_path)
-    assert check("shop_orders", home)["problems"] == []
+    assert check("shop_orders", home).problems == []
     model = Model(load_model(home.configs, "shop_orders"), home)
     done = cycle(steps, model, AS_OF).decided
     assert done.outcome == "promoted", done.reasons

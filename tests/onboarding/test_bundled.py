@@ -52,7 +52,7 @@ def saved(folder: Path, name: str) -> tuple[Drafted, Home]:
 @pytest.mark.parametrize("name", TABLES)
 def test_a_config_is_written_and_sound(tmp_path, name):
     drafted, home = saved(tmp_path, name)
-    assert check(name, home)["problems"] == []
+    assert check(name, home).problems == []
     assert str(drafted.config.task) == TABLES[name][1]
     assert drafted.findings.suspects == ()
     assert drafted.config.features.numeric

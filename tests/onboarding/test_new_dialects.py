@@ -63,11 +63,11 @@ def test_what_another_program_wrote_is_read_to_the_last_value(name, home):
     made = draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), home)
     save(made)
     found = check("orders", home)
-    assert found["problems"] == []
+    assert found.problems == []
     source = made.config.ingest.source
     assert {k: v for k, v in source.model_dump(exclude_unset=True).items() if k not in {"kind", "path"}} == said
-    assert (found["first"], found["last"]) == (FRAME["ordered"].min(), FRAME["ordered"].max())
-    read = home.source(made.config).read(found["first"], found["last"] + pd.Timedelta(days=1))
+    assert (found.first, found.last) == (FRAME["ordered"].min(), FRAME["ordered"].max())
+    read = home.source(made.config).read(found.first, found.last + pd.Timedelta(days=1))
     rows = read[read["ordered"].notna()].reset_index(drop=True)
     expected = FRAME["amount"] - (2_000 if name == "brackets" else 0)
     for column, values in {
@@ -89,10 +89,10 @@ def test_a_run_whose_file_is_written_otherwise_is_refused_by_name(home):
     path.write_text(lines())
     save(draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), home))
     path.write_text("Orders, of 2024\n\n" + lines())
-    (problem,) = check("orders", home)["problems"]
+    (problem,) = check("orders", home).problems
     assert "ingest.source.skip_rows" in problem
     path.write_text(told("ordered", lambda t: f"{t:%d/%m/%Y}"))
-    (problem,) = check("orders", home)["problems"]
+    (problem,) = check("orders", home).problems
     assert "ingest.time_format" in problem
 
 
@@ -124,7 +124,7 @@ def test_of_a_workbook_the_sheet_that_names_the_time_is_taken(home):
     save(made)
     assert (made.config.ingest.source.sheet, made.config.ingest.source.skip_rows) == ("Orders", 1)
     assert "CHECK sheet: of Sheet, Orders the first that names ordered" in made.text
-    assert check("orders", home)["problems"] == []
+    assert check("orders", home).problems == []
     assert home.source(made.config).everything()["amount"].tolist() == FRAME["amount"].tolist()
 
 

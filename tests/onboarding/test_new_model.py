@@ -90,7 +90,7 @@ def made(table: messy.Messy, folder: Path) -> Made:
     newest = drafted.findings.times.moments.max()
     full = [w for w in weeks if w <= newest][-BATCHES:]
     turns = [cycle(steps, Model(config, home), w.to_pydatetime()) for w in (full[-3], full[-1])]
-    return Made(table, drafted, home, config, check(table.fault, home)["problems"], turns)
+    return Made(table, drafted, home, config, check(table.fault, home).problems, turns)
 
 
 @pytest.fixture

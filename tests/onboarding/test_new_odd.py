@@ -35,7 +35,7 @@ def drafted(frame, home, **said):
     frame.to_csv(path, index=False)
     made = draft(Ask("orders", str(path), "ordered", "late", **said), home, replace_it=True)
     save(made, replace_it=True)
-    assert check("orders", home)["problems"] == []
+    assert check("orders", home).problems == []
     return made
 
 

@@ -216,12 +216,12 @@ def test_check_names_what_is_not_there(tmp_path):
     told = Story(
         tmp_path, frame, PLAIN.replace("  period: week\n", "  period: week\n  missing: {zz: [0], '*': ['?']}\n")
     )
-    (problem,) = check("toy", told.home)["problems"]
+    (problem,) = check("toy", told.home).problems
     assert "ingest.missing.zz: the source has no column zz; did you mean z?" in problem
     other = Story(tmp_path / "sql", frame, SQL)
     UserDatabase("sqlite:///data.db", other.configs, SourceError)
     frame.to_sql("t", sa.create_engine(f"sqlite:///{other.configs / 'data.db'}", poolclass=sa.NullPool), index=False)
-    (problem,) = check("toy", other.home)["problems"]
+    (problem,) = check("toy", other.home).problems
     assert "ingest.source.updated_at: the source has no column changed" in problem
     assert Path(other.configs / "data.db").exists()
 

@@ -21,7 +21,7 @@ from trueup.errors import NoData, SourceError
 from trueup.home import Home
 from trueup.loop import steps, turn
 from trueup.model import Model
-from trueup.onboarding.check import check
+from trueup.onboarding.check import MatchedLabels, check
 from trueup.replay.sandbox import World
 from trueup.stages.ingest import ingest
 from trueup.upkeep.simulate_arrivals import feed_next
@@ -89,8 +89,8 @@ def test_with_labels_a_month_late_old_batches_are_diagnosed_when_theirs_come_and
     longer = longer.replace("gate_window: 14 days", "gate_window: 7 days")
     book = Book(tmp_path, *loans.book(26, change_on=12 * 7), longer)
     seen = check("loans", book.home)
-    assert seen["problems"] == []
-    assert seen["labels"] == {"outcomes": 26 * 420, "looked_at": 1000, "matching": 1.0}
+    assert seen.problems == []
+    assert seen.labels == MatchedLabels(26 * 420, 1000, 1.0)
     first = book.turn(16)
     assert first.decided.outcome == "promoted", first.decided.reasons
     (waiting,) = [o for o in book.turn(17, "never").observed if o.window == window(16)]
@@ -222,7 +222,7 @@ def test_the_same_labels_from_a_database_are_no_new_revision(small):
 def test_check_says_what_is_wrong_with_the_label_source(small, old, new, said):
     small.put(small.outcomes.assign(region="north", empty=np.nan))
     (small.configs / "loans.yaml").write_text(loans.CONFIG.replace(old, new))
-    found = check("loans", small.home)["problems"]
+    found = check("loans", small.home).problems
     assert len(found) == 1
     assert said in found[0]
 

@@ -366,7 +366,7 @@ def test_keys_with_zeros_in_one_table_only_are_told_with_the_mend(home):
     frame = table()
     write(made, "rows.parquet", frame.assign(id=[f"{i:08d}" for i in frame["id"]]))
     write(made, "y.parquet", frame[["id", "late"]])
-    (said,) = check("orders", made.home())["problems"]
+    (said,) = check("orders", made.home()).problems
     assert "other zeros at the front" in said
     assert "lpad(CAST(... AS VARCHAR), 8, '0')" in said
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -167,11 +168,11 @@ def check_(
     with at_home(looks=True) as home:
         found = [check(name, home) for name in names(home, model)]
         if rehearse:
-            found = [m if m["problems"] else {**m, "rehearsal": rehearsed(m["model"], home)} for m in found]
+            found = [c if c.problems else replace(c, rehearsal=rehearsed(c.model, home)) for c in found]
     output.emit(as_json, {"models": found}, lambda: output_new.checks(found))
-    if any(m["problems"] for m in found):
+    if any(c.problems for c in found):
         raise typer.Exit(2)
-    if any(m["rehearsal"].breaks for m in found if "rehearsal" in m):
+    if any(c.rehearsal is not None and c.rehearsal.breaks for c in found):
         raise typer.Exit(1)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -15,6 +15,7 @@ from trueup.cli.output import about, lines, out, say, table, then, word
 
 if TYPE_CHECKING:
     from trueup.domain.profiling.period import Power, Spans
+    from trueup.onboarding.check import ConfigCheck
     from trueup.onboarding.new_model import Drafted, Findings
     from trueup.onboarding.rehearse import Rehearsal, Seen
 
@@ -141,25 +142,24 @@ def _quick_model(findings: Findings) -> None:
         say(f"pace: {shown(findings.spans, choice.power)}")
 
 
-def checks(found: Sequence[Mapping[str, Any]]) -> None:
+def checks(checked: Sequence[ConfigCheck]) -> None:
     """What is wrong with configs and sources."""
-    for model in found:
-        if model["problems"]:
-            out.print(f"[bold]{model['model']}[/]: [red]{len(model['problems'])} to mend[/]")
-            lines(model["problems"])
+    for each in checked:
+        if each.problems:
+            out.print(f"[bold]{each.model}[/]: [red]{len(each.problems)} to mend[/]")
+            lines(each.problems)
         else:
-            span = f"{model['first']:%Y-%m-%d %H:%M} to {model['last']:%Y-%m-%d %H:%M}"
-            out.print(f"[bold]{model['model']}[/]: [green]fine[/]; data from {span}")
-            if model["set_aside"]:
-                say(f"  set aside: {model['set_aside']}")
-            if labels := model.get("labels"):
-                share = f"{labels['matching']:.0%} of the newest {labels['looked_at']:,} outcomes are of a row"
-                out.print(f"  label source: {labels['outcomes']:,} outcomes; {share}", highlight=False)
-            if "rehearsal" in model:
-                rehearsal(model["rehearsal"])
+            span = f"{each.first:%Y-%m-%d %H:%M} to {each.last:%Y-%m-%d %H:%M}"
+            out.print(f"[bold]{each.model}[/]: [green]fine[/]; data from {span}")
+            if each.set_aside:
+                say(f"  set aside: {each.set_aside}")
+            if (labels := each.labels) is not None:
+                share = f"{labels.matching:.0%} of the newest {labels.looked_at:,} outcomes are of a row"
+                out.print(f"  label source: {labels.outcomes:,} outcomes; {share}", highlight=False)
+            if each.rehearsal is not None:
+                rehearsal(each.rehearsal)
             else:
-                name = model["model"]
-                then(f"trueup check {name} --rehearse, or trueup run {name}")
+                then(f"trueup check {each.model} --rehearse, or trueup run {each.model}")
 
 
 def rehearsal(found: Rehearsal) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,9 @@ from trueup.model import Model
 from trueup.stages.config_problems import all_mistakes
 from trueup.stages.ingest_labels import kinds_of_keys, naming_it, read_outcomes
 
+if TYPE_CHECKING:
+    from trueup.onboarding.rehearse import Rehearsal
+
 _SOURCE = ("ingest", "source")
 _LABEL = ("ingest", "label", "column")
 _KNOWN_AT = ("ingest", "label", "known_at")
@@ -38,21 +42,43 @@ _LABEL_SOURCE = ("ingest", "label", "source")
 _NEWEST = 1000  # outcomes whose keys are looked for among the rows
 
 
-def check(name: str, home: Home) -> dict[str, Any]:
-    """All problems of one model at once, each with its line, and what its source holds."""
-    found: dict[str, Any] = {"model": name, "problems": [], "first": None, "last": None, "set_aside": "", "columns": []}
+@dataclass(frozen=True)
+class MatchedLabels:
+    """What a label source holds: its outcomes, and the share of the newest `looked_at` that belong to a row."""
+
+    outcomes: int
+    looked_at: int
+    matching: float
+
+
+@dataclass(frozen=True)
+class ConfigCheck:
+    """All problems of a model at once, each with its line, and what its source holds."""
+
+    model: str
+    problems: list[str] = field(default_factory=list)
+    first: datetime | None = None
+    last: datetime | None = None
+    set_aside: str = ""
+    columns: list[str] = field(default_factory=list)
+    labels: MatchedLabels | None = None
+    rehearsal: Rehearsal | None = None
+
+
+def check(name: str, home: Home) -> ConfigCheck:
+    """Look at a model's config and its source."""
     try:
         written = read(home.configs, name)
     except ConfigError as error:
-        return {**found, "problems": error.problems}
+        return ConfigCheck(name, error.problems)
     except TrueupError as error:
-        return {**found, "problems": [str(error)]}
-    mistakes = all_mistakes(written)
+        return ConfigCheck(name, [str(error)])
+    mistakes, checked = all_mistakes(written), ConfigCheck(name)
     if not written.mistakes():  # else it is not known what to look for in the source
-        config = written.config()
-        mistakes += _custom(Model(config, home))
-        found |= _source(Model(config, home), written, mistakes)
-    return {**found, "problems": written.told(mistakes)}
+        model = Model(written.config(), home)
+        mistakes += _custom(model)
+        checked = _source(model, written, mistakes)
+    return replace(checked, problems=written.told(mistakes))
 
 
 def _custom(model: Model) -> list[Mistake]:
@@ -66,29 +92,30 @@ def _custom(model: Model) -> list[Mistake]:
     return []
 
 
-def _source(model: Model, written: Written, mistakes: list[Mistake]) -> dict[str, Any]:
+def _source(model: Model, written: Written, mistakes: list[Mistake]) -> ConfigCheck:
     """What the source holds; what it lacks is added to the mistakes."""
+    checked = ConfigCheck(model.config.model)
     try:
         source = model.home.source(model.config)
         columns, span = source.columns(), source.span()
     except TrueupError as error:
         mistakes.append(Mistake(_SOURCE, str(error)))
-        return {}
+        return checked
     lacking = list(_lacking(model.config, written, columns))
     mistakes += lacking
     outcomes = _outcomes(model, None if lacking or span is None else span.first, mistakes)
     if span is None:
         mistakes.append(Mistake(_SOURCE, "holds no rows; correct it, or put data there"))
-        return {"columns": columns}
+        return replace(checked, columns=columns)
     extent = (span.first, span.last)
-    found = {"first": span.first, "last": span.last, "set_aside": str(span), "columns": columns}
+    checked = replace(checked, first=span.first, last=span.last, set_aside=str(span), columns=columns)
     if lacking:
-        return found
+        return checked
     if outcomes is not None:
-        return found | _joined(model.config, source, *outcomes, mistakes)
+        return replace(checked, labels=_joined(model.config, source, *outcomes, mistakes))
     if model.config.ingest.label.source is None:
         mistakes += _without_outcome(model.config, source, extent)
-    return found
+    return checked
 
 
 def _lacking(config: ModelConfig, written: Written, columns: list[str]) -> Iterator[Mistake]:
@@ -173,7 +200,7 @@ def _outcomes(model: Model, first: datetime | None, mistakes: list[Mistake]) -> 
 
 def _joined(
     config: ModelConfig, source: SourcePort, outcomes: Table, known: Known, mistakes: list[Mistake]
-) -> dict[str, Any]:
+) -> MatchedLabels | None:
     """How many of the newest outcomes are of a row; none is a mistake, and so are outcomes of which none would count."""
     label, valued = config.ingest.label, outcomes.values.notna().to_numpy()
     if not valued.any():
@@ -181,7 +208,7 @@ def _joined(
             f"column {label.column} holds no outcome in the label source's {len(valued):,} rows; name the one that does"
         )
         mistakes.append(Mistake(_LABEL, f"{what}, or wait for labels"))
-        return {}
+        return None
     if label.known_at is not None and np.isnat(outcomes.known[valued]).all():
         what = f"column {label.known_at} is empty beside every outcome, so that no label would ever count; name another"
         mistakes.append(Mistake(_KNOWN_AT, what))
@@ -190,13 +217,13 @@ def _joined(
         rows = key_values(keys, config.ingest, {name: name for name in config.ingest.key}, "ingest.key", known.kinds)
     except TrueupError as error:
         mistakes.append(_mistake(error, _SOURCE))
-        return {}
+        return None
     newest = _newest(outcomes)
     hashes = key_hash(rows.dropna())
     share = float(np.isin(outcomes.keys[newest], hashes).mean())
     if not share:
         mistakes.append(_no_overlap(config, rows, outcomes, newest))
-    return {"labels": {"outcomes": int(valued.sum()), "looked_at": len(newest), "matching": share}}
+    return MatchedLabels(int(valued.sum()), len(newest), share)
 
 
 def _newest(outcomes: Table) -> npt.NDArray[np.intp]:

@@ -19,6 +19,7 @@ from trueup.domain.profiling.period import Power, Spans
 
 if TYPE_CHECKING:
     from trueup.onboarding.new_model import Findings
+    from trueup.onboarding.read_table import Section
 
 _PROBATION = {"day": 7, "week": 4, "month": 2}  # batches
 _ROOM = 200  # labels a batch that the schema asks for where nothing else is said
@@ -106,7 +107,7 @@ def _said_missing(found: Findings, missing: Mapping[str, Any]) -> str:
 
 def _label(made: Draft, found: Findings) -> None:
     outcome = found.outcome
-    label: dict[str, Any] = {"column": found.ask.label}
+    label: Section = {"column": found.ask.label}
     if found.label_source is not None:
         label["source"] = found.label_source
         label |= {"key": outcome.key} if outcome.key else {}
@@ -252,7 +253,7 @@ def _promote(made: Draft, found: Findings) -> None:
     made.put("gate_window", write_duration(spans.gate_window), why="the newest labels, on which a model is judged")
     made.put("min_new_days", spans.min_new_days, why="of labels that the champion has not seen")
     if _linear_too(found):  # a linear challenger is never better than itself
-        gates: list[dict[str, Any]] = [{"kind": "paired"}, {"kind": "baseline", "beat": ["prior"]}, {"kind": "slices"}]
+        gates: list[Section] = [{"kind": "paired"}, {"kind": "baseline", "beat": ["prior"]}, {"kind": "slices"}]
         made.put("gates", gates, why="linear is a family itself")
     batches = _PROBATION[spans.period]
     made.put("probation", {"batches": batches}, why="the old champion scores beside a new one, and may come back")

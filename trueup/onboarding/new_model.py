@@ -34,7 +34,7 @@ from trueup.domain.profiling.times import Gap, Times, closed_days, disorder, gap
 from trueup.errors import UsageError
 from trueup.home import Home
 from trueup.onboarding.draft import coerced, missing_of, usual_name, write_draft, write_usual
-from trueup.onboarding.read_table import Table, read_table
+from trueup.onboarding.read_table import Section, Table, read_table
 
 _KNOWN = "known at, of the outcome"  # a column of its own: the outcomes' may be called like one of the rows'
 _TWO_YEARS = pd.Timedelta(days=730)
@@ -46,8 +46,8 @@ class Findings:
     """All that was found about a table; the config is written from it."""
 
     ask: Ask
-    source: dict[str, Any]
-    label_source: dict[str, Any] | None
+    source: Section
+    label_source: Section | None
     rows: int
     times: Times
     disorder: float
@@ -219,7 +219,7 @@ def _described(found: Findings, raw: pd.DataFrame, instants: dict[str, pd.Series
 def ingest_config(found: Findings) -> IngestConfig:
     """How rows that were read already, with their times in place, are landed."""
     outcome = found.outcome
-    label: dict[str, Any] = {"column": found.ask.label, "known_after": outcome.known_after or timedelta(0)}
+    label: Section = {"column": found.ask.label, "known_after": outcome.known_after or timedelta(0)}
     if outcome.known_at is not None:
         label = {"column": found.ask.label, "known_at": _KNOWN}
     label |= {k: v for k, v in (("positive", outcome.positive), ("above", found.ask.above)) if v is not None}

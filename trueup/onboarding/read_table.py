@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ from trueup.domain.profiling.times import Times, are_years, read_times
 from trueup.errors import SourceError, UsageError
 from trueup.secrecy import PERHAPS, holds_secret
 
+Section = dict[str, Any]  # of a config, as it will be written
 _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 _DATABASE = re.compile(
     r"^(sqlite|postgres(?:ql)?|mysql|mariadb|mssql|oracle|duckdb|snowflake|redshift|trino|bigquery)(\+\w+)?://"
 )
 _ENCODINGS = (None, "cp1252", "latin-1")
-_DIALECTS: tuple[dict[str, Any], ...] = ({}, {"escape": "\\"}, {"pad": True}, {"escape": "\\", "pad": True})
+_DIALECTS: tuple[Section, ...] = ({}, {"escape": "\\"}, {"pad": True}, {"escape": "\\", "pad": True})
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class Table:
     read: int  # rows, before those without a time and those that came twice were left out
     repeated: int
     times: Times
-    source: dict[str, Any]
+    source: Section
     outcomes: pd.DataFrame | None  # of a second source
-    label_source: dict[str, Any] | None
+    label_source: Section | None
     notes: tuple[str, ...]
 
 
@@ -50,33 +51,35 @@ def read_table(ask: Ask, configs: Path) -> Table:
 
     Raises SourceError when they cannot be read, UsageError for columns that are not there and times that are none.
     """
-    source, raw, notes = _read(ask, ask.data, ask.query, configs)
+    reader = _Reader(ask, configs, _source(ask.data, ask.query, configs))
+    raw, notes = reader.read(ask.data, ask.time), reader.notes
     label_source, outcomes = None, None
     if ask.labels is not None:
-        label_source, outcomes, more = _read(ask, ask.labels, None, configs)
-        notes += more
+        beside = _Reader(ask, configs, _source(ask.labels, None, configs), notes)
+        outcomes, label_source = beside.read(ask.labels, ask.label), beside.source
     require_columns(raw, [ask.time, *ask.key, *([] if label_source else [ask.label])], ask.data)
     times = read_times(raw[ask.time], ask.timezone)
-    if times.words and times.uniform and source["kind"] == "files":  # else a line of totals would choose types
-        raw = _everything(ask, source, configs, {ask.time: list(times.words)})[list(raw.columns)]
+    if times.words and times.uniform and reader.source["kind"] == "files":  # else a line of totals would choose types
+        raw = reader.everything({ask.time: list(times.words)})[list(raw.columns)]
     rows, repeated = len(raw), int(raw.duplicated().sum())
     kept = ~raw.duplicated()
     raw, times = raw[kept].reset_index(drop=True), times.of(kept)
     if not times.moments.notna().any():
         raise UsageError(_no_time(ask, raw[ask.time], times))
-    source, more = _readable(ask, source, times, configs)
+    notes += _time_notes(ask, times)
+    reader.make_times_readable(times)
     if empty := int(raw[ask.time].isna().sum()):
-        more.append(
+        notes.append(
             f"CHECK time: {empty:,} rows have no {ask.time}, as a line of totals; they are left out, and counted"
         )
     raw = raw.assign(**{ask.time: times.moments})[times.moments.notna()].reset_index(drop=True)
-    return Table(raw, rows, repeated, times, source, outcomes, label_source, tuple(notes + more))
+    return Table(raw, rows, repeated, times, reader.source, outcomes, label_source, tuple(notes))
 
 
 def _no_time(ask: Ask, column: pd.Series[Any], times: Times) -> str:
     """What to do with a column that holds no times."""
     held = f"--time {ask.time}: holds {', '.join(map(repr, times.examples)) or 'nothing'}"
-    name = '"' + ask.time.replace('"', '""') + '"'
+    name = _quoted(ask.time)
     if are_years(column):
         return (
             f"{held}: years, and a row needs its day; name a column that has it. Where the year is all there is, let its first "
@@ -91,114 +94,140 @@ def _no_time(ask: Ask, column: pd.Series[Any], times: Times) -> str:
     return f"{held}, which is no time; name another column"
 
 
-def _read(ask: Ask, data: str, query: str | None, configs: Path) -> tuple[dict[str, Any], pd.DataFrame, list[str]]:
-    """Read everything, however it was written; what a run must know of that stands in the source that is given back."""
-    source, notes = _source(data, query, configs), list[str]()
-    if source["kind"] == "files":
-        raw = _read_files(ask, source, configs, notes, ask.time if data == ask.data else ask.label)
-    else:
-        raw = _everything(ask, source, configs)
-    nested = [str(c) for c in raw if isinstance(next(iter(raw[c].dropna()), None), list | dict | set | np.ndarray)]
-    if nested:
-        notes.append(f"CHECK: {', '.join(nested)}: lists and structs are left out; take them apart in the query")
-        raw = raw.drop(columns=nested)
-    if raw.empty:
-        raise UsageError(f"{data}: has no rows; give a table with some")
-    return source, raw, notes
+@dataclass
+class _Reader:
+    """Reads a table, and puts down in `source` and in `notes` how it is written."""
 
+    ask: Ask
+    configs: Path
+    source: Section
+    notes: list[str] = field(default_factory=list)
 
-def _read_files(ask: Ask, source: dict[str, Any], configs: Path, notes: list[str], named: str) -> pd.DataFrame:
-    """Read files, and put down in the source and the notes how CSV files are written."""
-    if len(sheets := _opened(ask, source, configs).sheets()) > 1:
-        source["sheet"] = next((s for s in sheets if _names(ask, source | {"sheet": s}, configs, named)), sheets[0])
-        notes.append(f"CHECK sheet: of {', '.join(sheets)} the first that names {named}")
-    beginning = _opened(ask, source, configs).beginning()
-    if beginning.startswith("\ufffd\ufffd"):  # the mark of UTF-16
-        source["encoding"] = "utf-16"
-        beginning = _opened(ask, source, configs).beginning()
-    source |= (head := header_of(beginning, named) or {})
-    if line := head.get("skip_rows"):
-        notes.append(f"CHECK skip_rows: line {line + 1} names the columns; what is above it is left out")
-    raw = _in_some_encoding(ask, source, configs, notes)
-    if commas := comma_decimals(raw):
-        source["decimal"] = ","
-        raw = _everything(ask, source, configs)
-        notes.append(f"decimal: numbers are written with a comma in {', '.join(commas[:5])}")
-    texts = [str(n) for n in raw if raw[n].dtype == object and n not in {ask.time, *ask.key}]
-    found = {n: m for n in texts if (m := marks_of(raw[n], source.get("decimal", "."))) is not None}
-    if found:
-        source["marks"] = {name: list(marks.marks) for name, marks in found.items()}
-        raw = _everything(ask, source, configs)
-        notes += [f"CHECK marks: {name}: {marks.doubt}" for name, marks in found.items() if marks.doubt]
-    return raw
-
-
-def _names(ask: Ask, source: dict[str, Any], configs: Path, named: str) -> bool:
-    """Whether a sheet has a line that names a column."""
-    return header_of(_opened(ask, source, configs).beginning(), named) is not None
-
-
-def _in_some_encoding(ask: Ask, source: dict[str, Any], configs: Path, notes: list[str]) -> pd.DataFrame:
-    first: SourceError | None = None
-    for encoding in _ENCODINGS:
-        try:
-            raw = _in_some_dialect(ask, source, {"encoding": encoding} if encoding else {}, configs, notes)
-        except SourceError as error:
-            first = first or error
-            if "encoding" not in str(first):
-                break
-            continue
-        notes += [f"encoding: the file is not UTF-8; {encoding} reads it"] if encoding else []
+    def read(self, data: str, named: str) -> pd.DataFrame:
+        """Read everything, however it is written; `named` is a column that it has."""
+        raw = self._read_files(named) if self.source["kind"] == "files" else self.everything()
+        nested = [str(c) for c in raw if isinstance(next(iter(raw[c].dropna()), None), list | dict | set | np.ndarray)]
+        if nested:
+            self.notes.append(
+                f"CHECK: {', '.join(nested)}: lists and structs are left out; take them apart in the query"
+            )
+            raw = raw.drop(columns=nested)
+        if raw.empty:
+            raise UsageError(f"{data}: has no rows; give a table with some")
         return raw
-    assert first is not None
-    raise first
 
+    def everything(self, missing: Mapping[str, Sequence[str]] | None = None, **odd: Any) -> pd.DataFrame:
+        """All rows; `odd` are further keys of the source."""
+        return open_source(self._config(missing, **odd), self.configs).everything()
 
-def _in_some_dialect(
-    ask: Ask, source: dict[str, Any], more: dict[str, Any], configs: Path, notes: list[str]
-) -> pd.DataFrame:
-    """Read CSV files as usual, or by what makes them readable."""
-    first: SourceError | None = None
-    for odd in _DIALECTS:
-        try:
-            raw = _everything(ask, source | more | odd, configs)
-        except SourceError as error:
-            first = first or error
-            if "CSV Error" not in str(error):
-                break
-            continue
-        source |= more | odd
-        notes += ["CHECK pad: some lines have fewer values than there are columns"] if "pad" in odd else []
+    def make_times_readable(self, times: Times) -> None:
+        """Let the source return times that can be read: by a query where one format does not do."""
+        if times.plain or times.uniform:
+            return
+        if self.source["kind"] != "files":
+            raise UsageError(
+                f"--time {self.ask.time}: is not ISO 8601 throughout; convert it in the query or function, then try again"
+            )
+        name, listed = _quoted(self.ask.time), ", ".join(f"'{f}'" for f in times.formats)
+        kind = "TIMESTAMPTZ" if times.zoned else "TIMESTAMP"  # the other forgets the offset
+        as_time = f"COALESCE(CAST(TRY_CAST({name} AS {kind}) AS TIMESTAMP){f', try_strptime({name}, [{listed}])' if listed else ''})"
+        if times.formats and (times.iso or len(times.formats) > 1):
+            ways = [*(["ISO 8601"] if times.iso else []), *times.formats]
+            self.notes.append(
+                f"CHECK time: written in {len(ways)} ways ({', '.join(ways)}); the query reads all of them"
+            )
+        inner = self.source.get("query", "SELECT * FROM files").strip().rstrip(";")
+        self.source = {**self.source, "query": f"SELECT * REPLACE ({as_time} AS {name}) FROM ({inner}\n) AS q"}
+        self._require_same(times)
+
+    def _require_same(self, times: Times) -> None:
+        """Read by the query once: it must return the times that were found."""
+        span = open_source(self._config(), self.configs).span()
+        moments = times.moments.dropna()
+        ends = span and (pd.Timestamp(span.earliest or span.first), pd.Timestamp(span.latest or span.last))
+        if ends != (moments.min(), moments.max()):
+            raise UsageError(
+                f"--time {self.ask.time}: no query was found that reads all of its forms; convert it with --query, as in "
+                "SELECT * REPLACE (strptime(t, '%d/%m/%Y') AS t) FROM files"
+            )
+
+    def _read_files(self, named: str) -> pd.DataFrame:
+        """Read files, and put down how CSV files are written."""
+        source, notes = self.source, self.notes
+        if len(sheets := self._opened().sheets()) > 1:
+            source["sheet"] = next(
+                (s for s in sheets if header_of(self._opened(sheet=s).beginning(), named) is not None), sheets[0]
+            )
+            notes.append(f"CHECK sheet: of {', '.join(sheets)} the first that names {named}")
+        beginning = self._opened().beginning()
+        if beginning.startswith("\ufffd\ufffd"):  # the mark of UTF-16
+            source["encoding"] = "utf-16"
+            beginning = self._opened().beginning()
+        source |= (head := header_of(beginning, named) or {})
+        if line := head.get("skip_rows"):
+            notes.append(f"CHECK skip_rows: line {line + 1} names the columns; what is above it is left out")
+        raw = self._in_some_encoding()
+        if commas := comma_decimals(raw):
+            source["decimal"] = ","
+            raw = self.everything()
+            notes.append(f"decimal: numbers are written with a comma in {', '.join(commas[:5])}")
+        texts = [str(n) for n in raw if raw[n].dtype == object and n not in {self.ask.time, *self.ask.key}]
+        marked = {n: m for n in texts if (m := marks_of(raw[n], source.get("decimal", "."))) is not None}
+        if marked:
+            source["marks"] = {name: list(marks.marks) for name, marks in marked.items()}
+            raw = self.everything()
+            notes += [f"CHECK marks: {name}: {marks.doubt}" for name, marks in marked.items() if marks.doubt]
         return raw
-    assert first is not None
-    raise first
+
+    def _in_some_encoding(self) -> pd.DataFrame:
+        first: SourceError | None = None
+        for encoding in _ENCODINGS:
+            try:
+                raw = self._in_some_dialect({"encoding": encoding} if encoding else {})
+            except SourceError as error:
+                first = first or error
+                if "encoding" not in str(first):
+                    break
+                continue
+            self.notes += [f"encoding: the file is not UTF-8; {encoding} reads it"] if encoding else []
+            return raw
+        assert first is not None
+        raise first
+
+    def _in_some_dialect(self, more: Section) -> pd.DataFrame:
+        """Read CSV files as usual, or by what makes them readable."""
+        first: SourceError | None = None
+        for odd in _DIALECTS:
+            try:
+                raw = self.everything(**more | odd)
+            except SourceError as error:
+                first = first or error
+                if "CSV Error" not in str(error):
+                    break
+                continue
+            self.source |= more | odd
+            self.notes += ["CHECK pad: some lines have fewer values than there are columns"] if "pad" in odd else []
+            return raw
+        assert first is not None
+        raise first
+
+    def _opened(self, **odd: Any) -> FileTable:
+        opened = open_source(self._config(**odd), self.configs)
+        assert isinstance(opened, FileTable)
+        return opened
+
+    def _config(self, missing: Mapping[str, Sequence[str]] | None = None, **odd: Any) -> IngestConfig:
+        """As much of a config as reading needs."""
+        ask, source = self.ask, self.source | odd
+        if source["kind"] == "files" and "://" not in source["path"]:  # the folder of the configs may not be there yet
+            source["path"] = os.path.normpath(self.configs.resolve() / source["path"])
+        label = {"column": ask.label, "known_after": "0 days"}
+        given = {"source": source, "time": ask.time, "timezone": ask.timezone, "key": [ask.time], "label": label}
+        given |= {"missing": dict(missing)} if missing else {}
+        return IngestConfig.model_validate(given)
 
 
-def _opened(ask: Ask, source: dict[str, Any], configs: Path) -> FileTable:
-    opened = open_source(_reading(ask, source, configs), configs)
-    assert isinstance(opened, FileTable)
-    return opened
-
-
-def _everything(
-    ask: Ask, source: dict[str, Any], configs: Path, missing: Mapping[str, Sequence[str]] | None = None
-) -> pd.DataFrame:
-    return open_source(_reading(ask, source, configs, missing), configs).everything()
-
-
-def _reading(
-    ask: Ask, source: dict[str, Any], configs: Path, missing: Mapping[str, Sequence[str]] | None = None
-) -> IngestConfig:
-    """As much of a config as reading needs."""
-    if source["kind"] == "files" and "://" not in source["path"]:  # the folder of the configs may not be there yet
-        source = {**source, "path": os.path.normpath(configs.resolve() / source["path"])}
-    label = {"column": ask.label, "known_after": "0 days"}
-    given = {"source": source, "time": ask.time, "timezone": ask.timezone, "key": [ask.time], "label": label}
-    given |= {"missing": dict(missing)} if missing else {}
-    return IngestConfig.model_validate(given)
-
-
-def _source(data: str, query: str | None, configs: Path) -> dict[str, Any]:
+def _source(data: str, query: str | None, configs: Path) -> Section:
     """The section `ingest.source` for a path, an address, a database or a function."""
     if holds_secret(data, PERHAPS):
         raise UsageError(
@@ -215,8 +244,8 @@ def _source(data: str, query: str | None, configs: Path) -> dict[str, Any]:
     return {"kind": "files", "path": path, **({"query": query} if query else {})}
 
 
-def _readable(ask: Ask, source: dict[str, Any], times: Times, configs: Path) -> tuple[dict[str, Any], list[str]]:
-    """Let the source give times that can be read: by a query where one format does not do."""
+def _time_notes(ask: Ask, times: Times) -> list[str]:
+    """What people should check about the times."""
     notes = []
     if times.twin:
         notes.append(
@@ -235,31 +264,8 @@ def _readable(ask: Ask, source: dict[str, Any], times: Times, configs: Path) -> 
         )
     if times.formats == ("excel",):
         notes.append("CHECK time: its numbers are read as the days of a spreadsheet")
-    if times.plain or times.uniform:
-        return source, notes
-    if source["kind"] != "files":
-        raise UsageError(
-            f"--time {ask.time}: is not ISO 8601 throughout; convert it in the query or function, then try again"
-        )
-    name, listed = '"' + ask.time.replace('"', '""') + '"', ", ".join(f"'{f}'" for f in times.formats)
-    kind = "TIMESTAMPTZ" if times.zoned else "TIMESTAMP"  # the other forgets the offset
-    as_time = f"COALESCE(CAST(TRY_CAST({name} AS {kind}) AS TIMESTAMP){f', try_strptime({name}, [{listed}])' if listed else ''})"
-    if times.formats and (times.iso or len(times.formats) > 1):
-        ways = [*(["ISO 8601"] if times.iso else []), *times.formats]
-        notes.append(f"CHECK time: written in {len(ways)} ways ({', '.join(ways)}); the query reads all of them")
-    inner = source.get("query", "SELECT * FROM files").strip().rstrip(";")
-    written = {**source, "query": f"SELECT * REPLACE ({as_time} AS {name}) FROM ({inner}\n) AS q"}
-    _require_same(ask, written, times, configs)
-    return written, notes
+    return notes
 
 
-def _require_same(ask: Ask, source: dict[str, Any], times: Times, configs: Path) -> None:
-    """Let the query that was written be read once: it must give the times that were found."""
-    span = open_source(_reading(ask, source, configs), configs).span()
-    known = times.moments.dropna()
-    ends = span and (pd.Timestamp(span.earliest or span.first), pd.Timestamp(span.latest or span.last))
-    if ends != (known.min(), known.max()):
-        raise UsageError(
-            f"--time {ask.time}: no query was found that reads all of its forms; convert it with --query, as in "
-            "SELECT * REPLACE (strptime(t, '%d/%m/%Y') AS t) FROM files"
-        )
+def _quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -132,6 +131,7 @@ class _Clock:
     """Seconds by what they were spent on."""
 
     spent: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    started: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def __call__(self, what: str) -> Iterator[None]:
@@ -182,7 +182,7 @@ def rehearse(model: Model, tell: Callable[[float], None] = lambda _: None) -> Re
     `tell` hears the share that is done. An error that would end a run is part of what is found. Raises ConfigError, as a
     run would, for a config that is not sound.
     """
-    started = time.perf_counter()
+    clock = _Clock()
     require_sound(
         model.config, model.home.configs, with_expectations=True
     )  # as before a landing; imports what validation needs
@@ -190,13 +190,12 @@ def rehearse(model: Model, tell: Callable[[float], None] = lambda _: None) -> Re
         apart = Home(model.home.settings.apart(Path(scratch), configs=model.home.configs))
         apart.now = model.home.now
         try:
-            found = _rehearsed(Model(model.config, apart), _Clock(), tell)
+            return _rehearsed(Model(model.config, apart), clock, tell)
         finally:
             apart.close()
-    return Rehearsal(**found, model=model.config.model, seconds=time.perf_counter() - started)
 
 
-def _rehearsed(model: Model, clock: _Clock, tell: Callable[[float], None]) -> dict[str, Any]:
+def _rehearsed(model: Model, clock: _Clock, tell: Callable[[float], None]) -> Rehearsal:
     seen, windows, play, ended = list[Seen](), list[Window](), _Play(), ""
     try:
         windows = _complete(model)
@@ -208,20 +207,22 @@ def _rehearsed(model: Model, clock: _Clock, tell: Callable[[float], None]) -> di
             tell(len(seen) / (len(windows) + 1))
     except WorkError as error:
         ended = str(error)  # a run would come no further either, with a champion or without
-    return {
-        "batches": tuple(seen),
-        "there": len(windows),
-        "min_matured": model.config.monitor.min_matured,
-        "min_rows": model.config.train.min_rows,
-        "first": play.first,
-        "lacking": "" if play.first or ended else play.chance.lacking,
-        "compared": play.compared,
-        "tries": play.tries,
-        "champion": play.won,
-        "needs": "" if ended else _needs(model.config, play, windows),
-        "estimate": _estimated(model.config, play, len(seen), clock) if seen else None,
-        "breaks": ended or _broken(seen) or ("" if play.won else play.chance.problem),
-    }
+    return Rehearsal(
+        model=model.config.model,
+        batches=tuple(seen),
+        there=len(windows),
+        min_matured=model.config.monitor.min_matured,
+        min_rows=model.config.train.min_rows,
+        first=play.first,
+        lacking="" if play.first or ended else play.chance.lacking,
+        compared=play.compared,
+        tries=play.tries,
+        champion=play.won,
+        needs="" if ended else _needs(model.config, play, windows),
+        estimate=_estimated(model.config, play, len(seen), clock) if seen else None,
+        breaks=ended or _broken(seen) or ("" if play.won else play.chance.problem),
+        seconds=time.perf_counter() - clock.started,
+    )
 
 
 def _tried(model: Model, as_of: datetime, play: _Play, clock: _Clock) -> _Play:
