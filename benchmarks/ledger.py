@@ -28,6 +28,7 @@ import sqlalchemy as sa
 from trueup.adapters.sql.engines import connect, initialise
 from trueup.ledger.entries import Decision, Promotion, of_decision
 from trueup.ledger.ledger import Ledger
+from trueup.ledger.record import Record, Trigger
 from trueup.ledger.signing import open_signer
 from trueup.ledger.tables import METADATA
 
@@ -110,14 +111,13 @@ def decision(number: int) -> Decision:
     kind, version = ("promoted" if promotes == 0 else "rejected"), number + 1
     digest, as_of = f"{number:064x}", _START + timedelta(hours=number)
     figures = [{"slice": f"carrier={i}", "rows": 1000 + i, "low": i / 7, "high": i / 3} for i in range(85)]
-    body = {
-        "outcome": kind,
-        "reasons": ["log-loss 0.4723 is 0.0123 below the champion's (95 % -0.0201 to -0.0045)"],
-        "trigger": {"reason": "schedule"},
-        "model": {"version": version, "manifest_digest": digest},
-        "evaluation": {"slices": figures},
-    }
-    body["filling"] = "x" * max(0, _BYTES - len(json.dumps(body)))
+    body = Record(
+        outcome=kind,
+        reasons=("log-loss 0.4723 is 0.0123 below the champion's (95 % -0.0201 to -0.0045)",),
+        trigger=Trigger(reason="schedule", kind="schedule"),
+        slices=figures,
+    )
+    body |= Record(filling="x" * max(0, _BYTES - len(json.dumps(body.plain()))))
     return Decision(
         f"toy:{number}",
         "toy",

@@ -58,7 +58,7 @@ def _turns(name: str, cycles: list[Any]) -> list[dict[str, Any]]:
     from trueup.home import Home
 
     home = Home()
-    decisions = {e.as_of: e.body for e in home.ledger.entries(name)}
+    decisions = {e.as_of: json.loads(e.text) for e in home.ledger.entries(name)}
     turns = [_turn(cycle, decisions.get(cycle.as_of, {})) for cycle in cycles]
     home.close()
     return turns

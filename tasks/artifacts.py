@@ -17,6 +17,7 @@ from trueup.domain.monitoring.result import MonitoringResult
 from trueup.governance.approval import expires_at
 from trueup.handoffs import Checked, Decided, Observed
 from trueup.ledger.entries import Entry
+from trueup.ledger.record import Evaluated
 from trueup.model import Model
 from trueup.orchestration import links
 from trueup.reporting.jobs import drift_page, validation_page
@@ -64,8 +65,8 @@ def show_decision(model: Model, decided: Decided) -> None:
     entry = model.home.ledger.entry(decided.sequence) if decided.sequence is not None else None
     if entry is None:
         return
-    fitted = entry.body.get("model")
-    title = entry.kind.replace("_", " ") + (f": version {fitted['version']}" if fitted else "")
+    fitted = entry.body.model
+    title = entry.kind.replace("_", " ") + (f": version {fitted.version}" if fitted else "")
     lines = [_circumstances(entry), "", *_items(_beside_verdicts(entry)), *_evidence(model.config, entry)]
     if fitted:
         lines += ["", links.line(links.of_model(model, fitted))]
@@ -74,7 +75,7 @@ def show_decision(model: Model, decided: Decided) -> None:
 
 def show_approval(model: Model, entry: Entry) -> None:
     """A challenger that waits for a person: how to decide, and what it showed on the gate rows."""
-    body, run_id = entry.body, entry.body["approval"]["run_id"]
+    body = entry.challenge
     lines = [
         f"Resume this run, or `trueup approve {entry.seq} --by NAME`, or "
         f"`trueup reject {entry.seq} --by NAME --why TEXT`.",
@@ -82,11 +83,11 @@ def show_approval(model: Model, entry: Entry) -> None:
         _circumstances(entry),
         *_evidence(model.config, entry),
         "",
-        links.line(links.of_model(model, body["model"])),
+        links.line(links.of_model(model, body.model)),
     ]
-    if body["previous"] and (picture := links.picture(model, run_id)) is not None:
+    if body.previous and body.approval and (picture := links.picture(model, body.approval.run_id)) is not None:
         lines += ["", f"![Challenger against champion]({picture})"]
-    about = f"version {body['model']['version']} waits until {expires_at(entry):%Y-%m-%d %H:%M} UTC"
+    about = f"version {body.version} waits until {expires_at(entry):%Y-%m-%d %H:%M} UTC"
     _publish("approval", model.config.model, lines, about)
 
 
@@ -109,47 +110,49 @@ def _publish(kind: str, model: str, lines: Sequence[str], about: str) -> None:
 def _circumstances(entry: Entry) -> str:
     """Why, when, and in whose place."""
     body = entry.body
-    known = [f"reason: {body['trigger']['reason']}", f"as of {entry.as_of:%Y-%m-%d %H:%M}", f"ledger entry {entry.seq}"]
-    if body.get("model"):
-        previous = body.get("previous")
-        known.append(f"champion before: version {previous['version']}" if previous else "the first champion")
+    known = [f"reason: {body.reason}", f"as of {entry.as_of:%Y-%m-%d %H:%M}", f"ledger entry {entry.seq}"]
+    if body.model:
+        before = body.previous
+        known.append(f"champion before: version {before.version}" if before else "the first champion")
     return " · ".join(known)
 
 
 def _beside_verdicts(entry: Entry) -> list[str]:
     """Reasons that no verdict gave: the table has the others."""
-    given = {reason for verdict in entry.body["verdicts"] for reason in verdict["reasons"]}
-    return [reason for reason in entry.body["reasons"] if reason not in given]
+    given = {reason for verdict in entry.body.verdicts for reason in verdict.reasons}
+    return [reason for reason in entry.body.reasons if reason not in given]
 
 
 def _evidence(config: ModelConfig, entry: Entry) -> Iterator[str]:
     """The verdicts, a line a reason because no cell is wrapped, and the metrics that they rest on."""
     body = entry.body
-    if not body["verdicts"]:
+    if not body.verdicts:
         return
     yield from ("", "| check | verdict | why |", "|---|---|---|")
-    for verdict in [*body["verdicts"], *filter(None, [body.get("refit")])]:
-        name, mark = verdict["check"], _MARKS[verdict["status"]]
-        for reason in verdict["reasons"]:
+    for verdict in [*body.verdicts, *([body.refit] if body.refit else [])]:
+        name, mark = verdict.check, _MARKS[verdict.status]
+        for reason in verdict.reasons:
             yield f"| {name} | {mark} | {_plain(reason)} |"
             name = mark = ""
-    yield from _metrics(config, body.get("evaluation"))
+    yield from _metrics(config, body.evaluation)
 
 
-def _metrics(config: ModelConfig, evaluation: dict[str, Any] | None) -> Iterator[str]:
-    """A column a model, the deciding loss first: the ledger's canonical JSON sorts the names of the others."""
-    roles = [r for r in _ROLES if evaluation and r in evaluation["metrics"]]
+def _metrics(config: ModelConfig, evaluation: Evaluated | None) -> Iterator[str]:
+    """A column a model, the deciding loss first."""
+    roles = [r for r in _ROLES if evaluation and r in evaluation.metrics]
     if not evaluation or not roles:
         return
-    head = f"on {evaluation['rows']:,} gate rows"
+    head = f"on {evaluation.rows:,} gate rows"
     yield from ("", f"| {head} | {' | '.join(roles)} |", "|---" * (len(roles) + 1) + "|")
-    for name in [m["name"] for m in evaluation["intervals"]] or evaluation["metrics"][roles[0]]:
+    for name in evaluation.names:
         unit = _UNITS[name].format(config.ingest.label.unit) if name in _UNITS and config.ingest.label.unit else ""
-        yield f"| {name}{unit} | " + " | ".join(_cell(evaluation["metrics"][r][name]) for r in roles) + " |"
+        yield f"| {name}{unit} | " + " | ".join(_cell(evaluation.metrics[r][name]) for r in roles) + " |"
 
 
-def _cell(value: float) -> str:
+def _cell(value: float | None) -> str:
     """The same places for all that lies between 0 and 1, as most metrics do, and as many digits for what is larger."""
+    if value is None:
+        return "–"
     return figure(value, 5) if abs(value) >= 1 else f"{value:.4f}"
 
 

@@ -24,11 +24,10 @@ from trueup.domain.data.values import Kind
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.monitoring.diagnosis import DATA_BROKEN, UNKNOWN, Skill
 from trueup.domain.monitoring.result import Look
-from trueup.domain.records import from_plain
 from trueup.errors import NoData
 from trueup.handoffs import Checked, Validated
 from trueup.home import Home
-from trueup.ledger.entries import PROMOTION, ChampionRecord, Entry
+from trueup.ledger.entries import ChampionRecord, Entry
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -90,7 +89,7 @@ class Model:
 
     def succession(self) -> list[Champion]:
         """Every version that ever served, in the order of epochs; a version that came back is listed again."""
-        return [_from_record(in_office(e)) for e in self.home.ledger.entries(self.config.model) if PROMOTION in e.body]
+        return [_from_record(in_office(e)) for e in self.home.ledger.entries(self.config.model) if e.body.promotion]
 
     def batches(self, as_of: datetime) -> list[Batch]:
         """The newest landed revision of each window that ended by `as_of`, in time order."""
@@ -187,8 +186,9 @@ class Model:
 
 def in_office(entry: Entry) -> ChampionRecord:
     """The champion that a ledger entry promoted."""
-    p = entry.body[PROMOTION]
-    return ChampionRecord(entry.model, p["epoch"], p["version"], p["manifest_digest"], entry)
+    office = entry.body.promotion
+    assert office is not None
+    return ChampionRecord(entry.model, office.epoch, office.version, office.manifest_digest, entry)
 
 
 def rules(config: ModelConfig) -> str:
@@ -215,20 +215,21 @@ def _fact(home: Home, dataset: str, name: str) -> Any:
 
 
 def _from_record(found: ChampionRecord) -> Champion:
-    model, measured = found.entry.body["model"], found.entry.body["evaluation"]["skill"]
+    body = found.entry.challenge
+    model = body.model
     return Champion(
         version=found.version,
         epoch=found.epoch,
-        uri=model["uri"],
+        uri=model.uri,
         manifest_digest=found.manifest_digest,
         promoted_as_of=found.entry.as_of,
-        trained_from=datetime.fromisoformat(model["trained_from"]),
-        trained_until=datetime.fromisoformat(model["trained_until"]),
-        recipe=from_plain(Recipe, model["recipe"]),
-        features=FeaturesConfig.model_validate(model["features"]),
-        baseline_path=model["baseline_path"],
-        evaluation_path=found.entry.body["evaluation"]["path"],
-        gate_skill=from_plain(Skill, measured) if measured else None,
-        method=model.get("method") or {},
+        trained_from=model.trained_from,
+        trained_until=model.trained_until,
+        recipe=model.recipe,
+        features=FeaturesConfig.model_validate(model.features),
+        baseline_path=model.baseline_path,
+        evaluation_path=body.evaluation.path,
+        gate_skill=body.evaluation.skill,
+        method=model.method,
         put_by=found.entry.kind,
     )

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from tests import streams
 from tests.story import PLAIN, Story, stream
 from trueup.adapters.background import NoReports
-from trueup.audit.dossier import GONE, make
+from trueup.audit.dossier import make
 from trueup.audit.dossiers import dossier_page, dossiers_kept_current
 from trueup.audit.rebuild_notes import last_rebuilt, note_rebuilt
 from trueup.cli.main import app
@@ -76,21 +76,21 @@ def facts_of(story, version=None):
 
 def test_a_record_says_who_asked_on_what_data_and_by_which_rules(first):
     body = entry_of(first).body
-    assert (body["trigger"]["kind"], body["actor"]["name"]) == ("request", "Ann")
-    assert body["trigger"]["asked_at"]
-    assert body["epoch"] == {"expected": 0, "resulting": 0}
-    assert body["model"]["format"] == "skops"
-    assert body["data"]["overlap"]["status"] == "pass"
-    assert body["data"]["label"]["known_after"] == "1 day"
-    for name in ("training", "gate", "reference"):
-        assert body["data"][name]["rows"] > 0
-        assert len(body["data"][name]["digest"]) == 64
-    assert {b["status"] for b in body["validation"]["batches"]} == {"pass"}
-    assert body["evaluation"]["digest"] == first.home.store.evaluation_digest(body["evaluation"]["path"])
-    assert {"git_commit", "git_dirty", "lock_digest", "environment_digest", "seed"} <= body["code"].keys()
-    assert body["governance"]["owner"] == "Ann & Bob"
-    assert body["retention"]["decisions"] == "3650 days"
-    assert len(body["policy_digest"]) == 64
+    assert (body.trigger.kind, body.actor.name) == ("request", "Ann")
+    assert body.trigger.asked_at
+    assert body.epoch.plain() == {"expected": 0, "resulting": 0}
+    assert body.model.format == "skops"
+    assert body.data.overlap.status == "pass"
+    assert body.data.label.known_after == "1 day"
+    for part in (body.data.training, body.data.gate, body.data.reference):
+        assert part.rows > 0
+        assert len(part.digest) == 64
+    assert {b.status for b in body.validation.batches} == {"pass"}
+    assert body.evaluation.digest == first.home.store.evaluation_digest(body.evaluation.path)
+    assert {"git_commit", "git_dirty", "lock_digest", "environment_digest", "seed"} <= body.code.keys()
+    assert body.governance.owner == "Ann & Bob"
+    assert body.retention["decisions"] == "3650 days"
+    assert len(body.policy_digest) == 64
 
 
 def test_what_people_say_of_a_model_makes_no_retrain_a_new_one(first):
@@ -109,22 +109,22 @@ def test_who_asked_cannot_approve(story, by):
 def test_nor_can_they_under_another_name_from_the_same_account(first, story):
     body = entry_of(first).body
     story.home.actor = replace(ANN, name="somebody", account="ann")
-    assert body["actor"]["name"] == "Ann"
+    assert body.actor.name == "Ann"
     with pytest.raises(UsageError, match="second pair of eyes"):
         approve(story, "Carl")
 
 
 def test_an_override_needs_two_and_neither_is_who_asked_for_the_version(story):
-    version = entry_of(story).body["judged"]["version"]
+    version = entry_of(story).body.judged.version
     for by, asked_by in (("Bob", ""), ("Bob", "bob"), ("Ann", "Carl")):
         with pytest.raises(UsageError, match="four_eyes"):
             override(story.model, version, by, "cannot wait", asked_by)
     done = override(story.model, version, "Bob", "cannot wait", "Carl")
     body = story.home.ledger.entry(done.sequence).body
-    assert body["approver"]["four_eyes"] == {"demanded": True, "asked_by": "Carl", "differ": True}
-    assert body["actor"]["name"] == "Carl"
-    assert body["data"]["gate"]["rows"] > 0
-    assert body["epoch"] == {"expected": 0, "resulting": 1}
+    assert body.approver.four_eyes.plain() == {"demanded": True, "asked_by": "Carl", "differ": True}
+    assert body.actor.name == "Carl"
+    assert body.data.gate.rows > 0
+    assert body.epoch.plain() == {"expected": 0, "resulting": 1}
 
 
 def test_the_page_says_what_was_judged_what_a_check_asks_and_whether_it_was_rebuilt(story):
@@ -203,7 +203,7 @@ class Elements(HTMLParser):
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_shows_what_is_said_as_text(story):
-    _, page = facts_of(story, entry_of(story).body["judged"]["version"])
+    _, page = facts_of(story, entry_of(story).body.judged.version)
     assert CANARY not in page
     assert VALUE not in page
     assert "&lt;script&gt;" in page
@@ -231,7 +231,7 @@ def test_dossiers_are_made_anew_with_each_decision(story):
 
     story.home.background = Drawing()
     body = entry_of(story).body
-    served, judged = body["model"]["version"], body["judged"]["version"]
+    served, judged = body.model.version, body.judged.version
     with dossiers_kept_current(story.home):
         approve(story, "Bob")
     assert standing(served).startswith("in office since")
@@ -260,20 +260,20 @@ def test_the_config_to_rebuild_with_is_the_one_of_then(story):
 
     (story.configs / "toy.yaml").write_text(CONFIG.replace("min_rows: 30", "min_rows: 20"))
     assert met()
-    (kept,) = story.home.root.rglob(f"recorded/toy/{entry_of(story).body['recorded']['config']}*")
+    (kept,) = story.home.root.rglob(f"recorded/toy/{entry_of(story).body.recorded['config']}*")
     kept.unlink()
     assert not met()
 
 
 def test_what_is_gone_or_was_changed_is_said_to_be(story):
     body = entry_of(story).body
-    (story.home.root / body["evaluation"]["path"]).unlink()
-    baseline = story.home.root / body["model"]["baseline_path"]
+    (story.home.root / body.evaluation.path).unlink()
+    baseline = story.home.root / body.model.baseline_path
     baseline.write_bytes(baseline.read_bytes() + b"x")
-    landed = body["inputs"][0]
-    next(story.home.root.rglob(f"{landed['sha256'][:32]}.parquet")).unlink()
+    landed = body.inputs[0]
+    next(story.home.root.rglob(f"{landed.sha256[:32]}.parquet")).unlink()
     facts, page = facts_of(story, story.done.version)
-    assert facts["evaluation"]["state"] == GONE
+    assert facts["evaluation"]["state"] == "gone"
     assert {f["what"]: f["state"] for f in facts["files"]}["sample of the training rows"] == "changed"
     assert (facts["calibration"], facts["baseline"]) == (None, None)
     assert not facts["rebuild"]["ready"]

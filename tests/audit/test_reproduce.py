@@ -149,7 +149,7 @@ def test_an_input_that_is_not_what_it_was_is_named(story, how):
 
 def test_a_registered_model_that_was_touched_is_named_and_the_rest_is_the_same(story):
     (entry, *_) = story.home.ledger.entries("toy")
-    with story.home.registry.files(entry.body["model"]["uri"]) as folder:
+    with story.home.registry.files(entry.body.model.uri) as folder:
         assert folder.is_relative_to(story.folder)
         file = folder / "model.skops"
         content = bytearray(file.read_bytes())
@@ -164,7 +164,7 @@ def test_a_registered_model_that_was_touched_is_named_and_the_rest_is_the_same(s
 
 def test_predictions_that_were_edited_are_counted(story):
     (entry, *_) = story.home.ledger.entries("toy")
-    path = story.home.root / entry.body["evaluation"]["path"]
+    path = story.home.root / entry.body.evaluation.path
     frame = pd.read_parquet(path)
     frame.loc[:4, "p_challenger"] += np.array([0.25, 0.01, 0.01, 0.01, 1e-12])
     frame.to_parquet(path)
@@ -198,10 +198,10 @@ def test_a_record_with_another_seed_is_found(story):
 
 def test_a_record_without_its_config_or_function_cannot_be_made_again(story):
     (entry, *_) = story.home.ledger.entries("toy")
-    names = entry.body["recorded"]
+    names = entry.body.recorded
     (story.home.root / "recorded" / "toy" / names["config"]).write_text("{}")
     (story.home.root / "recorded" / "toy" / names["function"]).unlink()
-    assert names["config"] == entry.body["config_digest"]
+    assert names["config"] == entry.body.config_digest
     found = reproduce("toy", JUDGED, story.home)
     assert about(found) == ["config", "function"]
     assert "its digest is not its name" in found.differences[0].what

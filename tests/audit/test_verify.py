@@ -99,7 +99,7 @@ def test_a_last_line_that_a_crash_has_torn_is_taken_off_and_nothing_is_lost(stor
     anchors(story).write_text(before + '{"hash": "ab')
     assert checked(story).problems == ()
     as_of = story.home.ledger.entries()[-1].as_of
-    story.home.ledger.append(Decision("one more", "toy", "held", as_of, {"reasons": []}))
+    story.home.ledger.append(Decision("one more", "toy", "held", as_of))
     anchor(story.home)
     lines = anchors(story).read_text().splitlines()
     assert lines[:-1] == before.splitlines()

@@ -185,8 +185,8 @@ def test_commands_do_what_their_pages_say(said):
         if first == "trueup promote late_orders":
             home = Home(looks=True)
             current = home.ledger.champion("late_orders").version
-            models = [e.body.get("model") or {} for e in home.ledger.entries("late_orders")]
-            one = next(m["version"] for m in models if m.get("version") not in {None, current})
+            versions = [e.body.version for e in home.ledger.entries("late_orders")]
+            one = next(v for v in versions if v not in {None, current})
             home.close()
             said.known = {"late_orders 5": f"late_orders {one}", "--to 3": f"--to {one}"}
         if page == HOW_TO / "dossier.md":

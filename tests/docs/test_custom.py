@@ -56,13 +56,13 @@ def test_the_classes_of_the_page_go_through_one_turn(tmp_path):
     assert any(reason.startswith("better than the prior in ") for reason in done.reasons)
 
     (entry,) = home.ledger.entries("shop_orders")
-    (steady,) = (v for v in entry.body["verdicts"] if v["check"] == "steady")
-    assert steady["figures"]["share"] >= 0.5
-    assert {name for name in entry.body["recorded"] if name.startswith("module ")} == {
+    (steady,) = (v for v in entry.body.verdicts if v.check == "steady")
+    assert steady.figures["share"] >= 0.5
+    assert {name for name in entry.body.recorded if name.startswith("module ")} == {
         "module shop", "module shop_gates", "module shop_sinks", "module shop_policies",
     }  # fmt: skip
-    (shown,) = (v for v in gather(model, entry.body["judged"]["version"])["verdicts"] if v["check"] == "steady")
-    assert (shown["heading"], shown["rule"][:25]) == ("Is it better?", "Passes when enough of the")
+    (shown,) = (v for v in gather(model, entry.body.judged.version)[0].verdicts if v.check == "steady")
+    assert (shown.heading, shown.rule[:25]) == ("Is it better?", "Passes when enough of the")
 
     cycle(steps, model, datetime(2024, 2, 19))  # the first batch with a champion is scored
     (written,) = (tmp_path / "predictions").glob("*.jsonl")

@@ -76,7 +76,9 @@ def facts(story: Story):
     predictions = pd.concat(parts).sort_values(ROW_ID, ignore_index=True)
     current = story.home.ledger.champion("toy")
     return {
-        "decisions": [(e.decision_id, e.kind, e.as_of, e.body.get("evaluation", {}).get("metrics")) for e in entries],
+        "decisions": [
+            (e.decision_id, e.kind, e.as_of, e.body.evaluation and e.body.evaluation.metrics) for e in entries
+        ],
         "events": Counter(m.topic for m in story.home.ledger.pending_notices()),
         "landed": [
             (r.dataset, r.window, r.revision, r.sha256) for d in ("rows", "labels") for r in store.batches(f"toy/{d}")
@@ -84,7 +86,7 @@ def facts(story: Story):
         "predictions": predictions[[ROW_ID, "prediction", "model_version", "predicted_at"]].to_dict("list"),
         "served": sorted(i for f in (story.folder / "served").glob("*.parquet") for i in pd.read_parquet(f)[ROW_ID]),
         "handled": [(r.window, r.revision, r.as_of) for r in store.results("toy", "run", dict)],
-        "recipe": current.entry.body["model"]["recipe"],
+        "recipe": current.entry.body.model.recipe,
     }
 
 

@@ -108,7 +108,7 @@ def lock(files: list[Path], seconds: float, holding):
 def decide(story: Story):
     """A decision, with what it needs of the store and of MLflow; and how long it took."""
     began = time.monotonic()
-    story.home.ledger.append(Decision("one more", "toy", "held", NOW, {"reasons": []}))
+    story.home.ledger.append(Decision("one more", "toy", "held", NOW))
     return time.monotonic() - began
 
 

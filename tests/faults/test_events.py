@@ -73,7 +73,7 @@ def test_the_same_event_twice_is_one_retrain(told, stack):
     EventApi(f"http://127.0.0.1:{stack.ports['prefect']}/api").send([event, event])
     assert ended(stack, 1) == ["COMPLETED"]
     assert [e.kind for e in new(told, before)] == ["rejected"]
-    assert told.home.ledger.entries("toy")[-1].body["trigger"]["reason"] == "decayed"
+    assert told.home.ledger.entries("toy")[-1].body.trigger.reason == "decayed"
 
 
 def test_events_from_another_time_are_recorded_and_start_nothing(told, stack):
@@ -84,7 +84,7 @@ def test_events_from_another_time_are_recorded_and_start_nothing(told, stack):
     assert ended(stack, 3) == ["COMPLETED"] * 3
     found = new(told, before)
     assert {e.kind for e in found} == {"refused"}
-    assert sorted(e.body["rule"] for e in found) == ["future", "past"]
+    assert sorted(e.body.rule for e in found) == ["future", "past"]
 
 
 def test_trainings_that_fail_again_and_again_stop_until_a_person_lets_them_go_on(told, stack):
@@ -95,8 +95,8 @@ def test_trainings_that_fail_again_and_again_stop_until_a_person_lets_them_go_on
         states = ended(stack, count)
     assert states[3:] == ["FAILED", "FAILED", "COMPLETED"]
     assert [e.kind for e in new(told, before)] == ["failed", "failed", "refused"]
-    assert "the feature has failed" in new(told, before)[0].body["reasons"][0]
-    assert new(told, before)[-1].body["rule"] == "rejections"
+    assert "the feature has failed" in new(told, before)[0].body.reasons[0]
+    assert new(told, before)[-1].body.rule == "rejections"
     alerts = {"filter": {"event": {"name": ["trueup.retrain.refused"]}}, "limit": 50}
 
     def rules():

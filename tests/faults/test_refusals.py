@@ -136,7 +136,7 @@ def backwards(story: Story):
         "sequence": [e.seq for e in entries],
         "terms": [t.version for t in story.model.succession()],
         "shown": [d["sequence"] for d in decisions(story.home, "toy", 9)],
-        "champion": overview(story.model)["champion"],
+        "champion": overview(story.model).champion,
         "alias": story.home.registry.champion_alias("toy"),
         "again": turn.challenge(steps, story.model, NOW, "manual").version,
     }

@@ -234,7 +234,7 @@ def alias_moved(story: Story):
 def noticed(story: Story):
     """It is said, not served, and set right."""
     (problem,) = verify({"toy": story.config}, story.home).problems
-    assert overview(story.model)["alias_agrees"] is False
+    assert overview(story.model).alias_agrees is False
     story.home.tracking.client.set_registered_model_alias("toy", "champion", "1")  # a look sets it right
     scored = turn.score_newest(steps, story.model, NOW)
     assert reconcile(story.model).alias == 2

@@ -61,24 +61,24 @@ def test_a_challenger_that_passed_waits_with_all_its_evidence(first):
     assert first.model.champion() is None
     assert first.home.registry.champion_alias("toy") is None
     entry = entry_of(first)
-    assert entry.body["model"]["version"] == first.done.decided.version
-    assert entry.body["model"]["manifest_digest"]
-    assert entry.body["evaluation"]["metrics"]["challenger"]
-    assert {v["check"] for v in entry.body["verdicts"]}
-    assert entry.body["approval"]["expected_epoch"] == 0
+    assert entry.body.model.version == first.done.decided.version
+    assert entry.body.model.manifest_digest
+    assert entry.body.evaluation.metrics["challenger"]
+    assert entry.body.verdicts
+    assert entry.body.approval.expected_epoch == 0
     (event,) = first.home.ledger.pending_outbox()
     assert event.topic == "trueup.model.approval_requested"
-    (told,) = overview(first.model)["approvals"]
-    assert (told["id"], told["version"]) == (entry.seq, first.done.decided.version)
+    (told,) = overview(first.model).approvals
+    assert (told.id, told.version) == (entry.seq, first.done.decided.version)
 
 
 def test_approving_promotes_with_a_name_and_the_next_run_serves(waiting):
     entry = entry_of(waiting)
     done = approve(waiting)
-    assert (done.outcome, done.version) == ("promoted", entry.body["model"]["version"])
+    assert (done.outcome, done.version) == ("promoted", entry.body.model.version)
     recorded = waiting.home.ledger.entry(done.sequence)
-    assert recorded.body["approver"]["name"] == "Ann"
-    assert recorded.body["approval"]["pending"] == entry.seq
+    assert recorded.body.approver.name == "Ann"
+    assert recorded.body.approval.pending == entry.seq
     assert waiting.model.champion().version == done.version
     assert waiting.model.champion_at(recorded.as_of).version == done.version
     assert waiting.home.registry.champion_alias("toy") == done.version
@@ -104,7 +104,7 @@ def test_a_rejection_keeps_the_champion_and_says_why(waiting):
     assert done.outcome == "rejected"
     assert done.reasons == ("rejected by Ann: too close to the holidays",)
     assert waiting.model.champion() is None
-    assert overview(waiting.model)["approvals"] == []
+    assert overview(waiting.model).approvals == []
 
 
 @pytest.mark.parametrize(("by", "why"), [("", "because"), ("  ", "because"), ("Ann", " ")])
@@ -117,14 +117,14 @@ def test_a_decision_needs_a_name_and_a_refusal_a_reason(waiting, by, why):
 def test_an_approval_that_nobody_gave_expires_by_the_wall_clock_and_a_look_changes_nothing(waiting):
     entry, moment = entry_of(waiting), waiting.home.now
     waiting.home.now = lambda: moment() + timedelta(days=2.9)
-    assert overview(waiting.model)["approvals"]
+    assert overview(waiting.model).approvals
     waiting.home.now = lambda: moment() + timedelta(days=3.1)
-    assert overview(waiting.model)["approvals"] == []
+    assert overview(waiting.model).approvals == []
     assert kinds(waiting) == ["pending"]
     approval.upkeep(waiting.model)  # what every run does first
     closing = approval.resolution(waiting.home, entry)
     assert closing.kind == "held"
-    assert "approval expired: nobody decided within 3 days" in closing.body["reasons"]
+    assert "approval expired: nobody decided within 3 days" in closing.body.reasons
     with pytest.raises(AlreadyDecided, match="expired"):
         approve(waiting, entry=entry)
     assert kinds(waiting) == ["pending", "held"]
@@ -142,12 +142,12 @@ def test_what_nobody_decided_about_can_be_judged_and_proposed_again(waiting):
 
 def test_what_was_judged_against_another_champion_is_refused_as_stale(waiting):
     entry = entry_of(waiting)
-    judged = entry.body["judged"]["version"]
+    judged = entry.body.judged.version
     override(waiting.model, judged, "Bob", "cannot wait")
     with pytest.raises(StaleDecision, match="the champion changed"):
         approve(waiting, entry=entry)
     assert waiting.model.champion().version == judged
-    assert approval.resolution(waiting.home, entry).body["approval"]["closed"] == "stale"
+    assert approval.resolution(waiting.home, entry).body.approval.closed == "stale"
     assert kinds(waiting) == ["pending", "override", "held"]
 
 
@@ -159,10 +159,10 @@ def test_a_newer_challenger_that_passed_takes_the_place_of_an_older_one(waiting)
     old, new = (waiting.home.ledger.entry(d.sequence) for d in proposed[-2:])
     assert entry_of(waiting) == new
     closing = approval.resolution(waiting.home, old)
-    assert closing.body["approval"]["closed"] == "superseded"
-    with pytest.raises(AlreadyDecided, match=f"superseded: version {new.body['model']['version']} passed later"):
+    assert closing.body.approval.closed == "superseded"
+    with pytest.raises(AlreadyDecided, match=f"superseded: version {new.body.model.version} passed later"):
         approve(waiting, entry=old)
-    assert approve(waiting).version == new.body["model"]["version"]
+    assert approve(waiting).version == new.body.model.version
     assert waiting.home.ledger.verify() == []
 
 
@@ -210,10 +210,10 @@ def test_a_crash_between_ledger_and_alias_is_set_right_by_the_next_run(waiting, 
     killed.communicate(timeout=300)
     assert killed.returncode == -signal.SIGKILL
     version = waiting.model.champion().version
-    assert version == entry.body["model"]["version"]
+    assert version == entry.body.model.version
     assert waiting.home.registry.champion_alias("toy") is None
     if look == "status":
-        assert overview(waiting.model)["alias_agrees"] is False  # told, and left to who writes
+        assert overview(waiting.model).alias_agrees is False  # told, and left to who writes
         approval.upkeep(waiting.model)
     elif look == "run":
         waiting.turn(5)

@@ -83,16 +83,16 @@ def test_a_new_champion_that_turns_worse_is_rolled_back_and_the_figures_are_reco
     assert trial.home.registry.champion_alias("toy") == trial.first
     entry = trial.home.ledger.entries("toy")[-1]
     assert entry.kind == "rolled_back"  # and no retrain for what was found about the one that is gone
-    assert entry.body["approver"]["name"] == "trueup"
-    assert entry.body["trigger"]["reason"] == "probation"
-    assert entry.body["probation"]["figures"] == found["figures"]
+    assert entry.body.approver.name == "trueup"
+    assert entry.body.trigger.reason == "probation"
+    assert entry.body.probation.figures == found["figures"]
     assert [m.topic for m in trial.home.ledger.pending_outbox()][-1] == "trueup.model.rolled_back"
 
     facts = trial.facts()
     assert trial.turn(trial.at + 1) == done
     assert trial.facts() == facts
     assert trial.turn(trial.at + 2).scored[-1].version == trial.first
-    assert overview(trial.model)["probation"] is None
+    assert overview(trial.model).probation is None
     assert trial.home.ledger.verify() == []
 
 
@@ -122,9 +122,9 @@ def test_one_that_is_equal_stays_and_the_probation_ends(trial):
         assert trial.model.champion().version == trial.second, looks
     assert [p and p.verdict for p in looks] == ["pass", "pass", None]
     assert [p["look"] for p in looks[:2]] == [1, 2]
-    state = overview(trial.model)["probation"]
-    assert state["state"] == "passed"
-    assert "2 of 2 looks" in state["says"]
+    state = overview(trial.model).probation
+    assert state.state == "passed"
+    assert "2 of 2 looks" in state.says
     assert trial.home.store.read_predictions("toy", window(trial.at + 2), f"shadow:{trial.first}").empty
 
 

@@ -28,7 +28,7 @@ from trueup.governance.rollback import last_good, override, roll_back
 from trueup.governance.status import overview, standing_at
 from trueup.handoffs import Attempt, Candidate, Evaluation, Trained, Weighed
 from trueup.home import Home
-from trueup.ledger.entries import PROMOTION, Decision, Promotion
+from trueup.ledger.entries import Decision, Promotion
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.tables import METADATA
 from trueup.loop import steps, turn
@@ -128,20 +128,20 @@ def test_what_served_at_a_moment_and_why_is_told_from_the_ledger(story):
         return standing_at(story.model, moment)
 
     one, two = story.model.succession()
-    assert told(streams.week(1))["champion"] is None
+    assert told(streams.week(1)).champion is None
     for term, until in ((one, two.promoted_as_of), (two, None)):
         found = told(term.promoted_as_of)
-        assert (found["champion"], found["manifest_digest"]) == (term.version, term.manifest_digest)
-        assert (found["epoch"], found["since"], found["until"]) == (term.epoch, term.promoted_as_of, until)
-        assert found["trained"]["trained_until"] == term.trained_until.isoformat()
-        assert found["judged_on"]["end"] <= term.promoted_as_of.isoformat()
-        assert found["approver"] is None
-    assert told(two.promoted_as_of - timedelta(microseconds=1))["champion"] == one.version
+        assert (found.champion, found.manifest_digest) == (term.version, term.manifest_digest)
+        assert (found.epoch, found.since, found.until) == (term.epoch, term.promoted_as_of, until)
+        assert found.trained.trained_until == term.trained_until
+        assert found.judged_on.end <= term.promoted_as_of
+        assert found.approver is None
+    assert told(two.promoted_as_of - timedelta(microseconds=1)).champion == one.version
     back(story)
     found = told(two.promoted_as_of)  # where the data's clock stands still: who came last is who serves
-    assert (found["champion"], found["epoch"]) == (one.version, two.epoch + 1)
-    assert found["approver"]["name"] == "Ann"
-    assert found["decision"]["reasons"] == ["rolled back by Ann: complaints"]
+    assert (found.champion, found.epoch) == (one.version, two.epoch + 1)
+    assert found.approver["name"] == "Ann"
+    assert found.decision.reasons == ("rolled back by Ann: complaints",)
 
 
 def test_the_same_rollback_again_goes_no_further(story):
@@ -163,12 +163,12 @@ def test_one_that_was_rolled_back_is_good_again_once_somebody_says_so(story):
 
 def test_a_version_that_never_served_can_be_put_into_office_with_its_own_files(story):
     entry = story.home.ledger.champion("toy").entry
-    judged = entry.body["judged"]
-    assert judged["version"] != story.second  # the refitted one serves
-    by_hand(story, judged["version"])
+    judged = entry.body.judged
+    assert judged.version != story.second  # the refitted one serves
+    by_hand(story, judged.version)
     now = story.model.champion()
-    assert (now.version, now.manifest_digest) == (judged["version"], judged["manifest_digest"])
-    assert story.turn(9).scored[-1].version == judged["version"]
+    assert (now.version, now.manifest_digest) == (judged.version, judged.manifest_digest)
+    assert story.turn(9).scored[-1].version == judged.version
 
 
 def test_who_is_unknown_nameless_or_without_a_reason_changes_nothing(story):
@@ -236,9 +236,9 @@ def test_of_two_that_write_the_alias_at_once_the_last_to_write_has_read_the_newe
     slow.start()
     assert reading.wait(120)
     row = story.home.ledger.champion("toy")
-    facts = {key: value for key, value in row.entry.body.items() if key != PROMOTION}
+    body = row.entry.body.model_copy(update={"promotion": None})
     story.home.ledger.append(
-        Decision("by hand", "toy", "override", row.entry.as_of, facts, Promotion(story.first, "0" * 64, row.epoch))
+        Decision("by hand", "toy", "override", row.entry.as_of, body, Promotion(story.first, "0" * 64, row.epoch))
     )
     quick = context.Process(target=_align, args=(home, begun))
     quick.start()
@@ -275,7 +275,7 @@ def test_the_command_line_rolls_back_promotes_and_says_what_is_wrong(story):
     assert say("promote", "toy", "99", "--by", "Ann", "--why", "a mistake").returncode == 2
     assert say("approve", "99", "--by", "Ann").returncode == 2
     assert say("rollback", "toy").returncode == 2
-    assert overview(story.model)["champion"] == story.second
+    assert overview(story.model).champion == story.second
     first = story.model.first_champion()
     done = say("status", "toy", "--at", first.promoted_as_of.isoformat())
     assert f"version {story.first} served" in done.stdout, done.stderr

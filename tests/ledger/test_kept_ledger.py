@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_chain_and_signatures_are_right(home):
 
 def test_every_body_would_be_written_as_it_was(home):
     for entry in home.ledger.entries():
-        assert canonical(entry.body) == entry.text
+        assert canonical(entry.body.plain()) == entry.text
 
 
 def test_the_command_lists_its_decisions(home, monkeypatch):
@@ -57,6 +58,38 @@ def test_the_command_lists_its_decisions(home, monkeypatch):
     assert entries[1]["reasons"] == ["rejected by Ann: too close to the holidays"]
 
 
+def dossier(home, version):
+    made = make(Model(load_model(home.configs, "toy"), home), version, bill=False)
+    return json.loads(Path(made.data).read_text()), Path(made.page).read_text()
+
+
+def rows(page, heading):
+    """The cells of the first table under a heading, as text."""
+    table = page.split(f'<h2 id="{heading}">')[1].split("<table>")[1].split("</table>")[0]
+    return [re.split(r"</t[dh]><t[dh][^>]*>", row) for row in re.findall(r"<tr><t[dh]>(.*?)</t[dh]></tr>", table)]
+
+
+def test_the_page_shows_the_deciding_loss_first_and_the_slices_with_their_intervals(home):
+    _, page = dossier(home, 4)
+    head, *metrics = rows(page, "metrics")
+    assert head[:3] == ["metric", "challenger", "champion"]
+    assert [row[0].split()[0] for row in metrics] == ["log-loss", "Brier", "AUC", "average", "calibration"]
+    assert re.fullmatch(r"0\.\d{4} to 0\.\d{4}", metrics[0][-1])
+    head, *slices = rows(page, "slices")
+    assert head[1:] == ["rows", "challenger", "its 95 %", "champion", "difference", "its 95 %"]
+    assert {row[0] for row in slices} == {"group=a", "group=b", "group=c"}
+    assert "family gradient_boosting, " in page
+
+
+def test_the_refitted_model_is_not_shown_as_the_one_judged(home):
+    """It was trained on the gate rows: a page without this would look as if the gate cheated."""
+    _, page = dossier(home, 4)
+    spans = {row[0]: [moment[:10] for moment in row[1:3]] for row in rows(page, "data")}
+    assert spans["this version was fitted on"][1] > spans["judged on (gate window)"][0]
+    judged = spans["version 3, which was judged, was fitted on"]
+    assert judged[1] <= spans["judged on (gate window)"][0]
+
+
 @pytest.mark.parametrize(
     ("version", "standing"),
     [
@@ -66,9 +99,8 @@ def test_the_command_lists_its_decisions(home, monkeypatch):
     ],
 )
 def test_its_versions_have_dossiers(home, version, standing):
-    made = make(Model(load_model(home.configs, "toy"), home), version, bill=False)
-    facts = json.loads(Path(made.data).read_text())
+    facts, page = dossier(home, version)
     assert facts["standing"] == standing
     assert facts["decision"]["problems"] == []
     assert facts["evaluation"]["metrics"]["challenger"]["log_loss"] > 0
-    assert standing in Path(made.page).read_text()
+    assert standing in page

@@ -12,6 +12,7 @@ from trueup.adapters.sql.engines import connect, initialise
 from trueup.errors import LedgerError
 from trueup.ledger.entries import Decision, entry_hash
 from trueup.ledger.ledger import Ledger
+from trueup.ledger.record import Record
 from trueup.ledger.signing import open_signer
 from trueup.ledger.tables import DECISIONS, METADATA
 
@@ -31,7 +32,7 @@ def ledger(engine, tmp_path, key=KEY, earlier=None):
 
 
 def decision(number):
-    return Decision(f"flights-{number}", "flights", "rejected", datetime(2013, 3, 1 + number), {"number": number})
+    return Decision(f"flights-{number}", "flights", "rejected", datetime(2013, 3, 1 + number), Record(number=number))
 
 
 def without_triggers(engine):

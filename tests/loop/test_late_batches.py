@@ -107,7 +107,7 @@ def test_a_crash_after_a_promotion_is_put_right_by_the_next_run(tmp_path, monkey
     told.open()
     done = told.turn(5)
     assert (done.decided.outcome, done.decided.version) == ("promoted", told.model.champion().version)
-    assert overview(told.model)["alias_agrees"]
+    assert overview(told.model).alias_agrees
     assert [e.kind for e in told.home.ledger.entries("toy")] == ["promoted"]
     assert told.turn(5) == done
     told.home.close()

@@ -75,7 +75,7 @@ def test_a_burst_of_requests_for_one_moment_gives_one_training(grown, tmp_path):
     assert {d.outcome for d in decided[1::2]} == {"refused"}
     refused = [e for e in told.home.ledger.entries("toy") if e.kind == "refused"]
     assert len(refused) == 1  # the same reason, rule and batch
-    assert refused[0].body["rule"] == "cooldown"
+    assert refused[0].body.rule == "cooldown"
     assert "retrain.cooldown" in decided[1].reasons[0]
     topics = [m.topic for m in told.home.ledger.pending_outbox()]
     assert topics.count("trueup.retrain.refused") == 1
@@ -136,7 +136,7 @@ def test_after_too_many_rejections_it_stops_until_a_person_or_new_labels_let_it_
     stopped = asking(told, do, streams.week(8))
     assert stopped.outcome == "refused"
     assert "trueup clear" in stopped.reasons[0]
-    assert clear(told.model, "a tester")[-1].body["by"] == "a tester"
+    assert clear(told.model, "a tester")[-1].body.by == "a tester"
     with pytest.raises(UsageError, match="nothing to clear"):
         clear(told.model, "a tester")
     assert asking(told, do, streams.week(8)).outcome == "rejected"
@@ -169,7 +169,7 @@ def test_after_too_many_failures_it_stops_as_after_rejections(grown, tmp_path):
     assert "trueup clear" in stopped.reasons[0]
     assert "trueup.retrain.refused" in [m.topic for m in told.home.ledger.pending_outbox()]
     failed = [e for e in told.home.ledger.entries("toy") if e.kind == "failed"]
-    assert [e.body["reasons"] for e in failed] == [["RuntimeError: no space left on the device"]] * 2
+    assert [e.body.reasons for e in failed] == [("RuntimeError: no space left on the device",)] * 2
     with pytest.raises(RuntimeError, match="no space"):
         asking(told, do, NOW, "manual")  # a person may
     with pytest.raises(RuntimeError, match="no space"):

@@ -35,8 +35,8 @@ def under(story, rules):
 
 def reasons(story):
     """Why each training was begun, and in which week."""
-    tried = [e for e in story.home.ledger.entries("toy") if e.body.get("model")]
-    return [(e.body["trigger"]["reason"], (e.as_of - streams.week(0)).days // 7) for e in tried]
+    tried = [e for e in story.home.ledger.entries("toy") if e.body.model]
+    return [(e.body.trigger.reason, (e.as_of - streams.week(0)).days // 7) for e in tried]
 
 
 def test_where_nothing_asks_for_it_the_champion_stays(story):

@@ -4,7 +4,6 @@ import html
 import json
 import sqlite3
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,14 @@ from pandas.testing import assert_frame_equal
 from tests import streams
 from tests.story import CONFIG, PLAIN, NoReports, Story, in_week, stream, window
 from trueup.adapters.background import Background
+from trueup.audit.dossier import make
 from trueup.config.load import load_model
 from trueup.domain.data.types import ROW_ID, Status
 from trueup.errors import ConfigError, NoData, NoLabels, SourceError, UntrustedModel
 from trueup.governance import quarantine
 from trueup.governance.status import overview
 from trueup.loop import steps, turn
-from trueup.reporting.jobs import data_docs_folder, draw_run, run_folder
+from trueup.reporting.jobs import data_docs_folder, draw_retrain, run_folder
 from trueup.stages.features import examples
 
 BROKEN, CORRECTED = 6, 5
@@ -66,15 +66,15 @@ def test_the_first_champion_comes_after_min_history_and_scores_no_row_it_was_tra
 
 def test_the_run_of_a_refitted_model_and_its_decision_name_every_batch_it_was_fitted_on(story):
     entry = next(e for e in story.home.ledger.entries("toy") if e.kind == "promoted")
-    assert entry.body["refit"]["status"] == "pass"
-    logged = story.home.tracking.client.get_run(entry.body["model"]["run_id"]).inputs.dataset_inputs
+    assert entry.body.refit.status == "pass"
+    logged = story.home.tracking.client.get_run(entry.body.model.run_id).inputs.dataset_inputs
     sources = [json.loads(i.dataset.source) for i in logged]
     read = [ref for b in (c.batch for c in story.first.batches) for ref in (b.rows, b.labels)]
     assert sorted(s["sha256"] for s in sources) == sorted(ref.sha256 for ref in read)
-    recorded = entry.body["inputs"]
-    assert sorted((i["sha256"], i["revision"]) for i in recorded) == sorted((r.sha256, r.revision) for r in read)
+    recorded = entry.body.inputs
+    assert sorted((i.sha256, i.revision) for i in recorded) == sorted((r.sha256, r.revision) for r in read)
     contexts = {(s["start"], i.tags[0].value) for s, i in zip(sources, logged, strict=True)}
-    gate_start = datetime.fromisoformat(entry.body["gate"]["start"])
+    gate_start = entry.body.gate.start
     assert contexts == {(str(w), "training" if w < gate_start else "refit") for w in map(streams.week, range(5))}
 
 
@@ -192,8 +192,8 @@ def test_without_enough_new_labels_a_challenger_is_held(story, tmp_path):
 def test_the_ledger_is_whole_and_the_alias_agrees(story):
     assert story.home.ledger.verify() == []
     state = overview(story.model)
-    assert state["alias_agrees"] is True
-    assert state["champion"] == story.first.decided.version
+    assert state.alias_agrees is True
+    assert state.champion == story.first.decided.version
 
 
 def test_a_tampered_champion_is_refused(story):
@@ -360,11 +360,11 @@ def test_a_real_change_is_decayed_and_a_challenger_takes_over(tmp_path):
     current = told.model.champion()
     assert current.version > first.version
     entry = told.home.ledger.champion("toy").entry
-    assert entry.body["trigger"]["reason"] == "decayed"
-    figures = entry.body["evaluation"]["metrics"]
+    assert entry.body.trigger.reason == "decayed"
+    figures = entry.body.evaluation.metrics
     assert figures["challenger"]["log_loss"] < figures["champion"]["log_loss"]
     assert told.home.ledger.verify() == []
-    assert overview(told.model)["alias_agrees"] is True
+    assert overview(told.model).alias_agrees is True
     told.home.close()
 
 
@@ -377,31 +377,29 @@ def test_a_champion_with_too_few_labels_a_batch_is_retrained_for_its_age(tmp_pat
     assert done.observed[-1].diagnosis == "unknown"
     assert done.observed[-1].findings[:2] == ("unknown", "stale")
     assert done.decided.outcome in {"promoted", "rejected"}, done.decided.reasons
-    assert told.home.ledger.entries("toy")[-1].body["trigger"]["reason"] == "stale"
+    assert told.home.ledger.entries("toy")[-1].body.trigger.reason == "stale"
     told.home.close()
 
 
 class Drawing(NoReports):
-    """Draws the reports of retrains at once, and no others."""
+    """Draws the pictures of retrains at once, and no reports."""
 
     def submit(self, _what: str, job: Callable[..., object], *args: object) -> None:
         """Do the job now if it is one of these."""
-        if job is draw_run:
+        if job is draw_retrain:
             job(*args)
 
 
-def test_a_retrain_held_for_labels_of_one_class_has_a_report_that_says_so(tmp_path):
+def test_a_retrain_held_for_labels_of_one_class_has_a_dossier_that_says_so(tmp_path):
     rows = stream(7 * 7)
     told = Story(tmp_path, rows.assign(y=np.where(rows["t"] < streams.week(2), rows["y"], 0)))
     told.home.background = Drawing()
     done = turn.retrain(steps, told.model, streams.week(7), "manual")
     assert done.outcome == "held", done
-    (run,) = told.home.tracking.client.search_runs(
-        [told.home.tracking.client.get_experiment_by_name("toy").experiment_id]
-    )
-    page = (run_folder(told.home.root, "toy", run.info.run_id) / "report.html").read_text()
+    page = Path(make(told.model, done.version, bill=False).page).read_text()
     assert done.reasons[0].split(";")[0] in html.unescape(page)
-    assert "Importance" in page
+    assert "It could not be measured; see the checks." in page
+    assert "What the model relies on" in page
     told.home.close()
 
 
@@ -420,26 +418,24 @@ def test_a_report_that_cannot_be_drawn_is_said_with_its_place_and_the_loop_goes_
     told.home.close()
 
 
-def test_declared_slices_stand_in_the_record_the_report_and_the_run(tmp_path):
+def test_declared_slices_are_in_the_record_the_dossier_and_the_run(tmp_path):
     told = Story(tmp_path, stream(8 * 7))
     told.home.background = Drawing()
     told.turn(5)
     turn.retrain(steps, told.model, streams.week(8), "manual")
     first, second = told.home.ledger.entries("toy")
     for entry in (first, second):
-        slices = entry.body["evaluation"]["slices"]
-        assert {s["slice"] for s in slices} == {"group=a", "group=b", "group=c"}
-        assert all(s["low"] < s["challenger"] < s["high"] for s in slices)
-        run_id = entry.body["model"]["run_id"]
+        slices = entry.body.evaluation.slices
+        assert {s.slice for s in slices} == {"group=a", "group=b", "group=c"}
+        assert all(s.low < s.challenger < s.high for s in slices)
+        run_id = entry.body.model.run_id
         folder = run_folder(told.home.root, "toy", run_id)
-        assert "group=b" in (folder / "report.html").read_text()
+        assert "group=b" in Path(make(told.model, entry.body.version, bill=False).page).read_text()
         kept = {f.path for f in told.home.tracking.client.list_artifacts(run_id, "report")}
         assert "report/slices.csv" in kept
-        assert pd.read_csv(folder / "slices.csv")["rows"].tolist() == [s["rows"] for s in slices]
-    assert all("champion" not in s for s in first.body["evaluation"]["slices"])
-    assert all(
-        s["difference_low"] < s["difference"] < s["difference_high"] for s in second.body["evaluation"]["slices"]
-    )
+        assert pd.read_csv(folder / "slices.csv")["rows"].tolist() == [s.rows for s in slices]
+    assert all(s.champion is None for s in first.body.evaluation.slices)
+    assert all(s.difference_low < s.difference < s.difference_high for s in second.body.evaluation.slices)
     told.home.close()
 
 
@@ -476,8 +472,8 @@ def test_a_challenger_that_has_lost_a_class_does_not_beat_a_champion_that_knows_
     decided = turn.retrain(steps, told.model, streams.week(9), "manual")
     body = told.home.ledger.entries("toy")[-1].body
     assert decided.outcome == "rejected", decided.reasons
-    assert body["evaluation"]["metrics"]["champion"]["log_loss"] < 1.1  # that of three equal shares
-    assert body["evidence"]["contender"] == "simple"  # which remembers eight weeks
+    assert body.evaluation.metrics["champion"]["log_loss"] < 1.1  # that of three equal shares
+    assert body.evidence.contender == "simple"  # which remembers eight weeks
     assert told.model.champion().version == first.version
     told.home.close()
 

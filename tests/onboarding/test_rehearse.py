@@ -59,7 +59,7 @@ def test_the_first_champion_is_made_when_the_rehearsal_says(sound):
     assert decided.outcome == "promoted"
     (entry,) = [e for e in story.home.ledger.entries("toy") if e.kind == "promoted"]
     assert entry.as_of == found.first.as_of
-    assert entry.body["model"]["rows"] >= found.first.train_rows
+    assert entry.body.model.rows >= found.first.train_rows
 
 
 def test_outcomes_that_a_column_says_to_be_known_later_than_any_history_are_waited_for(tmp_path):

@@ -82,7 +82,7 @@ ANSWER = {"decision": "approve", "name": "Ann", "why": "looked at the slices"}
 
 
 def test_it_waits_refuses_an_empty_answer_and_approves(page):
-    version = page.entry.body["model"]["version"]
+    version = page.entry.body.model.version
     for empty in ({}, {"run_input": {}}, {"run_input": {**ANSWER, "name": ""}}, {"run_input": {"decision": "approve"}}):
         assert page.page.resume(empty) == "REJECT", empty
     assert page.page.state()[0] == "Suspended"
@@ -91,14 +91,14 @@ def test_it_waits_refuses_an_empty_answer_and_approves(page):
     assert page.page.start()[0] == "Completed"
     assert page.home.registry.champion_alias("toy") == version
     entry = page.home.ledger.champion("toy").entry
-    assert (entry.kind, entry.body["approver"]["name"]) == ("promoted", "Ann")
-    assert entry.body["approver"]["why"] == "looked at the slices"
+    assert (entry.kind, entry.body.approver.name) == ("promoted", "Ann")
+    assert entry.body.approver.why == "looked at the slices"
 
 
 def test_its_page_shows_the_evidence(page, prefect_server):
     wanted = {"artifacts": {"key": {"any_": ["approval-toy"]}, "flow_run_id": {"any_": [str(page.page.id)]}}}
     (artifact,) = httpx.post(f"{prefect_server}/artifacts/filter", json=wanted, timeout=60).json()
-    for words in ("| check | verdict | why |", "| log_loss |", "report.html", f"trueup approve {page.entry.seq} --by"):
+    for words in ("| check | verdict | why |", "| log_loss |", "[Dossier](", f"trueup approve {page.entry.seq} --by"):
         assert words in artifact["data"]
 
 
@@ -106,7 +106,7 @@ def test_a_rejection_by_the_form_keeps_things_as_they_are(page):
     assert page.page.resume({"run_input": {**ANSWER, "decision": "reject", "why": "too few rows"}}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
     assert page.model.champion() is None
-    assert page.home.ledger.entries("toy")[-1].body["reasons"] == ["rejected by Ann: too few rows"]
+    assert page.home.ledger.entries("toy")[-1].body.reasons == ("rejected by Ann: too few rows",)
 
 
 def test_decided_by_the_command_line_meanwhile_it_ends_with_that(page):
@@ -124,7 +124,7 @@ def test_decided_elsewhere_its_page_does_not_wait_for_ever(page):
     assert page.page.state()[0] == "Suspended"
     approval.approve(page.model, page.entry, "Bob")
     (name,) = reconcile_home().views
-    assert name == f"approve toy: version {page.entry.body['model']['version']}"
+    assert name == f"approve toy: version {page.entry.body.model.version}"
     assert page.page.state() == ("Resuming", "decided elsewhere; this run ends with what was recorded")
     assert page.page.start()[0] == "Completed"
     assert reconcile_home().views == ()
@@ -138,7 +138,7 @@ def test_an_expired_approval_is_recorded_and_its_page_ends(page, monkeypatch):
     monkeypatch.setattr(Home, "now", lambda _: late, raising=False)
     monkeypatch.setattr("trueup.home._wall_clock", lambda: late)
     assert len(reconcile_home().views) == 1
-    assert "expired" in page.home.ledger.entries("toy")[-1].body["reasons"][0]
+    assert "expired" in page.home.ledger.entries("toy")[-1].body.reasons[0]
     assert page.page.start()[0] == "Completed"
 
 
@@ -155,16 +155,16 @@ def test_a_crash_after_the_answer_does_not_lose_it(page):
             client.set_flow_run_state(page.page.id, state, force=True)
     assert len(flip(timedelta(hours=1)).again) == 1
     assert page.page.start()[0] == "Completed"
-    assert page.home.ledger.entries("toy")[-1].body["approver"]["name"] == "Ann"
+    assert page.home.ledger.entries("toy")[-1].body.approver.name == "Ann"
 
 
 def test_a_stale_approval_is_refused(page):
-    judged = page.entry.body["judged"]["version"]
+    judged = page.entry.body.judged.version
     override(page.model, judged, "Bob", "cannot wait")
     assert page.page.resume({"run_input": ANSWER}) == "ACCEPT"
     assert page.page.start()[0] == "Completed"
     assert page.model.champion().version == judged
-    assert "stale" in page.home.ledger.entries("toy")[-1].body["reasons"][0]
+    assert "stale" in page.home.ledger.entries("toy")[-1].body.reasons[0]
 
 
 def test_the_rollback_flow_goes_back_and_shows_it(page):
@@ -172,7 +172,7 @@ def test_the_rollback_flow_goes_back_and_shows_it(page):
 
     approval.approve(page.model, page.entry, "Bob")
     first = page.model.champion().version
-    override(page.model, page.entry.body["judged"]["version"], "Bob", "a try")
+    override(page.model, page.entry.body.judged.version, "Bob", "a try")
     assert rollback("toy", by="Ann", why="complaints").version == first
     assert page.home.registry.champion_alias("toy") == first
     assert streams.week(5) <= page.model.champion().promoted_as_of

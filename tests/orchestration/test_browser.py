@@ -155,11 +155,11 @@ def test_a_retrain_is_started_from_its_form_and_its_page_tells_the_verdict(page,
     expect(page.get_by_role("row").filter(has_text="paired")).to_contain_text("✔ pass")
     expect(page.get_by_role("row").filter(has_text="log_loss")).to_be_visible()
     keep(page, "decision")
-    opens(page, "Report of the run", f"{AUTOMATIC}: challenger of {NOW:%Y-%m-%d}")
+    opens(page, "Dossier", f"{AUTOMATIC} version")
     opens(page, "MLflow run", "MLflow")
     now = home.ledger.champion(AUTOMATIC)
     assert now.version > before
-    assert now.entry.body["trigger"]["reason"] == "schedule"
+    assert now.entry.body.trigger.reason == "schedule"
     assert now.entry.as_of == NOW
     assert home.registry.champion_alias(AUTOMATIC) == now.version
 
@@ -167,7 +167,7 @@ def test_a_retrain_is_started_from_its_form_and_its_page_tells_the_verdict(page,
 def test_a_challenger_that_waits_is_approved_from_the_form(page, stack, home):
     config = load_model(home.configs, APPROVED)
     (waiting,) = open_approvals(Model(config, home))
-    before, proposed = home.ledger.champion(APPROVED).version, waiting.body["model"]["version"]
+    before, proposed = home.ledger.champion(APPROVED).version, waiting.body.model.version
     assert home.registry.champion_alias(APPROVED) == before
     run = until(lambda: [r for r in of_flow(stack, "approve") if r["state"]["name"] == "Suspended"], 60)[0]
     assert run["name"] == f"approve {APPROVED}: version {proposed}"
@@ -202,8 +202,8 @@ def test_a_challenger_that_waits_is_approved_from_the_form(page, stack, home):
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=SLOW * 120_000)
     assert home.registry.champion_alias(APPROVED) == proposed
     entry = home.ledger.champion(APPROVED).entry
-    assert (entry.kind, entry.body["approver"]["name"]) == ("promoted", "A. Smith")
-    assert entry.body["approver"]["why"] == "looked at the slices"
+    assert (entry.kind, entry.body.approver.name) == ("promoted", "A. Smith")
+    assert entry.body.approver.why == "looked at the slices"
     assert not open_approvals(Model(config, home))
     assert home.ledger.verify() == []
     open_artifacts(page, run["id"])

@@ -60,7 +60,7 @@ def test_the_flow_decides_as_the_stages_do(both):
 
 def test_both_ledgers_record_the_same(both):
     alone, flown, _, _ = both
-    ours, theirs = ([plain(e.body) for e in story.home.ledger.entries("toy")] for story in (alone, flown))
+    ours, theirs = ([plain(json.loads(e.text)) for e in story.home.ledger.entries("toy")] for story in (alone, flown))
     assert len(ours) >= 2
     assert ours == theirs
     assert flown.home.ledger.verify() == []

@@ -1,6 +1,7 @@
 """Links from Prefect's pages lead to the reports, and only where reports are made."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,7 @@ from trueup.home import Home
 from trueup.model import Model
 from trueup.orchestration import links
 
-MODEL = {"run_id": "r", "version": 3}
+MODEL = SimpleNamespace(run_id="r", version=3)
 
 
 @pytest.fixture
@@ -29,8 +30,7 @@ def test_they_lead_to_the_files_and_to_where_these_are_served(tmp_path, config):
     home = opened(tmp_path, reports_pages="http://here:1/", mlflow_pages="http://there:2")
     assert links.address(home, page) == "http://here:1/drift/a%20b.html"
     assert links.line(links.of_model(Model(config, home), MODEL)) == (
-        "[MLflow run](http://there:2/#/runs/r) · [Report of the run](http://here:1/runs/toy/r/report.html) · "
-        "[Dossier](http://here:1/dossiers/toy/toy-v3.html)"
+        "[MLflow run](http://there:2/#/runs/r) · [Dossier](http://here:1/dossiers/toy/toy-v3.html)"
     )
 
 

@@ -78,10 +78,7 @@ def without_times(facts):
 
 
 def decisions(entries):
-    return [
-        (e.kind, e.as_of, e.body["trigger"]["reason"], e.body["reasons"], (e.body.get("model") or {}).get("version"))
-        for e in entries
-    ]
+    return [(e.kind, e.as_of, e.body.trigger.reason, e.body.reasons, e.body.version) for e in entries]
 
 
 def test_it_decides_what_run_decides_batch_by_batch(done, laid, tmp_path):
@@ -358,7 +355,7 @@ def test_what_was_known_then_is_what_had_landed_by_then(tmp_path):
     prepared = prepare(Model(told.config, home), span, policies, known_then=True)
     there = prepared.world.opened(prepared.folder_of(policies[0]))
     used = {
-        e.as_of: {i["revision"] for i in e.body["inputs"] if i["start"] == streams.week(4).isoformat()}
+        e.as_of: {i.revision for i in e.body.inputs if i.start == streams.week(4)}
         for e in there.ledger.entries("toy")
         if e.kind != "held"
     }

@@ -76,7 +76,7 @@ def test_planted_problems_reject_the_challenger_and_the_reasons_name_them(strict
     assert direction.startswith("raising x by 1 must not make the prediction lower: violated in ")
     assert "size on disk" in failed["budget"].reasons[0]
     (entry,) = strict.home.ledger.entries("toy")
-    assert {v["check"]: v["status"] for v in entry.body["verdicts"]}["behaviour"] == "fail"
+    assert {v.check: v.status for v in entry.body.verdicts}["behaviour"] == "fail"
 
 
 def test_a_sound_model_passes_and_its_record_holds_the_figures(sound):
@@ -87,24 +87,24 @@ def test_a_sound_model_passes_and_its_record_holds_the_figures(sound):
         "baseline", "fairness mean_error", "calibration ece", "behaviour", "budget",
     ]  # fmt: skip
     (entry,) = sound.home.ledger.entries("toy")
-    verdicts = {v["check"]: v for v in entry.body["verdicts"]}
-    assert verdicts["fresh process"]["figures"]["largest_difference"] == 0
-    assert verdicts["fresh process"]["figures"]["rows"] > 2000
-    assert entry.body["refit"]["figures"]["fresh_largest_difference"] == 0
-    assert 0 < verdicts["budget"]["figures"]["p95_ms"] < 5000
-    assert verdicts["budget"]["figures"]["mib"] > 0.001
-    assert sum(c["rows"] for c in verdicts["behaviour"]["figures"]["checks"]) > 2000
+    verdicts = {v.check: v for v in entry.body.verdicts}
+    assert verdicts["fresh process"].figures["largest_difference"] == 0
+    assert verdicts["fresh process"].figures["rows"] > 2000
+    assert entry.body.refit.figures["fresh_largest_difference"] == 0
+    assert 0 < verdicts["budget"].figures["p95_ms"] < 5000
+    assert verdicts["budget"].figures["mib"] > 0.001
+    assert sum(c["rows"] for c in verdicts["behaviour"].figures["checks"]) > 2000
 
 
 def test_ablation_tells_which_features_the_model_lives_on_and_decides_nothing(sound):
     (entry,) = sound.home.ledger.entries("toy")
-    worth = {w["group"]: w for w in entry.body["evaluation"]["ablation"]}
+    worth = {w.group: w for w in entry.body.evaluation.ablation}
     assert worth.keys() == {"numeric", "categorical"}
-    assert worth["numeric"]["answer"] == "earns its place"
-    assert worth["numeric"]["low"] > 0.05
-    assert worth["numeric"]["difference"] == pytest.approx(worth["numeric"]["without"] - worth["numeric"]["with"])
-    run = sound.home.tracking.client.get_run(entry.body["model"]["run_id"])
-    assert run.data.metrics["ablation_numeric"] == pytest.approx(worth["numeric"]["difference"])
+    assert worth["numeric"].answer == "earns its place"
+    assert worth["numeric"].low > 0.05
+    assert worth["numeric"].difference == pytest.approx(worth["numeric"].without - worth["numeric"].with_group)
+    run = sound.home.tracking.client.get_run(entry.body.model.run_id)
+    assert run.data.metrics["ablation_numeric"] == pytest.approx(worth["numeric"].difference)
 
 
 def test_unchanged_rows_have_the_features_they_had(sound):
@@ -139,24 +139,26 @@ def test_an_artifact_that_predicts_otherwise_than_the_fitted_model_is_refused(tm
     assert verdict.check == "fresh process"
     assert "predicts otherwise than recorded" in verdict.reasons[0]
     (entry,) = told.home.ledger.entries("toy")
-    assert entry.body["verdicts"][0]["figures"]["largest_difference"] > 0.1
+    assert entry.body.verdicts[0].figures["largest_difference"] > 0.1
     told.home.close()
 
 
 def test_recorded_predictions_that_are_gone_or_no_numbers_never_pass(sound):
     (entry,) = sound.home.ledger.entries("toy")
-    path = entry.body["model"]["baseline_path"]
+    path = entry.body.model.baseline_path
     frame = sound.home.store.read_evaluation(path)
-    trained = _trained(entry.body["model"])
+    trained = _trained(entry.body.model)
     assert reproduced(sound.model, trained).ok
     for wrong, status in ((frame.drop(columns="p_fitted"), "inconclusive"), (frame.assign(p_fitted=np.nan), "fail")):
         other = sound.home.store.put_evaluation("other", wrong)
-        verdict = reproduced(sound.model, _trained({**entry.body["model"], "baseline_path": other}))
+        verdict = reproduced(sound.model, _trained(entry.body.model, baseline_path=other))
         assert verdict.status == status
 
 
-def _trained(model):
-    return SimpleNamespace(**{k: model[k] for k in ("baseline_path", "uri", "manifest_digest")}, classes=None)
+def _trained(model, **changes):
+    return SimpleNamespace(
+        **model.model_dump(include={"baseline_path", "uri", "manifest_digest"}) | changes, classes=None
+    )
 
 
 def test_what_is_judged_by_is_landed_although_no_feature_is_made_of_it(sound):

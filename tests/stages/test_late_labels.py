@@ -107,12 +107,12 @@ def test_with_labels_a_month_late_old_batches_are_diagnosed_when_theirs_come_and
     assert book.revisions() == before
     assert all(rows == 1 for rows, _ in before.values())  # no row was landed again for its labels
     assert max(m for w in range(26) for m in book.labels(w)["known_at"]) <= streams.week(26)
-    recorded = book.home.ledger.entries("loans")[-1].body["inputs"]
-    assert (recorded[-1]["dataset"], recorded[-1]["revision"]) != ("loans/labels", 1)
+    recorded = book.home.ledger.entries("loans")[-1].body.inputs
+    assert (recorded[-1].dataset, recorded[-1].revision) != ("loans/labels", 1)
     assert book.home.ledger.verify() == []
     found = reproduce("loans", last.decided.version, book.home)
     assert found.same, found.said
-    words = gather(book.model, last.decided.version)["source"]["words"]
+    words = gather(book.model, last.decided.version)[0].source.words
     assert words.endswith("the outcomes, joined by key, from a source of kind files (path data/outcomes.csv)")
     book.home.close()
 

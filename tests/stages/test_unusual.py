@@ -81,8 +81,8 @@ def test_a_confirmed_batch_holds_nothing_and_becomes_usual(tmp_path):
     told.turn(6)
     assert told.turn(7).decided.outcome == "held"
     (entry,) = clear(told.model, "a tester")
-    assert (entry.kind, entry.body["by"]) == ("confirmed", "a tester")
-    assert entry.body["batches"][0]["columns"] == [column]
+    assert (entry.kind, entry.body.by) == ("confirmed", "a tester")
+    assert entry.body.batches[0].columns == (column,)
     with pytest.raises(UsageError, match="nothing to clear"):
         clear(told.model, "a tester")
     assert told.turn(7).decided.verdicts
@@ -129,9 +129,9 @@ def test_a_feature_that_stays_without_values_is_left_out_of_the_next_model(tmp_p
     assert "z" in reads(told)
     done = [told.turn(week) for week in range(7, 13)]
     assert all(d.batches[-1].usable for d in done)
-    later = [e for e in told.home.ledger.entries("toy") if e.body.get("model")][-1]
-    assert later.body["model"]["gone"] == ["z"]
-    assert any("z has had no value" in why for why in later.body["reasons"]), later.body["reasons"]
+    later = [e for e in told.home.ledger.entries("toy") if e.body.model][-1]
+    assert later.body.model.gone == ("z",)
+    assert any("z has had no value" in why for why in later.body.reasons), later.body.reasons
     told.home.close()
 
 

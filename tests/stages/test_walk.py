@@ -1,6 +1,6 @@
 """The evidence about a challenger, through the loop: which rows and attempts count, and who takes over from whom."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import numpy as np
 import pytest
@@ -27,14 +27,14 @@ def strict(tmp_path_factory):
     told.turn(5)
     told.champion = told.model.champion()
     told.decided = [retrain(steps, told.model, streams.week(w), "manual") for w in (8, 11, 14)]
-    told.records = [e.body["evidence"] for e in told.home.ledger.entries("toy") if e.body.get("evidence")][1:]
+    told.records = [e.body.evidence for e in told.home.ledger.entries("toy") if e.body.evidence][1:]
     yield told
     told.home.close()
 
 
 def evidence(told, record):
-    frame = told.home.store.read_evaluation(record["path"])
-    return Evidence.from_frame(frame, told.config.evaluate.block, record["earlier"])
+    frame = told.home.store.read_evaluation(record.path)
+    return Evidence.from_frame(frame, told.config.evaluate.block, record.earlier)
 
 
 def test_all_rows_since_the_champions_training_count_once(strict):
@@ -43,28 +43,28 @@ def test_all_rows_since_the_champions_training_count_once(strict):
         found = evidence(strict, record)
         assert found.start >= strict.champion.trained_until
         assert len(set(found.numbers)) == len(found.numbers)
-        inside = (frame["t"] >= found.start) & (frame["t"] < datetime.fromisoformat(record["end"]))
-        assert inside.sum() - strict.frame["t"].dt.date.value_counts().max() <= record["rows"] <= inside.sum()
-    assert strict.records[0]["rows"] < strict.records[1]["rows"] < strict.records[2]["rows"]
+        inside = (frame["t"] >= found.start) & (frame["t"] < record.end)
+        assert inside.sum() - strict.frame["t"].dt.date.value_counts().max() <= record.rows <= inside.sum()
+    assert strict.records[0].rows < strict.records[1].rows < strict.records[2].rows
 
 
 def test_nothing_is_judged_by_what_learned_from_it(strict):
-    assert [len(r["folds"]) for r in strict.records] == [0, 3, 3]
+    assert [len(r.folds) for r in strict.records] == [0, 3, 3]
     for record in strict.records:
-        for fold in record["folds"]:
-            assert fold["trained_until"] <= fold["start"]
-            assert fold["start"] >= strict.champion.trained_until.isoformat()
+        for fold in record.folds:
+            assert fold.trained_until <= fold.start
+            assert fold.start >= strict.champion.trained_until
 
 
 def test_lost_attempts_are_counted_and_their_older_rows_are_kept(strict):
-    entries = [e for e in strict.home.ledger.entries("toy") if e.body.get("evidence")][1:]
-    runs = [e.body["judged"]["run_id"] for e in entries]
-    assert [r["attempt"] for r in strict.records] == [1, 2, 3]
-    assert strict.records[2]["earlier"][-1:] == runs[1:2]
-    assert {r["against"] for r in strict.records} == {strict.champion.manifest_digest}
-    assert {r["burden"] for r in strict.records} == {"routine"}
+    entries = [e for e in strict.home.ledger.entries("toy") if e.body.evidence][1:]
+    runs = [e.body.judged.run_id for e in entries]
+    assert [r.attempt for r in strict.records] == [1, 2, 3]
+    assert strict.records[2].earlier[-1:] == runs[1:2]
+    assert {r.against for r in strict.records} == {strict.champion.manifest_digest}
+    assert {r.burden for r in strict.records} == {"routine"}
     last = evidence(strict, strict.records[2])
-    span = min(datetime.fromisoformat(f["start"]) for f in strict.records[2]["folds"])
+    span = min(f.start for f in strict.records[2].folds)
     assert last.start < span  # what came from the record is older than what was judged anew
 
 
@@ -76,8 +76,8 @@ def test_what_is_unclear_is_no_rejection(strict):
 
 def test_evidence_that_was_changed_is_not_used(strict, tmp_path):
     told = strict.branch(tmp_path / "copy")
-    path = told.home.root / strict.records[-1]["path"]
-    frame = told.home.store.read_evaluation(strict.records[-1]["path"])
+    path = told.home.root / strict.records[-1].path
+    frame = told.home.store.read_evaluation(strict.records[-1].path)
     told.home.store.put_evaluation(path.stem, frame.assign(loss_champion=9.0))
     with pytest.raises(WorkError, match="is not what entry"):
         retrain(steps, told.model, streams.week(15), "manual")
@@ -89,8 +89,8 @@ def test_a_change_of_features_has_another_burden(strict, tmp_path):
     file = told.configs / "toy.yaml"
     file.write_text(file.read_text().replace("numeric: [x, z]", "numeric: [x]"))
     retrain(steps, told.model, streams.week(15), "manual")
-    record = told.home.ledger.entries("toy")[-1].body["evidence"]
-    assert (record["burden"], record["changed"]) == ("change", ["features"])
+    record = told.home.ledger.entries("toy")[-1].body.evidence
+    assert (record.burden, record.changed) == ("change", ("features",))
     told.home.close()
 
 
@@ -120,8 +120,8 @@ def test_a_champion_that_is_worse_than_a_constant_is_replaced_by_what_is_better(
     decided = retrain(steps, told.model, streams.week(8), "manual")
     assert decided.outcome == "promoted", decided.reasons
     body = told.home.ledger.entries("toy")[-1].body
-    assert body["evidence"]["contender"] in {"simple", "prior"}
-    assert body["model"]["recipe"]["family"] == body["evidence"]["contender"]
+    assert body.evidence.contender in {"simple", "prior"}
+    assert body.model.recipe.family == body.evidence.contender
     done = told.turn(9)
     assert done.scored[-1].version == decided.version
     again = reproduce("toy", decided.version, told.home)

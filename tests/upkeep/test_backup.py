@@ -150,7 +150,7 @@ for number in range(100_000):
         logged = ports.registry.log(model, SCHEMA, Task.BINARY, run)
         version = ports.registry.register("busy", logged.uri)
         body |= {"version": version, "uri": logged.uri, "digest": logged.manifest_digest}
-    ports.ledger.append(Decision(f"busy:{number}", "busy", "tried", day.end, body))
+    ports.ledger.append(Decision(f"busy:{number}", "busy", "tried", day.end, Record(**body)))
     print(number, flush=True)
 """
 
@@ -194,10 +194,11 @@ def check_whole(home, least):
         assert len(home.store.read_predictions("busy", ref.window)) in {0, 4}
     versions = {v.version for v in home.registry.versions("busy")}
     for entry in entries:
-        home.store.read_evaluation(entry.body["path"])
-        if "uri" in entry.body:
-            home.registry.load(entry.body["uri"], entry.body["digest"])
-            assert entry.body["version"] in versions
+        noted = json.loads(entry.text)
+        home.store.read_evaluation(noted["path"])
+        if "uri" in noted:
+            home.registry.load(noted["uri"], noted["digest"])
+            assert noted["version"] in versions
     for file in ("trueup.db", "mlflow.db"):
         with closing(sqlite3.connect(home.root / file)) as database:
             assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -279,7 +280,7 @@ def test_by_the_command_line_a_home_is_copied_restored_and_verified(told, tmp_pa
         number = 0
         while not ended.is_set():
             number += 1
-            busy.ledger.append(Decision(f"toy:noted:{number}", "toy", "noted", streams.week(10), {"reasons": []}))
+            busy.ledger.append(Decision(f"toy:noted:{number}", "toy", "noted", streams.week(10)))
             anchor(busy)
 
     deciding = threading.Thread(target=decide)

@@ -103,7 +103,7 @@ def test_what_a_killed_training_left_is_collected_after_a_day(told, where, left)
 def test_what_an_entry_or_an_alias_names_is_left_alone(told):
     entry = told.home.ledger.champion("toy").entry
     client, registry = told.home.tracking.client, told.home.registry
-    client.set_terminated(entry.body["model"]["run_id"], "KILLED")  # as after a crash between record and end
+    client.set_terminated(entry.body.model.run_id, "KILLED")  # as after a crash between record and end
     for week in (8, 9):  # not the very same attempt: that would be gone on with
         killed(told, "register.version", week)
         reconcile(told.model)

@@ -49,10 +49,10 @@ def judged(tmp_path_factory):
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text("a page")
     for entry in told.home.ledger.entries("toy"):
-        if run_id := (entry.body.get("model") or {}).get("run_id"):
+        if entry.body.model and (run_id := entry.body.model.run_id):
             folder = run_folder(told.home.root, "toy", run_id)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "report.html").write_text("a report")
+            (folder / "importance.png").write_text("a picture")
     yield told
     told.home.close()
 
@@ -75,7 +75,7 @@ def removed(found):
 
 
 def challengers(story):
-    return [e for e in story.home.ledger.entries("toy") if e.body.get("model")]
+    return [e for e in story.home.ledger.entries("toy") if e.body.model]
 
 
 def files(story):
@@ -112,14 +112,14 @@ def test_old_reports_go_but_for_those_of_decisions_that_are_kept(told):
     assert removed(gc(told.model)) == {}
     short(told, decisions=1)
     least = len(champions_and_last_good(told))
-    assert removed(gc(told.model))["run reports"] == len(challengers(told)) - least
+    assert removed(gc(told.model))["retrain pictures"] == len(challengers(told)) - least
     assert len(list(run_folder(told.home.root, "toy", "").iterdir())) == least
 
 
 def champions_and_last_good(story):
     wanted = {story.model.champion().version, last_good(story.model)}
-    of = [e for e in challengers(story) if {e.body["model"]["version"], e.body["judged"]["version"]} & wanted]
-    return {e.body["model"]["run_id"] for e in of}
+    of = [e for e in challengers(story) if {e.body.model.version, e.body.judged.version} & wanted]
+    return {e.body.model.run_id for e in of}
 
 
 def test_a_superseded_revision_is_kept_while_a_decision_may_rest_on_it(told):
@@ -163,11 +163,11 @@ def test_what_the_champion_and_the_last_good_one_rest_on_is_kept_for_ever(told):
     assert removed(found)["evaluations"] == len(everything.evaluations - still.evaluations) > 0
     assert all((home.root / path).exists() for path in still.evaluations)
     for entry in challengers(told):
-        if entry.body["model"]["run_id"] in still.runs:
-            model = entry.body["model"]
+        if entry.body.model.run_id in still.runs:
+            model = entry.body.model
             assert f"evaluations/{sample_name(model['run_id'])}.parquet" in still.evaluations
-            assert f"evaluations/{baseline_name(entry.body['judged']['manifest_digest'])}.parquet" in still.evaluations
-            assert {model["baseline_path"], entry.body["evaluation"]["path"]} <= still.evaluations
+            assert f"evaluations/{baseline_name(entry.body.judged.manifest_digest)}.parquet" in still.evaluations
+            assert {model.baseline_path, entry.body.evaluation.path} <= still.evaluations
 
     told.open()
     assert overview(told.model) == state
@@ -185,7 +185,7 @@ def test_a_rollback_keeps_what_the_old_promotion_recorded(told):
     told.later(days=300)
     roll_back(told.model, champion_before(told), "a tester", "and back again")
     entry = told.home.ledger.entries("toy")[-1]
-    source = told.home.ledger.entry(entry.body["evidence_of"])
+    source = told.home.ledger.entry(entry.body.evidence_of)
     told.later(days=3800)
     short(told, decisions=3650)
     assert source.recorded_at < told.home.now() - told.config.retention.decisions < entry.recorded_at
@@ -193,7 +193,7 @@ def test_a_rollback_keeps_what_the_old_promotion_recorded(told):
 
 
 def champion_before(story):
-    return story.home.ledger.entries("toy")[-1].body["previous"]["version"]
+    return story.home.ledger.entries("toy")[-1].body.previous.version
 
 
 def test_predictions_that_are_gone_are_never_made_again_and_the_loop_copes(told):

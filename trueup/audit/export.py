@@ -33,7 +33,7 @@ def export(home: Home, file: Path, model: str | None = None) -> int:
 
 def _json_lines(entries: Sequence[Entry], file: IO[str]) -> None:
     for e in entries:
-        file.write(json.dumps(_columns(e) | {"body": e.body, "hashed": e.text}, sort_keys=True) + "\n")
+        file.write(json.dumps(_columns(e) | {"body": json.loads(e.text), "hashed": e.text}, sort_keys=True) + "\n")
 
 
 def _csv(entries: Sequence[Entry], file: IO[str]) -> None:
@@ -41,8 +41,8 @@ def _csv(entries: Sequence[Entry], file: IO[str]) -> None:
     rows = csv.DictWriter(file, columns)
     rows.writeheader()
     for e in entries:
-        told = {"version": (e.body.get("model") or {}).get("version"), "reason": e.body["trigger"]["reason"]}
-        rows.writerow(_columns(e) | told | {"reasons": "; ".join(e.body["reasons"])})
+        told = {"version": e.body.version, "reason": e.body.reason}
+        rows.writerow(_columns(e) | told | {"reasons": "; ".join(e.body.reasons)})
 
 
 def _columns(e: Entry) -> dict[str, Any]:

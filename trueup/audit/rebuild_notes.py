@@ -1,28 +1,27 @@
-"""Which versions were made again from their record, and what came of it: a note beside the reports, for the dossier."""
+"""Notes beside the reports about versions that were made again, for their dossiers."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from trueup import files
 from trueup.home import Home
+from trueup.ledger.canonical import canonical
+from trueup.reporting.dossier_facts import Rebuilt
 
 
 def note_rebuilt(home: Home, model: str, version: int, said: str) -> None:
-    """Note what making a version again came to. Raises WorkError."""
-    found = {"at": home.now().isoformat(timespec="seconds"), "said": said}
-    files.write_text(_place(home.root, model, version), json.dumps(found))
+    """Note the result of making a version again. Raises WorkError."""
+    rebuilt = Rebuilt(at=home.now().replace(microsecond=0), said=said)
+    files.write_text(_place(home.root, model, version), canonical(rebuilt.plain()))
 
 
-def last_rebuilt(root: Path, model: str, version: int) -> dict[str, Any] | None:
-    """When a version was last made again here, and what came of it; None where it never was."""
+def last_rebuilt(root: Path, model: str, version: int) -> Rebuilt | None:
+    """The last note about a version; None if it was never made again here."""
     try:
-        found: dict[str, Any] = json.loads(_place(root, model, version).read_text())
+        return Rebuilt.model_validate_json(_place(root, model, version).read_text())
     except (OSError, ValueError):
         return None
-    return found
 
 
 def _place(root: Path, model: str, version: int) -> Path:

@@ -1,8 +1,8 @@
-"""Reproduce: make a version again from what its decision recorded, and say what is not the same.
+"""Reproduce: make a version again from what its decision recorded, and list the differences.
 
-The recorded revisions of the data are read by their digests, not the newest; the recipe is the recorded one, searched
-for by nobody; config, features and seed are those of then. What was rebuilt is compared with what was recorded: rows,
-predictions and metrics on the gate rows, and the registered model's files. Ledger, registry and store stay as they are.
+The recorded revisions of the data are read by their digests, with the recorded recipe, config, features and seed. The
+result is compared with the record: rows, predictions and metrics on the gate rows, and the registered model's files.
+Ledger, registry and store are not changed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -27,13 +26,13 @@ from trueup.domain.judging.gates import CHALLENGER
 from trueup.domain.judging.metrics import metrics
 from trueup.domain.learning.learning import class_names, predict
 from trueup.domain.learning.recipe import Recipe
-from trueup.domain.records import from_plain
 from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
 from trueup.governance.ledger_queries import part_about, versions_of
 from trueup.governance.recorded_inputs import config_then, modules_then
 from trueup.handoffs import Role, prediction_of
 from trueup.home import Home
 from trueup.ledger.entries import Entry
+from trueup.ledger.record import Challenge, Made
 from trueup.model import Model
 from trueup.stages.features import Examples, examples
 from trueup.stages.train import data_digest, fit_recipe
@@ -86,50 +85,49 @@ class Reproduced:
 
 @dataclass(frozen=True)
 class _Record:
-    """What a decision says of one of its versions."""
+    """A decision, and one of its versions."""
 
     entry: Entry
     version: int
 
     @property
-    def body(self) -> dict[str, Any]:
-        return self.entry.body
+    def body(self) -> Challenge:
+        return self.entry.challenge
 
     @property
     def role(self) -> Role:
-        return "judged" if self.version == self.body["judged"]["version"] else "refitted"
+        return "judged" if self.version == self.body.judged.version else "refitted"
 
     @property
-    def own(self) -> dict[str, Any]:
+    def own(self) -> Made:
         return part_about(self.entry, self.version)
 
     @property
     def gate(self) -> Window:
-        return Window.from_dict(self.body["gate"])
+        return self.body.gate
 
     @property
     def train(self) -> Window:
-        return Window(datetime.fromisoformat(self.body["model"]["trained_from"]), self.gate.start)
+        return Window(self.body.model.trained_from, self.gate.start)
 
     @property
     def recipe(self) -> Recipe:
-        return from_plain(Recipe, self.body["model"]["recipe"])
+        return self.body.model.recipe
 
 
 def reproduce(model: str, version: int, home: Home) -> Reproduced:
     """Make a version again and compare. Raises UsageError when no decision names it.
 
-    What is gone or was changed is a difference and no error: the rest is still looked at.
+    Inputs that are gone or changed are differences, not errors: the rest is still compared.
     """
     record = _record(sound_name(model), version, home)
-    tags = _tags(record, home)
     found = Reproduced(
         model,
         version,
         record.role,
         record.entry.seq,
         record.entry.kind,
-        circumstances=_circumstances(record, home, tags),
+        circumstances=_circumstances(record, home),
     )
     edited = [Difference("ledger", str(p)) for p in home.ledger.verify() if p.seq == record.entry.seq]
     try:
@@ -147,7 +145,7 @@ def reproduce(model: str, version: int, home: Home) -> Reproduced:
 
 
 class _Gone(Exception):
-    """What a version was made of is not there any more, so that it cannot be made."""
+    """An input of the version is missing, so it cannot be made again."""
 
     def __init__(self, differences: list[Difference]) -> None:
         super().__init__("; ".join(map(str, differences)))
@@ -176,14 +174,14 @@ class _Rebuilt:
 
 
 def _record(model: str, version: int, home: Home) -> _Record:
-    """The first decision on a version: what came later, an approval or a rollback, only repeats it."""
-    judging = [e for e in home.ledger.entries(model) if e.body.get("judged") and e.body.get("inputs")]
+    """The first decision on a version: a later approval or rollback only repeats it."""
+    judging = [e for e in home.ledger.entries(model) if e.body.judged and e.body.inputs]
     if (entry := next((e for e in judging if version in versions_of(e)), None)) is not None:
         return _Record(entry, version)
     known = {v for e in judging for v in versions_of(e)}
     if not known:
         load_model(home.configs, model)  # says which models there are
-        raise UsageError(f"{model}: no decision names a version yet; next: trueup run {model}")
+        raise UsageError(f"{model}: no version has been decided on yet; next: trueup run {model}")
     raise UsageError(
         f"{model}: no decision names version {version}; those that can be made again: "
         f"{', '.join(map(str, sorted(known)))}; see `trueup ledger show {model}`"
@@ -191,7 +189,7 @@ def _record(model: str, version: int, home: Home) -> _Record:
 
 
 def _rebuilt(record: _Record, home: Home) -> _Rebuilt:
-    """Make it again, and compare. Raises _Gone when what it was made of is not there."""
+    """Make it again, and compare. Raises _Gone when an input is missing."""
     gone, config, modules = list[Difference](), None, dict[str, bytes]()
     try:
         config = config_then(record.entry.model, record.body, home)
@@ -202,7 +200,7 @@ def _rebuilt(record: _Record, home: Home) -> _Rebuilt:
         modules = modules_then(record.entry.model, record.body, home, custom)
     except WorkError as error:
         gone.append(Difference("function", str(error)))
-    inputs, wrong = find(record.body["inputs"], home)
+    inputs, wrong = find(record.body.inputs, home)
     gone += [Difference("input", what) for what in wrong]
     if config is None or gone:
         stored = _Rebuilt()
@@ -221,7 +219,7 @@ def _compared(record: _Record, model: Model, then: Home) -> _Rebuilt:
     if record.role == "refitted":
         learned = examples(Model(model.config, then), Window(record.train.start, record.gate.end), as_of)
         fitted = fit_recipe(model.config, then.fits, record.recipe, learned)
-    digest = record.own["data_digest"]
+    digest = record.own.data_digest
     if digest != (now := data_digest(learned, record.recipe)):
         done.differences.append(
             Difference("rows", f"the digest of training rows and recipe is {now[:12]}, and was {digest[:12]}")
@@ -235,13 +233,13 @@ def _compared(record: _Record, model: Model, then: Home) -> _Rebuilt:
 
 def _against_the_evaluation(record: _Record, model: Model, done: _Rebuilt, gate: Examples, fitted: Pipeline) -> None:
     """Compare the judged model, made again, with what was recorded when it was judged."""
-    recorded = record.body["evaluation"]
+    recorded = record.body.evaluation
     try:
-        frame = model.home.store.read_evaluation(recorded["path"])
+        frame = model.home.store.read_evaluation(recorded.path)
     except WorkError as error:
         done.differences.append(Difference("predictions", f"those of the judging are gone: {error}"))
         return
-    classes = recorded["classes"]
+    classes = recorded.classes
     was = pd.Series(range(len(frame)), index=frame[ROW_ID])
     place = was.reindex(gate.row_id)
     if len(frame) != len(gate.y) or place.isna().any():
@@ -259,7 +257,8 @@ def _against_the_evaluation(record: _Record, model: Model, done: _Rebuilt, gate:
         now = metrics(model.config.task, gate.y.to_numpy(), said, classes)
         done.metrics = {
             name: {"recorded": value, "rebuilt": now[name]}
-            for name, value in recorded["metrics"].get(CHALLENGER, {}).items()
+            for name, value in recorded.metrics.get(CHALLENGER, {}).items()
+            if value is not None
         }
     done.differences += [
         Difference("metric", f"{name} is {m['rebuilt']:.12g}, and was {m['recorded']:.12g}")
@@ -271,46 +270,23 @@ def _against_the_evaluation(record: _Record, model: Model, done: _Rebuilt, gate:
 def _registered(record: _Record, home: Home, done: _Rebuilt) -> Pipeline | None:
     """The registered model, its files checked against the decision's digest; None, and why, when that fails."""
     try:
-        return home.registry.load(record.own.get("uri") or _uri(record, home), record.own["manifest_digest"])
+        return home.registry.load(record.own.uri, record.own.manifest_digest)
     except (UntrustedModel, RegistryUnavailable) as error:
         done.differences.append(Difference("model", str(error)))
         return None
 
 
-def _uri(record: _Record, home: Home) -> str:
-    """Where MLflow has a judged model whose refit serves: the first records did not keep it."""
-    name = record.body["model"]["name"]
-    for found in home.registry.versions(name):
-        if found.version == record.version:
-            return found.uri
-    raise UntrustedModel(f"MLflow has no version {record.version} of {name} any more, so that its files are not found")
-
-
-def _tags(record: _Record, home: Home) -> dict[str, str]:
-    """What the registry says of the version."""
-    with suppress(RegistryUnavailable):
-        for found in home.registry.versions(record.body["model"]["name"]):
-            if found.version == record.version:
-                return found.tags
-    return {}
-
-
-def _circumstances(record: _Record, home: Home, tags: Mapping[str, str]) -> tuple[Difference, ...]:
-    """What a version was made by, where that is something else today."""
-    was, now = _made_by(record, tags), code_facts(home.configs)
+def _circumstances(record: _Record, home: Home) -> tuple[Difference, ...]:
+    """Differences between the code, packages and settings of then and those of today."""
+    was = {name: str(value) for name, value in record.body.code.items()}
+    now = code_facts(home.configs)
     return (*_of_code(was, now), *_of_packages(was, now), *_of_settings(record, home))
-
-
-def _made_by(record: _Record, tags: Mapping[str, str]) -> dict[str, str]:
-    """Commit, changes and packages as the decision has them, else as the registry's tags do."""
-    tagged = {name.removeprefix("trueup."): value for name, value in tags.items()}
-    return tagged | {name: str(value) for name, value in (record.body.get("code") or {}).items()}
 
 
 def _of_code(was: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Difference]:
     commit, here = was.get("git_commit", _UNKNOWN), now["git_commit"]
     if commit == _UNKNOWN:
-        yield Difference("commit", "of which commit the code was is not recorded")
+        yield Difference("commit", "the commit of the code is not recorded")
     elif commit != here:
         yield Difference(
             "commit",

@@ -18,51 +18,50 @@ import numpy as np
 import pandas as pd
 
 from trueup.adapters.store.quarantine import EXPECTATION
-from trueup.domain.data.types import ROW_ID, BatchRef, Status, Window
+from trueup.domain.data.types import ROW_ID, BatchRef, Status
 from trueup.errors import WorkError
 from trueup.governance.recorded_inputs import lay_out_modules
 from trueup.handoffs import Validated
 from trueup.home import Home
+from trueup.ledger.record import Input
 from trueup.model import VALIDATE, Model, rules
 
 
 @dataclass(frozen=True)
-class Input:
+class Found:
     """A revision that a decision names, as the home has it."""
 
     ref: BatchRef
     held: np.ndarray[Any, Any] | None  # of rows: the ids that were in quarantine then
 
 
-def find(inputs: Sequence[Mapping[str, Any]], home: Home) -> tuple[list[Input], list[str]]:
+def find(inputs: Sequence[Input], home: Home) -> tuple[list[Found], list[str]]:
     """The revisions that a decision names, each checked against its digest; and what is wrong with the others."""
-    found, wrong = list[Input](), list[str]()
+    found, wrong = list[Found](), list[str]()
     for named in inputs:
-        window = Window.from_dict(named)
-        name = f"{named['dataset']} {window} r{named['revision']}"
         try:
-            ref = home.store.revision(named["dataset"], window, named["revision"])
-            if ref.sha256 != named["sha256"]:
-                wrong.append(f"{name}: its digest is {ref.sha256[:12]} now, and was {named['sha256'][:12]}")
+            ref = home.store.revision(named.dataset, named.window, named.revision)
+            if ref.sha256 != named.sha256:
+                wrong.append(f"{named}: its digest is {ref.sha256[:12]} now, and was {named.sha256[:12]}")
                 continue
             home.store.read(ref, verify=True)
-            found.append(Input(ref, _held(ref, named, home)))
+            found.append(Found(ref, _held(ref, named, home)))
         except WorkError as error:
-            wrong.append(f"{name}: {error}")
+            wrong.append(f"{named}: {error}")
     return found, wrong
 
 
-def _held(ref: BatchRef, named: Mapping[str, Any], home: Home) -> np.ndarray[Any, Any] | None:
-    if (digest := named.get("held")) is None:
+def _held(ref: BatchRef, named: Input, home: Home) -> np.ndarray[Any, Any] | None:
+    if (digest := named.held) is None:
         return None
     if (held := home.store.held_as(ref, digest)) is None:
-        raise WorkError("which of its rows were in quarantine then cannot be told; only which are now")
+        raise WorkError("the rows that were in quarantine then are not known; only those that are now")
     return held
 
 
 @contextmanager
-def laid_out(model: Model, inputs: Sequence[Input], modules: Mapping[str, bytes], as_of: datetime) -> Iterator[Home]:
-    """A home for as long as the block that holds these revisions, their quarantine, and the user's modules as they were."""
+def laid_out(model: Model, inputs: Sequence[Found], modules: Mapping[str, bytes], as_of: datetime) -> Iterator[Home]:
+    """For the block, a home that holds these revisions, their quarantine, and the user's modules as they were."""
     with TemporaryDirectory(prefix="trueup-reproduce-") as scratch:
         configs = Path(scratch) / "configs"
         configs.mkdir()
@@ -76,7 +75,7 @@ def laid_out(model: Model, inputs: Sequence[Input], modules: Mapping[str, bytes]
             then.close()
 
 
-def _land(model: Model, then: Home, found: Input, as_of: datetime) -> None:
+def _land(model: Model, then: Home, found: Found, as_of: datetime) -> None:
     ref = then.store.land(found.ref.dataset, found.ref.window, model.home.store.read(found.ref), found.ref.facts)
     if found.held is not None:
         then.store.quarantine(ref, pd.DataFrame({ROW_ID: found.held, EXPECTATION: "recorded"}))

@@ -10,6 +10,7 @@ from trueup.errors import RegistryUnavailable, UntrustedModel
 from trueup.home import Home
 from trueup.ledger.anchors import Anchor, AnchorFile, Place, departures
 from trueup.ledger.entries import Entry
+from trueup.ledger.record import Fitted
 from trueup.ledger.signing import exposed
 from trueup.ledger.verify import Problem
 from trueup.model import Model
@@ -67,13 +68,13 @@ def anchor(home: Home) -> None:
 def verify(configs: Mapping[str, ModelConfig], home: Home) -> Verified:
     """Check chain, signatures, anchors, the aliases in MLflow, and the files of every version that an entry names."""
     entries, places = home.ledger.entries(), _places(home)
-    named = {_of_model(e)["uri"]: e for e in entries if _of_model(e)}
+    named = {e.body.model.uri: (e, e.body.model) for e in entries if e.body.model}
     found = [
         *home.ledger.verify(),
         *_key(home, entries),
         *departures(places, entries),
         *(p for c in configs.values() for p in _alias(Model(c, home))),
-        *(p for entry in named.values() for p in _files(entry, home)),
+        *(p for entry, made in named.values() for p in _files(entry, made, home)),
     ]
     anchors = sum(len(place.anchors()) for place in places)
     return Verified(len(entries), anchors, len(named), tuple(sorted(found, key=lambda p: p.seq)))
@@ -104,16 +105,9 @@ def _alias(model: Model) -> Iterable[Problem]:
         )
 
 
-def _files(entry: Entry, home: Home) -> Iterator[Problem]:
+def _files(entry: Entry, made: Fitted, home: Home) -> Iterator[Problem]:
     """Whether a version's files are still those whose digest the entry has."""
-    model = _of_model(entry)
     try:
-        home.registry.check(model["uri"], model["manifest_digest"])
+        home.registry.check(made.uri, made.manifest_digest)
     except (UntrustedModel, RegistryUnavailable) as error:
-        yield Problem(
-            entry.seq, f"names version {model['version']} of {model['name']}, whose files are not right: {error}"
-        )
-
-
-def _of_model(entry: Entry) -> dict[str, str]:
-    return entry.body.get("model") or {}
+        yield Problem(entry.seq, f"names version {made.version} of {made.name}, whose files are not right: {error}")

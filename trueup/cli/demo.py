@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from trueup.adapters.background import shared
+from trueup.audit.dossiers import dossiers_folder
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.data.periods import complete_periods, period_of
@@ -170,7 +171,7 @@ def _paths(settings: Settings) -> dict[str, str]:
         "home": str(home),
         "data_docs": str(data_docs_folder(home) / "index.html"),
         "drift_reports": str(home / "reports" / "drift" / MODEL),
-        "run_reports": str(home / "reports" / "runs" / MODEL),
+        "dossiers": str(dossiers_folder(home, MODEL)),
         "mlflow_ui": f"{programs}/mlflow ui --backend-store-uri {settings.tracking_uri} --host 127.0.0.1",
         "prefect_ui": f"PREFECT_HOME={home / 'prefect'} {programs}/prefect server start --host 127.0.0.1",
     }

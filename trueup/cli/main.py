@@ -115,17 +115,13 @@ def status(
 
     then = moment(at)
     with at_home(looks=True) as home:
-        configs = [load_model(home.configs, name) for name in names(home, model)]
-        found = [
-            overview(Model(c, home))
-            if then is None
-            else standing_at(Model(c, home), resolve_as_of(Model(c, home), then))
-            for c in configs
-        ]
+        chosen = [Model(load_model(home.configs, name), home) for name in names(home, model)]
+        states = [overview(m) for m in chosen] if then is None else []
+        past = [] if then is None else [standing_at(m, resolve_as_of(m, then)) for m in chosen]
     output.emit(
         as_json,
-        {"models": found},
-        lambda: output_records.status(found) if then is None else output_records.standing(found),
+        {"models": [*states, *past]},
+        lambda: output_records.status(states) if then is None else output_records.standing(past),
     )
 
 
@@ -141,7 +137,7 @@ def clear(
 
     with at_home() as home:
         entries = may_start.clear(Model(load_model(home.configs, model), home), by)
-    said = [entry.body["reasons"][0] for entry in entries]
+    said = [entry.body.reasons[0] for entry in entries]
     found = {"sequence": entries[-1].seq, "reasons": said}
     lines = "\n".join(f"{why} (ledger entry {entry.seq})" for why, entry in zip(said, entries, strict=True))
     output.emit(as_json, found, lambda: typer.echo(lines))

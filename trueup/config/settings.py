@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     )
     reports: bool = Field(
         True,
-        description="Whether Data Docs, drift reports and the reports of retrains are made; results and artifacts are "
+        description="Whether Data Docs, drift reports and dossiers are made; results and artifacts are "
         "recorded all the same.",
     )
     dask: str | None = Field(

@@ -1,8 +1,8 @@
 """Approval: a challenger that passed waits in the ledger until a person decides, or until it is too late.
 
-The pending entry is the whole state, so everything works without a server. It is closed by one more entry, whose id
+The pending entry is the whole state, so everything works without a server. One more entry closes it, with an id that
 follows from its own: the ledger admits one entry an id, so of two people who decide at once one wins. `settle` closes
-what nobody will decide (expired, overtaken, judged against a champion that is gone), whenever anything looks.
+approvals that are too late (expired, overtaken, judged against a champion that was replaced).
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from trueup.config.durations import write_duration
 from trueup.config.schema import ModelConfig
-from trueup.domain.data.types import Status, Verdict
-from trueup.errors import AlreadyDecided, RegistryUnavailable, StaleDecision, UsageError
+from trueup.errors import AlreadyDecided, LedgerError, RegistryUnavailable, StaleDecision, UsageError
 from trueup.governance.alias import align
 from trueup.governance.decision_record import epochs
 from trueup.governance.four_eyes import require_another
 from trueup.handoffs import Decided
 from trueup.home import Home
 from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
+from trueup.ledger.record import Approval, Approver, FourEyes, Record
 from trueup.model import Model
 
 PENDING: Literal["pending"] = "pending"
@@ -29,23 +29,20 @@ _ID = re.compile(r"[!-~](?:[ -~]{0,398}[!-~])?")  # a number, or a decision's ow
 _STALE, _EXPIRED, _SUPERSEDED = "stale", "expired", "superseded"
 
 
-def terms(config: ModelConfig, epoch: int, run_id: str) -> dict[str, Any]:
-    """What a pending entry says beside a promotion's body: the champion it would replace, its term, the judged run."""
-    wait = config.promote.approval.expires_after
-    return {"approval": {"expected_epoch": epoch, "expires_after_seconds": wait.total_seconds(), "run_id": run_id}}
+def terms(config: ModelConfig, epoch: int, run_id: str) -> Record:
+    """What a pending entry has beside a promotion's body: the champion it would replace, its term, the judged run."""
+    wait = config.promote.approval.expires_after.total_seconds()
+    return Record(approval=Approval(expected_epoch=epoch, expires_after_seconds=wait, run_id=run_id))
 
 
 def decided(entry: Entry) -> Decided:
     """A recorded decision, as the flows hand it on."""
-    body = entry.body
     return Decided(
         outcome=entry.kind,  # type: ignore[arg-type]  # the ledger's word is one of ours
-        reasons=tuple(body["reasons"]),
-        version=body["model"]["version"] if body.get("model") else None,
+        reasons=entry.body.reasons,
+        version=entry.body.version,
         sequence=entry.seq,
-        verdicts=tuple(
-            Verdict(v["check"], Status(v["status"]), tuple(v["reasons"]), v["figures"]) for v in body["verdicts"]
-        ),
+        verdicts=entry.body.verdicts,
     )
 
 
@@ -57,7 +54,7 @@ def resolution(home: Home, pending: Entry) -> Entry | None:
 def pending(home: Home, identity: str) -> Entry:
     """The pending entry of a sequence number or decision id. Raises UsageError."""
     if not _ID.fullmatch(identity):
-        raise UsageError(f"{identity[:80]!a} is no id of a ledger entry; `trueup status` lists the open approvals")
+        raise UsageError(f"{identity[:80]!a} is not a ledger entry id; `trueup status` lists the open approvals")
     entry = (
         home.ledger.entry(int(identity)) if identity.isdecimal() and len(identity) < 19 else home.ledger.find(identity)
     )
@@ -80,7 +77,7 @@ def open_approvals(model: Model) -> list[Entry]:
 
 def expires_at(entry: Entry) -> datetime:
     """The wall-clock moment from which a pending entry counts as expired."""
-    return entry.recorded_at + timedelta(seconds=entry.body["approval"]["expires_after_seconds"])
+    return entry.recorded_at + timedelta(seconds=_approval(entry).expires_after_seconds)
 
 
 def undecided(model: Model) -> list[tuple[Entry, tuple[str, str] | None]]:
@@ -98,20 +95,20 @@ def settle(model: Model) -> None:
 
 def _too_late(model: Model, entry: Entry, newest: Entry) -> tuple[str, str] | None:
     if entry is not newest:
-        newer = f"version {_version(newest)} passed later (ledger entry {newest.seq})"
+        newer = f"version {newest.body.version} passed later (ledger entry {newest.seq})"
         return _SUPERSEDED, f"superseded: {newer} and waits instead"
     if model.home.now() >= expires_at(entry):
-        wait = write_duration(timedelta(seconds=entry.body["approval"]["expires_after_seconds"]))
+        wait = write_duration(timedelta(seconds=_approval(entry).expires_after_seconds))
         return _EXPIRED, f"approval expired: nobody decided within {wait}"
-    if (epoch := _epoch(model)) != entry.body["approval"]["expected_epoch"]:
+    if (epoch := _epoch(model)) != _approval(entry).expected_epoch:
         return _STALE, _stale(entry, epoch)
     return None
 
 
 def upkeep(model: Model) -> None:
-    """What every run does first: close what is too late, and set the alias right that a crash left behind.
+    """What every run does first: close what is too late, and repair an alias that a crash left behind.
 
-    MLflow may be away: then the alias waits for the next run, as it only shows what the ledger says.
+    Without MLflow the alias waits for the next run: it only shows what the ledger has.
     """
     settle(model)
     with suppress(RegistryUnavailable):
@@ -121,26 +118,22 @@ def upkeep(model: Model) -> None:
 def approve(model: Model, entry: Entry, by: str, why: str = "") -> Decided:
     """Promote a pending challenger, with a compare-and-set of the champion's epoch; then set the alias.
 
-    The same decision again gives the recorded one. Raises StaleDecision when the champion is not the one it was judged
-    against (that is recorded, too), AlreadyDecided when the decision was another or another's, UsageError without a
-    name or from who asked for the retrain where `four_eyes` demands another, and UntrustedModel when the model's files are not those that were judged.
+    Idempotent: the same decision by the same person returns the recorded one. Raises StaleDecision when the champion is
+    not the one it was judged against (that is recorded, too), AlreadyDecided after another decision, UsageError without
+    a name or when `four_eyes` demands another person, and UntrustedModel when the model's files are not those that were
+    judged.
     """
     by = named(by)
     if (known := _closed(model, entry)) is not None:
         return _recorded(model, entry, known, "promoted", by)
-    fitted, epoch = entry.body["model"], entry.body["approval"]["expected_epoch"]
+    fitted, epoch = entry.challenge.model, _approval(entry).expected_epoch
     eyes = require_another(model, entry, by)
-    model.home.registry.load(fitted["uri"], fitted["manifest_digest"])
-    body = _closing_body(entry, "promoted", [*entry.body["reasons"], f"approved by {by}" + (f": {why}" if why else "")])
-    promotion = Promotion(fitted["version"], fitted["manifest_digest"], epoch)
+    model.home.registry.load(fitted.uri, fitted.manifest_digest)
+    body = _closing_body(entry, "promoted", [*entry.body.reasons, f"approved by {by}" + (f": {why}" if why else "")])
+    body |= Record(approver=person(model.home, by, why, eyes), epoch=epochs(epoch, promoted=True))
+    promotion = Promotion(fitted.version, fitted.manifest_digest, epoch)
     try:
-        closing = _append(
-            model,
-            entry,
-            "promoted",
-            body | {"approver": person(model.home, by, why, eyes), "epoch": epochs(epoch, promoted=True)},
-            promotion,
-        )
+        closing = _append(model, entry, "promoted", body, promotion)
     except StaleDecision:  # between the look and the record
         _hold(model, entry, _STALE, _stale(entry, _epoch(model)))
         closing = resolution(model.home, entry) or entry
@@ -148,36 +141,37 @@ def approve(model: Model, entry: Entry, by: str, why: str = "") -> Decided:
 
 
 def reject(model: Model, entry: Entry, by: str, why: str) -> Decided:
-    """Refuse a pending challenger; the champion stays. The same decision again gives the recorded one.
+    """Refuse a pending challenger; the champion stays. Idempotent, as `approve`.
 
-    Raises AlreadyDecided when the decision was another or another's, UsageError without a name or a reason.
+    Raises AlreadyDecided after another decision, UsageError without a name or a reason.
     """
     by, why = named(by), reasoned(why)
     if (known := _closed(model, entry)) is not None:
         return _recorded(model, entry, known, "rejected", by)
-    body = _closing_body(entry, "rejected", [f"rejected by {by}: {why}"]) | {"approver": person(model.home, by, why)}
+    body = _closing_body(entry, "rejected", [f"rejected by {by}: {why}"])
+    body |= Record(approver=person(model.home, by, why))
     return _recorded(model, entry, _append(model, entry, "rejected", body), "rejected", by)
 
 
 def named(by: str) -> str:
-    """A name that was given. Raises UsageError: a decision without one could not be answered for."""
+    """The name without spaces around it. Raises UsageError for none."""
     if not (name := by.strip()):
-        raise UsageError("whose decision is it? give a name with --by")
+        raise UsageError("--by is required: name the person who decides")
     return name
 
 
 def reasoned(why: str) -> str:
-    """A reason that was given. Raises UsageError."""
+    """The reason without spaces around it. Raises UsageError for none."""
     if not (reason := why.strip()):
-        raise UsageError("why? give a reason with --why; it stands in the ledger")
+        raise UsageError("--why is required: the ledger records the reason")
     return reason
 
 
 def standing(model: Model) -> datetime:
-    """The moment of the model's own clock at which a person's decision falls.
+    """The moment of the model's own clock at which a person decides.
 
-    By the wall clock it is now; by the data's it is where the loop stands: the newest moment that was worked at. Never
-    before an earlier decision, so that who is in office and who was at that moment are the same.
+    With `clock: wall` it is now; with the data's clock it is the newest moment that the loop worked at. It is never
+    before an earlier decision, so that the champion at that moment is the present one.
     """
     known = [e.as_of for e in model.home.ledger.entries(model.config.model)]
     known += [r.as_of for r in model.looks()]
@@ -193,11 +187,11 @@ def _closed(model: Model, entry: Entry) -> Entry | None:
 
 
 def _recorded(model: Model, entry: Entry, closing: Entry, wanted: str, by: str) -> Decided:
-    """The closing entry, if it is what this person wanted; else say what it is."""
-    who = (closing.body.get("approver") or {}).get("name")
-    reason = closing.body["reasons"][-1]
-    if closing.body["approval"].get("closed") == _STALE:
-        raise StaleDecision(f"{entry.model}: version {_version(entry)} was not {wanted}: {reason}")
+    """The closing entry, if it is what this person wanted. Raises AlreadyDecided, StaleDecision."""
+    who = closing.body.approver.name if closing.body.approver else None
+    reason = closing.body.reasons[-1]
+    if _approval(closing).closed == _STALE:
+        raise StaleDecision(f"{entry.model}: version {entry.body.version} was not {wanted}: {reason}")
     if closing.kind != wanted or who != by:
         raise AlreadyDecided(
             f"{entry.model}: approval {entry.seq} is decided already (ledger entry {closing.seq}, {closing.kind}): "
@@ -205,41 +199,49 @@ def _recorded(model: Model, entry: Entry, closing: Entry, wanted: str, by: str) 
         )
     if wanted == "promoted":
         align(model)
-    run_id = entry.body["approval"]["run_id"]
-    with suppress(RegistryUnavailable):  # a mark for people who look at the run; the ledger has it
+    run_id = _approval(entry).run_id
+    with suppress(RegistryUnavailable):  # a mark for people who look at the run
         model.home.tracking.log(run_id, tags={"trueup.outcome": wanted, "trueup.ledger_entry": closing.seq})
     return decided(closing)
 
 
-def _append(model: Model, entry: Entry, kind: str, body: dict[str, Any], promotion: Promotion | None = None) -> Entry:
+def _append(model: Model, entry: Entry, kind: str, body: Record, promotion: Promotion | None = None) -> Entry:
     moment, identity = max(standing(model), entry.as_of), _closing_id(entry)
-    events = of_decision(kind, identity, entry.model, moment, _version(entry), body["reasons"])
+    events = of_decision(kind, identity, entry.model, moment, entry.body.version, body.reasons)
     return model.home.ledger.append(Decision(identity, entry.model, kind, moment, body, promotion, events))
 
 
 def _hold(model: Model, entry: Entry, closed: str, reason: str) -> None:
-    body = _closing_body(entry, "held", [reason])
-    _append(model, entry, "held", body | {"approval": body["approval"] | {"closed": closed}})
+    _append(model, entry, "held", _closing_body(entry, "held", [reason], closed=closed))
 
 
-def _closing_body(entry: Entry, outcome: str, reasons: list[str]) -> dict[str, Any]:
-    """All that was recorded of the challenger, with what became of it."""
-    approval = entry.body["approval"] | {"pending": entry.seq}
-    return entry.body | {"outcome": outcome, "reasons": reasons, "approval": approval}
+def _closing_body(entry: Entry, outcome: str, reasons: list[str], **closed: str) -> Record:
+    """The recorded body of the challenger, with its outcome."""
+    approval = _approval(entry).model_copy(update={"pending": entry.seq, **closed})
+    return entry.body | Record(outcome=outcome, reasons=reasons, approval=approval)
 
 
-def person(home: Home, by: str, why: str, eyes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Who decided, why, when and from where; and whether that was another than who asked, where it was asked."""
-    decided = {"name": by, "why": why, "decided_at": home.now().isoformat(), "account": home.actor.account}
-    return {**decided, "via": home.actor.via, "flow_run": home.actor.flow_run, "four_eyes": eyes}
+def person(home: Home, by: str, why: str, eyes: FourEyes | None = None) -> Approver:
+    """Who decided, why, when and from where; with `eyes` also whether another person had asked."""
+    return Approver(
+        name=by,
+        why=why,
+        decided_at=home.now(),
+        account=home.actor.account,
+        via=home.actor.via,
+        flow_run=home.actor.flow_run,
+        four_eyes=eyes,
+    )
 
 
 def _closing_id(entry: Entry) -> str:
     return f"{entry.decision_id}:closed"
 
 
-def _version(entry: Entry) -> int:
-    return int(entry.body["model"]["version"])
+def _approval(entry: Entry) -> Approval:
+    if entry.body.approval is None:
+        raise LedgerError(f"ledger entry {entry.seq} ({entry.kind}) is about no approval")
+    return entry.body.approval
 
 
 def _epoch(model: Model) -> int:
@@ -248,7 +250,7 @@ def _epoch(model: Model) -> int:
 
 
 def _stale(entry: Entry, epoch: int) -> str:
-    expected = entry.body["approval"]["expected_epoch"]
+    expected = _approval(entry).expected_epoch
     return (
         f"stale: it was judged against the champion of epoch {expected}, and since then the champion changed "
         f"(epoch {epoch}); judge again: trueup retrain {entry.model}"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from trueup.adapters.store import Store
 from trueup.governance.approval import open_approvals
 from trueup.governance.ledger_queries import versions_of
 from trueup.governance.rollback import last_good
 from trueup.handoffs import baseline_name, sample_name
-from trueup.ledger.entries import PROMOTION, Entry
+from trueup.ledger.entries import Entry
 from trueup.model import Model
 
 _SLACK = timedelta(days=1)  # between a retrain's first look at the data and its record
@@ -38,31 +37,25 @@ def named(entries: Iterable[Entry]) -> Evidence:
     runs, versions, evaluations, moments = set[str](), set[int](), set[str](), list[datetime]()
     texts = set[str]()
     for entry in entries:
-        body: dict[str, Any] = entry.body
-        model, judged = body.get("model"), body.get("judged")
-        for part in (model, judged, body.get("previous"), body.get(PROMOTION)):
-            if part:
-                versions.add(int(part["version"]))
-        if not model:
+        body = entry.body
+        versions |= {p.version for p in (body.model, body.judged, body.previous, body.promotion) if p}
+        if (model := body.model) is None:
             continue
         moments.append(entry.recorded_at)
-        texts |= {digest for digest in (body.get("recorded") or {}).values() if digest}
-        runs.add(model["run_id"])
-        evaluations |= {model["baseline_path"], Store.evaluation_path(sample_name(model["run_id"]))}
-        if judged:  # the refitted model's baseline is another than that of the one that was judged
-            evaluations.add(Store.evaluation_path(baseline_name(judged["manifest_digest"])))
-        if evaluation := body.get("evaluation"):
-            evaluations.add(evaluation["path"])
-        if evidence := body.get("evidence"):
-            evaluations.add(evidence["path"])
+        texts |= {digest for digest in body.recorded.values() if digest}
+        runs.add(model.run_id)
+        evaluations |= {model.baseline_path, Store.evaluation_path(sample_name(model.run_id))}
+        if body.judged:  # the refitted model's baseline is another than that of the one that was judged
+            evaluations.add(Store.evaluation_path(baseline_name(body.judged.manifest_digest)))
+        evaluations |= {part.path for part in (body.evaluation, body.evidence) if part}
     return Evidence(frozenset(runs), frozenset(versions), frozenset(evaluations), frozenset(texts), tuple(moments))
 
 
 def kept(model: Model) -> Evidence:
-    """What must be kept of a model: what is named within `retention.decisions`, or needed whatever its age.
+    """What must be kept of a model: what entries within `retention.decisions` name, and what is needed at any age.
 
-    That is the champion in office, the last good one, and what waits for an approval. Entries that took over what an
-    earlier one recorded, such as a rollback, keep that one too.
+    The latter is the champion, the last good one, and open approvals. An entry that carries over an earlier one's record,
+    such as a rollback, keeps that one, too.
     """
     entries = {entry.seq: entry for entry in model.home.ledger.entries(model.config.model)}
     oldest = model.home.now() - model.config.retention.decisions
@@ -78,5 +71,5 @@ def kept(model: Model) -> Evidence:
 
 def _rests_on(entry: Entry) -> set[int]:
     """Entries whose record an entry took over."""
-    approval = entry.body.get("approval") or {}
-    return {seq for seq in (entry.body.get("evidence_of"), approval.get("pending")) if seq is not None}
+    approval = entry.body.approval
+    return {seq for seq in (entry.body.evidence_of, approval.pending if approval else None) if seq is not None}

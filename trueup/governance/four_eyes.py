@@ -1,57 +1,57 @@
-"""Four eyes: with `promote.approval.four_eyes` nobody agrees to what they themselves asked for.
+"""Four eyes: with `promote.approval.four_eyes` nobody approves what they themselves asked for.
 
-Names are what people say of themselves. So at a command line the account counts as a name too: who asks without a name
-asks as that account, and cannot approve from it under another.
+Names are not proved, so at a command line the account counts as a name, too: a person who asks without a name asks as
+that account, and cannot approve from it under another name.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from trueup.config.schema import ModelConfig
 from trueup.errors import UsageError
 from trueup.governance.decision_record import REQUEST
 from trueup.home import Home
 from trueup.ledger.entries import Entry
+from trueup.ledger.record import FourEyes
 from trueup.model import Model
 
 
 def asker(entry: Entry) -> str | None:
-    """Who asked for the retrain that an entry is about: a name; None where no person did. Raises LookupError where nothing says so."""
-    if (kind := entry.body["trigger"].get("kind")) is None:
-        raise LookupError("its record is from before it was kept who asked")
-    if kind != REQUEST:
+    """The name of the person who asked for a retrain; None where no person did. Raises LookupError for one without a name."""
+    body = entry.body
+    if body.trigger is None or body.trigger.kind != REQUEST:
         return None
-    if not (name := entry.body["actor"]["name"]):
+    if body.actor is None or not body.actor.name:
         raise LookupError("it was asked for without a name")
-    return str(name)
+    return body.actor.name
 
 
-def require_another(model: Model, entry: Entry, by: str) -> dict[str, Any]:
-    """Say who asked, and that it was another than `by`. Raises UsageError where the config demands that and it was not."""
+def require_another(model: Model, entry: Entry, by: str) -> FourEyes:
+    """Who asked, and whether `by` is another. Raises UsageError where the config demands another."""
     try:
         asked_by, unknown = asker(entry), None
     except LookupError as error:
         asked_by, unknown = None, str(error)
     same = asked_by is not None and _one(asked_by) in _names(model.home, by)
     if model.config.promote.approval.four_eyes and (same or unknown):
-        who = f"{asked_by} asked for this retrain" if unknown is None else f"nobody can say who asked: {unknown}"
+        who = f"{asked_by} asked for this retrain" if unknown is None else f"the person who asked is unknown: {unknown}"
         mend = (
-            "let another decide" if unknown is None else "let it expire, and ask again with `trueup retrain --by NAME`"
+            "someone else must decide"
+            if unknown is None
+            else "let it expire, and ask again with `trueup retrain --by NAME`"
         )
         raise UsageError(
-            f"{model.config.model}: version {entry.body['model']['version']} needs a second pair of eyes "
+            f"{model.config.model}: version {entry.body.version} needs a second pair of eyes "
             f"(`promote.approval.four_eyes`), and {who}; nothing was changed; {mend}"
         )
-    return {
-        "demanded": model.config.promote.approval.four_eyes,
-        "asked_by": asked_by,
-        "differ": None if unknown else not same,
-    }
+    return FourEyes(
+        demanded=model.config.promote.approval.four_eyes,
+        asked_by=asked_by,
+        differ=None if unknown else not same,
+    )
 
 
-def require_two(config: ModelConfig, version: int, by: str, asked_by: str) -> dict[str, Any]:
-    """The same of an override, which has to be asked for, too. Raises UsageError."""
+def require_two(config: ModelConfig, version: int, by: str, asked_by: str) -> FourEyes:
+    """The same for an override, which needs a person who asks for it. Raises UsageError."""
     demanded = config.promote.approval.four_eyes
     same = bool(asked_by) and _one(asked_by) in {_one(by)}
     if demanded and (same or not asked_by):
@@ -59,11 +59,11 @@ def require_two(config: ModelConfig, version: int, by: str, asked_by: str) -> di
             f"{config.model}: an override needs two persons (`promote.approval.four_eyes`); nothing was changed; name "
             f"who asked for it, another than {by}: trueup promote {config.model} {version} --by {by!r} --asked-by NAME"
         )
-    return {"demanded": demanded, "asked_by": asked_by or None, "differ": not same if asked_by else None}
+    return FourEyes(demanded=demanded, asked_by=asked_by or None, differ=not same if asked_by else None)
 
 
 def _names(home: Home, by: str) -> set[str]:
-    """All names that whoever decides goes by."""
+    """All names of the person who decides."""
     return {_one(by), *([_one(home.actor.account)] if home.actor.via == "command line" else [])}
 
 

@@ -7,8 +7,9 @@ monitor's records; nothing else is kept.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Literal
 
 import pandas as pd
 
@@ -17,7 +18,6 @@ from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Status, V
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.judging.predictions import classes_of, prediction_in
 from trueup.domain.judging.probation import NAME, ProbationLook, look
-from trueup.domain.records import to_plain
 from trueup.errors import StaleDecision
 from trueup.governance.rollback import roll_back
 from trueup.model import Champion, Model
@@ -85,7 +85,7 @@ def enforce(model: Model, trial: ProbationLook | None) -> None:
         return
     why = f"{NAME}, look {trial.look} of {trial.of}: {trial.reasons[0]}"
     with suppress(StaleDecision):  # somebody else was faster: the champion that was looked at is gone
-        roll_back(model, trial.against, ACTOR, why, figures=to_plain(trial))
+        roll_back(model, trial.against, ACTOR, why, figures=trial)
 
 
 def carry_out(model: Model) -> None:
@@ -95,23 +95,28 @@ def carry_out(model: Model) -> None:
         enforce(model, found)
 
 
-def standing(model: Model, current: Champion) -> dict[str, Any] | None:
-    """How the champion's probation stands, as plain values; None when it was never on one."""
+@dataclass(frozen=True)
+class Standing:
+    """How far a champion's probation is."""
+
+    state: Literal["on probation", "passed"]
+    against: int
+    looks: list[ProbationLook]
+    of: int
+    says: str
+
+
+def standing(model: Model, current: Champion) -> Standing | None:
+    """How far the champion's probation is; None when it was never on one."""
     records = _records(model, current)
     before = predecessor(model, current)
     if before is None and not records:
         return None
     looks, of = _looks(model, current), model.config.promote.probation.batches
     against = before.version if before else records[-1][1].against
-    state = "on probation" if before else "passed"
+    state: Literal["on probation", "passed"] = "on probation" if before else "passed"
     newest = f"; {records[-1][1].reasons[0]}" if records else ""
-    return {
-        "state": state,
-        "against": against,
-        "looks": looks,
-        "of": of,
-        "says": f"{state}, {len(looks)} of {of} looks against version {against}{newest}",
-    }
+    return Standing(state, against, looks, of, f"{state}, {len(looks)} of {of} looks against version {against}{newest}")
 
 
 def _records(model: Model, current: Champion) -> list[tuple[Window, ProbationLook]]:

@@ -1,7 +1,7 @@
 """What a retrain rests on beside data and the project's code: the config as it was, and the user's own modules beside it.
 
-All are kept in the home under their own digests, and the decision names them, so that a version can be made again when
-people have long edited the files.
+All are kept in the home under their own digests, which the decision names, so that a version can be made again after
+people have edited the files.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -21,15 +20,16 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_text
 from trueup.errors import WorkError
 from trueup.home import Home
+from trueup.ledger.record import Record, Recorded
 from trueup.model import Model
 
 _MODULE = "module "
 
 
-def keep(model: Model) -> dict[str, str | None]:
+def keep(model: Model) -> Recorded:
     """Keep the config, the module of `features.custom`, and those of gates, sources and sinks; return their digests."""
     custom, store, name = model.config.features.custom, model.home.store, model.config.model
-    found: dict[str, str | None] = {"config": store.put_text(name, config_text(model.config)), "function": None}
+    found: Recorded = {"config": store.put_text(name, config_text(model.config)), "function": None}
     if custom and (text := source_text(custom, model.home.configs)):
         found["function"] = store.put_text(name, text)
     for dotted in own_modules(model.config.named):
@@ -38,10 +38,10 @@ def keep(model: Model) -> dict[str, str | None]:
     return found
 
 
-def config_then(model: str, body: dict[str, Any], home: Home) -> ModelConfig:
-    """The config with which a decision was made. Raises WorkError when it was not kept, or is not what was kept."""
-    if (digest := (body.get("recorded") or {}).get("config")) is None:
-        raise WorkError(f"the decision is from before configs were kept; its config_digest is {body['config_digest']}")
+def config_then(model: str, body: Record, home: Home) -> ModelConfig:
+    """The config with which a decision was made. Raises WorkError when it was not kept, or was changed."""
+    if (digest := body.recorded.get("config")) is None:
+        raise WorkError(f"the decision keeps no config; its config_digest is {body.config_digest}")
     content = json.loads(home.store.read_text(model, digest))
     if not (modules := _modules(model, body, home)):
         return ModelConfig.model_validate(content, context={ROOT: home.configs})
@@ -56,10 +56,10 @@ def config_then(model: str, body: dict[str, Any], home: Home) -> ModelConfig:
             ) from None
 
 
-def modules_then(model: str, body: dict[str, Any], home: Home, custom: str | None) -> dict[str, bytes]:
+def modules_then(model: str, body: Record, home: Home, custom: str | None) -> dict[str, bytes]:
     """The user's own modules as they were, by name; `custom` is `features.custom`. Raises WorkError."""
     found = _modules(model, body, home)
-    if digest := (body.get("recorded") or {}).get("function"):
+    if digest := body.recorded.get("function"):
         found[(custom or "").split(":")[0]] = home.store.read_text(model, digest)
     return found
 
@@ -72,7 +72,9 @@ def lay_out_modules(source: Path, target: Path, modules: Mapping[str, bytes]) ->
         (target / f"{name}.py").write_bytes(text)
 
 
-def _modules(model: str, body: dict[str, Any], home: Home) -> dict[str, bytes]:
-    recorded = (body.get("recorded") or {}).items()
-    digests = {name.removeprefix(_MODULE): digest for name, digest in recorded if name.startswith(_MODULE)}
-    return {name: home.store.read_text(model, digest) for name, digest in digests.items()}
+def _modules(model: str, body: Record, home: Home) -> dict[str, bytes]:
+    return {
+        name.removeprefix(_MODULE): home.store.read_text(model, digest)
+        for name, digest in body.recorded.items()
+        if name.startswith(_MODULE) and digest
+    }

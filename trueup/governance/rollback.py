@@ -1,15 +1,16 @@
-"""Rollback and override: another version is put into office, by a person or by a probation that failed.
+"""Rollback and override: a person, or a failed probation, makes another version the champion.
 
-Nothing is trained or judged here. The new entry carries what the ledger recorded of the version when it was judged, so
-that scoring, monitoring and the next challenge find what they need.
+Nothing is trained or judged here. The new entry carries over what was recorded when the version was judged, because
+scoring, monitoring and the next challenge read it.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
+from trueup.domain.judging.probation import ProbationLook
 from trueup.errors import StaleDecision, UsageError
 from trueup.governance.alias import align
 from trueup.governance.approval import decided, named, person, reasoned, settle, standing
@@ -19,6 +20,7 @@ from trueup.governance.ledger_queries import judging_entry
 from trueup.handoffs import Decided
 from trueup.home import Home
 from trueup.ledger.entries import ChampionRecord, Decision, Entry, Promotion, of_decision
+from trueup.ledger.record import Fitted, FourEyes, Made, Record, Trigger
 from trueup.model import Champion, Model
 
 Kind = Literal["rolled_back", "override"]
@@ -30,15 +32,15 @@ def roll_back(
     to: int | None,
     by: str,
     why: str,
-    figures: dict[str, Any] | None = None,
+    figures: ProbationLook | None = None,
     asked_at: datetime | None = None,
 ) -> Decided:
-    """Put the last good champion back into office, or the version named, and set the alias.
+    """Make the last good champion, or the version named, the champion again, and set the alias.
 
-    The last good one is the newest in office before that was not itself rolled back. In the same words again it gives
-    the recorded decision. `asked_at` (wall clock, with offset) is for who may ask again later, after others have decided:
-    who came into office since is not the one that was meant. Raises UsageError when there is nobody to go back to, StaleDecision when the champion changed
-    meanwhile, UntrustedModel when the old version's files are not what they were.
+    The last good one is the newest earlier champion that was not itself rolled back. Idempotent: the same person with
+    the same reason gets the recorded decision. With `asked_at` (wall clock, with offset), a champion promoted after that
+    moment is not rolled back. Raises UsageError when there is no version to go back to, StaleDecision when the champion
+    changed meanwhile, UntrustedModel when the old version's files were changed.
     """
     by, why = named(by), reasoned(why)
     current = _current(model)
@@ -63,8 +65,8 @@ def roll_back(
 def override(model: Model, version: int, by: str, why: str, asked_by: str = "") -> Decided:
     """Make a registered version the champion by hand, whatever its verdicts were, and set the alias.
 
-    `asked_by` is who wanted it, where that is another than who decides; `four_eyes` demands it. Raises UsageError without
-    that and for a version the ledger knows nothing about, StaleDecision, UntrustedModel.
+    `asked_by` is the person who asked, if another than `by`; `four_eyes` demands one. Raises UsageError without that and
+    for a version that the ledger does not know, StaleDecision, UntrustedModel.
     """
     by, why = named(by), reasoned(why)
     if (same := _repeated(model, "override", version, by, why)) is not None:
@@ -77,7 +79,7 @@ def override(model: Model, version: int, by: str, why: str, asked_by: str = "") 
 
 
 def last_good(model: Model) -> int | None:
-    """The newest version that was in office before the current one and was not rolled back since it last came in."""
+    """The newest earlier champion that was not rolled back since it was last promoted."""
     terms, bad = model.succession(), set[int]()
     for before, after in pairwise(terms):
         if after.put_by == "rolled_back":
@@ -94,30 +96,30 @@ def _put(
     current: Champion | None,
     by: str,
     why: str,
-    figures: dict[str, Any] | None = None,
-    eyes: dict[str, Any] | None = None,
+    figures: ProbationLook | None = None,
+    eyes: FourEyes | None = None,
 ) -> Decided:
     if current is not None and current.version == version:
         raise UsageError(f"{model.config.model}: version {version} is the champion already; nothing was changed")
     source, fitted = _evidence(model, version)
-    model.home.registry.load(fitted["uri"], fitted["manifest_digest"])  # its files are checked, and that they load
+    model.home.registry.load(fitted.uri, fitted.manifest_digest)  # its files are checked, and that they load
     epoch = current.epoch if current else 0
     moment = standing(model)
     reason = f"{'rolled back' if kind == 'rolled_back' else 'promoted by hand'} by {by}: {why}"
-    body = {
-        "outcome": kind,
-        "reasons": [reason],
-        "trigger": {"reason": "probation" if figures else "manual", "kind": "loop" if figures else REQUEST},
-        "verdicts": [],
-        "previous": previous(current),
-        "epoch": epochs(epoch, promoted=True),
-        **circumstances(model, asked_by=(eyes or {}).get("asked_by")),
-        "approver": person(model.home, by, why, eyes),
-        "model": fitted,
-        "evidence_of": source.seq,
-        **{key: source.body.get(key) for key in _CARRIED},
-        **({"probation": figures} if figures else {}),
-    }
+    body = circumstances(model, asked_by=eyes.asked_by if eyes else None) | Record(
+        outcome=kind,
+        reasons=[reason],
+        trigger=Trigger(reason="probation", kind="loop") if figures else Trigger(reason="manual", kind=REQUEST),
+        verdicts=[],
+        previous=previous(current),
+        epoch=epochs(epoch, promoted=True),
+        approver=person(model.home, by, why, eyes),
+        model=fitted,
+        evidence_of=source.seq,
+        **{key: getattr(source.body, key) for key in _CARRIED},
+    )
+    if figures:
+        body |= Record(probation=figures)
     identity = f"{model.config.model}:{kind}:epoch {epoch + 1}:version {version}"
     entry = model.home.ledger.append(
         Decision(
@@ -126,13 +128,13 @@ def _put(
             kind=kind,
             as_of=moment,
             body=body,
-            promotion=Promotion(version, fitted["manifest_digest"], epoch),
+            promotion=Promotion(version, fitted.manifest_digest, epoch),
             events=of_decision(kind, identity, model.config.model, moment, version, [reason]),
         )
     )
-    if entry.body["approver"]["name"] != by:
+    if _author(entry)[0] != by:
         raise StaleDecision(
-            f"{model.config.model}: not needed any more (ledger entry {entry.seq}): {entry.body['reasons'][0]}"
+            f"{model.config.model}: not needed any more (ledger entry {entry.seq}): {entry.body.reasons[0]}"
         )
     settle(model)
     align(model)
@@ -146,23 +148,23 @@ def _current(model: Model) -> Champion:
 
 
 def _repeated(model: Model, kind: Kind, version: int | None, by: str, why: str) -> Entry | None:
-    """The entry that put the champion there, if it was this very decision: a retry must not go one version further."""
+    """The entry that promoted the champion, if it was this very decision: a retry must not go one version further."""
     found = model.home.ledger.champion(model.config.model)
     if found is None or found.entry.kind != kind or version not in {None, found.version}:
         return None
-    return found.entry if _said(found.entry) == (by, why) else None
+    return found.entry if _author(found.entry) == (by, why) else None
 
 
-def _said(entry: Entry) -> tuple[str, str]:
-    """By whom, and why."""
-    approver = entry.body["approver"]
-    return approver["name"], approver["why"]
+def _author(entry: Entry) -> tuple[str, str] | tuple[None, None]:
+    """Who decided, and why."""
+    approver = entry.body.approver
+    return (approver.name, approver.why) if approver else (None, None)
 
 
 def _overtaken(home: Home, current: ChampionRecord, asked_at: datetime, by: str, why: str) -> Decided:
-    """The rollback that was recorded before the present champion came, if it was this one. Raises StaleDecision."""
+    """The rollback that was recorded before the present champion was promoted, if it was this one. Raises StaleDecision."""
     for entry in reversed(home.ledger.entries(current.model)):
-        if entry.kind == "rolled_back" and entry.recorded_at > asked_at and _said(entry) == (by, why):
+        if entry.kind == "rolled_back" and entry.recorded_at > asked_at and _author(entry) == (by, why):
             return decided(entry)
     raise StaleDecision(
         f"{current.model}: version {current.version} came into office after this rollback was asked for (ledger entry "
@@ -170,14 +172,14 @@ def _overtaken(home: Home, current: ChampionRecord, asked_at: datetime, by: str,
     )
 
 
-def _evidence(model: Model, version: int) -> tuple[Entry, dict[str, Any]]:
-    """The newest entry about a version, and the version's model section. Raises UsageError when there is none."""
+def _evidence(model: Model, version: int) -> tuple[Entry, Fitted]:
+    """The newest entry about a version, and the version's part of it. Raises UsageError when there is none."""
     for entry in reversed(model.home.ledger.entries(model.config.model)):
-        fitted, judged = entry.body.get("model") or {}, entry.body.get("judged") or {}
-        if fitted.get("version") == version:
+        fitted, judged = entry.body.model, entry.body.judged
+        if fitted and fitted.version == version:
             return entry, fitted
-        if judged.get("version") == version:
-            return entry, fitted | _judged_facts(model, version, judged["manifest_digest"])
+        if fitted and judged and judged.version == version:
+            return entry, _as_judged(model, fitted, judged)
     known = ", ".join(str(v.version) for v in model.home.registry.versions(model.config.registered_name)) or "none"
     raise UsageError(
         f"{model.config.model}: the ledger has no record of version {version} (registered: {known}), so nothing says what it "
@@ -185,10 +187,9 @@ def _evidence(model: Model, version: int) -> tuple[Entry, dict[str, Any]]:
     )
 
 
-def _judged_facts(model: Model, version: int, manifest_digest: str) -> dict[str, Any]:
-    """What tells a judged model from its refit. That it also keeps the refit's later end of training is the safe side."""
-    found = next((v for v in model.home.registry.versions(model.config.registered_name) if v.version == version), None)
-    if found is None:
-        raise UsageError(f"{model.config.model}: MLflow has no version {version} any more; name another")
-    facts = {"version": version, "uri": found.uri, "run_id": found.run_id, "manifest_digest": manifest_digest}
-    return facts | {"rows": int(found.tags["trueup.rows"]), "data_digest": found.tags["trueup.data_digest"]}
+def _as_judged(model: Model, fitted: Fitted, judged: Made) -> Fitted:
+    """A judged model, described by the record of its refit. It keeps the refit's later end of training, to be safe."""
+    if not any(v.version == judged.version for v in model.home.registry.versions(model.config.registered_name)):
+        raise UsageError(f"{model.config.model}: MLflow has no version {judged.version} any more; name another")
+    own = ("version", "uri", "run_id", "manifest_digest", "rows", "data_digest")
+    return fitted.model_copy(update={name: getattr(judged, name) for name in own})

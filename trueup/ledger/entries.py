@@ -1,20 +1,23 @@
-"""What goes into the ledger, and what comes out."""
+"""Decisions as they are recorded, and entries as they are read."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from trueup.domain.events import DECIDED, Payload, event_id
+from trueup.errors import LedgerError
 from trueup.ledger.canonical import canonical
+from trueup.ledger.record import Challenge, Office, Record
 
 GENESIS = "0" * 64  # what the first entry names as its predecessor
-PROMOTION = "promotion"  # the key of a body under which a promotion stands
+R = TypeVar("R", bound=Record)
 
 # An entry's hash covers every column but itself, so that none can be edited unseen.
 HASHED = ("seq", "model", "decision_id", "kind", "recorded_at", "as_of", "prev_hash", "body")
@@ -22,9 +25,9 @@ HASHED = ("seq", "model", "decision_id", "kind", "recorded_at", "as_of", "prev_h
 
 @dataclass(frozen=True)
 class Promotion:
-    """Makes a version the champion, provided that the champion is still the one that was judged against.
+    """Makes a version the champion, if the champion is still the one that was judged against.
 
-    `expected_epoch` is the epoch of that champion, 0 where there was none.
+    `expected_epoch` is the epoch of that champion, 0 without one.
     """
 
     version: int
@@ -34,9 +37,9 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that others are told. The same id is the same event, however often it is announced.
+    """Something to announce. The same id is the same event, however often it is announced.
 
-    Without an id, the event of a decision takes it from that decision: one event a topic and decision.
+    An event of a decision needs no id: it gets one from its topic and decision.
     """
 
     topic: str
@@ -45,7 +48,7 @@ class Event:
 
     @classmethod
     def of(cls, payload: Payload, key: str | None = None) -> Event:
-        """An event that says `payload`; `key` tells it from others of its topic and model."""
+        """An event with a payload; `key` distinguishes it from others of its topic and model."""
         named = None if key is None else event_id(payload.topic, payload.model, key)
         return cls(payload.topic, payload.model_dump(mode="json"), named)
 
@@ -53,7 +56,7 @@ class Event:
 def of_decision(
     kind: str, decision_id: str, model: str, as_of: datetime, version: int | None, reasons: Sequence[str]
 ) -> tuple[Event, ...]:
-    """What others are told of a decision: nothing of a hold, for it changes nothing."""
+    """The events of a decision; none for a hold, which changes nothing."""
     if (payload := DECIDED.get(kind)) is None:
         return ()
     said = payload(model=model, as_of=as_of, decision=decision_id, version=version, reasons=list(reasons))
@@ -64,35 +67,31 @@ def of_decision(
 class Decision:
     """A decision to be recorded.
 
-    `decision_id` is the caller's, and the same for the same decision: it makes a retry harmless. `kind` says what
-    came out, in a word. `as_of` is in the model's time zone, without offset. `body` holds whatever the decision rests
-    on, as plain values; its key `promotion` is the ledger's own.
+    `decision_id` is the caller's, and the same for the same decision: a retry is harmless. `kind` is the outcome in a
+    word. `as_of` is in the model's time zone, without offset. The ledger adds `promotion` to the body.
     """
 
     decision_id: str
     model: str
     kind: str
     as_of: datetime
-    body: Mapping[str, Any] = field(default_factory=dict)
+    body: Record = field(default_factory=Record)
     promotion: Promotion | None = None
     events: tuple[Event, ...] = ()
 
     def __post_init__(self) -> None:
         if self.as_of.tzinfo is not None:
             raise ValueError(f"as_of {self.as_of} has an offset; give the model's local time without one")
-        if PROMOTION in self.body:
+        if self.body.promotion is not None:
             raise ValueError("a body's key 'promotion' is the ledger's own; use the field of that name")
 
     def document(self) -> str:
         """The body as it is stored, with the promotion in it."""
-        body = dict(self.body)
+        body = self.body
         if (p := self.promotion) is not None:
-            body[PROMOTION] = {
-                "epoch": p.expected_epoch + 1,
-                "version": p.version,
-                "manifest_digest": p.manifest_digest,
-            }
-        return canonical(body)
+            office = Office(version=p.version, manifest_digest=p.manifest_digest, epoch=p.expected_epoch + 1)
+            body |= Record(promotion=office)
+        return canonical(body.plain())
 
 
 @dataclass(frozen=True)
@@ -112,10 +111,25 @@ class Entry:
     signature: str | None = None
 
     @cached_property
-    def body(self) -> dict[str, Any]:
-        """What the decision rests on; read when it is first asked for, because most entries are only walked past."""
-        found: dict[str, Any] = json.loads(self.text)
-        return found
+    def body(self) -> Record:
+        """What the decision rests on. Raises LedgerError when the text is no record."""
+        return self._read(Record)
+
+    @cached_property
+    def challenge(self) -> Challenge:
+        """The body of an entry about a challenger that was judged. Raises LedgerError for another entry."""
+        return self._read(Challenge)
+
+    def _read(self, kind: type[R]) -> R:
+        try:
+            return kind.model_validate_json(self.text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the body"
+            raise LedgerError(
+                f"{self.model}: ledger entry {self.seq} ({self.kind}) cannot be read as a {kind.__name__.lower()}: {where}: "
+                f"{first['msg']}; `trueup ledger verify` shows whether it was edited"
+            ) from None
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Entry:
@@ -137,7 +151,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class ChampionRecord:
-    """A version in office, and the entry that put it there."""
+    """A champion, and the entry that promoted it."""
 
     model: str
     epoch: int

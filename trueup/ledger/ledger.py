@@ -1,7 +1,7 @@
 """Every decision, in one chain: append-only, hash-linked, with the champion's epoch as a compare-and-set.
 
-The truth about which version serves stands here; MLflow's alias is written from it. What others have to be told goes
-into an outbox in the same transaction, so that nothing is told that was not decided, and nothing decided goes untold.
+The ledger decides which version is the champion; MLflow's alias is written from it. Events go into an outbox in the same
+transaction, so that an event is sent if and only if its decision was recorded.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from trueup.ledger.signing import Signer
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX, TOLD
 from trueup.ledger.verify import Problem, problems
 
-_LEFT_OUT = {"id", "delivered_at", "notified_at"}  # of the outbox: what comes by itself, or later
+_LEFT_OUT = {"id", "delivered_at", "notified_at"}  # columns of the outbox that have a default or are set later
 
 
 class _Statements:
-    """What an append says to a database, in its driver's own words: put together anew each costs a multiple of its work."""
+    """The SQL of an append, for the driver itself: composing it each time costs a multiple of the append."""
 
     newest = f"SELECT seq, hash FROM {DECISIONS.name} ORDER BY seq DESC LIMIT 1"
 
@@ -39,7 +39,7 @@ class _Statements:
 
 
 def _insertion(table: sa.Table, key: str, parameter: str) -> str:
-    """Insert a row unless one of that key stands there."""
+    """An INSERT that does nothing if the key exists."""
     names = [column.name for column in table.c if column.name not in _LEFT_OUT]
     values = ", ".join(parameter.format(name) for name in names)
     return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values}) ON CONFLICT ({key}) DO NOTHING"
@@ -60,8 +60,8 @@ def _wall_clock() -> datetime:
 class Ledger:
     """The ledger in a database whose tables (`trueup.ledger.tables.METADATA`) exist.
 
-    Methods raise LedgerError when the database does not do what it should. `now` gives the wall clock, with offset. With
-    a signer entries are signed, and `verify` asks for signatures; one that is to be called is opened when it is needed.
+    Methods raise LedgerError when the database fails. `now` returns the wall clock, with offset. With a signer, entries
+    are signed and `verify` requires signatures; a callable is called when the signer is first needed.
     """
 
     def __init__(
@@ -74,17 +74,17 @@ class Ledger:
         self._now = now
         self._opens_signer = signer
         self._say = _SAY[engine.dialect.name]
-        self.appended: list[Entry] = []  # by this object or found there when it appended them again, oldest first
+        self.appended: list[Entry] = []  # by this object, repeated ones included; oldest first
 
     @cached_property
     def _signer(self) -> Signer | None:
         return self._opens_signer() if callable(self._opens_signer) else self._opens_signer
 
     def append(self, decision: Decision) -> Entry:
-        """Record a decision, with its promotion and its events, or nothing of it.
+        """Record a decision with its promotion and its events, in one transaction.
 
-        An id that stands in the ledger already gives the entry that stands there and changes nothing, so the call can
-        be repeated after a crash. Raises StaleDecision when the champion is no longer the one that was judged against.
+        Idempotent: for a known id it returns the recorded entry and changes nothing. Raises StaleDecision when the
+        champion is no longer the one that was judged against.
         """
         body = decision.document()
         with self._writing() as connection:
@@ -105,9 +105,9 @@ class Ledger:
         return self.appended[-1]
 
     def announce(self, model: str, events: Iterable[Event]) -> int:
-        """Put events that tell of no decision into the outbox; those that stand there already change nothing.
+        """Put events without a decision into the outbox, unless they are there; return how many were new.
 
-        Gives how many were new. Raises ValueError for an event without an id: it could not be told from another.
+        Raises ValueError for an event without an id.
         """
         given = list(events)
         if nameless := [e.topic for e in given if e.event_id is None]:
@@ -121,16 +121,16 @@ class Ledger:
             )
 
     def champion(self, model: str, epoch: int | None = None) -> ChampionRecord | None:
-        """The version in office (at an epoch: 1 is the first), or None before the first promotion."""
+        """The champion (at an epoch: 1 is the first), or None before the first promotion."""
         at = [] if epoch is None else [CHAMPIONS.c.epoch == epoch]
         return self._champion(CHAMPIONS.c.model == model, *at)
 
     def champion_at(self, model: str, as_of: datetime) -> ChampionRecord | None:
-        """The version that was in office at a moment of the model's own clock."""
+        """The champion at a moment of the model's own clock."""
         return self._champion(CHAMPIONS.c.model == model, DECISIONS.c.as_of <= stamp(as_of))
 
     def entries(self, model: str | None = None, limit: int | None = None) -> list[Entry]:
-        """Entries in the order in which they were recorded; with `limit` the newest so many."""
+        """Entries, oldest first; with `limit` only the newest."""
         query = sa.select(DECISIONS).order_by(DECISIONS.c.seq.desc()).limit(limit)
         if model is not None:
             query = query.where(DECISIONS.c.model == model)
@@ -159,36 +159,36 @@ class Ledger:
         return self._messages(OUTBOX.c.delivered_at.between(stamp(start), stamp(end)), None)
 
     def mark_delivered(self, messages: Iterable[Message]) -> None:
-        """Take events out of the pending ones. Marking one twice keeps the first mark."""
+        """Mark events as delivered. A second mark changes nothing."""
         self._mark(OUTBOX.c.delivered_at, messages)
 
     def pending_notices(self, limit: int | None = None) -> list[Message]:
-        """Events that people were not told of yet, oldest first."""
+        """Events that were not sent to people yet, oldest first."""
         return self._messages(OUTBOX.c.notified_at.is_(None), limit)
 
     def mark_notified(self, messages: Iterable[Message]) -> None:
-        """Take events out of the pending notices. Marking one twice keeps the first mark."""
+        """Mark events as sent to people. A second mark changes nothing."""
         given = list(messages)
         self._mark(OUTBOX.c.notified_at, given)
         with self._writing() as connection:
             connection.execute(sa.delete(TOLD).where(TOLD.c.message.in_([m.id for m in given])))
 
     def told(self, address: str) -> set[int]:
-        """Which of the pending notices an address, named by its digest, has been told of."""
+        """The pending notices that were sent to an address, given by its digest."""
         return {row["message"] for row in self._read(sa.select(TOLD.c.message).where(TOLD.c.address == address))}
 
     def mark_told(self, address: str, messages: Iterable[Message]) -> None:
-        """Note down that an address, named by its digest, has been told."""
+        """Mark events as sent to one address, given by its digest."""
         rows = [{"message": m.id, "address": address} for m in messages]
         if rows:
             with self._writing() as connection:
                 connection.execute(sa.insert(TOLD), rows)
 
     def verify(self) -> list[Problem]:
-        """Walk the chain from its start; each problem names its entry. An intact ledger gives an empty list.
+        """Walk the chain from its start and return the problems, each with its entry.
 
-        Whoever may write to the database can rewrite the chain from an entry to its end, or cut its end off, and leave
-        no trace in it: only a copy of a later hash kept elsewhere shows that.
+        An account that may write to the database can rewrite the end of the chain, or cut it off, without a trace in it:
+        only a copy of a later hash kept elsewhere shows that.
         """
         with self._reading() as connection:
             return problems(connection, self._signer)
@@ -229,7 +229,7 @@ class Ledger:
         return {**row, "hash": digest, "key_id": key_id, "signature": signature}
 
     def _put(self, connection: sa.Connection, event: Event, names: dict[str, Any], moment: str) -> bool:
-        """Put an event into the outbox unless it stands there; say whether it was new."""
+        """Put an event into the outbox unless it is there; return whether it was new."""
         row = {**names, "topic": event.topic, "payload": canonical(event.payload), "created_at": moment}
         return bool(_straight(connection, self._say.event, row).rowcount == 1)
 
@@ -249,7 +249,7 @@ class Ledger:
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        """A transaction that is alone in writing, so that the chain never forks."""
+        """A transaction that is the only writer, so that the chain never forks."""
         with self._explained("written"), self._engine.begin() as connection:
             _straight(connection, self._say.alone)
             yield connection
@@ -268,7 +268,7 @@ class Ledger:
 
 
 def _straight(connection: sa.Connection, statement: str, row: Mapping[str, Any] | None = None) -> Any:
-    """Let the driver itself execute a statement: SQLAlchemy's way to it takes longer than SQLite does."""
+    """Execute a statement by the driver: SQLAlchemy takes longer than SQLite itself."""
     driver: Any = connection.connection.driver_connection
     return driver.execute(statement, row or {})
 

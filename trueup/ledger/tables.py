@@ -1,4 +1,4 @@
-"""The ledger's tables: decisions and champions can only be appended to, and the database itself refuses the rest."""
+"""The ledger's tables. Decisions and champions can only be appended to; the database refuses anything else."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
-
-from trueup.domain.events import event_id
 
 METADATA = sa.MetaData()
 
@@ -24,7 +22,7 @@ DECISIONS = sa.Table(
     sa.Column("prev_hash", sa.Text, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
     sa.Column("body", sa.Text, nullable=False),  # canonical JSON
-    sa.Column("key_id", sa.Text),  # of the key that signed the hash, and the signature; empty before there were any
+    sa.Column("key_id", sa.Text),  # of the key that signed the hash; empty without a signer
     sa.Column("signature", sa.Text),
     sa.Index("decisions_by_model", "model", "seq"),
 )
@@ -46,18 +44,18 @@ OUTBOX = sa.Table(
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("event_id", sa.Text, nullable=False, unique=True),
-    sa.Column("seq", sa.Integer, sa.ForeignKey(DECISIONS.c.seq)),  # of the decision it tells of, where there is one
+    sa.Column("seq", sa.Integer, sa.ForeignKey(DECISIONS.c.seq)),  # of its decision, if it has one
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("topic", sa.Text, nullable=False),
     sa.Column("payload", sa.Text, nullable=False),  # canonical JSON
     sa.Column("created_at", sa.Text, nullable=False),
     sa.Column("delivered_at", sa.Text),  # to the event server
-    sa.Column("notified_at", sa.Text),  # to people, or found to be nothing they wait for
-    # Of what has not been told to all: an append writes one page for it, and what is done with leaves it.
+    sa.Column("notified_at", sa.Text),  # to people, or found to interest nobody
+    # Of pending events only: an append writes one page for it, and a delivered event leaves it.
     sa.Index("outbox_untold", "id", sqlite_where=_UNTOLD, postgresql_where=_UNTOLD),
 )
 
-# Who has been told of what waits for others still. An address is written down as its digest, for it holds secrets.
+# Which addresses have received an event that others still wait for. An address is kept as its digest: it holds secrets.
 TOLD = sa.Table(
     "told",
     METADATA,
@@ -84,44 +82,8 @@ _GUARDS = {
 def _refuse_changes(
     _metadata: sa.MetaData, connection: sa.Connection, tables: Collection[sa.Table] | None = None, **_: Any
 ) -> None:
-    """Let the database itself refuse to change what was appended. Keeps out mistakes, not the owner of the database."""
+    """Let the database refuse changes to appended rows. This prevents mistakes, not fraud by its owner."""
     for table in {DECISIONS, CHAMPIONS} & set(tables or ()):
         for statement in _GUARDS.get(connection.dialect.name, ()):
             why = f"{table.name} can only be appended to"
             connection.exec_driver_sql(statement.format(name=table.name, why=why))
-
-
-@sa.event.listens_for(METADATA, "after_create")
-def _renew_decisions(_metadata: sa.MetaData, connection: sa.Connection, **_: Any) -> None:
-    """Give the ledger of homes from before there were signatures its columns for them."""
-    known = {column["name"] for column in sa.inspect(connection).get_columns(DECISIONS.name)}
-    for name in ("key_id", "signature"):
-        if name not in known:
-            connection.exec_driver_sql(f"ALTER TABLE {DECISIONS.name} ADD COLUMN {name} TEXT")
-
-
-@sa.event.listens_for(METADATA, "after_create")
-def _renew_outbox(_metadata: sa.MetaData, connection: sa.Connection, **_: Any) -> None:
-    """Give the outbox of earlier homes, the first of which knew neither ids nor models of events, its present form."""
-    if any(column["name"] == "event_id" for column in sa.inspect(connection).get_columns(OUTBOX.name)):
-        for index in OUTBOX.indexes:
-            index.create(connection, checkfirst=True)
-        for name in ("outbox_pending", "outbox_unnotified"):  # each cost an append a page
-            connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
-        return
-    old = connection.execute(
-        sa.text("SELECT o.*, d.model, d.decision_id FROM outbox o JOIN decisions d ON d.seq = o.seq ORDER BY o.id")
-    ).mappings()
-    rows = [
-        {
-            "event_id": event_id(r["topic"], r["model"], r["decision_id"]),
-            # What was told before has been told to people, too.
-            "notified_at": r["delivered_at"] or r["created_at"],
-            **{name: r[name] for name in ("seq", "model", "topic", "payload", "created_at", "delivered_at")},
-        }
-        for r in old
-    ]
-    connection.execute(sa.text("DROP TABLE outbox"))
-    OUTBOX.create(connection)
-    if rows:
-        connection.execute(sa.insert(OUTBOX), rows)

@@ -1,4 +1,4 @@
-"""Proof that the ledger is what was once written: the chain walked from its start."""
+"""Check that the ledger is as it was written: walk the chain from its start."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from trueup.ledger.entries import GENESIS, PROMOTION, entry_hash
+from trueup.ledger.entries import GENESIS, entry_hash
 from trueup.ledger.signing import Signer
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX
 
@@ -32,7 +32,7 @@ _Office = dict[tuple[str, int], tuple[int, str, int]]
 
 @dataclass
 class _Walk:
-    """Where the walk stands, and the promotions it has met."""
+    """The position of the walk, and the promotions so far."""
 
     signer: Signer | None
     seq: int = 0
@@ -66,7 +66,7 @@ def _unsigned(row: Row, signer: Signer | None) -> str | None:
     if signer is None:
         return None
     if not row["signature"]:
-        return "is not signed: it is from before there were signatures, or nobody with the key has written it"
+        return "is not signed: nobody with the key has written it"
     right = signer.verifies(row["key_id"], row["hash"], row["signature"])
     if right is None:
         return (
@@ -77,9 +77,9 @@ def _unsigned(row: Row, signer: Signer | None) -> str | None:
 
 
 def _promotion(row: Row) -> tuple[int, int, str] | None:
-    """Epoch, version and manifest digest. A body that the ledger did not write counts as none."""
+    """Epoch, version and manifest digest; None for a body that the ledger did not write."""
     try:
-        promotion = json.loads(row["body"])[PROMOTION]
+        promotion = json.loads(row["body"])["promotion"]
         return promotion["epoch"], promotion["version"], promotion["manifest_digest"]
     except (ValueError, KeyError, TypeError):
         return None

@@ -1,4 +1,4 @@
-"""A file whose text is made up once, whoever asks first: the name of a home, its key."""
+"""Files with a text that is generated once: the name of a home, its key."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from uuid import uuid4
 
 
 def made_once(file: Path, make: Callable[[], str], *, keep: bool = True) -> str:
-    """The text of a file; the first process to ask makes it, for its owner only, and all get the same.
+    """The text of a file; the first process makes it, readable by its owner only.
 
-    Who does not `keep` it gets what the file would have said, and leaves none.
+    Without `keep` a missing file is not written: the text is generated for this call.
     """
     if not file.exists():
         if not keep:

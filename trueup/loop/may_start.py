@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import uuid4
 
 from trueup.domain.data.digest import config_digest, digest_of
@@ -25,6 +24,7 @@ from trueup.governance.approval import decided
 from trueup.governance.decision_record import REQUEST, circumstances, trigger
 from trueup.handoffs import Attempt, Decided
 from trueup.ledger.entries import Decision, Entry, Event
+from trueup.ledger.record import Record, Trigger
 from trueup.model import Model
 from trueup.stages.promote import batch_key
 from trueup.stages.unusual import confirm
@@ -86,14 +86,14 @@ def refuse(model: Model, asked: Attempt, refusal: Refusal) -> Decided:
             model=model.config.model,
             kind="refused",
             as_of=as_of,
-            body={
-                "outcome": "refused",
-                "reasons": [refusal.reason],
-                "trigger": trigger(model, asked),
-                "rule": refusal.rule,
-                "verdicts": [],
-                **circumstances(model),
-            },
+            body=circumstances(model)
+            | Record(
+                outcome="refused",
+                reasons=[refusal.reason],
+                trigger=trigger(model, asked),
+                rule=refusal.rule,
+                verdicts=[],
+            ),
             events=(Event.of(told),),
         )
     )
@@ -113,14 +113,14 @@ def failed(model: Model, attempt: Attempt, chosen: Plan, error: Exception) -> No
             model=model.config.model,
             kind="failed",
             as_of=attempt.as_of,
-            body={
-                "outcome": "failed",
-                "reasons": [f"{type(error).__name__}: {error}"],
-                "trigger": trigger(model, attempt),
-                "gate": chosen.gate.to_dict(),
-                "verdicts": [],
-                **circumstances(model),
-            },
+            body=circumstances(model)
+            | Record(
+                outcome="failed",
+                reasons=[f"{type(error).__name__}: {error}"],
+                trigger=trigger(model, attempt),
+                gate=chosen.gate,
+                verdicts=[],
+            ),
         )
     )
 
@@ -148,14 +148,14 @@ def _forgive(model: Model, by: str) -> Entry | None:
             model=model.config.model,
             kind=CLEARED,
             as_of=max(e.as_of for e in entries),
-            body={
-                "outcome": CLEARED,
-                "reasons": [reason],
-                "trigger": {"reason": "manual", "kind": REQUEST},
-                "by": by,
-                "verdicts": [],
-                **circumstances(model),
-            },
+            body=circumstances(model)
+            | Record(
+                outcome=CLEARED,
+                reasons=[reason],
+                trigger=Trigger(reason="manual", kind=REQUEST),
+                by=by,
+                verdicts=[],
+            ),
         )
     )
 
@@ -166,12 +166,11 @@ def steps_of(model: Model) -> list[Step]:
 
 
 def _step(entry: Entry) -> Step:
-    body: dict[str, Any] = entry.body
-    gate = body.get("gate")
+    body = entry.body
     return Step(
         kind=entry.kind,
         as_of=entry.as_of,
-        run_id=(body.get("model") or {}).get("run_id"),
-        judged_until=datetime.fromisoformat(gate["end"]) if gate else None,
-        attempt=body.get("attempt"),
+        run_id=body.model.run_id if body.model else None,
+        judged_until=body.gate.end if body.gate else None,
+        attempt=body.attempt,
     )

@@ -49,6 +49,6 @@ def answered(model: Model, look: Result[Look], first: datetime) -> bool:
 
 
 def _answers(entry: Entry, look: Result[Look], first: datetime) -> bool:
-    if entry.kind in {"failed", CONFIRMED, CLEARED} or entry.body.get("rule") == "running":
+    if entry.kind in {"failed", CONFIRMED, CLEARED} or entry.body.rule == "running":
         return False
     return entry.as_of >= (look.as_of if entry.kind in _FOR_NOW else first)

@@ -42,7 +42,7 @@ def title_of_approval() -> str:
         return f"approve {identity}"
     finally:
         home.close()
-    return f"approve {entry.model}: version {entry.body['model']['version']}"
+    return f"approve {entry.model}: version {entry.body.version}"
 
 
 def decide(home: Home, identity: str, show: Show) -> tuple[Model, Decided]:
@@ -71,5 +71,5 @@ def _decided(model: Model, entry: Entry, show: Show) -> Decided:
 def _question(entry: Entry) -> str:
     """What stands over the form."""
     body = entry.body
-    previous = f"in place of version {body['previous']['version']}" if body["previous"] else "as the first champion"
-    return f"**{entry.model}**: version {body['model']['version']} {previous}? This run's artifacts show the evidence."
+    previous = f"in place of version {body.previous.version}" if body.previous else "as the first champion"
+    return f"**{entry.model}**: version {body.version} {previous}? This run's artifacts show the evidence."

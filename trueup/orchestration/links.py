@@ -6,9 +6,9 @@ when the address is pasted, for from a page that came over HTTP it follows no su
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from trueup.audit.dossiers import dossier_page
@@ -18,6 +18,7 @@ from trueup.reporting.jobs import run_folder
 PICTURE = "challenger_against_champion.png"
 
 if TYPE_CHECKING:
+    from trueup.ledger.record import Made
     from trueup.model import Model
 
 
@@ -31,14 +32,13 @@ def address(home: Home, page: Path) -> str | None:
     return f"{served.rstrip('/')}/{quote(page.relative_to(home.root / 'reports').as_posix())}"
 
 
-def of_model(model: Model, fitted: Mapping[str, Any]) -> list[tuple[str, str | None]]:
-    """What there is to a version: its run in MLflow, the report of its retrain, and its dossier."""
-    home, name, run_id = model.home, model.config.model, fitted["run_id"]
-    dossier = ("Dossier", address(home, dossier_page(home.root, name, fitted["version"])))
-    report = ("Report of the run", address(home, run_folder(home.root, name, run_id) / "report.html"))
+def of_model(model: Model, fitted: Made) -> list[tuple[str, str | None]]:
+    """The run of a version in MLflow, and its dossier."""
+    home, name, run_id = model.home, model.config.model, fitted.run_id
+    dossier = ("Dossier", address(home, dossier_page(home.root, name, fitted.version)))
     served = home.settings.mlflow_pages
     run = [] if served is None else [("MLflow run", f"{served.rstrip('/')}/#/runs/{run_id}")]
-    return [*run, report, dossier]
+    return [*run, dossier]
 
 
 def picture(model: Model, run_id: str) -> str | None:

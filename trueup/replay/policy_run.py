@@ -25,6 +25,7 @@ from trueup.domain.monitoring.diagnosis import DECAYED
 from trueup.domain.monitoring.result import MonitoringResult
 from trueup.domain.records import to_plain
 from trueup.ledger.entries import Entry
+from trueup.ledger.record import Evaluated, Fitted
 from trueup.loop import steps
 from trueup.loop.turn import cycle
 from trueup.model import MONITOR, Model
@@ -148,7 +149,7 @@ def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int,
 
 def _read(model: Model, policy: Policy, until: datetime) -> Life:
     entries = model.home.ledger.entries(model.config.model)
-    trained = [e for e in entries if e.body.get("model") and e.body.get("search")]
+    trained = [e for e in entries if e.body.model and e.body.search]
     parts, wins = [], dict[int, list[pd.DataFrame]]()
     for batch in model.usable_batches(until):
         served = _served(model, batch)
@@ -186,57 +187,55 @@ def _served(model: Model, batch: Batch) -> pd.DataFrame:
 
 def _rival(model: Model, batch: Batch, last: Entry, until: datetime) -> pd.DataFrame | None:
     """What the other of the last two that were compared would have lost: the champion before, or the one that was refused."""
-    fitted = last.body["previous"] if last.kind == "promoted" else last.body["model"]
-    if not fitted or last.kind not in {"promoted", "rejected"}:
+    if last.kind == "rejected":
+        made = last.body.model
+    else:
+        before = last.body.previous if last.kind == "promoted" else None
+        made = _champion(model, before.version) if before else None
+    if made is None:
         return None
-    facts = fitted if "features" in fitted else _facts(model, fitted["version"])
-    if facts is None:
-        return None
-    key = features(model, batch, until, FeaturesConfig.model_validate(facts["features"]))
+    key = features(model, batch, until, FeaturesConfig.model_validate(made.features))
     frame = model.home.store.read_features([key])
-    loaded = model.home.registry.load(facts["uri"], facts["manifest_digest"])
+    loaded = model.home.registry.load(made.uri, made.manifest_digest)
     labels = model.home.store.read(batch.labels, [ROW_ID, LABEL])
     frame = frame.merge(labels, on=ROW_ID, how="inner")
-    frame = frame[frame[EVENT_TIME] >= datetime.fromisoformat(facts["trained_until"])]
+    frame = frame[frame[EVENT_TIME] >= made.trained_until]
     classes = None if model.config.task is not Task.MULTICLASS else sorted({*map(str, loaded.classes_), *frame[LABEL]})
     said = predict(loaded, frame, model.config.task, classes)
     return frame[[ROW_ID]].assign(**{RIVAL: row_losses(model.config.task, frame[LABEL].to_numpy(), said, classes)})
 
 
-def _facts(model: Model, version: int) -> Mapping[str, Any] | None:
-    """What the ledger has of a version that was in office."""
-    found = [
-        e.body["model"]
-        for e in model.home.ledger.entries(model.config.model)
-        if (e.body.get("model") or {}).get("version") == version
-    ]
-    return found[-1] if found else None
+def _champion(model: Model, version: int) -> Fitted | None:
+    """What the ledger has of a version that was champion."""
+    made = [e.body.model for e in model.home.ledger.entries(model.config.model) if e.body.version == version]
+    return made[-1] if made else None
 
 
 def _tried(config: ModelConfig, entry: Entry, served: Sequence[pd.DataFrame]) -> Tried:
     body = entry.body
     seconds = [
-        (body.get("search") or {}).get("seconds", 0.0),
-        ((body.get("refit") or {}).get("figures") or {}).get("seconds", 0.0),
+        body.search.seconds if body.search else 0.0,
+        body.refit.figures.get("seconds", 0.0) if body.refit else 0.0,
     ]
     bounds = _apart(config, served)
     return Tried(
         as_of=entry.as_of,
-        reason=body["trigger"]["reason"],
+        reason=body.reason or "",
         outcome=entry.kind,
-        version=(body.get("model") or {}).get("version"),
-        said="; ".join(body["reasons"]),
+        version=body.version,
+        said="; ".join(body.reasons),
         cost_s=round(sum(seconds), 3),
-        figures=_figures(config, body.get("evaluation") or {}),
+        figures=_figures(config, body.evaluation),
         **dict(zip(("rival", "rival_low", "rival_high"), bounds, strict=True)),
     )
 
 
-def _figures(config: ModelConfig, evaluation: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+def _figures(config: ModelConfig, evaluation: Evaluated | None) -> dict[str, tuple[float, float]]:
     """What challenger and champion came to on the gate rows, where there were both."""
-    found = evaluation.get("metrics", {})
-    one, other = (found.get(role, {}) for role in (CHALLENGER, CHAMPION))
-    return {name: (one[name], other[name]) for name in METRICS[config.task] if name in one and name in other}
+    by_role = evaluation.metrics if evaluation else {}
+    one, other = (by_role.get(role, {}) for role in (CHALLENGER, CHAMPION))
+    pairs = {name: (one.get(name), other.get(name)) for name in METRICS[config.task]}
+    return {name: (a, b) for name, (a, b) in pairs.items() if a is not None and b is not None}
 
 
 def _apart(config: ModelConfig, served: Sequence[pd.DataFrame]) -> tuple[float | None, float | None, float | None]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from datetime import datetime
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from trueup.domain.judging.metrics import figure
 
@@ -29,25 +29,18 @@ def template(name: str) -> Template:
     return Environment(loader=loader(), autoescape=True).get_template(name)
 
 
-def percent(intervals: Sequence[Mapping[str, Any]]) -> str:
-    """How sure the intervals are: the same for all of an evaluation."""
-    return next((f"{100 * i['confidence']:g} %" for i in intervals if i.get("confidence")), "95 %")
+def minute(moment: datetime) -> str:
+    """A moment, to the minute."""
+    return f"{moment:%Y-%m-%d %H:%M}"
 
 
-def minute(moment: str) -> str:
-    """A moment in ISO 8601, to the minute."""
-    return moment[:16].replace("T", " ")
-
-
-def interval(metric: Mapping[str, Any] | None) -> str:
-    """The bounds of a figure; a dash where it has none."""
-    if metric is None or metric["low"] is None:
-        return "–"
-    return f"{cell(metric['low'])} to {cell(metric['high'])}"
+def interval(low: float | None, high: float | None) -> str:
+    """The bounds of a figure; a dash for none."""
+    return "–" if low is None else f"{cell(low)} to {cell(high)}"
 
 
 def cell(value: float | None) -> str:
-    """Four places for what lies between 0 and 1, as most metrics do, and as many digits for what is larger."""
+    """A figure with four places between 0 and 1, and five digits above."""
     if value is None:
         return "–"
     written = figure(value, 5) if abs(value) >= 1 else f"{value:.4f}"
@@ -55,26 +48,5 @@ def cell(value: float | None) -> str:
 
 
 def units(unit: str) -> dict[str, str]:
-    """What stands behind the names of a regression's metrics."""
+    """The units of a regression's metrics, as they follow their names."""
     return {"mse": f" ({unit}²)", "mae": f" ({unit})", "rmse": f" ({unit})"} if unit else {}
-
-
-def recipe_words(recipe: Mapping[str, Any]) -> str:
-    """A model's family, parameters and seed in a line."""
-    flat = [("family", recipe["family"]), *recipe["parameters"].items(), ("seed", recipe["seed"])]
-    return ", ".join(f"{k} {figure(v) if type(v) is float else v}" for k, v in flat)
-
-
-def slice_columns(slices: Sequence[Mapping[str, Any]], sure: str) -> list[str]:
-    """The heads of a table of slices."""
-    compared = ["champion", "difference", f"its {sure}"] if any("champion" in s for s in slices) else []
-    return ["challenger", f"its {sure}", *compared]
-
-
-def slice_cells(row: Mapping[str, Any]) -> list[str]:
-    """A slice's figures in the order of the columns."""
-    cells = [cell(row["challenger"]), interval(row)]
-    if "champion" in row:
-        apart = {"low": row["difference_low"], "high": row["difference_high"]}
-        cells += [cell(row["champion"]), cell(row["difference"]), interval(apart)]
-    return cells

@@ -19,8 +19,9 @@ from trueup.governance.decision_record import circumstances, epochs, evidence, p
 from trueup.governance.recorded_inputs import keep
 from trueup.handoffs import Attempt, Candidate, Decided, Evaluation, Outcome, Trained, prediction_of
 from trueup.ledger.entries import Decision, Promotion, of_decision
+from trueup.ledger.record import Record
 from trueup.model import Champion, Model
-from trueup.reporting.jobs import show_run
+from trueup.reporting.jobs import show_retrain
 from trueup.stages.clean_process import reproduced
 
 _OUTCOMES: dict[Status, Outcome] = {
@@ -82,24 +83,26 @@ def promote(model: Model, attempt: Attempt) -> Decided:
     identity = _decision_id(model, attempt.reason, attempt.as_of, outcome)
     proposed = served or attempt.judged
     version = proposed.version if proposed else None
+    body = circumstances(model) | Record(
+        outcome=outcome,
+        reasons=reasons,
+        trigger=trigger(model, attempt),
+        verdicts=attempt.verdicts,
+        previous=previous(current),
+        epoch=epochs(epoch, promoted=outcome == "promoted"),
+    )
+    body |= evidence(model, attempt, served)
+    if attempt.trained:
+        body |= Record(recorded=keep(model))
+    if outcome == PENDING and attempt.judged:
+        body |= terms(model.config, epoch, attempt.judged.run_id)
     entry = model.home.ledger.append(
         Decision(
             decision_id=identity,
             model=model.config.model,
             kind=outcome,
             as_of=attempt.as_of,
-            body={
-                "outcome": outcome,
-                "reasons": reasons,
-                "trigger": trigger(model, attempt),
-                "verdicts": [v.to_dict() for v in attempt.verdicts],
-                "previous": previous(current),
-                "epoch": epochs(epoch, promoted=outcome == "promoted"),
-            }
-            | circumstances(model)
-            | evidence(model, attempt, served)
-            | ({"recorded": keep(model)} if attempt.trained else {})
-            | (terms(model.config, epoch, attempt.judged.run_id) if outcome == PENDING and attempt.judged else {}),
+            body=body,
             promotion=None
             if served is None or outcome == PENDING
             else Promotion(served.version, served.manifest_digest, epoch),
@@ -112,7 +115,7 @@ def promote(model: Model, attempt: Attempt) -> Decided:
         run_id = attempt.trained.run_id
         model.home.tracking.log(run_id, tags={"trueup.outcome": outcome, "trueup.ledger_entry": entry.seq})
         model.home.tracking.finish(run_id)
-        show_run(model, attempt, entry)
+        show_retrain(model, entry)
     return decided(entry)
 
 

@@ -21,6 +21,7 @@ from trueup.domain.monitoring.settling import fresh, unsettled
 from trueup.domain.retraining.limits import AUTOMATIC
 from trueup.governance.decision_record import REQUEST, circumstances
 from trueup.ledger.entries import Decision, Entry
+from trueup.ledger.record import Record, Trigger
 from trueup.model import Champion, Model
 
 STAGE: Final = "profile"
@@ -128,15 +129,15 @@ def confirm(model: Model, by: str) -> Entry | None:
             model=model.config.model,
             kind=CONFIRMED,
             as_of=chosen[-1].window.end,
-            body={
-                "outcome": CONFIRMED,
-                "reasons": [f"{by} confirmed what is unusual ({said})"],
-                "trigger": {"reason": "manual", "kind": REQUEST},
-                "by": by,
-                "batches": named,
-                "verdicts": [],
-                **circumstances(model),
-            },
+            body=circumstances(model)
+            | Record(
+                outcome=CONFIRMED,
+                reasons=[f"{by} confirmed what is unusual ({said})"],
+                trigger=Trigger(reason="manual", kind=REQUEST),
+                by=by,
+                batches=named,
+                verdicts=[],
+            ),
         )
     )
 
@@ -149,10 +150,10 @@ def _odd(model: Model) -> dict[Window, set[str]]:
 def _confirmed(model: Model, batches: Sequence[Batch]) -> set[Window]:
     """The batches that somebody confirmed as they are: another revision of one is to be looked at anew."""
     named = {
-        (Window.from_dict(found), found["revision"])
+        (found.window, found.revision)
         for entry in model.home.ledger.entries(model.config.model)
         if entry.kind == CONFIRMED
-        for found in entry.body["batches"]
+        for found in entry.body.batches
     }
     return {b.window for b in batches if (b.window, b.rows.revision) in named}
 

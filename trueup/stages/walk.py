@@ -146,9 +146,9 @@ def attempts(model: Model, current: Champion | None) -> list[Entry]:
         return []
     loss, found = loss_name(model.config.task), dict[str, Entry]()
     for entry in model.home.ledger.entries(model.config.model):
-        record = entry.body.get("evidence") or {}
-        if record.get("against") == current.manifest_digest and record.get("loss") == loss:
-            found.setdefault(entry.body["judged"]["run_id"], entry)
+        record, judged = entry.body.evidence, entry.body.judged
+        if record and judged and (record.against, record.loss) == (current.manifest_digest, loss):
+            found.setdefault(judged.run_id, entry)
     return list(found.values())
 
 
@@ -160,22 +160,24 @@ def with_record(model: Model, fresh: Evidence, earlier: list[Entry]) -> tuple[Ev
     """
     if not earlier:
         return fresh, ""
-    record = earlier[-1].body["evidence"]
-    digest = model.home.store.evaluation_digest(record["path"])
+    record, judged = earlier[-1].body.evidence, earlier[-1].body.judged
+    assert record is not None
+    assert judged is not None
+    digest = model.home.store.evaluation_digest(record.path)
     if digest is None:
-        return fresh, f"the evidence of {len(earlier)} earlier attempts is gone ({record['path']}), and does not count"
-    if record["block"] != model.config.evaluate.block.total_seconds():
+        return fresh, f"the evidence of {len(earlier)} earlier attempts is gone ({record.path}), and does not count"
+    if record.block != model.config.evaluate.block.total_seconds():
         return (
             fresh,
             f"the evidence of {len(earlier)} earlier attempts is in blocks of another length, and does not count",
         )
-    if digest != record["digest"]:
+    if digest != record.digest:
         raise WorkError(
-            f"{model.config.model}: the evidence of an earlier attempt, {record['path']}, is not what entry {earlier[-1].seq} of "
+            f"{model.config.model}: the evidence of an earlier attempt, {record.path}, is not what entry {earlier[-1].seq} of "
             "the ledger recorded; see `trueup ledger verify`"
         )
-    before = Evidence.from_frame(model.home.store.read_evaluation(record["path"]), fresh.block, record["earlier"])
-    return fresh.carrying(before, earlier[-1].body["judged"]["run_id"]), ""
+    before = Evidence.from_frame(model.home.store.read_evaluation(record.path), fresh.block, record.earlier)
+    return fresh.carrying(before, judged.run_id), ""
 
 
 def weigh(

@@ -91,7 +91,7 @@ def gc(model: Model, dry_run: bool = False) -> Collected:
         "Data Docs": _data_docs,
         "drift pages": _drift_pages,
         "drift snapshots": _drift_snapshots,
-        "run reports": _run_reports,
+        "retrain pictures": _retrain_pictures,
         "dossiers": _dossiers,
         "evaluations": _evaluations,
         "recorded configs": _texts,
@@ -146,7 +146,7 @@ def _drift_snapshots(model: Model, _evidence: Evidence, dry_run: bool) -> tuple[
     return evidently.remove(workspace_folder(model.home.root), model.config.model, _old_reports(model), dry_run)
 
 
-def _run_reports(model: Model, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
+def _retrain_pictures(model: Model, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
     before = _old_reports(model)
     folders = [f for f in run_folder(model.home.root, model.config.model, "").glob("*") if f.name not in evidence.runs]
     whole = [files for f in folders if len(files := list(f.glob("*"))) == len(old_files.older(files, before))]

@@ -9,10 +9,10 @@ from trueup.orchestration.stack.reports import application
 
 def test_a_report_that_is_removed_while_the_list_is_made_is_left_out(tmp_path):
     for name in ("kept", "gone"):
-        folder = tmp_path / "runs" / name / "1"
+        folder = tmp_path / "dossiers" / name
         folder.mkdir(parents=True)
-        (folder / "report.html").write_text("a report")
-    gone = tmp_path / "runs" / "gone" / "1" / "report.html"
+        (folder / f"{name}-v1.html").write_text("a dossier")
+    gone = tmp_path / "dossiers" / "gone" / "gone-v1.html"
     gone.unlink()
     gone.symlink_to(tmp_path / "nothing")  # it has a name still, and nothing behind it
 
@@ -23,6 +23,6 @@ def test_a_report_that_is_removed_while_the_list_is_made_is_left_out(tmp_path):
 
     answer = asyncio.run(ask("/"))
     assert answer.status_code == 200
-    assert "kept" in answer.text
+    assert "dossier, version 1" in answer.text
     assert "gone" not in answer.text
-    assert asyncio.run(ask("/runs/gone/1/report.html")).status_code == 404
+    assert asyncio.run(ask("/dossiers/gone/gone-v1.html")).status_code == 404

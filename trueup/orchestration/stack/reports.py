@@ -59,13 +59,14 @@ class _Fresh(StaticFiles):
 
 def _pages(folder: Path) -> list[dict[str, object]]:
     """The newest pages, each with its model, address, title and moment."""
-    files = [*folder.glob("runs/*/*/report.html"), *folder.glob("drift/*/*.html")]
+    files = [*folder.glob("dossiers/*/*.html"), *folder.glob("drift/*/*.html")]
     dated = sorted(((moment, page) for page in files if (moment := _written(page)) is not None), reverse=True)[:_LISTED]
     found: list[dict[str, object]] = []
     for seconds, page in dated:
         path = page.relative_to(folder)
         kind, model, name = path.parts[:3]
-        title = "retrain" if kind == "runs" else f"drift, batch of {name.removesuffix('.html')}"
+        stem = name.removesuffix(".html")
+        title = f"dossier, version {stem.rpartition('-v')[2]}" if kind == "dossiers" else f"drift, batch of {stem}"
         written = datetime.fromtimestamp(seconds, UTC)
         found.append({"model": model, "path": quote(path.as_posix()), "title": title, "written": written})
     return found

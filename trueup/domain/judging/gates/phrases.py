@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Interval
-from trueup.domain.judging.gates.context import CHALLENGER, LOSS, SIMPLE, Case
+from trueup.domain.judging.gates.context import CHALLENGER, LOSS, Case
 from trueup.domain.judging.metrics import figure, loss_name, loss_words, shortfall
 
 
@@ -58,27 +57,3 @@ def figures_of(case: Case, role: str, difference: Interval, metric: str = LOSS) 
         "block_length": difference.block_length,
         "rows": int(case.evidence.rows.sum()) if metric == LOSS else len(case.y),
     }
-
-
-def evidence_words(record: Mapping[str, Any]) -> list[str]:
-    """Say which rows and earlier attempts a decision counted, and what the challenger had to prove.
-
-    `record` is the `evidence` of a decision's record.
-    """
-    cuts, earlier = len(record["folds"]) + 1, len(record["earlier"])
-    rows = f"{record['rows']:,} rows from {record['start'][:10]} to {record['end'][:10]}"
-    judged = f"the recipe was judged at {cuts} cut-offs" if cuts > 1 else "the gate window is all there is"
-    older = f", older rows come from {earlier} earlier attempt{'' if earlier == 1 else 's'}" if earlier else ""
-    said = [f"Evidence: {rows}; {judged}{older}."]
-    if record["against"] is not None:
-        if record["burden"] == "change":
-            burden = f"a change of {', '.join(record['changed'])}: its worse bound has to be within the margin, too"
-        else:
-            burden = "a routine retrain, the same kind of model on newer data"
-        said.append(f"Attempt {record['attempt']} against this champion, {burden}.")
-    if record["contender"] != CHALLENGER:
-        name = "simple model" if record["contender"] == SIMPLE else "prior"
-        said.append(f"The {name} takes the challenger's place, for it loses less on these rows.")
-    if record["missing"]:
-        said.append(f"Missing: {record['missing']}.")
-    return said

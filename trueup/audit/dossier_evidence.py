@@ -1,0 +1,206 @@
+"""The part of a dossier about data and figures: each file and batch that the record names, compared with today's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from trueup.config.schema import ModelConfig
+from trueup.config.sections.ingest import SourceConfig
+from trueup.config.tasks import Task
+from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Metric, Verdict
+from trueup.domain.judging import gates
+from trueup.domain.judging.metrics import calibration_table
+from trueup.errors import RegistryUnavailable, UntrustedModel, WorkError
+from trueup.handoffs import FITTED, prediction_columns, prediction_of
+from trueup.home import Home
+from trueup.ledger.record import Challenge, Evaluated, Made
+from trueup.model import MONITOR, Model
+from trueup.reporting.dossier_facts import (
+    CHANGED,
+    GONE,
+    RIGHT,
+    CalibrationBin,
+    Check,
+    Column,
+    File,
+    Fit,
+    FittedOn,
+    Measured,
+    ReadInput,
+    ServedBatch,
+    Worse,
+)
+
+_MOST_CATEGORIES = 3
+
+
+def fitted(body: Challenge, own: Made) -> Fit:
+    """The rows that this version was fitted on, and the version that was judged."""
+    return Fit(
+        **_fitted_on(own).plain(),
+        refitted=own.version != body.judged.version,
+        judged_version=body.judged.version,
+        judged=_fitted_on(body.judged),
+        features=body.model.features,
+    )
+
+
+def _fitted_on(made: Made) -> FittedOn:
+    return FittedOn(**made.model_dump(include=set(FittedOn.model_fields)))
+
+
+def batches(home: Home, body: Challenge) -> list[ReadInput]:
+    """The revisions that training or judging read, each compared with today's."""
+    return [
+        ReadInput(state=home.store.state(i.dataset, i.window, i.revision, i.sha256), **i.plain()) for i in body.inputs
+    ]
+
+
+def source_words(config: ModelConfig) -> str:
+    """Where the rows come from, by today's config, which holds no passwords."""
+    label = config.ingest.label.source
+    apart = "" if label is None else f"; the outcomes, joined by key, from {_source(label)}"
+    return f"{_source(config.ingest.source)}{apart}"
+
+
+def _source(source: SourceConfig) -> str:
+    """The kind of a source, and its settings that are not defaults."""
+    settings = source.model_dump(mode="json", exclude_defaults=True)
+    others = ", ".join(f"{k} {v}" for k, v in settings.items() if k != "kind" and isinstance(v, str))
+    return f"a source of kind {source.kind}" + (f" ({others})" if others else "")
+
+
+def label_words(config: ModelConfig) -> str:
+    """How the label is made from its column, unless it is the value itself."""
+    label = config.ingest.label
+    unit = f" {label.unit}" if label.unit else ""
+    if label.above is not None:
+        return f", 1 where it is above {label.above:g}{unit}"
+    return f", 1 where it is {label.positive!r}" if label.positive is not None else unit and f" ({label.unit})"
+
+
+@dataclass(frozen=True)
+class _Served:
+    """The part of a monitoring result that a dossier shows."""
+
+    champion: int | None
+    diagnosis: str
+    matured: int
+    metrics: tuple[Metric, ...]
+
+
+def served(model: Model, version: int) -> list[ServedBatch]:
+    """The newest monitoring of each batch that the version served."""
+    every = model.home.store.results(model.config.model, MONITOR, _Served)
+    by_window = {r.window: r.body for r in every if r.body.champion == version}
+    return [
+        ServedBatch(
+            start=window.start,
+            end=window.end,
+            diagnosis=body.diagnosis,
+            labels=body.matured,
+            **{k: getattr(body.metrics[0], k) if body.metrics else None for k in ("value", "low", "high")},
+        )
+        for window, body in sorted(by_window.items())
+    ]
+
+
+def files(home: Home, evaluation: Evaluated, own: Made) -> list[File]:
+    """The files that the record names."""
+    named = [
+        ("predictions for the gate rows", evaluation.path, evaluation.digest),
+        ("sample of the gate rows", evaluation.sample_path, evaluation.sample_digest),
+        ("sample of the training rows", own.baseline_path, own.baseline_digest),
+    ]
+    rest = [File(what=what, digest=digest, state=_state(home, path, digest)) for what, path, digest in named]
+    return [File(what="the model's files", digest=own.manifest_digest, state=_model_state(home, own)), *rest]
+
+
+def _model_state(home: Home, own: Made) -> str:
+    try:
+        home.registry.check(own.uri, own.manifest_digest)
+    except RegistryUnavailable as error:
+        return f"could not be looked at: {error}"
+    except UntrustedModel as error:
+        return f"{CHANGED}: {error}"
+    return RIGHT
+
+
+def _state(home: Home, path: str, digest: str | None) -> str:
+    now = home.store.evaluation_digest(path)
+    if now is None:
+        return GONE
+    return RIGHT if now == digest else CHANGED
+
+
+def checks(body: Challenge, config: ModelConfig) -> list[Check]:
+    """The verdicts, each with its heading and its rule."""
+    return [_check(v, config) for v in (*body.verdicts, body.refit) if v]
+
+
+def _check(verdict: Verdict, config: ModelConfig) -> Check:
+    configured = config.promote.gates
+    return Check(
+        check=verdict.check,
+        status=verdict.status,
+        reasons=verdict.reasons,
+        figures=verdict.figures,
+        heading=gates.heading(verdict.check, configured),
+        rule=gates.rule(verdict.check, verdict.figures, configured),
+    )
+
+
+def evaluation(home: Home, recorded: Evaluated) -> tuple[Measured, pd.DataFrame | None]:
+    """The figures of the judgement, and the rows behind them if they are unchanged."""
+    state, frame = _state(home, recorded.path, recorded.digest), None
+    if state == RIGHT:
+        try:
+            frame = home.store.read_evaluation(recorded.path)
+        except WorkError:
+            state = CHANGED
+    own = {name: value for name, value in recorded.plain().items() if name != "schema"}
+    return Measured(state=state, worse=_worse(recorded), **own), frame
+
+
+def _worse(evaluation: Evaluated) -> Worse:
+    """Slices in which the whole interval is above the overall loss, or above the champion's."""
+    overall = evaluation.metrics.get("challenger", {}).get(evaluation.loss)
+    worst_first = sorted(evaluation.slices, key=lambda s: -s.challenger)
+    return Worse(
+        than_average=[s for s in worst_first if s.low is not None and overall is not None and s.low > overall],
+        than_champion=[s for s in worst_first if (s.difference_low or 0) > 0],
+        too_small=[s for s in worst_first if s.low is None],
+    )
+
+
+def calibration(
+    config: ModelConfig, classes: list[str] | None, frame: pd.DataFrame | None
+) -> list[CalibrationBin] | None:
+    """Predicted and observed shares on the gate rows; None for other tasks, or without the rows."""
+    if config.task is not Task.BINARY or frame is None:
+        return None
+    table = calibration_table(frame[LABEL], prediction_of(frame, "challenger", classes))
+    return [CalibrationBin.model_validate(row) for row in table.to_dict("records")]
+
+
+def baseline(home: Home, own: Made) -> list[Column] | None:
+    """Each feature in the training rows, which drift is measured against. None when the sample is gone or changed."""
+    if _state(home, own.baseline_path, own.baseline_digest) != RIGHT:
+        return None
+    frame = home.store.read_evaluation(own.baseline_path)
+    predicted = tuple(prediction_columns(FITTED, None))
+    others = [name for name in frame if name not in {ROW_ID, EVENT_TIME, LABEL} and not str(name).startswith(predicted)]
+    return [_column(frame[name]) for name in others]
+
+
+def _column(values: pd.Series[Any]) -> Column:
+    column = Column(feature=str(values.name), rows=len(values), missing=float(values.isna().mean()))
+    if pd.api.types.is_numeric_dtype(values):
+        low, middle, high = (float(q) if pd.notna(q) else None for q in values.quantile([0.05, 0.5, 0.95]))
+        return column.model_copy(update={"low": low, "middle": middle, "high": high})
+    shares = values.astype(str).value_counts(normalize=True)
+    most = {str(k): float(v) for k, v in shares.head(_MOST_CATEGORIES).items()}
+    return column.model_copy(update={"categories": len(shares), "most": most})

@@ -1,0 +1,368 @@
+"""What the body of a ledger entry holds: who asked and why, about which model, on what data, by which rules.
+
+A refusal is recorded as fully as a promotion. Each kind of entry has the parts that concern it; a key that is absent and
+one that is null are written apart, because the hash covers the text.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trueup.domain.data.types import Actor, Metric, Verdict, Window
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.judging.probation import ProbationLook
+from trueup.domain.learning.recipe import Recipe
+from trueup.domain.monitoring.diagnosis import Skill
+
+Plain = dict[str, Any]
+Recorded = dict[str, str | None]  # digests of the config and of the user's own modules, as the home keeps them
+
+
+class Part(BaseModel):
+    """A part of a record. Keys that this version does not know are kept and written again."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", validate_by_name=True, validate_by_alias=True)
+
+    def plain(self) -> Plain:
+        """The keys that were set, as the ledger writes them."""
+        return self.model_dump(exclude_unset=True, by_alias=True)
+
+
+class Span(Part):
+    """A half-open span of event time."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def window(self) -> Window:
+        """The span as a window."""
+        return Window(self.start, self.end)
+
+
+class Announced(Part):
+    """The event that asked for a retrain."""
+
+    id: str
+    topic: str
+    announced_at: datetime
+
+
+class Diagnosed(Span):
+    """The diagnosis of a batch when the retrain was asked for."""
+
+    name: str
+    reasons: tuple[str, ...]
+    as_of: datetime
+
+
+class Trigger(Part):
+    """Why a retrain was asked for: by the run itself (`loop`), an event, a schedule or a person's request."""
+
+    reason: str
+    kind: str
+    as_of: datetime | None = None
+    asked_at: datetime | None = None  # wall clock, with offset
+    event: Announced | None = None
+    diagnosis: Diagnosed | None = None
+
+
+class Epochs(Part):
+    """The epoch of the champion that was judged against, and the one that the decision leads to."""
+
+    expected: int
+    resulting: int
+
+
+class Office(Part):
+    """A version as champion: `previous` is the one that a decision replaced, `promotion` the one that it made."""
+
+    version: int
+    manifest_digest: str
+    epoch: int
+
+
+class Governance(Part):
+    """What people answer for."""
+
+    about: str = ""
+    owner: str = ""
+    risk_tier: str | None = None
+    intended_use: str = ""
+    limitations: tuple[str, ...] = ()
+
+
+class Made(Part):
+    """A fitted model: its files, and the rows that it was fitted on."""
+
+    version: int
+    uri: str
+    manifest_digest: str
+    run_id: str
+    baseline_path: str  # a sample of the training rows
+    baseline_digest: str | None
+    trained_from: datetime
+    trained_until: datetime
+    rows: int
+    data_digest: str
+    gone: tuple[str, ...] = ()  # features without a value for some batches, which it does without
+
+
+class Fitted(Made):
+    """The version that a decision is about, and the recipe that it was made by."""
+
+    name: str
+    format: str
+    recipe: Recipe
+    features: Plain  # the section of the config
+    method: dict[str, str] = {}
+
+
+class Rows(Span):
+    """A window with its labelled rows, and the digest of the revisions that they come from."""
+
+    rows: int | None
+    digest: str
+
+
+class Labels(Part):
+    """What the label is, and when it is known."""
+
+    column: str
+    known_after: str | None
+    known_at: str | None
+
+
+class Data(Part):
+    """The windows that the challenger was trained and judged on and compared over."""
+
+    training: Rows
+    gate: Rows
+    reference: Rows
+    overlap: Verdict | None
+    label: Labels
+
+
+class Input(Span):
+    """A revision of rows or labels that training or judging read."""
+
+    dataset: str
+    revision: int
+    sha256: str
+    rows: int
+    held: str | None = None  # digest of the rows that were in quarantine
+
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.window} r{self.revision}"
+
+
+class ValidatedBatch(Span):
+    """How a batch that was read had been validated."""
+
+    revision: int
+    status: str
+    quarantined: int
+    digest: str
+
+
+class Validation(Part):
+    """How all batches that were read had been validated."""
+
+    digest: str
+    batches: tuple[ValidatedBatch, ...]
+
+
+class Search(Part):
+    """The search for a recipe."""
+
+    seconds: float = 0.0
+
+
+class Slice(Part):
+    """Mean losses in one slice of the gate rows; one with too few rows has no bounds."""
+
+    slice: str
+    rows: int
+    low: float | None
+    high: float | None
+    confidence: float
+    challenger: float
+    champion: float | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+
+
+class Ablated(Part):
+    """The loss without a group of features."""
+
+    group: str
+    features: tuple[str, ...]
+    with_group: float | None = Field(alias="with")
+    without: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    confidence: float
+    fitted_on: int
+    answer: str
+
+
+class Evaluated(Part):
+    """The figures of the judgement on the gate rows, and the rows behind them."""
+
+    loss: str
+    rows: int
+    path: str
+    digest: str | None
+    sample_path: str
+    sample_digest: str | None
+    predicted: tuple[str, ...]  # roles
+    classes: list[str] | None
+    feature_schema: FeatureSchema = Field(alias="schema")
+    metrics: dict[str, dict[str, float | None]]  # by role
+    intervals: tuple[Metric, ...]
+    skill: Skill | None
+    slices: tuple[Slice, ...] = ()
+    ablation: tuple[Ablated, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """The metrics, the deciding loss first: canonical JSON sorts the names of the others."""
+        return [m.name for m in self.intervals] or list(self.metrics.get("challenger", {}))
+
+
+class Cutoff(Part):
+    """An earlier fold: where its rows begin, and the end of what its fit learned."""
+
+    start: datetime
+    trained_until: datetime
+
+
+class EvidenceRecord(Part):
+    """Which rows and earlier attempts counted, against which champion, and what had to be proved."""
+
+    against: str | None
+    loss: str
+    path: str
+    digest: str | None
+    block: float  # seconds
+    start: datetime
+    end: datetime
+    rows: int
+    folds: tuple[Cutoff, ...]
+    earlier: tuple[str, ...]
+    attempt: int
+    burden: str
+    changed: tuple[str, ...]
+    contender: str
+    missing: str
+
+
+class Approval(Part):
+    """What a pending entry waits for, and how it was closed."""
+
+    expected_epoch: int
+    expires_after_seconds: float
+    run_id: str
+    pending: int | None = None  # the entry that this one closes
+    closed: str | None = None
+
+
+class FourEyes(Part):
+    """Whether the person who decided is another than the one who asked."""
+
+    demanded: bool
+    asked_by: str | None
+    differ: bool | None
+
+
+class Approver(Part):
+    """Who decided, why, when and from where."""
+
+    name: str
+    why: str
+    decided_at: datetime
+    account: str
+    via: str
+    flow_run: str | None
+    four_eyes: FourEyes | None
+
+
+class ConfirmedBatch(Span):
+    """An unusual batch that a person confirmed."""
+
+    revision: int
+    columns: tuple[str, ...]
+
+
+class Record(Part):
+    """The body of an entry."""
+
+    outcome: str = ""
+    reasons: tuple[str, ...] = ()
+    trigger: Trigger | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    previous: Office | None = None
+    epoch: Epochs | None = None
+    # Who started it, and the rules and the code in force.
+    actor: Actor | None = None
+    config_digest: str = ""
+    policy_digest: str = ""
+    code: dict[str, str | int] = {}
+    governance: Governance = Governance()
+    retention: dict[str, str] = {}
+    # What a challenger was made of and how it was judged.
+    model: Fitted | None = None  # that serves, or would
+    judged: Made | None = None  # the same, or the one that `model` is a refit of
+    refit: Verdict | None = None
+    gate: Window | None = None
+    attempt: str | None = None
+    inputs: tuple[Input, ...] = ()
+    data: Data | None = None
+    validation: Validation | None = None
+    search: Search | None = None
+    evaluation: Evaluated | None = None
+    evidence: EvidenceRecord | None = None
+    recorded: Recorded = {}
+    # What people decided.
+    approval: Approval | None = None
+    approver: Approver | None = None
+    evidence_of: int | None = None  # the entry that the parts about the challenger come from
+    probation: ProbationLook | None = None
+    rule: str | None = None  # that refused a retrain
+    by: str | None = None  # who cleared or confirmed
+    batches: tuple[ConfirmedBatch, ...] = ()
+    promotion: Office | None = None
+
+    def __or__(self, other: Record) -> Self:
+        """The parts of both; `other` decides about those that both have."""
+        return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
+
+    @property
+    def version(self) -> int | None:
+        """The version that the entry is about."""
+        return self.model.version if self.model else None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it was asked for."""
+        return self.trigger.reason if self.trigger else None
+
+
+class Challenge(Record):
+    """The body of an entry about a challenger that was trained and judged, which has all of these parts."""
+
+    trigger: Trigger
+    epoch: Epochs
+    actor: Actor
+    model: Fitted
+    judged: Made
+    gate: Window
+    inputs: tuple[Input, ...]
+    data: Data
+    validation: Validation
+    evaluation: Evaluated
