@@ -1,4 +1,4 @@
-"""Write the ledger to a file, for people and programs that have no access to its database."""
+"""Write the ledger to a file, for people and programs without access to its database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trueup.ledger.entries import Entry
 
 
 def export(home: Home, file: Path, model: str | None = None) -> int:
-    """Write all entries (of one model), oldest first; give their number. The file appears when it is whole.
+    """Write all entries (of one model), oldest first; return their number.
 
     JSON Lines hold all that is hashed and signed, so the chain can be checked from them alone: `hashed` is the body's text
     as it went into the hash, `body` the same to read. CSV is a line a decision, for a spreadsheet. Raises UsageError for another ending.

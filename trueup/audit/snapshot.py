@@ -1,7 +1,7 @@
-"""A recorded snapshot, read again: the revisions that a decision names, laid out in a home of their own.
+"""A recorded snapshot: the revisions that a decision names, laid out in a home of their own.
 
-There the stages find nothing but what was there then, so that what is made again comes through the same code as the
-first time; and nothing that is made can change the home itself.
+The stages find there only what existed then, so a version is made again by the same code as the first time, and nothing
+changes the home itself.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Found:
 
 
 def find(inputs: Sequence[Input], home: Home) -> tuple[list[Found], list[str]]:
-    """The revisions that a decision names, each checked against its digest; and what is wrong with the others."""
+    """The revisions that a decision names and whose digests are right, and the problems of the others."""
     found, wrong = list[Found](), list[str]()
     for named in inputs:
         try:

@@ -1,4 +1,4 @@
-"""Proof that the ledger is what was decided: anchors outside of its table, and everything that it names looked at again."""
+"""Verify the ledger: its chain, the anchors outside of its table, MLflow's aliases, and the files that it names."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class _Tag:
 
 @dataclass(frozen=True)
 class Verified:
-    """What `verify` looked at, and what is wrong."""
+    """What `verify` checked, and the problems."""
 
     entries: int
     anchors: int
@@ -54,9 +54,9 @@ class Verified:
 
 
 def anchor(home: Home) -> None:
-    """Write the ledger's head to every place. Again, or after a crash: the same. Raises RegistryUnavailable, OSError.
+    """Write the ledger's head to every place. Idempotent. Raises RegistryUnavailable, OSError.
 
-    While a backup is made of a large database nothing is written: the next run's anchor says more.
+    During a backup nothing is written: the next run writes a newer anchor.
     """
     with home.alone_with_anchors() as alone:
         if not alone or not (newest := home.ledger.entries(limit=1)):
@@ -81,9 +81,9 @@ def verify(configs: Mapping[str, ModelConfig], home: Home) -> Verified:
 
 
 def _key(home: Home, entries: list[Entry]) -> Iterator[Problem]:
-    """Whether somebody else could have signed."""
+    """Whether another account could have signed."""
     if entries and home.settings.ledger_key is None and (exposure := exposed(home.root)) is not None:
-        yield Problem(entries[-1].seq, f"is signed with a key that is no secret: {exposure}")
+        yield Problem(entries[-1].seq, f"is signed with a key that is not secret: {exposure}")
 
 
 def _places(home: Home) -> list[Place]:
@@ -106,7 +106,7 @@ def _alias(model: Model) -> Iterable[Problem]:
 
 
 def _files(entry: Entry, made: Fitted, home: Home) -> Iterator[Problem]:
-    """Whether a version's files are still those whose digest the entry has."""
+    """Whether a version's files still have the recorded digest."""
     try:
         home.registry.check(made.uri, made.manifest_digest)
     except (UntrustedModel, RegistryUnavailable) as error:

@@ -1,4 +1,4 @@
-"""Evidence: what decisions rest on, by name, and which decisions are still kept."""
+"""Evidence: the runs, versions and files that decisions name, and those that must still be kept."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Evidence:
     versions: frozenset[int] = frozenset()
     evaluations: frozenset[str] = frozenset()  # paths relative to the home
     texts: frozenset[str] = frozenset()  # digests of configs and of functions beside them
-    judged_at: tuple[datetime, ...] = ()  # when decisions were recorded that had looked at data
+    judged_at: tuple[datetime, ...] = ()  # when decisions about data were recorded
 
     def may_rest_on(self, landed_at: datetime, superseded_at: datetime) -> bool:
-        """Whether a revision that was the newest between two moments may have been looked at for a decision."""
+        """Whether a decision may have read a revision that was the newest between two moments."""
         return any(landed_at - _SLACK <= moment <= superseded_at + _SLACK for moment in self.judged_at)
 
 
 def named(entries: Iterable[Entry]) -> Evidence:
-    """All that entries name."""
+    """Everything that entries name."""
     runs, versions, evaluations, moments = set[str](), set[int](), set[str](), list[datetime]()
     texts = set[str]()
     for entry in entries:
@@ -70,6 +70,6 @@ def kept(model: Model) -> Evidence:
 
 
 def _rests_on(entry: Entry) -> set[int]:
-    """Entries whose record an entry took over."""
+    """The entries that an entry carries over."""
     approval = entry.body.approval
     return {seq for seq in (entry.body.evidence_of, approval.pending if approval else None) if seq is not None}

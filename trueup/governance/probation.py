@@ -1,7 +1,7 @@
 """Probation: for some batches after a promotion the old champion scores beside the new one, and may come back.
 
-Only promotions by the gates are on probation, not what a person put into office by hand. The looks are part of the
-monitor's records; nothing else is kept.
+Only promotions by the gates have a probation, not those by a person. Its looks are part of the monitoring results;
+nothing else is kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OLD = "old:"  # before the names of the old champion's columns
 
 
 def predecessor(model: Model, current: Champion) -> Champion | None:
-    """The champion that scores in shadow while `current` is on probation; None when it is on none."""
+    """The champion that scores in shadow while `current` is on probation; None without a probation."""
     if model.config.promote.probation.batches == 0 or current.put_by != "promoted" or current.epoch == 1:
         return None
     before = next(c for c in model.succession() if c.epoch == current.epoch - 1)
@@ -37,7 +37,7 @@ def predecessor(model: Model, current: Champion) -> Champion | None:
 
 
 def shadowed(model: Model, batch: Batch) -> Champion | None:
-    """The version to predict this batch beside the champion; None when no probation asks for it."""
+    """The version that predicts this batch beside the champion; None without a probation."""
     current = model.champion()
     before = predecessor(model, current) if current else None
     if current is None or before is None or batch.window.end <= current.trained_until:
@@ -47,9 +47,9 @@ def shadowed(model: Model, batch: Batch) -> Champion | None:
 
 
 def examine(model: Model, batch: Batch, current: Champion, as_of: datetime) -> ProbationLook | None:
-    """One look at a champion on probation; None when it is on none.
+    """One look at a champion on probation; None without a probation.
 
-    It tests all matured rows of the probation's batches. Too few new labels since the last look make no look.
+    It tests all matured rows of the probation's batches. With too few new labels since the last look it is inconclusive.
     """
     before = predecessor(model, current)
     if before is None:
@@ -84,12 +84,12 @@ def enforce(model: Model, trial: ProbationLook | None) -> None:
     if trial is None or trial.verdict is not Status.FAIL or current is None or current.epoch != trial.epoch:
         return
     why = f"{NAME}, look {trial.look} of {trial.of}: {trial.reasons[0]}"
-    with suppress(StaleDecision):  # somebody else was faster: the champion that was looked at is gone
+    with suppress(StaleDecision):  # the champion was replaced in the meantime
         roll_back(model, trial.against, ACTOR, why, figures=trial)
 
 
 def carry_out(model: Model) -> None:
-    """Roll back the champion in office where a recorded look says so and a crash came before it was done."""
+    """Roll back the champion if a recorded look failed and a crash prevented the rollback."""
     current = model.champion() if model.config.promote.probation.batches else None
     for _, found in _records(model, current) if current else []:
         enforce(model, found)
@@ -120,14 +120,14 @@ def standing(model: Model, current: Champion) -> Standing | None:
 
 
 def _records(model: Model, current: Champion) -> list[tuple[Window, ProbationLook]]:
-    """What the monitor recorded of this champion's probation, in the order in which it was recorded."""
+    """The recorded looks at this champion, in the order of recording."""
     found = sorted(model.looks(), key=lambda r: r.as_of)
     told = [(r.window, r.body.probation) for r in found]
     return [(w, p) for w, p in told if p is not None and p.epoch == current.epoch]
 
 
 def _looks(model: Model, current: Champion) -> list[ProbationLook]:
-    """The looks that told something; only these are counted."""
+    """The conclusive looks; only these are counted."""
     return [p for _, p in _records(model, current) if p.verdict is not Status.INCONCLUSIVE]
 
 

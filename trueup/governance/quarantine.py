@@ -13,7 +13,7 @@ from trueup.model import Champion, Model
 
 
 def listed(model: Model) -> pd.DataFrame:
-    """One row a quarantined row: its batch, key, time, and the names of what it failed."""
+    """The quarantined rows: batch, key, time, and the expectations that failed."""
     found = []
     for batch in model.batches(datetime.max):
         held = model.home.store.quarantined(batch.rows)
@@ -26,10 +26,10 @@ def listed(model: Model) -> pd.DataFrame:
 
 
 def release(model: Model, rows: list[int] | None, by: str, why: str) -> int:
-    """Take rows (all when None) back into use, with who and why; give their number.
+    """Take rows (all when None) back into use, with a name and a reason; return their number.
 
-    From then on they are part of their batch: features are made anew, the next training sees them, and the next run
-    predicts them. Raises UsageError, and releases nothing, when a row is not in quarantine.
+    They are part of their batch again: features are made anew, the next training uses them, and the next run predicts
+    them. Raises UsageError, and releases nothing, when a row is not in quarantine.
     """
     landed = model.batches(datetime.max)
     held = {row for b in landed for row in model.home.store.quarantined(b.rows)[ROW_ID]}
@@ -42,7 +42,7 @@ def release(model: Model, rows: list[int] | None, by: str, why: str) -> int:
 
 
 def awaiting_score(model: Model, landed: list[Batch]) -> list[Batch]:
-    """Those of the batches with a released row that the champion may predict and nobody has predicted."""
+    """The batches with a released row that the champion may predict and that has no prediction."""
     current = model.champion()
     if current is None:
         return []

@@ -1,7 +1,7 @@
-"""Anchors: the ledger's head, written down outside of its table, so that a cut-off end or a rewritten chain is noticed.
+"""Anchors: the ledger's head, kept outside of its table, so that a cut-off or rewritten chain is noticed.
 
-They are written after an append and not in it: what a crash keeps from being written is written with the next run. An
-anchor names an entry and its hash; a later ledger must still have that entry with that hash.
+An anchor is written after an append; after a crash the next run writes it. It names an entry and its hash, and a later
+ledger must still have that entry with that hash.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Anchor:
 
     @classmethod
     def read(cls, text: str) -> Anchor | None:
-        """The anchor in a line, or None where there is none: a torn line, say."""
+        """The anchor in a line; None for a torn line."""
         try:
             found = json.loads(text)
             return cls(int(found["seq"]), str(found["hash"]))
@@ -47,17 +47,17 @@ class Place(Protocol):
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name in messages."""
 
     def anchors(self) -> list[Anchor]:
-        """Those that are there, oldest first."""
+        """The anchors, oldest first."""
 
     def write(self, anchor: Anchor) -> None:
-        """Keep one more; an older one than the newest changes nothing."""
+        """Keep one more, unless it is older than the newest."""
 
 
 class AnchorFile:
-    """A file with an anchor a line, durable when `write` returns. A last line that was torn by a crash is taken off."""
+    """A file with an anchor a line, durable when `write` returns. `write` removes a last line that a crash has torn."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -89,7 +89,7 @@ class AnchorFile:
 
 
 def departures(places: Iterable[Place], entries: Iterable[Entry]) -> Iterator[Problem]:
-    """Where the ledger is not the one that was anchored."""
+    """Anchors that the ledger does not match."""
     hashes = {entry.seq: entry.hash for entry in entries}
     newest = max(hashes, default=0)
     for place in places:

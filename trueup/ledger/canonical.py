@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False)
-# What orjson would write in its own way, as it would a dataclass, goes through `_plain`.
+# Values that orjson would write in its own way, such as dataclasses, go through `_plain`.
 _OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
@@ -22,9 +22,9 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 def canonical(value: Any) -> str:
     """Write a value as canonical JSON: sorted keys, no white space, ASCII only.
 
-    Dates and times are written in ISO 8601, numpy scalars as numbers, enums as their values. A number that is not
-    finite (NaN, NaT, an infinity) is written as null: it says that something could not be measured, and JSON has no
-    word for it. Raises TypeError, naming the place, for what has no single text: sets, keys that are not text, objects.
+    Dates and times are written in ISO 8601, numpy scalars as numbers, enums as their values. NaN, NaT and infinities are
+    written as null. Raises TypeError, naming the place, for values without a single text: sets, keys that are not text,
+    objects.
 
     >>> canonical({"b": float("nan"), "a": datetime(2013, 3, 1)})
     '{"a":"2013-03-01T00:00:00","b":null}'
@@ -37,7 +37,7 @@ def canonical(value: Any) -> str:
 
 
 def _plain(value: Any, place: tuple[object, ...] = ("value",)) -> Any:
-    # Places are put into words only when there is something to say of one.
+    # A place is put into words only for an error.
     kind = type(value)
     if kind is str or kind is int or kind is bool or value is None:
         return value

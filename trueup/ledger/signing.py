@@ -1,8 +1,8 @@
 """The ledger's signature: Ed25519 over an entry's hash, so that nobody without the key can add or rewrite an entry.
 
-The key comes from the environment or from a file that only its owner may read, made at the first start. Entries signed
-with an earlier key are believed when the environment names its public key: a list beside the ledger could be added to by
-whoever forges entries. Whoever has the key can rewrite everything but the anchors that lie elsewhere.
+The key comes from the environment, or from a file that only its owner may read, generated at the first start. Entries
+signed with an earlier key are trusted when the environment names its public key; a list beside the ledger would not do,
+because a forger could add to it. With the key, everything can be rewritten except anchors in other places.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAKE = 'python -c "import secrets; print(secrets.token_hex(32))"'
 
 @dataclass(frozen=True)
 class Signer:
-    """Signs with one key, and knows the public keys of those before it."""
+    """Signs with one key, and knows the public keys of earlier ones."""
 
     key_id: str
     public: str  # the public key in hex, for others to check with
@@ -43,7 +43,7 @@ class Signer:
         return self._private.sign(digest.encode()).hex()
 
     def verifies(self, key_id: str, digest: str, signature: str) -> bool | None:
-        """Whether a signature is right; None for a key that nobody here knows."""
+        """Whether a signature is right; None for an unknown key."""
         from cryptography.exceptions import InvalidSignature
 
         if (key := self._believed.get(key_id)) is None:
@@ -58,9 +58,9 @@ class Signer:
 def open_signer(folder: Path, given: str | None = None, earlier: str | None = None, *, keep: bool = True) -> Signer:
     """The signer of a home: `given` is the key from the environment, else the file `ledger.key` in the folder has it.
 
-    `earlier` are public keys in hex, with commas between them. Who does not `keep` a key that is made leaves no file, and
-    takes one that others may read: he signs nothing, see `exposed`. Raises LedgerError for a key that is none, and for
-    a file that others may read, or this account may not.
+    `earlier` are public keys in hex, separated by commas. Without `keep` (for reading only) a missing key file is not
+    written, and one that others may read is accepted. Raises LedgerError for an invalid key, and for a file that others
+    may read, or that this account may not.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -77,7 +77,7 @@ def _key_id(public: bytes) -> str:
 
 
 def _from_file(file: Path, keep: bool) -> bytes:
-    """The key in a file, made at the first start. Raises LedgerError where others may read it, or we may not."""
+    """The key in a file, generated at the first start. Raises LedgerError if others may read it, or this account may not."""
     try:
         text = made_once(file, lambda: os.urandom(_SIZE).hex(), keep=keep)
     except PermissionError as error:
@@ -91,13 +91,13 @@ def _from_file(file: Path, keep: bool) -> bytes:
 
 
 def exposed(folder: Path) -> str | None:
-    """What to say of a home's key that others may read; None where there is none, or it is as it should be."""
+    """The problem with a home's key that others may read; None for no problem."""
     file = folder / KEY_FILE
     if not file.exists() or not (mode := stat.S_IMODE(file.stat().st_mode)) & 0o077:
         return None
     return (
         f"{file} can be read by others (mode {mode:o}), so what it signs proves nothing; "
-        f"say `chmod 600 {file}`, and make a new key if others may have read it"
+        f"run `chmod 600 {file}`, and make a new key if others may have read it"
     )
 
 
