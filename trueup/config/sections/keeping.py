@@ -21,7 +21,7 @@ class RetentionConfig(Section):
 
     reports: Kept = Field(
         timedelta(days=365),
-        description="Pages of Data Docs, of drift, and Evidently's snapshots; a retrain's report, and the model files of "
+        description="Pages of Data Docs, of drift, and Evidently's snapshots; a retrain's pictures, and the model files of "
         "a retrain that failed, when no decision that is still kept names them.",
     )
     snapshots: Kept = Field(
