@@ -77,15 +77,15 @@ def test_a_new_champion_that_turns_worse_is_rolled_back_and_the_figures_are_reco
     assert set(shadow[ROW_ID]) == set(served[ROW_ID])
 
     found = done.observed[-1].figures.probation
-    assert (found["verdict"], found["look"], found["of"]) == ("fail", 1, 2), found
-    assert found["figures"]["low"] > 0
+    assert (found.verdict, found.look, found.of) == ("fail", 1, 2), found
+    assert found.figures["low"] > 0
     assert trial.model.champion().version == trial.first
     assert trial.home.registry.champion_alias("toy") == trial.first
     entry = trial.home.ledger.entries("toy")[-1]
     assert entry.kind == "rolled_back"  # and no retrain for what was found about the one that is gone
     assert entry.body.approver.name == "trueup"
     assert entry.body.trigger.reason == "probation"
-    assert entry.body.probation.figures == found["figures"]
+    assert entry.body.probation.figures == found.figures
     assert [m.topic for m in trial.home.ledger.pending_outbox()][-1] == "trueup.model.rolled_back"
 
     facts = trial.facts()
@@ -121,7 +121,7 @@ def test_one_that_is_equal_stays_and_the_probation_ends(trial):
         looks.append(seen.figures.probation)
         assert trial.model.champion().version == trial.second, looks
     assert [p and p.verdict for p in looks] == ["pass", "pass", None]
-    assert [p["look"] for p in looks[:2]] == [1, 2]
+    assert [p.look for p in looks[:2]] == [1, 2]
     state = overview(trial.model).probation
     assert state.state == "passed"
     assert "2 of 2 looks" in state.says

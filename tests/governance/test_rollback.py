@@ -140,7 +140,7 @@ def test_what_served_at_a_moment_and_why_is_told_from_the_ledger(story):
     back(story)
     found = told(two.promoted_as_of)  # where the data's clock stands still: who came last is who serves
     assert (found.champion, found.epoch) == (one.version, two.epoch + 1)
-    assert found.approver["name"] == "Ann"
+    assert found.approver.name == "Ann"
     assert found.decision.reasons == ("rolled back by Ann: complaints",)
 
 

@@ -27,7 +27,6 @@ from trueup.reporting.dossier_facts import (
     Column,
     File,
     Fit,
-    FittedOn,
     Measured,
     ReadInput,
     ServedBatch,
@@ -40,16 +39,12 @@ _MOST_CATEGORIES = 3
 def fitted(body: Challenge, own: Made) -> Fit:
     """The rows that this version was fitted on, and the version that was judged."""
     return Fit(
-        **_fitted_on(own).plain(),
+        **own.fitted_on.plain(),
         refitted=own.version != body.judged.version,
         judged_version=body.judged.version,
-        judged=_fitted_on(body.judged),
+        judged=body.judged.fitted_on,
         features=body.model.features,
     )
-
-
-def _fitted_on(made: Made) -> FittedOn:
-    return FittedOn(**made.model_dump(include=set(FittedOn.model_fields)))
 
 
 def batches(home: Home, body: Challenge) -> list[ReadInput]:

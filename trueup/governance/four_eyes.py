@@ -9,7 +9,6 @@ from __future__ import annotations
 from trueup.config.schema import ModelConfig
 from trueup.errors import UsageError
 from trueup.governance.decision_record import REQUEST
-from trueup.home import Home
 from trueup.ledger.entries import Entry
 from trueup.ledger.record import FourEyes
 from trueup.model import Model
@@ -31,7 +30,9 @@ def require_another(model: Model, entry: Entry, by: str) -> FourEyes:
         asked_by, unknown = asker(entry), None
     except LookupError as error:
         asked_by, unknown = None, str(error)
-    same = asked_by is not None and _one(asked_by) in _names(model.home, by)
+    actor = model.home.actor
+    names = {_one(by), _one(actor.account)} if actor.via == "command line" else {_one(by)}
+    same = asked_by is not None and _one(asked_by) in names
     if model.config.promote.approval.four_eyes and (same or unknown):
         who = f"{asked_by} asked for this retrain" if unknown is None else f"the person who asked is unknown: {unknown}"
         mend = (
@@ -60,11 +61,6 @@ def require_two(config: ModelConfig, version: int, by: str, asked_by: str) -> Fo
             f"who asked for it, another than {by}: trueup promote {config.model} {version} --by {by!r} --asked-by NAME"
         )
     return FourEyes(demanded=demanded, asked_by=asked_by or None, differ=not same if asked_by else None)
-
-
-def _names(home: Home, by: str) -> set[str]:
-    """All names of the person who decides."""
-    return {_one(by), *([_one(home.actor.account)] if home.actor.via == "command line" else [])}
 
 
 def _one(name: str) -> str:

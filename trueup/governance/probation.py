@@ -31,7 +31,7 @@ def predecessor(model: Model, current: Champion) -> Champion | None:
     if model.config.promote.probation.batches == 0 or current.put_by != "promoted" or current.epoch == 1:
         return None
     before = next(c for c in model.succession() if c.epoch == current.epoch - 1)
-    if before.version == current.version or _over(model.config, _looks(model, current)):
+    if before.version == current.version or len(_looks(model, current)) >= model.config.promote.probation.batches:
         return None
     return before
 
@@ -134,10 +134,6 @@ def _looks(model: Model, current: Champion) -> list[ProbationLook]:
 def _windows(model: Model, current: Champion) -> set[Window]:
     """The batches that belong to the probation so far."""
     return {w for w, p in _records(model, current) if p.counts}
-
-
-def _over(config: ModelConfig, looks: list[ProbationLook]) -> bool:
-    return len(looks) >= config.promote.probation.batches
 
 
 def _paired(model: Model, windows: set[Window], current: Champion, before: Champion, as_of: datetime) -> pd.DataFrame:

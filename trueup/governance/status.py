@@ -11,7 +11,7 @@ from trueup.governance import probation
 from trueup.governance.approval import expires_at, undecided
 from trueup.home import Home
 from trueup.ledger.entries import Entry
-from trueup.ledger.record import Plain
+from trueup.ledger.record import Approver, FittedOn
 from trueup.model import MONITOR, Model
 
 
@@ -68,16 +68,6 @@ class Overview:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """The rows that a champion was fitted on."""
-
-    trained_from: datetime
-    trained_until: datetime
-    rows: int
-    data_digest: str
-
-
-@dataclass(frozen=True)
 class ChampionThen:
     """The champion at a moment of the model's own clock; `until` is None for the present one."""
 
@@ -88,9 +78,9 @@ class ChampionThen:
     manifest_digest: str
     since: datetime
     until: datetime | None
-    trained: Trained
+    trained: FittedOn
     judged_on: Window
-    approver: Plain | None
+    approver: Approver | None
     decision: DecisionSummary
 
 
@@ -149,7 +139,6 @@ def standing_at(model: Model, at: datetime) -> ChampionThen | NoChampionThen:
     if then is None:
         return NoChampionThen(name, at)
     after, body = ledger.champion(name, then.epoch + 1), then.entry.challenge
-    made = body.model
     return ChampionThen(
         model=name,
         at=at,
@@ -158,9 +147,9 @@ def standing_at(model: Model, at: datetime) -> ChampionThen | NoChampionThen:
         manifest_digest=then.manifest_digest,
         since=then.entry.as_of,
         until=after.entry.as_of if after else None,
-        trained=Trained(made.trained_from, made.trained_until, made.rows, made.data_digest),
+        trained=body.model.fitted_on,
         judged_on=body.gate,
-        approver=body.approver.plain() if body.approver else None,
+        approver=body.approver,
         decision=DecisionSummary.of(then.entry),
     )
 

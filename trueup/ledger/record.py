@@ -95,7 +95,16 @@ class Governance(Part):
     limitations: tuple[str, ...] = ()
 
 
-class Made(Part):
+class FittedOn(Part):
+    """The rows that a model was fitted on."""
+
+    trained_from: datetime
+    trained_until: datetime
+    rows: int
+    data_digest: str
+
+
+class Made(FittedOn):
     """A fitted model: its files, and the rows that it was fitted on."""
 
     version: int
@@ -104,11 +113,12 @@ class Made(Part):
     run_id: str
     baseline_path: str  # a sample of the training rows
     baseline_digest: str | None
-    trained_from: datetime
-    trained_until: datetime
-    rows: int
-    data_digest: str
     gone: tuple[str, ...] = ()  # features without a value for some batches, which it does without
+
+    @property
+    def fitted_on(self) -> FittedOn:
+        """The rows alone."""
+        return FittedOn.model_validate(self.model_dump(include=set(FittedOn.model_fields)))
 
 
 class Fitted(Made):

@@ -107,7 +107,7 @@ def _champion_problems(connection: sa.Connection, promoted: _Office) -> Iterator
     }
     for place in sorted(stored.keys() | promoted.keys()):
         if stored.get(place) != promoted.get(place):
-            yield Problem(_entry_of(promoted.get(place) or stored[place]), _difference(place, stored, promoted))
+            yield Problem((promoted.get(place) or stored[place])[2], _difference(place, stored, promoted))
 
 
 def _difference(place: tuple[str, int], stored: _Office, promoted: _Office) -> str:
@@ -118,7 +118,3 @@ def _difference(place: tuple[str, int], stored: _Office, promoted: _Office) -> s
     if place not in promoted:
         return f"did not make {office}, which names it"
     return f"made {office}, whose row was edited"
-
-
-def _entry_of(office: tuple[Any, ...]) -> int:
-    return int(office[2])

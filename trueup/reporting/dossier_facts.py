@@ -16,6 +16,7 @@ from trueup.ledger.record import (
     Epochs,
     Evaluated,
     EvidenceRecord,
+    FittedOn,
     Governance,
     Input,
     Office,
@@ -77,15 +78,6 @@ class Term(Part):
     until: datetime | None
     put_by: str
     ended: Ended | None
-
-
-class FittedOn(Part):
-    """The rows that a version was fitted on."""
-
-    trained_from: datetime
-    trained_until: datetime
-    rows: int
-    data_digest: str
 
 
 class Fit(FittedOn):

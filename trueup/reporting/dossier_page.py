@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from trueup.domain.judging.gates import HEADINGS
 from trueup.domain.judging.metrics import figure
-from trueup.ledger.record import Ablated, Slice
+from trueup.ledger.record import Ablated, FittedOn, Slice
 from trueup.reporting import dossier_words as words
-from trueup.reporting.dossier_facts import Check, Facts, FittedOn, Measured, confidence
+from trueup.reporting.dossier_facts import Check, Facts, Measured, confidence
 from trueup.reporting.html import STYLE, cell, interval, minute, template, units
 
 _PICTURES: Final = {
