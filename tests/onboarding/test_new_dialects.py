@@ -96,16 +96,17 @@ def test_a_run_whose_file_is_written_otherwise_is_refused_by_name(home):
     assert "ingest.time_format" in problem
 
 
-@pytest.mark.parametrize(("encoding", "said"), [("cp1252", "cp1252"), ("utf-16", "utf-16"), ("utf-8-sig", None)])
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("cp1252", "cp1252"), ("cp1251", "cp1251"), ("utf-16", "utf-16"), ("utf-8-sig", None)]
+)
 def test_encodings(encoding, said, home):
-    path = home.configs.parent / "orders.csv"
-    path.write_bytes(
-        lines(FRAME.assign(shop=FRAME["shop"].map({"a": "Zürich", "b": "Köln", "c": "Bern"}))).encode(encoding)
-    )
+    path, shops = home.configs.parent / "orders.csv", ["Zürich", "Köln", "Bern"]
+    shops = ["Москва", "Казань", "Псков"] if encoding == "cp1251" else shops
+    path.write_bytes(lines(FRAME.assign(shop=FRAME["shop"].map(dict(zip("abc", shops, strict=True))))).encode(encoding))
     made = draft(Ask("orders", str(path), "ordered", "late", key=("order_id",)), home)
     save(made)
     assert made.config.ingest.source.model_dump(exclude_unset=True).get("encoding") == said
-    assert set(home.source(made.config).everything()["shop"]) == {"Zürich", "Köln", "Bern"}
+    assert set(home.source(made.config).everything()["shop"]) == {*shops}
 
 
 def test_of_a_workbook_the_sheet_that_names_the_time_is_taken(home):

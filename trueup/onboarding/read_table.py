@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from trueup.adapters.sources import open_source
+from trueup.adapters.sources.csv_files import likely_encoding
 from trueup.adapters.sources.file_table import FileTable
 from trueup.config.sections.ingest import IngestConfig
 from trueup.domain.data.values import as_numbers
@@ -28,7 +29,6 @@ _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 _DATABASE = re.compile(
     r"^(sqlite|postgres(?:ql)?|mysql|mariadb|mssql|oracle|duckdb|snowflake|redshift|trino|bigquery)(\+\w+)?://"
 )
-_ENCODINGS = (None, "cp1252", "latin-1")
 _DIALECTS: tuple[Section, ...] = ({}, {"escape": "\\"}, {"pad": True}, {"escape": "\\", "pad": True})
 
 
@@ -156,17 +156,15 @@ class _Reader:
         source, notes = self.source, self.notes
         if len(sheets := self._opened().sheets()) > 1:
             source["sheet"] = next(
-                (s for s in sheets if header_of(self._opened(sheet=s).beginning(), named) is not None), sheets[0]
+                (s for s in sheets if header_of(self._beginning(None, sheet=s), named) is not None), sheets[0]
             )
             notes.append(f"CHECK sheet: of {', '.join(sheets)} the first that names {named}")
-        beginning = self._opened().beginning()
-        if beginning.startswith("\ufffd\ufffd"):  # the mark of UTF-16
-            source["encoding"] = "utf-16"
-            beginning = self._opened().beginning()
-        source |= (head := header_of(beginning, named) or {})
+        if (encoding := likely_encoding(self._opened().beginning())) == "utf-16":
+            source["encoding"] = encoding
+        source |= (head := header_of(self._beginning(encoding), named) or {})
         if line := head.get("skip_rows"):
             notes.append(f"CHECK skip_rows: line {line + 1} names the columns; what is above it is left out")
-        raw = self._in_some_encoding()
+        raw = self._in_some_encoding(encoding)
         if commas := comma_decimals(raw):
             source["decimal"] = ","
             raw = self.everything()
@@ -179,9 +177,13 @@ class _Reader:
             notes += [f"CHECK marks: {name}: {marks.doubt}" for name, marks in marked.items() if marks.doubt]
         return raw
 
-    def _in_some_encoding(self) -> pd.DataFrame:
+    def _beginning(self, encoding: str | None, **odd: Any) -> str:
+        return self._opened(**odd).beginning().decode(encoding or "utf-8-sig", errors="replace")
+
+    def _in_some_encoding(self, likely: str | None) -> pd.DataFrame:
+        """Read CSV files as UTF-8, else in the likely encoding, else in one that fits any text of Western Europe."""
         first: SourceError | None = None
-        for encoding in _ENCODINGS:
+        for encoding in dict.fromkeys((None, likely, "cp1252", "latin-1")):
             try:
                 raw = self._in_some_dialect({"encoding": encoding} if encoding else {})
             except SourceError as error:

@@ -5,19 +5,20 @@ DuckDB reads gzip itself. It reads zstd too, but takes the beginning of a torn a
 
 from __future__ import annotations
 
-import bz2
 import codecs
-import gzip
 import lzma
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 import pyarrow as pa
+from charset_normalizer import from_bytes
+from fsspec.compression import compr
+from fsspec.utils import infer_compression
 
 from trueup.adapters.sources.scratch import copy_of
 from trueup.adapters.sources.workbook import WORKBOOKS, is_workbook, write_sheet
@@ -26,6 +27,7 @@ from trueup.errors import SourceError, SourceUnavailable
 PACKED: Final = ("", ".gz", ".bz2", ".xz", ".zst", ".zip")
 IN_FOLDERS: Final = (*(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in PACKED), *WORKBOOKS)
 CSV: Final = (*IN_FOLDERS, *(f".txt{packed}" for packed in PACKED))  # a folder may hold a readme.txt beside its data
+_ENCODINGS: Final = ("cp1252", "cp1250", "cp1251", "cp1253", "cp932", "gb18030")  # that are guessed, likeliest first
 _PART = 1 << 20  # bytes
 _QUIET = 2.0  # seconds without a change after which a last line without its end counts as all there is
 _PATIENCE = 20.0  # seconds to wait for that
@@ -69,6 +71,26 @@ def decoded(stream: IO[bytes], encoding: str, file: Path, source: str) -> Iterat
             return
 
 
+def likely_encoding(text: bytes) -> str | None:
+    """Guess the encoding of text that is not UTF-8; None for UTF-8, and where it cannot be told.
+
+    >>> likely_encoding("имя;город;Иван;Москва".encode("cp1251"))
+    'cp1251'
+    """
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    whole = text[: text.rfind(b"\n") + 1] or text  # the rest may end within a character
+    try:
+        whole.decode()
+    except UnicodeDecodeError:
+        found = list(from_bytes(whole, cp_isolation=list(_ENCODINGS)))
+        least = min((match.chaos for match in found), default=0.0)
+        # Several fit German and Spanish alike; charset-normalizer's own choice among them is cp775 and cp1250.
+        best = [encoding for match in found if match.chaos == least for encoding in match.could_be_from_charset]
+        return next((encoding for encoding in _ENCODINGS if encoding in best), None)
+    return None
+
+
 def wrong_encoding(place: str, encoding: str, error: UnicodeDecodeError) -> SourceError:
     """Say which byte is not in the encoding, and where the right one is to be named."""
     found = error.object[error.start : error.start + 1].hex()
@@ -83,8 +105,10 @@ def wrong_encoding(place: str, encoding: str, error: UnicodeDecodeError) -> Sour
 def opened(file: Path, source: str) -> Iterator[IO[bytes]]:
     """Open a file, decompressed by its name. Raises SourceError for what is no whole archive of one file."""
     packed = _packed(file)
+    # fsspec takes the first of several files in a zip, and the beginning of a torn zst, for all of it.
+    unpack = {".zip": _unzip, ".zst": _unpack_zstd}.get(packed, _unpack)
     try:
-        with _OPENERS[packed](file) as stream:
+        with unpack(file) as stream:
             yield stream
     except _TORN as error:
         raise _broken(file, source, error) from None
@@ -139,6 +163,12 @@ def _packed(file: Path) -> str:
 
 
 @contextmanager
+def _unpack(file: Path) -> Iterator[IO[bytes]]:
+    with file.open("rb") as packed, compr[infer_compression(file.name)](packed, mode="rb") as stream:
+        yield stream
+
+
+@contextmanager
 def _unzip(file: Path) -> Iterator[IO[bytes]]:
     with zipfile.ZipFile(file) as archive:
         names = [i.filename for i in archive.infolist() if not i.is_dir() and not _of_a_system(i.filename)]
@@ -160,13 +190,5 @@ def _unpack_zstd(file: Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
-_OPENERS: Final[dict[str, Callable[[Path], AbstractContextManager[Any]]]] = {
-    "": lambda file: file.open("rb"),
-    ".gz": gzip.GzipFile,
-    ".bz2": bz2.BZ2File,
-    ".xz": lzma.LZMAFile,
-    ".zst": _unpack_zstd,
-    ".zip": _unzip,
-}
 # RuntimeError is a zip file with a password, NotImplementedError one of a kind that Python does not know.
 _TORN: Final = (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, pa.ArrowException, RuntimeError)

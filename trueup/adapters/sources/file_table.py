@@ -93,13 +93,14 @@ class FileTable(SourcePort):
         """Name the columns of the files, or of the query over them."""
         return self._ask(lambda connection, _: list(self._types(connection)))
 
-    def beginning(self) -> str:
-        """Give the beginning of the first file's text; nothing where the files are no CSV. Raises SourceError."""
+    def beginning(self) -> bytes:
+        """The beginning of the first file's text, unpacked; empty where the files are no CSV. Raises SourceError."""
         if self._lake() is not None or _kind(file := self._found()[0][0].copy) != "CSV":
-            return ""
-        plain = csv_files.plain(file, self._source.encoding, self.name, self._source.sheet)
-        with csv_files.opened(plain, self.name) as stream:
-            return stream.read(_BEGINNING).decode("utf-8-sig", errors="replace")
+            return b""
+        if is_workbook(file):
+            file = csv_files.plain(file, self._source.encoding, self.name, self._source.sheet)
+        with csv_files.opened(file, self.name) as stream:
+            return stream.read(_BEGINNING)
 
     def sheets(self) -> list[str]:
         """Name the sheets of the first file that hold something; none where it is no workbook. Raises SourceError."""

@@ -132,6 +132,7 @@ def _refuse_table(system: Any, folders: Sequence[str], source: str) -> None:
 
 
 def _copy(system: Any, info: dict[str, Any]) -> Path:
+    """The copy of a file. fsspec's `filecache` takes a page behind https:// for unchanging, and would read old rows."""
     path = info["name"]
     if "file" in ([system.protocol] if isinstance(system.protocol, str) else system.protocol):
         return Path(path)
