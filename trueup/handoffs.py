@@ -14,10 +14,15 @@ from trueup.domain.features.features import FeatureSchema
 from trueup.domain.learning.recipe import Recipe, Trial
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.domain.monitoring.result import MonitoringResult
+from trueup.ledger.record import Ablated, Input
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+    from trueup.domain.judging.gates.behaviour import Violations
+    from trueup.domain.judging.gates.budget import Cost
+    from trueup.domain.judging.metrics import SliceLoss
 
 Outcome = Literal["promoted", "pending", "rejected", "held", "refused", "rolled_back", "override", "none"]
 Role = Literal["judged", "refitted"]
@@ -51,19 +56,6 @@ class Validated:
     quarantined: int
     judgement: str
     warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Input:
-    """A revision of rows or labels that training or judging read."""
-
-    dataset: str
-    start: datetime
-    end: datetime
-    revision: int
-    sha256: str
-    rows: int
-    held: str | None = None  # digest of the rows that were in quarantine; None for labels
 
 
 @dataclass(frozen=True)
@@ -133,12 +125,12 @@ class Evaluation:
     intervals: tuple[Metric, ...]  # the challenger's metrics with intervals
     skill: Skill | None  # the challenger's paired skill over the cheap reference; None if that made no error
     weighed: Weighed  # the gate rows and all others that count
-    slices: list[dict[str, Any]] = field(default_factory=list)  # losses by declared slice, see `metrics.slice_table`
+    slices: list[SliceLoss] = field(default_factory=list)
     champion_epoch: int | None = None  # of the champion it was compared with, 0 where there was none
     reference_rows: int | None = None  # labelled rows that the prior, the simple model and the reference learned from
-    behaviour: list[dict[str, Any]] = field(default_factory=list)  # what changed inputs did, see `stages.behaviour`
-    budget: list[dict[str, Any]] = field(default_factory=list)  # size and latency, see `stages.clean_process`
-    ablation: list[dict[str, Any]] = field(default_factory=list)  # what groups of features are worth
+    behaviour: list[Violations] = field(default_factory=list)
+    budget: list[Cost] = field(default_factory=list)
+    ablation: list[Ablated] = field(default_factory=list)
     without_champion: str = ""  # why it was compared with no champion, where there is one
     stand_in: Trained | None = None  # the model that takes the challenger's place, where one does
 

@@ -36,7 +36,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 def to_plain(record: Any) -> Any:
     """A record as plain values: dicts, lists, texts and numbers."""
     kind: Any = type(record)
-    return _adapter(kind).dump_python(record, mode="json")
+    return _adapter(kind).dump_python(record, mode="json", by_alias=True)
 
 
 def from_plain(kind: type[T], values: Any) -> T:

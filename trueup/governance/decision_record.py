@@ -32,6 +32,7 @@ from trueup.ledger.record import (
     Office,
     Record,
     Rows,
+    Slice,
     Trigger,
     ValidatedBatch,
     Validation,
@@ -113,7 +114,7 @@ def evidence(model: Model, attempt: Attempt, served: Candidate | None) -> Record
     refitted = attempt.refitted.trained if attempt.refitted and served and served.role == "refitted" else None
     trained, judged = refitted or attempt.trained, attempt.judged
     inputs = [
-        Input.model_validate({k: v for k, v in to_plain(i).items() if v is not None}) for i in attempt.trained.inputs
+        Input.model_validate({k: v for k, v in i.plain().items() if v is not None}) for i in attempt.trained.inputs
     ]
     return Record(
         model=_model(model, trained, attempt.evaluation, (served or judged).version),
@@ -234,6 +235,6 @@ def _evaluation(model: Model, evaluation: Evaluation) -> Evaluated:
         metrics=evaluation.metrics,
         intervals=evaluation.intervals,
         skill=evaluation.skill,
-        slices=evaluation.slices,
+        slices=[Slice(**vars(s)) for s in evaluation.slices],
         ablation=evaluation.ablation,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from trueup.domain.judging.bootstrap import Floats, paired_interval
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import predict
 from trueup.handoffs import Trained
+from trueup.ledger.record import Ablated
 from trueup.model import Model
 from trueup.stages.features import Examples, examples
 from trueup.stages.train import fit_recipe
@@ -27,7 +27,7 @@ def ablation(
     said: Floats,
     classes: list[str] | None,
     as_of: datetime,
-) -> list[dict[str, Any]]:
+) -> list[Ablated]:
     """What the challenger's loss on the gate rows would be without each group of features; nothing is decided by it.
 
     The recipe stays, as it was searched with all features: what a search without the group would find is not asked.
@@ -59,18 +59,18 @@ def ablation(
         known = bounds.enough and np.isfinite(bounds.error)
         shown = "earns its place" if bounds.low > 0 else "harms" if bounds.high < 0 else "not shown"
         found.append(
-            {
-                "group": name,
-                "features": features,
-                "with": float(full.mean()),
-                "without": float(full.mean() + bounds.mean),
-                "difference": bounds.mean,
-                "low": bounds.low if known else None,
-                "high": bounds.high if known else None,
-                "confidence": bounds.confidence,
-                "fitted_on": len(before.y),
-                "answer": shown if known else "not shown",
-            }
+            Ablated(
+                group=name,
+                features=features,
+                with_group=float(full.mean()),
+                without=float(full.mean() + bounds.mean),
+                difference=bounds.mean,
+                low=bounds.low if known else None,
+                high=bounds.high if known else None,
+                confidence=bounds.confidence,
+                fitted_on=len(before.y),
+                answer=shown if known else "not shown",
+            )
         )
     return found
 

@@ -12,7 +12,7 @@ from trueup.config.own_code import load_function
 from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.data.types import ROW_ID, Batch
 from trueup.domain.features.features import feature_frame
-from trueup.domain.judging.gates.behaviour import Behaviour, BehaviourCheck, InvarianceCheck, measured
+from trueup.domain.judging.gates.behaviour import Behaviour, BehaviourCheck, InvarianceCheck, Violations, measured
 from trueup.domain.learning.learning import predict
 from trueup.errors import WorkError
 from trueup.model import Model
@@ -21,7 +21,7 @@ from trueup.stages.features import Examples
 
 def behaviour(
     model: Model, fitted: Pipeline, gate: Examples, used: list[Batch], classes: list[str] | None
-) -> list[dict[str, Any]]:
+) -> list[Violations]:
     """Make every declared change and count its violations; `used` are the batches that the gate rows are of.
 
     A changed row goes the way that every row goes: the features are made of the landed columns again. Only history

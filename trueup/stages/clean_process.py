@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +15,7 @@ import pandas as pd
 from trueup.adapters import parquet
 from trueup.adapters.mlflow.model_files import fresh_process
 from trueup.domain.data.types import Verdict
-from trueup.domain.judging.gates.budget import Budget
+from trueup.domain.judging.gates.budget import Budget, Cost
 from trueup.domain.judging.metrics import figure
 from trueup.errors import UntrustedModel
 from trueup.handoffs import FITTED, Trained, prediction_columns, prediction_of
@@ -57,7 +56,7 @@ def reproduced(model: Model, trained: Trained, *others: tuple[str, str, list[str
     return Verdict.passed(_NAME, f"its files alone gave the recorded predictions of {rows:,} rows", **figures)
 
 
-def budget(model: Model, trained: Trained, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def budget(model: Model, trained: Trained, rows: pd.DataFrame) -> list[Cost]:
     """Size of a model's files, and how long the fresh process takes for as many of `rows` as each budget gate says."""
     found = []
     for gate in (g for g in model.config.promote.gates if isinstance(g, Budget)):
@@ -66,15 +65,15 @@ def budget(model: Model, trained: Trained, rows: pd.DataFrame) -> list[dict[str,
             seconds = fresh_process().time(folder, trained.manifest_digest, path, model.config.task, gate.repeats)
         median, p95 = np.quantile(seconds, [0.5, 0.95]) * 1000
         found.append(
-            {
-                "batch": gate.batch,
-                "repeats": gate.repeats,
-                "rows": min(gate.batch, len(rows)),
-                "mib": size / 2**20,
-                "median_ms": float(median),
-                "p95_ms": float(p95),
-                "machine": f"{platform.machine()} with {os.cpu_count()} cores, one thread, in a fresh process",
-            }
+            Cost(
+                batch=gate.batch,
+                repeats=gate.repeats,
+                rows=min(gate.batch, len(rows)),
+                mib=size / 2**20,
+                median_ms=float(median),
+                p95_ms=float(p95),
+                machine=f"{platform.machine()} with {os.cpu_count()} cores, one thread, in a fresh process",
+            )
         )
     return found
 

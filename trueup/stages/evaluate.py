@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Metric, Window
 from trueup.domain.judging.bootstrap import Blocks
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION
-from trueup.domain.judging.metrics import metrics, metrics_with_intervals, row_losses, slice_table
+from trueup.domain.judging.metrics import SliceLoss, metrics, metrics_with_intervals, row_losses, slice_table
 from trueup.domain.learning.learning import all_classes, predict
 from trueup.domain.monitoring.diagnosis import Skill, constant_losses, promised_gain, skill
 from trueup.domain.monitoring.drift import sample
@@ -64,7 +63,9 @@ def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
     sample_rows = sample(gate.X.assign(**{LABEL: gate.y}, **said), SAMPLE_ROWS, model.config.train.seed)
     used = [b for b in model.usable_batches(as_of) if b.window.overlaps(trained.gate)]
     worth = ablation(model, trained, gate, predictions[CHALLENGER], classes, as_of)
-    model.home.tracking.log(trained.run_id, metrics={f"ablation_{w['group']}": w["difference"] for w in worth})
+    model.home.tracking.log(
+        trained.run_id, metrics={f"ablation_{w.group}": w.difference for w in worth if w.difference is not None}
+    )
     return Evaluation(
         path=model.home.store.put_evaluation(trained.run_id, frame),
         sample_path=model.home.store.put_evaluation(sample_name(trained.run_id), sample_rows),
@@ -140,7 +141,7 @@ def _skill(
 
 def _slices(
     config: ModelConfig, frame: pd.DataFrame, predictions: dict[str, np.ndarray], classes: list[str] | None
-) -> list[dict[str, Any]]:
+) -> list[SliceLoss]:
     """What each model loses in the declared slices of the gate rows."""
     y, e = frame[LABEL].to_numpy(), config.evaluate
     ours, theirs = (

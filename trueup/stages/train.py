@@ -27,8 +27,9 @@ from trueup.domain.learning.training_windows import Hold, Plan, plan_training, r
 from trueup.domain.monitoring.drift import sample
 from trueup.domain.records import to_plain
 from trueup.errors import NoLabels, NotEnoughData
-from trueup.handoffs import FITTED, Input, Search, Trained, baseline_name, columns_of
+from trueup.handoffs import FITTED, Search, Trained, baseline_name, columns_of
 from trueup.home import HOME_TAG, Home
+from trueup.ledger.record import Input
 from trueup.model import Model
 from trueup.stages.features import Examples, examples, read_for, require_classes
 
@@ -193,7 +194,15 @@ def _inputs(model: Model, chosen: Plan, as_of: datetime) -> tuple[Input, ...]:
 
 def _named(ref: BatchRef, held: str | None = None) -> Input:
     """A revision, as a decision records it."""
-    return Input(ref.dataset, ref.window.start, ref.window.end, ref.revision, ref.sha256, ref.rows, held)
+    return Input(
+        dataset=ref.dataset,
+        start=ref.window.start,
+        end=ref.window.end,
+        revision=ref.revision,
+        sha256=ref.sha256,
+        rows=ref.rows,
+        held=held,
+    )
 
 
 def _log_inputs(home: Home, run_id: str, used: list[Batch], context: str) -> None:

@@ -1,6 +1,7 @@
 """Gates for what averages hide: fairness, calibration, behaviour and budget, each passing, failing and unable to tell."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.types import Status
 from trueup.domain.judging.gates.behaviour import Behaviour, DirectionCheck, InvarianceCheck, measured
-from trueup.domain.judging.gates.budget import Budget
+from trueup.domain.judging.gates.budget import Budget, Cost
 from trueup.domain.judging.gates.calibration import Calibration
 from trueup.domain.judging.gates.fairness import Fairness, by_group
 from trueup.domain.judging.gates.margin import status
@@ -243,10 +244,10 @@ class TestBehaviour:
     def test_a_looser_limit_never_fails_what_a_tighter_one_lets_pass(self, seed, more):
         moves = np.random.default_rng(seed).normal(0, 0.1, 1000)
         looser = STILL.model_copy(update={"at_most": STILL.at_most + more})
-        assert count(looser, np.abs(moves))["violations"] <= count(STILL, np.abs(moves))["violations"]
+        assert count(looser, np.abs(moves)).violations <= count(STILL, np.abs(moves)).violations
 
 
-MEASURED = {"batch": 1000, "repeats": 30, "rows": 1000, "mib": 2.0, "median_ms": 4.0, "p95_ms": 5.0, "machine": "here"}
+MEASURED = Cost(batch=1000, repeats=30, rows=1000, mib=2.0, median_ms=4.0, p95_ms=5.0, machine="here")
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,7 @@ MEASURED = {"batch": 1000, "repeats": 30, "rows": 1000, "mib": 2.0, "median_ms":
     ],
 )
 def test_budgets(limits, change, found):
-    verdict = verdict_of(Budget(**limits), make_case(budget=[{**MEASURED, **change}]))
+    verdict = verdict_of(Budget(**limits), make_case(budget=[replace(MEASURED, **change)]))
     assert verdict.status is found
     if found is Status.FAIL:
         assert "above" in verdict.reasons[0]

@@ -220,30 +220,30 @@ def sliced(champion=True):
 
 def test_a_table_of_slices_gives_losses_and_their_bounds_the_largest_slice_first():
     group, ours, theirs, table = sliced()
-    assert [row["slice"] for row in table] == ["group=a", "group=b", "group=missing", "group=z"]
+    assert [row.slice for row in table] == ["group=a", "group=b", "group=missing", "group=z"]
     mine = (group == "b").to_numpy()
     expected = paired_interval(ours[mine] - theirs[mine], moments(2000)[mine], DAY)
     row = table[1]
-    assert row["rows"] == mine.sum()
-    assert (row["challenger"], row["champion"]) == pytest.approx((ours[mine].mean(), theirs[mine].mean()))
-    assert (row["difference"], row["difference_low"], row["difference_high"]) == pytest.approx(
+    assert row.rows == mine.sum()
+    assert (row.challenger, row.champion) == pytest.approx((ours[mine].mean(), theirs[mine].mean()))
+    assert (row.difference, row.difference_low, row.difference_high) == pytest.approx(
         (expected.mean, expected.low, expected.high)
     )
-    assert row["low"] < row["challenger"] < row["high"]
+    assert row.low < row.challenger < row.high
 
 
 def test_a_slice_too_small_to_tell_has_no_bounds_and_without_a_champion_there_is_no_difference():
     small = sliced()[-1][-1]
-    assert small["rows"] < 200
-    assert [small[k] for k in ("low", "high", "difference_low", "difference_high")] == [None] * 4
-    assert small["champion"] > 0
+    assert small.rows < 200
+    assert [getattr(small, k) for k in ("low", "high", "difference_low", "difference_high")] == [None] * 4
+    assert small.champion > 0
     alone = sliced(champion=False)[-1][0]
-    assert alone["low"] < alone["challenger"] < alone["high"]
-    assert "champion" not in alone
+    assert alone.low < alone.challenger < alone.high
+    assert not hasattr(alone, "champion")
 
 
 def test_of_very_many_slices_the_largest_are_described():
     many = pd.DataFrame({"user": np.r_[np.zeros(500), np.arange(1500)].astype(int)})
     table = slice_table(many, Blocks.of(moments(2000), DAY), np.ones(2000), None, EvaluateConfig())
     assert len(table) == MAX_SLICES
-    assert table[0]["slice"] == "user=0"
+    assert table[0].slice == "user=0"

@@ -8,6 +8,7 @@ probabilities (n, k) in the order of `classes`, or values (n,).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -198,9 +199,31 @@ def by_slice(slices: pd.DataFrame, blocks: Blocks, *values: Floats) -> Iterator[
             yield f"{column}={'missing' if pd.isna(value) else value}", rows[k], [s[k] for s in sums]
 
 
+@dataclass(frozen=True)
+class SliceLoss:
+    """A slice of the rows, and the challenger's mean loss there; the bounds are None where it is too small."""
+
+    slice: str
+    rows: int
+    challenger: float
+    low: float | None
+    high: float | None
+    confidence: float
+
+
+@dataclass(frozen=True)
+class ComparedSliceLoss(SliceLoss):
+    """A slice for which there is a champion's loss, too."""
+
+    champion: float
+    difference: float
+    difference_low: float | None
+    difference_high: float | None
+
+
 def slice_table(
     slices: pd.DataFrame, blocks: Blocks, challenger: Floats, champion: Floats | None, config: EvaluateConfig
-) -> list[dict[str, Any]]:
+) -> list[SliceLoss]:
     """Describe the largest slices, the largest first: their rows and each model's mean loss there.
 
     `challenger` and `champion` are row losses (n,). With bounds of the challenger's mean loss and of its difference to the
@@ -212,19 +235,23 @@ def slice_table(
     return [_slice_row(name, rows, sums, config) for name, rows, sums in found]
 
 
-def _slice_row(name: str, rows: Floats, sums: list[Floats], config: EvaluateConfig) -> dict[str, Any]:
+def _slice_row(name: str, rows: Floats, sums: list[Floats], config: EvaluateConfig) -> SliceLoss:
     size = int(rows.sum())
 
-    def bounds(of: Floats, prefix: str) -> dict[str, float | None]:
+    def bounds(of: Floats) -> tuple[float, float] | tuple[None, None]:
         interval: Interval = sums_interval(of, rows, config.confidence)
         known = interval.enough and size >= config.min_slice_rows and np.isfinite(interval.error)
-        return {f"{prefix}low": interval.low if known else None, f"{prefix}high": interval.high if known else None}
+        return (interval.low, interval.high) if known else (None, None)
 
-    row = {"slice": name, "rows": size, "challenger": float(sums[0].sum()) / size, **bounds(sums[0], "")}
-    if len(sums) > 1:
-        row |= {"champion": float(sums[1].sum()) / size, "difference": float(sums[2].sum()) / size}
-        row |= bounds(sums[2], "difference_")
-    return {**row, "confidence": config.confidence}
+    means = [float(s.sum()) / size for s in sums]
+    low, high = bounds(sums[0])
+    own = SliceLoss(name, size, means[0], low, high, config.confidence)
+    if len(sums) == 1:
+        return own
+    low, high = bounds(sums[2])
+    return ComparedSliceLoss(
+        **vars(own), champion=means[1], difference=means[2], difference_low=low, difference_high=high
+    )
 
 
 def calibration_table(y: ArrayLike, p: ArrayLike, bins: int = 10) -> pd.DataFrame:

@@ -8,6 +8,7 @@ other rows like these.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from trueup.domain.judging.bootstrap import Floats, paired_interval
 from trueup.domain.judging.gates.context import Case
 from trueup.domain.judging.gates.gate import BEHAVES, Gate
 from trueup.domain.judging.metrics import figure
+from trueup.domain.records import to_plain
 
 
 class InvarianceCheck(Section):
@@ -63,18 +65,32 @@ class DirectionCheck(Section):
 BehaviourCheck = Annotated[InvarianceCheck | DirectionCheck, Field(discriminator="kind")]
 
 
+@dataclass(frozen=True)
+class Violations:
+    """What a check counted in the changed rows; without any there is nothing more to know."""
+
+    check: BehaviourCheck
+    rows: int
+    violations: int = 0
+    share: float = 0.0
+    confidence: float = 0.0
+    low: float | None = None
+    high: float | None = None
+    mean_move: float | None = None
+    largest: float | None = None
+
+
 def measured(
     check: BehaviourCheck, moves: Floats, changed: Floats, event_time: Any, evaluate: EvaluateConfig
-) -> dict[str, Any]:
+) -> Violations:
     """Count the violations of a check.
 
     `moves` (n,) is the change of each row's prediction (the largest distance, for an invariance). `changed` (n,) is 1
     where the row's input changed; only those rows count. A prediction that is not a number is a violation.
     """
     counted = changed > 0
-    found = {"check": check.model_dump(mode="json"), "rows": int(counted.sum())}
     if not counted.any():
-        return found
+        return Violations(check, 0)
     moves = moves[counted]
     size = -moves if isinstance(check, DirectionCheck) and check.never == "lower" else moves
     limit = check.tolerance if isinstance(check, DirectionCheck) else check.at_most
@@ -82,12 +98,17 @@ def measured(
     times = np.asarray(event_time)[counted]
     share = paired_interval(violated, times, evaluate.block, evaluate.confidence)
     known = share.enough and np.isfinite(share.error)
-    figures = {"mean_move": float(moves.mean()), "largest": float(size.max()) + 0.0}  # no -0
-    return (
-        found
-        | {"violations": int(violated.sum()), "share": float(violated.mean()), "confidence": share.confidence}
-        | {"low": max(share.low, 0.0) if known else None, "high": min(share.high, 1.0) if known else None}
-        | {name: value if np.isfinite(value) else None for name, value in figures.items()}
+    mean, largest = float(moves.mean()), float(size.max()) + 0.0  # no -0
+    return Violations(
+        check,
+        rows=int(counted.sum()),
+        violations=int(violated.sum()),
+        share=float(violated.mean()),
+        confidence=share.confidence,
+        low=max(share.low, 0.0) if known else None,
+        high=min(share.high, 1.0) if known else None,
+        mean_move=mean if np.isfinite(mean) else None,
+        largest=largest if np.isfinite(largest) else None,
     )
 
 
@@ -119,17 +140,16 @@ class Behaviour(Gate):
 
     def judge(self, case: Case) -> Verdict:
         """Name the checks that are violated; inconclusive where one was not made, or changed no row."""
-        failed, untold, kept, figures = list[str](), list[str](), list[str](), list[dict[str, Any]]()
+        failed, untold, kept, figures = list[str](), list[str](), list[str](), []
         for check in self.checks:
-            plain = check.model_dump(mode="json")
-            found = next((dict(f) for f in case.behaviour if f["check"] == plain), None)
-            if found is None or not found["rows"]:
+            found = next((f for f in case.behaviour if f.check == check), None)
+            if found is None or not found.rows:
                 why = "was not made" if found is None else "changed no row"
                 untold.append(f"{_name(check)}: {why}")
                 continue
-            figures.append(found)
+            figures.append(to_plain(found))
             # A share that is no number is not within its limit.
-            (kept if found["share"] <= check.share else failed).append(_words(check, found))
+            (kept if found.share <= check.share else failed).append(_words(check, found))
         if failed:
             return self.failed(*failed, checks=figures)
         if untold:
@@ -164,13 +184,11 @@ def _name(check: BehaviourCheck) -> str:
     return f"{how} must not move the prediction by more than {figure(check.at_most)}"
 
 
-def _words(check: BehaviourCheck, found: Mapping[str, Any]) -> str:
-    span = (
-        "" if found["low"] is None else f" ({100 * found['confidence']:g} % {found['low']:.1%} to {found['high']:.1%})"
-    )
-    largest = "a value that is no number" if found["largest"] is None else figure(found["largest"], 3)
+def _words(check: BehaviourCheck, found: Violations) -> str:
+    span = "" if found.low is None else f" ({100 * found.confidence:g} % {found.low:.1%} to {found.high:.1%})"
+    largest = "a value that is no number" if found.largest is None else figure(found.largest, 3)
     where = "the wrong way" if isinstance(check, DirectionCheck) else "away"
     return (
-        f"{_name(check)}: violated in {found['violations']:,} of {found['rows']:,} rows, {found['share']:.1%}{span}, "
+        f"{_name(check)}: violated in {found.violations:,} of {found.rows:,} rows, {found.share:.1%}{span}, "
         f"allowed are {check.share:.1%}; the largest move {where} is {largest}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -10,6 +11,19 @@ from trueup.domain.data.types import Verdict
 from trueup.domain.judging.gates.context import Case
 from trueup.domain.judging.gates.gate import RUNS, Gate
 from trueup.domain.judging.metrics import figure
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Size of a model's files, and the time that it takes for so many rows, over so many calls."""
+
+    batch: int
+    repeats: int
+    rows: int
+    mib: float
+    median_ms: float
+    p95_ms: float
+    machine: str
 
 
 class Budget(Gate):
@@ -35,14 +49,14 @@ class Budget(Gate):
     def judge(self, case: Case) -> Verdict:
         """Compare the measured size and latency with the limits; inconclusive where they were not measured."""
         asked = (self.batch, self.repeats)
-        found = next((dict(b) for b in case.budget if (b["batch"], b["repeats"]) == asked), None)
+        found = next((b for b in case.budget if (b.batch, b.repeats) == asked), None)
         if found is None:
             return self.inconclusive("size and latency were not measured")
         measures: list[tuple[str, Any, float | None, str]] = [
-            ("size on disk", found["mib"], self.max_mib, "MiB"),
-            (f"latency of {found['rows']:,} rows, p95 of {self.repeats} calls", found["p95_ms"], self.max_ms, "ms"),
+            ("size on disk", found.mib, self.max_mib, "MiB"),
+            (f"latency of {found.rows:,} rows, p95 of {self.repeats} calls", found.p95_ms, self.max_ms, "ms"),
         ]
-        figures = {**found, "max_mib": self.max_mib, "max_ms": self.max_ms}
+        figures = {**asdict(found), "max_mib": self.max_mib, "max_ms": self.max_ms}
         limited = [(what, value, limit, unit) for what, value, limit, unit in measures if limit is not None]
         # What is no number is not within its limit.
         above = [m for m in limited if not m[1] <= m[2]]
@@ -50,5 +64,5 @@ class Budget(Gate):
             f"{what} {figure(value, 3)} {unit} is {'above' if above else 'within'} {figure(limit, 3)} {unit}"
             for what, value, limit, unit in above or limited
         ]
-        said.append(f"measured on {found['machine']}")
+        said.append(f"measured on {found.machine}")
         return (self.failed if above else self.passed)(*said, **figures)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,10 @@ from trueup.domain.data.types import Burden
 from trueup.domain.judging.bootstrap import Blocks, Floats, Interval, sums_interval
 from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.metrics import metrics, row_losses, shortfall_difference
+
+if TYPE_CHECKING:
+    from trueup.domain.judging.gates.behaviour import Violations
+    from trueup.domain.judging.gates.budget import Cost
 
 NO_CHAMPION = "no champion yet"
 CHALLENGER, CHAMPION, PRIOR, SIMPLE = "challenger", "champion", "prior", "simple"
@@ -51,8 +55,8 @@ class Case:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     slices: pd.DataFrame = field(default_factory=pd.DataFrame)
     groups: pd.DataFrame = field(default_factory=pd.DataFrame)
-    behaviour: Sequence[Mapping[str, Any]] = ()
-    budget: Sequence[Mapping[str, Any]] = ()
+    behaviour: Sequence[Violations] = ()
+    budget: Sequence[Cost] = ()
     classes: Sequence[str] | None = None
     seed: int = 0
     without_champion: str = NO_CHAMPION

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 from pydantic import Field
 
@@ -36,9 +36,9 @@ class Slices(Gate):
         if case.slices.columns.empty:
             return self.passed("no slices are declared")
         tested, small = slice_tests(case, self.margin)
-        untold = [name for name in self.required if name not in {t["slice"] for t in tested}]
-        figures = {"slices": tested, "too_small": small[:_LISTED], "too_small_count": len(small)}
-        harmed = [t for t in tested if t["harmed"]]
+        untold = [name for name in self.required if name not in {t.slice for t in tested}]
+        figures = {"slices": [asdict(t) for t in tested], "too_small": small[:_LISTED], "too_small_count": len(small)}
+        harmed = [t for t in tested if t.harmed]
         if harmed:
             return self.failed(*[_harm(case, t) for t in harmed], **figures)
         if untold:
@@ -58,11 +58,26 @@ class Slices(Gate):
         )
 
 
-def slice_tests(case: Case, margin: float) -> tuple[list[dict[str, Any]], list[str]]:
+@dataclass(frozen=True)
+class SliceTest:
+    """The test of a slice for harm.
+
+    `lower` is the bound that Holm's step-down procedure compares with the margin, at 1 - confidence over all slices
+    together.
+    """
+
+    slice: str
+    rows: int
+    difference: float
+    lower: float
+    margin: float
+    harmed: bool
+
+
+def slice_tests(case: Case, margin: float) -> tuple[list[SliceTest], list[str]]:
     """Test each slice of a case against harm beyond `margin`, a share of the champion's loss in the slice.
 
-    Gives one record a slice that is large enough, and the names (`column=value`) of the others. `lower` is the bound
-    that Holm's step-down procedure compares with the margin, at 1 - confidence over all slices together.
+    Returns the tests of those that are large enough, and the names (`column=value`) of the others.
     """
     found, small = [], []
     difference = case.losses[CHALLENGER] - case.losses[CHAMPION]
@@ -76,31 +91,22 @@ def slice_tests(case: Case, margin: float) -> tuple[list[dict[str, Any]], list[s
     return _holm(found, 1 - case.evaluate.confidence), sorted(small)
 
 
-def _holm(tests: list[tuple[str, int, float, Interval]], alpha: float) -> list[dict[str, Any]]:
+def _holm(tests: list[tuple[str, int, float, Interval]], alpha: float) -> list[SliceTest]:
     """Step down from the smallest p-value; the first slice that is not significant ends the procedure."""
-    records: list[dict[str, Any]] = []
+    records: list[SliceTest] = []
     proved = True
     for left, (name, rows, allowed, difference) in zip(
         range(len(tests), 0, -1), sorted(tests, key=lambda t: t[3].p_above(t[2])), strict=True
     ):
         lower = difference.lower(alpha / left)
         proved = proved and lower > allowed
-        records.append(
-            {
-                "slice": name,
-                "rows": rows,
-                "difference": difference.mean,
-                "lower": lower,
-                "margin": allowed,
-                "harmed": proved,
-            }
-        )
+        records.append(SliceTest(name, rows, difference.mean, lower, allowed, proved))
     return records
 
 
-def _harm(case: Case, test: Mapping[str, Any]) -> str:
+def _harm(case: Case, test: SliceTest) -> str:
     word = loss_words(case.task)
     return (
-        f"{test['slice']}: {word} {figure(test['difference'], 3)} above the champion's on {test['rows']:,} rows; "
-        f"the adjusted bound {figure(test['lower'], 3)} is above the margin {figure(test['margin'], 3)}"
+        f"{test.slice}: {word} {figure(test.difference, 3)} above the champion's on {test.rows:,} rows; "
+        f"the adjusted bound {figure(test.lower, 3)} is above the margin {figure(test.margin, 3)}"
     )
