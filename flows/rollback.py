@@ -1,4 +1,4 @@
-"""Put an earlier champion back into office."""
+"""Make an earlier version the champion again."""
 
 from __future__ import annotations
 

@@ -135,10 +135,10 @@ def test_the_page_says_what_was_judged_what_a_check_asks_and_whether_it_was_rebu
     assert f"Judged was version {judged}" in page
     assert f"Measured on version {judged}." in page
     assert "A first champion passes when its mean loss is below each of theirs" in page
-    assert "Nobody has rebuilt it here so far." in page
-    assert "nobody has done it here so far" in page or "Not with certainty" in page
+    assert "It was not rebuilt here so far." in page
+    assert "it was not done here so far" in page or "Not with certainty" in page
     assert "Read from a source of kind files (path data/*.csv). Times are UTC" in page
-    assert "Nothing was measured of it in office." in page
+    assert "It was not monitored as champion." in page
     assert f"trueup rollback {facts['model']}" in page
     note_rebuilt(story.home, "toy", facts["version"], "the same: predictions on 7 gate rows, to the last bit")
     _, page = facts_of(story)
@@ -218,7 +218,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_shows_what_is_said_as_text(st
 
 
 def test_dossiers_are_made_anew_with_each_decision(story):
-    """Of whom it is about, and of whom it put out of office."""
+    """Of the versions that it is about, and of the champion that it replaced."""
     made = []
 
     class Drawing(NoReports):
@@ -234,21 +234,21 @@ def test_dossiers_are_made_anew_with_each_decision(story):
     served, judged = body.model.version, body.judged.version
     with dossiers_kept_current(story.home):
         approve(story, "Bob")
-    assert standing(served).startswith("in office since")
+    assert standing(served).startswith("champion since")
     with dossiers_kept_current(story.home):
         override(story.model, judged, "Bob", "cannot wait", "Carl")
     assert made == [sorted({served, judged})] * 2
-    assert standing(served).startswith("out of office: replaced")
-    assert standing(judged).startswith("in office since")
+    assert standing(served).startswith("no longer champion: replaced")
+    assert standing(judged).startswith("champion since")
 
 
 def test_a_rejected_version_has_a_dossier_and_a_version_unknown_has_none(story):
     approval.reject(story.model, entry_of(story), "Ann", "too close to the holidays")
     facts, page = facts_of(story, story.done.version)
-    assert facts["standing"] == "never in office: rejected"
+    assert facts["standing"] == "never champion: rejected"
     assert facts["decision"]["reasons"] == ["rejected by Ann: too close to the holidays"]
     assert facts["terms"] == []
-    assert "It was never in office." in page
+    assert "It was never the champion." in page
     with pytest.raises(UsageError, match="no record of version 99"):
         facts_of(story, 99)
 

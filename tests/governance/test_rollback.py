@@ -94,7 +94,7 @@ def test_asked_again_later_it_touches_nobody_who_came_since(story):
     assert (done.version, again()) == (story.first, done)
     by_hand(story, story.second)
     assert again() == done  # it is done, and said again; the champion that came since stays
-    with pytest.raises(StaleDecision, match="came into office after this rollback was asked for"):
+    with pytest.raises(StaleDecision, match="became the champion after this rollback was requested"):
         again(why="another reason")
     assert story.model.champion().version == story.second
     asked = story.home.now()

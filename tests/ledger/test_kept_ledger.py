@@ -93,9 +93,9 @@ def test_the_refitted_model_is_not_shown_as_the_one_judged(home):
 @pytest.mark.parametrize(
     ("version", "standing"),
     [
-        (4, "in office since 2024-03-04"),
-        (6, "out of office: rolled back on 2024-03-04 by version 4"),
-        (8, "never in office: rejected"),
+        (4, "champion since 2024-03-04"),
+        (6, "no longer champion: rolled back on 2024-03-04 by version 4"),
+        (8, "never champion: rejected"),
     ],
 )
 def test_its_versions_have_dossiers(home, version, standing):

@@ -72,13 +72,13 @@ def standing(served: Sequence[Term], version: int, decided: Entry) -> str:
     if served:
         last = served[-1]
         if last.until is None or last.ended is None:
-            return f"in office since {last.since:%Y-%m-%d}"
+            return f"champion since {last.since:%Y-%m-%d}"
         how = "rolled back" if last.ended.by == "rolled_back" else "replaced"
-        return f"out of office: {how} on {last.until:%Y-%m-%d} by version {last.ended.version}"
+        return f"no longer champion: {how} on {last.until:%Y-%m-%d} by version {last.ended.version}"
     if (proposed := decided.body.version) != version:
         return f"judged only: its recipe was fitted again on more rows as version {proposed}, which was {decided.kind}"
-    words = {"pending": "waits for a person's approval", "held": "never in office: held"}
-    return words.get(decided.kind, f"never in office: {decided.kind}")
+    words = {"pending": "waits for a person's approval", "held": "never champion: held"}
+    return words.get(decided.kind, f"never champion: {decided.kind}")
 
 
 def purpose(config: ModelConfig, body: Record) -> Purpose:

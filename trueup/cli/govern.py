@@ -57,7 +57,7 @@ def rollback(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Put an earlier champion back into office, at once."""
+    """Make an earlier version the champion again, at once."""
     from trueup.governance.rollback import roll_back
     from trueup.model import Model
 

@@ -167,8 +167,8 @@ def _overtaken(home: Home, current: ChampionRecord, asked_at: datetime, by: str,
         if entry.kind == "rolled_back" and entry.recorded_at > asked_at and _author(entry) == (by, why):
             return decided(entry)
     raise StaleDecision(
-        f"{current.model}: version {current.version} came into office after this rollback was asked for (ledger entry "
-        f"{current.entry.seq}); nothing was changed; ask again if it is to go, too"
+        f"{current.model}: version {current.version} became the champion after this rollback was requested (ledger entry "
+        f"{current.entry.seq}); nothing was changed; ask again to roll it back, too"
     )
 
 

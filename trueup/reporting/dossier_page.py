@@ -47,11 +47,11 @@ _DUTIES: Final = (
     ("Annex IV (2): development, data, training and validation", "Data; Validation; Lineage"),
     ("Annex IV (2) (g), (3): metrics, accuracy, limits, groups it is worse for", "How good it is; For whom it is worse; Checks; What it is for (limitations)"),
     ("Annex IV (3), Article 14: human oversight", "Decision (who asked, who approved, how it is taken back)"),
-    ("Annex IV (6): changes through the lifecycle", "What became of it"),
-    ("Article 12: automatic recording of events", "Decision and What became of it, each with its ledger entry and hash"),
-    ("Article 12 (2), Article 72: monitoring after it went into service", "How it did in office; Drift baseline"),
-    ("Annex IV (4): why these metrics", "How good it is names them; why they are right for the use is yours to write"),
-    ("Annex IV (5), (7) to (9): risk management, standards, declaration, plan of monitoring", "Nothing here: these are yours to write"),
+    ("Annex IV (6): changes through the lifecycle", "History"),
+    ("Article 12: automatic recording of events", "Decision; History; each with its ledger entry and hash"),
+    ("Article 12 (2), Article 72: monitoring after it went into service", "How it did as champion; Drift baseline"),
+    ("Annex IV (4): why these metrics", "How good it is lists them; the reasons are yours to write"),
+    ("Annex IV (5), (7) to (9): risk management, standards, declaration, plan of monitoring", "None: these are yours to write"),
 )  # fmt: skip
 
 _SECTIONS: Final = (

@@ -13,7 +13,7 @@ from trueup.ledger.record import EvidenceRecord, Plain, Slice, Validation
 from trueup.reporting.dossier_facts import DecisionFacts, Facts, Measured, ReadInput, Rebuild, confidence
 from trueup.reporting.html import cell, interval, minute, units
 
-_ASKED_BY: Final = {"loop": "the run itself found it", "event": "an event", "schedule": "a schedule"}
+_ASKED_BY: Final = {"loop": "the run itself detected it", "event": "an event", "schedule": "a schedule"}
 _BY_GATES: Final = {
     "promoted": "The gates alone promoted it",
     "rejected": "The gates alone refused it",
@@ -84,8 +84,8 @@ def remarks(facts: Facts) -> Iterator[str]:
     if facts.calibration:
         worst = max(facts.calibration, key=lambda row: abs(row.observed - row.predicted))
         yield (
-            f"Where predictions are furthest from what happened it says {share(worst.predicted)} and "
-            f"{share(worst.observed)} came true ({worst.rows:,} rows)."
+            f"Calibration is worst where the prediction is {share(worst.predicted)}: {share(worst.observed)} came true "
+            f"({worst.rows:,} rows)."
         )
 
 
@@ -103,7 +103,7 @@ def _evidence(evidence: EvidenceRecord) -> Iterator[str]:
         yield f"Attempt {evidence.attempt} against this champion, {burden}."
     if evidence.contender != CHALLENGER:
         name = "simple model" if evidence.contender == "simple" else "prior"
-        yield f"The {name} takes the challenger's place, for it loses less on these rows."
+        yield f"The {name} takes the challenger's place, because its loss is lower on these rows."
     if evidence.missing:
         yield f"Missing: {evidence.missing}."
 
@@ -112,7 +112,7 @@ def gap(facts: Facts) -> str:
     """Why rows are in no window: their labels were not known when the gate window began."""
     if day(facts.fitted.judged.trained_until) >= day(facts.gate.start):
         return ""
-    return "Rows between training and gate window are left out where their labels were not known when it began."
+    return "Rows before the gate window whose labels were not known when it began are in no window."
 
 
 def worse(e: Measured) -> str:
@@ -132,9 +132,9 @@ def worse(e: Measured) -> str:
             f"{_named(e.worse.than_champion)}"
         )
     if not said:
-        said.append(f"For none of {len(e.slices)} slices, as far as their intervals tell")
+        said.append(f"For none of {len(e.slices)} slices, by their intervals")
     if e.worse.too_small:
-        said.append(f"{len(e.worse.too_small)} of {len(e.slices)} slices are too small to tell")
+        said.append(f"{len(e.worse.too_small)} of {len(e.slices)} slices have too few rows")
     return "; ".join(said) + "."
 
 
@@ -175,10 +175,10 @@ def approved(decision: DecisionFacts) -> str:
 def _rebuild(rebuild: Rebuild) -> str:
     if rebuild.ready:
         last = rebuild.last
-        done = f"rebuilt on {day(last.at)}: {last.said}" if last else "nobody has done it here so far"
-        return f"All that it takes is here as it was ({rebuild.command}); {done}."
+        done = f"rebuilt on {day(last.at)}: {last.said}" if last else "it was not done here so far"
+        return f"Yes, everything is here and unchanged ({rebuild.command}); {done}."
     lacking = ", ".join(n.what for n in rebuild.needs if not n.met)
-    return f"Not with certainty: these are not as they were for {rebuild.command}: {lacking}."
+    return f"Not with certainty: {rebuild.command} needs, and does not find unchanged: {lacking}."
 
 
 def features(config: Plain) -> str:
