@@ -16,6 +16,7 @@ from trueup.config.tasks import Task
 from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
 from trueup.domain.judging.bootstrap import Blocks, sums_interval
 from trueup.domain.judging.metrics import loss_words
+from trueup.domain.records import to_plain
 from trueup.domain.retraining.frontier import Choice, Contest, choose, confirmed, dominated, split
 from trueup.errors import NotEnoughData
 from trueup.replay import paired_policies, phrases
@@ -55,7 +56,7 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
         "model": config.model,
         "loss": loss_words(config.task, config.ingest.label.unit),
         "confidence": e.confidence,
-        "span": span.to_dict(),
+        "span": to_plain(span),
         "known_then": known_then,
         "judged": {
             "rows": len(rows),
@@ -155,8 +156,8 @@ def _policy(life: Life, contest: Contest, worse: set[str], rows: pd.DataFrame) -
         "cost_s": contest.costs[name],
         "regret": bounds.mean - float(rows["oracle"].mean()),
         "dominated": name in worse,
-        "tried": [t.to_dict() for t in life.tried],
-        "looks": life.looks,
+        "tried": [to_plain(t) for t in life.tried],
+        "looks": [to_plain(look) for look in life.looks],
     }
     if contest.frozen not in {None, name}:
         apart = contest.apart(name, contest.frozen)
@@ -194,7 +195,7 @@ def _batches(rows: pd.DataFrame, by_batch: pd.DataFrame, config: ModelConfig) ->
 
 def _decayed_days(life: Life) -> float:
     """Days whose batch was diagnosed as decayed: the champion that served them had lost its skill."""
-    windows = [Window.from_dict(look["window"]) for look in life.looks if look["decayed"]]
+    windows = [look.window for look in life.looks if look.decayed]
     return float(sum((w.end - w.start).total_seconds() for w in windows) / 86_400)
 
 

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from trueup import files
 from trueup.adapters import parquet
 from trueup.config.policies import Policy
-from trueup.replay.policy_run import Life, Tried
+from trueup.domain.records import from_json, to_plain
+from trueup.replay.policy_run import Life, Look, Tried
 
 _FACTS, _LOSSES, _PROGRESS = "life.json", "life.parquet", "progress"
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """A life without its losses."""
+
+    tried: list[Tried]
+    looks: list[Look]
 
 
 def keep(life: Life, home: Path) -> None:
     """Write it down, the facts last: they say that it is whole."""
     parquet.write(parquet.to_table(life.losses), home / _LOSSES, durable=False)
-    facts = {"tried": [t.to_dict() for t in life.tried], "looks": life.looks}
-    files.write_text(home / _FACTS, json.dumps(facts))
+    files.write_text(home / _FACTS, json.dumps(to_plain(_Facts(life.tried, life.looks))))
 
 
 def ended(home: Path) -> bool:
@@ -27,9 +36,9 @@ def ended(home: Path) -> bool:
 
 def kept(policy: Policy, home: Path) -> Life:
     """What was written down of a life that has ended."""
-    facts = json.loads((home / _FACTS).read_text())
+    facts = from_json(_Facts, (home / _FACTS).read_text())
     losses = parquet.to_pandas(parquet.read(home / _LOSSES))
-    return Life(policy, losses, [Tried.from_dict(t) for t in facts["tried"]], facts["looks"])
+    return Life(policy, losses, facts.tried, facts.looks)
 
 
 def note_progress(home: Path, done: int, of: int) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +20,8 @@ from trueup.domain.judging.gates import CHALLENGER, CHAMPION
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.judging.predictions import classes_of, prediction_in
 from trueup.domain.learning.learning import predict
-from trueup.domain.monitoring.diagnosis import DECAYED
+from trueup.domain.monitoring.diagnosis import DECAYED, Skill
 from trueup.domain.monitoring.result import MonitoringResult
-from trueup.domain.records import to_plain
 from trueup.ledger.entries import Entry
 from trueup.ledger.record import Evaluated, Fitted
 from trueup.loop import steps
@@ -68,15 +66,18 @@ class Tried:
         """Whether that is more than chance."""
         return self.rival_high is not None and self.rival_high < 0
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {**asdict(self), "as_of": self.as_of.isoformat()}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Tried:
-        """Read what `to_dict` wrote."""
-        figures = {name: (pair[0], pair[1]) for name, pair in values["figures"].items()}
-        return cls(**{**values, "as_of": datetime.fromisoformat(values["as_of"]), "figures": figures})
+@dataclass(frozen=True)
+class Look:
+    """The last monitoring of a batch."""
+
+    window: Window
+    diagnosis: str
+    champion: int | None
+    decayed: bool
+    shifted: bool | None
+    drifted: list[str]
+    skill: Skill | None
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,7 @@ class Life:
         pd.DataFrame
     )  # row_id, event_time, start of its batch, loss, version, and the rival's loss where there was one
     tried: list[Tried] = field(default_factory=list)
-    looks: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # one a batch: window, diagnosis, champion, drifted columns
+    looks: list[Look] = field(default_factory=list)
 
     @property
     def champions(self) -> int:
@@ -248,19 +247,18 @@ def _apart(config: ModelConfig, served: Sequence[pd.DataFrame]) -> tuple[float |
     return found.mean, bounds[0], bounds[1]
 
 
-def _looks(model: Model) -> list[dict[str, Any]]:
-    """The last look at each batch."""
-    found = {r.window: r.body for r in model.home.store.results(model.config.model, MONITOR, MonitoringResult)}
-    return [_look(window, body) for window, body in sorted(found.items())]
-
-
-def _look(window: Window, found: MonitoringResult) -> dict[str, Any]:
-    return {
-        "window": window.to_dict(),
-        "diagnosis": found.diagnosis,
-        "champion": found.champion,
-        "decayed": DECAYED in found.findings,
-        "shifted": found.drift.shifted if found.drift else None,
-        "drifted": list(found.drift.drifted) if found.drift else [],
-        "skill": to_plain(found.skill),
-    }
+def _looks(model: Model) -> list[Look]:
+    """The last monitoring of each batch."""
+    results = {r.window: r.body for r in model.home.store.results(model.config.model, MONITOR, MonitoringResult)}
+    return [
+        Look(
+            window=window,
+            diagnosis=result.diagnosis,
+            champion=result.champion,
+            decayed=DECAYED in result.findings,
+            shifted=result.drift.shifted if result.drift else None,
+            drifted=list(result.drift.drifted) if result.drift else [],
+            skill=result.skill,
+        )
+        for window, result in sorted(results.items())
+    ]

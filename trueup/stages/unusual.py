@@ -18,6 +18,7 @@ from trueup.domain.data.types import EVENT_TIME, Batch, Reason, Window
 from trueup.domain.monitoring.batch_profile import Profile, partial_ends, profile
 from trueup.domain.monitoring.learned_bounds import FEWEST, Earlier, Oddity, learn, unusual
 from trueup.domain.monitoring.settling import fresh, unsettled
+from trueup.domain.records import to_plain
 from trueup.domain.retraining.limits import AUTOMATIC
 from trueup.governance.decision_record import REQUEST, circumstances
 from trueup.ledger.entries import Decision, Entry
@@ -121,7 +122,7 @@ def confirm(model: Model, by: str) -> Entry | None:
     chosen = [b for b in sound if b.window in odd]
     if not chosen:
         return None
-    named = [{**b.window.to_dict(), "revision": b.rows.revision, "columns": sorted(odd[b.window])} for b in chosen]
+    named = [{**to_plain(b.window), "revision": b.rows.revision, "columns": sorted(odd[b.window])} for b in chosen]
     said = "; ".join(f"{b.window}: {', '.join(sorted(c or 'rows' for c in odd[b.window]))}" for b in chosen)
     return model.home.ledger.append(
         Decision(

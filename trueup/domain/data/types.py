@@ -5,7 +5,7 @@ All are small, frozen and made of plain values, so that Prefect, JSON and the le
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -38,10 +38,6 @@ class Actor:
     via: Literal["command line", "Prefect", "a program"]  # the way in
     flow_run: str | None = None  # its id in Prefect
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
 
 class Status(StrEnum):
     """The three answers a check may give. "Could not check" is never a pass."""
@@ -64,20 +60,6 @@ class Window:
 
     def __contains__(self, moment: datetime) -> bool:
         return self.start <= moment < self.end
-
-    def to_dict(self) -> dict[str, str]:
-        """The window as a record holds it; `from_dict` reads it again.
-
-        >>> day = Window(datetime(2013, 1, 1), datetime(2013, 1, 2))
-        >>> Window.from_dict({"rows": 5, **day.to_dict()}) == day
-        True
-        """
-        return {"start": self.start.isoformat(), "end": self.end.isoformat()}
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> Window:
-        """The window of a record that has one, whatever else is in it."""
-        return cls(datetime.fromisoformat(record["start"]), datetime.fromisoformat(record["end"]))
 
     def overlaps(self, other: Window) -> bool:
         """Say whether the two windows share a moment."""
