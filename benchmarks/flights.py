@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
@@ -64,9 +65,9 @@ def main() -> None:
     home.close()
     bare = frozen_reference.evaluate()
     if as_json:
-        sys.stdout.write(json.dumps({"loop": result, "bare": bare, "promotions": found}) + "\n")
+        sys.stdout.write(json.dumps({"loop": asdict(result), "bare": bare, "promotions": found}) + "\n")
         return
-    mean, still = result["mean"], bare["mean"]
+    mean, still = result.mean, bare["mean"]
     sys.stdout.write(
         f"mean of March to December: log-loss {mean['log_loss']:.4f}, AUC {mean['auc']:.4f}\n"
         f"first champion, frozen:    log-loss {mean['log_loss_frozen']:.4f}, AUC {mean['auc_frozen']:.4f}\n"

@@ -8,7 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from trueup.orchestration.actor import of_this_run
-from trueup.orchestration.context import in_zone, opened_home, sound_config
+from trueup.orchestration.context import opened_home, sound_config
 from trueup.orchestration.hooks import TOLD
 from trueup.orchestration.parameters import AsOf, ModelName, Text
 
@@ -22,7 +22,7 @@ def replay(
     workers: Annotated[int, Field(ge=1, le=64)] = 1,
     known_then: bool = False,
 ) -> str:
-    """Compare policies of retraining on the model's own history; give the path of the report.
+    """Compare policies of retraining on the model's own history; return the path of the report.
 
     Args:
         model: Name of a config.
@@ -34,20 +34,10 @@ def replay(
     """
     with opened_home(of_this_run("")) as home:
         from tasks.artifacts import show_replay
-        from trueup.config.policies import parse_all
         from trueup.model import Model
-        from trueup.orchestration.policy_tasks import run_policies
-        from trueup.replay.compare import usual
-        from trueup.replay.replay import prepare, whole_span
-        from trueup.replay.report import publish
+        from trueup.orchestration.policy_tasks import replay_policies
 
-        config = sound_config(home.configs, model)
-        held = Model(config, home)
-        first, last = (t and in_zone(config, t) for t in (start, end))
-        span = whole_span(held, first, last)
-        chosen = parse_all(policies) if policies else usual(config)
-        prepared = prepare(held, span, chosen, known_then)
-        run_policies(prepared, home.settings.dask, workers)
-        found = publish(held, span, prepared.lives(), known_then)
+        held = Model(sound_config(home.configs, model), home)
+        found = replay_policies(held, policies, start, end, workers, known_then)
         show_replay(held, found.facts, found.page)
         return str(found.page)

@@ -6,11 +6,11 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.console import Console
@@ -58,7 +58,17 @@ class Month:
     reasons: list[str]
 
 
-def demo(to: datetime, quiet: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Demo:
+    """What the demo did."""
+
+    months: list[Month]
+    mean: dict[str, float | None]
+    paths: dict[str, str]
+    seconds: float
+
+
+def demo(to: datetime, quiet: bool = False) -> Demo:
     """Run the loop at the end of each month up to that of `to`, and tell what happened.
 
     The loop is the project's flow `run`, one flow run a month. What was done before is not done again.
@@ -92,12 +102,7 @@ def demo(to: datetime, quiet: bool = False) -> dict[str, Any]:
     home = Home()
     model = Model(load_model(home.configs, MODEL), home)
     months = [_month(model, c, windows[-1].end) for c in cycles]
-    return {
-        "months": [asdict(m) for m in months],
-        "mean": _mean(months),
-        "paths": _paths(home.settings),
-        "seconds": round(time.perf_counter() - started, 1),
-    }
+    return Demo(months, _mean(months), _paths(home.settings), round(time.perf_counter() - started, 1))
 
 
 def _require_month_by_month(windows: list[Window]) -> None:

@@ -8,14 +8,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
-from datetime import date, datetime, timedelta
-from enum import Enum
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from humanize import naturalsize
-from pydantic import BaseModel
+from pydantic import ConfigDict, TypeAdapter
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -25,6 +23,7 @@ from trueup.errors import TrueupError
 from trueup.handoffs import Cycle, Decided, Observed, Scored
 
 if TYPE_CHECKING:
+    from trueup.cli.demo import Demo
     from trueup.orchestration.recovery.reconcile_home import Reconciled
     from trueup.upkeep.backup import Saved
     from trueup.upkeep.orphans import Orphans
@@ -47,34 +46,12 @@ _COLOURS = {
 }
 
 
-_SAID: dict[type, Callable[[Any], Any]] = {
-    Enum: lambda value: plain(value.value),
-    date: lambda value: value.isoformat(),  # a moment is a date, too
-    timedelta: timedelta.total_seconds,
-    Path: str,
-}
+_JSON: TypeAdapter[Any] = TypeAdapter(Any, config=ConfigDict(ser_json_timedelta="float", ser_json_inf_nan="null"))
 
 
 def plain(value: Any) -> Any:
-    """What JSON can hold: a figure that is not a number becomes null, a span its seconds. Raises TypeError for what has no plain form."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, BaseModel):
-        return plain(value.model_dump(exclude_unset=True, by_alias=True))
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [plain(v) for v in value]
-    for kind, said in _SAID.items():
-        if isinstance(value, kind):
-            return said(value)
-    if hasattr(value, "item"):
-        return plain(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
-        return value
-    raise TypeError(f"{type(value).__name__} has no plain form")
+    """What JSON can hold: a figure that is not a number becomes null, a span its seconds. Raises ValueError for anything else."""
+    return _JSON.dump_python(value, mode="json", by_alias=True, exclude_unset=True, fallback=lambda other: other.item())
 
 
 def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
@@ -275,23 +252,23 @@ def saved(done: Saved) -> None:
             say(f"  {word}: {place}")
 
 
-def demo(result: Mapping[str, Any]) -> None:
+def demo(result: Demo) -> None:
     """The table of the demo, and where to look further."""
     rows = [
         [
-            m["month"],
-            f"{m['rows']:,}",
-            f"{m['quarantined']:,}",
-            "–" if m["late_rate"] is None else f"{m['late_rate']:.1%}",
-            "–" if m["champion"] is None else f"v{m['champion']} {number(m['champion_age_days'], 0)}d",
-            number(m["log_loss"]),
-            number(m["log_loss_frozen"]),
-            number(m["auc"]),
-            number(m["auc_frozen"]),
-            word(m["diagnosis"]),
-            word(m["decision"]),
+            m.month,
+            f"{m.rows:,}",
+            f"{m.quarantined:,}",
+            "–" if m.late_rate is None else f"{m.late_rate:.1%}",
+            "–" if m.champion is None else f"v{m.champion} {number(m.champion_age_days, 0)}d",
+            number(m.log_loss),
+            number(m.log_loss_frozen),
+            number(m.auc),
+            number(m.auc_frozen),
+            word(m.diagnosis),
+            word(m.decision),
         ]
-        for m in result["months"]
+        for m in result.months
     ]
     figures = ["rows", "quar.", "late", "served", "loss", "kept", "AUC", "kept "]
     columns = ["month", *figures, "diagnosis", "decision"]  # 80 characters wide, as a plain terminal is
@@ -301,15 +278,15 @@ def demo(result: Mapping[str, Any]) -> None:
         "served: the champion's version and its age in days; loss: realised log-loss;\n"
         "kept: the same of the first champion, had it been kept[/]\n"
     )
-    for m in result["months"]:
-        out.print(f"{m['month']} {word(m['decision'])}: {m['reasons'][0] if m['reasons'] else ''}", highlight=False)
-    mean = result["mean"]
+    for m in result.months:
+        out.print(f"{m.month} {word(m.decision)}: {m.reasons[0] if m.reasons else ''}", highlight=False)
+    mean = result.mean
     out.print(
         f"\nmean from March: log-loss [bold]{number(mean['log_loss'], 4)}[/] "
         f"(frozen in February {number(mean['log_loss_frozen'], 4)}), "
-        f"AUC [bold]{number(mean['auc'], 4)}[/] (frozen {number(mean['auc_frozen'], 4)}); {result['seconds']:.0f} s\n"
+        f"AUC [bold]{number(mean['auc'], 4)}[/] (frozen {number(mean['auc_frozen'], 4)}); {result.seconds:.0f} s\n"
     )
-    for name, place in result["paths"].items():
+    for name, place in result.paths.items():
         say(f"{name.replace('_', ' '):<16} {place}")
 
 

@@ -60,14 +60,14 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None,
 
 
 @contextmanager
-def opened_home(actor: Actor) -> Iterator[Home]:
+def opened_home(actor: Actor, settings: Settings | None = None) -> Iterator[Home]:
     """Open a home for a decision that needs no moment and no data; at its end the outbox is passed on."""
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     _put_project_on_path()
     from trueup.audit.dossiers import dossiers_kept_current
     from trueup.home import Home
 
-    home = Home()
+    home = Home(settings)
     home.actor = actor
     try:
         with dossiers_kept_current(home):

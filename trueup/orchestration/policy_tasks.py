@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from trueup.adapters import dask
+from trueup.config.policies import Policy, parse_all
 from trueup.errors import UsageError
+from trueup.model import Model
+from trueup.orchestration.context import in_zone
+from trueup.replay.compare import usual
+from trueup.replay.replay import Replay, prepare, whole_span
+from trueup.replay.report import Published, publish
 
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
-
-    from trueup.config.policies import Policy
-    from trueup.replay.replay import Replay
 
 _LOOK = 5.0  # seconds between two looks at the progress
 
@@ -25,7 +29,23 @@ def live(prepared: Replay, policy: Policy) -> None:
     prepared.live(policy)
 
 
-def run_policies(prepared: Replay, address: str | None, workers: int) -> None:
+def replay_policies(
+    model: Model,
+    policies: list[str] | None,
+    start: datetime | None,
+    end: datetime | None,
+    workers: int,
+    known_then: bool,
+) -> Published:
+    """Run the policies named, or those of the config, through the model's history, and publish what came of it."""
+    span = whole_span(model, *(t and in_zone(model.config, t) for t in (start, end)))
+    chosen = parse_all(policies) if policies else usual(model.config)
+    prepared = prepare(model, span, chosen, known_then)
+    _run(prepared, model.home.settings.dask, workers)
+    return publish(model, span, prepared.lives(), known_then)
+
+
+def _run(prepared: Replay, address: str | None, workers: int) -> None:
     """Run every policy, each a task: one after the other, or at once in processes or on the Dask cluster at `address`."""
     if address is None and workers == 1:
         for number, policy in enumerate(prepared.policies, start=1):

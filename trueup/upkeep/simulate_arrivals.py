@@ -22,6 +22,7 @@ from trueup import files
 from trueup.adapters import parquet
 from trueup.config import yaml_text
 from trueup.config.kinds import own_modules
+from trueup.config.settings import Settings
 from trueup.domain.data.labels import table
 from trueup.domain.data.landing import key_values
 from trueup.domain.data.moments import parse_times
@@ -61,6 +62,14 @@ def fed(model: Model) -> Fed:
 def written(home: Path) -> Path:
     """The folder of the configs that the feed of a home writes."""
     return (home / "feed" / "configs").resolve()
+
+
+def original(configs: str | None) -> Settings:
+    """The settings with the folder of the configs written by hand: `configs`, else TRUEUP_CONFIGS, but never the feed's own."""
+    settings = Settings()
+    folder = Path(configs) if configs else settings.configs
+    own = folder.resolve() == written(settings.root)
+    return settings.model_copy(update={"configs": Path("configs") if own else folder})
 
 
 def feed_next(model: Model) -> Fed:

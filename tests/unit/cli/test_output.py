@@ -8,29 +8,30 @@ from pathlib import Path
 from rich.console import Console
 
 from trueup.cli import output
+from trueup.cli.demo import Demo, Month
 from trueup.domain.data.types import Status
 
 
 def test_the_demos_table_keeps_every_column_on_a_terminal_of_80_characters(monkeypatch, capsys):
-    month = {
-        "month": "2013-12",
-        "rows": 28_135,
-        "quarantined": 1_089,
-        "late_rate": 0.313,
-        "champion": 11,
-        "champion_age_days": 131.0,
-        "log_loss": 0.5123,
-        "log_loss_frozen": 0.5,
-        "auc": 0.7,
-        "auc_frozen": 0.7,
-        "diagnosis": "decayed",
-        "decision": "promoted",
-        "reasons": ["better"],
-    }
+    month = Month(
+        month="2013-12",
+        rows=28_135,
+        quarantined=1_089,
+        late_rate=0.313,
+        champion=11,
+        champion_age_days=131.0,
+        log_loss=0.5123,
+        log_loss_frozen=0.5,
+        auc=0.7,
+        auc_frozen=0.7,
+        diagnosis="decayed",
+        decision="promoted",
+        reasons=["better"],
+    )
     mean = {"log_loss": 0.48, "log_loss_frozen": 0.49, "auc": 0.73, "auc_frozen": 0.72}
     monkeypatch.setattr(output, "out", Console(width=80))
 
-    output.demo({"months": [month], "mean": mean, "seconds": 72.0, "paths": {}})
+    output.demo(Demo([month], mean, {}, 72.0))
 
     head, row = capsys.readouterr().out.splitlines()[:2]
     assert head.split()[-2:] == ["diagnosis", "decision"]
