@@ -55,7 +55,7 @@ def test_only_one_is_at_work_on_the_files(trueup):
         assert alone
         answer = trueup("gc")
     assert answer.code == 1
-    assert "at work on the files" in answer.err
+    assert "or a backup is running" in answer.err
     assert trueup("gc").code == 0
     home.close()
 

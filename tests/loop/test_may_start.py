@@ -88,7 +88,7 @@ def test_a_request_from_the_past_is_recorded_and_starts_nothing(grown, tmp_path)
     asking(told, do, NOW)
     late = asking(told, do, streams.week(6))
     assert (do.trained, late.outcome) == (1, "refused")
-    assert "it was decided" in late.reasons[0]
+    assert "before the last retrain" in late.reasons[0]
     assert asking(told, do, streams.week(6), "manual").outcome != "refused"  # a person may
     told.home.close()
 
@@ -98,7 +98,7 @@ def test_a_request_from_the_future_is_recorded_and_starts_nothing(grown, tmp_pat
     told, do = grown.branch(tmp_path), Counting()
     early = asking(told, do, streams.week(50))
     assert (do.trained, early.outcome) == (0, "refused")
-    assert "nothing is known after" in early.reasons[0]
+    assert "is after the newest data" in early.reasons[0]
     assert asking(told, do, NOW + timedelta(days=1)).outcome != "refused"  # the batch's last labels are a day late
     assert do.trained == 1
     assert asking(told, do, streams.week(50), "manual").outcome != "refused"  # a person may
@@ -121,7 +121,7 @@ def test_without_cooldown_the_same_data_are_not_tried_twice(grown, tmp_path):
     assert asking(told, do, NOW).outcome == "rejected"
     again = asking(told, do, NOW, "stale")
     assert (do.trained, again.outcome) == (1, "refused")
-    assert "were tried before" in again.reasons[0]
+    assert "already tried with" in again.reasons[0]
     told.home.close()
 
 

@@ -235,15 +235,15 @@ def test_what_cannot_be_right_is_refused(told, tmp_path):
         with pytest.raises(UsageError, match=why):
             backup.backup(told.home, target)
     empty = Home(Settings(home=tmp_path / "nothing"))
-    with pytest.raises(UsageError, match="nothing in the home"):
+    with pytest.raises(UsageError, match="is empty; set TRUEUP_HOME"):
         backup.backup(empty, tmp_path / "copy")
-    with told.home.alone_with_files(), pytest.raises(WorkError, match="at work on the files"):
+    with told.home.alone_with_files(), pytest.raises(WorkError, match="or another backup is running"):
         backup.backup(told.home, tmp_path / "copy")
     backup.backup(told.home, tmp_path / "copy")
     with pytest.raises(UsageError, match="not empty"):
         backup.restore(Settings(home=tmp_path / "full"), tmp_path / "copy")
     (tmp_path / "copy" / backup.RECORD).unlink()  # as if the backup had been killed
-    with pytest.raises(UsageError, match="no whole backup"):
+    with pytest.raises(UsageError, match="is not a complete backup"):
         backup.restore(Settings(home=tmp_path / "new"), tmp_path / "copy")
     assert not (tmp_path / "new").exists()
 

@@ -110,7 +110,7 @@ def test_a_home_moves_to_postgresql_and_goes_on(told, copy, places, new_database
     named = {what: sa.make_url(url).render_as_string() for what, url in {**places, "prefect": prefect}.items()}
     assert [place.split(": ")[0] for place in saved.loaded] == ["ledger and store", "MLflow"]
     assert f"ledger and store: {named['database_url']}" == saved.loaded[0]
-    assert saved.left == (f"Prefect's history; `trueup up` deploys anew into {named['prefect']}",)
+    assert saved.left == (f"Prefect's history; `trueup up` deploys again into {named['prefect']}",)
     assert PASSWORD not in str(saved)
     assert not list(folder.rglob("*.db*"))
 
@@ -203,7 +203,7 @@ def test_if_one_database_cannot_be_filled_nothing_is_there(copy, places, new_dat
         assert is_empty(places["database_url"])
     with pytest.raises(WorkError, match="cannot be opened"):
         backup.restore(Settings(home=home, database_url=used.replace(f":{port}/", ":1/")), copy)
-    with pytest.raises(UsageError, match="lies in the home"):
+    with pytest.raises(UsageError, match="is inside the home"):
         backup.restore(Settings(home=home, database_url=f"sqlite:///{home}/other.db"), copy)
     assert not list(tmp_path.glob("home*"))
     backup.restore(Settings(home=home, **places), copy)

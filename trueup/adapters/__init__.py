@@ -1,1 +1,1 @@
-"""One vendor a file, with domain types at the edge."""
+"""Adapters, one file or folder per vendor, with domain types at the edge."""

@@ -1,4 +1,4 @@
-"""Messages to people, through Apprise: chat, mail, or anything else that has one of its URLs."""
+"""Notifications through Apprise: chat, mail, or any other service with an Apprise URL."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from functools import cached_property
 
 @dataclass(frozen=True)
 class Address:
-    """One of the addresses in `TRUEUP_NOTIFY`, as Apprise writes them. It holds secrets: messages never name it."""
+    """One of the addresses in `TRUEUP_NOTIFY`. It contains secrets, so messages never show it."""
 
-    place: int  # in the list, for people
+    place: int  # position in the list, for people
     _url: str
 
     @cached_property
     def digest(self) -> str:
-        """What it is called where it is written down."""
+        """A name for the address in records."""
         return hashlib.sha256(self._url.encode()).hexdigest()[:16]
 
     def tell(self, title: str, text: str) -> str | None:
-        """Send it a message; give what went wrong, or None."""
+        """Send a message. Returns the error, or None."""
         import apprise
 
         sender = apprise.Apprise()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of the standard library, at a plugin of Apprise's
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # raised by the standard library for a plugin of Apprise
             if not sender.add(self._url):
                 return f"TRUEUP_NOTIFY: address {self.place} is none that Apprise knows; see its list of services"
         if sender.notify(title=title, body=text, body_format=apprise.NotifyFormat.TEXT):
@@ -35,6 +37,6 @@ class Address:
 
 
 def addresses(urls: str | None) -> list[Address]:
-    """The addresses in a text with commas between them."""
+    """The addresses in a comma-separated text."""
     found = [url for part in (urls or "").split(",") if (url := part.strip())]
     return [Address(place, url) for place, url in enumerate(found, start=1)]

@@ -1,4 +1,4 @@
-"""Work that must not stand in the way of a decision: reports are rendered beside it, in one process of their own."""
+"""Renders reports in one separate process, so that decisions do not wait for them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 class Background:
     """One worker process, started with the first job. Jobs run in order.
 
-    A failing one is logged as soon as it has failed, never raised: most who hand one in do not wait for it. A worker
-    that was killed, for want of memory perhaps, takes what was queued with it; the next job gets a new one.
+    A failing job is logged at once, not raised, because most callers do not wait for it. If the worker is killed,
+    perhaps because memory ran out, its queue is lost, and the next job starts a new one.
 
-    Python waits for what is queued before it exits.
+    Python waits for queued jobs before it exits.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Background:
         self._jobs: list[tuple[str, Future[Any]]] = []
 
     def submit(self, what: str, job: Callable[..., Any], *args: Any) -> None:
-        """Queue `job(*args)`; `what` says in messages what it makes, and where. Job and arguments must be picklable."""
+        """Queue `job(*args)`; `what` describes the result in messages. Job and arguments must be picklable."""
         try:
             future = (self._pool or self._start()).submit(job, *args)
         except BrokenProcessPool:
@@ -47,7 +47,7 @@ class Background:
         return self._pool
 
     def wait(self) -> list[str]:
-        """Wait for all jobs and give the failures in words."""
+        """Wait for all jobs and return their errors."""
         failures = []
         for what, future in self._jobs:
             if (error := future.exception()) is not None:
@@ -57,7 +57,7 @@ class Background:
 
 
 class NoReports(Background):
-    """Stands where no reports are wanted: makes none."""
+    """A replacement that makes no reports."""
 
     def submit(self, what: str, job: Callable[..., Any], *args: Any) -> None:
         """Leave it."""
@@ -65,7 +65,7 @@ class NoReports(Background):
 
 @lru_cache(maxsize=1)
 def shared() -> Background:
-    """The one of this process: its imports are paid for once, however many homes are opened."""
+    """The instance of this process, which imports vendors once for all homes."""
     return Background()
 
 
@@ -81,7 +81,7 @@ def _begin() -> None:
 
 
 def end_with_parent() -> None:
-    """End when the parent was killed: the pool's own queue would be waited at for ever, with half a gigabyte in hand."""
+    """End when the parent was killed: the pool's queue would wait for ever, holding half a gigabyte."""
     if (parent := multiprocessing.parent_process()) is not None:
         connection.wait([parent.sentinel])
         os._exit(1)

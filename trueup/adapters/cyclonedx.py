@@ -1,4 +1,4 @@
-"""The bill of materials of an environment, made by CycloneDX's own tool and kept: the same environment has the same."""
+"""The bill of materials of an environment, made by CycloneDX's tool, once per environment."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SECONDS = 900  # it reads the metadata of every package
 
 
 def kept(folder: Path, digest: str) -> Path:
-    """Where the bill of an environment lies, or would."""
+    """The path of an environment's bill, whether or not it exists."""
     return folder / f"sbom-{digest[:16]}.cdx.json"
 
 
 def make(folder: Path, digest: str) -> Path:
-    """Write the bill of the environment that runs, unless it is there; `digest` names it. Raises WorkError."""
+    """Write the bill of the running environment, unless it exists; `digest` names it. Raises WorkError."""
     path = kept(folder, digest)
     if path.exists():
         return path
@@ -44,7 +44,7 @@ def make(folder: Path, digest: str) -> Path:
 
 
 def summary(path: Path) -> dict[str, Any]:
-    """How many packages a bill lists, and under which licences. Raises ValueError for what is no CycloneDX file."""
+    """Number of packages and licences in a bill. Raises ValueError for another file."""
     bill = json.loads(path.read_text(encoding="utf-8"))
     if bill.get("bomFormat") != "CycloneDX":
         raise ValueError(f"{path} is no CycloneDX file")

@@ -1,4 +1,4 @@
-"""A Dask cluster, as an executor of jobs."""
+"""A Dask cluster as an executor of jobs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from trueup.errors import UsageError, WorkError
 
 NOT_INSTALLED = "TRUEUP_DASK names a cluster, and Dask is not installed here: pip install 'trueup[dask]'"
-_PATIENCE = 10  # seconds for the scheduler to answer
+_PATIENCE = 10  # seconds until the scheduler must answer
 
 
 @contextmanager
 def executor(address: str) -> Iterator[Executor]:
-    """Give jobs to the workers of the scheduler at an address, for the block.
+    """Send jobs to the workers of the scheduler at an address, for the block.
 
-    Raises UsageError where Dask is not installed, WorkError when nobody answers there.
+    Raises UsageError if Dask is not installed, WorkError if the scheduler does not answer.
     """
     try:
         from distributed import Client
@@ -34,7 +34,7 @@ def executor(address: str) -> Iterator[Executor]:
 
 
 def gone() -> type[BaseException]:
-    """The error of a job whose worker was killed; of nothing where no cluster is used."""
+    """The error class of a job with a killed worker; a class that is never raised if no cluster is used."""
     if "distributed" not in sys.modules:
         return _Never
     from distributed import KilledWorker

@@ -1,8 +1,8 @@
-"""Evidently: distances between two samples, and the report that a person reads.
+"""Evidently: distances between two samples, and the report for people.
 
-Scoring calls Evidently's registered tests themselves: the figures are those of a `Report` of `ValueDrift` metrics, in
-milliseconds instead of a twentieth of a second a column, for nearly all of a report's time goes into drawing. Drawing is
-`render`. Evidently is imported at first use, which takes seconds.
+Scoring calls Evidently's registered tests directly. The figures are those of a `Report` of `ValueDrift` metrics, in
+milliseconds instead of a twentieth of a second per column, because a report spends nearly all its time on drawing.
+`render` draws. Evidently is imported at first use, which takes seconds.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ _LOCK_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where a report stands in Evidently's workspace: a project a model, a run a batch."""
+    """A report's place in Evidently's workspace: one project per model, one run per batch."""
 
     workspace: Path
     model: str
     window: Window
 
 
-_FIGURE = re.compile(r'(?="params": \{"data": )')  # in the JSON within Evidently's page
+_FIGURE = re.compile(r'(?="params": \{"data": )')  # in the JSON of Evidently's page
 _BARS = re.compile(r'"x": (\["[^\]]*\])')
 
 
 def scores(reference: pd.DataFrame, current: pd.DataFrame, schema: FeatureSchema) -> dict[str, DriftScore]:
     """Score each column: PSI for a numeric one, the Jensen-Shannon distance for a categorical one.
 
-    Give samples of fixed size. Columns without values on either side are left out, since no distance exists.
+    Pass samples of fixed size. Columns without values on either side are left out, because they have no distance.
     """
     before, now = comparable(reference, current, schema)
     pairs = {c: (_cells(before[c]), _cells(now[c])) for c in schema.names}
@@ -63,11 +63,11 @@ def render(
     limits: Mapping[str, float] | None = None,
     shelf: Shelf | None = None,
 ) -> Path | None:
-    """Write Evidently's HTML report of the same comparison and give its path; None when no column can be compared.
+    """Write Evidently's HTML report of the same comparison and return its path; None if no column can be compared.
 
-    `limits` (of a DriftResult) make the report call drifted what the verdict calls so. The columns that moved most come
-    first. With a shelf the same report stands in Evidently's workspace too. Takes about a twentieth of a second a column,
-    and 4 MiB: run it beside or after what decides.
+    With `limits` (of a DriftResult) the report marks the same columns as the verdict. The columns that moved most come
+    first. With a shelf the report is also added to Evidently's workspace. It takes about a twentieth of a second and 4
+    MiB per column, so run it beside or after the decision.
     """
     found, limits = scores(reference, current, schema), limits or {}
     if not found:
@@ -77,7 +77,7 @@ def render(
     metrics = [
         evidently.metrics.ValueDrift(column=c, method=found[c].method, threshold=limits.get(c, 0.1)) for c in order
     ]
-    # Types are always given: columns whose type Evidently has to guess can vanish from the comparison.
+    # Types are always given, because columns with a guessed type can vanish from the comparison.
     definition = evidently.DataDefinition(categorical_columns=order)
     before, now = (frame[order].astype(object) for frame in comparable(reference, current, schema))
     sides = [evidently.Dataset.from_pandas(frame, definition) for frame in (now, before)]
@@ -92,12 +92,12 @@ def render(
 
 
 def make_workspace(folder: Path) -> None:
-    """Make Evidently's workspace, so that its UI has something to open."""
+    """Create Evidently's workspace for its UI."""
     folder.mkdir(parents=True, exist_ok=True)
 
 
 def _shelve(snapshot: Any, shelf: Shelf) -> None:
-    """Put a report into the workspace. Ids come from model and window: drawn again it takes its own place."""
+    """Add a report to the workspace. Ids come from model and window, so a repeated report replaces the first one."""
     make_workspace(shelf.workspace)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -114,7 +114,7 @@ def _shelve(snapshot: Any, shelf: Shelf) -> None:
 
 
 def remove(workspace: Path, model: str, before: datetime, dry_run: bool = False) -> tuple[int, int]:
-    """Remove a model's reports from before a moment; give how many files there were, and their bytes."""
+    """Remove a model's reports from before a moment. Returns their number and bytes."""
     folder = workspace / str(uuid5(_PROJECTS, model)) / "snapshots"
     if not folder.is_dir():
         return 0, 0
@@ -123,9 +123,9 @@ def remove(workspace: Path, model: str, before: datetime, dry_run: bool = False)
 
 
 def _in_order(page: str) -> str:
-    """Let the bars of each picture stand from the lowest cell to the highest: by height, as Evidently sets them, no shift is seen.
+    """Order the bars of each picture from the lowest cell to the highest, because ordered by height no shift shows.
 
-    The cells are listed, because the Plotly within the page draws nothing when it is asked to sort them itself.
+    The cells are listed, because the page's Plotly draws nothing when it has to sort them itself.
     """
     head, *figures = _FIGURE.split(page)
     return "".join([head, *map(_sorted_axis, figures)])
@@ -138,7 +138,7 @@ def _sorted_axis(figure: str) -> str:
 
 
 def _cells(column: pd.Series) -> pd.Series:
-    """Number the cells, for counting numbers is several times faster than counting names; missing values are left out."""
+    """Number the cells, since counting numbers is several times faster than counting names; missing ones are left out."""
     codes = column.cat.codes
     return codes[codes >= 0]
 
@@ -158,7 +158,7 @@ def _method(column: str, schema: FeatureSchema) -> Method:
 
 
 def _evidently() -> Any:
-    """Import Evidently with its reports of usage off, and without the warnings that its own imports raise."""
+    """Import Evidently without its usage reports, and without the warnings of its own imports."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

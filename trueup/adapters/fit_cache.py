@@ -1,7 +1,7 @@
-"""Fitting, with the seconds that it took; and a shelf on which a replay keeps what it fitted.
+"""Fits models and measures the seconds; a replay caches what it fitted.
 
-Policies that are replayed on the same history ask for the same fits again and again: a reference for each batch, and a
-challenger on the same rows wherever two of them retrain at the same time. The shelf gives them once.
+Policies on the same history repeat fits: a reference for each batch, and challengers on the same rows if two policies
+retrain at the same time. The cache makes each of them once.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from trueup.adapters.mlflow import model_files
 from trueup.domain.data.digest import digest_of
 from trueup.domain.learning.learning import Floats, fit
 
-_LABEL = "\0label"  # no feature is called that
-_WORTH = 1.0  # seconds of fitting from which a model is kept
+_LABEL = "\0label"  # not the name of a feature
+_WORTH = 1.0  # fits that take longer are cached
 
 
 class Order(NamedTuple):
-    """A fit to make: the arguments of `trueup.domain.learning.learning.fit`."""
+    """The arguments of `trueup.domain.learning.learning.fit`."""
 
     model: Pipeline
     X: pd.DataFrame
@@ -43,7 +43,7 @@ class Order(NamedTuple):
 
 
 class Fits:
-    """Fits models, and counts the seconds of it in `spent`."""
+    """Fits models, and sums the seconds in `spent`."""
 
     def __init__(self) -> None:
         self.spent = 0.0
@@ -57,24 +57,23 @@ class Fits:
         seed: int = 0,
         weights: Floats | None = None,
     ) -> Pipeline:
-        """As `trueup.domain.learning.learning.fit`."""
         fitted, seconds = self._make(Order(model, X, y, at_most, seed, weights))
         self.spent += seconds
         return fitted
 
     def _make(self, order: Order) -> tuple[Pipeline, float]:
-        """Give the fitted model, and the seconds that fitting took."""
+        """Return the fitted model, and the seconds of the fit."""
         started = time.perf_counter()
         fitted = fit(*order)
         return fitted, time.perf_counter() - started
 
 
 class Shelf(Fits):
-    """Gives a fit that some process made before: the same pipeline on the same rows.
+    """A cache of fits, shared by processes: the same pipeline on the same rows is fitted once.
 
-    The seconds that it took then count in `spent` each time, as if it had been made: a replay compares policies, and the
-    order of these must not matter. A model that is fitted sooner than it is written and read is fitted again. `fit`
-    raises UntrustedModel when a kept model's files are not those that were written.
+    The seconds of a cached fit count in `spent` each time, because a replay compares policies independently of their
+    order. A model that is fitted faster than it is written and read is fitted again. `fit` raises UntrustedModel if a
+    cached model's files were changed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -85,7 +84,7 @@ class Shelf(Fits):
     def _make(self, order: Order) -> tuple[Pipeline, float]:
         key = _key(order)
         place, note = self._folder / key, self._folder / f"{key}.json"
-        with FileLock(self._folder / f"{key}.lock"):  # a second process waits, and reads what the first one made
+        with FileLock(self._folder / f"{key}.lock"):  # a second process waits, and reads the first one's result
             known = json.loads(note.read_text()) if note.exists() else None
             if known is not None and known["digest"] is not None:
                 return model_files.load(place, known["digest"]), known["seconds"]
@@ -101,7 +100,7 @@ class Shelf(Fits):
 
 
 def _key(order: Order) -> str:
-    """A digest of all that a fit depends on: the pipeline, the rows in their order, and how fitting goes."""
+    """A digest of everything that a fit depends on: the pipeline, the rows in their order, and the settings of the fit."""
     labelled = order.X.reset_index(drop=True).assign(**{_LABEL: pd.Series(order.y).to_numpy()})
     rows = parquet.digest(parquet.to_table(labelled))
     counted = None if order.weights is None else hashlib.sha256(order.weights.tobytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Which code made something, where: commit, lock, versions of packages, and under which account it ran."""
+"""Facts about the running code: commit, lock file, package versions, and the account."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PACKAGES = ("trueup", "scikit-learn", "pandas", "numpy", "skops", "mlflow", "pr
 
 @lru_cache(maxsize=8)
 def code_facts(folder: Path) -> dict[str, str]:
-    """Facts about the code in and around a folder, as text. What cannot be found out is said to be unknown."""
+    """Facts about the code in and around a folder, as text; "unknown" if they cannot be determined."""
     commit = _git(folder, "rev-parse", "HEAD")
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     facts = {
@@ -34,7 +34,7 @@ def code_facts(folder: Path) -> dict[str, str]:
 
 
 def _lock_digest(folder: Path) -> str:
-    """SHA-256 of the lock of a project: beside its configs or above them, or else that of the library's checkout."""
+    """SHA-256 of a project's lock file, beside its configs or above them, else of the library's checkout."""
     places = [*folder.resolve().parents, Path(trueup.__file__).resolve().parents[1]]
     found = next((place / _LOCK for place in places if (place / _LOCK).is_file()), None)
     return "unknown" if found is None else hashlib.sha256(found.read_bytes()).hexdigest()
@@ -42,16 +42,16 @@ def _lock_digest(folder: Path) -> str:
 
 @lru_cache(maxsize=1)
 def environment_digest() -> str:
-    """SHA-256 over names and versions of all installed packages, as their folders say: to read each one takes seconds."""
+    """SHA-256 over names and versions of all installed packages, from their folders: reading each takes seconds."""
     found = {d.name.removesuffix(".dist-info").lower() for place in sys.path for d in Path(place).glob("*.dist-info")}
     return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
 
 
 def account() -> str:
-    """The operating system's account that this process runs under."""
+    """The operating system's account of this process."""
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container's user need not have a name
+    except (OSError, KeyError):  # a container's user may have no name
         return f"uid {os.getuid()}"
 
 

@@ -1,4 +1,4 @@
-"""The home's folder: made by who writes there, and refused in one line where this account may not."""
+"""Creates the home's folder, or refuses in one line if this account may not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trueup.errors import UsageError
 
 
 def make_home(root: Path) -> None:
-    """Make the home's folder. Raises UsageError where this account may not write there."""
+    """Create the home's folder. Raises UsageError if this account may not write there."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         reason = None if os.access(root, os.W_OK | os.X_OK) else "Permission denied"

@@ -1,4 +1,4 @@
-"""Files by their age: which are older than a moment, what they weigh, and their removal."""
+"""Lists and removes files by age."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 
 def older(files: Iterable[Path], before: datetime) -> list[Path]:
-    """Those of the files that were written before a moment with an offset, in order of their paths."""
+    """The files that were written before a moment with an offset, in order of their paths."""
     limit = before.timestamp()
     return sorted(f for f in files if (written := _written(f)) is not None and written < limit)
 
 
 def remove(files: Iterable[Path], dry_run: bool = False) -> tuple[int, int]:
-    """Remove files, or with `dry_run` only count them; give how many there were, and their bytes.
+    """Remove files, or with `dry_run` only count them. Returns their number and bytes.
 
-    A file that is gone already is not counted: another was faster.
+    Files that another process has removed meanwhile are not counted.
     """
     sizes = list(_removed(files, dry_run))
     return len(sizes), sum(sizes)
@@ -35,5 +35,5 @@ def _removed(files: Iterable[Path], dry_run: bool) -> Iterator[int]:
 def _written(file: Path) -> float | None:
     try:
         return file.stat().st_mtime
-    except FileNotFoundError:  # moved into its place, or removed, since it was listed
+    except FileNotFoundError:  # moved or removed since it was listed
         return None

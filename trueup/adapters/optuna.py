@@ -1,7 +1,7 @@
 """The search for a recipe: Optuna's tree-structured Parzen estimator over the families' spaces.
 
-Seeded, in memory and one trial after the other, so the same scores lead to the same recipe. Only the ceiling in seconds
-depends on the machine, and the result says when it was hit.
+Seeded, in memory, one trial after the other, so the same scores lead to the same recipe. Only the time limit depends on
+the machine, and the result records when it was reached.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from trueup.domain.learning.learning import defaults, problems, space
 from trueup.domain.learning.recipe import Choice, Float, Int, Parameters, Recipe, Space, Trial
 from trueup.errors import ConfigError, TrainingFailed
 
-# The loss of a recipe on each fold, one after the other; a trial that is given up is asked for no more of them.
+# The loss of a recipe on each fold; a pruned trial stops early.
 Score = Callable[[Recipe], Iterable[float]]
 
-_BEFORE_PRUNING = 3  # complete trials that a median is taken of, at least
+_BEFORE_PRUNING = 3  # complete trials needed for a median
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class SearchResult:
 def search(score: Score, train: TrainConfig, task: Task, first: Recipe | None = None) -> SearchResult:
     """Find the recipe with the lowest mean loss over the folds.
 
-    `first`, the champion's recipe, is tried first, brought within `train.families`, the fixed parameters and the spaces;
-    then each family's defaults. A trial that raises, or gives a loss that is not finite, is recorded as
-    failed and passed over. One whose mean so far is above the median of the earlier ones is given up (the median
-    stopping rule of Golovin et al. 2017). `train.max_seconds` is looked at between trials; one is always made.
+    `first`, the champion's recipe, is tried first, limited to `train.families`, the fixed parameters and the spaces;
+    then each family's defaults. A trial that raises, or has a loss that is not finite, is recorded as failed. A trial
+    with a mean above the median of the earlier ones is stopped (the median stopping rule of Golovin et al. 2017).
+    `train.max_seconds` is checked between trials; one is always made.
 
-    Raises ConfigError for fixed parameters that do not exist, TrainingFailed when every trial failed.
+    Raises ConfigError for fixed parameters that do not exist, TrainingFailed if every trial failed.
     """
     if mistakes := problems(train.parameters, task):
         raise ConfigError("train", [str(m) for m in mistakes])
@@ -75,14 +75,14 @@ def search(score: Score, train: TrainConfig, task: Task, first: Recipe | None = 
 
 @contextmanager
 def _quiet_study(train: TrainConfig, task: Task, first: Recipe | None) -> Iterator[Any]:
-    """Make a study whose first trials are set. Optuna's log is hushed meanwhile: it tells of every trial."""
+    """Make a study with its first trials, without Optuna's log of every trial."""
     import optuna
 
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         starts = _starts(train, task, first)
-        by_chance = max(len(starts), _BEFORE_PRUNING, train.trials // 3)  # TPE needs a few to learn from
+        by_chance = max(len(starts), _BEFORE_PRUNING, train.trials // 3)  # TPE needs a few trials first
         study = optuna.create_study(
             sampler=optuna.samplers.TPESampler(seed=train.seed, n_startup_trials=by_chance),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=_BEFORE_PRUNING),
@@ -95,7 +95,7 @@ def _quiet_study(train: TrainConfig, task: Task, first: Recipe | None) -> Iterat
 
 
 def _starts(train: TrainConfig, task: Task, first: Recipe | None) -> list[Parameters]:
-    """Name the first trials' parameters as Optuna will ask for them: of `first`, then the defaults of each family."""
+    """The first trials' parameters under Optuna's names: of `first`, then the defaults of each family."""
 
     def start(family: Family, known: Parameters) -> Parameters:
         chosen = {
@@ -110,13 +110,12 @@ def _starts(train: TrainConfig, task: Task, first: Recipe | None) -> list[Parame
 
 
 def _varied(train: TrainConfig, family: Family, task: Task) -> Space:
-    """What the search may vary of a family: its space without what the config fixes."""
+    """The parameters of a family that the search may vary: its space without those fixed in the config."""
     fixed = train.parameters.get(family, {})
     return {name: varied for name, varied in space(family, task).items() if name not in fixed}
 
 
 def _suggest(asked: Any, train: TrainConfig, task: Task) -> Recipe:
-    """Let Optuna choose a family and its parameters."""
     family: Family = asked.suggest_categorical("family", train.families)
     chosen = {name: _draw(asked, f"{family}.{name}", v) for name, v in _varied(train, family, task).items()}
     return Recipe(family, {**defaults(family, task), **chosen, **train.parameters.get(family, {})}, train.seed)
@@ -130,7 +129,7 @@ def _draw(asked: Any, name: str, varied: Float | Int | Choice) -> Any:
 
 
 def _try(score: Score, asked: Any, recipe: Recipe) -> tuple[Trial, Exception | None]:
-    """Score a recipe fold by fold, until it is through, given up, or fails."""
+    """Score a recipe fold by fold, until it is done, pruned, or failed."""
     folds: list[float] = []
 
     def ended(state: Literal["complete", "pruned", "failed"], **more: Any) -> Trial:
@@ -146,7 +145,7 @@ def _try(score: Score, asked: Any, recipe: Recipe) -> tuple[Trial, Exception | N
                 return ended("pruned"), None
         if not folds:
             raise ValueError("no fold gave a loss")
-    except Exception as error:  # whatever it is, the other recipes may do better; it is recorded with the trial
+    except Exception as error:  # any error is recorded with its trial; other recipes may work
         return ended("failed", error=f"{type(error).__name__}: {error}"), error
     return ended("complete", value=sum(folds) / len(folds)), None
 

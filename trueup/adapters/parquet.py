@@ -1,8 +1,8 @@
-"""Frames on disk: Parquet files that appear whole or not at all, and a digest that depends on the content only.
+"""Parquet files that appear whole or not at all, and a digest of their content.
 
-Text that repeats is kept as codes into a dictionary and comes back as a pandas category: a column of three million
-airline codes takes 3 MB instead of 200. Text of which more than half is distinct comes back as objects.
-Snappy wrote and read the flights about twice as fast as zstd, at the same size.
+Repeated text is stored as codes into a dictionary and read as a pandas category: a column of three million airline
+codes takes 3 MB instead of 200. Text with more than half distinct values is read as objects. Snappy wrote and read the
+flights about twice as fast as zstd, at the same size.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from trueup.domain.data.values import EXACT, as_text
 from trueup.errors import WorkError
 from trueup.files import whole
 
-_DIGITS = 15  # every decimal number of so many is another float64, and comes out of it again
+_DIGITS = 15  # decimal digits that a float64 preserves
 
 
 def to_table(frame: pd.DataFrame) -> pa.Table:
-    """Convert a frame (its index is left out) to Arrow: numbers, booleans, times in microseconds, and text.
+    """Convert a frame (without its index) to Arrow: numbers, booleans, times in microseconds, and text.
 
-    NaN, NaT and None are the same: missing. Raises WorkError for a column of mixed types.
+    NaN, NaT and None all become missing. Raises WorkError for a column of mixed types.
     """
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
@@ -44,7 +44,7 @@ def to_table(frame: pd.DataFrame) -> pa.Table:
 
 
 def compact(table: pa.Table, leave: Sequence[str] = ()) -> pa.Table:
-    """Encode the text columns that repeat themselves, with the values in the order of their first appearance."""
+    """Dictionary-encode the text columns with repetitions, with the values in the order of their first appearance."""
     columns = [table[n] if n in leave else _encode(table[n]) for n in table.column_names]
     return pa.table(dict(zip(table.column_names, columns, strict=True)))
 
@@ -59,7 +59,7 @@ def _encode(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    """Give a column as one array."""
+    """A column as one array."""
     whole = column.combine_chunks()
     if not isinstance(whole, pa.ChunkedArray):
         return whole
@@ -69,8 +69,8 @@ def one_chunk(column: pa.ChunkedArray) -> pa.Array:
 def to_pandas(table: pa.Table) -> pd.DataFrame:
     """Convert to a frame with a fresh index; encoded text becomes a category.
 
-    No digit is lost: whole numbers with missing ones between them are floats only where these hold all of them, else Int64,
-    and decimals are integers or floats only where these are the same numbers, else objects of `Decimal`.
+    No digit is lost: whole numbers with missing ones become floats only if these are exact, else Int64. Decimals become
+    integers or floats only if these are exact, else objects of `Decimal`.
     """
     columns = [_exact(table[name]) for name in table.column_names]
     kept = [column if isinstance(column, pa.ChunkedArray) else None for column in columns]
@@ -83,7 +83,7 @@ def to_pandas(table: pa.Table) -> pd.DataFrame:
 
 
 def _exact(column: pa.ChunkedArray) -> pa.ChunkedArray | pd.Series[Any]:
-    """Give a column that pandas takes as it is, or what pandas would not make of it."""
+    """A column that pandas converts exactly, or its exact conversion."""
     kind = column.type
     if pa.types.is_decimal(kind):
         return _decimals(column)
@@ -96,7 +96,7 @@ _NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 
 
 def _beyond(column: pa.ChunkedArray) -> bool:
-    """Whether some whole number is one that a float may not hold."""
+    """Whether a whole number is beyond a float's exact range."""
     bounds = pc.min_max(column).as_py()
     return bounds["max"] is not None and max(abs(bounds["min"]), abs(bounds["max"])) > EXACT
 
@@ -108,7 +108,7 @@ def _decimals(column: pa.ChunkedArray) -> pa.ChunkedArray | pd.Series[Any]:
             return _exact(column.cast(pa.int64()))
         except pa.ArrowInvalid:
             return pd.Series(column.to_pandas())
-    floats = column.cast(pa.string()).cast(pa.float64())  # Arrow's own cast is off by one in the last place
+    floats = column.cast(pa.string()).cast(pa.float64())  # Arrow's own cast is wrong in the last place
     if kind.precision <= _DIGITS or max(map(_digits, pc.unique(column).to_pylist()), default=0) <= _DIGITS:
         return floats
     return pd.Series(column.to_pandas())
@@ -119,7 +119,7 @@ def _digits(value: Decimal | None) -> int:
 
 
 def exact(values: Sequence[Any]) -> pd.Series[Any]:
-    """Give values of a database's driver as a column, with every digit, as `to_pandas` does."""
+    """Convert a database driver's values to a column with every digit, like `to_pandas`."""
     if not len(values):
         return pd.Series(dtype=object)
     kind = pd.api.types.infer_dtype(values, skipna=True)
@@ -138,8 +138,8 @@ def exact(values: Sequence[Any]) -> pd.Series[Any]:
 def digest(table: pa.Table) -> str:
     """SHA-256 of the content of a table from `to_table`: names, kinds, values, missing values, and the rows' order.
 
-    It depends neither on the order of the columns, nor on how Parquet writes them, nor on whether whole numbers come
-    as integers or floats or text as objects or categories.
+    It does not depend on the order of the columns, on how Parquet writes them, or on whether whole numbers are integers
+    or floats, or text is objects or categories.
     """
     whole = hashlib.sha256(str(table.num_rows).encode())
     for name in sorted(table.column_names):
@@ -151,7 +151,7 @@ def digest(table: pa.Table) -> str:
 
 
 def _canonical(column: pa.ChunkedArray) -> tuple[str, list[npt.NDArray[Any]]]:
-    """Give the kind of a column and arrays that say what is in it, all little-endian."""
+    """The kind of a column and little-endian arrays of its content."""
     kind = column.type
     if column.null_count == len(column):
         return "missing", []
@@ -179,22 +179,22 @@ def _texts(values: pa.Array) -> list[npt.NDArray[Any]]:
 
 
 def write(table: pa.Table, path: Path, durable: bool = True) -> None:
-    """Write a Parquet file beside its place and move it there, so that it is whole whenever it can be seen.
+    """Write a Parquet file under a temporary name and rename it, so that readers only see complete files.
 
-    With `durable` it also survives a power cut. Raises WorkError when the disk does not take it; nothing is left then.
+    With `durable` it also survives a power cut. Raises WorkError if the disk is full; no partial file is left.
     """
     with whole(path, durable) as stream:
         pq.write_table(table, stream, compression="snappy")
 
 
 def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a file, or those of the named columns that it has. Raises WorkError when it is missing or damaged."""
+    """Read a file, or those of the named columns that it has. Raises WorkError if it is missing or damaged."""
     with _opened(path) as file:
         return file.read(None if columns is None else list(columns))
 
 
 def columns(path: Path) -> list[str]:
-    """Name the columns of a file. Raises WorkError when it is missing or damaged."""
+    """Names of a file's columns. Raises WorkError if it is missing or damaged."""
     with _opened(path) as file:
         return list(file.schema_arrow.names)
 
@@ -211,7 +211,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def is_whole(path: Path) -> bool:
-    """Say whether a Parquet file has its end, which is written last."""
+    """Whether a Parquet file has its footer, which is written last."""
     try:
         pq.read_metadata(path)
     except (OSError, pa.ArrowException):
@@ -220,10 +220,10 @@ def is_whole(path: Path) -> bool:
 
 
 def concat(tables: Sequence[pa.Table]) -> pa.Table:
-    """Put tables below each other by column name.
+    """Concatenate tables by column name.
 
-    A column that some lack is missing there. Whole and other numbers become floats, also those that a float does not
-    hold (landing has counted them); numbers and text become text.
+    A column that some lack is missing there. Integers and floats become floats, also those beyond a float's exact range
+    (landing has counted them); numbers and text become text.
     """
     types: dict[str, set[pa.DataType]] = {}
     for table in tables:

@@ -1,4 +1,4 @@
-"""The events API of a Prefect server, spoken over plain HTTP: Trueup's logic knows Prefect's address, not Prefect."""
+"""A client for the events API of a Prefect server over HTTP, without a dependency on Prefect."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from trueup.errors import EventRefused, EventsUnavailable
 if TYPE_CHECKING:
     from httpx import Response
 
-_SECONDS = 10.0  # a run waits no longer than this for a server that takes a connection and then says nothing
+_SECONDS = 10.0  # the longest wait for a server that accepts a connection and does not answer
 _FAILED = "prefect.automation.action.failed"
-_PAGE = 50  # as many events as a server gives at once
+_PAGE = 50  # page size of a server
 
 
 @dataclass(frozen=True)
 class FailedAction:
-    """What an automation could not do."""
+    """An action of an automation that failed."""
 
     event_id: str  # the server's
     occurred: datetime
     automation: str
     action: str
     reason: str
-    set_off_by: dict[str, Any] | None  # the event, as the server has it: `event`, `resource`, `payload`
+    set_off_by: dict[str, Any] | None  # the event on the server: `event`, `resource`, `payload`
 
 
 class EventApi:
-    """A server's events, at the address that Prefect calls its API (`http://host:4200/api`).
+    """A server's events, at Prefect's API URL (`http://host:4200/api`).
 
-    `auth` is what Prefect calls its auth string, `user:password`; `key` the key of a hosted Prefect.
+    `auth` is Prefect's auth string, `user:password`; `key` is the key of a hosted Prefect.
     """
 
     def __init__(self, url: str, auth: str | None = None, key: str | None = None, seconds: float = _SECONDS) -> None:
@@ -48,21 +48,21 @@ class EventApi:
             self._headers["Authorization"] = f"Bearer {key}"
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Hand events over, in their order. Returning means that the server has taken all of them.
+        """Send events in order. When it returns, the server has accepted all of them.
 
-        Raises EventRefused when it says that they are wrong, EventsUnavailable for anything else.
+        Raises EventRefused for invalid events, EventsUnavailable for other errors.
         """
         self._ask("", [_event(m) for m in messages], f"refused {len(messages)} events")
 
     def failed_actions(self, since: datetime) -> list[FailedAction]:
-        """What automations could not do since a moment, oldest first. Raises EventsUnavailable, EventRefused."""
+        """Failed actions of automations since a moment, oldest first. Raises EventsUnavailable, EventRefused."""
         found = list(self._find({"event": {"name": [_FAILED]}}, since))
         causes = [cause for event in found if (cause := _cause(event)) is not None]
         known = {event["id"]: event for event in self._named(causes, since)}
         return [_failed(event, known.get(_cause(event) or "")) for event in found]
 
     def known(self, messages: Sequence[Message]) -> set[str]:
-        """Give the ids of those events that the server has written down. Raises EventsUnavailable, EventRefused."""
+        """The ids of those events that the server has stored. Raises EventsUnavailable, EventRefused."""
         if not messages:
             return set()
         since = min(m.created_at for m in messages) - timedelta(days=1)  # whatever the server's default is
@@ -79,11 +79,11 @@ class EventApi:
             yield from page["events"]
             if page["next_page"] is None:
                 return
-            # The server's own name of itself may not be ours for it: only its token counts.
+            # The server may have another address for itself, so only its token is used.
             page = self._ask(f"/filter/next?{urlsplit(page['next_page']).query}", None, "refused a question").json()
 
     def _ask(self, path: str, body: Any, refusal: str) -> Response:
-        """POST a body, or GET where there is none, and give an answer that says yes."""
+        """POST a body, or GET without one, and return a successful response."""
         import httpx
 
         method = "GET" if body is None else "POST"
@@ -108,7 +108,7 @@ class EventApi:
 
 
 def _cause(event: dict[str, Any]) -> str | None:
-    """The id of the event that set an automation off."""
+    """The id of the event that triggered an automation."""
     for related in event["related"]:
         if related.get("prefect.resource.role") == "triggering-event":
             return str(related["prefect.resource.id"]).removeprefix("prefect.event.")

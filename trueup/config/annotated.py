@@ -1,4 +1,4 @@
-"""A config as a person would write it, in stage order, with every guess marked and why."""
+"""Write a config as commented YAML, in stage order, with every guess marked."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 from trueup.config import yaml_text
 
-GUESS, CHECK = "guessed", "CHECK"  # what was inferred, and what a person should look at before relying on it
+GUESS, CHECK = "guessed", "CHECK"  # an inferred value, and one that a person must check
 _WIDTH = 120
 
 
 @dataclass
 class Draft:
-    """Lines of YAML. `put` writes a key and its value, with what there is to say about it."""
+    """Lines of commented YAML."""
 
     lines: list[str] = field(default_factory=list)
 
     def section(self, name: str, why: str = "", apart: bool = False) -> None:
-        """Begin a section, after a blank line where it is to stand apart; a long remark about it stands below, a short one beside."""
+        """Start a section, after a blank line if `apart`. A short comment goes beside the key, a long one below it."""
         self.lines += [""] if apart else []
         line = f"{name}:  # {why}" if why else f"{name}:"
         if len(line) <= _WIDTH:
@@ -30,12 +30,12 @@ class Draft:
         self.say(why, 1)
 
     def say(self, text: str, depth: int = 0) -> None:
-        """A comment of its own, wrapped."""
+        """Add a wrapped comment."""
         indent = "  " * depth
         self.lines += [f"{indent}# {line}" for line in textwrap.wrap(" ".join(text.split()), _WIDTH - len(indent))]
 
     def put(self, key: str, value: Any, depth: int = 1, why: str = "", mark: str = GUESS) -> None:
-        """A key with a plain value; a long reason stands above it, a short one beside it."""
+        """Add a key with a plain value. A short reason goes beside it, a long one above it."""
         line = f"{'  ' * depth}{key}: {flow(value)}"
         reason = f"{mark}: {why}" if why else ""
         if reason and len(line) + len(reason) + 4 <= _WIDTH:
@@ -46,7 +46,7 @@ class Draft:
         self.lines += _wrapped(line, depth)
 
     def items(self, key: str, values: Iterable[tuple[Mapping[str, Any], str]], depth: int = 1) -> None:
-        """A list of small maps, each on its line with its reason beside it."""
+        """Add a list of small maps, one per line, each with its reason."""
         self.lines.append(f"{'  ' * depth}{key}:")
         for value, why in values:
             said = f"  # {why}" if why else ""
@@ -58,17 +58,16 @@ class Draft:
 
     @property
     def text(self) -> str:
-        """The whole file."""
         return "\n".join(self.lines) + "\n"
 
 
 def flow(value: Any) -> str:
-    """A value on one line, as YAML writes it."""
+    """A value on one line, as YAML."""
     return yaml_text.write(value, flow=True, width=10**6).strip().removesuffix("...").strip()
 
 
 def _wrapped(line: str, depth: int) -> list[str]:
-    """Break a long line after the commas of its lists; one with quotes stays whole, for a comma may be part of a text."""
+    """Break a long line after the commas of its lists. A line with quotes stays whole: a comma may be part of a text."""
     if len(line) <= _WIDTH or "[" not in line or '"' in line or "'" in line:
         return [line]
     lines, indent = [""], "  " * (depth + 2)

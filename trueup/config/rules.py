@@ -1,4 +1,4 @@
-"""What the parts of a config must be to each other. Each looks only at the parts it needs, so one mistake hides no other."""
+"""Rules across the sections of a config. Each rule reads only the keys it needs, so one mistake hides no other."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _BLOCKS = [
 
 
 class Mistake(NamedTuple):
-    """What is wrong, and the mend, at a place of a config: keys and positions, from the top."""
+    """A mistake with its fix, at a place of a config: keys and positions from the top."""
 
     at: Location
     what: str
 
     @property
     def place(self) -> str:
-        """The place as people write it, positions counted from 1."""
+        """The place as people write it; positions count from 1."""
         return "".join(f"[{part + 1}]" if isinstance(part, int) else f".{part}" for part in self.at).lstrip(".")
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ def contradictions(content: Mapping[str, Any], root: Path | None = None) -> Iter
 
 
 def meant(content: Any, *path: str, section: Any = ModelConfig, root: Path | None = None) -> Any:
-    """What the schema makes of a place: its default where nothing is written, None where what is written is wrong."""
+    """The parsed value at a place: the default if the key is missing, None if the value is invalid."""
     key, *rest = path
     field = next(f for name, f in section.model_fields.items() if key == (f.alias or name))
     if not isinstance(content, Mapping):
@@ -84,7 +84,7 @@ def meant(content: Any, *path: str, section: Any = ModelConfig, root: Path | Non
 
 
 def _passwords(content: Mapping[str, Any]) -> Iterator[Mistake]:
-    """What stands in a config stands in the records of decisions, too: it is no place for a secret."""
+    """Find passwords: records of decisions contain the config."""
     for at in (("ingest", "source"), ("ingest", "label", "source"), ("score", "sink")):
         for key in keys(content, *at):
             text = written(content, *at, key)
@@ -97,56 +97,58 @@ def _passwords(content: Mapping[str, Any]) -> Iterator[Mistake]:
 
 def _leaks(content: Mapping[str, Any], root: Path | None) -> Iterator[Mistake]:
     outcome = {meant(content, "ingest", "label", "column")}
-    if written(content, "ingest", "label", "source") is None:  # else it is a column of another table than the rows'
+    if written(content, "ingest", "label", "source") is None:  # otherwise it is a column of another table
         outcome.add(meant(content, "ingest", "label", "known_at"))
     outcome -= {None}
     for at, column in inputs(content, root):
         if isinstance(column, str) and column in outcome:
-            mend = "write `of: label`" if at[-1] == "of" else "take it out"
+            mend = "write `of: label`" if at[-1] == "of" else "remove it"
             yield Mistake(at, f"{column} is known only with the label; {mend}")
 
 
 def _label_key(content: Mapping[str, Any]) -> Iterator[Mistake]:
-    """What cannot join outcomes of another source to the rows."""
+    """Find reasons why outcomes of another source cannot be joined to the rows."""
     place = ("ingest", "label", "key")
     key, names = written(content, "ingest", "key"), written(content, *place)
     names = names if isinstance(names, Mapping) else {}
     if written(content, "ingest", "label", "source") is None:
         if names:
-            yield Mistake(place, "is for outcomes from a second source; add `source` to the label, or take it out")
+            yield Mistake(place, "is for outcomes of a second source; add `source` to the label, or remove it")
         return
     if key == []:
-        yield Mistake(("ingest", "key"), "outcomes of a second source are joined by key; name the columns of it")
+        yield Mistake(("ingest", "key"), "outcomes of a second source are joined by key; name its columns")
     key = [name for name in key if isinstance(name, str)] if isinstance(key, list) else []
     for name in names:
         if key and name not in key:
             yield Mistake(
-                (*place, name), f"is no column of ingest.key ({', '.join(key)}); write one of these, or take it out"
+                (*place, name), f"is not a column of ingest.key ({', '.join(key)}); use one of these, or remove it"
             )
     there = {name: named for name in key if isinstance(named := names.get(name, name), str)}
     for name, named in there.items():
         at = (*place, name) if name in names else ("ingest", "key")
         if twice := next((other for other in list(there)[: list(there).index(name)] if there[other] == named), None):
-            yield Mistake(at, f"{twice} and {name} are both called {named} in the label source; name two columns of it")
+            yield Mistake(at, f"{twice} and {name} both map to {named} in the label source; name two different columns")
         for what in ("column", "known_at"):
             if named == written(content, "ingest", "label", what):
-                mend = f"say in ingest.label.key how {name} is called there"
-                yield Mistake(at, f"{named} is the label source's ingest.label.{what}, and no part of its key; {mend}")
+                mend = f"map {name} to its column there in ingest.label.key"
+                yield Mistake(
+                    at, f"{named} is the label source's ingest.label.{what}, which cannot be part of the key; {mend}"
+                )
 
 
 def _types(content: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Columns that are declared as something else than what they are used for takes."""
+    """Find columns with a declared type that their use does not allow."""
     declared = written(content, "ingest", "types")
     for name, kind in declared.items() if isinstance(declared, Mapping) else ():
         used = [(use, takes) for column, use, takes in _uses(content) if column == name and kind not in takes]
         if isinstance(kind, str) and used:
             said = " and ".join(f"{use} (which takes {' or '.join(takes)})" for use, takes in used)
-            what = f"{name} is declared as {kind} and used as {said}; declare it so, or take it out of either place"
+            what = f"{name} is declared as {kind} and used as {said}; change the type, or remove the column from one of the places"
             yield Mistake(("ingest", "types", name), what)
 
 
 def _uses(content: Mapping[str, Any]) -> Iterator[tuple[Any, str, tuple[str, ...]]]:
-    """The columns whose use says of which types they may be: the column, its use, and these types."""
+    """Yield each column with a use that limits its type: the column, the use, the allowed types."""
     numbers, times = ("number", "integer", "boolean"), ("time",)
     yield written(content, "ingest", "time"), "ingest.time", times
     yield from ((name, "features.calendar", times) for name in keys(content, "features", "calendar"))
@@ -166,7 +168,7 @@ def _uses(content: Mapping[str, Any]) -> Iterator[tuple[Any, str, tuple[str, ...
 
 
 def inputs(content: Mapping[str, Any], root: Path | None = None) -> Iterator[tuple[Location, Any]]:
-    """Every place that names a column of the rows, with what stands there."""
+    """Yield every place that names a column of the rows, with the value there."""
     for path in (("ingest", "key"), ("ingest", "keep"), ("evaluate", "slices")):
         yield from items(content, *path)
     for kind in ("numeric", "categorical"):
@@ -192,7 +194,7 @@ def inputs(content: Mapping[str, Any], root: Path | None = None) -> Iterator[tup
 
 
 def sentinels(content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
-    """Every column, of the rows or of the label, whose values that mean "none" are named."""
+    """Yield every column for which "missing" values are declared."""
     yield from ((("ingest", "missing", name), name) for name in keys(content, "ingest", "missing") if name != "*")
 
 
@@ -204,7 +206,7 @@ def _gates(content: Any, root: Path | None) -> Iterator[tuple[Location, type[Nam
                 yield at, GateConfig.KINDS.find(str(gate.get("kind")), root), gate
 
 
-# What the task does not have
+# Keys that the task does not have
 
 
 def _not_for_task(content: Mapping[str, Any]) -> Iterator[Mistake]:
@@ -212,7 +214,7 @@ def _not_for_task(content: Mapping[str, Any]) -> Iterator[Mistake]:
         return
     for key in ("above", "positive"):
         if task is not Task.BINARY and written(content, "ingest", "label", key) is not None:
-            yield Mistake(("ingest", "label", key), f"is for a binary task, this one is {task}; take it out")
+            yield Mistake(("ingest", "label", key), f"is for a binary task, this one is {task}; remove it")
     for at, history in items(content, "features", "history"):
         of_label = written(history, "of") in {None, "label"}
         if task is Task.MULTICLASS and of_label and written(history, "aggregate") in {None, "mean"}:
@@ -228,7 +230,7 @@ def _unfit_gates(content: Mapping[str, Any], root: Path | None) -> Iterator[Mist
 
 
 def _no_policies(content: Mapping[str, Any], root: Path | None) -> Iterator[Mistake]:
-    """What a replay is to compare, and could not read."""
+    """Find policies of a replay that cannot be parsed or occur twice."""
     texts, known = meant(content, "replay", "policies", root=root) or [], set[str]()
     for number, text in enumerate(texts):
         try:
@@ -237,28 +239,26 @@ def _no_policies(content: Mapping[str, Any], root: Path | None) -> Iterator[Mist
             yield Mistake(("replay", "policies", number), str(error))
             continue
         if twice := sorted(names & known):
-            yield Mistake(
-                ("replay", "policies", number), f"the policy {twice[0]!r} is given twice; each once is enough"
-            )
+            yield Mistake(("replay", "policies", number), f"the policy {twice[0]!r} occurs twice; remove one")
         known |= names
 
 
-# Blocks of time enough for an interval
+# Enough blocks of time for an interval
 
 
 @dataclass(frozen=True)
 class _Held:
-    """A span that must hold blocks enough. `at` is the key that sets its length, if the file has it."""
+    """A span that must contain enough blocks. `at` is the key that sets its length, if the file has it."""
 
     at: Location
     length: timedelta
     words: str
     otherwise: str
-    longer: str = ""  # how to make it long enough for a block
+    longer: str = ""  # how to make it long enough for a block of this size
 
 
 def _too_few_blocks(content: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Say where a batch or a gate window holds too few blocks; with the mends that make all of them hold enough."""
+    """Find spans with too few blocks, with fixes after which all spans have enough."""
     block = meant(content, "evaluate", "block")
     if block is None:
         return
@@ -269,7 +269,7 @@ def _too_few_blocks(content: Mapping[str, Any]) -> Iterator[Mistake]:
         mends.append(" and ".join(span.longer for span in short))
     told: dict[Location, str] = {}
     for span in short:
-        # Where a length is the default, the block is what stands in the file; or the period, beside two defaults.
+        # If a length is the default, the key in the file is the block, or the period if both are defaults.
         given = [at for at in (span.at, ("evaluate", "block")) if written(content, *map(str, at)) is not None]
         if span.at == ("ingest", "period"):
             given.reverse()
@@ -282,7 +282,7 @@ def _too_few_blocks(content: Mapping[str, Any]) -> Iterator[Mistake]:
 
 
 def _spans(content: Mapping[str, Any], block: timedelta) -> Iterator[_Held]:
-    """The spans of which the schema understands the lengths."""
+    """The spans with a valid length."""
     period = meant(content, "ingest", "period")
     window = meant(content, "promote", "gate_window")
     days = meant(content, "promote", "min_new_days")
@@ -291,7 +291,7 @@ def _spans(content: Mapping[str, Any], block: timedelta) -> Iterator[_Held]:
         words = "no batch could be diagnosed: all would be `unknown`"
         yield _Held(("ingest", "period"), SHORTEST[period], f"a {period} holds", words)
     if written(content, "promote", "gates") == []:
-        return  # nobody is judged but the first champion, who has more than that
+        return  # only the first champion is judged, on more than that
     held = "no challenger could be judged: all would be held"
     if window is not None:
         words = f"promote.gate_window ({write_duration(window)}) holds"
@@ -308,15 +308,15 @@ def _spans(content: Mapping[str, Any], block: timedelta) -> Iterator[_Held]:
 
 
 def _least_new(content: Mapping[str, Any], period: str, least: timedelta) -> timedelta:
-    """The shortest span of new labels that a challenger is trained with.
+    """The shortest span of new labels for which a challenger is trained.
 
-    Batches come whole. Where labels are known sooner than `promote.min_new_days`, what is new is a period at least, less
-    the rows at its end whose labels are not yet known.
+    Batches arrive whole. If labels are known sooner than `promote.min_new_days`, the new labels are at least one
+    period, minus the rows at its end whose labels are not known yet.
     """
     delay: timedelta | None = meant(content, "ingest", "label", "known_after")
     return least if delay is None or delay >= least else max(least, SHORTEST[period] - delay)
 
 
 def _fitting(spans: list[_Held]) -> timedelta | None:
-    """The longest handy block of which all spans hold enough."""
+    """The longest convenient block of which all spans contain enough."""
     return next((block for block in _BLOCKS if all(s.length // block >= MIN_BLOCKS for s in spans)), None)

@@ -24,13 +24,13 @@ from trueup.config.tasks import Task
 
 
 class ModelConfig(Section):
-    """One model, from its source to its monitor. What its parts must be to each other stands in `consistency`."""
+    """One model, from source to monitoring. The rules across sections are in `rules`."""
 
-    model: Name = Field(description="The model's name; also the file's.")
+    model: Name = Field(description="The model's name, and the file's.")
     task: Task
-    about: str = Field("", description="One sentence: what is predicted, for whom.")
+    about: str = Field("", description="One sentence: what is predicted, and for whom.")
     clock: Literal["data", "wall"] = Field(
-        "data", description="What as_of is when none is given: the end of the newest complete batch, or now."
+        "data", description="The default of as_of: the end of the newest complete batch (`data`), or now (`wall`)."
     )
     ingest: IngestConfig
     validation: ValidateConfig = Field(alias="validate")
@@ -48,12 +48,10 @@ class ModelConfig(Section):
 
     @property
     def rows_dataset(self) -> str:
-        """Name of the dataset with the model's rows."""
         return f"{self.model}/rows"
 
     @property
     def labels_dataset(self) -> str:
-        """Name of the dataset with the model's labels."""
         return f"{self.model}/labels"
 
     @property
@@ -75,7 +73,7 @@ class ModelConfig(Section):
 
     @property
     def judged_columns(self) -> list[str]:
-        """Columns that are landed because something is judged by them."""
+        """Columns that are landed for slices, fairness or behaviour."""
         named = [
             column
             for gate in self.promote.gates
@@ -85,7 +83,7 @@ class ModelConfig(Section):
 
     @property
     def input_columns(self) -> list[str]:
-        """Source columns that are landed as rows: key, time, and all that features, slices, gates and expectations name."""
+        """Source columns that are landed as rows: key, time, and those of features, slices, gates and expectations."""
         expected = [
             e.kwargs[k]
             for e in self.validation.expectations
@@ -101,7 +99,7 @@ class ModelConfig(Section):
 
     @property
     def column_types(self) -> dict[str, ColumnType]:
-        """What the config says of the types of columns: declared in `ingest.types`, or by what they are for."""
+        """Types of columns, as declared in `ingest.types` or determined by their use."""
         ingest, label = self.ingest, self.ingest.label
         by = [c for h in self.features.history for keys in h.by for c in ([keys] if isinstance(keys, str) else keys)]
         text = [*ingest.key, *self.features.categorical, *by, *self.evaluate.slices, *self.group_columns]
@@ -126,7 +124,7 @@ class ModelConfig(Section):
 
     @property
     def label_reading(self) -> IngestConfig | None:
-        """How the outcomes of a source of their own are read: as `ingest`, with that source and its columns' types."""
+        """How a separate label source is read: `ingest` with that source and the types of its columns."""
         label = self.ingest.label
         if label.source is None:
             return None
@@ -135,6 +133,6 @@ class ModelConfig(Section):
 
     @property
     def numeric_columns(self) -> list[str]:
-        """Landed columns that must hold numbers."""
+        """Landed columns that must be numeric."""
         values = [h.of for h in self.features.history if h.of != "label" and h.aggregate == "mean"]
         return list(dict.fromkeys([*self.features.numeric, *values]))

@@ -1,4 +1,4 @@
-"""What all sections of a config are made of."""
+"""The base class of all sections of a config."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Dotted = Annotated[str, Field(pattern=DOTTED)]
 
 
 class Section(BaseModel):
-    """What all parts of a configuration share: no unknown keys, only finite numbers, no later change."""
+    """Base class: unknown keys are refused, numbers must be finite, instances are frozen."""
 
-    # Nothing is above or below "not a number": a bound of it would let everything pass.
+    # NaN compares false with everything: as a bound it would let everything pass.
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -1,4 +1,4 @@
-"""Where things are, from the environment. Secrets live here too and never in a model's YAML."""
+"""Locations and secrets, from the environment. Secrets are never in a model's YAML."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trueup.errors import ConfigError
 
-OPTIONAL_SERVERS = frozenset({"mlflow", "evidently", "reports"})  # what flows do without: they read the home's files
+OPTIONAL_SERVERS = frozenset({"mlflow", "evidently", "reports"})  # optional, because flows read the home's files
 
 
 class Settings(BaseSettings):
-    """Places and addresses; each can be set as `TRUEUP_<NAME>`. The defaults need no server."""
+    """Locations and addresses, each from the variable `TRUEUP_<NAME>`. The defaults need no server."""
 
     model_config = SettingsConfigDict(
         env_prefix="TRUEUP_", frozen=True, validate_default=True, hide_input_in_errors=True
     )
 
-    home: Path = Field(Path(".trueup"), description="Folder of everything Trueup writes.")
+    home: Path = Field(Path(".trueup"), description="Folder for everything that Trueup writes.")
     configs: Path = Field(Path("configs"), description="Folder of the models' YAML files.")
     database_url: str | None = Field(
         None, description="SQLAlchemy URL of ledger and state; default: SQLite in the home.", repr=False
@@ -33,41 +33,34 @@ class Settings(BaseSettings):
     )
     ledger_key: str | None = Field(
         None,
-        description="Private key that signs the ledger: 32 bytes in hex or base64; default: the file `ledger.key` in the "
-        "home, made at the first start.",
+        description="Private key that signs the ledger: 32 bytes in hex or base64; default: the file `ledger.key` in the home, created at the first start.",
         repr=False,
     )
     ledger_earlier_keys: str | None = Field(
-        None, description="Public keys, in hex, with commas between them, whose signatures are believed too."
+        None, description="Further trusted public keys, in hex, separated by commas."
     )
-    ledger_anchor: Path | None = Field(
-        None, description="A further file, best on another disk, to which the ledger's head is written."
-    )
+    ledger_anchor: Path | None = Field(None, description="A further file for the ledger's head, best on another disk.")
     reports: bool = Field(
         True,
-        description="Whether Data Docs, drift reports and dossiers are made; results and artifacts are "
-        "recorded all the same.",
+        description="Whether Data Docs, drift reports and reports of retrains are made. Results and artifacts are always recorded.",
     )
     dask: str | None = Field(
         None,
-        description="Address of a Dask scheduler, such as `tcp://127.0.0.1:8786`, whose workers play the policies of a "
-        "replay; they must see the home under the same path, and have what `trueup[dask]` installs. Default: processes here.",
+        description="Address of a Dask scheduler, such as `tcp://127.0.0.1:8786`, with workers that play the policies of a replay. They must see the home under the same path and have `trueup[dask]` installed. Default: processes on this machine.",
     )
-    debug: bool = Field(False, description="Whether the trace of an error is shown, too: set it to 1.")
+    debug: bool = Field(False, description="Set to 1 to print the traceback of an error.")
     notify: str | None = Field(
         None,
-        description="Who is told when something needs a person: URLs of Apprise, with commas between them.",
+        description="Who is notified when a person is needed: Apprise URLs, separated by commas.",
         repr=False,
     )
     without: str | None = Field(
         None,
-        description="Servers that `trueup up` leaves out, to save memory: `mlflow`, `evidently`, `reports`, with commas "
-        "between them.",
+        description="Servers that `trueup up` does not start, to save memory: `mlflow`, `evidently`, `reports`, separated by commas.",
     )
     mlflow_backend: str | None = Field(
         None,
-        description="Database that the stack's MLflow server serves; default: `TRUEUP_MLFLOW_URI` if it is one, "
-        "else SQLite in the home.",
+        description="Database of the stack's MLflow server; default: `TRUEUP_MLFLOW_URI` if that is a database, else SQLite in the home.",
         repr=False,
     )
     prefect_database_url: str | None = Field(
@@ -75,8 +68,7 @@ class Settings(BaseSettings):
     )
     host: str = Field(
         "127.0.0.1",
-        description="IPv4 address at which the stack's servers listen. One that other machines reach is refused unless "
-        "each server asks who is there; see docs/operations.md.",
+        description="IPv4 address of the stack's servers. An address that other machines can reach is refused unless each server requires a password; see docs/operations.md.",
     )
     prefect_port: int = Field(4200, ge=1, le=65535, description="Port of the stack's Prefect server.")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the stack's MLflow server.")
@@ -86,19 +78,16 @@ class Settings(BaseSettings):
         None,
         min_length=16,
         pattern=r"^[!-~]+$",
-        description="What one has to bring to read the reports over HTTP, as the password of any user: 16 letters or "
-        "more, without spaces; default: on 127.0.0.1 nobody is asked.",
+        description="Password of the reports over HTTP, for any user name: at least 16 characters, without spaces. Default: no password, on 127.0.0.1 only.",
         repr=False,
     )
     reports_pages: str | None = Field(
-        None, description="Address under which a browser finds the home's reports; `trueup up` sets it."
+        None, description="Address of the home's reports for a browser; set by `trueup up`."
     )
-    mlflow_pages: str | None = Field(
-        None, description="Address under which a browser finds MLflow's pages; `trueup up` sets it."
-    )
+    mlflow_pages: str | None = Field(None, description="Address of MLflow's pages for a browser; set by `trueup up`.")
 
     def __init__(self, **values: Any) -> None:
-        """Raises ConfigError, with all mistakes of the environment at once."""
+        """Raise ConfigError with all mistakes of the environment."""
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -117,11 +106,11 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _in_addresses(cls, value: Path) -> Path:
-        """Databases and artifacts are named by addresses with the home in them, which MLflow and Prefect read as such."""
+        """Refuse characters with a meaning in database URLs: MLflow and Prefect read the home's path as part of one."""
         if strange := sorted(set("%?#") & set(str(value.expanduser().resolve()))):
             raise ValueError(
-                f"{value.expanduser().resolve()} has a {' and a '.join(strange)}, which has a meaning of its own in the "
-                "addresses of databases; use a folder without it"
+                f"{value.expanduser().resolve()} contains a {' and a '.join(strange)}, which has a special meaning in the "
+                "URLs of databases; use a folder without it"
             )
         return value
 
@@ -131,14 +120,14 @@ class Settings(BaseSettings):
         try:
             address = IPv4Address(value)
         except ValueError:
-            raise ValueError(f"{value!r} is no IPv4 address; write one of this machine's, such as 127.0.0.1") from None
+            raise ValueError(f"{value!r} is not an IPv4 address; use one of this machine, such as 127.0.0.1") from None
         if address.is_unspecified or address.is_multicast:
-            raise ValueError(f"{value} names no single address; write the one at which others are to find this machine")
+            raise ValueError(f"{value} is not a single address; use the one at which others reach this machine")
         return value
 
     @property
     def loopback(self) -> bool:
-        """Whether the stack's servers are reached from this machine only."""
+        """Whether only this machine can reach the stack's servers."""
         return IPv4Address(self.host).is_loopback
 
     @property
@@ -147,7 +136,7 @@ class Settings(BaseSettings):
         return _words(self.without)
 
     def apart(self, home: Path, **changes: Any) -> Settings:
-        """The settings of a home of its own, with nothing on the servers and disks of this one, and without reports."""
+        """Return settings for a separate home, with local databases only and without reports."""
         elsewhere = ("database_url", "mlflow_uri", "mlflow_backend", "mlflow_artifacts", "ledger_anchor")
         return self.model_copy(update={**dict.fromkeys(elsewhere), "home": home, "reports": False, **changes})
 
@@ -158,17 +147,14 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """The SQLAlchemy URL in force."""
         return self.database_url or f"sqlite:///{self.root / 'trueup.db'}"
 
     @property
     def tracking_uri(self) -> str:
-        """The MLflow tracking URI in force."""
         return _with_psycopg(self.mlflow_uri or self.mlflow_backend or f"sqlite:///{self.root / 'mlflow.db'}")
 
     @property
     def mlflow_store(self) -> str:
-        """The database that the stack's MLflow server serves."""
         if self.mlflow_backend is not None:
             return _with_psycopg(self.mlflow_backend)
         if self.mlflow_uri is not None and not self.mlflow_uri.startswith(("http://", "https://")):
@@ -177,7 +163,6 @@ class Settings(BaseSettings):
 
     @property
     def artifact_root(self) -> str:
-        """The MLflow artifact location in force."""
         return self.mlflow_artifacts or str(self.root / "mlartifacts")
 
 
@@ -190,5 +175,5 @@ def _words(value: str | None) -> frozenset[str]:
 
 
 def _with_psycopg(url: str) -> str:
-    """Name the driver of a PostgreSQL address that names none: MLflow would ask for psycopg2."""
+    """Add the driver to a PostgreSQL URL without one, because MLflow would use psycopg2."""
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)

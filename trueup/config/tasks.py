@@ -1,4 +1,4 @@
-"""What kinds of values a model predicts, and what is measured of each."""
+"""The kinds of prediction tasks, and the metrics of each."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from enum import StrEnum
 
 
 class Task(StrEnum):
-    """What kind of value the model predicts."""
+    """The kind of value that the model predicts."""
 
     BINARY = "binary"
     MULTICLASS = "multiclass"
     REGRESSION = "regression"
 
 
-# What `trueup.domain.judging.metrics` measures of a model; the first one decides.
+# Metrics of `trueup.domain.judging.metrics`, by task; the first one decides.
 METRICS = {
     Task.BINARY: ("log_loss", "brier", "auc", "average_precision", "ece"),
     Task.MULTICLASS: ("log_loss", "brier", "accuracy", "auc_ovr"),

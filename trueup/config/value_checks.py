@@ -1,4 +1,4 @@
-"""What a config's values must be like beyond their types; each mistake with the mend."""
+"""Checks of single values of a config beyond their types. Each error has a fix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from trueup.hints import did_you_mean
 
-MIN_BLOCKS = 10  # an interval from fewer blocks of time is not to be trusted
+MIN_BLOCKS = 10  # fewer blocks of time give no reliable interval
 
 COUNTED = (
     "epoch s",
@@ -23,7 +23,7 @@ SHORTEST = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timede
 
 
 def zone(name: str) -> str:
-    """Give the name back if there is such a time zone. Raises ValueError.
+    """Return the name if such a time zone exists. Raises ValueError.
 
     >>> zone("America/New York")
     Traceback (most recent call last):
@@ -31,7 +31,7 @@ def zone(name: str) -> str:
     """
     try:
         ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # unknown, no such name could be, a folder of zones
+    except (KeyError, ValueError, OSError):  # unknown, not a valid name, a folder of zones
         zones = sorted(available_timezones())
         known = {zone.split("/")[-1].lower(): zone for zone in zones} | {zone.lower(): zone for zone in zones}
         mend = did_you_mean(name.lower(), known, "write one like UTC or America/New_York", known.__getitem__, 0.8)
@@ -40,7 +40,7 @@ def zone(name: str) -> str:
 
 
 def known_encoding(name: str) -> str:
-    """Give the name back if Python knows such an encoding of text. Raises ValueError.
+    """Return the name if Python has such a text encoding. Raises ValueError.
 
     >>> known_encoding("cp12521")
     Traceback (most recent call last):
@@ -54,7 +54,7 @@ def known_encoding(name: str) -> str:
 
 
 def readable_format(written: str) -> str:
-    """Give a format of strftime, or a way to count time, back if a day can be read with it. Raises ValueError.
+    """Return a strftime format, or a way to count time, if it determines the day. Raises ValueError.
 
     >>> readable_format("%H:%M")
     Traceback (most recent call last):
@@ -74,7 +74,7 @@ def readable_format(written: str) -> str:
 
 
 def with_weekday(written: str) -> tuple[str, str]:
-    """Give what is added to a time and to its format so that a week without a day is its Monday.
+    """Return suffixes for a time and its format that turn a week without a day into its Monday.
 
     >>> with_weekday("%G-W%V")
     ('-1', '%G-W%V-%u')

@@ -1,9 +1,9 @@
-"""Backup and restore of a home, while the stack runs: databases first, then the files that their rows name.
+"""Backup and restore of a home while the stack runs: databases first, then the files that their rows name.
 
-A file of the store is written before the row that names it and never changed, and nothing removes one while a backup is
-at work. So whatever a copied database names is among the files that are copied after it. The ledger's database comes
-before MLflow's: what an entry names, MLflow knew before. Until both are copied no anchor is written, which would name an
-entry that the copied ledger does not have.
+A file of the store is written before the row that names it and never changed, and no file is removed during a backup.
+So the files of a copied database exist when they are copied after it. The ledger's database is copied before MLflow's,
+because MLflow knows what an entry names before the entry is written. No anchor is written until both are copied,
+because it would name an entry that the copied ledger does not have.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from trueup.home import Home
 from trueup.secrecy import masked
 from trueup.upkeep.relocate_databases import FILES, LEDGER, MLFLOW, PREFECT, bring, lies_in
 
-RECORD: Final = "backup.json"  # written last: without it a backup did not come to its end
+RECORD: Final = "backup.json"  # written last: a backup without it is incomplete
 _FIRST = (FILES[LEDGER], FILES[MLFLOW], ANCHORS)
-_OF_PROCESSES = {"stack"}  # what the running stack keeps about itself
+_OF_PROCESSES = {"stack"}  # state of the running stack
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A copy that was made, and what a home has that is not in it."""
+    """A finished copy, and parts of a home that are not in it."""
 
     place: Path
     files: int
     bytes: int
     elsewhere: tuple[str, ...]
-    loaded: tuple[str, ...] = ()  # databases that a restore filled, and what its backup has that it did without
+    loaded: tuple[str, ...] = ()  # databases that a restore filled, and parts of the backup that it did not use
     left: tuple[str, ...] = ()
 
 
@@ -48,23 +48,21 @@ def backup(home: Home, target: Path) -> Saved:
     """
     root, target = home.root, target.expanduser().resolve()
     if not root.is_dir() or not any(root.iterdir()):
-        raise UsageError(f"there is nothing in the home {root}; set TRUEUP_HOME to the one to copy")
+        raise UsageError(f"the home {root} is empty; set TRUEUP_HOME to the one to copy")
     if target.is_relative_to(root):
-        raise UsageError(f"{target} lies in the home itself; name a folder outside of {root}")
+        raise UsageError(f"{target} is inside the home; use a folder outside of {root}")
     _require_empty(target)
     with home.alone_with_files() as alone:
         if not alone:
-            raise WorkError("`trueup gc`, or another backup, is at work on the files; wait for it and run again")
+            raise WorkError("`trueup gc` or another backup is running; wait for it and run again")
         try:
             with home.alone_with_anchors() as alone:
                 if not alone:
-                    raise WorkError("another backup is at work on the databases; wait for it and run again")
+                    raise WorkError("another backup is copying the databases; wait for it and run again")
                 sizes = [_copy(root, Path(name), target) for name in _FIRST if (root / name).exists()]
             sizes += [_copy(root, name, target) for name in _rest(root)]
         except OSError as error:
-            raise WorkError(
-                f"{target} could not be written to its end: {error}; remove it, make room, and run again"
-            ) from None
+            raise WorkError(f"writing {target} failed: {error}; delete it, free some space and run again") from None
     elsewhere = _elsewhere(home.settings)
     about = {"home": str(root), "artifacts": home.settings.artifact_root, "made_at": home.now().isoformat()}
     (target / RECORD).write_text(json.dumps(about | {"elsewhere": elsewhere}, indent=2), encoding="utf-8")
@@ -73,15 +71,15 @@ def backup(home: Home, target: Path) -> Saved:
 
 
 def restore(settings: Settings, source: Path) -> Saved:
-    """Make the home that the settings name from a backup; it must not exist or be empty, and may lie elsewhere.
+    """Restore a backup to the settings' home, which must not exist or be empty.
 
-    Where the settings name other databases than those in the home, the backup's are loaded into them. Raises UsageError,
+    If the settings name other databases than those in the home, the backup's are loaded into them. Raises UsageError,
     WorkError.
     """
     source, home = source.expanduser().resolve(), settings.root
     about = _about(source)
     _require_empty(home)
-    fresh = home.with_name(f"{home.name}.restoring")  # a restore that was killed leaves no half home
+    fresh = home.with_name(f"{home.name}.restoring")  # an interrupted restore leaves no partial home
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         shutil.copytree(source, fresh, ignore=lambda folder, _: {RECORD} if Path(folder) == source else set())
@@ -90,7 +88,7 @@ def restore(settings: Settings, source: Path) -> Saved:
             shutil.rmtree(home)
         fresh.rename(home)
     except OSError as error:
-        raise WorkError(f"{fresh} could not be written to its end: {error}; make room, and run again") from None
+        raise WorkError(f"writing {fresh} failed: {error}; free some space and run again") from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     sizes = [file.stat().st_size for file in home.rglob("*") if file.is_file()]
@@ -98,7 +96,7 @@ def restore(settings: Settings, source: Path) -> Saved:
 
 
 def _rest(home: Path) -> Iterator[Path]:
-    """What is to be copied after them, relative to the home, in the order that makes it consistent."""
+    """The paths to copy after the databases, relative to the home, in a consistent order."""
     first = set(map(Path, _FIRST))
     yield from sorted({file.relative_to(home) for file in home.rglob("*.db")} - first)
     for folder, folders, files in os.walk(home):
@@ -111,7 +109,7 @@ def _rest(home: Path) -> Iterator[Path]:
 
 
 def _copy(home: Path, name: Path, target: Path) -> int | None:
-    """Copy one file and give its size; None when it is gone: what vanishes now is no database's."""
+    """Copy one file and return its size; None if it was removed meanwhile, because then no database names it."""
     there = target / name
     there.parent.mkdir(parents=True, exist_ok=True)
     if name.suffix == ".db":
@@ -125,9 +123,9 @@ def _copy(home: Path, name: Path, target: Path) -> int | None:
 
 
 def _require_empty(folder: Path) -> None:
-    """Empty folders are nothing, too: the command line has made Prefect's by now."""
+    """Refuse a folder with files. Empty subfolders are allowed, because the command line creates Prefect's."""
     if folder.exists() and (not folder.is_dir() or any(not inside.is_dir() for inside in folder.rglob("*"))):
-        raise UsageError(f"{folder} is not empty; name a folder that does not exist yet")
+        raise UsageError(f"{folder} is not empty; use a folder that does not exist yet")
 
 
 def _about(source: Path) -> dict[str, Any]:
@@ -135,13 +133,13 @@ def _about(source: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((source / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UsageError(
-            f"{source} is no whole backup: there is no {RECORD} in it, which `trueup backup` writes last; name another"
+            f"{source} is not a complete backup: it has no {RECORD}, which `trueup backup` writes last; use another one"
         ) from None
     return found
 
 
 def _elsewhere(settings: Settings) -> tuple[str, ...]:
-    """What belongs to the home and lies in other places, without passwords."""
+    """Parts of the home that are stored in other places, without passwords."""
     home, mlflow = settings.root, settings.mlflow_store
     if lies_in(home, mlflow) and not (home / FILES[MLFLOW]).exists():
         mlflow = settings.tracking_uri  # a server with a database of its own

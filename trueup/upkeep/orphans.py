@@ -1,8 +1,8 @@
-"""Orphans: what trainings that came to no decision left in MLflow. No ledger entry names it, and nobody will.
+"""Removes orphans: what trainings without a decision left in MLflow. No ledger entry names them.
 
-A killed training's run is marked as deleted, with its versions and the files of its models. Of one that failed the run
-stays for people to look at, and only the files go, after `retention.reports`. Runs that finished are never touched: each
-has its entry, and if a ledger lacks one, the ledger is what has to be put right.
+A killed training's run is marked as deleted, with its versions and the files of its models. The run of a failed one
+stays for inspection, and only its files are removed, after `retention.reports`. Finished runs are never touched: each
+has its entry, and a ledger that lacks one has to be repaired instead.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from trueup.home import HOME_TAG
 from trueup.model import Model
 from trueup.upkeep.retention import AT_WORK
 
-FILES_TAG = "trueup.model_files"  # on a failed run: "removed"
+FILES_TAG = "trueup.model_files"  # tag of a failed run: "removed"
 
 
 @dataclass(frozen=True)
 class Orphan:
-    """A run that came to no decision."""
+    """A run without a decision."""
 
     run_id: str
     versions: tuple[int, ...]
-    run_goes: bool  # with what hangs on it
+    run_goes: bool  # with its versions and models
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,10 @@ class Orphans:
 
 
 def orphaned(model: Model) -> list[Orphan]:
-    """Runs that this home began, that came to no decision and ended long ago.
+    """Runs of this home that ended long ago without a decision.
 
-    One of which a ledger entry or an alias names a version is none, nor one to whose model somebody gave another name.
+    Runs with a version in a ledger entry or under an alias are excluded, as are runs with a model that was registered
+    under another name.
     """
     mine, entries = {HOME_TAG: model.home.identity}, named(model.home.ledger.entries(model.config.model))
     killed = model.home.tracking.ended_runs(model.config.model, "KILLED", model.home.now() - AT_WORK, mine)
@@ -60,9 +61,9 @@ def orphaned(model: Model) -> list[Orphan]:
 
 
 def collect_orphans(model: Model) -> Orphans:
-    """Remove what is left of orphaned runs; to be called by whoever holds the retrain lock. Again it finds nothing.
+    """Remove the remains of orphaned runs. Idempotent. The caller holds the retrain lock.
 
-    The run goes last, so that what a crash left is found again.
+    The run is removed last, so that the rest of an interrupted removal is found again.
     """
     found, models = orphaned(model), list[str]()
     for orphan in found:

@@ -1,7 +1,7 @@
-"""The databases of a home that is being restored, brought to where the settings say.
+"""Moves the databases of a restored home to the places in the settings.
 
-Their rows go into the databases that the settings name, all or none of them, and the files that nobody would read any
-more go away. Prefect's history is no part of what is proved: it stays behind.
+Their rows are loaded into the databases of the settings, all or none of them, and unused files are removed. Prefect's
+history is not moved, because no proof depends on it.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ FILES: Final = {LEDGER: "trueup.db", MLFLOW: "mlflow.db", PREFECT: "prefect/pref
 
 @dataclass(frozen=True)
 class Brought:
-    """Databases that were filled, and what was left behind."""
+    """Databases that were filled, and what was not moved."""
 
     loaded: tuple[str, ...]
     left: tuple[str, ...]
 
 
 def bring(fresh: Path, settings: Settings, artifacts: str, elsewhere: Collection[str]) -> Brought:
-    """Bring the databases in the folder `fresh`, which will become the home of the settings, to their places.
+    """Move the databases in the folder `fresh`, which will become the settings' home, to their places.
 
-    `artifacts` is where MLflow kept files, `elsewhere` what was not in the backup's home: of that, files in it are not
-    the truth. Raises UsageError for a place that is used already, WorkError when one cannot be filled.
+    `artifacts` is where MLflow kept files. `elsewhere` lists what was not in the backup's home: files of these in the
+    backup are outdated. Raises UsageError for a place that is in use, WorkError if one cannot be filled.
     """
     places = {LEDGER: settings.database, MLFLOW: settings.mlflow_store, PREFECT: settings.prefect_database_url}
     away = {
@@ -59,12 +59,12 @@ def bring(fresh: Path, settings: Settings, artifacts: str, elsewhere: Collection
     for what in away:
         for file in (fresh / FILES[what]).parent.glob(f"{Path(FILES[what]).name}*"):
             file.unlink()
-    left = [f"{PREFECT}'s history; `trueup up` deploys anew into {masked(away[PREFECT])}"] if PREFECT in away else []
+    left = [f"{PREFECT}'s history; `trueup up` deploys again into {masked(away[PREFECT])}"] if PREFECT in away else []
     return Brought(tuple(f"{what}: {masked(url)}" for what, url in away.items() if what != PREFECT), tuple(left))
 
 
 def lies_in(home: Path, place: str) -> bool:
-    """Whether an address, or a folder, is one in the home."""
+    """Whether an address or a folder is inside the home."""
     if not place.startswith("sqlite"):
         return "://" not in place and Path(place).resolve().is_relative_to(home)
     file = database_file(sa.make_url(place))
@@ -76,18 +76,18 @@ def _said(what: str, elsewhere: Collection[str]) -> bool:
 
 
 def _is_another(place: str, home: Path, name: str) -> bool:
-    """Whether a place is a database other than the home's own of that name."""
+    """Whether a place is another database than the home's own of that name."""
     if not place.startswith(("sqlite", "postgres")):
         return False
     if not lies_in(home, place):
         return True
     if Path(sa.make_url(place).database or "").resolve() != home / name:
-        raise UsageError(f"{place} lies in the home, which is made now; name a place outside of {home}")
+        raise UsageError(f"{place} is inside the home to restore; use a place outside of {home}")
     return False
 
 
 def _set_right(fresh: Path, settings: Settings, artifacts: str, ledger_moves: bool) -> None:
-    """Let MLflow's rows name the places of the files, and the home, as they will be."""
+    """Update the paths of files and home in MLflow's rows."""
     from trueup.adapters.mlflow.database import move_artifacts, rename_tags
 
     with _opened(f"sqlite:///{fresh / FILES[MLFLOW]}") as database:
@@ -103,7 +103,7 @@ def _set_right(fresh: Path, settings: Settings, artifacts: str, ledger_moves: bo
 def _ledger_in(place: str, fresh: Path) -> Iterator[None]:
     with _opened(f"sqlite:///{fresh / FILES[LEDGER]}") as source, _opened(place) as target:
         for tables in (METADATA, metadata):
-            for database in (source, target):  # the source: it may be from before a table or a column
+            for database in (source, target):  # the source may lack a newer table or column
                 initialise(database, tables)
         with loaded_into(target, source, [*METADATA.sorted_tables, *metadata.sorted_tables]):
             yield

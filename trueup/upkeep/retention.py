@@ -1,7 +1,7 @@
-"""Retention: remove what is older than a model's config allows and what no decision that is kept rests on.
+"""Retention: removes what is older than a model's config allows, unless a kept decision depends on it.
 
-Rows of the database say first what is removed, then the files go; a run that died in between is finished by the next.
-The ledger itself is never touched, and neither are MLflow's models: see `orphans` for those that nobody names.
+Rows of the database are marked first, then the files are removed; the next run completes an interrupted one. The ledger
+is never touched, and neither are MLflow's models: see `orphans` for those.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from trueup.reporting import data_docs
 from trueup.reporting.jobs import data_docs_folder, drift_folder, run_folder, workspace_folder
 from trueup.stages.features import features_in_use
 
-AT_WORK: Final = timedelta(days=1)  # what is younger may be a writer's that has not come to its end
+AT_WORK: Final = timedelta(days=1)  # younger files may still be being written
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Removed:
 
 @dataclass(frozen=True)
 class Collected:
-    """What was removed of a model, or of what belongs to no single one."""
+    """What was removed of a model, or of shared files."""
 
     model: str | None
     removed: tuple[Removed, ...]
@@ -49,7 +49,7 @@ class Collected:
 
 @dataclass(frozen=True)
 class Cleared:
-    """What was removed, or with `dry_run` would be, and what could not be looked at."""
+    """What was removed, or with `dry_run` would be, and what could not be checked."""
 
     dry_run: bool
     collected: tuple[Collected, ...]
@@ -57,23 +57,23 @@ class Cleared:
 
 
 def clear_out(models: Sequence[str] | None = None, dry_run: bool = False) -> Cleared:
-    """Remove what is too old in the home: of the models named, or of all that have a config and of what they share.
+    """Remove old files of the home: of the named models, or of all with a config and their shared files.
 
-    One model that cannot be looked at does not stop the others. Raises WorkError when another is at work on the files.
+    A model that cannot be checked does not stop the others. Raises WorkError if another process works on the files.
     """
     home = Home()
     collected, problems, configs = list[Collected](), list[str](), list[ModelConfig]()
     try:
         with home.alone_with_files() as alone:
             if not alone:
-                raise WorkError("another `trueup gc`, or a backup, is at work on the files; wait for it and run again")
+                raise WorkError("another `trueup gc` or a backup is running; wait for it and run again")
             for name in models if models is not None else model_names(home.configs):
                 try:
                     configs.append(load_model(home.configs, name))
                     collected.append(gc(Model(configs[-1], home), dry_run))
                 except Exception as error:
                     problems.append(f"{name}: {error}")
-            if models is None and not problems:  # else nobody can say what is in use
+            if models is None and not problems:  # otherwise it is unknown what is in use
                 collected.append(gc_shared(configs, home, dry_run))
     finally:
         home.close()
@@ -81,10 +81,9 @@ def clear_out(models: Sequence[str] | None = None, dry_run: bool = False) -> Cle
 
 
 def gc(model: Model, dry_run: bool = False) -> Collected:
-    """Apply a model's retention to its reports, snapshots and predictions. Again it changes nothing more.
+    """Apply a model's retention to its reports, snapshots and predictions. Idempotent.
 
-    To be called by whoever holds `Home.alone_with_files`. With `dry_run` nothing changes, and the figures are what
-    would be removed.
+    The caller holds `Home.alone_with_files`. With `dry_run` nothing changes, and the figures are what would be removed.
     """
     evidence = kept(model)
     removals: dict[str, Callable[[Model, Evidence, bool], tuple[int, int]]] = {
@@ -102,7 +101,7 @@ def gc(model: Model, dry_run: bool = False) -> Collected:
 
 
 def gc_shared(configs: Sequence[ModelConfig], home: Home, dry_run: bool = False) -> Collected:
-    """Remove what belongs to no single model: features that none of `configs` uses, and what crashes left behind."""
+    """Remove shared files: features that none of `configs` uses, and remains of crashes."""
     before = home.now() - AT_WORK
     used, note = _in_use(configs, home)
     features = [] if used is None else home.store.unused_features(used, before)
@@ -114,19 +113,19 @@ def gc_shared(configs: Sequence[ModelConfig], home: Home, dry_run: bool = False)
 
 
 def _in_use(configs: Sequence[ModelConfig], home: Home) -> tuple[set[str] | None, str]:
-    """Keys of the features that the models use; None, and why, when it cannot be told."""
+    """Keys of the features that the models use; None, with a reason, if unknown."""
     used = set[str]()
     for config in configs:
         try:
             for of in _feature_sets(Model(config, home)):
                 used |= features_in_use(Model(config, home), of)
         except TrueupError as error:
-            return None, f"features were left alone: those that {config.model} uses cannot be told: {error}"
+            return None, f"features were not removed, because those of {config.model} are unknown: {error}"
     return used, ""
 
 
 def _feature_sets(model: Model) -> Iterator[FeaturesConfig]:
-    """The features of the config, of the champion in office, and of the one that watches it in shadow."""
+    """The features of the config, of the champion, and of the shadow model."""
     yield model.config.features
     current = model.champion()
     before = predecessor(model, current) if current else None
@@ -157,7 +156,7 @@ def _retrain_pictures(model: Model, evidence: Evidence, dry_run: bool) -> tuple[
 
 
 def _dossiers(model: Model, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
-    """Those of versions that no decision which is kept names; `trueup dossier` makes one again."""
+    """Dossiers of versions that no kept decision names; `trueup dossier` makes them again."""
     kept = {stem(model.config.model, version) for version in evidence.versions}
     files = [
         f
@@ -168,14 +167,14 @@ def _dossiers(model: Model, evidence: Evidence, dry_run: bool) -> tuple[int, int
 
 
 def _evaluations(model: Model, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
-    """What models said for decisions that are no longer kept; that of which no entry tells is a leftover."""
+    """Predictions for decisions that are no longer kept, and leftovers without an entry."""
     once = named(model.home.ledger.entries(model.config.model)).evaluations - evidence.evaluations
     old = model.home.store.evaluations(model.home.now() - model.config.retention.snapshots)
     return old_files.remove((f for f in old if f.relative_to(model.home.root).as_posix() in once), dry_run)
 
 
 def _texts(model: Model, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
-    """Configs as they were, and functions beside them, that no kept decision rests on."""
+    """Recorded configs and functions that no kept decision depends on."""
     old = model.home.store.texts(model.config.model, model.home.now() - max(model.config.retention.snapshots, AT_WORK))
     return old_files.remove((f for f in old if f.name not in evidence.texts), dry_run)
 
@@ -189,7 +188,7 @@ def _predictions(model: Model, _evidence: Evidence, dry_run: bool) -> tuple[int,
 
 
 def _revisions(model: Model, evidence: Evidence, dry_run: bool) -> Iterator[Removed]:
-    """Superseded revisions of batches, with what was judged of them."""
+    """Superseded revisions of batches, with their results."""
     store, now = model.home.store, model.home.now()
     before = now - model.config.retention.snapshots
     old = [

@@ -1,8 +1,8 @@
-"""Feed: hand out a source batch by batch, as a live one would, so that the loop can be seen at work on old data.
+"""Feed: releases a source batch by batch, as a live source would, to show the loop on old data.
 
-A batch becomes a Parquet file in the home; beside the files stands a copy of the model's config that reads them. What
-is written by hand stays the one config there is. Outcomes that have a source of their own are handed out as they become
-known: with a batch those of which the moment has come by its end.
+Each batch becomes a Parquet file in the home, with a copy of the model's config that reads these files. The original
+config stays as it is. Outcomes of a separate source are released as they become known: each batch comes with those
+known by its end.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ from trueup.ledger.entries import Event
 from trueup.model import Model
 from trueup.stages.ingest_labels import kinds_of_keys, read_outcomes
 
-LABELS: Final = "-labels"  # after a model's name, which has no such character, the folder of its outcomes
+LABELS: Final = "-labels"  # suffix of the folder of outcomes; a model's name cannot contain it
 
 
 @dataclass(frozen=True)
 class Fed:
-    """How far a source was handed out."""
+    """How far a source was released."""
 
     given: tuple[Window, ...]
     left: tuple[Window, ...]
-    configs: Path  # folder of the config that reads what was given: TRUEUP_CONFIGS for the loop
-    rows: int = 0  # of the batch just given
+    configs: Path  # folder of the config for the released files: TRUEUP_CONFIGS of the loop
+    rows: int = 0  # of the newest batch
 
 
 def fed(model: Model) -> Fed:
-    """Say what was handed out and what is left. Raises SourceError, NoData for an empty source."""
+    """Return what was released and what is left. Raises SourceError, NoData for an empty source."""
     extent, until = model.home.source(model.config).extent(), model.newest_complete()
     assert extent is not None  # else there is no newest
     windows = complete_periods(extent[0], until, model.config.ingest.period)
@@ -60,7 +60,7 @@ def fed(model: Model) -> Fed:
 
 
 def written(home: Path) -> Path:
-    """The folder of the configs that the feed of a home writes."""
+    """The folder of the configs that a home's feed writes."""
     return (home / "feed" / "configs").resolve()
 
 
@@ -73,16 +73,16 @@ def original(configs: str | None) -> Settings:
 
 
 def feed_next(model: Model) -> Fed:
-    """Hand out the next batch, then announce its arrival. A batch whose announcement a crash swallowed is announced too.
+    """Release the next batch, then announce its arrival, also if a crash prevented an earlier announcement.
 
-    Raises NoData when nothing is left.
+    Raises NoData if all batches were released.
     """
     _require_original(model)
     before = fed(model)
     _announce(model, before.given)
     _write_config(model)
     if not before.left:
-        raise NoData(f"{model.config.model}: all {len(before.given)} batches of the source were handed out")
+        raise NoData(f"{model.config.model}: all {len(before.given)} batches of the source were released")
     window, *left = before.left
     rows = model.home.source(model.config).read(window.start, window.end)
     if model.config.ingest.label.source is not None:
@@ -98,9 +98,9 @@ def _announce(model: Model, windows: tuple[Window, ...]) -> None:
 
 
 def _hand_out_labels(model: Model, window: Window, first: bool) -> None:
-    """Write the outcomes that became known in a window, or until its end if it is the first.
+    """Write the outcomes that became known in a window, or by its end if it is the first.
 
-    They are lines of the one table, so that every file has its columns' types, whatever lies in it.
+    They are lines of one table, so that every file has its columns' types.
     """
     raw = read_outcomes(model)
     kinds = kinds_of_keys(model, window)
@@ -120,7 +120,7 @@ def _known_after(
     end: datetime,
     kinds: Mapping[str, Kind],
 ) -> npt.NDArray[np.datetime64]:
-    """When outcomes become known that do not say so themselves: the delay after the first row of their key."""
+    """When outcomes without a time become known: the delay after the first row of their key."""
     source, key = model.home.source(model.config), model.config.ingest.key
     extent = source.extent()
     assert extent is not None  # a batch is handed out
@@ -135,7 +135,7 @@ def _known_after(
 def _write_config(model: Model) -> None:
     """Write the config with the files as its source, and the user's own modules that it names beside it."""
     content = model.config.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    written_with = content["ingest"]["source"].get("decimal", ".")  # of text beside which a value meant "none"
+    written_with = content["ingest"]["source"].get("decimal", ".")  # text columns that had values for "missing"
     content["ingest"]["source"] = {
         "kind": "files",
         "path": f"../{model.config.model}/*.parquet",
@@ -156,8 +156,8 @@ def _write_config(model: Model) -> None:
 def _require_original(model: Model) -> None:
     if model.home.configs.resolve() == written(model.home.root):
         raise UsageError(
-            f"{model.config.model}: the feed cannot read what it has written itself; name the folder of the config written "
-            "by hand, as in --from configs"
+            f"{model.config.model}: this config was written by the feed itself; use the folder of the original config, "
+            "as in --from configs"
         )
 
 

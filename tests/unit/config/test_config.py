@@ -120,7 +120,7 @@ def test_the_outcome_cannot_be_an_input_and_no_other_mistake_hides_that(right, w
 
 def test_the_moment_at_which_a_label_is_known_cannot_be_an_input():
     text = GOOD.replace("known_after: 30 days", "known_at: told").replace("[age]", "[age, told]")
-    assert problems(text) == ["line 13, features.numeric[2]: told is known only with the label; take it out"]
+    assert problems(text) == ["line 13, features.numeric[2]: told is known only with the label; remove it"]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_a_bound_that_is_not_a_number_would_let_everything_pass():
 
 def test_what_only_a_binary_label_has_is_refused_for_others_in_its_line():
     text = GOOD.replace("binary", "regression").replace("known_after", "above: 1, known_after")
-    assert problems(text) == ["line 8, ingest.label.above: is for a binary task, this one is regression; take it out"]
+    assert problems(text) == ["line 8, ingest.label.above: is for a binary task, this one is regression; remove it"]
 
 
 def test_a_multiclass_label_has_no_mean():
@@ -360,7 +360,7 @@ def test_all_mistakes_of_the_gates_are_told_at_once():
     assert "promote.gates[1].columns[1]: left is known only with the label" in found
     assert "promote.gates[1].threshold" not in found
     assert "give max_mib or max_ms" in found
-    assert "region: no feature would change with it" in found
+    assert "region: no feature depends on it" in found
     assert "exactly one of `to`, `shift` and `shuffle`" in found
     assert "checks[3].raise_by" in found
     assert "checks[3].never" in found
@@ -391,17 +391,21 @@ def test_outcomes_apart_may_be_known_in_a_column_called_as_the_time_of_the_rows(
         (
             "source: {kind: files, path: left.csv}, ",
             "",
-            "line 8, ingest.label.key: is for outcomes from a second source",
+            "line 8, ingest.label.key: is for outcomes of a second source",
         ),
-        ("{customer: who}", "{client: who}", "ingest.label.key.client: is no column of ingest.key (customer)"),
+        ("{customer: who}", "{client: who}", "ingest.label.key.client: is not a column of ingest.key (customer)"),
         ("[customer]", "[customer, shop]\n  keep: [x]", None),
-        ("[customer]", "[customer, who]", "customer and who are both called who in the label source"),
+        ("[customer]", "[customer, who]", "customer and who both map to who in the label source"),
         (
             "{customer: who}",
             "{customer: left}",
-            "left is the label source's ingest.label.column, and no part of its key",
+            "left is the label source's ingest.label.column, which cannot be part of the key",
         ),
-        ("[customer]", "[customer, day]", "day is the label source's ingest.label.known_at, and no part of its key"),
+        (
+            "[customer]",
+            "[customer, day]",
+            "day is the label source's ingest.label.known_at, which cannot be part of the key",
+        ),
         ("numeric: [age]", "numeric: [age, left]", "left is known only with the label"),
         ("numeric: [age]", "numeric: [age, seen]", None),
         (
@@ -434,7 +438,7 @@ def test_types_that_do_not_go_with_their_use_are_told_at_once():
         "ingest.types.since: since is declared as text",
         "ingest.types.fee: fee is declared as time",
     }
-    assert "features.numeric (which takes number or integer or boolean); declare it so" in "".join(found)
+    assert "features.numeric (which takes number or integer or boolean); change the type" in "".join(found)
 
 
 def test_an_outcome_that_is_a_number_is_not_declared_as_text():

@@ -159,7 +159,7 @@ def test_a_config_says_which_policies_and_its_mistakes_are_told_with_their_lines
     said = str(told.value)
     last = streams.CONFIG.count("\n")
     assert f"line {last + 3}, replay.policies[1]: policy 'on tuesday': 'on tuesday' is no clause" in said
-    assert f"line {last + 5}, replay.policies[3]: the policy 'frozen' is given twice" in said
+    assert f"line {last + 5}, replay.policies[3]: the policy 'frozen' occurs twice" in said
 
 
 def test_what_is_written_into_a_config_leaves_its_comments_and_makes_the_config_that_was_meant(tmp_path):
@@ -198,7 +198,7 @@ def test_what_is_said_twice_is_refused_for_one_would_silently_win():
     with pytest.raises(UsageError, match="`every SPAN` is said twice"):
         parse("every 1 week, every 2 weeks")
     with pytest.raises(
-        ConfigError, match=r"replay\.policies\[2\]: the policy 'on decay, cooldown 7 days' is given twice"
+        ConfigError, match=r"replay\.policies\[2\]: the policy 'on decay, cooldown 7 days' occurs twice"
     ):
         parse_model(
             streams.CONFIG + 'replay:\n  policies: ["on decay, cooldown {7, 30} days", "on decay, cooldown 7 days"]\n'

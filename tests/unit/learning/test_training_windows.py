@@ -24,7 +24,7 @@ def planned(days, trained=None, train=TRAIN, promote=PROMOTE, block=DAY):
 
 def test_the_first_training_waits_for_history():
     assert isinstance(planned(27.9), Hold)
-    assert "not enough history: 27.9 days of matured labels, 28.0 days wanted" in planned(27.9).reason
+    assert "not enough history: 27.9 days of matured labels, 28.0 days needed" in planned(27.9).reason
     assert planned(28) == Plan(Window(START, START + 14 * DAY), Window(START + 14 * DAY, START + 28 * DAY))
 
 

@@ -1,7 +1,7 @@
-"""What a batch is checked for: each check is an expectation of Great Expectations and what its failure means.
+"""The checks of a batch: each is an expectation of Great Expectations with the outcome of its failure.
 
-Nothing here runs Great Expectations (GX). Some results are settled by counting alone, and are written down with their
-check: its graph of metrics costs GX 3 to 10 ms an expectation, and the checks that no config can leave out are many.
+This module does not run Great Expectations (GX). Results that landing's counts already determine are stored with their
+check, because GX takes 3 to 10 ms per expectation, and many checks always run.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from trueup.config.schema import ModelConfig
 Arguments = dict[str, Any]  # of an expectation
 NUMBER_TYPES: Final = ["int64", "int32", "int16", "int8", "float64", "float32", "bool"]
 _LABEL_WIDTH: Final = 120
-_GLANCE: Final = 1000  # rows that show a column to vary, nearly always
+_GLANCE: Final = 1000  # rows that nearly always show whether a column varies
 
 
 class Outcome(StrEnum):
-    """What the failure of a check means."""
+    """The consequence of a failed check."""
 
-    QUARANTINE = "quarantine"  # the failing rows are set aside
-    BROKEN = "broken"  # the batch is broken, if it has enough rows to tell
-    MALFORMED = "malformed"  # the batch is broken, however many rows it has
+    QUARANTINE = "quarantine"  # the failing rows go to quarantine
+    BROKEN = "broken"  # the batch is broken, if it has enough rows
+    MALFORMED = "malformed"  # the batch is broken, with any number of rows
     INCONCLUSIVE = "inconclusive"  # the batch cannot be judged
-    WARNING = "warning"  # reported, and nothing else
+    WARNING = "warning"  # only reported
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one check.
+    """The result of one check.
 
-    `figures` are those of GX, as plain values, with failing values as examples only. `failing` are the positions of
-    the failing rows, where the check sets rows aside. `ran` is false where a column was not fit to be looked at.
+    `figures` are those of GX, as plain values, with failing values as examples only. `failing` are the positions of the
+    failing rows, if the check is about rows. `ran` is false if a column was unusable.
     """
 
     success: bool
     figures: dict[str, Any] = field(default_factory=dict)
-    problem: str = ""  # why it could not be checked
+    problem: str = ""  # reason why it could not be checked
     ran: bool = True
     failing: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
@@ -66,17 +66,17 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation, and what its failure means. `known` is its result where that is settled already."""
+    """One expectation, and the outcome of its failure. `known` is its result if that is already determined."""
 
     type: str
     kwargs: Arguments
     outcome: Outcome
-    words: str = ""  # what to say of a failure; by default what the figures hold
+    words: str = ""  # message of a failure; by default from the figures
     known: Result | None = None
 
     @property
     def columns(self) -> list[str]:
-        """The columns that it names; none for an expectation about the table."""
+        """The named columns; none for an expectation about the table."""
         one = [self.kwargs[k] for k in ("column", "column_A", "column_B") if k in self.kwargs]
         return [*one, *self.kwargs.get("column_list", [])]
 
@@ -93,7 +93,7 @@ class Check:
         return f"{self.type}({short})"
 
     def tell(self, result: Result) -> str:
-        """Say in words how it failed."""
+        """Describe the failure."""
         if result.problem:
             return f"{self.label} could not be checked: {result.problem}"
         if self.words:
@@ -111,10 +111,10 @@ class Check:
 def always(
     rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any], absent: Sequence[str], text: Sequence[str]
 ) -> Iterator[Check]:
-    """Give the checks that no config can leave out.
+    """The checks that run for every config.
 
-    `facts` is what landing counted, `absent` names the wanted columns that are not there, `text` the columns that
-    should hold numbers and do not.
+    `facts` are the counts of landing, `absent` the wanted columns that are missing, `text` the columns that should be
+    numeric and are not.
     """
     yield from _about_table(rows, config, facts, absent)
     held = [c for c in config.input_columns if c not in absent]
@@ -150,12 +150,12 @@ def _about_table(
     words = f"only {len(rows):,} rows; it takes {least:,} (validate.min_rows) to judge a batch"
     known = Result(True, {"observed_value": len(rows)}) if len(rows) >= least else None
     yield Check("expect_table_row_count_to_be_between", {"min_value": least}, Outcome.INCONCLUSIVE, words, known)
-    words = f"columns missing from the source: {', '.join(absent)}; give them, or take them out of the config"
+    words = f"columns missing from the source: {', '.join(absent)}; add them, or remove them from the config"
     kwargs: Arguments = {"column_set": wanted, "exact_match": False}
     known = None if absent else Result(True, {"observed_value": wanted})
     yield Check("expect_table_columns_to_match_set", kwargs, Outcome.MALFORMED, words, known)
     if extra := list(facts.get("extra_failed", [])):
-        # The rows hold only what the config names: what else the source gives, landing has seen and GX cannot.
+        # The rows only have the config's columns; landing has seen the source's other ones.
         words = f"columns that the config does not name: {', '.join(extra)}; ingest.extra_columns is fail"
         figures = {"observed_value": [*wanted, *extra], "details": {"mismatched": {"unexpected": extra}}}
         kwargs = {"column_set": wanted, "exact_match": True}
@@ -163,7 +163,7 @@ def _about_table(
 
 
 def _of_another_kind(column: str, kind: str, examples: Sequence[str]) -> Check:
-    """A column keeps the type of the first batch, which landing has compared and GX cannot."""
+    """Values of another type than in the first batch, which landing has compared."""
     words = (
         f"{column} is of type {kind} in this dataset, and holds others, such as {', '.join(map(repr, examples))}; mend the "
         f"source, or declare what it is in ingest.types, as in {{{column}: text}}"
@@ -174,16 +174,16 @@ def _of_another_kind(column: str, kind: str, examples: Sequence[str]) -> Check:
 
 
 def _about_values(values: pd.Series[Any], column: str, limit: float | None) -> Iterator[Check]:
-    """A feature has values, and not always the same; how many may be missing is for `validate.max_missing` to say.
+    """A feature has values that vary; `validate.max_missing` limits how many may be missing.
 
-    A column without any value breaks a batch only where the config sets a limit: models do without it.
+    A column without any value breaks a batch only if the config sets a limit, because models work without it.
     """
     missing = int(values.isna().sum())
     share = missing / len(values)
     empty = missing == len(values)
     kwargs: Arguments = {"column": column, "min_value": 0, "strict_min": True}
     if limit is not None:
-        kwargs = {"column": column, "min_value": round(1 - limit, 12)}  # 1 - 0.7 is a little above 0.3
+        kwargs = {"column": column, "min_value": round(1 - limit, 12)}  # 1 - 0.7 is slightly above 0.3
     words = f"{column}: {share:.1%} of the values are missing, and {limit or 0:.1%} (validate.max_missing) may be"
     words = f"{column} has no values at all" if empty else words
     fine = not empty if limit is None else share <= limit
@@ -199,12 +199,12 @@ def _about_values(values: pd.Series[Any], column: str, limit: float | None) -> I
 
 
 def _none_unexpected(rows: pd.DataFrame) -> Result:
-    """The result of an expectation about single values that all of them meet, as GX writes it."""
+    """The result of a passed expectation about single values, in GX's form."""
     return Result(True, none_unexpected(len(rows)))
 
 
 def none_unexpected(count: int) -> dict[str, Any]:
-    """The figures of an expectation about single values that all of them meet, as GX writes them."""
+    """The figures of a passed expectation about single values, in GX's form."""
     return {"element_count": count, "unexpected_count": 0, "unexpected_percent": 0.0}
 
 

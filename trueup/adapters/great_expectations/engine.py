@@ -1,6 +1,6 @@
-"""Running expectations in Great Expectations (GX): a frame and checks in, plain results out.
+"""Runs expectations in Great Expectations (GX): takes a frame and checks, returns plain results.
 
-Importing GX takes seconds, so it happens where it is used, and a batch whose checks are all settled does not need it.
+Importing GX takes seconds, so it happens at first use, and a batch with determined results does not need it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from pandas.api import types as dtypes
 
 from trueup.adapters.great_expectations.checks import Check, Outcome, Result, none_unexpected
 
-_EXAMPLES: Final = 20  # failing values that are kept
-# What GX understands of a categorical column; for anything else it gets the values themselves.
+_EXAMPLES: Final = 20  # failing values to keep
+# Expectations that GX can run on a categorical column; others get the values themselves.
 _FOR_CATEGORIES: Final = ("_null", "_in_set", "_regex", "_regex_list", "_unique", "_unique_value_count_to_be_between")
 _importing: Final = threading.Lock()
 
 
 @functools.cache
 def great_expectations() -> ModuleType:
-    """Import Great Expectations; the deprecations that it meets on the way are not its users' to mend."""
+    """Import Great Expectations without the deprecation warnings of its dependencies."""
     with _importing, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return importlib.import_module("great_expectations")
@@ -37,7 +37,7 @@ def great_expectations() -> ModuleType:
 
 @functools.cache
 def implementations() -> dict[str, type[Any]]:
-    """Give every expectation that GX has, by the name the config uses."""
+    """Every expectation of GX, by its name in the config."""
     great_expectations()
     from great_expectations.expectations import registry
 
@@ -46,7 +46,7 @@ def implementations() -> dict[str, type[Any]]:
 
 
 def judges_values(kind: type[Any]) -> bool:
-    """Say whether an expectation is about single values, pairs or records, so that it can name failing rows."""
+    """Whether an expectation is about single values, pairs or records, so that it can name failing rows."""
     from great_expectations.expectations import expectation
 
     by_value = ("ColumnMapExpectation", "ColumnPairMapExpectation", "MulticolumnMapExpectation")
@@ -54,10 +54,10 @@ def judges_values(kind: type[Any]) -> bool:
 
 
 def ask(rows: pd.DataFrame, columns: Sequence[str], checks: Mapping[int, Check]) -> dict[int, Result]:
-    """Run the checks on the `columns` of the rows, a frame with a RangeIndex; safe in several threads at once.
+    """Run the checks on the `columns` of the rows, a frame with a RangeIndex; thread-safe.
 
-    Where any failing value is a failure, pass or fail is enough to begin with, and failing rows are asked for only
-    where there are some: on clean data that takes half the time of asking for everything.
+    If any failing value is a failure, only pass or fail is computed first, and failing rows only for failed checks. On
+    clean data this halves the time.
     """
     frame = _views(rows, columns, checks)
     try:
@@ -70,17 +70,17 @@ def ask(rows: pd.DataFrame, columns: Sequence[str], checks: Mapping[int, Check])
         failed = {i: c for i, c in by_row.items() if not results[i].success and not results[i].problem}
         return results | _run(batch, failed, "COMPLETE")
     finally:
-        # GX holds on to the last context made in the process, and so to the frame.
+        # GX keeps the last context of the process, and so the frame.
         frame.drop(columns=frame.columns, inplace=True)
 
 
 def _run(batch: Any, checks: Mapping[int, Check], result_format: str) -> dict[int, Result]:
-    """Validate a batch. What GX drops or cannot do has failed: nothing passes unchecked."""
+    """Validate a batch. Expectations that GX drops or cannot run have failed."""
     if not checks:
         return {}
     results = {i: Result(False, problem="Great Expectations gave no result") for i in checks}
     known = implementations()
-    # Built here: from dicts, GX leaves out what it cannot build. And results come in an order of its own.
+    # Built here, because GX drops what it cannot build from dicts. Results come in another order.
     expectations = [known[c.type](**c.kwargs, meta={"check": i}) for i, c in checks.items()]
     suite = great_expectations().ExpectationSuite(name="trueup", expectations=expectations)
     wanted = {
@@ -94,9 +94,9 @@ def _run(batch: Any, checks: Mapping[int, Check], result_format: str) -> dict[in
 
 
 def _read(found: Any) -> Result:
-    """Take over one result; an error anywhere in it is a problem."""
+    """Convert one result; an error anywhere in it is a problem."""
     info = found.exception_info or {}
-    errors = [info] if "raised_exception" in info else list(info.values())  # one, or one for each metric
+    errors = [info] if "raised_exception" in info else list(info.values())  # one, or one per metric
     problem = "; ".join(dict.fromkeys(str(e["exception_message"]) for e in errors if e["raised_exception"]))
     figures = {k: plain(v) for k, v in found.result.items() if k != "unexpected_list" and "index" not in k}
     failing = np.asarray(found.result.get("unexpected_index_list") or [], dtype=np.int64)
@@ -104,7 +104,7 @@ def _read(found: Any) -> Result:
 
 
 def _batch(frame: pd.DataFrame) -> Any:
-    """Put a frame before GX in a context of its own: threads that shared a validation got each other's verdicts."""
+    """Pass a frame to GX in a separate context, because threads with a shared one got each other's verdicts."""
     gx = great_expectations()
     from great_expectations.data_context.types import base
 
@@ -119,7 +119,7 @@ def _batch(frame: pd.DataFrame) -> Any:
 
 
 class _Views(pd.DataFrame):
-    """A frame whose copies share its data: GX copies the whole frame for nearly each metric, and changes no copy."""
+    """A frame whose copies share its data: GX copies the whole frame for nearly every metric, and changes no copy."""
 
     @property
     def _constructor(self) -> type[_Views]:
@@ -130,7 +130,7 @@ class _Views(pd.DataFrame):
 
 
 def _views(rows: pd.DataFrame, columns: Sequence[str], checks: Mapping[int, Check]) -> _Views:
-    """Give no more columns than the checks need, and copy none that suits GX as it is."""
+    """Only the columns that the checks need, without copying those of a suitable type."""
     all_of_them = any(c.type.startswith("expect_table") or "row_condition" in c.kwargs for c in checks.values())
     named = {column for c in checks.values() for column in c.columns}
     kinds = {column: [c.type for c in checks.values() if column in c.columns] for column in columns}
@@ -139,10 +139,10 @@ def _views(rows: pd.DataFrame, columns: Sequence[str], checks: Mapping[int, Chec
 
 
 def _suited(values: pd.Series[Any], kinds: Sequence[str]) -> pd.Series[Any]:
-    """Bring a column to a type that GX can do `kinds` of expectations on.
+    """Convert a column to a type on which GX can run `kinds` of expectations.
 
-    Of categories it understands little. Of numbers and times it is fast on 64 bits and on nanoseconds only: others it
-    compares one by one, 150 times slower.
+    GX supports few expectations on categories. It is fast only for 64-bit numbers and nanosecond times, and compares
+    others one by one, 150 times slower.
     """
     if isinstance(values.dtype, pd.CategoricalDtype):
         fine = all(kind.endswith(_FOR_CATEGORIES) for kind in kinds)
@@ -157,7 +157,7 @@ def _suited(values: pd.Series[Any], kinds: Sequence[str]) -> pd.Series[Any]:
 
 
 def plain(value: Any) -> Any:
-    """Bring what GX and pandas give to values that JSON has; what is not finite becomes text.
+    """Convert values of GX and pandas to JSON values; numbers that are not finite become text.
 
     >>> plain({"observed": np.float64(0.5), "seen": (np.int64(1), math.inf)})
     {'observed': 0.5, 'seen': [1, 'inf']}

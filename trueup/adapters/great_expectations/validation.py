@@ -1,6 +1,6 @@
-"""Validation: whether a batch is what its config says the data must be like.
+"""Validation: whether a batch keeps the contract of its config.
 
-The suite is what the YAML declares and what always has to hold (`checks.always`). Expectations about single values
+The suite has the YAML's expectations and those that always apply (`checks.always`). Expectations about single values
 send their failing rows to quarantine; all others judge the batch as a whole.
 """
 
@@ -36,7 +36,7 @@ _NEED_DATABASE: Final = {
     "expect_table_row_count_to_equal_other_table",
     "unexpected_rows_expectation",
 }
-_ODD: Final = {  # what landing counts, in words
+_ODD: Final = {  # messages for landing's counts
     "duplicates": "{:,} rows had the key of another row; the last of them counts",
     "null_keys": "{:,} rows without a key were left out",
     "null_times": "{:,} rows without a time were left out",
@@ -68,17 +68,17 @@ class ValidationResult:
 
     @property
     def share(self) -> float:
-        """The share of the rows that cannot be used."""
+        """The share of unusable rows."""
         return (self.quarantined + self.left_out) / max(self.rows + self.left_out, 1)
 
 
 def check(rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any]) -> ValidationResult:
-    """Check one batch of landed rows; `facts` is what landing counted.
+    """Check one batch of landed rows; `facts` are the counts of landing.
 
-    Fails when the batch is broken: a column is missing or holds text for numbers, a critical expectation about the
-    batch fails, or more than `validate.max_quarantined` of the rows cannot be used. Inconclusive without rows, and
-    below `validate.min_rows` unless the columns themselves are wrong. Safe in several threads at once.
-    Raises ConfigError when an expectation does not exist, or not with its arguments.
+    Fails if the batch is broken: a column is missing or has text for numbers, a critical expectation about the batch
+    fails, or more than `validate.max_quarantined` of the rows cannot be used. Inconclusive without rows, and below
+    `validate.min_rows` unless the columns themselves are wrong. Thread-safe. Raises ConfigError for an unknown
+    expectation or wrong arguments.
     """
     if not config.validation.expectations:
         raise ConfigError(
@@ -100,12 +100,12 @@ def check(rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any]) -> 
 
 
 def problems(declared: Mapping[int, ExpectationConfig]) -> list[Mistake]:
-    """Find, without data, the expectations that cannot be, by their positions. Imports Great Expectations."""
+    """Find invalid expectations, by their positions, without data. Imports Great Expectations."""
     return [Mistake((*_PLACE, i, *at), what) for i, one in declared.items() for at, what in _mistakes(one)]
 
 
 def _no_data(facts: Mapping[str, Any], config: ModelConfig) -> ValidationResult:
-    """No rows: nothing was checked, and nothing is wrong either."""
+    """A batch without rows: nothing was checked."""
     count = Check("expect_table_row_count_to_be_between", {"min_value": 1}, Outcome.INCONCLUSIVE)
     checks = (_checked(count, Result(False, {"observed_value": 0})),)
     verdict = Verdict.inconclusive(CHECK, "no data", rows=0, quarantined=0, left_out=_left_out(facts))
@@ -114,7 +114,7 @@ def _no_data(facts: Mapping[str, Any], config: ModelConfig) -> ValidationResult:
     )
 
 
-# What the config declares
+# Expectations of the config
 
 
 def _declared(
@@ -126,7 +126,7 @@ def _declared(
         kwargs = dict(declared.kwargs)
         column = kwargs.get("column")
         if column in rows and column not in absent and dtypes.is_datetime64_any_dtype(rows[column]):
-            # GX compares times with datetimes only, and reads dates from YAML and from text.
+            # GX compares times only with datetimes; YAML and text have dates.
             kwargs |= {k: _moment(kwargs[k]) for k in ("min_value", "max_value") if k in kwargs}
         if column in rows and column not in absent and isinstance(kwargs.get("value_set"), list):
             kwargs["value_set"] = _as_landed(kwargs["value_set"], rows[column], facts.get("kinds", {}).get(column))
@@ -134,7 +134,7 @@ def _declared(
 
 
 def _as_landed(values: list[Any], column: pd.Series[Any], kind: Kind | None) -> list[Any]:
-    """A set's values as the column holds them, however they are written in the YAML."""
+    """A set's values as the column has them, however they are written in the YAML."""
     if dtypes.is_numeric_dtype(column):
         numbers = pd.to_numeric(
             as_text(pd.Series(values, dtype=object)).replace({"true": "1", "false": "0"}), errors="coerce"
@@ -162,7 +162,7 @@ def _moment(bound: object) -> object:
 
 
 def _mistakes(declared: ExpectationConfig) -> Iterator[Mistake]:
-    """Give what is wrong with one expectation, at the rest of its place."""
+    """The mistakes in one expectation, with the rest of their place."""
     kind = engine.implementations().get(declared.type)
     if kind is None:
         lists = "https://greatexpectations.io/expectations lists them"
@@ -186,7 +186,7 @@ def _mistakes(declared: ExpectationConfig) -> Iterator[Mistake]:
 
 
 def _wrong_arguments(error: Exception, known: list[str]) -> Iterator[Mistake]:
-    """Put what pydantic found into words: the first finding on each argument, or the first on all of them together."""
+    """Describe pydantic's findings: the first one on each argument, or the first one on all of them together."""
     listed: list[dict[str, Any]] = error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": error}]
     findings = [(str((*f["loc"], "__root__")[0]), str(f["msg"])) for f in listed]
     messages: dict[str, str] = {}
@@ -201,11 +201,11 @@ def _wrong_arguments(error: Exception, known: list[str]) -> Iterator[Mistake]:
         yield Mistake(("kwargs",), together)
 
 
-# What came of it
+# Outcomes
 
 
 def _not_run(check: Check, unfit: Mapping[str, str]) -> Result | None:
-    """A check of a column that is not fit to be looked at says nothing new; that column is a failure of its own."""
+    """A check of an unusable column adds nothing; that column is a failure of its own."""
     bad = [f"{column} {unfit[column]}" for column in check.columns if column in unfit]
     finds_it = check.outcome is Outcome.MALFORMED
     return Result(False, problem=", ".join(bad), ran=False) if bad and not finds_it else None
@@ -241,7 +241,7 @@ def _summarise(
 
 
 def _means(check: Check, result: Result) -> Outcome:
-    """What a failure means: one about rows that could not be checked names no rows, and breaks the batch."""
+    """The outcome of a failure: a check about rows that could not run names no rows, and breaks the batch."""
     return Outcome.BROKEN if result.problem and check.outcome is Outcome.QUARANTINE else check.outcome
 
 
@@ -256,7 +256,7 @@ def _left_out(facts: Mapping[str, Any]) -> int:
 
 
 def _oddities(facts: Mapping[str, Any], missing: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
-    """Say aloud what landing met and settled."""
+    """Describe what was odd at landing."""
     odd = [words.format(facts[name]) for name, words in _ODD.items() if facts.get(name)]
     for column, counts in facts.get("coerced", {}).items():
         if counts["parsed"] or counts["failed"]:

@@ -1,4 +1,4 @@
-"""MLflow's own database, where no server stands before it: made, set right after a move, and loaded into another one."""
+"""MLflow's own database without a server: created, updated after a move, and loaded into another one."""
 
 from __future__ import annotations
 
@@ -15,36 +15,35 @@ from trueup.adapters.sql.copy import loaded_into
 from trueup.adapters.sql.engines import database_file, first_line
 from trueup.errors import UsageError, WorkError
 
-_ENVIRONMENT = {  # read when MLflow is imported; whoever has set one keeps it
+_ENVIRONMENT = {  # read when MLflow is imported; existing values stay
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # the default, 7, hangs for minutes on a server that went away
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # the default, 7, hangs for minutes on a stopped server
 }
-_PLACES = {  # where MLflow's database names places of artifacts
+_PLACES = {  # columns of MLflow's database with paths of artifacts
     "experiments": ("artifact_location",),
     "runs": ("artifact_uri",),
     "logged_models": ("artifact_location",),
     "model_versions": ("source", "storage_location"),
 }
 _VERSION: Final = "alembic_version"
-_FILLED_WHEN_MADE: Final = ("workspaces",)  # with a row that is in every database of MLflow's
+_FILLED_WHEN_MADE: Final = ("workspaces",)  # tables with a row in every database of MLflow
 
 
 def set_environment() -> None:
-    """Let MLflow be quiet, and quick to give up; to be called before it is imported."""
+    """Make MLflow quiet and quick to give up; call this before it is imported."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
 @cache
 def be_patient(seconds: int) -> None:
-    """Let MLflow wait so long for an SQLite that another process has locked.
+    """Let MLflow wait as long as Trueup for an SQLite database that another process has locked.
 
-    It says how long itself at the beginning of each of its sessions, whatever the address asks for, and there is no
-    setting for it: 20 s, which a backup of a large database takes.
+    MLflow hard-codes `busy_timeout` to 20 s per session, with no setting. A backup of a large database can take longer.
     """
 
     def say(_c: Any, _cursor: Any, statement: str, parameters: Any, _x: Any, _many: bool) -> tuple[str, Any]:
@@ -56,7 +55,7 @@ def be_patient(seconds: int) -> None:
 
 
 def build_database(file: Path) -> None:
-    """Make MLflow's database beside its place and rename it: killed half-way through its migrations it is not there."""
+    """Create MLflow's database under a temporary name and rename it, so that a killed migration leaves no partial one."""
     from mlflow.store.db.utils import _initialize_tables
 
     fresh = file.with_name(f"{file.name}.new")
@@ -65,8 +64,10 @@ def build_database(file: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{fresh}")
 
     def set_up(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")  # the file remembers it: readers and a writer do not meet
-        connection.execute("PRAGMA synchronous = OFF")  # hundreds of commits to a file that nobody reads yet
+        connection.execute(
+            "PRAGMA journal_mode = WAL"
+        )  # stored in the file: readers and a writer do not block each other
+        connection.execute("PRAGMA synchronous = OFF")  # hundreds of commits to a new file
 
     sa.event.listen(engine, "connect", set_up)
     _initialize_tables(engine)
@@ -77,7 +78,7 @@ def build_database(file: Path) -> None:
 
 
 def move_artifacts(database: sa.Engine, before: str, after: str) -> None:
-    """Let a database that nobody uses name `after` wherever it named a place in the folder `before`."""
+    """Replace the folder `before` by `after` in an unused database."""
     with database.begin() as connection:
         for name, columns in _PLACES.items():
             table = sa.table(name, *map(sa.column, columns))
@@ -88,7 +89,7 @@ def move_artifacts(database: sa.Engine, before: str, after: str) -> None:
 
 
 def rename_tags(database: sa.Engine, of_runs: tuple[str, str, str], of_experiments: tuple[str, str]) -> None:
-    """Give a tag of runs (name, value before, value after) another value, and one of experiments another name."""
+    """Change the value of a tag of runs (name, value before, value after), and the name of a tag of experiments."""
     runs, experiments = (
         sa.table(name, sa.column("key", sa.Text), sa.column("value", sa.Text)) for name in ("tags", "experiment_tags")
     )
@@ -101,9 +102,9 @@ def rename_tags(database: sa.Engine, of_runs: tuple[str, str, str], of_experimen
 
 @contextmanager
 def mlflow_loaded_into(target: sa.Engine, source: sa.Engine) -> Iterator[None]:
-    """Make MLflow's tables in the target and load the source's rows into them: for good when the block ends without an error.
+    """Create MLflow's tables in the target and load the source's rows; committed when the block ends without an error.
 
-    Raises UsageError when the two are of different versions of MLflow or the target is used already, WorkError.
+    Raises UsageError if the two have different versions of MLflow or the target is in use, WorkError.
     """
     shown = target.url.render_as_string(hide_password=True)
     try:
@@ -124,7 +125,7 @@ def mlflow_loaded_into(target: sa.Engine, source: sa.Engine) -> Iterator[None]:
 
 
 def _make_tables(database: sa.Engine) -> None:
-    """As MLflow makes them; where there are some already they are left as they are."""
+    """Create the tables as MLflow does; existing ones are left as they are."""
     set_environment()
     from mlflow.store.db.utils import _safe_initialize_tables
 
@@ -142,12 +143,12 @@ def _version(database: sa.Engine) -> str | None:
 
 
 def _tables(engine: sa.Engine) -> list[sa.Table]:
-    """MLflow's tables as the database has them, with what a row refers to before the row."""
+    """MLflow's tables as in the database, referenced tables first."""
     from mlflow.store.db.base_sql_model import Base
 
     found = sa.MetaData()
     found.reflect(engine, only=list(Base.metadata.tables))
     for kind in (column.type for table in found.tables.values() for column in table.c):
         if isinstance(kind, sa.JSON):
-            kind.none_as_null = True  # else a missing value would become JSON's null
+            kind.none_as_null = True  # otherwise a missing value would become JSON's null
     return found.sorted_tables

@@ -1,8 +1,8 @@
 """A model's files: written by skops, checked byte by byte against a digest, and loaded in one place only.
 
-A pickle runs code when it is read, an edited MLmodel can ask for one, and one flipped bit gives another model that
-loads without complaint. So nothing here follows what the files say: the digest comes from the ledger, the name of the
-one file that is read is fixed, and so are the types that may come out of it. MLflow has no part in it.
+A pickle runs code when it is read, an edited MLmodel can request one, and one flipped bit makes another model that
+loads without an error. So this module does not trust the files: the digest comes from the ledger, the name of the one
+file to read is fixed, and so are the types in it. MLflow takes no part.
 """
 
 from __future__ import annotations
@@ -40,9 +40,7 @@ if TYPE_CHECKING:
 FORMAT = "skops"
 MODEL_FILE = "model.skops"
 FILES = (MODEL_FILE, "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt")
-_LEFT_BY_MLFLOW = (
-    "registered_model_meta"  # its own loaders put it beside a model that they read by name; nothing reads it
-)
+_LEFT_BY_MLFLOW = "registered_model_meta"  # MLflow's loaders add it to a model; it is never read
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the list: one file more or less, or one bit, and it is another."""
+        """SHA-256 over the list; it changes with any file or bit."""
         return digest_of(self.files)
 
 
@@ -63,7 +61,7 @@ def manifest(folder: Path) -> Manifest:
 
 
 def dump(model: Pipeline, folder: Path) -> None:
-    """Write a fitted pipeline as `model.skops`. Raises UntrustedModel for one that `load` would then refuse."""
+    """Write a fitted pipeline as `model.skops`. Raises UntrustedModel for one that `load` would refuse."""
     import skops.io
 
     file = folder / MODEL_FILE
@@ -76,10 +74,10 @@ def dump(model: Pipeline, folder: Path) -> None:
 
 
 def load(folder: Path, expected_digest: str, shown: str | None = None) -> Pipeline:
-    """Load a fitted pipeline, if its files are exactly those of the digest: the only place where a model is loaded.
+    """Load a fitted pipeline if its files match the digest: the only place where a model is loaded.
 
-    The files are copied to a private folder first, so that what is checked is what is loaded. Raises UntrustedModel,
-    and then nothing of the model was read but its bytes; `shown` is where it says that they lie, if not in `folder`.
+    The files are first copied to a private folder, so that the checked files are the loaded ones. Raises UntrustedModel
+    before anything but the files' bytes was read; `shown` is their location in messages, if not `folder`.
     """
     import skops.io
 
@@ -96,12 +94,12 @@ def load(folder: Path, expected_digest: str, shown: str | None = None) -> Pipeli
             raise _refused(where, _difference(found, expected_digest))
         try:
             return skops.io.load(copy / MODEL_FILE, trusted=list(TRUSTED_TYPES))
-        except Exception as error:  # skops and what it calls raise whatever they meet
+        except Exception as error:  # skops and its dependencies raise any error
             raise _refused(where, f"skops does not read it: {error}") from error
 
 
 def check(folder: Path, expected_digest: str, shown: str | None = None) -> None:
-    """Compare a folder's files with the digest and load nothing. Raises UntrustedModel."""
+    """Compare a folder's files with the digest without loading. Raises UntrustedModel."""
     found = manifest(folder)
     if found.digest != expected_digest:
         raise _refused(shown or str(folder), _difference(found, expected_digest))
@@ -141,9 +139,9 @@ def _refused(where: str, reason: str) -> UntrustedModel:
 
 
 class FreshProcess:
-    """A second Python that loads a model as a stranger would, to show that its files alone are enough.
+    """A second Python process that loads a model from its files alone.
 
-    Start it early: it imports what it needs while this process works. Use it as a context, or close it.
+    Start it early: it imports while this process works. Use it as a context manager, or close it.
     """
 
     def __init__(self) -> None:
@@ -162,7 +160,7 @@ class FreshProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it can still be asked."""
+        """Whether it still answers."""
         return self._process.poll() is None
 
     def predict(
@@ -174,9 +172,9 @@ class FreshProcess:
         classes: Sequence[str] | None = None,
         timeout: float = 300.0,
     ) -> NDArray[np.float64]:
-        """Predictions of the model in `folder` for the feature frame in the Parquet file `rows`, as `predict` gives them.
+        """Predictions of the model in `folder` for the feature frame in the Parquet file `rows`, like `predict`.
 
-        Raises UntrustedModel when the model cannot be loaded or used there, or within `timeout` seconds.
+        Raises UntrustedModel if the model cannot be loaded or used there, or not within `timeout` seconds.
         """
         request = {"classes": None if classes is None else list(classes)}
         return self._answer(folder, expected_digest, rows, task, request, timeout)
@@ -184,7 +182,7 @@ class FreshProcess:
     def time(
         self, folder: Path, expected_digest: str, rows: Path, task: Task, repeats: int, timeout: float = 300.0
     ) -> NDArray[np.float64]:
-        """Seconds of each of so many predictions of all `rows` (repeats,), after one that is not counted. Raises as `predict`."""
+        """Seconds of each of `repeats` predictions of all `rows` (repeats,), after a warm-up. Raises like `predict`."""
         return self._answer(folder, expected_digest, rows, task, {"repeats": repeats}, timeout)
 
     def _answer(
@@ -200,7 +198,7 @@ class FreshProcess:
             return found
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process."""
         self._process.kill()
         self._process.communicate()
         self._errors.close()
@@ -239,9 +237,9 @@ _running: list[FreshProcess] = []
 
 
 def fresh_process() -> FreshProcess:
-    """The one of this process, begun when first asked for, and again when it has ended.
+    """The shared instance of this process, started at first use, and again when it has ended.
 
-    It serves for all models: it has no part in their making, and its imports are paid for once.
+    It serves all models, so its imports are paid for once.
     """
     with _beginning:
         if not _running or not _running[-1].alive:
@@ -262,9 +260,9 @@ def _end() -> None:
 
 
 def _leave_to_the_parent() -> None:
-    """After a fork: what this process inherited is its parent's to ask and to end; waiting for it would take for ever."""
+    """After a fork, drop the inherited process: it belongs to the parent, and waiting for it would not end."""
     global _beginning
-    _of_the_parent.extend(_running)  # kept, for what is collected would be waited for
+    _of_the_parent.extend(_running)  # kept, because garbage collection would wait for it
     _running.clear()
     _beginning = threading.Lock()
 
@@ -273,9 +271,9 @@ os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
 def _serve() -> None:
-    """Answer a FreshProcess: one line of JSON in, one out, until there are no more."""
+    """Answer a FreshProcess: one line of JSON in, one out, until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # output of libraries must not mix with answers
     import pyarrow.parquet  # noqa: F401 - what read_parquet needs, imported while nobody waits
     import skops.io  # noqa: F401
 

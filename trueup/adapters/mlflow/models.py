@@ -1,8 +1,8 @@
-"""MLflow's models: logged beside their run, given a version, and the champion named by an alias.
+"""MLflow's models: logged beside their run, registered as versions, with an alias for the champion.
 
-What is written is what `mlflow.sklearn.log_model` with skops writes, so that MLflow's interface shows it and its own
-functions load it; a test holds the two against each other. It is written here because MLflow's way loads the model
-again and reads the metadata of every installed package, more than the rest together. Trueup itself never loads
+The files are those of `mlflow.sklearn.log_model` with skops, so that MLflow's interface shows them and its own
+functions load them; a test compares the two. They are written here because MLflow's function also loads the model again
+and reads the metadata of every installed package, which takes longer than everything else. Trueup itself never loads
 through MLflow: see `model_files.load`.
 """
 
@@ -41,11 +41,11 @@ _REQUIRED = ("mlflow", "scikit-learn", "skops", "numpy", "scipy", "pandas")
 
 @dataclass(frozen=True)
 class ModelRef:
-    """A logged model: where its files are, and the digest over them that the ledger keeps."""
+    """A logged model: the place of its files, and the digest over them for the ledger."""
 
     model_id: str
     run_id: str
-    uri: str  # of the folder with its files
+    uri: str  # the folder with its files
     manifest_digest: str
     format: str = FORMAT
 
@@ -61,7 +61,7 @@ class Version:
 
 
 class Registry:
-    """Models of the MLflow that `tracking` speaks to. Methods raise RegistryUnavailable."""
+    """Models of the MLflow behind `tracking`. Methods raise RegistryUnavailable."""
 
     def __init__(self, tracking: Tracking) -> None:
         self._tracking = tracking
@@ -74,10 +74,10 @@ class Registry:
         run_id: str,
         metadata: Mapping[str, Any] | None = None,
     ) -> ModelRef:
-        """Write a fitted pipeline beside its run. It is no version yet, and ready only once all files are there.
+        """Write a fitted pipeline beside its run. It becomes ready, without a version, once all files are there.
 
-        `metadata` are plain values to be kept in the MLmodel file. Raises UntrustedModel for a pipeline that could not
-        be loaded again.
+        `metadata` are plain values for the MLmodel file. Raises UntrustedModel for a pipeline that could not be loaded
+        again.
         """
         from mlflow.entities import LoggedModelOutput
 
@@ -102,9 +102,9 @@ class Registry:
             return ModelRef(logged.model_id, run_id, logged.artifact_location, digest)
 
     def register(self, name: str, uri: str, tags: Mapping[str, str] | None = None) -> int:
-        """Give a logged model a version; a model that has one of that name keeps it.
+        """Create a version of a logged model; an existing version of that name is kept.
 
-        Raises UntrustedModel for one whose upload never ended: MLflow itself would call the version ready.
+        Raises UntrustedModel for an incomplete upload, which MLflow itself would accept.
         """
         client = self._tracking.client
         with self._tracking.answering():
@@ -123,18 +123,18 @@ class Registry:
             return number
 
     def load(self, uri: str, expected_digest: str) -> Pipeline:
-        """Load the fitted pipeline whose files lie at `uri`, checked against the digest. Raises UntrustedModel."""
+        """Load the fitted pipeline at `uri` after checking its files against the digest. Raises UntrustedModel."""
         with self.files(uri) as folder:
             return model_files.load(folder, expected_digest, uri)
 
     def check(self, uri: str, expected_digest: str) -> None:
-        """Compare the files at `uri` with the digest and load nothing. Raises UntrustedModel."""
+        """Compare the files at `uri` with the digest without loading. Raises UntrustedModel."""
         with self.files(uri) as folder:
             model_files.check(folder, expected_digest, uri)
 
     @contextmanager
     def files(self, uri: str) -> Iterator[Path]:
-        """A folder with the files at `uri`: their own where they are local, else a copy for as long as the block."""
+        """A folder with the files at `uri`: local files themselves, else a copy for the duration of the block."""
         parts = urlsplit(uri)
         if parts.scheme in ("", "file"):
             yield self._here(Path(unquote(parts.path) if parts.scheme else uri))
@@ -148,15 +148,15 @@ class Registry:
             yield Path(copy)
 
     def _here(self, folder: Path) -> Path:
-        """A model's folder below the artifact root in force, if it is there: a home that was moved takes its models along.
+        """A model's folder below the current artifact root, if it exists, because a moved home takes its models along.
 
-        What its place was when it was written down is no proof of anything; the digest is.
+        The recorded path proves nothing; the digest does.
         """
         moved = Path(self._tracking.artifact_root, *folder.parts[-4:])  # experiment, models, id, artifacts
         return moved if moved.is_dir() else folder
 
     def versions(self, name: str) -> list[Version]:
-        """All versions of that name, oldest first; none for a name that does not exist."""
+        """All versions of a name, oldest first; none for an unknown name."""
         found: list[Version] = []
         token: str | None = None
         with self._tracking.answering():
@@ -168,13 +168,13 @@ class Registry:
                     return sorted(found, key=lambda v: v.version)
 
     def versions_of_run(self, run_id: str) -> list[tuple[str, int]]:
-        """Name and number of every version that was made of a run's models, under whatever name."""
+        """Name and number of every version of a run's models, under any name."""
         with self._tracking.answering():
             found = self._tracking.client.search_model_versions(f"run_id='{run_id}'")
             return [(str(v.name), int(v.version)) for v in found]
 
     def models_of_run(self, run_id: str) -> list[str]:
-        """Ids of the models that were logged beside a run, those whose upload never ended included."""
+        """Ids of the models logged beside a run, including incomplete uploads."""
         client = self._tracking.client
         with self._tracking.answering():
             experiment = client.get_run(run_id).info.experiment_id
@@ -182,12 +182,12 @@ class Registry:
             return [str(logged.model_id) for logged in found]
 
     def delete_version(self, name: str, version: int) -> None:
-        """Delete a version, and with it the aliases that name it."""
+        """Delete a version and its aliases."""
         with self._tracking.answering():
             self._tracking.client.delete_model_version(name, str(version))
 
     def delete_model(self, model_id: str) -> None:
-        """Remove a logged model's files, then mark it as deleted: after a crash in between it is still found."""
+        """Remove a logged model's files, then mark it as deleted, so that an interrupted removal is found again."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         client = self._tracking.client
@@ -197,7 +197,7 @@ class Registry:
             client.delete_logged_model(model_id)
 
     def set_champion_alias(self, name: str, version: int) -> None:
-        """Point MLflow's alias at a version; again changes nothing. The ledger decides, this only shows it."""
+        """Point MLflow's alias at a version. Idempotent. The ledger decides; the alias only shows it."""
         from mlflow.exceptions import MlflowException
 
         with self._tracking.answering():
@@ -214,11 +214,11 @@ class Registry:
         reach("alias.set")
 
     def champion_alias(self, name: str) -> int | None:
-        """The version that the alias names, or None: no such model, no alias, or the version was deleted."""
+        """The alias's version, or None: no such model, no alias, or a deleted version."""
         return self.aliases(name).get(CHAMPION)
 
     def aliases(self, name: str) -> dict[str, int]:
-        """All aliases of a name and the versions that they point at; none for a name that does not exist."""
+        """All aliases of a name and their versions; none for an unknown name."""
         if (look := self._tracking.look) is not None:
             return look.aliases(name)
         from mlflow.exceptions import MlflowException
@@ -233,7 +233,7 @@ class Registry:
         return {str(alias): int(version) for alias, version in found.items()}
 
     def alias_agrees(self, name: str, version: int) -> bool:
-        """Say whether the alias names the ledger's champion; if not, somebody else moved it or it is not yet written."""
+        """Whether the alias names the ledger's champion; otherwise somebody moved it, or it is not written yet."""
         return self.champion_alias(name) == version
 
     def _create_version(self, name: str, logged: LoggedModel, tags: dict[str, str]) -> int:
@@ -242,7 +242,7 @@ class Registry:
         client = self._tracking.client
 
         def create() -> int:
-            # The address of the files, not `models:/<id>`: for that MLflow asks its global address instead of this one.
+            # The address of the files, because MLflow resolves `models:/<id>` through its global address.
             source = {"source": logged.artifact_location, "run_id": logged.source_run_id, "model_id": logged.model_id}
             return int(client.create_model_version(name, **source, tags=tags, await_creation_for=0).version)
 
@@ -254,12 +254,12 @@ class Registry:
         try:
             client.create_registered_model(name)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # else another process was faster
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # otherwise another process was faster
                 raise
         return create()
 
     def _link(self, logged: LoggedModel, name: str, version: int) -> None:
-        """Let MLflow's page of the logged model name its version, as its own registration does."""
+        """Show a version on MLflow's page of the logged model, as MLflow's own registration does."""
         versions = [*json.loads(logged.tags.get("mlflow.modelVersions", "[]")), {"name": name, "version": version}]
         self._tracking.client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": json.dumps(versions)})
 
@@ -271,7 +271,7 @@ def _model_id(uri: str) -> str:
 
 
 def _signature(model: Pipeline, schema: FeatureSchema, task: Task) -> ModelSignature:
-    """What goes in and comes out, told by the schema: nothing is predicted to find out."""
+    """Inputs and outputs from the schema, without a prediction."""
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
@@ -284,7 +284,7 @@ def _signature(model: Pipeline, schema: FeatureSchema, task: Task) -> ModelSigna
 def _describe(
     folder: Path, logged: LoggedModel, signature: ModelSignature, task: Task, metadata: Mapping[str, Any]
 ) -> None:
-    """Write MLflow's files beside the model: what it is, and the environment it needs. Requirements are given."""
+    """Write MLflow's files beside the model: its description and environment, with given requirements."""
     from mlflow.models import Model
 
     requirements = [f"{name}=={installed(name)}" for name in _REQUIRED]

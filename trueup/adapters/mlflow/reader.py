@@ -1,7 +1,7 @@
-"""What MLflow's own database says, read without MLflow: nothing is made, locked or migrated, and nothing takes seconds.
+"""Reads MLflow's own database without MLflow, so that nothing is created, locked or migrated, within milliseconds.
 
-MLflow's client makes folders, tables and a lock wherever it is opened, so a home that may not be written could not be
-looked at through it. A test holds what is read here against what the client says.
+MLflow's client creates folders, tables and a lock when it opens a database, and cannot read a home without write
+access. A test compares the results with the client's.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _TAGS = sa.table("experiment_tags", sa.column("experiment_id"), sa.column("key")
 
 
 class MlflowLook:
-    """The database at an SQLAlchemy URL. One that does not exist, or is empty, says nothing. Methods raise RegistryUnavailable."""
+    """A read-only view of the database at an SQLAlchemy URL; a missing one is empty. Methods raise RegistryUnavailable."""
 
     def __init__(self, url: str) -> None:
         self._engine = connect_to_look(url)
 
     def aliases(self, name: str) -> dict[str, int]:
-        """All aliases of a registered model and the versions that they point at."""
+        """All aliases of a registered model and their versions."""
         with self._reading(_ALIASES.name) as connection:
             if connection is None:
                 return {}
@@ -45,7 +45,7 @@ class MlflowLook:
 
     @contextmanager
     def _reading(self, table: str) -> Iterator[sa.Connection | None]:
-        """A connection; None where MLflow has not made its tables yet."""
+        """A connection; None if MLflow has not created its tables yet."""
         try:
             with self._engine.connect() as connection:
                 yield connection if sa.inspect(connection).has_table(table) else None

@@ -1,7 +1,7 @@
-"""MLflow's runs: what a training was given, what came out, and the files beside it.
+"""MLflow's runs: parameters, results and files of trainings.
 
 Only `MlflowClient` with an explicit address is used, never MLflow's global run or address. MLflow is imported with the
-first call, which takes seconds; a Tracking that is not used costs nothing.
+first call, which takes seconds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
-_LOCK_SECONDS = 180.0  # a first use may wait for another process that makes the database
+_LOCK_SECONDS = 180.0  # a first use may wait for another process that creates the database
 _ANSWER_SECONDS = 5.0
 _PATIENCE_SECONDS = 60  # with SQLite that another process has locked
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -66,31 +66,30 @@ class Tracking:
         """MLflow's client for runs and registry."""
         _require_listener(self.uri)
         with self.answering(), _alone(self.uri), warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of SQLAlchemy's, at MLflow: its makers' to mend
+            warnings.simplefilter("ignore", DeprecationWarning)  # raised by SQLAlchemy for MLflow
             if (file := _sqlite_file(self.uri)) is not None and not file.exists():
                 build_database(file)
             from mlflow import MlflowClient
 
-            # MLflow leaves the driver's five seconds of patience with a locked database, and then fails; in its sessions
-            # it has a patience of its own.
+            # MLflow keeps the driver's timeout of five seconds for a locked database, and its sessions
+            # have another one.
             be_patient(_PATIENCE_SECONDS)
             address = f"{self.uri}?timeout={_PATIENCE_SECONDS}" if self.uri.startswith("sqlite:///") else self.uri
             return MlflowClient(tracking_uri=address, registry_uri=address)
 
     def start(self, experiment: str, name: str, tags: Mapping[str, object] | None = None) -> str:
-        """Begin a run and give its id; the experiment is made when there is none of that name."""
+        """Start a run and return its id; the experiment is created if necessary."""
         client = self.client
         with self.answering():
             text = {k: str(v) for k, v in (tags or {}).items()}
             return str(client.create_run(self._experiment(experiment), tags=text, run_name=name).info.run_id)
 
     def finish(self, run_id: str, status: RunStatus = "FINISHED") -> None:
-        """End a run."""
         with self.answering():
             self.client.set_terminated(run_id, status)
 
     def open_runs(self, experiment: str, tags: Mapping[str, str]) -> list[str]:
-        """The ids of an experiment's runs that have these tags and were never ended."""
+        """The ids of an experiment's unfinished runs with these tags."""
         wanted = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
         client = self.client
         with self.answering():
@@ -102,7 +101,7 @@ class Tracking:
     def ended_runs(
         self, experiment: str, status: RunStatus, before: datetime, tags: Mapping[str, str]
     ) -> dict[str, dict[str, str]]:
-        """An experiment's runs with these tags that ended so before a moment (with offset): ids, and all of their tags."""
+        """An experiment's runs with these tags and status that ended before a moment (with offset): ids, and all tags."""
         moment = int(before.timestamp() * 1000)
         wanted = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
         query = " and ".join([f"attributes.status = '{status}'", f"attributes.end_time < {moment}", *wanted])
@@ -114,18 +113,18 @@ class Tracking:
             return {str(run.info.run_id): dict(run.data.tags) for run in runs}
 
     def reopen(self, run_id: str) -> None:
-        """Let a run that was ended go on."""
+        """Resume an ended run."""
         with self.answering():
             self.client.update_run(run_id, status="RUNNING")
 
     def delete_run(self, run_id: str) -> None:
-        """Mark a run as deleted: MLflow shows it no more, and its own `mlflow gc` removes it for good."""
+        """Mark a run as deleted; `mlflow gc` removes it for good."""
         with self.answering():
             self.client.delete_run(run_id)
 
     @contextmanager
     def run(self, experiment: str, name: str, tags: Mapping[str, object] | None = None) -> Iterator[str]:
-        """A run that lasts as long as the block, and fails with it."""
+        """A run for the duration of the block, which fails with it."""
         run_id = self.start(experiment, name, tags)
         with self.closing_on_error(run_id):
             yield run_id
@@ -133,13 +132,13 @@ class Tracking:
 
     @contextmanager
     def closing_on_error(self, run_id: str) -> Iterator[None]:
-        """End the run as FAILED when the block raises, as KILLED when it is interrupted."""
+        """End the run as FAILED if the block raises, as KILLED if it is interrupted."""
         try:
             yield
         except BaseException as error:
             try:
                 self.finish(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
-            except RegistryUnavailable as gone:  # what went wrong first is what people must see
+            except RegistryUnavailable as gone:  # show the first error
                 log.warning("run %s could not be ended: %s", run_id, gone)
             raise
 
@@ -151,9 +150,9 @@ class Tracking:
         metrics: Mapping[str, float] | Iterable[Metric] | None = None,
         tags: Mapping[str, object] | None = None,
     ) -> None:
-        """Write parameters, metrics and tags in one call, for each call is a transaction.
+        """Write parameters, metrics and tags in one call, because each call is a transaction.
 
-        A Metric with an interval also gives `<name>_low` and `<name>_high`. Characters that MLflow does not allow in a
+        A Metric with an interval also writes `<name>_low` and `<name>_high`. Characters that MLflow does not allow in a
         name become `_`. A parameter cannot be changed once it is written.
         """
         from mlflow.entities import Metric as Point
@@ -166,7 +165,7 @@ class Tracking:
             self.client.log_batch(run_id, points, given, [RunTag(k, str(v)) for k, v in (tags or {}).items()])
 
     def log_inputs(self, run_id: str, batches: Iterable[BatchRef], context: str = "training") -> None:
-        """Write the lineage: which revisions of which batches the run read, as MLflow datasets."""
+        """Write the lineage: the revisions of batches that the run read, as MLflow datasets."""
         from mlflow.entities import DatasetInput, InputTag
 
         inputs = [DatasetInput(_dataset(b), [InputTag("mlflow.data.context", context)]) for b in batches]
@@ -179,7 +178,7 @@ class Tracking:
             (self.client.log_artifacts if path.is_dir() else self.client.log_artifact)(run_id, str(path), into)
 
     def note(self, experiment: str, key: str, value: str) -> None:
-        """Write a tag of an experiment, in place of the one it had."""
+        """Set a tag of an experiment."""
         with self.answering():
             self.client.set_experiment_tag(self._experiment(experiment), key, value)
 
@@ -193,14 +192,14 @@ class Tracking:
 
     @contextmanager
     def answering(self) -> Iterator[None]:
-        """Say what to do when MLflow does not answer."""
+        """Turn errors of MLflow into RegistryUnavailable with a next step."""
         from mlflow.exceptions import MlflowException
 
         try:
             yield
         except (MlflowException, sa.exc.SQLAlchemyError, OSError, Timeout) as error:
             if getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE":
-                raise  # our call was wrong
+                raise  # a wrong call
             raise RegistryUnavailable(_message(self.uri, _first_line(error))) from error
 
     def _experiment(self, name: str) -> str:
@@ -212,17 +211,17 @@ class Tracking:
     def _create_experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
-        served = self.uri.startswith(("http://", "https://"))  # a server has a place of its own for artifacts
+        served = self.uri.startswith(("http://", "https://"))  # a server has its own place for artifacts
         try:
             return str(self.client.create_experiment(name, None if served else f"{self.artifact_root}/{name}"))
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # else another process was faster
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # otherwise another process was faster
                 raise
             return str(self.client.get_experiment_by_name(name).experiment_id)
 
 
 def _require_listener(uri: str) -> None:
-    """Find out in seconds that nobody listens, where MLflow would try again for minutes."""
+    """Fail within seconds if no server listens, where MLflow would retry for minutes."""
     url = sa.make_url(uri) if "://" in uri else None
     if url is None or not url.host:
         return
@@ -239,7 +238,7 @@ def _sqlite_file(uri: str) -> Path | None:
 
 @contextmanager
 def _alone(uri: str) -> Iterator[None]:
-    """Let one process at a time open a database: eight that make the same one at once break it for good."""
+    """Let one process at a time open a database: eight that create the same one at once would break it."""
     file = _sqlite_file(uri)
     if file is None:
         file = Path(tempfile.gettempdir()) / f"trueup-mlflow-{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
@@ -268,7 +267,7 @@ def _dataset(batch: BatchRef) -> Any:
     source = {"path": batch.path, "start": str(batch.window.start), "end": str(batch.window.end)}
     return Dataset(
         name=f"{batch.dataset} {batch.name}",
-        digest=batch.sha256[:36],  # all that MLflow keeps of one; the whole stands in the source
+        digest=batch.sha256[:36],  # MLflow's limit
         source_type="trueup",
         source=json.dumps({**source, "revision": batch.revision, "sha256": batch.sha256}),
         profile=json.dumps({"num_rows": batch.rows}),

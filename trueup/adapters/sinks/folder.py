@@ -14,7 +14,7 @@ from trueup.domain.data.types import ROW_ID, Window
 
 
 class FolderSink(Sink):
-    """Predictions as Parquet files in a folder, one file a batch."""
+    """Predictions as Parquet files in a folder, one file per batch."""
 
     kind: Literal["folder"] = "folder"
     path: str

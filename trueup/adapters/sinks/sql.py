@@ -23,7 +23,7 @@ _CHUNK = 1_000  # keys in one DELETE: below what any database allows
 
 
 class SqlSink(Sink):
-    """Predictions in a SQL table, one row a key."""
+    """Predictions in a SQL table, one row per key."""
 
     # The table is made when it does not exist. The rows of the batch's keys are replaced in one transaction.
 

@@ -19,7 +19,7 @@ class CallableSource(Source):
 
     kind: Literal["callable"] = "callable"
     function: Dotted = Field(
-        description="`module:function`; the function takes start and end (datetime or None) and returns a DataFrame. The module may lie beside the config."
+        description="`module:function`. The function takes start and end (datetime or None) and returns a DataFrame. The module may be beside the config."
     )
 
     def open(self, reading: IngestConfig, root: Path) -> SourcePort:

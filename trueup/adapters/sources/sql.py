@@ -39,14 +39,12 @@ class SqlSource(Source):
 
     kind: Literal["sql"] = "sql"
     url: str = Field(
-        description="SQLAlchemy URL. `${NAME}` is read from the environment, so that secrets stay out of the file."
+        description="SQLAlchemy URL. `${NAME}` is read from the environment, which keeps secrets out of the file."
     )
-    query: str = Field(description="A SELECT. The time window is added around it, so that the database filters.")
+    query: str = Field(description="A SELECT. Trueup wraps the time window around it, so that the database filters.")
     updated_at: str | None = Field(
         None,
-        description="A column that says when a row was last written: a time, or a number that grows. Landed batches with "
-        "rows written since are read again, however old they are. What was deleted, or moved to another time, is not "
-        "noticed where it was.",
+        description="A column with the time at which a row was last written, or a number that grows with each write. Landed batches with rows written since the last ingest are read again, however old they are. Rows that were deleted, or moved to another time, are not noticed in their old batch.",
     )
 
     @classmethod

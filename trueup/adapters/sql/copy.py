@@ -1,4 +1,4 @@
-"""All rows of an SQLite database loaded into another database, in one transaction."""
+"""Loads all rows of an SQLite database into another database, in one transaction."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from sqlalchemy.dialects.postgresql import REGCLASS
 from trueup.adapters.sql.engines import first_line, reading
 from trueup.errors import UsageError, WorkError
 
-_ROWS = 1000  # in memory at once
+_ROWS = 1000  # rows in memory at once
 
 
 @contextmanager
 def loaded_into(
     target: sa.Engine, source: sa.Engine, tables: Sequence[sa.Table], filled_when_made: Collection[str] = ()
 ) -> Iterator[None]:
-    """Load the rows of these tables, which both have: for good when the block ends without an error.
+    """Load the rows of these tables, which both databases have; committed when the block ends without an error.
 
-    What a row refers to comes before it in the order of the tables. Rows of the target's in those `filled_when_made` are
-    replaced. Raises UsageError when there are rows in the others, WorkError when they cannot be loaded.
+    Referenced tables come first. Rows of the target in `filled_when_made` are replaced. Raises UsageError if other
+    tables have rows, WorkError if rows cannot be loaded.
     """
     shown = target.url.render_as_string(hide_password=True)
     try:
@@ -42,7 +42,7 @@ def loaded_into(
 
 
 def _copy(source: sa.Connection, target: sa.Connection, table: sa.Table) -> None:
-    """The target's own types say how the values that SQLite keeps are to be read."""
+    """Read SQLite's values with the target's types."""
     columns = [column for column in table.c if column.computed is None]
     for part in source.execute(sa.select(*columns)).mappings().partitions(_ROWS):
         target.execute(sa.insert(table), [dict(row) for row in part])
@@ -52,7 +52,7 @@ def _copy(source: sa.Connection, target: sa.Connection, table: sa.Table) -> None
 
 
 def _count_on(target: sa.Connection, table: sa.Table, column: sa.Column[int]) -> None:
-    """Let PostgreSQL number the next row after those that had their numbers already."""
+    """Let PostgreSQL continue numbering after the loaded rows."""
     quoted = target.dialect.identifier_preparer.format_table(table)
     sequence = target.scalar(sa.select(sa.func.pg_get_serial_sequence(quoted, column.name)))
     if sequence is not None:

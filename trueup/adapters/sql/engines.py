@@ -1,6 +1,6 @@
-"""Connections: to Trueup's own database, and to databases of the user.
+"""Connections to Trueup's own database, and to databases of the user.
 
-Both work on SQLite and PostgreSQL through SQLAlchemy Core; a user's database may be any that SQLAlchemy knows.
+Both work on SQLite and PostgreSQL through SQLAlchemy Core; a user's database may be any that SQLAlchemy supports.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from trueup.errors import WorkError
 from trueup.secrecy import PERHAPS, masked
 
 _WAIT = 60.0  # seconds a connection waits for another's lock
-_INITIALISE = 7_286_410  # the advisory lock of PostgreSQL under which tables are made
+_INITIALISE = 7_286_410  # PostgreSQL's advisory lock for creating tables
 _READS, _LOOKS = "trueup_reads", "trueup_looks"
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def connect(url: str | sa.URL) -> sa.Engine:
-    """Make an engine for Trueup's own database; nothing is opened yet.
+    """Make an engine for Trueup's own database, without opening it.
 
-    On SQLite every transaction takes the write lock when it begins (a transaction that reads first and then wants to
-    write would fail at once, whatever the timeout), waits up to a minute for it, and is durable when it returns.
-    `reading` opts out. A folder that does not exist yet is made. On PostgreSQL, as on SQLite, it is always UTC.
+    On SQLite every transaction takes the write lock when it begins (a transaction that reads first and then writes
+    could fail at once, whatever the timeout), waits up to a minute for it, and is durable when it returns. `reading`
+    opts out. A missing folder is created. On PostgreSQL, as on SQLite, times are UTC.
     """
     parsed = _with_driver(sa.make_url(url))
     if parsed.get_backend_name() != "sqlite":
@@ -49,10 +49,10 @@ def connect(url: str | sa.URL) -> sa.Engine:
 
 
 def connect_to_look(url: str | sa.URL) -> sa.Engine:
-    """Make an engine that only reads: nothing is made, locked or changed, and an SQLite that does not exist is empty.
+    """Make a read-only engine: nothing is created, locked or changed, and a missing SQLite database is empty.
 
-    Tables that are missing are made beside the database, for the connection alone, by `initialise`. Connecting raises
-    sqlite3.OperationalError where an SQLite file cannot be read.
+    `initialise` creates missing tables for the connection only. Connecting raises sqlite3.OperationalError if an SQLite
+    file cannot be read.
     """
     parsed = _with_driver(sa.make_url(url))
     options = {_READS: True, _LOOKS: True}
@@ -72,15 +72,15 @@ def connect_to_look(url: str | sa.URL) -> sa.Engine:
 
 
 def looks(engine: sa.Engine) -> bool:
-    """Whether an engine only reads."""
+    """Whether an engine is read-only."""
     return bool(engine.get_execution_options().get(_LOOKS, False))
 
 
 def _opened_to_look(file: Path) -> sqlite3.Connection:
-    """Open an SQLite file to read it, also where neither it nor its folder can be written.
+    """Open an SQLite file for reading, even if neither it nor its folder is writable.
 
-    A database in WAL mode needs files beside it even for reading; where they cannot be made, and no change waits in
-    them, the file alone says all. Raises sqlite3.OperationalError.
+    A database in WAL mode needs files beside it even for reading. If they cannot be created and contain no changes, the
+    file alone is read. Raises sqlite3.OperationalError.
     """
     address, waiting = f"file:{quote(str(file))}?mode=ro", file.with_name(f"{file.name}-wal")
     connection = sqlite3.connect(address, uri=True, timeout=_WAIT)
@@ -96,12 +96,12 @@ def _opened_to_look(file: Path) -> sqlite3.Connection:
 
 def _set_up_postgresql(connection: Any, _record: Any) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SET TIME ZONE 'UTC'")  # of the moments that the database itself writes, as on SQLite
+        cursor.execute("SET TIME ZONE 'UTC'")  # for times that the database itself writes, as on SQLite
     connection.commit()
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver's own, late BEGIN is off: `_begin_sqlite` says it
+    connection.isolation_level = None  # turns off the driver's late BEGIN, see `_begin_sqlite`
     connection.execute("PRAGMA foreign_keys = ON")
 
 
@@ -109,21 +109,21 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     statement = "BEGIN" if connection.get_execution_options().get(_READS, False) else "BEGIN IMMEDIATE"
     driver: Any = connection.connection.driver_connection
     try:
-        driver.execute(statement)  # SQLAlchemy's way to it takes several times as long as SQLite
+        driver.execute(statement)  # SQLAlchemy's way takes several times as long
     except sqlite3.OperationalError as error:
         raise sa.exc.OperationalError(statement, None, error) from error
 
 
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Open a transaction that only reads, and so waits for nobody. Raises WorkError."""
+    """Open a read-only transaction, which waits for no writer. Raises WorkError."""
     with _answering(engine), engine.connect().execution_options(**{_READS: True}) as connection, connection.begin():
         yield connection
 
 
 @contextmanager
 def writing(engine: sa.Engine, table: sa.Table | None = None) -> Iterator[sa.Connection]:
-    """Open a transaction that is alone in writing to a table, if one is named; readers are not held up. Raises WorkError."""
+    """Open a transaction, as the only writer to a table if one is named; readers are not blocked. Raises WorkError."""
     with _answering(engine), engine.begin() as connection:
         if table is not None and engine.dialect.name == "postgresql":
             quoted = engine.dialect.identifier_preparer.format_table(table)
@@ -133,7 +133,7 @@ def writing(engine: sa.Engine, table: sa.Table | None = None) -> Iterator[sa.Con
 
 @contextmanager
 def _answering(engine: sa.Engine) -> Iterator[None]:
-    """Say what to do about a database that is full, locked or gone. Keys that are taken are the caller's to handle."""
+    """Explain errors of a database that is full, locked or gone. Integrity errors are left to the caller."""
     try:
         yield
     except sa.exc.OperationalError as error:
@@ -145,10 +145,10 @@ def _answering(engine: sa.Engine) -> Iterator[None]:
 
 
 def initialise(engine: sa.Engine, metadata: sa.MetaData) -> None:
-    """Create the tables that do not exist yet, one process at a time.
+    """Create the missing tables, one process at a time.
 
-    SQLite is guarded by a lock file beside the database and put into WAL mode there, PostgreSQL by an advisory lock.
-    Raises WorkError when the database cannot be opened.
+    SQLite is guarded by a lock file beside the database and put into WAL mode, PostgreSQL by an advisory lock. Raises
+    WorkError if the database cannot be opened.
     """
     shown = engine.url.render_as_string(hide_password=True)
     try:
@@ -172,7 +172,7 @@ def initialise(engine: sa.Engine, metadata: sa.MetaData) -> None:
 
 
 def _stand_in(engine: sa.Engine, metadata: sa.MetaData) -> None:
-    """Let empty tables of each connection's own stand in for those that the database lacks."""
+    """Add empty temporary tables to each connection for those that the database lacks."""
     there = set(sa.inspect(engine).get_table_names())
     lacking, own = [t for t in metadata.sorted_tables if t.name not in there], sa.MetaData()
     for table in lacking:
@@ -180,7 +180,7 @@ def _stand_in(engine: sa.Engine, metadata: sa.MetaData) -> None:
     made = [str(CreateTable(table).compile(engine)) for table in own.tables.values()]
     if not made:
         return
-    engine.dispose()  # those that are open would lack them
+    engine.dispose()  # open connections would lack them
 
     def make(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
@@ -192,35 +192,35 @@ def _stand_in(engine: sa.Engine, metadata: sa.MetaData) -> None:
 
 
 def copy_sqlite(file: Path, target: Path) -> None:
-    """Copy an SQLite database as it is at one moment, while others write to it; the copy keeps its journal mode."""
+    """Copy an SQLite database at one moment while others write; the copy keeps its journal mode."""
     with closing(sqlite3.connect(file, timeout=_WAIT)) as source, closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)  # in one step: readers and writers of a database in WAL mode are not held up
+        source.backup(copy)  # one step; in WAL mode nobody is blocked
 
 
 def _write_ahead(engine: sa.Engine) -> None:
     raw = engine.raw_connection()
     try:
-        raw.cursor().execute("PRAGMA journal_mode = WAL")  # outside of a transaction; the file remembers it
+        raw.cursor().execute("PRAGMA journal_mode = WAL")  # outside of a transaction; stored in the file
     finally:
         raw.close()
 
 
 def database_file(url: sa.URL) -> Path | None:
-    """Give the file of an SQLite database; None for one in memory."""
+    """The file of an SQLite database; None for one in memory."""
     return Path(url.database) if url.database and url.database != ":memory:" else None
 
 
 def _with_driver(url: sa.URL) -> sa.URL:
-    """Use psycopg 3 for a PostgreSQL address that names no driver."""
+    """Use psycopg 3 for a PostgreSQL URL without a driver."""
     return url.set(drivername="postgresql+psycopg") if url.drivername in {"postgresql", "postgres"} else url
 
 
 class UserDatabase:
-    """A database of the user's, by a SQLAlchemy URL in which `${NAME}` is read from the environment.
+    """A database of the user, by a SQLAlchemy URL with `${NAME}` from the environment.
 
-    Values put in before an `@` (user, password) are quoted for the URL. A relative SQLite path is taken from `root`.
-    Connections are not kept open. `shown` names the database without its secrets, and `reason(error)` tells what went
-    wrong without them. Raises `failure` when the URL cannot be used or, with `must_exist`, an SQLite file is missing.
+    Values before an `@` (user, password) are quoted for the URL. A relative SQLite path is relative to `root`.
+    Connections are not kept open. `shown` names the database without secrets, and `reason(error)` describes an error
+    without them. Raises `failure` if the URL cannot be used or, with `must_exist`, an SQLite file is missing.
     """
 
     def __init__(self, url: str, root: Path, failure: type[WorkError], must_exist: bool = False) -> None:
@@ -247,7 +247,7 @@ class UserDatabase:
             raise failure(f"{self.shown}: there is no file {absent}; correct the path (relative to {root})")
 
     def reason(self, error: BaseException) -> str:
-        """Tell an error in one line, without SQL, parameters and secrets."""
+        """Describe an error in one line, without SQL, parameters and secrets."""
         return self._hidden(first_line(error))
 
     def _hidden(self, text: str) -> str:
@@ -256,7 +256,7 @@ class UserDatabase:
         return text
 
     def may_pass(self, error: sa.exc.OperationalError) -> bool:
-        """Say whether trying again may help: to SQLite a missing table is an operational error too."""
+        """Whether a retry may help; SQLite reports a missing table as an operational error, too."""
         return self.engine.dialect.name != "sqlite" or "locked" in str(error.orig)
 
     def _expand(self, url: str) -> str:
@@ -277,7 +277,7 @@ class UserDatabase:
 
 
 def first_line(error: BaseException) -> str:
-    """Tell a database's error in one line, without the statement and its parameters."""
+    """A database's error in one line, without the statement and its parameters."""
     cause = getattr(error, "orig", None) or error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     return " ".join(lines[:3]) or type(cause).__name__

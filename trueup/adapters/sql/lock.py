@@ -1,7 +1,7 @@
-"""A lock by name that only one process (or thread) holds, and that a dead process frees at once.
+"""A named lock that one process (or thread) holds, and that is free at once when the process dies.
 
-Beside SQLite it is a lock of the operating system on a file, on PostgreSQL a lock of the session: both end with their
-holder, so nobody ever has to find out whether an owner is still alive.
+For SQLite it is a file lock of the operating system, for PostgreSQL a lock of the session. Both end with their holder,
+so there is no need to check whether an owner is alive.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _POLL_SECONDS = 0.05
 
 @contextmanager
 def alone(engine: sa.Engine, name: str, wait: float = 0) -> Iterator[bool]:
-    """Try to hold the lock `name` for the block, for at most `wait` seconds; say whether it is held."""
+    """Try for at most `wait` seconds to hold the lock `name` for the block; yields whether it is held."""
     if engine.dialect.name == "postgresql":
         with _session_lock(engine, name, wait) as held:
             yield held
         return
     if not (file := engine.url.database) or file == ":memory:":
-        yield True  # a database that nobody else can open
+        yield True  # no other process can open this database
         return
     lock = FileLock(f"{file}.{name}.lock", timeout=wait, poll_interval=_POLL_SECONDS)
     try:
@@ -42,7 +42,7 @@ def alone(engine: sa.Engine, name: str, wait: float = 0) -> Iterator[bool]:
 @contextmanager
 def _session_lock(engine: sa.Engine, name: str, wait: float) -> Iterator[bool]:
     key = int.from_bytes(hashlib.sha256(f"trueup:{name}".encode()).digest()[:8], "big", signed=True)
-    # Each statement commits by itself: a training may take hours, and no transaction may stay open as long.
+    # Autocommit, because a training may take hours and no transaction may stay open that long.
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         deadline = time.monotonic() + wait
         while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(key))):
@@ -53,5 +53,5 @@ def _session_lock(engine: sa.Engine, name: str, wait: float) -> Iterator[bool]:
         try:
             yield True
         finally:
-            with suppress(sa.exc.DBAPIError):  # with its session a lock is gone already
+            with suppress(sa.exc.DBAPIError):  # the lock ended with its session
                 connection.execute(sa.select(sa.func.pg_advisory_unlock(key)))

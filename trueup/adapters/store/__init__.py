@@ -1,4 +1,4 @@
-"""The store: what was landed, held back, predicted and found out, as files under a home and rows in a database."""
+"""The store: landed, quarantined and predicted data and results, as files in a home and rows in a database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["CHAMPION", "Result", "Store"]
 
 
 class Store(Quarantine, Predictions, Results, Computed, Texts, Removal):
-    """All of it behind one name. `home` holds the files; the tables are made when they are missing."""
+    """All parts of the store. `home` has the files; missing tables are created."""
 
     def __init__(self, home: Path, engine: sa.Engine) -> None:
         super().__init__(home, engine)

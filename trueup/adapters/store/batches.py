@@ -1,4 +1,4 @@
-"""Batches: what was landed, revision by revision."""
+"""Landed batches and their revisions."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ _OWN_TYPES = {ROW_ID: "int64", EVENT_TIME: "datetime64[us]", KNOWN_AT: "datetime
 class Batches(Shelf):
     """Landed batches.
 
-    `known_until` hides what was landed after a moment (UTC, without offset): a replay may ask what was known then.
+    `known_until` hides what was landed after a moment (UTC, without offset), for a replay.
 
-    A batch is a Parquet file named by the digest of its content, and one row of the database, written after it: the
-    row makes it visible. A crash between the two leaves a file that nobody sees and that the next landing of the same
-    content adopts.
+    A batch is a Parquet file named by the digest of its content, and one row of the database, written after it: the row
+    makes it visible. A crash between the two leaves an invisible file that the next landing of the same content adopts.
     """
 
     known_until: Callable[[], datetime] | None = None
@@ -45,10 +44,10 @@ class Batches(Shelf):
         self._columns: dict[str, list[str]] = {}
 
     def land(self, dataset: str, window: Window, frame: pd.DataFrame, facts: dict[str, Any] | None = None) -> BatchRef:
-        """Land the content of a window. The newest content again changes nothing; other content is a new revision.
+        """Land the content of a window. The same content again changes nothing; other content is a new revision.
 
-        Sequences count all landings without a gap, in the order in which they became visible. Raises WorkError when
-        the window overlaps another of the dataset (its period was changed), or the disk is full.
+        Sequences count all landings without a gap, in the order in which they became visible. Raises WorkError if the
+        window overlaps another of the dataset (its period was changed), or the disk is full.
         """
         table = parquet.to_table(frame)
         digest = parquet.digest(table)
@@ -82,14 +81,14 @@ class Batches(Shelf):
             last = connection.scalar(sa.select(sa.func.max(BATCHES.c.sequence))) or 0
             ref = BatchRef(dataset, window, revision, last + 1, path, digest, table.num_rows, facts)
             connection.execute(sa.insert(BATCHES).values(_row(ref)))
-            if not (self.home / path).exists():  # an old file of the same content, swept away since we looked
+            if not (self.home / path).exists():  # an old file of the same content, removed meanwhile
                 parquet.write(table, self.home / path)
         return ref
 
     def batches(self, dataset: str, until: datetime | None = None, sequence: int | None = None) -> list[BatchRef]:
         """List the newest revision of each window, ordered by window.
 
-        `until` leaves out windows that end later, `sequence` all that was landed after that landing.
+        `until` leaves out windows that end later, `sequence` later landings.
         """
         visible = BATCHES.c.dataset == dataset
         if self.known_until is not None:
@@ -108,15 +107,15 @@ class Batches(Shelf):
         return list({ref.window: ref for ref in chosen}.values())
 
     def landings(self, dataset: str) -> list[tuple[Window, datetime]]:
-        """List every landing whose file is kept: its window, and when it became visible (UTC, without offset)."""
+        """List every landing with a kept file: its window, and when it became visible (UTC, without offset)."""
         query = sa.select(BATCHES).where(BATCHES.c.dataset == dataset, BATCHES.c.removed_at.is_(None))
         with reading(self.engine) as connection:
             return [(window_of(row), row.recorded_at) for row in connection.execute(query.order_by(BATCHES.c.sequence))]
 
     def adopt(self, other: Batches, datasets: Sequence[str]) -> None:
-        """Take over every landing of datasets from another home, with the moments at which they became visible there.
+        """Copy every landing of datasets from another home, with its time of landing.
 
-        Files are linked where the disk allows it. What was removed there is left out. Asked again it takes what is new.
+        Files are linked if the disk supports it. Removed ones are left out. A repeated call adds new landings.
         """
         query = sa.select(BATCHES).where(BATCHES.c.dataset.in_(datasets), BATCHES.c.removed_at.is_(None))
         with reading(other.engine) as connection:
@@ -129,7 +128,7 @@ class Batches(Shelf):
                 connection.execute(sa.insert(BATCHES), new)
 
     def newest(self, dataset: str, window: Window) -> BatchRef | None:
-        """Give the newest revision of a window, None if it was never landed."""
+        """The newest revision of a window, None if it was never landed."""
         query = sa.select(BATCHES).where(
             BATCHES.c.dataset == dataset, BATCHES.c.start == moment(window.start), BATCHES.c.end == moment(window.end)
         )
@@ -138,7 +137,7 @@ class Batches(Shelf):
         return None if row is None else as_ref(row)
 
     def last(self, dataset: str) -> BatchRef | None:
-        """Give what was landed last of a dataset, whatever its window; None before anything was."""
+        """The last landing of a dataset, in any window; None if there is none."""
         query = sa.select(BATCHES).where(BATCHES.c.dataset == dataset)
         if self.known_until is not None:
             query = query.where(BATCHES.c.recorded_at <= self.known_until())
@@ -147,7 +146,7 @@ class Batches(Shelf):
         return None if row is None else as_ref(row)
 
     def state(self, dataset: str, window: Window, revision: int, sha256: str) -> Literal["right", "changed", "gone"]:
-        """Say whether a revision that was once landed is still here, with the content of that digest."""
+        """Whether a once landed revision still exists with the content of that digest."""
         span = (BATCHES.c.start == moment(window.start)) & (BATCHES.c.end == moment(window.end))
         query = sa.select(BATCHES).where(BATCHES.c.dataset == dataset, span, BATCHES.c.revision == revision)
         with reading(self.engine) as connection:
@@ -160,11 +159,11 @@ class Batches(Shelf):
             return "changed"
 
     def batch(self, sequence: int) -> BatchRef:
-        """Give the landing with a sequence number. Raises WorkError when there is none, or its retention is over."""
+        """The landing with a sequence number. Raises WorkError if there is none, or its retention is over."""
         return self._one(f"landing {sequence}", BATCHES.c.sequence == sequence)
 
     def revision(self, dataset: str, window: Window, revision: int) -> BatchRef:
-        """Give a revision of a window. Raises WorkError when there is none, or its retention is over."""
+        """A revision of a window. Raises WorkError if there is none, or its retention is over."""
         of = (
             BATCHES.c.dataset == dataset,
             BATCHES.c.start == moment(window.start),
@@ -187,16 +186,16 @@ class Batches(Shelf):
     def read(
         self, refs: BatchRef | Sequence[BatchRef], columns: Sequence[str] | None = None, verify: bool = False
     ) -> pd.DataFrame:
-        """Read batches below each other, all columns or those named; a column that some lack is missing there.
+        """Read and concatenate batches, all columns or the named ones; a column that some lack is missing there.
 
-        `verify` checks each file against its digest. Raises WorkError when a file is missing or was changed, or when
-        none of the batches has a column.
+        `verify` checks each file against its digest. Raises WorkError if a file is missing or was changed, or if no
+        batch has a column.
         """
         chosen = [refs] if isinstance(refs, BatchRef) else list(refs)
         return read_tables([self._table(ref, columns, verify) for ref in chosen], columns)
 
     def columns(self, ref: BatchRef) -> list[str]:
-        """Name a batch's columns without reading them. Raises WorkError."""
+        """Names of a batch's columns, without reading them. Raises WorkError."""
         if ref.path not in self._columns:
             self._columns[ref.path] = parquet.columns(self.home / ref.path)
         return self._columns[ref.path]
@@ -214,7 +213,7 @@ class Batches(Shelf):
 def read_tables(
     tables: Sequence[pa.Table], columns: Sequence[str] | None, without: Sequence[npt.NDArray[np.int64]] | None = None
 ) -> pd.DataFrame:
-    """Join tables into a frame, without the rows whose ids are given for each table."""
+    """Concatenate tables to a frame, without the given row ids of each table."""
     if not tables:
         return empty(columns or [])
     if without is not None:
@@ -229,7 +228,7 @@ def read_tables(
 
 
 def empty(columns: Sequence[str]) -> pd.DataFrame:
-    """Give a frame without rows whose own columns have their types, so that it can be joined with others."""
+    """A frame without rows but with typed standard columns, so that it can be joined with others."""
     return pd.DataFrame({name: pd.Series(dtype=_OWN_TYPES.get(name, "object")) for name in columns})
 
 
@@ -238,7 +237,7 @@ def _drop(table: pa.Table, ids: npt.NDArray[np.int64]) -> pa.Table:
 
 
 def as_ref(row: sa.Row[Any]) -> BatchRef:
-    """Give the reference that a row of `batches` makes."""
+    """The reference for a row of `batches`."""
     facts = json.loads(row.facts)
     return BatchRef(row.dataset, window_of(row), row.revision, row.sequence, row.path, row.sha256, row.rows, facts)
 

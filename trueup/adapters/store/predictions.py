@@ -1,4 +1,4 @@
-"""Predictions: append-only, and the first one served for a row counts."""
+"""Predictions: append-only; the first one served for a row counts."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ CHAMPION = "champion"
 class Predictions(Shelf):
     """Predictions of a model in a role (`champion`, or `shadow:<version>`), in numbered parts.
 
-    A part holds only rows that no earlier part of an overlapping window has. Its number is what two processes compete
-    for: a part is written as number n + 1 by who has read n parts, and the primary key lets one of them through; the
-    other reads again, and finds its rows predicted. So there is exactly one prediction a row, without a lock that a
-    dead process could hold. A row whose event time was corrected into another window is another row there.
+    A part has only rows that are in no earlier part of an overlapping window. Processes compete for the part's number:
+    after reading n parts, a process writes part n + 1, and the primary key accepts one. The others read again and find
+    their rows predicted. So there is exactly one prediction per row, without a lock that a dead process could hold. A
+    row whose event time was corrected into another window is another row there.
 
-    Of a window whose predictions were removed (see `Removal`) nothing is predicted again: nobody could tell any more
-    which rows were served.
+    A window with removed predictions (see `Removal`) is never predicted again, because it is unknown which rows were
+    served.
     """
 
     def save_predictions(self, model: str, window: Window, frame: pd.DataFrame, role: str = CHAMPION) -> int:
-        """Keep the predictions of rows of a window that have none yet; give their number, 0 for a removed window.
+        """Store the predictions of rows of a window that have none yet. Returns their number, 0 for a removed window.
 
-        `frame` has at least `row_id` and `event_time`; every event time lies in the window. Of a row that occurs
-        twice the first counts.
+        `frame` has at least `row_id` and `event_time`; every event time is in the window. Of a row that occurs twice
+        the first counts.
         """
         outside = (frame[EVENT_TIME] < window.start) | (frame[EVENT_TIME] >= window.end)
         if outside.any():
@@ -53,7 +53,9 @@ class Predictions(Shelf):
             if new.empty:
                 return 0
             table = parquet.to_table(new)
-            path = f"{folder}/{stem(window)}-{uuid4().hex}.parquet"  # ours alone, should another be faster
+            path = (
+                f"{folder}/{stem(window)}-{uuid4().hex}.parquet"  # a separate file, in case another process is faster
+            )
             parquet.write(table, self.home / path)
             reach("score.file")
             row = {"path": path, "sha256": parquet.digest(table), "rows": table.num_rows, "start": moment(window.start)}
@@ -71,10 +73,7 @@ class Predictions(Shelf):
     def read_predictions(
         self, model: str, window: Window, role: str = CHAMPION, columns: Sequence[str] | None = None
     ) -> pd.DataFrame:
-        """Read the predictions for a window's rows, in the order in which they were served; empty if there are none.
-
-        Those that were removed are left out.
-        """
+        """Read the predictions for a window's rows, in the order in which they were served, without removed ones."""
         parts = [p for p in self._parts(model, role) if _overlaps(p, window) and p.removed_at is None]
         wanted = None if columns is None else list(dict.fromkeys([EVENT_TIME, *columns]))
         rows = read_tables([parquet.read(self.home / part.path, wanted) for part in parts], wanted)
@@ -86,7 +85,7 @@ class Predictions(Shelf):
         return rows if columns is None else rows[list(columns)]
 
     def predictions_removed(self, model: str, window: Window, role: str = CHAMPION) -> bool:
-        """Say whether predictions of a window's rows were removed, so that none may be made any more."""
+        """Whether predictions of a window's rows were removed, so that no new ones may be made."""
         return _removed(self._parts(model, role), window)
 
     def _parts(self, model: str, role: str) -> Sequence[sa.Row[Any]]:

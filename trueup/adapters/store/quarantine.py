@@ -1,4 +1,4 @@
-"""Quarantine: rows that failed validation stay where they were landed, named with what they failed, and are not used."""
+"""Quarantine: rows that failed validation stay landed, are recorded with their reasons, and are not used."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ EXPECTATION = "expectation"
 
 
 class Quarantine(Batches):
-    """Quarantined rows of batches, one judgement after the other; the newest counts.
+    """Quarantined rows of batches; the newest judgement counts.
 
-    A release holds for the revision that it was given for: what is landed later is judged anew.
+    A release holds for its revision; later revisions are judged again.
     """
 
     def quarantine(self, ref: BatchRef, failures: pd.DataFrame) -> None:
-        """Keep which rows failed what: a row of `failures` per `row_id` and `expectation`. Empty clears the batch.
+        """Record failed rows: a row of `failures` per `row_id` and `expectation`. An empty frame clears the batch.
 
         The same judgement again changes nothing.
         """
@@ -45,15 +45,15 @@ class Quarantine(Batches):
             with writing(self.engine) as connection:
                 number = 1 if newest is None else newest.judgement + 1
                 connection.execute(sa.insert(QUARANTINE).values(judgement=number, **row))
-                if not (self.home / path).exists():  # an old file of the same content, swept away since it was written
+                if not (self.home / path).exists():  # an old file of the same content, removed meanwhile
                     parquet.write(table, self.home / path)
 
         until_it_holds(judge)
 
     def quarantined(self, ref: BatchRef, released: bool = False) -> pd.DataFrame:
-        """List what a batch's rows in quarantine failed: a row per `row_id` and `expectation`.
+        """The failures of a batch's rows in quarantine: a row per `row_id` and `expectation`.
 
-        `released` lists those of them that were released instead.
+        `released` lists the released ones instead.
         """
         newest = self._judgement(ref)
         if newest is None:
@@ -64,7 +64,7 @@ class Quarantine(Batches):
         return failures[failures[ROW_ID].isin(self._released(ref)) == released].reset_index(drop=True)
 
     def release(self, ref: BatchRef, row_ids: Iterable[int] | None, by: str, why: str) -> int:
-        """Let rows of a batch (None: all that it has in quarantine) be used again; give the number newly released."""
+        """Release rows of a batch (None: all in quarantine). Returns the number of newly released rows."""
         wanted = None if row_ids is None else np.array(list(row_ids), dtype=np.int64)
 
         def save() -> int:
@@ -79,13 +79,13 @@ class Quarantine(Batches):
         return until_it_holds(save)
 
     def with_releases(self, refs: Sequence[BatchRef]) -> set[int]:
-        """Give the sequence numbers of those batches of which any row was ever released."""
+        """The sequence numbers of those batches with any release."""
         with reading(self.engine) as connection:
             found = connection.scalars(sa.select(RELEASES.c.sequence).distinct()).all()
         return set(found) & {ref.sequence for ref in refs}
 
     def effective(self, refs: BatchRef | Sequence[BatchRef], columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read batches without the rows that are in quarantine and were not released."""
+        """Read batches without the rows in quarantine."""
         chosen = [refs] if isinstance(refs, BatchRef) else list(refs)
         named = None if columns is None else list(dict.fromkeys([ROW_ID, *columns]))
         rows = read_tables([self._table(r, named) for r in chosen], named, self.held_each(chosen))
@@ -107,9 +107,9 @@ class Quarantine(Batches):
         ]
 
     def held_as(self, ref: BatchRef, digest: str) -> npt.NDArray[np.int64] | None:
-        """Give the ids that `held` gave when their digest was this, whatever was judged or released since.
+        """The ids that `held` returned when their digest was this, whatever was judged or released since.
 
-        None where no such moment is found: releases of the same second count as one.
+        Returns None if there is no such moment; releases of the same second count as one.
         """
         with reading(self.engine) as connection:
             judged = connection.scalars(sa.select(QUARANTINE.c.path).where(QUARANTINE.c.sequence == ref.sequence)).all()

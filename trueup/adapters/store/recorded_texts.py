@@ -1,4 +1,4 @@
-"""Texts that decisions rest on: configs, and the code of functions beside them, each named by the digest of its bytes."""
+"""Texts that decisions depend on: configs, and the code of functions beside them, each named by its digest."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _FOLDER = "recorded"
 
 
 class Texts(Shelf):
-    """Texts of a model that are kept as they were."""
+    """Recorded texts of a model."""
 
     def put_text(self, model: str, content: bytes) -> str:
-        """Keep a text; give its SHA-256, in hex, by which it is found again. The same again changes nothing."""
+        """Store a text and return its SHA-256 in hex, its key. Idempotent."""
         digest = hashlib.sha256(content).hexdigest()
         if not (path := self._text(model, digest)).exists():
             with files.whole(path) as stream:
@@ -26,7 +26,7 @@ class Texts(Shelf):
         return digest
 
     def read_text(self, model: str, digest: str) -> bytes:
-        """Read what was kept under a digest. Raises WorkError when it is gone or is not what was kept."""
+        """Read the text of a digest. Raises WorkError if it is gone or was changed."""
         path = self._text(model, digest)
         try:
             content = path.read_bytes()
@@ -37,7 +37,7 @@ class Texts(Shelf):
         return content
 
     def texts(self, model: str, before: datetime) -> list[Path]:
-        """List the files of a model's texts that are from before a moment; each is named by its digest."""
+        """Files of a model's texts from before a moment, each named by its digest."""
         return older((self.home / _FOLDER / folder_name(model)).glob("[!.]*"), before)
 
     def _text(self, model: str, digest: str) -> Path:

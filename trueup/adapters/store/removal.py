@@ -1,7 +1,7 @@
-"""Removal: what retention takes away. A row says first that its file is gone, then the file goes.
+"""Removal by retention: a row is marked first, then its file is removed.
 
-After that a file to be removed is simply one that no row needs, so what a crash left in between goes with the next
-sweep. One mechanism also finds the files that a crash left without a row.
+A removed file is then one that no row needs, so the next sweep completes an interrupted removal. The same mechanism
+finds files that a crash left without a row.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TABLES = {"batches": BATCHES, "quarantine": QUARANTINE, "predictions": PREDICTI
 
 @dataclass(frozen=True)
 class Superseded:
-    """A revision that is still there although a newer one took its place. Moments are wall time, in UTC."""
+    """A revision that exists although a newer one replaced it. Moments are wall time, in UTC."""
 
     ref: BatchRef
     landed_at: datetime
@@ -39,7 +39,7 @@ class Removal(Shelf):
     """What may be removed, and its removal."""
 
     def superseded(self, model: str) -> list[Superseded]:
-        """List the revisions of a model's batches that are not the newest and were not removed."""
+        """Revisions of a model's batches that are not the newest and were not removed."""
         query = sa.select(BATCHES).where(_of_model(model))
         with reading(self.engine) as connection:
             rows = connection.execute(query.order_by(BATCHES.c.dataset, BATCHES.c.start, BATCHES.c.revision)).all()
@@ -51,7 +51,7 @@ class Removal(Shelf):
         ]
 
     def old_predictions(self, model: str, before: datetime) -> list[Part]:
-        """List the parts of a model's predictions, in all roles, of windows of which every part is from before a moment."""
+        """Parts of a model's predictions, in all roles, of windows in which every part is from before a moment."""
         query = sa.select(PREDICTIONS).where(PREDICTIONS.c.model == model, PREDICTIONS.c.removed_at.is_(None))
         with reading(self.engine) as connection:
             rows = connection.execute(query.order_by(PREDICTIONS.c.role, PREDICTIONS.c.start, PREDICTIONS.c.end)).all()
@@ -63,24 +63,24 @@ class Removal(Shelf):
         return found
 
     def retire_batches(self, sequences: Iterable[int], at: datetime) -> None:
-        """Say of landings that their files are removed."""
+        """Mark the files of landings as removed."""
         self._retire(BATCHES, [{"sequence": sequence} for sequence in sequences], at)
 
     def retire_predictions(self, model: str, parts: Iterable[Part], at: datetime) -> None:
-        """Say of parts of a model's predictions that their files are removed: these rows are never predicted again."""
+        """Mark the files of parts of a model's predictions as removed: these rows are never predicted again."""
         self._retire(PREDICTIONS, [{"model": model, "role": role, "part": part} for role, part in parts], at)
 
     def sweep(
         self, kind: Kind, model: str, before: datetime, retiring: Collection[Any] = (), dry_run: bool = False
     ) -> tuple[int, int]:
-        """Remove the files of a kind that no row of the model needs; give how many there were, and their bytes.
+        """Remove the files of a kind that no row of the model needs. Returns their number and bytes.
 
-        A file of which no row ever told goes only if it is from before a moment: a writer may be at work. With
-        `dry_run` nothing is removed, and `retiring` (sequences, or parts) counts as retired.
+        Unreferenced files are removed only if older than a moment: a writer may still be about to add the row. With
+        `dry_run` nothing is removed, and `retiring` (sequences, or parts) counts as marked.
         """
         table = _TABLES[kind]
         opened = reading(self.engine) if dry_run else writing(self.engine, table)
-        # Landings that would use an old file again wait for this, and then see that it is gone.
+        # Landings that would reuse an old file wait for this, and then see that it is gone.
         with opened as connection:
             needed = _needed(connection, kind, model, set(retiring))
             files = list((self.home / kind / folder_name(model)).rglob("[!.]*.parquet"))
@@ -90,7 +90,7 @@ class Removal(Shelf):
             return old_files.remove([*unneeded, *strays], dry_run)
 
     def leftovers(self, before: datetime) -> list[Path]:
-        """List files from before a moment that a writer had begun when it was killed."""
+        """Files from before a moment that a killed writer left incomplete."""
         folders = ("batches", "quarantine", "predictions", "features", "evaluations", "recorded", "feed")
         return old_files.older((f for name in folders for f in (self.home / name).rglob(".*.tmp")), before)
 
@@ -106,7 +106,7 @@ class Removal(Shelf):
 
 
 def _needed(connection: sa.Connection, kind: Kind, model: str, retiring: set[Any]) -> dict[str, bool]:
-    """Every file of which a row of the model tells, and whether any row still needs it."""
+    """Every file in a row of the model, and whether any row still needs it."""
     if kind == "predictions":
         columns = (PREDICTIONS.c.role, PREDICTIONS.c.part, PREDICTIONS.c.path, PREDICTIONS.c.removed_at)
         rows = connection.execute(sa.select(*columns).where(PREDICTIONS.c.model == model)).all()
@@ -117,7 +117,7 @@ def _needed(connection: sa.Connection, kind: Kind, model: str, retiring: set[Any
         query = sa.select(path, BATCHES.c.sequence, BATCHES.c.removed_at).select_from(joined).where(_of_model(model))
         told = [(r.path, r.removed_at is None and r.sequence not in retiring) for r in connection.execute(query)]
     needed: dict[str, bool] = {}
-    for file, still in told:  # the same content landed twice is one file
+    for file, still in told:  # content landed twice is one file
         needed[file] = needed.get(file, False) or still
     return needed
 
@@ -127,5 +127,5 @@ def _of_model(model: str) -> sa.ColumnElement[bool]:
 
 
 def _utc(recorded_at: datetime) -> datetime:
-    """What the database wrote as its current time. PostgreSQL writes that of its session's zone: up to 14 hours off."""
+    """The database's current time in UTC; PostgreSQL writes its session's zone, up to 14 hours off."""
     return recorded_at.replace(tzinfo=UTC)

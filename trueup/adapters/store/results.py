@@ -1,4 +1,4 @@
-"""What stages found out, and frames that they computed."""
+"""Results of stages, and frames that they computed."""
 
 from __future__ import annotations
 
@@ -92,16 +92,16 @@ class Results(Shelf):
 
 
 class Computed(Shelf):
-    """Frames that can be computed again: features, and what models said about the rows of a gate."""
+    """Frames that can be computed again: features, and predictions on gate rows."""
 
     def put_features(self, key: str, frame: pd.DataFrame) -> None:
-        """Keep features under the digest (hexadecimal) of what they were computed from."""
+        """Store features under the digest (hexadecimal) of their inputs."""
         parquet.write(parquet.to_table(frame), self._features(key), durable=False)
 
     def has_features(self, key: str) -> bool:
-        """Say whether features are there and whole; a file that a power cut left torn is removed.
+        """Whether features exist and are complete; a file that a power cut left incomplete is removed.
 
-        Asking is using: the file's time says when that was last, see `unused_features`.
+        A call counts as use: the file's time is that of the last call, see `unused_features`.
         """
         path = self._features(key)
         if path.exists() and not parquet.is_whole(path):
@@ -113,37 +113,37 @@ class Computed(Shelf):
         return True
 
     def unused_features(self, in_use: Collection[str], before: datetime) -> list[Path]:
-        """List the files of features that are not in use and that nobody asked for since a moment."""
+        """Files of features that are not in use and were last used before a moment."""
         return [f for f in older((self.home / "features").glob("*/*.parquet"), before) if f.stem not in in_use]
 
     def evaluations(self, before: datetime) -> list[Path]:
-        """List the files of `put_evaluation` that are from before a moment."""
+        """Files of `put_evaluation` from before a moment."""
         return older((self.home / "evaluations").glob("*.parquet"), before)
 
     def read_features(
         self, keys: Sequence[str], window: Window | None = None, row_ids: pd.Index[Any] | None = None
     ) -> pd.DataFrame:
-        """Read features below each other: of a window's rows if one is given, and of `row_ids` (unique). Raises WorkError."""
+        """Read and concatenate features, of a window's rows if given, and of `row_ids` (unique). Raises WorkError."""
         tables = [_chosen(parquet.read(self._features(key)), window, row_ids) for key in keys]
         return parquet.to_pandas(parquet.concat(tables)) if tables else empty([ROW_ID, EVENT_TIME])
 
     @staticmethod
     def evaluation_path(name: str) -> str:
-        """Where `put_evaluation` keeps what has a name, relative to the home."""
+        """The path of an evaluation by its name, relative to the home."""
         return f"evaluations/{folder_name(name)}.parquet"
 
     def put_evaluation(self, name: str, frame: pd.DataFrame) -> str:
-        """Keep what models said about the rows of a gate, or saw of them; give its path, relative to the home."""
+        """Store predictions on gate rows, or what was derived from them. Returns the path, relative to the home."""
         path = self.evaluation_path(name)
         parquet.write(parquet.to_table(frame), self.home / path)
         return path
 
     def drop_evaluation(self, path: str) -> None:
-        """Remove what `put_evaluation` kept, where nothing rests on it."""
+        """Remove the file of `put_evaluation`; no decision may depend on it."""
         (self.home / folder_name(path)).unlink(missing_ok=True)
 
     def evaluation_digest(self, path: str) -> str | None:
-        """SHA-256 of a file that `put_evaluation` wrote; None when it is gone."""
+        """SHA-256 of a file of `put_evaluation`; None if it is gone."""
         try:
             with (self.home / path).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
@@ -151,7 +151,7 @@ class Computed(Shelf):
             return None
 
     def read_evaluation(self, path: str) -> pd.DataFrame:
-        """Read what `put_evaluation` kept. Raises WorkError."""
+        """Read a file of `put_evaluation`. Raises WorkError."""
         return parquet.to_pandas(parquet.read(self.home / folder_name(path)))
 
     def _features(self, key: str) -> Path:
@@ -166,5 +166,5 @@ def _chosen(table: pa.Table, window: Window | None, row_ids: pd.Index[Any] | Non
         times = table[EVENT_TIME].to_numpy()
         keep &= (times >= np.datetime64(window.start, "us")) & (times < np.datetime64(window.end, "us"))
     if row_ids is not None:
-        keep &= row_ids.get_indexer(table[ROW_ID].to_numpy()) >= 0  # its look-up table is made once
+        keep &= row_ids.get_indexer(table[ROW_ID].to_numpy()) >= 0  # its look-up table is built once
     return table if keep.all() else table.filter(pa.array(keep))

@@ -1,4 +1,4 @@
-"""The store's tables: a row here is what makes a file there visible."""
+"""The store's tables: a row makes a file visible."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 metadata = sa.MetaData()
 
-_PART = r"[A-Za-z0-9_][A-Za-z0-9_.:@-]*"  # no letters that only look like these
-_RECORDED = "recorded_at"  # wall time, for people; the order is that of the sequence
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.:@-]*"  # ASCII only, without look-alikes
+_RECORDED = "recorded_at"  # wall time, for people; `sequence` defines the order
 
 
 def _recorded() -> sa.Column[datetime]:
@@ -28,7 +28,7 @@ def _recorded() -> sa.Column[datetime]:
 
 
 def _removed() -> sa.Column[datetime]:
-    return sa.Column("removed_at", sa.DateTime)  # wall time; null while the file is there
+    return sa.Column("removed_at", sa.DateTime)  # wall time; null while the file exists
 
 
 def _window() -> list[sa.Column[Any]]:
@@ -114,7 +114,7 @@ def _renew(_metadata: sa.MetaData, connection: sa.Connection, **_: Any) -> None:
 
 
 class Shelf:
-    """What the parts of the store share: the folder of the files, and the database that says which of them count."""
+    """Base class of the parts of the store: the folder of the files, and the database that says which of them count."""
 
     def __init__(self, home: Path, engine: sa.Engine) -> None:
         self.home = home
@@ -122,27 +122,27 @@ class Shelf:
 
 
 def window_of(row: sa.Row[Any]) -> Window:
-    """Give the window of a row of any of these tables."""
+    """The window of a row of any of these tables."""
     return Window(row.start, row.end)
 
 
 def moment(value: datetime) -> datetime:
-    """Give a plain datetime, for drivers that do not know pandas' own."""
+    """A plain datetime, for drivers that do not support pandas' own."""
     return value.to_pydatetime() if isinstance(value, pd.Timestamp) else value
 
 
 def as_json(body: Any) -> str:
-    """Write plain values as JSON text; NaN and infinities survive, as Python writes them."""
+    """Plain values as JSON text; NaN and infinities survive, as Python writes them."""
     return json.dumps(body, sort_keys=True, separators=(",", ":"))
 
 
 def stem(window: Window) -> str:
-    """Name a window in a path: 20130101T000000-20130201T000000."""
+    """Name of a window in a path: 20130101T000000-20130201T000000."""
     return f"{window.start:%Y%m%dT%H%M%S}-{window.end:%Y%m%dT%H%M%S}"
 
 
 def folder_name(name: str) -> str:
-    """Refuse a name that would lead out of its folder.
+    """Refuse a name that would leave its folder.
 
     >>> folder_name("flight_delays/rows")
     'flight_delays/rows'
@@ -153,7 +153,7 @@ def folder_name(name: str) -> str:
 
 
 def until_it_holds(attempt: Callable[[], T], tries: int = 50) -> T:
-    """Try a compare-and-set again while another process is faster (IntegrityError: it took the number we wanted)."""
+    """Repeat a compare-and-set while another process is faster (IntegrityError: it took the number)."""
     for _ in range(tries - 1):
         try:
             return attempt()

@@ -14,30 +14,32 @@ class HistoryConfig(Section):
     """An aggregate of earlier rows, as known at a row's own time."""
 
     name: Name = Field(description="Prefix of the feature's name: `<name>_<keys>_<window>` and `..._n` for its count.")
-    of: str = Field("label", description="`label`, or a numeric column, of the earlier rows.")
+    of: str = Field("label", description="The aggregated column of the earlier rows: `label`, or a numeric column.")
     aggregate: Literal["mean", "rate", "count"] = "mean"
     equals: str | int | float | bool | None = Field(
-        None, description="For `rate`: the value whose share is taken; default 1."
+        None, description="For `rate`: the value that is counted; default 1."
     )
     by: list[list[str] | str] = Field(
-        min_length=1, description="Key columns; each entry (a column, or a list of them) makes its own features."
+        min_length=1, description="Key columns. Each entry (a column, or a list of columns) makes its own features."
     )
-    counts: bool = Field(True, description="Whether the model also sees the count that each mean or rate rests on.")
-    windows: list[Span] = Field(min_length=1, description="Trailing windows: labels that became known in (t - w, t].")
+    counts: bool = Field(True, description="Whether the number of rows behind each mean or rate is a feature, too.")
+    windows: list[Span] = Field(
+        min_length=1, description="Trailing windows: they contain the labels that became known in (t - w, t]."
+    )
 
 
 class FeaturesConfig(Section):
-    """What the model sees."""
+    """The inputs of the model."""
 
     numeric: list[str] = []
     categorical: list[str] = []
     calendar: dict[str, list[Literal["month", "day", "weekday", "hour", "minute_of_day", "day_of_year", "weekend"]]] = (
-        Field(default={}, description="Per time column the calendar parts to take.")
+        Field(default={}, description="The calendar parts to derive, per time column.")
     )
     history: list[HistoryConfig] = []
     custom: Dotted | None = Field(
         None,
-        description="`module:function`; takes the landed rows, returns a frame of further numeric features with the same index. It sees no labels.",
+        description="`module:function`. The function takes the landed rows, without labels, and returns a DataFrame of further numeric features with the same index.",
     )
 
     @model_validator(mode="after")
@@ -53,7 +55,7 @@ class FeaturesConfig(Section):
 
     @property
     def columns(self) -> list[str]:
-        """The columns that features are made of; what a function of one's own reads beside them is in `ingest.keep`."""
+        """Columns that the declared features are computed from. Columns of a custom function are in `ingest.keep`."""
         keys = [c for h in self.history for by in h.by for c in ([by] if isinstance(by, str) else by)]
         values = [h.of for h in self.history if h.of != "label"]
         return list(dict.fromkeys([*self.numeric, *self.categorical, *self.calendar, *keys, *values]))

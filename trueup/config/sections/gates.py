@@ -51,7 +51,7 @@ class GateConfig(Named):
         """
         del features
         if task not in cls.TASKS:
-            yield ("kind",), f"is for a {' or '.join(cls.TASKS)} task, this one is {task}; take it out"
+            yield ("kind",), f"is for a {' or '.join(cls.TASKS)} task, this one is {task}; remove it"
         metric = content.get("metric")
         if cls.METRICS and isinstance(metric, str) and metric not in cls.METRICS[task]:
             yield ("metric",), f"a {task} task has no metric {metric!r}; it has {', '.join(cls.METRICS[task])}"

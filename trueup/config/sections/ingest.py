@@ -28,51 +28,45 @@ class SourceConfig(Named):
 
 
 class LabelConfig(Section):
-    """What is predicted, and when it becomes known."""
+    """The outcome to predict, and when it becomes known."""
 
     column: str = Field(
-        description="The column that holds the outcome, of the rows' source or of `source`. It never becomes a feature."
+        description="The column with the outcome, in the rows' source or in `source`. It is never a feature."
     )
     source: SerializeAsAny[SourceConfig] | None = Field(
         None,
-        description="Where the outcomes come from when they do not stand beside the rows: a second source with the columns "
-        "`column`, `known_at` if there is one, and the key. Of several outcomes of a key the last one counts: by `known_at`, "
-        "else by their order there. One that was known before a row's time is not that row's. An outcome that is emptied or "
-        "gone there is withdrawn. All landed rows are joined again at each run.",
+        description="A second source for outcomes that are not beside the rows, with the columns `column`, `known_at` if there is one, and the key. Of several outcomes of a key the last one counts: by `known_at`, else by their order in the source. An outcome that was known before a row's time does not belong to that row. An outcome that is empty or deleted in the source is withdrawn. Each run joins all landed rows again.",
     )
     key: dict[str, str] = Field(
         default={},
-        description="With `source`: per column of `ingest.key` that is called otherwise there, its name there.",
+        description="With `source`: other names of columns of `ingest.key` in the label source.",
     )
     above: float | None = Field(
         None,
-        description="For a binary task: the label is 1 where the column is above this, 0 where not, unknown where missing.",
+        description="For a binary task: the label is 1 if the column is above this number, 0 if not, and unknown if it is missing.",
     )
     positive: str | int | float | bool | None = Field(
         None,
-        description="For a binary task: the value that counts as 1. Default: the column holds 0 and 1, or booleans.",
+        description="For a binary task: the value that counts as 1. Default: the column has 0 and 1, or booleans.",
     )
     negative: list[str | int | float | bool] = Field(
         default=[],
-        description="With `positive`: the values that count as 0. Default: those of the first batch with outcomes. Any other "
-        "value is no outcome and is counted; a batch in which they are more than 2 % is refused.",
+        description="With `positive`: the values that count as 0. Default: those of the first batch with outcomes. Any other value is not an outcome and is counted. A batch with more than 2 % of such values is refused.",
     )
-    unit: str = Field(
-        "", description="For a regression: what the outcome is measured in, such as minutes; for reports."
-    )
+    unit: str = Field("", description="For a regression: the unit of the outcome in reports, such as minutes.")
     known_after: Duration | None = Field(None, description="A label counts from its row's time plus this delay.")
     known_at: str | None = Field(
-        None, description="A column that holds the moment at which the label became known; instead of `known_after`."
+        None, description="A column with the moment at which the label became known; instead of `known_after`."
     )
 
     @model_validator(mode="after")
     def _one_clock(self) -> LabelConfig:
         if (self.known_after is None) == (self.known_at is None):
-            raise ValueError("give exactly one of known_after and known_at: mere presence of a label is not maturity")
+            raise ValueError("set exactly one of known_after and known_at: a label counts only once it is known")
         if self.above is not None and self.positive is not None:
-            raise ValueError("give above or positive, not both")
+            raise ValueError("set above or positive, not both")
         if self.negative and self.positive is None:
-            raise ValueError("negative says what counts as 0 beside positive: give positive, too")
+            raise ValueError("negative needs positive: set positive, too")
         return self
 
 
@@ -80,38 +74,27 @@ ColumnType = Literal["text", "integer", "number", "boolean", "time"]
 
 
 class IngestConfig(Section):
-    """Where the data comes from and how it falls into batches."""
+    """The source of the data, and how it is divided into batches."""
 
     source: SerializeAsAny[SourceConfig]
     time: str = Field(description="The column with a row's event time.")
     timezone: Annotated[str, AfterValidator(zone)] = Field(
-        "UTC", description="Times with a zone are brought to this one; times without are taken to be in it."
+        "UTC", description="Times with a zone are converted to this one. Times without a zone are taken to be in it."
     )
     time_format: Annotated[str, AfterValidator(readable_format)] | None = Field(
         None,
-        description="How the time is written where it is not ISO 8601, such as '%d/%m/%Y %H:%M' (strftime); UTC, GMT or "
-        "%z in it name a zone. `epoch s`, `epoch ms`, `epoch us` and `epoch ns` count from 1970 in UTC, `excel` the days of "
-        "a spreadsheet, `days` and `hours` the steps of a table that numbers them and names no date: from 1970 on, without "
-        "a zone. Also for `label.known_at`, unless that holds times already.",
+        description="Format of the time if it is not ISO 8601, such as '%d/%m/%Y %H:%M' (strftime); UTC, GMT or %z in it name a zone. `epoch s`, `epoch ms`, `epoch us` and `epoch ns` count from 1970 in UTC, `excel` counts the days of a spreadsheet, `days` and `hours` count steps from 1970 without a zone, for tables without dates. Also applies to `label.known_at`, unless that column has times already.",
     )
     missing: dict[str, list[str | int | float]] = Field(
         default={},
-        description="Per column, or for all but the key under '*', the values that mean that there is none, such as "
-        "-200 or '?'. They are counted. Numbers are compared as numbers, and a column of which only numbers are left "
-        "holds numbers.",
+        description="Values that mean \"missing\", such as -200 or '?', per column, or under '*' for all columns except the key. They are counted. Numbers are compared as numbers. A column in which only numbers remain is numeric.",
     )
     types: dict[str, ColumnType] = Field(
         default={},
-        description="Per column its type, for as long as the model lives, where what it is used for does not say it. Keys, "
-        "categorical features, slices and groups are `text`, whatever they look like (101, 0101, true); numeric features are "
-        "`number`; any other column has the type of the first batch that was landed. `integer` keeps all digits, `boolean` "
-        "is landed as 0 and 1. Later values are brought to the type; a batch with others is broken, and names them.",
+        description="Types of columns, fixed for the model's whole life. Needed only where the use of a column does not determine its type. Keys, categorical features, slices and groups are `text`, whatever they look like (101, 0101, true). Numeric features are `number`. Any other column has its type in the first landed batch. `integer` keeps all digits, `boolean` is landed as 0 and 1. Later values are converted to the type; values that cannot be converted are listed and break the batch.",
     )
     key: list[str] = Field(
-        description="The columns that name a row of a batch. The last of several rows of the same key counts; "
-        "in another batch the same key names another row. `[]` where no column names a row: all that the source gives "
-        "of it but its outcome does, and rows of a batch that hold the same are numbered. Rows that come late leave the "
-        "others' names as they are; a row of which a value is corrected is another row.",
+        description="The columns that identify a row of a batch. Of several rows with the same key the last one counts. In another batch the same key identifies another row. With `[]` a row is identified by all its values except the outcome, and equal rows of a batch are numbered. Late rows do not change the identity of others. A corrected row counts as another row.",
     )
     period: Literal["day", "week", "month"] = Field(
         "month", description="The calendar period of a batch; weeks start on Monday."
@@ -119,25 +102,24 @@ class IngestConfig(Section):
     label: LabelConfig
     coerce: list[str] = Field(
         default=[],
-        description="Numeric columns in which text is read as a number; what cannot be read becomes missing. Both are counted.",
+        description="Numeric columns with text that is converted to numbers. Text that is not a number becomes missing. Both are counted.",
     )
     extra_columns: Literal["ignore", "fail"] = Field(
         "ignore",
-        description="What to do with columns that no part of this config names: leave them out (and say so), or fail the batch.",
+        description="How to treat columns that this config does not name: leave them out with a message, or fail the batch.",
     )
     revisit: int | None = Field(
         None,
         ge=1,
-        description="How many landed batches are read again for late or corrected rows and labels; default: enough for `known_after` where labels stand beside the rows, and one at least.",
+        description="How many landed batches each run reads again for late or corrected rows and labels. Default: enough for `known_after` if labels are beside the rows, and at least one.",
     )
     max_batches: int = Field(
         1000,
         ge=1,
-        description="The most new batches that one run lands. More are refused: a wrong date makes such a history sooner "
-        "than a table does.",
+        description="The largest number of new batches in one run. More are refused, because a wrong date is the more likely cause.",
     )
     late_after: Duration = Field(
         timedelta(days=1),
-        description="A batch that is not complete this long after its period's end is announced as missing.",
+        description="A batch that is not complete this long after the end of its period is announced as missing.",
     )
     keep: list[str] = Field(default=[], description="Further columns to land, for slices, reports or custom features.")

@@ -14,43 +14,37 @@ Kept = Annotated[Duration, Field(gt=timedelta(0))]
 
 
 class RetentionConfig(Section):
-    """How long `trueup gc` leaves things where they are, in wall time.
+    """How long `trueup gc` keeps data, in wall time.
 
-    The newest revision of every batch, what the champion in office rests on, and every entry of the ledger stay for ever.
+    The newest revision of every batch, the champion's files and data, and every entry of the ledger stay for ever.
     """
 
     reports: Kept = Field(
         timedelta(days=365),
-        description="Pages of Data Docs, of drift, and Evidently's snapshots; a retrain's pictures, and the model files of "
-        "a retrain that failed, when no decision that is still kept names them.",
+        description="Pages of Data Docs and drift, and Evidently's snapshots; also a retrain's report, and the model files of a failed retrain, if no decision within `decisions` names them.",
     )
     snapshots: Kept = Field(
         timedelta(days=365),
-        description="Revisions of batches, counted from the moment at which a newer one took their place, and what "
-        "models said about gate rows; unless a decision that is still kept may rest on them. Computed features are a "
-        "cache: those that nothing uses any more go after a day.",
+        description="Older revisions of batches, counted from the moment at which a newer one replaced them, and predictions on gate rows, unless a decision within `decisions` may depend on them. Computed features are a cache: unused ones are removed after a day.",
     )
     predictions: Kept = Field(
         timedelta(days=730),
-        description="Predictions, those in shadow included. What was removed is never predicted again: the first one "
-        "served counts, also when it is gone.",
+        description="Predictions, including those in shadow. A removed prediction is never made again, because only the first one served counts.",
     )
     decisions: Kept = Field(
-        timedelta(days=3650), description="How long what a decision rests on outlives the other spans."
+        timedelta(days=3650), description="How long the data behind a decision is kept beyond the other spans."
     )
 
 
 class GovernanceConfig(Section):
-    """What people answer for. It stands in every decision and in the dossier, and no decision depends on it."""
+    """What people answer for. Each decision and the dossier record it; no decision depends on it."""
 
-    owner: str = Field("", description="Who answers for the model: a person, a team or a role.")
+    owner: str = Field("", description="The person, team or role that answers for the model.")
     risk_tier: str = Field(
         "",
-        description="In the words of the scheme that you use, such as `limited`. Nothing here assesses it.",
+        description="In the words of the scheme that you use, such as `limited`. Trueup does not assess it.",
     )
     intended_use: str = Field(
-        "", description="What its predictions are for, who acts on them, and what they are not for."
+        "", description="What the predictions are for, who acts on them, and what they are not for."
     )
-    limitations: list[str] = Field(
-        default=[], description="Where it is known to be wrong or not to apply, each in a sentence."
-    )
+    limitations: list[str] = Field(default=[], description="Known limits of the model, each in one sentence.")

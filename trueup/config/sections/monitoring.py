@@ -13,9 +13,9 @@ from trueup.config.section import Section, Share
 class DriftConfig(Section):
     """When inputs count as shifted.
 
-    A batch is compared with rows of the champion's training window: of the same phase of the season where there are
-    enough, the same weekday for days, the same month once there are two years. A limit is wider than it says here where
-    samples of that size, or a column's own movement from batch to batch within the training window, exceed it.
+    A batch is compared with rows of the champion's training window, if possible of the same phase of the season: the
+    same weekday for daily batches, the same month once there are two years. A limit is raised if samples of that size,
+    or a column's movement from batch to batch within the training window, exceed it.
     """
 
     sample: int = Field(
@@ -23,17 +23,18 @@ class DriftConfig(Section):
     )
     share: Share = Field(
         0.3,
-        description="Inputs count as shifted when at least this share of the columns has drifted in distribution; or, whatever the share, when a single column shows what no season brings: `missing_growth`, `new_categories`, or infinite values where there were none.",
+        description="Inputs count as shifted if at least this share of the columns has drifted in distribution. A single column is enough if its change has no seasonal explanation: `missing_growth`, `new_categories`, or infinite values for the first time.",
     )
     numeric_threshold: float = Field(0.1, gt=0, description="PSI from which a numeric column has drifted.")
     categorical_threshold: float = Field(
         0.1, gt=0, description="Jensen-Shannon distance from which a categorical column has drifted."
     )
     missing_growth: Share = Field(
-        0.2, description="A column has drifted when its share of missing values moved by this much."
+        0.2, description="A column has drifted if its share of missing values changed by this much."
     )
     new_categories: Share = Field(
-        0.05, description="A column has drifted when this share of rows has categories that training never saw."
+        0.05,
+        description="A column has drifted if this share of rows has categories that were not in the training rows.",
     )
 
 
@@ -44,32 +45,32 @@ class DecayConfig(Section):
     of_last: int = Field(3, ge=1, description="... among the last M since the promotion.")
     min_drop: Share = Field(
         0.01,
-        description="A batch is bad when the lower bound of its drop in paired skill is above this share of the reference's loss. For a champion worse than chance the drop is that of its lead over the best constant, if larger.",
+        description="A batch is bad if the lower bound of its drop in paired skill is above this share of the reference's loss. For a champion worse than chance, the drop of its lead over the best constant counts if that is larger.",
     )
-    severe: Share = Field(0.1, description="Decayed at once when that lower bound is above this share.")
+    severe: Share = Field(0.1, description="Decayed after one batch if that lower bound is above this share.")
     reference_window: Span = Field(
-        timedelta(days=56), description="The cheap reference is refitted each batch on this much history."
+        timedelta(days=56), description="The cheap reference is refitted for each batch on this much history."
     )
 
     @model_validator(mode="after")
     def _n_of_m(self) -> DecayConfig:
         if self.batches > self.of_last:
-            raise ValueError("batches (N) is at most of_last (M)")
+            raise ValueError("batches (N) must be at most of_last (M)")
         return self
 
 
 class MonitorConfig(Section):
-    """How the champion is watched."""
+    """How the champion is monitored."""
 
-    min_matured: int = Field(200, ge=30, description="Matured labels a batch needs to be diagnosed.")
+    min_matured: int = Field(200, ge=30, description="The number of matured labels that a batch needs for a diagnosis.")
     settle: int = Field(
         3,
         ge=1,
-        description="Batches, from an unusual one on, until a retrain on such rows starts by itself, or at once after `trueup clear`; what is unusual in so many batches one after the other becomes the usual. 1: unusual batches only alert.",
+        description="After this many batches, counted from an unusual one, a retrain on such rows starts by itself, or at once after `trueup clear`. What is unusual in this many consecutive batches becomes usual. 1: unusual batches only alert.",
     )
     stale_after: CalendarSpan | None = Field(
         None,
-        description="A champion whose training data end this long before as_of is stale and is retrained; default: never.",
+        description="A champion whose training data ends this long before as_of is stale and is retrained; default: never.",
     )
     drift: DriftConfig = DriftConfig()
     decay: DecayConfig = DecayConfig()

@@ -13,38 +13,40 @@ from trueup.config.section import Section
 
 
 class BudgetConfig(Section):
-    """How many retrains may start in a span of time."""
+    """The number of retrains that may start in a span of time."""
 
     starts: int = Field(10, ge=1)
     per: Span = timedelta(days=30)
 
 
 class RetrainConfig(Section):
-    """What starts a retrain that nobody asked for by hand, and how often; all spans are of the model's own clock."""
+    """What starts a retrain automatically, and how often. All spans are in the model's own clock."""
 
     findings: list[Literal["decayed", "stale", "shifted"]] = Field(
         default=["decayed", "stale"],
-        description="Findings of the diagnosis that ask for a retrain; `[]`: none does, and the champion stays for good. `shifted` asks for one whenever the inputs moved, whether or not the model lost by it.",
+        description="Diagnoses that start a retrain. `[]`: none does, and the champion stays. `shifted` starts one whenever the inputs moved, whether or not the model lost skill.",
     )
     every: CalendarSpan | None = Field(
-        None, description="Also with the first batch this long after the last retrain, whatever the diagnosis."
+        None, description="Also retrain with the first batch this long after the last retrain, whatever the diagnosis."
     )
     new_rows: int | None = Field(
-        None, ge=1, description="Also once so many labels have become known that neither trained nor judged a model."
+        None,
+        ge=1,
+        description="Also retrain once this many labels have become known that neither trained nor judged a model.",
     )
     cooldown: Duration = Field(timedelta(days=1), description="No retrain starts for this long after the last one.")
     budget: BudgetConfig = BudgetConfig()
     max_rejections: int = Field(
         3,
         ge=1,
-        description="After this many challengers in a row that failed (at the gates, by an error that does not pass, or rolled back) none is trained until `trueup clear`, or until a full `promote.gate_window` of labels that judged nobody.",
+        description="After this many failed challengers in a row (rejected by gates, ended by a permanent error, or rolled back) no more are trained until `trueup clear`, or until a full `promote.gate_window` of labels that have judged no model.",
     )
 
 
 class PriceConfig(Section):
-    """What an hour of training costs."""
+    """The price of an hour of training."""
 
-    per_hour: float = Field(gt=0, description="Of the machine that trains.")
+    per_hour: float = Field(gt=0, description="Price of the machine that trains.")
     currency: str = Field("USD", min_length=1, max_length=8)
 
 
@@ -59,7 +61,7 @@ def _written_as(value: Any) -> str:
 
 
 class ReplayConfig(Section):
-    """What `trueup replay` compares where nothing else is said; see docs/how-to/replay.md."""
+    """The defaults of `trueup replay`; see docs/how-to/replay.md."""
 
     policies: list[
         Annotated[
@@ -68,6 +70,6 @@ class ReplayConfig(Section):
         ]
     ] = Field(
         default=[],
-        description="Such as `frozen`, `every 1 month, no gate` or `on decay, cooldown {7, 30} days`. Default: the usual ones. A section with `kind: module:Class` is a policy of your own.",
+        description="Policies such as `frozen`, `every 1 month, no gate` or `on decay, cooldown {7, 30} days`. Default: a standard set.",
     )
-    price: PriceConfig | None = Field(None, description="Tells costs in money, too.")
+    price: PriceConfig | None = Field(None, description="Adds costs in money to the report.")

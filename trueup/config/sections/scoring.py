@@ -19,6 +19,6 @@ class SinkConfig(Named):
 
 
 class ScoreConfig(Section):
-    """Where predictions go besides the store."""
+    """Where predictions go besides the home."""
 
     sink: SerializeAsAny[SinkConfig] | None = None

@@ -14,52 +14,54 @@ Family = Literal["gradient_boosting", "linear", "forest"]
 
 
 class TrainConfig(Section):
-    """How a challenger is made."""
+    """How a challenger is trained."""
 
     window: Annotated[Calendar | Literal["expanding"], BeforeValidator(span_or_expanding)] = Field(
         "expanding",
-        description="`expanding` uses all history, a span the trailing part of it; `3 months` are calendar months.",
+        description="`expanding` uses all history, a span only the newest part of it; `3 months` are calendar months.",
     )
     half_life: Span | None = Field(
         None,
-        description="A row this much older than the newest counts half as much when a challenger is fitted, twice as much older a quarter. Default: all rows count alike.",
+        description="In the fit, a row this much older than the newest counts half, a row twice as much older a quarter. Default: all rows count the same.",
     )
     min_history: Duration = Field(timedelta(days=28), description="The first champion waits for this much history.")
-    min_rows: int = Field(200, ge=30, description="Fewer matured rows are not trained on.")
+    min_rows: int = Field(200, ge=30, description="No training starts on fewer matured rows.")
     families: list[Family] = Field(
         default=["gradient_boosting", "linear", "forest"],
         min_length=1,
-        description="Model families the search may choose from.",
+        description="Model families that the search may choose from.",
     )
     parameters: dict[Family, dict[str, Any]] = Field(
-        default={}, description="Per family, fixed parameters that the search leaves alone."
+        default={}, description="Fixed parameters per family, which the search does not change."
     )
     trials: int = Field(
-        12, ge=1, description="Budget of the search. The champion's own recipe is always the first trial."
+        12, ge=1, description="Number of trials of the search. The champion's own recipe is always the first trial."
     )
-    folds: int = Field(2, ge=1, description="Time-ordered folds: each is judged on what came after it.")
+    folds: int = Field(
+        2, ge=1, description="Time-ordered folds of the search. Each fold is judged on the rows that follow it."
+    )
     search_rows: int | None = Field(
-        50_000, ge=100, description="The search uses at most this many of the newest rows; the fit uses all."
+        50_000, ge=100, description="The search uses at most this many of the newest rows. The fit uses all."
     )
     max_seconds: float = Field(
         900,
         gt=0,
-        description="Only a ceiling for the search; hitting it is recorded, for the result then depends on the machine.",
+        description="A time limit for the search. Reaching it is recorded, because the result then depends on the machine.",
     )
     seed: int = 0
 
 
 class AblationConfig(Section):
-    """Whether each group of features earns its place: the recipe fitted again without it. It informs and never blocks."""
+    """Measures the gain of each group of features by fitting the recipe without it. It informs and never blocks."""
 
     groups: dict[str, list[str]] = Field(
         default={},
-        description="Per name the features of a group, by patterns such as `precip*`. Default: the numeric, the categorical, the calendar and the custom features, and for each history its keys one by one.",
+        description="Groups of features by name, as patterns such as `precip*`. Default: numeric, categorical, calendar and custom features, and each key of each history feature.",
     )
     rows: int | None = Field(
         None,
         ge=100,
-        description="Only this many of the newest training rows are fitted on, with and without each group; default: all.",
+        description="Fit on only this many of the newest training rows, with and without each group; default: all.",
     )
 
 
@@ -70,17 +72,17 @@ class EvaluateConfig(Section):
     resamples: int = Field(2000, ge=200, description="Bootstrap resamples.")
     block: Span = Field(
         timedelta(days=1),
-        description="Rows of the same block are resampled together; blocks grow when their differences are autocorrelated. A batch (`ingest.period`), `promote.gate_window` and half of the new labels of a retrain (`promote.min_new_days`) must each hold ten of them.",
+        description="Rows of the same block are resampled together. Blocks are joined if their differences are autocorrelated. A batch (`ingest.period`), `promote.gate_window` and half of the new labels of a retrain (`promote.min_new_days`) must each contain ten blocks.",
     )
-    slices: list[str] = Field(default=[], description="Columns whose values are judged on their own.")
-    min_slice_rows: int = Field(200, ge=1, description="Smaller slices are listed as too small to tell.")
+    slices: list[str] = Field(default=[], description="Columns with values that are judged separately.")
+    min_slice_rows: int = Field(200, ge=1, description="Smaller slices are listed as too small to judge.")
     ablation: AblationConfig | None = Field(
-        None, description="`{}` fits the recipe once more for each group of features, without it; default: off."
+        None, description="`{}` fits the recipe once more without each group of features; default: off."
     )
 
 
 class RegisterConfig(Section):
-    """Where the model is registered, and what stands beside it."""
+    """Where the model is registered, and its tags."""
 
     name: str | None = Field(
         None,

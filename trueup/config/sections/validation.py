@@ -12,26 +12,30 @@ from trueup.config.section import Section, Share
 class ExpectationConfig(Section):
     """One expectation of the Great Expectations suite."""
 
-    type: str = Field(description="Its name in Great Expectations, such as expect_column_values_to_be_between.")
+    type: str = Field(
+        description="The expectation's name in Great Expectations, such as expect_column_values_to_be_between."
+    )
     kwargs: dict[str, Any] = Field(default={}, description="Its arguments.")
     severity: Literal["critical", "warning"] = Field(
-        "critical", description="A warning is reported and changes nothing."
+        "critical", description="A failed `warning` is reported and has no other effect."
     )
     level: Literal["row", "batch"] | None = Field(
         None,
-        description="`row` sends the failing rows to quarantine, `batch` breaks the batch. Default: row for expectations about single values without `mostly`, else batch.",
+        description="`row` moves the failing rows to quarantine, `batch` breaks the batch. Default: row for expectations about single values without `mostly`, else batch.",
     )
 
 
 class ValidateConfig(Section):
-    """What the data must be like."""
+    """The contract of a batch."""
 
     expectations: list[ExpectationConfig] = Field(
-        min_length=1, description="Never empty: an empty suite would pass anything."
+        min_length=1, description="At least one, because an empty suite would pass anything."
     )
-    min_rows: int = Field(30, ge=1, description="A batch with fewer rows is inconclusive: kept, scored, not diagnosed.")
+    min_rows: int = Field(
+        30, ge=1, description="A batch with fewer rows is inconclusive: it is kept and scored, but not diagnosed."
+    )
     max_quarantined: Share = Field(0.05, description="A batch with a larger share of rows in quarantine is broken.")
     max_missing: dict[str, Share] = Field(
         default={},
-        description="Per column the share that may be missing; the default for all features is just below 1 (not all).",
+        description="The largest share of missing values per column. The default for features is just below 1: not all may be missing.",
     )

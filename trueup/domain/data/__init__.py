@@ -1,1 +1,1 @@
-"""Data as it arrives: landing, labels, keys, types, times and periods."""
+"""Landing of data: labels, keys, types, times and periods."""

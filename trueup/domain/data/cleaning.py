@@ -1,4 +1,4 @@
-"""Columns without the values that mean "none", typed by what is left."""
+"""Removes values that mean "missing" from columns and types what remains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trueup.errors import SourceError
 def cleaned(
     column: pd.Series[Any], name: str, config: IngestConfig, source: SourceConfig, typed: bool
 ) -> tuple[pd.Series[Any], int]:
-    """Take out of a column what means "none" there, and say how often it stood there; `typed`: then type it anew."""
+    """Remove a column's values that mean "missing" and count them. With `typed`, infer the column's type again."""
     decimal = getattr(source, "decimal", ".")
     found = are_sentinels(column, sentinels_of(name, config), decimal)
     left = column.mask(pd.Series(found, column.index)) if found.any() else column
@@ -27,7 +27,7 @@ def cleaned(
 
 
 def _typed_anew(column: pd.Series[Any], zone: str, decimal: str, numbers_only: bool) -> pd.Series[Any] | None:
-    """Give a column of text the type that all of its values agree on, as a CSV's are typed; None where that is text."""
+    """Convert a text column to the type that all of its values agree on, as CSV reading does. Returns None for text."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     if dtypes.infer_dtype(column, skipna=True) != "string":

@@ -1,4 +1,4 @@
-"""The data's own clock: from when until when a source's rows reach, when a few of them have a wrong date."""
+"""The time span of a source's rows, robust to a few rows with a wrong date."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ ROWS: Final = "rows"
 FIRST: Final = "first"
 LAST: Final = "last"
 
-_FEW = 0.05  # of the rows of a middle period, and always this many: so few, far from all others, do not move the clock
+_FEW = 0.05  # share of a median period's rows, and a minimum: fewer distant rows do not move the clock
 _ALWAYS = 3
-_REST = 30  # times as many rows must lie on the other side
-_FAR = 4  # times the gap that nine of ten days with rows keep from the next one
+_REST = 30  # times as many rows must be on the other side
+_FAR = 4  # times the 90 % quantile of gaps between days with rows
 
 
 @dataclass(frozen=True)
 class Span:
-    """From the first to the last plausible time of a source's rows; `before` and `after` are rows outside, set aside."""
+    """First and last plausible time of a source's rows. `before` and `after` count the rows outside."""
 
     first: datetime
     last: datetime
     before: int = 0
     after: int = 0
-    earliest: datetime | None = None  # of the rows before
-    latest: datetime | None = None  # of the rows after
+    earliest: datetime | None = None  # first of the rows before
+    latest: datetime | None = None  # last of the rows after
 
     def __str__(self) -> str:
-        """Say which rows are set aside, and why; nothing where none is."""
+        """Describe the excluded rows; "" if there are none."""
         said = [
             f"{rows:,} row{'s' if rows > 1 else ''} {side} {edge:%Y-%m-%d}, {reach} {end:%Y-%m-%d}, far from all others"
             for rows, end, side, reach, edge in (
@@ -47,19 +47,19 @@ class Span:
 
 
 def days_of(times: pd.Series[datetime], rows: pd.Series[int]) -> pd.DataFrame:
-    """Count rows by day: from times without zone, and how many rows each stands for, the frame that `span_of` takes."""
+    """Count rows by day, as `span_of` takes them, from times without zone and the number of rows behind each."""
     frame = pd.DataFrame({FIRST: times.to_numpy(), ROWS: rows.to_numpy()}).dropna()
     by_day = frame.groupby(frame[FIRST].dt.floor("D").rename("day"))
     return by_day.agg(**{LAST: (FIRST, "max"), FIRST: (FIRST, "min"), ROWS: (ROWS, "sum")})
 
 
 def span_of(days: pd.DataFrame, period: Period) -> Span | None:
-    """Give the plausible span of a source, None without rows.
+    """Return the plausible span of a source, None without rows.
 
     `days` has the columns `first`, `last` (times without zone) and `rows`, one line for each day with rows. Rows at
-    either end are set aside when they are few (at most a twentieth of the rows of a middle period, or three), when thirty
-    times as many lie on the other side, and when the gap between is longer than a period and than four times the gap
-    that nine of ten days with rows keep. As rows come in beside them they are few no more, and count.
+    either end are excluded if they are few (at most a twentieth of a median period's rows, or three), if thirty times
+    as many are on the other side, and if the gap between is longer than a period and than four times the 90 % quantile
+    of gaps between days with rows. Once more rows arrive beside them, they count.
 
     >>> hourly = pd.Series(pd.date_range("2024-01-01", "2024-02-12 23:00", freq="h"))
     >>> times = pd.concat([hourly, pd.Series([pd.Timestamp("2025-01-10")])])
@@ -85,13 +85,13 @@ def span_of(days: pd.DataFrame, period: Period) -> Span | None:
 
 
 def _middle(days: pd.DataFrame, period: Period) -> float:
-    """The rows of a middle period that has some."""
+    """The median number of rows of the periods with rows."""
     starts = {day: period_of(day, period).start for day in days[FIRST]}
     return float(days[ROWS].groupby(days[FIRST].map(starts)).sum().median())
 
 
 def _head(rows: np.ndarray, gaps: np.ndarray, limit: int, period: Period) -> int:
-    """How many days at the beginning are set aside."""
+    """How many days at the beginning are excluded."""
     total, upto = rows.sum(), np.cumsum(rows)
     for n in range(int(np.searchsorted(upto, limit, side="right")), 0, -1):
         if n >= len(rows) or total - upto[n - 1] < _REST * upto[n - 1]:
@@ -103,5 +103,5 @@ def _head(rows: np.ndarray, gaps: np.ndarray, limit: int, period: Period) -> int
 
 
 def at_most(moment: datetime, now: datetime, first: datetime) -> datetime:
-    """A source's newest time, by a clock on the wall: what is planned for later has not happened; unless all of it is."""
+    """Limit a source's newest time to the wall clock, since planned rows have not happened, unless all rows are later."""
     return min(moment, now) if first <= now else moment

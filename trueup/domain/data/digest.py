@@ -1,4 +1,4 @@
-"""Digests of plain values, by way of canonical JSON."""
+"""Digests of plain values through canonical JSON."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(_canonical(value)).hexdigest()
 
 
-# No decision depends on how long things are kept, on what a replay compares, nor on what people say of the model: with
-# any of them in the digest, a word mended in a sentence would make the last batch's retrain a new one, and the same training data would be tried again.
+# No decision depends on retention, replay or governance. With them in the digest, a change of
+# wording would make the last batch's retrain a new one, and the same training data would be tried again.
 _NOT_DECIDING = {"retention", "replay", "governance", "about"}
 
 
 def config_digest(config: ModelConfig) -> str:
-    """Digest of everything in a model's config that a decision may depend on."""
+    """Digest of all sections of a model's config that a decision may depend on."""
     return hashlib.sha256(config_text(config)).hexdigest()
 
 
 def config_text(config: ModelConfig) -> bytes:
-    """What `config_digest` is the SHA-256 of: JSON from which the config can be read again."""
+    """The text behind `config_digest`: JSON from which the config can be read again."""
     return _canonical(config.model_dump(mode="json", by_alias=True, exclude=_NOT_DECIDING))
 
 
 def policy_digest(config: ModelConfig) -> str:
-    """Digest of the rules by which a champion is watched, challenged and replaced."""
+    """Digest of the rules for monitoring, retraining and replacing a champion."""
     return digest_of(config.model_dump(mode="json", by_alias=True, include={"promote", "retrain", "monitor"}))
 
 

@@ -1,4 +1,4 @@
-"""Why the keys of two tables do not meet: how they are written otherwise."""
+"""Finds differences of spelling that keep the keys of two tables from matching."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pandas as pd
 
 from trueup.domain.data.values import as_text
 
-_MANY: Final = 100_000  # keys that are looked at
-_MOST: Final = 0.5  # of the smaller table's keys must meet for a cause to be named
-_FLOAT: Final = 15  # digits that a float holds for certain
+_MANY: Final = 100_000  # keys to examine
+_MOST: Final = 0.5  # share of the smaller table's keys that must match for a cause to be named
+_FLOAT: Final = 15  # digits that a float represents exactly
 
 _WAYS: Final[tuple[tuple[str, Callable[[pd.Series[Any]], pd.Series[Any]]], ...]] = (
     ("with other zeros at the front", lambda keys: keys.str.lstrip("0")),
@@ -22,7 +22,7 @@ _WAYS: Final[tuple[tuple[str, Callable[[pd.Series[Any]], pd.Series[Any]]], ...]]
 
 
 def spelled_otherwise(here: pd.Series[Any], there: pd.Series[Any]) -> str:
-    """Say how the keys of one table are written otherwise than those of another; "" where nothing is known.
+    """Describe how the spelling of two tables' keys differs; "" if unknown.
 
     >>> spelled_otherwise(pd.Series(["0001", "0002"]), pd.Series(["1", "2"]))
     "they are the same with other zeros at the front: 0001 and 1; lpad(CAST(... AS VARCHAR), 4, '0') in a query adds them"
@@ -43,7 +43,7 @@ def spelled_otherwise(here: pd.Series[Any], there: pd.Series[Any]) -> str:
 
 
 def _padding(mine: pd.Series[Any], theirs: pd.Series[Any]) -> str:
-    """How to add zeros, where all keys of one side are equally long."""
+    """How to add zeros, if all keys of one side have the same length."""
     widths = [keys.str.len().unique() for keys in (mine, theirs) if keys.str.startswith("0").any()]
     fixed = next((int(width[0]) for width in widths if len(width) == 1), None)
     if fixed is None:

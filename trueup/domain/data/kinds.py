@@ -1,4 +1,4 @@
-"""The kinds of a dataset's columns: declared, recorded at the first landing, and how later values are brought to them."""
+"""The kinds of a dataset's columns (declared, or recorded at the first landing), and conversion of later values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from trueup.errors import SourceError
 
 
 def declared_kinds(config: IngestConfig, numeric: Sequence[str]) -> dict[str, Kind]:
-    """The kinds that columns have by the config: declared, or by what they are for."""
+    """The kinds of columns by the config: declared, or determined by their use."""
     kinds: dict[str, Kind] = {
         **dict.fromkeys(config.key, "text"),
         **dict.fromkeys([*numeric, *config.coerce], "number"),
@@ -42,7 +42,7 @@ def declared_kinds(config: IngestConfig, numeric: Sequence[str]) -> dict[str, Ki
 def first_kinds(
     raw: pd.DataFrame, columns: Sequence[str], declared: Mapping[str, Kind], known: Known
 ) -> dict[str, Kind]:
-    """The kinds of columns as declared and as earlier landings fixed them; of new ones in `columns` by their values."""
+    """The kinds as declared and as earlier landings fixed them, and those of new `columns` by their values."""
     kinds = settled(declared, known.kinds)
     for name in columns:
         if name not in known.kinds and kinds.get(name) in {None, "text"} and name in raw:
@@ -52,13 +52,13 @@ def first_kinds(
 
 
 def carried(recorded: Mapping[str, Kind], declared: Mapping[str, Kind]) -> dict[str, Kind]:
-    """The kinds that go on: those of columns that the config does not call otherwise by now."""
+    """The recorded kinds, without those of columns with another kind in the config."""
     changed = {*retyped(declared, recorded)}
     return {name: kind for name, kind in recorded.items() if name not in changed}
 
 
 def bring(column: pd.Series[Any], kind: Kind, zone: str) -> pd.Series[Any] | None:
-    """Bring a column to a kind, with every digit; None where some value is not of it."""
+    """Convert a column to a kind without losing a digit. Returns None if a value does not fit."""
     if kind in {"text", "digits"}:
         return canonical_text(column, kind)
     if kind == "time":
@@ -70,7 +70,7 @@ def bring(column: pd.Series[Any], kind: Kind, zone: str) -> pd.Series[Any] | Non
 
 
 def examples(column: pd.Series[Any], kind: Kind, zone: str) -> list[str]:
-    """Some values that are not of a kind."""
+    """Some values that do not fit a kind."""
     distinct = pd.Series(as_text(column).dropna().unique()[:1000], dtype=object)
     odd = [
         v
@@ -81,7 +81,7 @@ def examples(column: pd.Series[Any], kind: Kind, zone: str) -> list[str]:
 
 
 def rewritten(column: pd.Series[Any], kind: Kind) -> dict[str, int]:
-    """Count the values that are landed in another form than the source gives them in: see `REWRITTEN`."""
+    """Count the values that are landed in another form than the source has: see `REWRITTEN`."""
     found = {}
     if kind == "time":
         found["finer"] = finer(column)
@@ -92,7 +92,7 @@ def rewritten(column: pd.Series[Any], kind: Kind) -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-REWRITTEN: Final = {  # in words
+REWRITTEN: Final = {  # messages
     "finer": "{column}: {count:,} times are finer than a microsecond, and are cut to whole ones",
     "bytes": "{column}: {count:,} values are bytes and are written in hexadecimal digits; if they are text, decode them in "
     "the source's query",
@@ -101,27 +101,27 @@ REWRITTEN: Final = {  # in words
 
 
 def finer(column: pd.Series[Any]) -> int:
-    """How many times of a column are finer than the microseconds that are kept."""
+    """Count the times of a column that are finer than microseconds."""
     if not dtypes.is_datetime64_any_dtype(column) or getattr(column.dt, "unit", "us") != "ns":
         return 0
     return int((column.dt.nanosecond.fillna(0) != 0).sum())
 
 
 def nested(column: pd.Series[Any]) -> bool:
-    """Say whether a column holds lists, structs or maps, which are no values."""
+    """Whether a column contains lists, structs or maps."""
     if column.dtype != object or dtypes.infer_dtype(column, skipna=True) != "mixed":
         return False
     return any(isinstance(value, list | tuple | dict | set | np.ndarray) for value in column)
 
 
 def is_mixed(column: pd.Series[Any]) -> bool:
-    """Say whether a column of text holds values of other types, too."""
+    """Whether a text column contains values of other types, too."""
     values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
     return not is_time(column) and dtypes.infer_dtype(values, skipna=True) not in {"string", "empty", "bytes"}
 
 
 def coerce(column: pd.Series[Any]) -> tuple[pd.Series[Any], dict[str, int]]:
-    """Read text as numbers. `parsed` counts the texts that were numbers, `failed` all values that were not."""
+    """Convert text to numbers. `parsed` counts the texts that are numbers, `failed` all other values."""
     numbers = numbers_of(as_text(column))
     text = np.fromiter((isinstance(value, str) for value in column), dtype=bool, count=len(column))
     failed = (numbers.isna() & column.notna()).to_numpy()

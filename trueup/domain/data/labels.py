@@ -1,8 +1,8 @@
-"""Outcomes that lie apart from the rows, and which of them is a row's.
+"""Outcomes from a separate table, matched to rows by key.
 
-A table of outcomes is read once and looked up by key. It may name a key again: a correction, or an outcome that was
-taken back (an empty one). Of what is known at a moment the last one counts, by the moment at which it became known or,
-where none is given, by its place in the table; what becomes known later hides nothing that is known before.
+A table of outcomes is read once and looked up by key. A key may repeat: as a correction, or as a withdrawal (an empty
+outcome). Of the outcomes known at a moment the last one counts, by the moment at which it became known or, without
+that, by its place in the table. Later outcomes do not hide earlier ones.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ class Outcomes:
     """A table of outcomes as known at a moment, by key.
 
     `keys`: the distinct keys' hashes, sorted. `now` and `later`: per key the position of the last outcome known by the
-    moment, and of the first to become known after it; -1 where there is none. `values` and `known`: per position, `known`
-    NaT where it is not known when. With `delay` there is no `known`: a row's outcome counts from its time plus the delay.
+    moment, and of the first to become known after it; -1 if there is none. `values` and `known`: per position; `known`
+    is NaT if it is not known when. With `delay` there is no `known`: a row's outcome counts from its time plus the
+    delay.
     """
 
     keys: npt.NDArray[np.int64]
@@ -59,10 +60,10 @@ class Outcomes:
     facts: Facts = field(default_factory=dict)
 
     def of(self, rows: pd.DataFrame, key: Sequence[str]) -> tuple[pd.DataFrame, Facts]:
-        """The labels of landed rows, as `landing.Landing` has them, and what was odd about these rows.
+        """Return the labels of landed rows, like `landing.Landing`, and counts of oddities among these rows.
 
-        `rows` has `row_id`, `event_time` and the key columns. An outcome that was known before a row's time is not that
-        row's, for a key may come again: such a row has none until another comes.
+        `rows` has `row_id`, `event_time` and the key columns. An outcome that was known before a row's time does not
+        belong to that row, because a key may repeat. Such a row has no label until another outcome arrives.
         """
         times = rows[EVENT_TIME].to_numpy().astype(_TIME_UNIT)
         places = self.places(rows, key)
@@ -92,7 +93,7 @@ class Outcomes:
         return labels, facts
 
     def require_known(self, rows: pd.DataFrame, key: Sequence[str], which: str) -> None:
-        """Judge the outcomes of some rows by themselves. Raises SourceError where more than a small share is unknown."""
+        """Check the outcomes of some rows separately. Raises SourceError if more than a small share is unknown."""
         if self.unknown.texts.empty:
             return
         places = self.places(rows, key)
@@ -101,7 +102,7 @@ class Outcomes:
         require_known(self.unknown, now, int(self.values.notna().to_numpy()[now].sum()), which)
 
     def places(self, rows: pd.DataFrame, key: Sequence[str]) -> npt.NDArray[np.intp]:
-        """Where the keys of rows stand in `keys`; -1 for those without an outcome."""
+        """Positions of rows' keys in `keys`; -1 for those without an outcome."""
         found = np.full(len(rows), _NONE, dtype=np.intp)
         named = rows[list(key)].notna().all(axis=1).to_numpy()
         if not len(self.keys) or not named.any():
@@ -112,12 +113,12 @@ class Outcomes:
         return found
 
     def _fits(self, positions: npt.NDArray[np.intp], times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.bool_]:
-        """Whether there is an outcome at a position, and not one of before the row."""
+        """Whether there is an outcome at a position that is not from before the row."""
         fits: npt.NDArray[np.bool_] = positions != _NONE
         at = positions[fits]
         fits[fits] = self.values.notna().to_numpy()[at]
         if self.delay is None:
-            fits[fits] = ~(self.known[positions[fits]] < times[fits])  # NaT is before nothing
+            fits[fits] = ~(self.known[positions[fits]] < times[fits])  # NaT compares false
         return fits
 
     def _known(self, positions: npt.NDArray[np.intp], times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.datetime64]:
@@ -130,43 +131,43 @@ class Outcomes:
 
 @dataclass(frozen=True)
 class Table:
-    """A label source as it stands: per line the key and its hash, the outcome, and since when it is known.
+    """A label source: per line the key and its hash, the outcome, and when it became known.
 
-    `lines` are its positions in what was read; a line that lacks a part of the key is left out.
+    `lines` are its positions in the source. Lines without a complete key are left out.
     """
 
-    named: pd.DataFrame  # the key's columns, under the names that rows have
+    named: pd.DataFrame  # the key columns, named as in the rows
     keys: npt.NDArray[np.int64]
     values: pd.Series[Any]
-    known: npt.NDArray[np.datetime64]  # NaT throughout with `known_after`
+    known: npt.NDArray[np.datetime64]  # all NaT with `known_after`
     lines: npt.NDArray[np.intp]
     delay: timedelta | None
     unknown: Unknown
     facts: Facts
 
     def at(self, moment: datetime) -> Outcomes:
-        """Which outcome of each key counts at a moment, and which one comes next."""
+        """Determine which outcome of each key counts at a moment, and which one comes next."""
         order = np.arange(len(self.keys))
         past = self.known <= np.datetime64(moment) if self.delay is None else np.ones(len(order), dtype=bool)
-        # Of the same moment the later line counts, before and after it has come.
+        # Of equal moments the later line counts, before and after that moment.
         by_known = np.lexsort((order, self.known)) if self.delay is None else order
         first_to_come = np.lexsort((-order, self.known)) if self.delay is None else order
         keys, place, lines = np.unique(self.keys, return_inverse=True, return_counts=True)
         now, later = (np.full(len(keys), _NONE, dtype=np.intp) for _ in range(2))
         last = by_known[past[by_known]]
-        now[place[last]] = last  # of several assignments to a place the last one stays
+        now[place[last]] = last  # the last assignment to a place wins
         following = first_to_come[~past[first_to_come]][::-1]
         later[place[following]] = following
         return Outcomes(keys, now, later, lines > 1, self.values, self.known, self.delay, self.unknown, self.facts)
 
 
 def key_names(config: IngestConfig) -> dict[str, str]:
-    """The names that the columns of the key have in the label source, in the key's order."""
+    """The names of the key columns in the label source, in the key's order."""
     return {name: config.label.key.get(name, name) for name in config.key}
 
 
 def label_columns(config: IngestConfig) -> list[str]:
-    """The columns that are read of the label source."""
+    """The columns to read from the label source."""
     label = config.label
     return list(dict.fromkeys(c for c in (*key_names(config).values(), label.column, label.known_at) if c is not None))
 
@@ -202,9 +203,9 @@ def _known(chosen: pd.DataFrame, config: IngestConfig, label: LabelConfig) -> np
 
 
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, int] | None:
-    """What became of the labels of a window that had been landed: counts by row; None when nothing changed.
+    """Count changes of a window's landed labels by row; None without changes.
 
-    `labels_changed` counts those of another value, `labels_withdrawn` those whose outcome is gone.
+    `labels_changed` counts labels with another value, `labels_withdrawn` those without an outcome now.
     """
     if len(before) == len(after) and all(_equal(before[name], after[name]) for name in (ROW_ID, LABEL, KNOWN_AT)):
         return None
@@ -221,7 +222,7 @@ def _equal(a: pd.Series[Any], b: pd.Series[Any]) -> bool:
     return bool(((one == other) | (pd.isna(one) & pd.isna(other))).all())
 
 
-_ODD: Final = {  # what joining counts, in words
+_ODD: Final = {  # messages for the counts of a join
     "labels_changed": "{:,} labels have another value than the one landed before",
     "labels_withdrawn": "{:,} labels were withdrawn: the label source has no outcome of these rows any more",
     "known_before_row": "{:,} rows have only outcomes that were known before the row's time; these are not the rows'",
@@ -236,6 +237,6 @@ _ODD: Final = {  # what joining counts, in words
 
 
 def oddities(facts: Facts) -> tuple[str, ...]:
-    """Say aloud what joining outcomes to rows met and settled."""
+    """Describe what was odd when outcomes were joined to rows."""
     odd = [words.format(facts[name]) for name, words in _ODD.items() if facts.get(name)]
     return (*odd, *odd_outcomes(facts))

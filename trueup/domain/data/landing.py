@@ -1,8 +1,8 @@
-"""From what a source gives to what is landed: rows without outcome, labels apart, and everything odd counted.
+"""Lands what a source returns: rows without outcome, labels separately, and counts of everything odd.
 
-The same value reads the same in every batch, whatever type it arrives as: a column without missing values may come
-as integers one month and as floats the next, and both must name the same row and the same category. So each column is
-brought to the kind that it has for the dataset's whole life, see `values`; it is never that of a batch's own values.
+A value reads the same in every batch, whatever type it arrives as. A column may arrive as integers one month and, with
+missing values, as floats the next, and both must identify the same row and the same category. So each column is
+converted to the kind that it has for the dataset's whole life (see `values`), never to that of a single batch.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True)
 class Landing:
-    """What one read of a source becomes.
+    """The result of landing one read of a source.
 
-    `rows`: `row_id`, `event_time` and the wanted columns that exist; one row a key, sorted by time and id, RangeIndex.
-    `labels`: `row_id`, `event_time`, `label`, `known_at` of the rows that have an outcome; `known_at` is never before
-    `event_time`, and NaT while it is not known; none where outcomes come from a source of their own, see `outcomes`.
-    `facts`: counts and names of what was odd, plain JSON values.
+    `rows`: `row_id`, `event_time` and the wanted columns that exist; one row per key, sorted by time and id,
+    RangeIndex. `labels`: `row_id`, `event_time`, `label`, `known_at` of the rows that have an outcome; `known_at` is
+    never before `event_time`, and NaT while it is not known. None with a separate label source, see `outcomes`.
+    `facts`: counts and names of oddities, as plain JSON values.
     """
 
     rows: pd.DataFrame
@@ -67,16 +67,16 @@ def split(
     batch: Window | None = None,
     known: Known = Known(),  # noqa: B008  frozen
 ) -> Landing:
-    """Split what a source gave into rows and labels.
+    """Split what a source returned into rows and labels.
 
-    `columns` are the wanted input columns, `numeric` those of them that must hold numbers. `batch` is part of a row's
-    id: a key may come again in another batch, and names another row there. `known` is what earlier landings fixed;
-    `facts["kinds"]` and `facts["outcomes"]` are that and what this one adds. A wanted column that is
-    missing, extra columns under the policy `fail`, and what is not of its column's kind are put down in the facts, for
-    validation to judge. Rows without a key or a time are left out and counted; of several rows of a key the last stays.
+    `columns` are the wanted input columns, `numeric` those that must be numeric. `batch` is part of a row's id, because
+    a key may repeat in another batch for another row. `known` is what earlier landings fixed; `facts["kinds"]` and
+    `facts["outcomes"]` return it with this batch's additions. The facts record missing columns, extra columns under the
+    policy `fail`, and values of another kind, for validation to judge. Rows without a key or a time are left out and
+    counted; of several rows with the same key the last stays.
 
-    Raises SourceError when the data cannot be landed at all: columns of key, time or label missing, a column twice,
-    times or outcomes that cannot be read, keys that have lost digits.
+    Raises SourceError if the data cannot be landed: columns of key, time or label missing, a duplicate column, times or
+    outcomes that cannot be read, keys that have lost digits.
     """
     facts = _check_columns(raw, config, columns)
     apart = config.label.source is not None
@@ -93,7 +93,7 @@ def split(
     facts |= _changes_of_clocks(raw[config.time], times, second, config.timezone)
     wanted = [c for c in columns if c in raw.columns]
     used = [*wanted, *(c for c in (config.label.column, config.label.known_at) if c is not None and not apart)]
-    # Column by column: selecting first and taking then would copy all of them twice.
+    # Column by column: selecting, then taking rows would copy everything twice.
     chosen = pd.DataFrame({c: raw[c].array.take(positions) for c in used}, copy=False)
     named = pd.DataFrame({ROW_ID: row_ids, EVENT_TIME: times.to_numpy()[positions]})
     inputs = _inputs(chosen[wanted], config, kinds, declared, facts)
@@ -110,7 +110,7 @@ def split(
 
 
 def _check_columns(raw: pd.DataFrame, config: IngestConfig, columns: Sequence[str]) -> Facts:
-    """Refuse what cannot be landed; name what is missing or more than asked for."""
+    """Refuse data that cannot be landed; list missing and extra columns."""
     present = [str(c) for c in raw.columns]
     if twice := sorted({c for c in present if present.count(c) > 1}):
         raise SourceError(f"the source gives {', '.join(twice)} more than once; rename one in the source or its query")
@@ -136,7 +136,7 @@ def _check_columns(raw: pd.DataFrame, config: IngestConfig, columns: Sequence[st
 
 
 def require_flat(raw: pd.DataFrame, columns: Sequence[str], place: str) -> None:
-    """Refuse columns that hold lists or structs. Raises SourceError."""
+    """Refuse columns of lists or structs. Raises SourceError."""
     if found := [c for c in dict.fromkeys(columns) if c in raw and nested(raw[c])]:
         raise SourceError(
             f"{place}: {', '.join(map(repr, found))} hold lists, structs or maps, and a column of rows holds single values; "
@@ -147,7 +147,7 @@ def require_flat(raw: pd.DataFrame, columns: Sequence[str], place: str) -> None:
 def _without_sentinels(
     raw: pd.DataFrame, config: IngestConfig, columns: Sequence[str], kinds: Mapping[str, Kind], facts: Facts
 ) -> pd.DataFrame:
-    """Let the values that mean "none" be missing, and count them; text that is left is read as numbers where they belong."""
+    """Turn values that mean "missing" into missing ones and count them; convert remaining text of numeric columns."""
     label = config.label
     facts["sentinels"] = {}
     if not config.missing:
@@ -156,7 +156,7 @@ def _without_sentinels(
     for name in dict.fromkeys([*columns, *config.key, label.column, *([label.known_at] if label.known_at else [])]):
         if name not in raw or not sentinels_of(name, config):
             continue
-        # Only CSV files have text for want of types; elsewhere text means text unless it is to be numbers.
+        # Only CSV files have text for lack of types; elsewhere text is text unless the column is numeric.
         unknown = name not in kinds and config.source.kind == "files" and name != label.column
         typed = name not in {config.time, label.known_at} and (unknown or kinds.get(name) in {"number", "integer"})
         column, count = cleaned(raw[name], name, config, config.source, typed)
@@ -170,9 +170,9 @@ def _without_sentinels(
 def _unique_rows(
     keys: pd.DataFrame, moments: pd.Series[Any], times: pd.Series[Any], batch: Window | None, facts: Facts
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int64]]:
-    """Give the positions of the rows to land, sorted by time and id, and their ids.
+    """Return the positions of the rows to land, sorted by time and id, and their ids.
 
-    Of the same local time those of the second pass of a repeated hour come later: their `moments` are.
+    Of equal local times, those in the second pass of a repeated hour are later by their `moments`.
     """
     no_key = keys.isna().any(axis=1).to_numpy()
     no_time = times.isna().to_numpy()
@@ -193,7 +193,7 @@ def _unique_rows(
 def _numbered(
     given: pd.DataFrame, times: pd.Series[Any], config: IngestConfig, kinds: Mapping[str, Kind]
 ) -> pd.DataFrame:
-    """What names rows that no column names: all that the source gives of them but the outcome, which may come or change later."""
+    """Identify rows without a key by all their values except the outcome, which may come or change later."""
     later = {config.time, config.label.column, config.label.known_at}
     texts = {
         str(c): canonical_text(given[c], "digits" if kinds.get(str(c)) == "digits" else "text")
@@ -204,14 +204,14 @@ def _numbered(
 
 
 def _changes_of_clocks(raw: pd.Series[Any], times: pd.Series[Any], second: npt.NDArray[np.bool_], zone: str) -> Facts:
-    """Count the rows in an hour that comes twice, and times without zone that there are not; nothing where there are none."""
+    """Count the rows in a repeated hour, and times that the zone leaves out."""
     named = dtypes.is_datetime64_any_dtype(raw) and raw.dt.tz is not None
     facts = {"repeated_hour": int(second.sum()), "no_such_time": 0 if named else no_such_time(times, zone)}
     return {name: count for name, count in facts.items() if count}
 
 
 def _keys(raw: pd.DataFrame, moments: pd.Series[Any], config: IngestConfig, kinds: Mapping[str, Kind]) -> pd.DataFrame:
-    """The columns of the key, with the moments that were read of the time."""
+    """The key columns, with the parsed moments of the time."""
     others = {name: name for name in config.key if name != config.time}
     keys = key_values(raw, config, others, "ingest.key", kinds)
     return pd.DataFrame({name: moments if name == config.time else keys[name] for name in config.key}, copy=False)
@@ -220,14 +220,14 @@ def _keys(raw: pd.DataFrame, moments: pd.Series[Any], config: IngestConfig, kind
 def _inputs(
     chosen: pd.DataFrame, config: IngestConfig, kinds: Mapping[str, Kind], declared: Mapping[str, Kind], facts: Facts
 ) -> dict[str, pd.Series[Any]]:
-    """Bring each input column to its kind; what cannot be brought is text, and named."""
+    """Convert each input column to its kind. Columns that do not fit become text and are listed."""
     facts |= {"coerced": {}, "mixed": [], "mistyped": {}, "respelled": {}, "rounded": {}, "rewritten": {}}
     landed: dict[str, pd.Series[Any]] = {}
     for name, column in ((str(n), c) for n, c in chosen.items()):
         if name == config.time:
-            landed[name] = column  # it was read already
+            landed[name] = column  # read already
             continue
-        kind = kinds.get(name, "number")  # without any value it counts as numbers, all missing
+        kind = kinds.get(name, "number")  # a column without values is numeric, all missing
         if name not in declared and kind == "text" and is_mixed(column):
             facts["mixed"].append(name)
         brought = bring(column, kind, config.timezone)
@@ -256,9 +256,9 @@ def _labels(
     facts: Facts,
     known: Known,
 ) -> pd.DataFrame:
-    """Derive the labels frame: one row for each row that has an outcome.
+    """Derive the labels frame, with a row for each row that has an outcome.
 
-    In the `second` pass of a repeated hour an outcome counts an hour later: else it would seem to be known in the first.
+    In the `second` pass of a repeated hour an outcome counts an hour later, or it would seem known in the first pass.
     """
     label = config.label
     values = label_values(chosen[label.column], config, task, facts, known.outcomes)
@@ -285,7 +285,7 @@ def _labels(
 def key_values(
     raw: pd.DataFrame, config: IngestConfig, names: Mapping[str, str], place: str, kinds: Mapping[str, Kind]
 ) -> pd.DataFrame:
-    """The key's columns, which may be called otherwise, brought to what landed rows hold, so that both compare.
+    """Return the key columns, which may have other names, converted to the kinds of landed rows, so that both compare.
 
     Raises SourceError for values that are not of a column's kind, and for numbers that have lost digits.
     """

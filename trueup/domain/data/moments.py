@@ -1,4 +1,4 @@
-"""Columns read as times: without zone, in the zone of the config, with the hour that comes twice told apart."""
+"""Parses columns as times without zone, in the zone of the config, and marks the repeated hour."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ TIME_UNIT: Final = "datetime64[us]"
 
 
 def event_times(column: pd.Series[Any], config: IngestConfig, place: str) -> pd.Series[Any]:
-    """Read the column of a row's event time as the config says: zone, format, and what means that there is none."""
+    """Parse the column of a row's event time by the config: zone, format and missing values."""
     return event_moments(column, config, place)[0]
 
 
 def event_moments(
     column: pd.Series[Any], config: IngestConfig, place: str
 ) -> tuple[pd.Series[Any], npt.NDArray[np.bool_]]:
-    """Read the same, and say which times lie in the second pass of an hour that comes twice."""
+    """Parse like `event_times`, and mark the times in the second pass of a repeated hour."""
     if values := sentinels_of(config.time, config):
         column = column.mask(pd.Series(are_sentinels(column, values), column.index))
     return parse_moments(column, config.timezone, place, config.time_format)
 
 
 def parse_times(column: pd.Series[Any], zone: str, place: str, time_format: str | None = None) -> pd.Series[Any]:
-    """Read a column as times: datetime64[us] without zone, in `zone`; missing stays NaT.
+    """Parse a column as times: datetime64[us] without zone, in `zone`; missing stays NaT.
 
-    Times with a zone are brought to `zone`, times without are taken to be in it. Text must be in `time_format` (of
-    strftime, or a way to count time), or ISO 8601, perhaps with UTC behind it: other forms leave day and month to
-    guesswork, which may change from batch to batch. Numbers are refused for the same reason, unless a format says how their digits are meant.
-    Raises SourceError, beginning with `place`.
+    Times with a zone are converted to `zone`, times without are taken to be in it. Text must be in `time_format` (of
+    strftime, or a way to count time) or ISO 8601, with an optional UTC suffix. Other forms are refused, because the
+    order of day and month would be a guess that may change from batch to batch. Numbers are refused too, unless a
+    format defines them. Raises SourceError, beginning with `place`.
 
     >>> parse_times(pd.Series(["2013-07-01 05:00", "2013-07-01T05:00Z"]), "America/New_York", "time").dt.hour.tolist()
     [5, 1]
@@ -51,7 +51,7 @@ def parse_times(column: pd.Series[Any], zone: str, place: str, time_format: str 
 def parse_moments(
     column: pd.Series[Any], zone: str, place: str, time_format: str | None = None
 ) -> tuple[pd.Series[Any], npt.NDArray[np.bool_]]:
-    """Read a column as `parse_times`, and say which times lie in the second pass of an hour that comes twice."""
+    """Parse a column like `parse_times`, and mark the times in the second pass of a repeated hour."""
     if not dtypes.is_datetime64_any_dtype(column):
         return _parse_text_times(column, zone, place, time_format)
     if column.dt.tz is None:
@@ -64,7 +64,7 @@ def _parse_text_times(
     column: pd.Series[Any], zone: str, place: str, time_format: str | None
 ) -> tuple[pd.Series[Any], npt.NDArray[np.bool_]]:
     if is_time(column):
-        time_format = None  # times already, one by one
+        time_format = None  # a column of single time objects
     if time_format is None and (numbers := as_numbers(column)) is not None and numbers.notna().any():
         raise SourceError(
             f"{place}: '{column.name}' holds numbers such as {numbers.dropna().iloc[0]:g}, not times; "

@@ -1,8 +1,8 @@
-"""Outcomes are a closed world: a value that is none of the known ones is no outcome, and many of them are a mistake.
+"""Outcomes are a closed world: an unknown value is not an outcome, and many unknown values are an error.
 
-Known are, for a binary task, the value that counts as 1 and those that count as 0: declared (`ingest.label.negative`),
-or the ones of the first batch with outcomes. For a multiclass task a new class is one, but not another spelling of a
-known class. Outcomes that are numbers are known by being some.
+For a binary task the known values are the one that counts as 1 and those that count as 0: declared
+(`ingest.label.negative`), or those of the first batch with outcomes. For a multiclass task a new class is known, but
+not another spelling of a known class. Numeric outcomes are known if they are numbers.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from trueup.errors import SourceError
 
 Facts = dict[str, Any]
 
-_SHARE: Final = 0.02  # of the outcomes of a batch; up to here what is unknown is left out, and said
-_FEW, _FIFTH = 2, 0.2  # so many may be unknown in a small batch, if they are at most this share of it
-_NEWEST: Final = (50, 200, 1000, 5000)  # so many of the newest outcomes of a table are judged by themselves
-_MANY: Final = 100  # values that count as 0; of more it is not known what they are
+_SHARE: Final = 0.02  # share of a batch's outcomes up to which unknown ones are left out with a message
+_FEW, _FIFTH = 2, 0.2  # allowed unknown outcomes in a small batch, if they are at most this share of it
+_NEWEST: Final = (50, 200, 1000, 5000)  # newest outcomes of a table that are checked separately
+_MANY: Final = 100  # the most values that can count as 0 without a declaration
 _ONE, _NOUGHT = frozenset({"1", "true"}), frozenset({"0", "false"})
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the first landings of a dataset fixed: the kinds of its columns, and its outcomes (None: not seen yet).
+    """What the first landings of a dataset fixed: its columns' kinds and its outcomes (None: not seen yet).
 
     `outcomes` are the values that count as 0, or the classes.
     """
@@ -44,10 +44,10 @@ class Known:
 def label_values(
     outcome: pd.Series[Any], config: IngestConfig, task: Task, facts: Facts, known: Sequence[str] | None = None
 ) -> pd.Series[Any]:
-    """Make labels of outcomes: text for a multiclass task, else float64; missing without outcome.
+    """Convert outcomes to labels: text for a multiclass task, else float64; missing without outcome.
 
-    `known` are the outcomes of earlier landings, as `facts["outcomes"]` gave them. Counts the unknown ones in `facts`.
-    Raises SourceError where they are more than a small share.
+    `known` are the outcomes of earlier landings, from `facts["outcomes"]`. Counts the unknown ones in `facts`. Raises
+    SourceError if they are more than a small share.
     """
     facts |= {"unknown_outcomes": {}, "outcomes": None if known is None else [*known]}
     if config.label.column in config.coerce and not isinstance(config.label.positive, str):
@@ -61,23 +61,23 @@ def label_values(
 
 @dataclass(frozen=True)
 class Unknown:
-    """The outcomes of a table that are no known ones, as text by their positions, and how their column is declared."""
+    """The unknown outcomes of a table, as text by their positions, and their column's config."""
 
     texts: pd.Series[Any]
     label: LabelConfig
 
 
 def unknown_of(outcome: pd.Series[Any], values: pd.Series[Any], label: LabelConfig) -> Unknown:
-    """The outcomes of which `label_values` made no label although they hold something."""
+    """The outcomes that have a value but no label from `label_values`."""
     odd = outcome[(values.isna() & outcome.notna()).to_numpy()]
     texts = outcome_text(odd).dropna()
     return Unknown(texts[~texts.isin(["inf", "-inf"])], label)
 
 
 def require_known(unknown: Unknown, positions: npt.NDArray[np.intp], known: int, which: str) -> None:
-    """Judge some outcomes of a table by themselves: a sudden change must not hide in a long history.
+    """Check some outcomes of a table separately, because a long history could hide a sudden change.
 
-    `known` are those of them that are known. Raises SourceError where the unknown ones are more than a small share.
+    `known` is the number of known ones. Raises SourceError if the unknown ones are more than a small share.
     """
     if unknown.texts.empty:
         return
@@ -89,9 +89,9 @@ def require_known(unknown: Unknown, positions: npt.NDArray[np.intp], known: int,
 
 
 def require_newest_known(unknown: Unknown, values: pd.Series[Any], order: npt.NDArray[np.intp]) -> None:
-    """Judge the newest outcomes of a table by themselves; `order` are their positions, the newest last.
+    """Check the newest outcomes of a table separately; `order` are their positions, the newest last.
 
-    Where unknown ones were usual before, it takes more of them than three standard errors. Raises SourceError.
+    If unknown ones were usual before, an excess of three standard errors is needed. Raises SourceError.
     """
     if unknown.texts.empty:
         return
@@ -106,7 +106,7 @@ def require_newest_known(unknown: Unknown, values: pd.Series[Any], order: npt.ND
 
 
 def outcome_text(outcome: pd.Series[Any]) -> pd.Series[Any]:
-    """The one text of each outcome: without blanks around it, and of a whole number without a fraction of zeros."""
+    """The canonical text of each outcome: stripped, and whole numbers without trailing zeros."""
     text = without_nul(as_text(outcome))
     if text.notna().any():
         text = as_text(text.str.strip())
@@ -114,7 +114,7 @@ def outcome_text(outcome: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def same_outcome(outcome: pd.Series[Any], value: object) -> pd.Series[Any]:
-    """Say which outcomes are a value of the config, however either is written."""
+    """Mark the outcomes that equal a value of the config, in any spelling."""
     found: pd.Series[Any] = outcome_text(outcome).isin(_spellings(value))
     return found
 
@@ -166,14 +166,14 @@ def _classes(outcome: pd.Series[Any], label: LabelConfig, facts: Facts, known: S
 
 
 def _folded(text: str) -> str:
-    """A name without what only its spelling is: case, blanks, and signs at its ends."""
+    """A name without case, blanks, and signs at its ends."""
     return re.sub(r"^\W+|\W+$|\s+", "", text.casefold()) or text
 
 
 def _settle(
     unknown: pd.Series[Any], outcomes: pd.Series[Any], facts: Facts, label: LabelConfig, known: Sequence[str]
 ) -> None:
-    """Count what is unknown. Raises SourceError where it is more than a small share."""
+    """Count the unknown outcomes. Raises SourceError if they are more than a small share."""
     if unknown.empty:
         return
     counts = _counted(unknown)
@@ -216,7 +216,7 @@ def _tolerated(total: int) -> float:
 
 
 def _coerced(outcome: pd.Series[Any], column: str, facts: Facts) -> pd.Series[Any]:
-    """Outcomes of which text is read as numbers, and counted; what is none becomes missing."""
+    """Convert outcome text to numbers and count it; other text becomes missing."""
     if as_numbers(outcome) is not None:
         return outcome
     numbers = numbers_of(as_text(outcome))
@@ -245,7 +245,7 @@ def _numbers(outcome: pd.Series[Any], config: IngestConfig, facts: Facts) -> pd.
 
 
 def _suspects(values: pd.Series[Any], config: IngestConfig) -> dict[str, int]:
-    """Count the outcomes that mean "none" in another column and lie beyond all other outcomes: here they may mean it, too."""
+    """Count outcomes that mean "missing" in another column and are beyond all others: here they may mean it, too."""
     named = {v for found in config.missing.values() for v in found if isinstance(v, int | float)}
     others = values[~values.isin(named)].dropna()
     counts = {
@@ -257,7 +257,7 @@ def _suspects(values: pd.Series[Any], config: IngestConfig) -> dict[str, int]:
 
 
 def odd_outcomes(facts: Mapping[str, Any]) -> list[str]:
-    """Say aloud which values of an outcome are none, or may be none."""
+    """Describe which values of an outcome are no outcomes, or may be none."""
     said = []
     if unknown := facts.get("unknown_outcomes"):
         said.append(f"{unknown['count']:,} outcomes are no known ones and do not count: {_named(unknown['values'])}")
@@ -270,7 +270,7 @@ def odd_outcomes(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _not_numbers(bad: pd.Series[Any], label: LabelConfig) -> SourceError:
-    """Say which outcomes are not numbers, and what to do."""
+    """Describe which outcomes are not numbers, with a fix."""
     mend = f"name what means that there is none in ingest.missing, or add '{label.column}' to ingest.coerce"
     return SourceError(
         f"ingest.label.column: '{label.column}' must hold numbers, but {len(bad)} values are not numbers, the first is "

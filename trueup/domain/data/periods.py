@@ -17,7 +17,7 @@ FREQUENCY: Final = {"day": "D", "week": "W-SUN", "month": "M"}
 
 
 def period_of(moment: datetime, period: Period) -> Window:
-    """Give the calendar period that holds a moment; weeks start on Monday.
+    """Return the calendar period that contains a moment; weeks start on Monday.
 
     >>> print(period_of(datetime(2013, 2, 14), "month"))
     [2013-02-01, 2013-03-01)
@@ -27,11 +27,11 @@ def period_of(moment: datetime, period: Period) -> Window:
 
 
 def complete_periods(start: datetime, end: datetime, period: Period) -> list[Window]:
-    """List the periods from the one that holds `start` to the last that ends at or before `end`."""
+    """List the periods from the one that contains `start` to the last that ends at or before `end`."""
     edges = pd.period_range(start, end, freq=FREQUENCY[period]).start_time.to_pydatetime()
     return [Window(a, b) for a, b in pairwise(edges)]
 
 
 def numbers(times: pd.Series[Any], period: Period) -> npt.NDArray[np.intp]:
-    """Number the periods of moments (n,), one after the other."""
+    """Number the periods of moments (n,) consecutively."""
     return np.asarray(times.dt.to_period(FREQUENCY[period]).astype("int64"), dtype=np.intp)

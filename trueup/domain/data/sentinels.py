@@ -1,4 +1,4 @@
-"""Values that mean that there is none, such as -200 or '?': those that the config names for a column, and no others."""
+"""Values that mean "missing" in a column, such as -200 or '?', as the config declares them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALL_COLUMNS: Final = "*"  # in `ingest.missing`
 
 
 def sentinels_of(column: str, config: IngestConfig) -> list[str | int | float]:
-    """The values that mean "none" in a column: its own, and those of '*' unless it is of the key, which a row must have."""
+    """The values that mean "missing" in a column: its own, and those of '*' unless the column is part of the key."""
     general = [] if column in config.key else config.missing.get(ALL_COLUMNS, [])
     return [*config.missing.get(column, []), *general]
 
@@ -28,7 +28,7 @@ def sentinels_of(column: str, config: IngestConfig) -> list[str | int | float]:
 def are_sentinels(
     column: pd.Series[Any], values: Sequence[str | int | float], decimal: str = "."
 ) -> npt.NDArray[np.bool_]:
-    """Say which values are one of some; numbers are compared as numbers, also those that are written as text.
+    """Mark the values that equal one of some; numbers, also written as text, are compared as numbers.
 
     >>> are_sentinels(pd.Series(["-200", "-200.0", "?", " ? ", "5", None]), [-200, "?"]).tolist()
     [True, True, True, True, False, False]
@@ -42,11 +42,11 @@ def are_sentinels(
     codes, distinct = pd.factorize(as_text(column))
     trimmed = [str(text).strip() for text in distinct]
     found = [text in texts or _number(text, decimal) in numbers for text in trimmed]
-    return np.array([*found, False], dtype=bool)[codes]  # the code of what is missing is -1
+    return np.array([*found, False], dtype=bool)[codes]  # missing values have the code -1
 
 
 def _number(text: str, decimal: str) -> float | None:
-    """Read text as a finite number; None if it is none, or a code such as 007."""
+    """Parse text as a finite number; None for other text, and for codes such as 007."""
     try:
         number = float(text.replace(decimal, "."))
     except ValueError:

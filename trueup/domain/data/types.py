@@ -1,6 +1,6 @@
-"""The words that travel between stages: windows, references, verdicts, metrics.
+"""Shared types: windows, references, verdicts, metrics.
 
-All are small, frozen and made of plain values, so that Prefect, JSON and the ledger can carry them.
+All are small, frozen and made of plain values, so that Prefect, JSON and the ledger can store them.
 """
 
 from __future__ import annotations
@@ -11,36 +11,34 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-# Columns that Trueup adds to what it lands; a source may not use these names.
+# Columns that Trueup adds when it lands rows; a source may not use these names.
 ROW_ID = "row_id"  # int64 hash of the key columns and of the batch, so that no two rows share it
 EVENT_TIME = "event_time"  # datetime64[us], without zone, in the model's time zone
 LABEL = "label"
 KNOWN_AT = "known_at"
 
-Reason = Literal["first", "decayed", "stale", "shifted", "grown", "manual", "schedule"]  # why a retrain was asked for
-Retrain = Literal["inline", "event", "never"]  # who follows a diagnosis that asks for one
-Burden = Literal[
-    "routine", "change"
-]  # what is known beforehand of a challenger: newer data alone, or something else, too
-Starter = Literal["person", "automation", "schedule", "process"]  # what started the work that a decision came from
+Reason = Literal["first", "decayed", "stale", "shifted", "grown", "manual", "schedule"]  # the reason of a retrain
+Retrain = Literal["inline", "event", "never"]  # who starts a retrain after a diagnosis
+Burden = Literal["routine", "change"]  # the burden of proof: only newer data, or another change, too
+Starter = Literal["person", "automation", "schedule", "process"]  # what started the work behind a decision
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Who or what started something. `name` is a person's where one gave it, else the account's or the automation's.
+    """Who or what started something. `name` is the name that a person gave, else the account's or the automation's.
 
-    A name is what somebody says of themself: nothing here proves it, so the account stands beside it.
+    A given name is not verified, so the account is recorded beside it.
     """
 
     kind: Starter
     name: str
-    account: str  # of the operating system, under which the process ran
+    account: str  # of the operating system
     via: Literal["command line", "Prefect", "a program"]  # the way in
     flow_run: str | None = None  # its id in Prefect
 
 
 class Status(StrEnum):
-    """The three answers a check may give. "Could not check" is never a pass."""
+    """The three results of a check. "Could not check" is never a pass."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -62,7 +60,7 @@ class Window:
         return self.start <= moment < self.end
 
     def overlaps(self, other: Window) -> bool:
-        """Say whether the two windows share a moment."""
+        """Whether the two windows share a moment."""
         return self.start < other.end and other.start < self.end
 
     def __str__(self) -> str:
@@ -71,7 +69,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Fold:
-    """A cut-off: what the recipe is fitted on, and the rows that follow, which judge that fit."""
+    """A cut-off: the rows that the recipe is fitted on, and the rows that follow and judge that fit."""
 
     train: Window
     judged: Window
@@ -81,7 +79,7 @@ class Fold:
 class BatchRef:
     """One landed revision of one window of a dataset; the data itself stays in the store.
 
-    `path` is relative to the home; `sequence` grows with each landing, whatever the clock says.
+    `path` is relative to the home. `sequence` grows with each landing, independent of the clock.
     """
 
     dataset: str
@@ -108,18 +106,18 @@ class Batch:
 
     @property
     def window(self) -> Window:
-        """The span of event time that both cover."""
+        """The span of event time of both."""
         return self.rows.window
 
     @property
     def landed(self) -> int:
-        """Landing sequence of the newer of both: another number for every revision of either."""
+        """Landing sequence of the newer of both; it differs for every revision of either."""
         return max(self.rows.sequence, self.labels.sequence)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure with what it rests on. `low` and `high` bound its interval at `confidence`, where one was made."""
+    """A figure. `low` and `high` bound its interval at `confidence`, if there is one."""
 
     name: str
     value: float
@@ -135,7 +133,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer of one check: a status, reasons in words, and the figures behind them."""
+    """The result of one check: a status, reasons in words, and figures."""
 
     check: str
     status: Status
@@ -144,17 +142,14 @@ class Verdict:
 
     @classmethod
     def passed(cls, check: str, *reasons: str, **figures: Any) -> Verdict:
-        """A pass, with reasons."""
         return cls(check, Status.PASS, reasons, figures)
 
     @classmethod
     def failed(cls, check: str, *reasons: str, **figures: Any) -> Verdict:
-        """A fail, with reasons."""
         return cls(check, Status.FAIL, reasons, figures)
 
     @classmethod
     def inconclusive(cls, check: str, *reasons: str, **figures: Any) -> Verdict:
-        """Could not tell, with reasons."""
         return cls(check, Status.INCONCLUSIVE, reasons, figures)
 
     @property
@@ -163,12 +158,11 @@ class Verdict:
         return self.status is Status.PASS
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and the ledger."""
         return {**asdict(self), "status": self.status.value, "reasons": list(self.reasons)}
 
 
 def overall(verdicts: Iterable[Verdict]) -> Status:
-    """Fail if any failed, else inconclusive if any was, else pass. No verdict at all is inconclusive.
+    """Return fail if any failed, else inconclusive if any was, else pass. Without verdicts the result is inconclusive.
 
     >>> overall([Verdict.passed("a"), Verdict.inconclusive("b")])
     <Status.INCONCLUSIVE: 'inconclusive'>

@@ -1,7 +1,7 @@
-"""Values and the types of columns: one text for each value, whatever type it arrives as, and no digit lost on the way.
+"""Values and types of columns: one text for each value, whatever type it arrives as, without losing a digit.
 
-A column has one type for a dataset's whole life (`Kind`). It is declared, follows from what the column is for, or is
-that of the first batch with values in it; later values are brought to it, and what cannot be brought is named.
+A column has one type for a dataset's whole life (`Kind`). It is declared, determined by the column's use, or taken from
+the first batch with values. Later values are converted to it, and values that do not fit are listed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 Kind = Literal["text", "digits", "integer", "number", "boolean", "time"]  # `digits`: text of whole numbers only
-EXACT: Final = 2**53  # whole numbers up to here are the same as float64
+EXACT: Final = 2**53  # largest integer up to which float64 is exact
 
 NUL_SIGN: Final = "\u2400"
 
@@ -32,10 +32,10 @@ _WHOLE_NUMBER: Final = r"0|-?[1-9]\d{0,18}"
 
 
 def as_text(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Give a column as text (object; missing stays missing), the same for a value of any type.
+    """Convert a column to text (object; missing stays missing), the same for a value of any type.
 
-    1.0 and a decimal 1.00 are "1", a boolean is "true" or "false" also where it arrives as the text True, a date is as
-    a time at midnight.
+    1.0 and a decimal 1.00 become "1". A boolean becomes "true" or "false", also if it arrives as the text True. A date
+    becomes its midnight.
 
     >>> as_text(pd.Series([1, 2.5, None, "1", True, "TRUE"], dtype=object)).tolist()
     ['1', '2.5', None, '1', 'true', 'true']
@@ -46,13 +46,13 @@ def as_text(column: pd.Series[Any]) -> pd.Series[Any]:
             return column.where(~told, column.map(_TRUTHS)) if told.any() else column
         texts = [None if missing else text_of(value) for value, missing in zip(column, column.isna(), strict=True)]
         return pd.Series(texts, index=column.index, name=column.name, dtype=object)
-    codes, values = pd.factorize(column)  # each distinct value is written once
+    codes, values = pd.factorize(column)  # each distinct value is converted once
     distinct = np.array([*map(text_of, values), None], dtype=object)
     return pd.Series(distinct[codes], index=column.index, name=column.name, dtype=object)
 
 
 def text_of(value: object) -> str:
-    r"""Write one value as text, as `as_text` does: numbers with all of their digits, bytes in hexadecimal.
+    r"""Convert one value to text like `as_text`: numbers with all of their digits, bytes in hexadecimal.
 
     >>> [text_of(v) for v in (Decimal("1.50"), 2.0, 1e-7, b"\x0f", datetime(2024, 1, 1), datetime(2024, 1, 1, 5))]
     ['1.5', '2', '0.0000001', '0f', '2024-01-01', '2024-01-01 05:00:00']
@@ -78,9 +78,9 @@ def text_of(value: object) -> str:
 
 
 def as_numbers(column: pd.Series[Any]) -> pd.Series[Any] | None:
-    """Give a column of numbers or booleans as int64, float64 or float32, or None if it holds anything else.
+    """Return a column of numbers or booleans as int64, float64 or float32, or None for other values.
 
-    Integers stay integers while none is missing. A column without any value counts as numbers, all NaN.
+    Integers stay integers while none is missing. A column without any value is numeric, all NaN.
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
@@ -95,7 +95,7 @@ def as_numbers(column: pd.Series[Any]) -> pd.Series[Any] | None:
 
 
 def numbers_of(texts: pd.Series[Any]) -> pd.Series[Any]:
-    """Read text as float64, each the nearest to what is written (`pd.to_numeric` is off in the last places); NaN where it is none.
+    """Parse text as the nearest float64, NaN if it is no number (`pd.to_numeric` is off in the last places).
 
     >>> numbers_of(pd.Series([" 1.5", "99999999999999999999999998625610465278", "1_000", "x", None])).tolist()
     [1.5, 1e+38, nan, nan, nan]
@@ -117,9 +117,9 @@ def _floats(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
 
 
 def as_integers(column: pd.Series[Any]) -> pd.Series[Any] | None:
-    """Give a column of whole numbers, also of text that is one, as int64 (Int64 where one is missing); None for others.
+    """Return a column of whole numbers, also as text, as int64 (Int64 if one is missing); None for other values.
 
-    Every digit is kept: a number beyond 64 bits, or a float that may have lost some, is none.
+    Every digit is kept: a number beyond 64 bits, or a float that may have lost some, is refused.
 
     >>> as_integers(pd.Series(["7300000000000000001", None, 5], dtype=object)).tolist()
     [7300000000000000001, <NA>, 5]
@@ -135,13 +135,13 @@ def as_integers(column: pd.Series[Any]) -> pd.Series[Any] | None:
     numbers = [int(text) if there else None for text, there in zip(texts, present, strict=True)]
     try:
         whole = pd.Series(pd.array(numbers, dtype="Int64"), index=column.index, name=column.name)
-    except (OverflowError, TypeError):  # the latter for those that 64 bits without a sign would hold
+    except (OverflowError, TypeError):  # OverflowError: unsigned 64-bit numbers
         return None
     return whole if whole.hasnans else whole.astype(np.int64)
 
 
 def as_booleans(column: pd.Series[Any]) -> pd.Series[Any] | None:
-    """Give a column of booleans, also written as text or as 0 and 1, as numbers; None for others."""
+    """Return a column of booleans, also as text or as 0 and 1, as numbers; None for other values."""
     texts = as_text(column)
     codes = texts.map({"true": 1, "false": 0, "1": 1, "0": 0})
     if (codes.isna() & texts.notna()).any():
@@ -150,9 +150,9 @@ def as_booleans(column: pd.Series[Any]) -> pd.Series[Any] | None:
 
 
 def canonical_text(column: pd.Series[Any], kind: Kind) -> pd.Series[Any]:
-    """Bring a column to the text that its dataset has: `as_text`, and of `digits` the one without a fraction of zeros.
+    """Convert a column to its dataset's text: `as_text`, for `digits` without trailing zeros.
 
-    A category stays one where its values stay apart.
+    A category stays one if its values stay distinct.
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
         levels = pd.Series(column.cat.categories)
@@ -167,14 +167,14 @@ def canonical_text(column: pd.Series[Any], kind: Kind) -> pd.Series[Any]:
 
 
 def without_nul(text: pd.Series[Any]) -> pd.Series[Any]:
-    """Write a NUL character as its sign: pandas and databases end a text at it, so that different values would be one."""
+    """Replace NUL characters by a sign, because pandas and databases cut text there and would merge different values."""
     if not text.str.contains("\0", regex=False, na=False).any():
         return text
     return text.str.replace("\0", NUL_SIGN, regex=False)
 
 
 def without_point(text: pd.Series[Any]) -> pd.Series[Any]:
-    """Write whole numbers in text as such: 101.0, as a column with a missing value is often written, is 101."""
+    """Write whole numbers in text as such: 101.0, typical of a column with missing values, becomes 101."""
     if not text.notna().any():
         return text
     pointed = text.str.fullmatch(_WITH_POINT, na=False)
@@ -182,7 +182,7 @@ def without_point(text: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def kind_of_text(column: pd.Series[Any]) -> Kind | None:
-    """Which kind of text, or of time, a column of text is from its first values on; None without any."""
+    """The kind of a text or time column, from its first values on; None without values."""
     if not column.notna().any():
         return None
     if is_time(column):
@@ -192,7 +192,7 @@ def kind_of_text(column: pd.Series[Any]) -> Kind | None:
 
 
 def kind_of(column: pd.Series[Any]) -> Kind | None:
-    """The kind of a column of which nothing is known, by its first values; None without any."""
+    """The kind of a column that is not declared, by its first values; None without values."""
     if not column.notna().any():
         return None
     if is_time(column):
@@ -204,19 +204,19 @@ def kind_of(column: pd.Series[Any]) -> Kind | None:
 
 
 def is_time(column: pd.Series[Any]) -> bool:
-    """Whether a column holds times, not text of them."""
+    """Whether a column contains times, not text of them."""
     return dtypes.is_datetime64_any_dtype(column) or dtypes.infer_dtype(column, skipna=True) in _TIMES
 
 
 def lost_digits(column: pd.Series[Any]) -> int:
-    """How many values of a column are floating-point numbers so large that they may have lost their last digits."""
+    """Count floating-point numbers so large that they may have lost their last digits."""
     if not dtypes.is_float_dtype(column):
         return 0
     return int((column.abs() > EXACT).sum())
 
 
 def rounded(column: pd.Series[Any]) -> int:
-    """How many numbers of a column have more digits than the floating-point numbers that models calculate with."""
+    """Count numbers with more digits than a floating-point number of a model."""
     if dtypes.is_integer_dtype(column):
         large = column[((column > EXACT) | (column < -EXACT)).to_numpy(dtype=bool, na_value=False)]
         return sum(int(float(value)) != int(value) for value in large)
@@ -227,10 +227,10 @@ def rounded(column: pd.Series[Any]) -> int:
 
 
 def key_hash(keys: pd.DataFrame, batch_start: datetime | None = None) -> npt.NDArray[np.int64]:
-    """Give each row's id: a 64-bit hash of its key columns, in their order, none of them missing, and of its batch.
+    """Return each row's id: a 64-bit hash of its key columns, in their order, none of them missing, and of its batch.
 
-    Stable over batches, processes and types: 1, 1.0 and "1" are the same key, while "1.0" and "01" are other texts.
-    Two of n different keys share an id with a probability of about n² / 2⁶⁵: 3e-7 for 3.4 million rows.
+    Stable over batches, processes and types: 1, 1.0 and "1" are the same key, while "1.0" and "01" are other texts. Two
+    of n different keys share an id with a probability of about n² / 2⁶⁵: 3e-7 for 3.4 million rows.
     """
     hashed = pd.DataFrame({name: _hashes(column) for name, column in keys.items()}, copy=False)
     if batch_start is not None:
@@ -240,7 +240,7 @@ def key_hash(keys: pd.DataFrame, batch_start: datetime | None = None) -> npt.NDA
 
 
 def _hashes(column: pd.Series[Any]) -> npt.NDArray[np.uint64]:
-    """Hash whole numbers as integers, times as microseconds, all else as text."""
+    """Hash whole numbers as integers, times as microseconds, all other values as text."""
     if dtypes.is_datetime64_any_dtype(column):
         local = column if column.dt.tz is None else column.dt.tz_convert("UTC").dt.tz_localize(None)
         return pd.util.hash_array(local.astype("datetime64[us]").to_numpy().astype(np.int64))
@@ -258,12 +258,12 @@ def _hashes(column: pd.Series[Any]) -> npt.NDArray[np.uint64]:
 
 
 def settled(declared: Mapping[str, Kind], recorded: Mapping[str, Kind]) -> dict[str, Kind]:
-    """The kinds of columns: as declared, and where that leaves room as they were recorded at the first landing."""
+    """The kinds of columns: as declared, else as recorded at the first landing."""
     return {**declared, **{n: k for n, k in recorded.items() if n not in declared or _says_more(k, declared[n])}}
 
 
 def retyped(declared: Mapping[str, Kind], recorded: Mapping[str, Kind]) -> list[str]:
-    """The columns that are declared as something else than they were landed as."""
+    """The columns with another declared type than the landed one."""
     return [
         name
         for name, kind in recorded.items()

@@ -1,1 +1,1 @@
-"""What a model sees of each row."""
+"""The inputs of a model for each row."""

@@ -1,4 +1,4 @@
-"""The feature frame: what a model sees of each row, made the same way for training and for scoring."""
+"""The feature frame: the inputs of a model, computed the same way for training and for scoring."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _CALENDAR: dict[str, Callable[[pd.Series[Any]], pd.Series[Any]]] = {
 
 @dataclass(frozen=True)
 class FeatureSchema:
-    """The names of a model's features by kind; it is kept with the model, and scoring selects columns by it."""
+    """The names of a model's features by kind. It is stored with the model, and scoring selects columns by it."""
 
     numeric: tuple[str, ...]
     categorical: tuple[str, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All features, numeric ones first, in the order of the feature frame."""
+        """All features in the order of the feature frame, numeric ones first."""
         return self.numeric + self.categorical
 
     def without(self, names: Collection[str]) -> FeatureSchema:
-        """The same without some features."""
+        """The schema without some features."""
         kept = ([n for n in kind if n not in names] for kind in (self.numeric, self.categorical))
         return FeatureSchema(*map(tuple, kept))
 
@@ -52,18 +52,17 @@ class FeatureSchema:
 def feature_frame(
     rows: pd.DataFrame, past: pd.DataFrame, config: FeaturesConfig, custom: Custom | None = None
 ) -> pd.DataFrame:
-    """Make the features of landed rows.
+    """Compute the features of landed rows.
 
-    `past` is for the history features: the earlier rows joined to their labels (`history_features` says what of it
-    counts); without any it is not looked at. `custom` is the function that `config.custom` names; it is given a copy of
-    the rows, and no labels.
+    `past` has the earlier rows with their labels, for the history features (see `history_features`), and is ignored
+    without them. `custom` is the function that `config.custom` names; it gets a copy of the rows, without labels.
 
     Returns, indexed like `rows`: `row_id`, `event_time`, then the features, numeric ones first (float64 as landed;
     float32 for calendar and history), categorical ones last (pandas categories of text). Missing stays missing. A row's
     features do not depend on the other rows, unless the custom function makes them.
 
-    Raises WorkError when a column is missing or of the wrong kind, when two features have one name, or when the custom
-    function fails or gives something else than it should.
+    Raises WorkError if a column is missing or of the wrong kind, if two features have one name, or if the custom
+    function fails or returns something invalid.
     """
     _check(rows, config)
     parts: dict[str, Any] = {ROW_ID: rows[ROW_ID], EVENT_TIME: rows[EVENT_TIME]}
@@ -79,7 +78,7 @@ def feature_frame(
 
 
 def schema_of(frame: pd.DataFrame, config: FeaturesConfig) -> FeatureSchema:
-    """Read the schema off a feature frame: the categorical features that the config names, all others numeric."""
+    """Derive the schema from a feature frame: the categorical features of the config, all others numeric."""
     numeric = [c for c in frame.columns if c not in {ROW_ID, EVENT_TIME, *config.categorical}]
     return FeatureSchema(tuple(numeric), tuple(config.categorical))
 
@@ -87,10 +86,10 @@ def schema_of(frame: pd.DataFrame, config: FeaturesConfig) -> FeatureSchema:
 def without_values_lately(
     frame: pd.DataFrame, event_time: pd.Series[Any], period: Period, batches: int
 ) -> tuple[str, ...]:
-    """Name the features that have no value in the newest batches of a frame, though they had some before.
+    """List the features without any value in the newest batches of a frame that had values before.
 
-    A model that learned from what such a feature was once would expect it again. `event_time` (n,) are the rows' moments;
-    a frame of no more batches than these says nothing.
+    A model trained on the earlier values would expect them again. `event_time` (n,) are the rows' moments. Returns an
+    empty list for a frame with too few batches.
     """
     newest = event_time.dt.to_period(FREQUENCY[period])
     known = sorted(newest.unique())
@@ -101,7 +100,7 @@ def without_values_lately(
 
 
 def _check(rows: pd.DataFrame, config: FeaturesConfig) -> None:
-    """Refuse rows or a config that cannot give the features; history_features checks its own columns."""
+    """Refuse rows or a config from which the features cannot be computed; history_features checks its own columns."""
     if lacking := [c for c in [*config.numeric, *config.categorical, *config.calendar] if c not in rows.columns]:
         raise WorkError(f"features: the landed rows lack {', '.join(lacking)}; select them in the source's query")
     if text := [c for c in config.numeric if not dtypes.is_numeric_dtype(rows[c])]:
@@ -119,12 +118,12 @@ def _check(rows: pd.DataFrame, config: FeaturesConfig) -> None:
 
 
 def _number(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Give the column as float64, or as float32 if it was landed so: a batch without missing values may hold integers."""
+    """Return the column as float64, or float32 if it was landed so; without missing values it may have integers."""
     return column if column.dtype == np.float32 else column.astype(np.float64)
 
 
 def _category(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Give the column as categories of text, sorted, only those that occur."""
+    """Return the column as sorted categories of text, only those that occur."""
     codes, values = pd.factorize(column)
     distinct = pd.Categorical(as_text(pd.Series(values)))
     codes_of_rows: Any = np.append(distinct.codes, np.int8(-1))[codes]
@@ -132,25 +131,25 @@ def _category(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _custom(rows: pd.DataFrame, function: Custom, where: str, taken: set[str]) -> dict[str, Any]:
-    """Call the user's function and check what it gives."""
+    """Call the user's function and check its result."""
     try:
         result = function(rows.copy())
     except Exception as error:
-        raise WorkError(f"{where} failed: {type(error).__name__}: {error}; mend the function") from error
+        raise WorkError(f"{where} failed: {type(error).__name__}: {error}; fix the function") from error
     if not isinstance(result, pd.DataFrame):
-        raise WorkError(f"{where} gave a {type(result).__name__}; return a DataFrame with the index of the rows")
+        raise WorkError(f"{where} returned a {type(result).__name__}; return a DataFrame with the index of the rows")
     if not result.index.equals(rows.index):
         raise WorkError(
-            f"{where} gave {len(result)} rows with another index than the {len(rows)} it was given; return one row for "
+            f"{where} returned {len(result)} rows with another index than the {len(rows)} it got; return one row for "
             "each, with the same index in the same order"
         )
     names = [str(c) for c in result.columns]
     if doubled := sorted({n for n in names if n in taken or names.count(n) > 1}):
-        raise WorkError(f"{where} gave {', '.join(doubled)}, which is already a feature; choose another name")
+        raise WorkError(f"{where} returned {', '.join(doubled)}, which is already a feature; choose another name")
     numbers = {str(name): as_numbers(column) for name, column in result.items()}
     if text := [name for name, column in numbers.items() if column is None]:
-        raise WorkError(f"{where} gave {', '.join(text)}, which is not numeric; return numbers only")
+        raise WorkError(f"{where} returned {', '.join(text)}, which is not numeric; return numbers only")
     found = {name: column.astype(np.float64) for name, column in numbers.items() if column is not None}
     if infinite := [name for name, column in found.items() if np.isinf(column).any()]:
-        raise WorkError(f"{where} gave infinite values in {', '.join(infinite)}; return a missing value instead")
+        raise WorkError(f"{where} returned infinite values in {', '.join(infinite)}; return a missing value instead")
     return found

@@ -1,13 +1,13 @@
 """Features from earlier rows, as they were known at a row's own time.
 
-A row at time t sees the rows whose label became known in (t - w, t]. A row counts as known at the earliest a
-microsecond after its own time, so that no row ever sees itself, its contemporaries or anything later, whatever its
-`known_at` says. Training and scoring call the same function; a row's features depend on nothing but its keys, its
-time and the rows in its windows.
+A row at time t sees the rows with a label that became known in (t - w, t]. A row counts as known at the earliest a
+microsecond after its own time, so no row ever sees itself, its contemporaries or anything later, whatever its
+`known_at` is. Training and scoring call the same function. A row's features depend only on its keys, its time and the
+rows in its windows.
 
-Method: the past is sorted by key and by the moment it became known, with running totals; a window of a key is a run
-of that order, found by binary search, and its total the difference of two running totals. O((n + m) log n) for n past
-rows and m queries, without a loop over rows.
+Method: the past is sorted by key and by the moment it became known, with running totals. A window of a key is a range
+in that order, found by binary search, and its total is the difference of two running totals. O((n + m) log n) for n
+past rows and m queries, without a loop over rows.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "min": timedelta(minu
 def history_features(queries: pd.DataFrame, past: pd.DataFrame, specs: Sequence[HistoryConfig]) -> pd.DataFrame:
     """Aggregate, for each query row, the past rows of the same key that became known in its trailing windows.
 
-    `queries` has `event_time` and the key columns; `past` has `event_time`, `known_at`, the key columns and the
-    columns that `specs` aggregate (`label` or others), in any order. Returns float32 columns indexed like `queries`:
-    for each spec, entry of `by` and window a mean or rate `<name>_<keys>_<window>` (NaN without a value) and the count
-    `..._n` of the values it rests on, unless `counts` is off; for `count` only `<name>_<keys>_<window>`. A missing or infinite value does not
-    count; a missing key gives NaN and 0. Sums carry about 30 bits more than the largest value needs, so that a value
-    outside a window leaves no trace in it.
+    `queries` has `event_time` and the key columns; `past` has `event_time`, `known_at`, the key columns and the columns
+    that `specs` aggregate (`label` or others), in any order. Returns float32 columns indexed like `queries`: for each
+    spec, entry of `by` and window a mean or rate `<name>_<keys>_<window>` (NaN without a value) and the count `..._n`
+    of its values, unless `counts` is off; for `count` only `<name>_<keys>_<window>`. Missing and infinite values do not
+    count; a missing key results in NaN and 0. Sums have about 30 bits more than the largest value needs, so that a
+    value outside a window leaves no trace in it.
 
-    Raises WorkError when a column is missing, or is text where a mean is asked for.
+    Raises WorkError if a column is missing, or is text but needs a mean.
     """
     timeline = _Timeline(queries, _check(queries, past, specs))
     found: dict[str, npt.NDArray[np.float32]] = {}
@@ -58,7 +58,7 @@ def history_features(queries: pd.DataFrame, past: pd.DataFrame, specs: Sequence[
 
 
 def history_names(specs: Sequence[HistoryConfig]) -> list[str]:
-    """Name the features that `history_features` makes, in its order.
+    """Names of the features of `history_features`, in its order.
 
     >>> spec = HistoryConfig(name="late", by=["carrier", ["origin", "dest"]], windows=["7 days", "12 hours"])
     >>> history_names([spec])[:6:2]
@@ -74,7 +74,7 @@ def history_names(specs: Sequence[HistoryConfig]) -> list[str]:
 
 
 def reaches(specs: Sequence[HistoryConfig]) -> dict[str, timedelta]:
-    """Give the window of each feature that `history_features` makes."""
+    """The window of each feature of `history_features`."""
     return {
         name: window
         for spec in specs
@@ -85,7 +85,7 @@ def reaches(specs: Sequence[HistoryConfig]) -> dict[str, timedelta]:
 
 
 def needed_reach(specs: Sequence[HistoryConfig]) -> timedelta:
-    """Give the longest window: what became known longer ago than this before a row cannot change its features."""
+    """The longest window: rows that became known longer ago cannot change a row's features."""
     return max((window for spec in specs for window in spec.windows), default=timedelta(0))
 
 
@@ -100,7 +100,7 @@ def _names(spec: HistoryConfig, keys: Keys, window: timedelta) -> list[str]:
 
 
 def _check(queries: pd.DataFrame, past: pd.DataFrame, specs: Sequence[HistoryConfig]) -> pd.DataFrame:
-    """Give the columns of the past that are needed. A past without rows may lack them."""
+    """Return the needed columns of the past. A past without rows may lack them."""
     keys = {k for spec in specs for by in spec.by for k in _keys(by)}
     needed = [EVENT_TIME, KNOWN_AT, *sorted(keys | {spec.of for spec in specs})]
     if past.empty:
@@ -168,7 +168,7 @@ class _Timeline:
         return self._ranks[ago]
 
     def column(self, name: str) -> pd.Series[Any]:
-        """Give a column of the past in the order in which it became known."""
+        """A column of the past in the order in which it became known."""
         return self._past[name].take(self._order)
 
     def runs(self, keys: Keys) -> _Runs:
@@ -181,7 +181,7 @@ class _Timeline:
 
 
 def _by_code(codes: Ints, groups: int) -> tuple[Ints, Ints]:
-    """Give the positions ordered by code, then by position, and their codes; those without a code are left out."""
+    """Return the positions ordered by code, then by position, and their codes, without those that have no code."""
     small = codes.astype(np.min_scalar_type(-groups - 1))  # numpy sorts small integers by radix
     order = np.argsort(small, kind="stable")
     order = order[np.searchsorted(small, 0, sorter=order) :]
@@ -189,18 +189,18 @@ def _by_code(codes: Ints, groups: int) -> tuple[Ints, Ints]:
 
 
 def _codes(past: pd.DataFrame, queries: pd.DataFrame, keys: Keys) -> tuple[Ints, Ints, int]:
-    """Number the keys alike in both frames, -1 where a part is missing; give also how many there are."""
+    """Number the keys consistently in both frames, -1 if a part is missing; also return their number."""
     codes = np.zeros(len(past) + len(queries), dtype=np.int64)
     for key in keys:
         part, count = _column_codes(past[key], queries[key])
         missing = (codes < 0) | (part < 0)
-        codes = part if len(keys) == 1 else pd.factorize(codes * count + part)[0]  # small again, so never too large
+        codes = part if len(keys) == 1 else pd.factorize(codes * count + part)[0]  # small again, to prevent overflow
         codes[missing] = -1
     return codes[: len(past)], codes[len(past) :], int(codes.max(initial=0)) + 1
 
 
 def _column_codes(past: pd.Series[Any], queries: pd.Series[Any]) -> tuple[Ints, int]:
-    """Number the values of two columns alike, whatever their types, first all of the past, then the queries."""
+    """Number the values of two columns consistently, whatever their types, first all of the past, then the queries."""
     codes_past, values_past = pd.factorize(past)
     codes_queries, values_queries = pd.factorize(queries)
     texts = [*as_text(pd.Series(values_past)), *as_text(pd.Series(values_queries))]
@@ -232,7 +232,7 @@ def _aggregates(
 
 
 def _values(spec: HistoryConfig, column: pd.Series[Any]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Give what is averaged (0 where there is no value) and where there is a value."""
+    """Return the values to average (0 if missing) and which of them exist."""
     if spec.aggregate == "mean":
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
         present = np.isfinite(numbers)
@@ -248,17 +248,17 @@ def _values(spec: HistoryConfig, column: pd.Series[Any]) -> tuple[Floats, npt.ND
 
 
 def _running(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Give running totals with a zero in front: values[a:b].sum() is the difference of entries b and a."""
+    """Running totals with a zero in front: values[a:b].sum() is the difference of entries b and a."""
     kind = np.int64 if values.dtype == bool else np.float64
     return np.concatenate([np.zeros(1, dtype=kind), np.cumsum(values, dtype=kind)])
 
 
 def _exact_parts(values: Floats) -> list[Floats]:
-    """Split values into a coarse part, whose running totals are exact, and what is left, if anything is.
+    """Split values into a coarse part with exact running totals, and the remainder, if there is one.
 
-    A difference of running totals loses what the totals round off, and one huge value would blur all that follow. The
-    coarse part is a multiple of a power of two so large that a float64 holds every total of n of them exactly
-    (n · 2^bits ≤ 2^52); the rest is smaller than the largest value by 2^bits.
+    A difference of running totals loses the digits that the totals round off, and one huge value would blur all later
+    ones. The coarse part is a multiple of a power of two so large that a float64 represents every total of n of them
+    exactly (n · 2^bits ≤ 2^52); the remainder is smaller than the largest value by 2^bits.
     """
     largest = np.abs(values).max(initial=0.0)
     if largest == 0:

@@ -52,17 +52,17 @@ from trueup.config import value_checks
 Floats = NDArray[np.float64]
 
 MIN_BLOCKS = value_checks.MIN_BLOCKS
-MAX_BLOCKS = 250  # more add no precision but cost time and memory: neighbours are merged
-_ROUNDING = 1e-12  # of the largest block sum: less spread than that is none
-_SYMMETRIC = 1e-6  # less skewness than that moves no bound, and only rounding would be left of it
+MAX_BLOCKS = 250  # more blocks add cost but no precision, so neighbours are merged
+_ROUNDING = 1e-12  # of the largest block sum: a smaller spread counts as none
+_SYMMETRIC = 1e-6  # smaller skewness moves no bound
 _MIN_RUNS = 3  # runs never grow so long that fewer than this many fit
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A statistic with its standard error and two-sided bounds; infinite bounds where a single block gives none.
+    """A statistic with its standard error and two-sided bounds; the bounds are infinite for a single block.
 
-    `blocks` counts the blocks of time that hold rows, `block_length` how many neighbouring ones are taken together, and
+    `blocks` counts the blocks of time with rows, `block_length` how many neighbouring ones are taken together, and
     `skew` is the skewness of their sums (0: bounds are symmetric).
     """
 
@@ -86,16 +86,16 @@ class Interval:
 
     @property
     def enough(self) -> bool:
-        """Whether there are blocks enough to trust the bounds."""
+        """Whether there are enough blocks to trust the bounds."""
         return self.blocks >= MIN_BLOCKS
 
     @property
     def runs(self) -> float:
-        """How many independent runs of blocks there are."""
+        """The number of independent runs of blocks."""
         return self.blocks / self.block_length
 
     def lower(self, alpha: float) -> float:
-        """One-sided lower bound that the truth lies below with probability `alpha`."""
+        """One-sided lower bound at confidence 1 - `alpha`."""
         if self.error == 0:
             return self.mean
         if not np.isfinite(self.error):
@@ -117,7 +117,7 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """The block of time of each row: `codes` (n,) number the `count` blocks that hold rows in order of time."""
+    """The block of time of each row: `codes` (n,) number the `count` blocks with rows in order of time."""
 
     codes: NDArray[np.intp]
     count: int
@@ -197,9 +197,9 @@ def sums_interval(sums: Floats, weights: Floats, confidence: float) -> Interval:
     if spread <= (_ROUNDING * float(np.abs(sums).max())) ** 2:
         return Interval.of(mean, 0.0, blocks, length, confidence)
     error = np.sqrt(runs * spread * runs / (runs - 1)) / whole
-    skew = float(((moved / np.sqrt(spread)) ** 3).mean())  # of values as small as there are, too
+    skew = float(((moved / np.sqrt(spread)) ** 3).mean())  # also for tiny values
     if runs > 2:
-        skew *= np.sqrt(runs * (runs - 1)) / (runs - 2)  # few runs show less skewness than there is
+        skew *= np.sqrt(runs * (runs - 1)) / (runs - 2)  # few runs underestimate skewness
     return Interval.of(mean, error, blocks, length, confidence, skew)
 
 
@@ -229,13 +229,13 @@ def _run_sums(values: Floats, length: int) -> Floats:
 
 
 def _skewed(t: float, skew: float, runs: float) -> float:
-    """Take the skewness out of a studentised mean (Hall 1992, the monotone transformation)."""
+    """Remove the skewness from a studentised mean (Hall 1992, the monotone transformation)."""
     s = t / np.sqrt(runs)
     return float(np.sqrt(runs) * (s + skew * s**2 / 3 + skew**2 * s**3 / 27 + skew / (6 * runs)))
 
 
 def _unskewed(t: float, skew: float, runs: float) -> float:
-    """Give the studentised mean that `_skewed` takes to t."""
+    """The inverse of `_skewed`: the studentised mean for t."""
     s = t / np.sqrt(runs) - skew / (6 * runs)
     if abs(skew) > _SYMMETRIC:
         s = 3 / skew * (np.cbrt(1 + skew * s) - 1)

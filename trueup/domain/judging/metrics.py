@@ -1,4 +1,4 @@
-"""What a prediction costs, row by row and over all.
+"""Losses and metrics of predictions, by row and over all.
 
 The loss decides (log-loss, or squared error for a regression); every other metric informs. Labels `y` (n,) are 0/1 for
 a binary task, class names for a multiclass one, numbers for a regression. Predictions are p(positive) (n,), class
@@ -42,7 +42,7 @@ def loss_name(task: Task) -> str:
 
 
 def loss_words(task: Task, unit: str = "") -> str:
-    """Name it for people; `unit` is the label's, for a regression.
+    """Name the deciding metric for people; `unit` is the label's, for a regression.
 
     >>> loss_words(Task.REGRESSION, "minutes")
     'squared error (minutes²)'
@@ -53,7 +53,7 @@ def loss_words(task: Task, unit: str = "") -> str:
 
 
 def figure(value: float, digits: int = 4) -> str:
-    """Write a figure with so many significant digits, large ones without exponent.
+    """Format a figure with significant digits, large ones without exponent.
 
     >>> figure(8168.4), figure(0.98765), figure(5.0, 3)
     ('8,168', '0.9877', '5')
@@ -62,7 +62,7 @@ def figure(value: float, digits: int = 4) -> str:
 
 
 def row_losses(task: Task, y: ArrayLike, prediction: ArrayLike, classes: Sequence[str] | None = None) -> Floats:
-    """Give each row's loss (n,): log-loss in nats, or squared error. A missing prediction gives a missing loss.
+    """Each row's loss (n,): log-loss in nats, or squared error. A missing prediction has a missing loss.
 
     >>> row_losses(Task.BINARY, [1, 0], [0.8, 0.8]).round(3).tolist()
     [0.223, 1.609]
@@ -80,13 +80,13 @@ def row_losses(task: Task, y: ArrayLike, prediction: ArrayLike, classes: Sequenc
 
 
 def metrics(task: Task, y: ArrayLike, prediction: ArrayLike, classes: Sequence[str] | None = None) -> dict[str, float]:
-    """Give all metrics of the task, the deciding loss first.
+    """All metrics of the task, the deciding loss first.
 
     binary: log_loss, brier, auc, average_precision, ece. multiclass: log_loss, brier (0 to 2), accuracy, auc_ovr (mean
-    over the classes present). regression: mse, mae, rmse, r2.
-    Raises ValueError when a metric would not exist: no rows, labels of one class, missing predictions.
+    over the classes present). regression: mse, mae, rmse, r2. Raises ValueError if a metric would not exist: no rows,
+    labels of one class, missing predictions.
     """
-    from sklearn.metrics import (  # takes seconds, and commands that only look need none of it
+    from sklearn.metrics import (  # takes seconds, and read-only commands do not need it
         average_precision_score,
         roc_auc_score,
     )
@@ -120,10 +120,10 @@ def metrics_with_intervals(
     *,
     classes: Sequence[str] | None = None,
 ) -> list[Metric]:
-    """Give all metrics of the task, with block-bootstrap intervals where rows span enough blocks of time.
+    """All metrics of the task, with block-bootstrap intervals if rows span enough blocks of time.
 
-    ECE and average precision have none: the first is biased upwards in a resample, the second informs only.
-    Raises ValueError as `metrics` does.
+    ECE and average precision have none: the first is biased upwards in a resample, the second only informs. Raises
+    ValueError like `metrics`.
     """
     labels, p = np.asarray(y), np.asarray(prediction, dtype=np.float64)
     values = metrics(task, labels, p, classes)
@@ -147,7 +147,7 @@ def metrics_with_intervals(
 
 
 def shortfall(name: str, value: float) -> float:
-    """Turn a metric so that less is better: what is at most one, as an AUC, by what it lacks to one.
+    """Turn a metric so that lower is better: metrics of at most one, such as AUC, become one minus the metric.
 
     >>> shortfall("auc", 0.75), shortfall("brier", 0.2)
     (0.25, 0.2)
@@ -165,9 +165,9 @@ def shortfall_difference(
     seed: int,
     classes: Sequence[str] | None = None,
 ) -> Interval:
-    """Bound how much one model's shortfall in a metric is above another's on the same rows (n,); below 0 the one is better.
+    """Bound one model's shortfall in a metric minus another's on the same rows (n,); below 0 the first is better.
 
-    Both are computed on the same resamples of blocks. Raises ValueError where the metric does not exist, or has no draws
+    Both are computed on the same resamples of blocks. Raises ValueError if the metric does not exist, or has no draws
     (ECE, average precision, R²).
     """
     labels = np.asarray(y)
@@ -184,9 +184,9 @@ def shortfall_difference(
 
 
 def by_slice(slices: pd.DataFrame, blocks: Blocks, *values: Floats) -> Iterator[tuple[str, Floats, list[Floats]]]:
-    """Give each value of each column of `slices` (n rows) by name, `column=value`.
+    """Yield each value of each column of `slices` (n rows) by name, `column=value`.
 
-    With it the numbers of its rows (blocks,), and for each of `values` (n,) their sums (blocks,).
+    Each comes with the numbers of its rows (blocks,), and for each of `values` (n,) their sums (blocks,).
     """
     for column in slices.columns:
         codes, found = pd.factorize(slices[column], use_na_sentinel=False)
@@ -226,9 +226,9 @@ def slice_table(
 ) -> list[SliceLoss]:
     """Describe the largest slices, the largest first: their rows and each model's mean loss there.
 
-    `challenger` and `champion` are row losses (n,). With bounds of the challenger's mean loss and of its difference to the
-    champion's, None where a slice has fewer rows than `min_slice_rows` or spans too few blocks of time. They speak of
-    one slice each: among many, some lie off by chance.
+    `challenger` and `champion` are row losses (n,). Includes bounds of the challenger's mean loss and of its difference
+    to the champion's, None if a slice has fewer rows than `min_slice_rows` or too few blocks of time. Each bound is for
+    one slice: among many slices, some miss by chance.
     """
     given = (challenger,) if champion is None else (challenger, champion, challenger - champion)
     found = sorted(by_slice(slices, blocks, *given), key=lambda s: -s[1].sum())[:MAX_SLICES]
@@ -286,7 +286,7 @@ def _require(task: Task, y: NDArray[Any], p: Floats) -> None:
 
 
 def _hits(y: ArrayLike, classes: Sequence[str] | None) -> NDArray[np.bool_]:
-    """One column a class, true where the row's label is that class: (n, k)."""
+    """One column per class, true if the row's label is that class: (n, k)."""
     if not classes:
         raise ValueError("a multiclass task needs its classes")
     known = pd.Index(classes).get_indexer(pd.Index(np.asarray(y, dtype=object)))

@@ -1,4 +1,4 @@
-"""Predictions that were made, with the labels that came."""
+"""Stored predictions, with the labels that have become known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trueup.domain.data.types import LABEL
 
 
 def prediction_in(config: ModelConfig, joined: pd.DataFrame, classes: Sequence[str] | None) -> np.ndarray:
-    """What a frame of predictions says: (n,), or (n, k) for a multiclass task, in the order of `classes`.
+    """The predictions in a frame: (n,), or (n, k) for a multiclass task, in the order of `classes`.
 
     A class that the version did not know has probability 0.
     """
@@ -24,7 +24,7 @@ def prediction_in(config: ModelConfig, joined: pd.DataFrame, classes: Sequence[s
 
 
 def classes_of(config: ModelConfig, joined: pd.DataFrame) -> list[str] | None:
-    """The classes of a multiclass task that the predictions or their labels name, sorted."""
+    """The sorted classes of a multiclass task in predictions or labels."""
     if config.task is not Task.MULTICLASS:
         return None
     predicted = {c.removeprefix("p_") for c in joined.columns if c.startswith("p_")}

@@ -1,9 +1,9 @@
-"""Probation: whether a new champion loses to the one it replaced, on the same rows, in a few looks.
+"""Probation: tests in a few looks whether a new champion loses to the replaced one on the same rows.
 
-Each look tests "the new champion's mean loss is at most the old one's" one-sided, on all rows of the probation whose
-labels are known, with the paired block bootstrap of the gates. The error is split over the looks (Bonferroni), so that
-over all of them a champion as good as the old one is taken back with a probability of at most `alpha`, as far as the
-intervals are worth what they say (see `bootstrap`).
+Each look tests "the new champion's mean loss is at most the old one's" one-sided, on all rows of the probation with
+known labels, with the paired block bootstrap of the gates. The error is split over the looks (Bonferroni), so that an
+equally good champion is taken back with a probability of at most `alpha`, as far as the intervals are accurate (see
+`bootstrap`).
 """
 
 from __future__ import annotations

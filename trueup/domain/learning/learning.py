@@ -1,12 +1,12 @@
-"""Model families: what a recipe is, how it becomes a pipeline, and how a pipeline is fitted and asked.
+"""Model families: recipes, their pipelines, and how pipelines are fitted and predict.
 
-A pipeline holds its preprocessing and nothing but scikit-learn's own classes, so that it loads anywhere. It takes the
-feature frame and picks its columns by name; missing values, categories it never saw and columns without any value are
-no errors. The same recipe on the same rows gives the same model, bit for bit: seeds are part of the recipe, and
-fitting uses one thread, because sums over several depend on their number.
+A pipeline has its preprocessing and only scikit-learn's own classes, so that it loads anywhere. It takes the feature
+frame and selects its columns by name. Missing values, new categories and columns without any value are not errors. The
+same recipe on the same rows results in the same model, bit for bit: seeds are part of the recipe, and fitting uses one
+thread, because sums over several threads depend on their number.
 
-Boosting never stops early. scikit-learn would watch rows drawn at random, which are neighbours in time of those it
-learns from, and stop too late; the number of trees is chosen by the search instead, on what came after.
+Boosting never stops early. scikit-learn would validate on random rows, which are neighbours in time of the training
+rows, and stop too late. Instead the search chooses the number of trees on later rows.
 """
 
 from __future__ import annotations
@@ -50,37 +50,37 @@ from trueup.hints import did_you_mean
 Floats = NDArray[np.float64]
 
 
-SIMPLE_ROWS = 20_000  # more rows make a linear model slower and hardly better
-_MAX_CATEGORIES = 30  # one-hot columns a feature; the rarer categories share the last one
+SIMPLE_ROWS = 20_000  # more rows make a linear model slower but hardly better
+_MAX_CATEGORIES = 30  # one-hot columns per feature; rarer categories share the last one
 _THREADS = 1
 _MONOTONE = "monotonic_cst"  # of gradient boosting; in a recipe by patterns of feature names
 _RESERVED = {
     "random_state": "the seed is train.seed",
     "early_stopping": "its validation rows would be drawn at random, not from later times; set max_iter",
-    "categorical_features": "categories are encoded before the model, for an exported model would be wrong otherwise",
+    "categorical_features": "categories are encoded before the model, because an exported model would be wrong otherwise",
     "n_jobs": "fitting uses one thread, so that it can be repeated",
-    "warm_start": "every fit starts anew",
+    "warm_start": "every fit starts from the beginning",
     "verbose": "it does not change the model",
 }
 
 
-# Models that take a challenger's place when they do better, see `domain.judging.gates.doubt`: a linear model of some columns, and
+# Models that replace a challenger if they do better, see `domain.judging.gates.doubt`: a linear model of some columns, and
 # the constant. No search chooses them.
 
 
 def space(family: Family, task: Task) -> Space:
-    """What a search may vary, by the name of the estimator's parameter."""
+    """The search space of a family, by the estimator's parameter names."""
     return _learner(family, task).space
 
 
 def defaults(family: Family, task: Task) -> dict[str, Any]:
-    """Every parameter that Trueup sets, at its starting value. A recipe records all, so that no later default changes it."""
+    """Every parameter that Trueup sets, at its starting value. Recipes record all, so later defaults change no recipe."""
     learner = _learner(family, task)
     return {**learner.constants, **{name: varied.default for name, varied in learner.space.items()}}
 
 
 def problems(fixed: Mapping[Family, Mapping[str, Any]], task: Task) -> list[Mistake]:
-    """Find the mistakes in `train.parameters`; the values themselves are judged when fitting."""
+    """Find the mistakes in `train.parameters`; the values are checked when fitting."""
     found = []
     for family, parameters in fixed.items():
         known = _learner(family, task).estimator().get_params()
@@ -110,7 +110,7 @@ def build(recipe: Recipe, schema: FeatureSchema, task: Task) -> Pipeline:
 
 
 def _stand_in(recipe: Recipe, schema: FeatureSchema, task: Task) -> Pipeline:
-    """Make the simple model of the columns that its recipe names, or the prior, which takes the same frame as all others."""
+    """Make the simple model of the columns in its recipe, or the prior, which takes the same frame as all others."""
     if recipe.family == "simple":
         columns = set(recipe.parameters["columns"])
         part = FeatureSchema(*(tuple(c for c in kind if c in columns) for kind in (schema.numeric, schema.categorical)))
@@ -120,22 +120,22 @@ def _stand_in(recipe: Recipe, schema: FeatureSchema, task: Task) -> Pipeline:
 
 
 def _sign(name: str, signs: Mapping[str, int]) -> int:
-    """Give the direction that the first matching pattern says: 1 rising, -1 falling, 0 free."""
+    """The direction of the first matching pattern: 1 rising, -1 falling, 0 free."""
     return next((sign for pattern, sign in signs.items() if fnmatchcase(name, pattern)), 0)
 
 
 def simple_model(schema: FeatureSchema, task: Task, seed: int = 0) -> Pipeline:
-    """Make the cheap reference, unfitted: a linear model. `fit(..., at_most=SIMPLE_ROWS)` keeps it cheap."""
+    """Make the unfitted cheap reference, a linear model. `fit(..., at_most=SIMPLE_ROWS)` keeps it cheap."""
     return build(Recipe("linear", defaults("linear", task), seed), schema, task)
 
 
 def prior_model(task: Task) -> Pipeline:
-    """Make the model that knows nothing of a row, unfitted: it gives the classes' shares, or the mean."""
+    """Make the unfitted constant model: it predicts the classes' shares, or the mean."""
     return make_pipeline(DummyRegressor() if task is Task.REGRESSION else DummyClassifier(strategy="prior"))
 
 
 def recency(moments: pd.Series[Any], half_life: timedelta | None) -> Floats | None:
-    """The weights (n,) of rows in a fit: 1 for the newest, half as much for each half-life that a row is older; None for all alike.
+    """The weights (n,) of rows in a fit: 1 for the newest, halved for each half-life of age; None for equal weights.
 
     >>> recency(pd.Series(pd.to_datetime(["2024-01-01", "2024-01-08"])), timedelta(days=7)).tolist()
     [0.5, 1.0]
@@ -153,13 +153,12 @@ def fit(
     seed: int = 0,
     weights: Floats | None = None,
 ) -> Pipeline:
-    """Give a fitted copy of the pipeline.
+    """Return a fitted copy of the pipeline.
 
-    `X` (n, any) holds at least the columns of its schema, `y` (n,) the labels: 0/1, class names, or numbers, `weights`
-    (n,) what each row counts in the estimator (all alike without). Columns
-    without any value are left out: nothing can be learned from them, and boosting fails on them. With `at_most`, more
-    rows than that are thinned to it at random by `seed`. Raises TrainingFailed, with scikit-learn's
-    reason, when it cannot be fitted.
+    `X` (n, any) has at least the columns of its schema, `y` (n,) the labels: 0/1, class names, or numbers; `weights`
+    (n,) are the rows' weights in the estimator (equal by default). Columns without any value are left out, because
+    boosting fails on them. With `at_most`, more rows are thinned to that number at random by `seed`. Raises
+    TrainingFailed with scikit-learn's reason.
     """
     labels = np.asarray(y)
     if at_most is not None and len(labels) > at_most:
@@ -182,7 +181,7 @@ def fit(
 
 
 def at_most(recipe: Recipe) -> int | None:
-    """How many rows a recipe is fitted on at most; None for all."""
+    """The largest number of rows that a recipe is fitted on; None for all."""
     return SIMPLE_ROWS if recipe.family == "simple" else None
 
 
@@ -192,10 +191,10 @@ def class_names(task: Task, model: Pipeline) -> list[str] | None:
 
 
 def all_classes(task: Task, models: Iterable[Pipeline], *labels: ArrayLike) -> list[str] | None:
-    """The classes that some model knows or some label names, sorted; None for other tasks than multiclass.
+    """The sorted classes of all models and labels; None for other tasks than multiclass.
 
-    Models are compared on these: on one's own classes, a probability that another gave to a class it does not know
-    would be lost.
+    Models are compared on these. On one model's own classes, another model's probability for a class that the first
+    does not know would be lost.
     """
     if task is not Task.MULTICLASS:
         return None
@@ -206,8 +205,8 @@ def all_classes(task: Task, models: Iterable[Pipeline], *labels: ArrayLike) -> l
 def predict(model: Pipeline, X: pd.DataFrame, task: Task, classes: Sequence[str] | None = None) -> Floats:
     """Predict each row: p(positive) (n,), a value (n,), or class probabilities (n, k).
 
-    The columns of a multiclass prediction are the model's own sorted classes, or `classes` where given: a class that
-    the model never saw has probability 0.
+    The columns of a multiclass prediction are the model's own sorted classes, or `classes` if given: a class that the
+    model does not know has probability 0.
     """
     with threadpool_limits(_THREADS):
         return _predict(model, X, task, classes)
@@ -219,7 +218,7 @@ def _predict(model: Pipeline, X: pd.DataFrame, task: Task, classes: Sequence[str
     known = list(model.classes_)
     wanted: Sequence[Any] = [1] if task is Task.BINARY else known if classes is None else classes
     found = model.predict_proba(X) if len(X) else np.empty((0, len(known)))
-    given = np.column_stack([*found.T, np.zeros(len(X))])  # the last column stands for classes it does not know
+    given = np.column_stack([*found.T, np.zeros(len(X))])  # the last column is for unknown classes
     aligned = given[:, [known.index(c) if c in known else -1 for c in wanted]]
     return np.asarray(aligned[:, 0] if task is Task.BINARY else aligned, dtype=np.float64)
 
@@ -230,9 +229,9 @@ def permutation_importance(
 ) -> pd.DataFrame:  # fmt: skip
     """Measure how much the mean loss grows when a feature is shuffled (Breiman 2001).
 
-    Of more than `rows` rows that many are drawn by `seed`. Returns one row a feature, the most important first: feature,
-    mean, low, high; the bounds are two standard deviations over the repeats on either side. Features that say the same
-    share their importance, so each of them looks small.
+    At most `rows` rows are used, drawn by `seed`. Returns one row per feature, the most important first: feature, mean,
+    low, high; the bounds are two standard deviations over the repeats on either side. Features with the same
+    information share their importance, so each of them looks small.
     """
     chosen = np.random.default_rng(seed).permutation(len(X))[:rows]
     X, labels = X.iloc[chosen][list(schema.names)], np.asarray(y)[chosen]
@@ -254,7 +253,7 @@ def _with_values_only(model: Pipeline, X: pd.DataFrame) -> Pipeline:
     if (prepare := fresh.named_steps.get("prepare")) is None:
         return fresh
     kept = [(name, step, [c for c in columns if X[c].notna().any()]) for name, step, columns in prepare.transformers]
-    # The estimator sees columns without names, so the directions are given in their order.
+    # The estimator sees columns without names, so the directions are in their order.
     signs = fresh.get_params().get(f"model__{_MONOTONE}")
     if isinstance(signs, Mapping):
         fresh.set_params(**{f"model__{_MONOTONE}": [signs[c] for _, _, columns in kept for c in columns]})
@@ -262,7 +261,7 @@ def _with_values_only(model: Pipeline, X: pd.DataFrame) -> Pipeline:
 
 
 def _require_classes(estimator: Any, labels: NDArray[Any]) -> None:
-    """Refuse what a classifier would fail on with less clear words, or fit without meaning."""
+    """Refuse labels on which a classifier would fail less clearly, or fit without meaning."""
     if isinstance(estimator, DummyClassifier) or not hasattr(estimator, "predict_proba"):
         return
     if len(found := pd.unique(labels)) < 2:
@@ -274,7 +273,7 @@ def _require_classes(estimator: Any, labels: NDArray[Any]) -> None:
 
 
 def _for_trees(schema: FeatureSchema) -> ColumnTransformer:
-    """Leave numbers as they are, number the categories; unknown and missing ones are missing, which trees can split on."""
+    """Keep numbers, number the categories; unknown and missing ones are missing, which trees can split on."""
     encoder = OrdinalEncoder(
         handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan, dtype=np.float32
     )
@@ -285,8 +284,8 @@ def _for_trees(schema: FeatureSchema) -> ColumnTransformer:
 
 
 def _for_linear(schema: FeatureSchema) -> ColumnTransformer:
-    """Fill and scale numbers, with a flag where one was missing; one-hot encode categories, rare and unknown ones together."""
-    # With the flag beside it, the filled-in value hardly matters to a linear model: the mean is quicker than the median.
+    """Impute and scale numbers, with a flag for missing ones; one-hot encode categories, rare ones together."""
+    # With the flag, the imputed value hardly matters to a linear model; the mean is faster than the median.
     filler = SimpleImputer(strategy="mean", add_indicator=True)
     encoder = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=_MAX_CATEGORIES)
     return ColumnTransformer(
@@ -322,7 +321,7 @@ _FOREST: Space = {
 }
 _NO_EARLY_STOP = {"early_stopping": False, "categorical_features": None}
 # Extremely randomised trees (Geurts et al. 2006) need no sorting, which makes them several times quicker than a random
-# forest. The limits bound time and size, for a forest grows with its rows.
+# forest. The limits bound time and size, because a forest grows with its rows.
 _FOREST_SIZE = {"n_estimators": 100, "max_leaf_nodes": 4096, "bootstrap": True, "max_samples": 0.5}
 
 _LEARNERS: dict[tuple[Family, bool], _Learner] = {

@@ -1,4 +1,4 @@
-"""Recipes, and the space of parameters that a search may vary; nothing here imports scikit-learn."""
+"""Recipes and search spaces, without an import of scikit-learn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trueup.config.sections.training import Family
 
 StandIn = Literal["simple", "prior"]
 Parameters = dict[str, Any]  # of an estimator
-# What skops must be told to trust besides its own list, for any model that `build`, `simple_model` or `prior_model` gives.
+# Types that skops must trust besides its own list, for every model of `build`, `simple_model` or `prior_model`.
 TRUSTED_TYPES = (
     "numpy.dtype",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -33,7 +33,7 @@ class Float:
 
 @dataclass(frozen=True)
 class Int:
-    """A whole parameter in [low, high]; `log` draws it evenly in its logarithm."""
+    """An integer parameter in [low, high]; `log` draws it evenly in its logarithm."""
 
     low: int
     high: int
@@ -52,7 +52,6 @@ class Choice:
 
     @property
     def default(self) -> str | float | int | bool | None:
-        """The value to start from."""
         return self.values[0]
 
     def __contains__(self, value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Splits in order of time: what comes later judges, and nothing known later is learned from."""
+"""Splits in order of time: training uses only what was known before the rows that judge."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def time_folds(
 ) -> list[tuple[Indices, Indices]]:
     """Split rows into expanding (train, test) pairs of positions, in order of time.
 
-    The newest rows are cut into `folds` test folds of `test_share` of all rows each, together at most half of them; rows of the
-    same moment stay together. A fold trains on the rows whose label was known before its first test moment, as it would
-    have been at that time; rows before it whose label came later are in neither. Positions keep the rows' own order.
+    The newest rows are cut into `folds` test folds of `test_share` of all rows each, together at most half of them;
+    rows of the same moment stay together. A fold trains on the rows with a label known before its first test moment.
+    Earlier rows with a later label are in neither part. Positions keep the rows' own order.
 
-    `event_time` and `known_at` (n,) are datetime64 without zone; known_at is never before event_time.
-    A fold that has no rows to train on or to test is left out; raises NotEnoughData when none is left.
+    `event_time` and `known_at` (n,) are datetime64 without zone; known_at is never before event_time. Folds without
+    training or test rows are left out. Raises NotEnoughData if no fold remains.
     """
     moments = np.asarray(event_time, dtype="datetime64[us]")
     known = np.maximum(np.asarray(known_at, dtype="datetime64[us]"), moments)

@@ -1,4 +1,4 @@
-"""Which rows a challenger is trained on, and which rows judge it."""
+"""Chooses the rows that train a challenger and the rows that judge it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MOMENT = timedelta(microseconds=1)
 
 @dataclass(frozen=True)
 class Plan:
-    """The windows of one training: `train` lies wholly before `gate`; `refit` is both together.
+    """The windows of one training: `train` is entirely before `gate`; `refit` is both together.
 
-    `folds` are earlier cut-offs, oldest first, at which the recipe is fitted and judged besides.
+    `folds` are earlier cut-offs, oldest first, at which the recipe is also fitted and judged.
     """
 
     train: Window
@@ -29,12 +29,12 @@ class Plan:
 
     @property
     def refit(self) -> Window:
-        """All that an accepted recipe is fitted on again."""
+        """The rows for the second fit of an accepted recipe."""
         return Window(self.train.start, self.gate.end)
 
     @property
     def search(self) -> Window:
-        """What a recipe is chosen on: rows before the first that judges it, so that none of these chose it."""
+        """The rows that choose the recipe, all before the first row that judges it."""
         return self.folds[0].train if self.folds else self.train
 
     @property
@@ -45,7 +45,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Hold:
-    """No training now, and why. A hold is not a rejection."""
+    """No training now, with the reason. A hold is not a rejection."""
 
     reason: str
 
@@ -60,14 +60,14 @@ def plan_training(
 ) -> Plan | Hold:
     """Split the matured span into a training window and a gate window.
 
-    `matured` runs from the first row to the newest row whose label counts; `trained_until` is the newest row the
-    champion was trained on (None without a champion). The gate window is the newest `promote.gate_window`, but never
-    more than half of what the champion has not seen, so that the challenger learns something new, and it starts after
-    the champion's training: no row is judged by a model that was trained on it. Where there is a champion the recipe is
-    judged besides on windows of the same length before that, at most `promote.folds` in all, as long as what is fitted for
-    one has learned at least that long from labels that the champion did not have; `delay` is how long labels take.
-    Windows of fewer than MIN_BLOCKS of `block` (`evaluate.block`) could prove nothing, so nothing is trained for them,
-    unless `promote.gates` is empty and asks for no proof: a first champion is judged even then.
+    `matured` runs from the first row to the newest row with a label that counts; `trained_until` is the newest row the
+    champion was trained on (None without a champion). The gate window is the newest `promote.gate_window`, but at most
+    half of what the champion has not seen, so that the challenger learns something new. It starts after the champion's
+    training, so no row is judged by a model that was trained on it. With a champion the recipe is also judged on
+    windows of the same length before that, at most `promote.folds` in all, as long as each fit has learned at least
+    that long from labels that the champion did not have; `delay` is how long labels take. Windows of fewer than
+    MIN_BLOCKS of `block` (`evaluate.block`) could prove nothing, so no training starts for them, unless `promote.gates`
+    is empty and needs no proof: a first champion is judged even then.
 
     >>> month = Window(datetime(2013, 1, 1), datetime(2013, 4, 1))
     >>> plan = plan_training(month, datetime(2013, 2, 28), TrainConfig(), PromoteConfig(), _DAY)
@@ -77,11 +77,11 @@ def plan_training(
     new_since = trained_until if trained_until is not None else matured.start
     new_span = matured.end - new_since
     if trained_until is None and new_span < train.min_history:
-        return Hold(f"not enough history: {_days(new_span)} of matured labels, {_days(train.min_history)} wanted")
+        return Hold(f"not enough history: {_days(new_span)} of matured labels, {_days(train.min_history)} needed")
     if trained_until is not None and new_span < timedelta(days=promote.min_new_days):
         return Hold(
             f"not enough new labels: {_days(max(new_span, timedelta()))} since the champion's training, "
-            f"{promote.min_new_days:g} days wanted"
+            f"{promote.min_new_days:g} days needed"
         )
     newest = _midnight(matured.end - promote.gate_window)
     gate_start = max(newest, new_since + new_span / 2)
@@ -106,12 +106,12 @@ def plan_training(
 
 
 def reference_window(gate_start: datetime, decay: DecayConfig) -> Window:
-    """What the cheap reference, the prior and the simple model of a gate window learn from."""
+    """The training rows of the cheap reference, the prior and the simple model of a gate window."""
     return Window(gate_start - decay.reference_window, gate_start)
 
 
 def _blocks(window: Window, block: timedelta) -> int:
-    """How many blocks of time, as `bootstrap.Blocks` cuts them, a window has a part of."""
+    """How many blocks of time, as in `bootstrap.Blocks`, a window overlaps."""
     first, last = ((moment - datetime(1970, 1, 1)) // block for moment in (window.start, window.end - _MOMENT))
     return last - first + 1
 

@@ -1,4 +1,4 @@
-"""A batch summed up in some numbers, from which is learned what is usual of its stream, see `learned_bounds`."""
+"""Summarises a batch in a few numbers, from which `learned_bounds` learns what is usual."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ import pandas as pd
 from trueup.domain.data.types import Window
 from trueup.domain.data.values import as_text
 
-AT: Final = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)  # the quantiles of a profile
-_SKETCH: Final = 64  # hashes of values that a sketch holds
+AT: Final = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)  # the quantiles in a profile
+_SKETCH: Final = 64  # hashes of values in a sketch
 HASHES: Final = 2**53
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A numeric column: its finite values, those that are missing or infinite, how often the most frequent one comes.
+    """A numeric column: counts of finite, missing and infinite values, and of the most frequent one.
 
-    `size` is the median of the absolute values that are not zero; `quantiles` stand at `AT`. Both None without values.
+    `size` is the median of the absolute values that are not zero; `quantiles` are those at `AT`. Both None without
+    values.
     """
 
     n: int
@@ -32,7 +33,7 @@ class Numbers:
     quantiles: tuple[float, ...] | None = None
 
     def at(self, quantile: float) -> float:
-        """One of the quantiles, by its place in `AT`. Raises ValueError without values."""
+        """A quantile by its place in `AT`. Raises ValueError without values."""
         if self.quantiles is None:
             raise ValueError("no values")
         return self.quantiles[AT.index(quantile)]
@@ -40,9 +41,9 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Values:
-    """A column of categories or keys: as `Numbers`; `sketch` counts the rows of the values with the smallest hashes.
+    """A column of categories or keys, like `Numbers`; `sketch` counts the rows of the values with the smallest hashes.
 
-    `below` bounds these hashes: of the values with a smaller one none is left out, so two sketches can be compared there.
+    `below` bounds these hashes. The sketch has all values with a smaller hash, so two sketches can be compared there.
     """
 
     n: int
@@ -54,7 +55,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Profile:
-    """A batch summed up. `first` and `last` are the moments of its first and last row, None without rows."""
+    """A summary of a batch. `first` and `last` are the moments of its first and last row, None without rows."""
 
     rows: int
     first: datetime | None
@@ -64,7 +65,7 @@ class Profile:
 
 
 def profile(rows: pd.DataFrame, times: pd.Series[Any], numeric: Sequence[str], kinds: Sequence[str]) -> Profile:
-    """Sum up a batch: `times` (n,) are its rows' moments; columns that it lacks are left out."""
+    """Summarise a batch. `times` (n,) are its rows' moments. Missing columns are left out."""
     return Profile(
         rows=len(rows),
         first=times.min().floor("us").to_pydatetime() if len(rows) else None,
@@ -100,9 +101,9 @@ def _values(column: pd.Series[Any]) -> Values:
 
 
 def partial_ends(windows: Sequence[Window], profiles: Sequence[Profile]) -> tuple[bool, bool]:
-    """Whether the first and the last batch of a stream hold rows of a part of their window only.
+    """Whether the first and the last batch of a stream cover only a part of their window.
 
-    Judged by how long after its start a batch's rows usually begin, and how long before its end they cease.
+    The test is how long after its start a batch's rows usually begin, and how long before its end they stop.
     """
     found = [(w, p) for w, p in zip(windows, profiles, strict=True) if p.first is not None and p.last is not None]
     if len(found) < 3 or not profiles[0].rows or not profiles[-1].rows:

@@ -1,25 +1,25 @@
-"""Name what is wrong with a champion before anything is retrained.
+"""Diagnose a champion before anything is retrained.
 
-Raw loss follows the season, so decay is judged on *paired skill*: how much smaller the champion's loss is than that of a
-cheap reference on the same rows, as a share of the reference's loss; the reference is fitted anew for each batch on what
-was known by then. A batch is *bad* when its skill lies below the gate's by more than noise and a minimum. Two things
-lower a skill without the champion being any worse, and are taken out first:
+Raw loss follows the season, so decay is judged on *paired skill*: how much smaller the champion's loss is than that of
+a cheap reference on the same rows, as a share of the reference's loss. The reference is refitted for each batch on what
+was known by then. A batch is *bad* if its skill is below the gate's by more than noise and a minimum. Two effects lower
+the skill of a good champion and are removed first:
 
-- Noise that no model can explain makes the reference's loss larger and the same gain a smaller share of it. So the
-  gate's gain is expected again, not the gate's share, where the reference's loss is larger than it was at the gate.
-- Inputs move to where there is less to gain, or the reference gets better. What the champion's own predictions promise
-  to gain on these rows moves along, as long as they are right; so the *shortfall*, the promise less the gain, has to
-  have grown too. For log loss and squared error the shortfall is a test of forecast encompassing (Chong & Hendry 1986):
-  it is positive when the reference knows something of the champion's errors.
+- Noise that no model can explain raises the reference's loss, so that the same gain is a smaller share of it. If the
+  reference's loss is larger than it was at the gate, the gate's gain is expected again, not the gate's share.
+- Inputs move to where there is less to gain, or the reference gets better. The gain that the champion's predictions
+  promise on these rows moves as well, as long as they are right. So the *shortfall*, the promise minus the gain, must
+  also have grown. For log loss and squared error the shortfall is a test of forecast encompassing (Chong & Hendry 1986):
+  it is positive if the reference explains a part of the champion's errors.
 
-Both look through the reference, and for weeks after a change of the relation that still learns from the old one and is
-as wrong as the champion. So a champion that does *worse than chance* beyond noise, worse than the constant that the
-reference's own labels gave, is bad in its own right, by as much as it has lost against such a constant since its gate.
-The constant knows what was known when the batch began and no more: one that had seen the batch's own labels would know a
-level that nobody could, and beat models that are right.
+Both depend on the reference, which for weeks after a change of the relation learns from the old one and is as wrong as
+the champion. So a champion that does *worse than chance* beyond noise, worse than the constant of the reference's own
+labels, is bad in any case, by its loss against such a constant since its gate. The constant uses only what was known
+when the batch began. One that had seen the batch's labels would know a level that nobody could know, and would beat
+models that are right.
 
-The drop between gate and batch, two independent samples, is bounded by MOVER (Zou & Donner 2008), from their intervals
-alone; so a stored skill is a handful of plain numbers.
+The drop between gate and batch, two independent samples, is bounded by MOVER (Zou & Donner 2008) from their intervals
+alone, so a stored skill is a handful of plain numbers.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ NAMES = (
     UNUSUAL,
     SHIFTED,
     HEALTHY,
-)  # the first finding in this order names the batch
+)  # the first finding in this order is the batch's diagnosis
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """A share of the reference's loss with its interval; without enough data the bounds are infinite."""
+    """A share of the reference's loss with its interval; the bounds are infinite without enough data."""
 
     mean: float
     low: Low
@@ -64,15 +64,15 @@ class Bounds:
 
     @classmethod
     def of(cls, interval: Interval) -> Bounds:
-        """Keep the plain numbers of an interval."""
+        """Take the bounds of an interval."""
         return cls(float(interval.mean), float(interval.low), float(interval.high))
 
 
 @dataclass(frozen=True)
 class Skill:
-    """A model's paired skill on some rows: 1 - loss_model / loss_reference, and what it rests on.
+    """A model's paired skill on some rows: 1 - loss_model / loss_reference.
 
-    `shortfall` is what the model's predictions promised to gain less what they gained, `over_constant` its gain over the
+    `shortfall` is the gain that the model's predictions promised minus their gain, `over_constant` its gain over the
     best constant that was known before these rows; both are shares of the same loss.
     """
 
@@ -105,10 +105,10 @@ def skill(
 ) -> Skill | None:
     """Measure a model's paired skill from the losses (n,) of both on the same rows, with block-bootstrap intervals.
 
-    `promised` (n,) is what `promised_gain` says. Without it, a season in which there is less to gain can look like decay.
-    `constant` (n,) is what `constant_losses` says. Without it, a change that the reference has not seen may go unnoticed.
-    None when the reference makes no error: there is nothing to gain on it. Raises ValueError when there are no rows, or
-    when a loss is not finite.
+    `promised` (n,) is from `promised_gain`. Without it, a season with less to gain can look like decay. `constant` (n,)
+    is from `constant_losses`. Without it, a change that the reference has not seen may go unnoticed. Returns None if
+    the reference makes no error, because no gain is possible then. Raises ValueError without rows, or if a loss is not
+    finite.
     """
     model, reference = np.asarray(loss_model, dtype=np.float64), np.asarray(loss_reference, dtype=np.float64)
     promise = None if promised is None else np.asarray(promised, dtype=np.float64)
@@ -137,10 +137,10 @@ def skill(
 
 
 def promised_gain(task: Task, prediction: ArrayLike, reference: ArrayLike) -> Floats:
-    """Say by how much a model would beat the reference on each row (n,) if its predictions were the truth.
+    """By how much a model would beat the reference on each row (n,) if its predictions were the truth.
 
-    Binary: probabilities (n,) of both; multiclass: probabilities (n, k). Their Kullback-Leibler divergence, probabilities
-    clipped as in log loss. Regression: values (n,) of both; their squared difference.
+    Binary: probabilities (n,) of both; multiclass: probabilities (n, k). Their Kullback-Leibler divergence,
+    probabilities clipped as in log loss. Regression: values (n,) of both; their squared difference.
     """
     p, q = np.asarray(prediction, dtype=np.float64), np.asarray(reference, dtype=np.float64)
     if task is Task.REGRESSION:
@@ -152,9 +152,9 @@ def promised_gain(task: Task, prediction: ArrayLike, reference: ArrayLike) -> Fl
 
 
 def constant_losses(task: Task, y: ArrayLike, known: ArrayLike) -> Floats:
-    """Give each row's loss (n,) under the best constant for labels known before (m,): the classes' shares, or the mean.
+    """Each row's loss (n,) under the best constant for labels known before (m,): the classes' shares, or the mean.
 
-    A class that was never seen before counts as half a row of what is known.
+    A class that was never seen before counts as half a row of the known ones.
 
     >>> constant_losses(Task.BINARY, [1, 0], known=[1, 0, 0, 0]).round(3).tolist()
     [1.386, 0.288]
@@ -169,9 +169,9 @@ def constant_losses(task: Task, y: ArrayLike, known: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class Drop:
-    """How far a batch's skill lies below the gate's: the smaller of raw drop and growth of the shortfall, by their bounds.
+    """How far a batch's skill is below the gate's: the smaller of raw drop and growth of the shortfall.
 
-    Of a batch in which the model is worse than chance, it is the loss against the constant where that is larger.
+    If the model is worse than chance in a batch, it is the loss against the constant if that is larger.
     """
 
     value: float
@@ -188,23 +188,23 @@ class Drop:
             found = min(found, _excess(batch.shortfall, gate.shortfall), key=lambda d: d.lower)
         if gate.over_constant is None or batch.over_constant is None or batch.over_constant.high >= 0:
             return found
-        # Against the gate, too: what was so when it was promoted is no decay.
+        # Against the gate, too: a lag that existed at promotion is not decay.
         lost = replace(_excess(gate.over_constant, batch.over_constant), worse_than_chance=True)
         return max(found, lost, key=lambda d: d.lower)
 
 
 def _excess(a: Bounds, b: Bounds) -> Drop:
-    """Bound a - b below, for independent a and b: MOVER."""
+    """Lower bound of a - b, for independent a and b: MOVER."""
     difference = a.mean - b.mean
     return Drop(difference, float(difference - np.hypot(a.mean - a.low, b.high - b.mean)))
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What is known of a batch at `as_of`. `trained_until` and `gate` (its skill there) are None without a champion.
+    """The facts about a batch at `as_of`. `trained_until` and `gate` (its skill there) are None without a champion.
 
-    `matured` counts the champion's predictions whose label is known; `classes` the label's values among them (None:
-    regression); `of_others` those that an earlier champion made, which tell nothing of this one.
+    `matured` counts the champion's predictions with a known label; `classes` counts their distinct labels (None:
+    regression); `of_others` counts predictions of an earlier champion, which say nothing about this one.
     """
 
     as_of: datetime
@@ -217,12 +217,12 @@ class Observation:
     skill: Skill | None
     drift: DriftResult | None
     of_others: int = 0
-    unusual: tuple[str, ...] = ()  # in words, what is not as in the batches before
+    unusual: tuple[str, ...] = ()  # in words, how the batch differs from those before
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is so, why, and the figures behind it."""
+    """One finding, its reason, and the figures behind it."""
 
     name: str
     reason: str
@@ -231,31 +231,30 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings in the order of NAMES; the first names the batch."""
+    """All findings in the order of NAMES; the first one is the batch's diagnosis."""
 
     findings: tuple[Finding, ...]
 
     @property
     def name(self) -> str:
-        """The batch's diagnosis in a word."""
+        """The batch's diagnosis in one word."""
         return self.findings[0].name
 
     @property
     def reasons(self) -> list[str]:
-        """All findings in words."""
         return [f"{f.name}: {f.reason}" for f in self.findings]
 
     @property
     def awaits_labels(self) -> bool:
-        """Whether more labels could tell what is unknown now."""
+        """Whether more labels could resolve what is unknown."""
         return any(f.name == UNKNOWN and f.figures["awaits_labels"] for f in self.findings)
 
 
 def diagnose(observation: Observation, history: Sequence[Skill], config: MonitorConfig) -> Diagnosis:
     """Diagnose the champion on a batch.
 
-    `history` holds the skills of the earlier batches since the promotion, oldest first; batches whose skill could not be
-    told have no place in it, and do not count among the last M.
+    `history` has the skills of the earlier batches since the promotion, oldest first. Batches without a measured skill
+    are not in it, and do not count among the last M.
     """
     found = [
         _data_broken(observation),
@@ -275,7 +274,7 @@ def _data_broken(seen: Observation) -> Finding | None:
 
 
 def _unknown(seen: Observation, config: MonitorConfig) -> Finding | None:
-    """Say everything that stands against a judgement of decay."""
+    """List everything that prevents a judgement of decay."""
     why = []
     if seen.trained_until is None:
         why.append("no champion yet")
@@ -297,9 +296,9 @@ def _unknown(seen: Observation, config: MonitorConfig) -> Finding | None:
 
 
 def missing_labels(matured: int, classes: int | None, blocks: int | None, config: MonitorConfig) -> str | None:
-    """Say why so many matured labels, of so many classes and over so many blocks of time, are too few to tell decay.
+    """Explain why so many matured labels, classes and blocks of time are too few to judge decay.
 
-    `classes` is None for a regression, `blocks` where they were not counted.
+    `classes` is None for a regression, `blocks` if they were not counted.
     """
     if matured < config.min_matured:
         return f"{matured} matured labels; monitor.min_matured is {config.min_matured}"
@@ -359,7 +358,7 @@ def _shifted(seen: Observation) -> Finding | None:
 
 
 def _healthy(seen: Observation) -> Finding:
-    """Give what was looked at, and what could not be: an input comparison that was not made is not a pass."""
+    """Describe what was checked, and what could not be: a comparison of inputs that was not made is not a pass."""
     words, figures = [], {}
     if seen.skill is not None and seen.gate is not None:
         drop = Drop.between(seen.gate, seen.skill)

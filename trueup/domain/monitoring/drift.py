@@ -1,21 +1,21 @@
-"""Have the inputs moved? Everything about drift but the distances themselves, which `trueup.adapters.evidently` asks of Evidently.
+"""Decides whether the inputs have moved, from distances that `trueup.adapters.evidently` computes.
 
-Two samples are compared column by column: the *reference*, rows of the champion's training window (`comparison` says
-which), and the *current* batch.
+Two samples are compared column by column: the *reference*, rows of the champion's training window (see
+`reference_rows`), and the *current* batch.
 
-A column has drifted when a figure passes its limit. The limit is the configured one, or what a batch shows without any
-drift where that is more: what samples of this size differ by, and how far the column moves from batch to batch within
-the reference (`movement`). "Without any drift" means:
+A column has drifted if a figure passes its limit. The limit is the configured one, or, if larger, what a batch shows
+without any drift: how much samples of this size differ, and how far the column moves from batch to batch within the
+reference (`movement`). "Without any drift" means:
 
 - For distances, a level at which no more than 1 % of batches have the configured share of columns beyond their limits,
   however the columns depend on each other (Markov's inequality).
-- For what shifts a batch by a single column, the quantile that all columns together pass in 1 % of cases (Bonferroni).
-  Share of missing values: two binomial samples. Share of categories that the reference does not have: what the
-  reference's singletons predict (Good 1953; Turing), or what each of its blocks has that no other has.
+- For figures that shift a batch by a single column, the quantile that all columns together pass in 1 % of cases
+  (Bonferroni). Share of missing values: two binomial samples. Share of categories that the reference does not have:
+  what the reference's singletons predict (Good 1953; Turing), or what each of its blocks has that no other has.
 
-Inputs have *shifted* when the configured share of columns has drifted in distribution, or when any one column shows what
-is never mere season: a jump of the missing share, new categories, infinite values where there were none. Less of the
-last, but more than chance, is *noted*.
+Inputs have *shifted* if the configured share of columns has drifted in distribution, or if one column shows what no
+season explains: a jump of the missing share, new categories, infinite values for the first time. Smaller changes of the
+latter kind that exceed chance are *noted*.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from trueup.domain.monitoring.cells import comparable, numbers, values_of
 from trueup.domain.monitoring.movement import STILL, Ints, Method, Movement, chance, movement
 from trueup.domain.monitoring.reference_rows import Reference
 
-MIN_ROWS = 30  # on either side; with fewer nothing is said about a distribution
+MIN_ROWS = 30  # on either side; fewer rows say nothing about a distribution
 PSI: Method = "psi"
 JENSEN_SHANNON: Method = "jensenshannon"
 
 _FALSE_ALARMS = 0.01  # over all columns of a batch
-_MORE_MISSING = 2.0  # times as many missing values as in the reference are noted
-_ALL_WEEKS = 10_000  # before a batch; a row of a broken week has a far lower number
+_MORE_MISSING = 2.0  # growth of missing values over the reference that is noted
+_ALL_WEEKS = 10_000  # before a batch; rows after a gap have a far lower number
 _NAMED = 3  # new categories
 _STRUCTURAL = frozenset({"missing", "new categories", "infinite"})
 
@@ -51,8 +51,8 @@ _STRUCTURAL = frozenset({"missing", "new categories", "infinite"})
 class DriftScore:
     """The distance between the two samples of one column.
 
-    `method` says what `value` means: `psi` or `jensenshannon` (a distance from 0 to 0.83, the root of ln 2). `cells` are
-    the values compared, `n_reference` and `n_current` the rows that have one, `shares` those of the reference by cell.
+    `method` defines `value`: `psi` or `jensenshannon` (a distance from 0 to 0.83, the root of ln 2). `cells` are the
+    values compared, `n_reference` and `n_current` the rows that have one, `shares` those of the reference by cell.
     """
 
     column: str
@@ -66,9 +66,9 @@ class DriftScore:
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """What one check says about one column; `limit` is None where the check only reports.
+    """One check of one column; `limit` is None if the check only reports.
 
-    What is `noted` is more than chance and worth a word, whether or not it is drift.
+    `noted` values exceed chance and are worth reporting, whether or not they are drift.
     """
 
     column: str
@@ -82,14 +82,14 @@ class ColumnDrift:
 
 @dataclass(frozen=True)
 class DriftResult:
-    """Whether the inputs have shifted: yes, no, or None for "could not tell"; with every check of every column."""
+    """Whether the inputs have shifted: yes, no, or None for "unknown"; with every check of every column."""
 
     shifted: bool | None
     reason: str
     checks: tuple[ColumnDrift, ...]
     n_reference: int
     n_current: int
-    phase: str = ""  # of a season, of which the reference is
+    phase: str = ""  # the phase of the season of the reference
     drifted: tuple[str, ...] = ()  # columns, in the order of the checks
     noted: tuple[str, ...] = ()  # what is worth a word and is no drift, in words
 
@@ -105,7 +105,7 @@ class DriftResult:
 
     @property
     def verdict(self) -> Verdict:
-        """The result as a verdict: it fails when the inputs have shifted."""
+        """The result as a verdict, which fails if the inputs have shifted."""
         figures = {"drifted": list(self.drifted), "n_reference": self.n_reference, "n_current": self.n_current}
         if self.shifted is None:
             return Verdict.inconclusive("drift", self.reason, **figures)
@@ -113,14 +113,14 @@ class DriftResult:
 
 
 def sample(frame: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
-    """Draw `n` rows without replacement, or give the frame itself when it has no more."""
+    """Draw `n` rows without replacement, or return the frame itself if it has no more."""
     return frame if len(frame) <= n else frame.sample(n, random_state=np.random.default_rng(seed))
 
 
 def column_checks(
     reference: Reference, current: pd.DataFrame, schema: FeatureSchema, config: DriftConfig
 ) -> list[ColumnDrift]:
-    """Look for what no distance between distributions sees: missing shares, infinities, new categories, constants."""
+    """Check what distances between distributions do not show: missing shares, infinities, new categories, constants."""
     if reference.rows.empty or current.empty:
         return []
     level = 1 - _FALSE_ALARMS / max(len(schema.names), 1)
@@ -167,11 +167,11 @@ def judge_drift(
     moves: Mapping[str, Movement] | None = None,
     phase: str = "",
 ) -> DriftResult:
-    """Hold the scores against their limits and sum up.
+    """Compare the scores with their limits.
 
-    `scores` may lack columns that cannot be compared; they are neither drifted nor still. Nor is a column of which the
-    reference does not show how far it moves. An empty batch is "no data", and fewer than 30 rows on either side are
-    inconclusive: neither is "no drift".
+    `scores` may lack columns that cannot be compared; these count neither as drifted nor as unchanged. The same holds
+    for a column with an unknown movement in the reference. An empty batch is "no data", and fewer than 30 rows on
+    either side are inconclusive: neither is "no drift".
     """
     if not n_current or not n_reference:
         side = "in the batch" if not n_current else "in the reference"
@@ -203,12 +203,12 @@ def prediction_and_label_shift(
     predictions: tuple[ArrayLike, ArrayLike],
     labels: tuple[ArrayLike, ArrayLike],
 ) -> list[Metric]:
-    """Say how far predictions and labels moved between (reference, current); it informs and decides nothing.
+    """Measure how far predictions and labels moved between (reference, current); it informs and decides nothing.
 
     Predictions are probabilities (n,) of the positive class, values (n,), or predicted classes (n,) of a multiclass
     model. Numbers are compared by the Kolmogorov-Smirnov distance, classes by the Jensen-Shannon distance to base 2:
-    both run from 0 (alike) to 1 (nothing in common). For numbers the change of the mean stands beside. A side without
-    values gives no metric.
+    both run from 0 (alike) to 1 (disjoint). For numbers the change of the mean is added. A side without values has no
+    metric.
     """
     found: list[Metric] = []
     for name, (before, now) in (("prediction", predictions), ("label", labels)):
@@ -299,7 +299,7 @@ def _new_categories(
 
 
 def _turnover(before: pd.Series, blocks: Ints, level: float) -> float:
-    """The share of rows with categories of its own that a further block has, as the reference's blocks have it."""
+    """The share of rows with new categories to expect in a further block, from the reference's blocks."""
     there = before.notna().to_numpy()
     table = pd.DataFrame({"value": pd.factorize(before[there])[0], "block": blocks[there]})
     own = table.groupby("value")["block"].transform("nunique") == 1

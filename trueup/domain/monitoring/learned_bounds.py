@@ -1,13 +1,13 @@
-"""What is usual of a stream's batches, and what of a batch is not.
+"""Learns what is usual in a stream's batches, and finds what is unusual in a batch.
 
-A batch is summed up by a `Profile`: its rows, and for each column how many values are missing, how often the most
-frequent one comes, some quantiles of numbers, a sketch of the values of categories and keys. `learn` makes bounds of the
-profiles of earlier batches, `unusual` holds another batch against them.
+A batch is summarised by a `Profile`: its rows, and for each column how many values are missing, how often the most
+frequent one occurs, some quantiles of numbers, a sketch of the values of categories and keys. `learn` derives bounds
+from the profiles of earlier batches, `unusual` compares another batch with them.
 
-Only what an ordinary change of the world does not bring is unusual: another unit, a column that became constant or empty,
-values far outside of all that were seen, entities that are all new, many more missing values, many fewer rows. That a
-distribution moved is drift, and judged there. The bounds rest on how much the batches differ among themselves, and are
-wide: with tens of columns and hundreds of batches a narrow bound of each would cry wolf with every other batch.
+Only what no ordinary change of the world explains is unusual: another unit, a column that became constant or empty,
+values far outside of all earlier ones, only new entities, many more missing values, many fewer rows. A moved
+distribution is drift, and judged there. The bounds rest on how much the batches differ among themselves, and are wide:
+with tens of columns and hundreds of batches, narrow bounds would raise an alarm for every other batch.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ import numpy as np
 
 from trueup.domain.monitoring.batch_profile import HASHES, Numbers, Profile, Values
 
-_SPREADS: Final = ((0.1, 0.9), (0.05, 0.95), (0.01, 0.99))  # the first that is wider than nothing is a column's spread
+_SPREADS: Final = ((0.1, 0.9), (0.05, 0.95), (0.01, 0.99))  # the first pair with a positive width is a column's spread
 
 ROWS, MISSING, CONSTANT, UNIT, OUTSIDE, NEW = "rows", "missing", "constant", "unit", "outside", "new"
-FEWEST: Final = 4  # batches from which bounds are learned; of daily rows a week and a day
-_ENOUGH: Final = 30  # values of a batch that say something
-_FACTOR: Final = 1.5  # a unit is larger than another by more than this: a kilometre is .62 miles, a kilogram 2.2 pounds
+FEWEST: Final = 4  # batches needed to learn bounds; for daily batches a week and a day
+_ENOUGH: Final = 30  # values that a batch needs
+_FACTOR: Final = 1.5  # units differ by more than this factor: a kilometre is .62 miles, a kilogram 2.2 pounds
 _STEPS: Final = 5.0  # standard deviations between batches
-_ROOM: Final = 1.5  # of the width that values had: so far beyond it they are outside
-_ONE_WAY: Final = 0.9  # of the changes of a column's median: then it has a trend
-_STEADY: Final = 5  # changes of a column's median that show one: by chance all go one way once in 360 times
-_LUCK: Final = 1e-4  # chance at which a column that varies is constant in a batch
+_ROOM: Final = 1.5  # times the width of earlier values: values this far beyond are outside
+_ONE_WAY: Final = 0.9  # share of changes of a column's median in one direction that makes a trend
+_STEADY: Final = 5  # changes needed for a trend: by chance all have one direction once in 360 times
+_LUCK: Final = 1e-4  # chance that a varying column is constant in a batch
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier batch, as bounds are learned from it: without the columns in which it was itself unusual.
+    """An earlier batch to learn bounds from, without the columns in which it was itself unusual.
 
-    Rows are not counted where it is `partial`.
+    Its rows are not counted if it is `partial`.
     """
 
     profile: Profile
@@ -47,13 +47,13 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Usual:
-    """Bounds of a batch, by kind and column, as plain values; `batches` is how many they were learned from.
+    """Bounds for a batch, by kind and column, as plain values; `batches` is how many they were learned from.
 
-    `rows`: fewest and most. `range`: lowest and highest value of a column that no tenth of its values lies beyond.
-    `trend`: the least and the largest change of the middle of a column that moves one way, from batch to batch; its range
-    reaches as far as the next change may take it. `missing`: the largest share. `varies`: the least share of values other than the most frequent one that is to be
-    expected. `unit`: logarithm of a column's size and spread, each with what it may differ by, and what they were last.
-    `new`: the largest share of rows with a value that was not there before, and the sketch of those that were.
+    `rows`: fewest and most. `range`: lowest and highest value of a column that at most a tenth of its values may pass.
+    `trend`: the smallest and the largest change of the median of a column with a trend, from batch to batch; its range
+    extends to the next change. `missing`: the largest share. `varies`: the least expected share of values other than
+    the most frequent one. `unit`: logarithm of a column's size and spread, each with its tolerance and last value.
+    `new`: the largest share of rows with a new value, and the sketch of the earlier values.
     """
 
     batches: int
@@ -67,7 +67,7 @@ class Usual:
     new: dict[str, _Known]
 
     def to_dict(self) -> dict[str, Any]:
-        """What people may want to know of the bounds, as plain values."""
+        """The bounds that people may want to see, as plain values."""
         return {
             "batches": self.batches,
             "rows": self.rows,
@@ -81,7 +81,7 @@ class Usual:
 
 @dataclass(frozen=True)
 class _Unit:
-    """Size and spread (2,) of a column as logarithms: middle, what batches differ by, and those of the last batch."""
+    """Size and spread (2,) of a column as logarithms: median, tolerance between batches, and the last batch's values."""
 
     middle: tuple[float, float]
     apart: tuple[float, float]
@@ -90,14 +90,14 @@ class _Unit:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Of the size."""
+        """Bounds of the size."""
         room = max(self.apart[0], float(np.log(_FACTOR)))
         return self.middle[0] - room, self.middle[0] + room
 
 
 @dataclass(frozen=True)
 class _Known:
-    """Hashes of the values that earlier batches had, complete below a bound, and how many may be new."""
+    """Hashes of the values in earlier batches, complete below a bound, and how many may be new."""
 
     hashes: frozenset[int]
     below: int
@@ -105,9 +105,9 @@ class _Known:
 
 
 def learn(earlier: Sequence[Earlier], fewest: int = FEWEST) -> Usual:
-    """Learn bounds from earlier batches, in the order of time. From fewer than `fewest` there are none.
+    """Learn bounds from earlier batches, in the order of time. Fewer than `fewest` batches have no bounds.
 
-    Batches without rows count for nothing.
+    Batches without rows do not count.
     """
     used = [e for e in earlier if e.profile.rows]
     columns = {name for e in used for name in e.profile.numbers}
@@ -134,7 +134,7 @@ def learn(earlier: Sequence[Earlier], fewest: int = FEWEST) -> Usual:
 
 
 def _row_bounds(counts: Sequence[int]) -> tuple[int, int]:
-    """Steady batches bound the next more closely than those that differ much."""
+    """Bounds of the number of rows, narrower if the batches are similar."""
     least, most = min(counts), max(counts)
     chance = max(float(np.std(counts, ddof=1)), float(np.sqrt(least)))
     low = min(0.7 * least, max(0.4 * least, least - 3 * chance))
@@ -142,9 +142,9 @@ def _row_bounds(counts: Sequence[int]) -> tuple[int, int]:
 
 
 def _range(found: Sequence[Numbers], trend: tuple[float, float] | None = None) -> tuple[float, float] | None:
-    """Far beyond the middle nine tenths of all batches, and rounded outwards; lone outliers have no part in it.
+    """Bounds far beyond the middle nine tenths of all batches, rounded outwards, without influence of single outliers.
 
-    A column with a trend leaves every range that it had: there it is from the last batch as far as a change may take it.
+    A column with a trend leaves every earlier range. Its bounds extend from the last batch by the largest change.
     """
     known = [v for v in found if v.n >= _ENOUGH]
     used, (down, up) = (known, (0.0, 0.0)) if trend is None else (known[-1:], trend)
@@ -157,7 +157,7 @@ def _range(found: Sequence[Numbers], trend: tuple[float, float] | None = None) -
 
 
 def _trend(found: Sequence[Numbers]) -> tuple[float, float] | None:
-    """The least and the largest change of a column's median that goes one way in nine of ten batches or more; else None."""
+    """The smallest and the largest change of a column's median if nine in ten have one direction; else None."""
     steps = np.diff([v.at(0.5) for v in found if v.n >= _ENOUGH])
     if len(steps) < _STEADY or max((steps > 0).mean(), (steps < 0).mean()) < _ONE_WAY:
         return None
@@ -165,7 +165,7 @@ def _trend(found: Sequence[Numbers]) -> tuple[float, float] | None:
 
 
 def _outward(value: float, away: int) -> float:
-    """Two significant digits of the value's size, rounded away from what was seen.
+    """Round away from the seen values to two significant digits.
 
     >>> _outward(-122.2, -1), _outward(-122.2, 1), _outward(0.0123, 1)
     (-130.0, -120.0, 0.013)
@@ -177,12 +177,12 @@ def _outward(value: float, away: int) -> float:
 
 
 def _missing_bound(shares: Sequence[float]) -> float:
-    """Twice the most of any batch, and a twentieth."""
+    """Twice the largest share of any batch, and a twentieth."""
     return min(2 * max(shares) + 0.05, 1.0)
 
 
 def _least_share(counts: Sequence[tuple[int, int]]) -> float:
-    """The least that a share is to be expected to be, from (hits, n) of batches: by how they differ, and by the last."""
+    """The least share to expect, from (hits, n) of batches: by how they differ, and by the last."""
     if not counts:
         return 0.0
     odds = [float(np.log((hits + 0.5) / (n - hits + 0.5))) for hits, n in counts]
@@ -192,7 +192,7 @@ def _least_share(counts: Sequence[tuple[int, int]]) -> float:
 
 
 def _unit(found: Sequence[Numbers], fewest: int) -> _Unit | None:
-    """Size and spread of a column's batches: another unit changes both by the same factor, and at once."""
+    """Size and spread of a column's batches: another unit changes both by the same factor at once."""
     known = [v for v in found if v.n >= _ENOUGH and v.size]
     if len(known) < fewest:
         return None
@@ -214,7 +214,7 @@ def _logs(v: Numbers, pair: tuple[float, float]) -> tuple[float, float] | None:
 
 
 def _known(found: Sequence[Values]) -> _Known:
-    """What values there were, and how many rows of the later half of the batches had a value that was new then."""
+    """The earlier values, and how many rows of the later half of the batches had a value that was new then."""
     below = min(v.below for v in found)
     hashes, shares = set[int](), list[float]()
     for number, v in enumerate(found):
@@ -226,7 +226,7 @@ def _known(found: Sequence[Values]) -> _Known:
 
 
 def _new_share(v: Values, known: set[int] | frozenset[int], below: int) -> tuple[float, int]:
-    """The share of rows with a value that was not known, of the values that can be compared; and how many these are."""
+    """The share of rows with a new value, among the values that can be compared; and how many these are."""
     seen = {h: count for h, count in v.sketch.items() if h < min(below, v.below)}
     rows = sum(seen.values())
     return (sum(count for h, count in seen.items() if h not in known) / rows if rows else 0.0), len(seen)
@@ -237,7 +237,7 @@ def _new_share(v: Values, known: set[int] | frozenset[int], below: int) -> tuple
 
 @dataclass(frozen=True)
 class Oddity:
-    """One thing that is unusual of a batch; `column` is empty where it is about the batch as a whole."""
+    """One unusual property of a batch; `column` is empty if it concerns the batch as a whole."""
 
     column: str
     kind: str
@@ -245,13 +245,13 @@ class Oddity:
 
 
 def unusual(batch: Profile, usual: Usual, partial: bool = False) -> list[Oddity]:
-    """List what is unusual of a batch. A partial one, the first or the last of a stream, may have few rows."""
+    """List what is unusual in a batch. A partial one, the first or the last of a stream, may have few rows."""
     if not batch.rows:
         return []
     found = [] if partial or usual.rows is None else _odd_rows(batch.rows, *usual.rows)
     columns: dict[str, Numbers | Values] = {**batch.values, **batch.numbers}
     for name, v in columns.items():
-        # A column that is stuck, or empty, is nothing else besides.
+        # A constant or empty column needs no further check.
         found += (_stuck(name, v, usual) or _of_values(name, v, usual))[:1]
     return found
 
@@ -291,7 +291,7 @@ def _of_values(name: str, v: Numbers | Values, usual: Usual) -> list[Oddity]:
 def _newcomers(name: str, v: Values, known: _Known) -> list[Oddity]:
     share, compared = _new_share(v, known.hashes, known.below)
     limit = known.limit
-    rows = v.n if known.below == HASHES else compared  # of a sketch the values were drawn, not the rows
+    rows = v.n if known.below == HASHES else compared  # a sketch is a sample of values, not of rows
     if not compared or limit >= 1 or share <= limit + 3 * np.sqrt(limit * (1 - limit) / rows):
         return []
     return [
@@ -304,7 +304,7 @@ def _newcomers(name: str, v: Values, known: _Known) -> list[Oddity]:
 
 
 def _other_unit(name: str, v: Numbers, unit: _Unit) -> list[Oddity]:
-    """Size and spread differ from all earlier batches, and from the last, by the same factor."""
+    """Whether size and spread differ from all earlier batches, and from the last, by the same factor."""
     if v.size is None or (logs := _logs(v, unit.pair)) is None:
         return []
     by = np.array(logs) - unit.middle

@@ -1,19 +1,20 @@
-"""How far two samples of a column lie apart without drift: by chance, and because the column moves by itself.
+"""How far two samples of a column differ without drift: by chance, and by the column's own movement.
 
 All distances are on the scale of PSI, which for small ones is Pearson's chi-square over the number of rows; eight times
 the squared Jensen-Shannon distance (natural logarithm) agrees with it there (Lin 1991).
 
-*Chance*: both samples are drawn from the reference's shares (parametric bootstrap), so that a small batch raises no alarm
-for being small.
+*Chance*: both samples are drawn from the reference's shares (parametric bootstrap), so that a small batch raises no
+alarm because it is small.
 
-*Movement*: the reference is cut into blocks as long as a batch, and each is compared with all others. What their mean
-distance exceeds that of random blocks of the same sizes by is how far the column moves from block to block. A batch is a
-further block: its distance is held against a quantile of an F distribution, for the movement was estimated from few
-blocks in few directions (Satterthwaite). Blocks that follow each other and look alike count as fewer.
+*Movement*: the reference is cut into blocks as long as a batch, and each is compared with all others. The excess of
+their mean distance over that of random blocks of the same sizes is the column's movement from block to block. A batch
+is a further block: its distance is compared with a quantile of an F distribution, because the movement was estimated
+from few blocks in few directions (Satterthwaite). Consecutive blocks that look alike count as fewer.
 
-*Going on*: a column whose blocks look like the ones before them goes on moving after the reference, and the later the batch
-the farther. As much of the movement as following blocks share grows with the squared gap in time between the batch and the
-blocks, against that between the blocks: so does a trend, and so does a season over less than a quarter of it.
+*Continuation*: a column with blocks that resemble the ones before keeps moving after the reference, farther for a later
+batch. The part of the movement that consecutive blocks share grows with the squared gap in time between the batch and
+the blocks, relative to that between the blocks: this holds for a trend, and for a season over less than a quarter of
+it.
 """
 
 from __future__ import annotations
@@ -30,20 +31,20 @@ Method = Literal["psi", "jensenshannon"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-FEWEST = 3  # blocks from which a movement can be told, and from which there is one to hold a batch against
-_NO_ROWS = 1e-4  # the share that an empty cell counts as in PSI, as in Evidently
-_PRIOR_ROWS = 5.0  # of the reference's shares, added to each block: an empty cell of a small block is no surprise
+FEWEST = 3  # blocks needed to estimate a movement, and to compare a batch with it
+_NO_ROWS = 1e-4  # the share of an empty cell in PSI, as in Evidently
+_PRIOR_ROWS = 5.0  # rows of the reference's shares added to each block: small blocks often have empty cells
 _DRAWS = 2_000
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class Movement:
-    """How a column moves from block to block: `size` is the expected distance of a block from where all lie.
+    """How a column moves from block to block: `size` is the expected distance of a block from the common centre.
 
-    `dimensions` is in how many independent directions, `blocks` how many independent blocks that was learned from. `alike`
-    (0 to 0.95) says how much a block is like the one before it, `farther` how many times as far as among the blocks the batch is
-    for having gone on.
+    `dimensions` is the number of independent directions, `blocks` the number of independent blocks behind the estimate.
+    `alike` (0 to 0.95) is how similar a block is to the one before it, `farther` how many times the distance among the
+    blocks the batch may have because of continuation.
     """
 
     size: float = 0.0
@@ -54,16 +55,16 @@ class Movement:
 
     @property
     def known(self) -> bool:
-        """Whether the blocks say how far a further one may lie from them."""
+        """Whether there are enough blocks for a limit."""
         return not self.size or self.blocks >= FEWEST
 
     def limit(self, level: float) -> float:
-        """The distance that a further block exceeds with probability 1 - level; infinite where that is not known."""
+        """The distance that a further block exceeds with probability 1 - level; infinite if unknown."""
         if not self.size:
             return 0.0
         if not self.known:
             return np.inf
-        further = 1 + 1 / self.blocks  # where all blocks lie is an estimate, too
+        further = 1 + 1 / self.blocks  # the centre is an estimate, too
         denominator = self.dimensions * (self.blocks - 1)
         return float(self.size * self.farther * further * scipy.stats.f.ppf(level, self.dimensions, denominator))
 
@@ -72,7 +73,7 @@ STILL = Movement()
 
 
 def chance(method: Method, shares: Floats, n: int, m: int, level: float) -> float:
-    """The distance that samples of `n` and `m` rows exceed with probability 1 - level when both have these `shares` (k,)."""
+    """The distance that samples of `n` and `m` rows exceed with probability 1 - level if both have these `shares` (k,)."""
     return _chance(method, tuple(np.round(shares, 3)), n, m, level)
 
 
@@ -81,8 +82,8 @@ def movement(
 ) -> Movement:
     """Measure how a column moves from its cells (n,), 0 to `cells` - 1, and the number (n,) of each row's block.
 
-    `independent` is how many blocks at most are independent of each other, where that is known beforehand; `at` the number
-    that the batch would have as a block, where numbers count time.
+    `independent` is the largest number of independent blocks, if known; `at` is the batch's number as a block, if
+    numbers count time.
     """
     counts, numbers = _table(codes, blocks, cells)
     found = _measured(method, counts.tobytes(), counts.shape, independent)
@@ -90,12 +91,12 @@ def movement(
 
 
 def _farther(numbers: Ints, at: int, alike: float) -> float:
-    """How many times the squared gaps between blocks those to the batch are, as far as blocks are alike."""
+    """The ratio of the squared gaps to the batch and between blocks, as far as blocks are alike."""
     between = 2 * float(np.var(numbers)) * len(numbers) / (len(numbers) - 1)
     return 1 + alike * max(float(np.square(numbers - at).mean()) / between - 1, 0.0)
 
 
-@lru_cache(maxsize=2_048)  # batch after batch is held against the same rows
+@lru_cache(maxsize=2_048)  # every batch is compared with the same rows
 def _measured(method: Method, table: bytes, shape: tuple[int, ...], independent: float) -> Movement:
     counts = np.frombuffer(table).reshape(shape)
     if len(counts) < FEWEST or counts.shape[1] < 2:
@@ -136,7 +137,7 @@ def _chance(method: Method, shares: tuple[float, ...], n: int, m: int, level: fl
 
 
 def _table(codes: Ints, blocks: Ints, cells: int) -> tuple[Floats, Ints]:
-    """Rows by block (those with too few left out) and cell (those without any left out), and the blocks' numbers."""
+    """Rows by block (without those with too few) and cell (without empty ones), and the blocks' numbers."""
     named, numbers = np.unique(blocks, return_inverse=True)
     count = len(named)
     counts = np.bincount(numbers * cells + codes, minlength=count * cells).reshape(count, cells).astype(np.float64)
@@ -158,7 +159,7 @@ def _from_others(method: Method, counts: Floats, shares: Floats) -> Floats:
 
 
 def _shape(counts: Floats, shares: Floats) -> tuple[float, float]:
-    """In how many directions the blocks move, and how much a block is like the one before it (0 to 0.95)."""
+    """The number of directions in which the blocks move, and how similar a block is to the one before it (0 to 0.95)."""
     rows, n = counts.sum(axis=1), len(counts)
     moved = (counts / rows[:, None] - shares) / np.sqrt(shares)
     root = np.sqrt(shares)

@@ -1,12 +1,12 @@
-"""What a batch is compared with: rows of the champion's training window that are of the batch's own kind.
+"""Chooses the rows of the champion's training window that a batch is compared with.
 
-Three kinds of features differ from batch to batch without anything having changed, and are treated by what they are:
+Three kinds of features differ from batch to batch without a change of the world:
 
 - Calendar parts with a cycle longer than a batch (the month of a week's rows, the weekday of a day's) are fixed by the
   batch and left out.
-- A feature of a trailing window looks at earlier rows: it is known in full only a window after the training began, and
-  two batches within one window share what they look at, so they do not count as two.
-- Whatever follows a season is compared with the same phase of it, where the reference has enough of that.
+- A feature of a trailing window uses earlier rows: it is complete only a window after the training began, and
+  two batches within one window share rows, so they do not count as two.
+- Seasonal features are compared with the same phase of the season, if the reference has enough of it.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ _CYCLE = {
     "month": timedelta(days=365),
     "day_of_year": timedelta(days=365),
 }
-_TWO_YEARS = timedelta(days=700)  # give or take a month
+_TWO_YEARS = timedelta(days=700)  # within a month
 _WEEKS = timedelta(days=27)  # four of each weekday
-_PHASE_BLOCKS, _PHASE_ROWS = 4, 200  # fewer do not say how a phase looks
+_PHASE_BLOCKS, _PHASE_ROWS = 4, 200  # fewer rows do not show a phase
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Rows to compare a batch with, each with the number of the block (n,) that it is of, as long as a batch if it can be.
+    """Rows to compare a batch with, each with the number of its block (n,), as long as a batch if possible.
 
-    `rows` are of the `phase` ("" for all there are), `known` of any: a category of another phase is not new. `since` says
-    for a feature of a trailing window which rows (n,) of `rows` know it in full, `independent` how many independent
-    blocks they make. `at` is the number of the batch as a block, None where the blocks' numbers are not of time. `weeks` are
-    those before the batch (n,) of all `known` rows, 0 its own and -1 the newest, where the phase is of the weekday only: what
-    moves slowly is seen in a week's rows before it is in a day's.
+    `rows` are of the `phase` ("" for all), `known` of any phase: a category of another phase is not new. For a feature
+    of a trailing window `since` marks the rows (n,) of `rows` that have it completely, and `independent` how many
+    independent blocks they make. `at` is the number of the batch as a block, None if the blocks' numbers do not count
+    time. `weeks` are those before the batch (n,) of all `known` rows, 0 its own and -1 the newest, if the phase is only
+    the weekday: slow movements show in a week's rows before they show in a day's.
     """
 
     rows: pd.DataFrame
@@ -63,7 +63,7 @@ class Reference:
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> Reference:
-        """Compare with rows of which nothing is known but that they belong together."""
+        """Compare with rows that only belong together."""
         return cls(rows, np.zeros(len(rows), dtype=np.intp), rows)
 
     def column(self, name: str) -> tuple[pd.Series, Ints]:
@@ -73,12 +73,12 @@ class Reference:
 
     @property
     def counted(self) -> pd.DataFrame:
-        """The rows, with values that do not count as missing."""
+        """The rows without values that count as missing."""
         return self.rows.assign(**{c: values_of(self.rows, c).where(kept) for c, kept in self.since.items()})
 
 
 def compared(schema: FeatureSchema, features: FeaturesConfig, period: Period) -> FeatureSchema:
-    """The features that say something of a batch: all but calendar parts that its period fixes."""
+    """The features to compare: all but calendar parts that the batch's period fixes."""
     fixed = {
         f"{column}_{part}"
         for column, parts in features.calendar.items()
@@ -89,7 +89,7 @@ def compared(schema: FeatureSchema, features: FeaturesConfig, period: Period) ->
 
 
 def reference_for(rows: pd.DataFrame, features: FeaturesConfig, window: Window, period: Period) -> Reference:
-    """Choose from a sample of training rows (with `event_time`) what a batch is compared with."""
+    """Choose rows to compare a batch with from a sample of training rows (with `event_time`)."""
     times = rows[EVENT_TIME]
     phase, chosen, seasonal = _phase(times, window, period)
     kept, moments = rows[chosen], times[chosen]
@@ -105,7 +105,7 @@ def reference_for(rows: pd.DataFrame, features: FeaturesConfig, window: Window, 
 
 
 def _weeks(times: pd.Series, window: Window) -> Ints:
-    """How many weeks before the batch each row is, counted back from the end of all: a whole one has one of each weekday."""
+    """How many weeks before the batch each row is, counted back from the end; each whole week has one of each weekday."""
     end = max(times.max().normalize() + pd.Timedelta(days=1), times.min())
     back = (end - times) // pd.Timedelta(days=7)
     gap = (pd.Timestamp(window.start) - end) // pd.Timedelta(days=7)
@@ -114,9 +114,9 @@ def _weeks(times: pd.Series, window: Window) -> Ints:
 
 
 def _length(times: pd.Series, period: Period) -> Period:
-    """How long the blocks of rows are: as long as a batch or, of a short training, as long as leaves enough of them.
+    """The length of the blocks: that of a batch or, for a short training, one that leaves enough of them.
 
-    Shorter ones move more, not less: the limits they make are wide rather than narrow.
+    Shorter blocks move more, not less, so their limits are wide rather than narrow.
     """
     periods: tuple[Period, ...] = ("month", "week", "day")
     for shorter in periods[periods.index(period) :]:
@@ -126,7 +126,7 @@ def _length(times: pd.Series, period: Period) -> Period:
 
 
 def _phase(times: pd.Series, window: Window, period: Period) -> tuple[str, np.ndarray, bool]:
-    """The narrowest phase of which there are enough blocks, which rows (n,) are of it, and whether it is of the year's season."""
+    """The narrowest phase with enough blocks, its rows (n,), and whether it is of the year's season."""
     for name, chosen, seasonal in _phases(times, window, period):
         if chosen.sum() >= _PHASE_ROWS and len(np.unique(numbers(times[chosen], period))) >= _PHASE_BLOCKS:
             return name, chosen, seasonal

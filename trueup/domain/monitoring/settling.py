@@ -1,4 +1,4 @@
-"""When what was unusual has become the usual: somebody confirmed it, or it stayed."""
+"""Determines when something unusual has become usual: somebody confirmed it, or it lasted."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 
 from trueup.domain.data.types import Window
 
-Odd = Mapping[Window, Collection[str]]  # per batch the columns in which it was unusual
+Odd = Mapping[Window, Collection[str]]  # the unusual columns of each batch
 
 
 def unsettled(
     batches: Sequence[Window], odd: Odd, confirmed: Collection[Window], settle: int
 ) -> dict[Window, set[str]]:
-    """The batches that are still unusual, by column: all but those that were confirmed, or that persisted.
+    """The batches that are still unusual, by column: all except those that were confirmed, or that lasted.
 
-    `batches` are a stream's, in the order of time. A column that was unusual in `settle` batches one after the other has
-    become the usual, and so have all batches of that streak.
+    `batches` are a stream's, in the order of time. A column that was unusual in `settle` consecutive batches has become
+    usual, and so have all batches of that streak.
     """
     left = {w: set(odd[w]) for w in batches if odd.get(w) and w not in confirmed}
     for streak, column in _streaks(batches, left):
@@ -26,9 +26,9 @@ def unsettled(
 
 
 def fresh(batches: Sequence[Window], odd: Odd, confirmed: Collection[Window], settle: int) -> dict[Window, set[str]]:
-    """Those of the unsettled batches since which fewer than `settle` have come, itself included.
+    """The unsettled batches since which fewer than `settle` have come, itself included.
 
-    What was unusual once and passed is fresh no longer: a learner cannot wait for ever for what nobody confirms.
+    A single unusual batch does not count for ever, because training cannot wait for a confirmation that never comes.
 
     >>> from datetime import datetime, timedelta
     >>> days = [Window(datetime(2024, 1, d), datetime(2024, 1, d + 1)) for d in range(1, 6)]
@@ -46,7 +46,7 @@ def fresh(batches: Sequence[Window], odd: Odd, confirmed: Collection[Window], se
 
 
 def _streaks(batches: Sequence[Window], odd: Odd) -> list[tuple[list[Window], str]]:
-    """Batches one after the other that are unusual in the same column."""
+    """Consecutive batches that are unusual in the same column."""
     ended, going = list[tuple[list[Window], str]](), dict[str, list[Window]]()
     for window in batches:
         now = {column: [*going.get(column, []), window] for column in odd.get(window, ())}

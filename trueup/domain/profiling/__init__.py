@@ -1,1 +1,1 @@
-"""What a table that nobody has described yet holds: kinds of columns, times, suspects of leaks, people, and what is usual."""
+"""Profiling of an undescribed table: kinds of columns, times, leak suspects, personal data, and what is usual."""

@@ -1,4 +1,4 @@
-"""The kind of each column, and how a missing value is written in it."""
+"""Determines the kind of each column, and how missing values are written."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from trueup.domain.profiling.times import read_times
 
 Kind = Literal["number", "category", "text", "time", "identifier", "counter", "constant", "empty"]
 
-# How people write that there is nothing. "unknown" is a category like another, unless numbers stand beside it.
+# Common texts for "missing". "unknown" is an ordinary category, except in a column of numbers.
 NOTHING = frozenset({"null", "none", "na", "n/a", "#n/a", "nan", "nil", "?", "??", "-", "--", ".", "n.a."})
 PERHAPS = frozenset({"unknown", "missing", "not available", "undefined", "not known", "tbd"})
 
-MANY = 1_000  # with more values a category is not a feature itself: each is too rare to learn from
+MANY = 1_000  # with more values each is too rare to learn from, and the category is not a feature itself
 _CODED = re.compile(r"(?:^|_)(?:id|code|nr|no|num|type|class|zone|store|branch|shop|site|region|group)$", re.IGNORECASE)
 _COMMA = r"^[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+$"
 _THOUSANDS = r"^[+-]?\d{1,3}(?:,\d{3})+(?:\.\d+)?$"
-_TOO_LONG = r"^[+-]?\d{16,}$"  # digits that a number cannot hold: an id
-_DATED = r"^\d{1,4}[-/. ]\w{1,9}[-/. ]\d{2,4}\b"  # what may be a date that is not ISO 8601
-_DATES = 0.95  # of a column of moments this share can be read
+_TOO_LONG = r"^[+-]?\d{16,}$"  # digits beyond a number's precision: an id
+_DATED = r"^\d{1,4}[-/. ]\w{1,9}[-/. ]\d{2,4}\b"  # a possible date that is not ISO 8601
+_DATES = 0.95  # share of a time column that can be parsed
 _SENTINELS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, -200.0, -100.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0)
-_FEW = 5  # a value that means "nothing" comes again and again
-_CODES = 3  # of so many values it can be seen that they are codes
-_MISREAD = 0.02  # of a column of numbers this share may be text: one that is read as numbers, and counted
+_FEW = 5  # share of rows that a sentinel has at least
+_CODES = 3  # number of values that shows them to be codes
+_MISREAD = 0.02  # share of a numeric column that may be text, which is counted
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its kind, its values with what means "missing" taken out, and what was found on the way.
+    """A column: its kind, its values without "missing" ones, and what was found.
 
-    `values` are float64 for numbers, text or None for categories and text, datetimes for times. `sentinels` maps each
-    value that means "missing" to how often it stands there. `absent` is the share that is missing, sentinels included.
-    `odd` counts texts between numbers, which are read as missing.
+    `values` are float64 for numbers, text or None for categories and text, datetimes for times. `sentinels` counts each
+    value that means "missing". `absent` is the share of missing values, including sentinels. `odd` counts texts between
+    numbers, which become missing.
     """
 
     name: str
@@ -52,26 +52,26 @@ class Column:
 
     @property
     def telling(self) -> bool:
-        """Whether it may be a feature as it stands."""
+        """Whether it may be a feature as it is."""
         return self.kind in {"number", "category"} and not self.many
 
     @property
     def many(self) -> bool:
-        """Whether it is a category of so many values that each is rare."""
+        """Whether it is a category with so many values that each is rare."""
         return self.kind == "category" and self.distinct > MANY
 
 
 def profile(frame: pd.DataFrame) -> dict[str, Column]:
-    """Look at each column of a table; what means "missing" in one column of numbers does so in the others too."""
+    """Profile each column of a table; what means "missing" in one numeric column does so in the others too."""
     found = {str(name): _column(str(name), frame[name]) for name in frame.columns}
     shared = {float(s) for c in found.values() for s in c.sentinels if isinstance(s, float) and s < 0}
     return {name: _without(column, shared) for name, column in found.items()}
 
 
 def comma_decimals(frame: pd.DataFrame) -> list[str]:
-    """The columns of text whose numbers are written with a decimal comma; none where some are written with a point.
+    """The text columns with decimal commas; none if a column has decimal points.
 
-    "1,234" alone may as well be a thousand and more: one of another form must stand beside it.
+    "1,234" alone could also be a thousand, so a number of another form must be present.
     """
     texts = _texts(frame)
     pointed = any(v.str.match(r"^[+-]?\d+\.\d+$").any() and not v.str.contains(",").any() for v in texts.values())
@@ -84,7 +84,6 @@ def comma_decimals(frame: pd.DataFrame) -> list[str]:
 
 
 def _texts(frame: pd.DataFrame) -> dict[str, pd.Series[Any]]:
-    """The columns of text that hold some."""
     texts = {str(n): frame[n].dropna().astype(str).str.strip() for n in frame.columns if frame[n].dtype == object}
     return {n: v for n, v in texts.items() if len(v)}
 
@@ -113,12 +112,12 @@ def _column(name: str, raw: pd.Series[Any]) -> Column:
 
 
 def _long(raw: pd.Series[Any], numbers: pd.Series[Any]) -> bool:
-    """Whether whole numbers, not floats, have more digits than a float holds: ids, of which many would become one."""
+    """Whether whole numbers have more digits than a float represents: ids, many of which would merge."""
     return not dtypes.is_float_dtype(raw) and bool((numbers.abs() > EXACT).any())
 
 
 def _codes(cleaned: pd.Series[Any]) -> frozenset[str]:
-    """The words for nothing that are a code like the column's others: NA, Namibia, among DE and FR."""
+    """The words for "missing" that are codes like the column's others: NA, Namibia, among DE and FR."""
     distinct = {str(value) for value in cleaned.dropna().unique()}
     others = {v for v in distinct if v.casefold() not in NOTHING}
     if len(others) < _CODES or not all(v.isalpha() and v.isupper() for v in others):
@@ -130,7 +129,7 @@ def _codes(cleaned: pd.Series[Any]) -> frozenset[str]:
 def _read_numbers(
     name: str, text: pd.Series[Any], cleaned: pd.Series[Any], folded: pd.Series[Any], words: frozenset[str]
 ) -> Column | None:
-    """A column of text as numbers, with some words taken for nothing; None if it holds something else."""
+    """Parse a text column as numbers, with some words as missing; None for other content."""
     kept = cleaned.mask(folded.isin(words))
     read = pd.to_numeric(kept, errors="coerce")
     odd, present = int((read.isna() & kept.notna()).sum()), int(kept.notna().sum())
@@ -201,7 +200,7 @@ def _isolated(values: pd.Series[Any]) -> list[float]:
 
 
 def _without(column: Column, shared: set[float]) -> Column:
-    """Take out what means "missing" in other columns, where it is this column's repeated lowest value and nothing else is negative."""
+    """Remove values that mean "missing" in other columns, if they are this column's repeated and only negative minimum."""
     if column.kind != "number" or not shared:
         return column
     present = column.values.dropna()

@@ -1,4 +1,4 @@
-"""How a CSV is written: where its columns are named, and what is written in its numbers beside their digits."""
+"""Determines the dialect of a CSV: the line of column names, and marks in its numbers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, Final
 import pandas as pd
 
 _DELIMITERS: Final = ",;\t|^~"
-_USUAL: Final = ",;\t|"  # those that are looked for without being named in the config
-_TITLE: Final = 60  # lines above the table that are looked at
-_MOST: Final = 0.98  # of a column of numbers this share must be read
+_USUAL: Final = ",;\t|"  # separators that are detected without a config
+_TITLE: Final = 60  # lines above the table to examine
+_MOST: Final = 0.98  # share of a numeric column that must be parsed
 _FEWEST: Final = 3  # different numbers
 _MONEY: Final = r"US\$|A\$|C\$|R\$|HK\$|[$€£¥₹₽₩₺₪]|USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|BRL|MXN|ZAR|Rs\.?|kr\.?|zł|Fr\."
 _UNIT: Final = r"[%‰]|[A-Za-zµμ°²³][A-Za-zµμ°²³/.]{0,5}"
@@ -23,16 +23,16 @@ _THOUSANDS: Final = {",": ",", ".": r"\.", "'": "['’]", " ": _BLANKS}
 
 @dataclass(frozen=True)
 class Marks:
-    """What is written in a column's numbers; `doubt` says what else they could mean, empty where nothing."""
+    """The marks in a column's numbers; `doubt` describes another possible meaning, or is empty."""
 
     marks: tuple[str, ...]
     doubt: str = ""
 
 
 def header_of(text: str, name: str) -> dict[str, Any] | None:
-    """Find the line that names a column in the beginning of a CSV: what `ingest.source` must say to read it.
+    """Find the line that names a column in the beginning of a CSV, and return the settings of `ingest.source` for it.
 
-    Nothing when it is the first line, written as usual; None when no line names it.
+    Returns {} if it is the first line, written as usual; None if no line names the column.
     """
     lines = list(io.StringIO(text, newline=None))
     for number in range(min(len(lines), _TITLE)):
@@ -48,7 +48,7 @@ def header_of(text: str, name: str) -> dict[str, Any] | None:
 
 
 def _record(lines: list[str]) -> str:
-    """The lines of one record: until no quotation mark is open."""
+    """The lines of one record, until no quotation mark is open."""
     found = ""
     for line in lines:
         found += line
@@ -58,7 +58,7 @@ def _record(lines: list[str]) -> str:
 
 
 def marks_of(column: pd.Series[Any], decimal: str) -> Marks | None:
-    """Find what is written in the numbers of a column of text; None where it holds something else, or plain numbers."""
+    """Find the marks in the numbers of a text column; None for other content, or plain numbers."""
     texts = column.dropna().astype(str).str.strip(" \u00a0\u202f")
     texts = texts[texts.str.contains(r"\d")] if len(texts) else texts
     if len(texts) < max(_FEWEST, _MOST * column.notna().sum() * 0.5):
@@ -69,7 +69,7 @@ def marks_of(column: pd.Series[Any], decimal: str) -> Marks | None:
     for pattern in (rf"^[+-]?\s*({_MONEY})\s*[+-]?[\d.,]", rf"\d\s*({_MONEY})$", rf"\d\s*({_UNIT})$"):
         words = rest.str.extract(pattern)[0].dropna()
         if len(words) and words.nunique() == 1 and not re.fullmatch(r"[eE]\d*", word := str(words.iloc[0])):
-            at_least = 0.5 if re.fullmatch(_MONEY, word) else _MOST  # of money, nothing may be written alone
+            at_least = 0.5 if re.fullmatch(_MONEY, word) else _MOST  # an amount of money may be only a dash
             if len(words) >= at_least * len(rest):
                 found.append(word)
                 rest = rest.str.replace(rf"^([+-]?)\s*{re.escape(word)}\s*", r"\1", regex=True)
@@ -94,7 +94,7 @@ def _taken(texts: pd.Series[Any], having: str, what: str, by: str) -> tuple[pd.S
 
 
 def _thousands(texts: pd.Series[Any], decimal: str) -> tuple[str, str]:
-    """The mark between thousands, if there is one, and what makes it doubtful."""
+    """The thousands separator, if there is one, and the reason for doubt."""
     point = re.escape(decimal)
     for mark, pattern in _THOUSANDS.items():
         if mark == decimal:

@@ -1,4 +1,4 @@
-"""Which features earn their place: a quick model with and without them, retrained as the loop will and asked about what came next."""
+"""Selects useful features: a quick model with and without them, retrained like the loop and evaluated on later rows."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ from trueup.domain.profiling.columns import Column
 from trueup.domain.profiling.period import Power
 
 _ROWS = 12_000
-_MOST_ROWS = 60_000  # where one of two outcomes is rare
-_RARE = 300  # rows of the rarer outcome that are kept, if there are as many
-_EARLY = 0.4  # share of the time before the first fit: a first champion knows little of what comes
-_FOLDS = (3, 8)  # how often the quick model is fitted anew, at least and at most
+_MOST_ROWS = 60_000  # if one of two outcomes is rare
+_RARE = 300  # rows of the rarer outcome to keep, if there are so many
+_EARLY = 0.4  # share of the time before the first fit
+_FOLDS = (3, 8)  # how often the quick model is refitted, at least and at most
 _GAIN = 0.002  # share of the loss that a feature must save on later rows
-_CLEAR = 0.02  # and what a trailing window must save, for it forgets
+_CLEAR = 0.02  # share that a trailing window must save, because it discards data
 _MONTHS = (24, 12, 6, 3, 2, 1)  # of trailing windows, the longest first
-_FEWEST = 200  # rows, of those looked at, that a trailing window must hold
-_SURE = 1.28  # standard errors that it must save, too: a one-sided 90 %
-_MOSTLY = 2 / 3  # of the folds must be better
-_MOVED = 0.3  # distance between the distributions of one quarter of the rows and the next from which a column is tried
-_MOST = 8  # columns that are tried, those that moved the most
+_FEWEST = 200  # sampled rows that a trailing window must have
+_SURE = 1.28  # standard errors that it must save, too (one-sided 90 %)
+_MOSTLY = 2 / 3  # share of folds that must be better
+_MOVED = 0.3  # distance between the distributions of consecutive quarters from which a column is tried
+_MOST = 8  # columns to try, those that moved most
 _KEYS = 5
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A choice, what it did to the loss on later rows (a share of it, negative is better), and whether it was taken."""
+    """A choice, the change of the loss on later rows (as a share, negative is better), and whether it was accepted."""
 
     what: str
     change: float
     taken: bool
-    months: int | None = None  # of a trailing window of training
+    months: int | None = None  # for a trailing window of training
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The features, what was tried, the loss beside the prior's, and what a gate could show of a retrain, where rows tell it.
+    """The features, what was tried, the loss beside the prior's, and what a gate could show, if there are enough rows.
 
     `window` is the trailing part of the history to train on, in months; None for all of it.
     """
@@ -71,11 +71,11 @@ class Choice:
 
 
 class Judge:
-    """Tells the loss of a choice of features on the later rows. Landed rows and labels, as `landing.split` gives them.
+    """Measures the loss of a choice of features on later rows. Takes landed rows and labels from `landing.split`.
 
-    The later rows are cut into folds of equal time. Each is judged by a model that was fitted on all that was known when
-    it began, as the loop will retrain: a model that is fitted once would throw away whatever moves.
-    `every` is how often the loop will retrain, `block` the block of time that rows are judged by.
+    The later rows are cut into folds of equal time. Each is judged by a model that was fitted on all that was known
+    when it began, like the loop's retrains; a single fit would reject every column that moves. `every` is the loop's
+    interval of retrains, `block` the block of time.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Judge:
         self._folds = list(self._cut(every)) if len(self._rows) else []
 
     def _cut(self, every: timedelta) -> Iterator[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
-        """Which rows each fit may learn from, and which it is asked about."""
+        """The training and test rows of each fit."""
         first, last = self._when.iloc[int(len(self._when) * _EARLY)], self._when.iloc[-1] + pd.Timedelta(1, "us")
         count = int(np.clip(ceil((last - first) / every), *_FOLDS))
         cuts = [first + (last - first) * n / count for n in range(count + 1)]
@@ -104,7 +104,7 @@ class Judge:
 
     @property
     def enough(self) -> bool:
-        """Whether there is something to learn from and something to be asked about."""
+        """Whether there are enough training and test rows."""
         if not self._folds:
             return False
         early, late = self._folds[0][0], sum(int(asked.sum()) for _, asked in self._folds)
@@ -112,7 +112,7 @@ class Judge:
         return bool(early.sum() >= 40 and late >= 30 and several)
 
     def losses(self, features: FeaturesConfig, window: int | None = None) -> pd.Series[Any]:
-        """The loss of each later row, in order of time; of models that learn from the trailing `window` of months, or from all."""
+        """The loss of each later row, in order of time, with training on the trailing `window` of months, or on all."""
         X, schema = self._inputs(features)
         fits = (self._fit(X, schema, self._trailing(k, window)) for k in range(len(self._folds)))
         parts = [self._losses(fit, X, asked) for fit, (_, asked) in zip(fits, self._folds, strict=True)]
@@ -121,7 +121,7 @@ class Judge:
 
     @property
     def trailing(self) -> list[int]:
-        """Windows in months that leave out some of what most folds know, and hold rows enough in all of them."""
+        """Windows in months that leave out known rows in most folds, and have enough rows in all of them."""
         first, at = self._when.iloc[0], range(len(self._folds))
         return [
             months
@@ -139,13 +139,13 @@ class Judge:
         return np.asarray(known & (self._when >= since).to_numpy())
 
     def power(self, features: FeaturesConfig, loss: float, window: int | None = None) -> Power | None:
-        """What a gate could show of a retrain: from the loss of each model less that of the model before it, on the same rows."""
+        """What a gate could show of a retrain, from each model's loss minus the previous model's, on the same rows."""
         X, schema = self._inputs(features)
         models = [self._fit(X, schema, self._trailing(k, window)) for k in range(len(self._folds))]
         pairs = zip(pairwise(models), self._folds[1:], strict=True)
         found = [self._losses(new, X, asked) - self._losses(old, X, asked) for (old, new), (_, asked) in pairs]
         found = [differences for differences in found if len(differences)]
-        # Fold by fold: that a retrain gains more at one time than at another is no noise of a gate.
+        # By fold: differences between retrains are not noise of a gate.
         errors = np.array([self.bounded(differences).error for differences in found])
         if not loss or not len(errors) or not np.isfinite(errors).all():
             return None
@@ -155,7 +155,6 @@ class Judge:
         return Power(gained, error, self._ends - self._starts[1], every)
 
     def by_fold(self, losses: pd.Series[Any]) -> pd.Series[Any]:
-        """The mean of each fold that has rows."""
         return pd.Series([losses[np.flatnonzero(asked)].mean() for _, asked in self._folds if asked.any()])
 
     def bounded(self, differences: pd.Series[Any]) -> Interval:
@@ -163,7 +162,7 @@ class Judge:
         return paired_interval(differences, self._when[differences.index], self._block)
 
     def prior(self) -> float:
-        """The loss of always saying what was usual before."""
+        """The loss of a constant prediction."""
         return float(np.concatenate([self._usual(known, asked) for known, asked in self._folds]).mean())
 
     def _usual(self, known: npt.NDArray[np.bool_], asked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
@@ -181,8 +180,8 @@ class Judge:
     def _fit(
         self, X: pd.DataFrame, schema: FeatureSchema, known: npt.NDArray[np.bool_]
     ) -> tuple[Pipeline, pd.DataFrame]:
-        """A model of the rows that were known, and the inputs with what it cannot learn from filled."""
-        # A history shorter than the outcome's delay holds nothing yet; scikit-learn cannot bin a column without a value.
+        """Fit a model on the known rows, and return the inputs without empty columns."""
+        # A history shorter than the outcome's delay is still empty; scikit-learn cannot bin an empty column.
         empty = [n for n in schema.names if is_numeric_dtype(X[n]) and X[n][known].isna().all()]
         X = X.assign(**dict.fromkeys(empty, 0.0))
         leaf = max(int(known.sum()) // 100, 5)
@@ -203,7 +202,7 @@ class Judge:
         return pd.Series(losses, index=self._y.index[asked])
 
     def moved(self, columns: Sequence[str]) -> list[str]:
-        """Columns that lie elsewhere in one quarter of the time than in the one before it, those that moved most first."""
+        """Columns that differ between consecutive quarters of the time, the largest difference first."""
         quarter = np.arange(len(self._rows)) * 4 // max(len(self._rows), 1)
         parts = {c: [self._rows[c][quarter == q].dropna() for q in range(4)] for c in columns}
         pairs = {c: [(a, b) for a, b in pairwise(p) if len(a) and len(b)] for c, p in parts.items()}
@@ -212,7 +211,7 @@ class Judge:
 
 
 def _step(labels: pd.Series[Any], task: Task) -> int:
-    """Every how many-th row is looked at: fewer are left out where one of the outcomes is rare."""
+    """The sampling step of rows: smaller if one of the outcomes is rare."""
     most = _ROWS
     if task is not Task.REGRESSION and len(labels):
         rare = max(int(labels.value_counts().min()), 1)
@@ -228,10 +227,10 @@ def choose(
     task: Task,
     windows: Sequence[timedelta],
 ) -> Choice:
-    """Start from what there is; take a history that helps on later rows, leave out a column that hurts there, and forget what is old.
+    """Select features: add history features that help on later rows, drop columns that hurt, and shorten the window.
 
-    Each must be shown to lower the loss, the last clearly: all of the history is what a loop begins with. Only columns that lie
-    elsewhere from one time to the next are tried, for others seldom hurt.
+    Each step must be shown to lower the loss, the window clearly, because a loop starts with all of the history. Only
+    columns that move over time are tried, because others seldom hurt.
     """
     best, loss = base, judge.losses(base)
     tried: list[Tried] = []
@@ -263,9 +262,9 @@ def choose(
 
 
 def _better(judge: Judge, found: pd.Series[Any], loss: pd.Series[Any], least: float = _GAIN) -> tuple[float, bool]:
-    """By which share a choice changes the loss, and whether it is shown to lower it: in most folds, and by more than these differ.
+    """The relative change of the loss, and whether an improvement is shown: in most folds, by more than they differ.
 
-    Otherwise a single upheaval, after which a loop is retrained, would throw away what is best before and after it.
+    So a single upheaval, after which a loop retrains, does not drop a column that is good before and after it.
     """
     usual = float(loss.mean())
     folds = judge.by_fold(found - loss)
@@ -297,7 +296,6 @@ def _taken(features: FeaturesConfig, history: HistoryConfig) -> bool:
 
 
 def _merged(features: FeaturesConfig) -> FeaturesConfig:
-    """One entry for all keys that were taken."""
     if not features.history:
         return features
     by = [key for history in features.history for key in history.by]

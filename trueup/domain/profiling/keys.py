@@ -1,4 +1,4 @@
-"""Which columns name a row."""
+"""Finds the columns that identify a row."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pandas as pd
 from trueup.domain.profiling.columns import Column
 from trueup.domain.profiling.questions import Ask
 
-_CORRECTED = 0.1  # share of rows that may repeat an id: exports hold corrections; more, and it names no row
-_AGAIN = 5  # times that each value of a code comes, on average
-_TRIED = 12  # columns, of which up to three are put together
+_CORRECTED = 0.1  # share of rows that may repeat an id, because exports contain corrections
+_AGAIN = 5  # average number of rows per value of a code
+_TRIED = 12  # candidate columns, of which up to three are combined
 
 
 @dataclass(frozen=True)
 class Key:
-    """The columns that name a row, why these, and how many rows share theirs with another; no columns where nothing names one.
+    """The columns that identify a row, the reason, and how many rows share their key; no columns if none do.
 
     `absent`: how many rows lack a value in one of them, and are left out.
     """
@@ -30,9 +30,10 @@ class Key:
 
 
 def key_of(ask: Ask, raw: pd.DataFrame, columns: dict[str, Column]) -> Key:
-    """Find the columns that name a row: an id, the time, or the time with codes and words. What was measured names nothing.
+    """Find the columns that identify a row: an id, the time, or the time with codes and words.
 
-    Where no such columns are different in each row none is taken, for of the rows that share a key only one counts.
+    Measured values never do. Columns that are not unique are not used, because of rows with the same key only one
+    counts.
     """
     if ask.key:
         return Key(ask.key, "as you said", _shared(raw, ask.key), int(raw[[*ask.key]].isna().any(axis=1).sum()))
@@ -58,7 +59,7 @@ def _shared(raw: pd.DataFrame, names: tuple[str, ...]) -> int:
 
 
 def _codes(columns: dict[str, Column]) -> Iterator[str]:
-    """Columns whose values are names rather than measures: words, ids, and whole numbers without gaps that come again and again."""
+    """Columns with names rather than measures: words, ids, and repeated whole numbers without gaps."""
     for name, column in columns.items():
         if column.absent:
             continue

@@ -1,4 +1,4 @@
-"""Columns that know the answer: what nothing that is known beforehand could tell so well."""
+"""Leak detection: features that predict the label too well to be known beforehand."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from trueup.domain.profiling.columns import Column
 
 _ROWS = 20_000
 _TOO_GOOD = {Task.BINARY: 0.985, Task.MULTICLASS: 0.98, Task.REGRESSION: 0.98}
-_STRONG = {Task.BINARY: 0.93, Task.MULTICLASS: 0.9, Task.REGRESSION: 0.85}  # as good as little that is known beforehand
-_ABSENT = 0.9  # from here a column is filled, or not, just as the outcome is
-_LATER = 0.05  # share of moments that lie after the row's own
-_FEW = 0.02  # share of rows that may be otherwise
+_STRONG = {Task.BINARY: 0.93, Task.MULTICLASS: 0.9, Task.REGRESSION: 0.85}  # AUC that hardly any known feature reaches
+_ABSENT = 0.9  # AUC from which a column is filled exactly as the outcome is
+_LATER = 0.05  # share of moments after the row's own
+_FEW = 0.02  # share of exceptions allowed
 _SUM = 0.9999
 _SPARSE = 0.2
 _PART = 0.01
@@ -36,7 +36,7 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Found:
-    """Columns that know the outcome; `strong` ones that perhaps do; and `settled`, moments at which it may have become known."""
+    """Columns that know the outcome, `strong` ones that may, and `settled`: moments at which it may have become known."""
 
     suspects: list[Suspect]
     strong: list[Suspect]
@@ -46,8 +46,8 @@ class Found:
 def suspects(columns: dict[str, Column], outcome: pd.Series[Any], times: pd.Series[Any], task: Task) -> Found:
     """Find columns that know the outcome, each once, by the first evidence against it.
 
-    `outcome` is the label by row, missing where it is not known; `times` the rows' own. A column is judged alone by a
-    small tree that learns on the earlier rows and is asked about the later ones, so that a lucky fit is none.
+    `outcome` is the label by row, missing if unknown; `times` are the rows' own. A small tree on one column learns on
+    the earlier rows and predicts the later ones, so that a chance fit does not count.
     """
     order = np.argsort(times.to_numpy(), kind="stable")
     found: dict[str, Suspect] = {}
@@ -69,7 +69,7 @@ def suspects(columns: dict[str, Column], outcome: pd.Series[Any], times: pd.Seri
 
 
 def _settled(column: Column, outcome: pd.Series[Any], times: pd.Series[Any]) -> bool:
-    """Whether it holds a moment after the row's own for nearly each row that has an outcome, and hardly one for the others."""
+    """Whether it has a moment after the row's own for nearly every row with an outcome, and for hardly any other."""
     if column.kind != "time":
         return False
     moments, known = _without_zone(column), outcome.notna() & times.notna()
@@ -99,7 +99,7 @@ def _recorded_later(column: Column, outcome: pd.Series[Any], times: pd.Series[An
 
 
 def _absent_with(column: Column, outcome: pd.Series[Any]) -> str | None:
-    """Filled when the outcome is, and empty while it is not: it comes with it. Or: whether it is filled tells the outcome."""
+    """Whether the column is filled exactly when the outcome is, or its missing values predict the outcome."""
     empty, unknown = column.values.isna(), outcome.isna()
     if unknown.sum() >= 20 and empty[unknown].mean() > _ABSENT and empty[~unknown].mean() < 1 - _ABSENT:
         return f"empty in {empty[unknown].mean():.0%} of the rows without an outcome, filled in {1 - empty[~unknown].mean():.0%} of the others: it comes with the outcome"
@@ -113,7 +113,7 @@ def _absent_with(column: Column, outcome: pd.Series[Any]) -> str | None:
 
 
 def _alone(column: Column, outcome: pd.Series[Any], order: Any, task: Task) -> tuple[float, str]:
-    """How well the column alone tells later outcomes, and in words; 0 where that cannot be told."""
+    """How well the column alone predicts later outcomes, and a description; 0 if unknown."""
     if column.kind not in {"number", "category", "counter", "identifier"} or column.many:
         return 0.0, ""
     rows = order[outcome.notna().to_numpy()[order]]
@@ -149,7 +149,7 @@ def _score(tree: Any, X: Any, y: pd.Series[Any], task: Task) -> tuple[float, str
 
 
 def _ranked(values: pd.Series[Any], y: pd.Series[Any], half: int) -> Any:
-    """Categories in the order of what they told of the earlier outcomes."""
+    """Categories in the order of their earlier outcomes."""
     codes, _ = pd.factorize(y, sort=True)
     numbers = pd.Series(y.to_numpy(float) if pd.api.types.is_numeric_dtype(y) else codes, index=values.index)
     mean = numbers.iloc[:half].groupby(values.iloc[:half]).mean()
@@ -157,10 +157,10 @@ def _ranked(values: pd.Series[Any], y: pd.Series[Any], half: int) -> Any:
 
 
 def _adds_up(columns: Sequence[Column], outcome: pd.Series[Any]) -> Iterator[Suspect]:
-    """The outcome is a sum or difference of columns, as a delay is of two times."""
+    """Whether the outcome is a sum or difference of columns, like a delay between two times."""
     if not columns or not pd.api.types.is_numeric_dtype(outcome) or outcome.nunique() <= 2:
         return
-    full = [c for c in columns if c.absent <= _SPARSE]  # a row counts only where all of them are filled
+    full = [c for c in columns if c.absent <= _SPARSE]  # only rows with all of them count
     table = pd.DataFrame({c.name: c.values for c in full}).assign(**{"": outcome}).dropna()
     table = table.iloc[:: max(len(table) // _ROWS, 1)]
     if len(table) < 10 * len(columns):

@@ -1,7 +1,7 @@
-"""What is usual of a new table, as expectations that a person may take over into the config.
+"""Writes what is usual in a new table as expectations that a person may copy into the config.
 
-The loop learns its own bounds from the batches that it has landed, see `trueup.domain.monitoring.learned_bounds`; these are the same bounds,
-learned from the whole table. In a config such a line is a contract, so that is for a person to decide.
+The loop learns the same bounds from its landed batches, see `trueup.domain.monitoring.learned_bounds`; these are
+learned from the whole table. In a config such a line is a contract, so a person decides.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from trueup.domain.monitoring import learned_bounds
 from trueup.domain.monitoring.batch_profile import Profile, partial_ends, profile
 from trueup.domain.monitoring.learned_bounds import FEWEST, Earlier
 
-_SET = 50  # with more values than this a set of allowed ones is a burden
+_SET = 50  # with more values a set of allowed ones is a burden
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One expectation, in Great Expectations' words, and where it comes from."""
+    """One expectation of Great Expectations, and its origin."""
 
     type: str
     kwargs: dict[str, Any]
@@ -32,7 +32,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Usual:
-    """The rules, the largest usual share of missing values of each feature, and what there is to say besides."""
+    """The rules, the largest usual share of missing values of each feature, and remarks."""
 
     rules: tuple[Rule, ...]
     max_missing: dict[str, float]
@@ -40,9 +40,9 @@ class Usual:
 
 
 def learn(rows: pd.DataFrame, times: pd.Series[Any], period: Period, features: FeaturesConfig) -> Usual:
-    """Learn what each feature is like in the batches of landed rows; `times` are their moments.
+    """Learn the usual values of each feature from the batches of landed rows; `times` are their moments.
 
-    Of fewer batches than bounds can be learned from there are no rules.
+    There are no rules if there are too few batches for bounds.
     """
     batches = times.dt.to_period(FREQUENCY[period])
     summed = {p: _summed(rows[batches == p], times[batches == p], features) for p in sorted(batches.unique())}

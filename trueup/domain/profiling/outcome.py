@@ -1,4 +1,4 @@
-"""What is predicted: the task, what counts as 1, and when an outcome is known."""
+"""Determines the task, the value that counts as 1, and when an outcome is known."""
 
 from __future__ import annotations
 
@@ -38,35 +38,33 @@ _POSITIVE = {
     "returned",
     "failed",
 }
-_CLASSES = 20  # whole numbers of more kinds are an amount, not classes
-_TWO = 2  # values that an outcome has at least
-_AGAIN = 5  # times that each class comes, or it is an amount
+_CLASSES = 20  # more distinct whole numbers are an amount, not classes
+_TWO = 2  # the fewest outcomes of a usable table
+_AGAIN = 5  # average rows per class; fewer mean an amount
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is predicted: the task, what counts as 1, and when it is known."""
+    """The task, the value that counts as 1, and when an outcome is known."""
 
     task: Task
     positive: str | int | None
-    values: pd.Series[Any]  # the label of each row, as the source gives it; missing where not known
+    values: pd.Series[Any]  # each row's label, as in the source; missing if unknown
     known_after: timedelta | None
     known_at: str | None
     key: dict[str, str]
-    takes: timedelta  # how long an outcome takes, for nine of ten rows
+    takes: timedelta  # delay of nine in ten outcomes
     why: str  # of the delay
     guessed: bool
-    known: pd.Series[Any] | None = None  # when each row's outcome became known, where a second table says it
-    negative: str | int | None = None  # what counts as 0, where `positive` says what counts as 1
-    sentinels: dict[str, int] = field(
-        default_factory=dict
-    )  # what means that there is none, and how often it stands there
+    known: pd.Series[Any] | None = None  # when each row's outcome became known, from a second table
+    negative: str | int | None = None  # the values that count as 0, with `positive`
+    sentinels: dict[str, int] = field(default_factory=dict)  # values that mean "missing", with their counts
 
 
 def without_sentinels(label: pd.Series[Any], columns: dict[str, Column]) -> tuple[pd.Series[Any], dict[str, int]]:
-    """Take out of the outcomes what means that there is none: a sentinel of the features, a word for nothing, a far extreme.
+    """Remove outcomes that mean "missing": a sentinel of the features, a word for "missing", a far extreme.
 
-    A class may be called NA: such a word is one where three values or more are left. Two values at least stay.
+    A class may be called NA: such a word is one if three values or more remain. At least two values stay.
     """
     text = outcome_text(label)
     counts = text.value_counts()
@@ -87,7 +85,7 @@ def without_sentinels(label: pd.Series[Any], columns: dict[str, Column]) -> tupl
 def outcome_of(
     ask: Ask, label: pd.Series[Any], when: pd.Series[Any], known_at: str | None, key: dict[str, str]
 ) -> Outcome:
-    """The outcome that stands beside the rows. Raises UsageError where it tells nothing, or is not what was said of it."""
+    """The outcome beside the rows. Raises UsageError if it is unusable, or contradicts the given task."""
     task, positive = _task(ask, label)
     negative = next((v for v in label.dropna().unique() if not same_outcome(pd.Series([v]), positive).iloc[0]), None)
     after, why, guessed = ask.available_after, "as you said", False
@@ -101,13 +99,12 @@ def outcome_of(
 
 
 def _plain(value: Any) -> str | int:
-    """A value as a config writes it."""
     text = text_of(value)
     return int(text) if not isinstance(value, str) and text.lstrip("-").isdigit() else str(value)
 
 
 def _task(ask: Ask, label: pd.Series[Any]) -> tuple[Task, str | int | None]:
-    """The task, and for two words what counts as 1."""
+    """The task, and for two words the one that counts as 1."""
     known = label.dropna()
     if known.empty:
         raise UsageError(f"--label {ask.label}: is empty; name the column that holds the outcome")
@@ -136,7 +133,7 @@ def _task(ask: Ask, label: pd.Series[Any]) -> tuple[Task, str | int | None]:
 
 
 def _positive(ask: Ask, known: pd.Series[Any], whole: bool) -> str | int | None:
-    """Which of two values counts as 1; None for 0 and 1 themselves. What was said must be one of them."""
+    """The value that counts as 1; None for 0 and 1 themselves. A given value must be one of the two."""
     values = sorted(as_text(known).unique())
     if ask.positive is not None:
         if as_text(pd.Series([ask.positive])).iloc[0] not in values:
@@ -151,7 +148,7 @@ def _positive(ask: Ask, known: pd.Series[Any], whole: bool) -> str | int | None:
 
 
 def _delay(label: pd.Series[Any], when: pd.Series[Any]) -> tuple[timedelta, str]:
-    """How long an outcome takes, by how long the newest rows have been without one."""
+    """The delay of an outcome, from how long the newest rows have had none."""
     known, newest = when[label.notna()].max(), when.max()
     tail = label[when > known]
     if len(tail) >= 20 and newest - known > pd.Timedelta(hours=12):
@@ -163,7 +160,7 @@ def _delay(label: pd.Series[Any], when: pd.Series[Any]) -> tuple[timedelta, str]
 def joined_outcome(
     ask: Ask, raw: pd.DataFrame, outcomes: pd.DataFrame, key: tuple[str, ...], columns: dict[str, Column]
 ) -> Outcome:
-    """The outcome of each row from a second table, looked up by key as ingest will."""
+    """The outcome of each row from a second table, joined by key like ingest does."""
     require_columns(outcomes, [ask.label], str(ask.labels))
     names = _names_there(key, raw, outcomes, ask)
     there = profile(outcomes.drop(columns=[ask.label, *names.values()]))
@@ -197,9 +194,9 @@ def joined_outcome(
 def told_by(
     ask: Ask, outcome: Outcome, settled: Sequence[str], raw: pd.DataFrame, columns: dict[str, Column]
 ) -> tuple[Outcome, list[str]]:
-    """Let a column of the rows say when their outcomes became known: the latest of `settled`, unless something else was said.
+    """Let a column of the rows define when outcomes became known: the latest of `settled`, unless an answer was given.
 
-    Gives the outcome, and what is to be known about it. A column that is written otherwise than ingest reads it is only offered.
+    Returns the outcome, and remarks. A column in a format that ingest does not read is only suggested.
     """
     if not settled or ask.labels is not None:
         return outcome, []
@@ -220,7 +217,7 @@ def _local(moments: pd.Series[Any], zone: str) -> pd.Series[Any]:
 
 
 def _key_text(frame: pd.DataFrame, names: Sequence[str], ask: Ask) -> pd.DataFrame:
-    """Key columns as text, so that 7, 7.0 and "7" are one, and moments compare however they are written."""
+    """Key columns as text, so that 7, 7.0 and "7" are equal, and moments compare in any format."""
     found = {}
     for place, name in enumerate(names):
         column = frame[name]
@@ -230,7 +227,7 @@ def _key_text(frame: pd.DataFrame, names: Sequence[str], ask: Ask) -> pd.DataFra
 
 
 def _names_there(key: Sequence[str], raw: pd.DataFrame, outcomes: pd.DataFrame, ask: Ask) -> dict[str, str]:
-    """What key columns are called in the table of outcomes: the same, or what shares most of its values with ours."""
+    """Names of the key columns in the table of outcomes: the same, or those with most of their values in common."""
     names = {k: k for k in key if k in outcomes}
     for name in (k for k in key if k not in names):
         mine = set(as_text(raw[name]).dropna())

@@ -1,7 +1,7 @@
-"""How a loop over a new table is paced: so that a batch, a gate window and a retrain each hold enough to tell something.
+"""Chooses the pace of a loop over a new table, so that batches, gate windows and retrains have enough rows.
 
-The table's own volume and rhythm set the pace: how many rows a day has, on which days there are some, how rare the
-rarer outcome is, how long an outcome takes, and how long the table is.
+The pace follows from the table's volume and rhythm: rows per day, days with rows, the share of the rarer outcome, the
+delay of outcomes, and the length of the table.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _WINDOWS = (timedelta(days=7), timedelta(days=28))  # of histories
 _USUAL = {"day": (14, 7, 4, 7), "week": (28, 14, 7, 28), "month": (56, 14, 20, 30)}  # history, gate, new, stale: days
 _UNIT = {"day": 1, "week": 7, "month": 28}
 _FREQUENCY = {"day": "D", "week": "W-SUN", "month": "M"}
-_GATE_ROWS, _FIRST_ROWS, _REFERENCE_ROWS = 60, 240, 400  # of a gate window, a first training, the cheap reference
+_GATE_ROWS, _FIRST_ROWS, _REFERENCE_ROWS = 60, 240, 400  # rows of a gate window, a first training, the cheap reference
 _GATE_RARE, _FIRST_RARE = 10, 20  # rows of the rarer of two outcomes, of a gate window and a first training
-_ROOMY = 1.4  # blocks more than the least: holidays hold no rows
-_RETRAINS = 60  # over the whole table: each has its cost
-_STRETCHES = 8  # over the whole table, at least, for a pace to be stretched to them
+_ROOMY = 1.4  # blocks beyond the minimum, because holidays have no rows
+_RETRAINS = 60  # the most retrains over the whole table
+_STRETCHES = 8  # the fewest retrains over the whole table after stretching the pace
 _REFERENCE = 56  # days
-_WORTH = 0.05  # share of the loss: a retrain that gains as much has to be seen by one gate
-_DATED = 0.99  # share of moments at midnight from which rows carry the day only
+_WORTH = 0.05  # share of the loss that one gate has to detect
+_DATED = 0.99  # share of moments at midnight from which rows have a date only
 
 
 @dataclass(frozen=True)
 class Spans:
-    """How the loop is paced. `rows` is the median of a batch; `dated` says that rows carry the day only."""
+    """The pace of a loop. `rows` is the median of a batch; `dated` means that rows have a date without time."""
 
     period: Period
     rows: float
@@ -47,7 +47,7 @@ class Spans:
     min_new_days: int
     block: timedelta
     stale_after: timedelta
-    reference: timedelta  # that the cheap reference learns from
+    reference: timedelta  # training span of the cheap reference
     windows: tuple[timedelta, ...]
     dated: bool
 
@@ -62,17 +62,17 @@ def pace_of(
 ) -> Spans:
     """Windows that the rows and the length of the whole table allow.
 
-    `judged` is a span of rows that a retrain should be judged on, see `Power.wanted`. A table that has no eight of it is
-    retrained as often as without: what several retrains show adds up.
+    `judged` is a span of rows that a retrain should be judged on, see `Power.wanted`. It is ignored if the table is
+    shorter than eight such spans, because evidence of several retrains adds up.
 
-    `when` are the rows' moments, `outcome` their labels, missing where not known. Where outcomes take longer than a batch, a model
-    knows nothing of as long a span before its gate window, and neither does a fold of the search before it: twice that
-    span more of history is waited for, though no longer than until two gate windows before the newest outcome that the
-    table can hold. A champion is as much older than a batch as outcomes take.
+    `when` are the rows' moments, `outcome` their labels, missing if unknown. If labels arrive later than one batch, the
+    pace requires twice that delay of extra history: once before the gate window, once before the last search fold. It
+    does not exceed what leaves two gate windows before the newest outcome. The age of a stale champion grows by the
+    delay.
     """
     dated = float((when == when.dt.normalize()).mean()) > _DATED
     period, median = _period(when, wished, dated)
-    low, high = when.quantile([0.001, 0.999])  # a few rows of a wrong date make no history
+    low, high = when.quantile([0.001, 0.999])  # a few rows with a wrong date do not count
     whole = max((high - low).days, 1)
     active = when.dt.normalize().nunique() / (whole + 1)  # share of days that have rows
     seldom = _seldom(len(when) / (whole + 1), outcome, task)
@@ -105,7 +105,7 @@ def pace_of(
 
 
 def _period(when: pd.Series[Any], wished: Period | None, dated: bool) -> tuple[Period, float]:
-    """The period of a batch and the median of its rows. Of rows that carry the day only a month is the least that can be diagnosed."""
+    """The period of a batch and the median of its rows. Rows with a date only need at least a month for a diagnosis."""
     period, median = choose_period(when)
     taken = wished or ("month" if dated else period)
     if taken != period:
@@ -114,7 +114,7 @@ def _period(when: pd.Series[Any], wished: Period | None, dated: bool) -> tuple[P
 
 
 def _seldom(a_day: float, outcome: pd.Series[Any], task: Task) -> Any:
-    """How many days it takes for so many rows, and for so many of the rarer of two outcomes."""
+    """The days needed for so many rows, and for so many of the rarer of two outcomes."""
     known = outcome.dropna()
     share = float(known.value_counts(normalize=True).min()) if task is Task.BINARY and len(known) else 1.0
 
@@ -126,17 +126,20 @@ def _seldom(a_day: float, outcome: pd.Series[Any], task: Task) -> Any:
 
 # Power
 
-_GATE = Paired()  # as `new` writes it
-_SURE, _CASES = float(norm.ppf(_GATE.confidence)), float(norm.ppf(0.8))  # errors of the gate, and of four cases of five
+_GATE = Paired()  # as in the config of `new`
+_SURE, _CASES = (
+    float(norm.ppf(_GATE.confidence)),
+    float(norm.ppf(0.8)),
+)  # quantiles for the gate, and for four in five cases
 
 
 @dataclass(frozen=True)
 class Power:
     """What a gate can show of a retrain, as shares of the loss.
 
-    `error` is the standard error of the mean gain over `judged`, `gained` what a model that was fitted anew after `every`
-    gained there on average. A gain is shown where the paired gate of the defaults passes at a first attempt: the mean gain
-    at least `min_gain`, and above zero with its `confidence`.
+    `error` is the standard error of the mean gain over `judged`, `gained` the average gain of a model refitted after
+    `every`. A gain is shown if the default paired gate passes at a first attempt: the mean gain is at least `min_gain`,
+    and above zero with its `confidence`.
     """
 
     gained: float
@@ -145,7 +148,7 @@ class Power:
     every: timedelta
 
     def shown(self, span: timedelta) -> float:
-        """The gain that is shown in four of five cases on the rows of a span.
+        """The gain that the rows of a span show in four of five cases.
 
         A standard error falls with the root of the number of blocks of time, and so of the span.
 
@@ -157,7 +160,7 @@ class Power:
         return max(_GATE.min_gain + _CASES * error, (_SURE + _CASES) * error)
 
     def span_for(self, gain: float) -> timedelta | None:
-        """How long a span it takes to show a gain in four of five cases; None for too little of it, or longer than a century.
+        """The span needed to show a gain in four of five cases; None if it is too small, or needs more than a century.
 
         >>> Power(0.02, 0.01, judged=timedelta(days=400), every=timedelta(days=50)).span_for(0.0178).days
         100
@@ -170,8 +173,8 @@ class Power:
 
     @property
     def wanted(self) -> timedelta:
-        """The span that shows what retraining gained here, or a twentieth of the loss where that is more.
+        """The span that shows the average gain on this table, or a twentieth of the loss if that is larger.
 
-        A smaller gain is shown by several retrains, whose evidence adds up: to retrain more seldom for it would cost more.
+        Smaller gains are shown by several retrains together; waiting for them would cost more.
         """
         return self.span_for(max(self.gained, _WORTH)) or timedelta.max

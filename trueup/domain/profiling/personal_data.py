@@ -1,4 +1,4 @@
-"""Columns that look as if they were about people: what names a person, and what the law protects."""
+"""Finds columns of personal data: names of people, and attributes that the law protects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMES = {
 _WORD = {what: re.compile(rf"(?:^|_)(?:{pattern})(?:_|$)", re.IGNORECASE) for what, pattern in _NAMES.items()}
 _VALUES = {
     "e-mail addresses": r"[^@\s]+@[^@\s]+\.[a-z]{2,}",
-    # At most 15 digits (E.164), and something that no plain number has: a long id is none.
+    # At most 15 digits (E.164) and a mark that no plain number has, so a long id does not match.
     "phone numbers": r"(?=(?:\D*\d){9,15}\D*$)(?=[+0]|.*[ ()/-])\+?\d[\d ()/-]{7,}\d",
     "bank accounts": r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}",
     "network addresses": r"(?:\d{1,3}\.){3}\d{1,3}",
@@ -23,7 +23,7 @@ NAMING = "names a person"
 
 
 def personal(columns: dict[str, Column]) -> Iterator[tuple[str, str, bool]]:
-    """Give each column that looks like personal data, why, and whether it names a person (and no model should see it)."""
+    """Columns that look like personal data, each with the reason and whether it identifies a person."""
     for column in columns.values():
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column.name)
         what = next((w for w, pattern in _WORD.items() if pattern.search(name)), None)
@@ -35,7 +35,7 @@ def personal(columns: dict[str, Column]) -> Iterator[tuple[str, str, bool]]:
 
 
 def _held(column: Column) -> str | None:
-    """What the values look like, where nearly all of them do."""
+    """The kind of personal data of nearly all values."""
     if column.kind not in {"category", "text", "identifier"}:
         return None
     some = column.values.dropna().astype(str).drop_duplicates().head(200)

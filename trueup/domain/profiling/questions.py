@@ -1,4 +1,4 @@
-"""What a person says about a table that nobody has described."""
+"""A person's answers about a new table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trueup.hints import did_you_mean
 
 @dataclass(frozen=True)
 class Ask:
-    """What the person says about the table."""
+    """The answers about the table."""
 
     name: str
     data: str
@@ -31,11 +31,11 @@ class Ask:
     above: float | None = None
     timezone: str = "UTC"
     period: Period | None = None
-    until: datetime | None = None  # only earlier rows are looked at
+    until: datetime | None = None  # use only earlier rows
 
 
 def require_columns(raw: pd.DataFrame, names: Sequence[str], data: str) -> None:
-    """Raise UsageError where a column that was named is not there, with the name that was perhaps meant."""
+    """Raise UsageError if a named column does not exist, with a similar name."""
     have = [str(c) for c in raw.columns]
     absent = [n for n in names if n not in have]
     if absent:

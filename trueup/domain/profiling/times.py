@@ -1,4 +1,4 @@
-"""How the times of a column are written: by which format, in which order, and with which gaps."""
+"""Detects the formats, the order and the gaps of a column of times."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ _OTHERS = (
 FORMATS = (*(date + clock for date in _DATES for clock in _CLOCKS), *_OTHERS)
 _ZONE_BEHIND = r"\d[:.]\d{2}.*?(\s*)(UTC|GMT|Z|[+-]\d{2}:?\d{2})$"
 _EXCEL = (20_000, 80_000)  # days of a spreadsheet, from 1954 to 2119
-_STEPS, _LAST_DAY = 60, 84_000  # different values of a counter at least; the last day of it before 2200
+_STEPS, _LAST_DAY = 60, 84_000  # fewest distinct values of a counter, which ends before 2200
 _MOST = 0.95
-_WORDS = 10  # different texts that are no time and may yet be named one by one
-_LOOK = 400  # distinct values that decide which formats are worth trying on all
-_MANY = 120  # batches from which a longer period is taken: each has its cost
-_ENOUGH = 200  # rows of a batch from which its figures say something
+_WORDS = 10  # distinct texts that are not times and may be listed one by one
+_LOOK = 400  # distinct values that choose the formats to try on all
+_MANY = 120  # the most batches before a longer period is chosen
+_ENOUGH = 200  # rows of a meaningful batch
 
 
 @dataclass(frozen=True)
 class Times:
-    """The moments of a column, and how they were written.
+    """The moments of a column, and their format.
 
-    `formats` is empty where all are ISO 8601; `iso` says whether some are. `twin` is the format that reads the same
-    texts otherwise (day and month changed), where nothing in the texts decides between the two. `second` says which lie
-    in the second pass of an hour that the clocks repeat.
+    `formats` is empty if all are ISO 8601; `iso` whether some are. `twin` is another format that reads the same texts
+    (day and month exchanged), if the texts do not decide between the two. `second` marks moments in the second pass of
+    a repeated hour.
     """
 
     moments: pd.Series[Any]  # datetime64[us], without zone; NaT where missing or unreadable
@@ -56,23 +56,21 @@ class Times:
     zoned: bool
     unreadable: int
     examples: tuple[str, ...]
-    words: tuple[
-        str, ...
-    ] = ()  # all that is unreadable, where that is little: a line of totals, a header that is repeated
+    words: tuple[str, ...] = ()  # the unreadable texts if they are few, such as a line of totals or a repeated header
 
     def of(self, rows: pd.Series[bool]) -> Times:
-        """Those of some rows, with a fresh index."""
+        """The times of some rows, with a fresh index."""
         kept = rows.to_numpy()
         return replace(self, moments=self.moments[kept].reset_index(drop=True), second=self.second[kept])
 
     @property
     def plain(self) -> bool:
-        """Whether they can be read without being told how."""
+        """Whether no format is needed."""
         return not self.formats and not self.unreadable
 
     @property
     def uniform(self) -> bool:
-        """Whether one format reads them all, but for words that are no times."""
+        """Whether one format reads them all, apart from words that are not times."""
         return (self.iso, len(self.formats)) in {(True, 0), (False, 1)} and (not self.unreadable or bool(self.words))
 
 
@@ -85,9 +83,9 @@ class Gap:
 
 
 def read_times(column: pd.Series[Any], zone: str = "UTC") -> Times:
-    """Find out how a column's times are written. What cannot be read becomes missing, and is counted.
+    """Detect the format of a column's times. Unreadable texts become missing, and are counted.
 
-    Times with a zone are brought to `zone`, as landing does.
+    Times with a zone are converted to `zone`, like in landing.
     """
     if dtypes.is_datetime64_any_dtype(column):
         zoned = column.dt.tz is not None
@@ -129,7 +127,7 @@ def read_times(column: pd.Series[Any], zone: str = "UTC") -> Times:
 
 
 def _of_numbers(numbers: pd.Series[Any], zone: str) -> Times:
-    """Counts of time, and days or moments written as one number, such as 20240131."""
+    """Counts of time, and dates or times written as one number, such as 20240131."""
     present = numbers.dropna()
     texts = pd.Series([f"{n:.0f}" if n % 1 == 0 else repr(n) for n in present], present.index, dtype=object)
     form = _form_of(present)
@@ -147,7 +145,7 @@ def _of_numbers(numbers: pd.Series[Any], zone: str) -> Times:
 
 
 def _form_of(numbers: pd.Series[Any]) -> str | None:
-    """How most of some numbers mean a time; None where they are none."""
+    """The time format of most of some numbers; None if there is none."""
     middle, whole = float(numbers.median()), bool((numbers % 1 == 0).all())
     written = {"%Y%m%d": 1e0, "%Y%m%d%H%M": 1e4, "%Y%m%d%H%M%S": 1e6}
     options = {form: (19000101 * size, 21001232 * size) for form, size in written.items() if whole}
@@ -160,13 +158,13 @@ def _form_of(numbers: pd.Series[Any]) -> str | None:
 
 
 def _numbered(numbers: pd.Series[Any]) -> bool:
-    """Whether numbers count steps of time from some beginning: they only grow, and as days they end before 2200."""
+    """Whether numbers count steps of time: they only grow, and as days they end before 2200."""
     in_order = numbers.is_monotonic_increasing or numbers.is_monotonic_decreasing
     return in_order and numbers.nunique() >= _STEPS and bool(numbers.between(0, _LAST_DAY).all())
 
 
 def are_years(values: pd.Series[Any]) -> bool:
-    """Whether values are years, of which none says the day."""
+    """Whether values are years without a day."""
     numbers = as_numbers(values.dropna())
     return (
         numbers is not None
@@ -176,13 +174,13 @@ def are_years(values: pd.Series[Any]) -> bool:
 
 
 def _few(texts: pd.Series[Any]) -> tuple[str, ...]:
-    """The different ones of some texts, none where they are many."""
+    """The distinct texts, or none if they are many."""
     different = tuple(texts.drop_duplicates())
     return different if len(different) <= _WORDS else ()
 
 
 def _zone_behind(written: pd.Series[Any]) -> str:
-    """What a format needs behind it, for most of some texts name their zone there."""
+    """The suffix that a format needs because most of the texts name their zone."""
     found = written.str.extract(_ZONE_BEHIND).dropna()
     if len(found) <= _MOST * len(written):
         return ""
@@ -191,7 +189,7 @@ def _zone_behind(written: pd.Series[Any]) -> str:
 
 
 def _best(written: pd.Series[Any], counts: Any) -> tuple[str, pd.Series[Any], str | None] | None:
-    """The format that reads most of some texts, what it makes of them, and the one that could as well be meant."""
+    """The format that reads most of the texts, its result, and another one that could be meant."""
     step = max(len(written) // _LOOK, 1)
     look = written.iloc[::step]
     behind = _zone_behind(look)
@@ -202,14 +200,14 @@ def _best(written: pd.Series[Any], counts: Any) -> tuple[str, pd.Series[Any], st
     score = {f: int(counts[r.notna().to_numpy()].sum()) for f, r in read.items()}
     most = max(score.values())
     tied = [f for f in worth if score[f] == most]
-    # Of two that read everything, the one by which the file is better in order: a table is written as time goes on.
+    # Of two that read everything, the one with the better order: tables grow with time.
     tied.sort(key=lambda f: (disorder(read[f]), f.startswith("%m")))
     other = tied[1] if len(tied) > 1 and not _decided(read[tied[0]], read[tied[1]]) else None
     return tied[0], read[tied[0]], other
 
 
 def _decided(one: pd.Series[Any], other: pd.Series[Any]) -> bool:
-    """Whether the first is in better order than the second by more than chance makes it."""
+    """Whether the first order is better than the second by more than chance."""
     better, worse, steps = disorder(one), disorder(other), max(int(one.notna().sum()) - 1, 1)
     chance = np.sqrt((better * (1 - better) + worse * (1 - worse)) / steps)
     return bool(worse - better > max(0.02, 2 * chance))
@@ -222,9 +220,9 @@ def disorder(moments: pd.Series[Any]) -> float:
 
 
 def choose_period(moments: pd.Series[Any]) -> tuple[Period, float]:
-    """The shortest calendar period that gives batches enough rows, and the median of its rows.
+    """The shortest calendar period with enough rows per batch, and the median of its rows.
 
-    With fewer than six batches of it the next shorter one is taken: nothing can be watched over four batches.
+    With fewer than six batches the next shorter one is chosen: four batches are too few to monitor.
     """
     known = moments.dropna()
     frequency: dict[Period, str] = {"day": "D", "week": "W-SUN", "month": "M"}
@@ -239,14 +237,14 @@ def choose_period(moments: pd.Series[Any]) -> tuple[Period, float]:
 
 
 def closed_days(moments: pd.Series[Any]) -> list[int]:
-    """The days of the week, Monday 0, on which there is never a row; none where a table is shorter than four weeks."""
+    """The days of the week, Monday 0, that never have rows; none for a table shorter than four weeks."""
     known = moments.dropna()
     whole = len(known) and known.max() - known.min() >= timedelta(days=28)
     return sorted({*range(7)} - {*known.dt.weekday}) if whole else []
 
 
 def gaps(moments: pd.Series[Any], period: Period) -> list[Gap]:
-    """Spans without any row that are longer than two batches; of daily ones, besides the days of the week without any."""
+    """Spans without any row that are longer than two batches; for daily batches, apart from closed days."""
     longest = {"day": timedelta(days=2), "week": timedelta(days=14), "month": timedelta(days=62)}[period]
     known = moments.dropna().drop_duplicates().sort_values().reset_index(drop=True)
     step = known.diff()

@@ -1,8 +1,8 @@
-"""Which of several policies to take: loss against cost, and how sure that is.
+"""Choose among policies by loss against cost, with the uncertainty of the choice.
 
-All have judged the same rows, so they are compared by blocks of time, pair by pair (see `bootstrap`). Choosing the best
-of many on the rows that then judge it flatters it: the choice is made on the first part of the time, and what it is
-worth is told from the rest.
+All policies judged the same rows, so they are compared by blocks of time, pair by pair (see `bootstrap`). A choice of
+the best of many is optimistic on the rows that made it. So the first part of the time makes the choice, and the rest
+measures its value.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval, sums_interval
 
-FIRST_PART = 0.6  # of the blocks: on these is chosen
+FIRST_PART = 0.6  # share of the blocks for the choice
 
 
 @dataclass(frozen=True)
 class Contest:
     """Losses of policies on the same rows, summed by blocks of time: {name: (blocks,)}, rows (blocks,), and costs.
 
-    `frozen` names the one that never retrains, where there is one.
+    `frozen` names the policy without retrains, if there is one.
     """
 
     sums: Mapping[str, Floats]
@@ -31,7 +31,7 @@ class Contest:
     frozen: str | None = None
 
     def part(self, chosen: slice) -> Contest:
-        """The same on a part of the blocks."""
+        """The contest on a part of the blocks."""
         sums = {name: values[chosen] for name, values in self.sums.items()}
         return replace(self, sums=sums, rows=self.rows[chosen])
 
@@ -44,23 +44,23 @@ class Contest:
         return sums_interval(self.sums[name], self.rows, self.confidence)
 
     def apart(self, one: str, other: str) -> Interval:
-        """Mean loss of one less that of the other, on the same rows: below 0 the one is better."""
+        """Mean loss of one minus that of the other on the same rows; below 0 the first is better."""
         return sums_interval(self.sums[one] - self.sums[other], self.rows, self.confidence)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The policy to take: `best` lost least where it was chosen, `recommended` is the cheapest that is not shown to be worse."""
+    """The chosen policy: `best` lost least on the first part, `recommended` is the cheapest not shown to be worse."""
 
     recommended: str
     best: str
-    level: tuple[str, ...]  # all that are not shown to be worse than the best
-    apart: Interval  # the recommended less the best, where it was chosen
-    withdrawn: str | None = None  # what was chosen first, and did not last
+    level: tuple[str, ...]  # all policies that are not shown to be worse than the best
+    apart: Interval  # the recommended minus the best, on the first part
+    withdrawn: str | None = None  # earlier choices that the rest refuted
 
 
 def dominated(means: Mapping[str, float], costs: Mapping[str, float]) -> set[str]:
-    """Policies for which another loses no more and costs no more, and is better in one of the two.
+    """Policies for which another one has neither more loss nor more cost, and less of one of the two.
 
     >>> sorted(dominated({"a": 0.4, "b": 0.5, "c": 0.5}, {"a": 2.0, "b": 1.0, "c": 3.0}))
     ['c']
@@ -76,10 +76,10 @@ def dominated(means: Mapping[str, float], costs: Mapping[str, float]) -> set[str
 
 
 def choose(contest: Contest) -> Choice:
-    """Take the cheapest policy that is not shown to lose more than the best one; of equally cheap ones the better.
+    """Choose the cheapest policy that is not shown to lose more than the best one; of equally cheap ones the better.
 
-    Shown is what the lower bound of the paired difference says. With little time nothing is shown, and the cheapest is
-    taken: who wants to spend must have a reason.
+    The lower bound of the paired difference shows a loss. With little time nothing is shown, and the cheapest policy is
+    chosen, because spending needs a reason.
     """
     names = list(contest.sums)
     best = min(names, key=lambda n: (contest.mean(n), contest.costs[n]))
@@ -89,10 +89,10 @@ def choose(contest: Contest) -> Choice:
 
 
 def confirmed(choice: Choice, rest: Contest) -> Choice:
-    """The choice, unless the rows that it was not made on show that it is worse: whatever was chosen, `frozen` too.
+    """Return the choice, or a replacement if the remaining rows show that it is worse, also if it is `frozen`.
 
-    It is held against `frozen` first, at the contest's confidence, then against all others, which share the error
-    (Bonferroni). What takes its place is the cheapest that is not shown to be worse than the best of those that beat it.
+    It is compared with `frozen` first, at the contest's confidence, then with all others, which share the error
+    (Bonferroni). The replacement is the cheapest that is not shown to be worse than the best of those that beat it.
     """
     own, frozen = choice.recommended, rest.frozen
     if frozen is not None and frozen != own and _worse(rest.apart(own, frozen)):
@@ -110,7 +110,7 @@ def _worse(apart: Interval) -> bool:
 
 
 def split(blocks: int) -> tuple[slice, slice] | None:
-    """The part to choose on and the part to judge on; None where one would hold too few blocks to tell anything."""
+    """The part for the choice and the part for its evaluation; None if one has too few blocks."""
     cut = round(FIRST_PART * blocks)
     if min(cut, blocks - cut) < MIN_BLOCKS:
         return None

@@ -1,7 +1,7 @@
-"""Limits on retrains: cooldown, budget, and a stop after rejections. The figures are those of `config.sections.retraining`.
+"""Limits on retrains: cooldown, budget, and a stop after rejections. The figures are in `config.sections.retraining`.
 
-All spans are of the model's own clock (`as_of`), so a replay is held back where the live loop was. What a person asks
-for, and the first training, are not held back here.
+All spans are in the model's own clock (`as_of`), so a replay has the same limits as the live loop. A retrain that a
+person starts, and the first training, are not limited here.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from trueup.config.durations import write_duration
 from trueup.config.sections.retraining import RetrainConfig
 
 Rule = Literal["running", "past", "future", "cooldown", "budget", "rejections", "same_data"]
-AUTOMATIC = frozenset({"decayed", "stale", "shifted", "grown", "schedule"})  # reasons behind which no person stands
+AUTOMATIC = frozenset({"decayed", "stale", "shifted", "grown", "schedule"})  # reasons without a person
 _FAILURES = frozenset({"rejected", "failed"})
-CLEARED: Final = "cleared"  # the kind of a ledger entry by which a person forgets rejections
+CLEARED: Final = "cleared"  # the kind of ledger entry with which a person clears rejections
 _FORGIVEN = frozenset({"promoted", "override", CLEARED})
 
 
 @dataclass(frozen=True)
 class Step:
-    """An entry of the ledger, as far as it matters here."""
+    """The relevant parts of a ledger entry."""
 
     kind: str
     as_of: datetime
-    run_id: str | None = None  # of the training that it decided on
-    judged_until: datetime | None = None  # end of the rows that judged it, or would have
-    attempt: str | None = None  # digest of all that the training depended on
+    run_id: str | None = None  # of the training it decided on
+    judged_until: datetime | None = None  # end of the rows that judged it, or would have judged it
+    attempt: str | None = None  # digest of everything that the training depended on
 
 
 @dataclass(frozen=True)
@@ -43,25 +43,22 @@ class Refusal:
 def before_planning(
     steps: Sequence[Step], as_of: datetime, config: RetrainConfig, latest: datetime = datetime.max
 ) -> Refusal | None:
-    """Look at what needs no training data: order, cooldown and budget. `steps` are in the order of the ledger.
+    """Check what needs no training data: order, cooldown and budget. `steps` are in the order of the ledger.
 
-    `latest` is the newest moment that there can be reason to ask about: were a later one let through, it would hold back
-    all that come after it.
+    `latest` is the newest moment for which a retrain can have a reason: a later one would block all that come after it.
 
     >>> done = [Step("rejected", datetime(2013, 3, 1), run_id="a")]
     >>> before_planning(done, datetime(2013, 3, 1, 12), RetrainConfig()).rule
     'cooldown'
     """
     if as_of > latest:
-        return Refusal(
-            "future", f"asked as of {as_of:%Y-%m-%d %H:%M}, but nothing is known after {latest:%Y-%m-%d %H:%M}"
-        )
+        return Refusal("future", f"as_of {as_of:%Y-%m-%d %H:%M} is after the newest data ({latest:%Y-%m-%d %H:%M})")
     begun = starts(steps)
     if not begun:
         return None
     newest = max(begun)
     if as_of < newest:
-        return Refusal("past", f"asked as of {as_of:%Y-%m-%d %H:%M}, but as of {newest:%Y-%m-%d %H:%M} it was decided")
+        return Refusal("past", f"as_of {as_of:%Y-%m-%d %H:%M} is before the last retrain ({newest:%Y-%m-%d %H:%M})")
     if as_of - newest < config.cooldown:
         return Refusal(
             "cooldown",
@@ -80,7 +77,7 @@ def before_planning(
 def before_training(
     steps: Sequence[Step], matured_until: datetime, attempt: str, gate_window: timedelta, config: RetrainConfig
 ) -> Refusal | None:
-    """Look at what the plan tells: rejections in a row, and whether just this was tried before."""
+    """Check what the plan determines: rejections in a row, and whether the same training was tried before."""
     streak = rejections(steps)
     judged = judged_until(steps)
     fresh = judged is None or matured_until - judged >= gate_window
@@ -91,12 +88,12 @@ def before_training(
             f"after {write_duration(gate_window)} of labels that judged nobody, or after `trueup clear`",
         )
     if any(s.attempt == attempt for s in steps):
-        return Refusal("same_data", "the same data, windows and config were tried before and decided")
+        return Refusal("same_data", "already tried with identical data, windows and config")
     return None
 
 
 def rejections(steps: Sequence[Step]) -> int:
-    """Count the challengers that failed in a row, at the gates or before; a promotion that was rolled back is one.
+    """Count the challengers that failed in a row, at the gates or before, including promotions that were rolled back.
 
     >>> day = datetime(2013, 3, 1)
     >>> rejections([Step(kind, day) for kind in ("rejected", "promoted", "rolled_back", "rejected")])
@@ -116,12 +113,12 @@ def rejections(steps: Sequence[Step]) -> int:
 
 
 def judged_until(steps: Sequence[Step]) -> datetime | None:
-    """The end of the newest rows that judged a challenger, or would have; None before the first."""
+    """The end of the newest rows that judged a challenger, or would have judged it; None before the first."""
     return max((s.judged_until for s in steps if s.judged_until is not None), default=None)
 
 
 def starts(steps: Sequence[Step]) -> list[datetime]:
-    """When each training was started; one that was approved later, or put back in office, is still one start."""
+    """The start of each training; one that was approved later, or promoted again, is still one start."""
     found: dict[str, datetime] = {}
     for step in steps:
         if step.run_id is not None:

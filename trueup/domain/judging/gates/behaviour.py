@@ -133,7 +133,7 @@ class Behaviour(Gate):
         yield from super().problems(content, task, features)
         for at, check in items(content, "checks"):
             if task is Task.MULTICLASS and written(check, "kind") == "direction":
-                what = "the prediction of a multiclass task has no direction; ask for invariance, or take it out"
+                what = "the prediction of a multiclass task has no direction; use invariance, or remove it"
                 yield (*at, "kind"), what
             if what := _could_not_fail(check, features):
                 yield (*at, "column"), what
@@ -164,10 +164,10 @@ def _could_not_fail(check: Any, features: Any) -> str:
         return ""  # what a function of the user's reads is not known
     others = [*(name for _, name in items(features, "categorical")), *keys(features, "calendar")]
     if column not in [*numeric, *others]:
-        what = "no feature would change with it (history features stay as they were); name a column of features"
+        what = "no feature depends on it (history features stay as they were); name a column of features"
         return f"{column}: {what}.numeric, .categorical or .calendar"
     if column not in numeric and (written(check, "raise_by") or written(check, "shift")) is not None:
-        return f"{column} is not of features.numeric, and only numbers can be raised or shifted"
+        return f"{column} is not in features.numeric, and only numbers can be raised or shifted"
     return ""
 
 

@@ -102,7 +102,7 @@ class Fairness(MarginGate):
     def problems(cls, content: Mapping[str, Any], task: Task, features: Any) -> Iterator[tuple[Location, str]]:
         yield from super().problems(content, task, features)
         if task is not Task.BINARY and content.get("threshold") is not None:
-            yield ("threshold",), f"is for a binary task, this one is {task}; take it out"
+            yield ("threshold",), f"is for a binary task, this one is {task}; remove it"
 
     def judge(self, case: Case) -> Verdict:
         """Bound the distance of every two groups that are large enough, and list those that are not."""
