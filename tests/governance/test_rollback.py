@@ -20,6 +20,8 @@ from tests.story import PLAIN, NoReports, Story, stream
 from trueup.adapters.sql.engines import connect, initialise
 from trueup.config.load import load_model
 from trueup.domain.data.types import Actor, Verdict, Window
+from trueup.domain.features.features import FeatureSchema
+from trueup.domain.learning.recipe import Recipe
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.errors import AlreadyDecided, StaleDecision, UntrustedModel, UsageError
 from trueup.governance import approval
@@ -349,14 +351,23 @@ class Office:
         train = self.config.train.model_copy(update={"seed": self.version})  # else it would be the same retrain
         config = self.config.model_copy(update={"promote": rules, "train": train})
         span = Window(streams.START, streams.week(1))
-        recipe = {"family": "linear", "parameters": {}, "seed": 0, "rows": 1}
         digest = f"{self.version:064d}"
-        trained = Trained(recipe, span, span, span.end, 1, "d", f"/m/{self.version}", digest, "r", "b")
+        trained = Trained(Recipe("linear", {}), span, span, span.end, 1, "d", f"/m/{self.version}", digest, "r", "b")
         current = self.model.champion()
         skill = Skill(0.1, 0.0, 0.2, 0.95, 1, 1, 0.45, 0.5)
         weighed = Weighed("e", span.start, span.end, 1, method={"family": "linear"})
         evaluation = Evaluation(
-            "p", "s", {}, 1, [], None, {}, [], skill, weighed, champion_epoch=current.epoch if current else 0
+            "p",
+            "s",
+            FeatureSchema((), ()),
+            1,
+            [],
+            None,
+            {},
+            [],
+            skill,
+            weighed,
+            champion_epoch=current.epoch if current else 0,
         )
         judged = Candidate("toy", self.version, "r", trained.uri, digest, span.end, "judged")
         passed = (Verdict.passed("paired", "better"),)
