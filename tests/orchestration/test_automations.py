@@ -9,7 +9,7 @@ import pytest
 
 from tests import streams
 from tests.story import PLAIN, window
-from trueup.adapters.prefect_events import EventApi, FailedAction
+from trueup.adapters.prefect_events import EventApi, FailedAction, ServerEvent
 from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived, ModelDecayed, interval
 from trueup.home import Home
@@ -139,7 +139,7 @@ def test_every_page_is_read(prefect_server):
         everything = EventApi(prefect_server).failed_actions(now - timedelta(minutes=1))
         found = [f for f in everything if f.automation.startswith("page ")]
     assert {f.automation for f in found} == {f"page {number}" for number in range(120)}
-    assert {f.set_off_by["event"] for f in found} == {"trueup.model.stale"}
+    assert {f.set_off_by.event for f in found} == {"trueup.model.stale"}
 
 
 def failed(name, moment, cause):
@@ -171,8 +171,8 @@ def test_without_a_model_it_is_told_too_and_what_is_another_homes_is_not(home):
     def caused(by, action="run-deployment"):
         return FailedAction(str(uuid.uuid4()), moment, "an automation", action, "because", by)
 
-    odd = {"event": "x", "resource": {"prefect.resource.id": f"trueup.model.{MODEL}"}, "payload": {"as_of": "soon"}}
-    other = {"event": "x", "resource": {"prefect.resource.id": "trueup.model.other"}, "payload": {}}
+    odd = ServerEvent("1", moment, "x", {"prefect.resource.id": f"trueup.model.{MODEL}"}, {"as_of": "soon"})
+    other = ServerEvent("2", moment, "x", {"prefect.resource.id": "trueup.model.other"}, {})
     ended = caused(None, "change-flow-run-state")  # a run was to be marked as dead that ended just then
     server = Server(caused(None), caused(odd), caused(other), ended)
     assert tell_of_failures(home, server, [MODEL]) == 2

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trueup.config.sections.training import Family, TrainConfig
+from trueup.config.sections.training import Family, Parameters, TrainConfig
 from trueup.config.tasks import Task
 from trueup.domain.learning.learning import defaults, problems, space
-from trueup.domain.learning.recipe import Choice, Float, Int, Parameters, Recipe, Space, Trial
+from trueup.domain.learning.recipe import Choice, Float, Int, Recipe, Space, Trial
 from trueup.errors import ConfigError, TrainingFailed
 
 # The loss of a recipe on each fold; a pruned trial stops early.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from trueup.domain.events import Message, resource_id
+from trueup.domain.records import from_plain, to_plain
 from trueup.errors import EventRefused, EventsUnavailable
 
 if TYPE_CHECKING:
@@ -21,6 +22,18 @@ _PAGE = 50  # page size of a server
 
 
 @dataclass(frozen=True)
+class ServerEvent:
+    """An event as the server has it."""
+
+    id: str
+    occurred: datetime
+    event: str
+    resource: dict[str, str]
+    payload: Any  # that of an event of others may be anything
+    related: list[dict[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class FailedAction:
     """An action of an automation that failed."""
 
@@ -29,7 +42,7 @@ class FailedAction:
     automation: str
     action: str
     reason: str
-    set_off_by: dict[str, Any] | None  # the event on the server: `event`, `resource`, `payload`
+    set_off_by: ServerEvent | None
 
 
 class EventApi:
@@ -52,13 +65,13 @@ class EventApi:
 
         Raises EventRefused for invalid events, EventsUnavailable for other errors.
         """
-        self._ask("", [_event(m) for m in messages], f"refused {len(messages)} events")
+        self._ask("", [to_plain(_event(m)) for m in messages], f"refused {len(messages)} events")
 
     def failed_actions(self, since: datetime) -> list[FailedAction]:
         """Failed actions of automations since a moment, oldest first. Raises EventsUnavailable, EventRefused."""
         found = list(self._find({"event": {"name": [_FAILED]}}, since))
         causes = [cause for event in found if (cause := _cause(event)) is not None]
-        known = {event["id"]: event for event in self._named(causes, since)}
+        known = {event.id: event for event in self._named(causes, since)}
         return [_failed(event, known.get(_cause(event) or "")) for event in found]
 
     def known(self, messages: Sequence[Message]) -> set[str]:
@@ -66,17 +79,17 @@ class EventApi:
         if not messages:
             return set()
         since = min(m.created_at for m in messages) - timedelta(days=1)  # whatever the server's default is
-        return {str(event["id"]) for event in self._named([m.event_id for m in messages], since)}
+        return {event.id for event in self._named([m.event_id for m in messages], since)}
 
-    def _named(self, ids: Sequence[str], since: datetime) -> Iterator[dict[str, Any]]:
+    def _named(self, ids: Sequence[str], since: datetime) -> Iterator[ServerEvent]:
         for start in range(0, len(ids), _PAGE):
             yield from self._find({"id": {"id": list(ids[start : start + _PAGE])}}, since)
 
-    def _find(self, wanted: dict[str, Any], since: datetime) -> Iterator[dict[str, Any]]:
+    def _find(self, wanted: Mapping[str, object], since: datetime) -> Iterator[ServerEvent]:
         query = {"filter": {**wanted, "occurred": {"since": since.isoformat()}, "order": "ASC"}, "limit": _PAGE}
         page = self._ask("/filter", query, "refused a question").json()
         while True:
-            yield from page["events"]
+            yield from (from_plain(ServerEvent, event) for event in page["events"])
             if page["next_page"] is None:
                 return
             # The server may have another address for itself, so only its token is used.
@@ -107,32 +120,25 @@ class EventApi:
         raise EventsUnavailable(f"the event server {self.url} answered {answer.status_code}: {said}; look at its log")
 
 
-def _cause(event: dict[str, Any]) -> str | None:
+def _cause(event: ServerEvent) -> str | None:
     """The id of the event that triggered an automation."""
-    for related in event["related"]:
+    for related in event.related:
         if related.get("prefect.resource.role") == "triggering-event":
-            return str(related["prefect.resource.id"]).removeprefix("prefect.event.")
+            return related["prefect.resource.id"].removeprefix("prefect.event.")
     return None
 
 
-def _failed(event: dict[str, Any], cause: dict[str, Any] | None) -> FailedAction:
-    said = event["payload"]
+def _failed(event: ServerEvent, cause: ServerEvent | None) -> FailedAction:
     return FailedAction(
-        event["id"],
-        datetime.fromisoformat(event["occurred"]),
-        str(event["resource"].get("prefect.resource.name", event["resource"]["prefect.resource.id"])),
-        str(said.get("action_type", "")),
-        str(said.get("reason", "")),
+        event.id,
+        event.occurred,
+        event.resource.get("prefect.resource.name", event.resource["prefect.resource.id"]),
+        str(event.payload.get("action_type", "")),
+        str(event.payload.get("reason", "")),
         cause,
     )
 
 
-def _event(message: Message) -> dict[str, Any]:
-    return {
-        "id": message.event_id,
-        "occurred": message.created_at.isoformat(),
-        "event": message.topic,
-        "resource": {"prefect.resource.id": resource_id(message.model), "prefect.resource.name": message.model},
-        "related": [],
-        "payload": message.payload,
-    }
+def _event(message: Message) -> ServerEvent:
+    about = {"prefect.resource.id": resource_id(message.model), "prefect.resource.name": message.model}
+    return ServerEvent(message.event_id, message.created_at, message.topic, about, message.payload)

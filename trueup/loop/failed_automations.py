@@ -46,20 +46,21 @@ def _payload(failed: FailedAction, model: str) -> AutomationFailed:
         automation=failed.automation,
         action=failed.action,
         occurred=failed.occurred,
-        event=failed.set_off_by["event"] if failed.set_off_by else None,
+        event=failed.set_off_by.event if failed.set_off_by else None,
         reasons=[failed.reason],
     )
 
 
 def _model(failed: FailedAction) -> str:
     """The model whose event set it off."""
-    named = str((failed.set_off_by or {}).get("resource", {}).get("prefect.resource.id", ""))
+    named = failed.set_off_by.resource.get("prefect.resource.id", "") if failed.set_off_by else ""
     return named.removeprefix(PREFIX) if named.startswith(PREFIX) else NO_MODEL
 
 
 def _as_of(failed: FailedAction) -> datetime:
     """That of the event, if it has one that can be read; a payload that fits nothing may be why it failed."""
+    payload = failed.set_off_by.payload if failed.set_off_by else {}
     try:
-        return datetime.fromisoformat((failed.set_off_by or {})["payload"]["as_of"]).replace(tzinfo=None)
+        return datetime.fromisoformat(payload["as_of"]).replace(tzinfo=None)
     except (KeyError, TypeError, ValueError):
         return failed.occurred.astimezone(UTC).replace(tzinfo=None)

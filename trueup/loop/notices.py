@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from trueup.adapters.sql.lock import alone
 from trueup.domain.events import NO_MODEL, Message
@@ -58,7 +58,7 @@ def _tell(home: Home, person: Person, waiting: Sequence[Message], lines: Mapping
 
 def _notice(message: Message) -> str | None:
     """What people read about an event; None for those that need nobody."""
-    said: dict[str, Any] = message.payload
+    said = message.payload
     what = _NOTICES.get(message.topic)
     # Of the refused retrains only those need a person that will go on being refused without one.
     if what is None or (message.topic == "trueup.retrain.refused" and said.get("rule") != "rejections"):

@@ -162,7 +162,7 @@ class _Reader:
         if (encoding := likely_encoding(self._opened().beginning())) == "utf-16":
             source["encoding"] = encoding
         source |= (head := header_of(self._beginning(encoding), named) or {})
-        if line := head.get("skip_rows"):
+        if line := int(head.get("skip_rows", 0)):
             notes.append(f"CHECK skip_rows: line {line + 1} names the columns; what is above it is left out")
         raw = self._in_some_encoding(encoding)
         if commas := comma_decimals(raw):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
-from typing import Any
 
 from trueup.config.durations import write_duration
+from trueup.domain.data.types import Figures
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates import Case
 from trueup.domain.judging.gates.baseline import ERROR, Baseline
@@ -28,7 +28,7 @@ class Compared:
     model: str
     verdict: str
     said: str
-    figures: dict[str, Any]
+    figures: Figures
     needs: str = ""
 
 

@@ -17,7 +17,7 @@ from trueup.config.content import written
 from trueup.config.load import Written, read
 from trueup.config.rules import Mistake, meant
 from trueup.config.schema import ModelConfig
-from trueup.config.sections.training import Family
+from trueup.config.sections.training import Family, Parameters
 from trueup.config.sections.validation import ExpectationConfig
 from trueup.domain.learning import learning
 from trueup.errors import ConfigError
@@ -45,7 +45,7 @@ def require_sound(config: ModelConfig, configs: Path, *, with_expectations: bool
         raise read(configs, config.model).refusal(found)
 
 
-def _fixed(content: Mapping[str, Any]) -> dict[Family, dict[str, Any]]:
+def _fixed(content: Mapping[str, Any]) -> dict[Family, Parameters]:
     """What of `train.parameters` is fit to be looked at."""
     parameters = {family: written(content, "train", "parameters", family) for family in get_args(Family)}
     return {f: {str(name): value for name, value in p.items()} for f, p in parameters.items() if isinstance(p, Mapping)}

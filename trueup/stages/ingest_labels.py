@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from trueup.domain.data.key_spelling import spelled_otherwise
 from trueup.domain.data.kinds import declared_kinds, first_kinds
 from trueup.domain.data.labels import Outcomes, Table, changes, label_columns, table
 from trueup.domain.data.outcome_values import Known
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
+from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Facts, Window
 from trueup.domain.data.values import Kind
 from trueup.errors import SourceError
 from trueup.model import Model
@@ -103,7 +102,7 @@ class Joining:
         for batch in batches:
             self.land(batch.window, self._ports.store.read(batch.rows, columns))
 
-    def _odd_overall(self) -> dict[str, Any]:
+    def _odd_overall(self) -> Facts:
         known = self._outcomes.now >= 0
         return {
             **self._outcomes.facts,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 
 from trueup.crash import reach
-from trueup.domain.data.types import Verdict
+from trueup.domain.data.types import Figures, Verdict
 from trueup.domain.learning.learning import all_classes, predict
 from trueup.handoffs import Refitted, Trained
 from trueup.model import Model
@@ -48,7 +47,7 @@ def _compare(model: Model, judged: Trained, again: Trained, gate: Examples) -> V
     # A constant has no spread of its own; what it may move by is measured by the outcomes that it stands for.
     constant = classes is None and np.ptp(old) <= 1e-12 * np.abs(old).max()
     spread = float(np.std(gate.y.astype(float)) if constant else np.std(old))
-    figures: dict[str, Any] = {"mean_change": moved, "spread": spread, "limit": limit}
+    figures: Figures = {"mean_change": moved, "spread": spread, "limit": limit}
     same = reproduced(model, again)
     figures |= {f"fresh_{key}": value for key, value in same.figures.items()}
     if not same.ok:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import digest_of
-from trueup.domain.data.types import EVENT_TIME, Batch, Reason, Window
+from trueup.domain.data.types import EVENT_TIME, Batch, Figures, Reason, Window
 from trueup.domain.monitoring.batch_profile import Profile, partial_ends, profile
 from trueup.domain.monitoring.learned_bounds import FEWEST, Earlier, Oddity, learn, unusual
 from trueup.domain.monitoring.settling import fresh, unsettled
@@ -36,7 +36,7 @@ class Held:
     """A batch held against its bounds: what is unusual, the bounds, and the batches that they were learned from."""
 
     oddities: tuple[Oddity, ...]
-    bounds: dict[str, Any]
+    bounds: Figures
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def held_against_usual(model: Model, batch: Batch, current: Champion | None, as_
     ]
     usual = learn(earlier, fewest)
     span = {"from": used[0].window.start.isoformat(), "until": used[-1].window.end.isoformat()} if used else {}
-    return Held(tuple(unusual(profiles[-1], usual, partial=tail)), {**span, **usual.to_dict()})
+    return Held(tuple(unusual(profiles[-1], usual, partial=tail)), {**span, **usual.shown()})
 
 
 def profiled(model: Model, batch: Batch) -> Profile:

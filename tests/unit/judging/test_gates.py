@@ -20,6 +20,7 @@ from trueup.domain.judging.gates.doubt import contender
 from trueup.domain.judging.gates.paired import Paired
 from trueup.domain.judging.gates.slices import Slices
 from trueup.domain.judging.metrics import metrics
+from trueup.domain.records import to_plain
 
 START = datetime(2024, 3, 1)
 DEFAULT = PromoteConfig().gates
@@ -433,7 +434,7 @@ def test_regression_and_multiclass_are_judged_on_their_own_loss():
 
 def test_figures_are_plain_values():
     for case in (sliced(harm=1.5), make_case(champion=None), make_case(days=1), make_case(metrics={}), empty_case()):
-        json.dumps([v.to_dict() for v in judge(DEFAULT, case)], allow_nan=False)
+        json.dumps(to_plain(judge(DEFAULT, case)), allow_nan=False)
 
 
 def test_the_same_case_has_the_same_verdicts():

@@ -19,6 +19,7 @@ from trueup.domain.judging.gates.calibration import Calibration
 from trueup.domain.judging.gates.fairness import Fairness, by_group
 from trueup.domain.judging.gates.margin import status
 from trueup.domain.judging.metrics import metrics
+from trueup.domain.records import to_plain
 
 QUICK = EvaluateConfig(resamples=300)
 
@@ -52,7 +53,7 @@ class TestFairness:
         assert "sex=a" in unfair.reasons[0]
         assert "above the margin 0.12" in unfair.reasons[0]
         assert fair.figures["too_small"] == ["sex=tiny"]
-        json.dumps([fair.to_dict(), unfair.to_dict()], allow_nan=False)
+        json.dumps(to_plain([fair, unfair]), allow_nan=False)
 
     def test_bias_and_loss_of_groups(self):
         for metric in ("mean_error", "loss"):
@@ -220,7 +221,7 @@ class TestBehaviour:
         assert "violated in 180 of 1,000 rows, 18.0%" in failed.reasons[0]
         assert "the largest move the wrong way is 0.5" in failed.reasons[0]
         assert behave(RAISE, count(RAISE, -moves)).ok  # raised, as it may be
-        json.dumps(failed.to_dict(), allow_nan=False)
+        json.dumps(to_plain(failed), allow_nan=False)
 
     def test_never_higher_and_invariance(self):
         down = RAISE.model_copy(update={"never": "higher"})

@@ -244,5 +244,5 @@ def test_any_batch_can_be_summed_up_and_judged_and_kept(numbers, texts):
     assert found.numbers["x"].n + found.numbers["x"].missing == n
     assert all(h < HASHES for h in found.values["c"].sketch)
     usual = learn([Earlier(found)] * 5)
-    json.dumps(usual.to_dict(), allow_nan=False)
+    json.dumps(usual.shown(), allow_nan=False)
     assert not unusual(found, usual)

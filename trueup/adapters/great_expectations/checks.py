@@ -7,7 +7,7 @@ check, because GX takes 3 to 10 ms per expectation, and many checks always run.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -18,8 +18,9 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.config.schema import ModelConfig
+from trueup.config.sections.validation import Arguments
+from trueup.domain.data.types import Facts, Figures
 
-Arguments = dict[str, Any]  # of an expectation
 NUMBER_TYPES: Final = ["int64", "int32", "int16", "int8", "float64", "float32", "bool"]
 _LABEL_WIDTH: Final = 120
 _GLANCE: Final = 1000  # rows that nearly always show whether a column varies
@@ -44,7 +45,7 @@ class Result:
     """
 
     success: bool
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: Figures = field(default_factory=dict)
     problem: str = ""  # reason why it could not be checked
     ran: bool = True
     failing: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
@@ -59,7 +60,7 @@ class CheckResult:
     kwargs: Arguments
     outcome: Outcome
     success: bool
-    figures: dict[str, Any]
+    figures: Figures
     problem: str
     ran: bool
 
@@ -109,7 +110,7 @@ class Check:
 
 
 def always(
-    rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any], absent: Sequence[str], text: Sequence[str]
+    rows: pd.DataFrame, config: ModelConfig, facts: Facts, absent: Sequence[str], text: Sequence[str]
 ) -> Iterator[Check]:
     """The checks that run for every config.
 
@@ -143,9 +144,7 @@ def always(
             yield from _about_values(rows[column], column, limits.get(column))
 
 
-def _about_table(
-    rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any], absent: Sequence[str]
-) -> Iterator[Check]:
+def _about_table(rows: pd.DataFrame, config: ModelConfig, facts: Facts, absent: Sequence[str]) -> Iterator[Check]:
     least, wanted = config.validation.min_rows, config.input_columns
     words = f"only {len(rows):,} rows; it takes {least:,} (validate.min_rows) to judge a batch"
     known = Result(True, {"observed_value": len(rows)}) if len(rows) >= least else None
@@ -203,7 +202,7 @@ def _none_unexpected(rows: pd.DataFrame) -> Result:
     return Result(True, none_unexpected(len(rows)))
 
 
-def none_unexpected(count: int) -> dict[str, Any]:
+def none_unexpected(count: int) -> Figures:
     """The figures of a passed expectation about single values, in GX's form."""
     return {"element_count": count, "unexpected_count": 0, "unexpected_percent": 0.0}
 

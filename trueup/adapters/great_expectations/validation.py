@@ -23,7 +23,7 @@ from trueup.config.sections.validation import ExpectationConfig
 from trueup.domain.data.kinds import REWRITTEN
 from trueup.domain.data.outcome_values import odd_outcomes
 from trueup.domain.data.sentinels import ALL_COLUMNS
-from trueup.domain.data.types import ROW_ID, Verdict
+from trueup.domain.data.types import ROW_ID, Facts, Verdict
 from trueup.domain.data.values import Kind, as_text, canonical_text
 from trueup.errors import ConfigError
 from trueup.hints import did_you_mean
@@ -72,7 +72,7 @@ class ValidationResult:
         return (self.quarantined + self.left_out) / max(self.rows + self.left_out, 1)
 
 
-def check(rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any]) -> ValidationResult:
+def check(rows: pd.DataFrame, config: ModelConfig, facts: Facts) -> ValidationResult:
     """Check one batch of landed rows; `facts` are the counts of landing.
 
     Fails if the batch is broken: a column is missing or has text for numbers, a critical expectation about the batch
@@ -104,7 +104,7 @@ def problems(declared: Mapping[int, ExpectationConfig]) -> list[Mistake]:
     return [Mistake((*_PLACE, i, *at), what) for i, one in declared.items() for at, what in _mistakes(one)]
 
 
-def _no_data(facts: Mapping[str, Any], config: ModelConfig) -> ValidationResult:
+def _no_data(facts: Facts, config: ModelConfig) -> ValidationResult:
     """A batch without rows: nothing was checked."""
     count = Check("expect_table_row_count_to_be_between", {"min_value": 1}, Outcome.INCONCLUSIVE)
     checks = (_checked(count, Result(False, {"observed_value": 0})),)
@@ -117,9 +117,7 @@ def _no_data(facts: Mapping[str, Any], config: ModelConfig) -> ValidationResult:
 # Expectations of the config
 
 
-def _declared(
-    rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any], absent: Sequence[str]
-) -> Iterator[Check]:
+def _declared(rows: pd.DataFrame, config: ModelConfig, facts: Facts, absent: Sequence[str]) -> Iterator[Check]:
     if mistakes := problems(dict(enumerate(config.validation.expectations))):
         raise ConfigError(config.model, [str(m) for m in mistakes])
     for declared in config.validation.expectations:
@@ -212,7 +210,7 @@ def _not_run(check: Check, unfit: Mapping[str, str]) -> Result | None:
 
 
 def _summarise(
-    rows: pd.DataFrame, config: ModelConfig, facts: Mapping[str, Any], found: Sequence[tuple[Check, Result]]
+    rows: pd.DataFrame, config: ModelConfig, facts: Facts, found: Sequence[tuple[Check, Result]]
 ) -> ValidationResult:
     limits = config.validation
     failed = [(c, r) for c, r in found if r.ran and not r.success]
@@ -251,11 +249,11 @@ def _row_failures(failing: Sequence[tuple[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame({ROW_ID: np.concatenate(ids), "expectation": labels})
 
 
-def _left_out(facts: Mapping[str, Any]) -> int:
+def _left_out(facts: Facts) -> int:
     return int(facts.get("null_keys", 0)) + int(facts.get("null_times", 0))
 
 
-def _oddities(facts: Mapping[str, Any], missing: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
+def _oddities(facts: Facts, missing: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
     """Describe what was odd at landing."""
     odd = [words.format(facts[name]) for name, words in _ODD.items() if facts.get(name)]
     for column, counts in facts.get("coerced", {}).items():

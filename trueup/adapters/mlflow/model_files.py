@@ -176,22 +176,22 @@ class FreshProcess:
 
         Raises UntrustedModel if the model cannot be loaded or used there, or not within `timeout` seconds.
         """
-        request = {"classes": None if classes is None else list(classes)}
-        return self._answer(folder, expected_digest, rows, task, request, timeout)
+        named = None if classes is None else list(classes)
+        return self._answer(folder, expected_digest, rows, task, timeout, classes=named)
 
     def time(
         self, folder: Path, expected_digest: str, rows: Path, task: Task, repeats: int, timeout: float = 300.0
     ) -> NDArray[np.float64]:
         """Seconds of each of `repeats` predictions of all `rows` (repeats,), after a warm-up. Raises like `predict`."""
-        return self._answer(folder, expected_digest, rows, task, {"repeats": repeats}, timeout)
+        return self._answer(folder, expected_digest, rows, task, timeout, repeats=repeats)
 
     def _answer(
-        self, folder: Path, expected_digest: str, rows: Path, task: Task, more: dict[str, Any], timeout: float
+        self, folder: Path, expected_digest: str, rows: Path, task: Task, timeout: float, **more: object
     ) -> NDArray[np.float64]:
         with tempfile.TemporaryDirectory(prefix="trueup-fresh-") as private, self._one_at_a_time:
             answer = Path(private) / "answer.npy"
-            request = {"folder": str(folder), "digest": expected_digest, "rows": str(rows), "task": task.value}
-            error = self._ask({**request, **more, "answer": str(answer)}, timeout)
+            about = {"folder": str(folder), "digest": expected_digest, "rows": str(rows), "task": task.value}
+            error = self._ask(json.dumps({**about, **more, "answer": str(answer)}), timeout)
             if error is not None:
                 raise UntrustedModel(f"in a fresh process the model could not be used: {error}")
             found: NDArray[np.float64] = np.load(answer, allow_pickle=False)
@@ -211,12 +211,12 @@ class FreshProcess:
     ) -> None:
         self.close()
 
-    def _ask(self, request: dict[str, Any], timeout: float) -> str | None:
+    def _ask(self, request: str, timeout: float) -> str | None:
         questions, answers = self._process.stdin, self._process.stdout
         assert questions is not None
         assert answers is not None
         try:
-            print(json.dumps(request), file=questions, flush=True)
+            print(request, file=questions, flush=True)
         except BrokenPipeError:
             return self._last_words()
         ready, _, _ = select.select([answers], [], [], timeout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +20,7 @@ from trueup.adapters import parquet
 from trueup.adapters.sql.engines import reading, writing
 from trueup.adapters.store.tables import BATCHES, Shelf, as_json, folder_name, moment, stem, window_of
 from trueup.crash import reach
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, ROW_ID, BatchRef, Window
+from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, ROW_ID, BatchRef, Facts, Window
 from trueup.errors import WorkError
 
 _OWN_TYPES = {ROW_ID: "int64", EVENT_TIME: "datetime64[us]", KNOWN_AT: "datetime64[us]"}
@@ -43,7 +43,7 @@ class Batches(Shelf):
         self._refs: dict[str, tuple[tuple[Any, ...], list[BatchRef]]] = {}
         self._columns: dict[str, list[str]] = {}
 
-    def land(self, dataset: str, window: Window, frame: pd.DataFrame, facts: dict[str, Any] | None = None) -> BatchRef:
+    def land(self, dataset: str, window: Window, frame: pd.DataFrame, facts: Facts | None = None) -> BatchRef:
         """Land the content of a window. The same content again changes nothing; other content is a new revision.
 
         Sequences count all landings without a gap, in the order in which they became visible. Raises WorkError if the
@@ -60,9 +60,7 @@ class Batches(Shelf):
         reach("ingest.file")
         return self._show(dataset, window, path, digest, table, facts or {})
 
-    def _show(
-        self, dataset: str, window: Window, path: str, digest: str, table: pa.Table, facts: dict[str, Any]
-    ) -> BatchRef:
+    def _show(self, dataset: str, window: Window, path: str, digest: str, table: pa.Table, facts: Facts) -> BatchRef:
         """Write the row that makes a file visible, unless another process was faster with the same content."""
         with writing(self.engine, BATCHES) as connection:
             others = connection.execute(
@@ -242,7 +240,7 @@ def as_ref(row: sa.Row[Any]) -> BatchRef:
     return BatchRef(row.dataset, window_of(row), row.revision, row.sequence, row.path, row.sha256, row.rows, facts)
 
 
-def _row(ref: BatchRef) -> dict[str, Any]:
+def _row(ref: BatchRef) -> Mapping[str, object]:
     return {
         "sequence": ref.sequence,
         "dataset": ref.dataset,

@@ -6,7 +6,7 @@ finds files that a crash left without a row.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
@@ -94,7 +94,7 @@ class Removal(Shelf):
         folders = ("batches", "quarantine", "predictions", "features", "evaluations", "recorded", "feed")
         return old_files.older((f for name in folders for f in (self.home / name).rglob(".*.tmp")), before)
 
-    def _retire(self, table: sa.Table, keys: list[dict[str, Any]], at: datetime) -> None:
+    def _retire(self, table: sa.Table, keys: list[Mapping[str, object]], at: datetime) -> None:
         if not keys:
             return
         chosen = [table.c[name] == sa.bindparam(f"the_{name}") for name in keys[0]]

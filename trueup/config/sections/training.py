@@ -13,6 +13,9 @@ from trueup.config.section import Section
 Family = Literal["gradient_boosting", "linear", "forest"]
 
 
+Parameters = dict[str, Any]  # of an estimator
+
+
 class TrainConfig(Section):
     """How a challenger is trained."""
 
@@ -31,7 +34,7 @@ class TrainConfig(Section):
         min_length=1,
         description="Model families that the search may choose from.",
     )
-    parameters: dict[Family, dict[str, Any]] = Field(
+    parameters: dict[Family, Parameters] = Field(
         default={}, description="Fixed parameters per family, which the search does not change."
     )
     trials: int = Field(

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from trueup.config.section import Section, Share
 
+Arguments = dict[str, Any]  # of an expectation
+
 
 class ExpectationConfig(Section):
     """One expectation of the Great Expectations suite."""
@@ -15,7 +17,7 @@ class ExpectationConfig(Section):
     type: str = Field(
         description="The expectation's name in Great Expectations, such as expect_column_values_to_be_between."
     )
-    kwargs: dict[str, Any] = Field(default={}, description="Its arguments.")
+    kwargs: Arguments = Field(default={}, description="Its arguments.")
     severity: Literal["critical", "warning"] = Field(
         "critical", description="A failed `warning` is reported and has no other effect."
     )

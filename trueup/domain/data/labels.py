@@ -22,7 +22,6 @@ from trueup.domain.data.cleaning import cleaned
 from trueup.domain.data.landing import key_values, require_flat
 from trueup.domain.data.moments import parse_times
 from trueup.domain.data.outcome_values import (
-    Facts,
     Known,
     Unknown,
     label_values,
@@ -32,7 +31,7 @@ from trueup.domain.data.outcome_values import (
     unknown_of,
 )
 from trueup.domain.data.sentinels import sentinels_of
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
+from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Facts
 from trueup.domain.data.values import key_hash
 
 _TIME_UNIT: Final = "datetime64[us]"

@@ -36,11 +36,9 @@ from trueup.domain.data.outcome_values import Known, label_values
 from trueup.domain.data.row_ids import numbered
 from trueup.domain.data.sentinels import sentinels_of
 from trueup.domain.data.time_formats import naming, no_such_time
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Window
+from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Facts, Window
 from trueup.domain.data.values import Kind, as_text, canonical_text, key_hash, lost_digits, rounded, settled
 from trueup.errors import SourceError
-
-Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)

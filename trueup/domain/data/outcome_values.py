@@ -18,10 +18,9 @@ import pandas as pd
 
 from trueup.config.sections.ingest import IngestConfig, LabelConfig
 from trueup.config.tasks import Task
+from trueup.domain.data.types import Facts
 from trueup.domain.data.values import Kind, as_numbers, as_text, numbers_of, rounded, without_nul, without_point
 from trueup.errors import SourceError
-
-Facts = dict[str, Any]
 
 _SHARE: Final = 0.02  # share of a batch's outcomes up to which unknown ones are left out with a message
 _FEW, _FIFTH = 2, 0.2  # allowed unknown outcomes in a small batch, if they are at most this share of it
@@ -256,7 +255,7 @@ def _suspects(values: pd.Series[Any], config: IngestConfig) -> dict[str, int]:
     return {value: count for value, count in counts.items() if count}
 
 
-def odd_outcomes(facts: Mapping[str, Any]) -> list[str]:
+def odd_outcomes(facts: Facts) -> list[str]:
     """Describe which values of an outcome are no outcomes, or may be none."""
     said = []
     if unknown := facts.get("unknown_outcomes"):

@@ -6,7 +6,7 @@ All are small, frozen and made of plain values, so that Prefect, JSON and the le
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -21,6 +21,9 @@ Reason = Literal["first", "decayed", "stale", "shifted", "grown", "manual", "sch
 Retrain = Literal["inline", "event", "never"]  # who starts a retrain after a diagnosis
 Burden = Literal["routine", "change"]  # the burden of proof: only newer data, or another change, too
 Starter = Literal["person", "automation", "schedule", "process"]  # what started the work behind a decision
+
+Figures = dict[str, Any]  # of a check, behind its reasons: plain values under names of its own
+Facts = dict[str, Any]  # what a landing counted: duplicates, coerced, mixed, extra columns
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class BatchRef:
     path: str
     sha256: str
     rows: int
-    facts: dict[str, Any] = field(default_factory=dict)  # counted at landing: duplicates, coerced, mixed, extra columns
+    facts: Facts = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -138,7 +141,7 @@ class Verdict:
     check: str
     status: Status
     reasons: tuple[str, ...] = ()
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: Figures = field(default_factory=dict)
 
     @classmethod
     def passed(cls, check: str, *reasons: str, **figures: Any) -> Verdict:
@@ -156,9 +159,6 @@ class Verdict:
     def ok(self) -> bool:
         """True for a pass only."""
         return self.status is Status.PASS
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "status": self.status.value, "reasons": list(self.reasons)}
 
 
 def overall(verdicts: Iterable[Verdict]) -> Status:

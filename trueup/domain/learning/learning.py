@@ -39,7 +39,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from trueup.config.rules import Mistake
-from trueup.config.sections.training import Family
+from trueup.config.sections.training import Family, Parameters
 from trueup.config.tasks import Task
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
@@ -73,7 +73,7 @@ def space(family: Family, task: Task) -> Space:
     return _learner(family, task).space
 
 
-def defaults(family: Family, task: Task) -> dict[str, Any]:
+def defaults(family: Family, task: Task) -> Parameters:
     """Every parameter that Trueup sets, at its starting value. Recipes record all, so later defaults change no recipe."""
     learner = _learner(family, task)
     return {**learner.constants, **{name: varied.default for name, varied in learner.space.items()}}

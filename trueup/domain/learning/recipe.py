@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from trueup.config.sections.training import Family
+from trueup.config.sections.training import Family, Parameters
 
 StandIn = Literal["simple", "prior"]
-Parameters = dict[str, Any]  # of an estimator
 # Types that skops must trust besides its own list, for every model of `build`, `simple_model` or `prior_model`.
 TRUSTED_TYPES = (
     "numpy.dtype",

@@ -27,7 +27,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import scipy
@@ -36,7 +35,7 @@ from numpy.typing import ArrayLike
 from trueup.config.durations import later, write_duration
 from trueup.config.sections.monitoring import MonitorConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Status, Verdict
+from trueup.domain.data.types import Figures, Status, Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval, paired_interval
 from trueup.domain.monitoring.drift import MIN_ROWS, DriftResult
 from trueup.domain.records import High, Low
@@ -226,7 +225,7 @@ class Finding:
 
     name: str
     reason: str
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: Figures = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

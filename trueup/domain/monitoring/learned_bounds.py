@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from trueup.domain.data.types import Figures
 from trueup.domain.monitoring.batch_profile import HASHES, Numbers, Profile, Values
 
 _SPREADS: Final = ((0.1, 0.9), (0.05, 0.95), (0.01, 0.99))  # the first pair with a positive width is a column's spread
@@ -66,7 +67,7 @@ class Usual:
     unit: dict[str, _Unit]
     new: dict[str, _Known]
 
-    def to_dict(self) -> dict[str, Any]:
+    def shown(self) -> Figures:
         """The bounds that people may want to see, as plain values."""
         return {
             "batches": self.batches,

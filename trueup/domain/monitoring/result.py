@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from trueup.domain.data.types import Metric
+from trueup.domain.data.types import Figures, Metric
 from trueup.domain.judging.probation import ProbationLook
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.domain.monitoring.drift import DriftResult
@@ -37,5 +36,5 @@ class MonitoringResult(Look):
     of_others: int  # labelled predictions of an earlier champion
     metrics: tuple[Metric, ...]  # the deciding loss first; empty where they cannot be measured
     drift: DriftResult | None
-    usual: dict[str, Any] | None  # the bounds of an ordinary batch, for people
+    usual: Figures | None  # the bounds of an ordinary batch, for people
     shift: tuple[Metric, ...]  # of predictions and labels since the gate

@@ -29,7 +29,7 @@ class Marks:
     doubt: str = ""
 
 
-def header_of(text: str, name: str) -> dict[str, Any] | None:
+def header_of(text: str, name: str) -> dict[str, int | str | bool] | None:
     """Find the line that names a column in the beginning of a CSV, and return the settings of `ingest.source` for it.
 
     Returns {} if it is the first line, written as usual; None if no line names the column.
@@ -40,7 +40,7 @@ def header_of(text: str, name: str) -> dict[str, Any] | None:
         for delimiter in _DELIMITERS:
             fields = next(csv.reader(io.StringIO(record), delimiter=delimiter), [])
             if name in [re.sub(r"\s*[\r\n]+\s*", " ", field).strip() for field in fields]:
-                found: dict[str, Any] = {"skip_rows": number} if number else {}
+                found: dict[str, int | str | bool] = {"skip_rows": number} if number else {}
                 found |= {} if delimiter in _USUAL else {"separator": delimiter}
                 blank = any(field.strip() and field != field.strip() for field in fields)
                 return found | ({"trim": True} if blank else {})

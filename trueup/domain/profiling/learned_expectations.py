@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from trueup.config.sections.features import FeaturesConfig
+from trueup.config.sections.validation import Arguments
 from trueup.domain.data.periods import FREQUENCY, Period, period_of
 from trueup.domain.data.values import as_text
 from trueup.domain.monitoring import learned_bounds
@@ -26,7 +27,7 @@ class Rule:
     """One expectation of Great Expectations, and its origin."""
 
     type: str
-    kwargs: dict[str, Any]
+    kwargs: Arguments
     why: str
 
 
@@ -68,7 +69,7 @@ def _rules(
     found = list[Rule]()
     if bounds.rows is not None:
         counts = [p.rows for p in profiles]
-        kwargs: dict[str, Any] = dict(zip(("min_value", "max_value"), bounds.rows, strict=True))
+        kwargs: Arguments = dict(zip(("min_value", "max_value"), bounds.rows, strict=True))
         why = f"batches had {min(counts):,} to {max(counts):,} rows"
         found.append(Rule("expect_table_row_count_to_be_between", kwargs, why))
     for name in (n for n in features.numeric if n in bounds.range and n not in bounds.trend):

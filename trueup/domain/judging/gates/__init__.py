@@ -6,10 +6,9 @@ The integrity checks run before any gate, and no configuration can leave them ou
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from trueup.config.sections.gates import GateConfig
-from trueup.domain.data.types import Verdict
+from trueup.domain.data.types import Figures, Verdict
 from trueup.domain.judging.gates.baseline import Baseline
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, NO_CHAMPION, Case
 from trueup.domain.judging.gates.gate import FURTHER, HEADINGS, RUNS, SOUND, Gate, gate_of
@@ -62,7 +61,7 @@ def heading(check: str, gates: Iterable[GateConfig] = ()) -> str:
     return gate.HEADING if gate else {**_INTEGRITY, "refit": RUNS}.get(check.split()[0], FURTHER)
 
 
-def rule(check: str, figures: dict[str, Any], gates: Iterable[GateConfig] = ()) -> str:
+def rule(check: str, figures: Figures, gates: Iterable[GateConfig] = ()) -> str:
     """What a check requires, in a sentence with its figures; empty for one that was not completed or has no rule."""
     gate = gate_of(check, gates)
     try:

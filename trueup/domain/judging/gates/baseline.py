@@ -8,12 +8,12 @@ than the challenger takes its place (see `doubt.contender`), and is compared wit
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from trueup.domain.data.types import Status, Verdict
+from trueup.domain.data.types import Figures, Status, Verdict
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates.context import CHALLENGER, PRIOR, Case
-from trueup.domain.judging.gates.gate import BETTER, Figures, Gate
+from trueup.domain.judging.gates.gate import BETTER, Gate
 from trueup.domain.judging.gates.phrases import compare, figures_of, too_few_blocks
 
 ERROR = 0.1  # one-sided, of a first champion that is no better than the prior
@@ -35,7 +35,7 @@ class Baseline(Gate):
             return self.inconclusive(f"there are no predictions of the {' and the '.join(absent)} to compare with")
         if case.doubted:
             return self.passed("the best of challenger, simple model and prior replaces such a champion")
-        figures: dict[str, Any] = {}
+        figures: Figures = {}
         passed, other = list[str](), list[tuple[Status, str]]()
         for role in self.beat:
             if role == case.contender:

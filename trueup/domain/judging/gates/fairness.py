@@ -20,10 +20,10 @@ from pydantic import Field
 
 from trueup.config.content import Location, items
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Status, Verdict
+from trueup.domain.data.types import Figures, Status, Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
-from trueup.domain.judging.gates.gate import FAIR, Figures
+from trueup.domain.judging.gates.gate import FAIR
 from trueup.domain.judging.gates.margin import MarginGate, Ratios, bound, bounds_words, resample, status, unusable
 from trueup.domain.judging.metrics import figure
 
@@ -114,7 +114,7 @@ class Fairness(MarginGate):
             return self.inconclusive(f"the gate rows have no column {', '.join(absent)}")
         found = {column: _judged(case, self, column) for column in self.columns}
         small = sorted(s for _, _, left in found.values() for s in left)
-        figures: dict[str, Any] = {"metric": self.metric, "margin": self.margin, "against": self.against}
+        figures: Figures = {"metric": self.metric, "margin": self.margin, "against": self.against}
         figures |= {"groups": {c: g for c, (g, _, _) in found.items()}, "too_small": small[:_LISTED]}
         pairs = [pair for _, listed, _ in found.values() for pair in listed]
         alone = [c for c, (_, listed, _) in found.items() if not listed]

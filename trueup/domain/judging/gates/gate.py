@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from trueup.config.sections.gates import GateConfig
-from trueup.domain.data.types import Verdict
+from trueup.domain.data.types import Figures, Verdict
 from trueup.domain.judging.gates.context import Case
 
 # The dossier's headings, in order.
 SOUND, BETTER, FAIR = "Is the comparison sound?", "Is it better?", "Is it fair, and does it harm nobody?"
 BEHAVES, RUNS, FURTHER = "Does it behave?", "Does it run as it should?", "Further checks"
 HEADINGS = (SOUND, BETTER, FAIR, BEHAVES, RUNS, FURTHER)
-
-Figures = Mapping[str, Any]
 
 
 class Gate(GateConfig):

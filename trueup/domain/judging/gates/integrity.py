@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Verdict
+from trueup.domain.data.types import Figures, Verdict
 from trueup.domain.judging.bootstrap import Floats
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
 from trueup.domain.judging.metrics import figure, loss_name
@@ -25,7 +25,7 @@ def no_overlap(case: Case) -> Verdict:
     if not len(case.event_time):
         return Verdict.inconclusive(name, "there are no rows to judge on")
     moments = np.asarray(case.event_time, dtype="datetime64[us]")
-    figures: dict[str, Any] = {"rows_from": str(moments.min())}
+    figures: Figures = {"rows_from": str(moments.min())}
     reasons = []
     for role in case.judged:
         until = case.trained_until[role]

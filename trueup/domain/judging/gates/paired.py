@@ -13,17 +13,17 @@ users, and promoting an equal one only changes the version.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from trueup.config.section import Share
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Status, Verdict
+from trueup.domain.data.types import Figures, Status, Verdict
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, LOSS, Case
 from trueup.domain.judging.gates.doubt import doubt_words
-from trueup.domain.judging.gates.gate import BETTER, Figures, Gate
+from trueup.domain.judging.gates.gate import BETTER, Gate
 from trueup.domain.judging.gates.phrases import compare, figures_of, too_few_blocks
 from trueup.domain.judging.metrics import figure, shortfall
 
@@ -128,7 +128,7 @@ class Bar:
             )
         return Status.PASS, ""
 
-    def figures(self, case: Case) -> dict[str, Any]:
+    def figures(self, case: Case) -> Figures:
         """Plain values, for the record."""
         return {
             "min_gain": self.min_gain,

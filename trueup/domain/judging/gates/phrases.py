@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from trueup.domain.data.types import Figures
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Interval
 from trueup.domain.judging.gates.context import CHALLENGER, LOSS, Case
 from trueup.domain.judging.metrics import figure, loss_name, loss_words, shortfall
@@ -42,7 +42,7 @@ def too_few_blocks(difference: Interval) -> str:
     return f"the rows span {difference.blocks} blocks of time; at least {MIN_BLOCKS} are needed to tell noise from gain"
 
 
-def figures_of(case: Case, role: str, difference: Interval, metric: str = LOSS) -> dict[str, Any]:
+def figures_of(case: Case, role: str, difference: Interval, metric: str = LOSS) -> Figures:
     """Plain values of a comparison; a bound that does not exist is None, for JSON knows no infinity."""
     difference = _as_measured(difference, metric)
     return {
