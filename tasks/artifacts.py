@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def show_approval(model: Model, entry: Entry) -> None:
     _publish("approval", model.config.model, lines, about)
 
 
-def show_replay(model: Model, found: dict[str, Any], page: Path) -> None:
+def show_replay(model: Model, found: Mapping[str, Any], page: Path) -> None:
     """What a replay of policies found: the table, the recommendation, and its report."""
     table = [f"| policy | {found['loss']} | tried | taken | refused | training, s |", "|---|---|---|---|---|---|"]
     for p in sorted(found["policies"], key=lambda p: (p["cost_s"], p["loss"])):

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from trueup import files
 from trueup.errors import UsageError
@@ -45,7 +45,7 @@ def _csv(entries: Sequence[Entry], file: IO[str]) -> None:
         rows.writerow(_columns(e) | told | {"reasons": "; ".join(e.body.reasons)})
 
 
-def _columns(e: Entry) -> dict[str, Any]:
+def _columns(e: Entry) -> dict[str, str | int | None]:
     return {
         "seq": e.seq,
         "recorded_at": stamp(e.recorded_at),

@@ -211,7 +211,7 @@ class Ledger:
         row = rows[0]
         return ChampionRecord(row["model"], row["epoch"], row["version"], row["manifest_digest"], Entry.from_row(row))
 
-    def _next_row(self, connection: sa.Connection, decision: Decision, body: str) -> dict[str, Any]:
+    def _next_row(self, connection: sa.Connection, decision: Decision, body: str) -> Mapping[str, Any]:
         seq, prev_hash = _straight(connection, self._say.newest).fetchone() or (0, GENESIS)
         row = {
             "seq": seq + 1,
@@ -228,7 +228,7 @@ class Ledger:
         key_id, signature = (None, None) if signer is None else (signer.key_id, signer.sign(digest))
         return {**row, "hash": digest, "key_id": key_id, "signature": signature}
 
-    def _put(self, connection: sa.Connection, event: Event, names: dict[str, Any], moment: str) -> bool:
+    def _put(self, connection: sa.Connection, event: Event, names: Mapping[str, Any], moment: str) -> bool:
         """Put an event into the outbox unless it is there; return whether it was new."""
         row = {**names, "topic": event.topic, "payload": canonical(event.payload), "created_at": moment}
         return bool(_straight(connection, self._say.event, row).rowcount == 1)

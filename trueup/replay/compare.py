@@ -20,7 +20,7 @@ from trueup.domain.records import to_plain
 from trueup.domain.retraining.frontier import Choice, Contest, choose, confirmed, dominated, split
 from trueup.errors import NotEnoughData
 from trueup.replay import paired_policies, phrases
-from trueup.replay.plain import bound, plain
+from trueup.replay.plain import Plain, bound, plain
 from trueup.replay.policy_run import BATCH, LOSS, RIVAL, Life, Tried
 from trueup.replay.yardsticks import WHAT
 
@@ -29,7 +29,7 @@ from trueup.replay.yardsticks import WHAT
 class Compared:
     """Everything that a report of a replay says, as plain values, and the losses that its pictures are drawn from."""
 
-    facts: dict[str, Any]
+    facts: Plain
     by_batch: pd.DataFrame  # mean loss by batch and policy, and `oracle`
 
 
@@ -132,7 +132,7 @@ def _oracle(rows: pd.DataFrame, names: Sequence[str]) -> pd.Series[Any]:
     return pd.Series(rows[known].to_numpy()[np.arange(len(rows)), place], index=rows.index)
 
 
-def _policy(life: Life, contest: Contest, worse: set[str], rows: pd.DataFrame) -> dict[str, Any]:
+def _policy(life: Life, contest: Contest, worse: set[str], rows: pd.DataFrame) -> Plain:
     name, tried = life.policy.name, _later(life)
     bounds = contest.interval(name)
     outcomes = [t.outcome for t in tried]
@@ -166,7 +166,7 @@ def _policy(life: Life, contest: Contest, worse: set[str], rows: pd.DataFrame) -
     return found
 
 
-def _to_beat(config: ModelConfig, contest: Contest, rows: pd.DataFrame, recommended: str) -> list[dict[str, Any]]:
+def _to_beat(config: ModelConfig, contest: Contest, rows: pd.DataFrame, recommended: str) -> list[Plain]:
     """The yardsticks' losses, and how far the recommended policy is from them, on the rows for which they could say anything."""
     found = []
     for name, what in WHAT.items():
@@ -182,7 +182,7 @@ def _to_beat(config: ModelConfig, contest: Contest, rows: pd.DataFrame, recommen
     return found
 
 
-def _batches(rows: pd.DataFrame, by_batch: pd.DataFrame, config: ModelConfig) -> list[dict[str, Any]]:
+def _batches(rows: pd.DataFrame, by_batch: pd.DataFrame, config: ModelConfig) -> list[Plain]:
     """Each batch's mean loss by policy, with its bounds: loss over time."""
     e, found = config.evaluate, []
     for start, of in rows.groupby(BATCH, observed=True):
@@ -199,7 +199,7 @@ def _decayed_days(life: Life) -> float:
     return float(sum((w.end - w.start).total_seconds() for w in windows) / 86_400)
 
 
-def _judged_apart(contest: Contest, choice: Choice, parts: tuple[slice, slice] | None) -> dict[str, Any]:
+def _judged_apart(contest: Contest, choice: Choice, parts: tuple[slice, slice] | None) -> Plain:
     """What the choice is worth on the rows that it was not made on."""
     if parts is None:
         return {}

@@ -8,14 +8,14 @@ from typing import Any
 from trueup.config.policies import Policy, parse
 from trueup.domain.retraining.frontier import Contest
 from trueup.errors import UsageError
-from trueup.replay.plain import plain
+from trueup.replay.plain import Plain, plain
 from trueup.replay.policy_run import Life, Tried
 
 _NO_GATE = "no gate"
 _RANK = ("auc", "auc_ovr")
 
 
-def gates(contest: Contest, lives: Sequence[Life]) -> list[dict[str, Any]]:
+def gates(contest: Contest, lives: Sequence[Life]) -> list[Plain]:
     """Of each policy that was played with and without gates: what they saved in loss and cost in seconds.
 
     `difference` is the loss with gates less that without: below 0 they have saved.
@@ -48,12 +48,12 @@ def _without(policy: Policy, lives: Sequence[Life]) -> Life | None:
     return next((o for o in lives if o.policy.changes == wanted and o.policy.changes != policy.changes), None)
 
 
-def better_ranked(lives: Sequence[Life]) -> list[dict[str, Any]]:
+def better_ranked(lives: Sequence[Life]) -> list[Plain]:
     """Challengers that were refused although they rank better: a higher AUC than the champion's, and a higher loss.
 
     Each once, with the policies that tried it against the same champion.
     """
-    found: dict[Any, dict[str, Any]] = {}
+    found: dict[Any, Plain] = {}
     for life in lives:
         for tried in life.tried:
             if tried.outcome == "rejected" and (sides := _ranks_better(tried)):
@@ -74,7 +74,7 @@ def _ranks_better(tried: Tried) -> dict[str, dict[str, float]]:
     return sides if worse and sides[rank]["challenger"] > sides[rank]["champion"] else {}
 
 
-def sweeps(contest: Contest, policies: Sequence[Policy]) -> list[dict[str, Any]]:
+def sweeps(contest: Contest, policies: Sequence[Policy]) -> list[Plain]:
     """Of each policy with values in braces: what the values moved, against the first of them."""
     families: Mapping[str, list[Policy]] = {
         f: [p for p in policies if p.family == f] for f in dict.fromkeys(p.family for p in policies) if f

@@ -1,10 +1,14 @@
-"""Intervals as plain values."""
+"""Plain values, as a replay's report holds them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from trueup.domain.judging.bootstrap import Interval
+
+Plain = dict[str, Any]
 
 
 def bound(of: Interval, value: float) -> float | None:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from trueup import files
 from trueup.domain.data.types import Window
 from trueup.home import HOME_TAG, Home
 from trueup.model import Model
 from trueup.replay.compare import Compared, compare
+from trueup.replay.plain import Plain
 from trueup.replay.policy_run import Life
 from trueup.reporting import model_plots, replay_page, replay_plots
 
@@ -21,7 +21,7 @@ from trueup.reporting import model_plots, replay_page, replay_plots
 class Published:
     """What a replay found, and where its page is."""
 
-    facts: dict[str, Any]
+    facts: Plain
     page: Path
 
 

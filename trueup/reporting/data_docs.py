@@ -107,11 +107,11 @@ def _environment() -> Any:
     return environment
 
 
-def _page(saved: Mapping[str, Any]) -> dict[str, Any]:
+def _page(saved: Mapping[str, Any]) -> Mapping[str, Any]:
     """Draw the tables of one batch: a section for the batch and one for each column, those with failures first."""
     from great_expectations.render.renderer import ValidationResultsColumnSectionRenderer
 
-    checks: dict[str, list[dict[str, Any]]] = {}
+    checks: dict[str, list[Any]] = {}
     for check in saved["checks"]:
         checks.setdefault(check["kwargs"].get("column", _TABLE), []).append(check)
     fine = {name: all(c["success"] for c in group) for name, group in checks.items()}

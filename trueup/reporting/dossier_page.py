@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from trueup.domain.judging.gates import HEADINGS
 from trueup.domain.judging.metrics import figure
-from trueup.ledger.record import Ablated, FittedOn, Slice
+from trueup.ledger.record import Ablated, FittedOn, Rows, Slice
 from trueup.reporting import dossier_words as words
 from trueup.reporting.dossier_facts import Check, Facts, Measured, confidence
 from trueup.reporting.html import STYLE, cell, interval, minute, template, units
@@ -95,22 +95,21 @@ def render(facts: Facts, pictures: Mapping[str, bytes], data_file: str) -> str:
     )
 
 
-def _windows(facts: Facts) -> list[dict[str, Any]]:
+def _windows(facts: Facts) -> list[tuple[str, Rows]]:
     """What was fitted and judged on which span, with rows and digest."""
     fit, data = facts.fitted, facts.data
-    rows = [_fitted_on("this version was fitted on", fit)] if fit.refitted else []
+    rows = [("this version was fitted on", _rows(fit, fit.data_digest))] if fit.refitted else []
     judged = f"version {fit.judged_version}, which was judged, was fitted on" if fit.refitted else "fitted on"
     return [
         *rows,
-        _fitted_on(judged, fit.judged) | {"digest": data.training.digest},
-        {"name": "judged on (gate window)", **data.gate.plain()},
-        {"name": "prior, simple and reference model fitted on", **data.reference.plain()},
+        (judged, _rows(fit.judged, data.training.digest)),
+        ("judged on (gate window)", data.gate),
+        ("prior, simple and reference model fitted on", data.reference),
     ]
 
 
-def _fitted_on(name: str, fit: FittedOn) -> dict[str, Any]:
-    spans = {"start": fit.trained_from, "end": fit.trained_until}
-    return {"name": name, **spans, "rows": fit.rows, "digest": fit.data_digest}
+def _rows(fit: FittedOn, digest: str) -> Rows:
+    return Rows(start=fit.trained_from, end=fit.trained_until, rows=fit.rows, digest=digest)
 
 
 def _metrics(e: Measured, of_unit: Mapping[str, str]) -> list[tuple[str, list[str], str]]:
