@@ -178,7 +178,7 @@ def _rebuild(rebuild: Rebuild) -> str:
         done = f"rebuilt on {day(last.at)}: {last.said}" if last else "it was not done here so far"
         return f"Yes, everything is here and unchanged ({rebuild.command}); {done}."
     lacking = ", ".join(n.what for n in rebuild.needs if not n.met)
-    return f"Not with certainty: {rebuild.command} needs, and does not find unchanged: {lacking}."
+    return f"Not with certainty. Missing or changed: {lacking} ({rebuild.command})."
 
 
 def features(config: Plain) -> str:
