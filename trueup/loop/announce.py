@@ -1,4 +1,4 @@
-"""What the loop tells others about batches: broken ones, unusual ones, shifted inputs."""
+"""Announces broken and unusual batches and shifted inputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def announce(
     as_of: datetime,
     asked: Event | None = None,
 ) -> None:
-    """Put into the outbox what there is to tell of these batches. The same batch again is the same event."""
+    """Put the events of these batches into the outbox. The same batch again makes the same event."""
     events = [asked] if asked is not None else []
     for found, seen in zip(checked, observed, strict=True):
         about = {"model": model.config.model, "as_of": as_of, "batch": interval(seen.window)}

@@ -1,4 +1,4 @@
-"""Automations that failed: the server only notes it down, so it is read there and told like everything else."""
+"""Reads failed automations from the Prefect server and announces them like other events."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from trueup.domain.events import NO_MODEL, PREFIX, AutomationFailed
 from trueup.home import Home
 from trueup.ledger.entries import Event
 
-_MADE_UP_FOR: Final = {"change-flow-run-state"}  # of a run that ended just then, or what the reconciler does as well
-LOOK_BACK: Final = timedelta(days=8)  # a server keeps its events for seven, unless told otherwise
+_MADE_UP_FOR: Final = {"change-flow-run-state"}  # of a run that has just ended, or that the reconciler handles
+LOOK_BACK: Final = timedelta(days=8)  # a server keeps its events for seven by default
 
 
 class Server(Protocol):
-    """Who knows what automations could not do."""
+    """A server that knows failed automations."""
 
     def failed_actions(self, since: datetime) -> Sequence[FailedAction]:
-        """All of them since a moment, or raise EventsUnavailable or EventRefused."""
+        """All failures since a moment. Raises EventsUnavailable or EventRefused."""
 
 
 def tell_of_failures(home: Home, server: Server, models: Collection[str]) -> int:
-    """Announce what failed and was not announced before; give the number.
+    """Announce new failures; return their number.
 
-    The ids follow from the server's, so every look may be as far back as the server remembers and nothing else has to
-    be kept. What a model of another home set off is left to that home. That a run could not be marked as dead concerns
-    nobody.
+    The ids follow from the server's, so each call may read as far back as the server remembers, without a mark.
+    Failures of models of another home are left to that home. A run that could not be marked as dead concerns nobody.
     """
     new = 0
     for failed in server.failed_actions(home.now() - LOOK_BACK):
@@ -52,13 +51,13 @@ def _payload(failed: FailedAction, model: str) -> AutomationFailed:
 
 
 def _model(failed: FailedAction) -> str:
-    """The model whose event set it off."""
+    """The model of the event that triggered it."""
     named = failed.set_off_by.resource.get("prefect.resource.id", "") if failed.set_off_by else ""
     return named.removeprefix(PREFIX) if named.startswith(PREFIX) else NO_MODEL
 
 
 def _as_of(failed: FailedAction) -> datetime:
-    """That of the event, if it has one that can be read; a payload that fits nothing may be why it failed."""
+    """The event's `as_of`, if it has a valid one; an invalid payload may be the reason of the failure."""
     payload = failed.set_off_by.payload if failed.set_off_by else {}
     try:
         return datetime.fromisoformat(payload["as_of"]).replace(tzinfo=None)

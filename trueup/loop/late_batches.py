@@ -1,4 +1,4 @@
-"""Missing batches: which the calendar promises and the source does not have. `loop.notices` has what people are told."""
+"""Finds missing batches: due by the calendar but not in the source. `loop.notices` has the notifications."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from trueup.model import Model
 
 
 def watch(model: Model, as_of: datetime) -> list[Window]:
-    """Announce every batch that is not complete in the source by its end plus `ingest.late_after`; give them.
+    """Announce and return every batch that is not complete in the source by its end plus `ingest.late_after`.
 
-    A batch is announced once, however often it is missed. Raises SourceError.
+    A batch is announced once. Raises SourceError.
     """
     until = model.complete_until()
     missing = _due(model.config, until, as_of - model.config.ingest.late_after)
@@ -24,9 +24,9 @@ def watch(model: Model, as_of: datetime) -> list[Window]:
 
 
 def _due(config: ModelConfig, until: datetime | None, now: datetime) -> list[Window]:
-    """Periods that ended by `now`, from the one at which the source's complete data end."""
+    """Periods that ended by `now`, from the one at which the source's complete data ends."""
     period = config.ingest.period
-    if until is None:  # nobody knows since when there should be data: the newest period stands for all
+    if until is None:  # it is unknown when data should begin, so only the newest period is named
         return [period_of(period_of(now, period).start - timedelta(microseconds=1), period)]
     return complete_periods(until, now, period) if until < now else []
 

@@ -1,4 +1,4 @@
-"""Whether a retrain may start: one at a time, and not again and again. Each refusal stands in the ledger."""
+"""Decides whether a retrain may start: one at a time, within limits. Each refusal is recorded in the ledger."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ RUNNING = Refusal("running", "another retrain of this model is at work; ask agai
 
 
 def held_back(model: Model, reason: Reason, as_of: datetime) -> Refusal | None:
-    """Say why a retrain must not start, before any data is looked at."""
+    """Return why a retrain must not start, before any data is read."""
     if reason not in AUTOMATIC:
         return None
     return before_planning(steps_of(model), as_of, model.config.retrain, _latest(model, as_of))
 
 
 def held_back_with(model: Model, reason: Reason, chosen: Plan, attempt: str) -> Refusal | None:
-    """Say why a planned retrain must not start."""
+    """Return why a planned retrain must not start."""
     if reason not in AUTOMATIC:
         return None
     steps = steps_of(model)
@@ -48,7 +48,7 @@ def held_back_with(model: Model, reason: Reason, chosen: Plan, attempt: str) -> 
 
 
 def _latest(model: Model, as_of: datetime) -> datetime:
-    """The newest moment that can be asked about: now, or on the data's own clock when the next batch would be matured."""
+    """The newest valid `as_of`: now, or on the data's own clock when the next batch would be matured."""
     if model.config.clock == "wall":
         return model.home.local_now(model.config)
     landed = model.batches(as_of)
@@ -59,7 +59,7 @@ def _latest(model: Model, as_of: datetime) -> datetime:
 
 
 def attempt_digest(model: Model, chosen: Plan, as_of: datetime) -> str:
-    """Digest of all that a training and its judging depend on: config, windows, champion, and the rows that count."""
+    """Digest of everything that a training and its judgement depend on: config, windows, champion, rows that count."""
     current = model.champion()
     used = model.usable_batches(as_of)
     held = model.home.store.held_each([b.rows for b in used])
@@ -69,7 +69,7 @@ def attempt_digest(model: Model, chosen: Plan, as_of: datetime) -> str:
 
 
 def refuse(model: Model, asked: Attempt, refusal: Refusal) -> Decided:
-    """Record that a retrain did not start. For the same rule, reason and batch there is one entry, asked how often."""
+    """Record that a retrain did not start, once for the same rule, reason and batch."""
     reason, as_of = asked.reason, asked.as_of
     newest = model.usable_batches(as_of)[-1:]
     told = RetrainRefused(
@@ -101,9 +101,9 @@ def refuse(model: Model, asked: Attempt, refusal: Refusal) -> Decided:
 
 
 def failed(model: Model, attempt: Attempt, chosen: Plan, error: Exception) -> None:
-    """Record that a retrain ended with an error, unless it is one that may pass by itself.
+    """Record that a retrain ended with an error, unless the error is transient.
 
-    It is no decision: the same may be asked again, until too many in a row have failed.
+    It is no decision: the same retrain may start again, until too many in a row have failed.
     """
     if getattr(error, "transient", False):
         return
@@ -126,7 +126,7 @@ def failed(model: Model, attempt: Attempt, chosen: Plan, error: Exception) -> No
 
 
 def clear(model: Model, by: str) -> list[Entry]:
-    """Let retrains start again: confirm what is unusual, and forget rejections. Raises UsageError where there is neither."""
+    """Let retrains start again: confirm what is unusual, and forget rejections. Raises UsageError without either."""
     cleared = [confirm(model, by), _forgive(model, by)]
     if not (found := [entry for entry in cleared if entry is not None]):
         raise UsageError(
@@ -161,7 +161,7 @@ def _forgive(model: Model, by: str) -> Entry | None:
 
 
 def steps_of(model: Model) -> list[Step]:
-    """What the ledger has of a model, as far as it matters here; in its order."""
+    """The relevant ledger entries of a model, in order."""
     return [_step(entry) for entry in model.home.ledger.entries(model.config.model)]
 
 

@@ -1,4 +1,4 @@
-"""What people are told of events, and in which words: by chat, mail or another address of `TRUEUP_NOTIFY`."""
+"""Notifications about events, by chat, mail or another address of `TRUEUP_NOTIFY`."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _MOST = 50  # lines of a message
 
 
 class Person(Protocol):
-    """An address of somebody who wants to be told."""
+    """A person's address."""
 
     @property
     def digest(self) -> str:
         """Its name in the ledger."""
 
     def tell(self, title: str, text: str) -> str | None:
-        """Send a message there; give what went wrong, or None."""
+        """Send a message. Returns the error, or None."""
 
 
 def notify(home: Home, people: Sequence[Person]) -> Relayed:
-    """Tell people, each in one message, of all that waits and concerns them. Without anybody to tell everything waits.
+    """Send people all waiting notifications, each in one message. Without addresses everything waits.
 
-    What an address was told it is not told again while others cannot be reached. One process tells at a time: what
-    another is at, or what was announced meanwhile, is left to it and to the next run.
+    An address never gets the same notification twice, even if another address fails. One process notifies at a time;
+    the rest is left to it and to the next run.
     """
     with alone(home.engine, "notify") as held:
         waiting = home.ledger.pending_notices()
@@ -43,7 +43,7 @@ def notify(home: Home, people: Sequence[Person]) -> Relayed:
 
 
 def _tell(home: Home, person: Person, waiting: Sequence[Message], lines: Mapping[int, str]) -> str | None:
-    """Tell one address what it was not told yet; give what went wrong, or None."""
+    """Send one address its new notifications; return the error, or None."""
     known = home.ledger.told(person.digest)
     news = [m for m in waiting if m.id in lines and m.id not in known]
     if not news:
@@ -57,10 +57,10 @@ def _tell(home: Home, person: Person, waiting: Sequence[Message], lines: Mapping
 
 
 def _notice(message: Message) -> str | None:
-    """What people read about an event; None for those that need nobody."""
+    """The text about an event; None for events that need nobody."""
     said = message.payload
     what = _NOTICES.get(message.topic)
-    # Of the refused retrains only those need a person that will go on being refused without one.
+    # A refused retrain needs a person only if it would be refused again without one.
     if what is None or (message.topic == "trueup.retrain.refused" and said.get("rule") != "rejections"):
         return None
     about = f" (batch {said['batch']})" if said.get("batch") else ""

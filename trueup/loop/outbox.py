@@ -1,4 +1,4 @@
-"""The outbox: hands the events that wait to the event server. What people are told of them is in `loop.notices`."""
+"""The outbox: delivers waiting events to the event server. `loop.notices` notifies people."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from trueup.errors import EventRefused, EventsUnavailable
 from trueup.home import Home
 
 _BATCH = 50
-_WRITTEN = timedelta(seconds=30)  # by then a server has written down what it took
-_LATELY = timedelta(days=1)  # it forgets events after some days, and those are not lost
+_WRITTEN = timedelta(seconds=30)  # by then a server has stored accepted events
+_LATELY = timedelta(days=1)  # the server deletes old events, which are not lost
 
 
 class Receiver(Protocol):
-    """An event server. Taking the same id twice is taking one event."""
+    """An event server. Accepting the same id twice counts as one event."""
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Take all, or raise EventsUnavailable or EventRefused."""
+        """Accept all events. Raises EventsUnavailable or EventRefused."""
 
     def known(self, messages: Sequence[Message]) -> Collection[str]:
-        """Give the ids of those that it has, or raise EventsUnavailable."""
+        """The ids of stored events. Raises EventsUnavailable."""
 
 
 @dataclass(frozen=True)
 class Relayed:
-    """How many events were handed over, how many still wait, and why."""
+    """How many events were delivered, how many still wait, and why."""
 
     delivered: int
     pending: int
@@ -36,11 +36,11 @@ class Relayed:
 
 
 def relay(home: Home, receiver: Receiver | None, lost: bool = False) -> Relayed:
-    """Hand over what waits, oldest first. An event counts as delivered once the server has said that it took it.
+    """Deliver waiting events, oldest first. An event counts as delivered once the server has accepted it.
 
-    With `lost` also what the server took lately and does not have: it says that it took an event before it has written
-    it down, and may be killed in between. A crash delivers some twice, under the same id. What the server refuses as
-    wrong stays and is told, and does not hold up what comes after it. Without a receiver everything waits.
+    With `lost` also recently accepted events that the server does not have: it accepts events before it stores them,
+    and may be killed in between. A crash may deliver some twice, under the same id. Events that the server refuses stay
+    with an error, and do not block later ones. Without a receiver everything waits.
     """
     waiting = home.ledger.pending_outbox()
     if receiver is None:
@@ -67,7 +67,7 @@ def _lost(home: Home, receiver: Receiver) -> list[Message]:
 
 
 def _hand_over(receiver: Receiver, some: Sequence[Message]) -> tuple[list[Message], list[str]]:
-    """Send a batch; one that is refused is sent event by event, to find the one that is wrong."""
+    """Send a batch; after a refusal send its events one by one, to find the wrong one."""
     try:
         receiver.send(some)
         return list(some), []

@@ -1,4 +1,4 @@
-"""Put right what crashes and absent servers leave behind. Doing it twice changes nothing more."""
+"""Repairs what crashes and absent servers leave behind. Idempotent."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from trueup.upkeep.orphans import Orphans, collect_orphans, orphaned
 
 @dataclass(frozen=True)
 class Mended:
-    """What was put right for one model."""
+    """The repairs of one model."""
 
     model: str
-    alias: int | None = None  # the version that MLflow's alias was set to, where it named another
+    alias: int | None = None  # the version that MLflow's alias was corrected to
     closed_runs: tuple[str, ...] = ()  # MLflow runs that a dead process had left open
-    orphans: Orphans = field(default_factory=Orphans)  # what trainings that came to no decision had left in MLflow
+    orphans: Orphans = field(default_factory=Orphans)  # remains of trainings without a decision in MLflow
     note: str = ""
 
 
 def reconcile(model: Model) -> Mended:
-    """Settle approvals, set MLflow's alias to what the ledger says, close runs of dead trainings, and collect orphans.
+    """Close outdated approvals, set MLflow's alias from the ledger, close runs of dead trainings, and collect orphans.
 
-    While a retrain is at work its runs are left alone, and a retrain that is asked for while we hold its lock is refused:
-    so the lock is taken only when there is something to do. Locks need no care: they end with their holder.
+    The runs of a running retrain are left alone, and a retrain that starts while this holds its lock is refused, so the
+    lock is taken only if there is something to do. Locks end with their holder.
     """
     settle(model)
     alias = None
@@ -43,9 +43,9 @@ def reconcile(model: Model) -> Mended:
 
 
 def close_dead_runs(model: Model) -> list[str]:
-    """End as KILLED the runs that this home began and nobody ended.
+    """End as KILLED the unfinished runs of this home.
 
-    To be called by whoever holds the retrain lock: a run is open only while its retrain holds it.
+    The caller holds the retrain lock: a run is open only while its retrain holds it.
     """
     dead = _open_runs(model)
     for run_id in dead:

@@ -1,7 +1,7 @@
-"""The retrains that a diagnosis asks of whoever listens, asked again until something was decided.
+"""Requests to retrain after a diagnosis, repeated until a decision follows.
 
-A request can come to nothing: another retrain was at work, a crash came between a diagnosis and its announcement, a
-flow failed for want of a database. With batches of a month the next diagnosis would be a month away.
+A request can fail: another retrain was running, a crash came between a diagnosis and its announcement, a flow failed
+without its database. With monthly batches the next diagnosis would be a month away.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from trueup.ledger.entries import Entry, Event
 from trueup.model import Model
 from trueup.stages.unusual import CONFIRMED
 
-_PATIENCE = timedelta(hours=1)  # wall time in which a retrain that was asked for comes to a decision
-_FOR_NOW = {"held", "refused"}  # more labels, or time, make another answer of these
+_PATIENCE = timedelta(hours=1)  # wall time in which a requested retrain reaches a decision
+_FOR_NOW = {"held", "refused"}  # more labels, or time, may change these
 _TOLD: dict[Reason, type[ModelDecayed | ModelStale]] = {"decayed": ModelDecayed, "stale": ModelStale}
 
 
 def asking(model: Model, reason: Reason, checked: Checked, observed: Observed, as_of: datetime) -> Event:
-    """The event that asks for a retrain because of a batch: the same one again, for as long as an answer may come."""
+    """The event that requests a retrain because of a batch: the same event while an answer may still come."""
     about, revision = interval(observed.window), checked.batch.rows.revision
     facts = {"model": model.config.model, "as_of": as_of, "batch": about, "revision": revision, "reason": reason}
     payload = _TOLD.get(reason, ModelDue).model_validate({**facts, "reasons": list(observed.reasons)})
@@ -38,13 +38,13 @@ def asking(model: Model, reason: Reason, checked: Checked, observed: Observed, a
 
 
 def answered(model: Model, look: Result[Look], first: datetime) -> bool:
-    """Whether something was decided since a look at a batch found that a retrain is needed.
+    """Whether a decision followed since monitoring found that a retrain is needed.
 
-    `first` is when the champion was first looked at on that batch: what was decided on it counts for later looks too.
+    `first` is when the champion was first monitored on that batch: a decision on it counts for later results too.
     """
     entries = model.home.ledger.entries(model.config.model)
     confirmed, cleared = (max((e.seq for e in entries if e.kind == kind), default=0) for kind in (CONFIRMED, CLEARED))
-    gone_on = {"held": confirmed, "refused": cleared}  # until when what was decided so may be decided otherwise
+    gone_on = {"held": confirmed, "refused": cleared}  # until when such a decision may change
     return any(_answers(e, look, first) for e in entries if e.seq > gone_on.get(e.kind, 0))
 
 

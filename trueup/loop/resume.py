@@ -1,4 +1,4 @@
-"""Go on with a challenger whose process died: trained and logged, but not decided on. It keeps its version, if it has one."""
+"""Resumes a challenger whose process died: trained and logged, but not decided on. It keeps its version."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _STAGE = "train"
 
 
 def remember(model: Model, asked: Attempt, trained: Trained) -> None:
-    """Keep what was trained for an attempt, so that another process can go on with it."""
+    """Record a trained challenger, so that another process can resume it."""
     model.home.store.record(
         model.config.model, _STAGE, trained.train, 0, asked.as_of, trained, _basis(asked, trained.run_id)
     )
 
 
 def unfinished(model: Model, asked: Attempt) -> Trained | None:
-    """What a dead process trained for the very same attempt, if it is whole; its run is open again then.
+    """A complete challenger that a dead process trained for the same attempt; its run is open again then.
 
-    To be called by whoever holds the retrain lock, once dead runs are closed. A run that has a second model died later,
-    while an accepted recipe was fitted again: that one is not gone on with, and is collected like any orphan.
+    The caller holds the retrain lock and has closed dead runs. A run with a second model died later, during a refit. It
+    is not resumed, and is collected like any orphan.
     """
     mine = {HOME_TAG: model.home.identity}
     dead = model.home.tracking.ended_runs(model.config.model, "KILLED", model.home.now() + timedelta(minutes=1), mine)

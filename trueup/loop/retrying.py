@@ -1,4 +1,4 @@
-"""The steps of the loop in this process, each tried again when its error may pass by itself."""
+"""Runs the steps of the loop in this process, with retries of transient errors."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The stage functions themselves, as the steps of the loop: what runs without an orchestrator.
+"""The stage functions as the steps of the loop, without an orchestrator.
 
-`RETRIES` says how often a step is tried again when its error may pass by itself, see `TrueupError.transient`.
+`RETRIES` is how often a step is retried after a transient error, see `TrueupError.transient`.
 """
 
 from trueup.stages.evaluate import evaluate

@@ -1,4 +1,4 @@
-"""What asks for a retrain beside the diagnosis: the calendar, and the amount of what has become known."""
+"""Triggers of a retrain besides the diagnosis: the calendar, and the number of new labels."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from trueup.stages.features import matured
 
 
 def due(model: Model, as_of: datetime) -> Reason | None:
-    """Why a champion is to be challenged at `as_of`, whatever the diagnosis; None where nothing asks for it.
+    """Why a champion is to be challenged at `as_of`, whatever the diagnosis; None without a trigger.
 
-    `retrain.every` counts from the last training that was begun, `retrain.new_rows` from the newest row that trained or
-    judged a model: a challenger that was refused does not ask for the next.
+    `retrain.every` counts from the start of the last training, `retrain.new_rows` from the newest row that trained or
+    judged a model, so a rejected challenger does not trigger the next one.
     """
     wanted = model.config.retrain
     if wanted.every is None and wanted.new_rows is None:
@@ -35,7 +35,7 @@ def due(model: Model, as_of: datetime) -> Reason | None:
 
 
 def _known_since(model: Model, since: datetime, as_of: datetime) -> int:
-    """How many rows from then on have a label that counts."""
+    """The number of later rows with a label that counts."""
     used = [b for b in model.usable_batches(as_of) if b.window.end > since]
     if not used:
         return 0

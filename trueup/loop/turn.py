@@ -1,7 +1,7 @@
-"""The loop itself: what follows on what. Flows, the command line and replay all come through here.
+"""The loop itself: the order of the stages. Flows, the command line and replay all use it.
 
-`cycle` and `challenge` take `do`, which offers one callable a stage: this package's functions, or the Prefect tasks
-that wrap them. So a flow and a run without Prefect cannot differ.
+`cycle` and `challenge` take `do` with one callable per stage: this package's functions, or the Prefect tasks that wrap
+them. So a flow and a run without Prefect cannot differ.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _WITHOUT_LABELS = {STALE, SHIFTED}
 
 
 class Steps(Protocol):
-    """One callable a stage, in the order of the loop."""
+    """One callable per stage, in the order of the loop."""
 
     def ingest(self, model: Model, as_of: datetime) -> list[Batch]: ...
     def validate(self, model: Model, batch: Batch, as_of: datetime) -> Checked: ...
@@ -56,16 +56,16 @@ class Steps(Protocol):
 
 @dataclass(frozen=True)
 class State:
-    """What the branching of the loop depends on."""
+    """The facts that decide the next action."""
 
     has_champion: bool
-    findings: tuple[str, ...]  # about the newest batch, the one that names it first; empty when nothing new was watched
-    asking: Collection[str] = (DECAYED, STALE)  # which of them ask for a retrain
-    due: Reason | None = None  # what else asks for one: the calendar, or the amount of new labels
+    findings: tuple[str, ...]  # about the newest batch, its diagnosis first; empty if nothing new was monitored
+    asking: Collection[str] = (DECAYED, STALE)  # those that start a retrain
+    due: Reason | None = None  # another trigger: the calendar, or the number of new labels
 
 
 def next_action(state: State) -> Reason | None:
-    """Say why to retrain now, or None.
+    """Return the reason to retrain now, or None.
 
     >>> next_action(State(has_champion=True, findings=("shifted",))) is None
     True
@@ -77,21 +77,20 @@ def next_action(state: State) -> Reason | None:
         return None
     if not state.has_champion:
         return "first"
-    # Age is known without labels; were it hidden, a model with too few of them in each batch would grow old for ever.
+    # Age is known without labels, and counts also for a model with too few labels in each batch.
     known = [f for f in state.findings if named != UNKNOWN or f in _WITHOUT_LABELS]
     return next((ASKING[f] for f in known if f in ASKING and f in state.asking), state.due)
 
 
 def cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain = "inline") -> Cycle:
-    """One turn of the loop at `as_of`: ingest, validate, score, monitor, and retrain if the diagnosis says so.
+    """One turn of the loop at `as_of`: ingest, validate, score, monitor, and retrain if the diagnosis asks for it.
 
-    Handles every batch that was not handled before, oldest first; a batch handled before is not handled again, so a
-    second run at the same `as_of` changes nothing and gives the recorded result. Only rows that were released from
-    quarantine since get their predictions, and batches whose labels have come since are watched again. The newest
-    batch about which something can be told decides.
+    Processes every new batch, oldest first. A second run at the same `as_of` changes nothing and returns the recorded
+    result. Only rows that were released from quarantine since then get their predictions, and batches with new labels
+    are monitored again. The newest batch with a conclusive diagnosis decides.
 
-    One at a time for each model: a second one, which Prefect's limit lets through when its server was killed, waits and
-    finds the batches done.
+    One turn at a time for each model: a second one, which Prefect's limit may let through after its server was killed,
+    waits and finds the batches done.
     """
     with model.home.handling(model.config.model) as alone:
         if not alone:
@@ -120,18 +119,18 @@ def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
     has_champion, findings = model.champion() is not None, decisive.findings if decisive else ()
     action = next_action(State(has_champion, findings, model.config.retrain.findings, due(model, as_of)))
     if any(o.rolled_back for o in observed):
-        action = None  # what was found was found about the one that is gone
+        action = None  # the findings are about the previous champion
     decided, asked, problem = _decided_before(model, as_of), None, None
-    # Nobody can be told that a model has decayed before there is one: the first is always made here.
+    # A first champion is always made here, because no event can announce it.
     if action is not None and (retrain == "inline" or (retrain == "event" and action == "first")):
         try:
             decided = challenge(do, model, as_of, action, in_loop=True)
-        except NoLabels as error:  # of the batches all the rest is done: they are checked, and count as handled
+        except NoLabels as error:  # these batches are otherwise done: they are validated, and count as handled
             problem = str(error)
             decided = do.promote(model, Attempt(action, as_of, hold=problem, in_loop=True, asked_at=model.home.now()))
     elif action is not None and retrain == "event":
         asked = _asked(model, action, checked, decisive, as_of)
-    # Before the batches count as handled: after a crash in between the same events are announced again, and are the same.
+    # Before the batches count as handled, so that a crash in between repeats the same events.
     announce(model, checked, observed, as_of, asked)
     reach("run.announced")
     done = Cycle(model.config.model, as_of, checked, scored, observed, decided, released, problem)
@@ -142,9 +141,8 @@ def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
 def challenge(do: Steps, model: Model, as_of: datetime, reason: Reason, in_loop: bool = False) -> Decided:
     """Train a challenger, judge it against the champion on rows neither has seen, and promote or refuse it.
 
-    `in_loop` says that the run itself found out that it is needed, and nobody asked.
-
-    One at a time for each model; what nobody asked for by hand is subject to cooldown, budget and the like, see `may_start`.
+    `in_loop` means that the run itself found the reason. One at a time for each model; retrains that no person started
+    are subject to cooldown, budget and other limits, see `may_start`.
     """
     upkeep(model)
     carry_out(model)
@@ -188,9 +186,9 @@ def _try(do: Steps, model: Model, asked: Attempt, chosen: Plan) -> Decided:
     except NotEnoughData as few:
         return do.promote(model, replace(asked, hold=str(few)))
     except StaleDecision:
-        raise  # somebody else was faster; nothing is wrong with the challenger
+        raise  # another decision was faster; the challenger is fine
     except Exception as error:
-        with suppress(WorkError):  # it is the first error that tells what is wrong
+        with suppress(WorkError):  # the first error is the cause
             failed(model, asked, chosen, error)
         raise
 
@@ -208,9 +206,9 @@ def score_newest(do: Steps, model: Model, as_of: datetime) -> Scored:
 
 
 def monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
-    """Bring the data up to `as_of`, and watch the newest batch and those whose labels have come since; give what tells.
+    """Bring the data up to `as_of`, monitor the newest batch and those with new labels, and return the deciding one.
 
-    A retrain that this asks for is left to whoever listens.
+    A retrain that this asks for is left to the receivers of its event.
     """
     upkeep(model)
     carry_out(model)
@@ -228,7 +226,7 @@ def monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
 
 
 def _unanswered(model: Model, batches: list[Batch], as_of: datetime) -> list[Batch]:
-    """The batch that decides, if it asked for a retrain and nothing was decided since; it is watched once more."""
+    """The batch that decides, if it requested a retrain and no decision followed; it is monitored once more."""
     look, first = model.decisive_look(as_of)
     if look is None or next_action(State(True, look.body.findings, model.config.retrain.findings)) is None:
         return []
@@ -243,7 +241,7 @@ def _asked(
     decisive: Observed | None,
     as_of: datetime,
 ) -> Event | None:
-    """The event that asks for a retrain because of the batch that tells of it."""
+    """The event that requests a retrain because of the deciding batch."""
     if action is None or decisive is None:
         return None
     about = next(c for c in checked if c.batch.window == decisive.window)
@@ -251,19 +249,19 @@ def _asked(
 
 
 def _validated(do: Steps, model: Model, batches: list[Batch], as_of: datetime) -> list[Checked]:
-    """All batches judged by the rules in force; only those that were not are judged now."""
+    """Validate all batches by the current rules; only new judgements are made."""
     known = model.validations(batches)
     return [known.get(b.window) or do.validate(model, b, as_of) for b in batches]
 
 
 def _unhandled(model: Model, checked: list[Checked]) -> list[Checked]:
-    """Batches that no run has handled to its end: new ones, new revisions, and those that are judged otherwise now."""
+    """Batches that no run has completed: new ones, new revisions, and those with another validation now."""
     handled = {(r.window, r.revision, r.basis) for r in model.home.store.results(model.config.model, RUN, NoneType)}
     return [c for c in checked if (c.batch.window, c.batch.landed, c.basis) not in handled]
 
 
 def _decided_before(model: Model, as_of: datetime) -> Decided:
-    """The first promotion, where a crash has come between it and the end of its run; else that nothing was decided."""
+    """The first promotion, if a crash came between it and the end of its run; otherwise no decision."""
     current = model.champion()
     if current is None or current.epoch != 1 or current.promoted_as_of != as_of:
         return Decided("none", ())
@@ -271,19 +269,19 @@ def _decided_before(model: Model, as_of: datetime) -> Decided:
 
 
 def _record(model: Model, done: Cycle) -> None:
-    """Mark the batches as handled, the newest last: a crash in between only means that the run is done again."""
+    """Mark the batches as handled, the newest last: a crash in between only repeats the run."""
     for checked in done.batches:
         batch = checked.batch
         model.home.store.record(model.config.model, RUN, batch.window, batch.landed, done.as_of, done, checked.basis)
 
 
 def _recorded(model: Model, checked: list[Checked], as_of: datetime) -> Cycle:
-    """The last run up to `as_of` that handled what is there now; of an earlier moment than any run, the newest batch's."""
+    """The last run up to `as_of` that handled the present batches; for an earlier moment, the newest batch's."""
     there = {(c.batch.window, c.batch.landed, c.basis) for c in checked}
     handled = model.home.store.results(model.config.model, RUN, NoneType)
     found = [r for r in handled if (r.window, r.revision, r.basis) in there]
     runs = [r for r in found if r.as_of <= as_of] or [r for r in found if r.window == checked[-1].batch.window]
-    last = sorted(runs, key=lambda r: (r.as_of, r.window))[-1]  # of equals the last recorded
+    last = sorted(runs, key=lambda r: (r.as_of, r.window))[-1]  # of equal ones the last recorded
     of_window = model.home.store.results(model.config.model, RUN, Cycle, last.window)
     same = [r for r in of_window if (r.revision, r.as_of, r.basis) == (last.revision, last.as_of, last.basis)]
     return same[-1].body

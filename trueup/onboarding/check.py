@@ -1,4 +1,4 @@
-"""Check: look at a model's config and data source without changing anything."""
+"""Check: reads a model's config and data source without changing anything."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _SOURCE = ("ingest", "source")
 _LABEL = ("ingest", "label", "column")
 _KNOWN_AT = ("ingest", "label", "known_at")
 _LABEL_SOURCE = ("ingest", "label", "source")
-_NEWEST = 1000  # outcomes whose keys are looked for among the rows
+_NEWEST = 1000  # outcomes to match with rows
 
 
 @dataclass(frozen=True)
 class MatchedLabels:
-    """What a label source holds: its outcomes, and the share of the newest `looked_at` that belong to a row."""
+    """A label source's outcomes, and the share of the newest `looked_at` that match a row."""
 
     outcomes: int
     looked_at: int
@@ -53,7 +53,7 @@ class MatchedLabels:
 
 @dataclass(frozen=True)
 class ConfigCheck:
-    """All problems of a model at once, each with its line, and what its source holds."""
+    """All problems of a model, each with its line, and facts about its source."""
 
     model: str
     problems: list[str] = field(default_factory=list)
@@ -66,7 +66,7 @@ class ConfigCheck:
 
 
 def check(name: str, home: Home) -> ConfigCheck:
-    """Look at a model's config and its source."""
+    """Check a model's config and its source."""
     try:
         written = read(home.configs, name)
     except ConfigError as error:
@@ -74,7 +74,7 @@ def check(name: str, home: Home) -> ConfigCheck:
     except TrueupError as error:
         return ConfigCheck(name, [str(error)])
     mistakes, checked = all_mistakes(written), ConfigCheck(name)
-    if not written.mistakes():  # else it is not known what to look for in the source
+    if not written.mistakes():  # otherwise it is unknown what the source should have
         model = Model(written.config(), home)
         mistakes += _custom(model)
         checked = _source(model, written, mistakes)
@@ -93,7 +93,7 @@ def _custom(model: Model) -> list[Mistake]:
 
 
 def _source(model: Model, written: Written, mistakes: list[Mistake]) -> ConfigCheck:
-    """What the source holds; what it lacks is added to the mistakes."""
+    """Facts about the source; its problems are added to the mistakes."""
     checked = ConfigCheck(model.config.model)
     try:
         source = model.home.source(model.config)
@@ -119,7 +119,7 @@ def _source(model: Model, written: Written, mistakes: list[Mistake]) -> ConfigCh
 
 
 def _lacking(config: ModelConfig, written: Written, columns: list[str]) -> Iterator[Mistake]:
-    """The places that name a column which the source does not have."""
+    """The places that name a column that the source does not have."""
     label = config.ingest.label
     here = [(at, name) for at, name in sentinels(written.content) if label.source is None or name != label.column]
     source = config.ingest.source
@@ -137,10 +137,7 @@ def _not_there(named: Iterable[tuple[Location, Any]], columns: list[str], where:
 
 
 def _without_outcome(config: ModelConfig, source: SourcePort, extent: Extent) -> Iterator[Mistake]:
-    """Land the source's first period, without keeping it, and where no label counts there another two; say what is wrong.
-
-    A period is as much as any run reads at once.
-    """
+    """Land the source's first period, without storing it, and, if no label counts there, two more; return the problem."""
     periods = complete_periods(
         extent[0], period_of(extent[1], config.ingest.period).end, config.ingest.period
     )  # the newest may not be complete yet
@@ -170,11 +167,11 @@ def _mistake(error: TrueupError, otherwise: Location) -> Mistake:
     return Mistake(tuple(place.split(".")), what) if place.startswith("ingest.") else Mistake(otherwise, str(error))
 
 
-# Outcomes from a source of their own
+# Outcomes of a separate source
 
 
 def _outcomes(model: Model, first: datetime | None, mistakes: list[Mistake]) -> tuple[Table, Known] | None:
-    """What the label source holds, if there is one; what it lacks is added to the mistakes."""
+    """Facts about the label source, if there is one; its problems are added to the mistakes."""
     label = model.config.ingest.label
     try:
         source = model.home.label_source(model.config)
@@ -201,7 +198,7 @@ def _outcomes(model: Model, first: datetime | None, mistakes: list[Mistake]) -> 
 def _joined(
     config: ModelConfig, source: SourcePort, outcomes: Table, known: Known, mistakes: list[Mistake]
 ) -> MatchedLabels | None:
-    """How many of the newest outcomes are of a row; none is a mistake, and so are outcomes of which none would count."""
+    """How many of the newest outcomes match a row; a mistake if none matches, or if none would count."""
     label, valued = config.ingest.label, outcomes.values.notna().to_numpy()
     if not valued.any():
         what = (
@@ -237,7 +234,7 @@ def _newest(outcomes: Table) -> npt.NDArray[np.intp]:
 
 
 def _no_overlap(config: ModelConfig, rows: pd.DataFrame, outcomes: Table, newest: npt.NDArray[np.intp]) -> Mistake:
-    """That no outcome is of any row, with a key of either."""
+    """The mistake that no outcome matches a row, with a key of either."""
     key, named = config.ingest.key, key_names(config.ingest)
     here = ", ".join(f"{name} {rows[name].dropna().iloc[0]}" for name in key if rows[name].notna().any())
     there = ", ".join(f"{named[name]} {outcomes.named[name].iloc[newest[-1]]}" for name in key)

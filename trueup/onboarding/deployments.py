@@ -16,10 +16,10 @@ _CRONS = {"day": "0 6 * * *", "week": "0 6 * * 1", "month": "0 6 2 * *"}
 
 
 def deploy(config: ModelConfig, configs: Path) -> tuple[Path, bool] | None:
-    """Put a model's deployments at the end of the `prefect.yaml` beside the configs; None where that cannot be.
+    """Append a model's deployments to the `prefect.yaml` beside the configs; None if that is impossible.
 
-    Gives the file, and whether it was written: nothing is changed where the model has deployments already. It cannot be
-    where the file ends with something else than deployments, or lacks the definitions that a block refers to.
+    Returns the file, and whether it was written: existing deployments of the model are kept. It is impossible if the
+    file does not end with deployments, or lacks the definitions that a block refers to.
     """
     path = configs.resolve().parent / "prefect.yaml"
     if not path.is_file():
@@ -46,7 +46,7 @@ def _read(text: str) -> Any:
 
 
 def block(config: ModelConfig) -> str:
-    """The deployments of a model: run by its calendar and on arrival, retrain on what the loop asks for, and the rest."""
+    """The deployments of a model: run by its calendar and on arrival, retrain on events of the loop, and the others."""
     name, zone = flow(config.model), config.ingest.timezone
     tagged = f"name: {name}, tags: [trueup, {name}], parameters: {{model: {name}}}"
     return f"""

@@ -1,4 +1,4 @@
-"""The text of a new config: in stage order, with every guess marked and why."""
+"""Writes the text of a new config in stage order, with every guess marked."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from trueup.onboarding.read_table import Section
 
 _PROBATION = {"day": 7, "week": 4, "month": 2}  # batches
-_ROOM = 200  # labels a batch that the schema asks for where nothing else is said
-_LATER = 100  # batches that may come until the first run
+_ROOM = 200  # the schema's default of labels per batch
+_LATER = 100  # batches that may arrive before the first run
 
 
 def write_draft(found: Findings) -> str:
-    """Write the config of what was found."""
+    """Write the config from the findings."""
     made = Draft()
     _head(made, found)
     _ingest(made, found)
@@ -97,7 +97,6 @@ def _ingest(made: Draft, found: Findings) -> None:
 
 
 def _said_missing(found: Findings, missing: Mapping[str, Any]) -> str:
-    """How often each of them stands in its column."""
     counts: dict[str, Mapping[Any, int]] = {n: found.columns[n].sentinels for n in missing if n in found.columns}
     counts |= {found.ask.label: found.outcome.sentinels} if found.outcome.sentinels else {}
     said = [f"{name} {text_of(value)} ({n:,})" for name, values in counts.items() for value, n in values.items()]
@@ -144,12 +143,12 @@ def _validate(made: Draft, found: Findings) -> None:
 
 
 def usual_name(name: str) -> str:
-    """The file beside a config that holds what was usual in the table."""
+    """The file beside a config with what was usual in the table."""
     return f"{name}.usual.yaml"
 
 
 def write_usual(found: Findings) -> str:
-    """Write what was usual in the table, as lines that may be copied into `validate` of the config."""
+    """Write what was usual in the table, as lines to copy into `validate` of the config."""
     made = Draft()
     made.say(
         f"What was usual in the {found.rows:,} rows that {found.ask.name}.yaml was written from. Nothing reads this file: "
@@ -195,7 +194,7 @@ def _features(made: Draft, found: Findings) -> None:
 
 
 def _by_reason(left_out: dict[str, str]) -> dict[str, list[str]]:
-    """The columns of each reason, so that it is said once."""
+    """The columns of each reason, so that each reason is written once."""
     reasons: dict[str, list[str]] = {}
     for name, why in left_out.items():
         reasons.setdefault(why, []).append(name)
@@ -203,7 +202,7 @@ def _by_reason(left_out: dict[str, str]) -> dict[str, list[str]]:
 
 
 def _worth(choice: Choice) -> str:
-    """What a quick model makes of the features."""
+    """The quick model's result with the features."""
     change = choice.loss / choice.prior - 1 if choice.prior else 0.0
     learned = "a quick model, fitted anew as time goes on,"
     if change >= 0:
@@ -233,7 +232,7 @@ def _train(made: Draft, found: Findings) -> None:
 
 
 def _first_rows(found: Findings) -> float:
-    """About how many rows a first champion learns from."""
+    """About how many rows train a first champion."""
     times = found.times.moments.dropna()
     low, high = times.quantile([0.001, 0.999])
     whole = max((high - low) / timedelta(days=1), 1.0)
@@ -242,7 +241,7 @@ def _first_rows(found: Findings) -> float:
 
 
 def _linear_too(found: Findings) -> bool:
-    """Whether a linear model is tried as well: of few rows it is often the best."""
+    """Whether to try a linear model, too: with few rows it is often the best."""
     return found.rows < 20_000
 
 
@@ -268,7 +267,7 @@ def _promote(made: Draft, found: Findings) -> None:
 
 
 def shown(spans: Spans, power: Power) -> str:
-    """What the gates can show of a retrain with this pace, and what retraining gained on this table."""
+    """What the gates can show of a retrain at this pace, and what retraining gained on this table."""
     least, span = power.shown(spans.stale_after), write_duration(spans.stale_after)
     said = f"{span} of rows show a gain of {least:.1%} in 4 of 5 cases"
     gained = f"a retrain gained {power.gained:.1%}"
@@ -281,7 +280,7 @@ def shown(spans: Spans, power: Power) -> str:
 
 
 def missing_of(found: Findings) -> dict[str, list[str | float | int]]:
-    """What means "missing", by column of the features; a word that several share stands for all."""
+    """Values that mean "missing", by column of the features; a word that several share applies to all."""
     used = set(found.features.numeric) | set(found.features.categorical)
     held = {n: c.sentinels for n, c in found.columns.items() if n in used and c.sentinels}
     told: dict[str, list[str | float | int]] = {}
@@ -295,5 +294,5 @@ def missing_of(found: Findings) -> dict[str, list[str | float | int]]:
 
 
 def coerced(found: Findings) -> list[str]:
-    """Columns of numbers with text between them, which is read as missing, and counted."""
+    """Numeric columns with some text, which becomes missing, and is counted."""
     return [n for n in found.features.numeric if found.columns[n].odd]

@@ -1,4 +1,4 @@
-"""New: from a table that nobody has described to a config in which every guess is marked."""
+"""New: from an undescribed table to a config with every guess marked."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ from trueup.home import Home
 from trueup.onboarding.draft import coerced, missing_of, usual_name, write_draft, write_usual
 from trueup.onboarding.read_table import Section, Table, read_table
 
-_KNOWN = "known at, of the outcome"  # a column of its own: the outcomes' may be called like one of the rows'
+_KNOWN = "known at, of the outcome"  # a separate column, because the names may clash
 _TWO_YEARS = pd.Timedelta(days=730)
-_ALL_ROWS = 200_000  # of larger tables evenly spaced rows are looked at
+_ALL_ROWS = 200_000  # larger tables are thinned to evenly spaced rows
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All that was found about a table; the config is written from it."""
+    """All findings about a table, from which the config is written."""
 
     ask: Ask
     source: Section
@@ -70,7 +70,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Drafted:
-    """The config's text, its path, and what people should know."""
+    """The config's text, its path, and remarks for people."""
 
     path: Path
     text: str
@@ -80,10 +80,10 @@ class Drafted:
 
 
 def draft(ask: Ask, home: Home, replace_it: bool = False) -> Drafted:
-    """Look at the data and write a config, without saving it.
+    """Read the data and write a config, without saving it.
 
-    Raises UsageError for columns that are not there, times that cannot be read, a name that is taken (unless `replace_it`)
-    and a column of outcomes that tells nothing, SourceError when the data cannot be read.
+    Raises UsageError for missing columns, times that cannot be read, a name that is taken (unless `replace_it`) and
+    unusable outcomes, SourceError if the data cannot be read.
     """
     sound_name(ask.name)
     path = home.configs / f"{ask.name}.yaml"
@@ -98,7 +98,7 @@ def draft(ask: Ask, home: Home, replace_it: bool = False) -> Drafted:
 
 
 def save(drafted: Drafted, replace_it: bool = False) -> None:
-    """Write the config beside the others, whole or not at all. Raises UsageError when there is one already, or no room."""
+    """Write the config beside the others, whole or not at all. Raises UsageError if there is one already, or no space."""
     _require_free(drafted.path, replace_it)
     drafted.path.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(drafted.path, drafted.text)
@@ -106,13 +106,13 @@ def save(drafted: Drafted, replace_it: bool = False) -> None:
 
 
 def _require_free(path: Path, replace_it: bool) -> None:
-    """Before the data is read and before the config is written: it may take minutes, and another may write meanwhile."""
+    """Check before reading and before writing, because reading may take minutes and others may write meanwhile."""
     if path.exists() and not replace_it:
         raise UsageError(f"{path} exists; choose another name, or overwrite it with --force")
 
 
 def look(ask: Ask, configs: Path) -> Findings:
-    """Find out everything that the config is written from."""
+    """Find out everything that the config needs."""
     table = _known_then(ask, read_table(ask, configs))
     raw, when = table.rows, table.rows[ask.time]
     columns = profile(raw.drop(columns=[c for c in (ask.time, ask.label) if c in raw]))
@@ -127,7 +127,9 @@ def look(ask: Ask, configs: Path) -> Findings:
     knows = _accused(ask, outcome, columns, key, when)
     accused = tuple(knows.suspects)
     outcome, settled = told_by(ask, outcome, knows.settled, raw, columns)
-    if not ask.key and {s.column for s in accused} & {*key.columns}:  # what tells the outcome must not name rows
+    if not ask.key and {s.column for s in accused} & {
+        *key.columns
+    }:  # columns that know the outcome must not identify rows
         key = key_of(ask, named, {n: c for n, c in columns.items() if n not in {s.column for s in accused}})
     people = tuple(personal(columns))
     left = _left_out(columns, accused, people)
@@ -144,7 +146,7 @@ def look(ask: Ask, configs: Path) -> Findings:
 
 
 def _unnamed(key: Key, repeated: int) -> list[str]:
-    """What to know where no column names a row, or not each of them."""
+    """Remarks if no column identifies all rows."""
     if key.columns:
         said = f"CHECK: {key.absent:,} rows have no {' or '.join(key.columns)}; rows without a key are left out, and counted"
         return [said] if key.absent else []
@@ -153,13 +155,13 @@ def _unnamed(key: Key, repeated: int) -> list[str]:
 
 
 def _closed(when: pd.Series[Any], spans: Spans) -> list[str]:
-    """The days of the week without rows, where each day is a batch."""
+    """The weekdays without rows, if batches are days."""
     days = [day_name[day] for day in closed_days(when)] if spans.period == "day" else []
     return [f"there is never a row on {' or '.join(days)}: batches of such days are empty"] if days else []
 
 
 def _known_then(ask: Ask, table: Table) -> Table:
-    """The rows from before `--until`: what is chosen and learned by them owes nothing to those that a replay judges."""
+    """The rows from before `--until`, so that the config does not depend on the rows that a replay judges."""
     if ask.until is None:
         return table
     before = table.rows[ask.time] < ask.until
@@ -176,20 +178,19 @@ def _known_then(ask: Ask, table: Table) -> Table:
 
 
 def _accused(ask: Ask, outcome: Outcome, columns: dict[str, Column], key: Key, when: pd.Series[Any]) -> Found:
-    """Columns that seem to know the outcome; a key of one column is no feature, and is not asked."""
+    """Columns that seem to know the outcome, except a key of one column, which is no feature."""
     seen = {n: replace(c, values=_thinned(c.values)) for n, c in columns.items() if key.columns != (n,)}
     return suspects(seen, _thinned(as_label(outcome, ask.above)), _thinned(when), outcome.task)
 
 
 def _thinned(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Evenly spaced values of a long column."""
     return values.iloc[:: max(len(values) // _ALL_ROWS, 1)].reset_index(drop=True)
 
 
 def _described(found: Findings, raw: pd.DataFrame, instants: dict[str, pd.Series[Any]]) -> Findings:
-    """Choose features by what they are worth and learn what is usual, on rows landed as a run would land them.
+    """Choose features by their gain and learn what is usual, on rows landed like in a run.
 
-    `instants` are the times with their zone, where an hour of them comes twice.
+    `instants` are the times with their zone, if one has a repeated hour.
     """
     ask, base = found.ask, found.features
     columns, keys = found.columns, _history_keys(found)
@@ -217,7 +218,7 @@ def _described(found: Findings, raw: pd.DataFrame, instants: dict[str, pd.Series
 
 
 def ingest_config(found: Findings) -> IngestConfig:
-    """How rows that were read already, with their times in place, are landed."""
+    """How to land rows that were read already, with their times in place."""
     outcome = found.outcome
     label: Section = {"column": found.ask.label, "known_after": outcome.known_after or timedelta(0)}
     if outcome.known_at is not None:
@@ -244,7 +245,6 @@ def ingest_config(found: Findings) -> IngestConfig:
 def _left_out(
     columns: dict[str, Column], accused: Sequence[Suspect], people: Sequence[tuple[str, str, bool]]
 ) -> dict[str, str]:
-    """Columns that are no features, each with the reason."""
     reasons = {
         "empty": "is empty",
         "constant": "is the same in all rows",
@@ -265,7 +265,7 @@ def _base(
     own = [n for n, c in columns.items() if c.telling and n not in left and (n not in key or len(key) > 1)]
     calendar = ["weekday"] if when.max() - when.min() >= pd.Timedelta(days=14) else []
     calendar += ["hour"] if when.dt.hour.nunique() > 1 else []
-    # Before the second year a month is a place in time: what it tells then is not the season.
+    # Within the first year a month is a point in time, not a season.
     calendar += ["month", "day_of_year"] if when.max() - when.min() >= _TWO_YEARS else []
     if not own and not calendar:
         raise UsageError(
@@ -281,7 +281,7 @@ def _base(
 
 
 def _history_keys(found: Findings) -> list[str]:
-    """Categories that come again often enough for their past to tell something, those of very many values included."""
+    """Categories that repeat often enough for their past to be useful, including those with very many values."""
     many = {
         n
         for n, c in found.columns.items()
@@ -292,7 +292,7 @@ def _history_keys(found: Findings) -> list[str]:
 
 
 def span_of(text: str) -> timedelta:
-    """Read a span from the command line. Raises UsageError."""
+    """Parse a span from the command line. Raises UsageError."""
     try:
         return parse_duration(text)
     except ValueError as error:

@@ -1,10 +1,8 @@
-"""Rehearse: put a source's batches through the loop's own stages, in a home that is thrown away, and say what comes.
+"""Rehearse: puts a source's batches through the loop's own stages, in a temporary home.
 
-Every batch is validated; a first champion is tried for, as the loop would, until there is one.
-
-What is landed, validated and cut into windows here is so by the same functions as in a run, so the two cannot
-differ; only the challenger is a quick one, without a search. Nothing is written to the home: not to its ledger, and
-not to MLflow.
+Every batch is validated, and a first champion is tried for, as in the loop, until there is one. Landing, validation and
+windows use the same functions as a run, so the two cannot differ; only the challenger is a quick one, without a search.
+Nothing is written to the home's ledger or MLflow.
 """
 
 from __future__ import annotations
@@ -46,9 +44,9 @@ from trueup.stages.validate import validate
 
 QUICK = "quick boosting"
 
-_TRIES = 24  # for a first champion: each costs a fit
-_QUICK_ROWS = 20_000  # more rows make the quick model slower, and its answer hardly another
-# Not measured here, for Prefect, MLflow and Evidently would have to be imported: seconds of a run on two slow cores.
+_TRIES = 24  # attempts at a first champion; each costs a fit
+_QUICK_ROWS = 20_000  # more rows slow the quick model and hardly change its result
+# Seconds on two slow cores, not measured here, because that would import Prefect, MLflow and Evidently.
 _START = 6.0  # a process with its imports, measured on two idle cores; a Prefect server adds some
 _A_BATCH_BESIDE = 1.0  # drift, diagnosis and records of a batch
 _A_RETRAIN_BESIDE = 15.0  # MLflow's runs and versions, the judged files loaded in a fresh process, records
@@ -67,14 +65,14 @@ class Failing:
 class Seen:
     """A batch of the rehearsal, as a run would find it.
 
-    A row may fail several expectations of `by`. `warnings` say what was left out, read otherwise, or is
-    not as usual. Of the `labels` those `at_end` count when the batch ends, and `in_time` once all that is there is known.
+    A row may fail several expectations of `by`. `warnings` describe what was left out, converted, or is unusual. Of the
+    `labels`, `at_end` count when the batch ends, and `in_time` once all present data is known.
     """
 
     window: Window
     rows: int
     quarantined: int
-    share: float  # of the rows, in quarantine
+    share: float  # share of rows in quarantine
     warnings: tuple[str, ...]
     by: tuple[Failing, ...]
     status: Status
@@ -82,12 +80,12 @@ class Seen:
     labels: int
     at_end: int
     in_time: int
-    enough: bool  # whether the monitor will have the labels it asks for
+    enough: bool  # whether monitoring will have enough labels
 
 
 @dataclass(frozen=True)
 class First:
-    """When the first champion is made, and from what; or, where none is, what the last challenger was made from."""
+    """When and from what the first champion is made; without one, from what the last challenger was made."""
 
     as_of: datetime
     train: Window
@@ -98,37 +96,37 @@ class First:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds that a run will take, by what the rehearsal took."""
+    """Estimated seconds of a run, from the rehearsal."""
 
-    start: float  # stated, once a run
+    start: float  # fixed, once per run
     batch: float
-    retrain: float | None  # None where no first champion can be made yet
+    retrain: float | None  # None if no first champion is possible yet
     measured: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What the batches of a source would come to. `needs` says what would have to change for a champion, where there is none."""
+    """The result of a source's batches. `needs` is what would have to change for a champion, if there is none."""
 
     model: str
     batches: tuple[Seen, ...]
-    there: int  # complete batches that the source holds
+    there: int  # complete batches of the source
     min_matured: int
     min_rows: int
     first: First | None
-    lacking: str  # for a first champion; empty where there can be one
+    lacking: str  # for a first champion; empty if there can be one
     compared: tuple[Compared, ...]
     tries: int  # for a first champion
     champion: bool
     needs: str
     estimate: Estimate | None
-    breaks: str  # why a run would come to nothing; empty where it would not
+    breaks: str  # why a run would fail; empty if it would not
     seconds: float
 
 
 @dataclass(frozen=True)
 class _Clock:
-    """Seconds by what they were spent on."""
+    """Seconds by activity."""
 
     spent: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     started: float = field(default_factory=time.perf_counter)
@@ -144,7 +142,7 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Made:
-    """What a first challenger would be made from, and when."""
+    """The data and time of a first challenger."""
 
     as_of: datetime
     plan: Plan
@@ -153,7 +151,7 @@ class _Made:
 
 @dataclass(frozen=True)
 class _Chance:
-    """What a first champion would be made from, or why there would be none."""
+    """The data of a first champion, or why there would be none."""
 
     made: _Made | None = None
     lacking: str = ""
@@ -162,7 +160,7 @@ class _Chance:
 
 @dataclass(frozen=True)
 class _Play:
-    """How far the loop came: the last chance, and of the last challenger what it was made from and how it was judged."""
+    """The progress of the loop: the last chance, and the last challenger with its judgement."""
 
     chance: _Chance = _Chance()
     made: _Made | None = None
@@ -177,15 +175,15 @@ class _Play:
 
 
 def rehearse(model: Model, tell: Callable[[float], None] = lambda _: None) -> Rehearsal:
-    """Rehearse a model's batches: all that are there, and the loop until there is a champion.
+    """Rehearse a model's batches: all of them, and the loop until there is a champion.
 
-    `tell` hears the share that is done. An error that would end a run is part of what is found. Raises ConfigError, as a
-    run would, for a config that is not sound.
+    `tell` gets the finished share. An error that would end a run is part of the result. Raises ConfigError for an
+    invalid config, like a run.
     """
     clock = _Clock()
     require_sound(
         model.config, model.home.configs, with_expectations=True
-    )  # as before a landing; imports what validation needs
+    )  # as before landing; imports what validation needs
     with TemporaryDirectory(prefix="trueup-rehearse-") as scratch:
         apart = Home(model.home.settings.apart(Path(scratch), configs=model.home.configs))
         apart.now = model.home.now
@@ -206,7 +204,7 @@ def _rehearsed(model: Model, clock: _Clock, tell: Callable[[float], None]) -> Re
             play = _tried(model, window.end, play, clock)
             tell(len(seen) / (len(windows) + 1))
     except WorkError as error:
-        ended = str(error)  # a run would come no further either, with a champion or without
+        ended = str(error)  # a run would not get further either
     return Rehearsal(
         model=model.config.model,
         batches=tuple(seen),
@@ -226,7 +224,7 @@ def _rehearsed(model: Model, clock: _Clock, tell: Callable[[float], None]) -> Re
 
 
 def _tried(model: Model, as_of: datetime, play: _Play, clock: _Clock) -> _Play:
-    """Try for a first champion at a moment, as the loop would, unless there is one."""
+    """Try to make a first champion at a moment, as the loop would, unless there is one."""
     if play.won or play.tries >= _TRIES:
         return play
     chance = _chance(model, as_of, clock)
@@ -234,13 +232,13 @@ def _tried(model: Model, as_of: datetime, play: _Play, clock: _Clock) -> _Play:
         return replace(play, chance=chance)
     try:
         first, compared = _judged(model, chance.made, clock)
-    except NotEnoughData as few:  # for the reference: the gates would have nothing to compare with
+    except NotEnoughData as few:  # for the reference: the gates would lack a comparison
         return replace(play, chance=_Chance(lacking=str(few)))
     return _Play(chance, chance.made, first, compared, play.tries + 1)
 
 
 def _needs(config: ModelConfig, play: _Play, windows: list[Window]) -> str:
-    """What would have to change for a champion; empty where there is one, or where that is said already."""
+    """What would have to change for a champion; empty if there is one, or if it is mentioned already."""
     if play.won or play.chance.problem or not windows:
         return ""
     if play.first is None:
@@ -253,13 +251,12 @@ def _needs(config: ModelConfig, play: _Play, windows: list[Window]) -> str:
 
 
 def _broken(seen: list[Seen]) -> str:
-    """Say so when most batches would be broken."""
     broken = sum(b.status is Status.FAIL for b in seen)
     return f"{broken} of {len(seen)} batches would be broken" if 2 * broken > len(seen) else ""
 
 
 def _complete(model: Model) -> list[Window]:
-    """The periods of the source that have ended. Raises WorkError where there is none."""
+    """The periods of the source that have ended. Raises WorkError without any."""
     extent, until = model.home.source(model.config).extent(), model.complete_until()
     if until is not None and model.config.clock == "wall":
         until = min(until, model.home.local_now(model.config))
@@ -271,7 +268,6 @@ def _complete(model: Model) -> list[Window]:
 
 
 def _see(model: Model, window: Window, joined: Joining | None, clock: _Clock) -> Seen:
-    """Land and validate a batch."""
     with clock("read"):
         land(model, window, joined)
         batch = model.batches(window.end)[-1]
@@ -301,7 +297,7 @@ def _counted(model: Model, batch: Batch, checked: Checked) -> Seen:
 
 
 def _chance(model: Model, as_of: datetime, clock: _Clock) -> _Chance:
-    """See whether a first champion could be made at a moment. What is overdue now may come with later batches."""
+    """Whether a first champion is possible at a moment. Overdue labels may come with later batches."""
     try:
         chosen = plan(model, as_of)
         if isinstance(chosen, Hold):
@@ -315,7 +311,7 @@ def _chance(model: Model, as_of: datetime, clock: _Clock) -> _Chance:
 
 
 def _judged(model: Model, made: _Made, clock: _Clock) -> tuple[First, tuple[Compared, ...]]:
-    """Fit the quick models on what a first challenger would be trained on, and judge them on its gate rows."""
+    """Fit the quick models on the training rows of a first challenger, and judge them on its gate rows."""
     chosen, data, seed = made.plan, made.material.data, model.config.train.seed
     with clock("features"):
         gate = examples(model, chosen.gate, made.as_of)
@@ -348,26 +344,26 @@ def _judged(model: Model, made: _Made, clock: _Clock) -> tuple[First, tuple[Comp
 
 
 def _quick(config: ModelConfig) -> Recipe:
-    """The boosting that a search would try first, with what the config fixes."""
+    """The first boosting trial of a search, with the parameters fixed in the config."""
     family: Family = "gradient_boosting"
     fixed = config.train.parameters.get(family, {})
     return Recipe(family, {**defaults(family, config.task), **fixed}, config.train.seed)
 
 
 def _estimated(config: ModelConfig, play: _Play, seen: int, clock: _Clock) -> Estimate:
-    """Seconds of a run, from those of the rehearsal; without material nothing is known of a retrain."""
-    often = {"read": 1, "validate": 1}  # the others once a try
+    """Seconds of a run, from those of the rehearsal; without a challenger the retrain is unknown."""
+    often = {"read": 1, "validate": 1}  # the others once per attempt
     spent: Mapping[str, float] = defaultdict(
         float, {name: seconds / often.get(name, max(play.tries, 1)) for name, seconds in clock.spent.items()}
     )
     each = (spent["read"] + spent["validate"] + spent["features"]) / seen
-    batch = each + spent["predict"] + spent["linear"] / 2 + _A_BATCH_BESIDE  # the monitor fits its reference anew
+    batch = each + spent["predict"] + spent["linear"] / 2 + _A_BATCH_BESIDE  # monitoring fits its reference again
     retrain = None if play.made is None else _of_retrain(config, play.made.material, spent)
     return Estimate(_START, batch, retrain, {name: round(seconds, 3) for name, seconds in spent.items()})
 
 
 def _of_retrain(config: ModelConfig, made: Material, spent: Mapping[str, float]) -> float:
-    """Trials times folds, then the challenger and its refit. A forest is taken to be as quick as boosting."""
+    """Trials times folds, plus the challenger and its refit. A forest is assumed to be as fast as boosting."""
     t, rows = config.train, len(made.data.y)
     per_row = spent["boosting"] / min(rows, _QUICK_ROWS)
 

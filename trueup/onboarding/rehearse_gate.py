@@ -20,9 +20,9 @@ BEATS, NOT_SHOWN, WORSE = "beats the prior", "not shown", "worse"
 
 @dataclass(frozen=True)
 class Compared:
-    """A model against the prior on the gate rows: the loss that it has more, with its interval, and what that says.
+    """A model compared with the prior on the gate rows: its excess loss with interval, and the conclusion.
 
-    `needs` says what would have to change for it to pass.
+    `needs` is what would have to change for it to pass.
     """
 
     model: str
@@ -33,7 +33,7 @@ class Compared:
 
 
 def against_prior(name: str, case: Case, window: timedelta) -> Compared:
-    """Judge a model as the baseline gate does a first champion: skill over the prior must be shown."""
+    """Judge a model like the baseline gate judges a first champion: skill over the prior must be shown."""
     held = f"promote.gate_window ({write_duration(window)})"
     if not (rows := enough_rows(case)).ok:
         few = len(case.y) < MIN_ROWS
@@ -55,7 +55,7 @@ def against_prior(name: str, case: Case, window: timedelta) -> Compared:
 
 
 def _longer(held: str, window: timedelta, difference: Interval) -> str:
-    """A gate window over which the gain, if it is as it seems, would be shown."""
+    """A gate window over which the gain, if real, would be shown."""
     reach = difference.lower(1 - ERROR) - difference.mean
     days = ceil(window / timedelta(days=1) * (reach / difference.mean) ** 2)
     return (

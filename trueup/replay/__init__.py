@@ -1,1 +1,1 @@
-"""Replay: whole policies of retraining, compared on the user's own history."""
+"""Replay: compares retraining policies on the user's own history."""

@@ -1,4 +1,4 @@
-"""What the lives of several policies say about the policies: losses on the same rows, costs, and which one to take."""
+"""Compares policies: losses on the same rows, costs, and the recommended policy."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from trueup.replay.yardsticks import WHAT
 
 @dataclass(frozen=True)
 class Compared:
-    """Everything that a report of a replay says, as plain values, and the losses that its pictures are drawn from."""
+    """The content of a replay's report as plain values, and the losses for its pictures."""
 
     facts: Plain
     by_batch: pd.DataFrame  # mean loss by batch and policy, and `oracle`
 
 
 def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then: bool = False) -> Compared:
-    """Compare policies on the rows that all of them have scored. Raises NotEnoughData when there are none."""
+    """Compare policies on the rows that all of them have scored. Raises NotEnoughData without such rows."""
     e = config.evaluate
     named = {life.policy.name: life for life in lives}
     rows = common_rows(config, lives)
@@ -97,14 +97,14 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
 
 
 def _later(life: Life) -> list[Tried]:
-    """What came after the first champion, which all policies have alike."""
+    """Retrains after the first champion, which all policies share."""
     return [t for t in life.tried if t.later]
 
 
 def common_rows(config: ModelConfig, lives: Sequence[Life]) -> pd.DataFrame:
-    """The rows that all lives have scored, with each policy's loss in the column of its name, and the least possible one.
+    """The rows that all policies have scored, with a column of losses for each policy, and the least possible loss.
 
-    Raises NotEnoughData when there are none.
+    Raises NotEnoughData without such rows.
     """
     found: pd.DataFrame | None = None
     for life in lives:
@@ -122,7 +122,7 @@ def common_rows(config: ModelConfig, lives: Sequence[Life]) -> pd.DataFrame:
 
 
 def _oracle(rows: pd.DataFrame, names: Sequence[str]) -> pd.Series[Any]:
-    """The loss of who, in each batch, serves the better of the models at hand."""
+    """The loss of a policy that serves, in each batch, the better of the available models."""
     candidates = [*names, *(f"\0{n}" for n in names)]
     known = [c for c in candidates if rows[c].notna().any()]
     means = rows.groupby(BATCH, observed=True)[known].mean()
@@ -167,7 +167,7 @@ def _policy(life: Life, contest: Contest, worse: set[str], rows: pd.DataFrame) -
 
 
 def _to_beat(config: ModelConfig, contest: Contest, rows: pd.DataFrame, recommended: str) -> list[Plain]:
-    """The yardsticks' losses, and how far the recommended policy is from them, on the rows for which they could say anything."""
+    """The yardsticks' losses, and the recommended policy's difference, on the rows that the yardsticks could predict."""
     found = []
     for name, what in WHAT.items():
         of = rows[rows[name].notna()]
@@ -183,7 +183,7 @@ def _to_beat(config: ModelConfig, contest: Contest, rows: pd.DataFrame, recommen
 
 
 def _batches(rows: pd.DataFrame, by_batch: pd.DataFrame, config: ModelConfig) -> list[Plain]:
-    """Each batch's mean loss by policy, with its bounds: loss over time."""
+    """Each batch's mean loss by policy, with bounds."""
     e, found = config.evaluate, []
     for start, of in rows.groupby(BATCH, observed=True):
         part = Blocks.of(of[EVENT_TIME], e.block)
@@ -194,13 +194,13 @@ def _batches(rows: pd.DataFrame, by_batch: pd.DataFrame, config: ModelConfig) ->
 
 
 def _decayed_days(life: Life) -> float:
-    """Days whose batch was diagnosed as decayed: the champion that served them had lost its skill."""
+    """Days in batches diagnosed as decayed."""
     windows = [look.window for look in life.looks if look.decayed]
     return float(sum((w.end - w.start).total_seconds() for w in windows) / 86_400)
 
 
 def _judged_apart(contest: Contest, choice: Choice, parts: tuple[slice, slice] | None) -> Plain:
-    """What the choice is worth on the rows that it was not made on."""
+    """The value of the choice on the rows that did not make it."""
     if parts is None:
         return {}
     rest = contest.part(parts[1])
@@ -212,13 +212,13 @@ def _judged_apart(contest: Contest, choice: Choice, parts: tuple[slice, slice] |
 
 
 def usual(config: ModelConfig) -> list[Policy]:
-    """Policies worth comparing where none are named: those of the config, or else what its own spans suggest."""
+    """Default policies: those of the config, or else a set derived from its spans."""
     if config.replay.policies:
         return parse_all(config.replay.policies)
     own = f"{config.promote.min_new_days:g} days"
     recent = 3 * max(
         config.train.min_history, config.promote.gate_window
-    )  # what a window or a weighting keeps of the past
+    )  # what a window or a half-life keeps of the past
     texts = ["frozen", f"every {own}", f"every {own}, no gate", "on decay", "on drift", f"on decay, stale {own}"]
     texts += [f"every {own}, trailing {write_duration(recent)}", f"every {own}, half-life {write_duration(recent / 2)}"]
     return parse_all(texts)

@@ -1,4 +1,4 @@
-"""What two policies that differ in one thing say about that thing: what a gate costs and saves, what a value moves."""
+"""Compares policies that differ in one setting: the cost and gain of gates, and the effect of swept values."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _RANK = ("auc", "auc_ovr")
 
 
 def gates(contest: Contest, lives: Sequence[Life]) -> list[Plain]:
-    """Of each policy that was played with and without gates: what they saved in loss and cost in seconds.
+    """Loss saved and seconds spent by the gates of each policy that was played with and without them.
 
-    `difference` is the loss with gates less that without: below 0 they have saved.
+    `difference` is the loss with gates minus that without: below 0 they have saved loss.
     """
     found = []
     for life in lives:
@@ -40,7 +40,7 @@ def gates(contest: Contest, lives: Sequence[Life]) -> list[Plain]:
 
 
 def _without(policy: Policy, lives: Sequence[Life]) -> Life | None:
-    """The life of the same policy without gates."""
+    """The result of the same policy without gates."""
     try:
         wanted = parse(f"{policy.name}, {_NO_GATE}").changes
     except UsageError:  # it speaks of its gate, or has none
@@ -49,7 +49,7 @@ def _without(policy: Policy, lives: Sequence[Life]) -> Life | None:
 
 
 def better_ranked(lives: Sequence[Life]) -> list[Plain]:
-    """Challengers that were refused although they rank better: a higher AUC than the champion's, and a higher loss.
+    """Challengers that were rejected although they rank better: a higher AUC than the champion's, and a higher loss.
 
     Each once, with the policies that tried it against the same champion.
     """
@@ -64,7 +64,7 @@ def better_ranked(lives: Sequence[Life]) -> list[Plain]:
 
 
 def _ranks_better(tried: Tried) -> dict[str, dict[str, float]]:
-    """Loss and AUC of both, where the one is worse and the other better; else nothing."""
+    """Loss and AUC of both if one is worse and the other better; else None."""
     rank = next((name for name in _RANK if name in tried.figures), None)
     if rank is None:
         return {}
@@ -75,7 +75,7 @@ def _ranks_better(tried: Tried) -> dict[str, dict[str, float]]:
 
 
 def sweeps(contest: Contest, policies: Sequence[Policy]) -> list[Plain]:
-    """Of each policy with values in braces: what the values moved, against the first of them."""
+    """The effect of the values of each policy in braces, compared with the first value."""
     families: Mapping[str, list[Policy]] = {
         f: [p for p in policies if p.family == f] for f in dict.fromkeys(p.family for p in policies) if f
     }

@@ -1,4 +1,4 @@
-"""The recommendation in words, with how sure it is."""
+"""The recommendation of a replay in words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trueup.domain.retraining.frontier import Choice, Contest
 
 
 def why(config: ModelConfig, contest: Contest, choice: Choice, parts: tuple[slice, slice] | None) -> str:
-    """The recommendation in words, with how sure it is. Figures are of the rows on which they were found."""
+    """The recommendation in words, with its certainty. Figures are from the rows that made the choice."""
     loss, own, best = (
         loss_words(config.task, config.ingest.label.unit),
         choice.withdrawn or choice.recommended,
@@ -44,7 +44,7 @@ def why(config: ModelConfig, contest: Contest, choice: Choice, parts: tuple[slic
 
 
 def _told_later(rest: Contest, choice: Choice) -> str:
-    """What the rows say by which it was not chosen."""
+    """The result on the rows that did not make the choice."""
     own, frozen = choice.withdrawn or choice.recommended, rest.frozen
     if choice.withdrawn and choice.recommended != frozen:
         apart = rest.apart(own, choice.recommended)
@@ -77,7 +77,7 @@ def _signed(value: float) -> str:
 
 
 def warnings(contest: Contest, parts: tuple[slice, slice] | None, by_batch: pd.DataFrame) -> list[str]:
-    """What keeps the figures from being sure."""
+    """Reasons why the figures are uncertain."""
     found = []
     if parts is None:
         found.append(
@@ -101,7 +101,7 @@ def unbeaten(recommended: str, measured: Sequence[Mapping[str, Any]]) -> list[st
 
 
 def assumed(policies: Sequence[Policy]) -> list[str]:
-    """What some policies take for granted that no config can choose."""
+    """Assumptions of some policies that no config can express."""
     names = [f"`{p.name}`" for p in policies if "ingest" in p.changes]
     return (
         [f"how late labels come is no choice, and batches come as they do: {', '.join(names)} only suppose it"]

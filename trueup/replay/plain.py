@@ -12,7 +12,7 @@ Plain = dict[str, Any]
 
 
 def bound(of: Interval, value: float) -> float | None:
-    """A bound that can be trusted; None where there is too little time to give one."""
+    """A bound, or None if there is too little time for a reliable one."""
     return value if of.enough and np.isfinite(of.error) else None
 
 

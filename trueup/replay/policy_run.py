@@ -1,4 +1,4 @@
-"""One policy lives through the history: the loop of production, batch by batch, under virtual time."""
+"""Plays one policy through the history with the production loop, batch by batch, in virtual time."""
 
 from __future__ import annotations
 
@@ -37,23 +37,25 @@ SCORED = "predicted_at"
 
 @dataclass(frozen=True)
 class Tried:
-    """A retrain that was begun, or asked for and refused."""
+    """A retrain that started, or was requested and refused."""
 
     as_of: datetime
     reason: str
     outcome: str
     version: int | None
-    said: str  # the reasons, in words
+    said: str  # reasons, in words
     cost_s: float  # seconds of searching and fitting
-    rival: float | None = None  # mean loss of who did not come, or had to go, less that of who served, until the next
+    rival: float | None = (
+        None  # mean loss of the model not in service (rejected challenger or replaced champion) minus the one in service, until the next attempt
+    )
     rival_low: float | None = None
     rival_high: float | None = None
     figures: dict[str, tuple[float, float]] = field(default_factory=dict)
-    # of the gate rows, the deciding loss first: challenger's and champion's value by metric
+    # challenger's and champion's metrics on the gate rows, the deciding loss first
 
     @property
     def later(self) -> bool:
-        """Whether it came after the first champion, which all policies have alike."""
+        """Whether it came after the first champion, which all policies share."""
         return self.reason != "first"
 
     @property
@@ -82,28 +84,26 @@ class Look:
 
 @dataclass(frozen=True)
 class Life:
-    """What a policy did, and what it came to."""
+    """The result of a policy."""
 
     policy: Policy
-    losses: (
-        pd.DataFrame
-    )  # row_id, event_time, start of its batch, loss, version, and the rival's loss where there was one
+    losses: pd.DataFrame  # row_id, event_time, start of its batch, loss, version, and the rival's loss if there was one
     tried: list[Tried] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
 
     @property
     def champions(self) -> int:
-        """How often one was put into office."""
+        """The number of promotions."""
         return sum(t.outcome == "promoted" for t in self.tried)
 
     @property
     def why_none(self) -> str:
-        """What the last attempt at a first champion ended with."""
+        """The result of the last attempt at a first champion."""
         return self.tried[-1].said if self.tried else "nothing was ever tried"
 
 
 def for_replay(config: ModelConfig) -> ModelConfig:
-    """The config without what reaches out of the replay or waits for a person."""
+    """The config without settings that reach out of the replay or wait for a person."""
     changes = {
         "clock": "data",
         "score": config.score.model_copy(update={"sink": None}),
@@ -113,16 +113,16 @@ def for_replay(config: ModelConfig) -> ModelConfig:
 
 
 def with_own_bar(config: ModelConfig, meant: ModelConfig) -> ModelConfig:
-    """What a policy lives by until there is a champion: the first one meets the config's own bar, whatever the policy asks."""
+    """The config until there is a champion: the first one meets the config's own gates, whatever the policy."""
     own = for_replay(config)
     return meant.model_copy(update={"promote": own.promote, "evaluate": own.evaluate})
 
 
 def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int, int], None] = lambda *_: None) -> Life:
-    """Turn the loop at the end of each batch, and read what came of it.
+    """Turn the loop at the end of each batch, and read the results.
 
-    Where it was stopped it goes on: what the loop has done is in the home. `tell` hears how many batches are done, and
-    of how many. Raises what the loop raises.
+    An interrupted run continues, because the home has what the loop has done. `tell` gets the number of finished
+    batches and of all. Raises what the loop raises.
     """
     meant = for_replay(applied(config, policy))
     first, config = with_own_bar(config, meant), meant
@@ -132,7 +132,7 @@ def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int,
     if world.known_then:
         home.store.known_until = lambda: home.now().astimezone(UTC).replace(tzinfo=None)
     do = SimpleNamespace(**{name: getattr(steps, name) for name in steps.__all__})
-    do.ingest = Model.batches  # they are all there; who is asked as of a moment sees none that end later
+    do.ingest = Model.batches  # all have landed; a call with `as_of` sees none that end later
     try:
         for number, moment in enumerate(turns):
             tell(number, len(turns))
@@ -171,7 +171,7 @@ def _read(model: Model, policy: Policy, until: datetime) -> Life:
 
 
 def _served(model: Model, batch: Batch) -> pd.DataFrame:
-    """The loss of each prediction that was served and whose label ever came."""
+    """The loss of each served prediction with a label."""
     said = model.home.store.read_predictions(model.config.model, batch.window)
     if said.empty:
         return said
@@ -185,7 +185,7 @@ def _served(model: Model, batch: Batch) -> pd.DataFrame:
 
 
 def _rival(model: Model, batch: Batch, last: Entry, until: datetime) -> pd.DataFrame | None:
-    """What the other of the last two that were compared would have lost: the champion before, or the one that was refused."""
+    """The loss of the other of the last two compared models: the previous champion, or the rejected challenger."""
     if last.kind == "rejected":
         made = last.body.model
     else:
@@ -205,7 +205,7 @@ def _rival(model: Model, batch: Batch, last: Entry, until: datetime) -> pd.DataF
 
 
 def _champion(model: Model, version: int) -> Fitted | None:
-    """What the ledger has of a version that was champion."""
+    """The ledger's record of a version that was champion."""
     made = [e.body.model for e in model.home.ledger.entries(model.config.model) if e.body.version == version]
     return made[-1] if made else None
 
@@ -230,7 +230,7 @@ def _tried(config: ModelConfig, entry: Entry, served: Sequence[pd.DataFrame]) ->
 
 
 def _figures(config: ModelConfig, evaluation: Evaluated | None) -> dict[str, tuple[float, float]]:
-    """What challenger and champion came to on the gate rows, where there were both."""
+    """Metrics of challenger and champion on the gate rows, if both exist."""
     by_role = evaluation.metrics if evaluation else {}
     one, other = (by_role.get(role, {}) for role in (CHALLENGER, CHAMPION))
     pairs = {name: (one.get(name), other.get(name)) for name in METRICS[config.task]}
@@ -248,7 +248,6 @@ def _apart(config: ModelConfig, served: Sequence[pd.DataFrame]) -> tuple[float |
 
 
 def _looks(model: Model) -> list[Look]:
-    """The last monitoring of each batch."""
     results = {r.window: r.body for r in model.home.store.results(model.config.model, MONITOR, MonitoringResult)}
     return [
         Look(

@@ -1,4 +1,4 @@
-"""Replay policies side by side, as many at once as there are processes or workers; it goes on where it was stopped."""
+"""Replays policies in parallel, in processes or on workers; an interrupted replay continues."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from trueup.replay import policy_results
 from trueup.replay.policy_run import Life, for_replay, play
 from trueup.replay.sandbox import World
 
-Tell = Callable[[float], None]  # hears the share that is done
+Tell = Callable[[float], None]  # called with the finished share
 _PLAYING = ".playing"
-_LOOK = 1.0  # seconds between two looks at how far they are
+_LOOK = 1.0  # seconds between updates of the progress
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A history that is laid out, and the policies that are to live through it, each in a home of its own."""
+    """A prepared history, and the policies to play on it, each in a home of its own."""
 
     config: ModelConfig
     world: World
@@ -46,13 +46,12 @@ class Replay:
     homes: tuple[Path, ...]  # where each of them lives
 
     def folder_of(self, policy: Policy) -> Path:
-        """Where a policy lives."""
         return self.homes[self.policies.index(policy)]
 
     def live(self, policy: Policy, tell: Tell = lambda _: None) -> None:
-        """Play a policy unless it was played to its end; `tell` hears how far all are.
+        """Play a policy unless it was played to its end; `tell` gets the progress of all.
 
-        Raises what the loop raises, and NotEnoughData where it never had a champion: the others have the same bar for
+        Raises what the loop raises, and NotEnoughData if it never had a champion: the others have the same bar for
         their first one, so they would have none either.
         """
         folder = self.folder_of(policy)
@@ -73,21 +72,20 @@ class Replay:
             )
 
     def progress(self) -> float:
-        """The share that is done."""
         return sum(map(policy_results.progress, self.homes)) / len(self.homes)
 
     def lives(self) -> list[Life]:
-        """What was written down of the policies, in their order, once all have come to their end."""
+        """The stored results of all policies, in their order, once they have ended."""
         return [policy_results.kept(policy, home) for policy, home in zip(self.policies, self.homes, strict=True)]
 
 
 def prepare(model: Model, span: Window, policies: Sequence[Policy], known_then: bool = False) -> Replay:
-    """Lay out the history for all policies. Nothing of the home is touched but its folder `replays`.
+    """Lay out the history for all policies, in the home's folder `replays`.
 
-    With `known_then` it is what the home had landed by each moment, else what the source holds today. Raises UsageError
-    for a policy that makes no config, NoData, SourceError.
+    With `known_then` it is what the home had landed by each moment, else what the source has today. Raises UsageError
+    for a policy that makes no valid config, NoData, SourceError.
     """
-    meant = [_sound(model.config, policy) for policy in policies]  # all of them are read before any work
+    meant = [_sound(model.config, policy) for policy in policies]  # parse all before any work
     if known_then and (
         other := [p.name for p, m in zip(policies, meant, strict=True) if m.ingest != model.config.ingest]
     ):
@@ -97,18 +95,18 @@ def prepare(model: Model, span: Window, policies: Sequence[Policy], known_then: 
         )
     place = folder(model, span, known_then)
     world = World(_without_secrets(model.home.settings, place), place, span, known_then)
-    # Begun here: they share a history, and the second would only wait.
+    # Started here: they share a history, and the second would only wait.
     return Replay(model.config, world, tuple(policies), tuple(world.folder_of(each, model.home) for each in meant))
 
 
 def _without_secrets(settings: Settings, home: Path) -> Settings:
-    """What a process elsewhere is told of the settings: where things are, and no key or password."""
+    """The settings for another process, without keys and passwords."""
     secret = ("ledger_key", "ledger_earlier_keys", "notify", "reports_token", "prefect_database_url")
     return settings.apart(home, configs=settings.configs.resolve(), **dict.fromkeys(secret))
 
 
 def _sound(config: ModelConfig, policy: Policy) -> ModelConfig:
-    """The config that a policy lives by. Raises UsageError for one that contradicts itself."""
+    """The config of a policy. Raises UsageError for one that contradicts itself."""
     meant = applied(config, policy)
     if wrong := list(contradictions(meant.model_dump(mode="json", by_alias=True), root_of(*meant.named))):
         raise UsageError(f"policy {policy.name!r} contradicts itself: {'; '.join(map(str, wrong))}")
@@ -123,10 +121,10 @@ def replay(
     tell: Tell = lambda _: None,
     known_then: bool = False,
 ) -> list[Life]:
-    """Let each policy live through the batches of `span`; give their lives, in the order of the policies.
+    """Play each policy through the batches of `span`; return their results, in the order of the policies.
 
-    What is found does not depend on `workers`, nor on where they are: processes here or, with `TRUEUP_DASK`, a cluster.
-    Raises as `prepare`, and WorkError when a process was killed or the cluster does not answer.
+    The result does not depend on `workers`, nor on where they are: processes here or, with `TRUEUP_DASK`, a cluster.
+    Raises like `prepare`, and WorkError if a process was killed or the cluster does not answer.
     """
     prepared = prepare(model, span, policies, known_then)
     if workers == 1 and model.home.settings.dask is None:
@@ -139,13 +137,13 @@ def replay(
 
 
 def folder(model: Model, span: Window, known_then: bool = False) -> Path:
-    """Where all of a replay lies: another config or span is another replay."""
+    """The folder of a replay, which depends on config and span."""
     named = digest_of([config_digest(model.config), span.start.isoformat(), span.end.isoformat(), known_then])
     return model.home.root / "replays" / model.config.model / named[:16]
 
 
 def forget(model: Model, span: Window, known_then: bool = False) -> None:
-    """Throw away what was replayed of a config and a span. Raises WorkError while somebody plays it."""
+    """Delete the replay of a config and a span. Raises WorkError while it is played."""
     place = folder(model, span, known_then)
     for played in place.glob(f"homes/*{_PLAYING}"):
         try:
@@ -170,7 +168,7 @@ def _executor(address: str | None, workers: int) -> Iterator[Executor]:
 
 
 def beside_each_other(prepared: Replay, pool: Executor, tell: Tell) -> None:
-    """Let all policies live in an executor's processes. Raises the first error, and what comes of a process that is gone."""
+    """Play all policies in an executor's processes. Raises the first error, or that of a lost process."""
     waiting = set(jobs := [pool.submit(prepared.live, p) for p in prepared.policies])
     while waiting:
         waiting = wait(waiting, _LOOK, ALL_COMPLETED).not_done
@@ -183,8 +181,8 @@ def beside_each_other(prepared: Replay, pool: Executor, tell: Tell) -> None:
 
 
 def _error(job: Future[None]) -> BaseException | None:
-    """What went wrong in a job, if anything did; of a worker that is gone, what to do about it."""
-    if job.cancelled():  # by a cluster that lost its scheduler
+    """The error of a job, if any; for a lost worker with a next step."""
+    if job.cancelled():  # cancelled by a cluster without its scheduler
         error: BaseException | None = CancelledError()
     else:
         error = job.exception()
@@ -202,7 +200,7 @@ def _begin() -> None:
 
 
 def whole_span(model: Model, start: datetime | None, end: datetime | None) -> Window:
-    """The span to replay: what is not said is all that the source holds. Raises UsageError, NoData, SourceError."""
+    """The span to replay, by default all of the source. Raises UsageError, NoData, SourceError."""
     last = model.newest_complete()
     extent = model.home.source(model.config).extent()
     assert extent is not None  # there is a newest row

@@ -19,14 +19,14 @@ from trueup.reporting import model_plots, replay_page, replay_plots
 
 @dataclass(frozen=True)
 class Published:
-    """What a replay found, and where its page is."""
+    """The result of a replay, and the path of its page."""
 
     facts: Plain
     page: Path
 
 
 def publish(model: Model, span: Window, lives: Sequence[Life], known_then: bool = False) -> Published:
-    """Compare, write the report, and keep it in MLflow. Raises NotEnoughData, RegistryUnavailable."""
+    """Compare, write the report, and log it in MLflow. Raises NotEnoughData, RegistryUnavailable."""
     found = compare(model.config, span, lives, known_then)
     page = write(found, model.home)
     log(found, model.home, page)
@@ -34,7 +34,7 @@ def publish(model: Model, span: Window, lives: Sequence[Life], known_then: bool 
 
 
 def write(found: Compared, home: Home) -> Path:
-    """Write page, JSON and pictures, and give the page's path. The same lives give the same bytes."""
+    """Write page, JSON and pictures, and return the page's path. The same results give the same bytes."""
     model, span = found.facts["model"], found.facts["span"]
     name = f"{span['start'][:10]}_{span['end'][:10]}" + ("_known_then" if found.facts["known_then"] else "")
     page: Path = home.root / "reports" / "replays" / model / f"{name}.html"
@@ -50,9 +50,9 @@ def write(found: Compared, home: Home) -> Path:
 
 
 def log(found: Compared, home: Home, page: Path) -> str:
-    """Keep it in MLflow: a run for the replay with its report, and one below it for each policy; give the id of the first.
+    """Log a run for the replay with its report, and one below it for each policy; return the id of the first.
 
-    They lie in an experiment of their own, beside that of the model. Raises RegistryUnavailable.
+    They are in a separate experiment beside the model's. Raises RegistryUnavailable.
     """
     facts, tracking = found.facts, home.tracking
     experiment, name = f"{facts['model']} replays", page.stem.replace("_", " to ")

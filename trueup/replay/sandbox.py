@@ -1,7 +1,7 @@
-"""The history of a replay, landed and validated once, and the homes in which policies live through it.
+"""The history of a replay, landed and validated once, and the homes of the policies.
 
-A policy's home holds a ledger, a registry and results of its own, and shares with the others what they would all make
-alike: batches, features, fits. Nothing of production is read but the config, or touched at all.
+A policy's home has its own ledger, registry and results, and shares with the others what is the same for all: batches,
+features, fits. Of production only the config is read.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ _READY = "ready"
 
 @dataclass(frozen=True)
 class World:
-    """A landed history, and where all that belongs to one replay lies."""
+    """A landed history, and the places of a replay."""
 
-    settings: Settings  # without keys and passwords: it goes to other processes, on other machines perhaps
+    settings: Settings  # without keys and passwords, because other processes and machines get it
     folder: Path  # of the replay
     span: Window
-    known_then: bool = False  # what the home had landed by each moment, instead of what the source holds today
+    known_then: bool = False  # use what the home had landed by each moment, not today's source
 
     def place(self, config: ModelConfig) -> Path:
-        """Where the history lies that a config sees: another label delay or period makes another."""
+        """The place of the history for a config: another label delay or period makes another."""
         seen = config.model_dump(mode="json", by_alias=True, include={"ingest", "validation"})
         return self.folder / "histories" / digest_of([seen, config.input_columns, config.numeric_columns])[:16]
 
     def measured(self, config: ModelConfig, measure: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        """What the first policy of a history measures for all of them: what no policy has a part in."""
+        """Measurements of the first policy that hold for all policies."""
         of = config.model_dump(mode="json", by_alias=True, include={"features": True, "monitor": {"decay"}})
         file = self.place(config) / f"yardsticks-{digest_of([of, config.train.seed])[:16]}.parquet"
         with FileLock(file.with_suffix(".lock")):
@@ -60,16 +60,15 @@ class World:
         return parquet.to_pandas(parquet.read(file))
 
     def opened(self, folder: Path) -> Home:
-        """The home in a folder of the replay."""
         found = Home(self.settings.apart(folder))
         found.fits = Shelf(self.folder / "fits")
         return found
 
     def lay_out(self, config: ModelConfig, origin: Home | None = None) -> list[datetime]:
-        """Land and validate the history unless it is there; give the moments at which the loop turns.
+        """Land and validate the history unless that is done; return the moments at which the loop turns.
 
-        That is the end of each batch or, where it was known later, when it was known. `origin` is the home from which is
-        taken what was known then. Raises NoData, SourceError.
+        These are the ends of the batches or, if later, when they were known. `origin` is the home with the data that
+        was known then. Raises NoData, SourceError.
         """
         place = self.place(config)
         place.mkdir(parents=True, exist_ok=True)
@@ -100,7 +99,7 @@ class World:
         model.home.tracking.client.search_experiments(max_results=1)  # its database is made once, and copied
 
     def _adopt(self, model: Model, origin: Home | None) -> None:
-        """Take over what the home has landed, all revisions of it, and nothing that was judged there."""
+        """Take over all revisions that the home has landed, without its judgements."""
         if origin is None:
             raise WorkError(f"{self.folder} was removed while it was played; run the replay again")
         model.home.store.adopt(origin.store, [model.config.rows_dataset, model.config.labels_dataset])
@@ -118,7 +117,7 @@ class World:
         zone, known = ZoneInfo(model.config.ingest.timezone), dict[Window, datetime]()
         for window, landed in model.home.store.landings(model.config.rows_dataset):
             local = landed.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None) + timedelta(seconds=1)
-            known.setdefault(window, local)  # the first one; what is corrected later is seen at the next turn
+            known.setdefault(window, local)  # the first one; later corrections are seen at the next turn
         return sorted({max(w.end, known[w]) for w in windows})
 
     def _windows(self, config: ModelConfig, first: datetime, until: datetime) -> list[Window]:
@@ -126,7 +125,7 @@ class World:
         return [w for w in found if w.start >= self.span.start]
 
     def folder_of(self, config: ModelConfig, origin: Home | None = None) -> Path:
-        """The home in which a config lives through the history; begun with a copy of what was landed. Raises as `lay_out`."""
+        """The home in which a config is played; started with a copy of what was landed. Raises like `lay_out`."""
         home = self.folder / "homes" / config_digest(config)[:16]
         with FileLock(home.with_suffix(".lock")):
             if not (home / _READY).exists():
@@ -144,6 +143,6 @@ class World:
 
 
 def at(model: Model, as_of: datetime) -> None:
-    """Let it be that moment there: what is kept and waited for grows old by the time that is replayed."""
+    """Set the sandbox's clock, which ages its data by the replayed time."""
     moment = as_of.replace(tzinfo=ZoneInfo(model.config.ingest.timezone)).astimezone(UTC)
     model.home.now = lambda: moment

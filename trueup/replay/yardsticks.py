@@ -1,6 +1,6 @@
-"""What every policy has to beat, on the same rows: what was last time, and a plain linear model that is fitted anew for each batch.
+"""References for every policy on the same rows: the last known value, and a linear model refitted for each batch.
 
-Both know no more than was known when a batch began. They cost next to nothing, and nobody retrains for less.
+Both use only what was known when a batch began, and cost next to nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WHAT = {
 
 
 def yardsticks(model: Model, until: datetime) -> pd.DataFrame:
-    """The loss of each labelled row: row_id, and a column for each yardstick. Rows before which nothing was known are absent."""
+    """The loss of each labelled row: row_id, and a column for each yardstick, without rows before any known label."""
     found = [_of_batch(model, batch, until) for batch in model.usable_batches(until)]
     if parts := [part for part in found if part is not None]:
         return pd.concat(parts, ignore_index=True)
@@ -55,8 +55,8 @@ def _of_batch(model: Model, batch: Batch, until: datetime) -> pd.DataFrame | Non
 def as_last_time(task: Task, before: Examples, rows: Examples, period: timedelta, classes: list[str] | None) -> Floats:
     """Predict rows (n,) or (n, k) by what was known before them.
 
-    A regression has the newest value up to one period earlier, of a row with the same categories, or of any. Others have
-    the classes' shares in the newest period that was known, each class counted once more, so that none is impossible.
+    A regression uses the newest value up to one period earlier, of a row with the same categories, or of any. Other
+    tasks use the classes' shares in the newest known period, each class counted once more, so that none is impossible.
     """
     if task is not Task.REGRESSION:
         y = before.y[(before.event_time > before.event_time.max() - period).to_numpy()]

@@ -1,1 +1,1 @@
-"""One plain function a stage, and the branching of the loop."""
+"""The stages of the loop, one plain function each."""

@@ -1,4 +1,4 @@
-"""Ablation: the accepted recipe fitted again without a group of features, to see what the group is worth."""
+"""Ablation: fits the accepted recipe without each group of features, to measure the group's value."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def ablation(
     classes: list[str] | None,
     as_of: datetime,
 ) -> list[Ablated]:
-    """What the challenger's loss on the gate rows would be without each group of features; nothing is decided by it.
+    """Measure the challenger's loss on the gate rows without each group of features; it decides nothing.
 
-    The recipe stays, as it was searched with all features: what a search without the group would find is not asked.
-    `said` are the challenger's predictions. One record a group: its features, the mean loss with and without it, their
-    difference with its interval (above 0 the group earns its place), and whether that is shown.
+    The recipe stays as it was searched with all features. `said` are the challenger's predictions. Returns one record
+    per group: its features, the mean loss with and without it, their difference with its interval (above 0 the group is
+    worth its place), and whether that is shown.
     """
     wanted = model.config.evaluate.ablation
     if wanted is None:
@@ -76,7 +76,7 @@ def ablation(
 
 
 def groups(declared: dict[str, list[str]], config: FeaturesConfig, schema: FeatureSchema) -> dict[str, list[str]]:
-    """The groups of features by name: those that are declared by patterns, else those that the config itself makes."""
+    """The groups of features by name: as declared by patterns, else by the sections of the config."""
     if declared:
         return {
             name: [f for f in schema.names if any(fnmatchcase(f, p) for p in patterns)]

@@ -1,4 +1,4 @@
-"""Fit the baselines that a model is compared with, and read rows with the features of an older champion."""
+"""Fits the baselines that a model is compared with, and reads rows with the features of an older champion."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def baselines(model: Model, before: Examples) -> dict[str, Pipeline]:
 
 
 def to_beat(model: Model, before: Examples) -> dict[str, Pipeline]:
-    """Fit the prior and the simple model on what was known before the rows that they are to predict."""
+    """Fit the prior and the simple model on what was known before the rows to predict."""
     return {
         PRIOR: model.home.fits.fit(prior_model(model.config.task), before.X, before.y),
         SIMPLE: _linear(model, before, declared(model.config, before.schema)),
@@ -39,7 +39,7 @@ def _linear(model: Model, before: Examples, schema: FeatureSchema) -> Pipeline:
 
 
 def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:
-    """Give the features that are columns or parts of columns; all features where there are none."""
+    """The features that are columns or parts of columns; all features if there are none."""
     f = config.features
     plain = {
         *f.numeric,
@@ -53,7 +53,7 @@ def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:
 def reference_examples(model: Model, start: datetime, as_of: datetime, of: FeaturesConfig | None = None) -> Examples:
     """Read the training rows of the cheap reference: the window before `start`, with the labels known by then.
 
-    Raises NotEnoughData when there are no such labels, or labels of one class only.
+    Raises NotEnoughData without such labels, or with labels of one class only.
     """
     window = reference_window(start, model.config.monitor.decay)
     before = examples(model, window, as_of, known_by=start, of=of)
@@ -62,7 +62,7 @@ def reference_examples(model: Model, start: datetime, as_of: datetime, of: Featu
 
 
 def own_rows(model: Model, current: Champion, rows: Examples, window: Window, as_of: datetime) -> pd.DataFrame:
-    """Give the rows of a window, in the order of `rows`, with the features that the champion was trained on."""
+    """The rows of a window, in the order of `rows`, with the features that the champion was trained on."""
     if current.features == model.config.features:
         return rows.X
     own = examples(model, window, as_of, of=current.features)

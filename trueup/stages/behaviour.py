@@ -1,4 +1,4 @@
-"""Behaviour: let the challenger predict the gate rows with their inputs changed as the configuration declares."""
+"""Behaviour: the challenger predicts the gate rows with inputs changed as the configuration declares."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from trueup.stages.features import Examples
 def behaviour(
     model: Model, fitted: Pipeline, gate: Examples, used: list[Batch], classes: list[str] | None
 ) -> list[Violations]:
-    """Make every declared change and count its violations; `used` are the batches that the gate rows are of.
+    """Make every declared change and count its violations; `used` are the batches of the gate rows.
 
-    A changed row goes the way that every row goes: the features are made of the landed columns again. Only history
-    features stay as they were, for they tell of other rows. Raises WorkError for a value that its column cannot hold.
+    Features are computed again from the changed landed columns, except history features, which describe other rows.
+    Raises WorkError for a value that its column cannot have.
     """
     checks = [check for gate in model.config.promote.gates if isinstance(gate, Behaviour) for check in gate.checks]
     if not checks:
         return []
     rows = model.home.store.effective([b.rows for b in used])
-    if not model.config.features.custom:  # such a function may look at the other rows of a batch
+    if not model.config.features.custom:  # the function may use other rows of a batch
         rows = rows[rows[ROW_ID].isin(gate.row_id)]
     before = predict(fitted, gate.X, model.config.task, classes)
     found = []
@@ -42,14 +42,14 @@ def behaviour(
             after = predict(fitted, _features(model, other, gate), model.config.task, classes)
             moves.append(after - before if after.ndim == 1 else np.abs(after - before).sum(axis=1) / 2)
             changed = np.maximum(changed, _differs(rows, other, check.column, gate))
-        # Of several values the largest move counts; a direction has one.
+        # Of several values the largest change counts; a direction has one.
         largest = np.abs(np.column_stack(moves)).max(axis=1) if isinstance(check, InvarianceCheck) else moves[0]
         found.append(measured(check, largest, changed, gate.event_time, model.config.evaluate))
     return found
 
 
 def _changed(check: BehaviourCheck, column: pd.Series[Any], seed: int) -> list[Any]:
-    """The column as it becomes: one version, or one a value. What is missing stays missing, but where a value is set."""
+    """The changed column: one version per value. Missing values stay missing, unless a value is set."""
     if not isinstance(check, InvarianceCheck):
         return [column + check.raise_by]
     if check.shift is not None:
@@ -60,7 +60,7 @@ def _changed(check: BehaviourCheck, column: pd.Series[Any], seed: int) -> list[A
 
 
 def _held(value: Any, column: pd.Series[Any], check: InvarianceCheck) -> Any:
-    """A value as its column would hold it."""
+    """A value converted to its column's type."""
     try:
         if pd.api.types.is_datetime64_any_dtype(column):
             return pd.Timestamp(str(value))
@@ -72,14 +72,14 @@ def _held(value: Any, column: pd.Series[Any], check: InvarianceCheck) -> Any:
 
 
 def _differs(rows: pd.DataFrame, other: pd.DataFrame, column: str, gate: Examples) -> Any:
-    """1 where a gate row's input is another than it was (n,)."""
+    """1 if a gate row's input has changed (n,)."""
     old, new = (frame[column].astype(object) for frame in (rows, other))
     moved = (old != new) & ~(old.isna() & new.isna())
     return moved.set_axis(rows[ROW_ID]).loc[gate.row_id].to_numpy(dtype=np.float64)
 
 
 def _features(model: Model, rows: pd.DataFrame, gate: Examples) -> pd.DataFrame:
-    """The gate rows' features, those that are not of history made of `rows`, in the model's order."""
+    """The gate rows' features in the model's order, recomputed from `rows` except those of history."""
     f = model.config.features
     custom = load_function(f.custom, model.home.configs) if f.custom else None
     plain = FeaturesConfig.model_construct(**{**dict(f), "history": []})  # there may be no other features

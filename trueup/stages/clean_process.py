@@ -1,4 +1,4 @@
-"""Fresh: what the registered files alone do in a process that had no part in the training; its predictions, size, speed."""
+"""Checks the registered files in a second process: predictions, size and speed."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from trueup.handoffs import FITTED, Trained, prediction_columns, prediction_of
 from trueup.model import Model
 
 _NAME = "fresh process"
-_TOLERANCE = 1e-9  # what the order of a sum may change, and no more
+_TOLERANCE = 1e-9  # tolerance for the order of a sum
 
 
 def reproduced(model: Model, trained: Trained, *others: tuple[str, str, list[str] | None]) -> Verdict:
-    """Load the registered files in a fresh process and compare its predictions with the recorded ones.
+    """Load the registered files in a second process and compare its predictions with the recorded ones.
 
-    The recorded ones are what the fitted object itself said of a sample of its training rows before it was written, and
-    `others`: path, role and classes of further files of `put_evaluation` that hold features and predictions. Fails where
-    they differ, where a prediction is no number, and where the files cannot be used there.
+    The recorded ones are the fitted object's predictions for a sample of its training rows before it was written, and
+    `others`: path, role and classes of further files of `put_evaluation` with features and predictions. Fails if they
+    differ, if a prediction is NaN, and if the files cannot be used there.
     """
     recorded = [(trained.baseline_path, FITTED, trained.classes), *others]
     largest, rows = 0.0, 0
@@ -48,7 +48,7 @@ def reproduced(model: Model, trained: Trained, *others: tuple[str, str, list[str
     except UntrustedModel as error:
         return Verdict.failed(_NAME, str(error), manifest_digest=trained.manifest_digest)
     figures = {"rows": rows, "largest_difference": largest, "tolerance": _TOLERANCE}
-    # What is no number is no agreement.
+    # NaN never matches.
     if not largest <= _TOLERANCE:
         plain = {**figures, "largest_difference": largest if np.isfinite(largest) else None}
         reason = f"loaded in a fresh process, the model predicts otherwise than recorded, by up to {figure(largest, 3)}"
@@ -57,7 +57,7 @@ def reproduced(model: Model, trained: Trained, *others: tuple[str, str, list[str
 
 
 def budget(model: Model, trained: Trained, rows: pd.DataFrame) -> list[Cost]:
-    """Size of a model's files, and how long the fresh process takes for as many of `rows` as each budget gate says."""
+    """Size of a model's files, and the time of the second process for the `rows` of each budget gate."""
     found = []
     for gate in (g for g in model.config.promote.gates if isinstance(g, Budget)):
         with model.home.registry.files(trained.uri) as folder, _written(rows.head(gate.batch)) as path:

@@ -1,7 +1,7 @@
-"""The mistakes of a config that only the libraries know which will use it: Great Expectations and scikit-learn.
+"""Mistakes of a config that only Great Expectations and scikit-learn can find.
 
-Importing those takes seconds, so a config without other mistakes is not held up by them: they are asked where they are
-used anyway, before anything is written. A config that has other mistakes is told these as well, all at once.
+Importing these takes seconds, so a config without other mistakes is checked where they are used anyway, before anything
+is written. A config with other mistakes is checked completely at once.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from trueup.errors import ConfigError
 
 
 def all_mistakes(config: Written) -> list[Mistake]:
-    """Every mistake of a config, whatever else is wrong in it."""
+    """Every mistake of a config."""
     task = meant(config.content, "task")
     fixed = [] if task is None else learning.problems(_fixed(config.content), task)
     return [*config.mistakes(), *fixed, *validation.problems(_declared(config.content))]
 
 
 def refusal(configs: Path, name: str) -> ConfigError:
-    """The error that tells every mistake of a config that has some."""
+    """An error with every mistake of a config that has some."""
     config = read(configs, name)
     return config.refusal(all_mistakes(config))
 
@@ -46,13 +46,13 @@ def require_sound(config: ModelConfig, configs: Path, *, with_expectations: bool
 
 
 def _fixed(content: Mapping[str, Any]) -> dict[Family, Parameters]:
-    """What of `train.parameters` is fit to be looked at."""
+    """The valid part of `train.parameters`."""
     parameters = {family: written(content, "train", "parameters", family) for family in get_args(Family)}
     return {f: {str(name): value for name, value in p.items()} for f, p in parameters.items() if isinstance(p, Mapping)}
 
 
 def _declared(content: Mapping[str, Any]) -> dict[int, ExpectationConfig]:
-    """The expectations that are fit to be looked at, by their positions."""
+    """The well-formed expectations, by their positions."""
     listed = written(content, "validate", "expectations")
     found = {}
     for position, declared in enumerate(listed if isinstance(listed, list) else ()):

@@ -1,4 +1,4 @@
-"""Evaluate: let every model to be compared predict the gate rows, and keep what they said."""
+"""Evaluate: every compared model predicts the gate rows, and the predictions are stored."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from trueup.stages.walk import weigh
 def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
     """Predict the gate rows with every model that the challenger is compared with, and measure each.
 
-    Beside the champion these are a prior, a simple model (linear, on the declared columns alone, without history or
-    custom features), and the cheap reference that the monitor will compare with (linear, on all features). They are
-    fitted on what was known when the gate window began, as the challenger was.
+    Besides the champion these are a prior, a simple model (linear, on the declared columns alone, without history or
+    custom features), and the cheap reference that monitoring will compare with (linear, on all features). They are
+    fitted on what was known when the gate window began, like the challenger.
     """
-    fresh_process()  # it will be asked soon, and imports what it needs meanwhile
+    fresh_process()  # needed soon; it imports meanwhile
     gate = examples(model, trained.gate, as_of)
     before = reference_examples(model, trained.gate.start, as_of)
     models: dict[str, Pipeline] = {CHALLENGER: model.home.registry.load(trained.uri, trained.manifest_digest)}
@@ -89,9 +89,9 @@ def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
 
 
 def _lacking(model: Model, current: Champion | None, gate: Window, as_of: datetime) -> str:
-    """Why the champion cannot predict the gate rows, in words; empty where it can.
+    """Why the champion cannot predict the gate rows; empty if it can.
 
-    One whose columns are gone is no measure: the others are.
+    A champion whose columns are gone is not compared; the baselines are.
     """
     if current is None:
         return ""
@@ -105,11 +105,11 @@ def _lacking(model: Model, current: Champion | None, gate: Window, as_of: dateti
 def _metrics(
     config: ModelConfig, gate: Examples, predictions: dict[str, np.ndarray], classes: list[str] | None
 ) -> tuple[dict[str, dict[str, float]], tuple[Metric, ...]]:
-    """Metrics by role, and the challenger's with intervals; empty where they cannot be measured."""
+    """Metrics by role, and the challenger's with intervals; empty if they cannot be measured."""
     e, y = config.evaluate, gate.y.to_numpy()
     bounds = (e.block, e.resamples, e.confidence, config.train.seed)
     by_role, intervals = dict[str, dict[str, float]](), tuple[Metric, ...]()
-    with suppress(ValueError):  # labels of one class, say: the gates then give the reason
+    with suppress(ValueError):  # such as labels of one class; the gates report the reason
         by_role = {role: metrics(config.task, y, p, classes) for role, p in predictions.items()}
         ours, times = predictions[CHALLENGER], gate.event_time
         intervals = tuple(metrics_with_intervals(config.task, y, ours, times, *bounds, classes=classes))
@@ -142,7 +142,7 @@ def _skill(
 def _slices(
     config: ModelConfig, frame: pd.DataFrame, predictions: dict[str, np.ndarray], classes: list[str] | None
 ) -> list[SliceLoss]:
-    """What each model loses in the declared slices of the gate rows."""
+    """Each model's loss in the declared slices of the gate rows."""
     y, e = frame[LABEL].to_numpy(), config.evaluate
     ours, theirs = (
         row_losses(config.task, y, predictions[role], classes) if role in predictions else None
@@ -161,7 +161,7 @@ def _gate_frame(
     window: Window,
     as_of: datetime,
 ) -> pd.DataFrame:
-    """One row a gate row: when, what came, what each model said, and the declared slices and groups."""
+    """One row per gate row: time, label, predictions, and the declared slices and groups."""
     columns: dict[str, object] = {ROW_ID: gate.row_id, EVENT_TIME: gate.event_time, LABEL: gate.y}
     for role, p in predictions.items():
         columns |= columns_of(role, p, classes)

@@ -1,4 +1,4 @@
-"""Features: what the model sees of a batch, point in time, computed once and kept under a digest of its inputs."""
+"""Features: point-in-time inputs of a batch, computed once and cached under a digest of their sources."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from trueup.model import Model
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled rows of a window: features, labels that count, and when each row happened.
+    """Labelled rows of a window: features, labels that count, and the time of each row.
 
-    A model that is fitted on them learns from the features of `schema`; `X` holds the others, too.
+    Models learn from the features of `schema`; `X` has the others, too.
     """
 
     X: pd.DataFrame
@@ -37,12 +37,12 @@ class Examples:
     known_at: pd.Series[Any]
     row_id: pd.Series[Any]
     schema: FeatureSchema
-    sources: tuple[str, ...]  # digests of what they were made from
-    gone: tuple[str, ...] = ()  # features that are not in `schema`, for they have had no value for some batches
+    sources: tuple[str, ...]  # digests of their sources
+    gone: tuple[str, ...] = ()  # features without any value for some batches, which are not in `schema`
 
     @property
     def trained_until(self) -> datetime:
-        """Just after the newest row: no row from then on was seen by a model fitted on these."""
+        """Just after the newest row: a model fitted on these has seen no row from then on."""
         newest: datetime = self.event_time.max().to_pydatetime()
         return newest + timedelta(microseconds=1)
 
@@ -53,7 +53,6 @@ class Examples:
         return self.at(slice(-rows, None))
 
     def at(self, rows: slice | NDArray[np.intp]) -> Examples:
-        """The rows at some positions."""
         return replace(
             self,
             X=self.X.iloc[rows],
@@ -65,11 +64,11 @@ class Examples:
 
 
 def features(model: Model, batch: Batch, as_of: datetime, of: FeaturesConfig | None = None) -> str:
-    """Compute the features of a batch unless they are there; give the key under which they are kept.
+    """Compute the features of a batch unless they are cached; return their key.
 
-    The key is a digest of the features' configuration (`of`, by default the config's), of the function that makes more
-    of them, and of everything they were computed from, so a correction or a release from quarantine, in the batch or in
-    its history, makes new ones.
+    The key is a digest of the features' configuration (`of`, by default the config's), of the custom function, and of
+    all data they were computed from. So a correction or a release from quarantine, in the batch or in its history,
+    makes new features.
     """
     return _keys(model, [batch], model.usable_batches(as_of), of or model.config.features)[0]
 
@@ -81,7 +80,7 @@ def features_in_use(model: Model, of: FeaturesConfig) -> set[str]:
 
 
 def _keys(model: Model, wanted: list[Batch], usable: list[Batch], of: FeaturesConfig) -> list[str]:
-    """Keys of the features of batches, computed where they are not there yet."""
+    """Keys of the features of batches, which are computed if necessary."""
     keys = []
     for batch, past, key in _named(model, wanted, usable, of):
         if not model.home.store.has_features(key):
@@ -94,7 +93,7 @@ def _keys(model: Model, wanted: list[Batch], usable: list[Batch], of: FeaturesCo
 def _named(
     model: Model, wanted: list[Batch], usable: list[Batch], of: FeaturesConfig
 ) -> Iterator[tuple[Batch, list[Batch], str]]:
-    """Each batch with those that its history is made of, and the key of its features. Each state is read once."""
+    """Each batch with the batches of its history, and the key of its features. Each state is read once."""
     pasts = [_history(model.config, usable, batch.window, of) for batch in wanted]
     states = _states(model.home, [b for batch, past in zip(wanted, pasts, strict=True) for b in (batch, *past)])
     recipe, function = of.model_dump(mode="json"), of.custom and source_digest(of.custom, model.home.configs)
@@ -110,14 +109,14 @@ def examples(
     known_by: datetime | None = None,
     of: FeaturesConfig | None = None,
 ) -> Examples:
-    """Rows of a window whose labels counted by `known_by` (default `as_of`), with their features, in time order.
+    """Rows of a window with labels that counted by `known_by` (default `as_of`), with their features, in time order.
 
-    The features are those that `of` names, by default the config's. Raises NotEnoughData when there is none.
+    The features are those of `of`, by default the config's. Raises NotEnoughData without any row.
     """
     usable = model.usable_batches(as_of)
     used = [b for b in usable if b.window.overlaps(window)]
     labels = matured(model.home, used, known_by or as_of)
-    # Rows are left out before the batches are joined: of a year's frame no second copy is made.
+    # Rows are left out before the batches are joined, to avoid a second copy of a year's frame.
     frame = model.home.store.read_features(
         _keys(model, used, usable, of or model.config.features), window, labels.index.unique()
     )
@@ -142,7 +141,7 @@ def examples(
 
 
 def read_for(model: Model, window: Window, as_of: datetime) -> list[Batch]:
-    """The batches that the examples of a window are made from, in time order: its own, and those of their history."""
+    """The batches behind the examples of a window, in time order: its own, and those of their history."""
     usable = model.usable_batches(as_of)
     own = [b for b in usable if b.window.overlaps(window)]
     read = {b.window for b in own} | {
@@ -152,7 +151,7 @@ def read_for(model: Model, window: Window, as_of: datetime) -> list[Batch]:
 
 
 def require_classes(config: ModelConfig, data: Examples, window: Window) -> None:
-    """Raise NotEnoughData when there is one class only: there is nothing to tell apart yet."""
+    """Raise NotEnoughData for labels of one class only."""
     if config.task is not Task.REGRESSION and data.y.nunique() < 2:
         raise NotEnoughData(
             f"{config.model}: all {len(data.y):,} matured labels in {window} are of class {data.y.iloc[0]}; "
@@ -167,17 +166,17 @@ def matured(home: Home, used: list[Batch], known_by: datetime) -> pd.DataFrame:
 
 
 def _history(config: ModelConfig, usable: list[Batch], window: Window, of: FeaturesConfig) -> list[Batch]:
-    """Batches whose labels can become known within the longest trailing window of a row of `window`."""
+    """Batches with labels that can become known within the longest trailing window of a row of `window`."""
     if not of.history:
         return []
     delay = config.ingest.label.known_after
-    # A label with a column of its own may come at any time: then all of the past counts.
+    # With a `known_at` column a label may come at any time, so all of the past counts.
     since = None if delay is None else window.start - needed_reach(of.history) - delay
     return [b for b in usable if b.window.start <= window.start and (since is None or b.window.end > since)]
 
 
 def _outcomes(of: FeaturesConfig, home: Home, past: list[Batch]) -> pd.DataFrame:
-    """Earlier rows with what history features need of them: keys, values, and when their labels became known."""
+    """Earlier rows with the columns of history features: keys, values, and when their labels became known."""
     specs = of.history
     columns = dict.fromkeys([c for s in specs for by in s.by for c in ([by] if isinstance(by, str) else by)])
     columns |= dict.fromkeys(s.of for s in specs if s.of != LABEL)
@@ -191,7 +190,7 @@ def _custom(of: FeaturesConfig, home: Home) -> Callable[[pd.DataFrame], pd.DataF
 
 
 def _states(home: Home, batches: list[Batch]) -> dict[int, list[Any]]:
-    """All that features may depend on in each batch, by its sequence number: its content, and which of its rows count."""
+    """Everything that features may depend on in each batch, by its sequence number: content, and rows that count."""
     each = {b.rows.sequence: b for b in batches}
     held = home.store.held_each([b.rows for b in each.values()])
     return {

@@ -1,4 +1,4 @@
-"""Ingest: land every complete batch that is new or has changed."""
+"""Ingest: lands every complete batch that is new or has changed."""
 
 from __future__ import annotations
 
@@ -27,20 +27,19 @@ from trueup.stages.ingest_labels import Joining, joining
 
 log = logging.getLogger(__name__)
 
-_MARK = "ingest"  # the stage under which it is kept how far a source had been written
+_MARK = "ingest"  # the stage of the marks of written rows
 
 
 def ingest(model: Model, as_of: datetime) -> list[Batch]:
-    """Land all complete periods up to `as_of` and give the newest revision of each, in time order.
+    """Land all complete periods up to `as_of` and return the newest revision of each, in time order.
 
-    Periods that never landed are read. Landed ones are read again for late or corrected rows when they are among the
-    last few or held no row, when they lack a column that is wanted now and that the source has, or hold one of another
-    type than the config says by now, and when the source tells that rows of theirs were written since the last ingest. Landing the same
-    content again changes nothing. Outcomes that have a source of their own are joined to the rows of all of them: see
-    `outcomes`. No period that has not ended yet is landed, whatever `as_of` says: by the wall clock, or
-    on the data's own clock by the newest row. Rows of a time that is not plausible are set aside, and said. Raises
-    SourceError, also for more new periods than `ingest.max_batches`, ConfigError, and NoData when no period is complete
-    by `as_of`.
+    New periods are read. Landed ones are read again for late or corrected rows if they are among the last few or had no
+    row, if they lack a column that the config now needs and the source has, or have one of another type than in the
+    config, and if the source reports that their rows were written since the last ingest. Landing the same content again
+    changes nothing. Outcomes of a separate source are joined to the rows of all of them: see `ingest_labels`. No period
+    that has not ended is landed, whatever `as_of` is: by the wall clock, or on the data's own clock by the newest row.
+    Rows with an implausible time are excluded with a message. Raises SourceError, also for more new periods than
+    `ingest.max_batches`, ConfigError, and NoData if no period is complete by `as_of`.
     """
     source, landed = model.home.source(model.config), model.batches(as_of)
     span, now = source.span(), model.home.local_now(model.config)
@@ -58,7 +57,7 @@ def ingest(model: Model, as_of: datetime) -> list[Batch]:
     require_bounded(model.config, [w for w in windows if w not in have])
     again = {b.window for b in landed[-_revisit(model.config.ingest) :]} | {b.window for b in landed if not b.rows.rows}
     again |= _lacking(model, source, landed) | _of_another_type(model, landed)
-    mark = source.mark()  # before anything is read: what is written meanwhile is later than it
+    mark = source.mark()  # before reading, so that rows written meanwhile count as later
     again |= (rewritten := _rewritten(model, source, mark))
     wanted = [w for w in windows if w not in have or w in again]
     require_sound(model.config, model.home.configs, with_expectations=bool(set(wanted) - have))
@@ -67,13 +66,13 @@ def ingest(model: Model, as_of: datetime) -> list[Batch]:
         joined.land_again(b for b in landed if b.window not in wanted)
     for window in wanted:
         land(model, window, joined)
-    if rewritten <= {*wanted}:  # of what lies after as_of it is still to be told
+    if rewritten <= {*wanted}:  # later ones are still to be reported
         _keep(model, mark, wanted[-1:] or windows[-1:], as_of)
     return model.batches(as_of)
 
 
 def _revisit(config: IngestConfig) -> int:
-    """How many landed batches to read again: enough for labels to arrive, and one at least."""
+    """How many landed batches to read again: enough for labels to arrive, and at least one."""
     if config.revisit is not None:
         return config.revisit
     beside = config.label.source is None
@@ -82,7 +81,7 @@ def _revisit(config: IngestConfig) -> int:
 
 
 def require_bounded(config: ModelConfig, new: list[Window]) -> None:
-    """Refuse to land more new batches at once than a table of this kind would have. Raises SourceError."""
+    """Refuse an implausible number of new batches. Raises SourceError."""
     if len(new) <= config.ingest.max_batches:
         return
     raise SourceError(
@@ -94,7 +93,7 @@ def require_bounded(config: ModelConfig, new: list[Window]) -> None:
 
 
 def _reach(config: ModelConfig, span: Span | None, landed: list[Batch], now: datetime) -> datetime:
-    """Where the period of the newest row ends, which was landed or which the source holds."""
+    """The end of the period of the newest row, landed or in the source."""
     ends = [b.window.end for b in landed[-1:]]
     if span is not None:
         newest = at_most(span.last, now, span.first)
@@ -104,18 +103,18 @@ def _reach(config: ModelConfig, span: Span | None, landed: list[Batch], now: dat
 
 
 def _lacking(model: Model, source: SourcePort, landed: list[Batch]) -> set[Window]:
-    """Windows that were landed without a column which is wanted by now, and which the source has."""
-    wanted = set(model.config.input_columns)  # what only the champion needs is not worth landing everything again
+    """Windows that were landed without a column that the config now needs and the source has."""
+    wanted = set(model.config.input_columns)  # columns of the champion alone do not justify landing everything again
     lacking = {b.window: absent for b in landed if (absent := wanted - set(model.home.store.columns(b.rows)))}
     found = set(source.columns()) if lacking else set()
     return {window for window, absent in lacking.items() if absent & found}
 
 
 def _rewritten(model: Model, source: SourcePort, mark: Mark | None) -> set[Window]:
-    """Landed windows, of whatever time, with rows that the source wrote since the last ingest.
+    """Landed windows with rows that the source wrote since the last ingest.
 
-    The mark of that ingest was kept after all of them had been read, so a crash before only leads to reading again.
-    Without one all are read again, for nobody knows since when they are what they are.
+    The mark of that ingest was stored after all of them had been read, so a crash before only causes another read.
+    Without a mark all are read again.
     """
     if mark is None:
         return set()
@@ -141,12 +140,10 @@ def _marks(model: Model) -> list[Marked]:
 
 
 def _kept(model: Model) -> Mark | None:
-    """The mark that the last ingest left."""
     return max(marks, key=lambda m: m.number).mark if (marks := _marks(model)) else None
 
 
 def _keep(model: Model, mark: Mark | None, windows: list[Window], as_of: datetime) -> None:
-    """Remember how far the source had been written."""
     if mark is None or mark == _kept(model):
         return
     number = 1 + max((m.number for m in _marks(model)), default=0)
@@ -154,7 +151,7 @@ def _keep(model: Model, mark: Mark | None, windows: list[Window], as_of: datetim
 
 
 def _of_another_type(model: Model, landed: list[Batch]) -> set[Window]:
-    """The landed windows, where the config says by now that a column is of another type than it was landed as."""
+    """The landed windows with a column of another type than the config now declares."""
     declared = declared_kinds(model.config.reading, model.config.numeric_columns)
     kinds = model.known().kinds
     if keys := sorted({*retyped(declared, kinds)} & {*model.config.ingest.key}):
@@ -166,7 +163,7 @@ def _of_another_type(model: Model, landed: list[Batch]) -> set[Window]:
 
 
 def land(model: Model, window: Window, joined: Joining | None = None) -> None:
-    """Read a window from the source and land it, with labels from where they are. Raises SourceError."""
+    """Read a window from the source and land it with its labels. Raises SourceError."""
     known = model.known()
     texts = [name for name, kind in known.kinds.items() if kind in {"text", "digits"}]
     raw: pd.DataFrame = model.home.source(model.config).read(window.start, window.end, text=texts)
@@ -174,7 +171,7 @@ def land(model: Model, window: Window, joined: Joining | None = None) -> None:
     served = [c for c in current.features.columns if c in raw.columns] if current else []
     wanted = list(dict.fromkeys([*model.config.input_columns, *served]))
     landing = split(raw, model.config.reading, model.config.task, wanted, model.config.numeric_columns, window, known)
-    # Labels first: a batch is seen once its rows are, and then its labels are there too.
+    # Labels first: a batch becomes visible with its rows, and must have its labels then.
     if joined is None:
         facts = {"outcomes": landing.facts["outcomes"]}
         model.home.store.land(model.config.labels_dataset, window, landing.labels, facts)

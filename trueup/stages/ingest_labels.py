@@ -1,6 +1,6 @@
-"""Labels from a source of their own: joined by key to the rows of every landed batch.
+"""Joins labels of a separate source by key to the rows of every landed batch.
 
-Rows need not be read again for that: keys and times lie in the store. Only where something changed is anything landed.
+Rows are not read from the source again, because the store has their keys and times. Only changes are landed.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ def read_outcomes(model: Model) -> pd.DataFrame:
 
 @contextmanager
 def naming_it() -> Iterator[None]:
-    """Let errors name the label source's place in the config: the source itself knows only that it is one."""
+    """Add the label source's place in the config to errors, because the source does not know its role."""
     try:
         yield
     except SourceError as error:
         raise type(error)(str(error).replace("ingest.source", "ingest.label.source")) from None
 
 
-_GONE, _FEW_GONE = 0.1, 10  # of the landed labels, so many may be without their key in the label source
+_GONE, _FEW_GONE = 0.1, 10  # share of landed labels whose key may be missing in the label source
 
 
 class Joining:
-    """The label source as known at a moment, and the batches whose rows were joined to it so far."""
+    """The label source as known at a moment, and the batches joined to it so far."""
 
     def __init__(self, model: Model, outcomes: Outcomes, named: pd.DataFrame, newest: Window) -> None:
         self._config, self._ports, self._outcomes, self._newest = model.config, model.home, outcomes, newest
@@ -53,9 +53,9 @@ class Joining:
         self._batches_of = np.zeros(len(outcomes.keys), dtype=np.int64)  # per key
 
     def land(self, window: Window, rows: pd.DataFrame) -> None:
-        """Land the labels of a window's rows, unless they are what is there already.
+        """Land the labels of a window's rows, if they have changed.
 
-        What is odd about the whole table stands with the newest window, when all others were joined.
+        Oddities of the whole table are recorded with the newest window, after all others were joined.
         """
         labels, facts = self._outcomes.of(rows, self._config.ingest.key)
         self._outcomes.require_known(rows, self._config.ingest.key, f"of the rows of {window}")
@@ -72,9 +72,9 @@ class Joining:
         store.land(name, window, labels, facts)
 
     def require_same_kind(self, batches: Iterable[Batch]) -> None:
-        """Refuse a label source in which most of the keys of landed labels are missing: it is another one than before.
+        """Refuse a label source that lacks most keys of landed labels, because it is probably another one.
 
-        What is really taken back stays in the source, with an empty outcome. Raises SourceError.
+        A withdrawn outcome stays in the source as an empty one. Raises SourceError.
         """
         key, store = self._config.ingest.key, self._ports.store
         landed = gone = 0
@@ -97,7 +97,7 @@ class Joining:
         )
 
     def land_again(self, batches: Iterable[Batch]) -> None:
-        """Land the labels of landed batches where they changed; of their rows only keys and times are read."""
+        """Land the changed labels of landed batches, reading only keys and times of their rows."""
         columns = list(dict.fromkeys([ROW_ID, EVENT_TIME, *self._config.ingest.key]))
         for batch in batches:
             self.land(batch.window, self._ports.store.read(batch.rows, columns))
@@ -112,17 +112,15 @@ class Joining:
 
 
 def joining(model: Model, landed: list[Batch], as_of: datetime, windows: Sequence[Window]) -> Joining | None:
-    """Read the label source, once; None where labels stand beside the rows. Raises SourceError.
+    """Read the label source, once; None if labels are beside the rows. Raises SourceError.
 
-    `windows` are those of the source, in time order.
-
-    What becomes known after `as_of` hides nothing of before. A run as of an earlier moment than one before it takes
-    back no label: `landed` are all batches, whatever `as_of` says.
+    `windows` are those of the source, in time order. Outcomes that become known after `as_of` do not hide earlier ones.
+    A run for an earlier moment than a previous one withdraws no label: `landed` are all batches, whatever `as_of` is.
     """
     if model.config.ingest.label.source is None:
         return None
     known = model.known()
-    for window in windows:  # a part of the key may have no value in the first
+    for window in windows:  # a part of the key may be empty in the first one
         if {*model.config.ingest.key} <= {*known.kinds, model.config.ingest.time}:
             break
         known = replace(known, kinds={**kinds_of_keys(model, window), **known.kinds})
@@ -135,7 +133,7 @@ def joining(model: Model, landed: list[Batch], as_of: datetime, windows: Sequenc
 
 
 def kinds_of_keys(model: Model, window: Window) -> dict[str, Kind]:
-    """The kinds of the keys that have values in a window's rows, to which outcomes are brought. Raises SourceError."""
+    """The kinds of the key columns with values in a window's rows, to which outcomes are converted. Raises SourceError."""
     key = model.config.ingest.key
     rows = model.home.source(model.config).read(
         window.start, window.end, list(dict.fromkeys([model.config.ingest.time, *key]))
@@ -145,7 +143,7 @@ def kinds_of_keys(model: Model, window: Window) -> dict[str, Kind]:
 
 
 def _require_some(found: Table, landed: int) -> None:
-    """Refuse an empty label source where labels were landed: it is rather the source that is gone than all of them."""
+    """Refuse an empty label source after labels were landed: the source was probably moved."""
     if landed and not len(found.keys):
         raise SourceError(
             f"ingest.label.source: it holds no outcome, and {landed:,} labels were landed from it before; see whether it "

@@ -1,4 +1,4 @@
-"""Monitor: join what was predicted with what came, look at the inputs, and diagnose the champion."""
+"""Monitor: joins predictions with labels, compares the inputs, and diagnoses the champion."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ from trueup.stages.unusual import held_against_usual
 
 @dataclass(frozen=True)
 class Aside:
-    """Labelled predictions by which a champion is not judged."""
+    """Labelled predictions that do not judge the champion."""
 
-    left_out: int = 0  # of rows that a correction has taken out since
+    left_out: int = 0  # of rows that a correction has removed since
     of_others: int = 0  # made by an earlier champion
 
 
 def monitor(model: Model, checked: Checked, as_of: datetime) -> Observed:
-    """Diagnose the champion on a batch with the labels known at `as_of`; asked again, give the recorded answer.
+    """Diagnose the champion on a batch with the labels known at `as_of`. A repeated call returns the stored result.
 
-    Corrected rows or labels are another question. A champion on probation that lost to the old one is rolled back once
-    that is recorded.
+    Corrected rows or labels make a new result. A champion on probation that lost to the old one is rolled back after
+    the result is stored.
     """
     batch = checked.batch
     recorded = model.home.store.results(model.config.model, MONITOR, MonitoringResult, batch.window)
@@ -74,17 +74,16 @@ def monitor(model: Model, checked: Checked, as_of: datetime) -> Observed:
 
 
 def last_looks(model: Model) -> dict[Window, Result[Look]]:
-    """The newest look at each batch by the champion in office: `revision` is what had landed by then, see `Batch`."""
+    """The newest result for each batch of the current champion: `revision` is what had landed by then, see `Batch`."""
     current = model.champion()
     version = current.version if current else None
     return {r.window: r for r in model.looks() if r.body.champion == version}
 
 
 def begun_looks(model: Model, unhandled: Sequence[Checked], as_of: datetime) -> dict[Window, datetime]:
-    """When a run that was killed before it came to its end has looked at batches, by the champion in office.
+    """`as_of` of each monitoring result of the current champion that an interrupted run left behind.
 
-    Asked as of then `monitor` gives what it found. Where labels were lacking, and may have come since, they are looked
-    at anew.
+    `monitor` called with it returns the stored result, unless labels were missing and may have arrived since.
     """
     looks = last_looks(model)
     found = ((c, looks.get(c.batch.window)) for c in unhandled)
@@ -99,7 +98,7 @@ def begun_looks(model: Model, unhandled: Sequence[Checked], as_of: datetime) -> 
 
 
 def to_watch_again(model: Model, batches: list[Batch], as_of: datetime) -> list[Batch]:
-    """Batches that the champion's last look left unknown for want of labels, and of which enough is known by now."""
+    """Batches that the champion's last result left unknown for lack of labels, and for which enough are known now."""
     current = model.champion()
     if current is None:
         return []
@@ -109,12 +108,12 @@ def to_watch_again(model: Model, batches: list[Batch], as_of: datetime) -> list[
 
 
 def _waits(look: Result[Look], as_of: datetime) -> bool:
-    """Whether more labels may have come since a look that had too few."""
+    """Whether more labels may have arrived since a result with too few."""
     return look.body.awaits_labels and look.as_of < as_of and look.body.diagnosis != DATA_BROKEN
 
 
 def _tells(config: ModelConfig, joined: pd.DataFrame) -> bool:
-    """Whether there are labels enough to tell decay."""
+    """Whether there are enough labels to judge decay."""
     if joined.empty:
         return False
     blocks = Blocks.of(joined[EVENT_TIME], config.evaluate.block).count
@@ -122,16 +121,16 @@ def _tells(config: ModelConfig, joined: pd.DataFrame) -> bool:
 
 
 def _classes(config: ModelConfig, joined: pd.DataFrame) -> int | None:
-    """How many classes the labels have; None for a regression, and where there are none."""
+    """The number of classes among the labels; None for a regression, and without labels."""
     return None if config.task is Task.REGRESSION or joined.empty else joined[LABEL].nunique()
 
 
 def telling(model: Model, observed: Sequence[Observed]) -> Observed | None:
-    """Of the batches just watched the one that decides: the newest about which something can be told.
+    """The batch just monitored that decides: the newest one with a conclusive diagnosis.
 
-    None when more is known of a newer batch that was watched before. Where nothing can be told it is the newest, for
-    the champion's age is known without labels. A broken batch says nothing of the champion, so it decides only where
-    no other batch was watched.
+    Returns None if a newer batch was monitored before with a better-known result. Without a conclusive one it is the
+    newest, because the champion's age is known without labels. A broken batch says nothing about the champion, so it
+    decides only if no other batch was monitored.
     """
     known = [w for w, look in last_looks(model).items() if look.body.diagnosis not in SILENT]
     told = [o for o in observed if o.diagnosis not in SILENT]
@@ -141,7 +140,7 @@ def telling(model: Model, observed: Sequence[Observed]) -> Observed | None:
 
 
 def realised(model: Model, batch: Batch, as_of: datetime, role: str = "champion") -> dict[str, float] | None:
-    """Metrics of the predictions that were made for a batch, on the labels known at `as_of`; None without both."""
+    """Metrics of the predictions for a batch, on the labels known at `as_of`; None without both."""
     joined = model.scored_labels(batch, as_of, role)
     if joined.empty:
         return None
@@ -150,12 +149,12 @@ def realised(model: Model, batch: Batch, as_of: datetime, role: str = "champion"
         return metrics(
             model.config.task, joined[LABEL].to_numpy(), prediction_in(model.config, joined, classes), classes
         )
-    except ValueError:  # labels of one class, say
+    except ValueError:  # such as labels of one class
         return None
 
 
 def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
-    """Everything that is found out about a batch, and the diagnosis that follows."""
+    """All findings about a batch, and the diagnosis."""
     current, batch = model.champion(), checked.batch
     joined, aside, drift, measured, trial = pd.DataFrame(), Aside(), None, None, None
     held = held_against_usual(model, batch, current, as_of) if checked.usable else None
@@ -201,10 +200,9 @@ def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
 
 
 def _earlier(model: Model, batch: Batch, current: Champion | None) -> list[Skill]:
-    """Skills of the earlier batches that the same champion served, oldest first, the newest look at each.
+    """Skills of the earlier batches that the same champion served, oldest first, the newest result for each.
 
-    Those from too few blocks of time tell nothing, and take no other's place. A champion that was put back by hand is
-    not held to what it did in an earlier term.
+    Those from too few blocks of time do not count. A champion that a person put back is not judged by its earlier term.
     """
     again = current is not None and current.put_by != "promoted"
     skills = {
@@ -219,7 +217,7 @@ def _earlier(model: Model, batch: Batch, current: Champion | None) -> list[Skill
 
 
 def _skill(model: Model, batch: Batch, joined: pd.DataFrame, as_of: datetime, of: FeaturesConfig) -> Skill | None:
-    """The champion's paired skill on a batch, over a cheap reference that knew what was known when the batch began."""
+    """The champion's paired skill on a batch, over a cheap reference fitted on what was known when the batch began."""
     if len(joined) < model.config.monitor.min_matured or (
         model.config.task is not Task.REGRESSION and joined[LABEL].nunique() < 2
     ):
@@ -247,7 +245,7 @@ def _skill(model: Model, batch: Batch, joined: pd.DataFrame, as_of: datetime, of
 
 
 def _judged(model: Model, batch: Batch, current: Champion, as_of: datetime) -> tuple[pd.DataFrame, Aside]:
-    """The champion's own predictions with their labels, and what does not count as such."""
+    """The champion's own labelled predictions, and those that do not count."""
     joined = model.scored_labels(batch, as_of)
     if joined.empty:
         return joined, Aside()
@@ -258,7 +256,7 @@ def _judged(model: Model, batch: Batch, current: Champion, as_of: datetime) -> t
 
 
 def _metrics(config: ModelConfig, joined: pd.DataFrame) -> tuple[Metric, ...]:
-    """Realised performance with intervals; nothing where it cannot be measured."""
+    """Realised performance with intervals; empty if it cannot be measured."""
     if joined.empty:
         return ()
     e, y, classes = config.evaluate, joined[LABEL].to_numpy(), classes_of(config, joined)
@@ -274,7 +272,7 @@ def _metrics(config: ModelConfig, joined: pd.DataFrame) -> tuple[Metric, ...]:
 
 
 def _shift(model: Model, joined: pd.DataFrame, current: Champion | None) -> tuple[Metric, ...]:
-    """How far predictions and labels moved since the gate; informing only."""
+    """How far predictions and labels moved since the gate; informs only."""
     if joined.empty or current is None:
         return ()
     gate = model.home.store.read_evaluation(current.evaluation_path)

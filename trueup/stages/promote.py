@@ -1,4 +1,4 @@
-"""Promote: judge the challenger by the gates, write the decision to the ledger, then move the alias.
+"""Promote: judges the challenger by the gates, writes the decision to the ledger, then moves the alias.
 
 With `promote.mode: approval` a challenger that passed is recorded as pending, and a person decides: see `approval`.
 """
@@ -32,7 +32,7 @@ _OUTCOMES: dict[Status, Outcome] = {
 
 
 def judge(model: Model, trained: Trained, evaluation: Evaluation) -> list[Verdict]:
-    """See that the registered files give the recorded predictions, then put the gate rows before the configured gates."""
+    """Check that the registered files reproduce the recorded predictions, then run the configured gates."""
     same = reproduced(model, trained, (evaluation.sample_path, CHALLENGER, evaluation.classes))
     if not same.ok:
         return [same]
@@ -65,9 +65,9 @@ def judge(model: Model, trained: Trained, evaluation: Evaluation) -> list[Verdic
 
 
 def promote(model: Model, attempt: Attempt) -> Decided:
-    """Write the decision, with a compare-and-set of the champion's epoch when it promotes; then set the alias.
+    """Write the decision, with a compare-and-set of the champion's epoch if it promotes; then set the alias.
 
-    The same attempt again gives the recorded decision. Raises StaleDecision when the champion changed meanwhile.
+    The same attempt again returns the recorded decision. Raises StaleDecision if the champion changed meanwhile.
     """
     current = model.champion()
     outcome, reasons = _outcome(model, attempt)
@@ -109,7 +109,7 @@ def promote(model: Model, attempt: Attempt) -> Decided:
             events=of_decision(outcome, identity, model.config.model, attempt.as_of, version, reasons),
         )
     )
-    settle(model)  # a newer proposal takes the place of an older one
+    settle(model)  # a newer proposal replaces an older one
     align(model)
     if attempt.trained is not None:
         run_id = attempt.trained.run_id
@@ -120,15 +120,16 @@ def promote(model: Model, attempt: Attempt) -> Decided:
 
 
 def _judged_epoch(attempt: Attempt, current: Champion | None) -> int:
-    """The epoch of the champion that the challenger was compared with, not of whoever came since."""
+    """The epoch of the champion that the challenger was compared with, even if another one serves now."""
     judged = attempt.evaluation.champion_epoch if attempt.evaluation else None
     return judged if judged is not None else (current.epoch if current else 0)
 
 
 def recorded_decision(model: Model, reason: Reason, as_of: datetime) -> Decided | None:
-    """The decision on the same retrain, if there was one: same model, reason and newest batch, same config.
+    """The decision on the same retrain, if there is one: same model, reason and newest batch, same config.
 
-    A hold does not count: labels may have arrived since. Of a pending one it is what became of it, unless nobody decided.
+    A hold does not count, because labels may have arrived since. A pending one is resolved to its outcome, if there is
+    one.
     """
     entry = model.home.ledger.find(_decision_id(model, reason, as_of))
     if entry is None:
@@ -146,20 +147,20 @@ def _decision_id(model: Model, reason: Reason, as_of: datetime, outcome: str = "
         and (closed := resolution(model.home, entry))
         and closed.kind == "held"
     ):
-        tries += 1  # a proposal that expired or was overtaken: the same may be judged, and proposed, again
+        tries += 1  # after an expired or overtaken proposal the same may be proposed again
         identity = f"{plain}:{tries}"
     return identity
 
 
 def batch_key(model: Model, as_of: datetime) -> str:
-    """Name the newest usable batch, with its revision and the config: what a decision about a retrain is about."""
+    """The newest usable batch, with its revision and the config: the subject of a decision about a retrain."""
     newest = model.usable_batches(as_of)[-1:]
     batch = f"{newest[0].window.start.isoformat()}:r{newest[0].rows.revision}" if newest else "no batch"
     return f"{batch}:{config_digest(model.config)[:16]}"
 
 
 def _outcome(model: Model, attempt: Attempt) -> tuple[Outcome, list[str]]:
-    """What the verdicts come to, and the reasons that count for it."""
+    """The outcome of the verdicts, and the reasons for it."""
     if attempt.hold is not None:
         return "held", [attempt.hold]
     status = overall(attempt.verdicts)
@@ -177,7 +178,7 @@ def _outcome(model: Model, attempt: Attempt) -> tuple[Outcome, list[str]]:
 
 
 def _served(attempt: Attempt) -> Candidate:
-    """The version that would serve: the refitted one where there is one that passed."""
+    """The version that would serve: the refitted one if it passed."""
     assert attempt.judged is not None
     if attempt.refitted is not None and attempt.refitted.candidate is not None:
         return attempt.refitted.candidate

@@ -1,4 +1,4 @@
-"""Refit: fit the accepted recipe again with the gate window included, and see that it is still the model that was judged."""
+"""Refit: fits the accepted recipe again with the gate window included, and checks that it is still the judged model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from trueup.stages.train import fit_again
 
 
 def refit(model: Model, judged: Trained, as_of: datetime) -> Refitted:
-    """Fit again, compare with the judged model on the gate rows, and register what passes.
+    """Fit again, compare with the judged model on the gate rows, and register a model that passes.
 
-    The refitted model must have the judged one's schema, load in a fresh process with the predictions of the fitted object, and stay
-    near the judged one: mean absolute difference within `promote.max_refit_shift` of the predictions' spread.
+    The refitted model must have the judged one's schema, load in a second process with the predictions of the fitted
+    object, and stay near the judged one: mean absolute difference within `promote.max_refit_shift` of the predictions'
+    spread.
     """
     before = model.home.fits.spent
     again = fit_again(model, judged, as_of)
@@ -44,7 +45,7 @@ def _compare(model: Model, judged: Trained, again: Trained, gate: Examples) -> V
     classes = all_classes(model.config.task, [before, after])
     old, new = (predict(fitted, gate.X, model.config.task, classes) for fitted in (before, after))
     moved = float(np.mean(np.abs(new - old)))
-    # A constant has no spread of its own; what it may move by is measured by the outcomes that it stands for.
+    # A constant has no spread, so its limit is measured by the outcomes' spread.
     constant = classes is None and np.ptp(old) <= 1e-12 * np.abs(old).max()
     spread = float(np.std(gate.y.astype(float)) if constant else np.std(old))
     figures: Figures = {"mean_change": moved, "spread": spread, "limit": limit}

@@ -1,4 +1,4 @@
-"""Register: give a fitted model a version in MLflow's registry, with its lineage."""
+"""Register: gives a fitted model a version in MLflow's registry, with its lineage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trueup.model import Model
 
 
 def register(model: Model, trained: Trained, role: Role = "judged") -> Candidate:
-    """Make a version of the logged model. The alias stays where it is: only a decision moves it."""
+    """Create a version of the logged model. The alias does not change: only a decision moves it."""
     tags = {
         **model.config.register_.tags,
         "trueup.role": role,

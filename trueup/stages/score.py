@@ -1,4 +1,4 @@
-"""Score: predict a batch with the champion. The first prediction served counts."""
+"""Score: predicts a batch with the champion. The first prediction served counts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trueup.stages.features import features
 def score(model: Model, checked: Checked, as_of: datetime) -> Scored:
     """Predict the batch's rows that have no prediction yet, and write them to the store and to the user's sink.
 
-    Rows from before the end of the champion's training are left out: it may have been trained on them.
+    Rows from before the end of the champion's training are left out, because it may have been trained on them.
     """
     batch, current = checked.batch, model.champion()
     if current is None:
@@ -44,7 +44,7 @@ def score(model: Model, checked: Checked, as_of: datetime) -> Scored:
         shadow(model, batch, before, as_of)
     if model.config.score.sink is not None:
         served = model.home.store.read_predictions(model.config.model, batch.window)
-        # Rows that no column names are told by all that they hold.
+        # Rows without a key are identified by all their values.
         told = model.config.ingest.key or [c for c in model.home.store.columns(batch.rows) if c not in served]
         keys = model.home.store.read(batch.rows, [ROW_ID, *told])
         assert isinstance(model.config.score.sink, Sink)
@@ -53,14 +53,14 @@ def score(model: Model, checked: Checked, as_of: datetime) -> Scored:
 
 
 def shadow(model: Model, batch: Batch, version: Champion, as_of: datetime) -> str:
-    """Predict a batch with another version beside the champion; give the role under which it is kept."""
+    """Predict a batch with another version beside the champion; return its role in the store."""
     role = f"shadow:{version.version}"
     model.home.store.save_predictions(model.config.model, batch.window, predictions(model, batch, version, as_of), role)
     return role
 
 
 def predictions(model: Model, batch: Batch, current: Champion, as_of: datetime) -> pd.DataFrame:
-    """One row a row of the batch: row_id, event_time, the prediction, the model's version and `as_of`.
+    """One row per row of the batch: row_id, event_time, the prediction, the model's version and `as_of`.
 
     A multiclass prediction is the most probable class, with `p_<class>` columns beside it.
     """

@@ -1,4 +1,4 @@
-"""Train: plan the windows, search a recipe on time-ordered folds, fit the challenger; and refit an accepted one."""
+"""Train: plans the windows, searches a recipe on time-ordered folds, fits the challenger, and refits an accepted one."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from trueup.ledger.record import Input
 from trueup.model import Model
 from trueup.stages.features import Examples, examples, read_for, require_classes
 
-_LONGEST_WAIT = timedelta(days=366)  # a label that is promised for later is taken to be a mistake
+_LONGEST_WAIT = timedelta(days=366)  # a label promised for later counts as a mistake
 
 
 @dataclass(frozen=True)
 class Material:
-    """What a challenger is made from: the rows of the training window, and how the newest of them are split for the search."""
+    """The rows of a challenger's training window, and the split of the newest of them for the search."""
 
     data: Examples
     searched: Examples
@@ -46,9 +46,9 @@ class Material:
 
 
 def plan(model: Model, as_of: datetime) -> Plan | Hold:
-    """Choose training and gate window from the labels that count at `as_of`, or say why not to train.
+    """Choose training and gate window from the labels that count at `as_of`, or the reason not to train.
 
-    Raises NoLabels when there are none where there should be some.
+    Raises NoLabels if labels are overdue.
     """
     span = _matured_span(model, as_of)
     if span is None:
@@ -63,7 +63,7 @@ def train(model: Model, chosen: Plan, as_of: datetime) -> Trained:
     """Search a recipe within the training window and fit it on all of its rows.
 
     The champion's recipe is the first trial. Raises NotEnoughData below `train.min_rows`, for labels of one class and
-    without a fold to search on, TrainingFailed when nothing fits.
+    without a fold to search on, TrainingFailed if no recipe can be fitted.
     """
     found = material(model, chosen, as_of)
     data, searched, folds = found.data, found.searched, found.folds
@@ -95,12 +95,12 @@ def train(model: Model, chosen: Plan, as_of: datetime) -> Trained:
 
 
 def material(model: Model, chosen: Plan, as_of: datetime) -> Material:
-    """Read what a challenger is made from. Raises NotEnoughData as `train` does."""
+    """Read a challenger's training rows. Raises NotEnoughData like `train`."""
     data = examples(model, chosen.train, as_of, known_by=chosen.gate.start)
     _require_rows(model.config, data, chosen.train)
     require_classes(model.config, data, chosen.train)
     earlier = data
-    if chosen.folds:  # what judges the recipe must not have chosen it
+    if chosen.folds:  # rows that judge the recipe must not choose it
         earlier = examples(model, chosen.search, as_of, known_by=chosen.search.end)
         require_classes(model.config, earlier, chosen.search)
     searched = earlier.newest(model.config.train.search_rows)
@@ -108,9 +108,9 @@ def material(model: Model, chosen: Plan, as_of: datetime) -> Material:
 
 
 def stand_in(model: Model, trained: Trained, family: StandIn, before: Examples, columns: Sequence[str]) -> Trained:
-    """Fit and log the simple model, or the prior, that takes the challenger's place, just as it was compared.
+    """Fit and log the simple model, or the prior, that replaces the challenger, exactly as it was compared.
 
-    `before` is what it learns from, `columns` what the simple model sees.
+    `before` are its training rows, `columns` the inputs of the simple model.
     """
     recipe = Recipe(family, {"columns": list(columns)} if family == "simple" else {}, model.config.train.seed)
     chosen = Plan(reference_window(trained.gate.start, model.config.monitor.decay), trained.gate, trained.folds)
@@ -119,10 +119,10 @@ def stand_in(model: Model, trained: Trained, family: StandIn, before: Examples, 
 
 
 def fit_again(model: Model, judged: Trained, as_of: datetime) -> Trained:
-    """Fit a judged recipe again, with the gate window included. Parameters are never searched again."""
+    """Fit a judged recipe again, with the gate window included, without a search."""
     chosen = Plan(judged.train, judged.gate, judged.folds)
     data = examples(model, chosen.refit, as_of)
-    # Both models belong to one run; of a batch that either window has a part of, MLflow keeps one context, the first.
+    # Both models belong to one run; MLflow keeps only the first context of a batch that is in both windows.
     trained_on = _batches_in(model, chosen.train, as_of)
     added = [b for b in _batches_in(model, chosen.refit, as_of) if b not in trained_on]
     _log_inputs(model.home, judged.run_id, added, "refit")
@@ -162,8 +162,8 @@ def fit_recipe(
 ) -> Pipeline:
     """Fit a recipe on all rows of `data`, weighted by `train.half_life`; `schema` are its features, by default all.
 
-    The simple model and the prior are fitted without weights, as they are when a challenger is compared with them.
-    Raises TrainingFailed when it cannot be fitted.
+    The simple model and the prior are fitted without weights, as in comparisons with a challenger. Raises
+    TrainingFailed if it cannot be fitted.
     """
     weights = None if recipe.family in get_args(StandIn) else recency(data.event_time, config.train.half_life)
     pipeline = build(recipe, schema or data.schema, config.task)
@@ -171,17 +171,16 @@ def fit_recipe(
 
 
 def data_digest(data: Examples, recipe: Recipe) -> str:
-    """A digest of all that a fit depends on beside the code: batches, newest row, number of rows, and the recipe."""
+    """A digest of everything that a fit depends on besides the code: batches, newest row, number of rows, and recipe."""
     return digest_of([data.sources, str(data.trained_until), len(data.y), to_plain(recipe)])
 
 
 def _batches_in(model: Model, window: Window, as_of: datetime) -> list[Batch]:
-    """The usable batches that have a part in a window."""
     return [b for b in model.usable_batches(as_of) if b.window.overlaps(window)]
 
 
 def _inputs(model: Model, chosen: Plan, as_of: datetime) -> tuple[Input, ...]:
-    """Every revision that training and judging read, and a digest of which of its rows were in quarantine."""
+    """Every revision that training and judging read, and a digest of its rows in quarantine."""
     first = min(chosen.train.start, reference_window(chosen.gate.start, model.config.monitor.decay).start)
     read = read_for(model, Window(first, chosen.gate.end), as_of)
     held = model.home.store.held_each([b.rows for b in read])
@@ -193,7 +192,6 @@ def _inputs(model: Model, chosen: Plan, as_of: datetime) -> tuple[Input, ...]:
 
 
 def _named(ref: BatchRef, held: str | None = None) -> Input:
-    """A revision, as a decision records it."""
     return Input(
         dataset=ref.dataset,
         start=ref.window.start,
@@ -206,12 +204,12 @@ def _named(ref: BatchRef, held: str | None = None) -> Input:
 
 
 def _log_inputs(home: Home, run_id: str, used: list[Batch], context: str) -> None:
-    """Let the run name the revisions of rows and labels that it read."""
+    """Record in the run the revisions of rows and labels that it read."""
     home.tracking.log_inputs(run_id, [ref for b in used for ref in (b.rows, b.labels)], context)
 
 
 def _folds(config: ModelConfig, data: Examples) -> list[tuple[Indices, Indices]]:
-    """The time-ordered folds that hold something to tell apart."""
+    """The time-ordered folds with labels of more than one class."""
     folds = time_folds(data.event_time, data.known_at, config.train.folds)
     fine = [f for f in folds if config.task is Task.REGRESSION or data.y.iloc[f[0]].nunique() > 1]
     if not fine:
@@ -223,7 +221,6 @@ def _folds(config: ModelConfig, data: Examples) -> list[tuple[Indices, Indices]]
 
 
 def _fold_losses(model: Model, data: Examples, folds: list[tuple[Indices, Indices]], recipe: Recipe) -> Iterator[float]:
-    """Mean loss on each time-ordered fold."""
     for before, after in folds:
         fitted = fit_recipe(model.config, model.home.fits, recipe, data.at(before))
         prediction = predict(fitted, data.X.iloc[after], model.config.task)
@@ -232,7 +229,7 @@ def _fold_losses(model: Model, data: Examples, folds: list[tuple[Indices, Indice
 
 
 def _matured_span(model: Model, as_of: datetime) -> Window | None:
-    """From the first usable row to just after the newest row whose label counts."""
+    """From the first usable row to just after the newest row with a label that counts."""
     used = model.usable_batches(as_of)
     if not used:
         return None
@@ -247,10 +244,10 @@ def _matured_span(model: Model, as_of: datetime) -> Window | None:
 
 
 def _without_labels(model: Model, as_of: datetime) -> Hold:
-    """Say what is known of labels where none counts yet. Raises NoLabels where they are overdue.
+    """Explain why no label counts yet. Raises NoLabels if they are overdue.
 
-    They are once a batch ended longer ago than `known_after`; where a column says when a label becomes known, and says
-    nothing, longer ago than `train.min_history`, for by then a first champion was to be made.
+    They are once a batch ended longer ago than `known_after`, or, with an empty `known_at` column, longer ago than
+    `train.min_history`, because a first champion would be due by then.
     """
     used, label = model.usable_batches(as_of), model.config.ingest.label
     known = pd.concat([model.home.store.read(b.labels, [KNOWN_AT])[KNOWN_AT] for b in used]) if used else pd.Series()

@@ -1,8 +1,8 @@
-"""Usual: what a model's batches are like, learned from those before, and what of a batch is not so.
+"""Compares a model's batches with what is usual, as learned from earlier ones.
 
-The bounds of a batch rest on the batches since the champion's training began, or on all before where there is none; so
-they follow the champion, and are what was known when the batch came. What is unusual alerts, and keeps a retrain on such
-rows from starting by itself until somebody confirms it or it has lasted.
+The bounds of a batch rest on the batches since the champion's training began, or on all earlier ones without a
+champion. So they follow the champion, and are what was known when the batch came. An unusual batch raises an alert, and
+keeps a retrain on its rows from starting by itself until somebody confirms it or it has lasted.
 """
 
 from __future__ import annotations
@@ -27,25 +27,24 @@ from trueup.model import Champion, Model
 
 STAGE: Final = "profile"
 CONFIRMED: Final = "confirmed"  # the kind of a ledger entry
-_AT_MOST: Final = 100  # batches that bounds are learned from
-_FEWEST: Final = {"day": 8}  # a week, for days of the week differ
+_AT_MOST: Final = 100  # batches to learn bounds from
+_FEWEST: Final = {"day": 8}  # a week, because weekdays differ
 
 
 @dataclass(frozen=True)
 class Held:
-    """A batch held against its bounds: what is unusual, the bounds, and the batches that they were learned from."""
+    """A batch compared with its bounds: what is unusual, the bounds, and the batches that they were learned from."""
 
     oddities: tuple[Oddity, ...]
     bounds: Figures
 
     @property
     def words(self) -> tuple[str, ...]:
-        """What is unusual, in words."""
         return tuple(o.words for o in self.oddities)
 
 
 def held_against_usual(model: Model, batch: Batch, current: Champion | None, as_of: datetime) -> Held:
-    """Hold a batch that passed validation against what was usual before it."""
+    """Compare a batch that passed validation with what was usual before it."""
     sound = model.usable_batches(as_of)
     before = [b for b in sound if b.window.end <= batch.window.start]
     fewest = _FEWEST.get(model.config.ingest.period, FEWEST)
@@ -53,7 +52,7 @@ def held_against_usual(model: Model, batch: Batch, current: Champion | None, as_
     used = (since if len(since) >= fewest else before)[-_AT_MOST:]
     profiles = [profiled(model, b) for b in [*used, batch]]
     head, tail = partial_ends([b.window for b in [*used, batch]], profiles)
-    head = head and used[:1] == sound[:1]  # only a stream's own first and last batch can be parts of one
+    head = head and used[:1] == sound[:1]  # only a stream's first and last batch can be partial
     tail = tail and batch == sound[-1]
     odd = unsettled([b.window for b in before], _odd(model), _confirmed(model, before), _settle(model.config))
     earlier = [
@@ -66,7 +65,7 @@ def held_against_usual(model: Model, batch: Batch, current: Champion | None, as_
 
 
 def profiled(model: Model, batch: Batch) -> Profile:
-    """A batch summed up, once for each revision."""
+    """The profile of a batch, computed once per revision."""
     numeric, kinds = _columns(model.config)
     basis = digest_of([numeric, kinds])[:32]
     key = (basis, batch.rows.sequence)
@@ -86,19 +85,20 @@ def profiled(model: Model, batch: Batch) -> Profile:
 
 
 def _columns(config: ModelConfig) -> tuple[list[str], list[str]]:
-    """Numeric columns; and those that say of what kind a row is, and which entity it is about."""
+    """Numeric columns, and the columns that are categories or keys."""
     by = [c for h in config.features.history for keys in h.by for c in ([keys] if isinstance(keys, str) else keys)]
     kinds = [*config.features.categorical, *by, *config.ingest.key]
     return config.numeric_columns, [c for c in dict.fromkeys(kinds) if c not in config.numeric_columns]
 
 
-# Until it is confirmed, or has lasted
+# Confirmation
 
 
 def not_settled(model: Model, reason: Reason, windows: Sequence[Window], as_of: datetime) -> str | None:
-    """Why a retrain on rows of these windows does not start by itself; None where nothing speaks against it.
+    """Why a retrain on rows of these windows does not start by itself; None if it may.
 
-    What a person asked for or is going to approve is that person's to judge, and a first champion has nothing to protect.
+    A retrain that a person started or will approve is for that person to judge, and a first champion may always be
+    made.
     """
     if reason not in AUTOMATIC or model.config.promote.mode != "auto":
         return None
@@ -115,7 +115,7 @@ def not_settled(model: Model, reason: Reason, windows: Sequence[Window], as_of: 
 
 
 def confirm(model: Model, by: str) -> Entry | None:
-    """Let retrains learn from the batches that are unusual now, as one entry of the ledger; None where none is."""
+    """Let retrains learn from the batches that are unusual now, as one entry of the ledger; None if none is."""
     sound = model.usable_batches(datetime.max)
     windows = [b.window for b in sound]
     odd = unsettled(windows, _odd(model), _confirmed(model, sound), _settle(model.config))
@@ -144,12 +144,12 @@ def confirm(model: Model, by: str) -> Entry | None:
 
 
 def _odd(model: Model) -> dict[Window, set[str]]:
-    """The columns in which each batch was found unusual at its newest look."""
+    """The unusual columns of each batch at its newest monitoring."""
     return {r.window: {o.column for o in r.body.unusual} for r in model.looks()}
 
 
 def _confirmed(model: Model, batches: Sequence[Batch]) -> set[Window]:
-    """The batches that somebody confirmed as they are: another revision of one is to be looked at anew."""
+    """The batches that somebody confirmed in this revision."""
     named = {
         (found.window, found.revision)
         for entry in model.home.ledger.entries(model.config.model)

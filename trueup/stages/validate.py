@@ -1,4 +1,4 @@
-"""Validate: check a landed batch, send failing rows to quarantine, and say whether the batch may be used."""
+"""Validate: checks a landed batch, sends failing rows to quarantine, and decides whether the batch may be used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ValidatedInFull(Validated):
 
 
 def validate(model: Model, batch: Batch, as_of: datetime) -> Checked:
-    """Check a batch once by the rules in force; asked again, give the recorded answer."""
+    """Check a batch once by the current rules. A repeated call returns the stored result."""
     known = model.validated(batch)
     if known is not None:
         return known

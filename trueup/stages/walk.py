@@ -1,7 +1,7 @@
-"""Walk a challenger's recipe forward through the rows after the champion's training, and add the recorded evidence.
+"""Walks a challenger's recipe forward through the rows after the champion's training, and adds the recorded evidence.
 
 Each fit learns from rows before its cut-off, with labels known by then, and is judged on the rows that follow. The last
-cut-off is that of the challenger itself, and the rows that follow it are the gate window.
+cut-off is the challenger's own, followed by the gate window.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Step:
 def steps(model: Model, trained: Trained, current: Champion | None, as_of: datetime) -> Iterator[Step]:
     """Fit the recipe at each earlier cut-off, and measure it, the champion and the baselines on the rows that follow.
 
-    A cut-off with too few known labels for a fit is left out.
+    Cut-offs with too few known labels for a fit are left out.
     """
     if current is None:
         return
@@ -104,10 +104,10 @@ def gathered(config: ModelConfig, walked: list[Step], gate: Examples, losses: Ma
 def method(model: Model, recipe: Recipe) -> dict[str, str]:
     """Digest the family, features, config and code of a model: a challenger that differs in any of them is a change.
 
-    The config includes `train.window` and `train.half_life`. These decide which rows count in a fit: a good champion of
-    all history says little about the same recipe on three weeks. The first challenger after such a change bears the burden
-    of a change; the retrains after its promotion are routine. Settings that only decide whether a model is trained, or
-    how long the search may take, are left out.
+    The config includes `train.window` and `train.half_life`, which decide which rows count in a fit: a good champion of
+    all history says little about the same recipe on three weeks. The first challenger after such a change bears the
+    burden of a change; the retrains after its promotion are routine. Settings that only decide whether a model is
+    trained, or how long the search may take, are left out.
     """
     custom = model.config.features.custom
     facts = code_facts(model.home.configs)
@@ -131,7 +131,7 @@ def method(model: Model, recipe: Recipe) -> dict[str, str]:
 
 
 def burden(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Burden, list[str]]:
-    """Say what a challenger has to prove, and what changed since its champion was made.
+    """Return what a challenger has to prove, and what changed since its champion was made.
 
     >>> burden({"family": "linear"}, {"family": "forest"})
     ('change', ['family'])
@@ -141,7 +141,7 @@ def burden(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Burden, lis
 
 
 def attempts(model: Model, current: Champion | None) -> list[Entry]:
-    """Give the decided attempts with evidence against a champion's artefact, oldest first, one for each training."""
+    """The decided attempts with evidence against a champion's artefact, oldest first, one for each training."""
     if current is None:
         return []
     loss, found = loss_name(model.config.task), dict[str, Entry]()
@@ -155,8 +155,7 @@ def attempts(model: Model, current: Champion | None) -> list[Entry]:
 def with_record(model: Model, fresh: Evidence, earlier: list[Entry]) -> tuple[Evidence, str]:
     """Add the older rows of the newest earlier attempt, which include those of the attempts before it.
 
-    Also give the reason where they cannot be added, else an empty text. Raises WorkError when the file is not the one
-    that the ledger recorded.
+    Also returns the reason if they cannot be added, else "". Raises WorkError if the file is not the recorded one.
     """
     if not earlier:
         return fresh, ""
@@ -190,10 +189,10 @@ def weigh(
     compared: Champion | None,
     as_of: datetime,
 ) -> tuple[Weighed, Trained | None]:
-    """Gather all evidence about a challenger, and put a baseline in its place where that does better.
+    """Gather all evidence about a challenger, and replace it by a baseline that does better.
 
-    `predictions` has by role those of the gate rows; `compared` is the champion. Gives the record of the evidence, and the
-    model in the challenger's place where a baseline takes it.
+    `predictions` has those of the gate rows by role; `compared` is the champion. Returns the record of the evidence,
+    and the baseline that takes the challenger's place, if one does.
     """
     y, roles = gate.y.to_numpy(), [role for role in predictions if role in ROLES]
     losses = {role: row_losses(model.config.task, y, predictions[role], classes) for role in roles}
@@ -205,14 +204,14 @@ def weigh(
         model.config.task, y, gate.event_time.to_numpy(), predictions, {}, {}, model.config.evaluate, classes=classes,
         seed=model.config.train.seed, walked=evidence,
     )  # fmt: skip
-    # A policy without gates lets every challenger pass that is sound, so that nothing is put in its place.
+    # A policy without gates promotes every sound challenger, so none is replaced.
     role = contender(case) if model.config.promote.gates or compared is None else CHALLENGER
     substitute = None
     if role != CHALLENGER:
         columns = declared(model.config, before.schema).names
         substitute = stand_in(model, trained, "simple" if role == SIMPLE else "prior", before, columns)
         evidence = evidence.standing_in(role, CHALLENGER)
-        model.home.store.drop_evaluation(trained.baseline_path)  # of the challenger that is replaced
+        model.home.store.drop_evaluation(trained.baseline_path)  # of the replaced challenger
     now = method(model, (substitute or trained).recipe)
     asked, changed = burden(compared.method if compared else {}, now)
     weighed = Weighed(
