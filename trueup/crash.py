@@ -1,7 +1,7 @@
-"""Crash points: the named moments between two changes of state, at any of which a process may be killed.
+"""Crash points: named moments between two changes of state at which a test can kill the process.
 
-A test names one in the environment, and the process that reaches it kills itself as `kill -9` would: nothing is caught,
-flushed or tidied up. Nowhere else do they do anything.
+A test names one in the environment, and the process that reaches it kills itself like `kill -9`: nothing is caught,
+flushed or cleaned up. Without the variable they have no effect.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import signal
 
 CRASH_AT = "TRUEUP_CRASH_AT"
 
-# In the order of the loop: the point, and how things stand there.
+# In the order of the loop: the point, and the state there.
 POINTS = {
     "file.beside": "a Parquet file is written beside its place and not yet moved there",
     "ingest.file": "a batch's file is in its place, and no row makes it visible",
@@ -32,6 +32,6 @@ POINTS = {
 
 
 def reach(point: str) -> None:
-    """Die here if the environment says so."""
+    """Die here if the environment names this point."""
     if os.environ.get(CRASH_AT) == point:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -5,18 +5,18 @@ TrueupError
 │   ├── ConfigError           one or more mistakes in a model's YAML, all listed
 │   └── UnknownModel          no configs/<name>.yaml
 └── WorkError                 the work failed or the data is wrong; exit code 1
-    ├── SourceError           the source cannot be read, or what it gives cannot be landed
-    │   └── SourceUnavailable the source does not answer just now; trying again may help
+    ├── SourceError           the source cannot be read, or its rows cannot be landed
+    │   └── SourceUnavailable the source does not answer; a retry may help
     ├── NoData                nothing to work on at this as_of
-    │   ├── NotEnoughData     too little to learn from yet; more may come
-    │   └── NoLabels          labels are overdue: to wait brings none
+    │   ├── NotEnoughData     too few rows yet; more may come
+    │   └── NoLabels          labels are overdue; waiting does not help
     ├── RegistryUnavailable   MLflow's store or server does not answer
-    ├── UntrustedModel        a model's files do not match what the ledger says
+    ├── UntrustedModel        a model's files do not match the ledger
     ├── LedgerError           the ledger cannot be appended to or read
     │   ├── StaleDecision     somebody else changed the champion meanwhile
-    │   └── AlreadyDecided    somebody else decided otherwise, or under another name
-    ├── EventsUnavailable     the event server does not answer; what is to be told waits in the outbox
-    ├── EventRefused          the event server says that an event is wrong
+    │   └── AlreadyDecided    somebody else decided differently, or under another name
+    ├── EventsUnavailable     the event server does not answer; events wait in the outbox
+    ├── EventRefused          the event server refuses an event
     └── TrainingFailed        no candidate could be fitted
 """
 
@@ -27,7 +27,7 @@ class TrueupError(Exception):
     """Base of all errors meant for people. `str(error)` is the whole message."""
 
     exit_code = 1
-    transient = False  # True where trying again may help
+    transient = False  # True if a retry may help
 
 
 class UsageError(TrueupError):
@@ -37,7 +37,7 @@ class UsageError(TrueupError):
 
 
 class ConfigError(UsageError):
-    """A model's YAML has mistakes. `problems` has one line each: place, what, mend."""
+    """A model's YAML has mistakes. `problems` has one line each: place, mistake, fix."""
 
     def __init__(self, where: str, problems: list[str]) -> None:
         self.where = where
@@ -69,11 +69,11 @@ class NoData(WorkError):
 
 
 class NotEnoughData(NoData):
-    """There is too little to learn from yet: a retrain is held, for more may come."""
+    """There are too few rows yet: a retrain is held, because more may come."""
 
 
 class NoLabels(NoData):
-    """No row has a label that counts, though some should have: to wait brings none."""
+    """No row has a label that counts, though some should have; waiting does not help."""
 
 
 class RegistryUnavailable(WorkError):
@@ -83,13 +83,13 @@ class RegistryUnavailable(WorkError):
 
 
 class EventsUnavailable(WorkError):
-    """The event server does not answer, or does not let us in."""
+    """The event server does not answer, or refuses the login."""
 
     transient = True
 
 
 class EventRefused(WorkError):
-    """The event server says that an event is wrong; it will say so again."""
+    """The event server refuses an event, and would refuse it again."""
 
 
 class UntrustedModel(WorkError):

@@ -1,6 +1,6 @@
-"""What the stages hand to each other: references and verdicts, never data.
+"""Results that stages pass to each other: references and verdicts, never data.
 
-All are frozen and made of plain values, so that an orchestrator may keep, show or move them.
+All are frozen and made of plain values, so that an orchestrator can store, show or move them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Outcome = Literal["promoted", "pending", "rejected", "held", "refused", "rolled_back", "override", "none"]
 Role = Literal["judged", "refitted"]
 
-FITTED = "fitted"  # under this role stands what a model itself said before it was written to files
+FITTED = "fitted"  # role of the fitted model's own predictions before it was written to files
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class Checked:
     reasons: tuple[str, ...]
     quarantined: int
     warnings: tuple[str, ...] = ()
-    basis: str = ""  # of what later stages find out: another answer here makes their questions new
+    basis: str = ""  # a new judgement makes the results of later stages new
 
     @property
     def usable(self) -> bool:
-        """False for a broken batch only: too few rows to tell are still scored."""
+        """False for a broken batch only; too few rows are still scored."""
         return self.status is not Status.FAIL
 
 
 @dataclass(frozen=True)
 class Validated:
-    """What a stored validation says of a batch; `judgement` is the digest of the rows in quarantine."""
+    """The stored part of a validation; `judgement` is the digest of the rows in quarantine."""
 
     status: Status
     reasons: tuple[str, ...]
@@ -69,100 +69,96 @@ class Search:
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted challenger on disk, and all that is needed to fit it again."""
+    """A fitted challenger on disk, with everything needed to fit it again."""
 
     recipe: Recipe
     train: Window
     gate: Window
     trained_until: datetime  # event time of its newest training row
     rows: int
-    data_digest: str  # of the batches, windows and parameters it was made from
+    data_digest: str  # digest of its batches, windows and parameters
     uri: str  # of the logged model
     manifest_digest: str  # over its files
     run_id: str
-    baseline_path: (
-        str  # Parquet with a sample of the training rows, relative to the home: for drift, and with what it said
-    )
+    baseline_path: str  # Parquet with a sample of the training rows and its predictions, relative to the home
     inputs: tuple[Input, ...] = ()
     search: Search | None = None
-    classes: list[str] | None = None  # of a multiclass task, those it knows, in the order of its probabilities
-    gone: tuple[str, ...] = ()  # features that it was not given, for they have had no value lately
-    folds: tuple[Fold, ...] = ()  # earlier cut-offs at which its recipe is judged besides
+    classes: list[str] | None = None  # for a multiclass task, its classes in the order of its probabilities
+    gone: tuple[str, ...] = ()  # features without recent values, which it does not use
+    folds: tuple[Fold, ...] = ()  # earlier cut-offs at which its recipe is also judged
 
 
 @dataclass(frozen=True)
 class Weighed:
-    """All evidence about a challenger: where it lies, which rows and earlier attempts it is of, and what is to be proved."""
+    """All evidence about a challenger: its place, its rows and earlier attempts, and the burden of proof."""
 
     path: str  # Parquet with sums of row losses by block of time, relative to the home
     start: datetime
     end: datetime
     rows: int
-    folds: tuple[
-        tuple[datetime, datetime], ...
-    ] = ()  # where each earlier fold begins, and the end of what its fit learned
-    against: str | None = None  # digest of the champion's files that it was compared with
-    earlier: tuple[str, ...] = ()  # runs of the attempts that older rows come from
-    attempt: int = 1  # against this champion, this one included
+    folds: tuple[tuple[datetime, datetime], ...] = ()  # start of each earlier fold, and end of its training rows
+    against: str | None = None  # digest of the compared champion's files
+    earlier: tuple[str, ...] = ()  # runs of the attempts with older rows
+    attempt: int = 1  # against this champion, including this one
     burden: Burden = "routine"
-    changed: tuple[str, ...] = ()  # family, features, config, code: what is not as it was for the champion
+    changed: tuple[str, ...] = ()  # what differs from the champion: family, features, config, code
     method: dict[str, str] = field(default_factory=dict)  # digests of these
-    contender: str = "challenger"  # the simple model or the prior, where it takes the challenger's place
-    missing: str = ""  # why evidence of earlier attempts does not count, in words
+    contender: str = "challenger"  # the simple model or the prior, if it takes the challenger's place
+    missing: str = ""  # why evidence of earlier attempts does not count
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Where the judged rows lie, and the figures made from them."""
+    """The judged rows' place, and the figures from them."""
 
     path: str  # Parquet with the gate rows and every model's predictions, relative to the home
-    sample_path: str  # Parquet with the features and labels of some of them, and what the challenger said
+    sample_path: str  # Parquet with features, labels and the challenger's predictions of some of them
     schema: FeatureSchema
     rows: int
     predicted: list[str]  # roles whose predictions are kept: challenger, champion, prior, simple
     classes: list[str] | None  # of a multiclass task, in the order of the probabilities
     metrics: dict[str, dict[str, float]]  # by role: challenger, champion, prior, simple
     intervals: tuple[Metric, ...]  # the challenger's metrics with intervals
-    skill: Skill | None  # the challenger's paired skill over the cheap reference; None if that made no error
+    skill: Skill | None  # the challenger's paired skill; None if the reference made no error
     weighed: Weighed  # the gate rows and all others that count
     slices: list[SliceLoss] = field(default_factory=list)
-    champion_epoch: int | None = None  # of the champion it was compared with, 0 where there was none
+    champion_epoch: int | None = None  # of the compared champion, 0 without one
     reference_rows: int | None = None  # labelled rows that the prior, the simple model and the reference learned from
     behaviour: list[Violations] = field(default_factory=list)
     budget: list[Cost] = field(default_factory=list)
     ablation: list[Ablated] = field(default_factory=list)
-    without_champion: str = ""  # why it was compared with no champion, where there is one
-    stand_in: Trained | None = None  # the model that takes the challenger's place, where one does
+    without_champion: str = ""  # why it was not compared with the champion, if there is one
+    stand_in: Trained | None = None  # the model that takes the challenger's place, if one does
 
 
 def baseline_name(manifest_digest: str) -> str:
-    """Under which name a sample of a model's training rows is kept."""
+    """Name of the sample of a model's training rows in the store."""
     return f"{manifest_digest[:32]}-baseline"
 
 
 def sample_name(run_id: str) -> str:
-    """Under which name a sample of a run's gate rows is kept."""
+    """Name of the sample of a run's gate rows in the store."""
     return f"{run_id}-sample"
 
 
 def evidence_name(run_id: str) -> str:
-    """Under which name the evidence about a run's challenger is kept."""
+    """Name of the evidence about a run's challenger in the store."""
     return f"{run_id}-evidence"
 
 
 def prediction_columns(role: str, classes: list[str] | None) -> list[str]:
-    """The columns of a file in which a model's predictions are kept."""
+    """The columns of a model's predictions in a file."""
     return [f"p_{role}"] if classes is None else [f"p_{role}_{c}" for c in classes]
 
 
 def columns_of(role: str, prediction: NDArray[Any], classes: list[str] | None) -> dict[str, NDArray[Any]]:
-    """A model's predictions, (n,) or (n, k), as the columns in which they are kept."""
+    """A model's predictions, (n,) or (n, k), as columns of a file."""
     values = prediction[:, None] if prediction.ndim == 1 else prediction
     return dict(zip(prediction_columns(role, classes), values.T, strict=True))
 
 
 def prediction_of(frame: pd.DataFrame, role: str, classes: list[str] | None) -> NDArray[Any]:
-    """What a model said about the rows of such a file: (n,), or (n, k) for a multiclass task."""
+    """The predictions in such a file: (n,), or (n, k) for a multiclass task."""
     values = frame[prediction_columns(role, classes)].to_numpy()
     return values[:, 0] if classes is None else values
 
@@ -182,7 +178,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Refitted:
-    """The accepted recipe fitted again with the gate window included, and whether it may replace the judged model."""
+    """The accepted recipe fitted again with the gate window, and whether it may replace the judged model."""
 
     trained: Trained
     verdict: Verdict
@@ -191,18 +187,18 @@ class Refitted:
 
 @dataclass(frozen=True)
 class Scored:
-    """What was predicted for a batch."""
+    """The predictions of a batch."""
 
     window: Window
     version: int | None
-    new: int  # predictions that were not there before
+    new: int  # new predictions
     total: int
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """A watched batch: its diagnosis and the figures behind it. The first of the findings is the diagnosis."""
+    """A monitored batch: its findings, the diagnosis first, and the figures behind them."""
 
     window: Window
     diagnosis: str
@@ -212,13 +208,13 @@ class Observed:
 
     @property
     def rolled_back(self) -> bool:
-        """Whether the champion was found worse than its predecessor in its probation, and taken back."""
+        """Whether the champion lost its probation and was rolled back."""
         return self.figures.probation is not None and self.figures.probation.verdict is Status.FAIL
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """All that a decision rests on. A hold has no challenger."""
+    """Everything that a decision depends on. A hold has no challenger."""
 
     reason: Reason
     as_of: datetime
@@ -228,14 +224,14 @@ class Attempt:
     judged: Candidate | None = None
     verdicts: tuple[Verdict, ...] = ()
     refitted: Refitted | None = None
-    digest: str | None = None  # of all that the training and its judging depend on
-    in_loop: bool = False  # the run itself found that it is needed: nobody asked
+    digest: str | None = None  # digest of everything that the training and its judgement depend on
+    in_loop: bool = False  # started by the loop itself
     asked_at: datetime | None = None  # wall clock, with offset
 
 
 @dataclass(frozen=True)
 class Decided:
-    """The end of a retrain: the outcome, why, and where it stands in the ledger."""
+    """The end of a retrain: the outcome, the reasons, and the ledger entry."""
 
     outcome: Outcome
     reasons: tuple[str, ...]
@@ -246,7 +242,7 @@ class Decided:
 
 @dataclass(frozen=True)
 class Cycle:
-    """One run of the loop."""
+    """The result of one turn of the loop."""
 
     model: str
     as_of: datetime
@@ -254,8 +250,8 @@ class Cycle:
     scored: tuple[Scored, ...]
     observed: tuple[Observed, ...]
     decided: Decided
-    released: tuple[Scored, ...] = ()  # batches handled before, scored again for rows that left quarantine since
-    problem: str | None = None  # what is wrong with the data as a whole, for someone to mend
+    released: tuple[Scored, ...] = ()  # batches handled before, scored for rows released since
+    problem: str | None = None  # problems of the data as a whole
 
     @property
     def broken(self) -> bool:

@@ -1,4 +1,4 @@
-"""The outside world of one home, opened when first used."""
+"""Everything outside the process that belongs to one home, opened at first use."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from trueup.adapters.mlflow.runs import Tracking
     from trueup.adapters.sources.port import SourcePort
 
-HOME_TAG = "trueup.home"  # on MLflow's runs: which home began them
+HOME_TAG = "trueup.home"  # tag of MLflow's runs with the home that started them
 
 
-_HANDLING = 6 * 3600.0  # seconds that a run waits for another of the same model, which may train its first champion
+_HANDLING = 6 * 3600.0  # seconds to wait for another run of the same model, which may train its first champion
 
 
 def _wall_clock() -> datetime:
@@ -45,29 +45,28 @@ def _wall_clock() -> datetime:
 
 
 def identity_of(database: sa.URL, home: Path, *, keep: bool = True) -> str:
-    """A name of a home's database that no other has: of PostgreSQL's its place, else what is kept in the home."""
+    """A unique name of a home's database: for PostgreSQL its place, else an id in the home."""
     if database.get_backend_name() == "postgresql":
         return digest_of([database.host, database.port, database.database, dict(database.query)])[:32]
     return made_once(home / "home.id", lambda: uuid4().hex, keep=keep)
 
 
 class Home:
-    """Store, ledger, registry and sources of one home. Opening is lazy: a command pays only for what it uses.
+    """Store, ledger, registry and sources of one home. Opening is lazy: a command only pays for what it uses.
 
-    With `looks` nothing in the home is written, made or locked: one that does not exist, or may not be written, can be
-    looked at.
+    With `looks` nothing in the home is written, created or locked, so a missing or read-only home can be read.
     """
 
     def __init__(self, settings: Settings | None = None, *, looks: bool = False) -> None:
         self.settings = settings or Settings()
         self.looks = looks
-        self.now = _wall_clock  # with offset; what is kept and who is waited for grows old by it, nothing else
+        self.now = _wall_clock  # with offset; only for retention and expiry
         self.actor = Actor(
             "process", account(), account(), "a program"
-        )  # who does not say so is none of the other kinds
+        )  # default until a flow or the CLI identifies itself
         self.root: Path = self.settings.root
         self.configs: Path = self.settings.configs
-        self.profiles: dict[tuple[str, int], Profile] = {}  # of batches, by what is summed up and landing sequence
+        self.profiles: dict[tuple[str, int], Profile] = {}  # profiles of batches, by columns and landing sequence
         self._sources: dict[str, SourcePort] = {}
         self._label_sources: dict[str, SourcePort | None] = {}
 
@@ -81,12 +80,10 @@ class Home:
 
     @cached_property
     def store(self) -> Store:
-        """Batches, predictions and results."""
         return Store(self.root, self.engine)
 
     @cached_property
     def ledger(self) -> Ledger:
-        """Decisions."""
         initialise(self.engine, METADATA)
         s = self.settings
 
@@ -97,66 +94,63 @@ class Home:
 
     @cached_property
     def tracking(self) -> Tracking:
-        """MLflow's runs."""
         from trueup.adapters.mlflow.runs import Tracking
 
         return Tracking(self.settings.tracking_uri, self.settings.artifact_root)
 
     @cached_property
     def registry(self) -> Registry:
-        """MLflow's models."""
         from trueup.adapters.mlflow.models import Registry
 
         return Registry(self.tracking)
 
     @cached_property
     def fits(self) -> Fits:
-        """What fits pipelines; a replay shares fits among policies."""
+        """Fits pipelines; a replay shares fits among policies."""
         from trueup.adapters.fit_cache import Fits
 
         return Fits()
 
     @cached_property
     def background(self) -> Background:
-        """The process in which reports are rendered, where they are wanted."""
+        """The process that renders reports, if there are any."""
         return shared() if self.settings.reports else NoReports()
 
     @cached_property
     def identity(self) -> str:
-        """A name of this home's database that no other has, for what is written to places shared with others."""
+        """A unique name of this home's database, for records in places shared with others."""
         return identity_of(sa.make_url(self.settings.database), self.root, keep=not self.looks)
 
     def local_now(self, config: ModelConfig) -> datetime:
-        """The wall clock in the model's time zone, without offset: nobody knows anything of what comes after."""
+        """The wall clock in the model's time zone, without offset; later data cannot be known."""
         return self.now().astimezone(ZoneInfo(config.ingest.timezone)).replace(tzinfo=None)
 
     def handling(self, model: str) -> AbstractContextManager[bool]:
-        """Be the one that handles a model's batches for the block; False when another has not ended within hours."""
+        """Hold the lock on a model's batches for the block; False if another holder has not ended within hours."""
         return alone(self.engine, f"run-{model}", wait=_HANDLING)
 
     def retraining(self, model: str) -> AbstractContextManager[bool]:
-        """Try to be the one that retrains a model for the block; False when another is at it."""
+        """Try to hold a model's retrain lock for the block; False if another process has it."""
         return alone(self.engine, f"retrain-{model}")
 
     def aligning(self, model: str) -> AbstractContextManager[bool]:
-        """Be the one that writes a model's alias for the block; False when another has not ended within a minute."""
+        """Hold the lock on a model's alias for the block; False if another holder has not ended within a minute."""
         return alone(self.engine, f"alias-{model}", wait=60)
 
     def alone_with_files(self) -> AbstractContextManager[bool]:
-        """Try to be the one that removes files, or relies on none being removed, for the block."""
+        """Try to hold the lock on removing files, or on relying on none being removed, for the block."""
         return alone(self.engine, "files")
 
     def alone_with_anchors(self) -> AbstractContextManager[bool]:
-        """Be the one that writes the ledger's anchors, or relies on none being written; False when another goes on."""
+        """Hold the lock on the ledger's anchors, for writing or for relying on them; False if another holder continues."""
         return alone(self.engine, "anchors", wait=30)
 
     def close(self) -> None:
-        """Let the database go. Reports go on being rendered."""
+        """Close the database. Reports continue."""
         if "engine" in self.__dict__:
             self.engine.dispose()
 
     def source(self, config: ModelConfig) -> SourcePort:
-        """The source of a model's data."""
         from trueup.adapters.sources import open_source
 
         if config.model not in self._sources:
@@ -164,7 +158,7 @@ class Home:
         return self._sources[config.model]
 
     def label_source(self, config: ModelConfig) -> SourcePort | None:
-        """The source of a model's outcomes, None where they stand beside its rows."""
+        """The source of a model's outcomes, None if they are beside its rows."""
         from trueup.adapters.sources import open_source
 
         if config.model not in self._label_sources:

@@ -1,6 +1,6 @@
-"""One model: a config in a home, and what can be asked of it.
+"""One model: a config in a home, with its batches, champion and results.
 
-Stage functions take a `Model`, what the stage before handed on, and `as_of`.
+Stage functions take a `Model`, the result of the stage before, and `as_of`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 T = TypeVar("T")
-VALIDATE, MONITOR, RUN = "validate", "monitor", "run"  # the stages that keep results
-SILENT = frozenset({UNKNOWN, DATA_BROKEN})  # diagnoses that say nothing of the champion
+VALIDATE, MONITOR, RUN = "validate", "monitor", "run"  # the stages that store results
+SILENT = frozenset({UNKNOWN, DATA_BROKEN})  # diagnoses that say nothing about the champion
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ class Champion:
     trained_from: datetime
     trained_until: datetime
     recipe: Recipe
-    features: FeaturesConfig  # those it was trained on; the config's may have changed since
+    features: FeaturesConfig  # the features it was trained on; the config's may have changed since
     baseline_path: str  # a sample of its training rows
-    evaluation_path: str  # what it said about the gate rows when it was judged
-    gate_skill: Skill | None  # its paired skill there; None where the reference made no error
-    method: dict[str, str]  # digests of what makes it the kind of model that it is, see `walk.method`
+    evaluation_path: str  # its predictions on the gate rows when it was judged
+    gate_skill: Skill | None  # its paired skill there; None if the reference made no error
+    method: dict[str, str]  # digests of its family, features, config and code, see `walk.method`
     put_by: str  # the kind of the entry that put it there: promoted, rolled_back, override
 
     def lacks(self, home: Home, batch: Batch) -> list[str]:
-        """Columns that this version is made of and that a batch does not have: without them it cannot predict it."""
+        """Columns of this version that a batch does not have, so that it cannot predict the batch."""
         return sorted(set(self.features.columns) - set(home.store.columns(batch.rows)))
 
     def load(self, home: Home) -> Pipeline:
@@ -108,8 +108,8 @@ class Model:
     def complete_until(self) -> datetime | None:
         """End of the newest complete batch of the source, None for an empty one.
 
-        The period of the newest row counts as complete when that row lies within the period's last day (the last hour
-        for daily batches). Rows of a time that is not plausible do not count, nor do those of a time that is still to come.
+        The period of the newest row counts as complete if that row is within the period's last day (the last hour for
+        daily batches). Rows with an implausible or future time do not count.
         """
         span = self.home.source(self.config).span()
         if span is None:
@@ -120,7 +120,7 @@ class Model:
         return window.end if newest >= window.end - slack else window.start
 
     def known(self) -> Known:
-        """The kinds of columns and the outcomes that the landings have fixed. The last landing has all of them."""
+        """The kinds of columns and the outcomes that the landings have fixed, from the last landing."""
         kinds: dict[str, Kind] = _fact(self.home, self.config.rows_dataset, "kinds") or {}
         outcomes: list[str] | None = _fact(self.home, self.config.labels_dataset, "outcomes")
         return Known(kinds, None if outcomes is None else tuple(outcomes))
@@ -130,7 +130,7 @@ class Model:
         return self.validations([batch]).get(batch.window)
 
     def validations(self, landed: list[Batch]) -> dict[Window, Checked]:
-        """The recorded validation, by window, of each batch that the current rules judged last."""
+        """The recorded validation, by window, of each batch by the current rules."""
         recorded = self.validation_results(Validated, landed[0].window if len(landed) == 1 else None)
         of_batch = {b.window: (b, recorded.get((b.window, b.rows.revision))) for b in landed}
         judgements = self.home.store.judgements([batch.rows for batch, _ in of_batch.values()])
@@ -156,11 +156,11 @@ class Model:
         ]
 
     def looks(self) -> list[Result[Look]]:
-        """All monitoring results, ordered by window and `as_of`, with what later ones need of them."""
+        """All monitoring results, ordered by window and `as_of`, with the fields that later ones need."""
         return self.home.store.results(self.config.model, MONITOR, Look)
 
     def decisive_look(self, as_of: datetime) -> tuple[Result[Look] | None, datetime]:
-        """The champion's newest monitoring result of the batch that decides, and the `as_of` of its first one there.
+        """The champion's newest monitoring result for the batch that decides, and the `as_of` of its first one there.
 
         Only results up to `as_of` count. A corrected batch is another batch.
         """
@@ -192,7 +192,7 @@ def in_office(entry: Entry) -> ChampionRecord:
 
 
 def rules(config: ModelConfig) -> str:
-    """Digest of what a batch is validated by: expectations, and the columns that must exist and hold numbers."""
+    """Digest of the validation rules of a batch: expectations, and the columns that must exist or be numeric."""
     judged_by = [config.validation.model_dump(mode="json"), config.input_columns, config.numeric_columns]
     return digest_of(judged_by)[:32]
 

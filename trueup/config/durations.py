@@ -1,4 +1,4 @@
-"""Spans of time as a config writes them: durations, and calendar spans."""
+"""Spans of time in a config: durations, and calendar spans."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ _ISO = TypeAdapter(timedelta)
 
 
 class Months(timedelta):
-    """A number of calendar months. As a span to be compared with others each has 30 days; `earlier` and `later` count them."""
+    """A number of calendar months, counted by `earlier` and `later`. Compared with other spans, each has 30 days."""
 
     number: int
 
     def __new__(cls, number: int) -> Months:
-        """So many months."""
         made = super().__new__(cls, days=30 * number)
         made.number = number
         return made
@@ -37,7 +36,7 @@ class Months(timedelta):
 
 
 def later(moment: datetime, span: timedelta) -> datetime:
-    """The moment a span later; of calendar months the same day, or the month's last.
+    """The moment a span later; for calendar months the same day, or the month's last.
 
     >>> later(datetime(2024, 1, 31), Months(1))
     datetime.datetime(2024, 2, 29, 0, 0)
@@ -58,7 +57,7 @@ def earlier(moment: datetime, span: timedelta) -> datetime:
 
 
 def parse_calendar(value: object) -> timedelta:
-    """Read a span as `parse_duration` does, or a number of calendar months or years.
+    """Parse a span like `parse_duration`, or a number of calendar months or years.
 
     >>> parse_calendar("2 months").number
     2
@@ -77,7 +76,7 @@ def _kept_months(value: Any, handler: Callable[[Any], timedelta]) -> timedelta:
 
 
 def parse_duration(value: object) -> timedelta:
-    """Read "1 day", "28 days", "1 day 12 hours" or an ISO 8601 duration as a timedelta.
+    """Parse "1 day", "28 days", "1 day 12 hours" or an ISO 8601 duration.
 
     >>> parse_duration("28 days").days
     28
@@ -105,7 +104,7 @@ def _read_duration(text: str) -> timedelta | None:
 
 
 def write_duration(value: timedelta) -> str:
-    """Write a span the way the config does: the largest unit that divides it.
+    """Format a span as in a config, in the largest unit that divides it.
 
     >>> write_duration(timedelta(days=28)), write_duration(Months(1))
     ('28 days', '1 month')
@@ -132,7 +131,7 @@ def _longer_than_nothing(span: timedelta) -> timedelta:
 
 
 def span_or_expanding(value: object) -> object:
-    """Reads a calendar span, or leaves `expanding` as it is."""
+    """Parse a calendar span, or return `expanding`."""
     try:
         return value if value == "expanding" else _longer_than_nothing(parse_calendar(value))
     except ValueError as error:

@@ -69,11 +69,11 @@ class Written:
     name: str | None = None  # the file's, if there is one
 
     def config(self) -> ModelConfig:
-        """The config. Raises ValidationError."""
+        """The parsed config. Raises ValidationError."""
         return ModelConfig.model_validate(self.content, context={ROOT: self.root})
 
     def mistakes(self) -> list[Mistake]:
-        """All that can be seen without the libraries that will use the config."""
+        """All mistakes that need no library."""
         found = [*_duplicate_keys(self.node), *contradictions(self.content, self.root)]
         try:
             model = self.config().model
@@ -92,12 +92,12 @@ class Written:
         return list(dict.fromkeys(lines))
 
     def refusal(self, mistakes: Iterable[Mistake]) -> ConfigError:
-        """The error that tells them."""
+        """The error with all mistakes."""
         return ConfigError(self.where, self.told(mistakes))
 
 
 def read(configs: Path, name: str) -> Written:
-    """Read `configs/<name>.yaml` as it stands. Raises UnknownModel, and ConfigError when it is no YAML."""
+    """Read `configs/<name>.yaml`. Raises UnknownModel, and ConfigError if it is not YAML."""
     known, path = model_names(configs), configs / f"{name}.yaml"
     if name not in known:
         hint = did_you_mean(name, known, f"known models: {', '.join(known) or 'none'}")
@@ -165,7 +165,7 @@ def _duplicate_keys(node: Node, at: Location = ()) -> Iterator[Mistake]:
 
 
 def _explain(error: ErrorDetails, written: Written) -> Mistake:
-    """What pydantic found, and the mend."""
+    """Pydantic's finding, and a fix."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing":
         what = f"is missing; add `{error['loc'][-1]}:`"
@@ -187,7 +187,7 @@ def _explain(error: ErrorDetails, written: Written) -> Mistake:
 def _placed(root: Node, mistake: Mistake) -> tuple[int, Mistake]:
     """The line of the deepest part of a mistake's place that the YAML has.
 
-    Parts that are not in the YAML (tags of unions, missing keys) are left out of the place, but for a missing last key.
+    Parts that are not in the YAML (tags of unions, missing keys) are left out of the place, except a missing last key.
     """
     node, line, path = root, root.start_mark.line + 1, list[int | str]()
     for depth, part in enumerate(mistake.at):

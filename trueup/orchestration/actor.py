@@ -1,4 +1,4 @@
-"""Who started what runs here: a person at the command line, or what Prefect knows of the flow run."""
+"""Determines who started a run: a person at the command line, or an automation, schedule or form in Prefect."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from trueup.domain.data.types import Actor
 
 
 def at_the_command_line(by: str = "") -> Actor:
-    """A person, by the name given or else the account's."""
+    """A person, by the given name or else the account's."""
     return Actor("person", by.strip() or account(), account(), "command line")
 
 
 def of_this_run(by: str = "") -> Actor:
-    """What began the flow run that this is part of. One without a deployment was called at a command line.
+    """The actor behind the current flow run. One without a deployment was called at a command line.
 
-    A deployment's run that neither an automation nor a schedule began was asked for by somebody: `by`, if they said so.
+    A deployment's run without automation or schedule was started by a person: `by`, if given.
     """
     if "prefect" not in sys.modules:
         return at_the_command_line(by)

@@ -1,4 +1,4 @@
-"""The form of a pending approval: it shows the evidence, suspends the flow run, and makes the call that the CLI makes."""
+"""The form of a pending approval: shows the evidence, suspends the flow run, and makes the same call as the CLI."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from trueup.model import Model
 from trueup.orchestration.parameters import Text
 
 Show = Callable[[Model, Entry], None]
-_LATE = timedelta(hours=1)  # a form sent just too late is told so, instead of failing
+_LATE = timedelta(hours=1)  # a form sent slightly too late gets a message instead of a failure
 
 
 class Form(RunInput):
-    """What a person fills in. Nothing has a default: else resuming without an answer would be one."""
+    """The fields of the form, without defaults: otherwise resuming without an answer would count as one."""
 
     decision: Literal["approve", "reject"] = Field(
         description="Approve makes the challenger the champion; reject keeps the champion."
@@ -34,11 +34,11 @@ class Form(RunInput):
 
 
 def title_of_approval() -> str:
-    """Name a run by what waits: the number or id of a ledger entry says little in a list of runs."""
+    """Name a run by its model and version, because a ledger id says little in a list of runs."""
     identity, home = runtime.flow_run.parameters["approval"], Home()
     try:
         entry = approval.pending(home, identity)
-    except TrueupError:  # which the flow itself runs into, and tells
+    except TrueupError:  # the flow itself raises and reports it
         return f"approve {identity}"
     finally:
         home.close()
@@ -46,7 +46,7 @@ def title_of_approval() -> str:
 
 
 def decide(home: Home, identity: str, show: Show) -> tuple[Model, Decided]:
-    """The decision on a pending approval: the recorded one if there is one, else the one that a person fills in.
+    """The decision on a pending approval: the recorded one if there is one, else the one from the form.
 
     `show` publishes the evidence before the flow run is suspended. Raises UsageError for an unknown approval.
     """
@@ -56,7 +56,7 @@ def decide(home: Home, identity: str, show: Show) -> tuple[Model, Decided]:
 
 
 def _decided(model: Model, entry: Entry, show: Show) -> Decided:
-    """What became of it; if nothing yet, what the form says."""
+    """The recorded decision, or that of the form."""
     approval.settle(model)
     if (closed := approval.resolution(model.home, entry)) is not None:
         return approval.decided(closed)
@@ -69,7 +69,7 @@ def _decided(model: Model, entry: Entry, show: Show) -> Decided:
 
 
 def _question(entry: Entry) -> str:
-    """What stands over the form."""
+    """The text above the form."""
     body = entry.body
     previous = f"in place of version {body.previous.version}" if body.previous else "as the first champion"
     return f"**{entry.model}**: version {body.version} {previous}? This run's artifacts show the evidence."

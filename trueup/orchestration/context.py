@@ -1,4 +1,4 @@
-"""What every flow does first: read the config, open the home, resolve as_of. Nothing below it reads the clock to find out."""
+"""The context of every flow: its config, its home and its as_of. Only this module reads the clock."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Opened:
-    """A model in its home, and the moment for which a flow runs."""
+    """A model in its home, and the `as_of` of a flow run."""
 
     model: Model
     as_of: datetime
@@ -36,9 +36,9 @@ class Opened:
 
 @contextmanager
 def opened(model: str, as_of: datetime | None, settings: Settings | None = None, by: str = "") -> Iterator[Opened]:
-    """Open a home for one flow run; at its end the outbox is passed on. Reports may still be rendered when it ends; the process waits for them.
+    """Open a home for one flow run, and deliver the outbox at its end; the process still waits for its reports.
 
-    `by` is the person who asked for the run, where one said so.
+    `by` is the person who asked for the run, if given.
     """
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     logging.getLogger("prefect.task_runs").addFilter(_no_traceback)
@@ -61,7 +61,7 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None,
 
 @contextmanager
 def opened_home(actor: Actor, settings: Settings | None = None) -> Iterator[Home]:
-    """Open a home for a decision that needs no moment and no data; at its end the outbox is passed on."""
+    """Open a home for a decision that needs no `as_of` and no data, and deliver the outbox at its end."""
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     _put_project_on_path()
     from trueup.audit.dossiers import dossiers_kept_current
@@ -78,13 +78,13 @@ def opened_home(actor: Actor, settings: Settings | None = None) -> Iterator[Home
 
 
 def _put_project_on_path() -> None:
-    """Prefect has the project's folder on the path only while it imports a flow, and its body imports the project's tasks."""
+    """Keep the project's folder on the path for the flow's own imports; Prefect only does while it imports the flow."""
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
 
 
 def _no_traceback(record: logging.LogRecord) -> bool:
-    """Prefect logs every error with its traceback; one that is meant for people says all in its message."""
+    """Log an error for people without its traceback, which Prefect always adds."""
     if record.exc_info and isinstance(record.exc_info[1], TrueupError):
         record.exc_info = record.exc_text = None
         setattr(record, MISTAKE, True)
@@ -92,7 +92,7 @@ def _no_traceback(record: logging.LogRecord) -> bool:
 
 
 def sound_config(configs: Path, model: str) -> ModelConfig:
-    """Read a config. Raises UnknownModel, and ConfigError with all of its mistakes, also those that only libraries know."""
+    """Read a config. Raises UnknownModel, and ConfigError with all mistakes, including those that only libraries know."""
     try:
         return load_model(configs, model)
     except ConfigError:
@@ -102,7 +102,7 @@ def sound_config(configs: Path, model: str) -> ModelConfig:
 
 
 def resolve_as_of(model: Model, given: datetime | None) -> datetime:
-    """Give the moment the loop stands at: the one given, else by the config's clock, in the model's zone, naive."""
+    """The loop's moment: the given one, else by the config's clock, in the model's zone, naive."""
     if given is not None:
         return in_zone(model.config, given)
     if model.config.clock == "wall":
@@ -112,5 +112,5 @@ def resolve_as_of(model: Model, given: datetime | None) -> datetime:
 
 
 def in_zone(config: ModelConfig, given: datetime) -> datetime:
-    """A moment in the model's time zone, naive; one without offset is taken to be so already."""
+    """A moment in the model's time zone, naive; one without offset is taken to be in it."""
     return given if given.tzinfo is None else given.astimezone(ZoneInfo(config.ingest.timezone)).replace(tzinfo=None)

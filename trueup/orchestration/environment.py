@@ -1,4 +1,4 @@
-"""Defaults of the environment that must be set before Prefect is imported; what the user has set stays."""
+"""Defaults of the environment that must be set before Prefect is imported; existing values stay."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from trueup.config.settings import Settings
 from trueup.errors import UsageError
 from trueup.orchestration import proxies
 
-_SERVER_SECONDS = 20.0  # a busy machine's server takes some
-_FILES = (".env", "prefect.toml", "pyproject.toml")  # of the current folder, besides its profiles
+_SERVER_SECONDS = 20.0  # a busy machine's server needs some
+_FILES = (".env", "prefect.toml", "pyproject.toml")  # in the current folder, besides its profiles
 _ADDRESS = re.compile(r"PREFECT_API_URL|\bapi\b")
-MISTAKE = "trueup_mistake"  # the mark of a log record that tells of an error meant for people
+MISTAKE = "trueup_mistake"  # marks the log record of an error for people
 
 
 def prepare(settings: Settings | None = None) -> None:
-    """Keep Prefect's database in the home, its telemetry off and its chatter low; report to the home's stack if it runs.
+    """Keep Prefect's database in the home, turn its telemetry off and its log low, and report to a running stack.
 
-    Nothing is written. Proxies of the environment are not for this machine's own programs.
+    Nothing is written. Proxies of the environment are not used for programs of this machine.
     """
     settings = settings or Settings()
     home = settings.root
@@ -41,7 +41,7 @@ def prepare(settings: Settings | None = None) -> None:
         "GX_ANALYTICS_ENABLED": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
-    if auth := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):  # what a server asks for is what its clients say
+    if auth := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):  # a server's password is its clients' password
         defaults["PREFECT_API_AUTH_STRING"] = auth
     defaults |= addresses_of_stack(home)
     for name, value in defaults.items():
@@ -49,7 +49,7 @@ def prepare(settings: Settings | None = None) -> None:
 
 
 def addresses_of_stack(home: Path) -> dict[str, str]:
-    """What `trueup up` tells its flow runs, see `trueup.orchestration.stack.services`; nothing when its Prefect server does not listen."""
+    """The environment of `trueup up` for flow runs, see `stack.services`; empty if its Prefect server does not listen."""
     try:
         record = json.loads((home / "stack" / "stack.json").read_text(encoding="utf-8"))
         ports = record["ports"]
@@ -59,7 +59,7 @@ def addresses_of_stack(home: Path) -> dict[str, str]:
 
 
 def project_of_stack(home: Path) -> Path | None:
-    """The folder from which the stack of a home was started; None where that is not known."""
+    """The folder from which the stack of a home was started, None if unknown."""
     try:
         return Path(json.loads((home / "stack" / "stack.json").read_text(encoding="utf-8"))["project"])
     except (OSError, ValueError, LookupError, TypeError):
@@ -67,7 +67,7 @@ def project_of_stack(home: Path) -> Path | None:
 
 
 def listens(host: str, port: int) -> bool:
-    """Whether somebody takes connections there."""
+    """Whether a server accepts connections there."""
     try:
         with socket.create_connection((host, port), timeout=1):
             return True
@@ -76,10 +76,10 @@ def listens(host: str, port: int) -> bool:
 
 
 def server_address() -> str | None:
-    """The Prefect server that flows report to, or None where none is configured.
+    """The configured Prefect server, or None.
 
-    The environment answers first, after `prepare` with the stack of the home. Prefect's own files are looked at next, and
-    Prefect is imported only where one of them names an address: its import takes seconds. Where it is loaded already, it knows.
+    The environment comes first, after `prepare` with the stack of the home, then Prefect's own files. Prefect is
+    imported only if one of them may name an address, because its import takes seconds, or if it is loaded already.
     """
     if url := os.environ.get("PREFECT_API_URL"):
         return url
@@ -93,7 +93,7 @@ def server_address() -> str | None:
 
 
 def _may_name_a_server(file: Path) -> bool:
-    """Whether a file of Prefect's settings may name an address; Prefect itself is asked which one."""
+    """Whether a file of Prefect's settings may name an address."""
     try:
         text = file.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -104,12 +104,12 @@ def _may_name_a_server(file: Path) -> bool:
 
 @contextmanager
 def flows_called_here() -> Iterator[None]:
-    """Call flows in the block for a person who waits for them: errors are logged once, and no heartbeat is sent.
+    """Call flows in the block for a waiting person: errors are logged once, and no heartbeat is sent.
 
-    Each flow waits up to a second for its own heartbeat's sleep to end, twelve months of `run` six seconds, and a person
-    who waits sees that the process died. Flows that a worker starts do not come through here.
+    Each flow would wait up to a second for its heartbeat to end, which is six seconds for twelve months of `run`, and
+    the person notices a dead process anyway. Flows that a worker starts do not use this.
     """
-    # Prefect's own server restarts again and again, without a message, where it cannot make its database.
+    # Prefect's own server restarts silently again and again if it cannot create its database.
     make_home(Settings().root)
     Path(os.environ.get("PREFECT_HOME", Settings().root / "prefect")).mkdir(parents=True, exist_ok=True)
     from prefect.context import SettingsContext, get_settings_context
@@ -119,8 +119,8 @@ def flows_called_here() -> Iterator[None]:
     settings = context.settings
     proxies.require_usable()
     _require_server(settings.api.url)
-    silent = settings.flows.model_copy(update={"heartbeat_frequency": None})  # a variable cannot say "none"
-    setup_logging()  # else the first flow run would, and its console would come too late
+    silent = settings.flows.model_copy(update={"heartbeat_frequency": None})  # a variable cannot be None
+    setup_logging()  # otherwise the first flow run would, too late for the console
     consoles = logging.getLogger().handlers
     for console in consoles:
         console.addFilter(_not_told)
@@ -133,13 +133,13 @@ def flows_called_here() -> Iterator[None]:
 
 
 def _require_server(url: str | None) -> None:
-    """Find out at once that the server that flows are to report to does not answer. Raises UsageError."""
+    """Raise UsageError at once if the configured server does not answer."""
     if url is None:
         return
     import httpx
 
     try:
-        httpx.get(f"{url.rstrip('/')}/health", timeout=_SERVER_SECONDS)  # whatever it says, it is there
+        httpx.get(f"{url.rstrip('/')}/health", timeout=_SERVER_SECONDS)  # any answer shows that it runs
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UsageError(
             f"the Prefect server {url} does not answer: {error or type(error).__name__}; start it, or unset "
@@ -148,7 +148,7 @@ def _require_server(url: str | None) -> None:
 
 
 def _not_told(record: logging.LogRecord) -> bool:
-    """The caller tells an error himself, and how a task ended with it; a run's page on the server still has both."""
+    """Filter errors that the caller reports itself; a run's page on the server still has them."""
     ended = record.name == "prefect.task_runs" and str(record.msg).startswith("Finished in state")
     traced = bool(record.exc_info) and record.name.startswith("prefect")
     return not ended and not traced and not getattr(record, MISTAKE, False)

@@ -1,4 +1,4 @@
-"""What a flow tells: its name to those who look, events to the server in Prefect's settings, people in `TRUEUP_NOTIFY`."""
+"""Hooks of flows: the run's name, events for the configured server, and notifications for `TRUEUP_NOTIFY`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def title() -> str:
-    """Name a flow run by what it is about: flow, model, and the moment that it was told to stand at."""
+    """Name a flow run by flow, model, and its `as_of`."""
     from prefect import runtime
 
     asked = runtime.flow_run.parameters
@@ -29,7 +29,7 @@ def title() -> str:
 
 
 def event_api() -> EventApi | None:
-    """The events API of the server that flows report to; None when there is none but a run's own."""
+    """The events API of the configured server; None if there is none but a run's own."""
     if server_address() is None:
         return None
     from prefect.settings import get_current_settings
@@ -42,7 +42,7 @@ def event_api() -> EventApi | None:
 
 
 def pass_on(home: Home) -> None:
-    """Pass the outbox on at the end of a run. Whatever goes wrong is logged: the run is done, and events can wait."""
+    """Deliver the outbox at the end of a run. Errors are only logged, because events can wait."""
     if "ledger" not in home.__dict__:
         return  # nothing was decided or announced
     from trueup.audit.verify import anchor
@@ -61,12 +61,12 @@ def pass_on(home: Home) -> None:
 
 
 def tell_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Tell people that a flow failed or crashed: a hook for `on_failure` and `on_crashed`."""
+    """Notify people that a flow failed or crashed: a hook for `on_failure` and `on_crashed`."""
     tell_people(f"{flow_run.name} {str(state.name).lower()}", f"flow {flow.name}: {state.message or state.name}")
 
 
 def tell_people(title: str, text: str) -> None:
-    """Tell everybody in `TRUEUP_NOTIFY`. An address that does not answer is logged."""
+    """Notify everybody in `TRUEUP_NOTIFY`. Failures are logged."""
     for person in addresses(Settings().notify):
         if (problem := person.tell(f"Trueup: {title}", text)) is not None:
             log.warning("%s", problem)

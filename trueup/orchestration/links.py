@@ -1,7 +1,7 @@
-"""Links from Prefect's pages to what lies elsewhere: the reports, and MLflow's page of a run.
+"""Links from Prefect's pages to the reports, and to MLflow's page of a run.
 
-Where `trueup up` serves the reports they lead there; else to the files themselves, which a browser on this machine opens
-when the address is pasted, for from a page that came over HTTP it follows no such link.
+They lead to the server of `trueup up`, else to the files themselves: a browser opens those from a pasted address,
+because it does not follow a file link on a page that came over HTTP.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def address(home: Home, page: Path) -> str | None:
-    """Where a browser finds a file of the reports; None where none are made."""
+    """The URL of a file of the reports; None if no reports are made."""
     if not home.settings.reports:
         return None
     served = home.settings.reports_pages
@@ -33,7 +33,7 @@ def address(home: Home, page: Path) -> str | None:
 
 
 def of_model(model: Model, fitted: Made) -> list[tuple[str, str | None]]:
-    """The run of a version in MLflow, and its dossier."""
+    """Links to a version's run in MLflow, and to its dossier."""
     home, name, run_id = model.home, model.config.model, fitted.run_id
     dossier = ("Dossier", address(home, dossier_page(home.root, name, fitted.version)))
     served = home.settings.mlflow_pages
@@ -42,10 +42,10 @@ def of_model(model: Model, fitted: Made) -> list[tuple[str, str | None]]:
 
 
 def picture(model: Model, run_id: str) -> str | None:
-    """The comparison of challenger and champion, drawn where there was a champion and reports are made."""
+    """The comparison of challenger and champion, if there was a champion and reports are made."""
     return address(model.home, run_folder(model.home.root, model.config.model, run_id) / PICTURE)
 
 
 def line(links: Sequence[tuple[str, str | None]]) -> str:
-    """Links beside each other, in Markdown, of what there is."""
+    """Links in Markdown, beside each other."""
     return " · ".join(f"[{name}]({url})" for name, url in links if url is not None)

@@ -1,7 +1,7 @@
-"""What a flow's parameters may be, as Prefect's form shows them and its server enforces them.
+"""Types of flow parameters, which Prefect's form shows and its server enforces.
 
-The server refuses a run whose parameters do not fit, before any process is started. What the form offers is written
-down with the deployment: after adding a model, deploy again.
+The server refuses a run with wrong parameters before any process starts. The form's choices are stored with the
+deployment, so deploy again after adding a model.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from trueup.config.settings import Settings
 
 
 class _Configs:
-    """Offer the models that have a config. Read when the form is made, so no list has to be kept up to date."""
+    """The models with a config, read when the form is made."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         names = model_names(Settings().configs)
         return handler(core) | ({"enum": names} if names else {})
 
 
-# The check of the text is the server's: JSON Schema's own "date-time" is not enforced, and knows no days.
+# The server checks this pattern; JSON Schema's "date-time" is not enforced, and excludes plain dates.
 _MOMENT = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 
 ModelName = Annotated[str, Field(min_length=1), _Configs()]

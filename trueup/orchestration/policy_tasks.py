@@ -20,12 +20,12 @@ from trueup.replay.report import Published, publish
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
-_LOOK = 5.0  # seconds between two looks at the progress
+_LOOK = 5.0  # seconds between updates of the progress
 
 
 @task(name="live", task_run_name="{policy.name}", cache_policy=NO_CACHE, persist_result=False)
 def live(prepared: Replay, policy: Policy) -> None:
-    """Run one policy through the history, unless its result is kept already."""
+    """Play one policy through the history, unless its result is stored already."""
     prepared.live(policy)
 
 
@@ -37,7 +37,7 @@ def replay_policies(
     workers: int,
     known_then: bool,
 ) -> Published:
-    """Run the policies named, or those of the config, through the model's history, and publish what came of it."""
+    """Play the named policies, or those of the config, through the model's history, and publish the result."""
     span = whole_span(model, *(t and in_zone(model.config, t) for t in (start, end)))
     chosen = parse_all(policies) if policies else usual(model.config)
     prepared = prepare(model, span, chosen, known_then)
@@ -46,7 +46,7 @@ def replay_policies(
 
 
 def _run(prepared: Replay, address: str | None, workers: int) -> None:
-    """Run every policy, each a task: one after the other, or at once in processes or on the Dask cluster at `address`."""
+    """Play every policy as a task: one by one, or in parallel in processes or on the Dask cluster at `address`."""
     if address is None and workers == 1:
         for number, policy in enumerate(prepared.policies, start=1):
             live(prepared, policy)
@@ -67,7 +67,7 @@ def _run(prepared: Replay, address: str | None, workers: int) -> None:
 
 
 def _runner(address: str | None, workers: int) -> TaskRunner[Any]:
-    """Where tasks run that are submitted. Raises UsageError where the setting names a cluster and Dask is not installed."""
+    """The task runner. Raises UsageError if the setting names a cluster and Dask is not installed."""
     if address is None:
         from prefect.task_runners import ProcessPoolTaskRunner
 

@@ -1,4 +1,4 @@
-"""Proxies of the environment: they are for the world outside, never for programs of this machine that talk to each other."""
+"""Excludes this machine's own programs from the proxies of the environment."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 def spare(*hosts: str) -> None:
     """Let this process and its children reach this machine's addresses, and `hosts`, without a proxy.
 
-    What NO_PROXY says besides stays. Libraries ask for either spelling, so both say the same.
+    Other entries of NO_PROXY stay. Both spellings are set, because libraries read either.
     """
     if not _given():
-        return  # nothing is set where there is no proxy: where one only NO_PROXY names, a system's own would go unasked
+        return  # set only with a proxy: NO_PROXY alone would disable a system's own proxy
     said = [word.strip() for name in ("no_proxy", "NO_PROXY") for word in os.environ.get(name, "").split(",")]
     if "*" in said:
         return
@@ -26,7 +26,7 @@ def spare(*hosts: str) -> None:
 
 
 def require_usable() -> None:
-    """Raise UsageError for a proxy that Prefect's client could not be made with, even to speak to this machine."""
+    """Raise UsageError for a proxy with which Prefect's client cannot be created."""
     for name, value in _given().items():
         if value.lower().startswith("socks") and find_spec("socksio") is None:
             raise UsageError(

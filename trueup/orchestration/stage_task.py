@@ -1,4 +1,4 @@
-"""A stage function as a Prefect task: its name, its retries, no cache, and errors that people can read."""
+"""Makes a stage function a Prefect task, with its name, retries, no cache, and readable errors."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ R = TypeVar("R")
 
 
 def stage_task(do: Callable[P, R], show: Callable[..., None] | None = None) -> Callable[P, R]:
-    """Make the task of a stage function. Retries are for what may pass: a source or a registry that does not answer.
+    """Make the task of a stage function. Retries are for transient errors, such as a source that does not answer.
 
-    `show` publishes an artifact: it is called with the arguments of the stage but its last, `as_of`, and with its result.
+    `show` publishes an artifact: it is called with the arguments of the stage except the last, `as_of`, and with the
+    result.
 
-    Results are small references and the stages keep their own records, so Prefect caches and stores nothing: its
-    default policy would hash every input. Too little data is no error: the task ends as `Held`, and who called it gets
-    the exception all the same.
+    Results are small references and the stages store their own records, so Prefect caches and stores nothing: its
+    default policy would hash every input. Too little data is not an error: the task ends as `Held`, and the caller
+    still gets the exception.
     """
     name, retries = do.__name__, RETRIES.get(do.__name__, 0)
 
@@ -60,7 +61,7 @@ def stage_task(do: Callable[P, R], show: Callable[..., None] | None = None) -> C
 
 
 def _transient(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001  (Prefect's signature)
-    """Retry when the error says that it may pass by itself; wrong data stays wrong."""
+    """Retry transient errors only."""
     try:
         state.result()
     except TrueupError as error:

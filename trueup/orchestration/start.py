@@ -1,4 +1,4 @@
-"""Where the work of a command runs: on a Prefect server, as the project's flow, or else in this process without Prefect."""
+"""Runs a command's work as the project's flow on a Prefect server, or else in this process without Prefect."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def monitor(model: str, as_of: datetime | None) -> Observed:
 
 
 def project_flow(name: str, model: str | None = None) -> Callable[..., Any]:
-    """The project's flow of that name, by its entrypoint in prefect.yaml; with `model` that of its own deployment.
+    """The project's flow of that name, by its entrypoint in prefect.yaml; with `model` that of the model's deployment.
 
     The project is the current folder, or else the one from which the stack of the home was started. Raises UsageError.
     """

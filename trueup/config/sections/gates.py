@@ -1,4 +1,4 @@
-"""What the config knows of a gate of `promote.gates`: its keys, and what other parts of the config learn from it."""
+"""The config of gates in `promote.gates`: their keys, and checks against the rest of the config."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class GateConfig(Named):
 
     @property
     def groups(self) -> list[str]:
-        """Landed columns by whose values the gate compares rows; `Case.groups` has them as text."""
+        """Landed columns with the groups that the gate compares; `Case.groups` has them as text."""
         return []
 
     @classmethod
@@ -45,9 +45,9 @@ class GateConfig(Named):
 
     @classmethod
     def problems(cls, content: Mapping[str, Any], task: Task, features: Any) -> Iterator[tuple[Location, str]]:
-        """What does not fit the rest of the config: the place within the gate, and what to write.
+        """Contradictions to the rest of the config: the place within the gate, and what to write.
 
-        `content` is the gate and `features` that section as they are written, which may have other mistakes, too.
+        `content` is the raw gate and `features` that raw section, which may have other mistakes, too.
         """
         del features
         if task not in cls.TASKS:

@@ -1,1 +1,1 @@
-"""Flow runs that died, were interrupted, or were superseded."""
+"""Recovery of flow runs that died, were interrupted, or were superseded."""

@@ -1,4 +1,4 @@
-"""Approvals' pages on the server: each is a view of a ledger entry, and ends when that is decided elsewhere."""
+"""Closes approval pages on the server whose ledger entry was decided elsewhere."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from trueup.home import Home
 
 
 def end_decided(home: Home) -> tuple[str, ...]:
-    """Let suspended runs whose entry is closed go on, to end with what was recorded; give their names.
+    """Resume suspended runs with a closed entry, so that they end with the recorded decision; return their names.
 
-    Nobody would answer their form any more, and Prefect would fail them when its time is up. An entry that this home's
-    ledger does not have is left to another home.
+    Prefect would otherwise fail them at their timeout. Entries of another home's ledger are left to that home.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter

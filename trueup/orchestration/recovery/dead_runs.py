@@ -1,11 +1,11 @@
-"""Flow and task runs that Prefect shows as running although their process is long dead, and the slots they hold.
+"""Finds flow and task runs that Prefect shows as running although their process is dead, and the slots they hold.
 
-What died with its process is begun again: an event or a person asked for it once, and nobody would ask again. Every stage
-can be repeated, so it goes on where it was. A run that somebody cancelled is at its end, however its process came to it.
+A dead run starts again, because the event or person behind it would not ask again. Every stage can be repeated, so it
+continues where it was. A cancelled run stays ended, however its process ended.
 
-Three notice that a process is gone: an automation on the server, soon, by its beats (`trueup.orchestration.stack.deploy`); the start of
-a stack, at once, for then none can live (`trueup.orchestration.recovery.interrupted_runs`); and the reconciler, from here, what neither of them
-sees. They only end runs, with the same words; what becomes of them is decided here alone.
+Three parts notice a dead process: an automation on the server, by heartbeats (`trueup.orchestration.stack.deploy`); the
+start of a stack (`trueup.orchestration.recovery.interrupted_runs`); and the reconciler, through this module, for the
+rest. They only end runs, with the same message; this module alone decides what follows.
 """
 
 from __future__ import annotations
@@ -23,52 +23,52 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 OURS = ("run", "retrain", "score", "monitor", "watch", "feed", "reconcile", "gc", "rollback", "approve")
-# For the others the calendar asks again; and a feed that had come to its end would hand out one batch more.
+# The calendar repeats the others, and a finished feed would release one batch more.
 AGAIN = ("run", "retrain", "score", "monitor", "rollback", "approve")
 AT_WORK = ("RUNNING", "PENDING", "CANCELLING")
-BEGUN_AGAIN = "BegunAgain"  # the name of the state that we give, by which it is counted
-TRIES = 3  # what took its process down so often does it again
+BEGUN_AGAIN = "BegunAgain"  # the name of our state, which counts restarts
+TRIES = 3  # more restarts would fail again
 RECENT = timedelta(days=1)
-GONE = "the process of this run is gone"  # how a message ends that is not the run's own: its hooks told nobody
+GONE = "the process of this run is gone"  # ends messages that are not the run's own: its hooks notified nobody
 HEARTBEAT = "prefect.flow-run.heartbeat"
-QUIET = timedelta(minutes=2)  # four of Prefect's own beats, and more than a flow run's process takes to begin
-MUTE = timedelta(minutes=10)  # the first beat comes at once, and is lost when the server is killed just then
+QUIET = timedelta(minutes=2)  # four of Prefect's heartbeats, and longer than a flow run's process takes to start
+MUTE = timedelta(minutes=10)  # the first heartbeat comes at once, and is lost if the server is killed just then
 
 
 @dataclass(frozen=True)
 class Death:
-    """A flow run that crashed, and what becomes of it."""
+    """A flow run that crashed, and what follows."""
 
-    id: str  # of this death: a run may die several times
+    id: str  # number of this death, because a run may die several times
     flow: str
     run: str
     run_name: str
     model: str | None
     occurred: datetime
     why: str
-    begun_again: int  # how often it was before
-    again: bool  # whether it is now
-    told: bool  # whether the run's own hooks told people of it
+    begun_again: int  # earlier restarts
+    again: bool  # whether it restarts now
+    told: bool  # whether the run's own hooks notified people
 
 
 @dataclass(frozen=True)
 class Flipped:
-    """What was put right on the Prefect server."""
+    """What was repaired on the Prefect server."""
 
     flow_runs: tuple[str, ...] = ()
     task_runs: tuple[str, ...] = ()
-    slots: tuple[str, ...] = ()  # limits from which slots were taken back
-    again: tuple[str, ...] = ()  # flow runs that are begun again
-    deaths: tuple[Death, ...] = ()  # lately, those included that were put right before
+    slots: tuple[str, ...] = ()  # limits with freed slots
+    again: tuple[str, ...] = ()  # restarted flow runs
+    deaths: tuple[Death, ...] = ()  # recent ones, including those repaired before
 
 
 def flip(quiet: timedelta = QUIET, mute: timedelta = MUTE) -> Flipped:
-    """End what runs no more, take back the slots of deployments that nobody holds, and begin again what died.
+    """End dead runs, free the slots of deployments that no run holds, and restart what died.
 
-    A flow run is dead when it sent heartbeats and none for `quiet`, when a worker took it and it has not begun for as
-    long, or when a deployment's has run for `mute` and never sent any. One that somebody started by hand and that never
-    sent any is left alone, for nobody can tell. So is one whose process lives on this machine: after the machine was
-    suspended, beats are missing and nothing is dead. A task run is dead when its flow run has ended.
+    A flow run is dead if it sent heartbeats and none for `quiet`, if a worker took it and it has not started for as
+    long, or if a deployment's run has run for `mute` without any heartbeat. A run that somebody started by hand and
+    that never sent any is left alone, as is one whose process lives on this machine: after a suspended machine,
+    heartbeats are missing and nothing is dead. A task run is dead when its flow run has ended.
     """
     from prefect.client.orchestration import get_client
 
@@ -89,7 +89,7 @@ def flip(quiet: timedelta = QUIET, mute: timedelta = MUTE) -> Flipped:
 
 
 def _end(run: FlowRun, message: str) -> State[Any]:
-    """What becomes of a run without a process: it crashed, or it is what somebody wanted it to be."""
+    """End a run without a process: as crashed, or in the state that somebody wanted."""
     from prefect.states import Cancelled, Crashed
 
     cancelled = run.state is not None and run.state.is_cancelling()
@@ -105,7 +105,7 @@ def _again(death: Death) -> State[Any]:
 
 def _silent_flow_runs(client: SyncPrefectClient, before: datetime, mute_since: datetime) -> list[FlowRun]:
     running = _flow_runs(client, OURS, ("RUNNING", "CANCELLING"), start_time={"before_": before.isoformat()})
-    # A run that was suspended has beaten before, and may have been resumed just now.
+    # A suspended run has sent heartbeats before, and may have been resumed just now.
     settled = [run for run in running if run.state is not None and run.state.timestamp < before]
 
     def silent(run: FlowRun) -> bool:
@@ -117,13 +117,13 @@ def _silent_flow_runs(client: SyncPrefectClient, before: datetime, mute_since: d
 
 
 def _never_begun(client: SyncPrefectClient, before: datetime) -> list[FlowRun]:
-    """Flow runs of which a worker said that it begins them, before a moment, and that did not begin."""
+    """Flow runs that a worker accepted before a moment and that have not started."""
     taken = _flow_runs(client, OURS, ("PENDING",), deployment_id={"is_null_": False})
     return [run for run in taken if run.state is not None and run.state.timestamp < before]
 
 
 def _deaths(client: SyncPrefectClient, living: set[str]) -> list[Death]:
-    """What crashed lately; where it was being cancelled it becomes cancelled instead."""
+    """Recent crashes; a run that was being cancelled becomes cancelled instead."""
     lately, found = datetime.now(UTC) - RECENT, []
     for flow in OURS:
         for run in _flow_runs(client, (flow,), ("CRASHED",), deployment_id={"is_null_": False}):
@@ -140,7 +140,7 @@ def _deaths(client: SyncPrefectClient, living: set[str]) -> list[Death]:
 
 
 def _was_cancelled(states: list[State[Any]]) -> bool:
-    """Whether somebody wanted an end of it since it was last asked for."""
+    """Whether somebody cancelled it since it was last started."""
     for state in reversed(states):
         if state.is_scheduled():
             return False
@@ -173,7 +173,7 @@ def _flow_runs(
 
 
 def read_flow_runs(client: SyncPrefectClient, flows: tuple[str, ...], **conditions: dict[str, Any]) -> list[FlowRun]:
-    """The runs of flows of these names under the conditions, as Prefect's filter of flow runs has them; the newest 200."""
+    """The newest 200 runs of flows of these names under the conditions of Prefect's filter of flow runs."""
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
 
@@ -200,7 +200,7 @@ def _last_beat(client: SyncPrefectClient, flow_run: UUID) -> datetime | None:
 
 
 def _flip_task_runs(client: SyncPrefectClient, living: set[str]) -> list[str]:
-    """Task runs still running in flow runs of ours that have ended, their process with them."""
+    """End task runs of our flow runs that have ended."""
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter, TaskRunFilter
     from prefect.states import Crashed
 
@@ -218,7 +218,7 @@ def _flip_task_runs(client: SyncPrefectClient, living: set[str]) -> list[str]:
 
 
 def _free_slots(client: SyncPrefectClient, before: datetime) -> list[str]:
-    """Set a deployment's taken slots to the number of its runs, where they have been too many for a while."""
+    """Set a deployment's taken slots to the number of its runs, if they have been too many for a while."""
     from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
     from prefect.client.schemas.filters import FlowFilter
 

@@ -1,4 +1,4 @@
-"""Tell of flow runs whose process died: Prefect's hooks run in the process, so that it told nobody."""
+"""Notifies people of dead flow runs, because Prefect's hooks run in the dead process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from trueup.orchestration.recovery.dead_runs import AGAIN, Death
 
 
 def tell_of_deaths(home: Home, deaths: Iterable[Death], models: Collection[str]) -> None:
-    """Announce those of which nobody was told, and those that are given up; each once, however often it is looked at.
+    """Announce deaths that were not announced, and runs that are given up; each once.
 
-    What was run for a model of another home is left to that home.
+    Runs for a model of another home are left to that home.
     """
     for death in deaths:
         given_up = death.flow in AGAIN and not death.again

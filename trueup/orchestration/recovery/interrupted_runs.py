@@ -1,4 +1,4 @@
-"""What the server still shows of a stack that went down in the middle of its work."""
+"""Ends the runs that the server still shows after a stack was interrupted."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _TRIES = 20
 
 
 def end_all(api: str) -> int:
-    """End all flow runs of ours that a worker seems to be at, and let the reconciler begin again what crashed.
+    """End all of our flow runs that a worker seems to run, and let the reconciler restart those that crashed.
 
-    To be called when none of the stack's processes is left and its worker is not started yet: then nothing can be at
-    work, and nobody has to wait for a missing heartbeat. What was started by hand is left alone, for it may live. Gives
-    how many were cut off. Raises WorkError.
+    Call this when none of the stack's processes is left and its worker has not started: then nothing can be running,
+    and no heartbeat has to be awaited. Runs started by hand are left alone, because they may live. Returns the number
+    of interrupted runs. Raises WorkError.
     """
     try:
         dead = _at_work(api)

@@ -1,4 +1,4 @@
-"""The stack's processes, found by a mark in their environment, which children inherit whatever they do."""
+"""Finds the stack's processes by a mark in their environment, which children inherit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import psutil
 
 from trueup.orchestration.stack.services import HOME_MARK, PROGRAM_MARK
 
-_FLOW_RUN = "PREFECT__FLOW_RUN_ID"  # what Prefect tells a flow run's process, and its children with it
-_ENGINES = {"prefect.engine", "flow-run"}  # the words by which such a process is started: a child proves nothing
-_GRACE = 8.0  # seconds between the request to end and the end
+_FLOW_RUN = "PREFECT__FLOW_RUN_ID"  # Prefect's variable for a flow run's process and its children
+_ENGINES = {"prefect.engine", "flow-run"}  # the command of such a process, because a child proves nothing
+_GRACE = 8.0  # seconds between SIGTERM and SIGKILL
 
 
 def marked(home: Path, program: str | None = None) -> list[psutil.Process]:
-    """Find a home's processes, or those of one program; not this process and those that started it."""
+    """Find a home's processes, or those of one program, without this process and its parents."""
     kin = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
     found = []
     for process in psutil.process_iter():
@@ -31,7 +31,7 @@ def marked(home: Path, program: str | None = None) -> list[psutil.Process]:
 
 
 def alive() -> set[str]:
-    """The ids of the flow runs whose process lives on this machine."""
+    """The ids of the flow runs with a live process on this machine."""
     found = set()
     for process in psutil.process_iter():
         try:
@@ -44,7 +44,7 @@ def alive() -> set[str]:
 
 
 def end(home: Path, program: str | None = None, grace: float = _GRACE) -> int:
-    """End them, first with SIGTERM and then with SIGKILL, until none is left. Gives how many there were."""
+    """End processes, first with SIGTERM and then with SIGKILL, until none is left. Returns their number."""
     ended: set[int] = set()
     while processes := [p for p in marked(home, program) if p.status() != psutil.STATUS_ZOMBIE]:
         first = not ended
@@ -55,5 +55,5 @@ def end(home: Path, program: str | None = None, grace: float = _GRACE) -> int:
                 continue
         psutil.wait_procs(processes, timeout=grace if first and grace else 2.0)
         ended |= {p.pid for p in processes}
-        grace = 0.0  # what is left, or was started meanwhile, is not asked
+        grace = 0.0  # the rest, and those started meanwhile, get SIGKILL
     return len(ended)

@@ -1,7 +1,6 @@
-"""Put right what crashes and absent servers leave behind: the outbox, MLflow's aliases and runs, Prefect's runs.
+"""Repairs what crashes and absent servers leave behind: the outbox, MLflow's aliases and runs, Prefect's runs.
 
-What went wrong on the server without a run of ours to tell of it is told from here, too: an automation that could not act,
-a flow run whose process died.
+Failures on the server without a run of ours are announced from here, too: failed automations and dead flow runs.
 """
 
 from __future__ import annotations
@@ -31,22 +30,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What was put right, and what could not be."""
+    """What was repaired, and what could not be."""
 
-    failed_automations: int  # of which nobody had been told
+    failed_automations: int  # not announced before
     events: Relayed
     notices: Relayed
     models: tuple[Mended, ...]
-    views: tuple[str, ...]  # flow runs that showed an approval which is decided, and go on to their end
+    views: tuple[str, ...]  # resumed flow runs of decided approvals
     prefect: Flipped
-    overtaken: tuple[str, ...]  # models of which a waiting run was cancelled, because another one does what it would
+    overtaken: tuple[str, ...]  # models with a cancelled superseded run
     problems: tuple[str, ...]
 
 
 def reconcile_home(models: list[str] | None = None) -> Reconciled:
-    """Reconcile the home: all models that have a config, or those named. One part that fails does not stop the others.
+    """Reconcile the home: all models that have a config, or the named ones. A failing part does not stop the others.
 
-    What is found out on the way is passed on at the end.
+    New events are delivered at the end.
     """
     from trueup.model import Model
 

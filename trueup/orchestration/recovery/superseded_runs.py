@@ -1,7 +1,7 @@
-"""Runs that wait for each other: of those that would all do the same, only the one that does most is kept.
+"""Cancels waiting runs that another waiting run makes unnecessary.
 
-`run` goes one at a time a model, and handles every batch up to its moment. When batches come faster than they are
-handled, the queue grows, and each in it costs the start of a process to find that all is done.
+`run` has one run at a time per model, and handles every batch up to its `as_of`. If batches arrive faster than they are
+handled, the queue grows, and each queued run costs the start of a process just to find that all is done.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _SLOT = "AwaitingConcurrencySlot"  # Prefect's name of the state
 
 
 def drop_overtaken() -> tuple[str, ...]:
-    """Cancel the waiting runs of `run` that another waiting one makes needless; give the names of their models.
+    """Cancel the waiting runs of `run` that another waiting one makes unnecessary; return the names of their models.
 
-    Of a model's runs that treat a retrain alike the one with the latest moment stays: one without a moment stands at the
-    newest batch when it begins.
+    Of a model's runs with the same retrain mode the one with the latest `as_of` stays; one without `as_of` uses the
+    newest batch when it starts.
     """
     from prefect.client.orchestration import get_client
     from prefect.states import Cancelled
@@ -49,7 +49,7 @@ def _is_cancelled(state: State[Any] | None) -> bool:
 
 
 def _reach(run: FlowRun) -> tuple[bool, datetime, datetime]:
-    """How far a run goes; of those that go as far the first asked for is the smallest."""
+    """How far a run goes; among equals the first one sorts lowest."""
     said, asked = run.parameters.get("as_of"), run.expected_start_time
     assert asked is not None  # Prefect gives every scheduled run one
     moment = datetime.fromisoformat(str(said)).replace(tzinfo=None) if said else datetime.max

@@ -1,7 +1,7 @@
-"""Who may reach the servers: this machine alone, or others who say who they are.
+"""Access to the servers: from this machine only, or with a password.
 
-On loopback whoever is on the machine is trusted, as with its files. At any other address a server that asks nobody is not
-started: whoever may make a flow run may run commands here.
+On loopback every user of the machine is trusted. At any other address a server without authentication is not started,
+because whoever can create a flow run can execute code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 SERVER_AUTH: Final = "PREFECT_SERVER_API_AUTH_STRING"
 CLIENT_AUTH: Final = "PREFECT_API_AUTH_STRING"
-_LEAST: Final = 12  # letters of a password that guards what is reachable from elsewhere
+_LEAST: Final = 12  # minimum length of a password for reachable servers
 
 
 def require_guarded(layout: Layout, given: Mapping[str, str]) -> None:
@@ -36,7 +36,7 @@ def require_guarded(layout: Layout, given: Mapping[str, str]) -> None:
 
 
 def _strings(given: Mapping[str, str]) -> Iterator[str]:
-    """What is wrong with Prefect's passwords, whatever the address. They are never shown."""
+    """Problems of Prefect's passwords at any address. Messages never show them."""
     server, client = given.get(SERVER_AUTH), given.get(CLIENT_AUTH)
     if server is not None and not (server.isascii() and all(server.partition(":"))):
         yield f"{SERVER_AUTH} is no user:password in plain letters; write it like {SERVER_AUTH}=trueup:..."
@@ -60,24 +60,23 @@ def _unguarded(layout: Layout, given: Mapping[str, str]) -> Iterator[str]:
 
 
 def authorization(given: Mapping[str, str]) -> dict[str, str]:
-    """The header by which Prefect's server knows who asks; none where it asks nobody."""
+    """The Authorization header for Prefect's server; empty without authentication."""
     secret = given.get(CLIENT_AUTH) or given.get(SERVER_AUTH)
     return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"} if secret else {}
 
 
 def bearer(token: str | None) -> dict[str, str]:
-    """The header by which the reports' server knows who asks."""
+    """The Authorization header for the reports' server."""
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 class TokenOnly:
-    """Lets in who brings the token: a program as a bearer's, a browser as the password of a login under any name."""
+    """Requires the token: a program sends it as a bearer token, a browser as the password of any user."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app, self._token = app, token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
         if scope["type"] == "lifespan" or hmac.compare_digest(_brought(scope), self._token):
             await self._app(scope, receive, send)
             return

@@ -1,6 +1,7 @@
-"""Tell people of a program of the stack that does not stay up: `python -m trueup.orchestration.stack.alarm`, which supervisord starts.
+"""Notifies people of a program that does not stay up; supervisord starts it.
 
-It listens to supervisord itself, for the programs that could tell, Prefect's server and its worker, may be those that fail.
+It listens to supervisord itself, because Prefect's server and its worker may be the failing programs. Run as `python -m
+trueup.orchestration.stack.alarm`.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ from trueup.adapters.apprise import addresses
 from trueup.config.settings import Settings
 
 EVENTS = ("PROCESS_STATE_BACKOFF", "PROCESS_STATE_EXITED", "PROCESS_STATE_FATAL")
-OFTEN = 5  # ends within `WITHIN` that are no accident any more
+OFTEN = 5  # ends within `WITHIN` that raise an alarm
 WITHIN = timedelta(minutes=10)
-SILENCE = timedelta(hours=6)  # between two messages about one program
+SILENCE = timedelta(hours=6)  # between two notifications about one program
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Alarm:
-    """What is known of the ends of the programs."""
+    """The recorded ends of the programs."""
 
     ends: dict[str, list[datetime]] = field(default_factory=lambda: defaultdict(list))
     told: dict[str, datetime] = field(default_factory=dict)
 
     def due(self, program: str, now: datetime) -> bool:
-        """Take note that a program ended; say whether people have to hear of it."""
+        """Record that a program ended; return whether to notify people."""
         self.ends[program] = [end for end in self.ends[program] if end > now - WITHIN] + [now]
         if len(self.ends[program]) < OFTEN or self.told.get(program, now - SILENCE) > now - SILENCE:
             return False
@@ -41,7 +42,7 @@ class Alarm:
 
 
 def tell(program: str, settings: Settings) -> None:
-    """Say what does not stay up and where to look."""
+    """Notify people of the program and its log."""
     text = (
         f"{program} of the stack in {settings.root} ended {OFTEN} times within {WITHIN.seconds // 60} minutes; it is "
         f"started again and again, ever more slowly. Its log: {settings.root / 'stack' / 'logs' / program}.log"
@@ -53,8 +54,8 @@ def tell(program: str, settings: Settings) -> None:
 
 
 def main() -> None:
-    """Listen until supervisord ends us, or is gone."""
-    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr)  # stdout is for talking to supervisord
+    """Listen until supervisord ends this process, or is gone."""
+    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr)  # stdout is the channel to supervisord
     alarm, settings = Alarm(), Settings()
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Start, stop and look at the stack of one home."""
+"""Start, stop and inspect the stack of one home."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Status:
-    """What runs."""
+    """The state of the stack."""
 
-    running: bool  # the process manager does
-    ready: bool  # it came up to the end
+    running: bool  # the process manager runs
+    ready: bool  # the start was completed
     addresses: dict[str, str]
     programs: dict[str, str]  # the state of each program
     pids: dict[str, int]
@@ -49,7 +49,7 @@ class Status:
 
 
 def here(settings: Settings | None = None) -> Layout:
-    """The stack of the home that the environment names, run from the current folder. Raises UsageError."""
+    """The stack of the environment's home, run from the current folder. Raises UsageError."""
     project = Path.cwd().resolve()
     if not (project / "prefect.yaml").is_file():
         raise UsageError(f"there is no prefect.yaml in {project}; change to the project's folder")
@@ -57,10 +57,10 @@ def here(settings: Settings | None = None) -> Layout:
 
 
 def up(layout: Layout, seconds: float, say: Say) -> bool:
-    """Start the stack and wait until every program answers; False when it ran already.
+    """Start the stack and wait until every program answers; False if it ran already.
 
-    One that was left half-started is brought to its end; what another left over (a machine that went down, a killed
-    process manager) is cleared away first. When it fails, nothing is left running. Raises WorkError, UsageError.
+    A half-started stack is completed. Remains of an earlier one (after a crash of the machine, or a killed process
+    manager) are removed first. After a failure nothing is left running. Raises WorkError, UsageError.
     """
     require_guarded(layout, os.environ)
     with _alone(layout):
@@ -114,7 +114,7 @@ def _bring_up(layout: Layout, supervisor: Supervisor, deadline: float, seconds: 
 
 
 def _still_starting(supervisor: Supervisor, layout: Layout, offset: int) -> None:
-    """Raise WorkError for a program that ends again and again."""
+    """Raise WorkError for a program that keeps ending."""
     with (layout.logs / "supervisord.log").open("rb") as log:
         log.seek(offset)
         said = log.read().decode(errors="replace")
@@ -134,7 +134,7 @@ def _pause(deadline: float, what: str, seconds: float, log: Path) -> None:
 
 
 def _clear(layout: Layout, say: Say) -> None:
-    """End what is left of an earlier stack, and see that the ports are free. Raises UsageError."""
+    """End the remains of an earlier stack, and check that the ports are free. Raises UsageError."""
     if count := processes.end(layout.home):
         say(f"ended {count} processes that an earlier stack had left")
     host = layout.settings.host
@@ -148,7 +148,7 @@ def _clear(layout: Layout, say: Say) -> None:
 
 
 def _prepare(layout: Layout) -> None:
-    """Make what the programs would make at once and in each other's way: folders, and MLflow's database."""
+    """Create what several programs would create at once: folders, and MLflow's database."""
     from trueup.adapters.evidently import make_workspace
     from trueup.adapters.mlflow.runs import Tracking
 
@@ -162,7 +162,7 @@ def _prepare(layout: Layout) -> None:
 
 
 def down(layout: Layout) -> int | None:
-    """End every process of the stack. Gives how many had to be ended by us; None when nothing ran."""
+    """End every process of the stack. Returns how many had to be ended here; None if nothing ran."""
     return _end(layout, Supervisor(layout))
 
 
@@ -173,12 +173,12 @@ def _end(layout: Layout, supervisor: Supervisor) -> int | None:
     if pid is not None:
         supervisor.shutdown()
         _gone(pid)
-    # Flow runs have sessions of their own, which a process manager does not reach.
+    # Flow runs have separate sessions, which a process manager does not reach.
     return processes.end(layout.home)
 
 
 def _gone(pid: int) -> None:
-    """Wait for supervisord to end; reap it where it is our child."""
+    """Wait for supervisord to end; reap it if it is our child."""
     deadline = time.monotonic() + _SHUTDOWN
     while time.monotonic() < deadline:
         try:
@@ -191,7 +191,7 @@ def _gone(pid: int) -> None:
 
 
 def status(layout: Layout) -> Status:
-    """Look at the stack without changing anything."""
+    """Inspect the stack without changing anything."""
     supervisor = Supervisor(layout)
     if supervisor.pid() is None:
         return Status(False, False, {}, {}, {})
@@ -204,7 +204,7 @@ def status(layout: Layout) -> Status:
 
 
 def follow(layout: Layout, out: Say) -> None:
-    """Pass on what the programs write, each line with the program's name, until the stack ends or a signal comes."""
+    """Print what the programs write, each line with the program's name, until the stack ends or a signal comes."""
     files = {name: layout.logs / f"{name}.log" for name in layout.programs}
     places = {name: file.stat().st_size if file.exists() else 0 for name, file in files.items()}
     supervisor, width, rounds = Supervisor(layout), max(map(len, files)), 0
@@ -218,7 +218,7 @@ def follow(layout: Layout, out: Say) -> None:
 
 
 def _new_lines(file: Path, place: int) -> tuple[list[str], int]:
-    """The whole lines behind a place in a file that may have been begun anew."""
+    """The complete lines after a position in a file that may have been truncated."""
     if not file.exists():
         return [], 0
     place = place if file.stat().st_size >= place else 0
@@ -230,7 +230,7 @@ def _new_lines(file: Path, place: int) -> tuple[list[str], int]:
 
 @contextmanager
 def ending(layout: Layout) -> Iterator[None]:
-    """End the stack when the block ends, by Ctrl-C, a signal to end, or a closed terminal."""
+    """End the stack when the block ends, by Ctrl-C, SIGTERM, or a closed terminal."""
 
     def stop(_signal: int, _frame: Any) -> None:
         raise KeyboardInterrupt
@@ -255,14 +255,14 @@ def _alone(layout: Layout) -> Iterator[None]:
 
 
 def _as_started(layout: Layout) -> Layout:
-    """The layout with the address and ports that the running stack was started with."""
+    """The layout with the address and ports of the running stack."""
     return Layout(layout.settings.model_copy(update=_read(layout).get("ports", {})), layout.project)
 
 
 def _read(layout: Layout) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(layout.record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # killed while it was written
+    except (OSError, ValueError):  # killed during the write
         return {}
     return found
 

@@ -1,4 +1,4 @@
-"""The work pool, the deployments of prefect.yaml, and who marks dead flow runs."""
+"""The work pool, the deployments of prefect.yaml, and the automation that marks dead flow runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trueup.orchestration.recovery.dead_runs import GONE
 from trueup.orchestration.stack.health import post
 from trueup.orchestration.stack.services import POOL
 
-DEAD_AFTER = 90  # seconds without a beat, three of Prefect's own, after which a flow run is taken for dead
+DEAD_AFTER = 90  # seconds without a heartbeat (three of Prefect's) after which a flow run counts as dead
 _SECONDS = 180
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
 _DEAD_RUNS: Final[dict[str, Any]] = {
@@ -55,14 +55,14 @@ _DEAD_RUNS: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Deployed:
-    """What became of the models."""
+    """The result for the models."""
 
     configs: Path
     left_out: tuple[str, ...]  # deployments without a config
     alone: tuple[str, ...]  # configs without a deployment
 
     def lines(self) -> list[str]:
-        """What a person should hear, a line each."""
+        """The lines to print."""
         said = ["flows deployed"]
         if self.left_out:
             said.append(f"left out: {', '.join(self.left_out)}; prefect.yaml names them, {self.configs} has no config")
@@ -72,18 +72,18 @@ class Deployed:
 
 
 def deploy(project: Path, environment: Mapping[str, str], log: Path | None = None) -> Deployed:
-    """Make the work pool, deploy what prefect.yaml says of models that have a config, and watch for dead runs. Again: the same.
+    """Create the work pool, deploy the models in prefect.yaml that have a config, and watch for dead runs. Idempotent.
 
-    `environment` names the server, in PREFECT_API_URL, and the folder of the configs. What Prefect says goes to the log,
+    `environment` names the server, in PREFECT_API_URL, and the folder of the configs. Prefect's output goes to the log,
     or to stderr. Raises WorkError, and UsageError for a prefect.yaml that cannot be read.
     """
     configs = project / environment.get("TRUEUP_CONFIGS", "configs")
     content, found = _with_configs(project / "prefect.yaml", configs)
     _prefect(project, environment, log, "work-pool", "create", POOL, "--type", "process", "--overwrite")
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
-        json.dump(content, file)  # which is YAML, too, whatever its version
+        json.dump(content, file)  # JSON, which is YAML of any version
         file.flush()
-        # No pull step stands in prefect.yaml, so that Prefect writes down the folder in which this is said.
+        # prefect.yaml has no pull step, so that Prefect stores the current folder.
         _prefect(project, environment, log, "--no-prompt", "deploy", "--all", "--prefect-file", file.name)
     api, named = environment["PREFECT_API_URL"], {"automations": {"name": {"any_": [_DEAD_RUNS["name"]]}}}
     try:
@@ -98,7 +98,7 @@ def deploy(project: Path, environment: Mapping[str, str], log: Path | None = Non
 
 
 def _with_configs(file: Path, configs: Path) -> tuple[dict[str, Any], Deployed]:
-    """What prefect.yaml says of models that have a config, and of no model at all."""
+    """prefect.yaml's entries for models with a config, and for no model."""
     try:
         content: dict[str, Any] = yaml_text.read(file.read_text(encoding="utf-8"), (1, 1))
         models = {id(d): (d.get("parameters") or {}).get("model") for d in content["deployments"]}
@@ -112,7 +112,7 @@ def _with_configs(file: Path, configs: Path) -> tuple[dict[str, Any], Deployed]:
 
 
 def _withdraw(api: str, models: tuple[str, ...]) -> None:
-    """Remove the deployments that an earlier start made for models without a config: each of their runs would fail."""
+    """Delete earlier deployments of models without a config, because their runs would fail."""
     for model in models:
         tagged = {"deployments": {"tags": {"all_": ["trueup", model]}}}
         for deployment in post(f"{api}/deployments/filter", tagged, tries=20):
@@ -120,7 +120,7 @@ def _withdraw(api: str, models: tuple[str, ...]) -> None:
 
 
 def _prefect(project: Path, environment: Mapping[str, str], log: Path | None, *words: str) -> None:
-    """Say a command of Prefect's, which asks nothing."""
+    """Run a non-interactive command of Prefect."""
     command = f"`prefect {' '.join(words)}`"
     try:
         done = subprocess.run(
@@ -147,7 +147,7 @@ def _prefect(project: Path, environment: Mapping[str, str], log: Path | None, *w
 
 
 def in_one_line(said: str) -> str:
-    r"""What went wrong, out of all that a tool said: the last line that names an error, else the last one.
+    r"""The error in a tool's output: the last line with an error, else the last one.
 
     >>> in_one_line("Traceback (most recent call last):\n  File x\nValueError: no such pool\nFor more see https://x\n")
     'ValueError: no such pool'

@@ -1,4 +1,4 @@
-"""Whether the programs answer."""
+"""Health checks of the programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SECONDS = 3.0
 
 
 def healthy(layout: Layout, program: str, since: datetime) -> bool:
-    """Whether a program answers; the worker, whether the server has heard of it after `since` (wall clock, UTC)."""
+    """Whether a program answers; for the worker, whether the server has heard of it since `since` (wall clock, UTC)."""
     try:
         if program == WORKER:
             return _worker_beats(layout, since)
@@ -37,7 +37,7 @@ def _worker_beats(layout: Layout, since: datetime) -> bool:
 
 
 def post(url: str, body: Mapping[str, Any], tries: int = 1, method: str = "POST") -> Any:
-    """Ask Prefect's server, again where it says 503: its SQLite is busy. Raises httpx.HTTPError, also for an answer that says no."""
+    """POST to Prefect's server, with retries after 503 (its SQLite is busy). Raises httpx.HTTPError, also for errors."""
     again = tenacity.Retrying(
         retry=tenacity.retry_if_exception(_busy),
         stop=tenacity.stop_after_attempt(tries),
@@ -59,7 +59,7 @@ def _busy(error: BaseException) -> bool:
 
 
 def used(host: str, port: int) -> bool:
-    """Whether a port of one of this machine's addresses is taken. Raises OSError for an address that it has not."""
+    """Whether a port of this machine is taken. Raises OSError for an address that it does not have."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ended connections do not count
         try:

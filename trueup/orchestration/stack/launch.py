@@ -1,7 +1,7 @@
-"""What supervisord starts: `python -m trueup.orchestration.stack.launch PROGRAM` becomes that program.
+"""The start of a program: `python -m trueup.orchestration.stack.launch PROGRAM` becomes that program.
 
-Prefect's and MLflow's servers have children that live on when only the parent is killed, and that hold the port. They
-are ended first. The runs of a killed worker are left to end by themselves.
+Prefect's and MLflow's servers have children that survive if only the parent is killed, and keep the port. They are
+ended first. The runs of a killed worker end by themselves.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""Prefect's server, for its own pages and this machine's programs: `python -m trueup.orchestration.stack.prefect_server --host H --port P`.
+"""Prefect's server, with checks: `python -m trueup.orchestration.stack.prefect_server --host H --port P`.
 
-It asks nobody who he is, and who may make a flow run may run commands here. So a page of another site that somebody has
-open in his browser must not reach it: not by a name that was made to mean this machine, for which Prefect has no setting,
-and not by requests and sockets that a browser sends without asking first, which Prefect's setting of who may read the
-answers lets through.
+Prefect's server has no authentication, and whoever can create a flow run can execute code. So this module rejects
+unknown Host headers (DNS rebinding) and cross-origin requests and sockets from browsers, which Prefect's own CORS
+setting lets through.
 
-On SQLite it has a single connection. The 15 that SQLAlchemy's pool opens wait for each other's locks, for up to a minute
-each, and CPython lets the server's own thread wait with them when it clears a cursor of one that waits: under a burst of
-a hundred events and six busy clients the server answered 7 requests in 90 s, and nobody else for 60 s at a time. With one
-connection it answered all 660, each health check within 0.4 s. PostgreSQL keeps its pool.
+On SQLite it has a single connection. The 15 of SQLAlchemy's pool wait for each other's locks, for up to a minute each,
+and CPython lets the server's own thread wait with them when it clears a waiting cursor: under a burst of a hundred
+events and six busy clients the server answered 7 requests in 90 s, and none for 60 s at a time. With one connection it
+answered all 660, each health check within 0.4 s. PostgreSQL keeps its pool.
 """
 
 from __future__ import annotations
@@ -28,17 +27,16 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-_WAIT = 120.0  # seconds in which a request gets its turn
+_WAIT = 120.0  # seconds to wait for the connection
 
 
 class OwnPages:
-    """Refuses what a browser sends for a page of another origin; who is no browser names none."""
+    """Refuses requests from pages of another origin. Programs other than browsers send no origin."""
 
     def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
         self._app, self._origins = app, origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or take one socket."""
         origin = Headers(scope=scope).get("origin") if scope["type"] in {"http", "websocket"} else None
         if origin is None or origin in self._origins:
             await self._app(scope, receive, send)
@@ -50,7 +48,7 @@ class OwnPages:
 
 
 def guarded(app: ASGIApp) -> ASGIApp:
-    """Prefect's application for the origins that its settings name, under their names and that of its own API."""
+    """Prefect's application for the origins in its settings, under their names and that of its own API."""
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
@@ -73,7 +71,7 @@ def main(arguments: list[str]) -> None:
 
     vars(configurations)["create_async_engine"] = create
     serve = uvicorn.run
-    # Only what is served: the server's own automations ask the same application without a network.
+    # Only served requests: the server's own automations call the application directly.
     vars(uvicorn)["run"] = lambda app, **settings: serve(guarded(app), **settings)
     from prefect.cli import app
 

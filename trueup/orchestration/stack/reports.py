@@ -1,6 +1,6 @@
-"""The reports of a home over HTTP, to read only: `python -m trueup.orchestration.stack.reports --host H --port P`.
+"""A read-only HTTP server for a home's reports: `python -m trueup.orchestration.stack.reports --host H --port P`.
 
-A browser opens no `file://` link of a page that came over HTTP, so that Prefect's pages could not lead to the reports.
+Prefect's pages need it, because a browser follows no `file://` link on a page that came over HTTP.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _LISTED: Final = 200
 def application(folder: Path, host: str = "127.0.0.1", token: str | None = None) -> Starlette:
     """Serve the files of a folder, never one outside it, and at its root a list of the newest pages.
 
-    Only to who asks for this machine by one of its own names: a page from elsewhere, whose name was made to mean this
-    machine, could otherwise read what lies here. And where there is a token, only to who brings it.
+    Unknown Host headers are rejected, because a page of another site could otherwise read the reports (DNS rebinding).
+    With a token, each request needs it.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -49,7 +49,7 @@ def application(folder: Path, host: str = "127.0.0.1", token: str | None = None)
 
 
 class _Fresh(StaticFiles):
-    """Files that may be drawn anew: a browser asks each time whether its copy is still the newest."""
+    """Static files that a browser revalidates each time, because they may be drawn again."""
 
     def file_response(self, *given: Any, **more: Any) -> Response:
         answer = super().file_response(*given, **more)
@@ -58,7 +58,7 @@ class _Fresh(StaticFiles):
 
 
 def _pages(folder: Path) -> list[dict[str, object]]:
-    """The newest pages, each with its model, address, title and moment."""
+    """The newest pages, each with its model, address, title and time."""
     files = [*folder.glob("dossiers/*/*.html"), *folder.glob("drift/*/*.html")]
     dated = sorted(((moment, page) for page in files if (moment := _written(page)) is not None), reverse=True)[:_LISTED]
     found: list[dict[str, object]] = []
@@ -73,7 +73,7 @@ def _pages(folder: Path) -> list[dict[str, object]]:
 
 
 def _written(page: Path) -> float | None:
-    """When, in seconds; None for one that the retention has removed meanwhile."""
+    """Time of the file in seconds; None if retention has removed it meanwhile."""
     try:
         return page.stat().st_mtime
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What the stack is made of: its programs, their environment, their addresses, and where its files lie."""
+"""The parts of the stack: its programs, their environment, their addresses, and their files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trueup.config.settings import Settings
 POOL = "local"
 PREFECT, WORKER, MLFLOW, EVIDENTLY, REPORTS = "prefect", "worker", "mlflow", "evidently", "reports"
 HOME_MARK, PROGRAM_MARK = "TRUEUP_STACK_HOME", "TRUEUP_STACK_PROGRAM"
-_SOCKET_LETTERS = 80  # an address of a Unix socket has 104 to 108 bytes, and supervisord adds its pid while it makes it
+_SOCKET_LETTERS = 80  # a Unix socket's path has 104 to 108 bytes, and supervisord appends its pid meanwhile
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Layout:
 
     @property
     def folder(self) -> Path:
-        """Where the stack's own files lie."""
+        """The folder of the stack's own files."""
         return self.home / "stack"
 
     @property
@@ -47,12 +47,12 @@ class Layout:
 
     @property
     def record(self) -> Path:
-        """What the running stack was started with."""
+        """The file with the running stack's settings."""
         return self.folder / "stack.json"
 
     @property
     def socket(self) -> Path:
-        """Supervisord's control socket: in the home, or for a home with a long name in a private temporary folder."""
+        """Supervisord's control socket: in the home, or for a home with a long path in a private temporary folder."""
         near = self.folder / "supervisor.sock"
         if len(str(near)) <= _SOCKET_LETTERS:
             return near
@@ -61,7 +61,6 @@ class Layout:
 
     @property
     def ports(self) -> dict[str, int]:
-        """The port of each server."""
         s = self.settings
         ports = {
             PREFECT: s.prefect_port,
@@ -73,14 +72,14 @@ class Layout:
 
     @property
     def has_mlflow(self) -> bool:
-        """Whether MLflow's database is the stack's own: not when TRUEUP_MLFLOW_URI names a server somewhere else."""
+        """Whether the stack runs MLflow: not if TRUEUP_MLFLOW_URI names a server somewhere else."""
         uri = self.settings.mlflow_uri or ""
         ours = {f"http://{name}:{self.settings.mlflow_port}" for name in self.names}
         return not uri.startswith(("http://", "https://")) or uri.rstrip("/") in ours
 
     @property
     def names(self) -> list[str]:
-        """What the servers are called by who asks them."""
+        """The host names that clients use."""
         return [self.settings.host, "localhost"] if self.settings.loopback else [self.settings.host]
 
     @property
@@ -90,22 +89,20 @@ class Layout:
         return [p for p in (PREFECT, MLFLOW, EVIDENTLY, REPORTS, WORKER) if p not in out]
 
     def address(self, program: str) -> str:
-        """The address of a server."""
         return f"http://{self.settings.host}:{self.ports[program]}"
 
     @property
     def api(self) -> str:
-        """The address of Prefect's API."""
         return f"{self.address(PREFECT)}/api"
 
     @property
     def origins(self) -> str:
-        """Where Prefect's pages come from, as a browser names it."""
+        """The origins of Prefect's pages in a browser."""
         return ",".join(f"http://{name}:{self.ports[PREFECT]}" for name in self.names)
 
     @property
     def addresses(self) -> dict[str, str]:
-        """What a flow run is told, whoever starts it: where to report, and where a browser finds what it links to."""
+        """The environment of a flow run: where to report, and the URLs for links."""
         s, served = self.settings, {program: self.address(program) for program in self.ports}
         elsewhere = s.mlflow_uri if (s.mlflow_uri or "").startswith(("http://", "https://")) else None
         found = {
@@ -118,7 +115,7 @@ class Layout:
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """The environment of every program, and through the worker of every flow run."""
         home = str(self.home)
-        # Who may ask the server is told once; its clients are on this machine.
+        # The password is set once, for the server and its clients on this machine.
         auth = (
             {"PREFECT_API_AUTH_STRING": given["PREFECT_SERVER_API_AUTH_STRING"]}
             if "PREFECT_SERVER_API_AUTH_STRING" in given
@@ -142,25 +139,25 @@ class Layout:
             "DO_NOT_TRACK": "1",
             "GX_ANALYTICS_ENABLED": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
-            "OMP_NUM_THREADS": given.get("OMP_NUM_THREADS", "1"),  # two fits at once on few cores: see the README
+            "OMP_NUM_THREADS": given.get("OMP_NUM_THREADS", "1"),  # two fits at once on few cores
             # Its own pages only, under both of this machine's names; see `trueup.orchestration.stack.prefect_server`.
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": given.get("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", self.origins),
-            # A run begins about 4 s after it is asked for, instead of up to 14.
+            # A run starts about 4 s after its request, instead of up to 14.
             "PREFECT_WORKER_QUERY_SECONDS": given.get("PREFECT_WORKER_QUERY_SECONDS", "1"),
-            # A slot held by a dead process is freed within about a minute, also when the server was started anew:
-            # Prefect keeps leases in memory unless told otherwise, and then a restart forgets to end them.
+            # A slot held by a dead process is freed within about a minute, also after a restart of the server:
+            # by default Prefect keeps leases in memory, and a restart would lose them.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "60",
-            # A run that waits for the one before it looks again after 5 s instead of 30.
+            # A waiting run checks again after 5 s instead of 30.
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
-            # Beats by which the server knows that a flow run lives; trueup/orchestration/stack/deploy.py makes who listens to them.
+            # Heartbeats of flow runs; deploy.py creates the automation for them.
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": given.get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30"),
         }
 
     def command(self, program: str) -> tuple[list[str], dict[str, str]]:
-        """The command of a program, and what its environment has more.
+        """The command of a program, and additions to its environment.
 
-        Addresses with passwords go there, for every user of a machine can read a command line.
+        Addresses with passwords are in the environment, because every user of a machine can read a command line.
         """
         python, s = sys.executable, self.settings
         if program == PREFECT:
@@ -168,10 +165,10 @@ class Layout:
             more = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": url} if url else {}
             return [python, "-m", "trueup.orchestration.stack.prefect_server", *self._listen(PREFECT)], more
         if program == WORKER:
-            # A name of its own: a worker that was started anew takes the place of the one before in the UI.
+            # A fixed name, so that a restarted worker replaces the earlier one in the UI.
             return [python, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", POOL], {}
         if program == MLFLOW:
-            # Files are read from where they lie. Served ones could be put over a champion's by anyone who reaches the port.
+            # Files are read directly. If MLflow served them, anyone who reaches the port could overwrite a champion's.
             command = [python, "-m", "mlflow", "server", "--workers", "1", "--no-serve-artifacts"]
             more = {
                 "MLFLOW_BACKEND_STORE_URI": s.mlflow_store,
@@ -190,7 +187,7 @@ class Layout:
 
 
 def prefect_database(url: str) -> str:
-    """Give a database's address as Prefect wants it: with an asynchronous driver, and with that driver's words.
+    """A database URL in Prefect's form: with an asynchronous driver and that driver's options.
 
     >>> prefect_database("postgresql://me:a%40b@db/prefect?sslmode=require")
     'postgresql+asyncpg://me:a%40b@db/prefect?ssl=require'

@@ -1,4 +1,4 @@
-"""supervisord: its config, its start, and talking to it over its Unix socket."""
+"""supervisord: its config, its start, and calls over its Unix socket."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from trueup.errors import WorkError
 from trueup.orchestration.stack.alarm import EVENTS
 from trueup.orchestration.stack.services import WORKER, Layout
 
-RETRIES = 1_000_000  # each a second later than the one before: for ever, and seldom in the end
-GAVE_UP = 4  # starts of one program within one `up`, before it is told that it does not start
+RETRIES = 1_000_000  # restarts without limit, each a second later than the one before
+GAVE_UP = 4  # starts of one program within one `up` before an error
 _HEAD = """\
 ; Written by `trueup up`; changes are lost.
 [supervisord]
@@ -73,7 +73,7 @@ class Supervisor:
         self._layout = layout
 
     def write(self) -> None:
-        """Write the config. It holds no secrets: they stay in the environment."""
+        """Write the config, without secrets: they stay in the environment."""
         layout = self._layout
         places = {"project": layout.project, "logs": layout.logs, "folder": layout.folder, "socket": layout.socket}
         text = _HEAD.format(**{k: _escaped(v) for k, v in places.items()})
@@ -93,9 +93,9 @@ class Supervisor:
         layout.config.write_text(text, encoding="utf-8")
 
     def start(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        """Start supervisord in a session of its own, so that a Ctrl-C of ours is not one of its children's."""
+        """Start supervisord in a separate session, so that Ctrl-C does not reach its children."""
         command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(self._layout.config)]
-        # What it says itself stands in its log; this is for what it says before it has one.
+        # Output before it has its own log.
         with (self._layout.logs / "start.log").open("wb") as said:
             return subprocess.Popen(
                 command,
@@ -108,22 +108,22 @@ class Supervisor:
             )
 
     def pid(self) -> int | None:
-        """The running supervisord's pid, or None. A socket or pid file that was left over proves nothing."""
+        """The running supervisord's pid, or None. A leftover socket or pid file proves nothing."""
         try:
             return int(str(self._call("getPID")))
         except WorkError:
             return None
 
     def programs(self) -> dict[str, tuple[str, int]]:
-        """The state of each program (STARTING, RUNNING, BACKOFF, FATAL, STOPPED and so on) and its pid, or 0. Raises WorkError."""
+        """The state of each program (STARTING, RUNNING, BACKOFF, FATAL, STOPPED, ...) and its pid, or 0. Raises WorkError."""
         return {str(p["name"]): (str(p["statename"]), int(p["pid"])) for p in self._call("getAllProcessInfo")}
 
     def start_stopped(self) -> None:
-        """Start the programs that do not run, those that gave up included."""
+        """Start the programs that do not run, including those that gave up."""
         self._call("startAllProcesses", False)
 
     def shutdown(self) -> None:
-        """Ask supervisord to end its programs and itself."""
+        """Make supervisord end its programs and itself."""
         with contextlib.suppress(WorkError):
             self._call("shutdown")
 
@@ -141,5 +141,5 @@ class Supervisor:
 
 
 def _escaped(value: object) -> str:
-    """In supervisord's config a per cent sign begins a variable."""
+    """Escape percent signs, which begin a variable in supervisord's config."""
     return str(value).replace("%", "%%")

@@ -28,16 +28,16 @@ __all__ = [
     "silent",
 ]
 
-# The checks that are no gates, by the first word of their names. Their passes are no reasons to promote.
+# Checks that are not gates, by the first word of their names. Their passes are no reasons to promote.
 _INTEGRITY = {"overlap": SOUND, "rows": SOUND, "finite": SOUND, "identical": SOUND, "fresh": FURTHER}
 
 
 def judge(gates: Sequence[GateConfig], case: Case) -> list[Verdict]:
     """Judge a case: the integrity checks, then, if all of these pass, each configured gate in order.
 
-    The first integrity check that does not pass is the last verdict of the list. Without a champion to compare with, the
-    baseline gate runs even where none is configured: some other gates pass then, and a model must be compared with
-    something before it serves. `types.overall` sums a list up.
+    The first integrity check that does not pass is the last verdict of the list. Without a champion to compare with,
+    the baseline gate always runs: some other gates pass then, and a model must be compared with something before it
+    serves. `types.overall` combines a list.
     """
     verdicts = []
     for check in (no_overlap, enough_rows, all_finite, not_identical):

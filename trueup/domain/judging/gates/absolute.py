@@ -35,7 +35,7 @@ class Absolute(Gate):
         return f"{self.name} {self.metric}"
 
     def judge(self, case: Case) -> Verdict:
-        """Fail beyond the bound, and when there is no such metric."""
+        """Fail beyond the bound, and if the metric does not exist."""
         value = case.metrics.get(self.metric)
         figures = {"metric": self.metric, "value": value, "at_most": self.at_most, "at_least": self.at_least}
         if value is None:

@@ -30,15 +30,16 @@ class InvarianceCheck(Section):
     """Changing a column must not move the prediction."""
 
     kind: Literal["invariance"]
-    column: str = Field(description="The landed column that is changed.")
+    column: str = Field(description="The landed column to change.")
     to: list[str | int | float | bool] = Field(
-        default=[], description="Every row gets each of these values in turn; the largest move counts."
+        default=[],
+        description="Every row gets each of these values in turn; the largest change of the prediction counts.",
     )
-    shift: float | None = Field(None, description="This is added to the column's numbers.")
-    shuffle: bool = Field(False, description="Values are dealt anew among the rows, by `train.seed`.")
+    shift: float | None = Field(None, description="A number to add to the column.")
+    shuffle: bool = Field(False, description="Shuffle the values among the rows, by `train.seed`.")
     at_most: float = Field(
         gt=0,
-        description="A move of the prediction by more than this is a violation: a probability (multiclass: half the sum of all changes), or the label's unit.",
+        description="A larger change of the prediction is a violation: in probability (multiclass: half the sum of all changes), or in the label's unit.",
     )
     share: Share = Field(0.0, description="Share of the changed rows that may violate the check.")
 
@@ -55,10 +56,10 @@ class DirectionCheck(Section):
     """Raising a number must not lower the prediction, or not raise it."""
 
     kind: Literal["direction"]
-    column: str = Field(description="The landed numeric column that is raised.")
-    raise_by: float = Field(gt=0, description="This is added to the column's numbers.")
-    never: Literal["lower", "higher"] = Field(description="Where the prediction must not go.")
-    tolerance: float = Field(0.0, ge=0, description="A move in that direction by at most this is none.")
+    column: str = Field(description="The landed numeric column to raise.")
+    raise_by: float = Field(gt=0, description="A number to add to the column.")
+    never: Literal["lower", "higher"] = Field(description="The direction in which the prediction must not move.")
+    tolerance: float = Field(0.0, ge=0, description="A move in that direction by at most this does not count.")
     share: Share = Field(0.0, description="Share of the changed rows that may violate the check.")
 
 
@@ -67,7 +68,7 @@ BehaviourCheck = Annotated[InvarianceCheck | DirectionCheck, Field(discriminator
 
 @dataclass(frozen=True)
 class Violations:
-    """What a check counted in the changed rows; without any there is nothing more to know."""
+    """The violations of a check among the changed rows, if there are any."""
 
     check: BehaviourCheck
     rows: int
@@ -86,7 +87,7 @@ def measured(
     """Count the violations of a check.
 
     `moves` (n,) is the change of each row's prediction (the largest distance, for an invariance). `changed` (n,) is 1
-    where the row's input changed; only those rows count. A prediction that is not a number is a violation.
+    if the row's input changed; only those rows count. A prediction that is not a number is a violation.
     """
     counted = changed > 0
     if not counted.any():
@@ -121,7 +122,7 @@ class Behaviour(Gate):
     kind: Literal["behaviour"] = "behaviour"
     checks: list[BehaviourCheck] = Field(
         min_length=1,
-        description="History features stay as they were; all other features are made anew of the changed rows.",
+        description="The checks. History features stay as they were; all other features are computed again from the changed rows.",
     )
 
     @classmethod
@@ -139,7 +140,7 @@ class Behaviour(Gate):
                 yield (*at, "column"), what
 
     def judge(self, case: Case) -> Verdict:
-        """Name the checks that are violated; inconclusive where one was not made, or changed no row."""
+        """Name the violated checks; inconclusive if one was not made, or changed no row."""
         failed, untold, kept, figures = list[str](), list[str](), list[str](), []
         for check in self.checks:
             found = next((f for f in case.behaviour if f.check == check), None)
@@ -148,7 +149,7 @@ class Behaviour(Gate):
                 untold.append(f"{_name(check)}: {why}")
                 continue
             figures.append(to_plain(found))
-            # A share that is no number is not within its limit.
+            # NaN is not within a limit.
             (kept if found.share <= check.share else failed).append(_words(check, found))
         if failed:
             return self.failed(*failed, checks=figures)
@@ -158,10 +159,10 @@ class Behaviour(Gate):
 
 
 def _could_not_fail(check: Any, features: Any) -> str:
-    """Why no feature would change with the column as the check changes it; empty where one would."""
+    """Why no feature depends on the changed column; empty if one does."""
     column, numeric = written(check, "column"), [name for _, name in items(features, "numeric")]
     if not isinstance(column, str) or written(features, "custom") is not None:
-        return ""  # what a function of the user's reads is not known
+        return ""  # the inputs of a custom function are unknown
     others = [*(name for _, name in items(features, "categorical")), *keys(features, "calendar")]
     if column not in [*numeric, *others]:
         what = "no feature depends on it (history features stay as they were); name a column of features"

@@ -15,7 +15,7 @@ from trueup.domain.judging.metrics import figure
 
 @dataclass(frozen=True)
 class Cost:
-    """Size of a model's files, and the time that it takes for so many rows, over so many calls."""
+    """Size of a model's files, and its time for a number of rows, over a number of calls."""
 
     batch: int
     repeats: int
@@ -27,7 +27,7 @@ class Cost:
 
 
 class Budget(Gate):
-    """The model's files are small and its answers quick enough, measured in a process that has only loaded the model."""
+    """Limits of the model's size and latency, measured in a process that has only loaded the model."""
 
     HEADING = RUNS
     SILENT = True
@@ -47,7 +47,7 @@ class Budget(Gate):
         return self
 
     def judge(self, case: Case) -> Verdict:
-        """Compare the measured size and latency with the limits; inconclusive where they were not measured."""
+        """Compare the measured size and latency with the limits; inconclusive if they were not measured."""
         asked = (self.batch, self.repeats)
         found = next((b for b in case.budget if (b.batch, b.repeats) == asked), None)
         if found is None:
@@ -58,7 +58,7 @@ class Budget(Gate):
         ]
         figures = {**asdict(found), "max_mib": self.max_mib, "max_ms": self.max_ms}
         limited = [(what, value, limit, unit) for what, value, limit, unit in measures if limit is not None]
-        # What is no number is not within its limit.
+        # NaN is not within a limit.
         above = [m for m in limited if not m[1] <= m[2]]
         said = [
             f"{what} {figure(value, 3)} {unit} is {'above' if above else 'within'} {figure(limit, 3)} {unit}"

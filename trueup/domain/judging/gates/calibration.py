@@ -32,7 +32,7 @@ Draw = Callable[[Floats], Floats]  # multiplicities (resamples, blocks) -> the e
 
 
 class Calibration(MarginGate):
-    """Predictions mean what they say."""
+    """Predicted probabilities agree with observed shares."""
 
     HEADING = BEHAVES
     SILENT = True
@@ -89,10 +89,10 @@ class Calibration(MarginGate):
 
 
 def _bounded(case: Case, metric: str, roles: list[str]) -> tuple[dict[str, float], Interval]:
-    """Give each role's error, and bounds of the first one, or of its excess over the second."""
+    """Each role's error, and bounds of the first one, or of its excess over the second."""
     blocks, e = case.blocks, case.evaluate
     residuals = {role: _residuals(case, metric, role) for role in roles}
-    # A block moves the error by its residuals: runs are as long as these resemble each other.
+    # A block moves the error by its residuals, which determine the run length.
     gaps = [blocks.sums(r.sum(axis=1)) - blocks.sums() * r.sum(axis=1).mean() for r, _ in residuals.values()]
     drawn, length = resample(gaps[0] if len(gaps) == 1 else gaps[0] - gaps[1], e.resamples, case.seed)
     values: dict[str, float] = {}
@@ -110,7 +110,7 @@ def _bounded(case: Case, metric: str, roles: list[str]) -> tuple[dict[str, float
 
 
 def _residuals(case: Case, metric: str, role: str) -> tuple[Floats, NDArray[np.intp]]:
-    """Prediction less outcome, (n, 1) or (n, classes), and the bin of each row (n,)."""
+    """Prediction minus outcome, (n, 1) or (n, classes), and the bin of each row (n,)."""
     p = np.asarray(case.predictions[role], dtype=np.float64)
     if case.task is not Task.MULTICLASS:
         residual = (p - np.asarray(case.y, dtype=np.float64))[:, None]
@@ -118,18 +118,18 @@ def _residuals(case: Case, metric: str, role: str) -> tuple[Floats, NDArray[np.i
     hits = np.asarray(case.y, dtype=object)[:, None] == np.asarray(case.classes, dtype=object)[None, :]
     if metric == "bias":
         return p - hits, np.zeros(len(p), dtype=np.intp)
-    rows, top = np.arange(len(p)), p.argmax(axis=1)  # the confidence in the class that is named
+    rows, top = np.arange(len(p)), p.argmax(axis=1)  # the confidence in the predicted class
     return (p - hits)[rows, top][:, None], _bins(p[rows, top])
 
 
 def _bins(p: Floats) -> NDArray[np.intp]:
-    """Bins of equal row counts; equal predictions share one. As `metrics.calibration_table` makes them."""
+    """Bins of equal row counts, as in `metrics.calibration_table`; equal predictions share one."""
     edges = np.unique(np.quantile(p, np.linspace(0, 1, _BINS + 1)[1:-1]))
     return np.asarray(pd.factorize(np.searchsorted(edges, p, side="right"), sort=True)[0], dtype=np.intp)
 
 
 def _draw(case: Case, metric: str, residual: Floats, cells: NDArray[np.intp]) -> Draw:
-    """How the error is computed for resamples, from sums by block and bin alone."""
+    """Compute the error of resamples from sums by block and bin."""
     blocks = case.blocks
     bins = int(cells.max()) + 1
     places = cells * blocks.count + blocks.codes

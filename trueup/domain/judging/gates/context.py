@@ -75,7 +75,6 @@ class Case:
 
     @property
     def has_champion(self) -> bool:
-        """Whether there is a champion to compare with."""
         return CHAMPION in self.predictions
 
     @property
@@ -90,7 +89,6 @@ class Case:
 
     @cached_property
     def blocks(self) -> Blocks:
-        """The rows' blocks of time."""
         return Blocks.of(self.event_time, self.evaluate.block)
 
     @cached_property
@@ -101,13 +99,13 @@ class Case:
         return Evidence.of(self.event_time, self.losses, self.evaluate.block)
 
     def weigh(self, role: str, other: str) -> Interval:
-        """Bound a role's loss less another's on all evidence; below 0 the first is better."""
+        """Bound a role's loss minus another's on all evidence; below 0 the first is better."""
         return self.evidence.difference(role, other, self.evaluate.confidence)
 
     def shown_worse(self, role: str, other: str) -> bool:
         """Whether a role's mean loss is above another's, one-sided at `DOUBT`, over at least the minimum of blocks.
 
-        False where one of the two was not measured.
+        False if one of the two was not measured.
         """
         if role not in self.evidence.losses or other not in self.evidence.losses:
             return False
@@ -120,11 +118,10 @@ class Case:
         return tuple(role for role in (PRIOR, SIMPLE) if self.has_champion and self.shown_worse(CHAMPION, role))
 
     def loss(self, role: str) -> float:
-        """Mean loss of a role."""
         return float(self.losses[role].mean())
 
     def value(self, role: str, metric: str = LOSS) -> float:
-        """A role's mean loss, or another metric. Raises ValueError as `difference` does."""
+        """A role's mean loss, or another metric. Raises ValueError like `difference`."""
         if metric == LOSS:
             return self.loss(role)
         return metrics(self.task, self.y, self.predictions[role], self.classes)[metric]
@@ -134,7 +131,7 @@ class Case:
         return sums_interval(sums, rows, self.evaluate.confidence)
 
     def difference(self, role: str, metric: str = LOSS) -> Interval:
-        """Bound the challenger's loss, or shortfall in a metric, less that of another role; below 0 it is better.
+        """Bound the challenger's loss, or shortfall in a metric, minus that of another role; below 0 it is better.
 
         Raises ValueError for a metric that does not exist on these rows.
         """

@@ -1,9 +1,8 @@
-"""When a champion loses the benefit of doubt, and which model then takes the challenger's place.
+"""Determines when a champion loses the benefit of doubt, and which model then replaces the challenger.
 
-A champion stays when nothing is shown, because it was better once. This ends when a constant or a linear model does
-better on the rows that came since: then the best of challenger, simple model and prior takes over, through all other
-gates. The level is low (one-sided 80 %), since a mistake only changes the version, and the same evidence decides
-afterwards.
+A champion stays if nothing is shown, because it was better once. This ends when a constant or a linear model does
+better on the rows since then: the best of challenger, simple model and prior takes over, through all other gates. The
+level is low (one-sided 80 %), since a mistake only changes the version, and the same evidence decides afterwards.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ _NAMES = {PRIOR: "a constant", SIMPLE: "the simple model"}
 
 
 def doubt_words(case: Case) -> str:
-    """Say why the champion has no benefit of doubt. Give an empty text where it has, or where there is no champion."""
+    """Why the champion has no benefit of doubt; empty if it has, or without a champion."""
     if not case.doubted:
         return ""
     words = loss_words(case.task)
@@ -28,9 +27,9 @@ def doubt_words(case: Case) -> str:
 def contender(case: Case) -> str:
     """Choose the model that is judged in the challenger's place: the challenger, the simple model, or the prior.
 
-    Where the champion has no benefit of doubt, the lowest mean loss decides. Without a champion the simple model replaces
-    a challenger with a higher mean loss; against a champion it does so only when it is shown to be better. The prior is
-    judged only against a champion without benefit of doubt: a first champion has to know something of a row.
+    If the champion has no benefit of doubt, the lowest mean loss decides. Without a champion the simple model replaces
+    a challenger with a higher mean loss; against a champion it does so only if it is shown to be better. The prior is
+    judged only against a champion without benefit of doubt: a first champion has to be better than a constant.
     """
     means = {role: case.evidence.mean(role) for role in (CHALLENGER, SIMPLE, PRIOR) if role in case.evidence.losses}
     if case.doubted:

@@ -27,23 +27,23 @@ from trueup.domain.judging.gates.gate import FAIR
 from trueup.domain.judging.gates.margin import MarginGate, Ratios, bound, bounds_words, resample, status, unusable
 from trueup.domain.judging.metrics import figure
 
-_LISTED = 50  # groups too small to tell that are named in the figures
+_LISTED = 50  # number of too small groups in the figures
 _RATES = {"equalized_odds": ("true_positive_rate", "false_positive_rate")}
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two groups and one rate: by how much they are apart, or further apart than under the champion."""
+    """Two groups and one rate: their distance, or its excess over that under the champion."""
 
     rate: str
     groups: tuple[str, str]
     values: tuple[float, float]
     apart: Interval
-    lower: float  # at the level that is shared among all pairs
+    lower: float  # at the level shared among all pairs
 
 
 class Fairness(MarginGate):
-    """No two groups are treated further apart than a margin."""
+    """Differences between groups are within a margin."""
 
     HEADING = FAIR
     SILENT = True
@@ -63,7 +63,7 @@ class Fairness(MarginGate):
     kind: Literal["fairness"] = "fairness"
     columns: list[str] = Field(
         min_length=1,
-        description="Columns whose values are the groups, each column on its own. They are landed and need not be features.",
+        description="Columns with the groups, each column separately. They are landed and need not be features.",
     )
     metric: Literal[
         "selection_rate",
@@ -74,16 +74,16 @@ class Fairness(MarginGate):
         "mean_absolute_error",
         "loss",
     ] = Field(
-        description="What is compared. Binary: the first four at `threshold`, `mean_error` (prediction less outcome), `loss`. Multiclass: `loss`. Regression: the last three."
+        description="The compared figure. Binary: the first four at `threshold`, `mean_error` (prediction minus outcome), `loss`. Multiclass: `loss`. Regression: the last three."
     )
     threshold: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="For a binary task: from this probability on a row is selected. Default: 0.5.",
+        description="For a binary task: the probability from which a row is selected. Default: 0.5.",
     )
     required: list[str] = Field(
-        default=[], description="`column=value` groups that must be large enough (`evaluate.min_slice_rows`) to tell."
+        default=[], description="`column=value` groups that must have enough rows (`evaluate.min_slice_rows`)."
     )
 
     @property
@@ -146,14 +146,14 @@ class Fairness(MarginGate):
 
 
 def by_group(case: Case, gate: Fairness, column: str, role: str = CHALLENGER) -> pd.DataFrame:
-    """Fairlearn's figures of each group: a row a group, a column a rate."""
+    """Fairlearn's figures of each group: a row per group, a column per rate."""
     from fairlearn import metrics as fair
 
     kinds = {n: getattr(fair, n) for n in ("selection_rate", "true_positive_rate", "false_positive_rate")}
     rates = _RATES.get(gate.metric, (gate.metric,))
     chosen, rows = {r: kinds.get(r, fair.mean_prediction) for r in rates}, _rows(case, gate, role)
     truth = case.y if case.task is Task.BINARY else np.zeros(len(case.y))
-    # What is a mean over rows is the mean of "predictions" to fairlearn.
+    # For fairlearn a mean over rows is the mean of "predictions".
     frames = [
         fair.MetricFrame(
             metrics={rate: metric},
@@ -170,7 +170,7 @@ def by_group(case: Case, gate: Fairness, column: str, role: str = CHALLENGER) ->
 def _judged(
     case: Case, gate: Fairness, column: str
 ) -> tuple[dict[str, dict[str, float | None]], list[Pair], list[str]]:
-    """Figures by group, the pairs of groups, and the names of the groups too small to be compared."""
+    """Figures by group, the pairs of groups, and the names of groups too small to compare."""
     figures, names = by_group(case, gate, column), _names(case, column)
     large, small = _sizes(case, gate, names, list(figures.index))
     pairs: list[Pair] = []
@@ -212,7 +212,7 @@ def _sizes(case: Case, gate: Fairness, names: pd.Series[Any], groups: list[str])
 
 
 def _rows(case: Case, gate: Fairness, role: str = CHALLENGER) -> dict[str, tuple[Floats, NDArray[np.bool_]]]:
-    """Per rate the value of each row (n,), and whether the row counts for it."""
+    """The value of each row (n,) per rate, and whether the row counts for it."""
     everyone = np.ones(len(case.y), dtype=bool)
     found: dict[str, tuple[Floats, NDArray[np.bool_]]] = {}
     for rate in _RATES.get(gate.metric, (gate.metric,)):
@@ -246,7 +246,7 @@ def _ratios(case: Case, gate: Fairness, names: pd.Series[Any], groups: list[str]
 
 
 def _apart(case: Case, ours: Ratios, theirs: Ratios | None, a: int, b: int) -> Interval:
-    """Bound how far two groups are apart, or by how much further than under the champion."""
+    """Bound the distance of two groups, or its excess over that under the champion."""
     e = case.evaluate
     signs = [np.sign(r.values[a] - r.values[b]) or 1.0 for r in (ours, theirs) if r is not None]
     moved = [s * (r.deviations[a] - r.deviations[b]) for s, r in zip(signs, _given(ours, theirs), strict=True)]
@@ -258,7 +258,7 @@ def _apart(case: Case, ours: Ratios, theirs: Ratios | None, a: int, b: int) -> I
         draws.append(sign * (resampled[:, a] - resampled[:, b]))
     if theirs is None:
         return bound(gaps[0], draws[0], case.blocks.count, length, e.confidence)
-    # Distances, not signed gaps: two small gaps of opposite signs would else be as uncertain as both together.
+    # Distances, not signed gaps: two small gaps of opposite signs would be as uncertain as both together.
     further = np.abs(draws[0]) - np.abs(draws[1])
     return bound(gaps[0] - gaps[1], further, case.blocks.count, length, e.confidence)
 

@@ -1,4 +1,4 @@
-"""What every gate is: one class with its config keys, its rule, its words, and its heading in the dossier."""
+"""The base class of gates: config keys, rule, messages, and the heading in the dossier."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ HEADINGS = (SOUND, BETTER, FAIR, BEHAVES, RUNS, FURTHER)
 
 
 class Gate(GateConfig):
-    """A gate. Fields are its config keys. A subclass is named by its `kind`; one of your own by `module:Class`."""
+    """A gate. Fields are its config keys. `kind` names a subclass of the library; `module:Class` names one of your own."""
 
     HEADING: ClassVar[str] = FURTHER  # in the dossier
-    SILENT: ClassVar[bool] = False  # whether a pass is a precondition only, and no reason to promote
+    SILENT: ClassVar[bool] = False  # whether a pass is only a precondition, not a reason to promote
 
     @abstractmethod
     def judge(self, case: Case) -> Verdict:
-        """Pass, fail or inconclusive, with reasons; a gate that cannot tell is inconclusive, which holds the decision."""
+        """Pass, fail or inconclusive, with reasons. An inconclusive verdict holds the decision."""
 
     @classmethod
     def rule(cls, figures: Figures) -> str:
-        """What the gate requires, in a sentence of the dossier, with the figures of a verdict."""
+        """The requirement of the gate as a sentence for the dossier, with the figures of a verdict."""
         del figures
         return ""
 
@@ -51,7 +51,7 @@ class Gate(GateConfig):
         return Verdict.failed(self.check, *reasons, **figures)
 
     def inconclusive(self, *reasons: str, **figures: Any) -> Verdict:
-        """A verdict for a case that this gate cannot tell."""
+        """An inconclusive verdict of this gate, with reasons."""
         return Verdict.inconclusive(self.check, *reasons, **figures)
 
 

@@ -1,4 +1,4 @@
-"""The checks before all gates, which no configuration can leave out: verdicts on broken data would mislead."""
+"""Checks that run before all gates in any configuration, because verdicts on broken data would mislead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIN_ROWS = 30
 
 
 def no_overlap(case: Case) -> Verdict:
-    """Fail when a judged model was trained on rows of the gate window."""
+    """Fail if a judged model was trained on rows of the gate window."""
     name = "overlap"
     if unknown := [role for role in case.judged if role not in case.trained_until]:
         return Verdict.inconclusive(name, f"it is not known until when the {' and the '.join(unknown)} was trained")
@@ -48,7 +48,7 @@ def no_overlap(case: Case) -> Verdict:
 
 
 def enough_rows(case: Case) -> Verdict:
-    """Inconclusive for fewer rows than `MIN_ROWS`, or when all labels are the same."""
+    """Inconclusive for fewer rows than `MIN_ROWS`, or if all labels are the same."""
     name, rows = "rows", len(case.y)
     if rows < MIN_ROWS:
         return Verdict.inconclusive(
@@ -65,7 +65,7 @@ def enough_rows(case: Case) -> Verdict:
 
 
 def all_finite(case: Case) -> Verdict:
-    """Fail when a label, a prediction or a metric of the challenger is absent, NaN or infinite."""
+    """Fail if a label, a prediction or a metric of the challenger is missing, NaN or infinite."""
     reasons = []
     if CHALLENGER not in case.predictions:
         reasons.append("there are no predictions of the challenger")
@@ -85,7 +85,7 @@ def all_finite(case: Case) -> Verdict:
 
 
 def not_identical(case: Case) -> Verdict:
-    """Fail when the challenger's predictions are those of the champion."""
+    """Fail if the challenger's predictions are those of the champion."""
     name = "identical"
     if not case.has_champion:
         return Verdict.passed(name, case.without_champion)
@@ -99,6 +99,6 @@ def not_identical(case: Case) -> Verdict:
 
 
 def _rowwise(prediction: NDArray[Any]) -> Floats:
-    """Give one number per row; it is finite only if all numbers of the row are."""
+    """One number per row, finite only if all numbers of the row are."""
     values = np.asarray(prediction, dtype=np.float64)
     return values if values.ndim == 1 else np.asarray(values.sum(axis=1))

@@ -17,20 +17,22 @@ from trueup.domain.judging.metrics import figure
 
 
 class MarginGate(Gate):
-    """What gates with a margin and an interval share: fail when the interval is above the margin, pass when below."""
+    """Base class of gates with a margin: fail if the interval is above the margin, pass if it is below."""
 
-    margin: float = Field(ge=0, description="Fails when the lower bound is above it, passes when the upper is below.")
+    margin: float = Field(
+        ge=0, description="The gate fails if the lower bound is above it, and passes if the upper bound is below."
+    )
     against: Literal["nothing", "champion"] = Field(
         "nothing",
-        description="`nothing`: the figure itself is at most `margin`. `champion`: it is above the champion's by at most `margin`; a first champion passes.",
+        description="`nothing`: the figure itself is at most `margin`. `champion`: the figure exceeds the champion's by at most `margin`; a first champion passes.",
     )
     when_unclear: Literal["hold", "pass"] = Field(
         "hold",
-        description="What happens when the interval holds the margin, or there is too little to tell. `pass` lets only a proved violation block.",
+        description="The result if the interval contains the margin, or if there are too few rows. `pass` blocks only a proved violation.",
     )
 
     def answer(self, found: Status, reasons: list[str], figures: Mapping[str, Any]) -> Verdict:
-        """The verdict; what is unclear holds the decision, or passes where the configuration says so."""
+        """The verdict; an unclear result holds the decision, or passes if the configuration says so."""
         if found is Status.INCONCLUSIVE and self.when_unclear == "pass":
             return self.passed(*(f"unclear, and let pass: {reason}" for reason in reasons), **figures)
         return Verdict(self.check, found, tuple(reasons), dict(figures))
@@ -45,17 +47,16 @@ class Ratios:
 
     @property
     def values(self) -> Floats:
-        """The ratios (ratios,)."""
         return np.asarray(self.numerators.sum(axis=1) / self.denominators.sum(axis=1))
 
     @property
     def deviations(self) -> Floats:
-        """The part of each block in the deviation of each ratio: (ratios, blocks)."""
+        """Each block's part in the deviation of each ratio: (ratios, blocks)."""
         rest = self.numerators - self.values[:, None] * self.denominators
         return np.asarray(rest / self.denominators.sum(axis=1)[:, None])
 
     def draws(self, drawn: Floats) -> Floats:
-        """Each ratio in each resample, (resamples, ratios), NaN where nothing of it was drawn."""
+        """Each ratio in each resample, (resamples, ratios), NaN if it was not drawn."""
         below = drawn @ self.denominators.T
         return np.asarray(
             np.divide(drawn @ self.numerators.T, below, out=np.full(below.shape, np.nan), where=below > 0)
@@ -63,7 +64,7 @@ class Ratios:
 
 
 def unusable(case: Case) -> str:
-    """Say why a judged model's predictions cannot be measured; an empty text where they can."""
+    """Why a judged model's predictions cannot be measured; empty if they can."""
     broken = [role for role in case.judged if not np.isfinite(case.predictions.get(role, np.nan)).all()]
     return f"predictions of the {' and the '.join(broken)} are missing or no numbers" if broken else ""
 
@@ -74,13 +75,13 @@ def bound(value: float, draws: Floats, blocks: int, length: int, confidence: flo
 
 
 def resample(deviations: Floats, resamples: int, seed: int) -> tuple[Floats, int]:
-    """Draw blocks for a statistic with these deviations by block (blocks,): give multiplicities and the run length."""
+    """Draw blocks for a statistic with these deviations by block (blocks,); returns multiplicities and the run length."""
     length = run_length(deviations)
     return multiplicities(len(deviations), length, resamples, seed), length
 
 
 def status(lower: float, upper: float, margin: float) -> Status:
-    """Fail where the bounds lie above the margin, pass where they lie below it; NaN is neither.
+    """Fail if the bounds are above the margin, pass if they are below it; NaN is neither.
 
     >>> status(0.1, 0.3, 0.2)
     <Status.INCONCLUSIVE: 'inconclusive'>
@@ -91,5 +92,5 @@ def status(lower: float, upper: float, margin: float) -> Status:
 
 
 def bounds_words(low: float, high: float, confidence: float) -> str:
-    """Write the bounds of an interval."""
+    """Format the bounds of an interval."""
     return f"{100 * confidence:g} % {figure(low, 3)} to {figure(high, 3)}"

@@ -27,11 +27,11 @@ from trueup.domain.judging.gates.gate import BETTER, Gate
 from trueup.domain.judging.gates.phrases import compare, figures_of, too_few_blocks
 from trueup.domain.judging.metrics import figure, shortfall
 
-_SPENDING = 0.5  # by which power of the number of attempts the error shrinks
+_SPENDING = 0.5  # power of the number of attempts with which the error shrinks
 
 
 class Paired(Gate):
-    """Better than the champion by a minimum and beyond noise; after a change besides not worse beyond a margin."""
+    """Better than the champion by a minimum and beyond noise; a change must also stay within a margin of harm."""
 
     HEADING = BETTER
     METRICS = {
@@ -43,7 +43,7 @@ class Paired(Gate):
     kind: Literal["paired"] = "paired"
     metric: Literal["loss", "brier", "auc", "accuracy", "auc_ovr", "mae"] = Field(
         "loss",
-        description="What is compared. `loss`: log-loss, or squared error of a regression, on all rows that count (see `promote.folds`). Others on the gate window only: binary also `brier`, `auc`; multiclass `brier`, `accuracy`, `auc_ovr`; regression `mae`. Of `auc`, `auc_ovr` and `accuracy` it is what they lack to 1, so that less is better.",
+        description="The compared metric. `loss`: log-loss, or squared error of a regression, on all rows that count (see `promote.folds`). Others are compared on the gate window only: binary also `brier`, `auc`; multiclass `brier`, `accuracy`, `auc_ovr`; regression `mae`. `auc`, `auc_ovr` and `accuracy` are compared as 1 minus the metric, so that lower is better.",
     )
     min_gain: Share = Field(
         0.001, description="The challenger's mean loss must be lower by this share of the champion's."
@@ -52,7 +52,7 @@ class Paired(Gate):
         0.5,
         ge=0.5,
         lt=1,
-        description="One-sided confidence that it is lower at all, for the first attempt against a champion; 0.5: the mean alone decides. The k-th attempt has the error of the first divided by the square root of k.",
+        description="One-sided confidence of any gain, for the first attempt against a champion; 0.5: the mean alone decides. The k-th attempt has the error of the first divided by the square root of k.",
     )
     margin: Share = Field(
         0.05,
@@ -60,7 +60,7 @@ class Paired(Gate):
     )
 
     def judge(self, case: Case) -> Verdict:
-        """Compare mean losses, or the metric of the config; inconclusive where neither a gain nor its absence is shown."""
+        """Compare mean losses, or the metric of the config; inconclusive if neither a gain nor its absence is shown."""
         if not case.has_champion:
             return self.passed(case.without_champion)
         metric = self.metric
@@ -110,7 +110,7 @@ class Bar:
         return cls(gate.min_gain * champion, margin, (1 - gate.confidence) / case.attempt**_SPENDING)
 
     def judge(self, difference: Interval) -> tuple[Status, str]:
-        """Pass where the bar is met, fail where it is shown to be out of reach; say in words what is missing."""
+        """Pass if the bar is met, fail if it is shown to be out of reach; the reasons name what is missing."""
         if difference.mean == 0 or difference.lower((1 - difference.confidence) / 2) > -self.min_gain:
             word = "not better" if difference.mean > 0 else "equal in practice"
             return Status.FAIL, f": {word}, for a gain of {figure(self.min_gain, 3)} is out of reach"
@@ -129,7 +129,6 @@ class Bar:
         return Status.PASS, ""
 
     def figures(self, case: Case) -> Figures:
-        """Plain values, for the record."""
         return {
             "min_gain": self.min_gain,
             "margin": self.margin,

@@ -25,12 +25,12 @@ class Slices(Gate):
     kind: Literal["slices"] = "slices"
     margin: Share = Field(
         0.02,
-        description="A slice fails when the Holm-adjusted lower bound of its loss difference is above this share of the champion's loss there.",
+        description="A slice fails if the Holm-adjusted lower bound of its loss difference is above this share of the champion's loss there.",
     )
-    required: list[str] = Field(default=[], description="`column=value` slices that must be large enough to tell.")
+    required: list[str] = Field(default=[], description="`column=value` slices that must be large enough to judge.")
 
     def judge(self, case: Case) -> Verdict:
-        """Test every slice for harm at a family-wise level (Holm 1979), and list those too small to tell."""
+        """Test every slice for harm at a family-wise level (Holm 1979), and list those too small to judge."""
         if not case.has_champion:
             return self.passed(case.without_champion)
         if case.slices.columns.empty:
