@@ -126,7 +126,7 @@ def test_a_hopeless_trial_is_asked_for_no_further_fold():
     found = search(score, config(trials=5), Task.BINARY)
     assert folds_asked == [4, 4, 4, 1, 1]
     assert [t.state for t in found.trials[3:]] == ["pruned", "pruned"]
-    assert found.trials[4]["value"] is None
+    assert found.trials[4].value is None
 
 
 def test_seconds_are_a_ceiling_and_one_trial_is_always_made():
