@@ -159,6 +159,12 @@ class Model:
         """All monitoring results, ordered by window and `as_of`, with the fields that later ones need."""
         return self.home.store.results(self.config.model, MONITOR, Look)
 
+    def last_looks(self) -> dict[Window, Result[Look]]:
+        """The newest result for each batch of the current champion: `revision` is what had landed by then, see `Batch`."""
+        current = self.champion()
+        version = current.version if current else None
+        return {r.window: r for r in self.looks() if r.body.champion == version}
+
     def decisive_look(self, as_of: datetime) -> tuple[Result[Look] | None, datetime]:
         """The champion's newest monitoring result for the batch that decides, and the `as_of` of its first one there.
 

@@ -14,7 +14,7 @@ from types import NoneType
 from typing import Protocol
 
 from trueup.crash import reach
-from trueup.domain.data.types import Batch, Reason, Retrain, Status, Verdict, overall
+from trueup.domain.data.types import Batch, Reason, Retrain, Status, Verdict, Window, overall
 from trueup.domain.learning.training_windows import Hold, Plan
 from trueup.domain.monitoring.diagnosis import DATA_BROKEN, DECAYED, SHIFTED, STALE, UNKNOWN
 from trueup.errors import NoLabels, NotEnoughData, StaleDecision, WorkError
@@ -29,8 +29,8 @@ from trueup.loop.reconcile import close_dead_runs
 from trueup.loop.requests import answered, asking
 from trueup.loop.resume import remember, unfinished
 from trueup.loop.triggers import due
-from trueup.model import RUN, Model
-from trueup.stages.monitor import begun_looks, telling, to_watch_again
+from trueup.model import RUN, SILENT, Model
+from trueup.stages.monitor import to_watch_again
 from trueup.stages.promote import recorded_decision
 from trueup.stages.unusual import not_settled
 
@@ -113,9 +113,9 @@ def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
     if not checked:
         return replace(_recorded(model, every, as_of), released=released)
     scored = tuple(do.score(model, c, as_of) for c in waiting)
-    begun = begun_looks(model, waiting, as_of)
+    begun = _begun(model, waiting, as_of)
     observed = tuple(do.monitor(model, c, begun.get(c.batch.window, as_of)) for c in checked)
-    decisive = telling(model, observed)
+    decisive = _decisive(model, observed)
     has_champion, findings = model.champion() is not None, decisive.findings if decisive else ()
     action = next_action(State(has_champion, findings, model.config.retrain.findings, due(model, as_of)))
     if any(o.rolled_back for o in observed):
@@ -217,7 +217,7 @@ def monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
     matured = to_watch_again(model, batches, as_of) + _unanswered(model, batches, as_of)
     checked = [c for c in every if c.batch in matured or c is every[-1]]
     observed = [do.monitor(model, c, as_of) for c in checked]
-    decisive = telling(model, observed)
+    decisive = _decisive(model, observed)
     unanswered = {b.window for b in _unanswered(model, batches, as_of)}
     wanted = decisive is not None and decisive.window in unanswered
     action = next_action(State(True, decisive.findings, model.config.retrain.findings)) if decisive and wanted else None
@@ -246,6 +246,37 @@ def _asked(
         return None
     about = next(c for c in checked if c.batch.window == decisive.window)
     return asking(model, action, about, decisive, as_of)
+
+
+def _begun(model: Model, unhandled: Sequence[Checked], as_of: datetime) -> dict[Window, datetime]:
+    """`as_of` of each monitoring result of the current champion that an interrupted run left behind.
+
+    `monitor` called with it returns the stored result, unless labels were missing and may have arrived since.
+    """
+    looks = model.last_looks()
+    found = ((c, looks.get(c.batch.window)) for c in unhandled)
+    return {
+        c.batch.window: look.as_of
+        for c, look in found
+        if look
+        and (look.revision, look.basis) == (c.batch.landed, c.basis)
+        and look.as_of < as_of
+        and not look.body.waits
+    }
+
+
+def _decisive(model: Model, observed: Sequence[Observed]) -> Observed | None:
+    """The batch just monitored that decides: the newest one with a conclusive diagnosis.
+
+    Returns None if a newer batch was monitored before with a better-known result. Without a conclusive one it is the
+    newest, because the champion's age is known without labels. A broken batch says nothing about the champion, so it
+    decides only if no other batch was monitored.
+    """
+    known = [w for w, look in model.last_looks().items() if look.body.diagnosis not in SILENT]
+    told = [o for o in observed if o.diagnosis not in SILENT]
+    sound = [o for o in observed if o.diagnosis != DATA_BROKEN]
+    latest = max((told or sound or observed), key=lambda o: o.window)
+    return None if any(window > latest.window for window in known) else latest
 
 
 def _validated(do: Steps, model: Model, batches: list[Batch], as_of: datetime) -> list[Checked]:

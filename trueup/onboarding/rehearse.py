@@ -34,9 +34,9 @@ from trueup.handoffs import Checked
 from trueup.home import Home
 from trueup.model import Model
 from trueup.onboarding.rehearse_gate import BEATS, Compared, against_prior
-from trueup.stages.baselines import baselines, reference_examples
+from trueup.stages.baselines import baselines
 from trueup.stages.config_problems import require_sound
-from trueup.stages.features import examples
+from trueup.stages.features import examples, reference_examples
 from trueup.stages.ingest import land, require_bounded
 from trueup.stages.ingest_labels import Joining, joining
 from trueup.stages.train import Material, material, plan

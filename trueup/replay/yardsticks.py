@@ -16,8 +16,8 @@ from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import SIMPLE_ROWS, Floats, all_classes, predict, simple_model
 from trueup.errors import NotEnoughData
 from trueup.model import Model
-from trueup.stages.baselines import declared, reference_examples
-from trueup.stages.features import Examples, examples
+from trueup.stages.baselines import declared
+from trueup.stages.features import Examples, examples, reference_examples
 
 LAST, LINEAR = "as last time", "plain linear"
 WHAT = {

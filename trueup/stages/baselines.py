@@ -1,21 +1,15 @@
-"""Fits the baselines that a model is compared with, and reads rows with the features of an older champion."""
+"""Fit the baselines that a model is compared with."""
 
 from __future__ import annotations
 
-from datetime import datetime
-
-import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from trueup.config.schema import ModelConfig
-from trueup.config.sections.features import FeaturesConfig
-from trueup.domain.data.types import Window
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.gates.context import PRIOR, SIMPLE
 from trueup.domain.learning.learning import SIMPLE_ROWS, prior_model, simple_model
-from trueup.domain.learning.training_windows import reference_window
-from trueup.model import Champion, Model
-from trueup.stages.features import Examples, examples, require_classes
+from trueup.model import Model
+from trueup.stages.features import Examples
 
 REFERENCE = "reference"
 
@@ -48,22 +42,3 @@ def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:
     }
     numeric = tuple(n for n in schema.numeric if n in plain)
     return FeatureSchema(numeric, schema.categorical) if numeric or schema.categorical else schema
-
-
-def reference_examples(model: Model, start: datetime, as_of: datetime, of: FeaturesConfig | None = None) -> Examples:
-    """Read the training rows of the cheap reference: the window before `start`, with the labels known by then.
-
-    Raises NotEnoughData without such labels, or with labels of one class only.
-    """
-    window = reference_window(start, model.config.monitor.decay)
-    before = examples(model, window, as_of, known_by=start, of=of)
-    require_classes(model.config, before, window)
-    return before
-
-
-def own_rows(model: Model, current: Champion, rows: Examples, window: Window, as_of: datetime) -> pd.DataFrame:
-    """The rows of a window, in the order of `rows`, with the features that the champion was trained on."""
-    if current.features == model.config.features:
-        return rows.X
-    own = examples(model, window, as_of, of=current.features)
-    return own.X.set_axis(own.row_id, axis=0).loc[rows.row_id]

@@ -22,10 +22,10 @@ from trueup.handoffs import Evaluation, Trained, columns_of, sample_name
 from trueup.model import Champion, Model
 from trueup.reporting.jobs import SAMPLE_ROWS
 from trueup.stages.ablation import ablation
-from trueup.stages.baselines import REFERENCE, baselines, own_rows, reference_examples
+from trueup.stages.baselines import REFERENCE, baselines
 from trueup.stages.behaviour import behaviour
 from trueup.stages.clean_process import budget
-from trueup.stages.features import Examples, examples
+from trueup.stages.features import Examples, examples, own_rows, reference_examples
 from trueup.stages.walk import weigh
 
 

@@ -19,9 +19,10 @@ from trueup.domain.data.digest import digest_of
 from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
 from trueup.domain.features.features import FeatureSchema, feature_frame, schema_of, without_values_lately
 from trueup.domain.features.history import needed_reach
+from trueup.domain.learning.training_windows import reference_window
 from trueup.errors import NotEnoughData
 from trueup.home import Home
-from trueup.model import Model
+from trueup.model import Champion, Model
 
 
 @dataclass(frozen=True)
@@ -197,3 +198,22 @@ def _states(home: Home, batches: list[Batch]) -> dict[int, list[Any]]:
         number: [b.rows.sha256, b.labels.sha256, ids.tolist()]
         for (number, b), ids in zip(each.items(), held, strict=True)
     }
+
+
+def reference_examples(model: Model, start: datetime, as_of: datetime, of: FeaturesConfig | None = None) -> Examples:
+    """Read the training rows of the cheap reference: the window before `start`, with the labels known by then.
+
+    Raises NotEnoughData without such labels, or with labels of one class only.
+    """
+    window = reference_window(start, model.config.monitor.decay)
+    before = examples(model, window, as_of, known_by=start, of=of)
+    require_classes(model.config, before, window)
+    return before
+
+
+def own_rows(model: Model, current: Champion, rows: Examples, window: Window, as_of: datetime) -> pd.DataFrame:
+    """The rows of a window, in the order of `rows`, with the features that the champion was trained on."""
+    if current.features == model.config.features:
+        return rows.X
+    own = examples(model, window, as_of, of=current.features)
+    return own.X.set_axis(own.row_id, axis=0).loc[rows.row_id]

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pandas as pd
 
 from trueup.adapters.evidently import scores
-from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Metric, Verdict, Window
+from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Metric, Verdict
 from trueup.domain.features.features import schema_of
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Blocks
 from trueup.domain.judging.metrics import metrics, metrics_with_intervals, row_losses
 from trueup.domain.judging.predictions import classes_of, prediction_in
 from trueup.domain.learning.learning import SIMPLE_ROWS, all_classes, predict, simple_model
 from trueup.domain.monitoring.diagnosis import (
-    DATA_BROKEN,
     Observation,
     Skill,
     constant_losses,
@@ -38,14 +35,13 @@ from trueup.domain.monitoring.drift import (
     sample,
 )
 from trueup.domain.monitoring.reference_rows import compared, reference_for
-from trueup.domain.monitoring.result import Look, MonitoringResult
+from trueup.domain.monitoring.result import MonitoringResult
 from trueup.errors import NoData
 from trueup.governance.probation import enforce, examine
 from trueup.handoffs import Checked, Observed
-from trueup.model import MONITOR, SILENT, Champion, Model
+from trueup.model import MONITOR, Champion, Model
 from trueup.reporting.jobs import show_drift
-from trueup.stages.baselines import reference_examples
-from trueup.stages.features import features
+from trueup.stages.features import features, reference_examples
 from trueup.stages.unusual import held_against_usual
 
 
@@ -73,46 +69,19 @@ def monitor(model: Model, checked: Checked, as_of: datetime) -> Observed:
     return Observed(batch.window, result.diagnosis, result.reasons, result, result.findings)
 
 
-def last_looks(model: Model) -> dict[Window, Result[Look]]:
-    """The newest result for each batch of the current champion: `revision` is what had landed by then, see `Batch`."""
-    current = model.champion()
-    version = current.version if current else None
-    return {r.window: r for r in model.looks() if r.body.champion == version}
-
-
-def begun_looks(model: Model, unhandled: Sequence[Checked], as_of: datetime) -> dict[Window, datetime]:
-    """`as_of` of each monitoring result of the current champion that an interrupted run left behind.
-
-    `monitor` called with it returns the stored result, unless labels were missing and may have arrived since.
-    """
-    looks = last_looks(model)
-    found = ((c, looks.get(c.batch.window)) for c in unhandled)
-    return {
-        c.batch.window: look.as_of
-        for c, look in found
-        if look
-        and (look.revision, look.basis) == (c.batch.landed, c.basis)
-        and not _waits(look, as_of)
-        and look.as_of < as_of
-    }
-
-
 def to_watch_again(model: Model, batches: list[Batch], as_of: datetime) -> list[Batch]:
     """Batches that the champion's last result left unknown for lack of labels, and for which enough are known now."""
     current = model.champion()
     if current is None:
         return []
-    looks = last_looks(model)
-    waiting = [b for b in batches if (look := looks.get(b.window)) is not None and _waits(look, as_of)]
-    return [b for b in waiting if _tells(model.config, _judged(model, b, current, as_of)[0])]
+    looks = model.last_looks()
+    waiting = [
+        b for b in batches if (look := looks.get(b.window)) is not None and look.as_of < as_of and look.body.waits
+    ]
+    return [b for b in waiting if _enough(model.config, _judged(model, b, current, as_of)[0])]
 
 
-def _waits(look: Result[Look], as_of: datetime) -> bool:
-    """Whether more labels may have arrived since a result with too few."""
-    return look.body.awaits_labels and look.as_of < as_of and look.body.diagnosis != DATA_BROKEN
-
-
-def _tells(config: ModelConfig, joined: pd.DataFrame) -> bool:
+def _enough(config: ModelConfig, joined: pd.DataFrame) -> bool:
     """Whether there are enough labels to judge decay."""
     if joined.empty:
         return False
@@ -123,20 +92,6 @@ def _tells(config: ModelConfig, joined: pd.DataFrame) -> bool:
 def _classes(config: ModelConfig, joined: pd.DataFrame) -> int | None:
     """The number of classes among the labels; None for a regression, and without labels."""
     return None if config.task is Task.REGRESSION or joined.empty else joined[LABEL].nunique()
-
-
-def telling(model: Model, observed: Sequence[Observed]) -> Observed | None:
-    """The batch just monitored that decides: the newest one with a conclusive diagnosis.
-
-    Returns None if a newer batch was monitored before with a better-known result. Without a conclusive one it is the
-    newest, because the champion's age is known without labels. A broken batch says nothing about the champion, so it
-    decides only if no other batch was monitored.
-    """
-    known = [w for w, look in last_looks(model).items() if look.body.diagnosis not in SILENT]
-    told = [o for o in observed if o.diagnosis not in SILENT]
-    sound = [o for o in observed if o.diagnosis != DATA_BROKEN]
-    latest = max((told or sound or observed), key=lambda o: o.window)
-    return None if any(window > latest.window for window in known) else latest
 
 
 def realised(model: Model, batch: Batch, as_of: datetime, role: str = "champion") -> dict[str, float] | None:

@@ -30,8 +30,8 @@ from trueup.errors import NotEnoughData, WorkError
 from trueup.handoffs import Trained, Weighed, evidence_name
 from trueup.ledger.entries import Entry
 from trueup.model import Champion, Model
-from trueup.stages.baselines import declared, own_rows, reference_examples, to_beat
-from trueup.stages.features import Examples, examples
+from trueup.stages.baselines import declared, to_beat
+from trueup.stages.features import Examples, examples, own_rows, reference_examples
 from trueup.stages.train import fit_recipe, stand_in
 
 ROLES = (CHALLENGER, CHAMPION, PRIOR, SIMPLE)

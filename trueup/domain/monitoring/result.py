@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from trueup.domain.data.types import Figures, Metric
 from trueup.domain.judging.probation import ProbationLook
-from trueup.domain.monitoring.diagnosis import Skill
+from trueup.domain.monitoring.diagnosis import DATA_BROKEN, Skill
 from trueup.domain.monitoring.drift import DriftResult
 from trueup.domain.monitoring.learned_bounds import Oddity
 
@@ -23,6 +23,11 @@ class Look:
     skill: Skill | None
     unusual: tuple[Oddity, ...]
     probation: ProbationLook | None
+
+    @property
+    def waits(self) -> bool:
+        """Whether labels that arrive later could change the result."""
+        return self.awaits_labels and self.diagnosis != DATA_BROKEN
 
 
 @dataclass(frozen=True)
