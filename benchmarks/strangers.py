@@ -127,7 +127,7 @@ def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[
             return
         took[policy.name] = round(time.monotonic() - begun)
         yield {"took": dict(took), **(_batches(config, prepared, policy) if policy.name == GATED else {})}
-    yield _told(config, span, prepared.lives())
+    yield _told(config, span, prepared.runs())
     home.close()
 
 
@@ -146,14 +146,14 @@ class Progress:
             )
 
 
-def _told(config: Any, span: Any, lives: Any) -> dict[str, Any]:
+def _told(config: Any, span: Any, runs: Any) -> dict[str, Any]:
     """What the three lives came to."""
     from trueup.replay.compare import common_rows, compare
 
-    facts = compare(config, span, lives).facts
+    facts = compare(config, span, runs).facts
     loss = {p["name"]: p["loss"] for p in facts["policies"]}
-    tried = next(life.tried for life in lives if life.policy.name == GATED)
-    rows = common_rows(config, lives)
+    tried = next(run.tried for run in runs if run.policy.name == GATED)
+    rows = common_rows(config, runs)
     blocks = Blocks.of(rows["event_time"], config.evaluate.block)
     sums = {name: blocks.sums(rows[name]) for name in (FROZEN, UNGATED, GATED)}
     gated = next(p for p in facts["policies"] if p["name"] == GATED)
@@ -201,7 +201,7 @@ def kept(frozen: Floats, ungated: Floats, gated: Floats, rows: Floats) -> dict[s
 
 def _batches(config: Any, prepared: Any, policy: Any) -> dict[str, Any]:
     """How many batches there were, and which of them broke."""
-    home, until = prepared.world.opened(prepared.folder_of(policy)), prepared.world.span.end
+    home, until = prepared.sandbox.opened(prepared.folder_of(policy)), prepared.sandbox.span.end
     landed = Model(config, home).batches(until)
     used = {b.window for b in Model(config, home).usable_batches(until)}
     lost = [f"{b.window.start:%Y-%m-%d}" for b in landed if b.window not in used]

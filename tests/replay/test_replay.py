@@ -35,7 +35,7 @@ from trueup.replay.compare import compare
 from trueup.replay.policy_run import for_replay
 from trueup.replay.replay import beside_each_other, folder, forget, prepare, replay, whole_span
 from trueup.replay.report import publish, write
-from trueup.replay.sandbox import World
+from trueup.replay.sandbox import Sandbox
 
 WEEKS = 9
 POLICIES = [parse("frozen"), parse("every 2 weeks")]
@@ -91,8 +91,8 @@ def test_it_decides_what_run_decides_batch_by_batch(done, laid, tmp_path):
     assert told.config == lived
     for week in range(1, WEEKS + 1):
         told.turn(week)
-    world = World(home.settings, folder(Model(config, home), span), span)
-    there = world.opened(world.folder_of(lived))
+    sandbox = Sandbox(home.settings, folder(Model(config, home), span), span)
+    there = sandbox.opened(sandbox.folder_of(lived))
     assert decisions(there.ledger.entries("toy")) == decisions(told.home.ledger.entries("toy"))
     there.close()
     told.home.close()
@@ -130,7 +130,7 @@ def test_no_policy_changes_what_the_first_champion_has_to_pass(laid, tmp_path, d
     span = Window(streams.week(0), streams.week(6))
     policies = [parse("frozen"), parse("frozen, no gate, blocks of 12 hours"), parse("frozen, margin 0.5, gain 0.5")]
     found = replay(Model(config, home), span, policies)
-    first = {(t.as_of, t.outcome, t.said) for life in found for t in life.tried if not t.later}
+    first = {(t.as_of, t.outcome, t.said) for run in found for t in run.tried if not t.later}
     assert len(first) == len(found[0].tried) > 0
     home.close()
     assert done
@@ -244,7 +244,7 @@ def test_nothing_secret_goes_to_where_policies_are_played(done, laid, tmp_path):
     prepared = prepare(Model(done[1], home), done[2], POLICIES[:1])
     sent = pickle.dumps(prepared)
     assert not [word for word in (b"0" * 64, b"json://secret", b"s" * 20) if word in sent]
-    assert prepared.world.settings.configs.is_absolute()
+    assert prepared.sandbox.settings.configs.is_absolute()
     home.close()
 
 
@@ -256,9 +256,9 @@ def test_what_is_being_played_is_not_thrown_away(done, laid, tmp_path):
         pytest.raises(WorkError, match="another process"),
     ):
         forget(Model(config, home), done[2])
-    assert prepared.world.folder.exists()
+    assert prepared.sandbox.folder.exists()
     forget(Model(config, home), done[2])
-    assert not prepared.world.folder.exists()
+    assert not prepared.sandbox.folder.exists()
     home.close()
 
 
@@ -274,8 +274,8 @@ def test_killed_half_way_it_goes_on_and_comes_to_the_same(done, laid, tmp_path):
     process = multiprocessing.get_context("spawn").Process(target=_live, args=(laid, tmp_path / "home", POLICIES[1]))
     process.start()
     home, _ = opened(laid, tmp_path / "home")
-    world = World(home.settings, folder(Model(config, home), span), span)
-    homes = world.folder / "homes"
+    sandbox = Sandbox(home.settings, folder(Model(config, home), span), span)
+    homes = sandbox.folder / "homes"
     until = time.monotonic() + 300
     while (
         process.is_alive()
@@ -353,7 +353,7 @@ def test_what_was_known_then_is_what_had_landed_by_then(tmp_path):
     found = replay(Model(told.config, home), span, policies, known_then=True)
     assert len(found[0].looks) == 7
     prepared = prepare(Model(told.config, home), span, policies, known_then=True)
-    there = prepared.world.opened(prepared.folder_of(policies[0]))
+    there = prepared.sandbox.opened(prepared.folder_of(policies[0]))
     used = {
         e.as_of: {i.revision for i in e.body.inputs if i.start == streams.week(4)}
         for e in there.ledger.entries("toy")
@@ -362,8 +362,8 @@ def test_what_was_known_then_is_what_had_landed_by_then(tmp_path):
     there.close()
     assert [used[moment] for moment in sorted(used)] == [{1}, {1, 2}, {1, 2}], there.ledger.entries("toy")
     assert all(moment.hour == 6 for moment in used)
-    life = found[0]
-    after = life.losses.groupby("batch")["rival"].count()
+    run = found[0]
+    after = run.losses.groupby("batch")["rival"].count()
     # The first challenge came after the sixth week was scored: only the seventh was served by one of two.
     assert (after > 0).tolist() == [False] * (len(after) - 1) + [True]
     for _ in range(2):  # nothing is left behind that would be in the way

@@ -22,7 +22,7 @@ from trueup.home import Home
 from trueup.loop import steps, turn
 from trueup.model import Model
 from trueup.onboarding.check import MatchedLabels, check
-from trueup.replay.sandbox import World
+from trueup.replay.sandbox import Sandbox
 from trueup.stages.ingest import ingest
 from trueup.upkeep.simulate_arrivals import feed_next
 
@@ -259,9 +259,9 @@ def test_a_feed_hands_out_labels_as_they_become_known(tmp_path, config):
 
 def test_a_replay_lands_the_labels_of_the_label_source(small):
     span = Window(streams.week(0), streams.week(6))
-    world = World(small.home.settings, small.folder / "replay", span)
-    assert world.lay_out(small.config) == [streams.week(w) for w in range(1, 7)]
-    there = world.opened(world.place(small.config))
+    sandbox = Sandbox(small.home.settings, small.folder / "replay", span)
+    assert sandbox.lay_out(small.config) == [streams.week(w) for w in range(1, 7)]
+    there = sandbox.opened(sandbox.place(small.config))
     found = Model(small.config, there).batches(streams.week(99))
     assert [b.labels.rows for b in found] == [21] * 6
     labels = there.store.read(found[-1].labels)

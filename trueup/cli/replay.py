@@ -89,8 +89,8 @@ def replay_(
         if fresh:
             forget(held, span, known_then)
         with output.progress(f"{len(chosen)} policies") as tell:
-            lives = replay(held, span, chosen, workers, tell, known_then)
-        found = publish(held, span, lives, known_then)
+            runs = replay(held, span, chosen, workers, tell, known_then)
+        found = publish(held, span, runs, known_then)
         written = write_recommended(home.configs, found.facts) if write_block else None
     facts = {**found.facts, "page": found.page}
     output.emit(as_json, facts, lambda: output.replayed(found.facts, found.page, written))

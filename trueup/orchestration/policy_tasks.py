@@ -42,7 +42,7 @@ def replay_policies(
     chosen = parse_all(policies) if policies else usual(model.config)
     prepared = prepare(model, span, chosen, known_then)
     _run(prepared, model.home.settings.dask, workers)
-    return publish(model, span, prepared.lives(), known_then)
+    return publish(model, span, prepared.runs(), known_then)
 
 
 def _run(prepared: Replay, address: str | None, workers: int) -> None:

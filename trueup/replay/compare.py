@@ -21,7 +21,7 @@ from trueup.domain.retraining.frontier import Choice, Contest, choose, confirmed
 from trueup.errors import NotEnoughData
 from trueup.replay import paired_policies, phrases
 from trueup.replay.plain import Plain, bound, plain
-from trueup.replay.policy_run import BATCH, LOSS, RIVAL, Life, Tried
+from trueup.replay.policy_run import BATCH, LOSS, RIVAL, PolicyRun, Tried
 from trueup.replay.yardsticks import WHAT
 
 
@@ -33,15 +33,15 @@ class Compared:
     by_batch: pd.DataFrame  # mean loss by batch and policy, and `oracle`
 
 
-def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then: bool = False) -> Compared:
+def compare(config: ModelConfig, span: Window, runs: Sequence[PolicyRun], known_then: bool = False) -> Compared:
     """Compare policies on the rows that all of them have scored. Raises NotEnoughData without such rows."""
     e = config.evaluate
-    named = {life.policy.name: life for life in lives}
-    rows = common_rows(config, lives)
+    named = {run.policy.name: run for run in runs}
+    rows = common_rows(config, runs)
     blocks = Blocks.of(rows[EVENT_TIME], e.block)
-    costs = {name: round(sum(t.cost_s for t in _later(life)), 3) for name, life in named.items()}
+    costs = {name: round(sum(t.cost_s for t in _later(run)), 3) for name, run in named.items()}
     sums = {name: blocks.sums(rows[name]) for name in named}
-    policies = [life.policy for life in lives]
+    policies = [run.policy for run in runs]
     frozen = next((p.name for p in policies if p.frozen), None)
     contest = Contest(sums, blocks.sums(), costs, e.confidence, frozen)
     parts = split(blocks.count)
@@ -49,9 +49,8 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
     if parts:
         choice = confirmed(choice, contest.part(parts[1]))
     by_batch = rows.groupby(BATCH, observed=True)[[*named, "oracle"]].mean()
-    means = {name: contest.mean(name) for name in named}
-    worse = dominated(means, costs)
-    told = [_policy(life, contest, worse, rows) for life in lives]
+    worse = dominated({name: contest.mean(name) for name in named}, costs)
+    told = [_policy(run, contest, worse, rows) for run in runs]
     facts = {
         "model": config.model,
         "loss": loss_words(config.task, config.ingest.label.unit),
@@ -77,8 +76,8 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
             "what": "in each batch the better of all that the policies had at hand when it began",
         },
         "batches": _batches(rows, by_batch, config),
-        "gates": paired_policies.gates(contest, lives),
-        "better_ranked": paired_policies.better_ranked(lives),
+        "gates": paired_policies.gates(contest, runs),
+        "better_ranked": paired_policies.better_ranked(runs),
         "sweeps": paired_policies.sweeps(contest, policies),
         "warnings": [
             *phrases.warnings(contest, parts, by_batch),
@@ -96,29 +95,29 @@ def compare(config: ModelConfig, span: Window, lives: Sequence[Life], known_then
     return Compared(facts, by_batch)
 
 
-def _later(life: Life) -> list[Tried]:
+def _later(run: PolicyRun) -> list[Tried]:
     """Retrains after the first champion, which all policies share."""
-    return [t for t in life.tried if t.later]
+    return [t for t in run.tried if t.later]
 
 
-def common_rows(config: ModelConfig, lives: Sequence[Life]) -> pd.DataFrame:
+def common_rows(config: ModelConfig, runs: Sequence[PolicyRun]) -> pd.DataFrame:
     """The rows that all policies have scored, with a column of losses for each policy, and the least possible loss.
 
     Raises NotEnoughData without such rows.
     """
     found: pd.DataFrame | None = None
-    for life in lives:
-        name = life.policy.name
-        own = life.losses[[ROW_ID, LOSS, RIVAL]].rename(columns={LOSS: name, RIVAL: f"\0{name}"})
+    for run in runs:
+        name = run.policy.name
+        own = run.losses[[ROW_ID, LOSS, RIVAL]].rename(columns={LOSS: name, RIVAL: f"\0{name}"})
         if found is None:
-            found = life.losses.reindex(columns=[ROW_ID, EVENT_TIME, BATCH, *WHAT]).merge(own, on=ROW_ID)
+            found = run.losses.reindex(columns=[ROW_ID, EVENT_TIME, BATCH, *WHAT]).merge(own, on=ROW_ID)
         else:
             found = found.merge(own, on=ROW_ID)
     if found is None or found.empty:
         raise NotEnoughData(
             f"{config.model}: no rows were scored by all policies; replay a longer span, or policies that see the same history"
         )
-    return found.assign(oracle=_oracle(found, [life.policy.name for life in lives]))
+    return found.assign(oracle=_oracle(found, [run.policy.name for run in runs]))
 
 
 def _oracle(rows: pd.DataFrame, names: Sequence[str]) -> pd.Series[Any]:
@@ -132,14 +131,14 @@ def _oracle(rows: pd.DataFrame, names: Sequence[str]) -> pd.Series[Any]:
     return pd.Series(rows[known].to_numpy()[np.arange(len(rows)), place], index=rows.index)
 
 
-def _policy(life: Life, contest: Contest, worse: set[str], rows: pd.DataFrame) -> Plain:
-    name, tried = life.policy.name, _later(life)
+def _policy(run: PolicyRun, contest: Contest, worse: set[str], rows: pd.DataFrame) -> Plain:
+    name, tried = run.policy.name, _later(run)
     bounds = contest.interval(name)
     outcomes = [t.outcome for t in tried]
     promoted, rejected = ([t for t in tried if t.outcome == o] for o in ("promoted", "rejected"))
     found = {
         "name": name,
-        "changes": life.policy.changes,
+        "changes": run.policy.changes,
         "loss": bounds.mean,
         "loss_low": bound(bounds, bounds.low),
         "loss_high": bound(bounds, bounds.high),
@@ -152,12 +151,12 @@ def _policy(life: Life, contest: Contest, worse: set[str], rows: pd.DataFrame) -
         "wrong_promotions_shown": sum(t.regret_shown for t in promoted),
         "missed_promotions": sum(t.regretted for t in rejected),
         "missed_promotions_shown": sum(t.regret_shown for t in rejected),
-        "decayed_days": _decayed_days(life),
+        "decayed_days": _decayed_days(run),
         "cost_s": contest.costs[name],
         "regret": bounds.mean - float(rows["oracle"].mean()),
         "dominated": name in worse,
-        "tried": [to_plain(t) for t in life.tried],
-        "looks": [to_plain(look) for look in life.looks],
+        "tried": [to_plain(t) for t in run.tried],
+        "looks": [to_plain(look) for look in run.looks],
     }
     if contest.frozen not in {None, name}:
         apart = contest.apart(name, contest.frozen)
@@ -193,9 +192,9 @@ def _batches(rows: pd.DataFrame, by_batch: pd.DataFrame, config: ModelConfig) ->
     return found
 
 
-def _decayed_days(life: Life) -> float:
+def _decayed_days(run: PolicyRun) -> float:
     """Days in batches diagnosed as decayed."""
-    windows = [look.window for look in life.looks if look.decayed]
+    windows = [look.window for look in run.looks if look.decayed]
     return float(sum((w.end - w.start).total_seconds() for w in windows) / 86_400)
 
 

@@ -9,28 +9,28 @@ from trueup.config.policies import Policy, parse
 from trueup.domain.retraining.frontier import Contest
 from trueup.errors import UsageError
 from trueup.replay.plain import Plain, plain
-from trueup.replay.policy_run import Life, Tried
+from trueup.replay.policy_run import PolicyRun, Tried
 
 _NO_GATE = "no gate"
 _RANK = ("auc", "auc_ovr")
 
 
-def gates(contest: Contest, lives: Sequence[Life]) -> list[Plain]:
+def gates(contest: Contest, runs: Sequence[PolicyRun]) -> list[Plain]:
     """Loss saved and seconds spent by the gates of each policy that was played with and without them.
 
     `difference` is the loss with gates minus that without: below 0 they have saved loss.
     """
     found = []
-    for life in lives:
-        if (bare := _without(life.policy, lives)) is None:
+    for run in runs:
+        if (bare := _without(run.policy, runs)) is None:
             continue
-        refused = [t for t in life.tried if t.outcome == "rejected" and t.later]
+        refused = [t for t in run.tried if t.outcome == "rejected" and t.later]
         found.append(
             {
-                "policy": life.policy.name,
+                "policy": run.policy.name,
                 "without": bare.policy.name,
-                **plain(contest.apart(life.policy.name, bare.policy.name)),
-                "cost_s": round(contest.costs[life.policy.name] - contest.costs[bare.policy.name], 3),
+                **plain(contest.apart(run.policy.name, bare.policy.name)),
+                "cost_s": round(contest.costs[run.policy.name] - contest.costs[bare.policy.name], 3),
                 "refused": len(refused),
                 "refused_wrongly": sum(t.regretted for t in refused),
                 "refused_wrongly_shown": sum(t.regret_shown for t in refused),
@@ -39,27 +39,27 @@ def gates(contest: Contest, lives: Sequence[Life]) -> list[Plain]:
     return found
 
 
-def _without(policy: Policy, lives: Sequence[Life]) -> Life | None:
+def _without(policy: Policy, runs: Sequence[PolicyRun]) -> PolicyRun | None:
     """The result of the same policy without gates."""
     try:
         wanted = parse(f"{policy.name}, {_NO_GATE}").changes
     except UsageError:  # it speaks of its gate, or has none
         return None
-    return next((o for o in lives if o.policy.changes == wanted and o.policy.changes != policy.changes), None)
+    return next((o for o in runs if o.policy.changes == wanted and o.policy.changes != policy.changes), None)
 
 
-def better_ranked(lives: Sequence[Life]) -> list[Plain]:
+def better_ranked(runs: Sequence[PolicyRun]) -> list[Plain]:
     """Challengers that were rejected although they rank better: a higher AUC than the champion's, and a higher loss.
 
     Each once, with the policies that tried it against the same champion.
     """
     found: dict[Any, Plain] = {}
-    for life in lives:
-        for tried in life.tried:
+    for run in runs:
+        for tried in run.tried:
             if tried.outcome == "rejected" and (sides := _ranks_better(tried)):
                 told = {"as_of": tried.as_of.isoformat(), "figures": sides, "policies": list[str]()}
                 key = (told["as_of"], *((n, s["challenger"], s["champion"]) for n, s in sides.items()))
-                found.setdefault(key, told)["policies"].append(life.policy.name)
+                found.setdefault(key, told)["policies"].append(run.policy.name)
     return sorted(found.values(), key=lambda told: str(told["as_of"]))
 
 

@@ -10,7 +10,7 @@ from trueup import files
 from trueup.adapters import parquet
 from trueup.config.policies import Policy
 from trueup.domain.records import from_json, to_plain
-from trueup.replay.policy_run import Life, Look, Tried
+from trueup.replay.policy_run import Look, PolicyRun, Tried
 
 _FACTS, _LOSSES, _PROGRESS = "life.json", "life.parquet", "progress"
 
@@ -23,10 +23,10 @@ class _Facts:
     looks: list[Look]
 
 
-def keep(life: Life, home: Path) -> None:
+def keep(run: PolicyRun, home: Path) -> None:
     """Store the result, the facts last: they mark it as complete."""
-    parquet.write(parquet.to_table(life.losses), home / _LOSSES, durable=False)
-    files.write_text(home / _FACTS, json.dumps(to_plain(_Facts(life.tried, life.looks))))
+    parquet.write(parquet.to_table(run.losses), home / _LOSSES, durable=False)
+    files.write_text(home / _FACTS, json.dumps(to_plain(_Facts(run.tried, run.looks))))
 
 
 def ended(home: Path) -> bool:
@@ -34,11 +34,11 @@ def ended(home: Path) -> bool:
     return (home / _FACTS).exists()
 
 
-def kept(policy: Policy, home: Path) -> Life:
+def kept(policy: Policy, home: Path) -> PolicyRun:
     """The stored result of a finished policy."""
     facts = from_json(_Facts, (home / _FACTS).read_text())
     losses = parquet.to_pandas(parquet.read(home / _LOSSES))
-    return Life(policy, losses, facts.tried, facts.looks)
+    return PolicyRun(policy, losses, facts.tried, facts.looks)
 
 
 def note_progress(home: Path, done: int, of: int) -> None:

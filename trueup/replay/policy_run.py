@@ -27,7 +27,7 @@ from trueup.ledger.record import Evaluated, Fitted
 from trueup.loop import steps
 from trueup.loop.turn import cycle
 from trueup.model import MONITOR, Model
-from trueup.replay.sandbox import World, at
+from trueup.replay.sandbox import Sandbox, at
 from trueup.replay.yardsticks import yardsticks
 from trueup.stages.features import features
 
@@ -83,7 +83,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Life:
+class PolicyRun:
     """The result of a policy."""
 
     policy: Policy
@@ -118,7 +118,9 @@ def with_own_bar(config: ModelConfig, meant: ModelConfig) -> ModelConfig:
     return meant.model_copy(update={"promote": own.promote, "evaluate": own.evaluate})
 
 
-def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int, int], None] = lambda *_: None) -> Life:
+def play(
+    config: ModelConfig, policy: Policy, sandbox: Sandbox, tell: Callable[[int, int], None] = lambda *_: None
+) -> PolicyRun:
     """Turn the loop at the end of each batch, and read the results.
 
     An interrupted run continues, because the home has what the loop has done. `tell` gets the number of finished
@@ -126,10 +128,10 @@ def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int,
     """
     meant = for_replay(applied(config, policy))
     first, config = with_own_bar(config, meant), meant
-    turns = world.lay_out(config)
-    home = world.opened(world.folder_of(config))
+    turns = sandbox.lay_out(config)
+    home = sandbox.opened(sandbox.folder_of(config))
     model = Model(config, home)
-    if world.known_then:
+    if sandbox.known_then:
         home.store.known_until = lambda: home.now().astimezone(UTC).replace(tzinfo=None)
     do = SimpleNamespace(**{name: getattr(steps, name) for name in steps.__all__})
     do.ingest = Model.batches  # all have landed; a call with `as_of` sees none that end later
@@ -139,14 +141,14 @@ def play(config: ModelConfig, policy: Policy, world: World, tell: Callable[[int,
             at(model, moment)
             cycle(do, model if home.ledger.champion(config.model) else Model(first, home), moment)
         tell(len(turns), len(turns))
-        life = _read(model, policy, max(turns))
-        known = world.measured(config, lambda: yardsticks(model, max(turns)))
-        return replace(life, losses=life.losses.merge(known, on=ROW_ID, how="left"))
+        run = _read(model, policy, max(turns))
+        known = sandbox.measured(config, lambda: yardsticks(model, max(turns)))
+        return replace(run, losses=run.losses.merge(known, on=ROW_ID, how="left"))
     finally:
         home.close()
 
 
-def _read(model: Model, policy: Policy, until: datetime) -> Life:
+def _read(model: Model, policy: Policy, until: datetime) -> PolicyRun:
     entries = model.home.ledger.entries(model.config.model)
     trained = [e for e in entries if e.body.model and e.body.search]
     parts, wins = [], dict[int, list[pd.DataFrame]]()
@@ -167,7 +169,7 @@ def _read(model: Model, policy: Policy, until: datetime) -> Life:
     ]
     columns = [ROW_ID, EVENT_TIME, BATCH, LOSS, VERSION, RIVAL]
     losses = pd.concat(parts, ignore_index=True).reindex(columns=columns) if parts else pd.DataFrame(columns=columns)
-    return Life(policy, losses, tried, _looks(model))
+    return PolicyRun(policy, losses, tried, _looks(model))
 
 
 def _served(model: Model, batch: Batch) -> pd.DataFrame:

@@ -28,8 +28,8 @@ from trueup.domain.data.types import Window
 from trueup.errors import NotEnoughData, UsageError, WorkError
 from trueup.model import Model
 from trueup.replay import policy_results
-from trueup.replay.policy_run import Life, for_replay, play
-from trueup.replay.sandbox import World
+from trueup.replay.policy_run import PolicyRun, for_replay, play
+from trueup.replay.sandbox import Sandbox
 
 Tell = Callable[[float], None]  # called with the finished share
 _PLAYING = ".playing"
@@ -41,7 +41,7 @@ class Replay:
     """A prepared history, and the policies to play on it, each in a home of its own."""
 
     config: ModelConfig
-    world: World
+    sandbox: Sandbox
     policies: tuple[Policy, ...]
     homes: tuple[Path, ...]  # where each of them lives
 
@@ -62,11 +62,11 @@ class Replay:
 
         with FileLock(folder.with_suffix(_PLAYING)):  # two policies may mean the same
             if not policy_results.ended(folder):
-                policy_results.keep(play(self.config, policy, self.world, note), folder)
+                policy_results.keep(play(self.config, policy, self.sandbox, note), folder)
         found = policy_results.kept(policy, folder)
         if not found.champions:
             raise NotEnoughData(
-                f"{self.config.model}: no policy would have a champion in {self.world.span}, for `{policy.name}` had none "
+                f"{self.config.model}: no policy would have a champion in {self.sandbox.span}, for `{policy.name}` had none "
                 f"and all have the same bar for the first: {found.why_none}; replay a longer span (--from, --to), or see "
                 f"`trueup check {self.config.model} --rehearse`"
             )
@@ -74,7 +74,7 @@ class Replay:
     def progress(self) -> float:
         return sum(map(policy_results.progress, self.homes)) / len(self.homes)
 
-    def lives(self) -> list[Life]:
+    def runs(self) -> list[PolicyRun]:
         """The stored results of all policies, in their order, once they have ended."""
         return [policy_results.kept(policy, home) for policy, home in zip(self.policies, self.homes, strict=True)]
 
@@ -94,9 +94,9 @@ def prepare(model: Model, span: Window, policies: Sequence[Policy], known_then: 
             "leave one of the two out"
         )
     place = folder(model, span, known_then)
-    world = World(_without_secrets(model.home.settings, place), place, span, known_then)
+    sandbox = Sandbox(_without_secrets(model.home.settings, place), place, span, known_then)
     # Started here: they share a history, and the second would only wait.
-    return Replay(model.config, world, tuple(policies), tuple(world.folder_of(each, model.home) for each in meant))
+    return Replay(model.config, sandbox, tuple(policies), tuple(sandbox.folder_of(each, model.home) for each in meant))
 
 
 def _without_secrets(settings: Settings, home: Path) -> Settings:
@@ -120,7 +120,7 @@ def replay(
     workers: int = 1,
     tell: Tell = lambda _: None,
     known_then: bool = False,
-) -> list[Life]:
+) -> list[PolicyRun]:
     """Play each policy through the batches of `span`; return their results, in the order of the policies.
 
     The result does not depend on `workers`, nor on where they are: processes here or, with `TRUEUP_DASK`, a cluster.
@@ -133,7 +133,7 @@ def replay(
     else:
         with _executor(model.home.settings.dask, min(workers, len(policies))) as pool:
             beside_each_other(prepared, pool, tell)
-    return prepared.lives()
+    return prepared.runs()
 
 
 def folder(model: Model, span: Window, known_then: bool = False) -> Path:

@@ -13,7 +13,7 @@ from trueup.home import HOME_TAG, Home
 from trueup.model import Model
 from trueup.replay.compare import Compared, compare
 from trueup.replay.plain import Plain
-from trueup.replay.policy_run import Life
+from trueup.replay.policy_run import PolicyRun
 from trueup.reporting import model_plots, replay_page, replay_plots
 
 
@@ -25,9 +25,9 @@ class Published:
     page: Path
 
 
-def publish(model: Model, span: Window, lives: Sequence[Life], known_then: bool = False) -> Published:
+def publish(model: Model, span: Window, runs: Sequence[PolicyRun], known_then: bool = False) -> Published:
     """Compare, write the report, and log it in MLflow. Raises NotEnoughData, RegistryUnavailable."""
-    found = compare(model.config, span, lives, known_then)
+    found = compare(model.config, span, runs, known_then)
     page = write(found, model.home)
     log(found, model.home, page)
     return Published(found.facts, page)

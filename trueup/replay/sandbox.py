@@ -37,7 +37,7 @@ _READY = "ready"
 
 
 @dataclass(frozen=True)
-class World:
+class Sandbox:
     """A landed history, and the places of a replay."""
 
     settings: Settings  # without keys and passwords, because other processes and machines get it

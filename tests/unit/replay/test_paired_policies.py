@@ -9,7 +9,7 @@ import pytest
 from trueup.config.policies import parse, parse_all
 from trueup.domain.retraining.frontier import Contest
 from trueup.replay.paired_policies import better_ranked, gates, sweeps
-from trueup.replay.policy_run import Life, Tried
+from trueup.replay.policy_run import PolicyRun, Tried
 
 ROWS = np.full(40, 25.0)
 
@@ -20,7 +20,7 @@ def tried(outcome, day, figures=None, rival=None):
 
 
 def life(policy, *all_tried):
-    return Life(policy, pd.DataFrame(), list(all_tried))
+    return PolicyRun(policy, pd.DataFrame(), list(all_tried))
 
 
 def test_gates_are_held_against_the_same_policy_without_them():
@@ -30,12 +30,12 @@ def test_gates_are_held_against_the_same_policy_without_them():
         ROWS,
         {"every 1 week": 30.0, "every 1 week, no gate": 50.0, "frozen": 0.0},
     )
-    lives = [
+    runs = [
         life(gated, tried("rejected", 8, rival=-0.1), tried("rejected", 15, rival=0.1), tried("promoted", 22)),
         life(bare),
         life(parse("frozen")),
     ]
-    (told,) = gates(found, lives)
+    (told,) = gates(found, runs)
     assert (told["policy"], told["without"]) == ("every 1 week", "every 1 week, no gate")
     assert told["difference"] == pytest.approx(-0.05)
     assert told["cost_s"] == -20
@@ -45,12 +45,12 @@ def test_gates_are_held_against_the_same_policy_without_them():
 def test_one_that_ranks_better_and_loses_more_is_told_once_with_all_who_tried_it():
     figures = {"log_loss": (0.51, 0.50), "brier": (0.1, 0.1), "auc": (0.75, 0.74)}
     plain = {"log_loss": (0.51, 0.50), "auc": (0.73, 0.74)}
-    lives = [
+    runs = [
         life(parse("every 1 week"), tried("rejected", 8, figures), tried("rejected", 15, plain)),
         life(parse("on decay"), tried("rejected", 8, figures), tried("promoted", 22, figures)),
         life(parse("on drift"), tried("rejected", 9)),
     ]
-    (told,) = better_ranked(lives)
+    (told,) = better_ranked(runs)
     assert told["policies"] == ["every 1 week", "on decay"]
     assert told["figures"] == {
         "log_loss": {"challenger": 0.51, "champion": 0.50},
