@@ -74,6 +74,20 @@ def test_rows_without_a_time_are_counted(home):
     assert said in made.findings.notes
 
 
+def test_a_row_of_a_far_year_is_set_aside_and_named(home):
+    frame = orders(n=300, days=60).astype({"ordered": str})
+    made = drafted(pd.concat([frame, frame.tail(1).assign(order_id=0, ordered="9999-12-31 00:00:00")]), home)
+    assert made.findings.rows == 300
+    assert any("up to 9999-12-31, far from all others" in note for note in made.findings.notes)
+
+
+def test_an_end_that_may_never_come_is_no_moment_of_the_outcome(home):
+    frame = orders(n=300, days=60)
+    ends = frame["ordered"].dt.strftime("%Y-%m-%d %H:%M:%S").where(frame["order_id"] % 2 == 0, "9999-12-31 00:00:00")
+    made = drafted(frame.assign(valid_until=ends), home)
+    assert made.config.ingest.label.known_at is None
+
+
 def test_a_column_of_text_is_left_out_and_told_where_it_can_be_used(home):
     frame = orders()
     words = np.random.default_rng(1).choice(["please", "ring", "the", "bell", "twice", "at", "gate"], (len(frame), 8))

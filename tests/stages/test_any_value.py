@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from trueup.adapters.sinks.folder import FolderSink
 from trueup.adapters.sinks.sql import SqlSink
+from trueup.adapters.sql.engines import connect
 from trueup.config.load import parse_model
 from trueup.config.settings import Settings
 from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
@@ -154,6 +155,42 @@ def _sql(value: Any) -> Any:
     return str(value) if isinstance(value, datetime) else value
 
 
+def postgresql(server: sa.URL) -> Callable[[Path, dict[str, tuple[list[Any], Kind | None]]], dict[str, Any]]:
+    """Write to tables of a PostgreSQL, each column with the type of its values."""
+    names = {id(kind): POSTGRESQL[name] for name, kind in KINDS.items() if name in POSTGRESQL}
+
+    def write(path: Path, columns: dict[str, tuple[list[Any], Kind | None]]) -> dict[str, Any]:
+        table = path.name.replace("-", "_")
+        types = [names[id(k)] if k else _type(held[0]) for held, k in columns.values()]
+        rows = zip(*([_without_nul(v) for v in held] for held, _ in columns.values()), strict=True)
+        engine = connect(server.render_as_string(hide_password=False))
+        with engine.begin() as connection:
+            made = ", ".join(f"{n} {of}" for n, of in zip(columns, types, strict=True))
+            connection.exec_driver_sql(f"CREATE TABLE {table} ({made})")
+            places = ", ".join(["%s"] * len(columns))
+            connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({places})", list(rows))
+        engine.dispose()
+        url = server.render_as_string().replace("***", "${POSTGRES_PASSWORD}")
+        return {"kind": "sql", "url": url, "query": f"SELECT * FROM {table}"}
+
+    return write
+
+
+def _type(value: Any) -> str:
+    return {datetime: "timestamp", int: "bigint", float: "double precision"}[type(value)]
+
+
+def _without_nul(value: Any) -> Any:
+    """PostgreSQL's text has no NUL."""
+    return value.replace("\0", "␀") if isinstance(value, str) else value
+
+
+POSTGRESQL = {
+    "text": "text", "codes": "text", "truth in words": "text", "int64": "bigint", "uint64": "numeric(20, 0)",
+    "int8": "smallint", "decimal(38, 0)": "numeric(38, 0)", "decimal(38, 9)": "numeric(38, 9)", "uuid": "uuid",
+    "decimal(9, 9)": "numeric(9, 9)", "bytes": "bytea", "boolean": "boolean", "float64": "double precision",
+    "float32": "real", "naive us": "timestamp", "zoned": "timestamptz", "date": "date", "time": "time",
+}  # fmt: skip
 SOURCES = {"parquet": parquet, "csv": csv_file, "sqlite": sqlite}
 CASES = [
     (name, source)
@@ -169,14 +206,15 @@ CASES = [
 class World:
     """A home in which each example is a model of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: sa.URL | None = None) -> None:
+        self.writers = SOURCES if server is None else {"postgresql": postgresql(server)}
         self.folder = Path(tempfile.mkdtemp(prefix="trueup-any-"))
         self.home = Home(Settings(home=self.folder / "home", configs=self.folder, reports=False))
         self.numbers = count()
 
     def landed(self, held: list[Any], kind: Kind, source: str) -> Landed:
         name = f"m{next(self.numbers)}"
-        write, days = SOURCES[source], [BEGIN + timedelta(hours=36 * i) for i in range(len(held))]
+        write, days = self.writers[source], [BEGIN + timedelta(hours=36 * i) for i in range(len(held))]
         number = list(range(len(held)))
         amounts = (held, kind) if kind.number else ([float(i) for i in number], None)
         own = {"no": (number, None), "at": (days, None)}
@@ -344,6 +382,23 @@ def test_any_value_comes_out_as_it_went_in_or_is_counted(world, name, source, da
 @settings(max_examples=100)
 def test_any_of_many_values_comes_out_as_it_went_in_or_is_counted(world, name, source, data):
     judge(world, name, source, data)
+
+
+@pytest.fixture(scope="module")
+def with_postgresql(postgres_server):
+    made = World(postgres_server)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("POSTGRES_PASSWORD", postgres_server.password)
+        yield made
+    made.home.close()
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", POSTGRESQL)
+@given(data=st.data())
+@settings(max_examples=30)
+def test_any_value_of_a_postgresql_comes_out_as_it_went_in_or_is_counted(with_postgresql, name, data):
+    judge(with_postgresql, name, "postgresql", data)
 
 
 @pytest.mark.parametrize("name", NESTED)

@@ -149,6 +149,15 @@ def test_a_moment_ahead_of_the_data_lands_nothing_by_the_datas_clock(tmp_path):
     told.home.close()
 
 
+@pytest.mark.parametrize("far", ["9999-12-31", "0001-01-01"])
+def test_one_row_of_a_year_beyond_nanoseconds_is_set_aside(tmp_path, far):
+    rows = stream(7 * 7).astype({"t": str})
+    told = Story(tmp_path, pd.concat([rows, rows.tail(1).assign(t=far, id=-1)]))
+    landed = steps.ingest(told.model, streams.week(7))
+    assert [b.window for b in landed] == [window(week) for week in range(7)]
+    told.home.close()
+
+
 def test_a_moment_in_the_future_lands_nothing_that_has_not_ended_by_the_wall_clock(tmp_path):
     told = Story(tmp_path, stream(7 * 7), PLAIN + "clock: wall\n")
     told.home.now = lambda: (streams.week(6) + timedelta(days=3)).replace(tzinfo=UTC)

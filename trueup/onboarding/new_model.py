@@ -18,6 +18,7 @@ from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
 from trueup.config.sections.ingest import IngestConfig
 from trueup.config.value_checks import zone
+from trueup.domain.data import clock
 from trueup.domain.data.landing import split
 from trueup.domain.data.time_formats import naming, with_zone
 from trueup.domain.data.types import EVENT_TIME
@@ -30,7 +31,7 @@ from trueup.domain.profiling.outcome import Outcome, as_label, joined_outcome, o
 from trueup.domain.profiling.period import Spans, pace_of
 from trueup.domain.profiling.personal_data import personal
 from trueup.domain.profiling.questions import Ask
-from trueup.domain.profiling.times import Gap, Times, closed_days, disorder, gaps
+from trueup.domain.profiling.times import Gap, Times, choose_period, closed_days, disorder, gaps
 from trueup.errors import UsageError
 from trueup.home import Home
 from trueup.onboarding.draft import coerced, missing_of, usual_name, write_draft, write_usual
@@ -113,7 +114,7 @@ def _require_free(path: Path, replace_it: bool) -> None:
 
 def look(ask: Ask, configs: Path) -> Findings:
     """Find out everything that the config needs."""
-    table = _known_then(ask, read_table(ask, configs))
+    table = _plausible(ask, _known_then(ask, read_table(ask, configs)))
     raw, when = table.rows, table.rows[ask.time]
     columns = profile(raw.drop(columns=[c for c in (ask.time, ask.label) if c in raw]))
     second = table.times.second[table.times.moments.notna()]
@@ -168,11 +169,27 @@ def _known_then(ask: Ask, table: Table) -> Table:
     if not before.any():
         raise UsageError(f"--until {ask.until}: no row is earlier; the first is of {table.rows[ask.time].min()}")
     said = f"rows of {ask.until:%Y-%m-%d %H:%M} and later were not looked at (--until): {int((~before).sum()):,}"
+    return _only(table, before, table.times.moments < ask.until, said)
+
+
+def _plausible(ask: Ask, table: Table) -> Table:
+    """The rows without those few whose times are far from all others, which each run sets aside, too."""
+    when = table.rows[ask.time]
+    span = clock.span_of(clock.days_of(when, pd.Series(1, when.index)), ask.period or choose_period(when)[0])
+    if span is None or not str(span):
+        return table
+    moments = table.times.moments
+    said = f"CHECK: {span}: they are not looked at, and each run sets them aside; correct their times in the source"
+    return _only(table, when.between(span.first, span.last), moments.between(span.first, span.last), said)
+
+
+def _only(table: Table, rows: pd.Series[bool], times: pd.Series[bool], said: str) -> Table:
+    """The table with some of its rows, and a note on why."""
     return replace(
         table,
-        rows=table.rows[before].reset_index(drop=True),
-        read=int(before.sum()),
-        times=table.times.of(table.times.moments < ask.until),
+        rows=table.rows[rows].reset_index(drop=True),
+        read=int(rows.sum()),
+        times=table.times.of(times),
         notes=(*table.notes, said),
     )
 

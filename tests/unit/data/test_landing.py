@@ -285,6 +285,19 @@ def test_how_a_time_reads_does_not_depend_on_its_neighbours(written):
     assert parse_times(pd.Series(written), "America/New_York", "ingest.time").tolist() == alone
 
 
+@pytest.mark.parametrize(
+    ("written", "form"),
+    [
+        (["2024-01-01", "9999-12-31", "0001-01-01 00:00:00Z"], None),
+        ([date(2024, 1, 1), date(9999, 12, 31), date(1, 1, 1)], None),
+        (["01.01.2024", "31.12.9999", "01.01.0001"], "%d.%m.%Y"),
+    ],
+)
+def test_times_may_be_of_any_year(written, form):
+    times = parse_times(pd.Series(written, dtype=object), "UTC", "ingest.time", form)
+    assert times.to_numpy().tolist() == [datetime(2024, 1, 1), datetime(9999, 12, 31), datetime(1, 1, 1)]
+
+
 def test_a_time_that_does_not_parse_is_refused_with_count_and_example():
     with pytest.raises(SourceError) as caught:
         land(orders(at=["2013-01-01", "soon", None, "soon"]))

@@ -41,6 +41,8 @@ def test_complete_periods_follow_on_each_other_and_end_in_time(start, span, peri
         (datetime(2024, 3, 3, 23), "week", datetime(2024, 2, 26), datetime(2024, 3, 4)),  # a Sunday
         (datetime(2024, 3, 4), "week", datetime(2024, 3, 4), datetime(2024, 3, 11)),  # a Monday
         (datetime(2024, 12, 31, 12), "month", datetime(2024, 12, 1), datetime(2025, 1, 1)),
+        (datetime(1, 1, 2), "week", datetime(1, 1, 1), datetime(1, 1, 8)),
+        (datetime(9999, 12, 31, 12), "day", datetime(9999, 12, 31), datetime.max),
     ],
 )
 def test_known_periods(moment, period, start, end):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -268,7 +269,7 @@ def _labels(
         told = chosen[str(label.known_at)]
         since, again = parse_moments(told, config.timezone, "ingest.label.known_at", config.time_format)
         second = second | again
-    since = since.mask(second, since + pd.Timedelta(hours=1))
+    since = since.mask(second, since + timedelta(hours=1))
     too_early = since < happened
     since = since.mask(too_early, happened).astype(TIME_UNIT)
     facts.setdefault("infinite_outcomes", 0)

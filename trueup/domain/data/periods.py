@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from itertools import pairwise
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -14,22 +13,32 @@ from trueup.domain.data.types import Window
 
 Period = Literal["day", "week", "month"]
 FREQUENCY: Final = {"day": "D", "week": "W-SUN", "month": "M"}
+_LONGEST: Final = {"day": 1, "week": 7, "month": 31}
 
 
 def period_of(moment: datetime, period: Period) -> Window:
-    """Return the calendar period that contains a moment; weeks start on Monday.
+    """Return the calendar period that contains a moment; weeks start on Monday, and the last one ends at `datetime.max`.
 
     >>> print(period_of(datetime(2013, 2, 14), "month"))
     [2013-02-01, 2013-03-01)
     """
-    span = pd.Period(moment, freq=FREQUENCY[period])
-    return Window(span.start_time.to_pydatetime(), (span + 1).start_time.to_pydatetime())
+    start = datetime(moment.year, moment.month, 1 if period == "month" else moment.day)
+    if period == "week":
+        start -= timedelta(days=start.weekday())
+    try:
+        end = start + timedelta(days=_LONGEST[period])
+    except OverflowError:
+        return Window(start, datetime.max)
+    return Window(start, end.replace(day=1) if period == "month" else end)
 
 
 def complete_periods(start: datetime, end: datetime, period: Period) -> list[Window]:
     """List the periods from the one that contains `start` to the last that ends at or before `end`."""
-    edges = pd.period_range(start, end, freq=FREQUENCY[period]).start_time.to_pydatetime()
-    return [Window(a, b) for a, b in pairwise(edges)]
+    found, window = [], period_of(start, period)
+    while window.end <= end and window.end < datetime.max:
+        found.append(window)
+        window = period_of(window.end, period)
+    return found
 
 
 def numbers(times: pd.Series[Any], period: Period) -> npt.NDArray[np.intp]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -28,6 +30,7 @@ COUNTED_FROM: Final = datetime(1900, 1, 1)  # earlier times are not accepted as 
 COUNTED_UNTIL: Final = datetime(2200, 1, 1)
 _ZONED: Final = r"[T ].*(?:Z|[+-]\d{2}(?::?\d{2})?)$"
 _NAMED: Final = r"\s*(?:UTC|GMT)$"
+_FAR: Final = r"(?<!\d)(?:0\d{3}|1[0-6]\d\d|22[6-9]\d|2[3-9]\d\d|[3-9]\d{3})(?!\d)"  # years beyond nanoseconds
 
 
 def counts(form: str | None) -> bool:
@@ -54,8 +57,11 @@ def read_texts(texts: pd.Series[Any], form: str | None) -> tuple[pd.Series[Any],
         return read_counts(_as_counts(texts), form), pd.Series(is_zoned(form), texts.index)
     if form is not None:
         day, pattern = with_weekday(form)
-        moments = pd.to_datetime(texts + day, format=pattern, errors="coerce", utc=True)
-        return moments, pd.Series(is_zoned(form), texts.index)
+        dated = texts + day
+        moments = pd.to_datetime(dated, format=pattern, errors="coerce", utc=True)
+        return _with_far(moments, dated, lambda text: datetime.strptime(text, pattern)), pd.Series(
+            is_zoned(form), texts.index
+        )
     plain = texts.str.replace(_NAMED, "Z", regex=True)
     zoned = plain.str.contains(_ZONED).astype(bool)
     if zoned.all() or not zoned.any():
@@ -65,7 +71,21 @@ def read_texts(texts: pd.Series[Any], form: str | None) -> tuple[pd.Series[Any],
 
 
 def _iso(texts: pd.Series[Any]) -> pd.Series[Any]:
-    return pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+    return _with_far(pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True), texts, datetime.fromisoformat)
+
+
+def _with_far(moments: pd.Series[Any], texts: pd.Series[Any], read: Callable[[str], datetime]) -> pd.Series[Any]:
+    """Add the times of years that nanoseconds do not reach: 9999-12-31 often means that there is no end."""
+    moments = moments.astype("datetime64[us, UTC]")
+    unread = texts[moments.isna() & texts.notna()]
+    far = {}
+    for place, text in unread[unread.str.contains(_FAR, na=False)].items():
+        with suppress(ValueError, OverflowError):
+            moment = read(text)
+            far[place] = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if far:
+        moments = moments.mask(moments.index.isin(list(far)), pd.Series(far, dtype=moments.dtype))
+    return moments
 
 
 def read_counts(numbers: pd.Series[Any], form: str) -> pd.Series[Any]:

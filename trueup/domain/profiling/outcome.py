@@ -201,14 +201,19 @@ def told_by(
     if not settled or ask.labels is not None:
         return outcome, []
     when = raw[ask.time]
-    waits = {n: (_local(columns[n].values, ask.timezone) - when).dt.total_seconds() for n in settled}
-    name = max(settled, key=lambda n: float(waits[n].mean()))
+    every = {n: (_local(columns[n].values, ask.timezone) - when).dt.total_seconds() for n in settled}
+    # A moment that lies further ahead than the table reaches, such as an end of 9999, was planned and not recorded.
+    reach = (when.max() - when.min()).total_seconds()
+    waits = {n: seconds for n, seconds in every.items() if float(seconds.quantile(0.9)) <= reach}
+    if not waits:
+        return outcome, []
+    name = max(waits, key=lambda n: float(waits[n].mean()))
     takes = timedelta(seconds=max(float(waits[name].quantile(0.9)), 0.0))
     days = f"{takes / timedelta(days=1):.0f} days or less after the row's own time in nine of ten rows"
     if ask.available_after is not None or not read_times(raw[name], ask.timezone).plain:
         how = "`known_at` in place of `known_after`, if it says when the outcome became known"
         return outcome, [f"CHECK: {name} holds a moment {days}: {how} (it must be written as the time is)"]
-    known = when + pd.to_timedelta(waits[name], unit="s")
+    known = _local(columns[name].values, ask.timezone).where(when.notna())
     return replace(outcome, known_after=None, known_at=name, known=known, takes=takes, why=days, guessed=True), []
 
 
