@@ -274,17 +274,17 @@ FAULTS = (
 
 
 def faults_page() -> str:
-    """What is done to the project on purpose, and what must come of it."""
+    """The page of injected faults and their required outcomes."""
     lines = [
         "# Faults",
         "",
-        "Generated from `docs/faults.py` by `make docs`. Each of these is done to a real home: processes are killed at the",
-        "points that `trueup/crash.py` names, disks are full, files and databases are changed by somebody who may write to",
+        "Generated from `docs/faults.py` by `make docs`. Tests inject each of these faults into a real home: they kill processes at",
+        "the points that `trueup/crash.py` names, fill disks, and change files and databases with write access to",
         "them. After each, at most one version is champion; it loads, and its files match the digest in the ledger; nothing",
-        "that was acknowledged is lost; and the same command again comes to the same.",
-        "`tests/faults/test_machine.py` does them in any order; `FAULT_EXAMPLES=50 FAULT_STEPS=30` asks it for more.",
+        "that was acknowledged is lost; and the same command again has the same result.",
+        "`tests/faults/test_machine.py` injects them in random order; `FAULT_EXAMPLES=50 FAULT_STEPS=30` runs more.",
         "",
-        "| # | fault | what must come of it | tests, in `tests/` |",
+        "| # | fault | required outcome | tests, in `tests/` |",
         "|---|---|---|---|",
     ]
     for number, fault in enumerate(FAULTS, 1):

@@ -40,7 +40,7 @@ def config_page() -> str:
     for name, field in ModelConfig.model_fields.items():
         for section in _sections(field.annotation):
             lines += _section(field.alias or name, section, level=2)
-    lines += ["## Environment", "", "Where things are; secrets live here too, never in a model's file.", ""]
+    lines += ["## Environment", "", "Locations and secrets. Secrets are never in a model's file.", ""]
     lines += ["| variable | default | |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         lines.append(f"| `TRUEUP_{name.upper()}` | {_default(field)} | {field.description or ''} |")
@@ -139,9 +139,9 @@ def events_page() -> str:
     lines = [
         "# Events",
         "",
-        "Generated from `trueup/domain/events.py` by `make docs`. An event waits in the outbox, written in the same",
-        "transaction as the decision it tells of where it tells of one, until the event server has taken it. Its id is made",
-        "from its topic, its model and what it is about: the same event twice is one event. To Prefect its resource is",
+        "Generated from `trueup/domain/events.py` by `make docs`. An event waits in the outbox until the event server has",
+        "accepted it. An event about a decision is written in the decision's transaction. Its id is derived",
+        "from its topic, its model and its subject, so the same event twice is one event. In Prefect its resource is",
         "`prefect.resource.id: trueup.model.<model>`, so that a trigger can match `trueup.model.*` for each model.",
         "",
         "| topic | |",

@@ -1,5 +1,6 @@
-"""The Prefect flows of this project, one a file.
+"""The Prefect flows of this project, one per file.
 
-A flow's module imports little, its body the rest: a worker gives each run a process of its own, which reports that it runs
-before pandas, scikit-learn and the like are loaded. Bodies import `tasks` within `opened`, which puts the project on the path.
+A flow's module imports little, and its body the rest: a worker gives each run its own process, which reports that it
+runs before pandas and scikit-learn are loaded. Bodies import `tasks` within `opened`, which puts the project on the
+path.
 """

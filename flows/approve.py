@@ -1,4 +1,4 @@
-"""A form for a pending approval: the flow shows the evidence, waits, and makes the call that the command line makes."""
+"""A form for a pending approval: shows the evidence, waits, and makes the same call as the command line."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from trueup.orchestration.parameters import Text
 
 @flow(name="approve", flow_run_name=title_of_approval, **TOLD)
 def approve(approval: Text) -> Decided:
-    """Show a challenger that waits, and decide by a form. It needs a deployment: a suspended run is started again.
+    """Show a waiting challenger, and decide by a form. It needs a deployment, because a suspended run starts again.
 
-    The ledger holds the approval, this run is only a view of it: decided elsewhere or expired meanwhile, it ends with
-    what was recorded.
+    This run is only a view of the approval in the ledger. If it is decided elsewhere or expires, the run ends with
+    the recorded decision.
 
     Args:
         approval: Number of the pending ledger entry, or its id.

@@ -1,4 +1,4 @@
-"""Hand out the next batch of old data, as a live source would."""
+"""Release the next batch of old data, as a live source would."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @flow(name="feed", flow_run_name="feed {model}", **TOLD)
 def feed(model: ModelName, configs: str | None = None) -> str | None:
-    """Put the next batch into the home and announce that it arrived; return its window, or None when all were handed out.
+    """Put the next batch into the home and announce that it arrived; return its window, or None if all were released.
 
     Args:
         model: Name of a config.
@@ -31,7 +31,7 @@ def feed(model: ModelName, configs: str | None = None) -> str | None:
     with opened_home(of_this_run(), original(configs)) as home:
         try:
             done = feed_next(Model(load_model(home.configs, model), home))
-        except NoData as nothing_left:  # a schedule goes on asking
+        except NoData as nothing_left:  # a schedule keeps calling
             log.info("%s", nothing_left)
             return None
         return interval(done.given[-1])

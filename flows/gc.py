@@ -17,7 +17,7 @@ def gc(dry_run: bool = False) -> Cleared:
     """Apply the retention of every config in the home.
 
     Args:
-        dry_run: Only say what would be removed.
+        dry_run: Only show what would be removed.
     """
     found = clear_out(dry_run=dry_run)
     for problem in found.problems:

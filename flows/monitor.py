@@ -1,4 +1,4 @@
-"""Watch the newest batch with the labels known by now."""
+"""Monitor the newest batch with the labels known by now."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from trueup.orchestration.parameters import AsOf, ModelName
 
 @flow(name="monitor", flow_run_name=title, **TOLD)
 def monitor(model: ModelName, as_of: AsOf = None) -> Observed:
-    """Compare what was predicted for the newest batch with what came, and diagnose the champion.
+    """Compare the newest batch's predictions with its labels, and diagnose the champion.
 
     Args:
         model: Name of a config in the folder of configs.
-        as_of: The moment to stand at, in the time zone chosen; default: by the config's clock.
+        as_of: The moment for which to run, in the chosen time zone; default: by the config's clock.
     """
     with opened(model, as_of) as o:
         import tasks

@@ -1,4 +1,4 @@
-"""Put right what crashes and absent servers leave behind: the outbox, MLflow's aliases and runs, Prefect's runs."""
+"""Repair what crashes and absent servers leave behind: the outbox, MLflow's aliases and runs, Prefect's runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 @flow(name="reconcile", flow_run_name="reconcile", **TOLD)
 def reconcile() -> Reconciled:
-    """Reconcile the home; what could not be put right is in the result and tried again next time."""
+    """Reconcile the home; failures are in the result and retried next time."""
     found = reconcile_home()
     for problem in found.problems:
         log.warning("%s", problem)

@@ -22,15 +22,15 @@ def replay(
     workers: Annotated[int, Field(ge=1, le=64)] = 1,
     known_then: bool = False,
 ) -> str:
-    """Compare policies of retraining on the model's own history; return the path of the report.
+    """Compare retraining policies on the model's own history; return the path of the report.
 
     Args:
         model: Name of a config.
-        policies: What to compare, such as `frozen` or `every 1 month, no gate`; default: those of the config, or the usual.
-        start: Where the history begins; default: where the source does.
-        end: Where it ends; default: with the newest complete batch.
-        workers: Policies at once, each in a process of its own; a cluster named by TRUEUP_DASK has its own number.
-        known_then: Only what the home had landed by each moment, instead of what the source holds today.
+        policies: Policies to compare, such as `frozen` or `every 1 month, no gate`; default: those of the config, or a standard set.
+        start: Start of the history; default: that of the source.
+        end: End of the history; default: the newest complete batch.
+        workers: Number of policies in parallel, each in its own process; a cluster of TRUEUP_DASK has its own number.
+        known_then: Use only what the home had landed by each moment, instead of today's source.
     """
     with opened_home(of_this_run("")) as home:
         from tasks.artifacts import show_replay

@@ -13,13 +13,13 @@ from trueup.orchestration.parameters import AsOf, ModelName, Text
 
 @flow(name="retrain", flow_run_name="retrain {model}: {reason}", **TOLD)
 def retrain(model: ModelName, as_of: AsOf = None, reason: Reason = "manual", by: Text | None = None) -> Decided:
-    """Retrain on the validated batches; asked again for the same reason and batch, give the recorded decision.
+    """Retrain on the validated batches; for the same reason and batch, return the recorded decision.
 
     Args:
         model: Name of a config in the folder of configs.
-        as_of: The moment to stand at, in the time zone chosen; default: by the config's clock.
-        reason: Why; it stands in the ledger.
-        by: Who asks, where a person does; it stands in the ledger.
+        as_of: The moment for which to run, in the chosen time zone; default: by the config's clock.
+        reason: The reason, which the ledger records.
+        by: The person who asks, if any, which the ledger records.
     """
     with opened(model, as_of, by=by or "") as o:
         import tasks

@@ -17,14 +17,14 @@ from trueup.orchestration.parameters import ModelName, Text, Version
 
 @flow(name="rollback", flow_run_name="rollback {model}", **TOLD)
 def rollback(model: ModelName, by: Text, why: Text, to: Version = None) -> Decided:
-    """Roll back to the last good champion, or to the version named; effective at once.
+    """Roll back to the last good champion, or to the named version, at once.
 
-    Begun again after its process died it changes nothing more, and touches no champion that came since it was asked for.
+    If its process dies and it starts again, it changes nothing more, and no champion promoted after the request.
 
     Args:
         model: Name of a config in the folder of configs.
-        by: Who decides; it stands in the ledger.
-        why: Why; it stands in the ledger.
+        by: Who decides, which the ledger records.
+        why: The reason, which the ledger records.
         to: A registered version; default: the last good champion.
     """
     from trueup.model import Model

@@ -1,4 +1,4 @@
-"""The loop, once: ingest, validate, score, monitor, and retrain if the diagnosis says so."""
+"""One turn of the loop: ingest, validate, score, monitor, and retrain if the diagnosis asks for it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from trueup.orchestration.parameters import AsOf, ModelName
 
 @flow(name="run", flow_run_name=title, **TOLD)
 def run(model: ModelName, as_of: AsOf = None, retrain: Retrain = "inline") -> Cycle:
-    """Handle the batches that are complete at `as_of` and were not handled before.
+    """Process the new batches that are complete at `as_of`.
 
     Args:
         model: Name of a config in the folder of configs.
-        as_of: The moment to stand at, in the time zone chosen; default: by the config's clock.
-        retrain: What to do when the diagnosis asks for it: retrain in this run, or leave it to others.
+        as_of: The moment for which to run, in the chosen time zone; default: by the config's clock.
+        retrain: What to do when the diagnosis asks for a retrain: start it in this run, or leave it to others.
     """
     with opened(model, as_of) as o:
         import tasks

@@ -12,11 +12,11 @@ from trueup.orchestration.parameters import AsOf, ModelName
 
 @flow(name="score", flow_run_name=title, **TOLD)
 def score(model: ModelName, as_of: AsOf = None) -> Scored:
-    """Land, check and predict the newest complete batch; predictions that exist stay as they are.
+    """Land, validate and predict the newest complete batch; existing predictions stay as they are.
 
     Args:
         model: Name of a config in the folder of configs.
-        as_of: The moment to stand at, in the time zone chosen; default: by the config's clock.
+        as_of: The moment for which to run, in the chosen time zone; default: by the config's clock.
     """
     with opened(model, as_of) as o:
         import tasks

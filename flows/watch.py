@@ -1,4 +1,4 @@
-"""Say when a batch that the calendar promises is not there."""
+"""Announce batches that are due by the calendar and missing."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from trueup.orchestration.parameters import AsOf, ModelName
 
 @flow(name="watch", flow_run_name=title, **TOLD)
 def watch(model: ModelName, as_of: AsOf = None) -> list[str]:
-    """Announce batches that are missing or late; each once.
+    """Announce missing and late batches, each once.
 
     Args:
         model: Name of a config in the folder of configs.
-        as_of: The moment to stand at; default: by the config's clock. By the clock of the data nothing is ever late.
+        as_of: The moment for which to run; default: by the config's clock. By the clock of the data no batch is ever late.
     """
     with opened(model, as_of) as o:
         return [interval(window) for window in late_batches.watch(o.model, o.as_of)]

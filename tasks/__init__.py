@@ -1,6 +1,6 @@
-"""The stages as Prefect tasks, in the order of the loop: each is the stage function plus retries, a run name and artifacts.
+"""The stages as Prefect tasks, in the order of the loop, with retries, a run name and artifacts.
 
-Nothing is decided here.
+No task decides anything.
 """
 
 from tasks.artifacts import show_diagnosis, show_validation

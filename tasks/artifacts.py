@@ -1,4 +1,4 @@
-"""What a flow run's page shows: small pages in Markdown, each with a line that stands on its card."""
+"""The artifacts of a flow run's page: short Markdown pages, each with a description for its card."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from trueup.reporting.jobs import drift_page, validation_page
 _MARKS = {"pass": "✔ pass", "fail": "✘ fail", "inconclusive": "? inconclusive"}
 _ROLES = ("challenger", "champion", "prior", "simple")
 _UNITS = {"mse": " ({}²)", "mae": " ({})", "rmse": " ({})"}
-_MOST_ROWS = 12  # of a table of columns; the rest stands in the report
+_MOST_ROWS = 12  # rows of a table of columns; the rest is in the report
 
 
 def show_validation(model: Model, batch: Batch, checked: Checked) -> None:  # noqa: ARG001  (as the stage)
-    """A batch's validation: what failed, and how many rows were set aside."""
+    """A batch's validation: failures, and the number of rows in quarantine."""
     rows, mark = checked.batch.rows, _MARKS[checked.status.value]
     page = validation_page(model.home.root, model.config.model, checked.batch)
     lines = [
@@ -43,7 +43,7 @@ def show_validation(model: Model, batch: Batch, checked: Checked) -> None:  # no
 
 
 def show_diagnosis(model: Model, checked: Checked, observed: Observed) -> None:
-    """A batch's diagnosis, how the champion did, and which columns moved."""
+    """A batch's diagnosis, the champion's performance, and the columns that moved."""
     seen, pages = (
         observed.figures,
         [("Data Docs of this batch", validation_page(model.home.root, model.config.model, checked.batch))],
@@ -61,7 +61,7 @@ def show_diagnosis(model: Model, checked: Checked, observed: Observed) -> None:
 
 
 def show_decision(model: Model, decided: Decided) -> None:
-    """What the ledger recorded of a decision. Shows nothing where nothing was decided."""
+    """The ledger's record of a decision, if there was one."""
     entry = model.home.ledger.entry(decided.sequence) if decided.sequence is not None else None
     if entry is None:
         return
@@ -74,7 +74,7 @@ def show_decision(model: Model, decided: Decided) -> None:
 
 
 def show_approval(model: Model, entry: Entry) -> None:
-    """A challenger that waits for a person: how to decide, and what it showed on the gate rows."""
+    """A challenger that waits for a person: how to decide, and its results on the gate rows."""
     body = entry.challenge
     lines = [
         f"Resume this run, or `trueup approve {entry.seq} --by NAME`, or "
@@ -92,7 +92,7 @@ def show_approval(model: Model, entry: Entry) -> None:
 
 
 def show_replay(model: Model, found: Mapping[str, Any], page: Path) -> None:
-    """What a replay of policies found: the table, the recommendation, and its report."""
+    """The result of a replay: the table, the recommendation, and its report."""
     table = [f"| policy | {found['loss']} | tried | taken | refused | training, s |", "|---|---|---|---|---|---|"]
     for p in sorted(found["policies"], key=lambda p: (p["cost_s"], p["loss"])):
         figures = (p["retrains"], p["promotions"], p["refusals"], f"{p['cost_s']:.0f}")
@@ -103,12 +103,12 @@ def show_replay(model: Model, found: Mapping[str, Any], page: Path) -> None:
 
 
 def _publish(kind: str, model: str, lines: Sequence[str], about: str) -> None:
-    """Keep it under a key of its kind and model, so that the UI shows its history."""
+    """Store it under a key of its kind and model, so that the UI shows its history."""
     create_markdown_artifact("\n".join(lines), key=f"{kind}-{model}".replace("_", "-"), description=about)
 
 
 def _circumstances(entry: Entry) -> str:
-    """Why, when, and in whose place."""
+    """The reason, the time, and the replaced champion."""
     body = entry.body
     known = [f"reason: {body.reason}", f"as of {entry.as_of:%Y-%m-%d %H:%M}", f"ledger entry {entry.seq}"]
     if body.model:
@@ -118,13 +118,13 @@ def _circumstances(entry: Entry) -> str:
 
 
 def _beside_verdicts(entry: Entry) -> list[str]:
-    """Reasons that no verdict gave: the table has the others."""
+    """Reasons that are not of a verdict; the table has the others."""
     given = {reason for verdict in entry.body.verdicts for reason in verdict.reasons}
     return [reason for reason in entry.body.reasons if reason not in given]
 
 
 def _evidence(config: ModelConfig, entry: Entry) -> Iterator[str]:
-    """The verdicts, a line a reason because no cell is wrapped, and the metrics that they rest on."""
+    """The verdicts, one line per reason because no cell is wrapped, and their metrics."""
     body = entry.body
     if not body.verdicts:
         return
@@ -138,7 +138,7 @@ def _evidence(config: ModelConfig, entry: Entry) -> Iterator[str]:
 
 
 def _metrics(config: ModelConfig, evaluation: Evaluated | None) -> Iterator[str]:
-    """A column a model, the deciding loss first."""
+    """One column per model, the deciding loss first."""
     roles = [r for r in _ROLES if evaluation and r in evaluation.metrics]
     if not evaluation or not roles:
         return
@@ -150,14 +150,13 @@ def _metrics(config: ModelConfig, evaluation: Evaluated | None) -> Iterator[str]
 
 
 def _cell(value: float | None) -> str:
-    """The same places for all that lies between 0 and 1, as most metrics do, and as many digits for what is larger."""
+    """The same decimals between 0 and 1, as for most metrics, and the same digits above."""
     if value is None:
         return "–"
     return figure(value, 5) if abs(value) >= 1 else f"{value:.4f}"
 
 
 def _performance(config: ModelConfig, seen: MonitoringResult) -> Iterator[str]:
-    """How the champion did, on how many labels."""
     if seen.champion is None:
         return
     yield f"champion: version {seen.champion}, {seen.champion_age_days:.0f} days old"
@@ -172,7 +171,7 @@ def _performance(config: ModelConfig, seen: MonitoringResult) -> Iterator[str]:
 
 
 def _drift(found: DriftResult | None) -> Iterator[str]:
-    """Columns that moved, with score and limit; if none did, the one that came nearest."""
+    """Columns that moved, with score and limit; without any, the nearest one."""
     if found is None:
         return
     checks = sorted(found.checks, key=lambda c: abs(c.value) / c.limit if c.limit else 0.0, reverse=True)
@@ -195,5 +194,5 @@ def _items(texts: Sequence[str] | Iterator[str]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Text that says itself in Markdown: reasons quote values of the data, which may be anything."""
+    """Text without Markdown: reasons quote values of the data."""
     return re.sub(r"([\\`*_\[\]<>|!])", r"\\\1", text)

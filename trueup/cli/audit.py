@@ -1,4 +1,4 @@
-"""Commands that prove what was decided: reproduce."""
+"""The command `reproduce`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ def reproduce_(
     version: Annotated[int, typer.Argument(help="A version that a decision names.", show_default=False, min=1)],
     as_json: Json = False,
 ) -> None:
-    """Make a version again from its recorded data, config, recipe and seed, and say what is not the same.
+    """Make a version again from its recorded data, config, recipe and seed, and list all differences.
 
-    Changes nothing in ledger, registry or store, and leaves a note for the version's dossier. Exit code 0 when all came out again, 1 when something did not.
+    Changes nothing in ledger, registry or store, except a note for the version's dossier. Exit code 0 if everything
+    agrees, 1 if not.
     """
     from trueup.audit.rebuild_notes import note_rebuilt
     from trueup.audit.reproduce import reproduce

@@ -1,4 +1,4 @@
-"""What a shell is told when Tab is pressed: answered within the time of an import, so nothing heavy is looked at."""
+"""Tab completion, which must answer as fast as an import, so nothing large is loaded."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from trueup.config.load import model_names
 from trueup.config.settings import Settings
 from trueup.errors import TrueupError
 
-_ASKING = "_TRUEUP_COMPLETE"  # the variable by which a shell asks; typer makes the name from the program's
+_ASKING = "_TRUEUP_COMPLETE"  # the variable with which a shell asks; typer derives it from the program's name
 
 
 def asked() -> bool:
-    """Whether a shell asks, and not a person: then nothing is to be prepared or written."""
+    """Whether a shell asks for completions, so that nothing must be prepared or written."""
     return _ASKING in os.environ
 
 
 def models(incomplete: str) -> list[str]:
-    """The models that have a config and whose names begin so. A wrong environment has none: nobody wants to read of it now."""
+    """The models with a config whose names begin with the text; none in a wrong environment."""
     try:
         return [name for name in model_names(Settings().configs) if name.startswith(incomplete)]
     except (TrueupError, OSError):

@@ -32,7 +32,7 @@ from trueup.stages.score import shadow
 MODEL = "flight_delays"
 YEAR = Window(datetime(2013, 1, 1), datetime(2014, 1, 1))
 JUDGED_FROM = "2013-03"
-# What the ledger knows more kinds of: a challenger that waits for a person is held, a retrain that did not start is none.
+# The table's words for the ledger's kinds: a pending challenger is held, a refused retrain is none.
 _DECISIONS = {"promoted": "promoted", "override": "promoted", "rejected": "rejected", "held": "held", "pending": "held"}
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Month:
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo did."""
+    """The result of the demo."""
 
     months: list[Month]
     mean: dict[str, float | None]
@@ -69,10 +69,10 @@ class Demo:
 
 
 def demo(to: datetime, quiet: bool = False) -> Demo:
-    """Run the loop at the end of each month up to that of `to`, and tell what happened.
+    """Run the loop at the end of each month up to that of `to`, and report the results.
 
-    The loop is the project's flow `run`, one flow run a month. What was done before is not done again.
-    Raises UsageError for a month outside 2013.
+    The loop is the project's flow `run`, one flow run per month. Finished months are not repeated. Raises UsageError
+    for a month outside 2013.
     """
     from trueup.model import Model
 
@@ -106,7 +106,7 @@ def demo(to: datetime, quiet: bool = False) -> Demo:
 
 
 def _require_month_by_month(windows: list[Window]) -> None:
-    """Refuse a home in which the flights were not handled month by month: its table would be about something else."""
+    """Refuse a home in which the flights were not processed by month, because its table would mean something else."""
     home = Home()
     runs: dict[Window, set[datetime]] = {}
     for found in home.store.results(MODEL, RUN, NoneType):
@@ -122,7 +122,6 @@ def _require_month_by_month(windows: list[Window]) -> None:
 
 
 def _cycles(windows: list[Window]) -> Iterator[Cycle]:
-    """One flow run a month."""
     from trueup.orchestration.start import project_flow
 
     run = project_flow("run")
@@ -132,7 +131,7 @@ def _cycles(windows: list[Window]) -> Iterator[Cycle]:
 
 
 def _month(model: Model, cycle: Cycle, now: datetime) -> Month:
-    """What a month's cycle did, with the labels known `now` and the model frozen in February beside it."""
+    """The result of a month's cycle, with the labels known `now` and the model frozen in February beside it."""
     checked, observed, scored = cycle.batches[-1], cycle.observed[-1], cycle.scored[-1]
     batch, frozen = checked.batch, model.first_champion()
     figures = realised(model, batch, now)
@@ -158,7 +157,7 @@ def _month(model: Model, cycle: Cycle, now: datetime) -> Month:
 
 
 def _share(labels: pd.Series) -> float | None:
-    """The share of ones among the labels there are."""
+    """The share of ones among the known labels."""
     return float(labels.mean()) if labels.notna().any() else None
 
 
@@ -170,7 +169,6 @@ def _mean(months: list[Month]) -> dict[str, float | None]:
 
 
 def _paths(settings: Settings) -> dict[str, str]:
-    """Where to look further."""
     home, programs = settings.root, Path(sys.executable).parent
     return {
         "home": str(home),

@@ -1,6 +1,6 @@
-"""The edge of the command line: whatever goes wrong within is one line for a person; the trace goes to a file.
+"""The edge of the command line: every error becomes one line for people; its traceback goes to a file.
 
-`TRUEUP_DEBUG=1` shows the trace as well.
+`TRUEUP_DEBUG=1` also prints the traceback.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LOG = Path("logs", "errors.log")  # in the home
 
 @contextmanager
 def one_line() -> Iterator[None]:
-    """End the process with one line and an exit code for whatever the block raises; with --json one line is an object, too."""
+    """End the process with one line and an exit code for any error in the block; with --json also with a JSON object."""
     for stream in (sys.stdout, sys.stderr):
         if (stream.encoding or "").lower().replace("-", "") != "utf8":
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a dash is no reason to end
@@ -41,12 +41,12 @@ def one_line() -> Iterator[None]:
 
 
 def debugging() -> bool:
-    """Whether traces are to be shown. The environment is asked itself: what is wrong may be the settings."""
+    """Whether to print tracebacks, from the environment itself, because the settings may be wrong."""
     return os.environ.get("TRUEUP_DEBUG", "").lower() in {"1", "true", "yes", "on"}
 
 
 def unexpected(error: BaseException) -> WorkError:
-    """What to tell of an error that nobody foresaw; its trace is kept."""
+    """The message for an unexpected error, whose traceback is stored."""
     trace = "".join(traceback.format_exception(error))
     if debugging():
         sys.stderr.write(trace)
@@ -63,14 +63,14 @@ def _end(problem: TrueupError) -> None:
 
 
 def _of_a_thread(args: threading.ExceptHookArgs) -> None:
-    """A thread of a library's ended: the work may go on without it."""
+    """Report the error of a library's thread; the work may continue without it."""
     if args.exc_value is not None and not issubclass(args.exc_type, SystemExit):
         name = args.thread.name if args.thread is not None else "one"
         output.error(WorkError(f"the thread {name} ended: {unexpected(args.exc_value)}"))
 
 
 def _kept(trace: str) -> str:
-    """Write a trace where its owner alone can read it, and say where it is."""
+    """Write a traceback to a file that only its owner can read, and return where."""
     moment = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC, trueup {' '.join(sys.argv[1:2])}\n"
     for file in _files():
         try:
@@ -85,7 +85,7 @@ def _kept(trace: str) -> str:
 
 
 def _files() -> Iterator[Path]:
-    """A log in the home if there is one; else, or if it may not be written, in the folder for temporary files."""
+    """A log in the home if there is one; else, or without write access, in the folder for temporary files."""
     try:
         if (root := Settings().root).is_dir():
             yield root / LOG

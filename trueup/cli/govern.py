@@ -1,4 +1,4 @@
-"""Commands with which people decide: approve, reject, rollback, promote. No server is needed for any of them."""
+"""Commands for decisions by people: approve, reject, rollback, promote. None of them needs a server."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 Identity = Annotated[
     str, typer.Argument(metavar="ID", help="Number of the pending ledger entry (see `trueup status`), or its id.")
 ]
-By = Annotated[str, typer.Option(metavar="NAME", help="Who decides; it stands in the ledger.", show_default=False)]
-Why = Annotated[str, typer.Option(metavar="TEXT", help="Why; it stands in the ledger.", show_default=False)]
+By = Annotated[str, typer.Option(metavar="NAME", help="Who decides; recorded in the ledger.", show_default=False)]
+Why = Annotated[str, typer.Option(metavar="TEXT", help="The reason; recorded in the ledger.", show_default=False)]
 
 
 def approve(
     identity: Identity,
     by: By,
-    why: Annotated[str, typer.Option(metavar="TEXT", help="A remark; it stands in the ledger.")] = "",
+    why: Annotated[str, typer.Option(metavar="TEXT", help="A remark; recorded in the ledger.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Promote a challenger that passed and waits for a person."""
+    """Promote a challenger that passed its gates and waits for a person."""
     from trueup.governance import approval
     from trueup.model import Model
 
@@ -39,7 +39,7 @@ def approve(
 
 
 def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
-    """Refuse a challenger that passed and waits for a person; the champion stays."""
+    """Refuse a challenger that passed its gates and waits for a person; the champion stays."""
     from trueup.governance import approval
     from trueup.model import Model
 
@@ -72,11 +72,11 @@ def promote(
     why: Why,
     asked_by: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Who asked for it, where `promote.approval.four_eyes` demands two persons."),
+        typer.Option(metavar="NAME", help="Who asked for it, if `promote.approval.four_eyes` requires two persons."),
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Make a version the champion by hand, whatever its gates said; it is recorded as an override."""
+    """Make a version the champion by hand, regardless of its gates; it is recorded as an override."""
     from trueup.governance.rollback import override
     from trueup.model import Model
 
@@ -90,11 +90,11 @@ def dossier(
         int | None, typer.Argument(help="A registered version; default: the champion.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where to; default: reports/dossiers in the home.")
+        Path | None, typer.Option(metavar="FOLDER", help="Output folder; default: reports/dossiers in the home.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write all that is known of a version as one page that opens offline, and as JSON; with the bill of materials."""
+    """Write all evidence about a version as a page that opens offline, and as JSON, with the bill of materials."""
     from trueup.audit.dossier import make
     from trueup.model import Model
 

@@ -1,4 +1,4 @@
-"""Examples of every command, which stand at the end of its `--help`. Tests parse each line as the program would."""
+"""Examples for the end of every command's `--help`. Tests parse each line like the program."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 
 
 def attach(app: typer.Typer) -> None:
-    """Put its examples at the end of the help of each command that has some."""
+    """Append the examples to the help of each command."""
     for words, info in [("", app.info), *_named(app, "")]:
         if words in EXAMPLES:
             info.epilog = _epilog(EXAMPLES[words])
 
 
 def _named(app: typer.Typer, before: str) -> Iterator[tuple[str, CommandInfo | TyperInfo]]:
-    """Every command and group below, with the words that name it."""
+    """Every command and group, with the words that name it."""
     for command in app.registered_commands:
         name = command.name or getattr(command.callback, "__name__", "")
         yield f"{before} {name}".strip(), command

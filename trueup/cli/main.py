@@ -1,4 +1,4 @@
-"""The command line: a skin over the flows and the stages. Results on stdout, progress and logs on stderr."""
+"""The command line over flows and stages. Results go to stdout, progress and logs to stderr."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from trueup.onboarding.rehearse import Rehearsal
 
 app = typer.Typer(
-    help="Continuous training for tabular models: check, score, watch, retrain, judge, promote, and prove it.",
+    help="Continuous training for tabular models: validate, score, monitor, retrain, judge and promote, with proof.",
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,
@@ -57,7 +57,7 @@ def run(
     retrain: Annotated[Retrain, typer.Option(help="What to do when the diagnosis asks for a retrain.")] = "inline",
     as_json: Json = False,
 ) -> None:
-    """One turn of the loop: ingest, validate, score, monitor, and retrain if the diagnosis says so."""
+    """One turn of the loop: ingest, validate, score, monitor, and retrain if the diagnosis asks for it."""
     cycle = start.run(model, ready(model, as_of), retrain)
     emit_run(as_json, cycle, lambda: output.cycle(cycle, next_complete(model, cycle)))
     if cycle.problem is not None:
@@ -71,10 +71,10 @@ def retrain_(
     model: ModelName,
     as_of: AsOf = None,
     reason: Annotated[
-        Literal["manual", "decayed", "stale", "schedule"], typer.Option(help="Why; it stands in the ledger.")
+        Literal["manual", "decayed", "stale", "schedule"], typer.Option(help="The reason; recorded in the ledger.")
     ] = "manual",
     by: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who asks; default: the account. It stands in the ledger.")
+        str | None, typer.Option(metavar="NAME", help="Who asks for it; default: the account. Recorded in the ledger.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -104,11 +104,14 @@ def status(
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Say what served then, such as 2013-06-15, and why; by the model's clock."),
+        typer.Option(
+            metavar="TIME",
+            help="Show which version served at this time, such as 2013-06-15, and why; by the model's clock.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Champion, its age, the last diagnosis, open approvals and the last decisions."""
+    """Show the champion, its age, the last diagnosis, open approvals and the last decisions."""
     from trueup.governance.status import overview, standing_at
     from trueup.model import Model
     from trueup.orchestration.context import resolve_as_of
@@ -128,10 +131,10 @@ def status(
 @app.command()
 def clear(
     model: ModelName,
-    by: Annotated[str, typer.Option(help="Who lets it go on.", show_default=False)],
+    by: Annotated[str, typer.Option(help="Who decides.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Let retrains start again: after too many rejections in a row, and after unusual batches, which this confirms."""
+    """Let retrains start again after too many rejections in a row, and confirm unusual batches."""
     from trueup.loop import may_start
     from trueup.model import Model
 
@@ -150,14 +153,17 @@ def check_(
     ] = None,
     rehearse: Annotated[
         bool,
-        typer.Option("--rehearse", help="If all is fine, also try all batches, and say what a run would make of them."),
+        typer.Option(
+            "--rehearse",
+            help="If there are no problems, also try all batches, and report what a run would do with them.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Look at config and data source without changing anything; all problems at once.
+    """Check config and data source without changing anything; report all problems at once.
 
-    A rehearsal validates all batches, counts labels, lets a quick model try to beat the prior and estimates how
-    long a run takes. Exit code 2 for problems in a config, 1 when the data would break a run.
+    A rehearsal validates all batches, counts labels, lets a quick model try to beat the prior and estimates the run
+    time. Exit code 2 for problems in a config, 1 if the data would break a run.
     """
     from trueup.onboarding.check import check
 
@@ -176,14 +182,14 @@ def check_(
 def feed(
     model: ModelName,
     give: Annotated[
-        bool, typer.Option("--next", help="Hand out the next batch; without it, only say how far it is.")
+        bool, typer.Option("--next", help="Release the next batch; without it, only show the progress.")
     ] = False,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="FOLDER", help="Folder of the config written by hand.")
+        str | None, typer.Option("--from", metavar="FOLDER", help="Folder of the original config.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Hand out old data batch by batch into the home, as a live source would, and announce each arrival."""
+    """Release old data batch by batch into the home, as a live source would, and announce each arrival."""
     from trueup.model import Model
     from trueup.orchestration.hooks import pass_on
     from trueup.upkeep.simulate_arrivals import fed, feed_next
@@ -199,7 +205,7 @@ def demo_(
     to: Annotated[str, typer.Option(metavar="MONTH", help="The last month, up to 2013-12.")] = "2013-09",
     as_json: Json = False,
 ) -> None:
-    """The closed loop on the real flights of 2013, month by month."""
+    """Run the loop on the real flights of 2013, month by month."""
     last = month(to)
     with flows_called_here():
         from trueup.cli.demo import demo
@@ -215,7 +221,7 @@ def reconcile(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Put right what crashes leave behind: undelivered events, MLflow's aliases and open runs, Prefect's dead runs."""
+    """Repair what crashes leave behind: undelivered events, MLflow's aliases and open runs, Prefect's dead runs."""
     if model is not None:
         known(model)
     from trueup.orchestration.recovery.reconcile_home import reconcile_home
@@ -227,7 +233,7 @@ def reconcile(
 
 
 def next_complete(model: str, cycle: Cycle) -> datetime:
-    """When the batch after the newest of a run is complete."""
+    """When the next batch is complete."""
     from trueup.domain.data.periods import period_of
 
     newest = max((c.batch.window.end for c in cycle.batches), default=cycle.as_of)
@@ -241,14 +247,14 @@ def ready(model: str, as_of: str | None) -> datetime | None:
 
 
 def known(model: str) -> None:
-    """Look at the config before anything starts. Raises UnknownModel, ConfigError."""
+    """Check the config before anything starts. Raises UnknownModel, ConfigError."""
     from trueup.orchestration.context import sound_config
 
     sound_config(Settings().configs, model)
 
 
 def rehearsed(model: str, home: Home) -> Rehearsal:
-    """Rehearse a model whose config is sound, and show how far it is."""
+    """Rehearse a model with a valid config, and show the progress."""
     from trueup.model import Model
     from trueup.onboarding.rehearse import rehearse
 
@@ -257,7 +263,7 @@ def rehearsed(model: str, home: Home) -> Rehearsal:
 
 
 def emit_run(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
-    """Print the result of a run, and on stderr that no Prefect server has it where none is configured."""
+    """Print the result of a run, and on stderr that no Prefect server has it if none is configured."""
     if server_address() is None:
         typer.echo(start.WITHOUT_SERVER, err=True)
     output.emit(as_json, result, tell)
@@ -272,7 +278,7 @@ help_examples.attach(app)
 
 
 def main() -> None:
-    """Run the command line. Whatever goes wrong is told in one line, with the exit code of its kind."""
+    """Run the command line. Every error is reported in one line, with the exit code of its kind."""
     with one_line():
         if not completion.asked():
             prepare()

@@ -1,4 +1,4 @@
-"""The command that makes a config from a table: new."""
+"""The command `new`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Data = Annotated[
 Time = Annotated[str, typer.Option(help="The column with a row's event time.", show_default=False)]
 Label = Annotated[str, typer.Option(help="The column that holds the outcome to predict.", show_default=False)]
 Key = Annotated[
-    list[str] | None, typer.Option(help="A column that names a row; may be given several times. Default: found.")
+    list[str] | None, typer.Option(help="A column that identifies a row; may be repeated. Default: detected.")
 ]
 After = Annotated[
     str | None,
@@ -29,20 +29,22 @@ After = Annotated[
 ]
 Labels = Annotated[
     str | None,
-    typer.Option(metavar="DATA", help="Where the outcomes are if not beside the rows: a second file or address."),
+    typer.Option(metavar="DATA", help="The outcomes, if not beside the rows: a second file or address."),
 ]
-Query = Annotated[str | None, typer.Option(help="SQL: what to read from the database, or from `files`.")]
+Query = Annotated[str | None, typer.Option(help="SQL over the database, or over the table `files`.")]
 TaskName = Annotated[
     Literal["binary", "multiclass", "regression"] | None, typer.Option(help="Default: by the outcome's values.")
 ]
-Positive = Annotated[str | None, typer.Option(help="The outcome that counts as 1, where it is one of two.")]
+Positive = Annotated[str | None, typer.Option(help="The outcome that counts as 1, if there are two.")]
 Above = Annotated[float | None, typer.Option(help="An outcome above this counts as 1, all others as 0.")]
 Zone = Annotated[str, typer.Option(help="The model's time zone; times without one are in it.")]
-Period = Annotated[Literal["day", "week", "month"] | None, typer.Option(help="Of a batch. Default: by the rows.")]
+Period = Annotated[
+    Literal["day", "week", "month"] | None, typer.Option(help="Period of a batch. Default: by the rows.")
+]
 Until = Annotated[
     str | None,
     typer.Option(
-        metavar="TIME", help="Look at earlier rows only, so that a replay of the later ones is not too optimistic."
+        metavar="TIME", help="Use earlier rows only, so that a replay of the later ones is not too optimistic."
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a config of that name.")]
@@ -66,10 +68,10 @@ def new(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Look at a table and write a config for a model of it, with every guess marked and why.
+    """Read a table and write a config for a model of it, with every guess marked.
 
-    Writes configs/<NAME>.yaml, and the model's deployments at the end of prefect.yaml where there is one beside the configs.
-    Columns that know the answer are left out and named. Nothing else is written, and nothing is trained.
+    Writes configs/<NAME>.yaml, and the model's deployments at the end of a prefect.yaml beside the configs. Columns
+    that know the answer are left out and listed. No other file is written, and no model is kept.
     """
     from trueup.domain.profiling.questions import Ask
     from trueup.onboarding.deployments import deploy

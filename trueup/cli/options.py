@@ -1,4 +1,4 @@
-"""What commands share: options, the home, and how a result is printed."""
+"""Options shared by commands, and the home for a command."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ ModelName = Annotated[
 AsOf = Annotated[
     str | None,
     typer.Option(
-        "--as-of", metavar="TIME", help="The moment to stand at, such as 2013-04-01. Default: by the config's clock."
+        "--as-of",
+        metavar="TIME",
+        help="The moment for which to run, such as 2013-04-01. Default: by the config's clock.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
 
 
 def moment(text: str | None) -> datetime | None:
-    """Read a time from the command line. Raises UsageError."""
+    """Parse a time. Raises UsageError."""
     if text is None:
         return None
     try:
@@ -42,7 +44,7 @@ def moment(text: str | None) -> datetime | None:
 
 
 def month(text: str) -> datetime:
-    """Read a month from the command line. Raises UsageError."""
+    """Parse a month. Raises UsageError."""
     try:
         return datetime.strptime(text, "%Y-%m")
     except ValueError:
@@ -51,7 +53,7 @@ def month(text: str) -> datetime:
 
 @contextmanager
 def at_home(configs: str | None = None, *, looks: bool = False) -> Iterator[Home]:
-    """The home, for commands that need no flow; one that only `looks` writes nothing there."""
+    """The home, for commands that need no flow; with `looks` it is read-only."""
     from trueup.home import Home
 
     home = Home(Settings().model_copy(update={"configs": Path(configs)}) if configs else None, looks=looks)
@@ -63,7 +65,7 @@ def at_home(configs: str | None = None, *, looks: bool = False) -> Iterator[Home
 
 
 def names(home: Home, model: str | None) -> list[str]:
-    """The model named, or all that have a config. Raises UnknownModel, and UsageError where there is none."""
+    """The named model, or all with a config. Raises UnknownModel, and UsageError without any."""
     if model is not None:
         return [model]
     if not (found := model_names(home.configs)):

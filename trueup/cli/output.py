@@ -1,4 +1,4 @@
-"""How results look on a terminal, and as JSON."""
+"""Prints results on a terminal, and as JSON."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ _JSON: TypeAdapter[Any] = TypeAdapter(Any, config=ConfigDict(ser_json_timedelta=
 
 
 def plain(value: Any) -> Any:
-    """What JSON can hold: a figure that is not a number becomes null, a span its seconds. Raises ValueError for anything else."""
+    """JSON values: NaN becomes null, a span its seconds. Raises ValueError for anything else."""
     return _JSON.dump_python(value, mode="json", by_alias=True, exclude_unset=True, fallback=lambda other: other.item())
 
 
 def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
-    """Print a result: for a program one line of JSON, else what a person reads of it."""
+    """Print a result: as one line of JSON, or as text."""
     if not as_json:
         return tell()
     _ANSWERED.append(True)
@@ -63,18 +63,18 @@ def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
 
 
 def begin() -> None:
-    """Nothing has been answered yet: a command begins."""
+    """Mark the begin of a command without output."""
     _ANSWERED.clear()
 
 
 def answered() -> bool:
-    """Whether a program has its result: of a run that ended with an error after all, say."""
+    """Whether the JSON result was printed, even if the run ended with an error later."""
     return bool(_ANSWERED)
 
 
 def error(problem: TrueupError) -> None:
-    """An error for people, on stderr."""
-    # Arguments may hold bytes that are no text; a console that cannot write them keeps them for its next line.
+    """Print an error on stderr."""
+    # Arguments may contain invalid text, which a console that cannot write it keeps for its next line.
     said = str(problem).encode("utf-8", "backslashreplace").decode()
     err.print(f"[bold red]trueup:[/] {escape(said)}", highlight=False, soft_wrap=True)
 
@@ -85,7 +85,7 @@ def word(text: str) -> str:
 
 
 def about(seconds: float) -> str:
-    """A span of time, as exact as an estimate can be.
+    """An estimated span of time, rounded.
 
     >>> about(38), about(130), about(0.4), about(7_000)
     ('about 40 s', 'about 2 min', 'about 1 s', 'about 2 h')
@@ -97,12 +97,12 @@ def about(seconds: float) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A figure, or a dash where there is none."""
+    """A figure, or a dash."""
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], figures: Sequence[str] = ()) -> Table:
-    """A table; the columns named in `figures` are set to the right."""
+    """A table; the columns in `figures` are right-aligned."""
     grid = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 1), collapse_padding=True)
     for name in columns:
         grid.add_column(
@@ -114,14 +114,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], figures: Sequen
 
 
 def cycle(done: Cycle, again: datetime) -> None:
-    """One turn of the loop, and what to type next; `again` is when the next batch is complete."""
+    """Print one turn of the loop, and the next command; `again` is when the next batch is complete."""
     out.print(f"[bold]{done.model}[/] as of {done.as_of:%Y-%m-%d %H:%M}")
     predicted = {s.window: s for s in done.scored}
     diagnosed = {o.window: o for o in done.observed}
-    said = set[str]()  # what is so of several batches is said of the first
+    said = set[str]()  # a remark about several batches is printed with the first
     for checked in done.batches:
         batch = checked.batch
-        # One that was handled before and is watched again, for its labels have come, is not scored again.
+        # A batch that is monitored again because of new labels is not scored again.
         what = "batch" if batch.window in predicted else "watched again: batch"
         out.print(
             f"  {what} {batch.rows.name}: {batch.rows.rows:,} rows, validation {word(checked.status.value)}, {checked.quarantined:,} in quarantine",
@@ -145,43 +145,43 @@ def cycle(done: Cycle, again: datetime) -> None:
 
 
 def retrained(model: str, done: Decided) -> None:
-    """The end of a retrain, and what to type next."""
+    """Print the end of a retrain, and the next command."""
     decision(done)
     more = ", once more labels are known" if done.outcome == "held" else ""
     then(_after(model, done) + more)
 
 
 def _after(model: str, done: Decided) -> str:
-    """The command that follows on a decision."""
+    """The command that follows a decision."""
     if done.outcome == "pending":
         return f"trueup approve {done.sequence} --by NAME, or trueup reject {done.sequence} --by NAME --why TEXT"
     return f"trueup {'run' if done.outcome == 'held' else 'status'} {model}"
 
 
 def say(text: str) -> None:
-    """A line, as long as it is, with no colours but its own."""
+    """Print a line without wrapping."""
     out.print(text, highlight=False, soft_wrap=True)
 
 
 def then(command: str) -> None:
-    """The command to type next."""
+    """Print the next command."""
     say(f"next: {command}")
 
 
 def scored(done: Scored, indent: str = "") -> None:
-    """What was predicted."""
+    """Print the number of predictions."""
     by = f"by version {done.version}" if done.version else ""
     out.print(f"{indent}scored {done.new:,} new of {done.total:,} rows {by} {done.note}".rstrip())
 
 
 def observation(done: Observed, indent: str = "") -> None:
-    """A diagnosis and its reasons."""
+    """Print a diagnosis and its reasons."""
     out.print(f"{indent}diagnosis {done.window}: {word(done.diagnosis)}")
     lines(done.reasons)
 
 
 def decision(done: Decided, indent: str = "") -> None:
-    """A decision, the verdicts it rests on, and where it stands."""
+    """Print a decision, its verdicts, and its place."""
     which = f" version {done.version}" if done.version else ""
     where = f" (ledger entry {done.sequence})" if done.sequence else ""
     out.print(f"{indent}decision: {word(done.outcome)}{which}{where}")
@@ -189,20 +189,20 @@ def decision(done: Decided, indent: str = "") -> None:
 
 
 def lines(reasons: Sequence[str]) -> None:
-    """What is said of something, each on a line of its own under it."""
+    """Print remarks, each on an indented line."""
     for reason in reasons:
         say(f"    {escape(reason)}")
 
 
 def fed(done: Fed) -> None:
-    """How far a source was handed out."""
+    """Print how far a source was released."""
     newest = f", the newest {done.given[-1]} with {done.rows:,} rows" if done.given and done.rows else ""
     out.print(f"{len(done.given)} handed out{newest}; {len(done.left)} left", soft_wrap=True)
     say(f"the loop reads them with TRUEUP_CONFIGS={done.configs}")
 
 
 def reconciled(found: Reconciled) -> None:
-    """What was put right."""
+    """Print what was repaired."""
     out.print(f"events: {found.events.delivered} delivered, {found.events.pending} wait for a server")
     if found.failed_automations:
         out.print(f"automations: {found.failed_automations} could not act; told as trueup.automation.failed")
@@ -223,14 +223,14 @@ def reconciled(found: Reconciled) -> None:
 
 
 def _orphans(found: Orphans) -> str:
-    """What of nobody's was removed from MLflow; most of the time nothing."""
+    """Print what was removed from MLflow."""
     counts = {"runs": len(found.runs), "versions": len(found.versions), "models": len(found.models)}
     said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     return f", removed what died without a decision: {said}" if said else ""
 
 
 def cleared(found: Cleared) -> None:
-    """How many files of which kind went, and how large they were."""
+    """Print how many files of each kind were removed, and their size."""
     rows = [
         [each.model or "(shared)", kind.kind, f"{kind.files:,}", naturalsize(kind.bytes)]
         for each in found.collected
@@ -245,7 +245,7 @@ def cleared(found: Cleared) -> None:
 
 
 def saved(done: Saved) -> None:
-    """Where a copy lies, what is not in it, and where the rest went."""
+    """Print the place of a copy, and what is not in it."""
     say(f"{done.place}: {done.files:,} files, {naturalsize(done.bytes)}")
     for word, places in {"loaded": done.loaded, "left behind": done.left, "not in it": done.elsewhere}.items():
         for place in places:
@@ -253,7 +253,7 @@ def saved(done: Saved) -> None:
 
 
 def demo(result: Demo) -> None:
-    """The table of the demo, and where to look further."""
+    """Print the table of the demo, and further paths."""
     rows = [
         [
             m.month,
@@ -292,7 +292,7 @@ def demo(result: Demo) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar on stderr with the time that is left; where that is no terminal, a line now and then of what takes long."""
+    """A bar on stderr with the remaining time; without a terminal, a line now and then."""
     if not err.is_terminal:
         yield _now_and_then(what)
         return
@@ -307,7 +307,7 @@ def _interval(p: Mapping[str, Any]) -> str:
 
 
 def _now_and_then(what: str) -> Callable[[float], None]:
-    """Say on stderr how far something is, for a log: the first time after half a minute, then each minute at most."""
+    """Log the progress on stderr: first after half a minute, then at most once a minute."""
     began = time.monotonic()
     due = [began + _FIRST_LINE]
 
@@ -322,7 +322,7 @@ def _now_and_then(what: str) -> Callable[[float], None]:
 
 
 def replayed(found: Mapping[str, Any], page: Path, written: Path | None) -> None:
-    """What each policy lost and cost, and which one to take."""
+    """Print the loss and cost of each policy, and the recommendation."""
     rows = [
         [
             p["name"] + (" ◄" if p["name"] == found["recommended"] else ""),

@@ -1,4 +1,4 @@
-"""How a table that nobody has described, a config and its rehearsal look on a terminal."""
+"""Prints a profiled table, a checked config and its rehearsal."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 _WARNED = 12  # lines
-_ENDS, _ODD = 4, 12  # batches of a rehearsal that are shown: at either end, and of those that did not pass
+_ENDS, _ODD = 4, 12  # printed batches of a rehearsal: at either end, and of those that did not pass
 
 
 @dataclass(frozen=True)
 class Drafting:
-    """What `new` found out about a table, and what it wrote."""
+    """The findings of `new` about a table, and the files it wrote."""
 
     model: str
     path: Path
@@ -36,7 +36,7 @@ class Drafting:
     key: tuple[str, ...]
     period: str
     kinds: dict[str, str]
-    missing: dict[str, dict[str, int]]  # values that stand for a missing one, and how many
+    missing: dict[str, dict[str, int]]  # values that mean "missing", with their counts
     suspects: dict[str, str]
     strong: dict[str, str]
     left_out: dict[str, str]
@@ -49,7 +49,6 @@ class Drafting:
 
     @classmethod
     def of(cls, made: Drafted, deployed: tuple[Path, bool] | None) -> Drafting:
-        """What is shown of a draft."""
         found, choice = made.findings, made.findings.choice
         return cls(
             model=made.config.model,
@@ -81,7 +80,7 @@ def _pace(spans: Spans, power: Power | None) -> dict[str, float]:
 
 
 def drafted(found: Drafting, made: Drafted, deployments_written: bool) -> None:
-    """What `new` found out about a table, and what to type next."""
+    """Print the findings of `new`, and the next command."""
     findings, moments = made.findings, made.findings.times.moments.dropna()
     out.print(
         f"[bold]{found.model}[/]: {found.rows:,} rows, {len(found.kinds) + 2} columns, "
@@ -105,7 +104,7 @@ def drafted(found: Drafting, made: Drafted, deployments_written: bool) -> None:
 
 
 def _findings(found: Drafting) -> dict[str, list[str]]:
-    """What a person has to know about the columns and rows, under its headings."""
+    """Print findings about columns and rows under headings."""
     otherwise = {n: why for n, why in found.left_out.items() if n not in found.suspects}
     repeated = (
         [f"{found.duplicates:,} rows repeat another or its key; the last of each counts"] if found.duplicates else []
@@ -128,7 +127,7 @@ def _named(found: Mapping[str, str]) -> list[str]:
 
 
 def _quick_model(findings: Findings) -> None:
-    """What a model that was fitted at once is worth."""
+    """Print the result of a quick model."""
     from trueup.onboarding.draft import shown
 
     if (choice := findings.choice) is None:
@@ -143,7 +142,7 @@ def _quick_model(findings: Findings) -> None:
 
 
 def checks(checked: Sequence[ConfigCheck]) -> None:
-    """What is wrong with configs and sources."""
+    """Print the problems of configs and sources."""
     for each in checked:
         if each.problems:
             out.print(f"[bold]{each.model}[/]: [red]{len(each.problems)} to mend[/]")
@@ -163,7 +162,7 @@ def checks(checked: Sequence[ConfigCheck]) -> None:
 
 
 def rehearsal(found: Rehearsal) -> None:
-    """What the batches would come to, and what to type next."""
+    """Print the result of the batches, and the next command."""
     out.print(f"rehearsed: {len(found.batches)} of {found.there} complete batches; nothing was kept\n")
     if found.batches:
         _rehearsed_batches(found)
@@ -181,7 +180,7 @@ def rehearsal(found: Rehearsal) -> None:
 
 
 def _rehearsed_batches(found: Rehearsal) -> None:
-    """The table of the batches, and what is wrong with them."""
+    """Print the table of the batches, and their problems."""
     shown = _telling(found.batches)
     rows = [
         [
@@ -213,7 +212,7 @@ def _rehearsed_batches(found: Rehearsal) -> None:
 
 
 def _warnings(batches: Sequence[Seen]) -> None:
-    """What is said of batches that may be used, the most frequent first."""
+    """Print remarks about usable batches, the most frequent first."""
     said = Counter(w for b in batches for w in b.warnings).most_common()
     first = {w: b.window.start for b in reversed(batches) for w in b.warnings}
     if said:
@@ -233,7 +232,7 @@ def _telling(batches: Sequence[Seen]) -> list[Seen]:
 
 
 def _by_expectation(batches: Sequence[Seen]) -> dict[str, tuple[int, int]]:
-    """How many rows of how many each expectation would put into quarantine, the most first."""
+    """Print how many rows each expectation would put into quarantine, the most first."""
     total, failed = sum(b.rows for b in batches), Counter[str]()
     for b in batches:
         failed.update({f.expectation: f.rows for f in b.by})
@@ -241,7 +240,7 @@ def _by_expectation(batches: Sequence[Seen]) -> dict[str, tuple[int, int]]:
 
 
 def _first_champion(found: Rehearsal) -> None:
-    """When there can be one, from what; or what is lacking."""
+    """Print when and from what a first champion is possible, or what is missing."""
     if (first := found.first) is not None:
         what = "first champion" if found.champion else f"[yellow]no champion[/] after {found.tries} tries, the last"
         say(

@@ -1,4 +1,4 @@
-"""How the records look on a terminal: status, ledger, quarantine, dossiers, reproductions."""
+"""Prints records: status, ledger, quarantine, dossiers, reproductions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def status(states: Sequence[Overview]) -> None:
-    """Each model's state."""
+    """Print each model's state."""
     for state in states:
         out.print(f"[bold]{state.model}[/]  {state.about}", highlight=False)
         if state.champion is None:
@@ -40,7 +40,7 @@ def status(states: Sequence[Overview]) -> None:
 
 
 def _governance(state: Overview) -> None:
-    """What waits for a person, and a champion on probation."""
+    """Print what waits for a person, and a champion on probation."""
     for waiting in state.approvals:
         out.print(
             f"  [yellow]waits for approval[/]: version {waiting.version}, for {waiting.age_hours:.1f} h, "
@@ -54,7 +54,7 @@ def _governance(state: Overview) -> None:
 
 
 def standing(states: Sequence[ChampionThen | NoChampionThen]) -> None:
-    """The champions at a moment, and their decisions."""
+    """Print the champions at a moment, and their decisions."""
     for state in states:
         out.print(f"[bold]{state.model}[/] at {_minute(state.at)}", highlight=False)
         if state.champion is None:
@@ -76,7 +76,7 @@ def _minute(moment: datetime) -> str:
 
 
 def ledger(entries: Sequence[DecisionSummary]) -> None:
-    """Decisions, newest first."""
+    """Print decisions, newest first."""
     if not entries:
         out.print("no decisions yet; next: trueup run MODEL")
     for entry in entries:
@@ -85,7 +85,7 @@ def ledger(entries: Sequence[DecisionSummary]) -> None:
 
 
 def verified(found: Verified) -> None:
-    """Whether the ledger is what was decided."""
+    """Print whether the ledger is intact."""
     looked = f"{found.entries:,} entries, {found.anchors:,} anchors, files of {found.models:,} versions"
     if not found.problems:
         out.print(f"[green]right[/]: {looked}")
@@ -95,14 +95,14 @@ def verified(found: Verified) -> None:
 
 
 def dossier(made: Made) -> None:
-    """Where a dossier was written."""
+    """Print the place of a dossier."""
     out.print(f"[bold]{made.model}[/] version {made.version}")
     for name, place in {"page": made.page, "JSON": made.data, "packages": made.sbom}.items():
         say(f"{name:<10} {place or 'no bill of materials; the page says why'}")
 
 
 def reproduced(found: Reproduced) -> None:
-    """Whether a version came out again, and what is not the same."""
+    """Print whether a version was reproduced, and the differences."""
     out.print(
         f"[bold]{found.model}[/] version {found.version} ({found.role}; ledger entry {found.sequence}, "
         f"{word(found.outcome)})",
@@ -123,7 +123,7 @@ def _entry(entry: DecisionSummary) -> str:
 
 
 def quarantine(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows in quarantine."""
+    """Print rows in quarantine."""
     if not rows:
         out.print("nothing in quarantine")
         return

@@ -24,13 +24,13 @@ def ledger_show(
     last: Annotated[int, typer.Option(help="How many entries, newest first.", min=1)] = 20,
     as_json: Json = False,
 ) -> None:
-    """The newest decisions, with their reasons."""
+    """Show the newest decisions, with their reasons."""
     from trueup.governance.status import decisions
 
     with at_home(looks=True) as home:
         found = decisions(home, model and sound_name(model), last)
         if model is not None and not found:
-            load_model(home.configs, model)  # a model whose config is gone still has its decisions
+            load_model(home.configs, model)  # a model without a config still has its decisions
     output.emit(as_json, {"entries": found}, lambda: output_records.ledger(found))
 
 
@@ -48,7 +48,7 @@ def ledger_verify(as_json: Json = False) -> None:
 
 @ledger_app.command("export")
 def ledger_export(
-    file: Annotated[Path, typer.Argument(help="Where to: .jsonl has everything, .csv a line a decision.")],
+    file: Annotated[Path, typer.Argument(help="Output file: .jsonl has everything, .csv one line per decision.")],
     model: Annotated[
         str | None, typer.Option(help="A model; default: all.", show_default=False, autocompletion=models)
     ] = None,
@@ -63,7 +63,7 @@ def ledger_export(
 
 @quarantine_app.command("list")
 def quarantine_list(model: ModelName, as_json: Json = False) -> None:
-    """Rows in quarantine, by batch, with the names of what they failed."""
+    """List the rows in quarantine by batch, with the failed expectations."""
     from trueup.governance.quarantine import as_records, listed
     from trueup.model import Model
 
@@ -76,13 +76,11 @@ def quarantine_list(model: ModelName, as_json: Json = False) -> None:
 def quarantine_release(
     model: ModelName,
     by: Annotated[str, typer.Option(help="Who releases them.", show_default=False)],
-    why: Annotated[str, typer.Option(help="Why they are right after all.", show_default=False)],
-    rows: Annotated[
-        list[int] | None, typer.Option("--row", help="A row_id; may be given several times. Default: all.")
-    ] = None,
+    why: Annotated[str, typer.Option(help="Why they are right.", show_default=False)],
+    rows: Annotated[list[int] | None, typer.Option("--row", help="A row_id; may be repeated. Default: all.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Take rows back into use: the next training sees them, and the next `trueup run` predicts them."""
+    """Release rows: the next training uses them, and the next `trueup run` predicts them."""
     from trueup.governance.quarantine import release
     from trueup.model import Model
 

@@ -1,4 +1,4 @@
-"""The command that replays policies: when to retrain, and what it is worth."""
+"""The command `replay`."""
 
 from __future__ import annotations
 
@@ -32,28 +32,24 @@ Policies = Annotated[
 ]
 Start = Annotated[
     datetime | None,
-    typer.Option(
-        "--from", formats=_FORMATS, metavar="TIME", help="Where the history begins; default: where the source does."
-    ),
+    typer.Option("--from", formats=_FORMATS, metavar="TIME", help="Start of the history; default: that of the source."),
 ]
 End = Annotated[
     datetime | None,
     typer.Option(
-        "--to", formats=_FORMATS, metavar="TIME", help="Where it ends; default: with the newest complete batch."
+        "--to", formats=_FORMATS, metavar="TIME", help="End of the history; default: the newest complete batch."
     ),
 ]
-Workers = Annotated[int, typer.Option(min=1, help="Policies at once, each in a process of its own.")]
+Workers = Annotated[int, typer.Option(min=1, help="Number of policies in parallel, each in its own process.")]
 Fresh = Annotated[
     bool,
-    typer.Option(
-        "--fresh", help="Throw away what was replayed of this config and span before: for data or code that changed."
-    ),
+    typer.Option("--fresh", help="Delete earlier results for this config and span, after data or code changed."),
 ]
 KnownThen = Annotated[
     bool,
     typer.Option(
         "--known-then",
-        help="Only what this home had landed by each moment, instead of what the source holds today; for a home that "
+        help="Use only what this home had landed by each moment, instead of today's source; for a home that "
         "has run for a while.",
     ),
 ]
@@ -71,10 +67,10 @@ def replay_(
     write_block: WriteBlock = False,
     as_json: Json = False,
 ) -> None:
-    """Let policies of retraining live through the model's own history, and compare what they lose and cost.
+    """Play retraining policies through the model's own history, and compare loss and cost.
 
-    Each goes through the same stages as `trueup run`, batch by batch, in a home of its own. Stopped and started again it
-    goes on where it was.
+    Each policy uses the same stages as `trueup run`, batch by batch, in a home of its own. An interrupted replay
+    continues where it stopped.
     """
     from trueup.config.policies import parse_all
     from trueup.model import Model
@@ -97,7 +93,7 @@ def replay_(
 
 
 def write_recommended(configs: Path, facts: Mapping[str, Any]) -> Path:
-    """Write what was recommended into the model's config. Raises UsageError for what is no choice, ConfigError."""
+    """Write the recommended policy into the model's config. Raises UsageError if there is none, ConfigError."""
     from trueup.config.edit import write_changes
 
     chosen = next(p for p in facts["policies"] if p["name"] == facts["recommended"])

@@ -24,12 +24,12 @@ TITLES = {"prefect": "Prefect", "mlflow": "MLflow", "evidently": "Evidently", "r
 @app.command()
 def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when every server answers.")] = False,
-    wait: Annotated[float, typer.Option(help="Seconds that the servers have to answer.", min=1)] = 180.0,
+    wait: Annotated[float, typer.Option(help="Seconds until the servers must answer.", min=1)] = 180.0,
     as_json: Json = False,
 ) -> None:
-    """Start Prefect with a worker, MLflow, Evidently's UI and the reports for this home, and deploy what prefect.yaml says.
+    """Start Prefect with a worker, MLflow, Evidently's UI and the reports for this home, and deploy prefect.yaml.
 
-    Stays in the foreground and shows what the servers write, until Ctrl-C ends them all.
+    Stays in the foreground and prints the servers' output, until Ctrl-C ends them all.
     """
     from trueup.orchestration.stack import control
 
@@ -67,7 +67,7 @@ def down(as_json: Json = False) -> None:
 
 @stack_app.command("status")
 def status(as_json: Json = False) -> None:
-    """What runs, and where. Exit code 1 when the stack, or a program of it, is not up."""
+    """Show what runs, and where. Exit code 1 if the stack, or a program of it, is not up."""
     from trueup.orchestration.stack import control
 
     found = control.status(control.here())

@@ -1,4 +1,4 @@
-"""Commands that look after the home itself: gc, backup, restore."""
+"""Commands for the home itself: gc, backup, restore."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def gc(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="A model; default: all, and what belongs to no single one.", show_default=False, autocompletion=models
+            help="A model; default: all models and shared files.", show_default=False, autocompletion=models
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Remove reports, snapshots and predictions that are older than the config's `retention`."""
@@ -50,12 +50,13 @@ def backup_(
 
 
 def restore(
-    source: Annotated[Path, typer.Argument(help="What `trueup backup` made.", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="A folder from `trueup backup`.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Make the home from a backup; it must not exist yet, or be empty, and may lie at another place.
+    """Restore a home from a backup; it must not exist yet, or be empty, and may be at another place.
 
-    Where TRUEUP_DATABASE_URL or TRUEUP_MLFLOW_BACKEND name an empty PostgreSQL, the backup's databases are loaded into it.
+    If TRUEUP_DATABASE_URL or TRUEUP_MLFLOW_BACKEND name an empty PostgreSQL database, the backup's databases are loaded
+    into it.
     """
     from trueup.upkeep import backup
 

@@ -1,6 +1,6 @@
-"""What others are told: one frozen model a topic, and the id that makes telling it twice harmless.
+"""Events: one frozen model per topic, and ids that make repeated delivery harmless.
 
-An event concerns one model; to Prefect its resource is `trueup.model.<model>`. `docs/events.md` is generated from here.
+An event concerns one model; in Prefect its resource is `trueup.model.<model>`. `docs/events.md` is generated from here.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from trueup.domain.data.types import Window
 
 _NAMESPACE = uuid.UUID("6f0b8f5c-5f5e-5b1e-9a0e-1c5d7f1d2a10")
 PREFIX = "trueup.model."
-NO_MODEL = "-"  # the name in an event that concerns none; a config cannot have it
+NO_MODEL = "-"  # the model's name in an event without a model
 
 
 class Payload(BaseModel):
-    """What every event says: which model, and the moment of the model's own clock at which it was found out."""
+    """The fields of every event: the model, and the moment of the model's own clock."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     topic: ClassVar[str]
@@ -38,67 +38,67 @@ class BatchPayload(Payload):
 
 
 class DataArrived(BatchPayload):
-    """A source says that a batch is there. Only a feed or a sensor raises it, never ingest."""
+    """A batch is available in the source. Only a feed or a sensor sends it, never ingest."""
 
     topic = "trueup.data.arrived"
 
 
 class DataBroken(BatchPayload):
-    """A batch failed validation: it is kept, neither scored nor learned from."""
+    """A batch failed validation: it is kept, but neither scored nor used for training."""
 
     topic = "trueup.data.broken"
-    revision: int = Field(description="Which landing of the batch.")
-    reasons: list[str] = Field(description="What failed, in words.")
+    revision: int = Field(description="The batch's revision.")
+    reasons: list[str] = Field(description="The failures, in words.")
 
 
 class DataUnusual(BatchPayload):
-    """A batch is not as those before it: another unit, say, or an empty column. It is scored, and a retrain on it waits."""
+    """A batch differs from those before it, such as by another unit. It is scored, and a retrain on it waits."""
 
     topic = "trueup.data.unusual"
-    revision: int = Field(description="Which landing of the batch.")
-    reasons: list[str] = Field(description="What is unusual, in words.")
+    revision: int = Field(description="The batch's revision.")
+    reasons: list[str] = Field(description="The unusual properties, in words.")
 
 
 class BatchMissing(BatchPayload):
-    """A batch is not complete although the calendar and `ingest.late_after` say that it should be."""
+    """A batch is not complete although it is due by the calendar and `ingest.late_after`."""
 
     topic = "trueup.batch.missing"
-    due: datetime = Field(description="By when it should have been there.")
-    newest: datetime | None = Field(description="Until when the source's data are complete; null for an empty source.")
+    due: datetime = Field(description="When it was due.")
+    newest: datetime | None = Field(description="The end of the source's complete data; null for an empty source.")
 
 
 class ModelShifted(BatchPayload):
-    """The inputs moved, the model's skill did not: nothing is retrained, unless `retrain.findings` says so."""
+    """The inputs moved, but the model's skill did not. No retrain follows, unless `retrain.findings` includes it."""
 
     topic = "trueup.model.shifted"
-    revision: int = Field(description="Which landing of the batch.")
+    revision: int = Field(description="The batch's revision.")
     reasons: list[str] = Field(description="The diagnosis, in words.")
 
 
 class _Wanted(BatchPayload):
-    revision: int = Field(description="Which landing of the batch.")
+    revision: int = Field(description="The batch's revision.")
     reasons: list[str] = Field(description="The diagnosis, in words.")
 
 
 class ModelDecayed(_Wanted):
-    """The champion lost its skill; `run --retrain event` says so and leaves the retrain to whoever listens."""
+    """The champion lost its skill. `run --retrain event` sends this and leaves the retrain to the receivers."""
 
     topic = "trueup.model.decayed"
-    reason: Literal["decayed"] = Field("decayed", description="What to give to `retrain` as its reason.")
+    reason: Literal["decayed"] = Field("decayed", description="The reason to pass to `retrain`.")
 
 
 class ModelStale(_Wanted):
-    """The champion is old; `run --retrain event` says so and leaves the retrain to whoever listens."""
+    """The champion is old. `run --retrain event` sends this and leaves the retrain to the receivers."""
 
     topic = "trueup.model.stale"
-    reason: Literal["stale"] = Field("stale", description="What to give to `retrain` as its reason.")
+    reason: Literal["stale"] = Field("stale", description="The reason to pass to `retrain`.")
 
 
 class ModelDue(_Wanted):
-    """Something else asks for a retrain: shifted inputs (`retrain.findings`), new labels enough, or the calendar."""
+    """A retrain is due for another reason: shifted inputs (`retrain.findings`), enough new labels, or the calendar."""
 
     topic = "trueup.model.due"
-    reason: Literal["shifted", "grown", "schedule"] = Field(description="What to give to `retrain` as its reason.")
+    reason: Literal["shifted", "grown", "schedule"] = Field(description="The reason to pass to `retrain`.")
 
 
 class _Decided(Payload):
@@ -114,13 +114,13 @@ class ModelPromoted(_Decided):
 
 
 class ModelRejected(_Decided):
-    """A challenger was refused by the gates."""
+    """The gates rejected a challenger."""
 
     topic = "trueup.model.rejected"
 
 
 class ModelRolledBack(_Decided):
-    """An earlier version was put back in office."""
+    """An earlier version is the champion again."""
 
     topic = "trueup.model.rolled_back"
 
@@ -132,38 +132,34 @@ class ApprovalRequested(_Decided):
 
 
 class RetrainRefused(BatchPayload):
-    """A retrain was asked for and not started."""
+    """A retrain was requested and not started."""
 
     topic = "trueup.retrain.refused"
     reason: str = Field(
-        description="The reason it was asked for: decayed, stale, shifted, grown, schedule, manual or first."
+        description="The reason of the request: decayed, stale, shifted, grown, schedule, manual or first."
     )
-    rule: str = Field(
-        description="What held it back: running, past, future, cooldown, budget, rejections or same_data."
-    )
-    reasons: list[str] = Field(description="The same in words.")
+    rule: str = Field(description="The rule: running, past, future, cooldown, budget, rejections or same_data.")
+    reasons: list[str] = Field(description="The rule in words.")
 
 
 class AutomationFailed(Payload):
-    """An automation of the Prefect server could not act: a payload that fits no parameter, say. It tries only once.
+    """An automation of the Prefect server failed, for example because a payload fits no parameter. It tries only once.
 
-    `model` is that of the event which set it off, and `as_of` that event's; where it is not known they are `-` and the
-    moment of the failure.
+    `model` and `as_of` are those of the triggering event; if unknown, they are `-` and the moment of the failure.
     """
 
     topic = "trueup.automation.failed"
     automation: str = Field(description="Its name on the server.")
-    action: str = Field(description="What it was to do, such as `run-deployment`.")
+    action: str = Field(description="The failed action, such as `run-deployment`.")
     occurred: datetime = Field(description="When it failed, by the wall clock, with offset.")
-    event: str | None = Field(None, description="The topic of the event that set it off, where it is known.")
-    reasons: list[str] = Field(description="Why, in the server's words.")
+    event: str | None = Field(None, description="The topic of the triggering event, if known.")
+    reasons: list[str] = Field(description="The server's message.")
 
 
 class FlowDied(Payload):
-    """A flow run's process died without a word, or for the last time: it is not begun again any more.
+    """A flow run's process died, and the run is not restarted any more, or its hooks notified nobody.
 
-    `model` is the one that the run was for, and `-` for a flow that is for all; `as_of` is the moment of the death by the
-    wall clock.
+    `model` is the run's model, and `-` for a flow for all models; `as_of` is the moment of the death by the wall clock.
     """
 
     topic = "trueup.flow.died"
@@ -171,11 +167,11 @@ class FlowDied(Payload):
     run: str = Field(description="The flow run's name.")
     flow_run: str = Field(description="The flow run's id on the Prefect server.")
     occurred: datetime = Field(description="When it was found dead, by the wall clock, with offset.")
-    begun_again: bool = Field(description="Whether it is begun again.")
-    reasons: list[str] = Field(description="How it was found out, and what happens now.")
+    begun_again: bool = Field(description="Whether it is restarted.")
+    reasons: list[str] = Field(description="How the death was noticed, and what follows.")
 
 
-DECIDED: dict[str, type[_Decided]] = {  # by kind of ledger entry; of other kinds nobody is told
+DECIDED: dict[str, type[_Decided]] = {  # by kind of ledger entry; other kinds have no event
     "promoted": ModelPromoted,
     "override": ModelPromoted,
     "rejected": ModelRejected,
@@ -208,7 +204,7 @@ class Message:
 
     id: int
     event_id: str
-    seq: int | None  # of the decision it tells of, where it tells of one
+    seq: int | None  # of the event's decision, if it has one
     model: str
     topic: str
     payload: dict[str, Any]
@@ -229,7 +225,7 @@ class Message:
 
 
 def event_id(topic: str, model: str, key: str) -> str:
-    """The id of an event: the same for the same topic, model and key, so that repeating it changes nothing.
+    """The id of an event: equal for the same topic, model and key, so that a repetition changes nothing.
 
     >>> event_id("trueup.model.decayed", "toy", "a") == event_id("trueup.model.decayed", "toy", "a")
     True
@@ -238,7 +234,7 @@ def event_id(topic: str, model: str, key: str) -> str:
 
 
 def resource_id(model: str) -> str:
-    """What Prefect calls the thing that an event concerns."""
+    """The id of an event's resource in Prefect."""
     return PREFIX + model
 
 

@@ -1,1 +1,1 @@
-"""What people open: pages, figures, and the jobs that render them."""
+"""Pages and figures for people, and the jobs that render them."""

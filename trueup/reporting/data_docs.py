@@ -1,8 +1,8 @@
-"""Data Docs: a page for each validated batch, drawn by Great Expectations, and an index of them.
+"""Data Docs: a page for each validated batch, drawn by Great Expectations, and an index.
 
-`save` only writes a result down, so that the decision does not wait; `render` makes pages of what was saved since, in
-any process. Great Expectations draws the tables. The page around them is our own: its own needs scripts and styles
-from eight hosts on the net, without which the index is empty and the pages are unreadable.
+`save` only stores a result, so that the decision does not wait; `render` makes pages of stored results, in any process.
+Great Expectations draws the tables. The page around them is our own, because its own loads scripts and styles from
+eight hosts, without which the index is empty and the pages are unreadable.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TABLE: Final = "The batch as a whole"
 
 
 def save(folder: Path, model: str, batch: BatchRef, as_of: datetime, result: ValidationResult) -> Path:
-    """Write the result for one batch of a model's rows into the folder of the Data Docs, and give the file's path.
+    """Store the result for one batch of a model's rows in the folder of the Data Docs, and return the file's path.
 
     The page will be `<folder>/<model>/<start>_r<revision>.html`.
     """
@@ -43,9 +43,9 @@ def save(folder: Path, model: str, batch: BatchRef, as_of: datetime, result: Val
 
 
 def render(folder: Path) -> Path:
-    """Make a page of each saved result that has none, or an older one, and the index; give the index's path.
+    """Make pages of stored results without a current one, and the index; return the index's path.
 
-    Several processes may call this; each waits for the one before. Imports Great Expectations only for new pages.
+    Processes wait for each other. Imports Great Expectations only for new pages.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
@@ -61,9 +61,9 @@ def render(folder: Path) -> Path:
 
 
 def remove(folder: Path, model: str, before: datetime, dry_run: bool = False) -> tuple[int, int]:
-    """Remove a model's results from before a moment with their pages; give how many files there were, and their bytes.
+    """Remove a model's results from before a moment with their pages. Returns their number and bytes.
 
-    The index leaves them out first, the pages go last: what a crash in between left goes with the next call.
+    The index leaves them out first, the pages are removed last, so the next call completes an interrupted removal.
     """
     if not folder.is_dir():
         return 0, 0
@@ -80,7 +80,7 @@ def remove(folder: Path, model: str, before: datetime, dry_run: bool = False) ->
 
 
 def leftovers(folder: Path, before: datetime) -> list[Path]:
-    """List files from before a moment that a writer had begun when it was killed."""
+    """Files from before a moment that a killed writer left incomplete."""
     return [f for f in old_files.older(folder.rglob(".*"), before) if f.is_file() and f.name != ".lock"]
 
 
@@ -97,7 +97,7 @@ def _write_index(folder: Path, saved: Mapping[Path, Mapping[str, Any]]) -> None:
 
 
 def _environment() -> Any:
-    """Give the templates of Great Expectations, with the one of our pages before them."""
+    """Great Expectations' templates, with those of our pages before them."""
     engine.great_expectations()
     from great_expectations.render.view import DefaultJinjaPageView
     from jinja2 import ChoiceLoader
@@ -108,7 +108,7 @@ def _environment() -> Any:
 
 
 def _page(saved: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Draw the tables of one batch: a section for the batch and one for each column, those with failures first."""
+    """Draw the tables of one batch: a section for the batch and one for each column, failures first."""
     from great_expectations.render.renderer import ValidationResultsColumnSectionRenderer
 
     checks: dict[str, list[Any]] = {}
@@ -131,12 +131,12 @@ def _page(saved: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _status(failure: Any, icon: str, style: str) -> Any:
-    """Draw a failure as what it is; Great Expectations draws all alike."""
+    """Draw the kind of a failure, because Great Expectations draws all alike."""
     return json.loads(json.dumps(failure).replace("fa-times", icon).replace("text-danger", style))
 
 
 def _drawn(check: Mapping[str, Any]) -> Any:
-    """Give a result in the form that Great Expectations draws."""
+    """A result in the form that Great Expectations draws."""
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
@@ -152,7 +152,7 @@ def _drawn(check: Mapping[str, Any]) -> Any:
 
 
 def _escaped(value: Any) -> Any:
-    """Make data harmless: Great Expectations puts failing values into the page as they are."""
+    """Escape data, because Great Expectations puts failing values into the page as they are."""
     if isinstance(value, Mapping):
         return {key: _escaped(v) for key, v in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""The one quiet style of all pictures that are PNGs.
+"""The common style of all PNG pictures.
 
 matplotlib is imported with the first picture, and only its objects are used: no pyplot, no global style, no display, so
-that pictures can be drawn in any thread.
+that any thread can draw.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LONGEST = 40  # characters of a name beside an axis
 
 @contextmanager
 def figure(width: float, height: float) -> Iterator[tuple[Figure, BytesIO]]:
-    """A blank figure in inches; what is drawn on it within the block becomes a PNG."""
+    """An empty figure in inches, which becomes a PNG at the end of the block."""
     from matplotlib.figure import Figure
 
     made, png = Figure(figsize=(width, height), layout="constrained", dpi=_DPI), BytesIO()
@@ -32,7 +32,7 @@ def figure(width: float, height: float) -> Iterator[tuple[Figure, BytesIO]]:
 
 
 def describe(axes: Axes, title: str, x: str, y: str) -> None:
-    """Title, labels with units, and the one quiet style of all pictures."""
+    """Add title, labels with units, and the common style."""
     axes.set_title(title, loc="left", fontsize=11, color=INK)
     axes.set_xlabel(x, color=INK)
     axes.set_ylabel(y, color=INK)
@@ -44,7 +44,7 @@ def describe(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def name(text: str) -> str:
-    r"""A name that people gave, as a label: short enough to leave room for the picture, and its dollars no formula.
+    r"""A label of limited length, with dollar signs that make no formula.
 
     >>> name("$rate$ " + "x" * 60)
     '\\$rate\\$ xxxxxxxxxxxx…xxxxxxxxxxxxxxxxxxxx'

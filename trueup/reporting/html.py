@@ -1,4 +1,4 @@
-"""How our pages look and how figures are written in them, the same in every page."""
+"""The common style of pages, and the formats of their figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trueup.domain.judging.metrics import figure
 if TYPE_CHECKING:
     from jinja2 import BaseLoader, Template
 
-# The style that all pages share, in which a page may say more.
+# The style of all pages, to which a page may add.
 STYLE: Final = files("trueup.reporting").joinpath("templates", "style.css").read_text(encoding="utf-8")
 
 
@@ -23,7 +23,7 @@ def loader() -> BaseLoader:
 
 
 def template(name: str) -> Template:
-    """A template of ours; what it is given is escaped unless it is marked as markup."""
+    """A template that escapes its values unless they are marked as markup."""
     from jinja2 import Environment
 
     return Environment(loader=loader(), autoescape=True).get_template(name)
@@ -48,5 +48,5 @@ def cell(value: float | None) -> str:
 
 
 def units(unit: str) -> dict[str, str]:
-    """The units of a regression's metrics, as they follow their names."""
+    """The units of a regression's metrics, as suffixes of their names."""
     return {"mse": f" ({unit}²)", "mae": f" ({unit})", "rmse": f" ({unit})"} if unit else {}

@@ -1,4 +1,4 @@
-"""Reports, rendered in the background: nothing here is waited for until the home is closed."""
+"""Jobs that render reports in the background; only closing the home waits for them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from trueup.model import Model
 from trueup.reporting import data_docs, model_plots
 
 IMPORTANCE = "importance.png"
-SAMPLE_ROWS = 2_000  # kept of the gate rows, for the importance of the features
+SAMPLE_ROWS = 2_000  # gate rows for the importance of the features
 
 
 def data_docs_folder(root: Path) -> Path:
@@ -61,7 +61,7 @@ def run_folder(root: Path, model: str, run_id: str) -> Path:
 
 
 def show_validation(model: Model, batch: Batch, as_of: datetime, result: ValidationResult) -> None:
-    """Write the result down now, and let its page be made."""
+    """Store the result now, and queue its page."""
     folder = data_docs_folder(model.home.root)
     data_docs.save(folder, model.config.model, batch.rows, as_of, result)
     model.home.background.submit(f"the Data Docs in {folder}", data_docs.render, folder)
@@ -74,7 +74,7 @@ def show_drift(
     schema: FeatureSchema,
     result: DriftResult,
 ) -> None:
-    """Let Evidently's page of a batch be made."""
+    """Queue Evidently's page of a batch."""
     page = drift_page(model.home.root, model.config.model, window)
     shelf = evidently.Shelf(workspace_folder(model.home.root), model.config.model, window)
     job = (*samples, schema, page, result.limits, shelf)
@@ -82,7 +82,7 @@ def show_drift(
 
 
 def show_retrain(model: Model, entry: Entry) -> None:
-    """Let the pictures of a retrain be drawn, for the dossiers and for its MLflow run."""
+    """Queue the pictures of a retrain, for the dossiers and for its MLflow run."""
     if entry.body.judged is None:
         return
     folder = run_folder(model.home.root, model.config.model, entry.body.judged.run_id)
@@ -91,7 +91,7 @@ def show_retrain(model: Model, entry: Entry) -> None:
 
 
 def draw_retrain(settings: Settings, config: ModelConfig, body: Challenge) -> None:
-    """Draw a retrain's pictures, write its slices as a table, and keep both with its MLflow run."""
+    """Draw a retrain's pictures, write its slices as a table, and log both with its MLflow run."""
     home = Home(settings)
     model, run_id = Model(config, home), body.judged.run_id
     folder = run_folder(home.root, config.model, run_id)

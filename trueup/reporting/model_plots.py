@@ -27,11 +27,11 @@ _MOST_POINTS = 20_000  # for what is drawn point by point
 def performance_plots(
     task: Task, y: ArrayLike, prediction: ArrayLike, classes: Sequence[str] | None = None, unit: str = ""
 ) -> dict[str, bytes]:
-    """Draw what shows the quality of predictions, by file name: reliability and ROC with PR, or residuals.
+    """Draw the quality of predictions, by file name: reliability and ROC with PR, or residuals.
 
-    Labels and predictions are as `domain.metrics` has them: `y` (n,), `prediction` (n,) or (n, k) in the order of
-    `classes`. `unit` is the label's, for a regression. Raises ValueError where a curve would not exist: no rows, or
-    labels of one class only.
+    Labels and predictions are as in `domain.judging.metrics`: `y` (n,), `prediction` (n,) or (n, k) in the order of
+    `classes`. `unit` is the label's, for a regression. Raises ValueError if a curve would not exist: no rows, or labels
+    of one class only.
     """
     if task is Task.REGRESSION:
         return {"residuals.png": residuals(y, prediction, unit)}
@@ -44,9 +44,9 @@ Curves = Mapping[str, tuple[NDArray[np.bool_], Floats]]
 
 
 def one_against_rest(y: ArrayLike, prediction: ArrayLike, classes: Sequence[str] | None = None) -> Curves:
-    """Look at each class as present or not; of many classes only the most frequent. A binary task gives one entry.
+    """Each class as present or not; of many classes only the most frequent. A binary task has one entry.
 
-    Raises ValueError when no class has both rows that are of it and rows that are not.
+    Raises ValueError if no class has both rows with it and rows without.
     """
     labels, p = np.asarray(y), np.asarray(prediction, dtype=np.float64)
     found = {"": (labels == 1, p)} if classes is None else {c: (labels == c, p[:, k]) for k, c in enumerate(classes)}
@@ -131,7 +131,7 @@ def residuals(y: ArrayLike, prediction: ArrayLike, unit: str = "") -> bytes:
 
 
 def importance(table: pd.DataFrame, loss: str) -> bytes:
-    """Draw how much the loss grows without each feature, as `domain.learning.permutation_importance` gives it."""
+    """Draw how much the loss grows without each feature, from `domain.learning.permutation_importance`."""
     shown = table.nlargest(_MOST_FEATURES, "mean").iloc[::-1]
     with figures.figure(7.2, 1.3 + 0.26 * len(shown)) as (figure, png):
         axes = figure.subplots()
@@ -150,9 +150,9 @@ def importance(table: pd.DataFrame, loss: str) -> bytes:
 
 
 def loss_difference(event_time: ArrayLike, difference: ArrayLike, interval: Interval, loss: str) -> bytes:
-    """Draw the challenger's mean loss less the champion's day by day, over the band of their mean over all rows.
+    """Draw the challenger's mean loss minus the champion's day by day, over the band of their mean over all rows.
 
-    `difference` (n,) holds each row's challenger's loss minus the champion's; below zero the challenger is better.
+    `difference` (n,) is each row's challenger's loss minus the champion's; below zero the challenger is better.
     """
     moments = pd.to_datetime(np.asarray(event_time, dtype="datetime64[us]"))
     days = pd.Series(np.asarray(difference, dtype=np.float64)).groupby(moments.normalize()).agg(["mean", "sem"])
@@ -185,14 +185,14 @@ def write(pictures: Mapping[str, bytes], folder: Path) -> list[Path]:
 
 
 def _shades() -> Any:
-    """Blues of which the lightest can still be told from the paper."""
+    """Blues, the lightest of which is distinguishable from white."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("rows", ["#c6dbea", COLOURS[0], "#12293d"])
 
 
 def _span(values: Floats) -> tuple[float, float]:
-    """Where all but the outermost 1 in 1,000 values on either side lie: a single outlier must not flatten the picture."""
+    """The range without the outermost 1 in 1,000 values on either side: an outlier must not flatten the picture."""
     low, high = np.quantile(values, [0.001, 0.999])
     room = 0.05 * (high - low) or 0.5
     return float(low - room), float(high + room)

@@ -1,4 +1,4 @@
-"""The report of a replay: when to retrain, and what it is worth, in one HTML file that opens offline."""
+"""The report of a replay in one HTML file that opens offline."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def render(facts: Mapping[str, Any], pictures: Mapping[str, bytes]) -> str:
-    """Fill the page with what `replay.compare` found, and the PNGs of `replay_plots.pictures`."""
+    """Fill the page with the facts of `replay.compare` and the PNGs of `replay_plots.pictures`."""
     from markupsafe import Markup
 
     return template("replay.html").render(

@@ -1,4 +1,4 @@
-"""The pictures of a replay, each as the bytes of a PNG: in its page, and beside it."""
+"""The pictures of a replay, each as the bytes of a PNG."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def pictures(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> dict[str, bytes]:
-    """Draw all of them, by file name. `facts` and `by_batch` (mean loss of each batch by policy) are those of `replay.compare`."""
+    """Draw all pictures, by file name. `facts` and `by_batch` (mean loss by batch and policy) are from `replay.compare`."""
     return {
         "frontier.png": frontier(facts),
         "batches.png": batches(facts, by_batch),
@@ -26,7 +26,7 @@ def pictures(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> dict[str, byte
 
 
 def frontier(facts: Mapping[str, Any]) -> bytes:
-    """Loss against cost, a number a policy; those that no other beats in both are joined."""
+    """Loss against cost, numbered by policy; a line joins those that no other beats in both."""
     policies = sorted(facts["policies"], key=lambda p: (p["cost_s"], p["loss"]))
     with figure(8.4, 1.6 + 0.34 * max(len(policies), 9)) as (made, png):
         axes = made.subplots()
@@ -54,7 +54,7 @@ def frontier(facts: Mapping[str, Any]) -> bytes:
 
 
 def batches(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> bytes:
-    """Each batch's loss less frozen's (or the first policy's): the losses themselves follow the season."""
+    """Each batch's loss minus that of frozen (or the first policy), because the losses themselves follow the season."""
     names = [p["name"] for p in facts["policies"]]
     base = against(facts)
     with figure(8.4, 4.8) as (made, png):
@@ -80,7 +80,7 @@ def batches(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> bytes:
 
 
 def lives(facts: Mapping[str, Any]) -> bytes:
-    """Who served when, a row a policy."""
+    """Which version served when, one row per policy."""
     policies = list(reversed(facts["policies"]))
     with figure(8.4, 1.2 + 0.34 * len(policies)) as (made, png):
         axes = made.subplots()
@@ -100,7 +100,7 @@ def lives(facts: Mapping[str, Any]) -> bytes:
 
 
 def drift(facts: Mapping[str, Any]) -> bytes:
-    """Columns that moved, beside the skill of the champion that nobody replaced."""
+    """Columns that moved, beside the skill of the first champion."""
     policy = next(p for p in facts["policies"] if p["name"] == against(facts))
     looks = [look for look in policy["looks"] if look["champion"] is not None]
     starts = [_days(look["window"]["start"]) for look in looks]
@@ -144,14 +144,13 @@ def costs(facts: Mapping[str, Any]) -> bytes:
 
 
 def _days(moment: str) -> float:
-    """A moment as matplotlib counts it."""
     from matplotlib.dates import date2num
 
     return float(date2num(pd.Timestamp(moment)))
 
 
 def against(facts: Mapping[str, Any]) -> str:
-    """The policy that the others are shown against: the one that never retrains, or else the first."""
+    """The policy that others are compared with: the one that never retrains, or else the first."""
     return str(facts["frozen"] or facts["policies"][0]["name"])
 
 
