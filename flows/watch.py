@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from trueup.domain.events import interval
-from trueup.loop import late_batches
+from trueup.loop import announce
 from trueup.orchestration.context import opened
 from trueup.orchestration.hooks import TOLD, title
 from trueup.orchestration.parameters import AsOf, ModelName
@@ -20,4 +20,4 @@ def watch(model: ModelName, as_of: AsOf = None) -> list[str]:
         as_of: The moment for which to run; default: by the config's clock. By the clock of the data no batch is ever late.
     """
     with opened(model, as_of) as o:
-        return [interval(window) for window in late_batches.watch(o.model, o.as_of)]
+        return [interval(window) for window in announce.watch(o.model, o.as_of)]

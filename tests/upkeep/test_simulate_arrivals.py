@@ -12,7 +12,7 @@ from trueup.domain.events import interval
 from trueup.errors import NoData, UsageError
 from trueup.home import Home
 from trueup.loop import steps, turn
-from trueup.loop.late_batches import watch
+from trueup.loop.announce import watch
 from trueup.model import Model
 from trueup.upkeep.simulate_arrivals import fed, feed_next
 

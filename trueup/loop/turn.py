@@ -26,9 +26,8 @@ from trueup.ledger.entries import Event
 from trueup.loop.announce import announce
 from trueup.loop.may_start import RUNNING, attempt_digest, failed, held_back, held_back_with, refuse
 from trueup.loop.reconcile import close_dead_runs
-from trueup.loop.requests import answered, asking
 from trueup.loop.resume import remember, unfinished
-from trueup.loop.triggers import due
+from trueup.loop.triggers import answered, asking, due
 from trueup.model import RUN, SILENT, Model
 from trueup.stages.monitor import to_watch_again
 from trueup.stages.promote import recorded_decision

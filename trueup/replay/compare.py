@@ -20,7 +20,7 @@ from trueup.domain.records import to_plain
 from trueup.domain.retraining.frontier import Choice, Contest, choose, confirmed, dominated, split
 from trueup.errors import NotEnoughData
 from trueup.replay import paired_policies, phrases
-from trueup.replay.plain import Plain, bound, plain
+from trueup.replay.paired_policies import Plain, plain
 from trueup.replay.policy_run import BATCH, LOSS, RIVAL, PolicyRun, Tried
 from trueup.replay.yardsticks import WHAT
 
@@ -140,8 +140,8 @@ def _policy(run: PolicyRun, contest: Contest, worse: set[str], rows: pd.DataFram
         "name": name,
         "changes": run.policy.changes,
         "loss": bounds.mean,
-        "loss_low": bound(bounds, bounds.low),
-        "loss_high": bound(bounds, bounds.high),
+        "loss_low": bounds.bounds[0],
+        "loss_high": bounds.bounds[1],
         "retrains": len(promoted) + len(rejected),
         "promotions": len(promoted),
         "refusals": len(rejected),
@@ -176,7 +176,7 @@ def _to_beat(config: ModelConfig, contest: Contest, rows: pd.DataFrame, recommen
         sums = {name: part.sums(of[name].astype(float)), recommended: part.sums(of[recommended])}
         same = replace(contest, sums=sums, rows=part.sums(), costs={})
         own, apart = same.interval(name), same.apart(recommended, name)
-        bounds = {"loss_low": bound(own, own.low), "loss_high": bound(own, own.high)}
+        bounds = dict(zip(("loss_low", "loss_high"), own.bounds, strict=True))
         found.append({"name": name, "what": what, "rows": len(of), "loss": own.mean, **bounds, "apart": plain(apart)})
     return found
 
@@ -187,7 +187,7 @@ def _batches(rows: pd.DataFrame, by_batch: pd.DataFrame, config: ModelConfig) ->
     for start, of in rows.groupby(BATCH, observed=True):
         part = Blocks.of(of[EVENT_TIME], e.block)
         spans = {name: sums_interval(part.sums(of[name]), part.sums(), e.confidence) for name in by_batch.columns}
-        losses = {n: {"loss": s.mean, "low": bound(s, s.low), "high": bound(s, s.high)} for n, s in spans.items()}
+        losses = {n: {"loss": s.mean, "low": s.bounds[0], "high": s.bounds[1]} for n, s in spans.items()}
         found.append({"start": str(start), "rows": len(of), "losses": losses})
     return found
 

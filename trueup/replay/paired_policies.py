@@ -6,13 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trueup.config.policies import Policy, parse
+from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.retraining.frontier import Contest
 from trueup.errors import UsageError
-from trueup.replay.plain import Plain, plain
 from trueup.replay.policy_run import PolicyRun, Tried
 
+Plain = dict[str, Any]  # as a report of a replay has it
 _NO_GATE = "no gate"
 _RANK = ("auc", "auc_ovr")
+
+
+def plain(of: Interval) -> dict[str, float | None]:
+    """A difference with its bounds; below 0 the first of the two is better."""
+    low, high = of.bounds
+    return {"difference": of.mean, "low": low, "high": high}
 
 
 def gates(contest: Contest, runs: Sequence[PolicyRun]) -> list[Plain]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 
 from trueup.config.policies import Policy, applied
@@ -245,8 +244,7 @@ def _apart(config: ModelConfig, served: Sequence[pd.DataFrame]) -> tuple[float |
         return None, None, None
     e = config.evaluate
     found = paired_interval(rows[RIVAL] - rows[LOSS], rows[EVENT_TIME], e.block, e.confidence)
-    bounds = [found.low, found.high] if found.enough and np.isfinite(found.error) else [None, None]
-    return found.mean, bounds[0], bounds[1]
+    return found.mean, *found.bounds
 
 
 def _looks(model: Model) -> list[Look]:

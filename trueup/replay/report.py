@@ -12,7 +12,7 @@ from trueup.domain.data.types import Window
 from trueup.home import HOME_TAG, Home
 from trueup.model import Model
 from trueup.replay.compare import Compared, compare
-from trueup.replay.plain import Plain
+from trueup.replay.paired_policies import Plain
 from trueup.replay.policy_run import PolicyRun
 from trueup.reporting import model_plots, replay_page, replay_plots
 

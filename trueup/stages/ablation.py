@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-import numpy as np
-
 from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.features.history import history_names
@@ -56,8 +54,8 @@ def ablation(
             continue  # no such features, or no others
         apart = losses(rest) - full
         bounds = paired_interval(apart, gate.event_time, e.block, e.confidence)
-        known = bounds.enough and np.isfinite(bounds.error)
-        shown = "earns its place" if bounds.low > 0 else "harms" if bounds.high < 0 else "not shown"
+        low, high = bounds.bounds
+        shown = "earns its place" if low is not None and low > 0 else "harms" if high is not None and high < 0 else ""
         found.append(
             Ablated(
                 group=name,
@@ -65,11 +63,11 @@ def ablation(
                 with_group=float(full.mean()),
                 without=float(full.mean() + bounds.mean),
                 difference=bounds.mean,
-                low=bounds.low if known else None,
-                high=bounds.high if known else None,
+                low=low,
+                high=high,
                 confidence=bounds.confidence,
                 fitted_on=len(before.y),
-                answer=shown if known else "not shown",
+                answer=shown or "not shown",
             )
         )
     return found

@@ -90,6 +90,11 @@ class Interval:
         return self.blocks >= MIN_BLOCKS
 
     @property
+    def bounds(self) -> tuple[float, float] | tuple[None, None]:
+        """Low and high, or None twice if there is too little time to trust them."""
+        return (self.low, self.high) if self.enough and np.isfinite(self.error) else (None, None)
+
+    @property
     def runs(self) -> float:
         """The number of independent runs of blocks."""
         return self.blocks / self.block_length

@@ -137,7 +137,7 @@ def metrics_with_intervals(
     for name, value in values.items():
         statistic = draws[name](drawn) if name in draws else np.empty(0)
         bounds = interval_from(value, statistic[np.isfinite(statistic)], blocks.count, length, confidence)
-        if not bounds.enough or not np.isfinite(bounds.error):
+        if bounds.bounds[0] is None:
             found.append(Metric(name, value, len(labels)))
             continue
         low = bounds.low if name == "r2" else max(bounds.low, 0.0)
@@ -239,9 +239,7 @@ def _slice_row(name: str, rows: Floats, sums: list[Floats], config: EvaluateConf
     size = int(rows.sum())
 
     def bounds(of: Floats) -> tuple[float, float] | tuple[None, None]:
-        interval: Interval = sums_interval(of, rows, config.confidence)
-        known = interval.enough and size >= config.min_slice_rows and np.isfinite(interval.error)
-        return (interval.low, interval.high) if known else (None, None)
+        return sums_interval(of, rows, config.confidence).bounds if size >= config.min_slice_rows else (None, None)
 
     means = [float(s.sum()) / size for s in sums]
     low, high = bounds(sums[0])

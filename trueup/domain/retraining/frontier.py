@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval, sums_interval
 
 FIRST_PART = 0.6  # share of the blocks for the choice
@@ -106,7 +104,7 @@ def confirmed(choice: Choice, rest: Contest) -> Choice:
 
 
 def _worse(apart: Interval) -> bool:
-    return apart.enough and bool(np.isfinite(apart.error)) and apart.low > 0
+    return apart.bounds[0] is not None and apart.low > 0
 
 
 def split(blocks: int) -> tuple[slice, slice] | None:

@@ -98,7 +98,7 @@ def measured(
     violated = ~(size <= limit)
     times = np.asarray(event_time)[counted]
     share = paired_interval(violated, times, evaluate.block, evaluate.confidence)
-    known = share.enough and np.isfinite(share.error)
+    low, high = share.bounds
     mean, largest = float(moves.mean()), float(size.max()) + 0.0  # no -0
     return Violations(
         check,
@@ -106,8 +106,8 @@ def measured(
         violations=int(violated.sum()),
         share=float(violated.mean()),
         confidence=share.confidence,
-        low=max(share.low, 0.0) if known else None,
-        high=min(share.high, 1.0) if known else None,
+        low=None if low is None else max(low, 0.0),
+        high=None if high is None else min(high, 1.0),
         mean_move=mean if np.isfinite(mean) else None,
         largest=largest if np.isfinite(largest) else None,
     )
