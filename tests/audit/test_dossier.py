@@ -75,7 +75,7 @@ def facts_of(story, version=None):
 
 
 def test_a_record_says_who_asked_on_what_data_and_by_which_rules(first):
-    body = entry_of(first).body
+    body = entry_of(first).challenge
     assert (body.trigger.kind, body.actor.name) == ("request", "Ann")
     assert body.trigger.asked_at
     assert body.epoch.plain() == {"expected": 0, "resulting": 0}
@@ -266,7 +266,7 @@ def test_the_config_to_rebuild_with_is_the_one_of_then(story):
 
 
 def test_what_is_gone_or_was_changed_is_said_to_be(story):
-    body = entry_of(story).body
+    body = entry_of(story).challenge
     (story.home.root / body.evaluation.path).unlink()
     baseline = story.home.root / body.model.baseline_path
     baseline.write_bytes(baseline.read_bytes() + b"x")

@@ -71,7 +71,7 @@ def test_the_run_of_a_refitted_model_and_its_decision_name_every_batch_it_was_fi
     sources = [json.loads(i.dataset.source) for i in logged]
     read = [ref for b in (c.batch for c in story.first.batches) for ref in (b.rows, b.labels)]
     assert sorted(s["sha256"] for s in sources) == sorted(ref.sha256 for ref in read)
-    recorded = entry.body.inputs
+    recorded = entry.challenge.inputs
     assert sorted((i.sha256, i.revision) for i in recorded) == sorted((r.sha256, r.revision) for r in read)
     contexts = {(s["start"], i.tags[0].value) for s, i in zip(sources, logged, strict=True)}
     gate_start = entry.body.gate.start

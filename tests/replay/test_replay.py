@@ -355,7 +355,7 @@ def test_what_was_known_then_is_what_had_landed_by_then(tmp_path):
     prepared = prepare(Model(told.config, home), span, policies, known_then=True)
     there = prepared.sandbox.opened(prepared.folder_of(policies[0]))
     used = {
-        e.as_of: {i.revision for i in e.body.inputs if i.start == streams.week(4)}
+        e.as_of: {i.revision for i in e.challenge.inputs if i.start == streams.week(4)}
         for e in there.ledger.entries("toy")
         if e.kind != "held"
     }

@@ -107,7 +107,7 @@ def test_with_labels_a_month_late_old_batches_are_diagnosed_when_theirs_come_and
     assert book.revisions() == before
     assert all(rows == 1 for rows, _ in before.values())  # no row was landed again for its labels
     assert max(m for w in range(26) for m in book.labels(w)["known_at"]) <= streams.week(26)
-    recorded = book.home.ledger.entries("loans")[-1].body.inputs
+    recorded = book.home.ledger.entries("loans")[-1].challenge.inputs
     assert (recorded[-1].dataset, recorded[-1].revision) != ("loans/labels", 1)
     assert book.home.ledger.verify() == []
     found = reproduce("loans", last.decided.version, book.home)

@@ -175,7 +175,7 @@ class _Rebuilt:
 
 def _record(model: str, version: int, home: Home) -> _Record:
     """The first decision on a version: a later approval or rollback only repeats it."""
-    judging = [e for e in home.ledger.entries(model) if e.body.judged and e.body.inputs]
+    judging = [e for e in home.ledger.entries(model) if e.body.judged]
     if (entry := next((e for e in judging if version in versions_of(e)), None)) is not None:
         return _Record(entry, version)
     known = {v for e in judging for v in versions_of(e)}

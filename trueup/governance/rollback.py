@@ -116,7 +116,7 @@ def _put(
         approver=person(model.home, by, why, eyes),
         model=fitted,
         evidence_of=source.seq,
-        **{key: getattr(source.body, key) for key in _CARRIED},
+        **{key: getattr(source.body, key, None) for key in _CARRIED},
     )
     if figures:
         body |= Record(probation=figures)

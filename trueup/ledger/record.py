@@ -310,7 +310,7 @@ class ConfirmedBatch(Span):
 
 
 class Record(Part):
-    """The body of an entry."""
+    """The body of an entry. The long lists `inputs` and `validation` stay as they are read; see `Challenge`."""
 
     outcome: str = ""
     reasons: tuple[str, ...] = ()
@@ -331,9 +331,7 @@ class Record(Part):
     refit: Verdict | None = None
     gate: Window | None = None
     attempt: str | None = None
-    inputs: tuple[Input, ...] = ()
     data: Data | None = None
-    validation: Validation | None = None
     search: Search | None = None
     evaluation: Evaluated | None = None
     evidence: EvidenceRecord | None = None
