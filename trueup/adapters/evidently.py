@@ -52,7 +52,11 @@ def scores(reference: pd.DataFrame, current: pd.DataFrame, schema: FeatureSchema
     """
     before, now = comparable(reference, current, schema)
     pairs = {c: (_cells(before[c]), _cells(now[c])) for c in schema.names}
-    return {c: _score(c, a, b, _method(c, schema)) for c, (a, b) in pairs.items() if len(a) and len(b)}
+    return {
+        c: _score(c, a, b, PSI if c in schema.numeric else JENSEN_SHANNON)
+        for c, (a, b) in pairs.items()
+        if len(a) and len(b)
+    }
 
 
 def render(
@@ -151,10 +155,6 @@ def _score(column: str, before: pd.Series, now: pd.Series, method: Method) -> Dr
     shares = before.value_counts(normalize=True)
     cells = len({*shares.index, *now.unique()})
     return DriftScore(column, method, value, cells, len(before), len(now), tuple(shares))
-
-
-def _method(column: str, schema: FeatureSchema) -> Method:
-    return PSI if column in schema.numeric else JENSEN_SHANNON
 
 
 def _evidently() -> Any:

@@ -65,7 +65,17 @@ class EventApi:
 
         Raises EventRefused for invalid events, EventsUnavailable for other errors.
         """
-        self._ask("", [to_plain(_event(m)) for m in messages], f"refused {len(messages)} events")
+        events = [
+            ServerEvent(
+                id=m.event_id,
+                occurred=m.created_at,
+                event=m.topic,
+                resource={"prefect.resource.id": resource_id(m.model), "prefect.resource.name": m.model},
+                payload=m.payload,
+            )
+            for m in messages
+        ]
+        self._ask("", to_plain(events), f"refused {len(messages)} events")
 
     def failed_actions(self, since: datetime) -> list[FailedAction]:
         """Failed actions of automations since a moment, oldest first. Raises EventsUnavailable, EventRefused."""
@@ -137,8 +147,3 @@ def _failed(event: ServerEvent, cause: ServerEvent | None) -> FailedAction:
         str(event.payload.get("reason", "")),
         cause,
     )
-
-
-def _event(message: Message) -> ServerEvent:
-    about = {"prefect.resource.id": resource_id(message.model), "prefect.resource.name": message.model}
-    return ServerEvent(message.event_id, message.created_at, message.topic, about, message.payload)

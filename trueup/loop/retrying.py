@@ -19,14 +19,10 @@ class Retrying:
 
     def __getattr__(self, name: str) -> Any:
         policy = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_transient),
+            retry=tenacity.retry_if_exception(lambda e: isinstance(e, TrueupError) and e.transient),
             stop=tenacity.stop_after_attempt(1 + steps.RETRIES.get(name, 0)),
             wait=tenacity.wait_chain(*map(tenacity.wait_fixed, steps.DELAYS)),
             before_sleep=tenacity.before_sleep_log(log, logging.WARNING),
             reraise=True,
         )
         return partial(policy, getattr(steps, name))
-
-
-def _transient(error: BaseException) -> bool:
-    return isinstance(error, TrueupError) and error.transient

@@ -45,14 +45,14 @@ def _head(made: Draft, found: Findings) -> None:
         f"`{CHECK}`: for you to look at; keys: docs/config.md"
     )
     made.put("model", ask.name, 0)
-    made.put("task", str(found.outcome.task), 0, "" if ask.task else _task_why(found))
+    made.put(
+        "task",
+        str(found.outcome.task),
+        0,
+        "" if ask.task else f"{ask.label} has {found.outcome.values.nunique():,} different values",
+    )
     made.put("about", f"Predicts {ask.label}.", 0, "say for whom, and what it is used for", CHECK)
     made.put("clock", "data", 0, "the end of the newest complete batch; `wall` once data arrives by itself", GUESS)
-
-
-def _task_why(found: Findings) -> str:
-    kinds = found.outcome.values.nunique()
-    return f"{found.ask.label} has {kinds:,} different values"
 
 
 def _ingest(made: Draft, found: Findings) -> None:

@@ -136,6 +136,7 @@ def _policy(run: PolicyRun, contest: Contest, worse: set[str], rows: pd.DataFram
     bounds = contest.interval(name)
     outcomes = [t.outcome for t in tried]
     promoted, rejected = ([t for t in tried if t.outcome == o] for o in ("promoted", "rejected"))
+    decayed = [look.window for look in run.looks if look.decayed]
     found = {
         "name": name,
         "changes": run.policy.changes,
@@ -151,7 +152,7 @@ def _policy(run: PolicyRun, contest: Contest, worse: set[str], rows: pd.DataFram
         "wrong_promotions_shown": sum(t.regret_shown for t in promoted),
         "missed_promotions": sum(t.regretted for t in rejected),
         "missed_promotions_shown": sum(t.regret_shown for t in rejected),
-        "decayed_days": _decayed_days(run),
+        "decayed_days": sum((w.end - w.start).total_seconds() for w in decayed) / 86_400,
         "cost_s": contest.costs[name],
         "regret": bounds.mean - float(rows["oracle"].mean()),
         "dominated": name in worse,
@@ -190,12 +191,6 @@ def _batches(rows: pd.DataFrame, by_batch: pd.DataFrame, config: ModelConfig) ->
         losses = {n: {"loss": s.mean, "low": s.bounds[0], "high": s.bounds[1]} for n, s in spans.items()}
         found.append({"start": str(start), "rows": len(of), "losses": losses})
     return found
-
-
-def _decayed_days(run: PolicyRun) -> float:
-    """Days in batches diagnosed as decayed."""
-    windows = [look.window for look in run.looks if look.decayed]
-    return float(sum((w.end - w.start).total_seconds() for w in windows) / 86_400)
 
 
 def _judged_apart(contest: Contest, choice: Choice, parts: tuple[slice, slice] | None) -> Plain:

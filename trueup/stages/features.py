@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -86,7 +86,8 @@ def _keys(model: Model, wanted: list[Batch], usable: list[Batch], of: FeaturesCo
     for batch, past, key in _named(model, wanted, usable, of):
         if not model.home.store.has_features(key):
             rows, known = model.home.store.effective(batch.rows), _outcomes(of, model.home, past)
-            model.home.store.put_features(key, feature_frame(rows, known, of, _custom(of, model.home)))
+            custom = load_function(of.custom, model.home.configs) if of.custom else None
+        model.home.store.put_features(key, feature_frame(rows, known, of, custom))
         keys.append(key)
     return keys
 
@@ -184,10 +185,6 @@ def _outcomes(of: FeaturesConfig, home: Home, past: list[Batch]) -> pd.DataFrame
     rows = home.store.effective([b.rows for b in past], [ROW_ID, *columns])
     labels = home.store.read([b.labels for b in past], [ROW_ID, EVENT_TIME, LABEL, KNOWN_AT])
     return labels.merge(rows, on=ROW_ID, how="inner")
-
-
-def _custom(of: FeaturesConfig, home: Home) -> Callable[[pd.DataFrame], pd.DataFrame] | None:
-    return load_function(of.custom, home.configs) if of.custom else None
 
 
 def _states(home: Home, batches: list[Batch]) -> dict[int, list[Any]]:

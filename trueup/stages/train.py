@@ -97,7 +97,10 @@ def train(model: Model, chosen: Plan, as_of: datetime) -> Trained:
 def material(model: Model, chosen: Plan, as_of: datetime) -> Material:
     """Read a challenger's training rows. Raises NotEnoughData like `train`."""
     data = examples(model, chosen.train, as_of, known_by=chosen.gate.start)
-    _require_rows(model.config, data, chosen.train)
+    if (rows := len(data.y)) < (wanted := model.config.train.min_rows):
+        raise NotEnoughData(
+            f"{model.config.model}: {rows} matured rows in {chosen.train}, `train.min_rows` wants {wanted}"
+        )
     require_classes(model.config, data, chosen.train)
     earlier = data
     if chosen.folds:  # rows that judge the recipe must not choose it
@@ -276,9 +279,3 @@ def _without_labels(model: Model, as_of: datetime) -> Hold:
             f"set ingest.label.column and ingest.label.{clock} to what holds the outcome and its moment"
         )
     return Hold(f"{said}; `{clock}` says when a label counts")
-
-
-def _require_rows(config: ModelConfig, data: Examples, window: Window) -> None:
-    if (rows := len(data.y)) < config.train.min_rows:
-        wanted = config.train.min_rows
-        raise NotEnoughData(f"{config.model}: {rows} matured rows in {window}, `train.min_rows` wants {wanted}")

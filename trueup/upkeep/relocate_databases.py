@@ -46,7 +46,7 @@ def bring(fresh: Path, settings: Settings, artifacts: str, elsewhere: Collection
     away = {
         what: place
         for what, name in FILES.items()
-        if (fresh / name).exists() and not _said(what, elsewhere)
+        if (fresh / name).exists() and not any(place.startswith(f"{what}: ") for place in elsewhere)
         if (place := places[what]) is not None and _is_another(place, settings.root, name)
     }
     if (fresh / FILES[MLFLOW]).exists():
@@ -69,10 +69,6 @@ def lies_in(home: Path, place: str) -> bool:
         return "://" not in place and Path(place).resolve().is_relative_to(home)
     file = database_file(sa.make_url(place))
     return file is not None and file.resolve().is_relative_to(home)
-
-
-def _said(what: str, elsewhere: Collection[str]) -> bool:
-    return any(place.startswith(f"{what}: ") for place in elsewhere)
 
 
 def _is_another(place: str, home: Path, name: str) -> bool:

@@ -32,7 +32,6 @@ from trueup.domain.data.types import Window
 from trueup.domain.data.values import Kind, key_hash
 from trueup.domain.events import DataArrived, interval
 from trueup.errors import NoData, UsageError
-from trueup.home import Home
 from trueup.ledger.entries import Event
 from trueup.model import Model
 from trueup.stages.ingest_labels import kinds_of_keys, read_outcomes
@@ -161,9 +160,5 @@ def _require_original(model: Model) -> None:
         )
 
 
-def _folder(home: Home) -> Path:
-    return home.root / "feed"
-
-
 def _file(model: Model, window: Window, of: str = "") -> Path:
-    return _folder(model.home) / f"{model.config.model}{of}" / f"{window.start:%Y-%m-%d}.parquet"
+    return model.home.root / "feed" / f"{model.config.model}{of}" / f"{window.start:%Y-%m-%d}.parquet"

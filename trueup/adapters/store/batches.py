@@ -215,7 +215,10 @@ def read_tables(
     if not tables:
         return empty(columns or [])
     if without is not None:
-        tables = [_drop(table, ids) for table, ids in zip(tables, without, strict=True)]
+        tables = [
+            table.filter(pc.invert(pc.is_in(table[ROW_ID], pa.array(ids)))) if len(ids) else table
+            for table, ids in zip(tables, without, strict=True)
+        ]
     table = parquet.concat(tables)
     if absent := [c for c in columns or [] if c not in table.column_names]:
         raise WorkError(
@@ -228,10 +231,6 @@ def read_tables(
 def empty(columns: Sequence[str]) -> pd.DataFrame:
     """A frame without rows but with typed standard columns, so that it can be joined with others."""
     return pd.DataFrame({name: pd.Series(dtype=_OWN_TYPES.get(name, "object")) for name in columns})
-
-
-def _drop(table: pa.Table, ids: npt.NDArray[np.int64]) -> pa.Table:
-    return table.filter(pc.invert(pc.is_in(table[ROW_ID], pa.array(ids)))) if len(ids) else table
 
 
 def as_ref(row: sa.Row[Any]) -> BatchRef:

@@ -66,7 +66,9 @@ def feature_frame(
     """
     _check(rows, config)
     parts: dict[str, Any] = {ROW_ID: rows[ROW_ID], EVENT_TIME: rows[EVENT_TIME]}
-    parts |= {name: _number(rows[name]) for name in config.numeric}
+    parts |= {
+        name: rows[name] if rows[name].dtype == np.float32 else rows[name].astype(np.float64) for name in config.numeric
+    }
     for column, wanted in config.calendar.items():
         parts |= {f"{column}_{part}": _CALENDAR[part](rows[column]).astype(np.float32) for part in wanted}
     if config.history:
@@ -115,11 +117,6 @@ def _check(rows: pd.DataFrame, config: FeaturesConfig) -> None:
     names = [ROW_ID, EVENT_TIME, *config.numeric, *config.categorical, *calendar, *history_names(config.history)]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise WorkError(f"features: {', '.join(twice)} is the name of more than one feature; rename or remove one")
-
-
-def _number(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Return the column as float64, or float32 if it was landed so; without missing values it may have integers."""
-    return column if column.dtype == np.float32 else column.astype(np.float64)
 
 
 def _category(column: pd.Series[Any]) -> pd.Series[Any]:

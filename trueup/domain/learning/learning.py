@@ -104,7 +104,10 @@ def build(recipe: Recipe, schema: FeatureSchema, task: Task) -> Pipeline:
     learner = _learner(cast("Family", recipe.family), task)
     parameters = dict(recipe.parameters)
     if isinstance(signs := parameters.get(_MONOTONE), Mapping):
-        parameters[_MONOTONE] = {name: _sign(name, signs) for name in schema.names}
+        parameters[_MONOTONE] = {
+            name: next((sign for pattern, sign in signs.items() if fnmatchcase(name, pattern)), 0)
+            for name in schema.names
+        }  # the first matching pattern decides
     estimator = learner.estimator(**parameters, random_state=recipe.seed)
     return Pipeline([("prepare", learner.prepare(schema)), ("model", estimator)])
 
@@ -117,11 +120,6 @@ def _stand_in(recipe: Recipe, schema: FeatureSchema, task: Task) -> Pipeline:
         return simple_model(part, task, recipe.seed)
     constant = DummyRegressor() if task is Task.REGRESSION else DummyClassifier(strategy="prior")
     return Pipeline([("prepare", _for_trees(schema)), ("model", constant)])
-
-
-def _sign(name: str, signs: Mapping[str, int]) -> int:
-    """The direction of the first matching pattern: 1 rising, -1 falling, 0 free."""
-    return next((sign for pattern, sign in signs.items() if fnmatchcase(name, pattern)), 0)
 
 
 def simple_model(schema: FeatureSchema, task: Task, seed: int = 0) -> Pipeline:

@@ -83,7 +83,7 @@ def plan_training(
             f"not enough new labels: {_days(max(new_span, timedelta()))} since the champion's training, "
             f"{promote.min_new_days:g} days needed"
         )
-    newest = _midnight(matured.end - promote.gate_window)
+    newest = (matured.end - promote.gate_window).replace(hour=0, minute=0, second=0, microsecond=0)
     gate_start = max(newest, new_since + new_span / 2)
     length = matured.end - gate_start
     folds = 1 if trained_until is None else min(promote.folds, int((new_span - delay) / length) - 1)
@@ -114,10 +114,6 @@ def _blocks(window: Window, block: timedelta) -> int:
     """How many blocks of time, as in `bootstrap.Blocks`, a window overlaps."""
     first, last = ((moment - datetime(1970, 1, 1)) // block for moment in (window.start, window.end - _MOMENT))
     return last - first + 1
-
-
-def _midnight(moment: datetime) -> datetime:
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _days(span: timedelta) -> str:

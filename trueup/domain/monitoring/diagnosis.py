@@ -260,7 +260,7 @@ def diagnose(observation: Observation, history: Sequence[Skill], config: Monitor
         _unknown(observation, config),
         _decayed(observation, history, config),
         _stale(observation, config),
-        _unusual(observation),
+        Finding(UNUSUAL, "; ".join(unusual), {"count": len(unusual)}) if (unusual := observation.unusual) else None,
         _shifted(observation),
     ]
     return Diagnosis(tuple(f for f in found if f) or (_healthy(observation),))
@@ -344,10 +344,6 @@ def _stale(seen: Observation, config: MonitorConfig) -> Finding | None:
     days = (seen.as_of - seen.trained_until) / timedelta(days=1)
     limit = write_duration(config.stale_after)
     return Finding(STALE, f"trained on data until {days:.0f} days ago; monitor.stale_after is {limit}", {"days": days})
-
-
-def _unusual(seen: Observation) -> Finding | None:
-    return Finding(UNUSUAL, "; ".join(seen.unusual), {"count": len(seen.unusual)}) if seen.unusual else None
 
 
 def _shifted(seen: Observation) -> Finding | None:

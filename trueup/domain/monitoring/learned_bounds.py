@@ -125,7 +125,8 @@ def learn(earlier: Sequence[Earlier], fewest: int = FEWEST) -> Usual:
         range={c: r for c, found in numbers.items() if c in enough and (r := _range(found, trends.get(c)))},
         trend=trends,
         missing={
-            c: _missing_bound([v.missing / max(v.missing + v.n, 1) for v in found]) for c, found in enough.items()
+            c: min(2 * max(v.missing / max(v.missing + v.n, 1) for v in found) + 0.05, 1.0)
+            for c, found in enough.items()
         },
         varies={c: _least_share([(v.n - v.top, v.n) for v in found if v.n]) for c, found in enough.items()},
         filled={c: _least_share([(v.n, v.n + v.missing) for v in found]) for c, found in enough.items()},
@@ -175,11 +176,6 @@ def _outward(value: float, away: int) -> float:
         return value
     unit = 10.0 ** (np.floor(np.log10(abs(value))) - 1)
     return float(f"{(np.ceil(value / unit) if away > 0 else np.floor(value / unit)) * unit:.12g}")
-
-
-def _missing_bound(shares: Sequence[float]) -> float:
-    """Twice the largest share of any batch, and a twentieth."""
-    return min(2 * max(shares) + 0.05, 1.0)
 
 
 def _least_share(counts: Sequence[tuple[int, int]]) -> float:

@@ -245,11 +245,12 @@ def choose(
         best, loss = (without, found) if taken else (best, loss)
     for history in _histories(columns, keys, task, windows):
         with_it = best.model_copy(update={"history": [*best.history, history]})
-        if _taken(best, history):
+        if {*history_names(best.history)} & {*history_names([history])}:
             continue
         found = judge.losses(with_it)
         change, taken = _better(judge, found, loss)
-        tried.append(Tried(f"history by {_said(history)}", change, taken))
+        words = " and ".join(k if isinstance(k, str) else " × ".join(k) for k in history.by)
+        tried.append(Tried(f"history by {words}", change, taken))
         best, loss = (with_it, found) if taken else (best, loss)
     trailing: int | None = None
     for months in judge.trailing:
@@ -285,14 +286,6 @@ def _histories(
     for by in [*([k] for k in chosen), *(list(pair) for pair in combinations(chosen[:4], 2))]:
         named: Any = by if len(by) > 1 else by[0]
         yield HistoryConfig(name="rate", of="label", by=[named], windows=spans, counts=False)
-
-
-def _said(history: HistoryConfig) -> str:
-    return " and ".join(k if isinstance(k, str) else " × ".join(k) for k in history.by)
-
-
-def _taken(features: FeaturesConfig, history: HistoryConfig) -> bool:
-    return bool({*history_names(features.history)} & {*history_names([history])})
 
 
 def _merged(features: FeaturesConfig) -> FeaturesConfig:

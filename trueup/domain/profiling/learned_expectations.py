@@ -46,7 +46,10 @@ def learn(rows: pd.DataFrame, times: pd.Series[Any], period: Period, features: F
     There are no rules if there are too few batches for bounds.
     """
     batches = times.dt.to_period(FREQUENCY[period])
-    summed = {p: _summed(rows[batches == p], times[batches == p], features) for p in sorted(batches.unique())}
+    summed = {
+        p: profile(rows[batches == p], times[batches == p], features.numeric, features.categorical)
+        for p in sorted(batches.unique())
+    }
     windows = [period_of(p.start_time.to_pydatetime(), period) for p in summed]
     profiles = list(summed.values())
     head, tail = partial_ends(windows, profiles)
@@ -57,10 +60,6 @@ def learn(rows: pd.DataFrame, times: pd.Series[Any], period: Period, features: F
         f"{name} moves one way from batch to batch: no fixed range would hold" for name in sorted(bounds.trend)
     )
     return Usual(tuple(_rules(bounds, profiles, rows, features)), dict(sorted(bounds.missing.items())), (*few, *moving))
-
-
-def _summed(rows: pd.DataFrame, times: pd.Series[Any], features: FeaturesConfig) -> Profile:
-    return profile(rows, times, features.numeric, features.categorical)
 
 
 def _rules(
