@@ -1,1 +1,1 @@
-"""Measurements that the README quotes: run with `python -m benchmarks.<name>`."""
+"""Measurements in the docs: run with `python -m benchmarks.<name>`."""

@@ -13,18 +13,18 @@ CRASH_AT = "TRUEUP_CRASH_AT"
 
 # In the order of the loop: the point, and the state there.
 POINTS = {
-    "file.beside": "a Parquet file is written beside its place and not yet moved there",
+    "file.beside": "a Parquet file is written under a temporary name and not yet renamed",
     "ingest.file": "a batch's file is in its place, and no row makes it visible",
     "ingest.labels": "a batch's labels are landed, its rows are not",
     "train.begun": "MLflow's run is open, nothing is trained",
     "upload.begun": "MLflow has a model without files",
     "upload.files": "the model's files are there, and MLflow does not call it ready",
-    "model.logged": "the model is ready, and nobody knows of it",
+    "model.logged": "the model is ready, and no record names it",
     "register.version": "the model has a version, and no decision names it",
     "refit.fitted": "the accepted recipe is fitted again, and that model has no version",
     "ledger.writing": "an entry is written, and its transaction is open",
-    "ledger.recorded": "an entry is recorded, and nothing has followed from it",
-    "alias.set": "MLflow's alias names the champion, and nobody was told that it does",
+    "ledger.recorded": "an entry is recorded, without its consequences",
+    "alias.set": "MLflow's alias names the champion, and no event was delivered",
     "score.file": "the file of predictions is there, and no row makes it visible",
     "score.saved": "predictions are kept, and the user's sink has none",
     "run.announced": "what a run has found is announced, and its batches do not count as handled",

@@ -182,7 +182,7 @@ class TestVersions:
         assert registry.versions("half") == []
 
     def test_only_what_was_logged_can_be_registered(self, registry, tmp_path):
-        with pytest.raises(UntrustedModel, match="not the place of a model"):
+        with pytest.raises(UntrustedModel, match="not the URI of a logged model"):
             registry.register("flights", str(tmp_path))
 
     def test_the_alias_is_set_again_and_again(self, tracking, registry, logged):

@@ -109,7 +109,7 @@ def test_all_failing_says_why():
 
 
 def test_no_fold_is_a_failure():
-    with pytest.raises(TrainingFailed, match="no fold gave a loss"):
+    with pytest.raises(TrainingFailed, match="no fold had a loss"):
         search(lambda _: [], config(trials=1), Task.BINARY)
 
 

@@ -678,8 +678,8 @@ class TestFunction:
     @pytest.mark.parametrize(
         ("code", "problem"),
         [
-            ("def load(start, end):\n    raise KeyError('x')\n", r"raised KeyError: 'x'; mend the function"),
-            ("def load(start, end):\n    return [1]\n", r"gave list and not a DataFrame; return a pandas DataFrame"),
+            ("def load(start, end):\n    raise KeyError('x')\n", r"raised KeyError: 'x'; fix the function"),
+            ("def load(start, end):\n    return [1]\n", r"returned list, not a DataFrame; return a pandas DataFrame"),
             ("def load():\n    return 1\n", r"raised TypeError: .*takes 0 positional arguments"),
             ("def load(start, end):\n    return pd.DataFrame({'id': [1]})\n", r"no column time; there are id"),
             (
@@ -688,8 +688,11 @@ class TestFunction:
             ),
             ("def other(): ...\n", r"ours.py has no load; correct the name"),
             ("import no_such_module_anywhere\n", r"no module no_such_module_anywhere; put ours.py beside the config"),
-            ("1 / 0\n", r"importing it raised ZeroDivisionError: division by zero; mend the module"),
-            ("def load(a, b): ...\nload.extent = lambda: 5\n", r"its extent gave 5; return \(first, last\) or None"),
+            ("1 / 0\n", r"importing it raised ZeroDivisionError: division by zero; fix the module"),
+            (
+                "def load(a, b): ...\nload.extent = lambda: 5\n",
+                r"its extent returned 5; return \(first, last\) or None",
+            ),
         ],
     )
     def test_what_goes_wrong_is_said(self, tmp_path, code, problem):
@@ -809,7 +812,7 @@ class TestHowCsvIsWritten:
         with zipfile.ZipFile(tmp_path / "f.csv.zip", "w") as archive:
             for name in names:
                 archive.writestr(name, "id,time\n")
-        with pytest.raises(SourceError, match=rf"f.csv.zip cannot be read: it holds {said}; write the archive anew"):
+        with pytest.raises(SourceError, match=rf"f.csv.zip cannot be read: it holds {said}; create the archive again"):
             march(tmp_path, "f.csv.zip")
 
     def test_a_folder_of_all_kinds_of_csv(self, tmp_path):
@@ -1053,7 +1056,7 @@ class TestAFormatOfTime:
 
     @pytest.mark.parametrize("form", ["%H:%M", "soon", "%Q", "%Y-%m"])
     def test_one_that_gives_no_day_is_a_mistake_of_the_config(self, tmp_path, form):
-        with pytest.raises(ValidationError, match=r"does not say the day|cannot be read"):
+        with pytest.raises(ValidationError, match=r"has no day|cannot be read"):
             files(tmp_path, "f.csv", ingest={"time_format": form})
 
 

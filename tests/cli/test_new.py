@@ -65,7 +65,7 @@ def test_json_is_one_object(said):
         ({"table": "empty"}, "empty"),
         ({"table": "head"}, "has no rows"),
         ({"table": "constant"}, "nothing to tell apart"),
-        ({"time": "city"}, "which is no time"),
+        ({"time": "city"}, "which is not a time"),
     ],
 )
 def test_a_mistake_is_said_and_nothing_is_written(said, given, told):

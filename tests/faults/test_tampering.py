@@ -272,5 +272,5 @@ def test_of_a_deleted_version_the_champion_serves_on_and_it_is_said(homes, tmp_p
     version, problem, alarm = forked(goes_on, story)
     assert version == 2
     assert "MLflow's alias names nothing" in problem
-    assert "version 2, the champion by the ledger, is not found in MLflow: somebody deleted it" in alarm
+    assert "version 2, the ledger's champion, is missing in MLflow: somebody deleted it" in alarm
     forked(served, story)

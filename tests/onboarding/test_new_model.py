@@ -131,7 +131,7 @@ def test_columns_that_know_the_answer_are_left_out_and_named(of):
 def test_what_stands_for_nothing_is_missing(of):
     done, frame = of("sentinels"), messy.sentinels().frame
     found = done.drafted.findings
-    assert "CHECK: values that stand for nothing" in done.drafted.text
+    assert "CHECK: values that mean missing" in done.drafted.text
     said = {"amount": ["?"], "km": [-200], "items": [999], "stock": ["unknown"], "city": ["NULL"]}
     assert done.config.ingest.missing == said
     assert {n: sum(c.sentinels.values()) for n, c in found.columns.items() if c.sentinels} == {

@@ -131,7 +131,7 @@ def test_without_signal_nothing_is_shown(tmp_path):
     assert found.breaks == ""
     assert not found.champion
     assert found.tries > 1
-    assert "features that tell more" in found.needs
+    assert "more informative features" in found.needs
 
 
 def test_too_few_labels_are_said_to_be(tmp_path):

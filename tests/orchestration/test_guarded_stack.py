@@ -38,7 +38,7 @@ def test_an_address_that_others_reach_is_refused_before_anything_is_started(tmp_
     open_to_all = Stack(tmp_path / "home", more={"TRUEUP_HOST": "192.0.2.7"})
     code, said = open_to_all("up", "--detach")
     assert code == 2, said
-    assert "prefect asks nobody" in said
+    assert "prefect has no authentication" in said
     assert open_to_all.nothing_left()
     assert not (tmp_path / "home" / "stack").exists()
 

@@ -281,7 +281,7 @@ def test_what_never_comes_to_run_is_begun_again_so_often_and_told(server, told, 
     notices = [m for m in told.home.ledger.pending_notices() if m.topic == "trueup.flow.died"]
     (notice,) = [m.payload for m in notices if m.payload["run"] == "broken import"]
     assert not notice["begun_again"]
-    assert f"begun again {TRIES} times and is left" in notice["reasons"][1]
+    assert f"restarted {TRIES} times and is given up" in notice["reasons"][1]
     assert not [m for m in notices if m.model == "elsewhere"]
 
 
@@ -306,7 +306,7 @@ def test_deaths_of_which_nobody_told_are_told_once(server, told, answering, monk
     said = "\n".join(body["message"] for body in people.bodies)
     assert (
         said.count(
-            f"toy has a flow run whose process died (silent score): no heartbeat for 90 s: {GONE}; it is begun again"
+            f"toy has a flow run whose process died (silent score): no heartbeat for 90 s: {GONE}; it is restarted"
         )
         == 1
     )

@@ -35,7 +35,7 @@ def test_a_start_that_was_killed_half_way_is_brought_to_its_end(stack):
     first.communicate()
     code, said = stack("up", "--detach", "--wait", "220")
     assert code == 0, said
-    assert "going on with it" in said
+    assert "continuing it" in said
     assert [line.split()[1] for line in said.splitlines() if line.split()[1:2] and "http://" in line] == [
         f"http://127.0.0.1:{port}" for port in stack.ports.values()
     ]

@@ -212,7 +212,7 @@ def test_the_same_labels_from_a_database_are_no_new_revision(small):
         (
             "key: {id: loan_id}",
             "key: {id: region}",
-            "none of the newest 168 outcomes is of a row: their keys are such as",
+            "none of the newest 168 outcomes matches a row: outcome keys are like",
         ),
         ("known_at: recorded_on", "known_at: empty", "column empty is empty beside every outcome"),
         ("column: defaulted", "column: empty", "column empty holds no outcome in the label source's 168 rows"),

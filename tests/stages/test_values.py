@@ -388,7 +388,7 @@ def test_a_change_of_spelling_in_the_newest_outcomes_does_not_hide_in_a_long_his
     made.land()
     new = (frame.index >= n - 300) & (late == "Yes") & (rng.random(n) < share)
     write(made, "y.parquet", frame[["id", "late"]].assign(late=np.where(new, "YES", late)))
-    with pytest.raises(SourceError, match=r"outcomes \(the newest 50\) in 'late' are no known ones: 'YES'"):
+    with pytest.raises(SourceError, match=r"outcomes \(the newest 50\) in 'late' are unknown values: 'YES'"):
         made.land()
     assert len(made.labels()) == n
 
@@ -403,7 +403,7 @@ def test_unknown_outcomes_of_one_batch_are_refused_wherever_they_stand_in_the_la
     write(made, "rows.parquet", frame)
     write(made, "y.parquet", frame[["id", "late"]].sample(frac=1, random_state=1))
     with pytest.raises(
-        SourceError, match=r"rows of \[2024-01-01, 2024-02-01\) in 'late' are no known ones: 'yes!' \(100\)"
+        SourceError, match=r"rows of \[2024-01-01, 2024-02-01\) in 'late' are unknown values: 'yes!' \(100\)"
     ):
         made.land()
 

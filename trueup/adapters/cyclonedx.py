@@ -35,7 +35,7 @@ def make(folder: Path, digest: str) -> Path:
             check=False,
         )
         if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            said = (done.stderr.strip().splitlines() or ["no output"])[-1]
             raise WorkError(f"cyclonedx-py could not list this environment's packages: {said}")
         files.write_text(path, done.stdout)
     except subprocess.TimeoutExpired as error:
@@ -47,7 +47,7 @@ def summary(path: Path) -> dict[str, Any]:
     """Number of packages and licences in a bill. Raises ValueError for another file."""
     bill = json.loads(path.read_text(encoding="utf-8"))
     if bill.get("bomFormat") != "CycloneDX":
-        raise ValueError(f"{path} is no CycloneDX file")
+        raise ValueError(f"{path} is not a CycloneDX file")
     packages = bill.get("components", [])
     counted = Counter(_licence(package) for package in packages)
     return {

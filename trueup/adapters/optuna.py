@@ -144,7 +144,7 @@ def _try(score: Score, asked: Any, recipe: Recipe) -> tuple[Trial, Exception | N
             if asked.should_prune():
                 return ended("pruned"), None
         if not folds:
-            raise ValueError("no fold gave a loss")
+            raise ValueError("no fold had a loss")
     except Exception as error:  # any error is recorded with its trial; other recipes may work
         return ended("failed", error=f"{type(error).__name__}: {error}"), error
     return ended("complete", value=sum(folds) / len(folds)), None

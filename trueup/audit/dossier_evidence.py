@@ -118,7 +118,7 @@ def _model_state(home: Home, own: Made) -> str:
     try:
         home.registry.check(own.uri, own.manifest_digest)
     except RegistryUnavailable as error:
-        return f"could not be looked at: {error}"
+        return f"could not be read: {error}"
     except UntrustedModel as error:
         return f"{CHANGED}: {error}"
     return RIGHT

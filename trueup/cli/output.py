@@ -205,7 +205,7 @@ def reconciled(found: Reconciled) -> None:
     """Print what was repaired."""
     out.print(f"events: {found.events.delivered} delivered, {found.events.pending} wait for a server")
     if found.failed_automations:
-        out.print(f"automations: {found.failed_automations} could not act; told as trueup.automation.failed")
+        out.print(f"automations: {found.failed_automations} failed; announced as trueup.automation.failed")
     for m in found.models:
         alias = f"alias set to v{m.alias}" if m.alias else "alias right"
         closed = f"{len(m.closed_runs)} MLflow runs closed"
@@ -213,12 +213,12 @@ def reconciled(found: Reconciled) -> None:
     p = found.prefect
     out.print(
         f"Prefect: {len(p.flow_runs)} flow runs and {len(p.task_runs)} task runs marked as crashed, "
-        f"{len(p.again)} begun again"
+        f"{len(p.again)} restarted"
     )
     if found.overtaken:
         out.print(f"waiting runs that another one makes needless, cancelled: {len(found.overtaken)}")
     if found.views:
-        out.print(f"approvals decided elsewhere, whose pages end with that: {', '.join(found.views)}", highlight=False)
+        out.print(f"approvals decided elsewhere, whose pages are closed: {', '.join(found.views)}", highlight=False)
     lines(found.problems)
 
 

@@ -94,7 +94,7 @@ def drafted(found: Drafting, made: Drafted, deployments_written: bool) -> None:
             lines(entries)
     _quick_model(findings)
     marks = made.text.count("# CHECK")
-    say(f"written: {found.path}; {marks} lines marked CHECK are for you to look at")
+    say(f"written: {found.path}; {marks} lines marked CHECK need your answer")
     if found.deployments is not None:
         say(
             f"deployments: {found.deployments}"
@@ -145,7 +145,7 @@ def checks(checked: Sequence[ConfigCheck]) -> None:
     """Print the problems of configs and sources."""
     for each in checked:
         if each.problems:
-            out.print(f"[bold]{each.model}[/]: [red]{len(each.problems)} to mend[/]")
+            out.print(f"[bold]{each.model}[/]: [red]{len(each.problems)} to fix[/]")
             lines(each.problems)
         else:
             span = f"{each.first:%Y-%m-%d %H:%M} to {each.last:%Y-%m-%d %H:%M}"
@@ -171,10 +171,10 @@ def rehearsal(found: Rehearsal) -> None:
         say(f"{each.model}: {word(each.verdict)}; {each.said}")
     if (e := found.estimate) is not None:
         retrain = "" if e.retrain is None else f", and {about(e.retrain)} for a retrain"
-        say(f"time: {about(e.batch)} a batch{retrain}; beside it {about(e.start)} to start a run (not measured)")
+        say(f"time: {about(e.batch)} a batch{retrain}; plus {about(e.start)} to start a run (not measured)")
     if found.breaks:
-        say(f"[red]a run would come to nothing[/]: {escape(found.breaks)}")
-        then(f"mend the source or the config, then trueup check {found.model} --rehearse")
+        say(f"[red]a run would fail[/]: {escape(found.breaks)}")
+        then(f"correct the source or the config, then trueup check {found.model} --rehearse")
     else:
         then(f"trueup run {found.model}")
 
@@ -197,7 +197,7 @@ def _rehearsed_batches(found: Rehearsal) -> None:
     out.print(table(["batch", *figures, "validation"], rows, figures))
     out.print(
         "[dim]quar.: rows for quarantine, with their share; labels: rows with an outcome;\nat end, later: of these, how "
-        f"many count when the batch ends, and in the end\n(monitor.min_matured asks for {found.min_matured:,})[/]\n",
+        f"many count when the batch ends, and in the end\n(monitor.min_matured requires {found.min_matured:,})[/]\n",
         highlight=False,
     )
     if len(shown) < len(found.batches):
@@ -220,7 +220,7 @@ def _warnings(batches: Sequence[Seen]) -> None:
         where = {w: f"{n:,} batches from {first[w]:%Y-%m-%d} on" if n > 1 else f"{first[w]:%Y-%m-%d}" for w, n in said}
         lines([f"{where[w]}: {w}" for w, _ in said[:_WARNED]])
     if len(said) > _WARNED:
-        out.print(f"[dim]{len(said) - _WARNED:,} more such lines; --json gives all[/]", highlight=False)
+        out.print(f"[dim]{len(said) - _WARNED:,} more such lines; --json prints all[/]", highlight=False)
 
 
 def _telling(batches: Sequence[Seen]) -> list[Seen]:
@@ -245,7 +245,7 @@ def _first_champion(found: Rehearsal) -> None:
         what = "first champion" if found.champion else f"[yellow]no champion[/] after {found.tries} tries, the last"
         say(
             f"{what}: at {first.as_of:%Y-%m-%d}, trained on {first.train_rows:,} matured rows {first.train} "
-            f"(train.min_rows asks for {found.min_rows:,}), judged on {first.gate_rows:,} rows {first.gate}"
+            f"(train.min_rows requires {found.min_rows:,}), judged on {first.gate_rows:,} rows {first.gate}"
         )
     elif found.lacking:
         say(f"first champion: [yellow]not yet[/]: {escape(found.lacking)}")

@@ -99,7 +99,7 @@ def write_recommended(configs: Path, facts: Mapping[str, Any]) -> Path:
     chosen = next(p for p in facts["policies"] if p["name"] == facts["recommended"])
     if "ingest" in chosen["changes"]:
         raise UsageError(
-            f"`{chosen['name']}` supposes other batches or another label delay, which no config can choose: nothing was "
+            f"`{chosen['name']}` assumes other batches or another label delay, which no config can set: nothing was "
             "written; the report has the block"
         )
     return write_changes(configs, facts["model"], chosen["changes"])

@@ -106,7 +106,7 @@ def read(configs: Path, name: str) -> Written:
         content = path.read_bytes()
         return _parse(content.decode(), str(path), configs, name)
     except OSError as error:
-        raise ConfigError(str(path), [f"cannot be read: {error.strerror}; mend that, then run again"]) from None
+        raise ConfigError(str(path), [f"cannot be read: {error.strerror}; fix that, then run again"]) from None
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         what = f"line {line}: not UTF-8 (byte {content[error.start]:#04x}); save the file as UTF-8"

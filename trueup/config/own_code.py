@@ -32,7 +32,7 @@ def load_function(dotted: str, root: Path) -> Callable[..., Any]:
         ) from error
     except Exception as error:
         raise SourceError(
-            f"{dotted}: importing it raised {type(error).__name__}: {error}; mend the module, then run again"
+            f"{dotted}: importing it raised {type(error).__name__}: {error}; fix the module, then run again"
         ) from error
     function = getattr(module, attribute, None)
     if not callable(function):

@@ -58,7 +58,7 @@ class CustomPolicy(PolicyConfig):
             return Policy(self.name, merged(_NOTHING, self.changes()))
         except Exception as error:
             raise UsageError(
-                f"policy {self.kind} raised {type(error).__name__}: {error}; mend the class, then run again"
+                f"policy {self.kind} raised {type(error).__name__}: {error}; fix the class, then run again"
             ) from error
 
 
@@ -143,11 +143,11 @@ def parse(text: str) -> Policy:
             wrong.append(clause)
     if wrong or not text.strip():
         raise UsageError(
-            f"policy {text!r}: {', '.join(map(repr, wrong)) or 'nothing'} is no clause; there are "
+            f"policy {text!r}: {', '.join(map(repr, wrong)) or 'nothing'} is not a clause; there are "
             + ", ".join(f"`{c.form}`" for c in _CLAUSES)
         )
     if twice := sorted({form for form in said if said.count(form) > 1}):
-        raise UsageError(f"policy {text!r}: `{twice[0]}` is said twice, and one would silently win; say it once")
+        raise UsageError(f"policy {text!r}: `{twice[0]}` occurs twice, and one would silently win; write it once")
     return Policy(" ".join(text.split()), changes)
 
 

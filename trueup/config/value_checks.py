@@ -58,7 +58,7 @@ def readable_format(written: str) -> str:
 
     >>> readable_format("%H:%M")
     Traceback (most recent call last):
-    ValueError: '%H:%M' does not say the day; write a format of strftime such as '%d/%m/%Y %H:%M'
+    ValueError: '%H:%M' has no day; write a format of strftime such as '%d/%m/%Y %H:%M'
     """
     if written in COUNTED:
         return written
@@ -69,7 +69,7 @@ def readable_format(written: str) -> str:
     except ValueError as error:
         raise ValueError(f"{written!r} cannot be read: {error}; write one such as '%d/%m/%Y %H:%M'") from None
     if read.date() != moment.date():
-        raise ValueError(f"{written!r} does not say the day; write a format of strftime such as '%d/%m/%Y %H:%M'")
+        raise ValueError(f"{written!r} has no day; write a format of strftime such as '%d/%m/%Y %H:%M'")
     return written
 
 

@@ -66,14 +66,14 @@ def _unsigned(row: Row, signer: Signer | None) -> str | None:
     if signer is None:
         return None
     if not row["signature"]:
-        return "is not signed: nobody with the key has written it"
+        return "is not signed with the key"
     right = signer.verifies(row["key_id"], row["hash"], row["signature"])
     if right is None:
         return (
             f"is signed with another key ({row['key_id']}): if it was yours, name its public key in "
             "TRUEUP_LEDGER_EARLIER_KEYS"
         )
-    return None if right else "has a signature that is not by its key: nobody with the key has written it"
+    return None if right else "has an invalid signature"
 
 
 def _promotion(row: Row) -> tuple[int, int, str] | None:

@@ -239,12 +239,9 @@ def _no_overlap(config: ModelConfig, rows: pd.DataFrame, outcomes: Table, newest
     here = ", ".join(f"{name} {rows[name].dropna().iloc[0]}" for name in key if rows[name].notna().any())
     there = ", ".join(f"{named[name]} {outcomes.named[name].iloc[newest[-1]]}" for name in key)
     cause = spelled_otherwise(rows[key[0]], outcomes.named[key[0]])
-    mend = (
-        cause
-        or "say in ingest.label.key how the columns of ingest.key are called there, or write both alike in a query"
-    )
+    mend = cause or "map the columns of ingest.key in ingest.label.key, or convert both to one format in a query"
     return Mistake(
         ("ingest", "label", "key") if config.ingest.label.key else _LABEL_SOURCE,
-        f"none of the newest {len(newest):,} outcomes is of a row: their keys are such as {there}, those of rows such as "
+        f"none of the newest {len(newest):,} outcomes matches a row: outcome keys are like {there}, row keys like "
         f"{here}; {mend}",
     )

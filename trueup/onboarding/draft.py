@@ -91,7 +91,7 @@ def _ingest(made: Draft, found: Findings) -> None:
         )
     _label(made, found)
     if missing := missing_of(found):
-        made.put("missing", missing, why=f"values that stand for nothing: {_said_missing(found, missing)}", mark=CHECK)
+        made.put("missing", missing, why=f"values that mean missing: {_said_missing(found, missing)}", mark=CHECK)
     if odd := coerced(found):
         made.put("coerce", odd, why="numbers with text between them, which becomes missing and is counted", mark=CHECK)
 
@@ -116,7 +116,7 @@ def _label(made: Draft, found: Findings) -> None:
     label |= {} if outcome.negative is None else {"negative": [outcome.negative]}
     if outcome.sentinels:
         said = ", ".join(f"{value!r} ({count:,})" for value, count in outcome.sentinels.items())
-        made.say(f"{CHECK}: {said} of {found.ask.label} stand for no outcome, see `missing`", 1)
+        made.say(f"{CHECK}: {said} of {found.ask.label} mean no outcome, see `missing`", 1)
     clock = (
         {"known_at": outcome.known_at}
         if outcome.known_at
@@ -206,7 +206,7 @@ def _worth(choice: Choice) -> str:
     change = choice.loss / choice.prior - 1 if choice.prior else 0.0
     learned = "a quick model, fitted anew as time goes on,"
     if change >= 0:
-        return f"{CHECK}: {learned} is no better than always saying the usual: look for features that tell more"
+        return f"{CHECK}: {learned} is no better than a constant baseline: look for more informative features"
     return f"{learned} has a loss {-change:.1%} below that of always saying the usual"
 
 
@@ -255,7 +255,7 @@ def _promote(made: Draft, found: Findings) -> None:
         gates: list[Section] = [{"kind": "paired"}, {"kind": "baseline", "beat": ["prior"]}, {"kind": "slices"}]
         made.put("gates", gates, why="linear is a family itself")
     batches = _PROBATION[spans.period]
-    made.put("probation", {"batches": batches}, why="the old champion scores beside a new one, and may come back")
+    made.put("probation", {"batches": batches}, why="the replaced champion predicts along, and may return")
     made.section("monitor")
     matured = max(30, min(_ROOM, int(spans.rows // 2)))
     if matured != _ROOM:

@@ -91,7 +91,7 @@ def _no_time(ask: Ask, column: pd.Series[Any], times: Times) -> str:
             f"'SELECT * REPLACE (TIMESTAMP 2000-01-01 + {name} * INTERVAL 1 HOUR AS {name}) FROM files', with quotes around the "
             "date; else name another column"
         )
-    return f"{held}, which is no time; name another column"
+    return f"{held}, which is not a time; use another column"
 
 
 @dataclass
@@ -113,7 +113,7 @@ class _Reader:
             )
             raw = raw.drop(columns=nested)
         if raw.empty:
-            raise UsageError(f"{data}: has no rows; give a table with some")
+            raise UsageError(f"{data}: has no rows; use a table with rows")
         return raw
 
     def everything(self, missing: Mapping[str, Sequence[str]] | None = None, **odd: Any) -> pd.DataFrame:
@@ -233,12 +233,12 @@ def _source(data: str, query: str | None, configs: Path) -> Section:
     """The section `ingest.source` for a path, an address, a database or a function."""
     if holds_secret(data, PERHAPS):
         raise UsageError(
-            "--data: a password or token stands in it, and would stand in the config; write ${NAME} in its place and set "
+            "--data: contains a password or token, which would get into the config; write ${NAME} in its place and set "
             "NAME in the environment, or download the file"
         )
     if _DATABASE.match(data):
         if query is None:
-            raise UsageError("--data is a database: say what to read from it, as in --query 'SELECT * FROM orders'")
+            raise UsageError("--data is a database: choose what to read from it, as in --query 'SELECT * FROM orders'")
         return {"kind": "sql", "url": data, "query": query}
     if _FUNCTION.fullmatch(data):
         return {"kind": "callable", "function": data}

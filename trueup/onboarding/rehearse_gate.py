@@ -47,9 +47,7 @@ def against_prior(name: str, case: Case, window: timedelta) -> Compared:
     if Baseline(beat=["prior"]).judge(case).ok:
         return Compared(name, BEATS, said, figures)
     if difference.mean >= 0:
-        needs = (
-            "features that tell more, or a longer train.min_history: no model was better than always saying the usual"
-        )
+        needs = "more informative features, or a longer train.min_history: no model was better than a constant baseline"
         return Compared(name, WORSE if difference.low > 0 else NOT_SHOWN, said, figures, needs)
     return Compared(name, NOT_SHOWN, said, figures, _longer(held, window, difference))
 
@@ -58,6 +56,4 @@ def _longer(held: str, window: timedelta, difference: Interval) -> str:
     """A gate window over which the gain, if real, would be shown."""
     reach = difference.lower(1 - ERROR) - difference.mean
     days = ceil(window / timedelta(days=1) * (reach / difference.mean) ** 2)
-    return (
-        f"a longer {held}, about {days} days, over which a gain such as this would be shown; or features that tell more"
-    )
+    return f"a longer {held}, about {days} days, which would show such a gain; or more informative features"

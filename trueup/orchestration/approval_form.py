@@ -29,8 +29,8 @@ class Form(RunInput):
     decision: Literal["approve", "reject"] = Field(
         description="Approve makes the challenger the champion; reject keeps the champion."
     )
-    name: Text = Field(description="Who decides; it stands in the ledger.")
-    why: Text = Field(description="Why; it stands in the ledger.")
+    name: Text = Field(description="Who decides; recorded in the ledger.")
+    why: Text = Field(description="The reason; recorded in the ledger.")
 
 
 def title_of_approval() -> str:

@@ -143,7 +143,7 @@ def _require_server(url: str | None) -> None:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UsageError(
             f"the Prefect server {url} does not answer: {error or type(error).__name__}; start it, or unset "
-            "PREFECT_API_URL (it may also stand in a profile of Prefect's) to do without"
+            "PREFECT_API_URL (it may also be in a profile of Prefect) to run without a server"
         ) from None
 
 

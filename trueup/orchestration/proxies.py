@@ -30,7 +30,7 @@ def require_usable() -> None:
     for name, value in _given().items():
         if value.lower().startswith("socks") and find_spec("socksio") is None:
             raise UsageError(
-                f"{name} names a SOCKS proxy, which needs a package that is not installed: say `pip install socksio`, "
+                f"{name} names a SOCKS proxy, which needs a package that is not installed: run `pip install socksio`, "
                 f"or unset {name} for Trueup"
             )
 

@@ -39,7 +39,7 @@ def why(config: ModelConfig, contest: Contest, choice: Choice, parts: tuple[slic
             f"{_signed(a.low)} to {_signed(a.high)})"
         )
     if parts is None:
-        return said + ". It was chosen by the rows that tell of it, so it looks better than it is."
+        return said + ". The same rows chose it and measure it, so it looks better than it is."
     return f"{said}. {_told_later(contest.part(parts[1]), choice)}"
 
 
@@ -56,7 +56,9 @@ def _told_later(rest: Contest, choice: Choice) -> str:
     if own == frozen:
         return "No retrain was shown to be worth its cost; on the later rows, too, nothing else is shown to be better."
     if frozen is None:
-        return f"On the later rows it loses {figure(rest.mean(own))}; without `frozen` nothing says what retraining is worth."
+        return (
+            f"On the later rows it loses {figure(rest.mean(own))}; without `frozen` the value of retraining is unknown."
+        )
     apart = rest.apart(own, frozen)
     shown = (
         "is shown to be better"
@@ -82,7 +84,7 @@ def warnings(contest: Contest, parts: tuple[slice, slice] | None, by_batch: pd.D
     if parts is None:
         found.append(
             f"a short history: {len(contest.rows)} blocks of evaluate.block, of which choosing and judging each need {MIN_BLOCKS}; "
-            "the choice is told on the rows that it was made on"
+            "the choice is reported on the rows that made it"
         )
     elif len(by_batch) < 6:
         found.append(f"a short history: {len(by_batch)} batches; what a season brings was hardly seen")

@@ -188,8 +188,8 @@ def _error(job: Future[None]) -> BaseException | None:
         error = job.exception()
     if isinstance(error, BrokenProcessPool | CancelledError | dask.gone()):
         return WorkError(
-            "a process of the replay was killed, for want of memory perhaps; run the same again, with fewer workers: what "
-            "is done is kept"
+            "a process of the replay was killed, perhaps because memory ran out; repeat the command with fewer workers: finished "
+            "work is kept"
         )
     return error
 

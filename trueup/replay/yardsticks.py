@@ -22,7 +22,7 @@ from trueup.stages.features import Examples, examples, reference_examples
 LAST, LINEAR = "as last time", "plain linear"
 WHAT = {
     LAST: "the value one period before, of the same categories, or the shares of the newest period that was known",
-    LINEAR: "a linear model of the columns alone, fitted anew for each batch",
+    LINEAR: "a linear model of the columns alone, refitted for each batch",
 }
 
 

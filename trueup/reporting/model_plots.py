@@ -99,7 +99,7 @@ def roc_pr(curves: Curves) -> bytes:
                 axes, loc="upper center", bbox_to_anchor=(0.5, -0.12)
             )  # below: no place within is free of curves
         rows = len(next(iter(curves.values()))[0])
-        figures.note(figure, f"{rows:,} rows; dashed: a model that knows nothing")
+        figures.note(figure, f"{rows:,} rows; dashed: a constant model")
     return png.getvalue()
 
 

@@ -53,7 +53,7 @@ def reproduced(model: Model, trained: Trained, *others: tuple[str, str, list[str
         plain = {**figures, "largest_difference": largest if np.isfinite(largest) else None}
         reason = f"loaded in a fresh process, the model predicts otherwise than recorded, by up to {figure(largest, 3)}"
         return Verdict.failed(_NAME, reason, **plain)
-    return Verdict.passed(_NAME, f"its files alone gave the recorded predictions of {rows:,} rows", **figures)
+    return Verdict.passed(_NAME, f"its files alone reproduced the recorded predictions of {rows:,} rows", **figures)
 
 
 def budget(model: Model, trained: Trained, rows: pd.DataFrame) -> list[Cost]:

@@ -57,9 +57,9 @@ def test_all_that_is_no_clause_is_told_at_once_with_what_there_is():
     with pytest.raises(UsageError) as told:
         parse("every tuesday, no mercy, on decay")
     said = str(told.value)
-    assert "'every tuesday', 'no mercy' is no clause" in said
+    assert "'every tuesday', 'no mercy' is not a clause" in said
     assert "`every SPAN`" in said
-    with pytest.raises(UsageError, match="nothing is no clause"):
+    with pytest.raises(UsageError, match="nothing is not a clause"):
         parse("  ")
 
 
@@ -158,7 +158,7 @@ def test_a_config_says_which_policies_and_its_mistakes_are_told_with_their_lines
         parse_model(streams.CONFIG + "replay:\n  policies:\n    - on tuesday\n    - frozen\n    - frozen\n")
     said = str(told.value)
     last = streams.CONFIG.count("\n")
-    assert f"line {last + 3}, replay.policies[1]: policy 'on tuesday': 'on tuesday' is no clause" in said
+    assert f"line {last + 3}, replay.policies[1]: policy 'on tuesday': 'on tuesday' is not a clause" in said
     assert f"line {last + 5}, replay.policies[3]: the policy 'frozen' occurs twice" in said
 
 
@@ -195,7 +195,7 @@ def test_frozen_is_who_starts_nothing_whatever_else_it_says():
 
 
 def test_what_is_said_twice_is_refused_for_one_would_silently_win():
-    with pytest.raises(UsageError, match="`every SPAN` is said twice"):
+    with pytest.raises(UsageError, match="`every SPAN` occurs twice"):
         parse("every 1 week, every 2 weeks")
     with pytest.raises(
         ConfigError, match=r"replay\.policies\[2\]: the policy 'on decay, cooldown 7 days' occurs twice"

@@ -58,9 +58,9 @@ def test_another_address_is_taken_where_each_server_asks(tmp_path):
 @pytest.mark.parametrize(
     ("auth", "said"),
     [
-        ({"PREFECT_SERVER_API_AUTH_STRING": "trueup:short"}, "12 letters"),
-        ({"PREFECT_SERVER_API_AUTH_STRING": "nocolon-but-long-enough"}, "is no user:password"),
-        ({"PREFECT_SERVER_API_AUTH_STRING": "trueup:pässword-long"}, "is no user:password"),
+        ({"PREFECT_SERVER_API_AUTH_STRING": "trueup:short"}, "at least 12 characters"),
+        ({"PREFECT_SERVER_API_AUTH_STRING": "nocolon-but-long-enough"}, "is not user:password"),
+        ({"PREFECT_SERVER_API_AUTH_STRING": "trueup:pässword-long"}, "is not user:password"),
         (AUTH | {"PREFECT_API_AUTH_STRING": "trueup:another password"}, "is not what"),
     ],
 )

@@ -126,8 +126,8 @@ def always(
     for column in text:
         such = "".join(f", such as {', '.join(map(repr, odd[name]['examples']))}" for name in odd if name == column)
         words = (
-            f"{column} must hold numbers and holds {_kind(rows[column])}{such}; mend the source, name what means that there "
-            "is none in ingest.missing, or read it with ingest.coerce"
+            f"{column} must hold numbers and holds {_kind(rows[column])}{such}; correct the source, list the values that mean "
+            "missing in ingest.missing, or read it with ingest.coerce"
         )
         kwargs = {"column": column, "type_list": NUMBER_TYPES}
         yield Check("expect_column_values_to_be_in_type_list", kwargs, Outcome.MALFORMED, words)
@@ -164,8 +164,8 @@ def _about_table(rows: pd.DataFrame, config: ModelConfig, facts: Facts, absent: 
 def _of_another_kind(column: str, kind: str, examples: Sequence[str]) -> Check:
     """Values of another type than in the first batch, which landing has compared."""
     words = (
-        f"{column} is of type {kind} in this dataset, and holds others, such as {', '.join(map(repr, examples))}; mend the "
-        f"source, or declare what it is in ingest.types, as in {{{column}: text}}"
+        f"{column} is of type {kind} in this dataset, and holds others, such as {', '.join(map(repr, examples))}; correct the "
+        f"source, or declare its type in ingest.types, as in {{{column}: text}}"
     )
     figures = {"observed_value": [*examples]}
     kwargs = {"column": column, "type_": kind}

@@ -78,7 +78,7 @@ def _run(batch: Any, checks: Mapping[int, Check], result_format: str) -> dict[in
     """Validate a batch. Expectations that GX drops or cannot run have failed."""
     if not checks:
         return {}
-    results = {i: Result(False, problem="Great Expectations gave no result") for i in checks}
+    results = {i: Result(False, problem="Great Expectations returned no result") for i in checks}
     known = implementations()
     # Built here, because GX drops what it cannot build from dicts. Results come in another order.
     expectations = [known[c.type](**c.kwargs, meta={"check": i}) for i, c in checks.items()]

@@ -45,7 +45,7 @@ _ODD: Final = {  # messages for landing's counts
     "infinite_outcomes": "{:,} outcomes are infinite and do not count",
     "rounded_outcomes": "{:,} outcomes have more digits than a floating-point number holds, and are rounded",
     "known_at_clipped": "{:,} labels claim to be known before their row's time; that time counts",
-    "known_at_missing": "{:,} outcomes do not say when they became known, and do not count",
+    "known_at_missing": "{:,} outcomes have no time at which they became known, and do not count",
 }
 
 

@@ -207,8 +207,8 @@ class Registry:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 raise RegistryUnavailable(
-                    f"{name}: version {version}, the champion by the ledger, is not found in MLflow: somebody deleted "
-                    "it. It serves on for as long as its files are whole; put another into office with `trueup "
+                    f"{name}: version {version}, the ledger's champion, is missing in MLflow: somebody deleted "
+                    "it. It keeps serving while its files are intact; use another one with `trueup "
                     "rollback`, or train one with `trueup retrain`"
                 ) from None
         reach("alias.set")
@@ -266,7 +266,7 @@ class Registry:
 
 def _model_id(uri: str) -> str:
     if (found := re.search(r"/(m-[0-9a-f]{32})/artifacts/?$", uri)) is None:
-        raise UntrustedModel(f"{uri}: not the place of a model that was logged in MLflow; register what `log` gave")
+        raise UntrustedModel(f"{uri}: not the URI of a logged model; register the result of `log`")
     return found[1]
 
 

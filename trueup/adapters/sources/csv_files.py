@@ -152,7 +152,7 @@ def _ends(file: Path) -> bool:
 
 def _broken(file: Path, source: str, error: BaseException) -> SourceError:
     return SourceError(
-        f"{source}: {file.name} cannot be read: {str(error) or type(error).__name__}; write the archive anew, with one "
+        f"{source}: {file.name} cannot be read: {str(error) or type(error).__name__}; create the archive again, with one "
         "file in it"
     )
 

@@ -234,9 +234,7 @@ class FileTable(SourcePort):
         except SourceError as error:
             if self._has_query or self._config.time in relation.columns or not self.beginning():
                 raise
-            further = (
-                "if the line of column names stands further down in the file, say where with ingest.source.skip_rows"
-            )
+            further = "if the column names are further down in the file, set ingest.source.skip_rows"
             raise SourceError(f"{error}; {further}") from None
         return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
@@ -267,14 +265,14 @@ class FileTable(SourcePort):
         reason = " ".join(error.split("\nPossible")[0].split())
         file = re.search(r"^ *file = (.+)$", error, re.MULTILINE)
         of = f", {Path(file[1].strip()).name}" if file else ""
-        mend = "mend the file or ingest.source.query"
+        mend = "correct the file or ingest.source.query"
         if "Expected Number of Columns" in error or "unterminated quote" in error:
             mend = (
-                "mend the file, or say how it is written: ingest.source.skip_rows for titles above the names of the columns, "
+                "correct the file, or describe its format: ingest.source.skip_rows for titles above the column names, "
                 "ingest.source.pad for shorter lines, ingest.source.escape for a backslash before quotation marks"
             )
         if "not utf-8 encoded" in error:
-            mend = "say how the file is written, such as `ingest.source.encoding: cp1252`, or convert it"
+            mend = "set the encoding, such as `ingest.source.encoding: cp1252`, or convert the file"
         return f"{self.name}{of}: cannot be read: {reason}; {mend}"
 
     def _answer(self, question: Callable[[duckdb.DuckDBPyConnection, bool], T], text: Collection[str]) -> T:

@@ -28,7 +28,7 @@ def refuse_parts(files: Iterable[Path], source: str) -> None:
     for folder in {parent for file in files for parent in file.parents[:5]}:
         if kind := kind_of(folder):
             raise SourceError(
-                f"{source}: these files are part of the {kind} table {folder}, where replaced and deleted ones lie too; "
+                f"{source}: these files are part of the {kind} table {folder}, which also contains replaced and deleted ones; "
                 "name its folder in ingest.source.path"
             )
 
@@ -56,7 +56,7 @@ def read_lake(folder: Path, kind: str, source: str) -> Any:
     except Exception as error:  # each library has its own, without a common kind
         reason = " ".join(str(error).split()).rstrip(".")
         raise SourceError(
-            f"{source}: is a {kind} table and cannot be read: {reason}; mend it with what wrote it, or export it to Parquet"
+            f"{source}: is a {kind} table and cannot be read: {reason}; repair it with the program that wrote it, or export it to Parquet"
         ) from None
 
 

@@ -74,7 +74,7 @@ class FunctionTable(SourcePort):
         try:
             first, last = found
         except (TypeError, ValueError):
-            raise SourceError(f"{self.name}: its extent gave {found!r}; return (first, last) or None") from None
+            raise SourceError(f"{self.name}: its extent returned {found!r}; return (first, last) or None") from None
         ends = event_times(
             pd.Series([first, last], dtype=object, name="extent"), self._config, f"{self.name}: ingest.time"
         )
@@ -88,7 +88,7 @@ class FunctionTable(SourcePort):
     def _require_frame(self, frame: Any, needed: Sequence[str]) -> None:
         if not isinstance(frame, pd.DataFrame):
             raise SourceError(
-                f"{self.name}: gave {type(frame).__name__} and not a DataFrame; return a pandas DataFrame"
+                f"{self.name}: returned {type(frame).__name__}, not a DataFrame; return a pandas DataFrame"
             )
         check_columns([str(c) for c in frame.columns], needed, self.name)
 
@@ -100,5 +100,5 @@ class FunctionTable(SourcePort):
             raise  # a function may say itself what is wrong, SourceUnavailable for instance
         except Exception as error:
             raise SourceError(
-                f"{self.name}: raised {type(error).__name__}: {error}; mend the function, then run again"
+                f"{self.name}: raised {type(error).__name__}: {error}; fix the function, then run again"
             ) from error

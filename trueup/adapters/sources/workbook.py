@@ -51,7 +51,7 @@ def _open(file: Path, source: str) -> Any:
     try:
         return CalamineWorkbook.from_path(str(file))
     except Exception as error:  # of the file's kind, each with its own
-        raise SourceError(f"{source}: {file.name} cannot be read: {error}; save it anew, or as CSV") from None
+        raise SourceError(f"{source}: {file.name} cannot be read: {error}; save it again, or as CSV") from None
 
 
 def _texts(row: Sequence[Any]) -> list[str]:

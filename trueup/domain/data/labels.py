@@ -225,12 +225,12 @@ _ODD: Final = {  # messages for the counts of a join
     "labels_changed": "{:,} labels have another value than the one landed before",
     "labels_withdrawn": "{:,} labels were withdrawn: the label source has no outcome of these rows any more",
     "known_before_row": "{:,} rows have only outcomes that were known before the row's time; these are not the rows'",
-    "known_at_missing": "{:,} outcomes do not say when they became known, and do not count",
-    "sentinel_outcomes": "{:,} outcomes hold a value that means that there is none (ingest.missing)",
+    "known_at_missing": "{:,} outcomes have no time at which they became known, and do not count",
+    "sentinel_outcomes": "{:,} outcomes have a value that means missing (ingest.missing)",
     "infinite_outcomes": "{:,} outcomes are infinite and do not count",
     "rounded_outcomes": "{:,} outcomes have more digits than a floating-point number holds, and are rounded",
     "null_keys": "{:,} outcomes without a key were left out",
-    "orphans": "{:,} keys of the label source are of no row that was landed",
+    "orphans": "{:,} keys of the label source match no landed row",
     "keys_again": "{:,} keys name rows of several batches, which share an outcome; add what tells them apart to ingest.key",
 }
 

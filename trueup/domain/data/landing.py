@@ -139,7 +139,7 @@ def require_flat(raw: pd.DataFrame, columns: Sequence[str], place: str) -> None:
     if found := [c for c in dict.fromkeys(columns) if c in raw and nested(raw[c])]:
         raise SourceError(
             f"{place}: {', '.join(map(repr, found))} hold lists, structs or maps, and a column of rows holds single values; "
-            "take the parts that are wanted out in the source's query, or leave the columns out of the config"
+            "extract the parts in the source's query, or remove the columns from the config"
         )
 
 
@@ -296,12 +296,12 @@ def key_values(
         if lost := lost_digits(raw[there]):
             raise SourceError(
                 f"{place}: '{there}' holds {lost:,} floating-point numbers beyond 2^53, which have lost their last digits, so "
-                "that different rows may share a key; give it as text or as integers, as with CAST in the source's query"
+                "that different rows may share a key; make it text or integers, as with CAST in the source's query"
             )
         if lost := finer(raw[there]):
             raise SourceError(
                 f"{place}: '{there}' holds {lost:,} times that are finer than a microsecond, and times are kept in whole ones, so "
-                "that different rows may share a key; give it as text, as with CAST in the source's query"
+                "that different rows may share a key; make it text, as with CAST in the source's query"
             )
         kind = kinds.get(name, "text")
         brought = bring(raw[there], kind, config.timezone)
@@ -309,7 +309,7 @@ def key_values(
             odd = ", ".join(map(repr, examples(raw[there], kind, config.timezone)))
             raise SourceError(
                 f"{place}: '{there}' is of type {kind} in this dataset and holds others, such as {odd}; a key keeps "
-                "its type: mend the source, or convert it in the query"
+                "its type: correct the source, or convert it in the query"
             )
         found[name] = brought
     return pd.DataFrame(found, copy=False)

@@ -68,7 +68,7 @@ def _parse_text_times(
     if time_format is None and (numbers := as_numbers(column)) is not None and numbers.notna().any():
         raise SourceError(
             f"{place}: '{column.name}' holds numbers such as {numbers.dropna().iloc[0]:g}, not times; "
-            "convert them in the source's query, or say with ingest.time_format how their digits are meant"
+            "convert them in the source's query, or set their format in ingest.time_format"
         )
     codes, values = pd.factorize(as_text(column))
     texts = pd.Series(values, dtype=object).astype(str).str.strip()
@@ -77,7 +77,7 @@ def _parse_text_times(
         mend = (
             f"they are not of the form {time_format!r}: correct ingest.time_format"
             if time_format
-            else "write them as 2013-01-31 05:00:00, say with ingest.time_format how they are written,"
+            else "write them as 2013-01-31 05:00:00, set their format in ingest.time_format,"
         )
         raise SourceError(
             f"{place}: {int(bad[codes[codes >= 0]].sum())} of {len(column)} values of '{column.name}' are not times, "

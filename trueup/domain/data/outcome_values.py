@@ -83,7 +83,7 @@ def require_known(unknown: Unknown, positions: npt.NDArray[np.intp], known: int,
     found = unknown.texts[unknown.texts.index.isin(positions)]
     if len(found) > _tolerated(len(found) + known):
         label = unknown.label
-        said = f"{len(found):,} of {len(found) + known:,} outcomes {which} in '{label.column}' are no known ones"
+        said = f"{len(found):,} of {len(found) + known:,} outcomes {which} in '{label.column}' are unknown values"
         raise SourceError(f"ingest.label.column: {said}: {_named(_counted(found))}. {_mend(label.column)}")
 
 
@@ -184,7 +184,7 @@ def _settle(
     if label.positive is None and label.above is None and not label.negative and {*known} == _NOUGHT:
         raise SourceError(
             f"ingest.label.column: '{label.column}' holds {len(unknown):,} values besides 0 and 1: {said}; "
-            "say what counts as 1 with ingest.label.above or ingest.label.positive"
+            "define what counts as 1 with ingest.label.above or ingest.label.positive"
         )
     names = ", ".join(map(repr, known[:10])) + (", ..." if len(known) > 10 else "")
     none = "no known ones" if label.positive is None else f"neither the positive {label.positive!r} nor a known one"
@@ -259,7 +259,7 @@ def odd_outcomes(facts: Facts) -> list[str]:
     """Describe which values of an outcome are no outcomes, or may be none."""
     said = []
     if unknown := facts.get("unknown_outcomes"):
-        said.append(f"{unknown['count']:,} outcomes are no known ones and do not count: {_named(unknown['values'])}")
+        said.append(f"{unknown['count']:,} outcomes are unknown values and do not count: {_named(unknown['values'])}")
     for value, count in facts.get("suspect_outcomes", {}).items():
         said.append(
             f"{count:,} outcomes are {value}, which means that there is none in other columns (ingest.missing) and lies beyond "

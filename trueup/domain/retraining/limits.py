@@ -84,8 +84,8 @@ def before_training(
     if streak >= config.max_rejections and not fresh:
         return Refusal(
             "rejections",
-            f"{streak} challengers in a row failed (`retrain.max_rejections` is {config.max_rejections}); it goes on "
-            f"after {write_duration(gate_window)} of labels that judged nobody, or after `trueup clear`",
+            f"{streak} challengers in a row failed (`retrain.max_rejections` is {config.max_rejections}); retrains continue "
+            f"after {write_duration(gate_window)} of labels that judged no model, or after `trueup clear`",
         )
     if any(s.attempt == attempt for s in steps):
         return Refusal("same_data", "already tried with identical data, windows and config")

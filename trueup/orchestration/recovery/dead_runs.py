@@ -99,7 +99,7 @@ def _end(run: FlowRun, message: str) -> State[Any]:
 def _again(death: Death) -> State[Any]:
     from prefect.states import Scheduled
 
-    message = f"its process died; it is begun again ({death.begun_again + 1} of {TRIES})"
+    message = f"its process died; it is restarted ({death.begun_again + 1} of {TRIES})"
     return Scheduled(name=BEGUN_AGAIN, message=message)
 
 

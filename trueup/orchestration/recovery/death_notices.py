@@ -35,7 +35,7 @@ def tell_of_deaths(home: Home, deaths: Iterable[Death], models: Collection[str])
 
 def _next(death: Death, given_up: bool) -> str:
     if death.again:
-        return "it is begun again"
+        return "it is restarted"
     if given_up:
-        return f"it was begun again {death.begun_again} times and is left; see its page and the log of the worker"
-    return "it is not begun again; its schedule, if it has one, begins the next"
+        return f"it was restarted {death.begun_again} times and is given up; see its page and the log of the worker"
+    return "it is not restarted; its schedule, if it has one, starts the next"

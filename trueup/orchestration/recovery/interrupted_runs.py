@@ -30,7 +30,7 @@ def end_all(api: str) -> int:
         for deployment in post(f"{api}/deployments/filter", named, _TRIES):
             post(f"{api}/deployments/{deployment['id']}/create_flow_run", {}, _TRIES)
     except httpx.HTTPError as error:
-        raise WorkError(f"the flow runs of the stack before could not be put right: {error}") from None
+        raise WorkError(f"the flow runs of the earlier stack could not be repaired: {error}") from None
     return len(dead)
 
 

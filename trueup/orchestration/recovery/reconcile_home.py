@@ -68,12 +68,12 @@ def reconcile_home(models: list[str] | None = None) -> Reconciled:
             mended = [mend_one(name) for name in (models if models is not None else known)]
         failed, views, overtaken, flipped = 0, tuple[str, ...](), tuple[str, ...](), Flipped()
         if api is not None:
-            unseen = "Prefect's automations could not be looked at"
+            unseen = "Prefect's automations could not be read"
             failed = tried(unseen, lambda: tell_of_failures(home, api, known), failed)
-            views = tried("Prefect's approvals could not be looked at", lambda: end_decided(home), views)
-            flipped = tried("Prefect's runs could not be looked at", flip, flipped)
-            overtaken = tried("Prefect's queues could not be looked at", drop_overtaken, overtaken)
-            tried("dead runs could not be told of", lambda: tell_of_deaths(home, flipped.deaths, known), None)
+            views = tried("Prefect's approvals could not be read", lambda: end_decided(home), views)
+            flipped = tried("Prefect's runs could not be read", flip, flipped)
+            overtaken = tried("Prefect's queues could not be read", drop_overtaken, overtaken)
+            tried("dead runs could not be announced", lambda: tell_of_deaths(home, flipped.deaths, known), None)
         events, notices = relay(home, api, lost=True), notify(home, addresses(home.settings.notify))
         problems += [found.problem for found in (events, notices) if found.problem]
     finally:

@@ -31,7 +31,7 @@ def require_guarded(layout: Layout, given: Mapping[str, str]) -> None:
     if found:
         lines = "\n".join(f"  {what}" for what in found)
         raise UsageError(
-            f"the stack was not started, for who may reach it at {layout.settings.host} is not clear:\n{lines}"
+            f"the stack was not started, because others could reach it at {layout.settings.host}:\n{lines}"
         )
 
 
@@ -39,7 +39,7 @@ def _strings(given: Mapping[str, str]) -> Iterator[str]:
     """Problems of Prefect's passwords at any address. Messages never show them."""
     server, client = given.get(SERVER_AUTH), given.get(CLIENT_AUTH)
     if server is not None and not (server.isascii() and all(server.partition(":"))):
-        yield f"{SERVER_AUTH} is no user:password in plain letters; write it like {SERVER_AUTH}=trueup:..."
+        yield f"{SERVER_AUTH} is not user:password in ASCII characters; write it like {SERVER_AUTH}=trueup:..."
     elif server is not None and client is not None and client != server:
         yield f"{CLIENT_AUTH} is not what {SERVER_AUTH} is, so that no flow could report; set both to the same, or only the latter"
 
@@ -47,12 +47,12 @@ def _strings(given: Mapping[str, str]) -> Iterator[str]:
 def _unguarded(layout: Layout, given: Mapping[str, str]) -> Iterator[str]:
     programs, elsewhere = layout.programs, "or leave TRUEUP_HOST out and use a tunnel (docs/operations.md)"
     if PREFECT in programs and len(given.get(SERVER_AUTH, "").partition(":")[2]) < _LEAST:
-        yield f"prefect asks nobody: set {SERVER_AUTH}=user:password, the password of {_LEAST} letters or more, {elsewhere}"
+        yield f"prefect has no authentication: set {SERVER_AUTH}=user:password (at least {_LEAST} characters), {elsewhere}"
     if REPORTS in programs and not layout.settings.reports_token:
-        yield "reports asks nobody: set TRUEUP_REPORTS_TOKEN, or leave it out: TRUEUP_WITHOUT=reports"
+        yield "reports has no authentication: set TRUEUP_REPORTS_TOKEN, or leave it out: TRUEUP_WITHOUT=reports"
     if MLFLOW in programs:
         yield (
-            "mlflow asks nobody: its login needs Flask-WTF, which is not among the locked packages; leave it out: "
+            "mlflow has no authentication: its login needs Flask-WTF, which is not among the locked packages; leave it out: "
             "TRUEUP_WITHOUT=mlflow"
         )
     if EVIDENTLY in programs:
@@ -81,7 +81,7 @@ class TokenOnly:
             await self._app(scope, receive, send)
             return
         asked = {"WWW-Authenticate": 'Basic realm="the reports of Trueup; any name, and TRUEUP_REPORTS_TOKEN"'}
-        await PlainTextResponse("who asks?", 401, asked)(scope, receive, send)
+        await PlainTextResponse("authentication required", 401, asked)(scope, receive, send)
 
 
 def _brought(scope: Scope) -> bytes:

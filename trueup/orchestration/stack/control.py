@@ -69,7 +69,7 @@ def up(layout: Layout, seconds: float, say: Say) -> bool:
             layout = _as_started(layout)
             if _read(layout).get("ready"):
                 return False
-            say("an earlier start did not come to its end; going on with it")
+            say("an earlier start was not completed; continuing it")
         else:
             _clear(layout, say)
             _prepare(layout)
@@ -104,9 +104,7 @@ def _bring_up(layout: Layout, supervisor: Supervisor, deadline: float, seconds: 
     for line in deploy(layout.project, layout.environment(os.environ), layout.logs / "deploy.log").lines():
         say(line)
     if not processes.marked(layout.home, WORKER) and (count := interrupted_runs.end_all(layout.api)):
-        say(
-            f"{count} flow runs were cut off with an earlier stack; those that only an event or a person asks for are begun again"
-        )
+        say(f"{count} flow runs were interrupted with an earlier stack; those without a schedule are restarted")
     supervisor.start_stopped()
     while waiting:
         wait_for(waiting[0])
@@ -121,13 +119,13 @@ def _still_starting(supervisor: Supervisor, layout: Layout, offset: int) -> None
     for program, (state, _) in supervisor.programs().items():
         if state == "FATAL" or said.count(f"spawned: '{program}'") >= GAVE_UP:
             log_file = layout.logs / f"{program}.log"
-            raise WorkError(f"{program} does not start: {_told(log_file)}; all that it said is in {log_file}")
+            raise WorkError(f"{program} does not start: {_told(log_file)}; the full output is in {log_file}")
 
 
 def _pause(deadline: float, what: str, seconds: float, log: Path) -> None:
     if time.monotonic() > deadline:
         raise WorkError(
-            f"{what} did not answer within {seconds:.0f} s: {_told(log)}; all that it said is in {log}; give it more "
+            f"{what} did not answer within {seconds:.0f} s: {_told(log)}; the full output is in {log}; allow more "
             "time with --wait"
         )
     time.sleep(_PAUSE)
@@ -141,7 +139,7 @@ def _clear(layout: Layout, say: Say) -> None:
     try:
         taken = {program: port for program, port in layout.ports.items() if health.used(host, port)}
     except OSError:
-        raise UsageError(f"TRUEUP_HOST={host} is no address of this machine; write one that it has") from None
+        raise UsageError(f"TRUEUP_HOST={host} is not an address of this machine; use one that it has") from None
     if taken:
         names = "; ".join(f"{port} ({p}, set TRUEUP_{p.upper()}_PORT)" for p, port in taken.items())
         raise UsageError(f"ports of {host} that another program uses: {names}; stop that program or use other ports")

@@ -93,7 +93,7 @@ def deploy(project: Path, environment: Mapping[str, str], log: Path | None = Non
         else:
             post(f"{api}/automations/", _DEAD_RUNS, tries=20)
     except httpx.HTTPError as error:
-        raise WorkError(f"Prefect's server did not take what the stack needs: {error}; look at its log") from None
+        raise WorkError(f"Prefect's server refused the stack's setup: {error}; see its log") from None
     return found
 
 
@@ -135,14 +135,14 @@ def _prefect(project: Path, environment: Mapping[str, str], log: Path | None, *w
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise WorkError(f"{command} did not end within {_SECONDS} s; look at the log of Prefect's server") from None
+        raise WorkError(f"{command} did not end within {_SECONDS} s; see the log of Prefect's server") from None
     if log is not None:
         with log.open("a", encoding="utf-8") as file:
             file.write(done.stdout)
     elif done.returncode:
         sys.stderr.write(done.stdout)
     if done.returncode:
-        where = f"all that it said is in {log}" if log is not None else "all that it said stands above"
+        where = f"the full output is in {log}" if log is not None else "the full output is above"
         raise WorkError(f"{command} failed: {in_one_line(done.stdout)}; {where}")
 
 
@@ -156,7 +156,7 @@ def in_one_line(said: str) -> str:
     """
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|error)\b", line)]
-    return next(iter([*errors[-1:], *lines[-1:]]), "it said nothing")[:300]
+    return next(iter([*errors[-1:], *lines[-1:]]), "no output")[:300]
 
 
 if __name__ == "__main__":  # compose.yaml's worker, before it starts
