@@ -74,18 +74,18 @@ class Model:
 
     def champion(self) -> Champion | None:
         """The version that serves, or None before the first promotion."""
-        found = self.home.ledger.champion(self.config.model)
-        return None if found is None else _from_record(found)
+        record = self.home.ledger.champion(self.config.model)
+        return None if record is None else _from_record(record)
 
     def champion_at(self, as_of: datetime) -> Champion | None:
         """The version that served at `as_of`, or None."""
-        found = self.home.ledger.champion_at(self.config.model, as_of)
-        return None if found is None else _from_record(found)
+        record = self.home.ledger.champion_at(self.config.model, as_of)
+        return None if record is None else _from_record(record)
 
     def first_champion(self) -> Champion | None:
         """The first version that ever served, or None."""
-        found = self.home.ledger.champion(self.config.model, epoch=1)
-        return None if found is None else _from_record(found)
+        record = self.home.ledger.champion(self.config.model, epoch=1)
+        return None if record is None else _from_record(record)
 
     def succession(self) -> list[Champion]:
         """Every version that ever served, in the order of epochs; a version that came back is listed again."""
@@ -142,9 +142,9 @@ class Model:
 
     def validation_results(self, kind: type[T], window: Window | None = None) -> dict[tuple[Window, int], T]:
         """The newest result of the current rules for each window and revision."""
-        named = rules(self.config)
+        basis = rules(self.config)
         recorded = self.home.store.results(self.config.model, VALIDATE, kind, window)
-        return {(r.window, r.revision): r.body for r in recorded if r.basis == named}
+        return {(r.window, r.revision): r.body for r in recorded if r.basis == basis}
 
     def usable_batches(self, as_of: datetime) -> list[Batch]:
         """Validated batches that are not broken, in time order."""
@@ -173,10 +173,10 @@ class Model:
         if (current := self.champion()) is None:
             return None, as_of
         looks = [r for r in self.looks() if r.body.champion == current.version and r.as_of <= as_of]
-        told = [r for r in looks if r.body.diagnosis not in SILENT] or looks
-        if not told:
+        conclusive = [r for r in looks if r.body.diagnosis not in SILENT] or looks
+        if not conclusive:
             return None, as_of
-        decisive = max(told, key=lambda r: (r.window, r.as_of))
+        decisive = max(conclusive, key=lambda r: (r.window, r.as_of))
         about = (decisive.window, decisive.revision)
         return decisive, min(r.as_of for r in looks if (r.window, r.revision) == about)
 

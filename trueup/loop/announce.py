@@ -37,8 +37,8 @@ def announce(
         if not found.usable:
             events.append(_event(DataBroken.model_validate({**about, "reasons": found.reasons}), found.batch))
         if UNUSUAL in seen.findings:
-            said = [o.words for o in seen.figures.unusual]
-            events.append(_event(DataUnusual.model_validate({**about, "reasons": said}), found.batch))
+            reasons = [o.words for o in seen.figures.unusual]
+            events.append(_event(DataUnusual.model_validate({**about, "reasons": reasons}), found.batch))
         if seen.diagnosis == SHIFTED:
             events.append(_event(ModelShifted.model_validate({**about, "reasons": seen.reasons}), found.batch))
     model.home.ledger.announce(model.config.model, events)
@@ -69,5 +69,5 @@ def _due(config: ModelConfig, until: datetime | None, now: datetime) -> list[Win
 
 def _missing(config: ModelConfig, window: Window, until: datetime | None, as_of: datetime) -> Event:
     due = window.end + config.ingest.late_after
-    told = BatchMissing(model=config.model, as_of=as_of, batch=interval(window), due=due, newest=until)
-    return Event.of(told, interval(window))
+    payload = BatchMissing(model=config.model, as_of=as_of, batch=interval(window), due=due, newest=until)
+    return Event.of(payload, interval(window))

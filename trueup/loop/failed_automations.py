@@ -52,8 +52,8 @@ def _payload(failed: FailedAction, model: str) -> AutomationFailed:
 
 def _model(failed: FailedAction) -> str:
     """The model of the event that triggered it."""
-    named = failed.set_off_by.resource.get("prefect.resource.id", "") if failed.set_off_by else ""
-    return named.removeprefix(PREFIX) if named.startswith(PREFIX) else NO_MODEL
+    resource = failed.set_off_by.resource.get("prefect.resource.id", "") if failed.set_off_by else ""
+    return resource.removeprefix(PREFIX) if resource.startswith(PREFIX) else NO_MODEL
 
 
 def _as_of(failed: FailedAction) -> datetime:

@@ -72,7 +72,7 @@ def refuse(model: Model, asked: Attempt, refusal: Refusal) -> Decided:
     """Record that a retrain did not start, once for the same rule, reason and batch."""
     reason, as_of = asked.reason, asked.as_of
     newest = model.usable_batches(as_of)[-1:]
-    told = RetrainRefused(
+    payload = RetrainRefused(
         model=model.config.model,
         as_of=as_of,
         batch=interval(newest[0].window) if newest else "",
@@ -94,7 +94,7 @@ def refuse(model: Model, asked: Attempt, refusal: Refusal) -> Decided:
                 rule=refusal.rule,
                 verdicts=[],
             ),
-            events=(Event.of(told),),
+            events=(Event.of(payload),),
         )
     )
     return decided(entry)

@@ -44,13 +44,13 @@ def notify(home: Home, people: Sequence[Person]) -> Relayed:
 
 def _tell(home: Home, person: Person, waiting: Sequence[Message], lines: Mapping[int, str]) -> str | None:
     """Send one address its new notifications; return the error, or None."""
-    known = home.ledger.told(person.digest)
-    news = [m for m in waiting if m.id in lines and m.id not in known]
+    told = home.ledger.told(person.digest)
+    news = [m for m in waiting if m.id in lines and m.id not in told]
     if not news:
         return None
-    said = [lines[m.id] for m in news]
-    shown = said[-_MOST:] if len(said) <= _MOST else [f"{len(said) - _MOST} earlier ones", *said[-_MOST:]]
-    title = said[0].split(":")[0] if len(said) == 1 else f"{len(said)} things to look at"
+    texts = [lines[m.id] for m in news]
+    shown = texts[-_MOST:] if len(texts) <= _MOST else [f"{len(texts) - _MOST} earlier ones", *texts[-_MOST:]]
+    title = texts[0].split(":")[0] if len(texts) == 1 else f"{len(texts)} things to look at"
     if (problem := person.tell(f"Trueup: {title}", "\n".join(shown))) is None:
         home.ledger.mark_told(person.digest, news)
     return problem
@@ -58,14 +58,14 @@ def _tell(home: Home, person: Person, waiting: Sequence[Message], lines: Mapping
 
 def _notice(message: Message) -> str | None:
     """The text about an event; None for events that need nobody."""
-    said = message.payload
+    payload = message.payload
     what = _NOTICES.get(message.topic)
     # A refused retrain needs a person only if it would be refused again without one.
-    if what is None or (message.topic == "trueup.retrain.refused" and said.get("rule") != "rejections"):
+    if what is None or (message.topic == "trueup.retrain.refused" and payload.get("rule") != "rejections"):
         return None
-    about = f" (batch {said['batch']})" if said.get("batch") else ""
-    about = next((f" ({said[key]})" for key in ("automation", "run") if key in said), about)
-    why = "; ".join(said.get("reasons") or ([f"due {said['due']}"] if "due" in said else []))
+    about = f" (batch {payload['batch']})" if payload.get("batch") else ""
+    about = next((f" ({payload[key]})" for key in ("automation", "run") if key in payload), about)
+    why = "; ".join(payload.get("reasons") or ([f"due {payload['due']}"] if "due" in payload else []))
     return f"{'Prefect' if message.model == NO_MODEL else message.model} {what}{about}: {why}"
 
 

@@ -63,18 +63,18 @@ def due(model: Model, as_of: datetime) -> Reason | None:
     `retrain.every` counts from the start of the last training, `retrain.new_rows` from the newest row that trained or
     judged a model, so a rejected challenger does not trigger the next one.
     """
-    wanted = model.config.retrain
-    if wanted.every is None and wanted.new_rows is None:
+    triggers = model.config.retrain
+    if triggers.every is None and triggers.new_rows is None:
         return None
     if (current := model.champion()) is None:
         return None
     steps = steps_of(model)
     begun = max(starts(steps), default=None)
-    if wanted.every is not None and (begun is None or as_of >= later(begun, wanted.every)):
+    if triggers.every is not None and (begun is None or as_of >= later(begun, triggers.every)):
         return "schedule"
-    if wanted.new_rows is not None:
+    if triggers.new_rows is not None:
         since = max(current.trained_until, judged_until(steps) or datetime.min)
-        if _known_since(model, since, as_of) >= wanted.new_rows:
+        if _known_since(model, since, as_of) >= triggers.new_rows:
             return "grown"
     return None
 

@@ -71,14 +71,14 @@ def next_action(state: State) -> Reason | None:
     >>> next_action(State(has_champion=True, findings=("stale", "shifted")))
     'stale'
     """
-    named = state.findings[0] if state.findings else ""
-    if named == DATA_BROKEN:
+    diagnosis = state.findings[0] if state.findings else ""
+    if diagnosis == DATA_BROKEN:
         return None
     if not state.has_champion:
         return "first"
     # Age is known without labels, and counts also for a model with too few labels in each batch.
-    known = [f for f in state.findings if named != UNKNOWN or f in _WITHOUT_LABELS]
-    return next((ASKING[f] for f in known if f in ASKING and f in state.asking), state.due)
+    findings = [f for f in state.findings if diagnosis != UNKNOWN or f in _WITHOUT_LABELS]
+    return next((ASKING[f] for f in findings if f in ASKING and f in state.asking), state.due)
 
 
 def cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain = "inline") -> Cycle:
@@ -145,14 +145,14 @@ def challenge(do: Steps, model: Model, as_of: datetime, reason: Reason, in_loop:
     """
     upkeep(model)
     carry_out(model)
-    if (known := recorded_decision(model, reason, as_of)) is not None:
-        return known
+    if (decided := recorded_decision(model, reason, as_of)) is not None:
+        return decided
     asked = Attempt(reason, as_of, in_loop=in_loop, asked_at=model.home.now())
     with model.home.retraining(model.config.model) as alone:
         if not alone:
             return refuse(model, asked, RUNNING)
-        if (known := recorded_decision(model, reason, as_of)) is not None:  # by another, just now
-            return known
+        if (decided := recorded_decision(model, reason, as_of)) is not None:  # by another, just now
+            return decided
         if (refusal := held_back(model, reason, as_of)) is not None:
             return refuse(model, asked, refusal)
         chosen = do.plan(model, as_of)
@@ -218,8 +218,12 @@ def monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
     observed = [do.monitor(model, c, as_of) for c in checked]
     decisive = _decisive(model, observed)
     unanswered = {b.window for b in _unanswered(model, batches, as_of)}
-    wanted = decisive is not None and decisive.window in unanswered
-    action = next_action(State(True, decisive.findings, model.config.retrain.findings)) if decisive and wanted else None
+    open_request = decisive is not None and decisive.window in unanswered
+    action = (
+        next_action(State(True, decisive.findings, model.config.retrain.findings))
+        if decisive and open_request
+        else None
+    )
     announce(model, checked, observed, as_of, _asked(model, action, checked, decisive, as_of))
     return decisive or observed[-1]
 
@@ -229,8 +233,8 @@ def _unanswered(model: Model, batches: list[Batch], as_of: datetime) -> list[Bat
     look, first = model.decisive_look(as_of)
     if look is None or next_action(State(True, look.body.findings, model.config.retrain.findings)) is None:
         return []
-    known = answered(model, look, first)
-    return [] if known else [b for b in batches if (b.window, b.landed) == (look.window, look.revision)]
+    decided = answered(model, look, first)
+    return [] if decided else [b for b in batches if (b.window, b.landed) == (look.window, look.revision)]
 
 
 def _asked(
@@ -253,10 +257,10 @@ def _begun(model: Model, unhandled: Sequence[Checked], as_of: datetime) -> dict[
     `monitor` called with it returns the stored result, unless labels were missing and may have arrived since.
     """
     looks = model.last_looks()
-    found = ((c, looks.get(c.batch.window)) for c in unhandled)
+    pairs = ((c, looks.get(c.batch.window)) for c in unhandled)
     return {
         c.batch.window: look.as_of
-        for c, look in found
+        for c, look in pairs
         if look
         and (look.revision, look.basis) == (c.batch.landed, c.basis)
         and look.as_of < as_of
@@ -271,17 +275,17 @@ def _decisive(model: Model, observed: Sequence[Observed]) -> Observed | None:
     newest, because the champion's age is known without labels. A broken batch says nothing about the champion, so it
     decides only if no other batch was monitored.
     """
-    known = [w for w, look in model.last_looks().items() if look.body.diagnosis not in SILENT]
-    told = [o for o in observed if o.diagnosis not in SILENT]
+    conclusive_before = [w for w, look in model.last_looks().items() if look.body.diagnosis not in SILENT]
+    conclusive = [o for o in observed if o.diagnosis not in SILENT]
     sound = [o for o in observed if o.diagnosis != DATA_BROKEN]
-    latest = max((told or sound or observed), key=lambda o: o.window)
-    return None if any(window > latest.window for window in known) else latest
+    latest = max((conclusive or sound or observed), key=lambda o: o.window)
+    return None if any(window > latest.window for window in conclusive_before) else latest
 
 
 def _validated(do: Steps, model: Model, batches: list[Batch], as_of: datetime) -> list[Checked]:
     """Validate all batches by the current rules; only new judgements are made."""
-    known = model.validations(batches)
-    return [known.get(b.window) or do.validate(model, b, as_of) for b in batches]
+    earlier = model.validations(batches)
+    return [earlier.get(b.window) or do.validate(model, b, as_of) for b in batches]
 
 
 def _unhandled(model: Model, checked: list[Checked]) -> list[Checked]:

@@ -36,11 +36,11 @@ class Compared:
 def compare(config: ModelConfig, span: Window, runs: Sequence[PolicyRun], known_then: bool = False) -> Compared:
     """Compare policies on the rows that all of them have scored. Raises NotEnoughData without such rows."""
     e = config.evaluate
-    named = {run.policy.name: run for run in runs}
+    by_name = {run.policy.name: run for run in runs}
     rows = common_rows(config, runs)
     blocks = Blocks.of(rows[EVENT_TIME], e.block)
-    costs = {name: round(sum(t.cost_s for t in _later(run)), 3) for name, run in named.items()}
-    sums = {name: blocks.sums(rows[name]) for name in named}
+    costs = {name: round(sum(t.cost_s for t in _later(run)), 3) for name, run in by_name.items()}
+    sums = {name: blocks.sums(rows[name]) for name in by_name}
     policies = [run.policy for run in runs]
     frozen = next((p.name for p in policies if p.frozen), None)
     contest = Contest(sums, blocks.sums(), costs, e.confidence, frozen)
@@ -48,9 +48,9 @@ def compare(config: ModelConfig, span: Window, runs: Sequence[PolicyRun], known_
     choice = choose(contest.part(parts[0]) if parts else contest)
     if parts:
         choice = confirmed(choice, contest.part(parts[1]))
-    by_batch = rows.groupby(BATCH, observed=True)[[*named, "oracle"]].mean()
-    worse = dominated({name: contest.mean(name) for name in named}, costs)
-    told = [_policy(run, contest, worse, rows) for run in runs]
+    by_batch = rows.groupby(BATCH, observed=True)[[*by_name, "oracle"]].mean()
+    worse = dominated({name: contest.mean(name) for name in by_name}, costs)
+    rows_of_policies = [_policy(run, contest, worse, rows) for run in runs]
     facts = {
         "model": config.model,
         "loss": loss_words(config.task, config.ingest.label.unit),
@@ -63,13 +63,13 @@ def compare(config: ModelConfig, span: Window, runs: Sequence[PolicyRun], known_
             "to": str(rows[EVENT_TIME].max()),
             "batches": len(by_batch),
         },
-        "policies": told,
+        "policies": rows_of_policies,
         "to_beat": (measured := _to_beat(config, contest, rows, choice.recommended)),
         "frozen": frozen,
         "recommended": choice.recommended,
         "withdrawn": choice.withdrawn,
         "why": phrases.why(config, contest, choice, parts),
-        "block": block(config, named[choice.recommended].policy),
+        "block": block(config, by_name[choice.recommended].policy),
         "judged_apart": _judged_apart(contest, choice, parts),
         "oracle": {
             "loss": float(rows["oracle"].mean()),
@@ -87,10 +87,10 @@ def compare(config: ModelConfig, span: Window, runs: Sequence[PolicyRun], known_
     }
     if (price := config.replay.price) is not None:
         facts["currency"] = price.currency
-        for policy in told:
+        for policy in rows_of_policies:
             policy["cost_money"] = round(policy["cost_s"] / 3600 * price.per_hour, 4)
     if config.task is not Task.REGRESSION:
-        for policy in told:
+        for policy in rows_of_policies:
             policy.update({f"log_{key}": policy[key] for key in ("loss", "loss_low", "loss_high")})
     return Compared(facts, by_batch)
 
@@ -105,30 +105,30 @@ def common_rows(config: ModelConfig, runs: Sequence[PolicyRun]) -> pd.DataFrame:
 
     Raises NotEnoughData without such rows.
     """
-    found: pd.DataFrame | None = None
+    common: pd.DataFrame | None = None
     for run in runs:
         name = run.policy.name
         own = run.losses[[ROW_ID, LOSS, RIVAL]].rename(columns={LOSS: name, RIVAL: f"\0{name}"})
-        if found is None:
-            found = run.losses.reindex(columns=[ROW_ID, EVENT_TIME, BATCH, *WHAT]).merge(own, on=ROW_ID)
+        if common is None:
+            common = run.losses.reindex(columns=[ROW_ID, EVENT_TIME, BATCH, *WHAT]).merge(own, on=ROW_ID)
         else:
-            found = found.merge(own, on=ROW_ID)
-    if found is None or found.empty:
+            common = common.merge(own, on=ROW_ID)
+    if common is None or common.empty:
         raise NotEnoughData(
             f"{config.model}: no rows were scored by all policies; replay a longer span, or policies that see the same history"
         )
-    return found.assign(oracle=_oracle(found, [run.policy.name for run in runs]))
+    return common.assign(oracle=_oracle(common, [run.policy.name for run in runs]))
 
 
 def _oracle(rows: pd.DataFrame, names: Sequence[str]) -> pd.Series[Any]:
     """The loss of a policy that serves, in each batch, the better of the available models."""
     candidates = [*names, *(f"\0{n}" for n in names)]
-    known = [c for c in candidates if rows[c].notna().any()]
-    means = rows.groupby(BATCH, observed=True)[known].mean()
-    whole = rows.groupby(BATCH, observed=True)[known].count().eq(rows.groupby(BATCH, observed=True).size(), axis=0)
+    scored = [c for c in candidates if rows[c].notna().any()]
+    means = rows.groupby(BATCH, observed=True)[scored].mean()
+    whole = rows.groupby(BATCH, observed=True)[scored].count().eq(rows.groupby(BATCH, observed=True).size(), axis=0)
     best = means.where(whole).idxmin(axis=1)
-    place = rows[BATCH].map(best).map({c: k for k, c in enumerate(known)}).to_numpy()
-    return pd.Series(rows[known].to_numpy()[np.arange(len(rows)), place], index=rows.index)
+    place = rows[BATCH].map(best).map({c: k for k, c in enumerate(scored)}).to_numpy()
+    return pd.Series(rows[scored].to_numpy()[np.arange(len(rows)), place], index=rows.index)
 
 
 def _policy(run: PolicyRun, contest: Contest, worse: set[str], rows: pd.DataFrame) -> Plain:
@@ -137,7 +137,7 @@ def _policy(run: PolicyRun, contest: Contest, worse: set[str], rows: pd.DataFram
     outcomes = [t.outcome for t in tried]
     promoted, rejected = ([t for t in tried if t.outcome == o] for o in ("promoted", "rejected"))
     decayed = [look.window for look in run.looks if look.decayed]
-    found = {
+    row = {
         "name": name,
         "changes": run.policy.changes,
         "loss": bounds.mean,
@@ -161,14 +161,14 @@ def _policy(run: PolicyRun, contest: Contest, worse: set[str], rows: pd.DataFram
     }
     if contest.frozen not in {None, name}:
         apart = contest.apart(name, contest.frozen)
-        found["against_frozen"] = plain(apart)
-        found["area_saved"] = -apart.mean * len(rows)
-    return found
+        row["against_frozen"] = plain(apart)
+        row["area_saved"] = -apart.mean * len(rows)
+    return row
 
 
 def _to_beat(config: ModelConfig, contest: Contest, rows: pd.DataFrame, recommended: str) -> list[Plain]:
     """The yardsticks' losses, and the recommended policy's difference, on the rows that the yardsticks could predict."""
-    found = []
+    measured = []
     for name, what in WHAT.items():
         of = rows[rows[name].notna()]
         if of.empty:
@@ -178,19 +178,21 @@ def _to_beat(config: ModelConfig, contest: Contest, rows: pd.DataFrame, recommen
         same = replace(contest, sums=sums, rows=part.sums(), costs={})
         own, apart = same.interval(name), same.apart(recommended, name)
         bounds = dict(zip(("loss_low", "loss_high"), own.bounds, strict=True))
-        found.append({"name": name, "what": what, "rows": len(of), "loss": own.mean, **bounds, "apart": plain(apart)})
-    return found
+        measured.append(
+            {"name": name, "what": what, "rows": len(of), "loss": own.mean, **bounds, "apart": plain(apart)}
+        )
+    return measured
 
 
 def _batches(rows: pd.DataFrame, by_batch: pd.DataFrame, config: ModelConfig) -> list[Plain]:
     """Each batch's mean loss by policy, with bounds."""
-    e, found = config.evaluate, []
+    e, batches = config.evaluate, []
     for start, of in rows.groupby(BATCH, observed=True):
         part = Blocks.of(of[EVENT_TIME], e.block)
         spans = {name: sums_interval(part.sums(of[name]), part.sums(), e.confidence) for name in by_batch.columns}
         losses = {n: {"loss": s.mean, "low": s.bounds[0], "high": s.bounds[1]} for n, s in spans.items()}
-        found.append({"start": str(start), "rows": len(of), "losses": losses})
-    return found
+        batches.append({"start": str(start), "rows": len(of), "losses": losses})
+    return batches
 
 
 def _judged_apart(contest: Contest, choice: Choice, parts: tuple[slice, slice] | None) -> Plain:

@@ -27,12 +27,12 @@ def gates(contest: Contest, runs: Sequence[PolicyRun]) -> list[Plain]:
 
     `difference` is the loss with gates minus that without: below 0 they have saved loss.
     """
-    found = []
+    pairs = []
     for run in runs:
         if (bare := _without(run.policy, runs)) is None:
             continue
         refused = [t for t in run.tried if t.outcome == "rejected" and t.later]
-        found.append(
+        pairs.append(
             {
                 "policy": run.policy.name,
                 "without": bare.policy.name,
@@ -43,16 +43,16 @@ def gates(contest: Contest, runs: Sequence[PolicyRun]) -> list[Plain]:
                 "refused_wrongly_shown": sum(t.regret_shown for t in refused),
             }
         )
-    return found
+    return pairs
 
 
 def _without(policy: Policy, runs: Sequence[PolicyRun]) -> PolicyRun | None:
     """The result of the same policy without gates."""
     try:
-        wanted = parse(f"{policy.name}, {_NO_GATE}").changes
+        changes = parse(f"{policy.name}, {_NO_GATE}").changes
     except UsageError:  # it speaks of its gate, or has none
         return None
-    return next((o for o in runs if o.policy.changes == wanted and o.policy.changes != policy.changes), None)
+    return next((o for o in runs if o.policy.changes == changes and o.policy.changes != policy.changes), None)
 
 
 def better_ranked(runs: Sequence[PolicyRun]) -> list[Plain]:
@@ -60,14 +60,14 @@ def better_ranked(runs: Sequence[PolicyRun]) -> list[Plain]:
 
     Each once, with the policies that tried it against the same champion.
     """
-    found: dict[Any, Plain] = {}
+    by_figures: dict[Any, Plain] = {}
     for run in runs:
         for tried in run.tried:
             if tried.outcome == "rejected" and (sides := _ranks_better(tried)):
-                told = {"as_of": tried.as_of.isoformat(), "figures": sides, "policies": list[str]()}
-                key = (told["as_of"], *((n, s["challenger"], s["champion"]) for n, s in sides.items()))
-                found.setdefault(key, told)["policies"].append(run.policy.name)
-    return sorted(found.values(), key=lambda told: str(told["as_of"]))
+                row = {"as_of": tried.as_of.isoformat(), "figures": sides, "policies": list[str]()}
+                key = (row["as_of"], *((n, s["challenger"], s["champion"]) for n, s in sides.items()))
+                by_figures.setdefault(key, row)["policies"].append(run.policy.name)
+    return sorted(by_figures.values(), key=lambda row: str(row["as_of"]))
 
 
 def _ranks_better(tried: Tried) -> dict[str, dict[str, float]]:

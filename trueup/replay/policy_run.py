@@ -141,8 +141,8 @@ def play(
             cycle(do, model if home.ledger.champion(config.model) else Model(first, home), moment)
         tell(len(turns), len(turns))
         run = _read(model, policy, max(turns))
-        known = sandbox.measured(config, lambda: yardsticks(model, max(turns)))
-        return replace(run, losses=run.losses.merge(known, on=ROW_ID, how="left"))
+        measured = sandbox.measured(config, lambda: yardsticks(model, max(turns)))
+        return replace(run, losses=run.losses.merge(measured, on=ROW_ID, how="left"))
     finally:
         home.close()
 
@@ -173,15 +173,15 @@ def _read(model: Model, policy: Policy, until: datetime) -> PolicyRun:
 
 def _served(model: Model, batch: Batch) -> pd.DataFrame:
     """The loss of each served prediction with a label."""
-    said = model.home.store.read_predictions(model.config.model, batch.window)
-    if said.empty:
-        return said
-    joined = said.merge(model.home.store.read(batch.labels, [ROW_ID, LABEL]), on=ROW_ID, how="inner")
+    served = model.home.store.read_predictions(model.config.model, batch.window)
+    if served.empty:
+        return served
+    joined = served.merge(model.home.store.read(batch.labels, [ROW_ID, LABEL]), on=ROW_ID, how="inner")
     classes = classes_of(model.config, joined)
-    found = row_losses(
+    losses = row_losses(
         model.config.task, joined[LABEL].to_numpy(), prediction_in(model.config, joined, classes), classes
     )
-    joined[LOSS], joined[VERSION] = found, joined["model_version"]
+    joined[LOSS], joined[VERSION] = losses, joined["model_version"]
     return joined[[ROW_ID, EVENT_TIME, LOSS, VERSION, SCORED]]
 
 
@@ -201,8 +201,8 @@ def _rival(model: Model, batch: Batch, last: Entry, until: datetime) -> pd.DataF
     frame = frame.merge(labels, on=ROW_ID, how="inner")
     frame = frame[frame[EVENT_TIME] >= made.trained_until]
     classes = None if model.config.task is not Task.MULTICLASS else sorted({*map(str, loaded.classes_), *frame[LABEL]})
-    said = predict(loaded, frame, model.config.task, classes)
-    return frame[[ROW_ID]].assign(**{RIVAL: row_losses(model.config.task, frame[LABEL].to_numpy(), said, classes)})
+    predicted = predict(loaded, frame, model.config.task, classes)
+    return frame[[ROW_ID]].assign(**{RIVAL: row_losses(model.config.task, frame[LABEL].to_numpy(), predicted, classes)})
 
 
 def _champion(model: Model, version: int) -> Fitted | None:
@@ -243,8 +243,8 @@ def _apart(config: ModelConfig, served: Sequence[pd.DataFrame]) -> tuple[float |
     if rows.empty:
         return None, None, None
     e = config.evaluate
-    found = paired_interval(rows[RIVAL] - rows[LOSS], rows[EVENT_TIME], e.block, e.confidence)
-    return found.mean, *found.bounds
+    difference = paired_interval(rows[RIVAL] - rows[LOSS], rows[EVENT_TIME], e.block, e.confidence)
+    return difference.mean, *difference.bounds
 
 
 def _looks(model: Model) -> list[Look]:

@@ -63,11 +63,11 @@ class Replay:
         with FileLock(folder.with_suffix(_PLAYING)):  # two policies may mean the same
             if not policy_results.ended(folder):
                 policy_results.keep(play(self.config, policy, self.sandbox, note), folder)
-        found = policy_results.kept(policy, folder)
-        if not found.champions:
+        run = policy_results.kept(policy, folder)
+        if not run.champions:
             raise NotEnoughData(
                 f"{self.config.model}: no policy would have a champion in {self.sandbox.span}, for `{policy.name}` had none "
-                f"and all have the same bar for the first: {found.why_none}; replay a longer span (--from, --to), or see "
+                f"and all have the same bar for the first: {run.why_none}; replay a longer span (--from, --to), or see "
                 f"`trueup check {self.config.model} --rehearse`"
             )
 
@@ -138,8 +138,8 @@ def replay(
 
 def folder(model: Model, span: Window, known_then: bool = False) -> Path:
     """The folder of a replay, which depends on config and span."""
-    named = digest_of([config_digest(model.config), span.start.isoformat(), span.end.isoformat(), known_then])
-    return model.home.root / "replays" / model.config.model / named[:16]
+    digest = digest_of([config_digest(model.config), span.start.isoformat(), span.end.isoformat(), known_then])
+    return model.home.root / "replays" / model.config.model / digest[:16]
 
 
 def forget(model: Model, span: Window, known_then: bool = False) -> None:
@@ -204,9 +204,9 @@ def whole_span(model: Model, start: datetime | None, end: datetime | None) -> Wi
     last = model.newest_complete()
     extent = model.home.source(model.config).extent()
     assert extent is not None  # there is a newest row
-    found = Window(start or datetime.combine(extent[0].date(), time()), min(end or last, last))
-    if found.end <= found.start:
+    span = Window(start or datetime.combine(extent[0].date(), time()), min(end or last, last))
+    if span.end <= span.start:
         raise UsageError(
-            f"--from {found.start:%Y-%m-%d} lies not before --to {found.end:%Y-%m-%d}, or before what the source holds"
+            f"--from {span.start:%Y-%m-%d} lies not before --to {span.end:%Y-%m-%d}, or before what the source holds"
         )
-    return found
+    return span

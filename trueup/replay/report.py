@@ -27,10 +27,10 @@ class Published:
 
 def publish(model: Model, span: Window, runs: Sequence[PolicyRun], known_then: bool = False) -> Published:
     """Compare, write the report, and log it in MLflow. Raises NotEnoughData, RegistryUnavailable."""
-    found = compare(model.config, span, runs, known_then)
-    page = write(found, model.home)
-    log(found, model.home, page)
-    return Published(found.facts, page)
+    compared = compare(model.config, span, runs, known_then)
+    page = write(compared, model.home)
+    log(compared, model.home, page)
+    return Published(compared.facts, page)
 
 
 def write(found: Compared, home: Home) -> Path:

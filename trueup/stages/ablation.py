@@ -32,10 +32,10 @@ def ablation(
     per group: its features, the mean loss with and without it, their difference with its interval (above 0 the group is
     worth its place), and whether that is shown.
     """
-    wanted = model.config.evaluate.ablation
-    if wanted is None:
+    settings = model.config.evaluate.ablation
+    if settings is None:
         return []
-    before = examples(model, trained.train, as_of, known_by=trained.gate.start).newest(wanted.rows)
+    before = examples(model, trained.train, as_of, known_by=trained.gate.start).newest(settings.rows)
     e = model.config.evaluate
     y = gate.y.to_numpy()
 
@@ -45,8 +45,8 @@ def ablation(
 
     whole = gate.schema
     full = losses(whole) if len(before.y) < trained.rows else row_losses(model.config.task, y, said, classes)
-    found = []
-    for name, features in groups(wanted.groups, model.config.features, whole).items():
+    worth = []
+    for name, features in groups(settings.groups, model.config.features, whole).items():
         rest = FeatureSchema(
             *(tuple(f for f in kind if f not in features) for kind in (whole.numeric, whole.categorical))
         )
@@ -56,7 +56,7 @@ def ablation(
         bounds = paired_interval(apart, gate.event_time, e.block, e.confidence)
         low, high = bounds.bounds
         shown = "earns its place" if low is not None and low > 0 else "harms" if high is not None and high < 0 else ""
-        found.append(
+        worth.append(
             Ablated(
                 group=name,
                 features=features,
@@ -70,7 +70,7 @@ def ablation(
                 answer=shown or "not shown",
             )
         )
-    return found
+    return worth
 
 
 def groups(declared: dict[str, list[str]], config: FeaturesConfig, schema: FeatureSchema) -> dict[str, list[str]]:
@@ -80,7 +80,7 @@ def groups(declared: dict[str, list[str]], config: FeaturesConfig, schema: Featu
             name: [f for f in schema.names if any(fnmatchcase(f, p) for p in patterns)]
             for name, patterns in declared.items()
         }
-    found = {
+    by_kind = {
         "numeric": list(config.numeric),
         "categorical": list(config.categorical),
         "calendar": [f"{column}_{part}" for column, parts in config.calendar.items() for part in parts],
@@ -89,7 +89,7 @@ def groups(declared: dict[str, list[str]], config: FeaturesConfig, schema: Featu
         for by in spec.by:
             keys = [by] if isinstance(by, str) else by
             name = f"{spec.name} by {' and '.join(keys)}"
-            found.setdefault(name, []).extend(history_names([spec.model_copy(update={"by": [by]})]))
-    known = {f for features in found.values() for f in features}
-    found["custom"] = [f for f in schema.names if f not in known]
-    return {name: features for name, features in found.items() if features}
+            by_kind.setdefault(name, []).extend(history_names([spec.model_copy(update={"by": [by]})]))
+    grouped = {f for features in by_kind.values() for f in features}
+    by_kind["custom"] = [f for f in schema.names if f not in grouped]
+    return {name: features for name, features in by_kind.items() if features}

@@ -34,7 +34,7 @@ def behaviour(
     if not model.config.features.custom:  # the function may use other rows of a batch
         rows = rows[rows[ROW_ID].isin(gate.row_id)]
     before = predict(fitted, gate.X, model.config.task, classes)
-    found = []
+    violations = []
     for check in checks:
         moves, changed = list[Any](), np.zeros(len(gate.y))
         for column in _changed(check, rows[check.column], model.config.train.seed):
@@ -44,8 +44,8 @@ def behaviour(
             changed = np.maximum(changed, _differs(rows, other, check.column, gate))
         # Of several values the largest change counts; a direction has one.
         largest = np.abs(np.column_stack(moves)).max(axis=1) if isinstance(check, InvarianceCheck) else moves[0]
-        found.append(measured(check, largest, changed, gate.event_time, model.config.evaluate))
-    return found
+        violations.append(measured(check, largest, changed, gate.event_time, model.config.evaluate))
+    return violations
 
 
 def _changed(check: BehaviourCheck, column: pd.Series[Any], seed: int) -> list[Any]:

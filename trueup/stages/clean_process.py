@@ -58,13 +58,13 @@ def reproduced(model: Model, trained: Trained, *others: tuple[str, str, list[str
 
 def budget(model: Model, trained: Trained, rows: pd.DataFrame) -> list[Cost]:
     """Size of a model's files, and the time of the second process for the `rows` of each budget gate."""
-    found = []
+    costs = []
     for gate in (g for g in model.config.promote.gates if isinstance(g, Budget)):
         with model.home.registry.files(trained.uri) as folder, _written(rows.head(gate.batch)) as path:
             size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
             seconds = fresh_process().time(folder, trained.manifest_digest, path, model.config.task, gate.repeats)
         median, p95 = np.quantile(seconds, [0.5, 0.95]) * 1000
-        found.append(
+        costs.append(
             Cost(
                 batch=gate.batch,
                 repeats=gate.repeats,
@@ -75,7 +75,7 @@ def budget(model: Model, trained: Trained, rows: pd.DataFrame) -> list[Cost]:
                 machine=f"{platform.machine()} with {os.cpu_count()} cores, one thread, in a fresh process",
             )
         )
-    return found
+    return costs
 
 
 @contextmanager

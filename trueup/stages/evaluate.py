@@ -59,8 +59,8 @@ def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
     by_role, intervals = _metrics(model.config, gate, predictions, classes)
     figures = {f"{role}_{name}": value for role, m in by_role.items() for name, value in m.items()}
     model.home.tracking.log(trained.run_id, metrics=figures)
-    said = columns_of(CHALLENGER, predictions[CHALLENGER], classes)
-    sample_rows = sample(gate.X.assign(**{LABEL: gate.y}, **said), SAMPLE_ROWS, model.config.train.seed)
+    challenger_columns = columns_of(CHALLENGER, predictions[CHALLENGER], classes)
+    sample_rows = sample(gate.X.assign(**{LABEL: gate.y}, **challenger_columns), SAMPLE_ROWS, model.config.train.seed)
     used = [b for b in model.usable_batches(as_of) if b.window.overlaps(trained.gate)]
     worth = ablation(model, trained, gate, predictions[CHALLENGER], classes, as_of)
     model.home.tracking.log(

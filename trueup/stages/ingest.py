@@ -59,15 +59,15 @@ def ingest(model: Model, as_of: datetime) -> list[Batch]:
     again |= _lacking(model, source, landed) | _of_another_type(model, landed)
     mark = source.mark()  # before reading, so that rows written meanwhile count as later
     again |= (rewritten := _rewritten(model, source, mark))
-    wanted = [w for w in windows if w not in have or w in again]
-    require_sound(model.config, model.home.configs, with_expectations=bool(set(wanted) - have))
+    due = [w for w in windows if w not in have or w in again]
+    require_sound(model.config, model.home.configs, with_expectations=bool(set(due) - have))
     joined = joining(model, model.batches(datetime.max), as_of, windows)
     if joined is not None:
-        joined.land_again(b for b in landed if b.window not in wanted)
-    for window in wanted:
+        joined.land_again(b for b in landed if b.window not in due)
+    for window in due:
         land(model, window, joined)
-    if rewritten <= {*wanted}:  # later ones are still to be reported
-        _keep(model, mark, wanted[-1:] or windows[-1:], as_of)
+    if rewritten <= {*due}:  # later ones are still to be reported
+        _keep(model, mark, due[-1:] or windows[-1:], as_of)
     return model.batches(as_of)
 
 
@@ -106,8 +106,8 @@ def _lacking(model: Model, source: SourcePort, landed: list[Batch]) -> set[Windo
     """Windows that were landed without a column that the config now needs and the source has."""
     wanted = set(model.config.input_columns)  # columns of the champion alone do not justify landing everything again
     lacking = {b.window: absent for b in landed if (absent := wanted - set(model.home.store.columns(b.rows)))}
-    found = set(source.columns()) if lacking else set()
-    return {window for window, absent in lacking.items() if absent & found}
+    there = set(source.columns()) if lacking else set()
+    return {window for window, absent in lacking.items() if absent & there}
 
 
 def _rewritten(model: Model, source: SourcePort, mark: Mark | None) -> set[Window]:
@@ -119,11 +119,11 @@ def _rewritten(model: Model, source: SourcePort, mark: Mark | None) -> set[Windo
     if mark is None:
         return set()
     landed = {ref.window for ref in model.home.store.batches(model.config.rows_dataset)}
-    if not landed or (known := _kept(model)) is None:
+    if not landed or (kept := _kept(model)) is None:
         return landed
-    if known == mark:
+    if kept == mark:
         return set()
-    days = {moment.date() for moment in source.written_since(known)}
+    days = {moment.date() for moment in source.written_since(kept)}
     return {period_of(datetime.combine(day, time()), model.config.ingest.period) for day in days} & landed
 
 
@@ -164,13 +164,13 @@ def _of_another_type(model: Model, landed: list[Batch]) -> set[Window]:
 
 def land(model: Model, window: Window, joined: Joining | None = None) -> None:
     """Read a window from the source and land it with its labels. Raises SourceError."""
-    known = model.known()
-    texts = [name for name, kind in known.kinds.items() if kind in {"text", "digits"}]
+    landed = model.known()
+    texts = [name for name, kind in landed.kinds.items() if kind in {"text", "digits"}]
     raw: pd.DataFrame = model.home.source(model.config).read(window.start, window.end, text=texts)
     current = model.champion()
     served = [c for c in current.features.columns if c in raw.columns] if current else []
-    wanted = list(dict.fromkeys([*model.config.input_columns, *served]))
-    landing = split(raw, model.config.reading, model.config.task, wanted, model.config.numeric_columns, window, known)
+    columns = list(dict.fromkeys([*model.config.input_columns, *served]))
+    landing = split(raw, model.config.reading, model.config.task, columns, model.config.numeric_columns, window, landed)
     # Labels first: a batch becomes visible with its rows, and must have its labels then.
     if joined is None:
         facts = {"outcomes": landing.facts["outcomes"]}

@@ -103,10 +103,10 @@ class Joining:
             self.land(batch.window, self._ports.store.read(batch.rows, columns))
 
     def _odd_overall(self) -> Facts:
-        known = self._outcomes.now >= 0
+        valued = self._outcomes.now >= 0
         return {
             **self._outcomes.facts,
-            "orphans": int((known & (self._batches_of == 0)).sum()),
+            "orphans": int((valued & (self._batches_of == 0)).sum()),
             "keys_again": int((self._batches_of > 1).sum()),
         }
 
@@ -124,10 +124,10 @@ def joining(model: Model, landed: list[Batch], as_of: datetime, windows: Sequenc
         if {*model.config.ingest.key} <= {*known.kinds, model.config.ingest.time}:
             break
         known = replace(known, kinds={**kinds_of_keys(model, window), **known.kinds})
-    found = table(read_outcomes(model), model.config.reading, model.config.task, known)
-    _require_some(found, sum(b.labels.rows for b in landed))
+    outcomes = table(read_outcomes(model), model.config.reading, model.config.task, known)
+    _require_some(outcomes, sum(b.labels.rows for b in landed))
     moment = max([as_of, *(b.window.end for b in landed)])
-    made = Joining(model, found.at(moment), found.named, windows[-1])
+    made = Joining(model, outcomes.at(moment), outcomes.named, windows[-1])
     made.require_same_kind(landed)
     return made
 
@@ -138,8 +138,8 @@ def kinds_of_keys(model: Model, window: Window) -> dict[str, Kind]:
     rows = model.home.source(model.config).read(
         window.start, window.end, list(dict.fromkeys([model.config.ingest.time, *key]))
     )
-    found = first_kinds(rows, key, declared_kinds(model.config.reading, model.config.numeric_columns), Known())
-    return {name: found[name] for name in key if rows[name].notna().any()}
+    kinds = first_kinds(rows, key, declared_kinds(model.config.reading, model.config.numeric_columns), Known())
+    return {name: kinds[name] for name in key if rows[name].notna().any()}
 
 
 def _require_some(found: Table, landed: int) -> None:

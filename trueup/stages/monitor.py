@@ -191,10 +191,13 @@ def _skill(model: Model, batch: Batch, joined: pd.DataFrame, as_of: datetime, of
         joined[LABEL].to_numpy(),
         all_classes(model.config.task, [reference], classes_of(model.config, joined) or []),
     )
-    said = prediction_in(model.config, joined, classes)
-    cheap = predict(reference, rows, model.config.task, classes)
-    ours, theirs = row_losses(model.config.task, y, said, classes), row_losses(model.config.task, y, cheap, classes)
-    e, promised = model.config.evaluate, promised_gain(model.config.task, said, cheap)
+    predicted = prediction_in(model.config, joined, classes)
+    reference_predicted = predict(reference, rows, model.config.task, classes)
+    ours, theirs = (
+        row_losses(model.config.task, y, predicted, classes),
+        row_losses(model.config.task, y, reference_predicted, classes),
+    )
+    e, promised = model.config.evaluate, promised_gain(model.config.task, predicted, reference_predicted)
     constant = constant_losses(model.config.task, y, before.y)
     return skill(ours, theirs, joined[EVENT_TIME], e.block, e.confidence, promised=promised, constant=constant)
 

@@ -65,8 +65,8 @@ def train(model: Model, chosen: Plan, as_of: datetime) -> Trained:
     The champion's recipe is the first trial. Raises NotEnoughData below `train.min_rows`, for labels of one class and
     without a fold to search on, TrainingFailed if no recipe can be fitted.
     """
-    found = material(model, chosen, as_of)
-    data, searched, folds = found.data, found.searched, found.folds
+    made = material(model, chosen, as_of)
+    data, searched, folds = made.data, made.searched, made.folds
     current = model.champion()
     tags = {"trueup.as_of": as_of.isoformat(), "trueup.train": str(chosen.train), "trueup.gate": str(chosen.gate)}
     tags[HOME_TAG] = model.home.identity
@@ -140,7 +140,7 @@ def _fit(model: Model, data: Examples, recipe: Recipe, chosen: Plan, run_id: str
         model.config.monitor.drift.sample,
         model.config.train.seed,
     )
-    classes, said = class_names(model.config.task, fitted), predict(fitted, baseline, model.config.task)
+    classes, predicted = class_names(model.config.task, fitted), predict(fitted, baseline, model.config.task)
     return Trained(
         recipe=recipe,
         train=chosen.train,
@@ -152,7 +152,7 @@ def _fit(model: Model, data: Examples, recipe: Recipe, chosen: Plan, run_id: str
         manifest_digest=logged.manifest_digest,
         run_id=run_id,
         baseline_path=model.home.store.put_evaluation(
-            baseline_name(logged.manifest_digest), baseline.assign(**columns_of(FITTED, said, classes))
+            baseline_name(logged.manifest_digest), baseline.assign(**columns_of(FITTED, predicted, classes))
         ),
         classes=classes,
         folds=chosen.folds,
@@ -253,13 +253,13 @@ def _without_labels(model: Model, as_of: datetime) -> Hold:
     `train.min_history`, because a first champion would be due by then.
     """
     used, label = model.usable_batches(as_of), model.config.ingest.label
-    known = pd.concat([model.home.store.read(b.labels, [KNOWN_AT])[KNOWN_AT] for b in used]) if used else pd.Series()
-    rows, first = sum(b.rows.rows for b in used), known.min()
+    moments = pd.concat([model.home.store.read(b.labels, [KNOWN_AT])[KNOWN_AT] for b in used]) if used else pd.Series()
+    rows, first = sum(b.rows.rows for b in used), moments.min()
     patience = model.config.train.min_history if label.known_after is None else label.known_after
     ended = min((b.window.end for b in used if b.rows.rows), default=as_of)
     if not rows:
         why, overdue = "no batch that passed validation has rows", False
-    elif known.empty:
+    elif moments.empty:
         where = (
             f"column {label.column} is empty in all"
             if label.source is None
@@ -267,15 +267,15 @@ def _without_labels(model: Model, as_of: datetime) -> Hold:
         )
         why, overdue = f"{where} {rows:,} rows", ended + patience <= as_of
     elif pd.isna(first):
-        why, overdue = f"column {label.known_at} is empty for all {len(known):,} labels", ended + patience <= as_of
+        why, overdue = f"column {label.known_at} is empty for all {len(moments):,} labels", ended + patience <= as_of
     else:
         why, overdue = f"the first label counts from {first:%Y-%m-%d %H:%M}", first - as_of > _LONGEST_WAIT
     clock = "known_after" if label.known_at is None else "known_at"
-    said = f"no matured label by {as_of:%Y-%m-%d %H:%M}: {why}"
+    missing = f"no matured label by {as_of:%Y-%m-%d %H:%M}: {why}"
     if overdue:
         batches = "1 batch" if len(used) == 1 else f"{len(used)} batches"
         raise NoLabels(
-            f"{model.config.model}: {said}, after {batches} from {used[0].window.start:%Y-%m-%d} on; fill it in the source, or "
+            f"{model.config.model}: {missing}, after {batches} from {used[0].window.start:%Y-%m-%d} on; fill it in the source, or "
             f"set ingest.label.column and ingest.label.{clock} to what holds the outcome and its moment"
         )
-    return Hold(f"{said}; `{clock}` says when a label counts")
+    return Hold(f"{missing}; `{clock}` says when a label counts")

@@ -103,13 +103,17 @@ def not_settled(model: Model, reason: Reason, windows: Sequence[Window], as_of: 
     if reason not in AUTOMATIC or model.config.promote.mode != "auto":
         return None
     sound = model.usable_batches(as_of)
-    found = fresh([b.window for b in sound], _odd(model), _confirmed(model, sound), _settle(model.config))
-    found = {w: columns for w, columns in found.items() if any(w.overlaps(window) for window in windows)}
-    if not found:
+    unusual_batches = fresh([b.window for b in sound], _odd(model), _confirmed(model, sound), _settle(model.config))
+    unusual_batches = {
+        w: columns for w, columns in unusual_batches.items() if any(w.overlaps(window) for window in windows)
+    }
+    if not unusual_batches:
         return None
-    said = "; ".join(f"{w}: {', '.join(sorted(c or 'rows' for c in columns))}" for w, columns in sorted(found.items()))
+    listed = "; ".join(
+        f"{w}: {', '.join(sorted(c or 'rows' for c in columns))}" for w, columns in sorted(unusual_batches.items())
+    )
     return (
-        f"it would learn from batches that are unusual ({said}); it goes on once they are confirmed (trueup clear "
+        f"it would learn from batches that are unusual ({listed}); it goes on once they are confirmed (trueup clear "
         f"{model.config.model} --by NAME), or when {_settle(model.config)} batches have come since (monitor.settle)"
     )
 
@@ -122,21 +126,21 @@ def confirm(model: Model, by: str) -> Entry | None:
     chosen = [b for b in sound if b.window in odd]
     if not chosen:
         return None
-    named = [{**to_plain(b.window), "revision": b.rows.revision, "columns": sorted(odd[b.window])} for b in chosen]
-    said = "; ".join(f"{b.window}: {', '.join(sorted(c or 'rows' for c in odd[b.window]))}" for b in chosen)
+    batches = [{**to_plain(b.window), "revision": b.rows.revision, "columns": sorted(odd[b.window])} for b in chosen]
+    listed = "; ".join(f"{b.window}: {', '.join(sorted(c or 'rows' for c in odd[b.window]))}" for b in chosen)
     return model.home.ledger.append(
         Decision(
-            decision_id=f"{model.config.model}:{CONFIRMED}:{digest_of(named)[:32]}",
+            decision_id=f"{model.config.model}:{CONFIRMED}:{digest_of(batches)[:32]}",
             model=model.config.model,
             kind=CONFIRMED,
             as_of=chosen[-1].window.end,
             body=circumstances(model)
             | Record(
                 outcome=CONFIRMED,
-                reasons=[f"{by} confirmed what is unusual ({said})"],
+                reasons=[f"{by} confirmed what is unusual ({listed})"],
                 trigger=Trigger(reason="manual", kind=REQUEST),
                 by=by,
-                batches=named,
+                batches=batches,
                 verdicts=[],
             ),
         )
@@ -150,13 +154,13 @@ def _odd(model: Model) -> dict[Window, set[str]]:
 
 def _confirmed(model: Model, batches: Sequence[Batch]) -> set[Window]:
     """The batches that somebody confirmed in this revision."""
-    named = {
+    confirmed = {
         (found.window, found.revision)
         for entry in model.home.ledger.entries(model.config.model)
         if entry.kind == CONFIRMED
         for found in entry.body.batches
     }
-    return {b.window for b in batches if (b.window, b.rows.revision) in named}
+    return {b.window for b in batches if (b.window, b.rows.revision) in confirmed}
 
 
 def _settle(config: ModelConfig) -> int:

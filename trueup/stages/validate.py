@@ -23,9 +23,9 @@ class ValidatedInFull(Validated):
 
 def validate(model: Model, batch: Batch, as_of: datetime) -> Checked:
     """Check a batch once by the current rules. A repeated call returns the stored result."""
-    known = model.validated(batch)
-    if known is not None:
-        return known
+    earlier = model.validated(batch)
+    if earlier is not None:
+        return earlier
     require_sound(model.config, model.home.configs, with_expectations=True)
     result = check(model.home.store.read(batch.rows), model.config, batch.rows.facts)
     model.home.store.quarantine(batch.rows, result.row_failures)

@@ -144,12 +144,12 @@ def attempts(model: Model, current: Champion | None) -> list[Entry]:
     """The decided attempts with evidence against a champion's artefact, oldest first, one for each training."""
     if current is None:
         return []
-    loss, found = loss_name(model.config.task), dict[str, Entry]()
+    loss, by_run = loss_name(model.config.task), dict[str, Entry]()
     for entry in model.home.ledger.entries(model.config.model):
         record, judged = entry.body.evidence, entry.body.judged
         if record and judged and (record.against, record.loss) == (current.manifest_digest, loss):
-            found.setdefault(judged.run_id, entry)
-    return list(found.values())
+            by_run.setdefault(judged.run_id, entry)
+    return list(by_run.values())
 
 
 def with_record(model: Model, fresh: Evidence, earlier: list[Entry]) -> tuple[Evidence, str]:
