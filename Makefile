@@ -64,7 +64,7 @@ docs: setup ## the generated pages of docs/
 	@$(BIN)/python -m docs.generate
 
 screenshots: setup ## the pictures of docs/, from a real stack in a real browser (needs chromium)
-	@OMP_NUM_THREADS=1 SCREENSHOTS=1 $(BIN)/pytest -q tests/orchestration/test_browser.py
+	@OMP_NUM_THREADS=1 SCREENSHOTS=1 $(BIN)/pytest -q -m thorough tests/orchestration/test_browser.py
 
 bench: setup ## the figures the README claims
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.overhead

@@ -35,6 +35,7 @@ class Stack:
     home: Path
     project: Path = ROOT
     more: dict[str, str] = field(default_factory=dict)
+    said: tuple[int, str] = (0, "")  # what its start came to
     ports: dict[str, int] = field(
         default_factory=lambda: {p: free_port() for p in ("prefect", "mlflow", "evidently", "reports")}
     )

@@ -334,6 +334,7 @@ def test_releasing_a_row_that_is_not_in_quarantine_is_wrong_usage(trueup, prefec
     assert "not in quarantine: row 99; `trueup quarantine list toy`" in answer.err
 
 
+@pytest.mark.thorough
 def test_the_demo_tells_programs_what_it_did(trueup, prefect_server, monkeypatch):  # noqa: ARG001
     monkeypatch.setenv("TRUEUP_CONFIGS", str(Path(__file__).parents[2] / "configs"))
 

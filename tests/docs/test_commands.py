@@ -59,10 +59,12 @@ ELSEWHERE = {
     ("docs/how-to/approvals-and-rollback.md", "prefect deployment run approve/trueup"): (
         "tests/orchestration/test_approval_flow.py:test_it_waits_refuses_an_empty_answer_and_approves"
     ),
-    (
-        "docs/operations.md",
-        "make up",
-    ): "tests/orchestration/test_stack.py:test_the_readme_feeds_the_stack_by_day_and_night",
+    ("docs/how-to/custom.md", "trueup check shop_orders"): (
+        "tests/docs/test_custom.py:test_the_classes_of_the_page_go_through_one_turn"
+    ),
+    ("docs/operations.md", "make up"): (
+        "tests/orchestration/test_stack.py:test_the_readme_feeds_the_stack_by_day_and_night"
+    ),
     ("docs/operations.md", "export TRUEUP_HOST=192.0.2.7"): (
         "tests/orchestration/test_guarded_stack.py:test_servers_ask_who_is_there_and_flows_say_it"
     ),

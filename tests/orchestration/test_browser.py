@@ -29,6 +29,8 @@ from trueup.model import Model
 from trueup.orchestration.recovery import processes
 from trueup.orchestration.stack.deploy import DEAD_AFTER
 
+pytestmark = pytest.mark.thorough
+
 AUTOMATIC, APPROVED = "late_orders", "returns"
 NOW = streams.week(8)
 CHROMIUM = Path("/usr/bin/chromium")

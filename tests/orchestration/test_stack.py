@@ -23,19 +23,14 @@ DEPLOYED = len(yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
     stack = Stack(tmp_path_factory.mktemp("stack") / "home")
+    stack.said = stack("up", "--detach", "--wait", "220")
     yield stack
     processes.end(stack.home.resolve(), grace=0)
 
 
-def test_a_start_that_was_killed_half_way_is_brought_to_its_end(stack):
-    first = stack.start("up", "--detach", "--wait", "220")
-    said = first.stdout.readline()
-    assert said == "prefect is up\n", said + first.communicate()[0]
-    first.kill()
-    first.communicate()
-    code, said = stack("up", "--detach", "--wait", "220")
+def test_every_server_is_up_and_named(stack):
+    code, said = stack.said
     assert code == 0, said
-    assert "continuing it" in said
     assert [line.split()[1] for line in said.splitlines() if line.split()[1:2] and "http://" in line] == [
         f"http://127.0.0.1:{port}" for port in stack.ports.values()
     ]
@@ -97,21 +92,44 @@ def test_killed_servers_come_back(stack):
 
 def test_the_readme_feeds_the_stack_by_day_and_night(stack):
     """What follows on `trueup feed` in the docs: a model without a config in the feed's folder is named and left out."""
-    (fed,) = [b for b in commands(ROOT / "docs" / "operations.md") if b.startswith("trueup feed")]
-    hand_out, up = lines(fed)
-    code, said = stack(*hand_out.split()[1:])
-    assert code == 0, said
-    configs = re.fullmatch(r"TRUEUP_CONFIGS=\.trueup/(\S+) make up", up)[1]
-    assert (stack.home / configs / "flight_delays.yaml").is_file()
+    assert (fed(stack) / "flight_delays.yaml").is_file()
     (by_night,) = [b for b in commands(ROOT / "README.md") if b.startswith("make up")]
     assert lines(by_night) == ["make up", "make down"]
     (by_hand,) = [b for b in commands(ROOT / "docs" / "operations.md") if b.startswith("make up")]
     assert lines(by_hand) == ["make up", "trueup stack status", "make down"]
     assert stack("stack", "status")[0] == 0
-    stack.more = {"TRUEUP_CONFIGS": str(stack.home / configs)}  # of the next start, in the test that follows
 
 
+def fed(stack):
+    """Say what the docs say of the feed; give the folder of configs that they name for the next start."""
+    (block,) = [b for b in commands(ROOT / "docs" / "operations.md") if b.startswith("trueup feed")]
+    hand_out, up = lines(block)
+    code, said = stack(*hand_out.split()[1:])
+    assert code == 0, said
+    return stack.home / re.fullmatch(r"TRUEUP_CONFIGS=\.trueup/(\S+) make up", up)[1]
+
+
+@pytest.mark.thorough
+def test_a_start_that_was_killed_half_way_is_brought_to_its_end(tmp_path):
+    stack = Stack(tmp_path / "home")
+    try:
+        first = stack.start("up", "--detach", "--wait", "220")
+        said = first.stdout.readline()
+        assert said == "prefect is up\n", said + first.communicate()[0]
+        first.kill()
+        first.communicate()
+        code, said = stack("up", "--detach", "--wait", "220")
+        assert code == 0, said
+        assert "continuing it" in said
+        assert stack.status()["ready"]
+    finally:
+        processes.end(stack.home.resolve(), grace=0)
+
+
+@pytest.mark.thorough
 def test_what_a_crash_left_over_is_cleared_and_ctrl_c_ends_everything(stack):
+    feed = fed(stack)
+    stack.more = {"TRUEUP_CONFIGS": str(feed)}
     supervisor = psutil.Process(stack.status()["pids"]["worker"]).parent()
     supervisor.kill()  # its programs live on, and so do its pid file, its socket and the record that all is well
     supervisor.wait(10)
@@ -121,7 +139,6 @@ def test_what_a_crash_left_over_is_cleared_and_ctrl_c_ends_everything(stack):
         said.append(process.stdout.readline())
         assert said[-1], "".join(said)
     assert "an earlier stack had left" in said[0]
-    feed = stack.home / "feed" / "configs"
     assert f"left out: flight_air_time; prefect.yaml names them, {feed} has no config\n" in said
     # What an earlier start deployed is withdrawn.
     assert {d["name"] for d in stack.ask("/deployments/filter", {})} == {"trueup", "flight_delays"}
@@ -132,6 +149,12 @@ def test_what_a_crash_left_over_is_cleared_and_ctrl_c_ends_everything(stack):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=90)
     assert process.returncode == 0
+    assert stack.nothing_left()
+    assert not any(answers(port, "/") for port in stack.ports.values())
+
+
+def test_down_ends_everything(stack):
+    assert stack("down")[0] == 0
     assert stack.nothing_left()
     assert not any(answers(port, "/") for port in stack.ports.values())
 

@@ -83,6 +83,7 @@ def small(tmp_path):
     book.home.close()
 
 
+@pytest.mark.thorough
 def test_with_labels_a_month_late_old_batches_are_diagnosed_when_theirs_come_and_a_challenger_takes_over(tmp_path):
     """A challenger knows what was known when its gate window began: a month after the change it cannot see it yet."""
     longer = loans.CONFIG.replace("min_history: 28 days", "min_history: 56 days\n  window: 75 days")
