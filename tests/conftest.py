@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import postgres
-from tests.fixtures import answering, prefect_server, trueup  # noqa: F401  (fixtures)
+from tests.fixtures import answering, command_line, prefect_server, trueup  # noqa: F401  (fixtures)
 
 # Prefect reads these once, at its import; a server that a test needs has its own home (tests/fixtures.py).
 os.environ.update(
@@ -65,6 +65,15 @@ def mlflow_tables(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "build_database", copied)
         yield
+
+
+@pytest.fixture(autouse=True)
+def stories():
+    """Closes the homes that a test's stories opened."""
+    yield
+    if story := sys.modules.get("tests.story"):
+        while story.OPENED:
+            story.OPENED.pop().close()
 
 
 @pytest.fixture(scope="session")

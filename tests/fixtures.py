@@ -14,6 +14,7 @@ from threading import Thread
 import pytest
 
 from tests import streams
+from trueup.adapters.background import NoReports
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +47,8 @@ class Answer:
 class CommandLine:
     """The command line on a folder with `configs` and a home."""
 
-    def __init__(self, folder: Path, monkeypatch, capsys) -> None:
-        self.folder, self.home = folder, folder / "home"
+    def __init__(self, folder: Path, monkeypatch, capsys, home: Path | None = None) -> None:
+        self.folder, self.home = folder, home or folder / "home"
         self._monkeypatch, self._capsys = monkeypatch, capsys
         monkeypatch.setenv("TRUEUP_HOME", str(self.home))
         monkeypatch.setenv("TRUEUP_CONFIGS", str(folder / "configs"))
@@ -84,6 +85,13 @@ class CommandLine:
     def landed(self) -> list[str]:
         """Data that lies in the home."""
         return [str(p.relative_to(self.home)) for p in self.home.rglob("*") if p.suffix in {".parquet", ".tmp"}]
+
+
+@pytest.fixture
+def command_line(monkeypatch, capsys):
+    """Makes the command line on a folder with configs, and a home in it or elsewhere."""
+    monkeypatch.setattr("trueup.home.shared", NoReports)
+    return lambda folder, home=None: CommandLine(folder, monkeypatch, capsys, home)
 
 
 @pytest.fixture

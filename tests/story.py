@@ -28,6 +28,8 @@ CONFIG = streams.CONFIG.replace("resamples: 500", "resamples: 300").replace(
 # The families and the loop do not depend on history features; without them a story is quicker.
 PLAIN = CONFIG.replace("  history:\n    - {name: rate, by: [group], windows: [7 days]}\n", "")
 
+OPENED: list[Home] = []  # closed after each test
+
 
 class Story:
     """A folder with configs, data and a home."""
@@ -41,6 +43,7 @@ class Story:
         """Open the home anew, as another process would find it."""
         self.home = Home(Settings(home=self.folder / "home", configs=self.configs))
         self.home.background = NoReports()  # cached: set before it is first used
+        OPENED.append(self.home)
 
     @property
     def config(self) -> ModelConfig:

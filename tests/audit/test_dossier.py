@@ -57,8 +57,7 @@ def story(first, tmp_path):
     other = first.branch(tmp_path)
     other.done = first.done
     other.home.actor = replace(ANN, name="Bob", account="bob")
-    yield other
-    other.home.close()
+    return other
 
 
 def entry_of(story):

@@ -61,8 +61,7 @@ def ingest_to(story, week):
 @pytest.fixture
 def story(grown, tmp_path):
     other = grown.branch(tmp_path)
-    yield other
-    other.home.close()
+    return other
 
 
 def about(found):

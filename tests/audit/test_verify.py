@@ -31,8 +31,7 @@ def grown(tmp_path_factory):
 @pytest.fixture
 def story(grown, tmp_path):
     other = grown.branch(tmp_path)
-    yield other
-    other.home.close()
+    return other
 
 
 def checked(story):

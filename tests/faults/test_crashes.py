@@ -9,9 +9,9 @@ import pytest
 
 import trueup
 from tests import streams
-from tests.faults.forked import Killed, forked
 from tests.faults.homes import WEEKS, copied
 from tests.faults.invariants import acknowledged, require_nothing_lost, require_settled, require_sound
+from tests.forked import Killed, forked
 from tests.story import Story
 from trueup.crash import POINTS
 from trueup.domain.data.types import ROW_ID

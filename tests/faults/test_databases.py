@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests import streams
-from tests.faults.forked import Started, forked
 from tests.faults.homes import CONFIG, FRAME, WEEKS, copied
 from tests.faults.invariants import acknowledged, require_nothing_lost, require_settled, require_sound
+from tests.forked import Started, forked
 from tests.story import Story, window
 from trueup.errors import StaleDecision, TrueupError
 from trueup.governance.alias import align

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from tests import streams
-from tests.faults.forked import Killed, forked
 from tests.faults.homes import WEEKS, Homes, copied
 from tests.faults.invariants import acknowledged, require_nothing_lost, require_settled, require_sound
+from tests.forked import Killed, forked
 from tests.story import Story
 from trueup.audit.verify import verify
 from trueup.crash import POINTS

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests import streams
-from tests.faults.forked import forked
 from tests.faults.homes import CONFIG, FRAME, WEEKS, copied
 from tests.faults.invariants import require_settled
+from tests.forked import forked
 from tests.story import Story
 from trueup.domain.data.types import Window
 from trueup.domain.judging.gates import CHALLENGER, NO_CHAMPION

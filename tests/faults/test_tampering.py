@@ -19,9 +19,9 @@ import skops.io
 import yaml
 
 from tests import streams
-from tests.faults.forked import forked
 from tests.faults.homes import WEEKS, copied
 from tests.faults.invariants import require_settled
+from tests.forked import forked
 from tests.story import Story
 from trueup.audit.verify import verify
 from trueup.errors import RegistryUnavailable, UntrustedModel

@@ -3,14 +3,14 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from datetime import timedelta
 
 import pytest
 
 from tests import streams
+from tests.forked import Killed, Started, command, forked
 from tests.story import PLAIN, Story, stream
+from trueup.adapters.mlflow.models import Registry
 from trueup.errors import AlreadyDecided, StaleDecision, UsageError
 from trueup.governance import approval
 from trueup.governance.rollback import override
@@ -34,8 +34,7 @@ def waiting(first, tmp_path):
     """A copy of it to go on with."""
     other = first.branch(tmp_path)
     other.done = first.done
-    yield other
-    other.home.close()
+    return other
 
 
 def entry_of(story):
@@ -166,49 +165,37 @@ def test_a_newer_challenger_that_passed_takes_the_place_of_an_older_one(waiting)
     assert waiting.home.ledger.verify() == []
 
 
-def say(story, *words, code="from trueup.cli.main import main; main()"):
-    """Start a command in a process of its own."""
-    places = {"TRUEUP_HOME": str(story.folder / "home"), "TRUEUP_CONFIGS": str(story.configs)}
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *words],
-        env={**os.environ, **places},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_of_two_who_decide_at_once_one_wins_and_the_other_is_told(waiting):
     seq = str(entry_of(waiting).seq)
     waiting.home.close()
-    people = [say(waiting, "approve", seq, "--by", name, "--json") for name in ("Ann", "Bob")]
-    people.append(say(waiting, "reject", seq, "--by", "Cid", "--why", "no", "--json"))
-    said = [(*p.communicate(timeout=300), p.returncode) for p in people]
-    assert sorted(code for *_, code in said) == [0, 1, 1], said
+    words = [("approve", seq, "--by", name, "--json") for name in ("Ann", "Bob")]
+    words.append(("reject", seq, "--by", "Cid", "--why", "no", "--json"))
+    people = [Started(command, waiting.folder, *each) for each in words]
+    said = [person.result() for person in people]
+    assert sorted(answer.code for answer in said) == [0, 1, 1], said
+    waiting.open()
     assert kinds(waiting) in (["pending", "promoted"], ["pending", "rejected"])
-    (won,) = [json.loads(out) for out, _, code in said if code == 0]
+    (won,) = [json.loads(answer.out) for answer in said if answer.code == 0]
     assert won["sequence"] == 2
-    for _, err, code in said:
-        assert code == 0 or "decided already (ledger entry 2" in err
-        assert "Traceback" not in err
+    for answer in said:
+        assert answer.code == 0 or "decided already (ledger entry 2" in answer.err
+        assert "Traceback" not in answer.err
     assert waiting.home.ledger.verify() == []
 
 
-KILLED = """
-import os, signal
-import trueup.adapters.mlflow.models as r
-r.Registry.set_champion_alias = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-from trueup.cli.main import main
-main()
-"""
+def dying(folder, *words):
+    """Say a command that is killed when it writes the alias."""
+    Registry.set_champion_alias = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    return command(folder, *words)
 
 
 @pytest.mark.parametrize("look", ["status", "run", "again"])
 def test_a_crash_between_ledger_and_alias_is_set_right_by_the_next_run(waiting, look):
     entry = entry_of(waiting)
-    killed = say(waiting, "approve", str(entry.seq), "--by", "Ann", code=KILLED)
-    killed.communicate(timeout=300)
-    assert killed.returncode == -signal.SIGKILL
+    waiting.home.close()
+    with pytest.raises(Killed):
+        forked(dying, waiting.folder, "approve", str(entry.seq), "--by", "Ann")
+    waiting.open()
     version = waiting.model.champion().version
     assert version == entry.body.model.version
     assert waiting.home.registry.champion_alias("toy") is None

@@ -44,8 +44,7 @@ def promoted(tmp_path_factory):
 def trial(promoted, tmp_path):
     other = promoted.branch(tmp_path)
     other.first, other.second, other.at = promoted.first, promoted.second, promoted.at
-    yield other
-    other.home.close()
+    return other
 
 
 def from_week(story, week, seed, odds):

@@ -29,7 +29,6 @@ def test_a_correction_that_fails_validation_is_left_out_of_the_diagnosis(tmp_pat
     seen = next(o for o in told.turn(6).observed if o.window == window(5))
     assert (seen.figures.left_out, seen.figures.matured) == (1, before.figures.matured - 1)
     assert seen.diagnosis == before.diagnosis
-    told.home.close()
 
 
 def test_a_batch_whose_labels_come_after_the_period_is_watched_when_they_have_come(tmp_path):
@@ -46,7 +45,6 @@ def test_a_batch_whose_labels_come_after_the_period_is_watched_when_they_have_co
     assert any(done.decided.outcome in {"promoted", "rejected"} for done in outcomes)
     again = told.turn(13)
     assert again == outcomes[-1]
-    told.home.close()
 
 
 def test_a_batch_of_which_too_few_days_were_known_at_first_is_watched_again(tmp_path):
@@ -64,7 +62,6 @@ def test_a_batch_of_which_too_few_days_were_known_at_first_is_watched_again(tmp_
         assert (before is None) == (week == first + 1)
     assert any("decayed" in diagnoses(done[week]).values() for week in range(10, 13))
     assert told.turn(12) == done[12]
-    told.home.close()
 
 
 def test_an_old_batch_that_was_corrected_does_not_start_a_retrain(tmp_path):
@@ -76,7 +73,6 @@ def test_an_old_batch_that_was_corrected_does_not_start_a_retrain(tmp_path):
     seen = next(o for o in done.observed if o.window == window(5))
     assert seen.diagnosis == "decayed"
     assert done.decided.outcome == "none"
-    told.home.close()
 
 
 def test_corrected_labels_give_another_diagnosis_at_the_same_moment(tmp_path):
@@ -87,7 +83,6 @@ def test_corrected_labels_give_another_diagnosis_at_the_same_moment(tmp_path):
     after = told.turn(6).observed[-1]
     assert (before.diagnosis, after.diagnosis) == ("healthy", "decayed")
     assert turn.monitor_newest(steps, told.model, streams.week(6)).diagnosis == "decayed"
-    told.home.close()
 
 
 @pytest.mark.parametrize("where", ["alias", "record"])
@@ -110,7 +105,6 @@ def test_a_crash_after_a_promotion_is_put_right_by_the_next_run(tmp_path, monkey
     assert overview(told.model).alias_agrees
     assert [e.kind for e in told.home.ledger.entries("toy")] == ["promoted"]
     assert told.turn(5) == done
-    told.home.close()
 
 
 def test_a_training_whose_evaluation_fails_is_closed_as_failed(tmp_path, monkeypatch):
@@ -125,7 +119,6 @@ def test_a_training_whose_evaluation_fails_is_closed_as_failed(tmp_path, monkeyp
     client = mlflow.MlflowClient(told.home.settings.mlflow_store)
     found = client.search_runs([e.experiment_id for e in client.search_experiments()])
     assert [run.info.status for run in found] == ["FAILED"]
-    told.home.close()
 
 
 def one_class(frame):
@@ -143,7 +136,6 @@ def test_too_little_to_learn_from_is_held_with_its_reason(tmp_path, change, said
     assert done.decided.outcome == "held"
     assert said in done.decided.reasons[0]
     assert [e.kind for e in told.home.ledger.entries("toy")] == ["held"]
-    told.home.close()
 
 
 def test_a_regression_on_labels_that_turn_constant_is_judged(tmp_path):
@@ -153,7 +145,6 @@ def test_a_regression_on_labels_that_turn_constant_is_judged(tmp_path):
     done = told.turn(6).decided
     assert done.outcome in {"promoted", "rejected"}, done.reasons  # neither held nor failed
     assert {v.check for v in done.verdicts} >= {"baseline"}
-    told.home.close()
 
 
 def test_a_regression_on_constant_labels_is_judged(tmp_path):
@@ -161,7 +152,6 @@ def test_a_regression_on_constant_labels_is_judged(tmp_path):
     done = told.turn(6).decided
     assert done.outcome == "held"
     assert done.reasons == ("all 1,121 labels are 5.0: no model can be told from another",)
-    told.home.close()
 
 
 def test_of_two_promotions_at_one_moment_the_first_is_the_first(tmp_path):
@@ -176,4 +166,3 @@ def test_of_two_promotions_at_one_moment_the_first_is_the_first(tmp_path):
     override(told.model, other, by="a tester", why="a second one at the same moment")
     assert told.model.first_champion().version == first.version
     assert told.model.champion().version == other
-    told.home.close()

@@ -147,7 +147,6 @@ def test_a_run_passes_its_events_on_and_never_fails_for_them(prefect_server, tmp
     assert len(on_server("passed", 3)) == 3
     told.home.ledger.announce("passed", [Event("x", {}, "not a uuid")])
     assert any("refused" in problem for problem in reconcile_home().problems)
-    told.home.close()
 
 
 def test_people_are_told_once_of_what_needs_them(home, answering, monkeypatch):

@@ -17,8 +17,7 @@ def told(tmp_path):
     """A first champion after five weeks, old after seven."""
     told = Story(tmp_path, stream(9 * 7), AGED)
     told.turn(5)
-    yield told
-    told.home.close()
+    return told
 
 
 def later(told, hours):
@@ -76,13 +75,22 @@ def test_once_rejections_are_cleared_the_newest_batch_asks_at_once(told):
     assert [e.kind for e in told.home.ledger.entries("toy")][-4:] == ["rejected", "refused", "cleared", "rejected"]
 
 
-@pytest.mark.parametrize("way", ["event", "inline"])
-def test_a_decay_that_late_labels_told_is_not_lost_in_a_crash(tmp_path, monkeypatch, way):
+@pytest.fixture(scope="module")
+def decaying(tmp_path_factory):
+    """Ten weeks of labels that come late; those of the tenth will tell of a decay."""
     late = PLAIN.replace("known_after: 1 day", "known_after: 8 days").replace("gate_window: 14", "gate_window: 20")
     rows = stream(12 * 7, per_day=160)
-    told = Story(tmp_path, rows.assign(y=np.where(in_week(rows, 9), 1 - rows["y"], rows["y"])), late)
+    rows = rows.assign(y=np.where(in_week(rows, 9), 1 - rows["y"], rows["y"]))
+    told = Story(tmp_path_factory.mktemp("decaying"), rows, late)
     for week in range(6, 11):
         told.turn(week)
+    yield told
+    told.home.close()
+
+
+@pytest.mark.parametrize("way", ["event", "inline"])
+def test_a_decay_that_late_labels_told_is_not_lost_in_a_crash(decaying, tmp_path, monkeypatch, way):
+    told = decaying.branch(tmp_path)
 
     def killed(*_, **__):
         raise KeyboardInterrupt
@@ -99,4 +107,3 @@ def test_a_decay_that_late_labels_told_is_not_lost_in_a_crash(tmp_path, monkeypa
     else:
         monitored(told, streams.week(11))
         assert len(asked(told, "trueup.model.decayed")) == 1
-    told.home.close()

@@ -22,8 +22,7 @@ def first(tmp_path_factory):
 @pytest.fixture
 def story(first, tmp_path):
     other = first.branch(tmp_path)
-    yield other
-    other.home.close()
+    return other
 
 
 def under(story, rules):

@@ -155,7 +155,6 @@ def test_rows_in_quarantine_are_listed_and_released_into_use(story, tmp_path):
 
     assert quarantine.release(other.model, None, by="a tester", why="all of them") == 2
     assert quarantine.listed(other.model).empty
-    other.home.close()
 
 
 def test_the_next_run_predicts_rows_released_from_quarantine_once(story, tmp_path):
@@ -177,7 +176,6 @@ def test_the_next_run_predicts_rows_released_from_quarantine_once(story, tmp_pat
     assert [(s.window, s.new, s.total) for s in later.released] == [(window(7), 2, 560)]
     assert set(rest) <= set(other.predictions(7)[ROW_ID])
     assert_frame_equal(other.predictions(7).head(len(served)), served)
-    other.home.close()
 
 
 def test_without_enough_new_labels_a_challenger_is_held(story, tmp_path):
@@ -186,7 +184,6 @@ def test_without_enough_new_labels_a_challenger_is_held(story, tmp_path):
     assert decided.outcome == "held"
     assert "not enough new labels" in decided.reasons[0]
     assert other.model.champion().version == story.first.decided.version
-    other.home.close()
 
 
 def test_the_ledger_is_whole_and_the_alias_agrees(story):
@@ -217,7 +214,6 @@ def test_a_first_champion_must_beat_the_baselines_whatever_gates_are_listed(tmp_
     assert done.decided.outcome == "rejected", done.decided.reasons
     assert [v.check for v in done.decided.verdicts if not v.ok] == ["baseline"]
     assert told.model.champion() is None
-    told.home.close()
 
 
 def test_before_any_data_there_is_nothing_to_do_and_nothing_is_written(tmp_path):
@@ -225,7 +221,6 @@ def test_before_any_data_there_is_nothing_to_do_and_nothing_is_written(tmp_path)
     with pytest.raises(NoData, match="no complete week of data by 2023-12-01"):
         turn.cycle(steps, told.model, pd.Timestamp("2023-12-01").to_pydatetime())
     assert not list(tmp_path.rglob("*.parquet"))
-    told.home.close()
 
 
 def test_text_in_a_numeric_column_breaks_the_batch(tmp_path):
@@ -236,7 +231,6 @@ def test_text_in_a_numeric_column_breaks_the_batch(tmp_path):
     assert fine.usable
     assert not broken.usable
     assert any("x" in reason for reason in broken.reasons), broken.reasons
-    told.home.close()
 
 
 @pytest.mark.parametrize("column", ["x", "group", "t", "id", "y"])
@@ -250,7 +244,6 @@ def test_a_missing_column_is_said_and_nothing_is_landed(tmp_path, column):
     else:
         assert not any(c.usable for c in done.batches)
         assert all(any(column in r for r in c.reasons) for c in done.batches)
-    told.home.close()
 
 
 def test_times_that_do_not_parse_are_said(tmp_path):
@@ -258,7 +251,6 @@ def test_times_that_do_not_parse_are_said(tmp_path):
     with pytest.raises(SourceError, match="t"):
         told.turn(2)
     assert not list(tmp_path.rglob("*.parquet"))
-    told.home.close()
 
 
 AT = PLAIN.replace("known_after: 1 day", "known_at: told")
@@ -291,7 +283,6 @@ def test_labels_that_are_overdue_are_an_error_and_the_batches_are_handled_all_th
     with pytest.raises(NoLabels, match="no matured label"):
         turn.retrain(steps, told.model, streams.week(weeks), "manual")
     assert [e.kind for e in told.home.ledger.entries("toy")] == ["held"]
-    told.home.close()
 
 
 @pytest.mark.parametrize(
@@ -310,7 +301,6 @@ def test_labels_that_may_still_come_hold_the_first_champion(tmp_path, config, ro
     assert done.decided.outcome == "held"
     assert said in done.decided.reasons[0]
     assert turn.retrain(steps, told.model, done.as_of, "manual").outcome == "held"
-    told.home.close()
 
 
 def test_the_label_as_a_feature_is_a_mistake_of_the_config(tmp_path):
@@ -365,7 +355,6 @@ def test_a_real_change_is_decayed_and_a_challenger_takes_over(tmp_path):
     assert figures["challenger"]["log_loss"] < figures["champion"]["log_loss"]
     assert told.home.ledger.verify() == []
     assert overview(told.model).alias_agrees is True
-    told.home.close()
 
 
 def test_a_champion_with_too_few_labels_a_batch_is_retrained_for_its_age(tmp_path):
@@ -378,7 +367,6 @@ def test_a_champion_with_too_few_labels_a_batch_is_retrained_for_its_age(tmp_pat
     assert done.observed[-1].findings[:2] == ("unknown", "stale")
     assert done.decided.outcome in {"promoted", "rejected"}, done.decided.reasons
     assert told.home.ledger.entries("toy")[-1].body.trigger.reason == "stale"
-    told.home.close()
 
 
 class Drawing(NoReports):
@@ -400,7 +388,6 @@ def test_a_retrain_held_for_labels_of_one_class_has_a_dossier_that_says_so(tmp_p
     assert done.reasons[0].split(";")[0] in html.unescape(page)
     assert "It could not be measured; see the checks." in page
     assert "What the model relies on" in page
-    told.home.close()
 
 
 def test_a_report_that_cannot_be_drawn_is_said_with_its_place_and_the_loop_goes_on(tmp_path, caplog):
@@ -415,7 +402,6 @@ def test_a_report_that_cannot_be_drawn_is_said_with_its_place_and_the_loop_goes_
     said = {r.getMessage() for r in caplog.records if r.name == "trueup.adapters.background"}
     assert {s.partition(": ")[0] for s in said} == {f"the Data Docs in {docs} could not be made"}
     assert all("Exists" in s or "NotADirectory" in s for s in said), said
-    told.home.close()
 
 
 def test_declared_slices_are_in_the_record_the_dossier_and_the_run(tmp_path):
@@ -436,7 +422,6 @@ def test_declared_slices_are_in_the_record_the_dossier_and_the_run(tmp_path):
         assert pd.read_csv(folder / "slices.csv")["rows"].tolist() == [s.rows for s in slices]
     assert all(s.champion is None for s in first.body.evaluation.slices)
     assert all(s.difference_low < s.difference < s.difference_high for s in second.body.evaluation.slices)
-    told.home.close()
 
 
 def test_a_season_with_the_same_relation_is_not_decayed(tmp_path):
@@ -448,7 +433,6 @@ def test_a_season_with_the_same_relation_is_not_decayed(tmp_path):
     far = [c for o in done[-1].observed for c in o.figures.drift.checks if (c.column, c.check) == ("x", "psi")]
     assert far[-1]["value"] > 0.5  # and is seen to be elsewhere by now
     assert [e.kind for e in told.home.ledger.entries("toy")] == ["promoted"]
-    told.home.close()
 
 
 def coloured(rows):
@@ -475,7 +459,6 @@ def test_a_challenger_that_has_lost_a_class_does_not_beat_a_champion_that_knows_
     assert body.evaluation.metrics["champion"]["log_loss"] < 1.1  # that of three equal shares
     assert body.evidence.contender == "simple"  # which remembers eight weeks
     assert told.model.champion().version == first.version
-    told.home.close()
 
 
 def test_a_champion_that_does_not_know_a_class_has_decayed_and_a_challenger_that_does_takes_over(tmp_path):
@@ -492,7 +475,6 @@ def test_a_champion_that_does_not_know_a_class_has_decayed_and_a_challenger_that
     assert seen.observed[-1].diagnosis == "decayed"
     assert seen.decided.outcome == "promoted", seen.decided.reasons
     assert told.turn(9).observed[-1].diagnosis in {"healthy", "shifted"}
-    told.home.close()
 
 
 def test_a_multiclass_stream_goes_round(tmp_path):
@@ -501,7 +483,6 @@ def test_a_multiclass_stream_goes_round(tmp_path):
     served = told.predictions(5)
     assert set(served["prediction"]) == {"blue", "green", "red"}
     assert np.allclose(served[["p_blue", "p_green", "p_red"]].sum(axis=1), 1)
-    told.home.close()
 
 
 def test_a_regression_stream_goes_round(tmp_path):
@@ -512,7 +493,6 @@ def test_a_regression_stream_goes_round(tmp_path):
     goes_round(told)
     served = told.predictions(5).merge(told.home.store.read(told.batch(5).labels), on=ROW_ID)
     assert np.corrcoef(served["prediction"], served["label"])[0, 1] > 0.8
-    told.home.close()
 
 
 def goes_round(told):
@@ -559,4 +539,3 @@ def test_each_prediction_stands_in_the_users_sink_once_after_a_run_and_again(sto
     other.turn(9)
     turn.score_newest(steps, other.model, streams.week(9))  # which writes to the sink once more
     assert_frame_equal(delivered(other, kind), found)
-    other.home.close()

@@ -48,7 +48,6 @@ def test_what_a_killed_run_has_looked_at_is_not_looked_at_again(tmp_path, monkey
     assert told.home.store.results("toy", "monitor", dict, window(5)) == first
     again = monitor_newest(steps, told.model, streams.week(7))
     assert again.window == window(6)
-    told.home.close()
 
 
 def test_the_second_waits_and_finds_the_batches_done(tmp_path):

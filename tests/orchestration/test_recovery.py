@@ -45,8 +45,7 @@ def of_others(model: str) -> None:
 @pytest.fixture
 def told(tmp_path):
     story = Story(tmp_path, stream(6 * 7), PLAIN)
-    yield story
-    story.home.close()
+    return story
 
 
 def runs(story, status):

@@ -95,7 +95,6 @@ def test_it_decides_what_run_decides_batch_by_batch(done, laid, tmp_path):
     there = sandbox.opened(sandbox.folder_of(lived))
     assert decisions(there.ledger.entries("toy")) == decisions(told.home.ledger.entries("toy"))
     there.close()
-    told.home.close()
 
 
 def test_nothing_of_the_home_is_touched_but_its_folder_of_replays(done):
@@ -371,4 +370,3 @@ def test_what_was_known_then_is_what_had_landed_by_then(tmp_path):
             replay(Model(told.config, home), Window(streams.week(60), streams.week(61)), policies, known_then=True)
     with pytest.raises(UsageError, match="--known-then takes both as they were"):
         prepare(Model(told.config, home), span, [parse("frozen, labels after 3 days")], known_then=True)
-    told.home.close()

@@ -36,7 +36,6 @@ def test_a_key_may_come_again_in_every_batch(tmp_path):
         "rejected",
         "held",
     }
-    told.home.close()
 
 
 def test_a_row_whose_time_is_corrected_keeps_the_prediction_it_was_given(tmp_path):
@@ -54,7 +53,6 @@ def test_a_row_whose_time_is_corrected_keeps_the_prediction_it_was_given(tmp_pat
     assert told.predictions(5).equals(served)
     seen = next(o for o in done.observed if o.window == window(5))
     assert seen.figures.matured == 560
-    told.home.close()
 
 
 def test_a_row_that_is_moved_into_another_batch_is_another_row_there(tmp_path):
@@ -70,7 +68,6 @@ def test_a_row_that_is_moved_into_another_batch_is_another_row_there(tmp_path):
     assert served[ROW_ID].is_unique
     assert served[EVENT_TIME].between(streams.week(6), streams.week(7)).all()
     assert len(served) == 561
-    told.home.close()
 
 
 def config_with(told: Story, old: str, new: str) -> None:
@@ -92,7 +89,6 @@ def test_a_feature_added_to_the_config_is_landed_and_used_by_the_next_challenger
     made = turn.retrain(steps, told.model, streams.week(7), "manual")
     assert made.outcome in {"promoted", "rejected", "held"}, made.reasons
     assert "w" in examples(told.model, window(0), streams.week(7)).X
-    told.home.close()
 
 
 @pytest.mark.parametrize("still_there", [True, False])
@@ -118,7 +114,6 @@ def test_a_feature_removed_from_the_config_still_serves_the_champion_that_was_tr
         version = before.scored[-1].version
         assert made.reasons[-1] == f"the champion, version {version}, cannot predict the gate rows: they lack z"
         assert "no champion yet" not in {r for v in made.verdicts for r in v.reasons}
-    told.home.close()
 
 
 def test_data_that_come_after_their_period_was_landed_empty_are_taken_in(tmp_path):
@@ -134,7 +129,6 @@ def test_data_that_come_after_their_period_was_landed_empty_are_taken_in(tmp_pat
     told.turn(10)
     assert told.batch(6).rows.rows == 560
     assert len(told.predictions(6)) == 560
-    told.home.close()
 
 
 def test_a_moment_ahead_of_the_data_lands_nothing_by_the_datas_clock(tmp_path):
@@ -146,7 +140,6 @@ def test_a_moment_ahead_of_the_data_lands_nothing_by_the_datas_clock(tmp_path):
     told.source(rows)
     done = told.turn(9)
     assert [s.new for s in done.scored] == [560] * 4
-    told.home.close()
 
 
 @pytest.mark.parametrize("far", ["9999-12-31", "0001-01-01"])
@@ -155,7 +148,6 @@ def test_one_row_of_a_year_beyond_nanoseconds_is_set_aside(tmp_path, far):
     told = Story(tmp_path, pd.concat([rows, rows.tail(1).assign(t=far, id=-1)]))
     landed = steps.ingest(told.model, streams.week(7))
     assert [b.window for b in landed] == [window(week) for week in range(7)]
-    told.home.close()
 
 
 def test_a_moment_in_the_future_lands_nothing_that_has_not_ended_by_the_wall_clock(tmp_path):
@@ -163,7 +155,6 @@ def test_a_moment_in_the_future_lands_nothing_that_has_not_ended_by_the_wall_clo
     told.home.now = lambda: (streams.week(6) + timedelta(days=3)).replace(tzinfo=UTC)
     landed = steps.ingest(told.model, streams.week(20))
     assert [b.window for b in landed] == [window(week) for week in range(6)]
-    told.home.close()
 
 
 def test_a_mended_expectation_applies_to_what_was_judged_before(tmp_path):
@@ -183,7 +174,6 @@ def test_a_mended_expectation_applies_to_what_was_judged_before(tmp_path):
     path.write_text(PLAIN)
     assert not told.turn(6).broken
     assert len(told.home.store.held(told.batch(4).rows)) == 0
-    told.home.close()
 
 
 def test_history_is_counted_from_the_first_row(tmp_path):
@@ -194,7 +184,6 @@ def test_history_is_counted_from_the_first_row(tmp_path):
         PLAIN.replace("period: week", "period: month").replace("min_history: 28 days", "min_history: 30 days"),
     )
     assert "3.0 days" in turn.cycle(steps, told.model, datetime(2024, 2, 1)).decided.reasons[0]
-    told.home.close()
 
 
 def test_another_text_of_a_feature_function_makes_other_features(tmp_path):
@@ -211,7 +200,6 @@ def test_another_text_of_a_feature_function_makes_other_features(tmp_path):
     assert other != one
     ratio = told.home.store.read_features([other])["times"] / told.home.store.read_features([one])["times"]
     assert np.allclose(ratio, 1.5)
-    told.home.close()
 
 
 @pytest.mark.parametrize(
@@ -226,4 +214,3 @@ def test_a_mistake_in_the_config_is_found_before_anything_is_landed(tmp_path, ri
     with pytest.raises(ConfigError, match=said):
         told.turn(5)
     assert not list((tmp_path / "home").rglob("*.parquet"))
-    told.home.close()

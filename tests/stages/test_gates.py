@@ -140,7 +140,6 @@ def test_an_artifact_that_predicts_otherwise_than_the_fitted_model_is_refused(tm
     assert "predicts otherwise than recorded" in verdict.reasons[0]
     (entry,) = told.home.ledger.entries("toy")
     assert entry.body.verdicts[0].figures["largest_difference"] > 0.1
-    told.home.close()
 
 
 def test_recorded_predictions_that_are_gone_or_no_numbers_never_pass(sound):

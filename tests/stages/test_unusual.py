@@ -32,7 +32,6 @@ def test_a_feature_without_any_value_does_not_break_its_batch(tmp_path, column, 
     assert checked.usable
     assert f"{column} has no values at all" in checked.warnings
     assert done.scored[0].total == 560
-    told.home.close()
 
 
 STALE = PLAIN + "  stale_after: 7 days\n"
@@ -72,7 +71,6 @@ def test_an_unusual_batch_is_used_and_alerts_and_holds_a_retrain_until_it_has_la
     assert told.turn(9).decided.verdicts  # three weeks alike: the world has changed, and a challenger is judged
     assert "unusual" not in told.turn(10).observed[-1].findings
     assert len(announced(told)) == 3
-    told.home.close()
 
 
 def test_a_confirmed_batch_holds_nothing_and_becomes_usual(tmp_path):
@@ -87,7 +85,6 @@ def test_a_confirmed_batch_holds_nothing_and_becomes_usual(tmp_path):
         clear(told.model, "a tester")
     assert told.turn(7).decided.verdicts
     assert "unusual" not in told.turn(8).observed[-1].findings
-    told.home.close()
 
 
 def test_what_was_unusual_once_holds_retrains_for_some_batches_only(tmp_path):
@@ -98,7 +95,6 @@ def test_what_was_unusual_once_holds_retrains_for_some_batches_only(tmp_path):
     assert ["unusual" in d.observed[-1].findings for d in found] == [True, False, False]
     assert [d.decided.outcome == "held" for d in found[:2]] == [True, True]
     assert found[2].decided.verdicts
-    told.home.close()
 
 
 def test_a_first_part_of_a_week_is_not_judged_and_teaches_no_number_of_rows(tmp_path):
@@ -106,7 +102,6 @@ def test_a_first_part_of_a_week_is_not_judged_and_teaches_no_number_of_rows(tmp_
     done = told.turn(7)
     assert not [o for o in done.observed if "unusual" in o.findings]
     assert done.observed[-1].figures.usual["rows"][0] > 300
-    told.home.close()
 
 
 def test_a_real_shift_of_a_feature_is_used_and_breaks_nothing(tmp_path):
@@ -118,7 +113,6 @@ def test_a_real_shift_of_a_feature_is_used_and_breaks_nothing(tmp_path):
     assert "shifted" in done[1].observed[-1].findings
     assert not any("unusual" in d.observed[-1].findings for d in done)
     assert all(d.decided.verdicts for d in done[1:]), [d.decided for d in done]
-    told.home.close()
 
 
 def test_a_feature_that_stays_without_values_is_left_out_of_the_next_model(tmp_path):
@@ -132,7 +126,6 @@ def test_a_feature_that_stays_without_values_is_left_out_of_the_next_model(tmp_p
     later = [e for e in told.home.ledger.entries("toy") if e.body.model][-1]
     assert later.body.model.gone == ("z",)
     assert any("z has had no value" in why for why in later.body.reasons), later.body.reasons
-    told.home.close()
 
 
 def reads(told):

@@ -81,7 +81,6 @@ def test_evidence_that_was_changed_is_not_used(strict, tmp_path):
     told.home.store.put_evaluation(path.stem, frame.assign(loss_champion=9.0))
     with pytest.raises(WorkError, match="is not what entry"):
         retrain(steps, told.model, streams.week(15), "manual")
-    told.home.close()
 
 
 def test_a_change_of_features_has_another_burden(strict, tmp_path):
@@ -91,7 +90,6 @@ def test_a_change_of_features_has_another_burden(strict, tmp_path):
     retrain(steps, told.model, streams.week(15), "manual")
     record = told.home.ledger.entries("toy")[-1].body.evidence
     assert (record.burden, record.changed) == ("change", ("features",))
-    told.home.close()
 
 
 @pytest.mark.parametrize(
@@ -126,4 +124,3 @@ def test_a_champion_that_is_worse_than_a_constant_is_replaced_by_what_is_better(
     assert done.scored[-1].version == decided.version
     again = reproduce("toy", decided.version, told.home)
     assert again.same, again.said
-    told.home.close()

@@ -264,16 +264,8 @@ def test_what_lies_elsewhere_is_said(told, tmp_path):
     shutil.rmtree(tmp_path / "copy")
 
 
-def test_by_the_command_line_a_home_is_copied_restored_and_verified(told, tmp_path):
+def test_by_the_command_line_a_home_is_copied_restored_and_verified(told, tmp_path, command_line):
     """While decisions are anchored: no anchor of the copy may name an entry that the copy does not have."""
-    environment = {**os.environ, "TRUEUP_CONFIGS": str(told.configs)}
-
-    def say(home, *words):
-        return subprocess.run(
-            [sys.executable, "-c", "from trueup.cli.main import main; main()", *words],
-            env={**environment, "TRUEUP_HOME": str(home)}, capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
-
     busy, ended = Home(Settings(home=told.home.root, configs=told.configs)), threading.Event()
 
     def decide():
@@ -286,13 +278,14 @@ def test_by_the_command_line_a_home_is_copied_restored_and_verified(told, tmp_pa
     deciding = threading.Thread(target=decide)
     deciding.start()
     try:
-        saved = say(told.home.root, "backup", str(tmp_path / "copy"))
+        saved = command_line(told.folder, told.home.root)("backup", str(tmp_path / "copy"))
     finally:
         ended.set()
         deciding.join()
         busy.close()
-    assert saved.returncode == 0, saved.stderr
-    restored = say(tmp_path / "new", "restore", str(tmp_path / "copy"))
-    assert restored.returncode == 0, restored.stderr
-    verified = say(tmp_path / "new", "ledger", "verify")
-    assert verified.returncode == 0, verified.stdout
+    assert saved.code == 0, saved.err
+    new = command_line(told.folder, tmp_path / "new")
+    restored = new("restore", str(tmp_path / "copy"))
+    assert restored.code == 0, restored.err
+    verified = new("ledger", "verify")
+    assert verified.code == 0, verified.out

@@ -1,16 +1,12 @@
 """Trainings that die in a process of their own: what they leave in MLflow is collected, what anybody needs is not."""
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests import streams
+from tests.forked import Killed, forked
 from tests.story import PLAIN, Story, stream
-from trueup.crash import CRASH_AT
 from trueup.errors import StaleDecision
 from trueup.governance.status import overview
 from trueup.loop import steps, turn
@@ -24,18 +20,6 @@ DEATHS = {
     "register.version": (1, 1),  # it has a version
     "refit.fitted": (1, 2),  # and a second model
 }
-DYING = """
-import sys
-from datetime import datetime
-from trueup.config.load import load_model
-from trueup.config.settings import Settings
-from trueup.home import Home
-from trueup.loop import steps, turn
-from trueup.model import Model
-
-home = Home(Settings())
-turn.challenge(steps, Model(load_model(home.configs, "toy"), home), datetime.fromisoformat(sys.argv[1]), "manual")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +34,20 @@ def begun(tmp_path_factory):
 @pytest.fixture
 def told(begun, tmp_path):
     other = begun.branch(tmp_path)
-    yield other
-    other.home.close()
+    return other
 
 
 def killed(story, where, week=8):
     """Let a retrain die there."""
-    environment = {"TRUEUP_HOME": str(story.folder / "home"), "TRUEUP_CONFIGS": str(story.configs), CRASH_AT: where}
-    code = [sys.executable, "-c", DYING, streams.week(week).isoformat()]
-    done = subprocess.run(code, env={**os.environ, **environment}, capture_output=True, check=False, timeout=200)
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
+    story.home.close()
+    with pytest.raises(Killed):
+        forked(retrained, story.folder, week, crash_at=where)
+    story.open()
+
+
+def retrained(folder, week):
+    """Retrain in a process of its own."""
+    turn.challenge(steps, Story.at(folder, stream(7)).model, streams.week(week), "manual")
 
 
 def in_mlflow(story):
@@ -102,12 +90,13 @@ def test_what_a_killed_training_left_is_collected_after_a_day(told, where, left)
 
 def test_what_an_entry_or_an_alias_names_is_left_alone(told):
     entry = told.home.ledger.champion("toy").entry
-    client, registry = told.home.tracking.client, told.home.registry
-    client.set_terminated(entry.body.model.run_id, "KILLED")  # as after a crash between record and end
+    # as after a crash between record and end
+    told.home.tracking.client.set_terminated(entry.body.model.run_id, "KILLED")
     for week in (8, 9):  # not the very same attempt: that would be gone on with
         killed(told, "register.version", week)
         reconcile(told.model)
-    *_, first, second = sorted(v.version for v in registry.versions("toy"))
+    client = told.home.tracking.client
+    *_, first, second = sorted(v.version for v in told.home.registry.versions("toy"))
     client.set_registered_model_alias("toy", "shadow", str(first))
     version = client.get_model_version("toy", str(second))
     client.create_registered_model("mine")

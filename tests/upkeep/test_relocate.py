@@ -1,9 +1,6 @@
 """A home that began on SQLite, moved to PostgreSQL with its history: by a backup, and a restore on other settings."""
 
-import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 
 import pytest
@@ -160,30 +157,22 @@ def test_a_home_moves_to_postgresql_and_goes_on(told, copy, places, new_database
     assert [e.hash for e in other.home.ledger.entries("toy")] == hashes
 
 
-def test_the_command_line_moves_a_home(told, copy, places, tmp_path):  # noqa: F811
-    def trueup(*words):
-        environment = {
-            **os.environ,
-            "TRUEUP_HOME": str(tmp_path / "home"),
-            "TRUEUP_CONFIGS": str(told.configs),
-            "TRUEUP_DATABASE_URL": places["database_url"],
-            "TRUEUP_MLFLOW_URI": places["mlflow_backend"],
-        }
-        command = [sys.executable, "-c", "from trueup.cli.main import main; main()", *words]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
+def test_the_command_line_moves_a_home(told, copy, places, tmp_path, command_line, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("TRUEUP_DATABASE_URL", places["database_url"])
+    monkeypatch.setenv("TRUEUP_MLFLOW_URI", places["mlflow_backend"])
+    trueup = command_line(told.folder, tmp_path / "home")
     done = trueup("restore", str(copy))
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "  loaded: ledger and store: postgresql://trueup:***@127.0.0.1:" in done.stdout
-    assert "  loaded: MLflow: postgresql+psycopg://trueup:***@127.0.0.1:" in done.stdout
-    assert "left behind" not in done.stdout  # Prefect's database is in the home
+    assert done.code == 0, done.err
+    assert done.err == ""
+    assert "  loaded: ledger and store: postgresql://trueup:***@127.0.0.1:" in done.out
+    assert "  loaded: MLflow: postgresql+psycopg://trueup:***@127.0.0.1:" in done.out
+    assert "left behind" not in done.out  # Prefect's database is in the home
     assert prefect_in(tmp_path / "home").exists()
     verified = trueup("ledger", "verify")
-    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert verified.code == 0, verified.out + verified.err
     again = trueup("restore", str(copy))
-    assert again.returncode == 2
-    assert "is not empty" in again.stderr
+    assert again.code == 2
+    assert "is not empty" in again.err
 
 
 def test_if_one_database_cannot_be_filled_nothing_is_there(copy, places, new_database, home_at, tmp_path):

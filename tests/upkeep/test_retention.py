@@ -2,14 +2,14 @@
 
 import os
 import signal
-import subprocess
-import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from tests import streams
+from tests.forked import Killed, forked
 from tests.story import CONFIG, Story, in_week, stream, window
 from trueup.adapters.store import tables
 from trueup.domain.data.types import Window
@@ -60,8 +60,7 @@ def judged(tmp_path_factory):
 @pytest.fixture
 def told(judged, tmp_path):
     other = judged.branch(tmp_path)
-    yield other
-    other.home.close()
+    return other
 
 
 def short(story, **spans):
@@ -278,30 +277,21 @@ def test_what_a_crash_left_goes_after_a_day(told):
     assert not (told.home.root / left).exists()
 
 
-DYING = """
-import os, signal, sys
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from trueup.config.load import load_model
-from trueup.config.settings import Settings
-from trueup.upkeep.retention import gc
-from trueup.home import Home
-from trueup.model import Model
+def dying(folder, survived):
+    """Collect in a process of its own, which is killed when so many files are gone."""
+    unlink, left = Path.unlink, [survived]
 
-unlink, left = Path.unlink, [int(sys.argv[1])]
+    def die(self, *args, **kwargs):
+        if self.suffix in {".parquet", ".json", ".html"}:
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return unlink(self, *args, **kwargs)
 
-def die(self, *args, **kwargs):
-    if self.suffix in {".parquet", ".json", ".html"}:
-        left[0] -= 1
-        if left[0] < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return unlink(self, *args, **kwargs)
-
-Path.unlink = die
-home = Home(Settings())
-home.now = lambda: datetime.now(UTC) + timedelta(days=5000)
-gc(Model(load_model(home.configs, "toy"), home))
-"""
+    Path.unlink = die
+    story = Story.at(folder, stream(7))
+    story.later(days=5000)
+    gc(story.model)
 
 
 @pytest.mark.parametrize("survived", [0, 5, 13, 20])
@@ -310,14 +300,9 @@ def test_killed_at_any_moment_the_next_run_finishes(told, survived):
     told.later(days=5000)
     whole = sum(removed(gc(told.model, dry_run=True)).values())
     assert whole > survived
-    environment = {"TRUEUP_HOME": str(told.folder / "home"), "TRUEUP_CONFIGS": str(told.configs)}
-    done = subprocess.run(
-        [sys.executable, "-c", DYING, str(survived)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
+    told.home.close()
+    with pytest.raises(Killed):
+        forked(dying, told.folder, survived)
     gone = before - files(told)
     assert len(gone) == survived
     told.open()

@@ -20,8 +20,7 @@ from trueup.upkeep.simulate_arrivals import fed, feed_next
 @pytest.fixture
 def told(tmp_path):
     story = Story(tmp_path, stream(6 * 7), PLAIN)
-    yield story
-    story.home.close()
+    return story
 
 
 def arrived(story):
@@ -89,4 +88,3 @@ def test_numbers_beside_values_that_mean_none_are_read_as_they_were_written(tmp_
     assert batch.rows.facts["sentinels"] == {"z": 6}
     assert live.store.read(batch.rows)["z"].dtype == "float64"
     live.close()
-    story.home.close()

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import BytesIO, TextIOWrapper
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from tests.fixtures import Answer
+from trueup.adapters.background import NoReports
 from trueup.crash import CRASH_AT
 
 _FORK = get_context("fork")
@@ -57,6 +63,24 @@ class Started:
 def forked(what: Callable[..., Any], *args: Any, crash_at: str | None = None, timeout: float = 300) -> Any:
     """Call it in a child that dies at a crash point, if one is named, and wait for the end. Raises what `result` does."""
     return Started(what, *args, crash_at=crash_at).result(timeout)
+
+
+def command(folder: Path, *words: str) -> Answer:
+    """Say a command on the home and the configs in a folder; for a child, whose environment this changes."""
+    from trueup import home
+    from trueup.cli.main import main
+
+    home.shared = NoReports
+    os.environ |= {"TRUEUP_HOME": str(folder / "home"), "TRUEUP_CONFIGS": str(folder / "configs")}
+    sys.argv, code = ["trueup", *words], 0
+    out, err = (TextIOWrapper(BytesIO(), encoding="utf-8") for _ in range(2))
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    said = [stream.seek(0) or stream.read() for stream in (out, err)]
+    return Answer(code, *said)
 
 
 def _work(answer: Connection, what: Callable[..., Any], args: tuple[Any, ...], crash_at: str | None) -> None:
