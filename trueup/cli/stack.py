@@ -37,7 +37,7 @@ def up(
     try:
         fresh = control.up(layout, wait, _say)
     except KeyboardInterrupt:
-        _say("interrupted; everything that had been started is ended")
+        _say("interrupted; everything that was started has been stopped")
         raise typer.Exit(130) from None
     found = control.status(layout)
     if fresh:
