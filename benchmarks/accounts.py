@@ -1,4 +1,4 @@
-"""Whether a home is what it must be after a time in which anything was killed: each problem in words."""
+"""Checks a home after processes were killed; each problem is one line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PAGE = 200
 
 
 def problems(model: Model, stack: Stack, given: pd.DataFrame, windows: Sequence[Window]) -> list[str]:
-    """Look at everything. `given` is what the source handed out, by `windows`; nothing may be at work any more."""
+    """Check everything. `given` is what the source released, by `windows`; no process may be running any more."""
     looks = (
         _landed(model, given, windows),
         _scored(model),
@@ -34,7 +34,7 @@ def problems(model: Model, stack: Stack, given: pd.DataFrame, windows: Sequence[
 
 
 def _landed(model: Model, given: pd.DataFrame, windows: Sequence[Window]) -> Iterator[str]:
-    """Every batch once, with every row once."""
+    """Every batch has landed once, with every row once."""
     for dataset in (model.config.rows_dataset, model.config.labels_dataset):
         refs = model.home.store.batches(dataset)
         if [r.window for r in refs] != list(windows):
@@ -67,7 +67,7 @@ def _scored(model: Model) -> Iterator[str]:
 
 
 def _watched(model: Model, windows: Sequence[Window]) -> Iterator[str]:
-    """Every batch was handled to its end once, and judged and watched before."""
+    """Every batch was handled once, and validated and monitored before."""
     handled = Counter(r.window for r in model.home.store.results(model.config.model, "run", dict))
     if missing := [w for w in windows if w not in handled]:
         yield f"{len(missing)} batches were never handled, the first {missing[0]}"
@@ -83,7 +83,7 @@ def _watched(model: Model, windows: Sequence[Window]) -> Iterator[str]:
 
 
 def looks(model: Model) -> Counter[Window]:
-    """How often each batch was looked at with enough labels to tell."""
+    """How often each batch was monitored with enough labels."""
     return Counter(
         r.window
         for r in model.home.store.results(model.config.model, "monitor", dict)
@@ -92,12 +92,12 @@ def looks(model: Model) -> Counter[Window]:
 
 
 def served_by_others(model: Model) -> set[Window]:
-    """Batches that an earlier champion had served when the one in office was looked at: they tell nothing of it."""
+    """Batches that an earlier champion had served when the current one was monitored, which say nothing about it."""
     return {r.window for r in model.home.store.results(model.config.model, "monitor", dict) if r.body.get("of_others")}
 
 
 def _decided(model: Model) -> Iterator[str]:
-    """The ledger is whole; MLflow names its champion, whose files are those that were promoted; no run is left open."""
+    """The ledger verifies; MLflow names its champion with the promoted files; no run is open."""
     yield from (f"ledger: {problem}" for problem in model.home.ledger.verify())
     current = model.champion()
     if current is None:
@@ -110,7 +110,7 @@ def _decided(model: Model) -> Iterator[str]:
 
 
 def _delivered(home: Home, stack: Stack) -> Iterator[str]:
-    """Nothing waits, and the server has each event once."""
+    """No event waits, and the server has each event once."""
     if waiting := home.ledger.pending_outbox():
         yield f"{len(waiting)} events wait in the outbox"
     with reading(home.engine) as connection:
@@ -134,7 +134,7 @@ def events(stack: Stack) -> list[dict[str, Any]]:
 
 
 def _ended(stack: Stack) -> Iterator[str]:
-    """No flow or task run is left that seems to be at work."""
+    """No flow or task run seems to be running."""
     for what in ("flow_runs", "task_runs"):
         if left := all_runs(stack, {what: {"state": {"type": {"any_": list(UNFINISHED)}}}}, what):
             names = Counter(f"{r['name']} {r['state']['name']}" for r in left)
@@ -142,7 +142,7 @@ def _ended(stack: Stack) -> Iterator[str]:
 
 
 def all_runs(stack: Stack, body: dict[str, Any], what: str = "flow_runs") -> list[dict[str, Any]]:
-    """All flow or task runs that match, in the order in which they were to begin."""
+    """All matching flow or task runs, in the order of their start times."""
     found: list[dict[str, Any]] = []
     order = {"sort": "EXPECTED_START_TIME_ASC"}
     while True:

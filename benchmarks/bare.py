@@ -1,9 +1,9 @@
-"""The loop's work with pandas and scikit-learn alone: the lower bound that `overhead` compares Trueup with.
+"""The loop's work with pandas and scikit-learn alone: the lower bound for `overhead`.
 
-No store, no orchestrator, no registry, no validation, no reports, no intervals, nothing kept: load a month, make its
-features, predict it with the champion, compare with what came, and where Trueup trained, try the same recipes on the
-same folds, fit, compare on the gate rows, and fit again. Features and pipelines are those of `trueup.domain`, so that
-the arithmetic is the same and only what is around it differs.
+No store, orchestrator, registry, validation, reports or intervals, and nothing is stored: it loads a month, computes
+its features, predicts it with the champion, compares with the labels, and where Trueup trained, tries the same recipes
+on the same folds, fits, compares on the gate rows, and fits again. Features and pipelines are those of `trueup.domain`,
+so the arithmetic is the same and only the rest differs.
 
 `python -m benchmarks.bare CONFIGS MODEL TURNS.json` prints one JSON object.
 """
@@ -37,7 +37,7 @@ Read = Callable[[datetime, datetime], pd.DataFrame]
 
 
 def main() -> None:
-    """Do the turns that Trueup did."""
+    """Repeat Trueup's turns."""
     configs, name, file = sys.argv[1:]
     config, turns = load_model(Path(configs), name), [Turn(**t) for t in json.loads(Path(file).read_text())]
     with counting_fits() as fits:
@@ -57,13 +57,13 @@ class Bare:
 
     def __init__(self, config: ModelConfig, read: Read) -> None:
         self.config, self.read = config, read
-        self.rows = pd.DataFrame()  # what history features look back on
+        self.rows = pd.DataFrame()  # the past for history features
         self.months: list[pd.DataFrame] = []  # features, labels and times
         self.schema = FeatureSchema((), ())
         self.champion: Pipeline | None = None
 
     def play(self, turns: list[Turn]) -> list[dict[str, Any]]:
-        """Do turn after turn; give the champion's figures for each month."""
+        """Play all turns; return the champion's figures for each month."""
         found = []
         for turn in turns:
             month = self.load(moment(turn.start), moment(turn.end))
@@ -73,7 +73,7 @@ class Bare:
         return found
 
     def load(self, start: datetime, end: datetime) -> pd.DataFrame:
-        """Read a month and make its features."""
+        """Read a month and compute its features."""
         c = self.config.ingest
         rows = self.read(start, end)
         outcome = rows[c.label.column]
@@ -131,7 +131,7 @@ class Bare:
             self.champion = challenger
 
     def try_out(self, recipe: Recipe, data: pd.DataFrame) -> float:
-        """Give a recipe's mean loss over the folds."""
+        """A recipe's mean loss over the folds."""
         losses = []
         for before, after in time_folds(data[EVENT_TIME], data[KNOWN_AT], self.config.train.folds):
             model, later = self.fit(recipe, data.iloc[before]), data.iloc[after]
@@ -149,7 +149,7 @@ class Bare:
         return fit(simple_model(schema or self.schema, self.config.task, seed), data, data[LABEL], SIMPLE_ROWS, seed)
 
     def known(self, start: datetime, end: datetime, by: datetime) -> pd.DataFrame:
-        """Rows of [start, end) whose labels were known at a moment."""
+        """Rows of [start, end) with labels known at a moment."""
         parts = [m[(m[EVENT_TIME] >= start) & (m[EVENT_TIME] < end) & (m[KNOWN_AT] <= by)] for m in self.months]
         parts = [p[p[LABEL].notna()] for p in parts if len(p)]
         joined = pd.concat(parts, ignore_index=True)

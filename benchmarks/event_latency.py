@@ -1,13 +1,13 @@
-"""How long an event takes to the first line of the flow that it starts, at the settings of `make up`.
+"""The time from an event to the first line of the flow that it starts, with the settings of `make up`.
 
-The real stack is started for an empty home on free ports. Events that data have arrived go through our outbox and
-relay to Prefect's server, whose trigger starts `run` from its deployment; the run stands before any data and ends at
-once, so that each event finds the worker idle. The parts:
+The real stack is started for an empty home on free ports. Events about new data go through the outbox to Prefect's
+server, whose trigger starts `run` from its deployment. `as_of` is before any data, so each run ends at once and each
+event finds the worker idle. The parts:
 
-    relayed    announced in the outbox, until the server has answered that it took the event
-    triggered  until the trigger has made a flow run
-    picked up  until the worker has seen it (it asks every second) and has said that it starts it
-    started    until the run's process has imported Prefect and the flow, and its first line is next
+    relayed    announced in the outbox, until the server has accepted the event
+    triggered  until the trigger has created a flow run
+    picked up  until the worker has seen it (it polls every second) and reports that it starts it
+    started    until the run's process has imported Prefect and the flow, before its first line
 
     python -m benchmarks.event_latency [--events 20] [--json]
 """
@@ -40,7 +40,7 @@ from trueup.orchestration.stack.health import post
 
 MODEL = "flight_delays"
 AIM_S = 4.0
-_BEFORE = datetime(2012, 1, 1)  # no flights yet: the run finds nothing to do and says so
+_BEFORE = datetime(2012, 1, 1)  # no flights yet: the run has nothing to do
 _ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 _PARTS = ("relayed", "triggered", "picked up", "started")
 _PATIENCE = 120.0
@@ -66,7 +66,7 @@ def main() -> None:
 
 @contextmanager
 def _stack(home: Path) -> Iterator[str]:
-    """The stack of a home, as `make up` starts it; gives the address of Prefect's API."""
+    """The stack of a home, as `make up` starts it; returns the address of Prefect's API."""
     ports = {name: _free_port() for name in ("PREFECT", "MLFLOW", "EVIDENTLY")}
     place = {"TRUEUP_HOME": str(home)} | {f"TRUEUP_{name}_PORT": str(port) for name, port in ports.items()}
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | place
@@ -86,8 +86,8 @@ def _free_port() -> int:
 
 
 def _one(home: Home, api: str, number: int) -> dict[str, float]:
-    """Raise one event and give the seconds of each part; `total` is their sum."""
-    # Scattered over the worker's rounds, so that none of them is favoured.
+    """Raise one event and return the seconds of each part; `total` is their sum."""
+    # Spread over the worker's polling interval.
     time.sleep(0.37 * (number % 6))
     moment = _BEFORE + timedelta(days=number)
     announced = datetime.now(UTC)

@@ -1,7 +1,7 @@
-"""The whole year of flights through `run`: what the loop achieved, beside a bare model frozen in February.
+"""The whole year of flights through `run`, beside a bare model frozen in February.
 
 Every promotion after the first is judged again on the month that followed: the new champion, which served, against the
-one that it replaced, on the same rows. `python -m benchmarks.flights [--json]`; the home is TRUEUP_HOME.
+replaced one, on the same rows. `python -m benchmarks.flights [--json]`; the home is TRUEUP_HOME.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ END = datetime(2014, 1, 1)
 
 
 def promotions(model: Model) -> list[dict[str, Any]]:
-    """Each promotion but the first: mean loss of the new champion less that of the old one on the following month."""
+    """Each promotion but the first: mean loss of the new champion minus that of the old one on the following month."""
     moments = [e.as_of for e in model.home.ledger.entries(model.config.model) if e.kind == "promoted"]
     after = {b.window.start: b for b in model.usable_batches(END)}
     found = []

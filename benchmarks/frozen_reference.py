@@ -1,8 +1,8 @@
-"""A fixed yardstick without Trueup: pandas and scikit-learn, trained once on January and February, then left alone.
+"""A fixed reference without Trueup: pandas and scikit-learn, trained once on January and February.
 
 Features are the columns of `configs/nycflights.py` and late rates of earlier flights, as known a day after their
-schedule. March to December 2013 are scored by month, as the loop does, so that its means can be read beside these.
-Nothing here is tuned along with the configs: it is the model that somebody trains once and forgets.
+schedule. March to December 2013 are scored by month, like the loop, so that the means are comparable. It is not tuned
+along with the configs.
 
 `python -m benchmarks.frozen_reference [--json]`
 """
@@ -47,14 +47,14 @@ def main() -> None:
 
 
 def evaluate() -> dict[str, Any]:
-    """Give log-loss and AUC by month, and their unweighted means."""
+    """Log-loss and AUC by month, and their unweighted means."""
     with threadpool_limits(1):
         months = score_by_month(load())
     return {"months": months, "mean": {n: float(np.mean([m[n] for m in months])) for n in ("log_loss", "auc")}}
 
 
 def load() -> pd.DataFrame:
-    """Give the flights that arrived, with features and `late`, ordered by scheduled departure."""
+    """The flights that arrived, with features and `late`, ordered by scheduled departure."""
     sys.path.insert(0, str(CONFIGS))
     from nycflights import flights
 
@@ -70,7 +70,7 @@ def load() -> pd.DataFrame:
 
 
 def late_rate(rows: pd.DataFrame, key: str, window: pd.Timedelta) -> pd.Series:
-    """Share of late flights of the same key whose outcome became known in (t - window, t]; missing without any."""
+    """Share of late flights of the same key with an outcome that became known in (t - window, t]; missing without any."""
     rate = pd.Series(np.nan, index=rows.index)
     for _, part in rows.groupby(key, observed=True):
         times, total = part["scheduled"].to_numpy(), np.append(0, part["late"].cumsum())
@@ -82,7 +82,7 @@ def late_rate(rows: pd.DataFrame, key: str, window: pd.Timedelta) -> pd.Series:
 
 
 def score_by_month(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Fit on January and February, as far as their outcomes were known on 1 March, and score each later month."""
+    """Fit on January and February with the outcomes known on 1 March, and score each later month."""
     features = [*NUMERIC, *CATEGORICAL, *(c for c in rows.columns if c.startswith("late_"))]
     known = rows["scheduled"] + DELAY <= TRAIN_UNTIL
     model = HistGradientBoostingClassifier(categorical_features="from_dtype", early_stopping=False, random_state=0)

@@ -1,4 +1,4 @@
-"""What a rule of promotion is worth: gain kept, wrong promotions and refusals, twins and planted worse challengers."""
+"""The value of a promotion rule: gain kept, wrong promotions and refusals, twins and planted worse challengers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Pool:
 
 @dataclass(frozen=True, eq=False)
 class Tried:
-    """What a rule did on a record."""
+    """The results of a rule on a record."""
 
     record: Record
     played: Played
@@ -50,7 +50,7 @@ def measure(records: Sequence[Record], rule: Rule) -> dict[str, Any]:
 
 
 def figures(tried: Sequence[Tried], rule: Rule) -> dict[str, Any]:
-    """Count what a rule did."""
+    """Count the results of a rule."""
     records, played = [t.record for t in tried], [t.played for t in tried]
     promotions = [p for t in tried for p in _promotions(t.record, t.played)]
     refusals = [p for t in tried for p in _refusals(t.record, t.played)]
@@ -109,7 +109,7 @@ def _lives(record: Record, played: Played) -> tuple[Floats, Floats, Floats, Floa
 
 
 def _served(record: Record, served: Sequence[tuple[int, Champion]]) -> Floats:
-    """Loss sums (blocks,) of whoever served."""
+    """Loss sums (blocks,) of the serving models."""
     ends = [now for now, _ in served[1:]] + [record.end]
     parts = [record.of(*who)[_span(record, now, end)] for (now, who), end in zip(served, ends, strict=True)]
     return np.concatenate(parts)
@@ -165,8 +165,8 @@ def _pools(record: Record, rule: Rule) -> list[Pool]:
 def _equals(pools: Sequence[Pool], rule: Rule) -> dict[str, Any]:
     """How often twins and planted worse challengers are promoted: of all attempts, and at all in ten successive ones.
 
-    `no_better` leaves out twins that, by the luck of their seed, really are better by `min_gain` and more over the
-    following ten periods.
+    `no_better` leaves out twins that, by the luck of their seed, are better by `min_gain` or more over the following
+    ten periods.
     """
     attempts = [found for pool in pools for found in pool.twins]
     tens = [any(pool.twins) for pool in pools if len(pool.twins) == len(pool.gains)]

@@ -1,4 +1,4 @@
-"""The tables of `docs/gates-evidence.md`, from what `benchmarks/gates.py` measured."""
+"""Writes the tables of `docs/gates-evidence.md` from the measurements of `benchmarks/gates.py`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _BEGIN, _END = "<!-- {} begin -->", "<!-- {} end -->"
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """All that is measured, as Markdown."""
+    """All measurements, as Markdown."""
     return "\n\n".join(f"## {name}\n\n{text}" for name, text in _parts(found).items())
 
 
 def write(page: Path, found: Mapping[str, Any]) -> None:
-    """Put the tables between the markers of a page. Raises ValueError where a marker is missing."""
+    """Put the tables between the markers of a page. Raises ValueError without a marker."""
     text = page.read_text()
     for name, part in _parts(found).items():
         begin, end = _BEGIN.format(name), _END.format(name)

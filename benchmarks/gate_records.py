@@ -1,8 +1,8 @@
-"""What each model would have lost: the ground on which `benchmarks/gates.py` plays every rule of promotion.
+"""The losses of each model, on which `benchmarks/gates.py` plays every promotion rule.
 
 For a fixed recipe and window, the model fitted at a cut-off does not depend on the rule that may promote it. So one
-model is fitted for each cut-off, and its losses are summed by block of time; whatever a rule compares is linear in them.
-Cut-offs lie on a grid of half periods: 2k is where period k begins, 2k + 1 its middle.
+model is fitted for each cut-off, and its losses are summed by block of time; every rule compares linear functions of
+them. Cut-offs are on a grid of half periods: 2k is the start of period k, 2k + 1 its middle.
 """
 
 from __future__ import annotations

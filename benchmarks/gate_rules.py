@@ -1,8 +1,8 @@
-"""Rules of promotion, played on what each model would have lost (`gate_records`). The library's own gates decide.
+"""Promotion rules, played on the losses of each model (`gate_records`). The library's own gates decide.
 
-At the beginning of each period the recipe challenges the champion: it is walked forward through the rows since the
-champion's training, in steps of half a period, and the library's gates judge the evidence. What is promoted is the
-model fitted there on all that is known, which then serves.
+At the start of each period the recipe challenges the champion: it is walked forward through the rows since the
+champion's training, in steps of half a period, and the library's gates judge the evidence. The promoted model is the
+one fitted there on all known rows, which then serves.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Played:
-    """What a rule did on a record: who served from each attempt on, and what it promoted and refused."""
+    """The results of a rule on a record: which model served from each attempt on, and what it promoted and refused."""
 
     served: list[tuple[int, Champion]]
     promoted: list[tuple[int, Champion, Champion]]  # grid position, old and new
@@ -72,7 +72,7 @@ class Trial:
 
 
 def play(record: Record, rule: Rule) -> Played:
-    """Let a rule decide at the beginning of each period."""
+    """Let a rule decide at the start of each period."""
     trial, found = Trial((MAIN, record.first)), Played([], [], [])
     for now in range(record.first, record.end, 2):
         if now > record.first:
@@ -98,7 +98,7 @@ def successive(record: Record, rule: Rule, cut: int, challengers: Floats) -> lis
 
 
 def _decide(record: Record, rule: Rule, trial: Trial, now: int, source: Source) -> str | None:
-    """Give the role that is promoted, None where none is."""
+    """The promoted role, or None."""
     if rule.kind in {"always", "never"}:
         return MAIN if rule.kind == "always" else None
     walked = _walk(record, rule, trial.champion, now, source)
@@ -133,7 +133,7 @@ def _before(case: Case) -> str | None:
 
 
 def _walk(record: Record, rule: Rule, champion: Champion, now: int, source: Source) -> Evidence | None:
-    """Gather the losses on the steps that a rule looks at; each fit has learned something that the champion had not."""
+    """Gather the losses on the steps that a rule compares; each fit has learned rows that the champion had not."""
     role, cut_of = champion
     known = int(record.at[now]) - record.delay
     number, losses = list[Floats](), list[list[Floats]]()
@@ -158,7 +158,7 @@ def _walk(record: Record, rule: Rule, champion: Champion, now: int, source: Sour
 
 
 def _case(evidence: Evidence, rule: Rule, attempt: int) -> Case:
-    """A case of which the evidence is all that is looked at."""
+    """A case with this evidence."""
     nothing = np.zeros(1)
     predictions: dict[str, Any] = dict.fromkeys((CHALLENGER, CHAMPION, PRIOR, SIMPLE), nothing)
     return Case(

@@ -1,4 +1,4 @@
-"""Made-up streams with known changes, on which rules of promotion are compared (`benchmarks/gates.py`).
+"""Synthetic streams with known changes, to compare promotion rules (`benchmarks/gates.py`).
 
 Time is counted in blocks, 28 to a period: a month of days, or a week of quarters of a day. A period is the span from
 one attempt to the next. Everything is drawn from a seed.
@@ -54,7 +54,7 @@ class Data:
 
     @property
     def blocks(self) -> int:
-        """How many blocks there are."""
+        """The number of blocks."""
         return int(self.edges[-1])
 
 
@@ -105,7 +105,7 @@ class Stream:
         )  # fmt: skip
 
     def _angle(self, u: Floats, block: NDArray[np.intp], season: Floats) -> Floats:
-        """How far the relation is turned, in radians."""
+        """The rotation of the relation, in radians."""
         if self.kind == "abrupt":
             return np.where(u < 0.45, 0.0, 2.0)
         if self.kind == "gradual":

@@ -19,7 +19,7 @@ _DAY = np.timedelta64(1, "D")
 
 
 def tables(folder: Path | None) -> Iterator[tuple[str, Callable[[], Data]]]:
-    """Name the tables that are there, each with what reads it; the flights come with the project."""
+    """The available tables, each with its reader; the flights come with the project."""
     yield "flights", flights
     for name, (file, read) in _TABLES.items():
         if folder is not None and (path := folder / file).is_file():
@@ -27,7 +27,7 @@ def tables(folder: Path | None) -> Iterator[tuple[str, Callable[[], Data]]]:
 
 
 def missing(folder: Path | None) -> list[str]:
-    """Name the tables that are not there."""
+    """Names of missing tables."""
     return [name for name, (file, _) in _TABLES.items() if folder is None or not (folder / file).is_file()]
 
 

@@ -1,11 +1,11 @@
-"""Which rule of promotion keeps most of what retraining is worth, on made-up streams, the flights, and real tables.
+"""Compares promotion rules by the share of retraining's gain they keep, on synthetic streams, the flights, and real tables.
 
     python -m benchmarks.gates [--data DIR] [--seeds 10] [--cache DIR] [--quick] [--json] [--write docs/gates-evidence.md]
 
-Without `--json` it prints the table of rules; `--write` puts it into the page that says what was chosen and why. The
-last line of `--json` is one object: the shipped rule's figures, and all rules' under `rules`. `--data` is a folder of
-public tables; those that are not there are named and left out. One seed of all streams takes two minutes of CPU, and the
-tables two more; `--cache` keeps what was fitted for the next run.
+Without `--json` it prints the table of rules; `--write` puts it into the page with the choice and its reasons. The last
+line of `--json` is one object: the shipped rule's figures, and all rules' under `rules`. `--data` is a folder of public
+tables; missing ones are named and left out. One seed of all streams takes two minutes of CPU, and the tables two more;
+`--cache` stores the fits for the next run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SHIPPED, CHANGE = "shipped, routine", "shipped, change"
 
 
 def rules(quick: bool) -> list[Rule]:
-    """List the rules to compare, the shipped ones first; `confidence .5` asks for a mean gain of `min_gain` only."""
+    """List the rules to compare, the shipped ones first; `confidence .5` needs only a mean gain of `min_gain`."""
     shipped = [Rule(SHIPPED), Rule(CHANGE, burden="change")]
     plain = [Rule("always", "always"), Rule("never", "never"), Rule("non-inferior on half a period", "before", folds=1)]
     if quick:
@@ -58,7 +58,7 @@ def _rule(confidence: float, min_gain: float, recency: float, on_record: bool = 
 
 
 def records(folder: Path | None, seeds: int, cache: Path, quick: bool) -> Iterator[Record]:
-    """Fit, or read from the cache, all that the rules are played on."""
+    """Fit, or read from the cache, the records that the rules are played on."""
     for stream in STREAMS:
         if not quick or stream.name in _QUICK:
             for seed in range(seeds):
@@ -71,7 +71,7 @@ def records(folder: Path | None, seeds: int, cache: Path, quick: bool) -> Iterat
 
 
 def run(folder: Path | None, seeds: int, cache: Path, quick: bool) -> dict[str, Any]:
-    """Measure every rule on either half, and the shipped ones on both."""
+    """Measure every rule on each half, and the shipped ones on both."""
     found = list(records(folder, seeds, cache, quick))
     measured, both = [], dict[str, dict[str, Any]]()
     few = [r if r.seed == 0 else _without_pools(r) for r in found]

@@ -1,4 +1,4 @@
-"""What a running stack is like over hours: whether its server answers and how fast, and the memory of its programs."""
+"""Measures a running stack over hours: response times of its server, and memory of its programs."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import psutil
 
 from tests.stack import Stack
 
-_EVERY = 1.0  # seconds between two questions to the server
-_LOOK = 30.0  # and between two looks at the memory
+_EVERY = 1.0  # seconds between two requests to the server
+_LOOK = 30.0  # and between two measurements of memory
 _PATIENCE = 10.0
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass
 class Gauges:
-    """Looks at a stack in a thread of its own for as long as the block lasts."""
+    """Measures a stack in a separate thread for the duration of the block."""
 
     stack: Stack
     answers: list[tuple[float, float | None]] = field(default_factory=list)  # when, and after how many seconds
@@ -59,7 +59,7 @@ class Gauges:
                 return
 
     def server(self, kills: list[float]) -> dict[str, Any]:
-        """How fast the server answered, and how long it was away after each kill and without one, in seconds."""
+        """Response times of the server, and its outages after each kill and without one, in seconds."""
         fast = sorted(s for _, s in self.answers if s is not None)
         away = [(a, b) for a, b in _gaps(self.answers)]
         killed = [b - a for a, b in away if any(k - _EVERY - 1 <= a <= k + 5 for k in kills)]
@@ -74,14 +74,14 @@ class Gauges:
         }
 
     def memory_mib(self) -> dict[str, dict[str, float]]:
-        """By program: the memory at the first look, at the last, and the most."""
+        """By program: first, last and largest memory."""
         names = sorted({name for _, found in self.memory for name in found})
         series = {name: [found[name] for _, found in self.memory if name in found] for name in names}
         return {name: {"begin": s[0], "end": s[-1], "most": max(s)} for name, s in series.items()}
 
 
 def programs(stack: Stack) -> dict[str, float]:
-    """Proportional memory of each of the stack's programs in MiB; of the worker's children, which are flows, together."""
+    """Proportional memory of each of the stack's programs in MiB; the worker's children, which are flows, together."""
     from trueup.orchestration.recovery import processes
     from trueup.orchestration.stack.services import PROGRAM_MARK
 
@@ -103,7 +103,7 @@ def quantile(values: list[float], share: float) -> float:
 
 
 def _gaps(answers: list[tuple[float, float | None]]) -> list[tuple[float, float]]:
-    """Spans in which the server did not answer: from the first question without an answer to the next with one."""
+    """Spans in which the server did not answer, from the first failed request to the next success."""
     found, since = [], None
     for asked, seconds in answers:
         if seconds is None and since is None:

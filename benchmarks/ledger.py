@@ -1,9 +1,8 @@
-"""What a decision costs to record, beside a bare commit of a row of that size into SQLite, and how long a proof takes.
+"""The cost of recording a decision, beside a bare SQLite commit of a row of that size, and the time of a verification.
 
-A ledger is filled with decisions as large as those of the flights (9 kB), signed, each with its event in the outbox
-and one in ten a promotion, as `run` appends them. Beside it, in the same folder and at the same durability, the
-standard library's SQLite commits one row of the same text at a time. They take turns, so that a busy machine is busy
-for both.
+A ledger is filled with signed decisions as large as those of the flights (9 kB), each with its event in the outbox and
+one in ten a promotion, like `run` appends them. In the same folder and with the same durability, the standard library's
+SQLite commits one row of the same text at a time. They take turns, so that other load affects both.
 
     python -m benchmarks.ledger [--entries 10000] [--json]
 """
@@ -33,7 +32,7 @@ from trueup.ledger.signing import open_signer
 from trueup.ledger.tables import METADATA
 
 AIM = 3.0
-_TURN = 250  # appends before the other has its turn
+_TURN = 250  # appends per turn
 _BYTES = 9_000  # of a body; a decision about the flights has 8,900 to 9,600
 _START = datetime(2013, 1, 1)
 
@@ -90,7 +89,7 @@ def measure(folder: Path, entries: int) -> dict[str, Any]:
 
 
 def require_same_durability(engine: sa.Engine, bare: sqlite3.Connection) -> None:
-    """Raises RuntimeError where a commit of the one is worth less than one of the other."""
+    """Raise RuntimeError if the two commits have different durability."""
     for setting in ("journal_mode", "synchronous", "page_size"):
         with engine.connect() as connection:
             ours = connection.exec_driver_sql(f"PRAGMA {setting}").scalar()
@@ -130,7 +129,7 @@ def decision(number: int) -> Decision:
 
 
 def timed(what: Callable[[], object]) -> float:
-    """Seconds that it took."""
+    """Seconds that a call took."""
     started = time.perf_counter()
     what()
     return time.perf_counter() - started

@@ -1,10 +1,10 @@
-"""What `trueup new` is worth and what it costs.
+"""The quality and cost of `trueup new`.
 
-Flights: the config that `new` writes for the flights of 2013, month by month through the loop, against the one written by
-hand: unweighted mean of the monthly log-loss, March to December. `new` sees the whole year, as did whoever wrote the other.
-Time: a made-up table of 50,000 rows and 20 columns, its rehearsal, and the first challenger, at the moment that the rehearsal
-names: from `trueup new` until `run` tells the decision, each a command of its own, in an empty home. Beside it a run over
-all of the 52 weeks, in an empty home too. `python -m benchmarks.new [flights|time] [--json]`.
+Flights: the config that `new` writes for the flights of 2013, month by month through the loop, against the hand-written
+one: unweighted mean of the monthly log-loss, March to December. `new` sees the whole year, as did the other's author.
+Time: a made-up table of 50,000 rows and 20 columns, its rehearsal, and the first challenger at the moment of the
+rehearsal: from `trueup new` until `run` prints the decision, in separate commands and an empty home; also a run over
+all 52 weeks in an empty home. `python -m benchmarks.new [flights|time] [--json]`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def flights(folder: Path) -> dict[str, float]:
 
 
 def _year(name: str, home: Any) -> float:
-    """Let a model live through the year; the mean of its monthly losses from March on."""
+    """Run a model through the year; returns the mean of its monthly losses from March on."""
     from trueup.config.load import load_model
     from trueup.domain.data.types import LABEL
     from trueup.domain.judging.metrics import row_losses
@@ -76,7 +76,7 @@ def _year(name: str, home: Any) -> float:
 
 
 def made_up(seed: int = 0) -> pd.DataFrame:
-    """A year of orders: numbers and categories, of which some tell whether an order comes back."""
+    """A year of orders with numbers and categories, some of which predict whether an order comes back."""
     rng = np.random.default_rng(seed)
     when = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.sort(rng.uniform(0, 364 * 86400, ROWS)).round(), unit="s")
     numbers = {f"x{i}": rng.normal(size=ROWS).round(4) for i in range(12)}
@@ -87,7 +87,7 @@ def made_up(seed: int = 0) -> pd.DataFrame:
 
 
 def timed(folder: Path) -> dict[str, float]:
-    """Seconds of wall time of `new`, of `check --rehearse`, and of `run` when the rehearsal says that a first champion can be."""
+    """Seconds of wall time of `new`, of `check --rehearse`, and of `run` at the rehearsal's first champion."""
     table = folder / "orders.csv"
     (folder / "configs").mkdir(parents=True)
     frame = made_up()
@@ -113,7 +113,7 @@ def timed(folder: Path) -> dict[str, float]:
 
 
 def _seconds(folder: Path, words: list[str]) -> tuple[float, float, Any]:
-    """Seconds until a command ended, seconds until its last line of output, and what that line says in JSON, if anything."""
+    """Seconds until a command ended, seconds until its last line of output, and that line as JSON, if it is JSON."""
     environment = {**os.environ, "TRUEUP_HOME": str(folder / "home"), "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
     begun, told, lines = time.monotonic(), 0.0, [""]
     with (folder / "errors").open("w+") as errors:

@@ -1,9 +1,9 @@
-"""What Trueup costs over a bare script, measured side by side.
+"""The cost of Trueup over a bare script, measured side by side.
 
-Both sides do the same work on the flights, month by month, in processes of their own: load, history features, score,
-compare, and where Trueup trained, the same trials on the same folds and the same fits. Trueup goes first and says what
-it fitted on which rows; `bare` does that again, and both must have made the same number of fits on the same rows.
-What a home needs once (Prefect's and MLflow's databases) is made before and reported apart.
+Both sides do the same work on the flights, month by month, in separate processes: load, history features, score,
+compare, and where Trueup trained, the same trials on the same folds and the same fits. Trueup runs first and records
+its fits and their rows; `bare` repeats them, and both must have made the same number of fits on the same rows. The
+one-time setup of a home (Prefect's and MLflow's databases) is made before and reported separately.
 
     python -m benchmarks.overhead                    3 and 12 months, without a server and against a running one
     python -m benchmarks.overhead --scales 120       ten times the rows of the year
@@ -34,7 +34,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 TEN_TIMES = 120  # the scale that is the year with ten times its rows
 AIMS = {"12": {"wall_ratio": 2.0, "peak_memory_ratio": 1.5}, "120": {"wall_ratio": 1.25, "peak_memory_ratio": 1.5}}
 SERVED_WALL = 1.6  # at 12 months against a running server
-_MAY_DIFFER = 0.02  # of the rows of a fit: Trueup leaves out what it quarantines
+_MAY_DIFFER = 0.02  # share of a fit's rows that may differ, because Trueup leaves out quarantined rows
 
 
 def main() -> None:
@@ -76,7 +76,7 @@ def _round(scale: int, modes: list[str]) -> dict[str, Any]:
 
 
 def _configs(folder: Path, scale: int) -> Path:
-    """The shipped configs; for ten times the rows, a source that gives each flight ten times."""
+    """The shipped configs; for ten times the rows, with a source that returns each flight ten times."""
     shutil.copytree(CONFIGS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     if scale == TEN_TIMES:
         shutil.copy(Path(__file__).with_name("ten_times.py"), folder)
@@ -86,7 +86,7 @@ def _configs(folder: Path, scale: int) -> Path:
 
 
 def _trueup(home: Path, configs: Path, months: int, served: bool) -> dict[str, Any]:
-    """Run the loop in a fresh home, whose set-up is measured apart."""
+    """Run the loop in a fresh home, with a separately measured setup."""
     home.mkdir()
     turns = [sys.executable, "-m", "benchmarks.turns", MODEL]
     place = {"TRUEUP_HOME": str(home), "TRUEUP_CONFIGS": str(configs), "PREFECT_HOME": str(home / "prefect")}
@@ -103,7 +103,7 @@ def _environment(**more: str) -> dict[str, str]:
 
 @contextmanager
 def _server(home: Path) -> Iterator[dict[str, str]]:
-    """A Prefect server on a free port of this machine; gives what makes a client use it."""
+    """A Prefect server on a free port of this machine; returns the environment of its clients."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -132,7 +132,7 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], seconds: float = 1
 
 
 def _require_same_fits(trueup: list[int], bare: list[int]) -> None:
-    """Stop when the two sides did not make the same fits: their ratio would mean nothing."""
+    """Stop if the two sides did not make the same fits, because their ratio would be meaningless."""
     if len(trueup) != len(bare):
         raise RuntimeError(f"Trueup made {len(trueup)} fits, the bare script {len(bare)}")
     for ours, theirs in zip(sorted(trueup), sorted(bare), strict=True):
@@ -141,7 +141,7 @@ def _require_same_fits(trueup: list[int], bare: list[int]) -> None:
 
 
 def _summary(rounds: list[dict[str, Any]], modes: list[str]) -> dict[str, Any]:
-    """Medians over the rounds. The first mode's figures stand on top, those of a running server under `served`."""
+    """Medians over the rounds. The first mode's figures are at the top, those of a running server under `served`."""
     summaries = {mode: _compared(rounds, mode) for mode in modes}
     first, *others = modes
     return summaries[first] | {mode: summaries[mode] for mode in others}

@@ -1,7 +1,7 @@
-"""Twelve policies over twelve months of flights, two at a time, against the dearest of them alone.
+"""Twelve policies over twelve months of flights, two at a time, against the most expensive one alone.
 
-Ratio of wall times (aim: at most 3), memory of both, and what the policies came to. The first replay begins with nothing;
-so does the single one, in a home of its own. `python -m benchmarks.replay [--json] [--policy ...]`.
+Reports the ratio of wall times (goal: at most 3), memory of both, and the policies' results. Each replay starts from an
+empty home. `python -m benchmarks.replay [--json] [--policy ...]`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ POLICIES = (
 
 
 def replay(home: Path, policies: tuple[str, ...], workers: int) -> tuple[Cost, dict[str, Any]]:
-    """One replay from nothing, by the command that users have."""
+    """One replay from an empty home, through the command."""
     words = [w for p in policies for w in ("--policy", p)]
     command = [
         sys.executable,

@@ -1,8 +1,8 @@
 """A year in the life of a small model, through the real stack and unattended, while its servers are killed at random.
 
-A source delivers one to three days at a time and announces the newest; everything else follows from the events. A
-killer with a seed sends SIGKILL to the worker, to the server, to both, or to the worker with the flows at work, at random moments.
-At the end every batch must have been landed, scored and watched exactly once, and nothing may be left undone.
+A source delivers one to three days at a time and announces the newest; the events trigger the rest. A seeded killer
+sends SIGKILL to the worker, to the server, to both, or to the worker with its flows, at random moments. At the end
+every batch must have been landed, scored and monitored exactly once, with no work left.
 
     python -m benchmarks.soak                                a year, ten kills: an hour and more
     python -m benchmarks.soak --days 30 --kills 3 --seed 7
@@ -100,14 +100,14 @@ EVERY = {"reconcile": 120, "run": 600}  # seconds between what the calendar star
 
 
 def stream(days: int, seed: int = 1) -> pd.DataFrame:
-    """A stream whose inputs swing with a season, and whose relation changes after a third; a year's again after two."""
+    """A stream with seasonal inputs, whose relation changes after a third; a year's again after two."""
     changes = {"season": 0.4, "change_on": max(days // 3, 12), "noise_on": 2 * days // 3 if days > 60 else None}
     return streams.Stream(days, per_day=PER_DAY, seed=seed, **changes).frame()
 
 
 @dataclass
 class Soak:
-    """A stack in a folder of its own, the source of its data, and who kills."""
+    """A stack in a separate folder, the source of its data, and the killer."""
 
     folder: Path
     days: int
@@ -131,7 +131,7 @@ class Soak:
         self.windows = [Window(_midnight(d), _midnight(d + 1)) for d in range(self.days)]
 
     def run(self) -> dict[str, Any]:
-        """Live through all days. Gives the figures, and what is wrong at the end under `problems`."""
+        """Run all days. Returns the figures, with the final problems under `problems`."""
         with self._up():
             began = time.time()
             with Gauges(self.stack) as gauges:
@@ -160,7 +160,7 @@ class Soak:
             raise
 
     def _source(self) -> None:
-        """Deliver when what came before is done, and at the latest after a while."""
+        """Deliver when the earlier days are done, or after a while."""
         chance = random.Random(self.seed)
         while self.delivered < self.days:
             self._deliver(min(chance.randint(1, self.at_once), self.days - self.delivered))
@@ -174,7 +174,7 @@ class Soak:
             time.sleep(1)
 
     def _deliver(self, days: int) -> None:
-        """Put a file a day where the loop reads them, and announce the newest, as any source would."""
+        """Put one file per day where the loop reads them, and announce the newest, like any source."""
         folder = self.home.configs / "data"
         for window in self.windows[self.delivered : self.delivered + days]:
             rows = self.given[(self.given["t"] >= window.start) & (self.given["t"] < window.end)]
@@ -195,7 +195,7 @@ class Soak:
             log.info("%s", self.killed[-1])
 
     def handled(self) -> int:
-        """How many batches were handled to their end."""
+        """The number of handled batches."""
         return self._count(sa.select(sa.func.count(sa.distinct(RESULTS.c.start))).where(RESULTS.c.stage == "run"))
 
     def _count(self, query: sa.Select[Any]) -> int:
@@ -209,7 +209,7 @@ class Soak:
             time.sleep(0.25)
 
     def _settled(self) -> list[str]:
-        """Give the reconciler time to put right what the kills have left; then what is still wrong."""
+        """Give the reconciler time to repair what the kills left, then list the remaining problems."""
         deadline = time.monotonic() + SETTLES
         while True:
             found = accounts.problems(self.model, self.stack, self.given, self.windows)
@@ -283,7 +283,7 @@ class Soak:
         return round(min(later), 1) if later else None
 
     def _restarts(self) -> dict[str, int]:
-        """How often the process manager started each program again."""
+        """How often the process manager restarted each program."""
         said = (self.stack.home / "stack" / "logs" / "supervisord.log").read_text()
         begun = {p: said.count(f"spawned: '{p}'") for p in ("prefect", "worker", "mlflow", "evidently")}
         return {program: count - 1 for program, count in begun.items() if count}
@@ -311,7 +311,7 @@ def _mib(path: Path) -> float:
 
 
 def main() -> None:
-    """Live through it, print the figures, and end with 1 when something is wrong."""
+    """Run it, print the figures, and exit with 1 if there are problems."""
     parser = argparse.ArgumentParser(description="A year of daily batches through the real stack, killed at random.")
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--kills", type=int, default=10)

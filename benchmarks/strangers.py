@@ -39,7 +39,7 @@ FROZEN, UNGATED, GATED = "frozen", "as written, no gate", "as written"
 
 @dataclass(frozen=True)
 class Table:
-    """A file, and all that a stranger would say about it."""
+    """A file, and a stranger's answers about it."""
 
     file: str
     time: str
@@ -61,7 +61,7 @@ _CONFIDENCE, _RESAMPLES = 0.95, 4000
 
 
 def measured(name: str, folder: Path, place: Path) -> dict[str, Any]:
-    """One table's entry. What goes wrong is said in it, for the other tables are of interest all the same."""
+    """One table's entry. Errors are recorded in it, so that the other tables are still measured."""
     from trueup.errors import TrueupError
 
     begun = time.monotonic()
@@ -83,7 +83,7 @@ def measured(name: str, folder: Path, place: Path) -> dict[str, Any]:
 
 
 def _begin() -> None:
-    """In each process: end with the one that began it."""
+    """In each process: end with its parent."""
     from trueup.adapters.background import end_with_parent
 
     logging.disable(logging.WARNING)
@@ -91,7 +91,7 @@ def _begin() -> None:
 
 
 def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[str, Any]]:
-    """What is found out, step by step."""
+    """The steps of a table's measurement."""
     from trueup.config.policies import Policy, parse
     from trueup.config.settings import Settings
     from trueup.domain.profiling.questions import Ask
@@ -132,13 +132,13 @@ def _steps(table: Table, name: str, folder: Path, place: Path) -> Iterator[dict[
 
 
 class Progress:
-    """Says how far a policy is, at each tenth."""
+    """Prints a policy's progress at each tenth."""
 
     def __init__(self, what: str) -> None:
         self._what, self._begun, self._said = what, time.monotonic(), 0
 
     def __call__(self, share: float) -> None:
-        """Hear the share that is done."""
+        """Print the finished share."""
         if int(share * 30) > self._said:
             self._said = int(share * 30)
             sys.stderr.write(
@@ -147,7 +147,7 @@ class Progress:
 
 
 def _told(config: Any, span: Any, runs: Any) -> dict[str, Any]:
-    """What the three lives came to."""
+    """The results of the three policies."""
     from trueup.replay.compare import common_rows, compare
 
     facts = compare(config, span, runs).facts
@@ -178,8 +178,8 @@ def _told(config: Any, span: Any, runs: Any) -> dict[str, Any]:
 def kept(frozen: Floats, ungated: Floats, gated: Floats, rows: Floats) -> dict[str, Any]:
     """The share of the attainable gain that the gates keep, from loss sums and rows by block: (blocks,) each.
 
-    The bounds are percentiles of the share in resamples of whole blocks, neighbours together. They are None where the
-    gain itself is not shown, for the share is unbounded then.
+    The bounds are percentiles of the share in resamples of whole blocks, neighbours together. They are None if the gain
+    itself is not shown, because the share is unbounded then.
     """
     gain, left, loss = frozen - ungated, frozen - gated, float(frozen.sum() / rows.sum())
     attainable, apart = (sums_interval(of, rows, _CONFIDENCE) for of in (gain, gated - ungated))
@@ -200,7 +200,7 @@ def kept(frozen: Floats, ungated: Floats, gated: Floats, rows: Floats) -> dict[s
 
 
 def _batches(config: Any, prepared: Any, policy: Any) -> dict[str, Any]:
-    """How many batches there were, and which of them broke."""
+    """The number of batches, and the broken ones."""
     home, until = prepared.sandbox.opened(prepared.folder_of(policy)), prepared.sandbox.span.end
     landed = Model(config, home).batches(until)
     used = {b.window for b in Model(config, home).usable_batches(until)}

@@ -1,7 +1,7 @@
-"""The loop's work by Trueup: `run`, month by month, in the home that the environment names.
+"""The loop's work by Trueup: `run`, month by month, in the home of the environment.
 
-`python -m benchmarks.turns MODEL MONTHS TURNS.json` prints one JSON object, and writes what was fitted on which rows for
-`bare` to do again; with 0 months it only makes what a first use makes: MLflow's database and the store. With a server it is the flow that runs.
+`python -m benchmarks.turns MODEL MONTHS TURNS.json` prints one JSON object, and writes the fits and their rows for
+`bare` to repeat. With 0 months it only creates MLflow's database and the store. With a server it runs the flow.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _cycles(name: str, moments: list[datetime]) -> list[Any]:
 
 
 def first_use() -> None:
-    """Make the databases, which a home has after its first run."""
+    """Create the databases that a home has after its first run."""
     from trueup.home import Home
 
     home = Home()
@@ -54,7 +54,7 @@ def first_use() -> None:
 
 
 def _turns(name: str, cycles: list[Any]) -> list[dict[str, Any]]:
-    """What was fitted, as ledger and results have it."""
+    """The fits, from ledger and results."""
     from trueup.home import Home
 
     home = Home()

@@ -1,6 +1,6 @@
-"""How often the shipped gates promote a model that is no better: pairs of the shipped recipe that differ in their seed only.
+"""How often the shipped gates promote an equal model: pairs of the shipped recipe that differ in their seed only.
 
-For each month from March, models are trained on the flights before its last 14 days, alike but for the seed; each plays
+For each month from March, models are trained on the flights before its last 14 days, with different seeds; each plays
 challenger to each other on these days. An ideal gate would promote none of them.
 
     TRUEUP_HOME=... python -m benchmarks.twins [--seeds 5] [--json]      a home in which `trueup demo --to 2013-12` ran

@@ -1,4 +1,4 @@
-"""What both sides of `overhead` share: the fits that were made, and the work that is to be done again by hand."""
+"""Shared by both sides of `overhead`: the fits that were made, and the work to repeat."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of the loop, as Trueup made it: what was fitted on which rows. Times are ISO 8601."""
+    """One turn of the loop, as Trueup made it: the fits and their rows. Times are ISO 8601."""
 
     start: str  # of the batch
     end: str  # of the batch; the turn stands there
@@ -30,7 +30,7 @@ class Turn:
 
 
 def moment(text: str) -> datetime:
-    """Read a time of a turn."""
+    """Parse a time of a turn."""
     return datetime.fromisoformat(text)
 
 

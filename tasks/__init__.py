@@ -1,7 +1,4 @@
-"""The stages as Prefect tasks, in the order of the loop, with retries, a run name and artifacts.
-
-No task decides anything.
-"""
+"""The stages as Prefect tasks, in the order of the loop, with retries, a run name and artifacts; they decide nothing."""
 
 from tasks.artifacts import show_diagnosis, show_validation
 from trueup.loop import steps

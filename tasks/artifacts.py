@@ -138,7 +138,6 @@ def _evidence(config: ModelConfig, entry: Entry) -> Iterator[str]:
 
 
 def _metrics(config: ModelConfig, evaluation: Evaluated | None) -> Iterator[str]:
-    """One column per model, the deciding loss first."""
     roles = [r for r in _ROLES if evaluation and r in evaluation.metrics]
     if not evaluation or not roles:
         return

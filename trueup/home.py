@@ -72,7 +72,6 @@ class Home:
 
     @cached_property
     def engine(self) -> sa.Engine:
-        """The database of ledger and state."""
         if self.looks:
             return connect_to_look(self.settings.database)
         make_home(self.root)

@@ -1,7 +1,4 @@
-"""One model: a config in a home, with its batches, champion and results.
-
-Stage functions take a `Model`, the result of the stage before, and `as_of`.
-"""
+"""One model: a config in a home, with its batches, champion and results. Stage functions take a `Model`."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ class Address:
 
     @cached_property
     def digest(self) -> str:
-        """A name for the address in records."""
         return hashlib.sha256(self._url.encode()).hexdigest()[:16]
 
     def tell(self, title: str, text: str) -> str | None:

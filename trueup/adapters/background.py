@@ -47,7 +47,6 @@ class Background:
         return self._pool
 
     def wait(self) -> list[str]:
-        """Wait for all jobs and return their errors."""
         failures = []
         for what, future in self._jobs:
             if (error := future.exception()) is not None:

@@ -15,10 +15,7 @@ def older(files: Iterable[Path], before: datetime) -> list[Path]:
 
 
 def remove(files: Iterable[Path], dry_run: bool = False) -> tuple[int, int]:
-    """Remove files, or with `dry_run` only count them. Returns their number and bytes.
-
-    Files that another process has removed meanwhile are not counted.
-    """
+    """Remove files, or with `dry_run` only count them. Returns the number and bytes of those that existed."""
     sizes = list(_removed(files, dry_run))
     return len(sizes), sum(sizes)
 

@@ -96,7 +96,6 @@ _NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 
 
 def _beyond(column: pa.ChunkedArray) -> bool:
-    """Whether a whole number is beyond a float's exact range."""
     bounds = pc.min_max(column).as_py()
     return bounds["max"] is not None and max(abs(bounds["min"]), abs(bounds["max"])) > EXACT
 

@@ -46,10 +46,7 @@ class FailedAction:
 
 
 class EventApi:
-    """A server's events, at Prefect's API URL (`http://host:4200/api`).
-
-    `auth` is Prefect's auth string, `user:password`; `key` is the key of a hosted Prefect.
-    """
+    """A server's events, at Prefect's API URL. `auth` is its `user:password`, `key` that of a hosted Prefect."""
 
     def __init__(self, url: str, auth: str | None = None, key: str | None = None, seconds: float = _SECONDS) -> None:
         self.url = f"{url.rstrip('/')}/events"
@@ -61,10 +58,7 @@ class EventApi:
             self._headers["Authorization"] = f"Bearer {key}"
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Send events in order. When it returns, the server has accepted all of them.
-
-        Raises EventRefused for invalid events, EventsUnavailable for other errors.
-        """
+        """Send events in order; returns once the server has accepted all. Raises EventRefused, EventsUnavailable."""
         events = [
             ServerEvent(
                 id=m.event_id,
@@ -131,7 +125,6 @@ class EventApi:
 
 
 def _cause(event: ServerEvent) -> str | None:
-    """The id of the event that triggered an automation."""
     for related in event.related:
         if related.get("prefect.resource.role") == "triggering-event":
             return related["prefect.resource.id"].removeprefix("prefect.event.")

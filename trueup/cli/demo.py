@@ -157,7 +157,6 @@ def _month(model: Model, cycle: Cycle, now: datetime) -> Month:
 
 
 def _share(labels: pd.Series) -> float | None:
-    """The share of ones among the known labels."""
     return float(labels.mean()) if labels.notna().any() else None
 
 

@@ -152,7 +152,6 @@ def retrained(model: str, done: Decided) -> None:
 
 
 def _after(model: str, done: Decided) -> str:
-    """The command that follows a decision."""
     if done.outcome == "pending":
         return f"trueup approve {done.sequence} --by NAME, or trueup reject {done.sequence} --by NAME --why TEXT"
     return f"trueup {'run' if done.outcome == 'held' else 'status'} {model}"

@@ -104,7 +104,6 @@ def drafted(found: Drafting, made: Drafted, deployments_written: bool) -> None:
 
 
 def _findings(found: Drafting) -> dict[str, list[str]]:
-    """Print findings about columns and rows under headings."""
     otherwise = {n: why for n, why in found.left_out.items() if n not in found.suspects}
     repeated = (
         [f"{found.duplicates:,} rows repeat another or its key; the last of each counts"] if found.duplicates else []
@@ -127,7 +126,6 @@ def _named(found: Mapping[str, str]) -> list[str]:
 
 
 def _quick_model(findings: Findings) -> None:
-    """Print the result of a quick model."""
     from trueup.onboarding.draft import shown
 
     if (choice := findings.choice) is None:
@@ -180,7 +178,6 @@ def rehearsal(found: Rehearsal) -> None:
 
 
 def _rehearsed_batches(found: Rehearsal) -> None:
-    """Print the table of the batches, and their problems."""
     shown = _telling(found.batches)
     rows = [
         [
@@ -212,7 +209,6 @@ def _rehearsed_batches(found: Rehearsal) -> None:
 
 
 def _warnings(batches: Sequence[Seen]) -> None:
-    """Print remarks about usable batches, the most frequent first."""
     said = Counter(w for b in batches for w in b.warnings).most_common()
     first = {w: b.window.start for b in reversed(batches) for w in b.warnings}
     if said:

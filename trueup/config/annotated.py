@@ -30,7 +30,6 @@ class Draft:
         self.say(why, 1)
 
     def say(self, text: str, depth: int = 0) -> None:
-        """Add a wrapped comment."""
         indent = "  " * depth
         self.lines += [f"{indent}# {line}" for line in textwrap.wrap(" ".join(text.split()), _WIDTH - len(indent))]
 

@@ -40,10 +40,7 @@ def sound_name(name: str) -> str:
 
 
 def load_model(configs: Path, name: str) -> ModelConfig:
-    """Read `configs/<name>.yaml`.
-
-    Raises UnknownModel when there is no such file, ConfigError with every mistake in it.
-    """
+    """Read `configs/<name>.yaml`. Raises UnknownModel without such a file, ConfigError with every mistake in it."""
     return _config(read(configs, name))
 
 
@@ -92,7 +89,6 @@ class Written:
         return list(dict.fromkeys(lines))
 
     def refusal(self, mistakes: Iterable[Mistake]) -> ConfigError:
-        """The error with all mistakes."""
         return ConfigError(self.where, self.told(mistakes))
 
 

@@ -79,7 +79,6 @@ class _Clause:
 
 
 def _span(found: re.Match[str]) -> str:
-    """A span as a config has it."""
     return write_duration(parse_duration(found["span"]))
 
 

@@ -56,7 +56,6 @@ class ModelConfig(Section):
 
     @property
     def registered_name(self) -> str:
-        """The model's name in MLflow's registry."""
         return self.register_.name or self.model
 
     @property

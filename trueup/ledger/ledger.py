@@ -137,12 +137,10 @@ class Ledger:
         return [Entry.from_row(row) for row in reversed(self._read(query))]
 
     def find(self, decision_id: str) -> Entry | None:
-        """The entry of that id, or None."""
         with self._reading() as connection:
             return _find(connection, decision_id)
 
     def entry(self, seq: int) -> Entry | None:
-        """The entry of that number, or None."""
         rows = self._read(sa.select(DECISIONS).where(DECISIONS.c.seq == seq))
         return Entry.from_row(rows[0]) if rows else None
 

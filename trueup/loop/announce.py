@@ -49,10 +49,7 @@ def _event(payload: BatchPayload, batch: Batch) -> Event:
 
 
 def watch(model: Model, as_of: datetime) -> list[Window]:
-    """Announce and return every batch that is not complete in the source by its end plus `ingest.late_after`.
-
-    A batch is announced once. Raises SourceError.
-    """
+    """Announce (once) and return every batch that is due by `ingest.late_after` and not complete. Raises SourceError."""
     until = model.complete_until()
     missing = _due(model.config, until, as_of - model.config.ingest.late_after)
     model.home.ledger.announce(model.config.model, [_missing(model.config, window, until, as_of) for window in missing])

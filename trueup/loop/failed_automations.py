@@ -51,7 +51,6 @@ def _payload(failed: FailedAction, model: str) -> AutomationFailed:
 
 
 def _model(failed: FailedAction) -> str:
-    """The model of the event that triggered it."""
     resource = failed.set_off_by.resource.get("prefect.resource.id", "") if failed.set_off_by else ""
     return resource.removeprefix(PREFIX) if resource.startswith(PREFIX) else NO_MODEL
 

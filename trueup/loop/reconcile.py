@@ -43,10 +43,7 @@ def reconcile(model: Model) -> Mended:
 
 
 def close_dead_runs(model: Model) -> list[str]:
-    """End as KILLED the unfinished runs of this home.
-
-    The caller holds the retrain lock: a run is open only while its retrain holds it.
-    """
+    """End as KILLED the unfinished runs of this home. The caller holds the retrain lock, so no retrain is running."""
     dead = _open_runs(model)
     for run_id in dead:
         model.home.tracking.finish(run_id, "KILLED")

@@ -80,7 +80,6 @@ def due(model: Model, as_of: datetime) -> Reason | None:
 
 
 def _known_since(model: Model, since: datetime, as_of: datetime) -> int:
-    """The number of later rows with a label that counts."""
     used = [b for b in model.usable_batches(as_of) if b.window.end > since]
     if not used:
         return 0

@@ -82,7 +82,6 @@ def check(name: str, home: Home) -> ConfigCheck:
 
 
 def _custom(model: Model) -> list[Mistake]:
-    """Why a feature function cannot be found."""
     if model.config.features.custom is None:
         return []
     try:

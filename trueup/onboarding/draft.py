@@ -202,7 +202,6 @@ def _by_reason(left_out: dict[str, str]) -> dict[str, list[str]]:
 
 
 def _worth(choice: Choice) -> str:
-    """The quick model's result with the features."""
     change = choice.loss / choice.prior - 1 if choice.prior else 0.0
     learned = "a quick model, fitted anew as time goes on,"
     if change >= 0:

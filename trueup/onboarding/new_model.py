@@ -156,7 +156,6 @@ def _unnamed(key: Key, repeated: int) -> list[str]:
 
 
 def _closed(when: pd.Series[Any], spans: Spans) -> list[str]:
-    """The weekdays without rows, if batches are days."""
     days = [day_name[day] for day in closed_days(when)] if spans.period == "day" else []
     return [f"there is never a row on {' or '.join(days)}: batches of such days are empty"] if days else []
 
@@ -205,10 +204,7 @@ def _thinned(values: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _described(found: Findings, raw: pd.DataFrame, instants: dict[str, pd.Series[Any]]) -> Findings:
-    """Choose features by their gain and learn what is usual, on rows landed like in a run.
-
-    `instants` are the times with their zone, if one has a repeated hour.
-    """
+    """Choose features by gain and learn what is usual, on landed rows; `instants` are set if an hour repeats."""
     ask, base = found.ask, found.features
     columns, keys = found.columns, _history_keys(found)
     wanted = list(dict.fromkeys([*base.numeric, *base.categorical, *keys, ask.time]))

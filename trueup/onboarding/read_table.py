@@ -152,7 +152,6 @@ class _Reader:
             )
 
     def _read_files(self, named: str) -> pd.DataFrame:
-        """Read files, and put down how CSV files are written."""
         source, notes = self.source, self.notes
         if len(sheets := self._opened().sheets()) > 1:
             source["sheet"] = next(
@@ -219,7 +218,6 @@ class _Reader:
         return opened
 
     def _config(self, missing: Mapping[str, Sequence[str]] | None = None, **odd: Any) -> IngestConfig:
-        """As much of a config as reading needs."""
         ask, source = self.ask, self.source | odd
         if source["kind"] == "files" and "://" not in source["path"]:  # the folder of the configs may not be there yet
             source["path"] = os.path.normpath(self.configs.resolve() / source["path"])

@@ -69,7 +69,6 @@ def _decided(model: Model, entry: Entry, show: Show) -> Decided:
 
 
 def _question(entry: Entry) -> str:
-    """The text above the form."""
     body = entry.body
     previous = f"in place of version {body.previous.version}" if body.previous else "as the first champion"
     return f"**{entry.model}**: version {body.version} {previous}? This run's artifacts show the evidence."

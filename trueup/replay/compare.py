@@ -101,10 +101,7 @@ def _later(run: PolicyRun) -> list[Tried]:
 
 
 def common_rows(config: ModelConfig, runs: Sequence[PolicyRun]) -> pd.DataFrame:
-    """The rows that all policies have scored, with a column of losses for each policy, and the least possible loss.
-
-    Raises NotEnoughData without such rows.
-    """
+    """The rows that all policies have scored, with their losses and the least possible one. Raises NotEnoughData."""
     common: pd.DataFrame | None = None
     for run in runs:
         name = run.policy.name
@@ -185,7 +182,6 @@ def _to_beat(config: ModelConfig, contest: Contest, rows: pd.DataFrame, recommen
 
 
 def _batches(rows: pd.DataFrame, by_batch: pd.DataFrame, config: ModelConfig) -> list[Plain]:
-    """Each batch's mean loss by policy, with bounds."""
     e, batches = config.evaluate, []
     for start, of in rows.groupby(BATCH, observed=True):
         part = Blocks.of(of[EVENT_TIME], e.block)

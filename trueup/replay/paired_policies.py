@@ -47,7 +47,6 @@ def gates(contest: Contest, runs: Sequence[PolicyRun]) -> list[Plain]:
 
 
 def _without(policy: Policy, runs: Sequence[PolicyRun]) -> PolicyRun | None:
-    """The result of the same policy without gates."""
     try:
         changes = parse(f"{policy.name}, {_NO_GATE}").changes
     except UsageError:  # it speaks of its gate, or has none

@@ -92,7 +92,6 @@ class PolicyRun:
 
     @property
     def champions(self) -> int:
-        """The number of promotions."""
         return sum(t.outcome == "promoted" for t in self.tried)
 
     @property

@@ -46,7 +46,6 @@ def require_sound(config: ModelConfig, configs: Path, *, with_expectations: bool
 
 
 def _fixed(content: Mapping[str, Any]) -> dict[Family, Parameters]:
-    """The valid part of `train.parameters`."""
     parameters = {family: written(content, "train", "parameters", family) for family in get_args(Family)}
     return {f: {str(name): value for name, value in p.items()} for f, p in parameters.items() if isinstance(p, Mapping)}
 

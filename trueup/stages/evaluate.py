@@ -89,10 +89,7 @@ def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
 
 
 def _lacking(model: Model, current: Champion | None, gate: Window, as_of: datetime) -> str:
-    """Why the champion cannot predict the gate rows; empty if it can.
-
-    A champion whose columns are gone is not compared; the baselines are.
-    """
+    """Why the champion cannot predict the gate rows, such as missing columns; empty if it can."""
     if current is None:
         return ""
     used = [b for b in model.usable_batches(as_of) if b.window.overlaps(gate)]
@@ -123,7 +120,6 @@ def _skill(
     predictions: dict[str, np.ndarray],
     classes: list[str] | None,
 ) -> Skill | None:
-    """The challenger's paired skill over the cheap reference."""
     e, y = config.evaluate, gate.y.to_numpy()
     losses = {role: row_losses(config.task, y, predictions[role], classes) for role in (CHALLENGER, REFERENCE)}
     promised = promised_gain(config.task, predictions[CHALLENGER], predictions[REFERENCE])

@@ -27,10 +27,7 @@ from trueup.model import Champion, Model
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled rows of a window: features, labels that count, and the time of each row.
-
-    Models learn from the features of `schema`; `X` has the others, too.
-    """
+    """Labelled rows of a window; models learn from the features of `schema`, and `X` may have others, too."""
 
     X: pd.DataFrame
     y: pd.Series[Any]
@@ -48,7 +45,6 @@ class Examples:
         return newest + timedelta(microseconds=1)
 
     def newest(self, rows: int | None) -> Examples:
-        """At most so many of the newest rows."""
         if rows is None or rows >= len(self.y):
             return self
         return self.at(slice(-rows, None))

@@ -160,7 +160,6 @@ def batch_key(model: Model, as_of: datetime) -> str:
 
 
 def _outcome(model: Model, attempt: Attempt) -> tuple[Outcome, list[str]]:
-    """The outcome of the verdicts, and the reasons for it."""
     if attempt.hold is not None:
         return "held", [attempt.hold]
     status = overall(attempt.verdicts)

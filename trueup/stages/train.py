@@ -46,10 +46,7 @@ class Material:
 
 
 def plan(model: Model, as_of: datetime) -> Plan | Hold:
-    """Choose training and gate window from the labels that count at `as_of`, or the reason not to train.
-
-    Raises NoLabels if labels are overdue.
-    """
+    """Choose training and gate window from the labels known at `as_of`, or the reason to hold. Raises NoLabels."""
     span = _matured_span(model, as_of)
     if span is None:
         return _without_labels(model, as_of)

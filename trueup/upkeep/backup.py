@@ -42,10 +42,7 @@ class Saved:
 
 
 def backup(home: Home, target: Path) -> Saved:
-    """Copy the home to a new or empty folder.
-
-    Raises UsageError for another folder, WorkError while somebody removes files or when the copy cannot be made.
-    """
+    """Copy the home to a new or empty folder. Raises UsageError, and WorkError during a removal or if copying fails."""
     root, target = home.root, target.expanduser().resolve()
     if not root.is_dir() or not any(root.iterdir()):
         raise UsageError(f"the home {root} is empty; set TRUEUP_HOME to the one to copy")

@@ -188,7 +188,6 @@ def _predictions(model: Model, _evidence: Evidence, dry_run: bool) -> tuple[int,
 
 
 def _revisions(model: Model, evidence: Evidence, dry_run: bool) -> Iterator[Removed]:
-    """Superseded revisions of batches, with their results."""
     store, now = model.home.store, model.home.now()
     before = now - model.config.retention.snapshots
     old = [

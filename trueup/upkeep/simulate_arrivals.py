@@ -72,10 +72,7 @@ def original(configs: str | None) -> Settings:
 
 
 def feed_next(model: Model) -> Fed:
-    """Release the next batch, then announce its arrival, also if a crash prevented an earlier announcement.
-
-    Raises NoData if all batches were released.
-    """
+    """Release and announce the next batch, and an earlier one whose announcement a crash prevented. Raises NoData."""
     _require_original(model)
     before = fed(model)
     _announce(model, before.given)
@@ -97,10 +94,7 @@ def _announce(model: Model, windows: tuple[Window, ...]) -> None:
 
 
 def _hand_out_labels(model: Model, window: Window, first: bool) -> None:
-    """Write the outcomes that became known in a window, or by its end if it is the first.
-
-    They are lines of one table, so that every file has its columns' types.
-    """
+    """Write the outcomes that became known in a window (or by its end, if it is the first), typed as the whole table."""
     raw = read_outcomes(model)
     kinds = kinds_of_keys(model, window)
     found = table(raw, model.config.reading, model.config.task, Known(kinds))

@@ -94,7 +94,6 @@ class Check:
         return f"{self.type}({short})"
 
     def tell(self, result: Result) -> str:
-        """Describe the failure."""
         if result.problem:
             return f"{self.label} could not be checked: {result.problem}"
         if self.words:

@@ -68,7 +68,6 @@ class ValidationResult:
 
     @property
     def share(self) -> float:
-        """The share of unusable rows."""
         return (self.quarantined + self.left_out) / max(self.rows + self.left_out, 1)
 
 
@@ -254,7 +253,6 @@ def _left_out(facts: Facts) -> int:
 
 
 def _oddities(facts: Facts, missing: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
-    """Describe what was odd at landing."""
     odd = [words.format(facts[name]) for name, words in _ODD.items() if facts.get(name)]
     for column, counts in facts.get("coerced", {}).items():
         if counts["parsed"] or counts["failed"]:

@@ -198,7 +198,6 @@ class FreshProcess:
             return found
 
     def close(self) -> None:
-        """End the process."""
         self._process.kill()
         self._process.communicate()
         self._errors.close()
@@ -237,10 +236,7 @@ _running: list[FreshProcess] = []
 
 
 def fresh_process() -> FreshProcess:
-    """The shared instance of this process, started at first use, and again when it has ended.
-
-    It serves all models, so its imports are paid for once.
-    """
+    """The shared instance for all models, started at first use, and again when it has ended."""
     with _beginning:
         if not _running or not _running[-1].alive:
             for ended in _running:

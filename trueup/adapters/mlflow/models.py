@@ -182,7 +182,6 @@ class Registry:
             return [str(logged.model_id) for logged in found]
 
     def delete_version(self, name: str, version: int) -> None:
-        """Delete a version and its aliases."""
         with self._tracking.answering():
             self._tracking.client.delete_model_version(name, str(version))
 

@@ -34,7 +34,6 @@ class MlflowLook:
             return {str(alias): int(version) for alias, version in rows}
 
     def noted(self, experiment: str, key: str) -> str | None:
-        """A tag of an experiment, or None."""
         with self._reading(_TAGS.name) as connection:
             if connection is None:
                 return None

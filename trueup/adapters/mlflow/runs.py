@@ -113,7 +113,6 @@ class Tracking:
             return {str(run.info.run_id): dict(run.data.tags) for run in runs}
 
     def reopen(self, run_id: str) -> None:
-        """Resume an ended run."""
         with self.answering():
             self.client.update_run(run_id, status="RUNNING")
 
@@ -178,7 +177,6 @@ class Tracking:
             (self.client.log_artifacts if path.is_dir() else self.client.log_artifact)(run_id, str(path), into)
 
     def note(self, experiment: str, key: str, value: str) -> None:
-        """Set a tag of an experiment."""
         with self.answering():
             self.client.set_experiment_tag(self._experiment(experiment), key, value)
 

@@ -110,7 +110,6 @@ class FileTable(SourcePort):
     def read(
         self, start: datetime, end: datetime, columns: Sequence[str] | None = None, text: Collection[str] = ()
     ) -> pd.DataFrame:
-        """Read the rows of a window."""
         time = self._config.time
 
         def select(connection: duckdb.DuckDBPyConnection, is_csv: bool) -> tuple[pa.Table, bool]:

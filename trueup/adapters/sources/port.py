@@ -48,10 +48,7 @@ class SourcePort(Protocol):
         """Read all rows, in the source's order, with a fresh index; no column is taken for the time. Raises SourceError."""
 
     def span(self) -> Span | None:
-        """Say from when until when the rows reach, without the few whose time is not plausible; None without any.
-
-        Raises SourceError.
-        """
+        """First and last time of the rows, without implausible ones; None without rows. Raises SourceError."""
 
     def extent(self) -> Extent | None:
         """Give the first and the last time of `span`, or None without any. Raises SourceError."""

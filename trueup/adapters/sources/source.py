@@ -58,7 +58,6 @@ class FunctionTable(SourcePort):
         return rows if columns is None else rows[list(columns)]
 
     def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Call the function for everything."""
         frame: pd.DataFrame = self._call(self._function, None, None)
         self._require_frame(frame, columns or ())
         return frame.reset_index(drop=True) if columns is None else frame[list(columns)].reset_index(drop=True)

@@ -71,7 +71,6 @@ class SqlTable(SourcePort):
         self.name = f"SQL source {self._database.shown}"
 
     def columns(self) -> list[str]:
-        """Name the columns of the query."""
         with self._connection() as connection:
             return self._names(connection)
 
@@ -91,7 +90,6 @@ class SqlTable(SourcePort):
         return found if columns is None else found[list(columns)]
 
     def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read all rows."""
         with self._connection() as connection:
             rows = self._rows(wanted := list(columns or self._names(connection)))
             self._names(connection, wanted)

@@ -211,7 +211,6 @@ def database_file(url: sa.URL) -> Path | None:
 
 
 def _with_driver(url: sa.URL) -> sa.URL:
-    """Use psycopg 3 for a PostgreSQL URL without a driver."""
     return url.set(drivername="postgresql+psycopg") if url.drivername in {"postgresql", "postgres"} else url
 
 

@@ -21,16 +21,10 @@ EXPECTATION = "expectation"
 
 
 class Quarantine(Batches):
-    """Quarantined rows of batches; the newest judgement counts.
-
-    A release holds for its revision; later revisions are judged again.
-    """
+    """Quarantined rows of batches. The newest judgement counts, and a release holds for its revision only."""
 
     def quarantine(self, ref: BatchRef, failures: pd.DataFrame) -> None:
-        """Record failed rows: a row of `failures` per `row_id` and `expectation`. An empty frame clears the batch.
-
-        The same judgement again changes nothing.
-        """
+        """Record a row of `failures` per `row_id` and `expectation`; an empty frame clears the batch. Idempotent."""
         chosen = failures[[ROW_ID, EXPECTATION]].astype({ROW_ID: np.int64, EXPECTATION: str})
         table = parquet.to_table(chosen.drop_duplicates().sort_values([ROW_ID, EXPECTATION]))
         digest = parquet.digest(table)
@@ -51,10 +45,7 @@ class Quarantine(Batches):
         until_it_holds(judge)
 
     def quarantined(self, ref: BatchRef, released: bool = False) -> pd.DataFrame:
-        """The failures of a batch's rows in quarantine: a row per `row_id` and `expectation`.
-
-        `released` lists the released ones instead.
-        """
+        """A batch's failures in quarantine, a row per `row_id` and `expectation`; `released` lists released ones instead."""
         newest = self._judgement(ref)
         if newest is None:
             return pd.DataFrame({ROW_ID: pd.Series(dtype=np.int64), EXPECTATION: pd.Series(dtype=object)})
@@ -85,7 +76,6 @@ class Quarantine(Batches):
         return set(found) & {ref.sequence for ref in refs}
 
     def effective(self, refs: BatchRef | Sequence[BatchRef], columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read batches without the rows in quarantine."""
         chosen = [refs] if isinstance(refs, BatchRef) else list(refs)
         named = None if columns is None else list(dict.fromkeys([ROW_ID, *columns]))
         rows = read_tables([self._table(r, named) for r in chosen], named, self.held_each(chosen))

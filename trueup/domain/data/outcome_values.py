@@ -210,7 +210,6 @@ def _mend(column: str) -> str:
 
 
 def _tolerated(total: int) -> float:
-    """How many of a batch's outcomes may be unknown."""
     return max(_SHARE * total, min(_FEW, _FIFTH * total))
 
 

@@ -1,7 +1,4 @@
-"""Shared types: windows, references, verdicts, metrics.
-
-All are small, frozen and made of plain values, so that Prefect, JSON and the ledger can store them.
-"""
+"""Shared types (windows, references, verdicts, metrics): small, frozen, and made of plain values."""
 
 from __future__ import annotations
 
@@ -63,7 +60,6 @@ class Window:
         return self.start <= moment < self.end
 
     def overlaps(self, other: Window) -> bool:
-        """Whether the two windows share a moment."""
         return self.start < other.end and other.start < self.end
 
     def __str__(self) -> str:
@@ -109,7 +105,6 @@ class Batch:
 
     @property
     def window(self) -> Window:
-        """The span of event time of both."""
         return self.rows.window
 
     @property

@@ -150,10 +150,7 @@ def as_booleans(column: pd.Series[Any]) -> pd.Series[Any] | None:
 
 
 def canonical_text(column: pd.Series[Any], kind: Kind) -> pd.Series[Any]:
-    """Convert a column to its dataset's text: `as_text`, for `digits` without trailing zeros.
-
-    A category stays one if its values stay distinct.
-    """
+    """Convert a column to its dataset's text: `as_text`, for `digits` without trailing zeros. Categories are kept."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         levels = pd.Series(column.cat.categories)
         texts = canonical_text(levels, kind)

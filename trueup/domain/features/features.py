@@ -44,7 +44,6 @@ class FeatureSchema:
         return self.numeric + self.categorical
 
     def without(self, names: Collection[str]) -> FeatureSchema:
-        """The schema without some features."""
         kept = ([n for n in kind if n not in names] for kind in (self.numeric, self.categorical))
         return FeatureSchema(*map(tuple, kept))
 

@@ -58,12 +58,10 @@ class Evidence:
 
     @property
     def start(self) -> datetime:
-        """Where the first block begins."""
         return _EPOCH + int(self.numbers[0]) * self.block
 
     @property
     def end(self) -> datetime:
-        """Where the last block ends."""
         return _EPOCH + (int(self.numbers[-1]) + 1) * self.block
 
     def carrying(self, before: Evidence, attempt: str) -> Evidence:
@@ -120,13 +118,11 @@ class Evidence:
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """Give a frame with one row per block."""
         sums = {f"{_LOSS}{role}": values for role, values in self.losses.items()}
         return pd.DataFrame({_BLOCK: self.numbers, _ROWS: self.rows, _WEIGHT: self.weights, **sums})
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, block: timedelta, attempts: Sequence[str] = ()) -> Evidence:
-        """Make evidence from a frame of `to_frame`."""
         roles = [str(c).removeprefix(_LOSS) for c in frame.columns if str(c).startswith(_LOSS)]
         return cls(
             block,

@@ -13,10 +13,7 @@ from trueup.domain.data.types import LABEL
 
 
 def prediction_in(config: ModelConfig, joined: pd.DataFrame, classes: Sequence[str] | None) -> np.ndarray:
-    """The predictions in a frame: (n,), or (n, k) for a multiclass task, in the order of `classes`.
-
-    A class that the version did not know has probability 0.
-    """
+    """The predictions in a frame: (n,), or (n, k) in the order of `classes`, with 0 for classes unknown to the version."""
     if config.task is not Task.MULTICLASS:
         return joined["prediction"].to_numpy()
     said = joined.reindex(columns=[f"p_{c}" for c in classes or []]).to_numpy(dtype=np.float64)

@@ -95,10 +95,7 @@ def problems(fixed: Mapping[Family, Mapping[str, Any]], task: Task) -> list[Mist
 
 
 def build(recipe: Recipe, schema: FeatureSchema, task: Task) -> Pipeline:
-    """Make the unfitted pipeline of a recipe: preprocessing, then the estimator.
-
-    `monotonic_cst` may name features by pattern: {"late_rate_*": 1, "visib*": -1}.
-    """
+    """Make the unfitted pipeline of a recipe. `monotonic_cst` may have patterns: {"late_rate_*": 1, "visib*": -1}."""
     if recipe.family in ("simple", "prior"):
         return _stand_in(recipe, schema, task)
     learner = _learner(cast("Family", recipe.family), task)

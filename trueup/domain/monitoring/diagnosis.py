@@ -63,7 +63,6 @@ class Bounds:
 
     @classmethod
     def of(cls, interval: Interval) -> Bounds:
-        """Take the bounds of an interval."""
         return cls(float(interval.mean), float(interval.low), float(interval.high))
 
 
@@ -236,7 +235,6 @@ class Diagnosis:
 
     @property
     def name(self) -> str:
-        """The batch's diagnosis in one word."""
         return self.findings[0].name
 
     @property

@@ -66,10 +66,7 @@ class DriftScore:
 
 @dataclass(frozen=True)
 class ColumnDrift:
-    """One check of one column; `limit` is None if the check only reports.
-
-    `noted` values exceed chance and are worth reporting, whether or not they are drift.
-    """
+    """One check of one column; `limit` is None if it only reports. `noted` values exceed chance, drift or not."""
 
     column: str
     check: str

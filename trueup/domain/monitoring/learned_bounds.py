@@ -36,10 +36,7 @@ _LUCK: Final = 1e-4  # chance that a varying column is constant in a batch
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier batch to learn bounds from, without the columns in which it was itself unusual.
-
-    Its rows are not counted if it is `partial`.
-    """
+    """An earlier batch, without its unusual columns, and without the row count if it is `partial`."""
 
     profile: Profile
     odd: frozenset[str] = frozenset()
@@ -91,7 +88,6 @@ class _Unit:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Bounds of the size."""
         room = max(self.apart[0], float(np.log(_FACTOR)))
         return self.middle[0] - room, self.middle[0] + room
 
@@ -106,10 +102,7 @@ class _Known:
 
 
 def learn(earlier: Sequence[Earlier], fewest: int = FEWEST) -> Usual:
-    """Learn bounds from earlier batches, in the order of time. Fewer than `fewest` batches have no bounds.
-
-    Batches without rows do not count.
-    """
+    """Learn bounds from earlier batches with rows, in the order of time; none from fewer than `fewest`."""
     used = [e for e in earlier if e.profile.rows]
     columns = {name for e in used for name in e.profile.numbers}
     kinds = {name for e in used for name in e.profile.values}

@@ -104,7 +104,6 @@ class Judge:
 
     @property
     def enough(self) -> bool:
-        """Whether there are enough training and test rows."""
         if not self._folds:
             return False
         early, late = self._folds[0][0], sum(int(asked.sum()) for _, asked in self._folds)
@@ -162,7 +161,6 @@ class Judge:
         return paired_interval(differences, self._when[differences.index], self._block)
 
     def prior(self) -> float:
-        """The loss of a constant prediction."""
         return float(np.concatenate([self._usual(known, asked) for known, asked in self._folds]).mean())
 
     def _usual(self, known: npt.NDArray[np.bool_], asked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

@@ -83,10 +83,7 @@ class Gap:
 
 
 def read_times(column: pd.Series[Any], zone: str = "UTC") -> Times:
-    """Detect the format of a column's times. Unreadable texts become missing, and are counted.
-
-    Times with a zone are converted to `zone`, like in landing.
-    """
+    """Detect the format of a column's times, in `zone`. Unreadable texts become missing, and are counted."""
     if dtypes.is_datetime64_any_dtype(column):
         zoned = column.dt.tz is not None
         local = column.dt.tz_convert(zone).dt.tz_localize(None) if zoned else column

@@ -29,7 +29,6 @@ class Contest:
     frozen: str | None = None
 
     def part(self, chosen: slice) -> Contest:
-        """The contest on a part of the blocks."""
         sums = {name: values[chosen] for name, values in self.sums.items()}
         return replace(self, sums=sums, rows=self.rows[chosen])
 
@@ -38,7 +37,6 @@ class Contest:
         return float(self.sums[name].sum() / self.rows.sum())
 
     def interval(self, name: str) -> Interval:
-        """The mean with its bounds."""
         return sums_interval(self.sums[name], self.rows, self.confidence)
 
     def apart(self, one: str, other: str) -> Interval:

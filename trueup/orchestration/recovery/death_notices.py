@@ -12,10 +12,7 @@ from trueup.orchestration.recovery.dead_runs import AGAIN, Death
 
 
 def tell_of_deaths(home: Home, deaths: Iterable[Death], models: Collection[str]) -> None:
-    """Announce deaths that were not announced, and runs that are given up; each once.
-
-    Runs for a model of another home are left to that home.
-    """
+    """Announce new deaths, and runs that are given up, once; runs of another home's models are left to it."""
     for death in deaths:
         given_up = death.flow in AGAIN and not death.again
         if (death.told and not given_up) or death.model not in {None, *models}:

@@ -43,10 +43,7 @@ class Reconciled:
 
 
 def reconcile_home(models: list[str] | None = None) -> Reconciled:
-    """Reconcile the home: all models that have a config, or the named ones. A failing part does not stop the others.
-
-    New events are delivered at the end.
-    """
+    """Reconcile all models, or the named ones, and deliver events; a failing part does not stop the others."""
     from trueup.model import Model
 
     home, problems = Home(), list[str]()

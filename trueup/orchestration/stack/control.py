@@ -44,7 +44,6 @@ class Status:
 
     @property
     def down(self) -> list[str]:
-        """Programs that do not stay up."""
         return [program for program, state in self.programs.items() if state not in {"RUNNING", "STARTING"}]
 
 

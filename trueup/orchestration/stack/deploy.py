@@ -62,7 +62,6 @@ class Deployed:
     alone: tuple[str, ...]  # configs without a deployment
 
     def lines(self) -> list[str]:
-        """The lines to print."""
         said = ["flows deployed"]
         if self.left_out:
             said.append(f"left out: {', '.join(self.left_out)}; prefect.yaml names them, {self.configs} has no config")
@@ -120,7 +119,6 @@ def _withdraw(api: str, models: tuple[str, ...]) -> None:
 
 
 def _prefect(project: Path, environment: Mapping[str, str], log: Path | None, *words: str) -> None:
-    """Run a non-interactive command of Prefect."""
     command = f"`prefect {' '.join(words)}`"
     try:
         done = subprocess.run(

@@ -34,7 +34,6 @@ class Layout:
 
     @property
     def folder(self) -> Path:
-        """The folder of the stack's own files."""
         return self.home / "stack"
 
     @property
@@ -47,7 +46,6 @@ class Layout:
 
     @property
     def record(self) -> Path:
-        """The file with the running stack's settings."""
         return self.folder / "stack.json"
 
     @property
@@ -79,7 +77,6 @@ class Layout:
 
     @property
     def names(self) -> list[str]:
-        """The host names that clients use."""
         return [self.settings.host, "localhost"] if self.settings.loopback else [self.settings.host]
 
     @property

@@ -123,7 +123,6 @@ class Supervisor:
         self._call("startAllProcesses", False)
 
     def shutdown(self) -> None:
-        """Make supervisord end its programs and itself."""
         with contextlib.suppress(WorkError):
             self._call("shutdown")
 

@@ -103,10 +103,7 @@ class Case:
         return self.evidence.difference(role, other, self.evaluate.confidence)
 
     def shown_worse(self, role: str, other: str) -> bool:
-        """Whether a role's mean loss is above another's, one-sided at `DOUBT`, over at least the minimum of blocks.
-
-        False if one of the two was not measured.
-        """
+        """Whether a role's mean loss is above another's, one-sided at `DOUBT`; False if one was not measured."""
         if role not in self.evidence.losses or other not in self.evidence.losses:
             return False
         difference = self.weigh(role, other)

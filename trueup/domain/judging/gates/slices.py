@@ -60,11 +60,7 @@ class Slices(Gate):
 
 @dataclass(frozen=True)
 class SliceTest:
-    """The test of a slice for harm.
-
-    `lower` is the bound that Holm's step-down procedure compares with the margin, at 1 - confidence over all slices
-    together.
-    """
+    """The test of a slice for harm; `lower` is the bound of Holm's procedure over all slices together."""
 
     slice: str
     rows: int
