@@ -63,8 +63,9 @@ def monitor(model: Model, checked: Checked, as_of: datetime) -> Observed:
     recorded = model.home.store.results(model.config.model, MONITOR, MonitoringResult, batch.window)
     same = (r.body for r in recorded if (r.revision, r.as_of, r.basis) == (batch.landed, as_of, checked.basis))
     if (result := next(same, None)) is None:
-        result = _watch(model, checked, as_of)
-        model.home.store.record(model.config.model, MONITOR, batch.window, batch.landed, as_of, result, checked.basis)
+        watched = _watch(model, checked, as_of)
+        about = (model.config.model, MONITOR, batch.window, batch.landed, as_of)
+        result = model.home.store.record(*about, watched, checked.basis)
     enforce(model, result.probation)
     return Observed(batch.window, result.diagnosis, result.reasons, result, result.findings)
 
