@@ -1,4 +1,4 @@
-"""Compares promotion rules by the share of retraining's gain they keep, on synthetic streams, the flights, and real tables.
+"""Compares promotion rules by the gain of retraining they keep, on synthetic streams, the flights, and real tables.
 
     python -m benchmarks.gates [--data DIR] [--seeds 10] [--cache DIR] [--quick] [--json] [--write docs/gates-evidence.md]
 

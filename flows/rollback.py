@@ -19,7 +19,7 @@ from trueup.orchestration.parameters import ModelName, Text, Version
 def rollback(model: ModelName, by: Text, why: Text, to: Version = None) -> Decided:
     """Roll back to the last good champion, or to the named version, at once.
 
-    If its process dies and it starts again, it changes nothing more, and no champion promoted after the request.
+    If its process dies and it starts again, it does not roll back a champion that was promoted after the request.
 
     Args:
         model: Name of a config in the folder of configs.

@@ -1,7 +1,7 @@
-"""The dossier of a version: all that is known of it, for a reader who has never seen the project; a page and JSON.
+"""The dossier of a version: all evidence about it, as a page and JSON, for a reader who has never seen the project.
 
-It is read from the ledger, the store and the registry each time. What has a digest in the ledger is compared with it.
-The dossier decides nothing and is no evidence itself: the ledger is.
+It is read from the ledger, the store and the registry each time, and compared with the ledger's digests. The dossier
+decides nothing and is not evidence itself: the ledger is.
 """
 
 from __future__ import annotations

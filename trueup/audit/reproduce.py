@@ -54,7 +54,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Reproduced:
-    """What came of making a version again."""
+    """The result of making a version again."""
 
     model: str
     version: int
@@ -76,7 +76,7 @@ class Reproduced:
 
     @property
     def said(self) -> str:
-        """What came of it, in words."""
+        """The result in words."""
         if not self.same:
             return f"not the same: {'; '.join(map(str, self.differences)) or 'there were no rows to compare'}"
         how = "to the last bit" if self.exact else f"within {self.tolerance:g}, the most by {self.largest:.3g}"
@@ -154,7 +154,7 @@ class _Gone(Exception):
 
 @dataclass
 class _Rebuilt:
-    """What was compared so far."""
+    """The comparisons so far."""
 
     differences: list[Difference] = field(default_factory=list)
     rows: int = 0
@@ -232,7 +232,7 @@ def _compared(record: _Record, model: Model, then: Home) -> _Rebuilt:
 
 
 def _against_the_evaluation(record: _Record, model: Model, done: _Rebuilt, gate: Examples, fitted: Pipeline) -> None:
-    """Compare the judged model, made again, with what was recorded when it was judged."""
+    """Compare the rebuilt judged model with the recorded evaluation."""
     recorded = record.body.evaluation
     try:
         frame = model.home.store.read_evaluation(recorded.path)
@@ -308,7 +308,7 @@ def _of_packages(was: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Dif
 
 
 def _of_settings(record: _Record, home: Home) -> Iterator[Difference]:
-    """Keys of the config that say something else today; it was rebuilt with what they said then."""
+    """Keys of the config that differ today; the recorded values were used."""
     with suppress(TrueupError):
         then = config_then(record.entry.model, record.body, home)
         today = load_model(home.configs, record.entry.model)

@@ -1,7 +1,7 @@
-"""A recorded snapshot: the revisions that a decision names, laid out in a home of their own.
+"""A recorded snapshot: the revisions that a decision names, laid out in a separate home.
 
-The stages find there only what existed then, so a version is made again by the same code as the first time, and nothing
-changes the home itself.
+The stages find there only what existed then, so the same code makes a version again, and the home itself does not
+change.
 """
 
 from __future__ import annotations

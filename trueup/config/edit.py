@@ -34,7 +34,7 @@ def with_changes(configs: Path, name: str, changes: Changes) -> tuple[str, Model
 
 
 def write_changes(configs: Path, name: str, changes: Changes) -> Path:
-    """Write changes into `configs/<name>.yaml`. Raises as `with_changes`, and WorkError; nothing is written then."""
+    """Write changes into `configs/<name>.yaml`. Raises like `with_changes`, and WorkError without writing."""
     text, _ = with_changes(configs, name, changes)
     path = (configs / f"{name}.yaml").resolve()  # a link stays one
     files.write_text(path, text)

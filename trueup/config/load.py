@@ -1,4 +1,4 @@
-"""From a YAML file to a `ModelConfig`, or to all of its mistakes at once, each with its line and the mend."""
+"""Turns a YAML file into a `ModelConfig`, or into all of its mistakes, each with its line and a fix."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NAME = re.compile(NAME)
 
 
 def model_names(configs: Path) -> list[str]:
-    """Names of the models that have a config, in order. `<name>.usual.yaml` stands beside one and is none."""
+    """Names of the models with a config, in order, without files such as `<name>.usual.yaml`."""
     return sorted(p.stem for p in configs.glob("*.yaml") if "." not in p.stem)
 
 
@@ -57,7 +57,7 @@ def _config(written: Written) -> ModelConfig:
 
 @dataclass(frozen=True)
 class Written:
-    """A config as it stands in its file: what it says, right or wrong, and in which line."""
+    """A config file, right or wrong, with the lines of its keys."""
 
     where: str
     content: dict[str, Any]
@@ -124,7 +124,7 @@ def _parse(text: str, where: str, root: Path | None = None, name: str | None = N
 
 
 class _Constructor(SafeConstructor):
-    """Names the place of a value that cannot be, such as the 30th of February, and of a key that is no text."""
+    """Adds the place to errors about invalid values, such as the 30th of February, and about keys that are not text."""
 
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         try:

@@ -16,10 +16,10 @@ from trueup.errors import SourceError
 
 
 def load_function(dotted: str, root: Path) -> Callable[..., Any]:
-    """Find `module:name`: in a file beside the configs (`root`), else wherever Python finds it.
+    """Find `module:name` in a file beside the configs (`root`), else wherever Python finds it.
 
-    A file beside the configs is loaded under a name of its own, so that two config folders may each have a
-    `sources.py`, and again when it has changed. `sys.path` is left as it was. Raises SourceError.
+    A file beside the configs is loaded under a unique name, so that two config folders may each have a `sources.py`,
+    and again after a change. `sys.path` does not change. Raises SourceError.
     """
     name, attribute = dotted.split(":")
     file = root / f"{name}.py"

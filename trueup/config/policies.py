@@ -1,6 +1,6 @@
-"""Policies: what a replay compares. Each is a change of the model's config, so that what won can be pasted into it.
+"""Policies: the subjects of a replay. Each is a change of the model's config, so that the best one can be pasted into it.
 
-A policy is clauses with commas between them; values in braces stand for a policy each: `margin {0.002, 0.004}`.
+A policy is clauses with commas between them; values in braces make one policy each: `margin {0.002, 0.004}`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Policy:
 
     @property
     def frozen(self) -> bool:
-        """Whether nothing starts a retrain, whatever else it says."""
+        """Whether no retrain ever starts, whatever the other clauses."""
         starts = self.changes.get("retrain", {})
         return not any(starts.get(name) for name in ("findings", "every", "new_rows"))
 
@@ -44,11 +44,11 @@ class CustomPolicy(PolicyConfig):
 
     @abstractmethod
     def changes(self) -> Changes:
-        """What it changes in a config: sections within sections, as in the YAML. What it leaves out starts no retrain."""
+        """Its changes of a config: sections within sections, as in the YAML. Omitted triggers start no retrain."""
 
     @property
     def name(self) -> str:
-        """What reports call it; no two policies may have the same name."""
+        """Its unique name in reports."""
         keys = (f", {key} {value}" for key, value in self.model_dump(mode="json", exclude={"kind"}).items())
         return type(self).__name__ + "".join(keys)
 
@@ -203,7 +203,7 @@ def merged(into: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
 
 
 def applied(config: ModelConfig, policy: Policy) -> ModelConfig:
-    """The config under a policy. Raises UsageError where that is no config."""
+    """The config under a policy. Raises UsageError if it is invalid."""
     written = config.model_dump(mode="json", by_alias=True)
     try:
         return ModelConfig.model_validate(_over(written, policy.changes), context={ROOT: root_of(*config.named)})
@@ -213,7 +213,7 @@ def applied(config: ModelConfig, policy: Policy) -> ModelConfig:
 
 
 def changed(config: ModelConfig, policy: Policy) -> Changes:
-    """What a policy changes, as it stands in the config's own YAML: with all gates where it changes one of them."""
+    """A policy's changes in the config's own YAML form, with all gates if it changes one of them."""
     written = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
     gates = policy.changes.get("promote", {}).get("gates")
     if not isinstance(gates, Mapping):
@@ -228,7 +228,7 @@ def block(config: ModelConfig, policy: Policy) -> str:
 
 
 def _over(into: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
-    """A policy says all that it asks for, so here lists are replaced, too; but of a list of gates one may be changed."""
+    """Merge a policy's changes: lists are replaced, except that a single gate of the list may be changed."""
     done = dict(into)
     for key, value in changes.items():
         old = done.get(key)

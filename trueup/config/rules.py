@@ -46,10 +46,7 @@ class Mistake(NamedTuple):
 
 
 def contradictions(content: Mapping[str, Any], root: Path | None = None) -> Iterator[Mistake]:
-    """Find what contradicts itself in a config as it is written, which may have mistakes of other kinds too.
-
-    `root` is the folder of the configs, where the user's own classes are.
-    """
+    """Find contradictions in a raw config, which may have other mistakes, too; `root` is the folder of the configs."""
     yield from _leaks(content, root)
     yield from _not_for_task(content)
     yield from _unfit_gates(content, root)

@@ -67,7 +67,7 @@ class ModelConfig(Section):
 
     @property
     def group_columns(self) -> list[str]:
-        """Columns by whose values gates compare rows."""
+        """Columns with groups that gates compare."""
         return list(dict.fromkeys(column for gate in self.promote.gates for column in gate.groups))
 
     @property

@@ -1,7 +1,7 @@
-"""What the body of a ledger entry holds: who asked and why, about which model, on what data, by which rules.
+"""The body of a ledger entry: who asked and why, for which model, on which data, by which rules.
 
-A refusal is recorded as fully as a promotion. Each kind of entry has the parts that concern it; a key that is absent and
-one that is null are written apart, because the hash covers the text.
+A refusal is recorded as fully as a promotion. Each kind of entry has its own parts. An absent key and a null one are
+written differently, because the hash covers the text.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Span(Part):
 
 
 class Announced(Part):
-    """The event that asked for a retrain."""
+    """The event that requested a retrain."""
 
     id: str
     topic: str
@@ -52,7 +52,7 @@ class Announced(Part):
 
 
 class Diagnosed(Span):
-    """The diagnosis of a batch when the retrain was asked for."""
+    """The diagnosis of a batch at the request of a retrain."""
 
     name: str
     reasons: tuple[str, ...]
@@ -60,7 +60,7 @@ class Diagnosed(Span):
 
 
 class Trigger(Part):
-    """Why a retrain was asked for: by the run itself (`loop`), an event, a schedule or a person's request."""
+    """The reason of a retrain: the run itself (`loop`), an event, a schedule or a person's request."""
 
     reason: str
     kind: str
@@ -139,7 +139,7 @@ class Rows(Span):
 
 
 class Labels(Part):
-    """What the label is, and when it is known."""
+    """The definition of the label, and when it is known."""
 
     column: str
     known_after: str | None
@@ -273,7 +273,7 @@ class EvidenceRecord(Part):
 
 
 class Approval(Part):
-    """What a pending entry waits for, and how it was closed."""
+    """The terms of a pending entry, and how it was closed."""
 
     expected_epoch: int
     expires_after_seconds: float
@@ -357,7 +357,7 @@ class Record(Part):
 
     @property
     def reason(self) -> str | None:
-        """Why it was asked for."""
+        """The reason of the retrain."""
         return self.trigger.reason if self.trigger else None
 
 

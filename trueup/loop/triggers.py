@@ -1,4 +1,4 @@
-"""What asks for a retrain beside the diagnosis, and the requests that are repeated until one is answered.
+"""Triggers of a retrain besides the diagnosis, and requests that are repeated until a decision follows.
 
 A request can get lost: another retrain was running, a crash came between a diagnosis and its announcement, or a flow
 failed because the database was down. With monthly batches the next diagnosis would be a month away.

@@ -1,4 +1,4 @@
-"""The table that a new config is drafted for, read from wherever it lies and however it is written."""
+"""Reads the table for a new config, from any place and in any format."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DIALECTS: tuple[Section, ...] = ({}, {"escape": "\\"}, {"pad": True}, {"escape"
 
 @dataclass(frozen=True)
 class Table:
-    """What was read: each row once and with a time, and how a config says where it is."""
+    """The result: each row once and with a time, and the `ingest.source` of a config."""
 
     rows: pd.DataFrame
     read: int  # rows, before those without a time and those that came twice were left out
@@ -47,9 +47,9 @@ class Table:
 
 
 def read_table(ask: Ask, configs: Path) -> Table:
-    """Read the table, and the outcomes where they lie in a second one.
+    """Read the table, and the outcomes if they are in a second one.
 
-    Raises SourceError when they cannot be read, UsageError for columns that are not there and times that are none.
+    Raises SourceError if they cannot be read, UsageError for missing columns and for times that are not times.
     """
     reader = _Reader(ask, configs, _source(ask.data, ask.query, configs))
     raw, notes = reader.read(ask.data, ask.time), reader.notes
@@ -77,7 +77,7 @@ def read_table(ask: Ask, configs: Path) -> Table:
 
 
 def _no_time(ask: Ask, column: pd.Series[Any], times: Times) -> str:
-    """What to do with a column that holds no times."""
+    """The message for a column without times."""
     held = f"--time {ask.time}: holds {', '.join(map(repr, times.examples)) or 'nothing'}"
     name = _quoted(ask.time)
     if are_years(column):
@@ -245,7 +245,7 @@ def _source(data: str, query: str | None, configs: Path) -> Section:
 
 
 def _time_notes(ask: Ask, times: Times) -> list[str]:
-    """What people should check about the times."""
+    """Remarks about the times."""
     notes = []
     if times.twin:
         notes.append(

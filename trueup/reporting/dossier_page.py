@@ -96,7 +96,7 @@ def render(facts: Facts, pictures: Mapping[str, bytes], data_file: str) -> str:
 
 
 def _windows(facts: Facts) -> list[tuple[str, Rows]]:
-    """What was fitted and judged on which span, with rows and digest."""
+    """The spans of fits and judgements, with rows and digest."""
     fit, data = facts.fitted, facts.data
     rows = [("this version was fitted on", _rows(fit, fit.data_digest))] if fit.refitted else []
     judged = f"version {fit.judged_version}, which was judged, was fitted on" if fit.refitted else "fitted on"

@@ -1,4 +1,4 @@
-"""What a dossier says in words: the answers to its five questions, and the sentences around its tables."""
+"""The texts of a dossier: the answers to its five questions, and the sentences around its tables."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _unbeaten(e: Measured) -> str:
 
 
 def remarks(facts: Facts) -> Iterator[str]:
-    """What the table of metrics does not show: the rows that decided, models not beaten, the worst calibration."""
+    """Remarks on the table of metrics: the rows that decided, models not beaten, the worst calibration."""
     e = facts.evaluation
     if facts.evidence:
         yield from _evidence(facts.evidence)
@@ -144,7 +144,7 @@ def _named(slices: Sequence[Slice], most: int = 6) -> str:
 
 
 def asked(decision: DecisionFacts) -> str:
-    """Why it was trained, and who asked for that."""
+    """Why it was trained, and who requested that."""
     trigger, actor = decision.trigger, decision.actor
     said = [f"reason: {trigger.reason}"]
     if trigger.kind == "request":

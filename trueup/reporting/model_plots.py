@@ -177,7 +177,7 @@ def loss_difference(event_time: ArrayLike, difference: ArrayLike, interval: Inte
 
 
 def write(pictures: Mapping[str, bytes], folder: Path) -> list[Path]:
-    """Write pictures into a folder under their names, and give the paths."""
+    """Write pictures into a folder under their names, and return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, png in pictures.items():
         (folder / name).write_bytes(png)

@@ -51,7 +51,7 @@ _ODD: Final = {  # messages for landing's counts
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """What validation found in one batch.
+    """The validation of one batch.
 
     `row_failures`: `row_id` (int64) and `expectation` (str), one line for each row and critical expectation it fails.
     `quarantined` counts rows, each once; `left_out` counts those without key or time, which were not landed.

@@ -46,8 +46,8 @@ _PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 
 class Tracking:
     """Runs in the MLflow at `uri`, a database or a server.
 
-    A database is made with the first use, by one process at a time. `artifact_root` is where files go when there is no
-    server to say so: a folder, or an address that MLflow can write to. Methods raise RegistryUnavailable.
+    A database is created at first use, by one process at a time. `artifact_root` is for files if there is no server: a
+    folder, or an address that MLflow can write to. Methods raise RegistryUnavailable.
     """
 
     def __init__(self, uri: str, artifact_root: str | Path) -> None:
@@ -58,7 +58,7 @@ class Tracking:
 
     @property
     def look(self) -> MlflowLook | None:
-        """Reads a database without MLflow, whose import takes seconds, and makes nothing; None where a server has to answer."""
+        """A read-only view of a database without MLflow, whose import takes seconds; None if a server has to answer."""
         return None if self.uri.startswith(("http://", "https://")) else MlflowLook(self.uri)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Where predictions go besides the store: one class a kind of sink."""
+"""Sinks for predictions besides the store, one class per kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trueup.domain.data.types import Window
 
 
 class Sink(SinkConfig):
-    """A place for predictions. Fields are its config keys."""
+    """A destination of predictions. Fields are its config keys."""
 
     @abstractmethod
     def write(self, window: Window, frame: pd.DataFrame, root: Path) -> None:

@@ -20,7 +20,7 @@ class FolderSink(Sink):
     path: str
 
     def write(self, window: Window, frame: pd.DataFrame, root: Path) -> None:
-        """Replace the file of a batch whole; a reader of the folder sees the old one or the new one."""
+        """Replace a batch's file as a whole; readers see the old one or the new one."""
         table = parquet.to_table(frame.drop_duplicates(ROW_ID))
         parquet.write(table, root / self.path / f"{_moment(window.start)}_{_moment(window.end)}.parquet")
 

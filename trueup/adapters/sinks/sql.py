@@ -19,7 +19,7 @@ from trueup.domain.data.values import as_integers
 from trueup.errors import WorkError
 
 _TRIES = 3
-_CHUNK = 1_000  # keys in one DELETE: below what any database allows
+_CHUNK = 1_000  # keys in one DELETE, below the limit of any database
 
 
 class SqlSink(Sink):
@@ -32,13 +32,13 @@ class SqlSink(Sink):
     table: str = Field(pattern=r"^[A-Za-z_]\w*$")
 
     def write(self, window: Window, frame: pd.DataFrame, root: Path) -> None:
-        """Replace the rows of the keys; what another process wrote in the same moment is replaced as well."""
+        """Replace the rows of the keys, including those that another process writes at the same moment."""
         database = UserDatabase(self.url, root, WorkError)
         name = f"SQL sink {database.shown}, table {self.table}"
         rows = frame.drop_duplicates(ROW_ID).sort_values(ROW_ID)  # in one order, so that two writers do not deadlock
         try:
             for _ in range(_TRIES - 1):
-                # Another process may insert our keys, or make the table, before we can.
+                # Another process may insert our keys, or create the table, first.
                 with suppress(sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.OperationalError):
                     return self._replace(rows, database.engine, name)
             self._replace(rows, database.engine, name)
@@ -46,7 +46,7 @@ class SqlSink(Sink):
             raise WorkError(
                 f"{name}: the predictions for {window} cannot be written: {database.reason(error)}; check "
                 "the address, that the database runs and that the table may be written, then score again"
-            ) from None  # the cause may hold the address with its password
+            ) from None  # the cause may contain the address with its password
 
     def _replace(self, rows: pd.DataFrame, engine: sa.Engine, name: str) -> None:
         with engine.begin() as connection:
@@ -63,7 +63,7 @@ class SqlSink(Sink):
                 connection.execute(sa.insert(table), _records(pd.DataFrame(fitted)))
 
     def _table_in(self, connection: sa.Connection, rows: pd.DataFrame) -> sa.Table:
-        """Find the table, or make it for the columns of `rows`."""
+        """Find the table, or create it for the columns of `rows`."""
         if sa.inspect(connection).has_table(self.table):
             return sa.Table(self.table, sa.MetaData(), autoload_with=connection)
         columns: list[sa.Column[Any]] = [
@@ -76,7 +76,7 @@ class SqlSink(Sink):
 
 
 def _fitted(column: pd.Series[Any], kind: sa.types.TypeEngine[Any]) -> pd.Series[Any]:
-    """Keys are text here; a table of the user's may hold them as whole numbers, and then they are written so, every digit."""
+    """Convert text keys to whole numbers, every digit, if the user's table has such keys."""
     if not isinstance(kind, sa.Integer) or not (
         column.dtype == object or isinstance(column.dtype, pd.CategoricalDtype)
     ):
@@ -86,7 +86,7 @@ def _fitted(column: pd.Series[Any], kind: sa.types.TypeEngine[Any]) -> pd.Series
 
 
 def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give rows as plain Python values, with None for what is missing."""
+    """Rows as plain Python values, with None for missing ones."""
     plain = {
         str(n): [None if gone else v for v, gone in zip(c.tolist(), c.isna(), strict=True)] for n, c in rows.items()
     }

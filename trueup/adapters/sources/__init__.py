@@ -1,4 +1,4 @@
-"""Where data comes from: one class a kind of source. Libraries that a kind needs are imported when it is opened."""
+"""Data sources, one class per kind. Libraries that a kind needs are imported when it is opened."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["Source", "SourcePort", "open_source"]
 
 
 def open_source(config: IngestConfig, root: Path) -> SourcePort:
-    """Open the source that a config names; `root` is the folder of the configs, where relative paths start.
+    """Open the source of a config; `root` is the folder of the configs, to which paths are relative.
 
-    Raises SourceError when it cannot be opened; files and tables are looked at only when they are read.
+    Raises SourceError if it cannot be opened; files and tables are read later.
     """
     assert isinstance(config.source, Source)
     return config.source.open(config, root)

@@ -1,6 +1,6 @@
-"""CSV files brought to what DuckDB reads: whole, in UTF-8, and not compressed in a way that it does not know.
+"""Prepares CSV files for DuckDB: complete, in UTF-8, and not compressed in a format that it does not support.
 
-DuckDB reads gzip itself. It reads zstd too, but takes the beginning of a torn archive for all of it.
+DuckDB reads gzip itself. It also reads zstd, but takes the beginning of a truncated archive for all of it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from trueup.errors import SourceError, SourceUnavailable
 
 PACKED: Final = ("", ".gz", ".bz2", ".xz", ".zst", ".zip")
 IN_FOLDERS: Final = (*(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in PACKED), *WORKBOOKS)
-CSV: Final = (*IN_FOLDERS, *(f".txt{packed}" for packed in PACKED))  # a folder may hold a readme.txt beside its data
-_ENCODINGS: Final = ("cp1252", "cp1250", "cp1251", "cp1253", "cp932", "gb18030")  # that are guessed, likeliest first
+CSV: Final = (*IN_FOLDERS, *(f".txt{packed}" for packed in PACKED))  # a folder may contain a readme.txt beside its data
+_ENCODINGS: Final = ("cp1252", "cp1250", "cp1251", "cp1253", "cp932", "gb18030")  # encodings to guess, likeliest first
 _PART = 1 << 20  # bytes
-_QUIET = 2.0  # seconds without a change after which a last line without its end counts as all there is
-_PATIENCE = 20.0  # seconds to wait for that
+_QUIET = 2.0  # seconds without a change after which an incomplete last line counts
+_PATIENCE = 20.0  # seconds to wait for it
 
 
 def plain(file: Path, encoding: str, source: str, sheet: str | None = None) -> Path:
-    """Give a file that DuckDB reads: this one, or a copy in UTF-8, made once while the file does not change.
+    """Return a file that DuckDB reads: this one, or a copy in UTF-8, made once while the file does not change.
 
-    Of a workbook it is a sheet, as CSV. Raises SourceError for a broken archive, for one of several files, and for text in another encoding.
+    Of a workbook it is a sheet, as CSV. Raises SourceError for a broken archive, for one with several files, and for
+    text in another encoding.
     """
     stat = file.stat()
     if is_workbook(file):
@@ -56,7 +57,7 @@ def plain(file: Path, encoding: str, source: str, sheet: str | None = None) -> P
 
 
 def decoded(stream: IO[bytes], encoding: str, file: Path, source: str) -> Iterator[str]:
-    """Read text part by part. Raises SourceError with the line of what is not in the encoding."""
+    """Read text part by part. Raises SourceError with the line of the first byte that is not in the encoding."""
     decoder, lines = codecs.getincrementaldecoder(encoding)(), 0
     while True:
         part = stream.read(_PART)
@@ -72,7 +73,7 @@ def decoded(stream: IO[bytes], encoding: str, file: Path, source: str) -> Iterat
 
 
 def likely_encoding(text: bytes) -> str | None:
-    """Guess the encoding of text that is not UTF-8; None for UTF-8, and where it cannot be told.
+    """Guess the encoding of text that is not UTF-8; None for UTF-8, and if unknown.
 
     >>> likely_encoding("имя;город;Иван;Москва".encode("cp1251"))
     'cp1251'
@@ -92,7 +93,7 @@ def likely_encoding(text: bytes) -> str | None:
 
 
 def wrong_encoding(place: str, encoding: str, error: UnicodeDecodeError) -> SourceError:
-    """Say which byte is not in the encoding, and where the right one is to be named."""
+    """The error about a byte that is not in the encoding, with the key to set."""
     found = error.object[error.start : error.start + 1].hex()
     other = "cp1252" if encoding.lower().replace("_", "-") in {"utf-8", "utf8", "ascii"} else "utf-8"
     return SourceError(
@@ -103,7 +104,7 @@ def wrong_encoding(place: str, encoding: str, error: UnicodeDecodeError) -> Sour
 
 @contextmanager
 def opened(file: Path, source: str) -> Iterator[IO[bytes]]:
-    """Open a file, decompressed by its name. Raises SourceError for what is no whole archive of one file."""
+    """Open a file, decompressed by its name. Raises SourceError unless it is a complete archive of one file."""
     packed = _packed(file)
     # fsspec takes the first of several files in a zip, and the beginning of a torn zst, for all of it.
     unpack = {".zip": _unzip, ".zst": _unpack_zstd}.get(packed, _unpack)
@@ -119,10 +120,10 @@ def opened(file: Path, source: str) -> Iterator[IO[bytes]]:
 
 
 def wait_until_whole(file: Path, source: str) -> None:
-    """Wait while a plain file ends in the middle of a line and is being written to: such a line is no row yet.
+    """Wait while a plain file ends within a line and is being written to, because such a line is not a row yet.
 
-    A last line without its end counts once nobody has written to the file for two seconds, for many whole files end so.
-    Raises SourceUnavailable, with the line, when that takes too long.
+    An incomplete last line counts two seconds after the last write, because many complete files end so. Raises
+    SourceUnavailable, with the line, if that takes too long.
     """
     began = time.monotonic()
     while (
@@ -142,7 +143,7 @@ def wait_until_whole(file: Path, source: str) -> None:
 
 
 def _ends(file: Path) -> bool:
-    """Say whether a file ends with the end of a line, in any encoding."""
+    """Whether a file ends with the end of a line, in any encoding."""
     with file.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(max(size - 4, 0))
@@ -180,7 +181,7 @@ def _unzip(file: Path) -> Iterator[IO[bytes]]:
 
 
 def _of_a_system(name: str) -> bool:
-    """Say whether a name in an archive is none of the user's files: what macOS puts beside them."""
+    """Whether a name in an archive is a file that macOS adds."""
     return name.startswith("__MACOSX/") or name.rsplit("/", 1)[-1].startswith(".")
 
 

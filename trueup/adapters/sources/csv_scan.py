@@ -1,4 +1,4 @@
-"""How a CSV is read by DuckDB: as text, by what the config says of how it is written."""
+"""Writes the SQL with which DuckDB reads a CSV as text, in the dialect of the config."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _NUMBER: Final = r"[+-]?(?:\d+(?:POINT\d*)?|POINT\d+)(?:[eE][+-]?\d+)?"
 
 
 def literal(text: str) -> str:
-    """Write text in SQL."""
+    """Text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def identifier(name: str) -> str:
-    """Write a name in SQL."""
+    """A name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def csv_scan(files: Sequence[Path], source: FilesSource, file_column: str | None, place: str) -> tuple[str, list[str]]:
-    """Write the reading of CSV files as text, file after file, and name their columns.
+    """The SQL that reads CSV files as text, file after file, and the names of their columns.
 
-    Files with the same header are read together. `file_column` is one more, with the path of each row's file.
+    Files with the same header are read together. `file_column` is an extra column with the path of each row's file.
     """
     headers = {file: _header(file, source, place) for file in files}
     parts = []
@@ -56,14 +56,14 @@ def csv_scan(files: Sequence[Path], source: FilesSource, file_column: str | None
 
 
 def paths(files: Iterator[Path] | Sequence[Path]) -> str:
-    """Write a list of files in SQL, none of them a pattern."""
+    """A list of files in SQL, without patterns."""
     return f"[{', '.join(literal(glob.escape(str(file))) for file in files)}]"
 
 
 def _header(file: Path, source: FilesSource, place: str) -> Header:
-    """Read the line of column names: the delimiter is the one that makes most columns of it.
+    """Read the line of column names; the delimiter is the one that splits it into most columns.
 
-    DuckDB's `sniff_csv` is worse at this: of `a;b` above `1,5;2,5` it takes the numbers for names, it fails at lines of
+    DuckDB's `sniff_csv` is worse at this: in `a;b` above `1,5;2,5` it takes the numbers for names, it fails at lines of
     other lengths and at bytes that are not UTF-8, and it renames the second of two equal names.
     """
     with csv_files.opened(file, place) as stream:
@@ -85,14 +85,14 @@ def _header(file: Path, source: FilesSource, place: str) -> Header:
 
 
 def _lines(stream: IO[bytes]) -> Iterator[str]:
-    """Give a file's lines, whatever ends them, one by one: what comes later may be in another encoding."""
+    """Yield a file's lines with any line ending one by one, because later ones may be in another encoding."""
     for number, part in enumerate(stream):
         text = part.decode("utf-8")
         yield from io.StringIO(text.removeprefix("\ufeff") if number == 0 else text, newline=None)
 
 
 def _whole(lines: Iterator[str], escape: str) -> Iterator[str]:
-    """Give lines until no quotation mark is open."""
+    """Yield lines until no quotation mark is open."""
     marks = 0
     for line in lines:
         yield line
@@ -112,12 +112,12 @@ def _reader(lines: Iterable[str], delimiter: str, escape: str) -> Iterator[list[
 
 
 def _name(written: str) -> str:
-    """A column's name: a line feed in it is a blank, and blanks around it are nothing."""
+    """A column's name, stripped, with blanks for line feeds."""
     return re.sub(r"\s*[\r\n]+\s*", " ", written).strip()
 
 
 def _value(name: str, source: FilesSource) -> str:
-    """Write what a column is read as: numbers without their marks, and text without the blanks around it."""
+    """The SQL of a column's value: numbers without their marks, and text stripped."""
     column = identifier(name)
     if (marks := source.marks.get(name)) is not None:
         return f"{_number(column, marks, source.decimal)} AS {column}"
@@ -125,7 +125,7 @@ def _value(name: str, source: FilesSource) -> str:
 
 
 def _number(column: str, marks: Sequence[str], decimal: str) -> str:
-    """Write how a number is freed of its marks; what is none even then stays as it is."""
+    """The SQL that removes a number's marks; other text stays as it is."""
     text, point = f"trim({column}, ' \u00a0\u202f')", re.escape(decimal)
     negative = []
     if "()" in marks:

@@ -1,4 +1,4 @@
-"""The types of text columns: what every value of a column agrees on."""
+"""Types text columns by all of their values."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from trueup.errors import SourceError
 
 
 class _Type(NamedTuple):
-    """A type in DuckDB's SQL: when a column of text holds it, and how it is made of it."""
+    """A type in DuckDB's SQL: its test, and its conversion from text."""
 
     holds: Callable[[str], str]
     cast: Callable[[str], str]
-    exact: bool = True  # whether the text can be made of it again
+    exact: bool = True  # whether the text can be restored from it
 
 
 _BIGINT = _Type(lambda c: f"regexp_matches({c}, '{WHOLE}')", lambda c: f"TRY_CAST({c} AS BIGINT)")
@@ -50,10 +50,10 @@ def _with_point(column: str) -> str:
 def cast_text(
     table: pa.Table, leave: Sequence[str], zone: str, decimal: str = ".", decide: npt.NDArray[np.bool_] | None = None
 ) -> pa.Table:
-    """Give each text column the type that all of its values agree on; the columns in `leave` stay text.
+    """Convert each text column to the type that all of its values agree on; the columns in `leave` stay text.
 
-    `decide` says which rows choose the types; values of others that are not of these become missing.
-    `decimal` stands before the fraction of a number. With a comma there a point makes text of it: it may part thousands.
+    `decide` marks the rows that choose the types; other values that do not fit become missing. `decimal` is the decimal
+    mark. With a comma, a point makes a column text, because it may separate thousands.
     """
     text = {f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)}
     rows = None if decide is None or decide.all() else np.flatnonzero(decide)
@@ -64,7 +64,7 @@ def cast_text(
 def _cast(
     column: pa.ChunkedArray, zone: str, decimal: str, rows: npt.NDArray[np.intp] | None
 ) -> pa.ChunkedArray | pa.Array:
-    """Judge and convert each distinct value once."""
+    """Test and convert each distinct value once."""
     encoded = one_chunk(column).dictionary_encode()
     if rows is None:
         values = _typed(encoded.dictionary, zone, decimal)
@@ -79,7 +79,7 @@ def _cast(
 
 
 def _typed(texts: pa.Array, zone: str, decimal: str) -> pa.Array | None:
-    """Convert distinct texts, or give None if they are just text."""
+    """Convert distinct texts, or return None if they are just text."""
     if not len(texts):
         return None
     trimmed = pc.utf8_trim_whitespace(texts)

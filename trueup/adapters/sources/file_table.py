@@ -1,10 +1,9 @@
-"""A source that is a set of CSV or Parquet files, read through DuckDB.
+"""A source of CSV or Parquet files, read through DuckDB.
 
-A CSV file has no types, and guessing them from a sample goes wrong silently: DuckDB reads 1.5 as 2 in a column whose
-first twenty thousand values are whole, and drops the hour of a time where dates came before. So a CSV is read as text,
-filtered by time, and typed by *all* values that were read: whole numbers, numbers, booleans and ISO 8601 times where
-every value is one, else text. One odd value in June does not change January. Digits that begin with 0, and those too
-long for a number, stay text.
+A CSV file has no types, and guessing them from a sample fails silently: DuckDB reads 1.5 as 2 in a column whose first
+twenty thousand values are whole, and drops the hour of a time after dates. So a CSV is read as text, filtered by time,
+and typed by *all* values that were read: whole numbers, numbers, booleans and ISO 8601 times if every value is one,
+else text. One odd value in June does not change January. Numbers with leading zeros or too many digits stay text.
 """
 
 from __future__ import annotations
@@ -55,17 +54,17 @@ _LOCAL_TIMES = {"DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_
 _ZONED_TIMES = {"TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"}
 _WHOLE = {"BIGINT", "INTEGER", "UINTEGER", "UBIGINT", "HUGEINT"}
 _FRACTIONS = ("DOUBLE", "FLOAT", "DECIMAL")
-_BEGINNING = 1 << 18  # bytes that show how a CSV is written
-_SPILL = Path(tempfile.gettempdir()) / f"trueup-duckdb-{os.getuid()}"  # without it a folder .tmp wherever we are
+_BEGINNING = 1 << 18  # bytes that show a CSV's dialect
+_SPILL = Path(tempfile.gettempdir()) / f"trueup-duckdb-{os.getuid()}"  # otherwise a folder .tmp in the current folder
 _OPTIONS = {
     "threads": 2,
     "autoinstall_known_extensions": False,  # nothing is fetched from the network
     "autoload_known_extensions": False,
-    "python_enable_replacements": False,  # a query sees the files, not our variables
+    "python_enable_replacements": False,  # a query sees the files, not Python variables
     "temp_directory": str(_SPILL),
 }
 
-# What DuckDB reads in a time format as Python does; with others it is not asked to filter.
+# Parts of a time format that DuckDB reads like Python; with others it does not filter.
 _SAME_IN_DUCKDB = re.compile(r"(?:[^%]|%[aAbBdfHIjmMpSyYz%])*")
 
 T = TypeVar("T")
@@ -74,7 +73,7 @@ _POSITION = "trueup position"
 
 
 class FileTable(SourcePort):
-    """Files with the same meaning: columns are matched by name, and a column that some files lack is missing there."""
+    """Files of one table: columns are matched by name, and a column that some files lack is missing there."""
 
     def __init__(self, source: FilesSource, config: IngestConfig, root: Path) -> None:
         self.name = f"files {remote.shown(source.path)}"
@@ -83,18 +82,18 @@ class FileTable(SourcePort):
         self._query = source.query.strip().rstrip(";") if source.query is not None else "SELECT * FROM files"
         self._has_query = source.query is not None
         self._root, self._pattern = root, root / source.path
-        # Text in which the time format would be looked for stays text.
+        # Text that the time format applies to stays text.
         known_at = config.label.known_at if config.time_format is not None else None
         self._times = [name for name in (config.time, known_at) if name is not None]
-        self._text = [name for name, kind in config.types.items() if kind == "text"]  # as it stands in a CSV
-        self._types_seen: dict[tuple[Any, ...], dict[str, str]] = {}  # by the state of the files, the types of columns
+        self._text = [name for name, kind in config.types.items() if kind == "text"]  # as in a CSV
+        self._types_seen: dict[tuple[Any, ...], dict[str, str]] = {}  # types of columns by the state of the files
 
     def columns(self) -> list[str]:
-        """Name the columns of the files, or of the query over them."""
+        """Names of the columns of the files, or of the query over them."""
         return self._ask(lambda connection, _: list(self._types(connection)))
 
     def beginning(self) -> bytes:
-        """The beginning of the first file's text, unpacked; empty where the files are no CSV. Raises SourceError."""
+        """The unpacked beginning of the first file's text; empty if the files are not CSV. Raises SourceError."""
         if self._lake() is not None or _kind(file := self._found()[0][0].copy) != "CSV":
             return b""
         if is_workbook(file):
@@ -103,7 +102,7 @@ class FileTable(SourcePort):
             return stream.read(_BEGINNING)
 
     def sheets(self) -> list[str]:
-        """Name the sheets of the first file that hold something; none where it is no workbook. Raises SourceError."""
+        """The non-empty sheets of the first file; none if it is not a workbook. Raises SourceError."""
         file = None if self._lake() is not None else self._found()[0][0].copy
         return sheets_of(file, self.name) if file is not None and is_workbook(file) else []
 
@@ -129,7 +128,7 @@ class FileTable(SourcePort):
         return found if columns is None else found[list(columns)]
 
     def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read all rows; the types of a CSV's columns are those that all of their values agree on."""
+        """Read all rows; a CSV's columns have the types that all of their values agree on."""
 
         def select(connection: duckdb.DuckDBPyConnection, is_csv: bool) -> tuple[pa.Table, bool]:
             wanted = [name for name in self._types(connection, columns or ()) if columns is None or name in columns]
@@ -143,7 +142,7 @@ class FileTable(SourcePort):
         return with_instants(typed, table, self._config, self.name)
 
     def _timed(self, table: pa.Table) -> npt.NDArray[np.bool_] | None:
-        """Say which rows have a time: only these choose the types of a CSV's columns, and not a line of totals."""
+        """Mark the rows with a time: only these choose the types of a CSV's columns, unlike a line of totals."""
         if self._config.time not in table.column_names:
             return None
         times = table[self._config.time].to_pandas()
@@ -151,7 +150,6 @@ class FileTable(SourcePort):
         return known & ~are_sentinels(times, sentinels_of(self._config.time, self._config))
 
     def _timed_rows(self, names: Sequence[str]) -> str:
-        """Write the same in SQL."""
         if self._config.time not in names:
             return "true"
         none = ", ".join(literal(str(value)) for value in sentinels_of(self._config.time, self._config))
@@ -162,7 +160,7 @@ class FileTable(SourcePort):
         return cast_text(table, [*leave, *self._text], self._config.timezone, self._source.decimal, decide)
 
     def span(self) -> Span | None:
-        """Count the rows of each day; of text, those of each time that differs."""
+        """Count the rows of each day; for text, those of each distinct time."""
         time = identifier(self._config.time)
 
         def times(connection: duckdb.DuckDBPyConnection, _: bool) -> tuple[pa.Table, bool]:
@@ -179,16 +177,14 @@ class FileTable(SourcePort):
         return span_by_day(found, self._config, self.name)
 
     def _inside(self, kind: str) -> str:
-        """Filter on the window, or a little more than it: `in_window` is exact. Rows without a time stay."""
+        """Filter on the window, or slightly more: `in_window` is exact. Rows without a time stay."""
         time, form = identifier(self._config.time), self._config.time_format
         if counts(form):
             number = f"TRY_CAST({time} AS DOUBLE)"
-            odd = (
-                f"{number} IS NULL OR {number} < $least OR {number} >= $most"  # to be refused, as text that is no time
-            )
+            odd = f"{number} IS NULL OR {number} < $least OR {number} >= $most"  # refused later, like text that is not a time
             return f"{odd} OR ({number} >= $start AND {number} < $end)"
         if self._time_type(kind) != "VARCHAR":
-            cast = f"::{kind}" if kind in _ZONED_TIMES else ""  # DuckDB compares zoned times of one precision only
+            cast = f"::{kind}" if kind in _ZONED_TIMES else ""  # DuckDB compares zoned times of equal precision only
             return f"{time} IS NULL OR ({time} >= $start{cast} AND {time} < $end{cast})"
         day = f"left({time}, 10)"
         if form is not None:
@@ -226,7 +222,7 @@ class FileTable(SourcePort):
         return kind
 
     def _types(self, connection: duckdb.DuckDBPyConnection, needed: Sequence[str] = ()) -> dict[str, str]:
-        """Give the type of each column that the query gives."""
+        """The types of the query's columns."""
         relation = connection.sql(self._query)
         try:
             check_columns(relation.columns, needed, self.name)
@@ -238,10 +234,10 @@ class FileTable(SourcePort):
         return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
     def _ask(self, question: Callable[[duckdb.DuckDBPyConnection, bool], T], text: Collection[str] = ()) -> T:
-        """Put a question to the view `files`, of which it is told whether they are CSV. Raises SourceError.
+        """Query the view `files`. Raises SourceError.
 
-        The error is a new one, raised where no other is in sight: DuckDB prints page after page at the end of a process
-        in which one of its objects is still held, if only by a frame of an error's traceback.
+        The error is raised outside of any other, because DuckDB prints page after page at the end of a process that
+        still holds one of its objects, if only in a frame of a traceback.
         """
         interrupted, said, kind = False, "", SourceError
         try:
@@ -254,13 +250,13 @@ class FileTable(SourcePort):
         except RuntimeError as error:
             if "interrupted" not in str(error):
                 raise
-            interrupted = True  # what DuckDB makes of Ctrl-C
+            interrupted = True  # DuckDB's error for Ctrl-C
         if interrupted:
             raise KeyboardInterrupt
         raise kind(said)
 
     def _told(self, error: str) -> str:
-        """Put what DuckDB or the disk says into a line, with the file that it is about."""
+        """An error of DuckDB or the disk in one line, with its file."""
         reason = " ".join(error.split("\nPossible")[0].split())
         file = re.search(r"^ *file = (.+)$", error, re.MULTILINE)
         of = f", {Path(file[1].strip()).name}" if file else ""
@@ -301,7 +297,7 @@ class FileTable(SourcePort):
             return question(connection, is_csv)
 
     def _found(self) -> tuple[list[remote.Fetched], bool]:
-        """List the files, sorted by name, all of one kind, and say whether their values are text: CSV, sheets and JSON."""
+        """List the files, sorted by name, all of one kind, and whether their values are text: CSV, sheets and JSON."""
         address = remote.is_address(self._source.path)
         files = self._fetched() if address else [remote.Fetched(file, file) for file in self._local()]
         kinds = {_kind(file.copy) for file in files}
@@ -314,7 +310,7 @@ class FileTable(SourcePort):
         return files, kinds != {"Parquet"}
 
     def _lake(self) -> str | None:
-        """Say of which table format the folder is; None for plain files."""
+        """The table format of the folder; None for plain files."""
         return None if remote.is_address(self._source.path) else lake.kind_of(self._pattern)
 
     def _local(self) -> list[Path]:
@@ -325,7 +321,7 @@ class FileTable(SourcePort):
         elif pattern.is_file():
             found = [pattern]
         else:
-            known = glob.escape(str(self._root))  # only what the config says is a pattern
+            known = glob.escape(str(self._root))  # only the config's path is a pattern
             found = [Path(f) for f in glob.glob(str(Path(known, self._source.path)), recursive=True)]  # noqa: PTH207
         files = sorted(f for f in found if f.is_file() and not f.name.startswith((".", "_")))
         if not files:
@@ -350,7 +346,7 @@ class FileTable(SourcePort):
     def _scan(
         self, connection: duckdb.DuckDBPyConnection, files: Sequence[Path], file_column: str | None
     ) -> tuple[str, list[str]]:
-        """Write the reading of files, and name their columns; `file_column` is one more, with the path of a row's file."""
+        """The SQL that reads files, and their columns; `file_column` is an extra column with the path of a row's file."""
         if _kind(files[0]) == "JSON":
             return json_scan(connection, files, file_column, self.name)
         if _kind(files[0]) == "CSV":
@@ -363,7 +359,7 @@ class FileTable(SourcePort):
         return scan, [name for own in names for name in own]
 
     def _typed_view(self, connection: duckdb.DuckDBPyConnection, files: Sequence[Path], text: Collection[str]) -> str:
-        """Write the view a query sees: columns have the types that all values agree on; times stay ISO 8601 text."""
+        """Create the view for a query: columns have the types that all values agree on; times stay ISO 8601 text."""
         state = (*((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files), *sorted(text))
         if state not in self._types_seen:
             names = connection.sql("SELECT * FROM files_as_text").columns
@@ -386,7 +382,7 @@ class FileTable(SourcePort):
 
 
 def _kind(file: Path) -> str | None:
-    """Say how a file is read, by its name: as CSV, which sheets of workbooks are written as, JSON or Parquet; None for none."""
+    """The kind of a file by its name: CSV (also for sheets of workbooks), JSON, Parquet, or None."""
     name = file.name.lower()
     kinds = {"CSV": csv_files.CSV, "JSON": JSON, "Parquet": _PARQUET}
     return next((kind for kind, endings in kinds.items() if name.endswith(endings)), None)

@@ -1,4 +1,4 @@
-"""Folders whose names hold values of columns, as `year=2024/month=01`: used where the files have no column of that name."""
+"""Folder names with values of columns, such as `year=2024/month=01`, for columns that the files do not have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from trueup.domain.data.patterns import NO_NUMBER, WHOLE
 
-FILE: Final = "trueup file"  # a column with the path of a row's file, for the time of a query
+FILE: Final = "trueup file"  # a temporary column with the path of a row's file
 FOLDERS: Final = "trueup folders"
 JOINED: Final = (
     f'SELECT s.* EXCLUDE ("{FILE}"), f.* EXCLUDE ("{FILE}") FROM ({{scan}}) AS s JOIN "{FOLDERS}" AS f USING ("{FILE}")'
@@ -34,7 +34,7 @@ def nested_in(folder: Path, endings: tuple[str, ...]) -> list[Path]:
 
 
 def values_of(file: PurePath, pattern: PurePath) -> Values:
-    """Give the values in the names of the folders between a pattern's fixed beginning and a file.
+    """The values in the names of the folders between a pattern's fixed beginning and a file.
 
     >>> values_of(Path("/data/o/year=2024/shop=a%20b/x.parquet"), Path("/data/o/*/*/x.parquet"))
     {'year': '2024', 'shop': 'a b'}
@@ -49,7 +49,7 @@ def values_of(file: PurePath, pattern: PurePath) -> Values:
 
 
 def folders(files: Sequence[Path], values: Sequence[Values], columns: Collection[str]) -> pa.Table:
-    """Give, for each file, the values of its folders that are no columns of the files: whole numbers, or text."""
+    """For each file, the values of its folders that are not columns of the files: whole numbers, or text."""
     have = {column.casefold() for column in columns}
     names = dict.fromkeys(name for each in values for name in each if name.casefold() not in have)
     return pa.table({FILE: list(map(str, files))} | {n: _typed([each.get(n) for each in values]) for n in names})

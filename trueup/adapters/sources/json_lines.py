@@ -1,4 +1,4 @@
-"""JSON Lines, and JSON files that are a list of objects: read as text, and typed as CSV files are."""
+"""JSON Lines, and JSON files with a list of objects: read as text, and typed like CSV files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ JSON: Final = tuple(f"{kind}{packed}" for kind in (".jsonl", ".ndjson", ".json")
 
 
 def json_scan(connection: Any, files: Sequence[Path], file_column: str | None, place: str) -> tuple[str, list[str]]:
-    """Write the reading of objects as columns of text, and name them. Objects within objects are JSON."""
+    """The SQL that reads objects as text columns, and their names. Nested objects are JSON."""
     asked = f"SELECT DISTINCT json_keys(json) FROM read_json_objects({paths(files)}, format = 'auto')"
     lists = sorted((keys for (keys,) in connection.sql(asked).fetchall() if keys), key=lambda keys: (-len(keys), keys))
     names = list(dict.fromkeys(name for keys in lists for name in keys))

@@ -1,4 +1,4 @@
-"""Folders that are tables of a table format: which of their files count stands in a log, and only a library knows it."""
+"""Folders of a table format, whose log determines which files count and needs the format's library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOGS: Final = {"_delta_log": "Delta", "metadata": "Iceberg", ".hoodie": "Hudi"}
 
 
 def kind_of(folder: Path) -> str | None:
-    """Say of which format the table in a folder is; None for a plain folder."""
+    """The format of the table in a folder; None for a plain folder."""
     for log, kind in LOGS.items():
         if (folder / log).is_dir() and (kind != "Iceberg" or _metadata(folder)):
             return kind
@@ -24,7 +24,7 @@ def kind_of(folder: Path) -> str | None:
 
 
 def refuse_parts(files: Iterable[Path], source: str) -> None:
-    """Refuse files that lie within a table: replaced and deleted ones lie there too. Raises SourceError."""
+    """Refuse files within a table, because replaced and deleted ones are there too. Raises SourceError."""
     for folder in {parent for file in files for parent in file.parents[:5]}:
         if kind := kind_of(folder):
             raise SourceError(
@@ -34,7 +34,7 @@ def refuse_parts(files: Iterable[Path], source: str) -> None:
 
 
 def read_lake(folder: Path, kind: str, source: str) -> Any:
-    """Give what DuckDB reads of a table: its newest version. Raises SourceError, also where its library is not installed."""
+    """The newest version of a table, for DuckDB. Raises SourceError, also if its library is not installed."""
     if kind == "Hudi":
         raise SourceError(
             f"{source}: is a Hudi table, which Trueup does not read; export it to Parquet, or read it in a function "
@@ -53,7 +53,7 @@ def read_lake(folder: Path, kind: str, source: str) -> Any:
             f"{source}: is a table of the format {kind}, which the package {package} reads ({error}); install it, as with "
             f"pip install {package}"
         ) from None
-    except Exception as error:  # each library has its own, without a common kind
+    except Exception as error:  # each library has its own errors
         reason = " ".join(str(error).split()).rstrip(".")
         raise SourceError(
             f"{source}: is a {kind} table and cannot be read: {reason}; repair it with the program that wrote it, or export it to Parquet"
@@ -62,7 +62,6 @@ def read_lake(folder: Path, kind: str, source: str) -> Any:
 
 @lru_cache(maxsize=2)
 def _iceberg(metadata: Path, _: int) -> pa.Table:
-    """Read a version of a table, once."""
     from pyiceberg.table import StaticTable
 
     return StaticTable.from_metadata(str(metadata)).scan().to_arrow()

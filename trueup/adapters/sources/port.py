@@ -1,4 +1,4 @@
-"""What every source can do, and what all of them share."""
+"""The port of all sources, and shared functions."""
 
 from __future__ import annotations
 
@@ -18,58 +18,55 @@ from trueup.domain.data.time_formats import with_zone
 from trueup.errors import SourceError
 
 Extent = tuple[datetime, datetime]
-Mark = dict[str, Any]  # how far a source was written at some moment: plain values, to be kept and shown to it again
+Mark = dict[str, Any]  # how far a source was written at some moment, as plain values for a later call
 
-# Text times are compared by their date: this much more is read on both sides, for no zone is further away.
+# Text times are compared by their date, with this margin on both sides, because no zone is further away.
 TEXT_SLACK = timedelta(days=2)
 
 
 class SourcePort(Protocol):
-    """A table with event times, wherever it lives. Times are without zone, in the config's time zone."""
+    """A table with event times. Times are without zone, in the config's time zone."""
 
     name: str  # for messages, without secrets
 
     def columns(self) -> list[str]:
-        """Name the columns that the source gives."""
+        """Names of the source's columns."""
 
     def read(
         self, start: datetime, end: datetime, columns: Sequence[str] | None = None, text: Collection[str] = ()
     ) -> pd.DataFrame:
-        """Read the rows of [start, end), in the source's order, with a fresh index: all columns, or those named.
+        """Read the rows of [start, end), in the source's order, with a fresh index: all columns, or the named ones.
 
-        `text` names columns that are text as they are written; a source without types, such as CSV, gives others the type
-        that all values of the window agree on.
+        `text` names columns that stay text; a source without types, such as CSV, gives other columns the type that all
+        values of the window agree on.
 
-        The time column comes back as datetime64[us], with its zone where an hour comes twice. Rows that have no time belong to no window: they come along
-        with any window that has rows, so that whoever lands them can count them. Raises SourceError.
+        The time column is datetime64[us], with its zone if an hour repeats. Rows without a time belong to no window:
+        they are returned with any window that has rows, so that landing can count them. Raises SourceError.
         """
 
     def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read all rows, in the source's order, with a fresh index; no column is taken for the time. Raises SourceError."""
+        """Read all rows, in the source's order, with a fresh index, without parsing times. Raises SourceError."""
 
     def span(self) -> Span | None:
         """First and last time of the rows, without implausible ones; None without rows. Raises SourceError."""
 
     def extent(self) -> Extent | None:
-        """Give the first and the last time of `span`, or None without any. Raises SourceError."""
+        """The first and the last time of `span`, or None without rows. Raises SourceError."""
         found = self.span()
         return (found.first, found.last) if found else None
 
     def mark(self) -> Mark | None:
-        """Say how far the source has been written by now; None where it does not tell. Raises SourceError."""
+        """How far the source has been written by now; None if unknown. Raises SourceError."""
         return None
 
     def written_since(self, mark: Mark) -> list[datetime]:
-        """Give the event times, each once, of the rows that were written since a mark was taken; some of before may be among them.
-
-        Raises SourceError.
-        """
+        """The distinct event times of rows written since a mark, possibly with earlier ones. Raises SourceError."""
         del mark
         return []
 
 
 def in_window(frame: pd.DataFrame, config: IngestConfig, start: datetime, end: datetime, source: str) -> pd.DataFrame:
-    """Keep the rows of [start, end), and with them those without a time; the time column is brought to local times."""
+    """Keep the rows of [start, end) and those without a time; the time column is converted to local times."""
     times, second = event_moments(frame[config.time], config, f"{source}: ingest.time")
     inside = (times >= start) & (times < end)
     keep = inside | times.isna() if inside.any() else inside
@@ -79,10 +76,7 @@ def in_window(frame: pd.DataFrame, config: IngestConfig, start: datetime, end: d
 
 
 def with_instants(typed: pd.DataFrame, written: pa.Table, config: IngestConfig, source: str) -> pd.DataFrame:
-    """Give times their zone where the text they were read from names it and an hour of them comes twice.
-
-    As local times both passes of that hour would be the same.
-    """
+    """Keep the zone of times if their text has one and an hour repeats: as local times both passes would be the same."""
     if config.time not in typed or not is_datetime64_any_dtype(typed[config.time]):
         return typed
     times, second = event_moments(written[config.time].to_pandas(), config, f"{source}: ingest.time")
@@ -90,22 +84,22 @@ def with_instants(typed: pd.DataFrame, written: pa.Table, config: IngestConfig, 
 
 
 def span_by_day(days: pd.DataFrame, config: IngestConfig, source: str) -> Span | None:
-    """Give the span of rows of which a database counted those of each day, as `first`, `last` and `rows`."""
+    """The span of rows counted by day in a database, as `first`, `last` and `rows`."""
     place = f"{source}: ingest.time"
     times = {name: event_times(days[name].rename(config.time), config, place) for name in (FIRST, LAST)}
     return span_of(days.assign(**times).dropna(subset=[FIRST, LAST]), config.period)
 
 
 def span_by_time(times: pd.Series[Any], rows: pd.Series[int], config: IngestConfig, source: str) -> Span | None:
-    """Give the span of rows whose times come with how many rows have each."""
+    """The span of rows counted by distinct time."""
     local = event_times(times.rename(config.time), config, f"{source}: ingest.time")
     return span_of(days_of(local, rows), config.period)
 
 
 def instants(start: datetime, end: datetime, zone: str) -> Extent:
-    """Give the narrowest span of UTC that holds all local times of [start, end).
+    """The narrowest UTC span with all local times of [start, end).
 
-    A local time that occurs twice, or never, when the clocks change stands for two instants: the wider one is taken.
+    A local time that occurs twice, or never, when the clocks change has two instants: the wider span is used.
 
     >>> print(*instants(datetime(2013, 3, 10), datetime(2013, 3, 11), "America/New_York"))
     2013-03-10 05:00:00+00:00 2013-03-11 04:00:00+00:00

@@ -1,4 +1,4 @@
-"""Files behind an address, such as s3://bucket/orders/*.parquet: fetched through fsspec, once while they do not change."""
+"""Remote files, such as s3://bucket/orders/*.parquet: fetched through fsspec, once while they do not change."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _STATES: Final = (
     "created",
     "Content-MD5",
 )
-_ABOVE = 3  # folders above a file that may be the table's of which it is a part
-_FRESH = 60  # seconds for which a file is taken to be the same when its server tells no more than its size
+_ABOVE = 3  # parent folders of a file that may be a table's
+_FRESH = 60  # seconds for which a file counts as unchanged if its server only reports its size
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that can be read here, and its path where it lies, in which folders may hold values."""
+    """A local copy of a file, and its remote path, whose folders may have values."""
 
     copy: Path
     there: PurePath
 
 
 def is_address(path: str) -> bool:
-    """Say whether a path is an address, with a scheme.
+    """Whether a path is an address, with a scheme.
 
     >>> [is_address(p) for p in ("s3://bucket/a.csv", "data/a.csv", "/a://b.csv")]
     [True, False, False]
@@ -52,7 +52,7 @@ def is_address(path: str) -> bool:
 
 
 def shown(path: str) -> str:
-    """Give a path or address without what may be secret: a password, and what follows a question mark.
+    """A path or address without secrets: a password, and the text after a question mark.
 
     >>> shown("https://me:word@host/a.csv?token=x")
     'https://me@host/a.csv'
@@ -64,23 +64,23 @@ def shown(path: str) -> str:
 
 
 def path_of(address: str) -> PurePath:
-    """Give what an address names, as `Fetched.there` does. Raises what fsspec does for one that it does not know."""
+    """The path of an address, as in `Fetched.there`. Raises fsspec's error for an unknown one."""
     return PurePosixPath(fsspec.core.url_to_fs(address)[1])
 
 
 def fetch(address: str, endings: Sequence[str], source: str) -> list[Fetched]:
-    """Give copies of the files of an address, a folder, or a glob, sorted by address; hidden ones are left out.
+    """Copies of the files of an address, a folder, or a glob, sorted by address, without hidden ones.
 
-    Of a folder those are taken whose names end with one of `endings`, and where it holds none, those in folders below
-    it of the form `name=value`. Files of this machine are given as they are.
-    Raises SourceError, also for a table of a table format; SourceUnavailable where trying again may help.
+    Of a folder those with a name ending with one of `endings` are used, and without any, those in folders below it of
+    the form `name=value`. Local files are returned as they are. Raises SourceError, also for a table of a table format;
+    SourceUnavailable if a retry may help.
     """
     try:
         system, path = fsspec.core.url_to_fs(address)
-        system.invalidate_cache()  # what it listed before may have changed
+        system.invalidate_cache()  # an earlier listing may be outdated
         found = _found(system, path, tuple(endings))
         kept = [info for _, info in sorted(found.items()) if not _name(info).startswith((".", "_"))]
-        if not path.startswith("http"):  # where nothing can be listed
+        if not path.startswith("http"):  # where files cannot be listed
             above = [*map(str, PurePosixPath(kept[0]["name"]).parents)][:_ABOVE] if kept else []
             _refuse_table(system, above if _GLOB.search(path) else [path, *above], source)
         return [Fetched(_copy(system, info), PurePosixPath(info["name"])) for info in kept]
@@ -100,7 +100,7 @@ def fetch(address: str, endings: Sequence[str], source: str) -> list[Fetched]:
 
 
 def _found(system: Any, path: str, endings: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """List files with what is known of them."""
+    """List files with their details."""
     if (_GLOB_OF_PAGES if path.startswith("http") else _GLOB).search(path):
         listed = system.glob(path, detail=True).values()
     elif _path(path).lower().endswith(endings) or not system.isdir(path):
@@ -120,7 +120,7 @@ def _nested(system: Any, path: str, endings: tuple[str, ...]) -> Iterator[dict[s
 
 
 def _refuse_table(system: Any, folders: Sequence[str], source: str) -> None:
-    """Refuse files of a table format, of which only a log says whether they count."""
+    """Refuse files of a table format, in which only a log determines whether they count."""
     for folder in dict.fromkeys(f.rstrip("/") for f in folders):
         for log, kind in LOGS.items():
             there = f"{folder}/{log}"
@@ -132,7 +132,7 @@ def _refuse_table(system: Any, folders: Sequence[str], source: str) -> None:
 
 
 def _copy(system: Any, info: dict[str, Any]) -> Path:
-    """The copy of a file. fsspec's `filecache` takes a page behind https:// for unchanging, and would read old rows."""
+    """The copy of a file. fsspec's `filecache` assumes that a page behind https:// never changes, and would read old rows."""
     path = info["name"]
     if "file" in ([system.protocol] if isinstance(system.protocol, str) else system.protocol):
         return Path(path)
@@ -146,12 +146,12 @@ def _name(info: dict[str, Any]) -> str:
 
 
 def _path(name: str) -> str:
-    """Give a name without what follows its question mark; in a bucket that may be part of it."""
+    """A name without the text after its question mark, except in a bucket, where that may be part of it."""
     return urlsplit(name).path if name.startswith("http") else name
 
 
 def _to_install(address: str, error: ImportError) -> str:
-    """Name the package that reads such addresses."""
+    """The package for such addresses."""
     scheme = address.split("://")[0].lower()
     known = known_implementations.get(scheme, {})
     package = known.get("class", "").split(".")[0]

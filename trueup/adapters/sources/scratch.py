@@ -1,4 +1,4 @@
-"""A folder of this process for copies of what it reads, which goes when the process does."""
+"""A temporary folder of this process for copies of its inputs, removed at its end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from functools import cache
 from pathlib import Path
 from threading import Lock
 
-_made: dict[Hashable, tuple[Hashable, Path]] = {}  # of each thing that was copied, its state then and its copy
+_made: dict[Hashable, tuple[Hashable, Path]] = {}  # state and copy of each copied input
 _lock = Lock()
 
 
 def copy_of(thing: Hashable, state: Hashable, name: str, make: Callable[[Path], None]) -> Path:
-    """Give the copy of a thing in a state, made by `make` the first time; that of an earlier state is removed.
+    """The copy of an input in a state, made by `make` the first time; the copy of an earlier state is removed.
 
-    The copy has the file name `name`. When `make` fails nothing is left.
+    The copy has the file name `name`. If `make` fails no file is left.
     """
     thing = (os.getpid(), thing)
     with _lock:
@@ -39,7 +39,7 @@ def copy_of(thing: Hashable, state: Hashable, name: str, make: Callable[[Path], 
 
 @cache
 def _folder(process: int) -> Path:
-    """Make the folder. A forked process has one of its own, and leaves that of its parent alone."""
+    """Create the folder. A forked process has its own, and does not touch its parent's."""
     folder = Path(tempfile.mkdtemp(prefix="trueup-files-"))
 
     def remove() -> None:

@@ -1,4 +1,4 @@
-"""What every source is: one class with its config keys and its rows. Also the table that a function makes."""
+"""The base class of sources, with config keys and rows, and the table that a function returns."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class Source(SourceConfig):
 
 
 class FunctionTable(SourcePort):
-    """What `function(start, end)` returns, without the rows outside the window. Without `extent` everything is read for it."""
+    """The result of `function(start, end)`, without rows outside the window. Without `extent` it is called for everything."""
 
     def __init__(self, name: str, function: Rows, config: IngestConfig, root: Path, extent: Any = None) -> None:
         self.name, self._function, self._config, self._root, self._extent = name, function, config, root, extent
 
     def columns(self) -> list[str]:
-        """Name the columns; this calls the function for everything."""
+        """Names of the columns; this calls the function for everything."""
         return list(self._frame(None, None, ()).columns)
 
     def read(
         self, start: datetime, end: datetime, columns: Sequence[str] | None = None, text: Collection[str] = ()
     ) -> pd.DataFrame:
-        """Call the function for a window; what it gives has types, so `text` says nothing here."""
+        """Call the function for a window; its result has types, so `text` has no effect."""
         del text
         frame = self._frame(start, end, columns or ())
         if columns is not None:
@@ -63,7 +63,7 @@ class FunctionTable(SourcePort):
         return frame.reset_index(drop=True) if columns is None else frame[list(columns)].reset_index(drop=True)
 
     def span(self) -> Span | None:
-        """Ask the function's own `extent`, and take its word, or read everything."""
+        """The result of the function's `extent`, or of reading everything."""
         if not callable(self._extent):
             times = self._frame(None, None, ())[self._config.time]
             return span_by_time(times, pd.Series(1, times.index), self._config, self.name)
@@ -96,7 +96,7 @@ class FunctionTable(SourcePort):
             with importable(self._root):
                 return function(*arguments)
         except TrueupError:
-            raise  # a function may say itself what is wrong, SourceUnavailable for instance
+            raise  # a function may raise our own errors, such as SourceUnavailable
         except Exception as error:
             raise SourceError(
                 f"{self.name}: raised {type(error).__name__}: {error}; fix the function, then run again"

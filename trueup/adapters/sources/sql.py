@@ -1,4 +1,4 @@
-"""The source `sql`: a query over any database that SQLAlchemy knows."""
+"""The source `sql`: a query over any database that SQLAlchemy supports."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class SqlSource(Source):
 class SqlTable(SourcePort):
     """`SELECT ... FROM (query) WHERE time is in the window`: the database filters.
 
-    Times may be timestamps with or without a zone, dates, or, in SQLite, which has no such types, ISO 8601 text. Text in
-    a format of its own (`ingest.time_format`) cannot be compared in SQL: all rows are read, and filtered here.
+    Times may be timestamps with or without a zone, dates, or, in SQLite, which has no such types, ISO 8601 text. Text
+    in another format (`ingest.time_format`) cannot be compared in SQL: all rows are read, and filtered here.
     """
 
     def __init__(self, source: SqlSource, config: IngestConfig, root: Path) -> None:
@@ -77,7 +77,7 @@ class SqlTable(SourcePort):
     def read(
         self, start: datetime, end: datetime, columns: Sequence[str] | None = None, text: Collection[str] = ()
     ) -> pd.DataFrame:
-        """Read the rows of a window; a database has types, so `text` says nothing here."""
+        """Read the rows of a window; a database has types, so `text` has no effect."""
         del text
         time = self._config.time
         with self._connection() as connection:
@@ -96,7 +96,7 @@ class SqlTable(SourcePort):
             return _fetched(connection, sa.select(*(rows.c[name] for name in wanted)), wanted)
 
     def span(self) -> Span | None:
-        """Count the rows of each day; of text, those of each time that differs."""
+        """Count the rows of each day; for text, those of each distinct time."""
         time = self._rows([self._config.time]).c[self._config.time]
         with self._connection() as connection:
             self._names(connection, [self._config.time])
@@ -109,7 +109,7 @@ class SqlTable(SourcePort):
         return span_by_day(found, self._config, self.name)
 
     def mark(self) -> Mark | None:
-        """Ask for the newest `updated_at`, and how many rows have it: more may get the same one later."""
+        """The newest `updated_at`, and how many rows have it, because more may get the same one later."""
         if self._updated_at is None:
             return None
         with self._connection() as connection:
@@ -122,7 +122,7 @@ class SqlTable(SourcePort):
         return {"column": self._updated_at, "newest": self._plain(newest), "rows": rows}
 
     def written_since(self, mark: Mark) -> list[datetime]:
-        """Ask for the distinct times of rows written then or later; of all, when the mark is of another column."""
+        """The distinct times of rows written then or later; of all rows, if the mark is of another column."""
         time, name = self._config.time, self._updated_at
         if name is None:
             return []
@@ -131,14 +131,14 @@ class SqlTable(SourcePort):
             rows = self._rows([time, name])
             later = rows.c[name].is_not(None)
             if mark["column"] == name:
-                later = rows.c[name] >= _as_it_was(mark["newest"])  # others may have got the same one since
+                later = rows.c[name] >= _as_it_was(mark["newest"])  # more rows may have the same one now
             query = sa.select(rows.c[time]).where(later, rows.c[time].is_not(None)).distinct()
             found = list(connection.scalars(query))
         times = event_times(pd.Series(found, dtype=object, name=time), self._config, f"{self.name}: ingest.time")
         return [moment.to_pydatetime() for moment in times.dropna().unique()]
 
     def _plain(self, written: Any) -> Any:
-        """Give a value of `updated_at` as plain values; `_as_it_was` reads it again."""
+        """A value of `updated_at` as plain values; the inverse of `_as_it_was`."""
         if isinstance(written, date):
             return {type(written).__name__: written.isoformat()}
         if isinstance(written, int | float | str):
@@ -151,13 +151,13 @@ class SqlTable(SourcePort):
         )
 
     def _is_text(self, sample: Any) -> bool:
-        """Say whether times are text, or digits in a format that the config gives."""
+        """Whether times are text, or digits in a format of the config."""
         return isinstance(sample, str) or (
             self._config.time_format is not None and isinstance(sample, int | float | Decimal)
         )
 
     def _inside(self, sample: Any, time: Any, start: datetime, end: datetime) -> sa.ColumnElement[bool]:
-        """Filter on the window, or a little more than it: `in_window` is exact. Rows without a time stay."""
+        """Filter on the window, or slightly more: `in_window` is exact. Rows without a time stay."""
         if self._is_text(sample):
             return sa.true() if self._config.time_format is not None else self._inside_text(time, start, end)
         if isinstance(sample, datetime) and sample.tzinfo is not None:
@@ -181,13 +181,13 @@ class SqlTable(SourcePort):
         return sa.or_(no_date, sa.and_(day >= first, day < last))
 
     def _sample(self, connection: sa.Connection) -> Any:
-        """Give some time of the source as the driver gives it, None when there is none."""
+        """Some time of the source as the driver returns it, None if there is none."""
         time = self._rows([self._config.time]).c[self._config.time]
         return connection.scalar(sa.select(time).where(time.is_not(None)).limit(1))
 
     def _rows(self, names: Sequence[str]) -> sa.Subquery:
-        """Give the user's query as a subquery with the columns that are named."""
-        text = sa.text(self._query.replace(":", "\\:") + "\n")  # a colon marks no parameter here
+        """The user's query as a subquery with the named columns."""
+        text = sa.text(self._query.replace(":", "\\:") + "\n")  # colons are not parameters here
         return text.columns(*(sa.column(name) for name in names)).subquery("q")
 
     def _names(self, connection: sa.Connection, needed: Sequence[str] = ()) -> list[str]:
@@ -211,18 +211,18 @@ class SqlTable(SourcePort):
                 )
             else:
                 failure = SourceError(f"{self.name}: {reason}; check ingest.source.query")
-            raise failure from None  # the cause may hold the address with its password
+            raise failure from None  # the cause may contain the address with its password
 
 
 def _fetched(connection: sa.Connection, query: sa.Select[Any], names: Sequence[str]) -> pd.DataFrame:
-    """Read rows into a frame that holds every digit, see `parquet.exact`: pandas' own reading makes floats of whole numbers."""
+    """Read rows into a frame with every digit, see `parquet.exact`: pandas itself turns whole numbers into floats."""
     values = zip(*connection.execute(query).tuples(), strict=True)
     columns = dict(zip(names, values, strict=False)) or dict.fromkeys(names, ())
     return pd.DataFrame({name: parquet.exact(column) for name, column in columns.items()}, columns=list(names))
 
 
 def _as_it_was(plain: Any) -> Any:
-    """Give the value that a mark holds."""
+    """The value of a mark."""
     if not isinstance(plain, dict):
         return plain
     readers: dict[str, Callable[[str], Any]] = {

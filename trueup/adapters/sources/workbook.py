@@ -14,18 +14,18 @@ WORKBOOKS: Final = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 
 
 def is_workbook(file: Path) -> bool:
-    """Say whether a file is a workbook, by its name."""
+    """Whether a file is a workbook, by its name."""
     return file.name.lower().endswith(WORKBOOKS)
 
 
 def sheets_of(file: Path, source: str) -> list[str]:
-    """Name the sheets that hold something. Raises SourceError."""
+    """Names of the non-empty sheets. Raises SourceError."""
     book = _open(file, source)
     return [name for name in book.sheet_names if book.get_sheet_by_name(name).height]
 
 
 def write_sheet(file: Path, sheet: str | None, copy: Path, source: str) -> None:
-    """Write a sheet as CSV, the only one where none is named. Raises SourceError."""
+    """Write a sheet as CSV, by default the only one. Raises SourceError."""
     names = sheets_of(file, source)
     if sheet is None and len(names) > 1:
         raise SourceError(
@@ -50,7 +50,7 @@ def _open(file: Path, source: str) -> Any:
         ) from None
     try:
         return CalamineWorkbook.from_path(str(file))
-    except Exception as error:  # of the file's kind, each with its own
+    except Exception as error:  # errors of the file's library
         raise SourceError(f"{source}: {file.name} cannot be read: {error}; save it again, or as CSV") from None
 
 
@@ -59,7 +59,7 @@ def _texts(row: Sequence[Any]) -> list[str]:
 
 
 def _text(cell: Any) -> str:
-    """Write a cell: whole numbers without a fraction, times in ISO 8601."""
+    """A cell as text: whole numbers without a fraction, times in ISO 8601."""
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, float):

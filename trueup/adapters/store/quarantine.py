@@ -45,7 +45,7 @@ class Quarantine(Batches):
         until_it_holds(judge)
 
     def quarantined(self, ref: BatchRef, released: bool = False) -> pd.DataFrame:
-        """A batch's failures in quarantine, a row per `row_id` and `expectation`; `released` lists released ones instead."""
+        """A batch's failures in quarantine, a row per `row_id` and `expectation`, or with `released` the released ones."""
         newest = self._judgement(ref)
         if newest is None:
             return pd.DataFrame({ROW_ID: pd.Series(dtype=np.int64), EXPECTATION: pd.Series(dtype=object)})

@@ -32,7 +32,7 @@ _AT_ONCE = 500  # bodies that are asked for together
 
 @dataclass(frozen=True)
 class Result(Generic[T]):
-    """What a stage found out about one revision of a window, as of a moment; `basis` names what else it rests on."""
+    """A stage's result about one revision of a window, as of a moment; `basis` names what else it depends on."""
 
     window: Window
     revision: int

@@ -1,4 +1,4 @@
-"""What text is that all of a column's values agree on: patterns for whole numbers, codes, booleans and ISO 8601 times."""
+"""Patterns that all values of a text column match: whole numbers, codes, booleans and ISO 8601 times."""
 
 from __future__ import annotations
 

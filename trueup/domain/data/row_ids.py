@@ -9,10 +9,10 @@ _COUNTER = "\ufdd0 counter"
 
 
 def numbered(content: pd.DataFrame) -> pd.DataFrame:
-    r"""The columns that together name each row: its content, in an order of their names, and how many equal rows stand before it.
+    r"""The columns that together identify each row: its content, in the order of their names, and the number of equal rows before it.
 
-    `content` holds text, or None where nothing is, and times. A position in the batch would do as well until a row comes
-    late, and then name others; equal rows may change places, for nothing tells them apart.
+    `content` has text, or None, and times. A position in the batch would identify another row once a late row arrives.
+    Equal rows may change places, because they are indistinguishable.
 
     >>> numbered(pd.DataFrame({"b": ["x", "x", None], "a": ["1", "1", "1"]})).to_numpy().tolist()
     [['1', 'x', 0], ['1', 'x', 1], ['1', '\ufdd0', 0]]

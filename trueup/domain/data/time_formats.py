@@ -75,7 +75,7 @@ def _iso(texts: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _with_far(moments: pd.Series[Any], texts: pd.Series[Any], read: Callable[[str], datetime]) -> pd.Series[Any]:
-    """Add the times of years that nanoseconds do not reach: 9999-12-31 often means that there is no end."""
+    """Add times beyond the years of nanoseconds: 9999-12-31 often means "no end"."""
     moments = moments.astype("datetime64[us, UTC]")
     unread = texts[moments.isna() & texts.notna()]
     far = {}

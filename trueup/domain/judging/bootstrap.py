@@ -1,4 +1,4 @@
-"""How sure a mean is: an interval from blocks of time, and a bootstrap by blocks for what is no mean.
+"""Intervals of a mean from blocks of time, and a block bootstrap for other statistics.
 
 Rows of the same day share weather, holidays and mistakes, so they say less than their number suggests. Whole blocks of
 time are compared, never single rows; and when neighbouring blocks resemble each other, runs of several blocks are.
@@ -16,7 +16,7 @@ mean and spread are both too small. So a bound of a mean is moved outward by the
 the removal of skewness by transformation") does for Student's t, and never inward: skewness seen in few blocks of a
 symmetric heavy tail is chance.
 
-What the intervals are worth, in simulations (4,000 samples each; `tests/unit/judging/test_bootstrap.py` repeats a part of
+Accuracy in simulations (4,000 samples each; `tests/unit/judging/test_bootstrap.py` repeats a part of
 them). A 95 % interval should miss the truth 5 % of the time, a one-sided bound at 90 % 10 % of the time; the latter on
 the side of the long tail, where Student's t is worst. `alone` is Student's t without the skewness. In percent:
 
@@ -32,7 +32,7 @@ the side of the long tail, where Student's t is worst. `alone` is Student's t wi
     20 rows, lognormal, 1.5     5.7   4.8   4.1       8.6   8.2   6.7     14.8  13.6  12.0    18.9  17.6  15.3
     20 rows, squares of t 4.5   6.0   4.8   5.2       9.2   7.9   7.8     15.5  14.7  13.7    20.0  18.5  16.9
 
-So they hold for independent days, and nearly so where single days weigh as much as weeks: of a tail that did not show at
+So they hold for independent days, and nearly so if single days weigh as much as weeks; a tail without a sample
 all nothing can be known. They are too narrow when days resemble each other: 14 values do not show much of an
 autocorrelation. And they speak of weeks like these, not of the next season.
 """
