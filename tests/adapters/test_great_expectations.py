@@ -196,7 +196,7 @@ def test_a_missing_column_fails_once_and_nothing_is_asked_of_it():
     assert len(result.batch_failures) == 1
     assert result.batch_failures[0].startswith("columns missing from the source: carrier")
     left = [c for c in result.checks if not c.ran]
-    assert [(c["type"], c.success, c.problem) for c in left] == [(CARRIER["type"], False, "carrier is missing")]
+    assert [(c.type, c.success, c.problem) for c in left] == [(CARRIER["type"], False, "carrier is missing")]
 
 
 def test_extra_columns_are_said_aloud_or_fail():

@@ -76,9 +76,9 @@ def profiled(model: Model, batch: Batch) -> Profile:
             there = set(model.home.store.columns(batch.rows))
             columns = [c for c in dict.fromkeys([EVENT_TIME, *numeric, *kinds]) if c in there]
             rows = model.home.store.read(batch.rows, columns)
-            made = profile(rows, rows[EVENT_TIME], numeric, kinds)
-            model.home.store.record(
-                model.config.model, STAGE, batch.window, batch.rows.revision, batch.window.end, made, basis
+            found, end = profile(rows, rows[EVENT_TIME], numeric, kinds), batch.window.end
+            made = model.home.store.record(
+                model.config.model, STAGE, batch.window, batch.rows.revision, end, found, basis
             )
         model.home.profiles[key] = made
     return model.home.profiles[key]
