@@ -1,4 +1,4 @@
-"""Policies: the subjects of a replay. Each is a change of the model's config, so that the best one can be pasted into it.
+"""Policies: the subjects of a replay. Each is a change of the model's config, so the best one can be pasted into it.
 
 A policy is clauses with commas between them; values in braces make one policy each: `margin {0.002, 0.004}`.
 """

@@ -132,7 +132,7 @@ def _refuse_table(system: Any, folders: Sequence[str], source: str) -> None:
 
 
 def _copy(system: Any, info: dict[str, Any]) -> Path:
-    """The copy of a file. fsspec's `filecache` assumes that a page behind https:// never changes, and would read old rows."""
+    """The copy of a file. fsspec's `filecache` assumes that a page behind https:// never changes."""
     path = info["name"]
     if "file" in ([system.protocol] if isinstance(system.protocol, str) else system.protocol):
         return Path(path)

@@ -37,7 +37,7 @@ class Source(SourceConfig):
 
 
 class FunctionTable(SourcePort):
-    """The result of `function(start, end)`, without rows outside the window. Without `extent` it is called for everything."""
+    """The result of `function(start, end)`, without rows outside the window; without `extent` everything is read."""
 
     def __init__(self, name: str, function: Rows, config: IngestConfig, root: Path, extent: Any = None) -> None:
         self.name, self._function, self._config, self._root, self._extent = name, function, config, root, extent

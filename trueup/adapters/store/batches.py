@@ -84,7 +84,7 @@ class Batches(Shelf):
         return ref
 
     def batches(self, dataset: str, until: datetime | None = None, sequence: int | None = None) -> list[BatchRef]:
-        """List the newest revision of each window in order; `until` and `sequence` leave out later windows and landings."""
+        """List the newest revision of each window in order; `until` and `sequence` leave out later ones."""
         visible = BATCHES.c.dataset == dataset
         if self.known_until is not None:
             visible &= BATCHES.c.recorded_at <= self.known_until()

@@ -9,7 +9,7 @@ _COUNTER = "\ufdd0 counter"
 
 
 def numbered(content: pd.DataFrame) -> pd.DataFrame:
-    r"""The columns that together identify each row: its content, in the order of their names, and the number of equal rows before it.
+    r"""The columns that together identify each row: its content, ordered by name, and the number of equal rows before.
 
     `content` has text, or None, and times. A position in the batch would identify another row once a late row arrives.
     Equal rows may change places, because they are indistinguishable.

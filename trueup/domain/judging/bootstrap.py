@@ -1,24 +1,24 @@
 """Intervals of a mean from blocks of time, and a block bootstrap for other statistics.
 
 Rows of the same day share weather, holidays and mistakes, so they say less than their number suggests. Whole blocks of
-time are compared, never single rows; and when neighbouring blocks resemble each other, runs of several blocks are.
+time are compared, never single rows. If neighbouring blocks resemble each other, runs of several blocks are compared.
 
 Method. Circular moving blocks (Politis & Romano 1992) of the statistic's block sums, so the cost does not depend on the
 number of rows. The run length is the automatic one of Politis & White (2004) for an AR(1) process, from the lag-one
-autocorrelation of the blocks' deviations, without a test for significance before it: over 14 days such a test sees
+autocorrelation of the blocks' deviations, without a prior test for significance: over 14 days such a test finds
 nothing. The bootstrap's standard error of a weighted mean has a closed form, the spread of the sums of all runs, so
-nothing is drawn for it; of other statistics it is the spread of the draws. It is scaled up by sqrt(n / (n - 1)), and
+nothing is drawn for it; for other statistics it is the spread of the draws. It is scaled up by sqrt(n / (n - 1)), and
 bounds have Student's t with as many degrees of freedom as there are independent runs less one (Hesterberg 2015, "What
 teachers should know about the bootstrap").
 
-Losses have heavy tails: a few days with large errors decide a mean, and where none of them was among the days seen,
-mean and spread are both too small. So a bound of a mean is moved outward by the skewness of the runs, as Hall (1992, "On
-the removal of skewness by transformation") does for Student's t, and never inward: skewness seen in few blocks of a
-symmetric heavy tail is chance.
+Losses have heavy tails: a few days with large errors decide a mean, and without such a day in the sample, mean and
+spread are both too small. So a bound of a mean is moved outward by the skewness of the runs, as in Hall (1992, "On the
+removal of skewness by transformation") for Student's t, and never inward: skewness in few blocks of a symmetric heavy
+tail is chance.
 
-Accuracy in simulations (4,000 samples each; `tests/unit/judging/test_bootstrap.py` repeats a part of
-them). A 95 % interval should miss the truth 5 % of the time, a one-sided bound at 90 % 10 % of the time; the latter on
-the side of the long tail, where Student's t is worst. `alone` is Student's t without the skewness. In percent:
+Accuracy in simulations (4,000 samples each; `tests/unit/judging/test_bootstrap.py` repeats a part of them). A 95 %
+interval should miss the truth 5 % of the time, a one-sided bound at 90 % 10 % of the time, on the side of the long
+tail, where Student's t is worst. `alone` is Student's t without the skewness. In percent:
 
                                  95 % interval             alone             bound at 90 %          alone
     blocks                       14    28    56        14    28    56       14    28    56      14    28    56
@@ -32,9 +32,9 @@ the side of the long tail, where Student's t is worst. `alone` is Student's t wi
     20 rows, lognormal, 1.5     5.7   4.8   4.1       8.6   8.2   6.7     14.8  13.6  12.0    18.9  17.6  15.3
     20 rows, squares of t 4.5   6.0   4.8   5.2       9.2   7.9   7.8     15.5  14.7  13.7    20.0  18.5  16.9
 
-So they hold for independent days, and nearly so if single days weigh as much as weeks; a tail without a sample
-all nothing can be known. They are too narrow when days resemble each other: 14 values do not show much of an
-autocorrelation. And they speak of weeks like these, not of the next season.
+So the intervals are accurate for independent days, and nearly so if single days weigh as much as weeks. They are too
+narrow if days resemble each other, because 14 values show little of an autocorrelation. A tail without a sample cannot
+be known, and the intervals describe weeks like these, not the next season.
 """
 
 from __future__ import annotations
