@@ -83,7 +83,7 @@ def _keys(model: Model, wanted: list[Batch], usable: list[Batch], of: FeaturesCo
         if not model.home.store.has_features(key):
             rows, known = model.home.store.effective(batch.rows), _outcomes(of, model.home, past)
             custom = load_function(of.custom, model.home.configs) if of.custom else None
-        model.home.store.put_features(key, feature_frame(rows, known, of, custom))
+            model.home.store.put_features(key, feature_frame(rows, known, of, custom))
         keys.append(key)
     return keys
 
