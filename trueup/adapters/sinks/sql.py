@@ -25,14 +25,12 @@ _CHUNK = 1_000  # keys in one DELETE, below the limit of any database
 class SqlSink(Sink):
     """Predictions in a SQL table, one row per key."""
 
-    # The table is made when it does not exist. The rows of the batch's keys are replaced in one transaction.
-
     kind: Literal["sql"] = "sql"
     url: str
     table: str = Field(pattern=r"^[A-Za-z_]\w*$")
 
     def write(self, window: Window, frame: pd.DataFrame, root: Path) -> None:
-        """Replace the rows of the keys, including those that another process writes at the same moment."""
+        """Replace the rows of the batch's keys in one transaction, in a table that is made when it does not exist."""
         database = UserDatabase(self.url, root, WorkError)
         name = f"SQL sink {database.shown}, table {self.table}"
         rows = frame.drop_duplicates(ROW_ID).sort_values(ROW_ID)  # in one order, so that two writers do not deadlock
@@ -63,7 +61,7 @@ class SqlSink(Sink):
                 connection.execute(sa.insert(table), _records(pd.DataFrame(fitted)))
 
     def _table_in(self, connection: sa.Connection, rows: pd.DataFrame) -> sa.Table:
-        """Find the table, or create it for the columns of `rows`."""
+        """The table, made for the columns of `rows` where there is none."""
         if sa.inspect(connection).has_table(self.table):
             return sa.Table(self.table, sa.MetaData(), autoload_with=connection)
         columns: list[sa.Column[Any]] = [
@@ -76,7 +74,7 @@ class SqlSink(Sink):
 
 
 def _fitted(column: pd.Series[Any], kind: sa.types.TypeEngine[Any]) -> pd.Series[Any]:
-    """Convert text keys to whole numbers, every digit, if the user's table has such keys."""
+    """Keys are text here; a table of the user's may hold them as whole numbers, with every digit."""
     if not isinstance(kind, sa.Integer) or not (
         column.dtype == object or isinstance(column.dtype, pd.CategoricalDtype)
     ):
@@ -85,7 +83,7 @@ def _fitted(column: pd.Series[Any], kind: sa.types.TypeEngine[Any]) -> pd.Series
     return column if whole is None else whole
 
 
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _records(rows: pd.DataFrame) -> list[dict[str, object]]:
     """Rows as plain Python values, with None for missing ones."""
     plain = {
         str(n): [None if gone else v for v, gone in zip(c.tolist(), c.isna(), strict=True)] for n, c in rows.items()

@@ -1,6 +1,6 @@
-"""Prepares CSV files for DuckDB: complete, in UTF-8, and not compressed in a format that it does not support.
+"""Make text files readable for DuckDB: whole, in UTF-8, and unpacked unless by gzip, which it reads itself.
 
-DuckDB reads gzip itself. It also reads zstd, but takes the beginning of a truncated archive for all of it.
+DuckDB reads zstd too, but takes the beginning of a torn archive for all of it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,9 @@ _PATIENCE = 20.0  # seconds to wait for it
 
 
 def plain(file: Path, encoding: str, source: str, sheet: str | None = None) -> Path:
-    """Return a file that DuckDB reads: this one, or a copy in UTF-8, made once while the file does not change.
+    """A file that DuckDB reads: this one, or a copy in UTF-8 (of a workbook: a sheet as CSV), made once for each state.
 
-    Of a workbook it is a sheet, as CSV. Raises SourceError for a broken archive, for one with several files, and for
-    text in another encoding.
+    Raises SourceError for a broken archive, for one with several files, and for text in another encoding.
     """
     stat = file.stat()
     if is_workbook(file):
@@ -57,7 +56,7 @@ def plain(file: Path, encoding: str, source: str, sheet: str | None = None) -> P
 
 
 def decoded(stream: IO[bytes], encoding: str, file: Path, source: str) -> Iterator[str]:
-    """Read text part by part. Raises SourceError with the line of the first byte that is not in the encoding."""
+    """Decode text part by part. Raises SourceError with the line of what is not in the encoding."""
     decoder, lines = codecs.getincrementaldecoder(encoding)(), 0
     while True:
         part = stream.read(_PART)
@@ -93,7 +92,7 @@ def likely_encoding(text: bytes) -> str | None:
 
 
 def wrong_encoding(place: str, encoding: str, error: UnicodeDecodeError) -> SourceError:
-    """The error about a byte that is not in the encoding, with the key to set."""
+    """The error that names the byte that is not in the encoding, and the key of the config that mends it."""
     found = error.object[error.start : error.start + 1].hex()
     other = "cp1252" if encoding.lower().replace("_", "-") in {"utf-8", "utf8", "ascii"} else "utf-8"
     return SourceError(
@@ -104,7 +103,7 @@ def wrong_encoding(place: str, encoding: str, error: UnicodeDecodeError) -> Sour
 
 @contextmanager
 def opened(file: Path, source: str) -> Iterator[IO[bytes]]:
-    """Open a file, decompressed by its name. Raises SourceError unless it is a complete archive of one file."""
+    """Open a file, unpacked by its name. Raises SourceError for anything but a whole archive of one file."""
     packed = _packed(file)
     # fsspec takes the first of several files in a zip, and the beginning of a torn zst, for all of it.
     unpack = {".zip": _unzip, ".zst": _unpack_zstd}.get(packed, _unpack)
@@ -120,10 +119,10 @@ def opened(file: Path, source: str) -> Iterator[IO[bytes]]:
 
 
 def wait_until_whole(file: Path, source: str) -> None:
-    """Wait while a plain file ends within a line and is being written to, because such a line is not a row yet.
+    """Wait while a plain file is being written to and ends within a line: such a line is no row yet.
 
-    An incomplete last line counts two seconds after the last write, because many complete files end so. Raises
-    SourceUnavailable, with the line, if that takes too long.
+    Many whole files end without a line feed, so the line counts once the file has not changed for two seconds.
+    Raises SourceUnavailable, with the line, when that takes too long.
     """
     began = time.monotonic()
     while (
@@ -181,7 +180,7 @@ def _unzip(file: Path) -> Iterator[IO[bytes]]:
 
 
 def _of_a_system(name: str) -> bool:
-    """Whether a name in an archive is a file that macOS adds."""
+    """Whether macOS put a file into an archive beside the user's."""
     return name.startswith("__MACOSX/") or name.rsplit("/", 1)[-1].startswith(".")
 
 
@@ -191,5 +190,5 @@ def _unpack_zstd(file: Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
-# RuntimeError is a zip file with a password, NotImplementedError one of a kind that Python does not know.
+# RuntimeError: a zip file with a password. NotImplementedError, a subclass: one that Python cannot unpack.
 _TORN: Final = (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, pa.ArrowException, RuntimeError)

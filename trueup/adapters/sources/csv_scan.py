@@ -1,4 +1,4 @@
-"""Writes the SQL with which DuckDB reads a CSV as text, in the dialect of the config."""
+"""The SQL by which DuckDB reads CSV files, as text."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _NUMBER: Final = r"[+-]?(?:\d+(?:POINT\d*)?|POINT\d+)(?:[eE][+-]?\d+)?"
 
 
 def literal(text: str) -> str:
-    """Text as an SQL literal."""
+    """Text in SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def identifier(name: str) -> str:
-    """A name as an SQL identifier."""
+    """A name in SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def csv_scan(files: Sequence[Path], source: FilesSource, file_column: str | None, place: str) -> tuple[str, list[str]]:
-    """The SQL that reads CSV files as text, file after file, and the names of their columns.
+    """The SQL that reads CSV files as text, one after the other, and their columns.
 
-    Files with the same header are read together. `file_column` is an extra column with the path of each row's file.
+    Files with the same header are read together. `file_column` names a further column, with the path of a row's file.
     """
     headers = {file: _header(file, source, place) for file in files}
     parts = []
@@ -56,7 +56,7 @@ def csv_scan(files: Sequence[Path], source: FilesSource, file_column: str | None
 
 
 def paths(files: Iterator[Path] | Sequence[Path]) -> str:
-    """A list of files in SQL, without patterns."""
+    """A list of files in SQL, none of them a pattern."""
     return f"[{', '.join(literal(glob.escape(str(file))) for file in files)}]"
 
 
@@ -85,14 +85,14 @@ def _header(file: Path, source: FilesSource, place: str) -> Header:
 
 
 def _lines(stream: IO[bytes]) -> Iterator[str]:
-    """Yield a file's lines with any line ending one by one, because later ones may be in another encoding."""
+    """A file's lines, decoded one by one: later ones may be in another encoding."""
     for number, part in enumerate(stream):
         text = part.decode("utf-8")
         yield from io.StringIO(text.removeprefix("\ufeff") if number == 0 else text, newline=None)
 
 
 def _whole(lines: Iterator[str], escape: str) -> Iterator[str]:
-    """Yield lines until no quotation mark is open."""
+    """Lines until no quotation mark is open."""
     marks = 0
     for line in lines:
         yield line
@@ -112,12 +112,12 @@ def _reader(lines: Iterable[str], delimiter: str, escape: str) -> Iterator[list[
 
 
 def _name(written: str) -> str:
-    """A column's name, stripped, with blanks for line feeds."""
+    """A column's name, with a blank for each line feed in it, and without blanks around it."""
     return re.sub(r"\s*[\r\n]+\s*", " ", written).strip()
 
 
 def _value(name: str, source: FilesSource) -> str:
-    """The SQL of a column's value: numbers without their marks, and text stripped."""
+    """The SQL of a column: numbers without their marks, and text without blanks around it."""
     column = identifier(name)
     if (marks := source.marks.get(name)) is not None:
         return f"{_number(column, marks, source.decimal)} AS {column}"
@@ -125,7 +125,7 @@ def _value(name: str, source: FilesSource) -> str:
 
 
 def _number(column: str, marks: Sequence[str], decimal: str) -> str:
-    """The SQL that removes a number's marks; other text stays as it is."""
+    """The SQL that takes the marks out of a number; a value that is no number without them stays as it is."""
     text, point = f"trim({column}, ' \u00a0\u202f')", re.escape(decimal)
     negative = []
     if "()" in marks:

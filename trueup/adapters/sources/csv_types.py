@@ -18,7 +18,7 @@ from trueup.errors import SourceError
 
 
 class _Type(NamedTuple):
-    """A type in DuckDB's SQL: its test, and its conversion from text."""
+    """A type in DuckDB's SQL: whether a text is of it, and the cast."""
 
     holds: Callable[[str], str]
     cast: Callable[[str], str]
@@ -38,8 +38,7 @@ _DOUBLE_WITH_COMMA = _Type(
     exact=False,
 )
 
-# The same rules for DuckDB, by what stands before the fraction, from the narrowest type to the widest; text that is of
-# none stays text.
+# The rules of `_typed` for DuckDB, by decimal point, from the narrowest type to the widest; other text stays text.
 TYPES = {".": (_BIGINT, _DOUBLE, _BOOLEAN), ",": (_BIGINT, _DOUBLE_WITH_COMMA, _BOOLEAN)}
 
 
@@ -50,10 +49,10 @@ def _with_point(column: str) -> str:
 def cast_text(
     table: pa.Table, leave: Sequence[str], zone: str, decimal: str = ".", decide: npt.NDArray[np.bool_] | None = None
 ) -> pa.Table:
-    """Convert each text column to the type that all of its values agree on; the columns in `leave` stay text.
+    """Cast each text column to the type that all of its values agree on; the columns in `leave` stay text.
 
-    `decide` marks the rows that choose the types; other values that do not fit become missing. `decimal` is the decimal
-    mark. With a comma, a point makes a column text, because it may separate thousands.
+    The rows of `decide` choose the types; values of other rows that are not of the type become missing. With a comma as
+    `decimal`, values with a point stay text: it may separate thousands.
     """
     text = {f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)}
     rows = None if decide is None or decide.all() else np.flatnonzero(decide)
@@ -64,7 +63,7 @@ def cast_text(
 def _cast(
     column: pa.ChunkedArray, zone: str, decimal: str, rows: npt.NDArray[np.intp] | None
 ) -> pa.ChunkedArray | pa.Array:
-    """Test and convert each distinct value once."""
+    """Cast each distinct value once."""
     encoded = one_chunk(column).dictionary_encode()
     if rows is None:
         values = _typed(encoded.dictionary, zone, decimal)
@@ -79,7 +78,7 @@ def _cast(
 
 
 def _typed(texts: pa.Array, zone: str, decimal: str) -> pa.Array | None:
-    """Convert distinct texts, or return None if they are just text."""
+    """Distinct texts as values; None where they are just text."""
     if not len(texts):
         return None
     trimmed = pc.utf8_trim_whitespace(texts)

@@ -1,4 +1,4 @@
-"""A source of CSV or Parquet files, read through DuckDB.
+"""The table of the source `files`, read through DuckDB.
 
 A CSV file has no types, and guessing them from a sample fails silently: DuckDB reads 1.5 as 2 in a column whose first
 twenty thousand values are whole, and drops the hour of a time after dates. So a CSV is read as text, filtered by time,
@@ -85,11 +85,10 @@ class FileTable(SourcePort):
         # Text that the time format applies to stays text.
         known_at = config.label.known_at if config.time_format is not None else None
         self._times = [name for name in (config.time, known_at) if name is not None]
-        self._text = [name for name, kind in config.types.items() if kind == "text"]  # as in a CSV
-        self._types_seen: dict[tuple[Any, ...], dict[str, str]] = {}  # types of columns by the state of the files
+        self._text = [name for name, kind in config.types.items() if kind == "text"]  # as it stands in a CSV
+        self._types_seen: dict[tuple[Any, ...], dict[str, str]] = {}  # by state of the files: types of columns
 
     def columns(self) -> list[str]:
-        """Names of the columns of the files, or of the query over them."""
         return self._ask(lambda connection, _: list(self._types(connection)))
 
     def beginning(self) -> bytes:
@@ -102,7 +101,7 @@ class FileTable(SourcePort):
             return stream.read(_BEGINNING)
 
     def sheets(self) -> list[str]:
-        """The non-empty sheets of the first file; none if it is not a workbook. Raises SourceError."""
+        """The sheets of the first file that are not empty; none where it is no workbook. Raises SourceError."""
         file = None if self._lake() is not None else self._found()[0][0].copy
         return sheets_of(file, self.name) if file is not None and is_workbook(file) else []
 
@@ -128,7 +127,6 @@ class FileTable(SourcePort):
         return found if columns is None else found[list(columns)]
 
     def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read all rows; a CSV's columns have the types that all of their values agree on."""
 
         def select(connection: duckdb.DuckDBPyConnection, is_csv: bool) -> tuple[pa.Table, bool]:
             wanted = [name for name in self._types(connection, columns or ()) if columns is None or name in columns]
@@ -142,7 +140,7 @@ class FileTable(SourcePort):
         return with_instants(typed, table, self._config, self.name)
 
     def _timed(self, table: pa.Table) -> npt.NDArray[np.bool_] | None:
-        """Mark the rows with a time: only these choose the types of a CSV's columns, unlike a line of totals."""
+        """Which rows have a time: only these choose the types of a CSV's columns, and no line of totals does."""
         if self._config.time not in table.column_names:
             return None
         times = table[self._config.time].to_pandas()
@@ -150,6 +148,7 @@ class FileTable(SourcePort):
         return known & ~are_sentinels(times, sentinels_of(self._config.time, self._config))
 
     def _timed_rows(self, names: Sequence[str]) -> str:
+        """The same in SQL."""
         if self._config.time not in names:
             return "true"
         none = ", ".join(literal(str(value)) for value in sentinels_of(self._config.time, self._config))
@@ -181,7 +180,9 @@ class FileTable(SourcePort):
         time, form = identifier(self._config.time), self._config.time_format
         if counts(form):
             number = f"TRY_CAST({time} AS DOUBLE)"
-            odd = f"{number} IS NULL OR {number} < $least OR {number} >= $most"  # refused later, like text that is not a time
+            odd = (
+                f"{number} IS NULL OR {number} < $least OR {number} >= $most"  # refused later, as text that is no time
+            )
             return f"{odd} OR ({number} >= $start AND {number} < $end)"
         if self._time_type(kind) != "VARCHAR":
             cast = f"::{kind}" if kind in _ZONED_TIMES else ""  # DuckDB compares zoned times of equal precision only
@@ -222,22 +223,22 @@ class FileTable(SourcePort):
         return kind
 
     def _types(self, connection: duckdb.DuckDBPyConnection, needed: Sequence[str] = ()) -> dict[str, str]:
-        """The types of the query's columns."""
+        """The type of each column of the query."""
         relation = connection.sql(self._query)
         try:
             check_columns(relation.columns, needed, self.name)
         except SourceError as error:
             if self._has_query or self._config.time in relation.columns or not self.beginning():
                 raise
-            further = "if the column names are further down in the file, set ingest.source.skip_rows"
+            further = "if the line of column names is further down in the file, skip the lines above it with ingest.source.skip_rows"
             raise SourceError(f"{error}; {further}") from None
         return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
     def _ask(self, question: Callable[[duckdb.DuckDBPyConnection, bool], T], text: Collection[str] = ()) -> T:
-        """Query the view `files`. Raises SourceError.
+        """Answer a question about the view `files`; the question is told whether they are CSV. Raises SourceError.
 
-        The error is raised outside of any other, because DuckDB prints page after page at the end of a process that
-        still holds one of its objects, if only in a frame of a traceback.
+        The error is raised outside of the handler: DuckDB prints pages at the end of a process in which one of its objects
+        is still held, if only by a frame of an error's traceback.
         """
         interrupted, said, kind = False, "", SourceError
         try:
@@ -250,13 +251,13 @@ class FileTable(SourcePort):
         except RuntimeError as error:
             if "interrupted" not in str(error):
                 raise
-            interrupted = True  # DuckDB's error for Ctrl-C
+            interrupted = True  # Ctrl-C within DuckDB
         if interrupted:
             raise KeyboardInterrupt
         raise kind(said)
 
     def _told(self, error: str) -> str:
-        """An error of DuckDB or the disk in one line, with its file."""
+        """An error of DuckDB or of the disk in one line, with its file."""
         reason = " ".join(error.split("\nPossible")[0].split())
         file = re.search(r"^ *file = (.+)$", error, re.MULTILINE)
         of = f", {Path(file[1].strip()).name}" if file else ""
@@ -297,7 +298,7 @@ class FileTable(SourcePort):
             return question(connection, is_csv)
 
     def _found(self) -> tuple[list[remote.Fetched], bool]:
-        """List the files, sorted by name, all of one kind, and whether their values are text: CSV, sheets and JSON."""
+        """The files, sorted by name, all of one kind, and whether their values are text: CSV, sheets and JSON."""
         address = remote.is_address(self._source.path)
         files = self._fetched() if address else [remote.Fetched(file, file) for file in self._local()]
         kinds = {_kind(file.copy) for file in files}
@@ -346,7 +347,7 @@ class FileTable(SourcePort):
     def _scan(
         self, connection: duckdb.DuckDBPyConnection, files: Sequence[Path], file_column: str | None
     ) -> tuple[str, list[str]]:
-        """The SQL that reads files, and their columns; `file_column` is an extra column with the path of a row's file."""
+        """The SQL that reads files, and their columns; `file_column` names one more, with the path of a row's file."""
         if _kind(files[0]) == "JSON":
             return json_scan(connection, files, file_column, self.name)
         if _kind(files[0]) == "CSV":
@@ -359,7 +360,7 @@ class FileTable(SourcePort):
         return scan, [name for own in names for name in own]
 
     def _typed_view(self, connection: duckdb.DuckDBPyConnection, files: Sequence[Path], text: Collection[str]) -> str:
-        """Create the view for a query: columns have the types that all values agree on; times stay ISO 8601 text."""
+        """The view that a query reads: columns have the types that all values agree on; times stay ISO 8601 text."""
         state = (*((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files), *sorted(text))
         if state not in self._types_seen:
             names = connection.sql("SELECT * FROM files_as_text").columns
@@ -382,7 +383,7 @@ class FileTable(SourcePort):
 
 
 def _kind(file: Path) -> str | None:
-    """The kind of a file by its name: CSV (also for sheets of workbooks), JSON, Parquet, or None."""
+    """How a file is read, by its name: as CSV (sheets too), JSON or Parquet; None for others."""
     name = file.name.lower()
     kinds = {"CSV": csv_files.CSV, "JSON": JSON, "Parquet": _PARQUET}
     return next((kind for kind, endings in kinds.items() if name.endswith(endings)), None)

@@ -1,4 +1,4 @@
-"""Folder names with values of columns, such as `year=2024/month=01`, for columns that the files do not have."""
+"""Folders such as `year=2024/month=01`, whose names are columns where the files have none of that name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from trueup.domain.data.patterns import NO_NUMBER, WHOLE
 
-FILE: Final = "trueup file"  # a temporary column with the path of a row's file
+FILE: Final = "trueup file"  # a column with the path of a row's file, within a query
 FOLDERS: Final = "trueup folders"
 JOINED: Final = (
     f'SELECT s.* EXCLUDE ("{FILE}"), f.* EXCLUDE ("{FILE}") FROM ({{scan}}) AS s JOIN "{FOLDERS}" AS f USING ("{FILE}")'
@@ -24,7 +24,7 @@ Values = Mapping[str, str | None]
 
 
 def nested_in(folder: Path, endings: tuple[str, ...]) -> list[Path]:
-    """List the files in folders of the form `name=value` below a folder."""
+    """The files in folders of the form `name=value` below a folder."""
     found = list[Path]()
     for below in sorted(folder.iterdir()):
         if below.is_dir() and "=" in below.name and not below.name.startswith((".", "_")):
@@ -49,7 +49,7 @@ def values_of(file: PurePath, pattern: PurePath) -> Values:
 
 
 def folders(files: Sequence[Path], values: Sequence[Values], columns: Collection[str]) -> pa.Table:
-    """For each file, the values of its folders that are not columns of the files: whole numbers, or text."""
+    """Per file the values of its folders that are no columns of the files: whole numbers, or text."""
     have = {column.casefold() for column in columns}
     names = dict.fromkeys(name for each in values for name in each if name.casefold() not in have)
     return pa.table({FILE: list(map(str, files))} | {n: _typed([each.get(n) for each in values]) for n in names})

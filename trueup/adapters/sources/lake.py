@@ -1,4 +1,4 @@
-"""Folders of a table format, whose log determines which files count and needs the format's library."""
+"""Folders of a table format (Delta, Iceberg), whose log decides which files count, and which only its library can read."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def kind_of(folder: Path) -> str | None:
 
 
 def refuse_parts(files: Iterable[Path], source: str) -> None:
-    """Refuse files within a table, because replaced and deleted ones are there too. Raises SourceError."""
+    """Refuse files within a table: replaced and deleted ones are among them. Raises SourceError."""
     for folder in {parent for file in files for parent in file.parents[:5]}:
         if kind := kind_of(folder):
             raise SourceError(
-                f"{source}: these files are part of the {kind} table {folder}, which also contains replaced and deleted ones; "
+                f"{source}: these files are part of the {kind} table {folder}, and replaced and deleted ones are among them; "
                 "name its folder in ingest.source.path"
             )
 
 
 def read_lake(folder: Path, kind: str, source: str) -> Any:
-    """The newest version of a table, for DuckDB. Raises SourceError, also if its library is not installed."""
+    """The newest version of a table, as DuckDB reads it. Raises SourceError, also where its library is not installed."""
     if kind == "Hudi":
         raise SourceError(
             f"{source}: is a Hudi table, which Trueup does not read; export it to Parquet, or read it in a function "
@@ -53,7 +53,7 @@ def read_lake(folder: Path, kind: str, source: str) -> Any:
             f"{source}: is a table of the format {kind}, which the package {package} reads ({error}); install it, as with "
             f"pip install {package}"
         ) from None
-    except Exception as error:  # each library has its own errors
+    except Exception as error:  # each library has errors of its own, without a common class
         reason = " ".join(str(error).split()).rstrip(".")
         raise SourceError(
             f"{source}: is a {kind} table and cannot be read: {reason}; repair it with the program that wrote it, or export it to Parquet"

@@ -1,4 +1,4 @@
-"""The port of all sources, and shared functions."""
+"""The table that a source opens, and what all kinds of sources share."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from trueup.domain.data.time_formats import with_zone
 from trueup.errors import SourceError
 
 Extent = tuple[datetime, datetime]
-Mark = dict[str, Any]  # how far a source was written at some moment, as plain values for a later call
+Mark = dict[str, Any]  # how far a source was written at a moment: plain values, kept and given to it again
 
-# Text times are compared by their date, with this margin on both sides, because no zone is further away.
+# Text times are compared by their dates, so this much more is read on both sides: no time zone is further away.
 TEXT_SLACK = timedelta(days=2)
 
 
@@ -30,43 +30,41 @@ class SourcePort(Protocol):
     name: str  # for messages, without secrets
 
     def columns(self) -> list[str]:
-        """Names of the source's columns."""
+        """The columns of the source."""
 
     def read(
         self, start: datetime, end: datetime, columns: Sequence[str] | None = None, text: Collection[str] = ()
     ) -> pd.DataFrame:
-        """Read the rows of [start, end), in the source's order, with a fresh index: all columns, or the named ones.
+        """Rows of [start, end), in the source's order, with a fresh index: all columns, or those named.
 
-        `text` names columns that stay text; a source without types, such as CSV, gives other columns the type that all
-        values of the window agree on.
-
-        The time column is datetime64[us], with its zone if an hour repeats. Rows without a time belong to no window:
-        they are returned with any window that has rows, so that landing can count them. Raises SourceError.
+        Columns in `text` stay text as written. A source without types, such as CSV, types the others by what all values of
+        the window agree on. The time column is datetime64[us], with its zone where an hour occurs twice. Rows without a
+        time belong to no window and come along with any window that has rows, so that they are counted. Raises SourceError.
         """
 
     def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """Read all rows, in the source's order, with a fresh index, without parsing times. Raises SourceError."""
+        """All rows, in the source's order, with a fresh index; no column is taken for the time. Raises SourceError."""
 
     def span(self) -> Span | None:
-        """First and last time of the rows, without implausible ones; None without rows. Raises SourceError."""
+        """First and last time, without the few that are not plausible; None without rows. Raises SourceError."""
 
     def extent(self) -> Extent | None:
-        """The first and the last time of `span`, or None without rows. Raises SourceError."""
+        """First and last time of `span`. Raises SourceError."""
         found = self.span()
         return (found.first, found.last) if found else None
 
     def mark(self) -> Mark | None:
-        """How far the source has been written by now; None if unknown. Raises SourceError."""
+        """How far the source has been written by now; None for a source that cannot know. Raises SourceError."""
         return None
 
     def written_since(self, mark: Mark) -> list[datetime]:
-        """The distinct event times of rows written since a mark, possibly with earlier ones. Raises SourceError."""
+        """Distinct event times of the rows written since a mark was taken, and perhaps of some before. Raises SourceError."""
         del mark
         return []
 
 
 def in_window(frame: pd.DataFrame, config: IngestConfig, start: datetime, end: datetime, source: str) -> pd.DataFrame:
-    """Keep the rows of [start, end) and those without a time; the time column is converted to local times."""
+    """Keep the rows of [start, end) and those without a time; the time column gets local times."""
     times, second = event_moments(frame[config.time], config, f"{source}: ingest.time")
     inside = (times >= start) & (times < end)
     keep = inside | times.isna() if inside.any() else inside
@@ -76,7 +74,7 @@ def in_window(frame: pd.DataFrame, config: IngestConfig, start: datetime, end: d
 
 
 def with_instants(typed: pd.DataFrame, written: pa.Table, config: IngestConfig, source: str) -> pd.DataFrame:
-    """Keep the zone of times if their text has one and an hour repeats: as local times both passes would be the same."""
+    """Keep the zone of times where their text names it and an hour occurs twice: local times could not tell the two apart."""
     if config.time not in typed or not is_datetime64_any_dtype(typed[config.time]):
         return typed
     times, second = event_moments(written[config.time].to_pandas(), config, f"{source}: ingest.time")
@@ -84,22 +82,22 @@ def with_instants(typed: pd.DataFrame, written: pa.Table, config: IngestConfig, 
 
 
 def span_by_day(days: pd.DataFrame, config: IngestConfig, source: str) -> Span | None:
-    """The span of rows counted by day in a database, as `first`, `last` and `rows`."""
+    """The span of rows counted by day, with columns `first`, `last` and `rows`."""
     place = f"{source}: ingest.time"
     times = {name: event_times(days[name].rename(config.time), config, place) for name in (FIRST, LAST)}
     return span_of(days.assign(**times).dropna(subset=[FIRST, LAST]), config.period)
 
 
 def span_by_time(times: pd.Series[Any], rows: pd.Series[int], config: IngestConfig, source: str) -> Span | None:
-    """The span of rows counted by distinct time."""
+    """The span of rows counted by time."""
     local = event_times(times.rename(config.time), config, f"{source}: ingest.time")
     return span_of(days_of(local, rows), config.period)
 
 
 def instants(start: datetime, end: datetime, zone: str) -> Extent:
-    """The narrowest UTC span with all local times of [start, end).
+    """The narrowest span of UTC that holds all local times of [start, end).
 
-    A local time that occurs twice, or never, when the clocks change has two instants: the wider span is used.
+    A local time that occurs twice or never when the clocks change has two instants: the wider span is taken.
 
     >>> print(*instants(datetime(2013, 3, 10), datetime(2013, 3, 11), "America/New_York"))
     2013-03-10 05:00:00+00:00 2013-03-11 04:00:00+00:00

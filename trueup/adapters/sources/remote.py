@@ -30,13 +30,15 @@ _STATES: Final = (
     "created",
     "Content-MD5",
 )
-_ABOVE = 3  # parent folders of a file that may be a table's
-_FRESH = 60  # seconds for which a file counts as unchanged if its server only reports its size
+_ABOVE = 3  # folders above a file that may be those of a table
+_FRESH = 60  # seconds for which a file counts as the same when its server gives no more than its size
+
+Info = dict[str, Any]  # what fsspec knows of a file
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A local copy of a file, and its remote path, whose folders may have values."""
+    """A local copy of a file, and its own path, in which folders may hold values."""
 
     copy: Path
     there: PurePath
@@ -52,7 +54,7 @@ def is_address(path: str) -> bool:
 
 
 def shown(path: str) -> str:
-    """A path or address without secrets: a password, and the text after a question mark.
+    """A path or address without what may be secret: a password, and what follows a question mark.
 
     >>> shown("https://me:word@host/a.csv?token=x")
     'https://me@host/a.csv'
@@ -64,16 +66,15 @@ def shown(path: str) -> str:
 
 
 def path_of(address: str) -> PurePath:
-    """The path of an address, as in `Fetched.there`. Raises fsspec's error for an unknown one."""
+    """The path in an address, as in `Fetched.there`. Raises what fsspec raises for an unknown scheme."""
     return PurePosixPath(fsspec.core.url_to_fs(address)[1])
 
 
 def fetch(address: str, endings: Sequence[str], source: str) -> list[Fetched]:
     """Copies of the files of an address, a folder, or a glob, sorted by address, without hidden ones.
 
-    Of a folder those with a name ending with one of `endings` are used, and without any, those in folders below it of
-    the form `name=value`. Local files are returned as they are. Raises SourceError, also for a table of a table format;
-    SourceUnavailable if a retry may help.
+    A folder's files are those with one of `endings`, or else those in folders of the form `name=value` below it. Files of
+    this machine are not copied. Raises SourceError, also for a table format; SourceUnavailable where trying again may help.
     """
     try:
         system, path = fsspec.core.url_to_fs(address)
@@ -99,8 +100,8 @@ def fetch(address: str, endings: Sequence[str], source: str) -> list[Fetched]:
         ) from None
 
 
-def _found(system: Any, path: str, endings: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """List files with their details."""
+def _found(system: Any, path: str, endings: tuple[str, ...]) -> dict[str, Info]:
+    """Files, by name, with what fsspec knows of them."""
     if (_GLOB_OF_PAGES if path.startswith("http") else _GLOB).search(path):
         listed = system.glob(path, detail=True).values()
     elif _path(path).lower().endswith(endings) or not system.isdir(path):
@@ -111,8 +112,8 @@ def _found(system: Any, path: str, endings: tuple[str, ...]) -> dict[str, dict[s
     return {info["name"]: info for info in listed if info["type"] == "file"}
 
 
-def _nested(system: Any, path: str, endings: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """List the files in folders of the form `name=value` below a folder."""
+def _nested(system: Any, path: str, endings: tuple[str, ...]) -> Iterator[Info]:
+    """The files in folders of the form `name=value` below a folder."""
     for info in system.ls(path, detail=True):
         if info["type"] == "directory" and "=" in _name(info) and not _name(info).startswith((".", "_")):
             yield from (i for i in system.ls(info["name"], detail=True) if _name(i).lower().endswith(endings))
@@ -120,7 +121,7 @@ def _nested(system: Any, path: str, endings: tuple[str, ...]) -> Iterator[dict[s
 
 
 def _refuse_table(system: Any, folders: Sequence[str], source: str) -> None:
-    """Refuse files of a table format, in which only a log determines whether they count."""
+    """Refuse files of a table format, of which a log decides whether they count."""
     for folder in dict.fromkeys(f.rstrip("/") for f in folders):
         for log, kind in LOGS.items():
             there = f"{folder}/{log}"
@@ -131,8 +132,8 @@ def _refuse_table(system: Any, folders: Sequence[str], source: str) -> None:
                 )
 
 
-def _copy(system: Any, info: dict[str, Any]) -> Path:
-    """The copy of a file. fsspec's `filecache` assumes that a page behind https:// never changes."""
+def _copy(system: Any, info: Info) -> Path:
+    """The copy of a file. fsspec's `filecache` takes a page behind https:// for unchanging, and would read old rows."""
     path = info["name"]
     if "file" in ([system.protocol] if isinstance(system.protocol, str) else system.protocol):
         return Path(path)
@@ -141,17 +142,17 @@ def _copy(system: Any, info: dict[str, Any]) -> Path:
     return copy_of((str(system.protocol), path), state, _name(info), lambda copy: system.get_file(path, str(copy)))
 
 
-def _name(info: dict[str, Any]) -> str:
+def _name(info: Info) -> str:
     return PurePosixPath(_path(info["name"])).name
 
 
 def _path(name: str) -> str:
-    """A name without the text after its question mark, except in a bucket, where that may be part of it."""
+    """A name without what follows its question mark; in a bucket that may be part of the name."""
     return urlsplit(name).path if name.startswith("http") else name
 
 
 def _to_install(address: str, error: ImportError) -> str:
-    """The package for such addresses."""
+    """Which package reads such addresses."""
     scheme = address.split("://")[0].lower()
     known = known_implementations.get(scheme, {})
     package = known.get("class", "").split(".")[0]

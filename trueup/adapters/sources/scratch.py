@@ -1,4 +1,4 @@
-"""A temporary folder of this process for copies of its inputs, removed at its end."""
+"""A folder of this process for copies of what it reads, removed when the process ends."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from functools import cache
 from pathlib import Path
 from threading import Lock
 
-_made: dict[Hashable, tuple[Hashable, Path]] = {}  # state and copy of each copied input
+_made: dict[Hashable, tuple[Hashable, Path]] = {}  # by what was copied: its state then, and the copy
 _lock = Lock()
 
 
 def copy_of(thing: Hashable, state: Hashable, name: str, make: Callable[[Path], None]) -> Path:
-    """The copy of an input in a state, made by `make` the first time; the copy of an earlier state is removed.
-
-    The copy has the file name `name`. If `make` fails no file is left.
-    """
+    """The copy of a thing in a state, with file name `name`, made by `make` once; the copy of an earlier state is removed."""
     thing = (os.getpid(), thing)
     with _lock:
         known, old = _made.get(thing, (None, None))
@@ -39,7 +36,7 @@ def copy_of(thing: Hashable, state: Hashable, name: str, make: Callable[[Path], 
 
 @cache
 def _folder(process: int) -> Path:
-    """Create the folder. A forked process has its own, and does not touch its parent's."""
+    """Make the folder. A forked process has its own."""
     folder = Path(tempfile.mkdtemp(prefix="trueup-files-"))
 
     def remove() -> None:

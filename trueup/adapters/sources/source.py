@@ -43,14 +43,12 @@ class FunctionTable(SourcePort):
         self.name, self._function, self._config, self._root, self._extent = name, function, config, root, extent
 
     def columns(self) -> list[str]:
-        """Names of the columns; this calls the function for everything."""
         return list(self._frame(None, None, ()).columns)
 
     def read(
         self, start: datetime, end: datetime, columns: Sequence[str] | None = None, text: Collection[str] = ()
     ) -> pd.DataFrame:
-        """Call the function for a window; its result has types, so `text` has no effect."""
-        del text
+        del text  # a DataFrame has types
         frame = self._frame(start, end, columns or ())
         if columns is not None:
             frame = frame[list(dict.fromkeys([self._config.time, *columns]))]
@@ -63,7 +61,6 @@ class FunctionTable(SourcePort):
         return frame.reset_index(drop=True) if columns is None else frame[list(columns)].reset_index(drop=True)
 
     def span(self) -> Span | None:
-        """The result of the function's `extent`, or of reading everything."""
         if not callable(self._extent):
             times = self._frame(None, None, ())[self._config.time]
             return span_by_time(times, pd.Series(1, times.index), self._config, self.name)
@@ -87,7 +84,7 @@ class FunctionTable(SourcePort):
     def _require_frame(self, frame: Any, needed: Sequence[str]) -> None:
         if not isinstance(frame, pd.DataFrame):
             raise SourceError(
-                f"{self.name}: returned {type(frame).__name__}, not a DataFrame; return a pandas DataFrame"
+                f"{self.name}: returned {type(frame).__name__} and not a DataFrame; return a pandas DataFrame"
             )
         check_columns([str(c) for c in frame.columns], needed, self.name)
 
@@ -96,7 +93,7 @@ class FunctionTable(SourcePort):
             with importable(self._root):
                 return function(*arguments)
         except TrueupError:
-            raise  # a function may raise our own errors, such as SourceUnavailable
+            raise  # of the function itself, such as SourceUnavailable
         except Exception as error:
             raise SourceError(
                 f"{self.name}: raised {type(error).__name__}: {error}; fix the function, then run again"

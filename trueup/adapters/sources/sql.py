@@ -59,8 +59,8 @@ class SqlSource(Source):
 class SqlTable(SourcePort):
     """`SELECT ... FROM (query) WHERE time is in the window`: the database filters.
 
-    Times may be timestamps with or without a zone, dates, or, in SQLite, which has no such types, ISO 8601 text. Text
-    in another format (`ingest.time_format`) cannot be compared in SQL: all rows are read, and filtered here.
+    Times may be timestamps with or without a zone, dates, or ISO 8601 text in SQLite, which has no such types. Text in
+    another format (`ingest.time_format`) cannot be compared in SQL: all rows are read, and filtered here.
     """
 
     def __init__(self, source: SqlSource, config: IngestConfig, root: Path) -> None:
@@ -77,8 +77,7 @@ class SqlTable(SourcePort):
     def read(
         self, start: datetime, end: datetime, columns: Sequence[str] | None = None, text: Collection[str] = ()
     ) -> pd.DataFrame:
-        """Read the rows of a window; a database has types, so `text` has no effect."""
-        del text
+        del text  # a database has types
         time = self._config.time
         with self._connection() as connection:
             names = self._names(connection, [time, *(columns or ())])
@@ -109,7 +108,7 @@ class SqlTable(SourcePort):
         return span_by_day(found, self._config, self.name)
 
     def mark(self) -> Mark | None:
-        """The newest `updated_at`, and how many rows have it, because more may get the same one later."""
+        """The newest `updated_at`, and how many rows have it: more may get the same one later."""
         if self._updated_at is None:
             return None
         with self._connection() as connection:
@@ -122,7 +121,7 @@ class SqlTable(SourcePort):
         return {"column": self._updated_at, "newest": self._plain(newest), "rows": rows}
 
     def written_since(self, mark: Mark) -> list[datetime]:
-        """The distinct times of rows written then or later; of all rows, if the mark is of another column."""
+        """Distinct times of rows written then or later; of all rows, when the mark is of another column."""
         time, name = self._config.time, self._updated_at
         if name is None:
             return []
@@ -138,7 +137,7 @@ class SqlTable(SourcePort):
         return [moment.to_pydatetime() for moment in times.dropna().unique()]
 
     def _plain(self, written: Any) -> Any:
-        """A value of `updated_at` as plain values; the inverse of `_as_it_was`."""
+        """A value of `updated_at` as plain values, which `_as_it_was` reads."""
         if isinstance(written, date):
             return {type(written).__name__: written.isoformat()}
         if isinstance(written, int | float | str):
@@ -151,7 +150,7 @@ class SqlTable(SourcePort):
         )
 
     def _is_text(self, sample: Any) -> bool:
-        """Whether times are text, or digits in a format of the config."""
+        """Whether times are text, or digits in a format that the config gives."""
         return isinstance(sample, str) or (
             self._config.time_format is not None and isinstance(sample, int | float | Decimal)
         )
@@ -181,13 +180,13 @@ class SqlTable(SourcePort):
         return sa.or_(no_date, sa.and_(day >= first, day < last))
 
     def _sample(self, connection: sa.Connection) -> Any:
-        """Some time of the source as the driver returns it, None if there is none."""
+        """One time of the source, as the driver reads it; None without any."""
         time = self._rows([self._config.time]).c[self._config.time]
         return connection.scalar(sa.select(time).where(time.is_not(None)).limit(1))
 
     def _rows(self, names: Sequence[str]) -> sa.Subquery:
-        """The user's query as a subquery with the named columns."""
-        text = sa.text(self._query.replace(":", "\\:") + "\n")  # colons are not parameters here
+        """The user's query as a subquery with these columns."""
+        text = sa.text(self._query.replace(":", "\\:") + "\n")  # a colon marks no parameter here
         return text.columns(*(sa.column(name) for name in names)).subquery("q")
 
     def _names(self, connection: sa.Connection, needed: Sequence[str] = ()) -> list[str]:
@@ -215,14 +214,14 @@ class SqlTable(SourcePort):
 
 
 def _fetched(connection: sa.Connection, query: sa.Select[Any], names: Sequence[str]) -> pd.DataFrame:
-    """Read rows into a frame with every digit, see `parquet.exact`: pandas itself turns whole numbers into floats."""
+    """Rows with every digit, by `parquet.exact`: pandas' own reading makes floats of whole numbers."""
     values = zip(*connection.execute(query).tuples(), strict=True)
     columns = dict(zip(names, values, strict=False)) or dict.fromkeys(names, ())
     return pd.DataFrame({name: parquet.exact(column) for name, column in columns.items()}, columns=list(names))
 
 
 def _as_it_was(plain: Any) -> Any:
-    """The value of a mark."""
+    """The value that a mark holds."""
     if not isinstance(plain, dict):
         return plain
     readers: dict[str, Callable[[str], Any]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -19,13 +18,13 @@ def is_workbook(file: Path) -> bool:
 
 
 def sheets_of(file: Path, source: str) -> list[str]:
-    """Names of the non-empty sheets. Raises SourceError."""
+    """The sheets that are not empty. Raises SourceError."""
     book = _open(file, source)
     return [name for name in book.sheet_names if book.get_sheet_by_name(name).height]
 
 
 def write_sheet(file: Path, sheet: str | None, copy: Path, source: str) -> None:
-    """Write a sheet as CSV, by default the only one. Raises SourceError."""
+    """Write a sheet as CSV; without a name, the only one. Raises SourceError."""
     names = sheets_of(file, source)
     if sheet is None and len(names) > 1:
         raise SourceError(
@@ -37,7 +36,7 @@ def write_sheet(file: Path, sheet: str | None, copy: Path, source: str) -> None:
         )
     rows = _open(file, source).get_sheet_by_name(sheet or names[0]).to_python(skip_empty_area=False) if names else []
     with copy.open("w", encoding="utf-8", newline="") as written:
-        csv.writer(written, lineterminator="\n").writerows(map(_texts, rows))
+        csv.writer(written, lineterminator="\n").writerows(map(_text, row) for row in rows)
 
 
 def _open(file: Path, source: str) -> Any:
@@ -50,12 +49,8 @@ def _open(file: Path, source: str) -> Any:
         ) from None
     try:
         return CalamineWorkbook.from_path(str(file))
-    except Exception as error:  # errors of the file's library
-        raise SourceError(f"{source}: {file.name} cannot be read: {error}; save it again, or as CSV") from None
-
-
-def _texts(row: Sequence[Any]) -> list[str]:
-    return [_text(cell) for cell in row]
+    except Exception as error:  # each kind of file has errors of its own
+        raise SourceError(f"{source}: {file.name} cannot be read: {error}; save it anew, or as CSV") from None
 
 
 def _text(cell: Any) -> str:
