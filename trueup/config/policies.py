@@ -1,6 +1,6 @@
-"""Policies: the subjects of a replay. Each is a change of the model's config, so the best one can be pasted into it.
+"""Policies: what a replay compares. Each is a change of the model's config, so that the best one can be pasted into it.
 
-A policy is clauses with commas between them; values in braces make one policy each: `margin {0.002, 0.004}`.
+A policy is clauses with commas between them. Values in braces make a policy each: `margin {0.002, 0.004}`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class CustomPolicy(PolicyConfig):
             ) from error
 
 
-# Each clause begins from "no retrain at all": what a policy does not say, it does not do.
+# Each policy begins from "no retrain at all": it does nothing that it does not name.
 _NOTHING: Changes = {
     "retrain": {"findings": [], "every": None, "new_rows": None, "cooldown": "0 days"},
     "monitor": {"stale_after": None},
@@ -79,16 +79,17 @@ class _Clause:
 
 
 def _span(found: re.Match[str]) -> str:
+    """A span as a config writes it."""
     return write_duration(parse_duration(found["span"]))
 
 
 def _calendar(found: re.Match[str]) -> str:
-    """The same where a config takes calendar months as well."""
+    """A span as a config writes it, where it may be of calendar months."""
     return write_duration(parse_calendar(found["span"]))
 
 
 def _paired(key: str, group: str, kind: type) -> Callable[[re.Match[str]], Changes]:
-    """A change of the paired gate: gates are a list, and this one is found in it by its kind."""
+    """A change of the paired gate, which is found by its kind among the gates."""
     return lambda m: {"promote": {"gates": {"paired": {key: kind(m[group])}}}}
 
 
@@ -125,7 +126,7 @@ _CLAUSES = (
 
 
 def parse(text: str) -> Policy:
-    """Read a policy as a person writes it: clauses with commas between them. Raises UsageError with all that is not one.
+    """Read a policy as a person writes it: clauses with commas between them. Raises UsageError with all unknown clauses.
 
     >>> parse("every 1 week, no gate").changes["retrain"]["every"]
     '7 days'
@@ -171,7 +172,7 @@ def parse_all(texts: Iterable[str | PolicyConfig]) -> list[Policy]:
 
 
 def _expanded(text: str) -> list[str]:
-    """Each way to take one of the values in each pair of braces."""
+    """Each way to choose one of the values in each pair of braces."""
     parts = re.split(r"\{([^{}]*)\}", text)
     choices = [[part] if k % 2 == 0 else [v.strip() for v in part.split(",")] for k, part in enumerate(parts)]
     return ["".join(chosen) for chosen in itertools.product(*choices)]
@@ -185,7 +186,7 @@ def _read(clause: str) -> tuple[str, Changes]:
 
 
 def merged(into: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
-    """Changes upon changes: sections are joined, findings that ask are added up, all else is replaced.
+    """Changes upon changes: sections are merged, findings are added, everything else is replaced.
 
     >>> merged({"retrain": {"findings": ["decayed"]}}, {"retrain": {"findings": ["stale"], "every": "7 days"}})
     {'retrain': {'findings': ['decayed', 'stale'], 'every': '7 days'}}
@@ -203,7 +204,7 @@ def merged(into: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
 
 
 def applied(config: ModelConfig, policy: Policy) -> ModelConfig:
-    """The config under a policy. Raises UsageError if it is invalid."""
+    """The config under a policy. Raises UsageError where the result is no valid config."""
     written = config.model_dump(mode="json", by_alias=True)
     try:
         return ModelConfig.model_validate(_over(written, policy.changes), context={ROOT: root_of(*config.named)})
@@ -213,7 +214,7 @@ def applied(config: ModelConfig, policy: Policy) -> ModelConfig:
 
 
 def changed(config: ModelConfig, policy: Policy) -> Changes:
-    """A policy's changes in the config's own YAML form, with all gates if it changes one of them."""
+    """What a policy changes, as the config's YAML would have it: with all gates where it changes one of them."""
     written = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
     gates = policy.changes.get("promote", {}).get("gates")
     if not isinstance(gates, Mapping):
@@ -228,7 +229,7 @@ def block(config: ModelConfig, policy: Policy) -> str:
 
 
 def _over(into: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
-    """Merge a policy's changes: lists are replaced, except that a single gate of the list may be changed."""
+    """Changes over a config: lists are replaced, too, but in a list of gates one gate may be changed."""
     done = dict(into)
     for key, value in changes.items():
         old = done.get(key)
@@ -240,7 +241,7 @@ def _over(into: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
 
 
 def _in_list(gates: Sequence[Mapping[str, Any]], changes: Mapping[str, Any]) -> list[Any]:
-    """The gates with those changed that are named by their kind; one that is not there is put before the others."""
+    """The gates with changes by kind; a gate that is not among them is put before the others."""
     known = {gate["kind"] for gate in gates}
     new = [{"kind": kind, **change} for kind, change in changes.items() if kind not in known]
     return [*new, *({**gate, **changes.get(gate["kind"], {})} for gate in gates)]
