@@ -679,7 +679,10 @@ class TestFunction:
         ("code", "problem"),
         [
             ("def load(start, end):\n    raise KeyError('x')\n", r"raised KeyError: 'x'; mend the function"),
-            ("def load(start, end):\n    return [1]\n", r"returned list and not a DataFrame; return a pandas DataFrame"),
+            (
+                "def load(start, end):\n    return [1]\n",
+                r"returned list and not a DataFrame; return a pandas DataFrame",
+            ),
             ("def load():\n    return 1\n", r"raised TypeError: .*takes 0 positional arguments"),
             ("def load(start, end):\n    return pd.DataFrame({'id': [1]})\n", r"no column time; there are id"),
             (
@@ -689,7 +692,10 @@ class TestFunction:
             ("def other(): ...\n", r"ours.py has no load; correct the name"),
             ("import no_such_module_anywhere\n", r"no module no_such_module_anywhere; put ours.py beside the config"),
             ("1 / 0\n", r"importing it raised ZeroDivisionError: division by zero; mend the module"),
-            ("def load(a, b): ...\nload.extent = lambda: 5\n", r"its extent returned 5; return \(first, last\) or None"),
+            (
+                "def load(a, b): ...\nload.extent = lambda: 5\n",
+                r"its extent returned 5; return \(first, last\) or None",
+            ),
         ],
     )
     def test_what_goes_wrong_is_said(self, tmp_path, code, problem):
