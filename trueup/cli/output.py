@@ -215,7 +215,7 @@ def reconciled(found: Reconciled) -> None:
         f"{len(p.again)} restarted"
     )
     if found.overtaken:
-        out.print(f"waiting runs that another one makes needless, cancelled: {len(found.overtaken)}")
+        out.print(f"waiting runs cancelled, because another one does the same: {len(found.overtaken)}")
     if found.views:
         out.print(f"approvals decided elsewhere, whose pages are closed: {', '.join(found.views)}", highlight=False)
     lines(found.problems)

@@ -151,7 +151,7 @@ def checks(checked: Sequence[ConfigCheck]) -> None:
             if each.set_aside:
                 say(f"  set aside: {each.set_aside}")
             if (labels := each.labels) is not None:
-                share = f"{labels.matching:.0%} of the newest {labels.looked_at:,} outcomes are of a row"
+                share = f"{labels.matching:.0%} of the newest {labels.looked_at:,} outcomes match a row"
                 out.print(f"  label source: {labels.outcomes:,} outcomes; {share}", highlight=False)
             if each.rehearsal is not None:
                 rehearsal(each.rehearsal)
@@ -161,7 +161,7 @@ def checks(checked: Sequence[ConfigCheck]) -> None:
 
 def rehearsal(found: Rehearsal) -> None:
     """Print the result of the batches, and the next command."""
-    out.print(f"rehearsed: {len(found.batches)} of {found.there} complete batches; nothing was kept\n")
+    out.print(f"rehearsed: {len(found.batches)} of {found.there} complete batches; nothing was written\n")
     if found.batches:
         _rehearsed_batches(found)
     _first_champion(found)
@@ -246,4 +246,4 @@ def _first_champion(found: Rehearsal) -> None:
     elif found.lacking:
         say(f"first champion: [yellow]not yet[/]: {escape(found.lacking)}")
     if found.needs:
-        say(f"for a champion it takes: {escape(found.needs)}")
+        say(f"needed for a champion: {escape(found.needs)}")
