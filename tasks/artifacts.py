@@ -20,11 +20,11 @@ from trueup.ledger.entries import Entry
 from trueup.ledger.record import Evaluated
 from trueup.model import Model
 from trueup.orchestration import links
+from trueup.reporting.html import cell, units
 from trueup.reporting.jobs import drift_page, validation_page
 
 _MARKS = {"pass": "✔ pass", "fail": "✘ fail", "inconclusive": "? inconclusive"}
 _ROLES = ("challenger", "champion", "prior", "simple")
-_UNITS = {"mse": " ({}²)", "mae": " ({})", "rmse": " ({})"}
 _MOST_ROWS = 12  # rows of a table of columns; the rest is in the report
 
 
@@ -96,7 +96,7 @@ def show_replay(model: Model, found: Mapping[str, Any], page: Path) -> None:
     table = [f"| policy | {found['loss']} | tried | taken | refused | training, s |", "|---|---|---|---|---|---|"]
     for p in sorted(found["policies"], key=lambda p: (p["cost_s"], p["loss"])):
         figures = (p["retrains"], p["promotions"], p["refusals"], f"{p['cost_s']:.0f}")
-        table.append(f"| {_plain(p['name'])} | {_cell(p['loss'])} | {' | '.join(map(str, figures))} |")
+        table.append(f"| {_plain(p['name'])} | {cell(p['loss'])} | {' | '.join(map(str, figures))} |")
     lines = [found["why"], "", *table, "", "```yaml", found["block"].rstrip(), "```", ""]
     lines += [*_items(found["warnings"]), "", links.line([("Report of the replay", links.address(model.home, page))])]
     _publish("replay", model.config.model, lines, f"recommended: {found['recommended']}")
@@ -143,16 +143,13 @@ def _metrics(config: ModelConfig, evaluation: Evaluated | None) -> Iterator[str]
         return
     head = f"on {evaluation.rows:,} gate rows"
     yield from ("", f"| {head} | {' | '.join(roles)} |", "|---" * (len(roles) + 1) + "|")
+    measured_in = units(config.ingest.label.unit)
     for name in evaluation.names:
-        unit = _UNITS[name].format(config.ingest.label.unit) if name in _UNITS and config.ingest.label.unit else ""
-        yield f"| {name}{unit} | " + " | ".join(_cell(evaluation.metrics[r][name]) for r in roles) + " |"
-
-
-def _cell(value: float | None) -> str:
-    """The same decimals between 0 and 1, as for most metrics, and the same digits above."""
-    if value is None:
-        return "–"
-    return figure(value, 5) if abs(value) >= 1 else f"{value:.4f}"
+        yield (
+            f"| {name}{measured_in.get(name, '')} | "
+            + " | ".join(cell(evaluation.metrics[r][name]) for r in roles)
+            + " |"
+        )
 
 
 def _performance(config: ModelConfig, seen: MonitoringResult) -> Iterator[str]:
@@ -163,8 +160,8 @@ def _performance(config: ModelConfig, seen: MonitoringResult) -> Iterator[str]:
         loss = seen.metrics[0]
         name, span = loss_words(config.task, config.ingest.label.unit), ""
         if loss.low is not None and loss.high is not None and loss.confidence is not None:
-            span = f" ({100 * loss.confidence:.0f} % {_cell(loss.low)} to {_cell(loss.high)})"
-        yield f"{name} {_cell(loss.value)}{span} on {loss.n:,} labels"
+            span = f" ({100 * loss.confidence:.0f} % {cell(loss.low)} to {cell(loss.high)})"
+        yield f"{name} {cell(loss.value)}{span} on {loss.n:,} labels"
     if seen.probation:
         yield f"probation: {'; '.join(seen.probation.reasons)}"
 

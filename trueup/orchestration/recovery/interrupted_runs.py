@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 import httpx
 
@@ -11,6 +11,11 @@ from trueup.orchestration.recovery.dead_runs import AT_WORK, GONE, OURS
 from trueup.orchestration.stack.health import post
 
 _TRIES = 20
+_AT_WORK: Final = {
+    "flows": {"name": {"any_": list(OURS)}},
+    "flow_runs": {"state": {"type": {"any_": list(AT_WORK)}}, "deployment_id": {"is_null_": False}},
+    "limit": 200,
+}
 
 
 def end_all(api: str) -> int:
@@ -21,7 +26,7 @@ def end_all(api: str) -> int:
     of interrupted runs. Raises WorkError.
     """
     try:
-        dead = _at_work(api)
+        dead = post(f"{api}/flow_runs/filter", _AT_WORK, _TRIES)
         for run in dead:
             kind = "Cancelled" if run["state_type"] == "CANCELLING" else "Crashed"
             state = {"type": kind.upper(), "name": kind, "message": f"the stack went down: {GONE}"}
@@ -32,13 +37,3 @@ def end_all(api: str) -> int:
     except httpx.HTTPError as error:
         raise WorkError(f"the flow runs of the earlier stack could not be repaired: {error}") from None
     return len(dead)
-
-
-def _at_work(api: str) -> list[dict[str, Any]]:
-    wanted = {
-        "flows": {"name": {"any_": list(OURS)}},
-        "flow_runs": {"state": {"type": {"any_": list(AT_WORK)}}, "deployment_id": {"is_null_": False}},
-        "limit": 200,
-    }
-    found: list[dict[str, Any]] = post(f"{api}/flow_runs/filter", wanted, _TRIES)
-    return found
