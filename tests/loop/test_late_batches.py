@@ -151,7 +151,7 @@ def test_a_regression_on_constant_labels_is_judged(tmp_path):
     told = Story(tmp_path, stream(7 * 6).assign(y=5.0), PLAIN.replace("task: binary", "task: regression"))
     done = told.turn(6).decided
     assert done.outcome == "held"
-    assert done.reasons == ("all 1,121 labels are 5.0: no model can be told from another",)
+    assert done.reasons == ("all 1,121 labels are 5.0: models cannot be distinguished",)
 
 
 def test_of_two_promotions_at_one_moment_the_first_is_the_first(tmp_path):

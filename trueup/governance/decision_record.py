@@ -39,7 +39,7 @@ from trueup.ledger.record import (
 )
 from trueup.model import Champion, Model
 
-REQUEST = "request"  # the kind of a trigger behind which a person stands
+REQUEST = "request"  # the kind of a trigger with a person behind it
 _ASKED_BY = {"automation": "event", "schedule": "schedule", "person": REQUEST, "process": REQUEST}
 _ASKING = {"decayed": ModelDecayed.topic, "stale": ModelStale.topic}
 

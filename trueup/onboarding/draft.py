@@ -176,7 +176,7 @@ def _features(made: Draft, found: Findings) -> None:
         )
     if strong := {n: why for n, why in found.strong.items() if n in {*features.numeric, *features.categorical}}:
         told = "; ".join(f"{n} ({why})" for n, why in strong.items())
-        made.say(f"{CHECK}: tells the outcome very well alone: {told}: is it known when a prediction is made?", 1)
+        made.say(f"{CHECK}: predicts the outcome very well alone: {told}: is it known when a prediction is made?", 1)
     if choice is not None and (taken := [_said_tried(t) for t in choice.tried if t.taken and t.months is None]):
         made.say(f"{GUESS}: {'; '.join(taken)}", 1)
     if features.numeric:
@@ -203,7 +203,7 @@ def _by_reason(left_out: dict[str, str]) -> dict[str, list[str]]:
 
 def _worth(choice: Choice) -> str:
     change = choice.loss / choice.prior - 1 if choice.prior else 0.0
-    learned = "a quick model, fitted anew as time goes on,"
+    learned = "a quick model, refitted as time goes on,"
     if change >= 0:
         return f"{CHECK}: {learned} is no better than a constant baseline: look for more informative features"
     return f"{learned} has a loss {-change:.1%} below that of always saying the usual"

@@ -207,6 +207,6 @@ def whole_span(model: Model, start: datetime | None, end: datetime | None) -> Wi
     span = Window(start or datetime.combine(extent[0].date(), time()), min(end or last, last))
     if span.end <= span.start:
         raise UsageError(
-            f"--from {span.start:%Y-%m-%d} lies not before --to {span.end:%Y-%m-%d}, or before what the source holds"
+            f"--from {span.start:%Y-%m-%d} is not before --to {span.end:%Y-%m-%d}, or before what the source holds"
         )
     return span

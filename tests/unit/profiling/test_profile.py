@@ -314,7 +314,7 @@ def test_what_is_filled_with_the_outcome_comes_with_it():
     )  # filled as the outcome is
     assert "comes with the outcome" in found["score"]
     refund = frame["other"].abs().where(y == 1)  # filled where the outcome is 1
-    assert "whether it is filled tells the outcome" in accused(frame.assign(refund=refund), y, Task.BINARY)["refund"]
+    assert "whether it is filled predicts the outcome" in accused(frame.assign(refund=refund), y, Task.BINARY)["refund"]
 
 
 def test_a_moment_after_the_rows_own_is_recorded_later():

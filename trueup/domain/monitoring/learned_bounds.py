@@ -318,7 +318,7 @@ def _outside(name: str, v: Numbers, low: float, high: float) -> list[Oddity]:
             Oddity(
                 name,
                 OUTSIDE,
-                f"{name}: a tenth of the values or more lies at or below {tenth:.4g}; {low:.4g} is usual at least",
+                f"{name}: at least a tenth of the values is at or below {tenth:.4g}; {low:.4g} is usual at least",
             )
         ]
     if ninth > high:
@@ -326,7 +326,7 @@ def _outside(name: str, v: Numbers, low: float, high: float) -> list[Oddity]:
             Oddity(
                 name,
                 OUTSIDE,
-                f"{name}: a tenth of the values or more lies at or above {ninth:.4g}; {high:.4g} is usual at most",
+                f"{name}: at least a tenth of the values is at or above {ninth:.4g}; {high:.4g} is usual at most",
             )
         ]
     return []

@@ -108,7 +108,7 @@ def _absent_with(column: Column, outcome: pd.Series[Any]) -> str | None:
         positive = known == sorted(known.unique())[-1]
         score = roc_auc_score(positive, empty[~unknown])
         if max(score, 1 - score) > 0.95:
-            return f"whether it is filled tells the outcome (AUC {max(score, 1 - score):.3f})"
+            return f"whether it is filled predicts the outcome (AUC {max(score, 1 - score):.3f})"
     return None
 
 

@@ -154,7 +154,7 @@ def _delay(label: pd.Series[Any], when: pd.Series[Any]) -> tuple[timedelta, str]
     if len(tail) >= 20 and newest - known > pd.Timedelta(hours=12):
         days = max(int(np.ceil((newest - known) / pd.Timedelta(days=1))), 1)
         return timedelta(days=days), f"the newest {len(tail):,} rows, of {days} days, have no outcome yet"
-    return timedelta(days=1), "how long an outcome takes the data does not tell"
+    return timedelta(days=1), "the data does not show how long an outcome takes"
 
 
 def joined_outcome(

@@ -56,7 +56,7 @@ def enough_rows(case: Case) -> Verdict:
         )
     counts = pd.Series(case.y).value_counts()
     if len(counts) == 1:
-        reason = f"all {rows:,} labels are {counts.index[0]}: no model can be told from another"
+        reason = f"all {rows:,} labels are {counts.index[0]}: models cannot be distinguished"
         return Verdict.inconclusive(name, reason, rows=rows)
     if case.task is Task.REGRESSION:
         return Verdict.passed(name, f"{rows:,} rows", rows=rows)
