@@ -60,7 +60,7 @@ def test_lost_attempts_are_counted_and_their_older_rows_are_kept(strict):
     entries = [e for e in strict.home.ledger.entries("toy") if e.body.evidence][1:]
     runs = [e.body.judged.run_id for e in entries]
     assert [r.attempt for r in strict.records] == [1, 2, 3]
-    assert strict.records[2].earlier[-1:] == runs[1:2]
+    assert list(strict.records[2].earlier[-1:]) == runs[1:2]
     assert {r.against for r in strict.records} == {strict.champion.manifest_digest}
     assert {r.burden for r in strict.records} == {"routine"}
     last = evidence(strict, strict.records[2])

@@ -164,7 +164,7 @@ def test_what_the_champion_and_the_last_good_one_rest_on_is_kept_for_ever(told):
     for entry in challengers(told):
         if entry.body.model.run_id in still.runs:
             model = entry.body.model
-            assert f"evaluations/{sample_name(model['run_id'])}.parquet" in still.evaluations
+            assert f"evaluations/{sample_name(model.run_id)}.parquet" in still.evaluations
             assert f"evaluations/{baseline_name(entry.body.judged.manifest_digest)}.parquet" in still.evaluations
             assert {model.baseline_path, entry.body.evaluation.path} <= still.evaluations
 
