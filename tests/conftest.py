@@ -37,7 +37,8 @@ settings.load_profile("few")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Marks the property tests, and what is thorough as slow."""
+    """Marks the property tests, and what is thorough as slow. What starts servers comes first: it waits while others compute."""
+    items.sort(key=lambda item: "/orchestration/" not in str(item.path))
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("property")
@@ -69,11 +70,12 @@ def mlflow_tables(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def stories():
-    """Closes the homes that a test's stories opened."""
+    """Closes the homes that a test's stories opened; those of a module's fixtures stay open."""
+    opened = story.OPENED if (story := sys.modules.get("tests.story")) else []
+    before = len(opened)
     yield
-    if story := sys.modules.get("tests.story"):
-        while story.OPENED:
-            story.OPENED.pop().close()
+    while len(opened) > before:
+        opened.pop().close()
 
 
 @pytest.fixture(scope="session")

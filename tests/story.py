@@ -28,7 +28,7 @@ CONFIG = streams.CONFIG.replace("resamples: 500", "resamples: 300").replace(
 # The families and the loop do not depend on history features; without them a story is quicker.
 PLAIN = CONFIG.replace("  history:\n    - {name: rate, by: [group], windows: [7 days]}\n", "")
 
-OPENED: list[Home] = []  # closed after each test
+OPENED: list[Home] = []  # those of a test are closed after it
 
 
 class Story:

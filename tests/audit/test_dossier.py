@@ -48,8 +48,7 @@ def first(tmp_path_factory):
     told.home.actor = ANN
     told.done = turn.retrain(steps, told.model, streams.week(5), "manual")
     assert told.done.outcome == "pending", told.done.reasons
-    yield told
-    told.home.close()
+    return told
 
 
 @pytest.fixture

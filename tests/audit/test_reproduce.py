@@ -50,8 +50,7 @@ def grown(tmp_path_factory):
     assert any(checked.quarantined for checked in ingested)
     decided = challenge(steps, told.model, streams.week(8), "manual")
     assert (decided.outcome, decided.version) == ("rejected", REJECTED), decided.reasons
-    yield told
-    told.home.close()
+    return told
 
 
 def ingest_to(story, week):

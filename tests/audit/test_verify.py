@@ -24,8 +24,7 @@ def grown(tmp_path_factory):
         told.turn(week)
         anchor(told.home)
     assert len(told.model.succession()) == 2
-    yield told
-    told.home.close()
+    return told
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ class Said:
 
 
 @pytest.fixture
-def said(trueup, tmp_path, monkeypatch, prefect_server):  # noqa: ARG001
+def said(trueup, tmp_path, monkeypatch):
     monkeypatch.setattr("trueup.home.shared", NoReports)
     shutil.rmtree(trueup.folder / "configs")
     monkeypatch.chdir(tmp_path)

@@ -66,7 +66,7 @@ TUTORIALS = (*QUICK, *SLOW)
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.thorough) for name in SLOW)])
-def test_a_tutorial_does_what_it_says(name, tmp_path, prefect_server):  # noqa: ARG001
+def test_a_tutorial_does_what_it_says(name, tmp_path):
     reader = Reader(tmp_path / "clone")
     reader.follow(HOW_TO / f"{name}.md")
     if name == "your-own-data":

@@ -28,8 +28,7 @@ def told(tmp_path_factory):
     story = Story(folder, stream(9 * 7), config() + "retrain: {max_rejections: 3}\n")
     assert story.turn(5).decided.outcome == "promoted"
     story.turn(7)
-    yield story
-    story.home.close()
+    return story
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,7 @@ def first(tmp_path_factory):
     """Five weeks: a first challenger that passed and waits. The relation changes with the fifth week."""
     told = Story(tmp_path_factory.mktemp("approval"), stream(10 * 7, change_on=5 * 7, per_day=120), APPROVAL)
     told.done = told.turn(5)
-    yield told
-    told.home.close()
+    return told
 
 
 @pytest.fixture

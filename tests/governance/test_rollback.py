@@ -42,8 +42,7 @@ def two(tmp_path_factory):
     told.turn(5)
     told.turn(8)
     told.first, told.second = (c.version for c in told.model.succession())
-    yield told
-    told.home.close()
+    return told
 
 
 @pytest.fixture

@@ -29,8 +29,7 @@ def grown(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("grown"), stream(9 * 7))
     told.turn(5)
     told.turn(7)
-    yield told
-    told.home.close()
+    return told
 
 
 @dataclass

@@ -84,8 +84,7 @@ def decaying(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("decaying"), rows, late)
     for week in range(6, 11):
         told.turn(week)
-    yield told
-    told.home.close()
+    return told
 
 
 @pytest.mark.parametrize("way", ["event", "inline"])

@@ -15,8 +15,7 @@ def first(tmp_path_factory):
     """Five weeks with a first champion."""
     told = Story(tmp_path_factory.mktemp("due"), stream(WEEKS * 7))
     told.turn(5)
-    yield told
-    told.home.close()
+    return told
 
 
 @pytest.fixture

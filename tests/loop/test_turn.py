@@ -50,8 +50,7 @@ def story(tmp_path_factory):
     mended.loc[told.flipped, "z"] = 0.0
     told.source(mended)
     told.mended = told.turn(8)
-    yield told
-    told.home.close()
+    return told
 
 
 def test_the_first_champion_comes_after_min_history_and_scores_no_row_it_was_trained_on(story):

@@ -21,8 +21,7 @@ def proposed(tmp_path_factory):
     """A first challenger that waits."""
     told = Story(tmp_path_factory.mktemp("approval"), stream(6 * 7), APPROVAL)
     told.turn(5)
-    yield told
-    told.home.close()
+    return told
 
 
 class Page:

@@ -60,15 +60,10 @@ def test_where_the_server_does_not_answer_the_error_says_what_to_do(trueup):
     assert "unset PREFECT_API_URL" in done.stderr
 
 
-def test_a_server_in_a_file_of_prefects_is_found(trueup):
-    (trueup.folder / ".env").write_text("PREFECT_API_URL=http://127.0.0.1:9/api\n")
-    done = run(trueup)
-    assert "the Prefect server http://127.0.0.1:9/api does not answer" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        (".env", "PREFECT_API_URL=http://127.0.0.1:9/api\n"),
         ("prefect.toml", 'api.url = "http://127.0.0.1:9/api"\n'),
         ("prefect.toml", 'api = {url = "http://127.0.0.1:9/api"}\n'),
         ("pyproject.toml", '[tool.prefect]\napi.url = "http://127.0.0.1:9/api"\n'),

@@ -50,16 +50,14 @@ def rows():
 def strict(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("strict"), rows(), with_gates(PLAIN, STRICT))
     told.done = told.turn(5)
-    yield told
-    told.home.close()
+    return told
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("sound"), rows(), with_gates(ABLATED, SOUND))
     told.done = told.turn(5)
-    yield told
-    told.home.close()
+    return told
 
 
 def with_gates(config, gates):

@@ -28,8 +28,7 @@ def strict(tmp_path_factory):
     told.champion = told.model.champion()
     told.decided = [retrain(steps, told.model, streams.week(w), "manual") for w in (8, 11, 14)]
     told.records = [e.body.evidence for e in told.home.ledger.entries("toy") if e.body.evidence][1:]
-    yield told
-    told.home.close()
+    return told
 
 
 def evidence(told, record):

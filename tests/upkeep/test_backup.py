@@ -39,8 +39,7 @@ def told(tmp_path_factory):
     for week in (7, 8):
         turn.cycle(steps, told.model, streams.week(week), retrain="never")
     turn.challenge(steps, told.model, streams.week(8), "manual")
-    yield told
-    told.home.close()
+    return told
 
 
 def opened(story, home, **places):

@@ -27,8 +27,7 @@ def begun(tmp_path_factory):
     told = Story(tmp_path_factory.mktemp("begun"), stream(9 * 7), PLAIN)
     assert told.turn(5).decided.outcome == "promoted"
     turn.cycle(steps, told.model, streams.week(8), retrain="never")
-    yield told
-    told.home.close()
+    return told
 
 
 @pytest.fixture

@@ -53,8 +53,7 @@ def judged(tmp_path_factory):
             folder = run_folder(told.home.root, "toy", run_id)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "importance.png").write_text("a picture")
-    yield told
-    told.home.close()
+    return told
 
 
 @pytest.fixture
