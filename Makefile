@@ -42,7 +42,7 @@ down: setup ## end what `make up` or `trueup up` started
 test: setup ## the whole test suite
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not thorough' -n 3 --dist loadfile --no-loadscope-reorder  # stacks wait a lot: three for two cores, and not all stacks at the end
 
-thorough: setup ## the tests that take minutes each: crashes, full disks, killed servers, whole chains of events; half an hour
+thorough: setup ## what takes minutes each, and property tests with many examples: about an hour
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m 'thorough or property' --hypothesis-profile many
 
 unit: setup ## the domain's tests only, in seconds

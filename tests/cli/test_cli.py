@@ -1,6 +1,7 @@
 """The command line: exit codes, what is said where, and that nothing half written stays behind."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -246,13 +247,13 @@ def test_a_run_tells_people_and_programs(trueup, prefect_server):
     assert json.loads(trueup("quarantine", "list", "toy", "--json").out) == {"rows": []}
 
 
-def test_a_hold_is_no_error_also_where_a_task_finds_it(trueup, prefect_server):
+def test_a_hold_is_no_error_also_where_a_task_finds_it(trueup, prefect_server):  # noqa: ARG001
     """The rows are counted only where they are read to train on."""
     from prefect.client.orchestration import get_client
 
     text = PLAIN.replace("  min_history: 28 days\n", "  min_history: 10 days\n  min_rows: 100000\n")
     (trueup.folder / "configs" / "toy.yaml").write_text(text)
-    told = trueup.apart("run", "toy", PREFECT_API_URL=prefect_server)
+    told = trueup("run", "toy")
     assert told.code == 0, told.err
     assert "decision: held" in told.out
     assert "`train.min_rows` wants 100000" in told.out
@@ -358,14 +359,18 @@ def test_the_demo_tells_programs_what_it_did(trueup, prefect_server, monkeypatch
 
 
 def test_a_rehearsal_tells_people_and_programs_and_writes_nothing(trueup):
-    """In a process of its own, with the places as a person has them."""
+    """In a process of its own, with the places as a person has them and only light imports."""
     streams.write(trueup.folder, streams.Stream(days=8 * 7).frame(), PLAIN)
-    environment = {"PREFECT_HOME": str(trueup.home / "prefect")}
-
-    told = trueup.apart("check", "toy", "--rehearse", "--json", **environment)
-
-    assert told.code == 0, told.err
-    (model,) = json.loads(told.out.splitlines()[-1])["models"]
+    look = (
+        "import sys; from trueup.cli.main import app;"
+        "app(['check', 'toy', '--rehearse', '--json'], standalone_mode=False);"
+        "print([m for m in ('mlflow', 'prefect', 'evidently', 'optuna', 'matplotlib') if m in sys.modules])"
+    )
+    environment = {**os.environ, "PREFECT_HOME": str(trueup.home / "prefect")}
+    done = subprocess.run([sys.executable, "-c", look], env=environment, capture_output=True, text=True, check=True)
+    *_, told, loaded = done.stdout.splitlines()
+    assert loaded == "[]"
+    (model,) = json.loads(told)["models"]
     found = model["rehearsal"]
     assert found["breaks"] == found["lacking"] == ""
     assert found["compared"][0]["verdict"] == "beats the prior"
@@ -378,16 +383,6 @@ def test_a_rehearsal_tells_people_and_programs_and_writes_nothing(trueup):
     assert "quick boosting: beats the prior; log-loss" in answer.out
     assert "s a batch, and about " in answer.out
     assert answer.out.splitlines()[-1] == "next: trueup run toy"
-    assert not trueup.home.exists()
-
-
-def test_a_rehearsal_needs_only_light_imports(trueup):
-    look = (
-        "import sys; from trueup.cli.main import app; app(['check', '--rehearse'], standalone_mode=False);"
-        "print([m for m in ('mlflow', 'prefect', 'evidently', 'optuna', 'matplotlib') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
     assert not trueup.home.exists()
 
 
