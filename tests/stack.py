@@ -51,7 +51,7 @@ class Stack:
 
     def __call__(self, *words: str) -> tuple[int, str]:
         process = self.start(*words)
-        said, _ = process.communicate(timeout=450)
+        said, _ = process.communicate(timeout=600)
         return process.returncode, said
 
     def up(self) -> dict:

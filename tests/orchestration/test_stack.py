@@ -23,7 +23,7 @@ DEPLOYED = len(yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
     stack = Stack(tmp_path_factory.mktemp("stack") / "home")
-    stack.said = stack("up", "--detach", "--wait", "220")
+    stack.said = stack("up", "--detach", "--wait", "500")
     yield stack
     processes.end(stack.home.resolve(), grace=0)
 
@@ -113,12 +113,12 @@ def fed(stack):
 def test_a_start_that_was_killed_half_way_is_brought_to_its_end(tmp_path):
     stack = Stack(tmp_path / "home")
     try:
-        first = stack.start("up", "--detach", "--wait", "220")
+        first = stack.start("up", "--detach", "--wait", "500")
         said = first.stdout.readline()
         assert said == "prefect is up\n", said + first.communicate()[0]
         first.kill()
         first.communicate()
-        code, said = stack("up", "--detach", "--wait", "220")
+        code, said = stack("up", "--detach", "--wait", "500")
         assert code == 0, said
         assert "continuing it" in said
         assert stack.status()["ready"]
@@ -133,7 +133,7 @@ def test_what_a_crash_left_over_is_cleared_and_ctrl_c_ends_everything(stack):
     supervisor = psutil.Process(stack.status()["pids"]["worker"]).parent()
     supervisor.kill()  # its programs live on, and so do its pid file, its socket and the record that all is well
     supervisor.wait(10)
-    process = stack.start("up", "--wait", "220")
+    process = stack.start("up", "--wait", "500")
     said = []
     while not said or "Ctrl-C" not in said[-1]:
         said.append(process.stdout.readline())
