@@ -339,7 +339,10 @@ def expected(value: Any, kind: Kind, source: str, landed: Any) -> Any:
     if isinstance(landed, int | float | np.number) and kind.number:
         return kind.number(value)
     if source == "csv" and kind.csv:
-        return of_text(kind.csv(value))
+        text = kind.csv(value)
+        # A column that is kept for later is of numbers where a CSV holds nothing else in it: the same ones, to the digit.
+        number = isinstance(landed, int | float | np.number) and re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?", text)
+        return Decimal(text) if number else of_text(text)
     if source == "sqlite" and kind.sql:
         made = kind.sql(value)
         return kind.text(value) if isinstance(made, float | bytes) else of_text(str(made))
