@@ -11,7 +11,7 @@ import math
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import BeforeValidator, PlainSerializer, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, PlainSerializer, TypeAdapter
 
 T = TypeVar("T")
 
@@ -28,9 +28,13 @@ Low = Annotated[float, *_bounded(-math.inf)]
 High = Annotated[float, *_bounded(math.inf)]
 
 
+_EXACT = ConfigDict(ser_json_inf_nan="constants")
+
+
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    # A float field keeps NaN and infinity by itself, a container of any values only if it is told to.
+    return TypeAdapter(kind, config=_EXACT if kind in {dict, list, tuple} else None)
 
 
 def to_plain(record: Any) -> Any:
