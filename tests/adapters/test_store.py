@@ -119,7 +119,7 @@ def land_and_die(home, url, where):
 
     store = _open(home, url)
     if where == "while the file is written":
-        parquet.os.fsync = die
+        os.fsync = die
     elif where == "after the file":
         Store._show = die
     store.land("flights/rows", JANUARY, rows(), {})
