@@ -27,3 +27,8 @@ def test_what_status_reads_a_champion_with_takes_no_time_to_import():
     modules = "trueup.governance.status, trueup.adapters.mlflow.models"
     code = f"import sys, {modules}; print(sorted({{'sklearn', 'scipy.stats', 'mlflow'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_the_help_of_the_command_line_loads_no_data_library():
+    code = "import sys, trueup.cli.main; print(sorted({'pandas', 'numpy', 'sqlalchemy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -20,10 +20,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from trueup.errors import TrueupError
-from trueup.handoffs import Cycle, Decided, Observed, Scored
 
 if TYPE_CHECKING:
     from trueup.cli.demo import Demo
+    from trueup.handoffs import Cycle, Decided, Observed, Scored
     from trueup.orchestration.recovery.reconcile_home import Reconciled
     from trueup.upkeep.backup import Saved
     from trueup.upkeep.orphans import Orphans
