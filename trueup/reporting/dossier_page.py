@@ -10,7 +10,7 @@ from typing import Final
 from trueup.domain.judging.gates import HEADINGS
 from trueup.domain.judging.metrics import figure
 from trueup.ledger.record import Ablated, FittedOn, Rows, Slice
-from trueup.reporting import dossier_words as words
+from trueup.reporting import dossier_words
 from trueup.reporting.dossier_facts import Check, Facts, Measured, confidence
 from trueup.reporting.html import STYLE, cell, interval, minute, template, units
 
@@ -71,7 +71,7 @@ def render(facts: Facts, pictures: Mapping[str, bytes], data_file: str) -> str:
         d=facts,
         e=e,
         l=facts.lineage,
-        w=words,
+        w=dossier_words,
         style=Markup(STYLE),
         title=f"{facts.model} version {facts.version}: dossier",
         data_file=data_file,
