@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from tests.stack import Stack
 from trueup.adapters.sql.engines import reading
-from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
+from trueup.domain.types import EVENT_TIME, ROW_ID, Window
 from trueup.home import HOME_TAG, Home
 from trueup.ledger.tables import OUTBOX
 from trueup.model import Model

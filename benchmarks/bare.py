@@ -25,13 +25,13 @@ from sklearn.pipeline import Pipeline
 from benchmarks.work import Turn, counting_fits, moment
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 from trueup.domain.features.features import FeatureSchema, feature_frame, schema_of
 from trueup.domain.features.history import history_names, needed_reach
 from trueup.domain.learning.learning import SIMPLE_ROWS, build, fit, predict, prior_model, simple_model
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.learning.splits import time_folds
 from trueup.domain.records import from_plain
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 
 Read = Callable[[datetime, datetime], pd.DataFrame]
 

@@ -22,9 +22,9 @@ prepare()  # before Prefect is imported
 from benchmarks import frozen_reference  # noqa: E402
 from trueup.cli.demo import MODEL, demo  # noqa: E402
 from trueup.config.load import load_model  # noqa: E402
-from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch  # noqa: E402
 from trueup.domain.judging.bootstrap import paired_interval  # noqa: E402
 from trueup.domain.judging.metrics import row_losses  # noqa: E402
+from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch  # noqa: E402
 from trueup.home import Home  # noqa: E402
 from trueup.model import Champion  # noqa: E402
 from trueup.stages.score import shadow  # noqa: E402

@@ -20,12 +20,12 @@ from benchmarks.gate_streams import Floats
 from trueup.config.sections.promotion import PromoteConfig
 from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Burden, Status
 from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.gates.baseline import Baseline
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
 from trueup.domain.judging.gates.doubt import contender
 from trueup.domain.judging.gates.paired import Paired
+from trueup.domain.types import Burden, Status
 
 _BLOCK = timedelta(days=1)  # what a block is does not matter: only their order does
 _EVALUATE = EvaluateConfig(block=_BLOCK)

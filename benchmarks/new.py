@@ -56,8 +56,8 @@ def flights(folder: Path) -> dict[str, float]:
 def _year(name: str, home: Any) -> float:
     """Run a model through the year; returns the mean of its monthly losses from March on."""
     from trueup.config.load import load_model
-    from trueup.domain.data.types import LABEL
     from trueup.domain.judging.metrics import row_losses
+    from trueup.domain.types import LABEL
     from trueup.loop import steps
     from trueup.loop.turn import cycle
 

@@ -40,8 +40,8 @@ from trueup.adapters.sql.engines import reading
 from trueup.adapters.store.tables import RESULTS
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
-from trueup.domain.data.types import Window
 from trueup.domain.events import DataArrived, interval
+from trueup.domain.types import Window
 from trueup.home import Home
 from trueup.ledger.entries import Event
 from trueup.ledger.tables import OUTBOX

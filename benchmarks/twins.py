@@ -20,11 +20,11 @@ import pandas as pd
 
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
-from trueup.domain.data.types import ROW_ID, Status, Window, overall
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION, Case, judge
 from trueup.domain.judging.metrics import metrics
 from trueup.domain.learning.learning import build, fit, predict
 from trueup.domain.learning.recipe import Recipe
+from trueup.domain.types import ROW_ID, Status, Window, overall
 from trueup.home import Home
 from trueup.model import Model
 from trueup.stages.features import Examples, examples

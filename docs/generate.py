@@ -18,7 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from docs.faults import faults_page
 from trueup.config.durations import Duration, write_duration
-from trueup.config.kinds import Named
+from trueup.config.plugins import Plugin
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.events import PAYLOADS
@@ -104,7 +104,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, Named) and "KINDS" in annotation.__dict__:
+    if isinstance(annotation, type) and issubclass(annotation, Plugin) and "KINDS" in annotation.__dict__:
         yield from annotation.KINDS.classes()
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
@@ -128,7 +128,7 @@ def cli_page() -> str:
     head = [
         "# Command line",
         "",
-        "Generated from `--help` by `make docs`. Exit codes: 0 done (a refused challenger is a done run),",
+        "Generated from `--help` by `make docs`. Exit codes: 0 done (a run with a rejected challenger is done, too),",
     ]
     head += ["1 the work failed or the data is wrong, 2 wrong usage or config.", ""]
     return "\n".join([*head, *pages(get_command(app), "trueup")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from trueup.domain.data.types import Reason
+from trueup.domain.types import Reason
 from trueup.handoffs import Decided
 from trueup.orchestration.context import opened
 from trueup.orchestration.hooks import TOLD

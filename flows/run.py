@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from trueup.domain.data.types import Retrain
+from trueup.domain.types import Retrain
 from trueup.handoffs import Cycle
 from trueup.orchestration.context import opened
 from trueup.orchestration.hooks import TOLD, title

@@ -10,10 +10,10 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.data.types import Batch
 from trueup.domain.judging.metrics import figure, loss_words
 from trueup.domain.monitoring.drift import DriftResult
 from trueup.domain.monitoring.result import MonitoringResult
+from trueup.domain.types import Batch
 from trueup.governance.approval import expires_at
 from trueup.handoffs import Checked, Decided, Observed
 from trueup.ledger.entries import Entry

@@ -23,6 +23,7 @@ os.environ.update(
         "DO_NOT_TRACK": "1",
         "GX_ANALYTICS_ENABLED": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
     }
 )
 for name in [name for name in os.environ if name.startswith("TRUEUP_")]:

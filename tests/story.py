@@ -14,7 +14,7 @@ from trueup.adapters.background import NoReports
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 from trueup.handoffs import Cycle
 from trueup.home import Home
 from trueup.loop import steps

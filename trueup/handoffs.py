@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from trueup.domain.data.types import Batch, Burden, Fold, Metric, Reason, Status, Verdict, Window
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.learning.recipe import Recipe, Trial
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.domain.monitoring.result import MonitoringResult
+from trueup.domain.types import Batch, Burden, Fold, Metric, Reason, Status, Verdict, Window
 from trueup.ledger.record import Ablated, Input
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from trueup.adapters.store import Store
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.data.digest import digest_of
-from trueup.domain.data.types import Actor
 from trueup.domain.monitoring.batch_profile import Profile
+from trueup.domain.types import Actor
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.signing import Signer, open_signer
 from trueup.ledger.tables import METADATA

@@ -16,11 +16,11 @@ from trueup.domain.data.digest import digest_of
 from trueup.domain.data.labels import oddities
 from trueup.domain.data.outcome_values import Known
 from trueup.domain.data.periods import period_of
-from trueup.domain.data.types import KNOWN_AT, LABEL, ROW_ID, Batch, Status, Window
-from trueup.domain.data.values import Kind
+from trueup.domain.data.values import ColumnKind
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.monitoring.diagnosis import DATA_BROKEN, UNKNOWN, Skill
 from trueup.domain.monitoring.result import Look
+from trueup.domain.types import KNOWN_AT, LABEL, ROW_ID, Batch, Status, Window
 from trueup.errors import NoData
 from trueup.handoffs import Checked, Validated
 from trueup.home import Home
@@ -118,7 +118,7 @@ class Model:
 
     def known(self) -> Known:
         """The kinds of columns and the outcomes that the landings have fixed, from the last landing."""
-        kinds: dict[str, Kind] = _fact(self.home, self.config.rows_dataset, "kinds") or {}
+        kinds: dict[str, ColumnKind] = _fact(self.home, self.config.rows_dataset, "kinds") or {}
         outcomes: list[str] | None = _fact(self.home, self.config.labels_dataset, "outcomes")
         return Known(kinds, None if outcomes is None else tuple(outcomes))
 

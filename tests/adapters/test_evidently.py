@@ -13,11 +13,11 @@ import pytest
 
 from trueup.adapters import evidently
 from trueup.config.sections.monitoring import DriftConfig
-from trueup.domain.data.types import Window
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.monitoring.cells import comparable
 from trueup.domain.monitoring.drift import JENSEN_SHANNON, PSI, column_checks, judge_drift
 from trueup.domain.monitoring.reference_rows import Reference
+from trueup.domain.types import Window
 
 CONFIG = DriftConfig()
 NUMERIC, CATEGORICAL = tuple(f"n{i}" for i in range(10)), tuple(f"c{i}" for i in range(10))

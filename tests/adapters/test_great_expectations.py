@@ -19,8 +19,8 @@ from trueup.adapters.great_expectations import engine
 from trueup.adapters.great_expectations.checks import always
 from trueup.adapters.great_expectations.validation import check, problems
 from trueup.config.schema import ModelConfig
-from trueup.domain.data.types import BatchRef, Status, Window
 from trueup.domain.records import to_plain
+from trueup.domain.types import BatchRef, Status, Window
 from trueup.errors import ConfigError
 from trueup.reporting import data_docs
 

@@ -16,7 +16,7 @@ import pytest
 from tests.free import free_port
 from trueup.adapters.mlflow.database import build_database
 from trueup.adapters.mlflow.runs import Tracking
-from trueup.domain.data.types import BatchRef, Metric, Window
+from trueup.domain.types import BatchRef, Metric, Window
 from trueup.errors import RegistryUnavailable
 
 

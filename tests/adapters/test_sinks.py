@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from trueup.adapters.sinks.folder import FolderSink
 from trueup.adapters.sinks.sql import SqlSink
 from trueup.adapters.sql.engines import UserDatabase
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 from trueup.errors import WorkError
 
 JANUARY = Window(datetime(2013, 1, 1), datetime(2013, 2, 1))

@@ -678,7 +678,7 @@ class TestFunction:
     @pytest.mark.parametrize(
         ("code", "problem"),
         [
-            ("def load(start, end):\n    raise KeyError('x')\n", r"raised KeyError: 'x'; mend the function"),
+            ("def load(start, end):\n    raise KeyError('x')\n", r"raised KeyError: 'x'; fix the function"),
             (
                 "def load(start, end):\n    return [1]\n",
                 r"returned list and not a DataFrame; return a pandas DataFrame",
@@ -691,7 +691,7 @@ class TestFunction:
             ),
             ("def other(): ...\n", r"ours.py has no load; correct the name"),
             ("import no_such_module_anywhere\n", r"no module no_such_module_anywhere; put ours.py beside the config"),
-            ("1 / 0\n", r"importing it raised ZeroDivisionError: division by zero; mend the module"),
+            ("1 / 0\n", r"importing it raised ZeroDivisionError: division by zero; fix the module"),
             (
                 "def load(a, b): ...\nload.extent = lambda: 5\n",
                 r"its extent returned 5; return \(first, last\) or None",

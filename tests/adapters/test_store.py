@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from trueup.adapters import parquet
 from trueup.adapters.sql.engines import connect
 from trueup.adapters.store import Store, tables
-from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
+from trueup.domain.types import EVENT_TIME, ROW_ID, Window
 from trueup.errors import UsageError, WorkError
 
 JANUARY = Window(datetime(2013, 1, 1), datetime(2013, 2, 1))

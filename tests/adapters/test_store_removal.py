@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from tests.adapters.test_store import FEBRUARY, JANUARY, MARCH, files, predicted, rows
 from trueup.adapters.store import Store, tables
-from trueup.domain.data.types import ROW_ID
+from trueup.domain.types import ROW_ID
 from trueup.errors import WorkError
 
 DATASET = "toy/rows"

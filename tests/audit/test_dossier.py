@@ -16,8 +16,8 @@ from trueup.audit.dossiers import dossier_page, dossiers_kept_current
 from trueup.audit.rebuild_notes import last_rebuilt, note_rebuilt
 from trueup.cli.main import app
 from trueup.domain.data.digest import config_digest
-from trueup.domain.data.types import Actor
 from trueup.domain.judging.gates import rule
+from trueup.domain.types import Actor
 from trueup.errors import UsageError
 from trueup.governance import approval
 from trueup.governance.rollback import override

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.story import window
-from trueup.domain.data.types import ROW_ID
+from trueup.domain.types import ROW_ID
 from trueup.home import HOME_TAG, Home
 from trueup.model import Model
 

@@ -14,7 +14,7 @@ from tests.faults.invariants import acknowledged, require_nothing_lost, require_
 from tests.forked import Killed, forked
 from tests.story import Story
 from trueup.crash import POINTS
-from trueup.domain.data.types import ROW_ID
+from trueup.domain.types import ROW_ID
 from trueup.errors import UntrustedModel
 from trueup.governance.rollback import roll_back
 from trueup.loop import steps, turn

@@ -12,8 +12,8 @@ from tests.faults.homes import CONFIG, FRAME, WEEKS, copied
 from tests.faults.invariants import require_settled
 from tests.forked import forked
 from tests.story import Story
-from trueup.domain.data.types import Window
 from trueup.domain.judging.gates import CHALLENGER, NO_CHAMPION
+from trueup.domain.types import Window
 from trueup.governance.rollback import roll_back
 from trueup.governance.status import decisions, overview
 from trueup.loop import steps, turn
@@ -135,7 +135,7 @@ def backwards(story: Story):
         "recorded": [e.recorded_at.year for e in entries[-3:]],
         "sequence": [e.seq for e in entries],
         "terms": [t.version for t in story.model.succession()],
-        "shown": [d["sequence"] for d in decisions(story.home, "toy", 9)],
+        "shown": [d.sequence for d in decisions(story.home, "toy", 9)],
         "champion": overview(story.model).champion,
         "alias": story.home.registry.champion_alias("toy"),
         "again": turn.challenge(steps, story.model, NOW, "manual").version,

@@ -7,7 +7,7 @@ import pytest
 
 from tests import streams
 from tests.story import PLAIN, Story, stream, window
-from trueup.domain.data.types import ROW_ID
+from trueup.domain.types import ROW_ID
 from trueup.governance.status import overview
 from trueup.loop import steps
 from trueup.loop.turn import cycle

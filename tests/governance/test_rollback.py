@@ -16,10 +16,10 @@ from tests import streams
 from tests.story import PLAIN, NoReports, Story, stream
 from trueup.adapters.sql.engines import connect, initialise
 from trueup.config.load import load_model
-from trueup.domain.data.types import Actor, Verdict, Window
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.monitoring.diagnosis import Skill
+from trueup.domain.types import Actor, Verdict, Window
 from trueup.errors import AlreadyDecided, StaleDecision, UntrustedModel, UsageError
 from trueup.governance import approval
 from trueup.governance.alias import align

@@ -16,7 +16,7 @@ from tests.story import CONFIG, PLAIN, NoReports, Story, in_week, stream, window
 from trueup.adapters.background import Background
 from trueup.audit.dossier import make
 from trueup.config.load import load_model
-from trueup.domain.data.types import ROW_ID, Status
+from trueup.domain.types import ROW_ID, Status
 from trueup.errors import ConfigError, NoData, NoLabels, SourceError, UntrustedModel
 from trueup.governance import quarantine
 from trueup.governance.status import overview
@@ -400,7 +400,7 @@ def test_a_report_that_cannot_be_drawn_is_said_with_its_place_and_the_loop_goes_
     assert told.home.background.wait()
     said = {r.getMessage() for r in caplog.records if r.name == "trueup.adapters.background"}
     assert {s.partition(": ")[0] for s in said} == {f"the Data Docs in {docs} could not be made"}
-    assert all("Exists" in s or "NotADirectory" in s for s in said), said
+    assert all("File exists" in s or "NotADirectory" in s for s in said), said
 
 
 def test_declared_slices_are_in_the_record_the_dossier_and_the_run(tmp_path):
@@ -430,7 +430,7 @@ def test_a_season_with_the_same_relation_is_not_decayed(tmp_path):
     assert "decayed" not in found, found
     assert "shifted" not in found, found  # x moved through its season within the training, too,
     far = [c for o in done[-1].observed for c in o.figures.drift.checks if (c.column, c.check) == ("x", "psi")]
-    assert far[-1]["value"] > 0.5  # and is seen to be elsewhere by now
+    assert far[-1].value > 0.5  # and is seen to be elsewhere by now
     assert [e.kind for e in told.home.ledger.entries("toy")] == ["promoted"]
 
 
@@ -469,8 +469,8 @@ def test_a_champion_that_does_not_know_a_class_has_decayed_and_a_challenger_that
     told.turn(7)
     seen = told.turn(8)
     skill = seen.observed[-1].figures.skill
-    assert skill["loss_model"] > 5
-    assert skill["loss_reference"] < 1.5
+    assert skill.loss_model > 5
+    assert skill.loss_reference < 1.5
     assert seen.observed[-1].diagnosis == "decayed"
     assert seen.decided.outcome == "promoted", seen.decided.reasons
     assert told.turn(9).observed[-1].diagnosis in {"healthy", "shifted"}

@@ -17,8 +17,8 @@ from trueup.adapters.background import NoReports
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
-from trueup.domain.data.types import Status
 from trueup.domain.profiling.questions import Ask
+from trueup.domain.types import Status
 from trueup.errors import UsageError
 from trueup.handoffs import Cycle
 from trueup.home import Home

@@ -10,8 +10,8 @@ from tests import loans, streams
 from tests.story import PLAIN, Story
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
-from trueup.domain.data.types import Status
 from trueup.domain.learning.training_windows import Plan
+from trueup.domain.types import Status
 from trueup.home import Home
 from trueup.model import Model
 from trueup.onboarding.rehearse import rehearse

@@ -27,7 +27,7 @@ from trueup.loop import steps
 from trueup.loop.turn import cycle
 from trueup.model import Model
 from trueup.orchestration.recovery import processes
-from trueup.orchestration.stack.deploy import DEAD_AFTER
+from trueup.orchestration.recovery.dead_runs import DEAD_AFTER
 
 pytestmark = pytest.mark.thorough
 

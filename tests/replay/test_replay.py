@@ -26,7 +26,7 @@ from trueup.cli.main import app
 from trueup.config.load import load_model
 from trueup.config.policies import applied, parse
 from trueup.config.settings import Settings
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 from trueup.errors import NoData, NotEnoughData, UsageError, WorkError
 from trueup.home import Home
 from trueup.model import Model

@@ -30,7 +30,7 @@ from trueup.adapters.sinks.sql import SqlSink
 from trueup.adapters.sql.engines import connect
 from trueup.config.load import parse_model
 from trueup.config.settings import Settings
-from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Window
+from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Window
 from trueup.errors import SourceError
 from trueup.home import Home
 from trueup.model import Model

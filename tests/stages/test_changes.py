@@ -9,7 +9,7 @@ import pytest
 
 from tests import streams
 from tests.story import CONFIG, PLAIN, Story, in_week, stream, window
-from trueup.domain.data.types import EVENT_TIME, ROW_ID
+from trueup.domain.types import EVENT_TIME, ROW_ID
 from trueup.errors import ConfigError
 from trueup.loop import steps, turn
 from trueup.stages.features import examples, features

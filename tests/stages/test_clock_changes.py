@@ -10,7 +10,7 @@ from tests.adapters.test_sources import UserDatabase, files, sql
 from trueup.config.sections.ingest import IngestConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.landing import key_hash, key_values, split
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, ROW_ID, Window
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, ROW_ID, Window
 from trueup.errors import SourceError
 
 ZONE = "America/New_York"

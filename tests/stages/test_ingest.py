@@ -249,7 +249,7 @@ def test_a_row_of_next_year_lands_no_unfinished_week_and_does_not_hold_up_the_ne
     told.source(misdated(frame, "2027-01-10 09:00", "1970-01-01"))
     assert told.model.newest_complete() == streams.week(4)
     assert [b.rows.rows for b in steps.ingest(told.model, streams.week(4))] == [70] * 4
-    assert "up to 2027-01-10" in check("toy", told.home)["set_aside"]
+    assert "up to 2027-01-10" in check("toy", told.home).set_aside
 
 
 def test_what_is_planned_for_later_does_not_move_the_clock(tmp_path):

@@ -16,7 +16,7 @@ from trueup.audit.dossier import gather
 from trueup.audit.reproduce import reproduce
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 from trueup.errors import NoData, SourceError
 from trueup.home import Home
 from trueup.loop import steps, turn

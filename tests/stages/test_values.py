@@ -21,7 +21,7 @@ import yaml
 from trueup.adapters.sinks.sql import SqlSink
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 from trueup.errors import SourceError
 from trueup.home import Home
 from trueup.model import Model

@@ -9,6 +9,7 @@ from tests import streams
 from tests.story import PLAIN, Story, in_week, stream
 from trueup.audit.reproduce import reproduce
 from trueup.domain.judging.evidence import Evidence
+from trueup.domain.learning.recipe import Recipe
 from trueup.errors import WorkError
 from trueup.loop import steps
 from trueup.loop.turn import retrain
@@ -103,7 +104,7 @@ def test_a_change_of_features_has_another_burden(strict, tmp_path):
 def test_a_setting_of_training_is_a_change_where_the_model_learns_otherwise(strict, setting, value, changed):
     config = strict.config
     other = config.model_copy(update={"train": config.train.model_copy(update={setting: value})})
-    then, now = (method(Model(c, strict.home), {"family": "linear"}) for c in (config, other))
+    then, now = (method(Model(c, strict.home), Recipe("linear", {})) for c in (config, other))
     assert burden(then, now) == ("change" if changed else "routine", changed)
 
 

@@ -92,7 +92,7 @@ def test_a_restored_home_is_the_same(moved):
     assert moved.home.ledger.verify() == []
     current = moved.model.champion()
     assert current.load(moved.home) is not None
-    assert current.version == moved.before["status"]["champion"]
+    assert current.version == moved.before["status"].champion
 
 
 def test_a_run_again_changes_nothing_and_the_next_batch_goes_on(moved):
@@ -132,8 +132,9 @@ from tests.adapters.test_mlflow_models import SCHEMA, fitted
 from tests.adapters.test_store import predicted, rows
 from trueup.config.tasks import Task
 from trueup.config.settings import Settings
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 from trueup.ledger.entries import Decision
+from trueup.ledger.record import Record
 from trueup.home import Home
 from trueup.audit.verify import anchor
 
@@ -230,7 +231,7 @@ def test_a_restore_that_was_killed_leaves_no_half_home(told, tmp_path):
 def test_what_cannot_be_right_is_refused(told, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").write_text("mine")
-    for target, why in ((tmp_path / "full", "not empty"), (told.home.root / "copy", "in the home itself")):
+    for target, why in ((tmp_path / "full", "not empty"), (told.home.root / "copy", "is inside the home")):
         with pytest.raises(UsageError, match=why):
             backup.backup(told.home, target)
     empty = Home(Settings(home=tmp_path / "nothing"))

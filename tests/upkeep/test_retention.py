@@ -12,7 +12,7 @@ from tests import streams
 from tests.forked import Killed, forked
 from tests.story import CONFIG, Story, in_week, stream, window
 from trueup.adapters.store import tables
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 from trueup.governance import quarantine
 from trueup.governance.evidence import kept, named
 from trueup.governance.rollback import last_good, roll_back
@@ -281,7 +281,7 @@ def dying(folder, survived):
     unlink, left = Path.unlink, [survived]
 
     def die(self, *args, **kwargs):
-        if self.suffix in {".parquet", ".json", ".html"}:
+        if self.suffix in {".parquet", ".json", ".html", ".png"}:
             left[0] -= 1
             if left[0] < 0:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -22,11 +22,11 @@ import pandas as pd
 from filelock import FileLock
 
 from trueup.adapters import old_files
-from trueup.domain.data.types import Window
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.monitoring.cells import comparable
 from trueup.domain.monitoring.drift import JENSEN_SHANNON, PSI, DriftScore
 from trueup.domain.monitoring.movement import Method
+from trueup.domain.types import Window
 
 _PROJECTS = UUID("6f4e1c1e-3c0b-5b52-9a0e-6f2b3f6f0a11")  # the namespace of the ids of Evidently's projects
 _LOCK_SECONDS = 60.0

@@ -10,9 +10,9 @@ import pandas as pd
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.ingest import SourceConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Metric, Verdict
 from trueup.domain.judging import gates
 from trueup.domain.judging.metrics import calibration_table
+from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Metric, Verdict
 from trueup.errors import RegistryUnavailable, UntrustedModel, WorkError
 from trueup.handoffs import FITTED, prediction_columns, prediction_of
 from trueup.home import Home

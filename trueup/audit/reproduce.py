@@ -21,11 +21,11 @@ from trueup.adapters.git import code_facts
 from trueup.audit.snapshot import find, laid_out
 from trueup.config.load import load_model, sound_name
 from trueup.domain.data.digest import config_text
-from trueup.domain.data.types import LABEL, ROW_ID, Window
 from trueup.domain.judging.gates import CHALLENGER
 from trueup.domain.judging.metrics import metrics
 from trueup.domain.learning.learning import class_names, predict
 from trueup.domain.learning.recipe import Recipe
+from trueup.domain.types import LABEL, ROW_ID, Window
 from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
 from trueup.governance.ledger_queries import part_about, versions_of
 from trueup.governance.recorded_inputs import config_then, modules_then

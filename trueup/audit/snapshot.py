@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from trueup.adapters.store.quarantine import EXPECTATION
-from trueup.domain.data.types import ROW_ID, BatchRef, Status
+from trueup.domain.types import ROW_ID, BatchRef, Status
 from trueup.errors import WorkError
 from trueup.governance.recorded_inputs import lay_out_modules
 from trueup.handoffs import Validated

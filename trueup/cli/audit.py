@@ -1,14 +1,16 @@
-"""The command `reproduce`."""
+"""The commands `reproduce` and `dossier`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from trueup.cli import output, output_records
 from trueup.cli.completion import models
-from trueup.cli.options import Json, at_home
+from trueup.cli.options import Json, ModelName, at_home
+from trueup.config.load import load_model
 
 
 def reproduce_(
@@ -32,6 +34,26 @@ def reproduce_(
         raise typer.Exit(1)
 
 
+def dossier(
+    model: ModelName,
+    version: Annotated[
+        int | None, typer.Argument(help="A registered version; default: the champion.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Output folder; default: reports/dossiers in the home.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write all evidence about a version as a page that opens offline, and as JSON, with the bill of materials."""
+    from trueup.audit.dossier import make
+    from trueup.model import Model
+
+    with at_home() as home:
+        made = make(Model(load_model(home.configs, model), home), version, out)
+    output.emit(as_json, made, lambda: output_records.dossier(made))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command(name="reproduce")(reproduce_)
+    app.command()(dossier)

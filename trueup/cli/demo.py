@@ -21,7 +21,7 @@ from trueup.audit.dossiers import dossiers_folder
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.data.periods import complete_periods, period_of
-from trueup.domain.data.types import LABEL, Window
+from trueup.domain.types import LABEL, Window
 from trueup.errors import UsageError
 from trueup.handoffs import Cycle
 from trueup.home import Home
@@ -36,7 +36,7 @@ JUDGED_FROM = "2013-03"
 _DECISIONS = {"promoted": "promoted", "override": "promoted", "rejected": "rejected", "held": "held", "pending": "held"}
 
 if TYPE_CHECKING:
-    from trueup.model import RUN, Model
+    from trueup.model import Model
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,8 @@ def demo(to: datetime, quiet: bool = False) -> Demo:
 
 def _require_month_by_month(windows: list[Window]) -> None:
     """Refuse a home in which the flights were not processed by month, because its table would mean something else."""
+    from trueup.model import RUN
+
     home = Home()
     runs: dict[Window, set[datetime]] = {}
     for found in home.store.results(MODEL, RUN, NoneType):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trueup.cli import output, output_records
+from trueup.cli import output
 from trueup.cli.options import Json, ModelName
 from trueup.config.load import load_model
 from trueup.orchestration.actor import at_the_command_line
@@ -84,28 +83,9 @@ def promote(
         _tell(as_json, override(Model(load_model(home.configs, model), home), version, by, why, asked_by))
 
 
-def dossier(
-    model: ModelName,
-    version: Annotated[
-        int | None, typer.Argument(help="A registered version; default: the champion.", show_default=False)
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Output folder; default: reports/dossiers in the home.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Write all evidence about a version as a page that opens offline, and as JSON, with the bill of materials."""
-    from trueup.audit.dossier import make
-    from trueup.model import Model
-
-    with opened_home(at_the_command_line()) as home:
-        made = make(Model(load_model(home.configs, model), home), version, out)
-    output.emit(as_json, made, lambda: output_records.dossier(made))
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (approve, reject, rollback, promote, dossier):
+    for command in (approve, reject, rollback, promote):
         app.command()(command)
 
 

@@ -17,7 +17,7 @@ from trueup.cli import (
     new,
     output,
     output_new,
-    output_records,
+    output_status,
     records,
     replay,
     stack,
@@ -28,7 +28,7 @@ from trueup.cli.edge import one_line
 from trueup.cli.options import AsOf, Json, ModelName, at_home, moment, month, names
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
-from trueup.domain.data.types import Retrain
+from trueup.domain.types import Retrain
 from trueup.errors import NoData
 from trueup.orchestration import start
 from trueup.orchestration.environment import flows_called_here, prepare, server_address
@@ -124,7 +124,7 @@ def status(
     output.emit(
         as_json,
         {"models": [*states, *past]},
-        lambda: output_records.status(states) if then is None else output_records.standing(past),
+        lambda: output_status.status(states) if then is None else output_status.standing(past),
     )
 
 

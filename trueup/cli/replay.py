@@ -72,9 +72,8 @@ def replay_(
     Each policy uses the same stages as `trueup run`, batch by batch, in a home of its own. An interrupted replay
     continues where it stopped.
     """
-    from trueup.config.policies import parse_all
+    from trueup.config.policies import parse_all, usual
     from trueup.model import Model
-    from trueup.replay.compare import usual
     from trueup.replay.replay import forget, replay, whole_span
     from trueup.replay.report import publish
 

@@ -17,7 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from trueup.config.content import Location
-from trueup.config.kinds import ROOT, Named
+from trueup.config.plugins import ROOT, Plugin
 from trueup.config.rules import Mistake, contradictions
 from trueup.config.schema import ModelConfig
 from trueup.config.section import NAME
@@ -232,7 +232,7 @@ def _fields_at(annotation: Any, content: Any, location: Location, root: Path | N
 
 def _of_kind(section: type[BaseModel], content: Any, root: Path | None) -> type[BaseModel]:
     """The class that the `kind` in the content names, for sections that have kinds."""
-    if issubclass(section, Named) and "KINDS" in section.__dict__ and isinstance(content, dict):
+    if issubclass(section, Plugin) and "KINDS" in section.__dict__ and isinstance(content, dict):
         return section.KINDS.find(str(content.get("kind")), root)
     return section
 

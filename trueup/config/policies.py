@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from trueup.config import yaml_text
 from trueup.config.durations import parse_calendar, parse_duration, write_duration
-from trueup.config.kinds import ROOT, root_of
+from trueup.config.plugins import ROOT, root_of
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.retraining import PolicyConfig
 from trueup.errors import UsageError
@@ -169,6 +169,19 @@ def parse_all(texts: Iterable[str | PolicyConfig]) -> list[Policy]:
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise UsageError(f"the policy {twice[0]!r} is given twice; each once is enough")
     return found
+
+
+def usual(config: ModelConfig) -> list[Policy]:
+    """Default policies: those of the config, or else a set derived from its spans."""
+    if config.replay.policies:
+        return parse_all(config.replay.policies)
+    own = f"{config.promote.min_new_days:g} days"
+    recent = 3 * max(
+        config.train.min_history, config.promote.gate_window
+    )  # what a window or a half-life keeps of the past
+    texts = ["frozen", f"every {own}", f"every {own}, no gate", "on decay", "on drift", f"on decay, stale {own}"]
+    texts += [f"every {own}, trailing {write_duration(recent)}", f"every {own}, half-life {write_duration(recent / 2)}"]
+    return parse_all(texts)
 
 
 def _expanded(text: str) -> list[str]:

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trueup.config.content import Location, items, keys, written
 from trueup.config.durations import write_duration
-from trueup.config.kinds import ROOT, Named
+from trueup.config.plugins import ROOT, Plugin
 from trueup.config.policies import parse_all
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.gates import GateConfig
@@ -195,7 +195,7 @@ def sentinels(content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
     yield from ((("ingest", "missing", name), name) for name in keys(content, "ingest", "missing") if name != "*")
 
 
-def _gates(content: Any, root: Path | None) -> Iterator[tuple[Location, type[Named], Mapping[str, Any]]]:
+def _gates(content: Any, root: Path | None) -> Iterator[tuple[Location, type[Plugin], Mapping[str, Any]]]:
     """The gates of a known kind: their places, classes and keys."""
     for at, gate in items(content, "promote", "gates"):
         with suppress(ValueError):

@@ -9,13 +9,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from trueup.config.kinds import Named
+from trueup.config.plugins import Plugin
 from trueup.config.section import Name, Section
 from trueup.config.sections.features import FeaturesConfig
+from trueup.config.sections.governance import GovernanceConfig
 from trueup.config.sections.ingest import ColumnType, IngestConfig
-from trueup.config.sections.keeping import GovernanceConfig, RetentionConfig
 from trueup.config.sections.monitoring import MonitorConfig
 from trueup.config.sections.promotion import PromoteConfig
+from trueup.config.sections.retention import RetentionConfig
 from trueup.config.sections.retraining import ReplayConfig, RetrainConfig
 from trueup.config.sections.scoring import ScoreConfig
 from trueup.config.sections.training import EvaluateConfig, RegisterConfig, TrainConfig
@@ -59,7 +60,7 @@ class ModelConfig(Section):
         return self.register_.name or self.model
 
     @property
-    def named(self) -> list[Named]:
+    def named(self) -> list[Plugin]:
         """The parts that a `kind` names, which may be classes of the user's own."""
         given = (self.ingest.source, self.ingest.label.source, self.score.sink)
         policies = [policy for policy in self.replay.policies if not isinstance(policy, str)]

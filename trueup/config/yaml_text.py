@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, Final
 
 from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
+
+_BOOLEANS_OF_1_1: Final = {
+    w for word in ("y", "n", "yes", "no", "on", "off") for w in (word, word.title(), word.upper())
+}
 
 
 def read(text: str, version: tuple[int, int] | None = None) -> Any:
@@ -18,8 +24,19 @@ def read(text: str, version: tuple[int, int] | None = None) -> Any:
 def write(value: Any, flow: bool | None = False, width: int = 100) -> str:
     """Plain values as text: in block style, with `flow` on one line, with None only what holds no other map or list."""
     yaml, text = YAML(typ="safe", pure=True), io.StringIO()
+    yaml.Representer = _Representer
     yaml.default_flow_style, yaml.width = flow, width
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.allow_unicode = "\\x85" not in repr(value)  # a line break for some readers of YAML: it has to be escaped
     yaml.dump(value, text)
     return text.getvalue()
+
+
+class _Representer(SafeRepresenter):
+    """Quotes what is text in YAML 1.2 and a boolean in 1.1, which many editors and programs still read."""
+
+    def represent_text(self, text: str) -> ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="'" if text in _BOOLEANS_OF_1_1 else None)
+
+
+_Representer.add_representer(str, _Representer.represent_text)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 
 _NAMESPACE = uuid.UUID("6f0b8f5c-5f5e-5b1e-9a0e-1c5d7f1d2a10")
 PREFIX = "trueup.model."

@@ -1,6 +1,6 @@
 """Records: dataclasses of plain values, to and from the JSON in which homes and ledgers hold them.
 
->>> from trueup.domain.data.types import Metric
+>>> from trueup.domain.types import Metric
 >>> from_json(Metric, '{"name": "auc", "value": 0.7, "n": 9, "later_field": 1}') == Metric("auc", 0.7, 9)
 True
 """

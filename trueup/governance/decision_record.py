@@ -9,11 +9,11 @@ from trueup.adapters.git import code_facts
 from trueup.config.durations import write_duration
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_digest, digest_of, policy_digest
-from trueup.domain.data.types import Window
 from trueup.domain.events import ModelDecayed, ModelStale, interval
 from trueup.domain.judging.metrics import loss_name
 from trueup.domain.learning.training_windows import reference_window
 from trueup.domain.records import to_plain
+from trueup.domain.types import Window
 from trueup.handoffs import Attempt, Candidate, Evaluation, Trained, Weighed
 from trueup.home import Home
 from trueup.ledger.record import (

@@ -14,10 +14,10 @@ from typing import Literal
 import pandas as pd
 
 from trueup.config.schema import ModelConfig
-from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Status, Verdict, Window
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.judging.predictions import classes_of, prediction_in
 from trueup.domain.judging.probation import NAME, ProbationLook, look
+from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Status, Verdict, Window
 from trueup.errors import StaleDecision
 from trueup.governance.rollback import roll_back
 from trueup.model import Champion, Model

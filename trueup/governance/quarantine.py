@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from trueup.domain.data.types import EVENT_TIME, ROW_ID, Batch
+from trueup.domain.types import EVENT_TIME, ROW_ID, Batch
 from trueup.errors import UsageError
 from trueup.model import Champion, Model
 

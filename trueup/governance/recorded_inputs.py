@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
-from trueup.config.kinds import ROOT, own_modules
 from trueup.config.own_code import source_text
+from trueup.config.plugins import ROOT, own_modules
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import config_text
 from trueup.errors import WorkError

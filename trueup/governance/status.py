@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from trueup.domain.data.types import Window
 from trueup.domain.monitoring.result import Look
+from trueup.domain.types import Window
 from trueup.governance import probation
 from trueup.governance.approval import expires_at, undecided
 from trueup.home import Home

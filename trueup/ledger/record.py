@@ -11,11 +11,11 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trueup.domain.data.types import Actor, Metric, Verdict, Window
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.probation import ProbationLook
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.monitoring.diagnosis import Skill
+from trueup.domain.types import Actor, Metric, Verdict, Window
 
 Plain = dict[str, Any]
 Recorded = dict[str, str | None]  # digests of the config and of the user's own modules, as the home keeps them

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.periods import complete_periods, period_of
-from trueup.domain.data.types import Batch, Window
 from trueup.domain.events import (
     BatchMissing,
     BatchPayload,
@@ -17,6 +16,7 @@ from trueup.domain.events import (
     interval,
 )
 from trueup.domain.monitoring.diagnosis import SHIFTED, UNUSUAL
+from trueup.domain.types import Batch, Window
 from trueup.handoffs import Checked, Observed
 from trueup.ledger.entries import Event
 from trueup.model import Model

@@ -7,7 +7,6 @@ from uuid import uuid4
 
 from trueup.domain.data.digest import config_digest, digest_of
 from trueup.domain.data.periods import period_of
-from trueup.domain.data.types import Reason
 from trueup.domain.events import RetrainRefused, interval
 from trueup.domain.learning.training_windows import Plan
 from trueup.domain.retraining.limits import (
@@ -19,6 +18,7 @@ from trueup.domain.retraining.limits import (
     before_training,
     rejections,
 )
+from trueup.domain.types import Reason
 from trueup.errors import UsageError
 from trueup.governance.approval import decided
 from trueup.governance.decision_record import REQUEST, circumstances, trigger

@@ -1,4 +1,4 @@
-"""Repairs what crashes and absent servers leave behind. Idempotent."""
+"""Repairs a home after crashes, without Prefect: the outbox, MLflow's aliases and runs. Idempotent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Triggers of a retrain besides the diagnosis, and requests that are repeated until a decision follows.
+"""Triggers of a retrain besides the diagnosis (for that see `trueup.loop.turn.next_action`), and requests that are repeated until a decision follows.
 
 A request can get lost: another retrain was running, a crash came between a diagnosis and its announcement, or a flow
 failed because the database was down. With monthly batches the next diagnosis would be a month away.
@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 
 from trueup.adapters.store.results import Result
 from trueup.config.durations import later
-from trueup.domain.data.types import EVENT_TIME, ROW_ID, Reason
 from trueup.domain.events import ModelDecayed, ModelDue, ModelStale, interval
 from trueup.domain.monitoring.result import Look
 from trueup.domain.retraining.limits import CLEARED, judged_until, starts
+from trueup.domain.types import EVENT_TIME, ROW_ID, Reason
 from trueup.handoffs import Checked, Observed
 from trueup.ledger.entries import Entry, Event
 from trueup.loop.may_start import steps_of

@@ -14,9 +14,9 @@ from types import NoneType
 from typing import Protocol
 
 from trueup.crash import reach
-from trueup.domain.data.types import Batch, Reason, Retrain, Status, Verdict, Window, overall
 from trueup.domain.learning.training_windows import Hold, Plan
 from trueup.domain.monitoring.diagnosis import DATA_BROKEN, DECAYED, SHIFTED, STALE, UNKNOWN
+from trueup.domain.types import Batch, Reason, Retrain, Status, Verdict, Window, overall
 from trueup.errors import NoLabels, NotEnoughData, StaleDecision, WorkError
 from trueup.governance.approval import upkeep
 from trueup.governance.probation import carry_out

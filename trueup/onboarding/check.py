@@ -23,8 +23,8 @@ from trueup.domain.data.labels import Table, key_names, table
 from trueup.domain.data.landing import key_values, split
 from trueup.domain.data.outcome_values import Known
 from trueup.domain.data.periods import complete_periods, period_of
-from trueup.domain.data.types import KNOWN_AT
 from trueup.domain.data.values import key_hash
+from trueup.domain.types import KNOWN_AT
 from trueup.errors import ConfigError, TrueupError
 from trueup.hints import did_you_mean
 from trueup.home import Home

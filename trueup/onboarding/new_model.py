@@ -21,7 +21,6 @@ from trueup.config.value_checks import zone
 from trueup.domain.data import clock
 from trueup.domain.data.landing import split
 from trueup.domain.data.time_formats import naming, with_zone
-from trueup.domain.data.types import EVENT_TIME
 from trueup.domain.profiling.columns import Column, profile
 from trueup.domain.profiling.feature_selection import Choice, Judge, choose
 from trueup.domain.profiling.keys import Key, key_of
@@ -32,6 +31,7 @@ from trueup.domain.profiling.period import Spans, pace_of
 from trueup.domain.profiling.personal_data import personal
 from trueup.domain.profiling.questions import Ask
 from trueup.domain.profiling.times import Gap, Times, choose_period, closed_days, disorder, gaps
+from trueup.domain.types import EVENT_TIME
 from trueup.errors import UsageError
 from trueup.home import Home
 from trueup.onboarding.draft import coerced, missing_of, usual_name, write_draft, write_usual

@@ -23,12 +23,12 @@ from trueup.config.durations import write_duration
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.training import Family
 from trueup.domain.data.periods import complete_periods
-from trueup.domain.data.types import KNOWN_AT, ROW_ID, Batch, Status, Window
 from trueup.domain.judging.gates import CHALLENGER, Case
 from trueup.domain.judging.gates.context import PRIOR, SIMPLE
 from trueup.domain.learning.learning import all_classes, build, defaults, predict
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.learning.training_windows import Hold, Plan
+from trueup.domain.types import KNOWN_AT, ROW_ID, Batch, Status, Window
 from trueup.errors import NoLabels, NotEnoughData, WorkError
 from trueup.handoffs import Checked
 from trueup.home import Home

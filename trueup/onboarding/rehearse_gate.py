@@ -7,13 +7,13 @@ from datetime import timedelta
 from math import ceil
 
 from trueup.config.durations import write_duration
-from trueup.domain.data.types import Figures
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates import Case
 from trueup.domain.judging.gates.baseline import ERROR, Baseline
 from trueup.domain.judging.gates.context import PRIOR
 from trueup.domain.judging.gates.integrity import MIN_ROWS, enough_rows
 from trueup.domain.judging.gates.phrases import compare, figures_of, too_few_blocks
+from trueup.domain.types import Figures
 
 BEATS, NOT_SHOWN, WORSE = "beats the prior", "not shown", "worse"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from trueup.adapters.git import account
-from trueup.domain.data.types import Actor
+from trueup.domain.types import Actor
 
 
 def at_the_command_line(by: str = "") -> Actor:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
-from trueup.domain.data.types import Actor
+from trueup.domain.types import Actor
 from trueup.errors import ConfigError, TrueupError
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.environment import MISTAKE

@@ -9,11 +9,10 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from trueup.adapters import dask
-from trueup.config.policies import Policy, parse_all
+from trueup.config.policies import Policy, parse_all, usual
 from trueup.errors import UsageError
 from trueup.model import Model
 from trueup.orchestration.context import in_zone
-from trueup.replay.compare import usual
 from trueup.replay.replay import Replay, prepare, whole_span
 from trueup.replay.report import Published, publish
 

@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from trueup.config import yaml_text
 from trueup.config.settings import Settings
-from trueup.domain.data.types import Reason, Retrain
+from trueup.domain.types import Reason, Retrain
 from trueup.errors import UsageError
 from trueup.orchestration.environment import flows_called_here, project_of_stack, server_address
 

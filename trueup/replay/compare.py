@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trueup.config.durations import write_duration
-from trueup.config.policies import Policy, block, parse_all
+from trueup.config.policies import block
 from trueup.config.schema import ModelConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
 from trueup.domain.judging.bootstrap import Blocks, sums_interval
 from trueup.domain.judging.metrics import loss_words
 from trueup.domain.records import to_plain
 from trueup.domain.retraining.frontier import Choice, Contest, choose, confirmed, dominated, split
+from trueup.domain.types import EVENT_TIME, ROW_ID, Window
 from trueup.errors import NotEnoughData
 from trueup.replay import paired_policies, phrases
 from trueup.replay.paired_policies import Plain, plain
@@ -201,16 +200,3 @@ def _judged_apart(contest: Contest, choice: Choice, parts: tuple[slice, slice] |
         "loss": rest.mean(choice.recommended),
         **{f"against {n}": plain(rest.apart(choice.recommended, n)) for n in others},
     }
-
-
-def usual(config: ModelConfig) -> list[Policy]:
-    """Default policies: those of the config, or else a set derived from its spans."""
-    if config.replay.policies:
-        return parse_all(config.replay.policies)
-    own = f"{config.promote.min_new_days:g} days"
-    recent = 3 * max(
-        config.train.min_history, config.promote.gate_window
-    )  # what a window or a half-life keeps of the past
-    texts = ["frozen", f"every {own}", f"every {own}, no gate", "on decay", "on drift", f"on decay, stale {own}"]
-    texts += [f"every {own}, trailing {write_duration(recent)}", f"every {own}, half-life {write_duration(recent / 2)}"]
-    return parse_all(texts)

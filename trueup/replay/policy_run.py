@@ -13,7 +13,6 @@ from trueup.config.policies import Policy, applied
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
 from trueup.config.tasks import METRICS, Task
-from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Window
 from trueup.domain.judging.bootstrap import paired_interval
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION
 from trueup.domain.judging.metrics import row_losses
@@ -21,6 +20,7 @@ from trueup.domain.judging.predictions import classes_of, prediction_in
 from trueup.domain.learning.learning import predict
 from trueup.domain.monitoring.diagnosis import DECAYED, Skill
 from trueup.domain.monitoring.result import MonitoringResult
+from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Window
 from trueup.ledger.entries import Entry
 from trueup.ledger.record import Evaluated, Fitted
 from trueup.loop import steps

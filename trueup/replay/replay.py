@@ -18,13 +18,13 @@ from filelock import FileLock, Timeout
 
 from trueup.adapters import dask
 from trueup.adapters.background import end_with_parent
-from trueup.config.kinds import root_of
+from trueup.config.plugins import root_of
 from trueup.config.policies import Policy, applied
 from trueup.config.rules import contradictions
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.data.digest import config_digest, digest_of
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 from trueup.errors import NotEnoughData, UsageError, WorkError
 from trueup.model import Model
 from trueup.replay import policy_results

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trueup import files
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 from trueup.home import HOME_TAG, Home
 from trueup.model import Model
 from trueup.replay.compare import Compared, compare

@@ -23,7 +23,7 @@ from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.data.digest import config_digest, digest_of
 from trueup.domain.data.periods import complete_periods
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 from trueup.errors import NoData, WorkError
 from trueup.home import Home
 from trueup.model import Model

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from trueup.config.tasks import Task
-from trueup.domain.data.types import ROW_ID, Batch
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import SIMPLE_ROWS, Floats, all_classes, predict, simple_model
+from trueup.domain.types import ROW_ID, Batch
 from trueup.errors import NotEnoughData
 from trueup.model import Model
 from trueup.stages.baselines import declared

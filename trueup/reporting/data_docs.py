@@ -22,8 +22,8 @@ from trueup.adapters import old_files
 from trueup.adapters.great_expectations import engine
 from trueup.adapters.great_expectations.checks import Outcome
 from trueup.adapters.great_expectations.validation import ValidationResult
-from trueup.domain.data.types import BatchRef
 from trueup.domain.records import to_plain
+from trueup.domain.types import BatchRef
 from trueup.reporting.html import loader, template
 
 _RESULTS: Final = "results"

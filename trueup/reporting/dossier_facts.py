@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from trueup.domain.data.types import Actor, Metric, Window
 from trueup.domain.learning.recipe import Recipe
+from trueup.domain.types import Actor, Metric, Window
 from trueup.ledger.record import (
     Approver,
     Data,

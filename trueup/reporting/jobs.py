@@ -12,13 +12,13 @@ from trueup.adapters import evidently
 from trueup.adapters.great_expectations.validation import ValidationResult
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
-from trueup.domain.data.types import EVENT_TIME, LABEL, Batch, Window
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.bootstrap import paired_interval
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION
 from trueup.domain.judging.metrics import loss_words, row_losses
 from trueup.domain.learning.learning import permutation_importance
 from trueup.domain.monitoring.drift import DriftResult
+from trueup.domain.types import EVENT_TIME, LABEL, Batch, Window
 from trueup.handoffs import prediction_of
 from trueup.home import Home
 from trueup.ledger.entries import Entry

@@ -10,10 +10,10 @@ from sklearn.pipeline import Pipeline
 
 from trueup.config.own_code import load_function
 from trueup.config.sections.features import FeaturesConfig
-from trueup.domain.data.types import ROW_ID, Batch
 from trueup.domain.features.features import feature_frame
 from trueup.domain.judging.gates.behaviour import Behaviour, BehaviourCheck, InvarianceCheck, Violations, measured
 from trueup.domain.learning.learning import predict
+from trueup.domain.types import ROW_ID, Batch
 from trueup.errors import WorkError
 from trueup.model import Model
 from trueup.stages.features import Examples

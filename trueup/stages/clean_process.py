@@ -14,9 +14,9 @@ import pandas as pd
 
 from trueup.adapters import parquet
 from trueup.adapters.mlflow.model_files import fresh_process
-from trueup.domain.data.types import Verdict
 from trueup.domain.judging.gates.budget import Budget, Cost
 from trueup.domain.judging.metrics import figure
+from trueup.domain.types import Verdict
 from trueup.errors import UntrustedModel
 from trueup.handoffs import FITTED, Trained, prediction_columns, prediction_of
 from trueup.model import Model

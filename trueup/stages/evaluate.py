@@ -11,13 +11,13 @@ from sklearn.pipeline import Pipeline
 
 from trueup.adapters.mlflow.model_files import fresh_process
 from trueup.config.schema import ModelConfig
-from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Metric, Window
 from trueup.domain.judging.bootstrap import Blocks
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION
 from trueup.domain.judging.metrics import SliceLoss, metrics, metrics_with_intervals, row_losses, slice_table
 from trueup.domain.learning.learning import all_classes, predict
 from trueup.domain.monitoring.diagnosis import Skill, constant_losses, promised_gain, skill
 from trueup.domain.monitoring.drift import sample
+from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Metric, Window
 from trueup.handoffs import Evaluation, Trained, columns_of, sample_name
 from trueup.model import Champion, Model
 from trueup.reporting.jobs import SAMPLE_ROWS

@@ -16,10 +16,10 @@ from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.digest import digest_of
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
 from trueup.domain.features.features import FeatureSchema, feature_frame, schema_of, without_values_lately
 from trueup.domain.features.history import needed_reach
 from trueup.domain.learning.training_windows import reference_window
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
 from trueup.errors import NotEnoughData
 from trueup.home import Home
 from trueup.model import Champion, Model

@@ -15,11 +15,11 @@ from trueup.config.sections.ingest import IngestConfig
 from trueup.config.value_checks import SHORTEST
 from trueup.crash import reach
 from trueup.domain.data.clock import Span, at_most
-from trueup.domain.data.kinds import declared_kinds
+from trueup.domain.data.column_kinds import declared_kinds
 from trueup.domain.data.landing import split
 from trueup.domain.data.periods import complete_periods, period_of
-from trueup.domain.data.types import Batch, Window
 from trueup.domain.data.values import retyped
+from trueup.domain.types import Batch, Window
 from trueup.errors import NoData, SourceError
 from trueup.model import Model
 from trueup.stages.config_problems import require_sound

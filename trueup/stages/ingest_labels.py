@@ -13,12 +13,12 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
+from trueup.domain.data.column_kinds import declared_kinds, first_kinds
 from trueup.domain.data.key_spelling import spelled_otherwise
-from trueup.domain.data.kinds import declared_kinds, first_kinds
 from trueup.domain.data.labels import Outcomes, Table, changes, label_columns, table
 from trueup.domain.data.outcome_values import Known
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Facts, Window
-from trueup.domain.data.values import Kind
+from trueup.domain.data.values import ColumnKind
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Facts, Window
 from trueup.errors import SourceError
 from trueup.model import Model
 
@@ -132,7 +132,7 @@ def joining(model: Model, landed: list[Batch], as_of: datetime, windows: Sequenc
     return made
 
 
-def kinds_of_keys(model: Model, window: Window) -> dict[str, Kind]:
+def kinds_of_keys(model: Model, window: Window) -> dict[str, ColumnKind]:
     """The kinds of the key columns with values in a window's rows, to which outcomes are converted. Raises SourceError."""
     key = model.config.ingest.key
     rows = model.home.source(model.config).read(

@@ -11,7 +11,6 @@ from trueup.adapters.evidently import scores
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import EVENT_TIME, LABEL, ROW_ID, Batch, Metric, Verdict
 from trueup.domain.features.features import schema_of
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Blocks
 from trueup.domain.judging.metrics import metrics, metrics_with_intervals, row_losses
@@ -36,6 +35,7 @@ from trueup.domain.monitoring.drift import (
 )
 from trueup.domain.monitoring.reference_rows import compared, reference_for
 from trueup.domain.monitoring.result import MonitoringResult
+from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Batch, Metric, Verdict
 from trueup.errors import NoData
 from trueup.governance.probation import enforce, examine
 from trueup.handoffs import Checked, Observed

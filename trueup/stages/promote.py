@@ -8,10 +8,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from trueup.domain.data.digest import config_digest
-from trueup.domain.data.types import EVENT_TIME, LABEL, Reason, Status, Verdict, overall
 from trueup.domain.judging import gates
 from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
+from trueup.domain.types import EVENT_TIME, LABEL, Reason, Status, Verdict, overall
 from trueup.errors import StaleDecision
 from trueup.governance.alias import align
 from trueup.governance.approval import PENDING, decided, resolution, settle, terms

@@ -8,8 +8,8 @@ from datetime import datetime
 import numpy as np
 
 from trueup.crash import reach
-from trueup.domain.data.types import Figures, Verdict
 from trueup.domain.learning.learning import all_classes, predict
+from trueup.domain.types import Figures, Verdict
 from trueup.handoffs import Refitted, Trained
 from trueup.model import Model
 from trueup.stages.clean_process import reproduced

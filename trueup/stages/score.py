@@ -11,8 +11,8 @@ from sklearn.pipeline import Pipeline
 from trueup.adapters.sinks import Sink
 from trueup.config.tasks import Task
 from trueup.crash import reach
-from trueup.domain.data.types import EVENT_TIME, ROW_ID, Batch
 from trueup.domain.learning.learning import predict
+from trueup.domain.types import EVENT_TIME, ROW_ID, Batch
 from trueup.governance.probation import shadowed
 from trueup.handoffs import Checked, Scored
 from trueup.model import Champion, Model

@@ -17,7 +17,6 @@ from trueup.config.schema import ModelConfig
 from trueup.config.tasks import Task
 from trueup.crash import reach
 from trueup.domain.data.digest import digest_of
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, Batch, BatchRef, Window
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import at_most, build, class_names, predict, recency
@@ -26,6 +25,7 @@ from trueup.domain.learning.splits import Indices, time_folds
 from trueup.domain.learning.training_windows import Hold, Plan, plan_training, reference_window
 from trueup.domain.monitoring.drift import sample
 from trueup.domain.records import to_plain
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, Batch, BatchRef, Window
 from trueup.errors import NoLabels, NotEnoughData
 from trueup.handoffs import FITTED, Search, Trained, baseline_name, columns_of
 from trueup.home import HOME_TAG, Home

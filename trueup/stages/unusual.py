@@ -14,12 +14,12 @@ from typing import Final
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import digest_of
-from trueup.domain.data.types import EVENT_TIME, Batch, Figures, Reason, Window
 from trueup.domain.monitoring.batch_profile import Profile, partial_ends, profile
 from trueup.domain.monitoring.learned_bounds import FEWEST, Earlier, Oddity, learn, unusual
 from trueup.domain.monitoring.settling import fresh, unsettled
 from trueup.domain.records import to_plain
 from trueup.domain.retraining.limits import AUTOMATIC
+from trueup.domain.types import EVENT_TIME, Batch, Figures, Reason, Window
 from trueup.governance.decision_record import REQUEST, circumstances
 from trueup.ledger.entries import Decision, Entry
 from trueup.ledger.record import Record, Trigger

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from trueup.adapters.great_expectations.checks import CheckResult
 from trueup.adapters.great_expectations.validation import check
-from trueup.domain.data.types import Batch
+from trueup.domain.types import Batch
 from trueup.handoffs import Checked, Validated
 from trueup.model import VALIDATE, Model, checked_from, rules
 from trueup.reporting.jobs import show_validation

@@ -18,7 +18,6 @@ from trueup.adapters.git import code_facts
 from trueup.config.own_code import source_digest
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import digest_of
-from trueup.domain.data.types import Burden, Fold
 from trueup.domain.judging.bootstrap import Floats
 from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, PRIOR, SIMPLE, Case
@@ -26,6 +25,7 @@ from trueup.domain.judging.gates.doubt import contender
 from trueup.domain.judging.metrics import loss_name, row_losses
 from trueup.domain.learning.learning import all_classes, predict
 from trueup.domain.learning.recipe import Recipe
+from trueup.domain.types import Burden, Fold
 from trueup.errors import NotEnoughData, WorkError
 from trueup.handoffs import Trained, Weighed, evidence_name
 from trueup.ledger.entries import Entry

@@ -21,16 +21,16 @@ import pandas as pd
 from trueup import files
 from trueup.adapters import parquet
 from trueup.config import yaml_text
-from trueup.config.kinds import own_modules
+from trueup.config.plugins import own_modules
 from trueup.config.settings import Settings
 from trueup.domain.data.labels import table
 from trueup.domain.data.landing import key_values
 from trueup.domain.data.moments import parse_times
 from trueup.domain.data.outcome_values import Known
 from trueup.domain.data.periods import complete_periods
-from trueup.domain.data.types import Window
-from trueup.domain.data.values import Kind, key_hash
+from trueup.domain.data.values import ColumnKind, key_hash
 from trueup.domain.events import DataArrived, interval
+from trueup.domain.types import Window
 from trueup.errors import NoData, UsageError
 from trueup.ledger.entries import Event
 from trueup.model import Model
@@ -111,7 +111,7 @@ def _known_after(
     outcomes: npt.NDArray[np.int64],
     delay: timedelta,
     end: datetime,
-    kinds: Mapping[str, Kind],
+    kinds: Mapping[str, ColumnKind],
 ) -> npt.NDArray[np.datetime64]:
     """When outcomes without a time become known: the delay after the first row of their key."""
     source, key = model.home.source(model.config), model.config.ingest.key

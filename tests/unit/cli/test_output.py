@@ -9,7 +9,7 @@ from rich.console import Console
 
 from trueup.cli import output
 from trueup.cli.demo import Demo, Month
-from trueup.domain.data.types import Status
+from trueup.domain.types import Status
 
 
 def test_the_demos_table_keeps_every_column_on_a_terminal_of_80_characters(monkeypatch, capsys):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.domain.data.periods import complete_periods, period_of
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 
 PERIODS = st.sampled_from(["day", "week", "month"])
 MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2060, 1, 1))

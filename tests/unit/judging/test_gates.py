@@ -12,7 +12,6 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from trueup.config.sections.promotion import PromoteConfig
 from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Status, overall
 from trueup.domain.judging.gates import Case, judge
 from trueup.domain.judging.gates.absolute import Absolute
 from trueup.domain.judging.gates.baseline import Baseline
@@ -21,6 +20,7 @@ from trueup.domain.judging.gates.paired import Paired
 from trueup.domain.judging.gates.slices import Slices
 from trueup.domain.judging.metrics import metrics
 from trueup.domain.records import to_plain
+from trueup.domain.types import Status, overall
 
 START = datetime(2024, 3, 1)
 DEFAULT = PromoteConfig().gates

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from tests.unit.judging.test_gates import make_case, moments, sigmoid, verdict_of
 from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Status
 from trueup.domain.judging.gates.behaviour import Behaviour, DirectionCheck, InvarianceCheck, measured
 from trueup.domain.judging.gates.budget import Budget, Cost
 from trueup.domain.judging.gates.calibration import Calibration
@@ -20,6 +19,7 @@ from trueup.domain.judging.gates.fairness import Fairness, by_group
 from trueup.domain.judging.gates.margin import status
 from trueup.domain.judging.metrics import metrics
 from trueup.domain.records import to_plain
+from trueup.domain.types import Status
 
 QUICK = EvaluateConfig(resamples=300)
 

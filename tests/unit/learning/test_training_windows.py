@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from trueup.config.sections.promotion import PromoteConfig
 from trueup.config.sections.training import TrainConfig
-from trueup.domain.data.types import Window
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Blocks
 from trueup.domain.learning.training_windows import Hold, Plan, plan_training
+from trueup.domain.types import Window
 
 START = datetime(2024, 1, 1)
 DAY = timedelta(days=1)

@@ -16,7 +16,6 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from trueup.config.sections.monitoring import DecayConfig, MonitorConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Verdict
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
 from trueup.domain.monitoring.diagnosis import (
@@ -32,6 +31,7 @@ from trueup.domain.monitoring.diagnosis import (
 )
 from trueup.domain.monitoring.drift import PSI, DriftScore, comparable, judge_drift
 from trueup.domain.records import from_json, to_plain
+from trueup.domain.types import Verdict
 
 START = datetime(2020, 1, 1)
 INPUTS = list("abcde")

@@ -11,7 +11,6 @@ from hypothesis.extra import numpy as hnp
 
 from trueup.config.sections.monitoring import DriftConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Status
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.monitoring.cells import MAX_CATEGORIES, OTHER, comparable
 from trueup.domain.monitoring.drift import (
@@ -25,6 +24,7 @@ from trueup.domain.monitoring.drift import (
 )
 from trueup.domain.monitoring.reference_rows import Reference
 from trueup.domain.records import to_plain
+from trueup.domain.types import Status
 
 CONFIG = DriftConfig()
 SCHEMA = FeatureSchema(("x", "y"), ("c",))

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from tests import messy
 from trueup.config.sections.features import FeaturesConfig
-from trueup.domain.data.types import Window
 from trueup.domain.monitoring.batch_profile import HASHES, Profile, partial_ends, profile
 from trueup.domain.monitoring.learned_bounds import (
     CONSTANT,
@@ -27,6 +26,7 @@ from trueup.domain.monitoring.learned_bounds import (
 )
 from trueup.domain.profiling import learned_expectations
 from trueup.domain.records import from_json, to_plain
+from trueup.domain.types import Window
 
 KNOWN, LATER = 12, 8  # weeks
 NUMERIC, KINDS = ["amount", "km", "items", "balance", "delay", "rare"], ["city", "kind", "customer", "order"]

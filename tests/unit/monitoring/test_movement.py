@@ -9,12 +9,12 @@ import pytest
 from trueup.config.sections.features import FeaturesConfig
 from trueup.config.sections.monitoring import DriftConfig
 from trueup.domain.data.periods import period_of
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 from trueup.domain.features.features import feature_frame, schema_of
 from trueup.domain.monitoring.cells import comparable
 from trueup.domain.monitoring.drift import JENSEN_SHANNON, PSI, DriftScore, column_checks, judge_drift, movements
 from trueup.domain.monitoring.movement import STILL, chance, distance, movement
 from trueup.domain.monitoring.reference_rows import compared, reference_for
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 
 CONFIG, START = DriftConfig(), datetime(2024, 1, 1)  # a Monday
 PLAIN = FeaturesConfig(numeric=["a", "b", "c"], categorical=["g"])

@@ -19,7 +19,7 @@ from pandas.api import types as dtypes
 
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.validation import Arguments
-from trueup.domain.data.types import Facts, Figures
+from trueup.domain.types import Facts, Figures
 
 NUMBER_TYPES: Final = ["int64", "int32", "int16", "int8", "float64", "float32", "bool"]
 _LABEL_WIDTH: Final = 120

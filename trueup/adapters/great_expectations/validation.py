@@ -20,11 +20,11 @@ from trueup.adapters.great_expectations.checks import Check, CheckResult, Outcom
 from trueup.config.rules import Mistake
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.validation import ExpectationConfig
-from trueup.domain.data.kinds import REWRITTEN
+from trueup.domain.data.column_kinds import REWRITTEN
 from trueup.domain.data.outcome_values import odd_outcomes
 from trueup.domain.data.sentinels import ALL_COLUMNS
-from trueup.domain.data.types import ROW_ID, Facts, Verdict
-from trueup.domain.data.values import Kind, as_text, canonical_text
+from trueup.domain.data.values import ColumnKind, as_text, canonical_text
+from trueup.domain.types import ROW_ID, Facts, Verdict
 from trueup.errors import ConfigError
 from trueup.hints import did_you_mean
 
@@ -130,7 +130,7 @@ def _declared(rows: pd.DataFrame, config: ModelConfig, facts: Facts, absent: Seq
         yield Check(declared.type, kwargs, _outcome(declared))
 
 
-def _as_landed(values: list[Any], column: pd.Series[Any], kind: Kind | None) -> list[Any]:
+def _as_landed(values: list[Any], column: pd.Series[Any], kind: ColumnKind | None) -> list[Any]:
     """A set's values as the column has them, however they are written in the YAML."""
     if dtypes.is_numeric_dtype(column):
         numbers = pd.to_numeric(

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from trueup.adapters.mlflow.database import be_patient, build_database, set_environment
 from trueup.adapters.mlflow.reader import MlflowLook
-from trueup.domain.data.types import BatchRef, Metric
+from trueup.domain.types import BatchRef, Metric
 from trueup.errors import RegistryUnavailable
 from trueup.secrecy import masked
 

@@ -8,11 +8,15 @@ from pathlib import Path
 import pandas as pd
 
 from trueup.config.sections.scoring import SinkConfig
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 
 
 class Sink(SinkConfig):
-    """A destination of predictions. Fields are its config keys."""
+    """A destination of predictions. Fields are its config keys.
+
+    The `kind` of a config names a subclass: one of the library by its name in `trueup.config.sections.scoring`, one of your
+    own as `module:Class`.
+    """
 
     @abstractmethod
     def write(self, window: Window, frame: pd.DataFrame, root: Path) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from trueup.adapters import parquet
 from trueup.adapters.sinks import Sink
-from trueup.domain.data.types import ROW_ID, Window
+from trueup.domain.types import ROW_ID, Window
 
 
 class FolderSink(Sink):

@@ -14,8 +14,8 @@ from pydantic import Field
 
 from trueup.adapters.sinks import Sink
 from trueup.adapters.sql.engines import UserDatabase
-from trueup.domain.data.types import ROW_ID, Window
 from trueup.domain.data.values import as_integers
+from trueup.domain.types import ROW_ID, Window
 from trueup.errors import WorkError
 
 _TRIES = 3

@@ -20,7 +20,11 @@ Rows = Callable[[datetime | None, datetime | None], pd.DataFrame]
 
 
 class Source(SourceConfig):
-    """A source. Fields are its config keys. One of your own defines `rows`, and may define `extent`."""
+    """A source. Fields are its config keys. One of your own defines `rows`, and may define `extent`.
+
+    The `kind` of a config names a subclass: one of the library by its name in `trueup.config.sections.ingest`, one of your
+    own as `module:Class`.
+    """
 
     def rows(self, start: datetime | None, end: datetime | None) -> pd.DataFrame:
         """Rows of [start, end), where None is an open side; rows outside are left out, so more may be returned."""

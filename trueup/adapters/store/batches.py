@@ -20,7 +20,7 @@ from trueup.adapters import parquet
 from trueup.adapters.sql.engines import reading, writing
 from trueup.adapters.store.tables import BATCHES, Shelf, as_json, folder_name, moment, stem, window_of
 from trueup.crash import reach
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, ROW_ID, BatchRef, Facts, Window
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, ROW_ID, BatchRef, Facts, Window
 from trueup.errors import WorkError
 
 _OWN_TYPES = {ROW_ID: "int64", EVENT_TIME: "datetime64[us]", KNOWN_AT: "datetime64[us]"}

@@ -15,7 +15,7 @@ from trueup.adapters.sql.engines import reading, writing
 from trueup.adapters.store.batches import empty, read_tables
 from trueup.adapters.store.tables import PREDICTIONS, Shelf, folder_name, moment, stem, until_it_holds
 from trueup.crash import reach
-from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
+from trueup.domain.types import EVENT_TIME, ROW_ID, Window
 
 CHAMPION = "champion"
 

@@ -15,7 +15,7 @@ from trueup.adapters.sql.engines import reading, writing
 from trueup.adapters.store.batches import Batches, read_tables
 from trueup.adapters.store.tables import QUARANTINE, RELEASES, folder_name, until_it_holds
 from trueup.domain.data.digest import digest_of
-from trueup.domain.data.types import ROW_ID, BatchRef
+from trueup.domain.types import ROW_ID, BatchRef
 
 EXPECTATION = "expectation"
 

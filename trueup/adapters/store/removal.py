@@ -19,7 +19,7 @@ from trueup.adapters import old_files
 from trueup.adapters.sql.engines import reading, writing
 from trueup.adapters.store.batches import as_ref
 from trueup.adapters.store.tables import BATCHES, PREDICTIONS, QUARANTINE, Shelf, folder_name
-from trueup.domain.data.types import BatchRef
+from trueup.domain.types import BatchRef
 
 Kind = Literal["batches", "quarantine", "predictions"]
 Part = tuple[str, int]  # role and number

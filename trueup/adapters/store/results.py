@@ -23,8 +23,8 @@ from trueup.adapters.old_files import older
 from trueup.adapters.sql.engines import reading, writing
 from trueup.adapters.store.batches import empty
 from trueup.adapters.store.tables import RESULTS, Shelf, as_json, folder_name, moment, until_it_holds, window_of
-from trueup.domain.data.types import EVENT_TIME, ROW_ID, Window
 from trueup.domain.records import from_json, to_plain
+from trueup.domain.types import EVENT_TIME, ROW_ID, Window
 
 T = TypeVar("T")
 _AT_ONCE = 500  # bodies that are asked for together

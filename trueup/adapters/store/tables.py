@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import sqlalchemy as sa
 
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 from trueup.errors import UsageError
 
 T = TypeVar("T")

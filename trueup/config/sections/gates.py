@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 from pydantic import ValidationError
 
 from trueup.config.content import Location
-from trueup.config.kinds import Kinds, Named
+from trueup.config.plugins import Kinds, Plugin
 from trueup.config.tasks import Task
 
 
-class GateConfig(Named):
+class GateConfig(Plugin):
     """A gate: decides whether a challenger may become the champion."""
 
     KINDS = Kinds(

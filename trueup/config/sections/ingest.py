@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
 
 from trueup.config.durations import Duration
-from trueup.config.kinds import Kinds, Named
+from trueup.config.plugins import Kinds, Plugin
 from trueup.config.section import Section
 from trueup.config.value_checks import readable_format, zone
 
 
-class SourceConfig(Named):
+class SourceConfig(Plugin):
     """A source of rows or of outcomes."""
 
     KINDS = Kinds(

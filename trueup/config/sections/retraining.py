@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, SerializeAsAny, Tag
 
 from trueup.config.durations import CalendarSpan, Duration, Span
-from trueup.config.kinds import Kinds, Named
+from trueup.config.plugins import Kinds, Plugin
 from trueup.config.section import Section
 
 
@@ -50,7 +50,7 @@ class PriceConfig(Section):
     currency: str = Field("USD", min_length=1, max_length=8)
 
 
-class PolicyConfig(Named):
+class PolicyConfig(Plugin):
     """A policy of your own for `trueup replay`."""
 
     KINDS = Kinds("policy", "trueup.config.policies:CustomPolicy", {})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import SerializeAsAny
 
-from trueup.config.kinds import Kinds, Named
+from trueup.config.plugins import Kinds, Plugin
 from trueup.config.section import Section
 
 
-class SinkConfig(Named):
+class SinkConfig(Plugin):
     """A place for predictions."""
 
     KINDS = Kinds(

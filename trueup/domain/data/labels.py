@@ -31,8 +31,8 @@ from trueup.domain.data.outcome_values import (
     unknown_of,
 )
 from trueup.domain.data.sentinels import sentinels_of
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Facts
 from trueup.domain.data.values import key_hash
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Facts
 
 _TIME_UNIT: Final = "datetime64[us]"
 _NONE: Final = -1

@@ -20,7 +20,7 @@ from pandas.api import types as dtypes
 from trueup.config.sections.ingest import IngestConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.cleaning import cleaned
-from trueup.domain.data.kinds import (
+from trueup.domain.data.column_kinds import (
     bring,
     carried,
     coerce,
@@ -37,8 +37,8 @@ from trueup.domain.data.outcome_values import Known, label_values
 from trueup.domain.data.row_ids import numbered
 from trueup.domain.data.sentinels import sentinels_of
 from trueup.domain.data.time_formats import naming, no_such_time
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Facts, Window
-from trueup.domain.data.values import Kind, as_text, canonical_text, key_hash, lost_digits, rounded, settled
+from trueup.domain.data.values import ColumnKind, as_text, canonical_text, key_hash, lost_digits, rounded, settled
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Facts, Window
 from trueup.errors import SourceError
 
 
@@ -144,7 +144,7 @@ def require_flat(raw: pd.DataFrame, columns: Sequence[str], place: str) -> None:
 
 
 def _without_sentinels(
-    raw: pd.DataFrame, config: IngestConfig, columns: Sequence[str], kinds: Mapping[str, Kind], facts: Facts
+    raw: pd.DataFrame, config: IngestConfig, columns: Sequence[str], kinds: Mapping[str, ColumnKind], facts: Facts
 ) -> pd.DataFrame:
     """Turn values that mean "missing" into missing ones and count them; convert remaining text of numeric columns."""
     label = config.label
@@ -190,7 +190,7 @@ def _unique_rows(
 
 
 def _numbered(
-    given: pd.DataFrame, times: pd.Series[Any], config: IngestConfig, kinds: Mapping[str, Kind]
+    given: pd.DataFrame, times: pd.Series[Any], config: IngestConfig, kinds: Mapping[str, ColumnKind]
 ) -> pd.DataFrame:
     """Identify rows without a key by all their values except the outcome, which may come or change later."""
     later = {config.time, config.label.column, config.label.known_at}
@@ -209,7 +209,9 @@ def _changes_of_clocks(raw: pd.Series[Any], times: pd.Series[Any], second: npt.N
     return {name: count for name, count in facts.items() if count}
 
 
-def _keys(raw: pd.DataFrame, moments: pd.Series[Any], config: IngestConfig, kinds: Mapping[str, Kind]) -> pd.DataFrame:
+def _keys(
+    raw: pd.DataFrame, moments: pd.Series[Any], config: IngestConfig, kinds: Mapping[str, ColumnKind]
+) -> pd.DataFrame:
     """The key columns, with the parsed moments of the time."""
     others = {name: name for name in config.key if name != config.time}
     keys = key_values(raw, config, others, "ingest.key", kinds)
@@ -217,7 +219,11 @@ def _keys(raw: pd.DataFrame, moments: pd.Series[Any], config: IngestConfig, kind
 
 
 def _inputs(
-    chosen: pd.DataFrame, config: IngestConfig, kinds: Mapping[str, Kind], declared: Mapping[str, Kind], facts: Facts
+    chosen: pd.DataFrame,
+    config: IngestConfig,
+    kinds: Mapping[str, ColumnKind],
+    declared: Mapping[str, ColumnKind],
+    facts: Facts,
 ) -> dict[str, pd.Series[Any]]:
     """Convert each input column to its kind. Columns that do not fit become text and are listed."""
     facts |= {"coerced": {}, "mixed": [], "mistyped": {}, "respelled": {}, "rounded": {}, "rewritten": {}}
@@ -282,7 +288,7 @@ def _labels(
 
 
 def key_values(
-    raw: pd.DataFrame, config: IngestConfig, names: Mapping[str, str], place: str, kinds: Mapping[str, Kind]
+    raw: pd.DataFrame, config: IngestConfig, names: Mapping[str, str], place: str, kinds: Mapping[str, ColumnKind]
 ) -> pd.DataFrame:
     """Return the key columns, which may have other names, converted to the kinds of landed rows, so that both compare.
 

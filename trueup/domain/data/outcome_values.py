@@ -18,8 +18,8 @@ import pandas as pd
 
 from trueup.config.sections.ingest import IngestConfig, LabelConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Facts
-from trueup.domain.data.values import Kind, as_numbers, as_text, numbers_of, rounded, without_nul, without_point
+from trueup.domain.data.values import ColumnKind, as_numbers, as_text, numbers_of, rounded, without_nul, without_point
+from trueup.domain.types import Facts
 from trueup.errors import SourceError
 
 _SHARE: Final = 0.02  # share of a batch's outcomes up to which unknown ones are left out with a message
@@ -36,7 +36,7 @@ class Known:
     `outcomes` are the values that count as 0, or the classes.
     """
 
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    kinds: Mapping[str, ColumnKind] = field(default_factory=dict)
     outcomes: tuple[str, ...] | None = None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 
 Period = Literal["day", "week", "month"]
 FREQUENCY: Final = {"day": "D", "week": "W-SUN", "month": "M"}

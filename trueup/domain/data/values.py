@@ -1,6 +1,6 @@
 """Values and types of columns: one text for each value, whatever type it arrives as, without losing a digit.
 
-A column has one type for a dataset's whole life (`Kind`). It is declared, determined by the column's use, or taken from
+A column has one type for a dataset's whole life (`ColumnKind`). It is declared, determined by the column's use, or taken from
 the first batch with values. Later values are converted to it, and values that do not fit are listed.
 """
 
@@ -17,7 +17,9 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api import types as dtypes
 
-Kind = Literal["text", "digits", "integer", "number", "boolean", "time"]  # `digits`: text of whole numbers only
+from trueup.config.sections.ingest import ColumnType
+
+ColumnKind = Literal[ColumnType, "digits"]  # `digits`: text of whole numbers only
 EXACT: Final = 2**53  # largest integer up to which float64 is exact
 
 NUL_SIGN: Final = "\u2400"
@@ -149,7 +151,7 @@ def as_booleans(column: pd.Series[Any]) -> pd.Series[Any] | None:
     return codes.astype(np.float64) if codes.hasnans else codes.astype(np.int64)
 
 
-def canonical_text(column: pd.Series[Any], kind: Kind) -> pd.Series[Any]:
+def canonical_text(column: pd.Series[Any], kind: ColumnKind) -> pd.Series[Any]:
     """Convert a column to its dataset's text: `as_text`, for `digits` without trailing zeros. Categories are kept."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         levels = pd.Series(column.cat.categories)
@@ -178,7 +180,7 @@ def without_point(text: pd.Series[Any]) -> pd.Series[Any]:
     return text.where(~pointed, text.str.split(".").str[0]) if pointed.any() else text
 
 
-def kind_of_text(column: pd.Series[Any]) -> Kind | None:
+def kind_of_text(column: pd.Series[Any]) -> ColumnKind | None:
     """The kind of a text or time column, from its first values on; None without values."""
     if not column.notna().any():
         return None
@@ -188,7 +190,7 @@ def kind_of_text(column: pd.Series[Any]) -> Kind | None:
     return "digits" if distinct.str.fullmatch(_WHOLE).all() else "text"
 
 
-def kind_of(column: pd.Series[Any]) -> Kind | None:
+def kind_of(column: pd.Series[Any]) -> ColumnKind | None:
     """The kind of a column that is not declared, by its first values; None without values."""
     if not column.notna().any():
         return None
@@ -254,12 +256,12 @@ def _hashes(column: pd.Series[Any]) -> npt.NDArray[np.uint64]:
     return hashed[codes]
 
 
-def settled(declared: Mapping[str, Kind], recorded: Mapping[str, Kind]) -> dict[str, Kind]:
+def settled(declared: Mapping[str, ColumnKind], recorded: Mapping[str, ColumnKind]) -> dict[str, ColumnKind]:
     """The kinds of columns: as declared, else as recorded at the first landing."""
     return {**declared, **{n: k for n, k in recorded.items() if n not in declared or _says_more(k, declared[n])}}
 
 
-def retyped(declared: Mapping[str, Kind], recorded: Mapping[str, Kind]) -> list[str]:
+def retyped(declared: Mapping[str, ColumnKind], recorded: Mapping[str, ColumnKind]) -> list[str]:
     """The columns with another declared type than the landed one."""
     return [
         name
@@ -271,5 +273,5 @@ def retyped(declared: Mapping[str, Kind], recorded: Mapping[str, Kind]) -> list[
     ]
 
 
-def _says_more(recorded: Kind, declared: Kind) -> bool:
+def _says_more(recorded: ColumnKind, declared: ColumnKind) -> bool:
     return declared == "text" and recorded in {"digits", "time"}

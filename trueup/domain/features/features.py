@@ -13,9 +13,9 @@ from pandas.api import types as dtypes
 
 from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.data.periods import FREQUENCY, Period
-from trueup.domain.data.types import EVENT_TIME, ROW_ID
 from trueup.domain.data.values import as_numbers, as_text
 from trueup.domain.features.history import history_features, history_names
+from trueup.domain.types import EVENT_TIME, ROW_ID
 from trueup.errors import WorkError
 
 Custom = Callable[[pd.DataFrame], pd.DataFrame]

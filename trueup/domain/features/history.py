@@ -23,8 +23,8 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.config.sections.features import HistoryConfig
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT
 from trueup.domain.data.values import as_text
+from trueup.domain.types import EVENT_TIME, KNOWN_AT
 from trueup.errors import WorkError
 
 Ints = npt.NDArray[np.int64]

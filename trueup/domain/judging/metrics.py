@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Metric
 from trueup.domain.judging.bootstrap import (
     Blocks,
     Floats,
@@ -28,6 +27,7 @@ from trueup.domain.judging.bootstrap import (
     run_length,
     sums_interval,
 )
+from trueup.domain.types import Metric
 
 _SMALLEST = 1e-15  # a certain and wrong prediction costs 34.5, not infinity
 _AT_MOST_ONE = {"auc", "auc_ovr", "accuracy"}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from trueup.config.schema import ModelConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import LABEL
+from trueup.domain.types import LABEL
 
 
 def prediction_in(config: ModelConfig, joined: pd.DataFrame, classes: Sequence[str] | None) -> np.ndarray:

@@ -14,8 +14,8 @@ from datetime import timedelta
 import numpy as np
 from numpy.typing import ArrayLike
 
-from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, paired_interval
+from trueup.domain.types import Status, Verdict
 
 NAME = "probation"
 

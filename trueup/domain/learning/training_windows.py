@@ -9,8 +9,8 @@ from trueup.config.durations import earlier, write_duration
 from trueup.config.sections.monitoring import DecayConfig
 from trueup.config.sections.promotion import PromoteConfig
 from trueup.config.sections.training import TrainConfig
-from trueup.domain.data.types import Fold, Window
 from trueup.domain.judging.bootstrap import MIN_BLOCKS
+from trueup.domain.types import Fold, Window
 
 _DAY = timedelta(days=1)
 _MOMENT = timedelta(microseconds=1)

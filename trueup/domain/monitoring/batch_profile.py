@@ -10,8 +10,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from trueup.domain.data.types import Window
 from trueup.domain.data.values import as_text
+from trueup.domain.types import Window
 
 AT: Final = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)  # the quantiles in a profile
 _SKETCH: Final = 64  # hashes of values in a sketch

@@ -35,10 +35,10 @@ from numpy.typing import ArrayLike
 from trueup.config.durations import later, write_duration
 from trueup.config.sections.monitoring import MonitorConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Figures, Status, Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval, paired_interval
 from trueup.domain.monitoring.drift import MIN_ROWS, DriftResult
 from trueup.domain.records import High, Low
+from trueup.domain.types import Figures, Status, Verdict
 
 DATA_BROKEN, UNKNOWN, DECAYED = "data_broken", "unknown", "decayed"
 STALE, UNUSUAL, SHIFTED, HEALTHY = "stale", "unusual", "shifted", "healthy"

@@ -30,11 +30,11 @@ from numpy.typing import ArrayLike
 
 from trueup.config.sections.monitoring import DriftConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Metric, Verdict
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.monitoring.cells import comparable, numbers, values_of
 from trueup.domain.monitoring.movement import STILL, Ints, Method, Movement, chance, movement
 from trueup.domain.monitoring.reference_rows import Reference
+from trueup.domain.types import Metric, Verdict
 
 MIN_ROWS = 30  # on either side; fewer rows say nothing about a distribution
 PSI: Method = "psi"

@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from trueup.domain.data.types import Figures
 from trueup.domain.monitoring.batch_profile import HASHES, Numbers, Profile, Values
+from trueup.domain.types import Figures
 
 _SPREADS: Final = ((0.1, 0.9), (0.05, 0.95), (0.01, 0.99))  # the first pair with a positive width is a column's spread
 

@@ -20,11 +20,11 @@ import pandas as pd
 
 from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.data.periods import Period, numbers
-from trueup.domain.data.types import EVENT_TIME, Window
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.features.history import reaches
 from trueup.domain.monitoring.cells import values_of
 from trueup.domain.monitoring.movement import Ints
+from trueup.domain.types import EVENT_TIME, Window
 
 _LENGTH = {"day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=30)}
 _CYCLE = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trueup.domain.data.types import Figures, Metric
 from trueup.domain.judging.probation import ProbationLook
 from trueup.domain.monitoring.diagnosis import DATA_BROKEN, Skill
 from trueup.domain.monitoring.drift import DriftResult
 from trueup.domain.monitoring.learned_bounds import Oddity
+from trueup.domain.types import Figures, Metric
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from trueup.domain.data.types import Window
+from trueup.domain.types import Window
 
 Odd = Mapping[Window, Collection[str]]  # the unusual columns of each batch
 

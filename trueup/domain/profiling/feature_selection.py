@@ -19,7 +19,6 @@ from sklearn.pipeline import Pipeline
 from trueup.config.durations import write_duration
 from trueup.config.sections.features import FeaturesConfig, HistoryConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 from trueup.domain.features.features import FeatureSchema, feature_frame, schema_of
 from trueup.domain.features.history import history_names
 from trueup.domain.judging.bootstrap import Interval, paired_interval
@@ -28,6 +27,7 @@ from trueup.domain.learning.learning import build, class_names, predict
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.profiling.columns import Column
 from trueup.domain.profiling.period import Power
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID
 
 _ROWS = 12_000
 _MOST_ROWS = 60_000  # if one of two outcomes is rare

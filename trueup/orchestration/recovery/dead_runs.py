@@ -31,6 +31,7 @@ TRIES = 3  # more restarts would fail again
 RECENT = timedelta(days=1)
 GONE = "the process of this run is gone"  # ends messages that are not the run's own: its hooks notified nobody
 HEARTBEAT = "prefect.flow-run.heartbeat"
+DEAD_AFTER = 90  # seconds without a heartbeat (three of Prefect's) after which a flow run counts as dead
 QUIET = timedelta(minutes=2)  # four of Prefect's heartbeats, and longer than a flow run's process takes to start
 MUTE = timedelta(minutes=10)  # the first heartbeat comes at once, and is lost if the server is killed just then
 

@@ -1,4 +1,4 @@
-"""Repairs what crashes and absent servers leave behind: the outbox, MLflow's aliases and runs, Prefect's runs.
+"""The command and flow `reconcile`: repairs the home (`trueup.loop.reconcile`) and, with a server, Prefect's runs.
 
 Failures on the server without a run of ours are announced from here, too: failed automations and dead flow runs.
 """

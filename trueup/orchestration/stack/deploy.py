@@ -19,11 +19,10 @@ from ruamel.yaml.error import YAMLError
 from trueup.config import yaml_text
 from trueup.config.load import model_names
 from trueup.errors import UsageError, WorkError
-from trueup.orchestration.recovery.dead_runs import GONE
+from trueup.orchestration.recovery.dead_runs import DEAD_AFTER, GONE
 from trueup.orchestration.stack.health import post
 from trueup.orchestration.stack.services import POOL
 
-DEAD_AFTER = 90  # seconds without a heartbeat (three of Prefect's) after which a flow run counts as dead
 _SECONDS = 180
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
 _DEAD_RUNS: Final[dict[str, Any]] = {
@@ -150,7 +149,7 @@ def in_one_line(said: str) -> str:
     >>> in_one_line("Traceback (most recent call last):\n  File x\nValueError: no such pool\nFor more see https://x\n")
     'ValueError: no such pool'
     >>> in_one_line("")
-    'it said nothing'
+    'no output'
     """
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|error)\b", line)]

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from trueup.config.sections.gates import GateConfig
-from trueup.domain.data.types import Figures, Verdict
 from trueup.domain.judging.gates.baseline import Baseline
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, NO_CHAMPION, Case
 from trueup.domain.judging.gates.gate import FURTHER, HEADINGS, RUNS, SOUND, Gate, gate_of
 from trueup.domain.judging.gates.integrity import all_finite, enough_rows, no_overlap, not_identical
+from trueup.domain.types import Figures, Verdict
 
 __all__ = [
     "CHALLENGER",

@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import model_validator
 
 from trueup.config.tasks import METRICS
-from trueup.domain.data.types import Verdict
 from trueup.domain.judging.gates.context import Case
 from trueup.domain.judging.gates.gate import BETTER, Gate
 from trueup.domain.judging.metrics import figure
+from trueup.domain.types import Verdict
 
 
 class Absolute(Gate):

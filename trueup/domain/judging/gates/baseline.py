@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from trueup.domain.data.types import Figures, Status, Verdict
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates.context import CHALLENGER, PRIOR, Case
 from trueup.domain.judging.gates.gate import BETTER, Gate
 from trueup.domain.judging.gates.phrases import compare, figures_of, too_few_blocks
+from trueup.domain.types import Figures, Status, Verdict
 
 ERROR = 0.1  # one-sided, of a first champion that is no better than the prior
 

@@ -18,12 +18,12 @@ from trueup.config.content import Location, items, keys, written
 from trueup.config.section import Section, Share
 from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Verdict
 from trueup.domain.judging.bootstrap import Floats, paired_interval
 from trueup.domain.judging.gates.context import Case
 from trueup.domain.judging.gates.gate import BEHAVES, Gate
 from trueup.domain.judging.metrics import figure
 from trueup.domain.records import to_plain
+from trueup.domain.types import Verdict
 
 
 class InvarianceCheck(Section):

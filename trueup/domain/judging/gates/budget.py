@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from trueup.domain.data.types import Verdict
 from trueup.domain.judging.gates.context import Case
 from trueup.domain.judging.gates.gate import RUNS, Gate
 from trueup.domain.judging.metrics import figure
+from trueup.domain.types import Verdict
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Figures, Status, Verdict
 from trueup.domain.judging.bootstrap import Floats, Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
 from trueup.domain.judging.gates.gate import BEHAVES
 from trueup.domain.judging.gates.margin import MarginGate, bound, bounds_words, resample, status, unusable
 from trueup.domain.judging.gates.phrases import too_few_blocks
 from trueup.domain.judging.metrics import figure
+from trueup.domain.types import Figures, Status, Verdict
 
 _BINS = 10
 _WORDS = {"ece": "calibration error", "bias": "bias of the mean prediction"}

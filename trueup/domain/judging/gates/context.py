@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from trueup.config.sections.training import EvaluateConfig
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Burden
 from trueup.domain.judging.bootstrap import Blocks, Floats, Interval, sums_interval
 from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.metrics import metrics, row_losses, shortfall_difference
+from trueup.domain.types import Burden
 
 if TYPE_CHECKING:
     from trueup.domain.judging.gates.behaviour import Violations

@@ -20,12 +20,12 @@ from pydantic import Field
 
 from trueup.config.content import Location, items
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Figures, Status, Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
 from trueup.domain.judging.gates.gate import FAIR
 from trueup.domain.judging.gates.margin import MarginGate, Ratios, bound, bounds_words, resample, status, unusable
 from trueup.domain.judging.metrics import figure
+from trueup.domain.types import Figures, Status, Verdict
 
 _LISTED = 50  # number of too small groups in the figures
 _RATES = {"equalized_odds": ("true_positive_rate", "false_positive_rate")}

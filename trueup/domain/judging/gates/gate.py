@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from trueup.config.sections.gates import GateConfig
-from trueup.domain.data.types import Figures, Verdict
 from trueup.domain.judging.gates.context import Case
+from trueup.domain.types import Figures, Verdict
 
 # The dossier's headings, in order.
 SOUND, BETTER, FAIR = "Is the comparison sound?", "Is it better?", "Is it fair, and does it harm nobody?"
@@ -17,7 +17,11 @@ HEADINGS = (SOUND, BETTER, FAIR, BEHAVES, RUNS, FURTHER)
 
 
 class Gate(GateConfig):
-    """A gate. Fields are its config keys. `kind` names a subclass of the library; `module:Class` names one of your own."""
+    """A gate. Fields are its config keys.
+
+    The `kind` of a config names a subclass: one of the library by its name in `trueup.config.sections.gates`, one of your
+    own as `module:Class`.
+    """
 
     HEADING: ClassVar[str] = FURTHER  # in the dossier
     SILENT: ClassVar[bool] = False  # whether a pass is only a precondition, not a reason to promote

@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Figures, Verdict
 from trueup.domain.judging.bootstrap import Floats
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
 from trueup.domain.judging.metrics import figure, loss_name
+from trueup.domain.types import Figures, Verdict
 
 MIN_ROWS = 30
 

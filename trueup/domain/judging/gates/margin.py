@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from trueup.domain.data.types import Status, Verdict
 from trueup.domain.judging.bootstrap import Floats, Interval, interval_from, multiplicities, run_length
 from trueup.domain.judging.gates.context import Case
 from trueup.domain.judging.gates.gate import Gate
 from trueup.domain.judging.metrics import figure
+from trueup.domain.types import Status, Verdict
 
 
 class MarginGate(Gate):

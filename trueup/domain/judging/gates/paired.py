@@ -19,13 +19,13 @@ from pydantic import Field
 
 from trueup.config.section import Share
 from trueup.config.tasks import Task
-from trueup.domain.data.types import Figures, Status, Verdict
 from trueup.domain.judging.bootstrap import Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, LOSS, Case
 from trueup.domain.judging.gates.doubt import doubt_words
 from trueup.domain.judging.gates.gate import BETTER, Gate
 from trueup.domain.judging.gates.phrases import compare, figures_of, too_few_blocks
 from trueup.domain.judging.metrics import figure, shortfall
+from trueup.domain.types import Figures, Status, Verdict
 
 _SPENDING = 0.5  # power of the number of attempts with which the error shrinks
 

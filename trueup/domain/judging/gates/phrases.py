@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from trueup.domain.data.types import Figures
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Interval
 from trueup.domain.judging.gates.context import CHALLENGER, LOSS, Case
 from trueup.domain.judging.metrics import figure, loss_name, loss_words, shortfall
+from trueup.domain.types import Figures
 
 
 def compare(case: Case, role: str, difference: Interval, metric: str = LOSS) -> str:

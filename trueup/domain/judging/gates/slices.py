@@ -8,11 +8,11 @@ from typing import Literal
 from pydantic import Field
 
 from trueup.config.section import Share
-from trueup.domain.data.types import Figures, Verdict
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Interval
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, Case
 from trueup.domain.judging.gates.gate import FAIR, Gate
 from trueup.domain.judging.metrics import by_slice, figure, loss_words
+from trueup.domain.types import Figures, Verdict
 
 _LISTED = 50  # slices too small to tell that are named in the figures
 

@@ -25,7 +25,7 @@ from trueup.errors import SourceError
 ROOT = "root"  # in the context of a validation: the folder of the configs, where the user's own modules are
 
 
-class Named(Section):
+class Plugin(Section):
     """A part of a config whose class is found by its `kind`. A direct subclass has the table of kinds."""
 
     KINDS: ClassVar[Kinds]
@@ -74,7 +74,7 @@ class Kinds:
     base: str
     shipped: Mapping[str, str]
 
-    def find(self, kind: str, root: Path | None = None) -> type[Named]:
+    def find(self, kind: str, root: Path | None = None) -> type[Plugin]:
         """The class of a kind. Raises ValueError, which says what to write."""
         if dotted := self.shipped.get(kind):
             return _imported(dotted)
@@ -96,30 +96,30 @@ class Kinds:
         _ROOTS[found] = root
         return found
 
-    def classes(self) -> list[type[Named]]:
+    def classes(self) -> list[type[Plugin]]:
         """The library's own, in order."""
         return [_imported(dotted) for dotted in self.shipped.values()]
 
 
-_ROOTS: dict[type[Named], Path | None] = {}  # by class of the user's: the folder of the configs that named it
+_ROOTS: dict[type[Plugin], Path | None] = {}  # by class of the user's: the folder of the configs that named it
 
 
-def root_of(*parts: Named) -> Path | None:
+def root_of(*parts: Plugin) -> Path | None:
     """The folder of the configs in which the user's own classes among some parts were found; None without any."""
     return next((root for part in parts if (root := _ROOTS.get(type(part)))), None)
 
 
-def own_modules(parts: Iterable[Named]) -> list[str]:
+def own_modules(parts: Iterable[Plugin]) -> list[str]:
     """The kinds among some parts that are the user's own, each once."""
     return list(dict.fromkeys(part.kind for part in parts if part.own))
 
 
-def _imported(dotted: str) -> type[Named]:
+def _imported(dotted: str) -> type[Plugin]:
     module, name = dotted.split(":")
-    found: type[Named] = getattr(importlib.import_module(module), name)
+    found: type[Plugin] = getattr(importlib.import_module(module), name)
     return found
 
 
-def _again(base: type[Named], content: dict[str, Any], root: Path | None) -> Named:
+def _again(base: type[Plugin], content: dict[str, Any], root: Path | None) -> Plugin:
     """A part whose class another process does not know by its module's name."""
     return base.model_validate(content, context={ROOT: root})

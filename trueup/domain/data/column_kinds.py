@@ -14,7 +14,7 @@ from trueup.domain.data.moments import parse_times
 from trueup.domain.data.outcome_values import Known
 from trueup.domain.data.values import (
     NUL_SIGN,
-    Kind,
+    ColumnKind,
     as_booleans,
     as_integers,
     as_numbers,
@@ -30,9 +30,9 @@ from trueup.domain.data.values import (
 from trueup.errors import SourceError
 
 
-def declared_kinds(config: IngestConfig, numeric: Sequence[str]) -> dict[str, Kind]:
+def declared_kinds(config: IngestConfig, numeric: Sequence[str]) -> dict[str, ColumnKind]:
     """The kinds of columns by the config: declared, or determined by their use."""
-    kinds: dict[str, Kind] = {
+    kinds: dict[str, ColumnKind] = {
         **dict.fromkeys(config.key, "text"),
         **dict.fromkeys([*numeric, *config.coerce], "number"),
     }
@@ -40,8 +40,8 @@ def declared_kinds(config: IngestConfig, numeric: Sequence[str]) -> dict[str, Ki
 
 
 def first_kinds(
-    raw: pd.DataFrame, columns: Sequence[str], declared: Mapping[str, Kind], known: Known
-) -> dict[str, Kind]:
+    raw: pd.DataFrame, columns: Sequence[str], declared: Mapping[str, ColumnKind], known: Known
+) -> dict[str, ColumnKind]:
     """The kinds as declared and as earlier landings fixed them, and those of new `columns` by their values."""
     kinds = settled(declared, known.kinds)
     for name in columns:
@@ -51,13 +51,13 @@ def first_kinds(
     return kinds
 
 
-def carried(recorded: Mapping[str, Kind], declared: Mapping[str, Kind]) -> dict[str, Kind]:
+def carried(recorded: Mapping[str, ColumnKind], declared: Mapping[str, ColumnKind]) -> dict[str, ColumnKind]:
     """The recorded kinds, without those of columns with another kind in the config."""
     changed = {*retyped(declared, recorded)}
     return {name: kind for name, kind in recorded.items() if name not in changed}
 
 
-def bring(column: pd.Series[Any], kind: Kind, zone: str) -> pd.Series[Any] | None:
+def bring(column: pd.Series[Any], kind: ColumnKind, zone: str) -> pd.Series[Any] | None:
     """Convert a column to a kind without losing a digit. Returns None if a value does not fit."""
     if kind in {"text", "digits"}:
         return canonical_text(column, kind)
@@ -69,7 +69,7 @@ def bring(column: pd.Series[Any], kind: Kind, zone: str) -> pd.Series[Any] | Non
     return {"integer": as_integers, "number": as_numbers, "boolean": as_booleans}[kind](column)
 
 
-def examples(column: pd.Series[Any], kind: Kind, zone: str) -> list[str]:
+def examples(column: pd.Series[Any], kind: ColumnKind, zone: str) -> list[str]:
     """Some values that do not fit a kind."""
     distinct = pd.Series(as_text(column).dropna().unique()[:1000], dtype=object)
     odd = [
@@ -80,7 +80,7 @@ def examples(column: pd.Series[Any], kind: Kind, zone: str) -> list[str]:
     return [str(v) for v in (odd or distinct)[:3]]
 
 
-def rewritten(column: pd.Series[Any], kind: Kind) -> dict[str, int]:
+def rewritten(column: pd.Series[Any], kind: ColumnKind) -> dict[str, int]:
     """Count the values that are landed in another form than the source has: see `REWRITTEN`."""
     found = {}
     if kind == "time":

@@ -1,4 +1,4 @@
-"""The sections `retention` and `governance`."""
+"""The section `retention`."""
 
 from __future__ import annotations
 
@@ -34,17 +34,3 @@ class RetentionConfig(Section):
     decisions: Kept = Field(
         timedelta(days=3650), description="How long the data behind a decision is kept beyond the other spans."
     )
-
-
-class GovernanceConfig(Section):
-    """What people answer for. Each decision and the dossier record it; no decision depends on it."""
-
-    owner: str = Field("", description="The person, team or role that answers for the model.")
-    risk_tier: str = Field(
-        "",
-        description="In the words of the scheme that you use, such as `limited`. Trueup does not assess it.",
-    )
-    intended_use: str = Field(
-        "", description="What the predictions are for, who acts on them, and what they are not for."
-    )
-    limitations: list[str] = Field(default=[], description="Known limits of the model, each in one sentence.")
