@@ -59,7 +59,7 @@ def figures(tried: Sequence[Tried], rule: Rule) -> dict[str, Any]:
         "kept": _kept(records, played),
         "promotions": len(promotions),
         "wrong": sum(d.mean > 0 for d in promotions),
-        "wrong_shown": _holm([_p_worse(d) for d in promotions]),
+        "wrong_shown": holm([_p_worse(d) for d in promotions]),
         "refusals": len(refusals),
         "refused_wrongly": sum(d.mean < 0 for d in refusals),
         "refused_wrongly_shown": sum(np.isfinite(d.error) and d.error > 0 and d.lower(0.95) < 0 for d in refusals),
@@ -142,7 +142,7 @@ def _p_worse(difference: Interval) -> float:
     return difference.p_above(0.0) if difference.error > 0 and np.isfinite(difference.error) else 1.0
 
 
-def _holm(p_values: Sequence[float], alpha: float = 0.05) -> int:
+def holm(p_values: Sequence[float], alpha: float = 0.05) -> int:
     """How many hypotheses fall by Holm's step-down procedure (1979)."""
     ordered = sorted(p_values)
     return next((i for i, p in enumerate(ordered) if p * (len(ordered) - i) >= alpha), len(ordered))

@@ -6,6 +6,7 @@ that stays. `kept` is the share of the gain without gates over the frozen champi
 all three have scored; None where the frozen one is no worse than the one without gates. `kept_low` and `kept_high` bound it
 (95 %, paired, resampled by blocks of time), and `counts` is whether the gain is shown and at least 1 % of the frozen loss:
 elsewhere the share says nothing. `above_ungated` is the cost of the gates as a share of the frozen loss, with its bounds.
+`wrong_shown` is the number of promotions shown to be wrong (one-sided 5 %, Holm's correction over all promotions).
 
 `python -m benchmarks.strangers DIR [--tables bike,kc] [--workers 2] [--home DIR] [--json]`. Files that are not known, and known
 ones that are not there, are named and skipped. What is known of a table is written to `TABLE/found.json` of `--home` step by
@@ -30,7 +31,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
+from benchmarks.gate_measures import holm
 from trueup.domain.judging.bootstrap import Blocks, Floats, multiplicities, run_length, sums_interval
 from trueup.model import Model
 
@@ -170,9 +173,20 @@ def _told(config: Any, span: Any, runs: Any) -> dict[str, Any]:
             key: gated[key]
             for key in ("promotions", "held", "refusals", "missed_promotions", "missed_promotions_shown")
         },
-        **{key: gated[key] for key in ("wrong_promotions", "wrong_promotions_shown")},
+        "wrong_promotions": gated["wrong_promotions"],
+        "wrong_shown": holm(
+            [_p_wrong(t, config.evaluate.confidence) for t in tried if t.outcome == "promoted" and t.later]
+        ),
         "shifted": sum(bool(look["shifted"]) for look in gated["looks"]),
     }
+
+
+def _p_wrong(promotion: Any, confidence: float) -> float:
+    """One-sided p-value against "the replaced champion would have lost no less", by the normal tail of the interval."""
+    if promotion.rival is None or promotion.rival_high is None or promotion.rival_high == promotion.rival:
+        return 1.0
+    error = (promotion.rival_high - promotion.rival) / norm.ppf((1 + confidence) / 2)
+    return float(norm.cdf(promotion.rival / error))
 
 
 def kept(frozen: Floats, ungated: Floats, gated: Floats, rows: Floats) -> dict[str, Any]:
