@@ -11,7 +11,7 @@ import pytest
 from trueup.adapters.background import NoReports
 from trueup.audit.dossier import gather
 from trueup.config.load import load_model
-from trueup.config.policies import applied, parse_all
+from trueup.config.policies import applied, parse_all, usual, usual
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.errors import ConfigError
@@ -21,7 +21,6 @@ from trueup.loop import steps
 from trueup.loop.turn import cycle
 from trueup.model import Model
 from trueup.onboarding.check import check
-from trueup.replay.compare import usual
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "custom.md"
 FILES = re.findall(r"^```\w+\n# configs/([\w.]+)\n(.*?)^```", PAGE.read_text(), flags=re.DOTALL | re.MULTILINE)

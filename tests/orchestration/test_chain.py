@@ -95,15 +95,15 @@ def quiet(stack):
 
 def test_a_batch_fed_leads_to_a_new_champion(stack, home):
     def promoted_for_decay():
-        return [d for d in decisions(home, "toy", 50) if (d["outcome"], d["reason"]) == ("promoted", "decayed")]
+        return [d for d in decisions(home, "toy", 50) if (d.outcome, d.reason) == ("promoted", "decayed")]
 
     for week in range(BEFORE, WEEKS):
         feed(stack, home, week)
         if week >= SURE and promoted_for_decay():
             break
     found = until(promoted_for_decay, 150)
-    assert found[0]["version"] > 1
-    assert home.registry.champion_alias(load_model(home.configs, "toy").registered_name) == found[0]["version"]
+    assert found[0].version > 1
+    assert home.registry.champion_alias(load_model(home.configs, "toy").registered_name) == found[0].version
     handled = {r.window for r in home.store.results("toy", "run", dict)}
     assert handled >= {window(w) for w in range(SURE + 1)}
     for flow in ("run", "retrain"):
@@ -126,7 +126,7 @@ def test_a_burst_of_decay_events_gives_one_training(stack, home):
     until(lambda: len(of_flow(stack, "retrain")) > trained, 120)
     until(lambda: quiet(stack), 120)
     new = decisions(home, "toy", 500)[: len(decisions(home, "toy", 500)) - before]
-    assert len([d for d in new if d["outcome"] != "refused"]) <= 1
+    assert len([d for d in new if d.outcome != "refused"]) <= 1
     assert len(of_flow(stack, "retrain")) - trained <= 3  # of a hundred
 
 
