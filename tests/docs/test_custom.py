@@ -11,7 +11,7 @@ import pytest
 from trueup.adapters.background import NoReports
 from trueup.audit.dossier import gather
 from trueup.config.load import load_model
-from trueup.config.policies import applied, parse_all, usual, usual
+from trueup.config.policies import applied, parse_all, usual
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.errors import ConfigError
