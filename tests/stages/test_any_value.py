@@ -341,6 +341,9 @@ def expected(value: Any, kind: Kind, source: str, landed: Any) -> Any:
     if source == "csv" and kind.csv:
         text = kind.csv(value)
         # A column that is kept for later is of numbers where a CSV holds nothing else in it: the same ones, to the digit.
+        # One that holds only booleans is of 1 and 0.
+        if isinstance(landed, int | float | np.number) and of_text(text) in {"true", "false"}:
+            return of_text(text) == "true"
         number = isinstance(landed, int | float | np.number) and re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?", text)
         return Decimal(text) if number else of_text(text)
     if source == "sqlite" and kind.sql:

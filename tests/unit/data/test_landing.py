@@ -355,6 +355,7 @@ def test_numbers_need_no_coercion():
         (pd.Series([Decimal("1.5"), None]), "float64", [1.5, np.nan]),
         (pd.Series([None, None]), "float64", [np.nan, np.nan]),
         (pd.Series([2**63], dtype=np.uint64), "float64", [2.0**63]),
+        (pd.Series([2**63], dtype="UInt64"), "float64", [2.0**63]),
         (pd.Series([1, 2], dtype="int64[pyarrow]"), "int64", [1, 2]),
         (pd.Series([1, 2]).astype("category"), "int64", [1, 2]),
     ],

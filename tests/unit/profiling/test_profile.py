@@ -64,8 +64,8 @@ def test_a_category_of_very_many_values_is_told_apart():
     assert (found.kind, found.many, found.telling) == ("category", True, False)
 
 
-# pandas counts some texts to their first NUL only.
-TEXT = st.text(st.characters(exclude_characters="\0"))
+# pandas counts some texts to their first NUL only, and lone surrogates not always alike.
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 
 
 @given(st.lists(st.one_of(st.none(), TEXT, st.integers(), st.floats(), st.booleans()), max_size=60))

@@ -87,7 +87,7 @@ def as_numbers(column: pd.Series[Any]) -> pd.Series[Any] | None:
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     if dtypes.is_bool_dtype(column) or dtypes.is_integer_dtype(column):
-        whole = not column.hasnans and column.dtype != np.uint64
+        whole = not column.hasnans and not _beyond_int64(column)
         return column.astype(np.int64) if whole else pd.Series(_floats(column), column.index, name=column.name)
     if dtypes.is_float_dtype(column):
         return column if column.dtype == np.float32 else pd.Series(_floats(column), column.index, name=column.name)
@@ -114,6 +114,11 @@ def _number(text: str) -> float:
         return math.nan
 
 
+def _beyond_int64(column: pd.Series[Any]) -> bool:
+    """Whether a column of integers may hold more than int64 does: unsigned 64 bits, nullable or not."""
+    return column.dtype in (np.dtype(np.uint64), pd.UInt64Dtype())
+
+
 def _floats(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -128,7 +133,7 @@ def as_integers(column: pd.Series[Any]) -> pd.Series[Any] | None:
     """
     if dtypes.is_float_dtype(column) and (column.abs() > EXACT).any():
         return None
-    if dtypes.is_integer_dtype(column) and column.dtype != np.uint64:
+    if dtypes.is_integer_dtype(column) and not _beyond_int64(column):
         return column.astype("Int64") if column.hasnans else column.astype(np.int64)
     texts = without_point(as_text(column))
     present = texts.notna()
