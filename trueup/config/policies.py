@@ -176,9 +176,8 @@ def usual(config: ModelConfig) -> list[Policy]:
     if config.replay.policies:
         return parse_all(config.replay.policies)
     own = f"{config.promote.min_new_days:g} days"
-    recent = 3 * max(
-        config.train.min_history, config.promote.gate_window
-    )  # what a window or a half-life keeps of the past
+    # what a window or a half-life keeps of the past
+    recent = 3 * max(config.train.min_history, config.promote.gate_window)
     texts = ["frozen", f"every {own}", f"every {own}, no gate", "on decay", "on drift", f"on decay, stale {own}"]
     texts += [f"every {own}, trailing {write_duration(recent)}", f"every {own}, half-life {write_duration(recent / 2)}"]
     return parse_all(texts)

@@ -1,4 +1,6 @@
-"""Triggers of a retrain besides the diagnosis (for that see `trueup.loop.turn.next_action`), and requests that are repeated until a decision follows.
+"""Triggers of a retrain besides the diagnosis, and requests that are repeated until a decision follows.
+
+The diagnosis leads to a retrain in `trueup.loop.turn.next_action`.
 
 A request can get lost: another retrain was running, a crash came between a diagnosis and its announcement, or a flow
 failed because the database was down. With monthly batches the next diagnosis would be a month away.
