@@ -86,7 +86,9 @@ class Model:
 
     def succession(self) -> list[Champion]:
         """Every version that ever served, in the order of epochs; a version that came back is listed again."""
-        return [_from_record(in_office(e)) for e in self.home.ledger.entries(self.config.model) if e.body.promotion]
+        return [
+            _from_record(champion_record(e)) for e in self.home.ledger.entries(self.config.model) if e.body.promotion
+        ]
 
     def batches(self, as_of: datetime) -> list[Batch]:
         """The newest landed revision of each window that ended by `as_of`, in time order."""
@@ -187,11 +189,11 @@ class Model:
         return served.merge(labels[[ROW_ID, LABEL]], on=ROW_ID, how="inner")
 
 
-def in_office(entry: Entry) -> ChampionRecord:
+def champion_record(entry: Entry) -> ChampionRecord:
     """The champion that a ledger entry promoted."""
-    office = entry.body.promotion
-    assert office is not None
-    return ChampionRecord(entry.model, office.epoch, office.version, office.manifest_digest, entry)
+    promotion = entry.body.promotion
+    assert promotion is not None
+    return ChampionRecord(entry.model, promotion.epoch, promotion.version, promotion.manifest_digest, entry)
 
 
 def rules(config: ModelConfig) -> str:

@@ -35,7 +35,7 @@ SECRETS = {
 }
 SINK = "score:\n  sink: {kind: sql, url: 'postgresql://me:${SINK_PASSWORD}@127.0.0.1:1/shop', table: scores}\n"
 SOURCE = "source: {kind: sql, url: 'postgresql://me:${SHOP_PASSWORD}@127.0.0.1:1/shop', query: SELECT 1}"
-# A model that comes into office and then cannot give its scores away, one without data, and people who cannot be told.
+# A model that is promoted and then cannot deliver its scores, one without data, and people who cannot be notified.
 TURNS = """
 import logging, sys
 logging.basicConfig(level=logging.DEBUG)

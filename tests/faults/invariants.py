@@ -36,12 +36,12 @@ def require_sound(model: Model) -> None:
     """The ledger is whole, its one champion loads with the digest that it has, and no row has two predictions."""
     assert model.home.ledger.verify() == []
     with model.home.engine.connect() as connection:
-        in_office = connection.exec_driver_sql(
+        champions = connection.exec_driver_sql(
             "SELECT version, manifest_digest FROM champions c WHERE model = 'toy' AND epoch = "
             "(SELECT max(epoch) FROM champions WHERE model = c.model)"
         ).all()
     current = model.champion()
-    assert in_office == ([(current.version, current.manifest_digest)] if current else [])
+    assert champions == ([(current.version, current.manifest_digest)] if current else [])
     if current:
         current.load(model.home)  # checks the files against the ledger's digest
     for ref in model.home.store.batches("toy/rows"):

@@ -31,7 +31,7 @@ def run(story: Story) -> None:
 
 
 def challenge(story: Story) -> None:
-    """Put a second champion into office."""
+    """Promote a second champion."""
     turn.challenge(steps, story.model, NOW, "manual")
 
 

@@ -31,7 +31,7 @@ LOCKED_SECONDS = 30
 
 
 def promotes(story: Story, version: int, barrier):
-    """Try to promote a version in each round; give who was in office after it, by the ledger and by MLflow."""
+    """Try to promote a version in each round; return the champion after each, by the ledger and by MLflow."""
     config, home, seen = story.config, story.home, []
     current = Model(config, home).champion()
     for epoch in range(current.epoch, current.epoch + ROUNDS):

@@ -34,7 +34,7 @@ METRICS = {
 
 
 def judged_with(story: Story, **changed):
-    """A retrain in which stages have another outcome; what it came to, and who is in office then."""
+    """A retrain in which stages have another outcome; its result, and the champion after it."""
     do = SimpleNamespace(**{name: getattr(steps, name) for name in steps.__all__} | changed)
     done = turn.challenge(do, story.model, NOW, "manual")
     require_settled(story.model)

@@ -1,4 +1,4 @@
-"""Rollback and override: who is in office afterwards, what it can still do, and what is refused."""
+"""Rollback and override: which version is champion afterwards, what it can still do, and what is refused."""
 
 import contextlib
 import json
@@ -158,7 +158,7 @@ def test_one_that_was_rolled_back_is_good_again_once_somebody_says_so(story):
     assert last_good(story.model) == story.first
 
 
-def test_a_version_that_never_served_can_be_put_into_office_with_its_own_files(story):
+def test_a_version_that_never_served_can_be_made_champion_with_its_own_files(story):
     entry = story.home.ledger.champion("toy").entry
     judged = entry.body.judged
     assert judged.version != story.second  # the refitted one serves
@@ -179,7 +179,7 @@ def test_who_is_unknown_nameless_or_without_a_reason_changes_nothing(story):
     assert len(story.home.ledger.entries()) == entries
 
 
-def test_files_that_changed_since_are_not_put_into_office(two):
+def test_files_that_changed_since_are_not_made_champion(two):
     old = two.model.first_champion()
     with two.home.registry.files(old.uri) as folder:
         (file,) = Path(folder).rglob("model.skops")
@@ -295,7 +295,7 @@ class Paper:
         return None
 
 
-class Office:
+class Paperwork:
     """A ledger on which the stages decide about versions that were never trained."""
 
     def __init__(self, folder, config):
@@ -366,19 +366,19 @@ MOVES = st.sampled_from(["promote", "propose", "approve", "reject", "rollback", 
 
 @given(moves=st.lists(st.tuples(MOVES, st.integers(0, 5)), max_size=9))
 def test_whatever_is_decided_the_champion_is_that_of_the_newest_epoch(moves, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("office")
+    folder = tmp_path_factory.mktemp("ledger")
     config = load_model(streams.write(folder, stream(7), PLAIN), "toy")
-    office = Office(folder, config)
-    home, expected, epochs = office.home, None, 0
+    paperwork = Paperwork(folder, config)
+    home, expected, epochs = paperwork.home, None, 0
     for number, (move, which) in enumerate(moves):
         waiting, by, why = approval.open_approvals(Model(config, home)), f"person {number}", f"move {number}"
         before = len(Model(config, home).succession())
-        known = 1 + which % max(office.version, 1)
+        known = 1 + which % max(paperwork.version, 1)
         with contextlib.suppress(UsageError, StaleDecision, AlreadyDecided):
             match move:
                 case "promote" | "propose":
-                    office.attempt("auto" if move == "promote" else "approval")
-                    expected = office.version if move == "promote" else expected
+                    paperwork.attempt("auto" if move == "promote" else "approval")
+                    expected = paperwork.version if move == "promote" else expected
                 case "approve" if waiting:
                     expected = approval.approve(Model(config, home), waiting[0], by).version
                 case "reject" if waiting:
@@ -406,4 +406,4 @@ def test_whatever_is_decided_the_champion_is_that_of_the_newest_epoch(moves, tmp
             then = [t for t in terms if t.promoted_as_of <= term.promoted_as_of]
             assert Model(config, home).champion_at(term.promoted_as_of) == then[-1]
     assert home.ledger.verify() == []
-    office.engine.dispose()
+    paperwork.engine.dispose()

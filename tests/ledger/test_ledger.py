@@ -22,7 +22,7 @@ from trueup.errors import LedgerError, StaleDecision
 from trueup.ledger.canonical import _plain, canonical
 from trueup.ledger.entries import Decision, Event, Promotion
 from trueup.ledger.ledger import Ledger
-from trueup.ledger.record import Office, Record
+from trueup.ledger.record import Record, Serving
 from trueup.ledger.signing import open_signer
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, METADATA, OUTBOX
 
@@ -81,7 +81,7 @@ class TestAppend:
             moment,
         )
         assert entry.body.figures == {"log_loss": 0.1 + 0.2, "auc": None, "n": 7}
-        assert entry.body.promotion == Office(epoch=1, version=1, manifest_digest="d" * 64)
+        assert entry.body.promotion == Serving(epoch=1, version=1, manifest_digest="d" * 64)
         assert ledger.entries() == [entry] == [ledger.find("flights-0")]
         assert ledger.find("other") is None
         assert ledger.verify() == []
@@ -155,7 +155,7 @@ class TestAppend:
         with pytest.raises(ValueError, match="without one"):
             Decision("x", "flights", "held", datetime(2013, 3, 1, tzinfo=UTC))
         with pytest.raises(ValueError, match="the ledger's own"):
-            Decision("x", "flights", "held", AS_OF, Record(promotion=Office(epoch=9, version=1, manifest_digest="")))
+            Decision("x", "flights", "held", AS_OF, Record(promotion=Serving(epoch=9, version=1, manifest_digest="")))
 
 
 class TestReading:

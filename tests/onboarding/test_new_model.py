@@ -219,7 +219,7 @@ def test_a_gap_is_named_and_its_batches_are_empty_not_broken(of):
     assert {c.status for c in empty} == {Status.INCONCLUSIVE}
 
 
-def test_where_a_linear_model_is_as_good_as_any_it_takes_office(tmp_path):
+def test_where_a_linear_model_is_as_good_as_any_it_becomes_champion(tmp_path):
     """It would never be better than the linear model that a larger table's challengers are compared with."""
     rng = np.random.default_rng(3)
     x, rows = rng.normal(size=(2, 3000)), np.arange(3000)

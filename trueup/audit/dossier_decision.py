@@ -62,8 +62,8 @@ def terms(entries: Sequence[Entry], version: int) -> list[Term]:
             put_by=entry.kind,
             ended=Ended(by=after[0].kind, version=after[1].version) if after else None,
         )
-        for (entry, office), after in zip_longest(promotions, promotions[1:])
-        if office.version == version
+        for (entry, promotion), after in zip_longest(promotions, promotions[1:])
+        if promotion.version == version
     ]
 
 

@@ -29,9 +29,9 @@ from trueup.ledger.record import (
     Input,
     Labels,
     Made,
-    Office,
     Record,
     Rows,
+    Serving,
     Slice,
     Trigger,
     ValidatedBatch,
@@ -95,11 +95,11 @@ def trigger(model: Model, asked: Attempt) -> Trigger:
     )
 
 
-def previous(current: Champion | None) -> Office | None:
+def previous(current: Champion | None) -> Serving | None:
     """The champion at the time of a decision."""
     if current is None:
         return None
-    return Office(version=current.version, manifest_digest=current.manifest_digest, epoch=current.epoch)
+    return Serving(version=current.version, manifest_digest=current.manifest_digest, epoch=current.epoch)
 
 
 def epochs(expected: int, promoted: bool) -> Epochs:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from trueup.domain.events import DECIDED, Payload, event_id
 from trueup.errors import LedgerError
 from trueup.ledger.canonical import canonical
-from trueup.ledger.record import Challenge, Office, Record
+from trueup.ledger.record import Challenge, Record, Serving
 
 GENESIS = "0" * 64  # what the first entry names as its predecessor
 R = TypeVar("R", bound=Record)
@@ -89,8 +89,8 @@ class Decision:
         """The body as it is stored, with the promotion in it."""
         body = self.body
         if (p := self.promotion) is not None:
-            office = Office(version=p.version, manifest_digest=p.manifest_digest, epoch=p.expected_epoch + 1)
-            body |= Record(promotion=office)
+            serving = Serving(version=p.version, manifest_digest=p.manifest_digest, epoch=p.expected_epoch + 1)
+            body |= Record(promotion=serving)
         return canonical(body.plain())
 
 

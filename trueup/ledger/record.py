@@ -77,8 +77,8 @@ class Epochs(Part):
     resulting: int
 
 
-class Office(Part):
-    """A version as champion: `previous` is the one that a decision replaced, `promotion` the one that it made."""
+class Serving(Part):
+    """A version as champion: `previous` is the one that a decision replaced, `promotion` the one that it promoted."""
 
     version: int
     manifest_digest: str
@@ -316,7 +316,7 @@ class Record(Part):
     reasons: tuple[str, ...] = ()
     trigger: Trigger | None = None
     verdicts: tuple[Verdict, ...] = ()
-    previous: Office | None = None
+    previous: Serving | None = None
     epoch: Epochs | None = None
     # Who started it, and the rules and the code in force.
     actor: Actor | None = None
@@ -344,7 +344,7 @@ class Record(Part):
     rule: str | None = None  # that refused a retrain
     by: str | None = None  # who cleared or confirmed
     batches: tuple[ConfirmedBatch, ...] = ()
-    promotion: Office | None = None
+    promotion: Serving | None = None
 
     def __or__(self, other: Record) -> Self:
         """The parts of both; `other` decides about those that both have."""

@@ -27,7 +27,7 @@ class Problem:
 
 Row = Mapping[Any, Any]
 # (model, epoch) -> (version, manifest digest, entry)
-_Office = dict[tuple[str, int], tuple[int, str, int]]
+_Promotions = dict[tuple[str, int], tuple[int, str, int]]
 
 
 @dataclass
@@ -37,7 +37,7 @@ class _Walk:
     signer: Signer | None
     seq: int = 0
     hash: str = GENESIS
-    promoted: _Office = field(default_factory=dict)
+    promoted: _Promotions = field(default_factory=dict)
 
     def step(self, row: Row) -> Iterator[Problem]:
         seq = row["seq"]
@@ -49,8 +49,8 @@ class _Walk:
             yield Problem(seq, "was edited: its content does not match its hash")
         elif (unsigned := _unsigned(row, self.signer)) is not None:
             yield Problem(seq, unsigned)
-        elif (office := _promotion(row)) is not None:
-            self.promoted[row["model"], office[0]] = (*office[1:], seq)
+        elif (promotion := _promotion(row)) is not None:
+            self.promoted[row["model"], promotion[0]] = (*promotion[1:], seq)
         self.seq, self.hash = seq, row["hash"]
 
 
@@ -100,8 +100,8 @@ def problems(connection: sa.Connection, signer: Signer | None = None) -> list[Pr
     return sorted(found, key=lambda p: p.seq)
 
 
-def _champion_problems(connection: sa.Connection, promoted: _Office) -> Iterator[Problem]:
-    stored: _Office = {
+def _champion_problems(connection: sa.Connection, promoted: _Promotions) -> Iterator[Problem]:
+    stored: _Promotions = {
         (r["model"], r["epoch"]): (r["version"], r["manifest_digest"], r["seq"])
         for r in connection.execute(sa.select(CHAMPIONS)).mappings()
     }
@@ -110,11 +110,11 @@ def _champion_problems(connection: sa.Connection, promoted: _Office) -> Iterator
             yield Problem((promoted.get(place) or stored[place])[2], _difference(place, stored, promoted))
 
 
-def _difference(place: tuple[str, int], stored: _Office, promoted: _Office) -> str:
+def _difference(place: tuple[str, int], stored: _Promotions, promoted: _Promotions) -> str:
     model, epoch = place
-    office = f"the champion of {model} in epoch {epoch}"
+    champion = f"the champion of {model} in epoch {epoch}"
     if place not in stored:
-        return f"made {office}, whose row is gone"
+        return f"made {champion}, whose row is gone"
     if place not in promoted:
-        return f"did not make {office}, which names it"
-    return f"made {office}, whose row was edited"
+        return f"did not make {champion}, which names it"
+    return f"made {champion}, whose row was edited"

@@ -19,10 +19,10 @@ from trueup.ledger.record import (
     FittedOn,
     Governance,
     Input,
-    Office,
     Part,
     Plain,
     Search,
+    Serving,
     Slice,
     Span,
     Trigger,
@@ -60,7 +60,7 @@ class DecisionFacts(EntryFacts):
     asked_by: str | None
     actor: Actor
     approver: Approver | None
-    previous: Office | None
+    previous: Serving | None
     epoch: Epochs
 
 
