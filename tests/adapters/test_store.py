@@ -612,6 +612,15 @@ class TestComputed:
         assert store.read_evaluation(path)[ROW_ID].tolist() == rows()[ROW_ID].tolist()
 
 
+def test_booleans_have_one_text_beside_a_third_value(store):
+    first = rows(3).drop(columns="carrier").assign(paid=[1.0, 0.0, np.nan])
+    one = store.land("toy/rows", JANUARY, first, {"kinds": {"paid": "boolean"}})
+    other = store.land("toy/rows", FEBRUARY, first.assign(paid=["unknown", "true", None]), {"kinds": {}})
+    for both in (store.read([one, other]), store.effective([one, other])):
+        assert both["paid"].astype(object).fillna("-").tolist() == ["true", "false", "-", "unknown", "true", "-"]
+    assert store.read(one)["paid"].tolist()[:2] == [1, 0]
+
+
 def test_memory_of_repeated_text_is_small(store):
     """What matters at millions of rows: one byte or four a value, not a pointer and a string."""
     ref = store.land("flights/rows", JANUARY, rows(30_000))

@@ -8,7 +8,7 @@ flights about twice as fast as zstd, at the same size.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -233,6 +233,19 @@ def concat(tables: Sequence[pa.Table]) -> pa.Table:
     alike = [_with_floats(_with_text(table, texts), floats) for table in tables]
     joined = pa.concat_tables(alike, promote_options="permissive").unify_dictionaries()
     return compact(joined, leave=[n for n in joined.column_names if n not in texts])
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text, encoded or not."""
+    return pa.types.is_dictionary(kind) or pa.types.is_string(kind)
+
+
+def with_booleans(table: pa.Table, names: Collection[str]) -> pa.Table:
+    """Convert columns of 1 and 0 to booleans, so that `concat` writes them beside text as true and false."""
+    for position, name in enumerate(table.column_names):
+        if name in names and _kind(table[name].type) == "numbers":
+            table = table.set_column(position, name, table[name].cast(pa.bool_()))
+    return table
 
 
 def _with_floats(table: pa.Table, names: Sequence[str]) -> pa.Table:

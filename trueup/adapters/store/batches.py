@@ -187,13 +187,18 @@ class Batches(Shelf):
         batch has a column.
         """
         chosen = [refs] if isinstance(refs, BatchRef) else list(refs)
-        return read_tables([self._table(ref, columns, verify) for ref in chosen], columns)
+        return read_tables(self._tables(chosen, columns, verify), columns)
 
     def columns(self, ref: BatchRef) -> list[str]:
         """Names of a batch's columns, without reading them. Raises WorkError."""
         if ref.path not in self._columns:
             self._columns[ref.path] = parquet.columns(self.home / ref.path)
         return self._columns[ref.path]
+
+    def _tables(self, refs: Sequence[BatchRef], columns: Sequence[str] | None, verify: bool = False) -> list[pa.Table]:
+        tables = [self._table(ref, columns, verify) for ref in refs]
+        texts = {field.name for table in tables for field in table.schema if parquet.is_text(field.type)}
+        return [parquet.with_booleans(t, _booleans(ref) & texts) for t, ref in zip(tables, refs, strict=True)]
 
     def _table(self, ref: BatchRef, columns: Sequence[str] | None, verify: bool = False) -> pa.Table:
         table = parquet.read(self.home / ref.path, None if verify else columns)
@@ -223,6 +228,11 @@ def read_tables(
             "and ingest again"
         )
     return parquet.to_pandas(table if columns is None else table.select(list(columns)))
+
+
+def _booleans(ref: BatchRef) -> set[str]:
+    """Columns of a batch that hold booleans, which are stored as 1 and 0."""
+    return {name for name, kind in ref.facts.get("kinds", {}).items() if kind == "boolean"}
 
 
 def empty(columns: Sequence[str]) -> pd.DataFrame:

@@ -78,7 +78,7 @@ class Quarantine(Batches):
     def effective(self, refs: BatchRef | Sequence[BatchRef], columns: Sequence[str] | None = None) -> pd.DataFrame:
         chosen = [refs] if isinstance(refs, BatchRef) else list(refs)
         named = None if columns is None else list(dict.fromkeys([ROW_ID, *columns]))
-        rows = read_tables([self._table(r, named) for r in chosen], named, self.held_each(chosen))
+        rows = read_tables(self._tables(chosen, named), named, self.held_each(chosen))
         return rows if columns is None else rows[list(columns)]
 
     def held(self, ref: BatchRef) -> npt.NDArray[np.int64]:
