@@ -56,7 +56,7 @@ def test_one_sudden_change_is_found_within_its_batches_and_the_others_pay(tmp_pa
     weeks = (pd.Timestamp(first["as_of"]) - streams.START) / pd.Timedelta(days=7)
     assert weeks == changed + 1  # it is severe: the first batch that is wrong tells
     assert shown_better(on_decay)
-    assert on_decay["loss"] - frozen["loss"] < 0.75 * (by_name[often]["loss"] - frozen["loss"]) < 0
+    assert on_decay["loss"] - frozen["loss"] < 0.7 * (by_name[often]["loss"] - frozen["loss"]) < 0
     assert on_decay["retrains"] <= 4
     assert on_decay["cost_s"] < by_name[often]["cost_s"] / 2
     assert not on_decay["dominated"]  # every week is a little better, at five times the cost
@@ -64,11 +64,11 @@ def test_one_sudden_change_is_found_within_its_batches_and_the_others_pay(tmp_pa
     assert frozen["decayed_days"] > 60 > on_decay["decayed_days"]
 
 
-def test_in_a_season_with_a_stable_relation_retrains_on_drift_are_a_waste(tmp_path):
+def test_a_season_with_a_stable_relation_is_neither_drift_nor_decay(tmp_path):
     frame = streams.Stream(days=20 * 7, per_day=160, season=0.8).frame()
     on_drift = "on drift, no gate, trailing 28 days"
     facts, by_name = replayed(tmp_path, frame, "frozen", on_drift, "on decay")
-    assert by_name[on_drift]["retrains"] >= 10
+    assert by_name[on_drift]["retrains"] <= 1
     assert not shown_better(by_name[on_drift])
     assert by_name["on decay"]["retrains"] == 0
     assert by_name[facts["recommended"]]["cost_s"] == 0

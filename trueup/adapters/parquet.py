@@ -237,7 +237,7 @@ def concat(tables: Sequence[pa.Table]) -> pa.Table:
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type holds text, encoded or not."""
-    return pa.types.is_dictionary(kind) or pa.types.is_string(kind)
+    return bool(pa.types.is_dictionary(kind) or pa.types.is_string(kind))
 
 
 def with_booleans(table: pa.Table, names: Collection[str]) -> pa.Table:
