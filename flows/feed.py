@@ -34,4 +34,4 @@ def feed(model: ModelName, configs: str | None = None) -> str | None:
         except NoData as nothing_left:  # a schedule keeps calling
             log.info("%s", nothing_left)
             return None
-        return interval(done.given[-1])
+        return interval(done.released[-1])

@@ -19,7 +19,7 @@ def gc(dry_run: bool = False) -> Cleared:
     Args:
         dry_run: Only show what would be removed.
     """
-    found = clear_out(dry_run=dry_run)
-    for problem in found.problems:
+    cleared = clear_out(dry_run=dry_run)
+    for problem in cleared.problems:
         log.warning("%s", problem)
-    return found
+    return cleared

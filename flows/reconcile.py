@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 @flow(name="reconcile", flow_run_name="reconcile", **TOLD)
 def reconcile() -> Reconciled:
     """Reconcile the home; failures are in the result and retried next time."""
-    found = reconcile_home()
-    for problem in found.problems:
+    result = reconcile_home()
+    for problem in result.problems:
         log.warning("%s", problem)
-    return found
+    return result

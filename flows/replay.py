@@ -37,7 +37,7 @@ def replay(
         from trueup.model import Model
         from trueup.orchestration.policy_tasks import replay_policies
 
-        held = Model(sound_config(home.configs, model), home)
-        found = replay_policies(held, policies, start, end, workers, known_then)
-        show_replay(held, found.facts, found.page)
-        return str(found.page)
+        opened = Model(sound_config(home.configs, model), home)
+        report = replay_policies(opened, policies, start, end, workers, known_then)
+        show_replay(opened, report.facts, report.page)
+        return str(report.page)

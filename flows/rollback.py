@@ -30,9 +30,9 @@ def rollback(model: ModelName, by: Text, why: Text, to: Version = None) -> Decid
     from trueup.model import Model
 
     with opened_home(of_this_run()) as home:
-        held = Model(load_model(home.configs, model), home)
+        opened = Model(load_model(home.configs, model), home)
         run = FlowRunContext.get()
         asked_at = run.flow_run.created if run is not None and run.flow_run is not None else None
-        decided = roll_back(held, to, by, why, asked_at=asked_at)
-        show_decision(held, decided)
+        decided = roll_back(opened, to, by, why, asked_at=asked_at)
+        show_decision(opened, decided)
         return decided

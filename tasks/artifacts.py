@@ -91,15 +91,15 @@ def show_approval(model: Model, entry: Entry) -> None:
     _publish("approval", model.config.model, lines, about)
 
 
-def show_replay(model: Model, found: Mapping[str, Any], page: Path) -> None:
+def show_replay(model: Model, facts: Mapping[str, Any], page: Path) -> None:
     """The result of a replay: the table, the recommendation, and its report."""
-    table = [f"| policy | {found['loss']} | tried | taken | refused | training, s |", "|---|---|---|---|---|---|"]
-    for p in sorted(found["policies"], key=lambda p: (p["cost_s"], p["loss"])):
+    table = [f"| policy | {facts['loss']} | tried | taken | refused | training, s |", "|---|---|---|---|---|---|"]
+    for p in sorted(facts["policies"], key=lambda p: (p["cost_s"], p["loss"])):
         figures = (p["retrains"], p["promotions"], p["refusals"], f"{p['cost_s']:.0f}")
         table.append(f"| {_plain(p['name'])} | {cell(p['loss'])} | {' | '.join(map(str, figures))} |")
-    lines = [found["why"], "", *table, "", "```yaml", found["block"].rstrip(), "```", ""]
-    lines += [*_items(found["warnings"]), "", links.line([("Report of the replay", links.address(model.home, page))])]
-    _publish("replay", model.config.model, lines, f"recommended: {found['recommended']}")
+    lines = [facts["why"], "", *table, "", "```yaml", facts["block"].rstrip(), "```", ""]
+    lines += [*_items(facts["warnings"]), "", links.line([("Report of the replay", links.address(model.home, page))])]
+    _publish("replay", model.config.model, lines, f"recommended: {facts['recommended']}")
 
 
 def _publish(kind: str, model: str, lines: Sequence[str], about: str) -> None:
@@ -110,17 +110,17 @@ def _publish(kind: str, model: str, lines: Sequence[str], about: str) -> None:
 def _circumstances(entry: Entry) -> str:
     """The reason, the time, and the replaced champion."""
     body = entry.body
-    known = [f"reason: {body.reason}", f"as of {entry.as_of:%Y-%m-%d %H:%M}", f"ledger entry {entry.seq}"]
+    parts = [f"reason: {body.reason}", f"as of {entry.as_of:%Y-%m-%d %H:%M}", f"ledger entry {entry.seq}"]
     if body.model:
         before = body.previous
-        known.append(f"champion before: version {before.version}" if before else "the first champion")
-    return " · ".join(known)
+        parts.append(f"champion before: version {before.version}" if before else "the first champion")
+    return " · ".join(parts)
 
 
 def _beside_verdicts(entry: Entry) -> list[str]:
     """Reasons that are not of a verdict; the table has the others."""
-    given = {reason for verdict in entry.body.verdicts for reason in verdict.reasons}
-    return [reason for reason in entry.body.reasons if reason not in given]
+    listed = {reason for verdict in entry.body.verdicts for reason in verdict.reasons}
+    return [reason for reason in entry.body.reasons if reason not in listed]
 
 
 def _evidence(config: ModelConfig, entry: Entry) -> Iterator[str]:
@@ -166,18 +166,20 @@ def _performance(config: ModelConfig, seen: MonitoringResult) -> Iterator[str]:
         yield f"probation: {'; '.join(seen.probation.reasons)}"
 
 
-def _drift(found: DriftResult | None) -> Iterator[str]:
+def _drift(drift: DriftResult | None) -> Iterator[str]:
     """Columns that moved, with score and limit; without any, the nearest one."""
-    if found is None:
+    if drift is None:
         return
-    checks = sorted(found.checks, key=lambda c: abs(c.value) / c.limit if c.limit else 0.0, reverse=True)
+    checks = sorted(drift.checks, key=lambda c: abs(c.value) / c.limit if c.limit else 0.0, reverse=True)
     moved = [c for c in checks if c.drifted]
     columns = {c.column for c in checks}
-    if found.shifted is None or not checks:
-        yield from ("", f"**Inputs**: {_plain(found.reason)}")
+    if drift.shifted is None or not checks:
+        yield from ("", f"**Inputs**: {_plain(drift.reason)}")
         return
-    said = f"{len(found.drifted)} of {len(columns)} columns moved" if moved else "no column moved; the nearest to it"
-    yield from ("", f"**Inputs**: {said}", "", "| column | measure | score | limit |", "|---|---|---|---|")
+    sentence = (
+        f"{len(drift.drifted)} of {len(columns)} columns moved" if moved else "no column moved; the nearest to it"
+    )
+    yield from ("", f"**Inputs**: {sentence}", "", "| column | measure | score | limit |", "|---|---|---|---|")
     for check in moved[:_MOST_ROWS] or checks[:1]:
         limit = "–" if check.limit is None else figure(check.limit, 3)
         yield f"| {_plain(check.column)} | {check.check} | {figure(check.value, 3)} | {limit} |"

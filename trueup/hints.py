@@ -7,12 +7,12 @@ from difflib import get_close_matches
 
 
 def did_you_mean(
-    name: str, known: Iterable[str], otherwise: str = "", shown: Callable[[str], str] = str, cutoff: float = 0.6
+    name: str, names: Iterable[str], otherwise: str = "", shown: Callable[[str], str] = str, cutoff: float = 0.6
 ) -> str:
     """Name the known name that is closest, as `shown` writes it; `otherwise` where none is close.
 
     >>> did_you_mean("margn", ["margin", "metric"], "it has margin, metric")
     'did you mean margin?'
     """
-    close = get_close_matches(name, list(known), 1, cutoff)
+    close = get_close_matches(name, list(names), 1, cutoff)
     return f"did you mean {shown(close[0])}?" if close else otherwise

@@ -14,7 +14,7 @@ from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.data.clock import at_most
 from trueup.domain.data.digest import digest_of
 from trueup.domain.data.labels import oddities
-from trueup.domain.data.outcome_values import Known
+from trueup.domain.data.outcome_values import LandedFacts
 from trueup.domain.data.periods import period_of
 from trueup.domain.data.values import ColumnKind
 from trueup.domain.learning.recipe import Recipe
@@ -118,11 +118,11 @@ class Model:
         slack = timedelta(hours=1) if self.config.ingest.period == "day" else timedelta(days=1)
         return window.end if newest >= window.end - slack else window.start
 
-    def known(self) -> Known:
+    def landed_facts(self) -> LandedFacts:
         """The kinds of columns and the outcomes that the landings have fixed, from the last landing."""
         kinds: dict[str, ColumnKind] = _fact(self.home, self.config.rows_dataset, "kinds") or {}
         outcomes: list[str] | None = _fact(self.home, self.config.labels_dataset, "outcomes")
-        return Known(kinds, None if outcomes is None else tuple(outcomes))
+        return LandedFacts(kinds, None if outcomes is None else tuple(outcomes))
 
     def validated(self, batch: Batch) -> Checked | None:
         """The recorded validation of this revision by the current rules, or None."""
@@ -219,15 +219,15 @@ def _fact(home: Home, dataset: str, name: str) -> Any:
     return None if last is None else last.facts.get(name)
 
 
-def _from_record(found: ChampionRecord) -> Champion:
-    body = found.entry.challenge
+def _from_record(record: ChampionRecord) -> Champion:
+    body = record.entry.challenge
     model = body.model
     return Champion(
-        version=found.version,
-        epoch=found.epoch,
+        version=record.version,
+        epoch=record.epoch,
         uri=model.uri,
-        manifest_digest=found.manifest_digest,
-        promoted_as_of=found.entry.as_of,
+        manifest_digest=record.manifest_digest,
+        promoted_as_of=record.entry.as_of,
         trained_from=model.trained_from,
         trained_until=model.trained_until,
         recipe=model.recipe,
@@ -236,5 +236,5 @@ def _from_record(found: ChampionRecord) -> Champion:
         evaluation_path=body.evaluation.path,
         gate_skill=body.evaluation.skill,
         method=model.method,
-        put_by=found.entry.kind,
+        put_by=record.entry.kind,
     )

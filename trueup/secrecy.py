@@ -16,8 +16,8 @@ def holds_secret(address: str, words: str = SURE) -> bool:
     >>> holds_secret("postgresql://me:word@db/x"), holds_secret("postgresql://me:${WORD}@db/x")
     (True, False)
     """
-    found = re.finditer(rf"://[^:/@?#]*:(.*)@|[?&][^=&]*(?:{words})[^=&]*=([^&]*)", address, re.IGNORECASE)
-    return any(not _VARIABLES.fullmatch(secret[1] or secret[2] or "") for secret in found)
+    secrets = re.finditer(rf"://[^:/@?#]*:(.*)@|[?&][^=&]*(?:{words})[^=&]*=([^&]*)", address, re.IGNORECASE)
+    return any(not _VARIABLES.fullmatch(secret[1] or secret[2] or "") for secret in secrets)
 
 
 def masked(address: str) -> str:

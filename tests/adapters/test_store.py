@@ -447,7 +447,7 @@ class TestQuarantine:
         assert sorted(listed.itertuples(index=False, name=None)) == [
             (10**15, "carrier known"), (10**15, "delay in range"), (3 * 10**15, "delay in range"),
         ]  # fmt: skip
-        assert store.held(ref).tolist() == [10**15, 3 * 10**15]
+        assert store.quarantined_ids(ref).tolist() == [10**15, 3 * 10**15]
         assert store.effective(ref)[ROW_ID].tolist() == [0, 2 * 10**15, 4 * 10**15, 5 * 10**15]
         assert store.effective(ref, ["delay"]).columns.tolist() == ["delay"]
         assert len(store.read(ref)) == 6, "the rows themselves are kept"
@@ -466,7 +466,11 @@ class TestQuarantine:
 
     def test_a_batch_without_failures_is_whole(self, store):
         ref = store.land("flights/rows", JANUARY, rows())
-        assert (store.quarantined(ref).empty, store.held(ref).size, len(store.effective(ref))) == (True, 0, 6)
+        assert (store.quarantined(ref).empty, store.quarantined_ids(ref).size, len(store.effective(ref))) == (
+            True,
+            0,
+            6,
+        )
         store.quarantine(ref, self.FAILURES.iloc[:0])
         assert store.release(ref, None, by="ann", why="") == 0
 
@@ -476,11 +480,11 @@ class TestQuarantine:
             store.quarantine(ref, self.FAILURES.iloc[::-1])
         assert len(list((home / "quarantine").rglob("*.parquet"))) == 1
         store.quarantine(ref, self.FAILURES.iloc[2:])
-        assert store.held(ref).tolist() == [3 * 10**15]
+        assert store.quarantined_ids(ref).tolist() == [3 * 10**15]
         store.quarantine(ref, self.FAILURES.iloc[:0])
-        assert store.held(ref).tolist() == []
+        assert store.quarantined_ids(ref).tolist() == []
         store.quarantine(ref, self.FAILURES)
-        assert store.held(ref).tolist() == [10**15, 3 * 10**15]
+        assert store.quarantined_ids(ref).tolist() == [10**15, 3 * 10**15]
 
     def test_a_correction_is_judged_anew(self, store):
         old = store.land("flights/rows", JANUARY, rows())
@@ -489,8 +493,8 @@ class TestQuarantine:
         new = store.land("flights/rows", JANUARY, rows().assign(delay=0.0))
         assert len(store.effective(new)) == 6
         store.quarantine(new, self.FAILURES)
-        assert store.held(new).tolist() == [10**15, 3 * 10**15]
-        assert store.held(old).tolist() == []
+        assert store.quarantined_ids(new).tolist() == [10**15, 3 * 10**15]
+        assert store.quarantined_ids(old).tolist() == []
 
     def test_several_batches_leave_out_their_own_rows(self, store):
         refs = [store.land("flights/rows", w, rows(window=w)) for w in (JANUARY, FEBRUARY)]

@@ -176,7 +176,7 @@ def test_the_judgements_of_a_removed_revision_go_with_it(store, home):
     store.quarantine(second, rows(1)[[ROW_ID]].assign(expectation="x is there"))
     store.retire_batches([first.sequence], now())
     assert store.sweep("quarantine", "toy", now() - timedelta(days=1))[0] == 1
-    assert len(store.held(second)) == 1
+    assert len(store.quarantined_ids(second)) == 1
     assert len(list((home / "quarantine").rglob("*.parquet"))) == 1
 
 

@@ -333,7 +333,7 @@ class Number(IntEnum):
 def in_memory():
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     METADATA.create_all(engine)
-    return engine, Ledger(engine, signer=open_signer(Path(), given="07" * 32))
+    return engine, Ledger(engine, signer=open_signer(Path(), key_text="07" * 32))
 
 
 def play(ledger, steps):

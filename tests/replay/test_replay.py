@@ -129,7 +129,7 @@ def test_no_policy_changes_what_the_first_champion_has_to_pass(laid, tmp_path, d
     span = Window(streams.week(0), streams.week(6))
     policies = [parse("frozen"), parse("frozen, no gate, blocks of 12 hours"), parse("frozen, margin 0.5, gain 0.5")]
     found = replay(Model(config, home), span, policies)
-    first = {(t.as_of, t.outcome, t.said) for run in found for t in run.tried if not t.later}
+    first = {(t.as_of, t.outcome, t.reasons) for run in found for t in run.tried if not t.later}
     assert len(first) == len(found[0].tried) > 0
     home.close()
     assert done

@@ -170,10 +170,10 @@ def test_a_mended_expectation_applies_to_what_was_judged_before(tmp_path):
     path.write_text(narrow)  # and back again
     again = told.turn(5)
     assert again.broken
-    assert len(told.home.store.held(told.batch(4).rows)) > 100
+    assert len(told.home.store.quarantined_ids(told.batch(4).rows)) > 100
     path.write_text(PLAIN)
     assert not told.turn(6).broken
-    assert len(told.home.store.held(told.batch(4).rows)) == 0
+    assert len(told.home.store.quarantined_ids(told.batch(4).rows)) == 0
 
 
 def test_history_is_counted_from_the_first_row(tmp_path):

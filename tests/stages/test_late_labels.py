@@ -112,7 +112,7 @@ def test_with_labels_a_month_late_old_batches_are_diagnosed_when_theirs_come_and
     assert (recorded[-1].dataset, recorded[-1].revision) != ("loans/labels", 1)
     assert book.home.ledger.verify() == []
     found = reproduce("loans", last.decided.version, book.home)
-    assert found.same, found.said
+    assert found.same, found.message
     words = gather(book.model, last.decided.version)[0].source.words
     assert words.endswith("the outcomes, joined by key, from a source of kind files (path data/outcomes.csv)")
     book.home.close()

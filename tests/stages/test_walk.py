@@ -123,4 +123,4 @@ def test_a_champion_that_is_worse_than_a_constant_is_replaced_by_what_is_better(
     done = told.turn(9)
     assert done.scored[-1].version == decided.version
     again = reproduce("toy", decided.version, told.home)
-    assert again.same, again.said
+    assert again.same, again.message

@@ -29,7 +29,7 @@ def arrived(story):
 
 def test_a_batch_at_a_time_is_handed_out_announced_and_read_by_the_loop(told):
     first = feed_next(told.model)
-    assert (first.given, first.rows, len(first.left)) == ((window(0),), 560, 5)
+    assert (first.released, first.rows, len(first.left)) == ((window(0),), 560, 5)
     assert arrived(told) == [interval(window(0))]
     live = Home(Settings(home=told.home.root, configs=first.configs))
     live.background = told.home.background

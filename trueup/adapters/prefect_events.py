@@ -78,7 +78,7 @@ class EventApi:
         known = {event.id: event for event in self._named(causes, since)}
         return [_failed(event, known.get(_cause(event) or "")) for event in found]
 
-    def known(self, messages: Sequence[Message]) -> set[str]:
+    def stored_ids(self, messages: Sequence[Message]) -> set[str]:
         """The ids of those events that the server has stored. Raises EventsUnavailable, EventRefused."""
         if not messages:
             return set()

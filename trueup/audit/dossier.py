@@ -66,9 +66,9 @@ def gather(model: Model, version: int) -> tuple[Facts, dict[str, bytes]]:
     """All that is known of a version, and its pictures. Raises UsageError for a version that the ledger does not know."""
     entries, judging = model.home.ledger.entries(model.config.model), judging_entry(model, version)
     if judging is None:
-        known = ", ".join(str(v) for v in sorted({v for e in entries for v in versions_of(e)}))
+        recorded = ", ".join(str(v) for v in sorted({v for e in entries for v in versions_of(e)}))
         raise UsageError(
-            f"{model.config.model}: the ledger has no record of version {version}; it knows {known or 'none'}; "
+            f"{model.config.model}: the ledger has no record of version {version}; it knows {recorded or 'none'}; "
             f"`trueup ledger show {model.config.model}` lists the decisions"
         )
     about = [e for e in entries if version in versions_of(e)]
@@ -166,7 +166,7 @@ def _rebuild(model: Model, judging: Entry, batches: list[ReadInput], version: in
     ]
     return Rebuild(
         command=f"trueup reproduce {model.config.model} {version}",
-        needs=[Need(what=what, met=met, said=said) for what, met, said in needs],
+        needs=[Need(what=what, met=met, message=message) for what, met, message in needs],
         ready=all(met for _, met, _ in needs),
         home=model.home.settings.root.name,
         last=last_rebuilt(model.home.root, model.config.model, version),

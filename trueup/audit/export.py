@@ -41,8 +41,8 @@ def _csv(entries: Sequence[Entry], file: IO[str]) -> None:
     rows = csv.DictWriter(file, columns)
     rows.writeheader()
     for e in entries:
-        told = {"version": e.body.version, "reason": e.body.reason}
-        rows.writerow(_columns(e) | told | {"reasons": "; ".join(e.body.reasons)})
+        facts = {"version": e.body.version, "reason": e.body.reason}
+        rows.writerow(_columns(e) | facts | {"reasons": "; ".join(e.body.reasons)})
 
 
 def _columns(e: Entry) -> dict[str, str | int | None]:

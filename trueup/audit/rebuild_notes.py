@@ -10,9 +10,9 @@ from trueup.ledger.canonical import canonical
 from trueup.reporting.dossier_facts import Rebuilt
 
 
-def note_rebuilt(home: Home, model: str, version: int, said: str) -> None:
+def note_rebuilt(home: Home, model: str, version: int, message: str) -> None:
     """Note the result of making a version again. Raises WorkError."""
-    rebuilt = Rebuilt(at=home.now().replace(microsecond=0), said=said)
+    rebuilt = Rebuilt(at=home.now().replace(microsecond=0), message=message)
     files.write_text(_place(home.root, model, version), canonical(rebuilt.plain()))
 
 

@@ -75,7 +75,7 @@ class Reproduced:
         return not self.differences and self.rows > 0
 
     @property
-    def said(self) -> str:
+    def message(self) -> str:
         """The result in words."""
         if not self.same:
             return f"not the same: {'; '.join(map(str, self.differences)) or 'there were no rows to compare'}"
@@ -121,7 +121,7 @@ def reproduce(model: str, version: int, home: Home) -> Reproduced:
     Inputs that are gone or changed are differences, not errors: the rest is still compared.
     """
     record = _record(sound_name(model), version, home)
-    found = Reproduced(
+    result = Reproduced(
         model,
         version,
         record.role,
@@ -135,7 +135,7 @@ def reproduce(model: str, version: int, home: Home) -> Reproduced:
     except (TrueupError, _Gone) as error:
         rebuilt = _Rebuilt(error.differences if isinstance(error, _Gone) else [Difference("rows", str(error))])
     return replace(
-        found,
+        result,
         rows=rebuilt.rows,
         exact=rebuilt.exact,
         largest=rebuilt.largest,
@@ -178,13 +178,13 @@ def _record(model: str, version: int, home: Home) -> _Record:
     judging = [e for e in home.ledger.entries(model) if e.body.judged]
     if (entry := next((e for e in judging if version in versions_of(e)), None)) is not None:
         return _Record(entry, version)
-    known = {v for e in judging for v in versions_of(e)}
-    if not known:
+    versions = {v for e in judging for v in versions_of(e)}
+    if not versions:
         load_model(home.configs, model)  # says which models there are
         raise UsageError(f"{model}: no version has been decided on yet; next: trueup run {model}")
     raise UsageError(
         f"{model}: no decision names version {version}; those that can be made again: "
-        f"{', '.join(map(str, sorted(known)))}; see `trueup ledger show {model}`"
+        f"{', '.join(map(str, sorted(versions)))}; see `trueup ledger show {model}`"
     )
 
 
@@ -250,11 +250,11 @@ def _against_the_evaluation(record: _Record, model: Model, done: _Rebuilt, gate:
     frame = frame.iloc[place.astype(int).to_numpy()]
     if (other := int((frame[LABEL].astype(str).to_numpy() != gate.y.astype(str).to_numpy()).sum())) > 0:
         done.differences.append(Difference("rows", f"{other:,} of {len(frame):,} gate rows have another label"))
-    said = predict(fitted, gate.X, model.config.task, classes)
+    predictions = predict(fitted, gate.X, model.config.task, classes)
     done.rows = len(frame)
-    done.compare("judged predictions on the gate rows", prediction_of(frame, CHALLENGER, classes), said)
+    done.compare("judged predictions on the gate rows", prediction_of(frame, CHALLENGER, classes), predictions)
     with suppress(ValueError):  # labels of one class, say: then nothing was measured either
-        now = metrics(model.config.task, gate.y.to_numpy(), said, classes)
+        now = metrics(model.config.task, gate.y.to_numpy(), predictions, classes)
         done.metrics = {
             name: {"recorded": value, "rebuilt": now[name]}
             for name, value in recorded.metrics.get(CHALLENGER, {}).items()

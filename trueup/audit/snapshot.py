@@ -32,12 +32,12 @@ class Found:
     """A revision that a decision names, as the home has it."""
 
     ref: BatchRef
-    held: np.ndarray[Any, Any] | None  # of rows: the ids that were in quarantine then
+    quarantined: np.ndarray[Any, Any] | None  # of rows: the ids that were in quarantine then
 
 
 def find(inputs: Sequence[Input], home: Home) -> tuple[list[Found], list[str]]:
     """The revisions that a decision names and whose digests are right, and the problems of the others."""
-    found, wrong = list[Found](), list[str]()
+    revisions, wrong = list[Found](), list[str]()
     for named in inputs:
         try:
             ref = home.store.revision(named.dataset, named.window, named.revision)
@@ -45,18 +45,18 @@ def find(inputs: Sequence[Input], home: Home) -> tuple[list[Found], list[str]]:
                 wrong.append(f"{named}: its digest is {ref.sha256[:12]} now, and was {named.sha256[:12]}")
                 continue
             home.store.read(ref, verify=True)
-            found.append(Found(ref, _held(ref, named, home)))
+            revisions.append(Found(ref, _quarantined(ref, named, home)))
         except WorkError as error:
             wrong.append(f"{named}: {error}")
-    return found, wrong
+    return revisions, wrong
 
 
-def _held(ref: BatchRef, named: Input, home: Home) -> np.ndarray[Any, Any] | None:
-    if (digest := named.held) is None:
+def _quarantined(ref: BatchRef, named: Input, home: Home) -> np.ndarray[Any, Any] | None:
+    if (digest := named.quarantined) is None:
         return None
-    if (held := home.store.held_as(ref, digest)) is None:
+    if (ids := home.store.recorded_quarantine(ref, digest)) is None:
         raise WorkError("the rows that were in quarantine then are not known; only those that are now")
-    return held
+    return ids
 
 
 @contextmanager
@@ -68,17 +68,19 @@ def laid_out(model: Model, inputs: Sequence[Found], modules: Mapping[str, bytes]
         lay_out_modules(model.home.configs, configs, modules)
         then = Home(model.home.settings.apart(Path(scratch) / "home", configs=configs))
         try:
-            for found in inputs:
-                _land(model, then, found, as_of)
+            for revision in inputs:
+                _land(model, then, revision, as_of)
             yield then
         finally:
             then.close()
 
 
-def _land(model: Model, then: Home, found: Found, as_of: datetime) -> None:
-    ref = then.store.land(found.ref.dataset, found.ref.window, model.home.store.read(found.ref), found.ref.facts)
-    if found.held is not None:
-        then.store.quarantine(ref, pd.DataFrame({ROW_ID: found.held, EXPECTATION: "recorded"}))
+def _land(model: Model, then: Home, revision: Found, as_of: datetime) -> None:
+    ref = then.store.land(
+        revision.ref.dataset, revision.ref.window, model.home.store.read(revision.ref), revision.ref.facts
+    )
+    if revision.quarantined is not None:
+        then.store.quarantine(ref, pd.DataFrame({ROW_ID: revision.quarantined, EXPECTATION: "recorded"}))
     if ref.dataset == model.config.rows_dataset:  # a decision names only batches that were found usable
         body = Validated(Status.PASS, (), 0, then.store.judgement(ref), ())
         then.store.record(model.config.model, VALIDATE, ref.window, ref.revision, as_of, body, rules(model.config))

@@ -39,7 +39,7 @@ class _Tag:
         return [] if anchor is None else [anchor]
 
     def write(self, anchor: Anchor) -> None:
-        if not any(known.seq >= anchor.seq for known in self.anchors()):
+        if not any(stored.seq >= anchor.seq for stored in self.anchors()):
             self._ports.tracking.note(_EXPERIMENT, self._key, anchor.text())
 
 
@@ -69,7 +69,7 @@ def verify(configs: Mapping[str, ModelConfig], home: Home) -> Verified:
     """Check chain, signatures, anchors, the aliases in MLflow, and the files of every version that an entry names."""
     entries, places = home.ledger.entries(), _places(home)
     named = {e.body.model.uri: (e, e.body.model) for e in entries if e.body.model}
-    found = [
+    problems = [
         *home.ledger.verify(),
         *_key(home, entries),
         *departures(places, entries),
@@ -77,7 +77,7 @@ def verify(configs: Mapping[str, ModelConfig], home: Home) -> Verified:
         *(p for entry, made in named.values() for p in _files(entry, made, home)),
     ]
     anchors = sum(len(place.anchors()) for place in places)
-    return Verified(len(entries), anchors, len(named), tuple(sorted(found, key=lambda p: p.seq)))
+    return Verified(len(entries), anchors, len(named), tuple(sorted(problems, key=lambda p: p.seq)))
 
 
 def _key(home: Home, entries: list[Entry]) -> Iterator[Problem]:

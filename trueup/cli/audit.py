@@ -27,10 +27,10 @@ def reproduce_(
     from trueup.audit.reproduce import reproduce
 
     with at_home() as home:
-        found = reproduce(model, version, home)
-        note_rebuilt(home, found.model, found.version, found.said)
-    output.emit(as_json, {**output.plain(found), "same": found.same}, lambda: output_records.reproduced(found))
-    if not found.same:
+        result = reproduce(model, version, home)
+        note_rebuilt(home, result.model, result.version, result.message)
+    output.emit(as_json, {**output.plain(result), "same": result.same}, lambda: output_records.reproduced(result))
+    if not result.same:
         raise typer.Exit(1)
 
 

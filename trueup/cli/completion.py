@@ -11,7 +11,7 @@ from trueup.errors import TrueupError
 _ASKING = "_TRUEUP_COMPLETE"  # the variable with which a shell asks; typer derives it from the program's name
 
 
-def asked() -> bool:
+def completing() -> bool:
     """Whether a shell asks for completions, so that nothing must be prepared or written."""
     return _ASKING in os.environ
 

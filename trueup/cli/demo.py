@@ -111,8 +111,8 @@ def _require_month_by_month(windows: list[Window]) -> None:
 
     home = Home()
     runs: dict[Window, set[datetime]] = {}
-    for found in home.store.results(MODEL, RUN, NoneType):
-        runs.setdefault(found.window, set()).add(found.as_of)
+    for result in home.store.results(MODEL, RUN, NoneType):
+        runs.setdefault(result.window, set()).add(result.as_of)
     decided = {e.as_of for e in home.ledger.entries(MODEL)}
     home.close()
     otherwise = [w for w in windows if w in runs and w.end not in runs[w]]

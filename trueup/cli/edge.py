@@ -50,8 +50,8 @@ def unexpected(error: BaseException) -> WorkError:
     trace = "".join(traceback.format_exception(error))
     if debugging():
         sys.stderr.write(trace)
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    what = f"{type(error).__name__}: {first}" if first else type(error).__name__
     return WorkError(f"{what}; {_kept(trace)}")
 
 

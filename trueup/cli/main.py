@@ -140,10 +140,10 @@ def clear(
 
     with at_home() as home:
         entries = may_start.clear(Model(load_model(home.configs, model), home), by)
-    said = [entry.body.reasons[0] for entry in entries]
-    found = {"sequence": entries[-1].seq, "reasons": said}
-    lines = "\n".join(f"{why} (ledger entry {entry.seq})" for why, entry in zip(said, entries, strict=True))
-    output.emit(as_json, found, lambda: typer.echo(lines))
+    reasons = [entry.body.reasons[0] for entry in entries]
+    result = {"sequence": entries[-1].seq, "reasons": reasons}
+    lines = "\n".join(f"{why} (ledger entry {entry.seq})" for why, entry in zip(reasons, entries, strict=True))
+    output.emit(as_json, result, lambda: typer.echo(lines))
 
 
 @app.command(name="check")
@@ -168,13 +168,13 @@ def check_(
     from trueup.onboarding.check import check
 
     with at_home(looks=True) as home:
-        found = [check(name, home) for name in names(home, model)]
+        checks = [check(name, home) for name in names(home, model)]
         if rehearse:
-            found = [c if c.problems else replace(c, rehearsal=rehearsed(c.model, home)) for c in found]
-    output.emit(as_json, {"models": found}, lambda: output_new.checks(found))
-    if any(c.problems for c in found):
+            checks = [c if c.problems else replace(c, rehearsal=rehearsed(c.model, home)) for c in checks]
+    output.emit(as_json, {"models": checks}, lambda: output_new.checks(checks))
+    if any(c.problems for c in checks):
         raise typer.Exit(2)
-    if any(c.rehearsal is not None and c.rehearsal.breaks for c in found):
+    if any(c.rehearsal is not None and c.rehearsal.breaks for c in checks):
         raise typer.Exit(1)
 
 
@@ -226,9 +226,9 @@ def reconcile(
         known(model)
     from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
-    found = reconcile_home([model] if model else None)
-    output.emit(as_json, found, lambda: output.reconciled(found))
-    if found.problems:
+    result = reconcile_home([model] if model else None)
+    output.emit(as_json, result, lambda: output.reconciled(result))
+    if result.problems:
         raise typer.Exit(1)
 
 
@@ -280,6 +280,6 @@ help_examples.attach(app)
 def main() -> None:
     """Run the command line. Every error is reported in one line, with the exit code of its kind."""
     with one_line():
-        if not completion.asked():
+        if not completion.completing():
             prepare()
         app()

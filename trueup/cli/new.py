@@ -85,8 +85,8 @@ def new(
         drafted = draft(ask, home, force)
         save(drafted, force)
         deployed = deploy(drafted.config, home.configs)
-    found = output_new.Drafting.of(drafted, deployed)
-    output.emit(as_json, found, lambda: output_new.drafted(found, drafted, deployed is not None and deployed[1]))
+    drafting = output_new.Drafting.of(drafted, deployed)
+    output.emit(as_json, drafting, lambda: output_new.drafted(drafting, drafted, deployed is not None and deployed[1]))
 
 
 def register(app: typer.Typer) -> None:

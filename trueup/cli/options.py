@@ -68,8 +68,8 @@ def names(home: Home, model: str | None) -> list[str]:
     """The named model, or all with a config. Raises UnknownModel, and UsageError without any."""
     if model is not None:
         return [model]
-    if not (found := model_names(home.configs)):
+    if not (listed := model_names(home.configs)):
         raise UsageError(
             f"no configs in {home.configs.resolve()}; change to the project's folder or set TRUEUP_CONFIGS"
         )
-    return found
+    return listed

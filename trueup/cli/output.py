@@ -75,8 +75,8 @@ def answered() -> bool:
 def error(problem: TrueupError) -> None:
     """Print an error on stderr."""
     # Arguments may contain invalid text, which a console that cannot write it keeps for its next line.
-    said = str(problem).encode("utf-8", "backslashreplace").decode()
-    err.print(f"[bold red]trueup:[/] {escape(said)}", highlight=False, soft_wrap=True)
+    text = str(problem).encode("utf-8", "backslashreplace").decode()
+    err.print(f"[bold red]trueup:[/] {escape(text)}", highlight=False, soft_wrap=True)
 
 
 def word(text: str) -> str:
@@ -118,7 +118,7 @@ def cycle(done: Cycle, again: datetime) -> None:
     out.print(f"[bold]{done.model}[/] as of {done.as_of:%Y-%m-%d %H:%M}")
     predicted = {s.window: s for s in done.scored}
     diagnosed = {o.window: o for o in done.observed}
-    said = set[str]()  # a remark about several batches is printed with the first
+    printed = set[str]()  # a remark about several batches is printed with the first
     for checked in done.batches:
         batch = checked.batch
         # A batch that is monitored again because of new labels is not scored again.
@@ -128,8 +128,8 @@ def cycle(done: Cycle, again: datetime) -> None:
             soft_wrap=True,
         )
         lines(checked.reasons if not checked.usable else ())
-        lines(fresh := [w for w in checked.warnings if w not in said])
-        said.update(fresh)
+        lines(fresh := [w for w in checked.warnings if w not in printed])
+        printed.update(fresh)
         if batch.window in predicted:
             scored(predicted[batch.window], indent="  ")
         observation(diagnosed[batch.window], indent="  ")
@@ -195,52 +195,52 @@ def lines(reasons: Sequence[str]) -> None:
 
 def fed(done: Fed) -> None:
     """Print how far a source was released."""
-    newest = f", the newest {done.given[-1]} with {done.rows:,} rows" if done.given and done.rows else ""
-    out.print(f"{len(done.given)} handed out{newest}; {len(done.left)} left", soft_wrap=True)
+    newest = f", the newest {done.released[-1]} with {done.rows:,} rows" if done.released and done.rows else ""
+    out.print(f"{len(done.released)} handed out{newest}; {len(done.left)} left", soft_wrap=True)
     say(f"the loop reads them with TRUEUP_CONFIGS={done.configs}")
 
 
-def reconciled(found: Reconciled) -> None:
+def reconciled(result: Reconciled) -> None:
     """Print what was repaired."""
-    out.print(f"events: {found.events.delivered} delivered, {found.events.pending} wait for a server")
-    if found.failed_automations:
-        out.print(f"automations: {found.failed_automations} failed; announced as trueup.automation.failed")
-    for m in found.models:
+    out.print(f"events: {result.events.delivered} delivered, {result.events.pending} wait for a server")
+    if result.failed_automations:
+        out.print(f"automations: {result.failed_automations} failed; announced as trueup.automation.failed")
+    for m in result.models:
         alias = f"alias set to v{m.alias}" if m.alias else "alias right"
         closed = f"{len(m.closed_runs)} MLflow runs closed"
         out.print(f"{m.model}: {alias}, {closed}{_orphans(m.orphans)} {m.note}".rstrip(), highlight=False)
-    p = found.prefect
+    p = result.prefect
     out.print(
         f"Prefect: {len(p.flow_runs)} flow runs and {len(p.task_runs)} task runs marked as crashed, "
         f"{len(p.again)} restarted"
     )
-    if found.overtaken:
-        out.print(f"waiting runs cancelled, because another one does the same: {len(found.overtaken)}")
-    if found.views:
-        out.print(f"approvals decided elsewhere, whose pages are closed: {', '.join(found.views)}", highlight=False)
-    lines(found.problems)
+    if result.overtaken:
+        out.print(f"waiting runs cancelled, because another one does the same: {len(result.overtaken)}")
+    if result.views:
+        out.print(f"approvals decided elsewhere, whose pages are closed: {', '.join(result.views)}", highlight=False)
+    lines(result.problems)
 
 
-def _orphans(found: Orphans) -> str:
+def _orphans(orphans: Orphans) -> str:
     """Print what was removed from MLflow."""
-    counts = {"runs": len(found.runs), "versions": len(found.versions), "models": len(found.models)}
-    said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    return f", removed what died without a decision: {said}" if said else ""
+    counts = {"runs": len(orphans.runs), "versions": len(orphans.versions), "models": len(orphans.models)}
+    counted = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f", removed what died without a decision: {counted}" if counted else ""
 
 
-def cleared(found: Cleared) -> None:
+def cleared(result: Cleared) -> None:
     """Print how many files of each kind were removed, and their size."""
     rows = [
         [each.model or "(shared)", kind.kind, f"{kind.files:,}", naturalsize(kind.bytes)]
-        for each in found.collected
+        for each in result.collected
         for kind in each.removed
         if kind.files
     ]
     if rows:
         out.print(table(["model", "kind", "files", "size"], rows, figures=["files", "size"]))
-    files, total = (sum(getattr(k, name) for c in found.collected for k in c.removed) for name in ("files", "bytes"))
-    out.print(f"{files:,} files, {naturalsize(total)}, {'would be removed' if found.dry_run else 'removed'}")
-    lines([*(c.note for c in found.collected if c.note), *found.problems])
+    files, total = (sum(getattr(k, name) for c in result.collected for k in c.removed) for name in ("files", "bytes"))
+    out.print(f"{files:,} files, {naturalsize(total)}, {'would be removed' if result.dry_run else 'removed'}")
+    lines([*(c.note for c in result.collected if c.note), *result.problems])
 
 
 def saved(done: Saved) -> None:
@@ -320,32 +320,32 @@ def _now_and_then(what: str) -> Callable[[float], None]:
     return tell
 
 
-def replayed(found: Mapping[str, Any], page: Path, written: Path | None) -> None:
+def replayed(facts: Mapping[str, Any], page: Path, written: Path | None) -> None:
     """Print the loss and cost of each policy, and the recommendation."""
     rows = [
         [
-            p["name"] + (" ◄" if p["name"] == found["recommended"] else ""),
+            p["name"] + (" ◄" if p["name"] == facts["recommended"] else ""),
             number(p["loss"], 4),
             _interval(p),
             *map(str, (p["retrains"], p["promotions"], p["refusals"])),
-            f"{p['cost_s']:.0f} s" + (f" {p['cost_money']:.2f} {found['currency']}" if "cost_money" in p else ""),
+            f"{p['cost_s']:.0f} s" + (f" {p['cost_money']:.2f} {facts['currency']}" if "cost_money" in p else ""),
             "yes" if p["dominated"] else "",
         ]
-        for p in sorted(found["policies"], key=lambda p: (p["cost_s"], p["loss"]))
+        for p in sorted(facts["policies"], key=lambda p: (p["cost_s"], p["loss"]))
     ]
-    rows += [[p["name"], number(p["loss"], 4), _interval(p), "", "", "", "", "to be beaten"] for p in found["to_beat"]]
+    rows += [[p["name"], number(p["loss"], 4), _interval(p), "", "", "", "", "to be beaten"] for p in facts["to_beat"]]
     figures = ["loss", "interval", "tried", "taken", "refused", "cost"]
     out.print(table(["policy", *figures, "dominated"], rows, figures))
-    judged = found["judged"]
+    judged = facts["judged"]
     out.print(
-        f"[dim]loss: {found['loss']} on the same {judged['rows']:,} rows of {judged['batches']} batches, {judged['from'][:10]} to "
+        f"[dim]loss: {facts['loss']} on the same {judged['rows']:,} rows of {judged['batches']} batches, {judged['from'][:10]} to "
         f"{judged['to'][:10]};\ntried, taken, refused: challengers after the first champion; cost: searching and fitting them;\n"
         f"dominated: another loses less for less; the oracle, which always serves the better of what is at hand: "
-        f"{number(found['oracle']['loss'], 4)}[/]\n"
+        f"{number(facts['oracle']['loss'], 4)}[/]\n"
     )
-    out.print(found["why"], highlight=False, markup=False)
-    out.print("\n" + found["block"], highlight=False, markup=False)
-    for warning in found["warnings"]:
+    out.print(facts["why"], highlight=False, markup=False)
+    out.print("\n" + facts["block"], highlight=False, markup=False)
+    for warning in facts["warnings"]:
         out.print(warning, style="yellow", highlight=False, markup=False)
     if written is not None:
         say(f"written {written}")

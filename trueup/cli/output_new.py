@@ -49,26 +49,28 @@ class Drafting:
 
     @classmethod
     def of(cls, made: Drafted, deployed: tuple[Path, bool] | None) -> Drafting:
-        found, choice = made.findings, made.findings.choice
+        findings, choice = made.findings, made.findings.choice
         return cls(
             model=made.config.model,
             path=made.path,
             deployments=deployed[0] if deployed else None,
-            rows=found.rows,
-            task=str(found.outcome.task),
-            key=found.key,
-            period=found.spans.period,
-            kinds={n: c.kind for n, c in found.columns.items()},
-            missing={n: {str(v): k for v, k in c.sentinels.items()} for n, c in found.columns.items() if c.sentinels},
-            suspects={s.column: s.why for s in found.suspects},
-            strong=found.strong,
-            left_out=found.left_out,
-            personal={n: w for n, w, _ in found.personal},
-            gaps=[(str(g.start), str(g.end)) for g in found.gaps],
-            duplicates=found.duplicates,
-            notes=found.notes,
+            rows=findings.rows,
+            task=str(findings.outcome.task),
+            key=findings.key,
+            period=findings.spans.period,
+            kinds={n: c.kind for n, c in findings.columns.items()},
+            missing={
+                n: {str(v): k for v, k in c.sentinels.items()} for n, c in findings.columns.items() if c.sentinels
+            },
+            suspects={s.column: s.why for s in findings.suspects},
+            strong=findings.strong,
+            left_out=findings.left_out,
+            personal={n: w for n, w, _ in findings.personal},
+            gaps=[(str(g.start), str(g.end)) for g in findings.gaps],
+            duplicates=findings.duplicates,
+            notes=findings.notes,
             quick=None if choice is None else {"loss": choice.loss, "prior": choice.prior},
-            pace=_pace(found.spans, choice.power if choice is not None else None),
+            pace=_pace(findings.spans, choice.power if choice is not None else None),
         )
 
 
@@ -79,50 +81,54 @@ def _pace(spans: Spans, power: Power | None) -> dict[str, float]:
     return {**{n: getattr(spans, n) / timedelta(days=1) for n in names}, "min_new_days": spans.min_new_days, **shown}
 
 
-def drafted(found: Drafting, made: Drafted, deployments_written: bool) -> None:
+def drafted(drafting: Drafting, made: Drafted, deployments_written: bool) -> None:
     """Print the findings of `new`, and the next command."""
     findings, moments = made.findings, made.findings.times.moments.dropna()
     out.print(
-        f"[bold]{found.model}[/]: {found.rows:,} rows, {len(found.kinds) + 2} columns, "
+        f"[bold]{drafting.model}[/]: {drafting.rows:,} rows, {len(drafting.kinds) + 2} columns, "
         f"{moments.min():%Y-%m-%d} to {moments.max():%Y-%m-%d}"
     )
-    say("columns: " + ", ".join(f"{n} {kind}" for kind, n in Counter(found.kinds.values()).most_common()))
-    say(f"{found.task} of {findings.ask.label}; a batch is a {found.period} of about {findings.spans.rows:,.0f} rows")
-    for title, entries in _findings(found).items():
+    say("columns: " + ", ".join(f"{n} {kind}" for kind, n in Counter(drafting.kinds.values()).most_common()))
+    say(
+        f"{drafting.task} of {findings.ask.label}; a batch is a {drafting.period} of about {findings.spans.rows:,.0f} rows"
+    )
+    for title, entries in _findings(drafting).items():
         if entries:
             say(f"{title}:")
             lines(entries)
     _quick_model(findings)
     marks = made.text.count("# CHECK")
-    say(f"written: {found.path}; {marks} lines marked CHECK need your answer")
-    if found.deployments is not None:
+    say(f"written: {drafting.path}; {marks} lines marked CHECK need your answer")
+    if drafting.deployments is not None:
         say(
-            f"deployments: {found.deployments}"
+            f"deployments: {drafting.deployments}"
             + ("" if deployments_written else " has some of this name, and keeps them")
         )
-    then(f"trueup check {found.model} --rehearse")
+    then(f"trueup check {drafting.model} --rehearse")
 
 
-def _findings(found: Drafting) -> dict[str, list[str]]:
-    otherwise = {n: why for n, why in found.left_out.items() if n not in found.suspects}
+def _findings(drafting: Drafting) -> dict[str, list[str]]:
+    otherwise = {n: why for n, why in drafting.left_out.items() if n not in drafting.suspects}
     repeated = (
-        [f"{found.duplicates:,} rows repeat another or its key; the last of each counts"] if found.duplicates else []
+        [f"{drafting.duplicates:,} rows repeat another or its key; the last of each counts"]
+        if drafting.duplicates
+        else []
     )
     return {
-        "left out, because they know the answer (leak suspects)": _named(found.suspects),
-        "predict the outcome very well alone; are they known when a prediction is made?": _named(found.strong),
+        "left out, because they know the answer (leak suspects)": _named(drafting.suspects),
+        "predict the outcome very well alone; are they known when a prediction is made?": _named(drafting.strong),
         "left out otherwise": _named(otherwise),
-        "personal data": _named(found.personal),
+        "personal data": _named(drafting.personal),
         "missing values": [
-            f"{n}: {', '.join(values)} ({sum(values.values()):,} values)" for n, values in found.missing.items()
+            f"{n}: {', '.join(values)} ({sum(values.values()):,} values)" for n, values in drafting.missing.items()
         ],
-        "gaps": [f"no row from {start[:10]} to {end[:10]}" for start, end in found.gaps],
-        "to know": [*found.notes, *repeated],
+        "gaps": [f"no row from {start[:10]} to {end[:10]}" for start, end in drafting.gaps],
+        "to know": [*drafting.notes, *repeated],
     }
 
 
-def _named(found: Mapping[str, str]) -> list[str]:
-    return [f"{name}: {why}" for name, why in found.items()]
+def _named(reasons: Mapping[str, str]) -> list[str]:
+    return [f"{name}: {why}" for name, why in reasons.items()]
 
 
 def _quick_model(findings: Findings) -> None:
@@ -159,26 +165,26 @@ def checks(checked: Sequence[ConfigCheck]) -> None:
                 then(f"trueup check {each.model} --rehearse, or trueup run {each.model}")
 
 
-def rehearsal(found: Rehearsal) -> None:
+def rehearsal(result: Rehearsal) -> None:
     """Print the result of the batches, and the next command."""
-    out.print(f"rehearsed: {len(found.batches)} of {found.there} complete batches; nothing was written\n")
-    if found.batches:
-        _rehearsed_batches(found)
-    _first_champion(found)
-    for each in found.compared:
-        say(f"{each.model}: {word(each.verdict)}; {each.said}")
-    if (e := found.estimate) is not None:
+    out.print(f"rehearsed: {len(result.batches)} of {result.there} complete batches; nothing was written\n")
+    if result.batches:
+        _rehearsed_batches(result)
+    _first_champion(result)
+    for each in result.compared:
+        say(f"{each.model}: {word(each.verdict)}; {each.message}")
+    if (e := result.estimate) is not None:
         retrain = "" if e.retrain is None else f", and {about(e.retrain)} for a retrain"
         say(f"time: {about(e.batch)} a batch{retrain}; plus {about(e.start)} to start a run (not measured)")
-    if found.breaks:
-        say(f"[red]a run would fail[/]: {escape(found.breaks)}")
-        then(f"correct the source or the config, then trueup check {found.model} --rehearse")
+    if result.breaks:
+        say(f"[red]a run would fail[/]: {escape(result.breaks)}")
+        then(f"correct the source or the config, then trueup check {result.model} --rehearse")
     else:
-        then(f"trueup run {found.model}")
+        then(f"trueup run {result.model}")
 
 
-def _rehearsed_batches(found: Rehearsal) -> None:
-    shown = _telling(found.batches)
+def _rehearsed_batches(result: Rehearsal) -> None:
+    shown = _telling(result.batches)
     rows = [
         [
             f"{b.window.start:%Y-%m-%d}",
@@ -194,29 +200,31 @@ def _rehearsed_batches(found: Rehearsal) -> None:
     out.print(table(["batch", *figures, "validation"], rows, figures))
     out.print(
         "[dim]quar.: rows for quarantine, with their share; labels: rows with an outcome;\nat end, later: of these, how "
-        f"many count when the batch ends, and in the end\n(monitor.min_matured requires {found.min_matured:,})[/]\n",
+        f"many count when the batch ends, and in the end\n(monitor.min_matured requires {result.min_matured:,})[/]\n",
         highlight=False,
     )
-    if len(shown) < len(found.batches):
-        out.print(f"[dim]{len(found.batches) - len(shown):,} more batches are like these[/]\n", highlight=False)
-    for name, (failed, total) in _by_expectation(found.batches).items():
+    if len(shown) < len(result.batches):
+        out.print(f"[dim]{len(result.batches) - len(shown):,} more batches are like these[/]\n", highlight=False)
+    for name, (failed, total) in _by_expectation(result.batches).items():
         say(f"quarantine: {escape(name)}: {failed:,} of {total:,} rows, {failed / total:.2%}")
     for b in shown:
         if b.status.value != "pass":
             out.print(f"{b.window.start:%Y-%m-%d} {word(b.status.value)}:", highlight=False)
             lines(b.reasons)
-    _warnings(found.batches)
+    _warnings(result.batches)
 
 
 def _warnings(batches: Sequence[Seen]) -> None:
-    said = Counter(w for b in batches for w in b.warnings).most_common()
+    counted = Counter(w for b in batches for w in b.warnings).most_common()
     first = {w: b.window.start for b in reversed(batches) for w in b.warnings}
-    if said:
+    if counted:
         out.print("to know:", highlight=False)
-        where = {w: f"{n:,} batches from {first[w]:%Y-%m-%d} on" if n > 1 else f"{first[w]:%Y-%m-%d}" for w, n in said}
-        lines([f"{where[w]}: {w}" for w, _ in said[:_WARNED]])
-    if len(said) > _WARNED:
-        out.print(f"[dim]{len(said) - _WARNED:,} more such lines; --json prints all[/]", highlight=False)
+        where = {
+            w: f"{n:,} batches from {first[w]:%Y-%m-%d} on" if n > 1 else f"{first[w]:%Y-%m-%d}" for w, n in counted
+        }
+        lines([f"{where[w]}: {w}" for w, _ in counted[:_WARNED]])
+    if len(counted) > _WARNED:
+        out.print(f"[dim]{len(counted) - _WARNED:,} more such lines; --json prints all[/]", highlight=False)
 
 
 def _telling(batches: Sequence[Seen]) -> list[Seen]:
@@ -235,15 +243,15 @@ def _by_expectation(batches: Sequence[Seen]) -> dict[str, tuple[int, int]]:
     return {name: (rows, total) for name, rows in failed.most_common()}
 
 
-def _first_champion(found: Rehearsal) -> None:
+def _first_champion(result: Rehearsal) -> None:
     """Print when and from what a first champion is possible, or what is missing."""
-    if (first := found.first) is not None:
-        what = "first champion" if found.champion else f"[yellow]no champion[/] after {found.tries} tries, the last"
+    if (first := result.first) is not None:
+        what = "first champion" if result.champion else f"[yellow]no champion[/] after {result.tries} tries, the last"
         say(
             f"{what}: at {first.as_of:%Y-%m-%d}, trained on {first.train_rows:,} matured rows {first.train} "
-            f"(train.min_rows requires {found.min_rows:,}), judged on {first.gate_rows:,} rows {first.gate}"
+            f"(train.min_rows requires {result.min_rows:,}), judged on {first.gate_rows:,} rows {first.gate}"
         )
-    elif found.lacking:
-        say(f"first champion: [yellow]not yet[/]: {escape(found.lacking)}")
-    if found.needs:
-        say(f"needed for a champion: {escape(found.needs)}")
+    elif result.lacking:
+        say(f"first champion: [yellow]not yet[/]: {escape(result.lacking)}")
+    if result.needs:
+        say(f"needed for a champion: {escape(result.needs)}")

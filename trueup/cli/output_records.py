@@ -24,14 +24,14 @@ def ledger(entries: Sequence[DecisionSummary]) -> None:
         lines(entry.reasons)
 
 
-def verified(found: Verified) -> None:
+def verified(result: Verified) -> None:
     """Print whether the ledger is intact."""
-    looked = f"{found.entries:,} entries, {found.anchors:,} anchors, files of {found.models:,} versions"
-    if not found.problems:
+    looked = f"{result.entries:,} entries, {result.anchors:,} anchors, files of {result.models:,} versions"
+    if not result.problems:
         out.print(f"[green]right[/]: {looked}")
         return
-    out.print(f"[red]{len(found.problems)} problems[/] in {looked}")
-    lines([str(problem) for problem in found.problems])
+    out.print(f"[red]{len(result.problems)} problems[/] in {looked}")
+    lines([str(problem) for problem in result.problems])
 
 
 def dossier(made: Made) -> None:
@@ -41,20 +41,20 @@ def dossier(made: Made) -> None:
         say(f"{name:<10} {place or 'no bill of materials; the page says why'}")
 
 
-def reproduced(found: Reproduced) -> None:
+def reproduced(result: Reproduced) -> None:
     """Print whether a version was reproduced, and the differences."""
     out.print(
-        f"[bold]{found.model}[/] version {found.version} ({found.role}; ledger entry {found.sequence}, "
-        f"{word(found.outcome)})",
+        f"[bold]{result.model}[/] version {result.version} ({result.role}; ledger entry {result.sequence}, "
+        f"{word(result.outcome)})",
         highlight=False,
     )
-    out.print(f"  [green]{found.said}[/]" if found.same else "  [red]not the same[/]", highlight=False)
-    lines([str(d) for d in found.differences])
-    for name, value in found.metrics.items():
+    out.print(f"  [green]{result.message}[/]" if result.same else "  [red]not the same[/]", highlight=False)
+    lines([str(d) for d in result.differences])
+    for name, value in result.metrics.items():
         out.print(f"  {name}: {value['rebuilt']:.6g} (recorded {value['recorded']:.6g})", highlight=False)
-    if found.circumstances:
+    if result.circumstances:
         out.print("  differences from today's environment:")
-        lines([str(d) for d in found.circumstances])
+        lines([str(d) for d in result.circumstances])
 
 
 def quarantine(rows: Sequence[Mapping[str, Any]]) -> None:

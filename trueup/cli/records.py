@@ -28,10 +28,10 @@ def ledger_show(
     from trueup.governance.status import decisions
 
     with at_home(looks=True) as home:
-        found = decisions(home, model and sound_name(model), last)
-        if model is not None and not found:
+        entries = decisions(home, model and sound_name(model), last)
+        if model is not None and not entries:
             load_model(home.configs, model)  # a model without a config still has its decisions
-    output.emit(as_json, {"entries": found}, lambda: output_records.ledger(found))
+    output.emit(as_json, {"entries": entries}, lambda: output_records.ledger(entries))
 
 
 @ledger_app.command("verify")
@@ -40,9 +40,9 @@ def ledger_verify(as_json: Json = False) -> None:
     from trueup.audit.verify import verify
 
     with at_home(looks=True) as home:
-        found = verify({name: load_model(home.configs, name) for name in model_names(home.configs)}, home)
-    output.emit(as_json, found, lambda: output_records.verified(found))
-    if found.problems:
+        result = verify({name: load_model(home.configs, name) for name in model_names(home.configs)}, home)
+    output.emit(as_json, result, lambda: output_records.verified(result))
+    if result.problems:
         raise typer.Exit(1)
 
 
@@ -68,8 +68,8 @@ def quarantine_list(model: ModelName, as_json: Json = False) -> None:
     from trueup.model import Model
 
     with at_home(looks=True) as home:
-        found = as_records(listed(Model(load_model(home.configs, model), home)))
-    output.emit(as_json, {"rows": found}, lambda: output_records.quarantine(found))
+        rows = as_records(listed(Model(load_model(home.configs, model), home)))
+    output.emit(as_json, {"rows": rows}, lambda: output_records.quarantine(rows))
 
 
 @quarantine_app.command("release")

@@ -78,17 +78,17 @@ def replay_(
     from trueup.replay.report import publish
 
     with opened_home(at_the_command_line()) as home:
-        held = Model(load_model(home.configs, model), home)
-        span = whole_span(held, start, end)
-        chosen = parse_all(policy) if policy else usual(held.config)
+        opened = Model(load_model(home.configs, model), home)
+        span = whole_span(opened, start, end)
+        chosen = parse_all(policy) if policy else usual(opened.config)
         if fresh:
-            forget(held, span, known_then)
+            forget(opened, span, known_then)
         with output.progress(f"{len(chosen)} policies") as tell:
-            runs = replay(held, span, chosen, workers, tell, known_then)
-        found = publish(held, span, runs, known_then)
-        written = write_recommended(home.configs, found.facts) if write_block else None
-    facts = {**found.facts, "page": found.page}
-    output.emit(as_json, facts, lambda: output.replayed(found.facts, found.page, written))
+            runs = replay(opened, span, chosen, workers, tell, known_then)
+        report = publish(opened, span, runs, known_then)
+        written = write_recommended(home.configs, report.facts) if write_block else None
+    facts = {**report.facts, "page": report.page}
+    output.emit(as_json, facts, lambda: output.replayed(report.facts, report.page, written))
 
 
 def write_recommended(configs: Path, facts: Mapping[str, Any]) -> Path:

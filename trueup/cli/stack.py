@@ -39,12 +39,12 @@ def up(
     except KeyboardInterrupt:
         _say("interrupted; everything that was started has been stopped")
         raise typer.Exit(130) from None
-    found = control.status(layout)
+    state = control.status(layout)
     if fresh:
         _say(f"up after {time.monotonic() - started:.0f} s")
     else:
         _say(f"the stack of {layout.home} runs already; `trueup down` ends it")
-    emit(as_json, {"started": fresh, **asdict(found)}, lambda: _show(found))
+    emit(as_json, {"started": fresh, **asdict(state)}, lambda: _show(state))
     if detach or not fresh:
         return
     _say(f"logs: {layout.logs}; Ctrl-C ends everything")
@@ -70,23 +70,23 @@ def status(as_json: Json = False) -> None:
     """Show what runs, and where. Exit code 1 if the stack, or a program of it, is not up."""
     from trueup.orchestration.stack import control
 
-    found = control.status(control.here())
-    emit(as_json, found, lambda: _show_programs(found))
-    if not found.ready or found.down:
+    state = control.status(control.here())
+    emit(as_json, state, lambda: _show_programs(state))
+    if not state.ready or state.down:
         raise typer.Exit(1)
 
 
-def _show(found: Status) -> None:
-    for program, address in found.addresses.items():
+def _show(state: Status) -> None:
+    for program, address in state.addresses.items():
         typer.echo(f"{TITLES[program]:<10} {address}")
 
 
-def _show_programs(found: Status) -> None:
-    if not found.running:
+def _show_programs(stack: Status) -> None:
+    if not stack.running:
         typer.echo("not running; `trueup up` starts it")
-    _show(found)
-    for program, state in found.programs.items():
-        typer.echo(f"{program:<10} {state.lower():<10} pid {found.pids.get(program, '-')}")
+    _show(stack)
+    for program, state in stack.programs.items():
+        typer.echo(f"{program:<10} {state.lower():<10} pid {stack.pids.get(program, '-')}")
 
 
 def _say(text: str) -> None:

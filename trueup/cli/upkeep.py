@@ -32,9 +32,9 @@ def gc(
         load_model(Settings().configs, model)
     from trueup.upkeep.retention import clear_out
 
-    found = clear_out([model] if model else None, dry_run)
-    output.emit(as_json, found, lambda: output.cleared(found))
-    if found.problems:
+    result = clear_out([model] if model else None, dry_run)
+    output.emit(as_json, result, lambda: output.cleared(result))
+    if result.problems:
         raise typer.Exit(1)
 
 

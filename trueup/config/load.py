@@ -80,7 +80,7 @@ class Written:
             found.append(Mistake(("model",), f"it says {model!r}; the file's name and `model` must be the same"))
         return found
 
-    def told(self, mistakes: Iterable[Mistake]) -> list[str]:
+    def messages(self, mistakes: Iterable[Mistake]) -> list[str]:
         """Each mistake once, with its line, in the order of the lines."""
         placed = sorted((_placed(self.node, mistake) for mistake in mistakes), key=lambda p: (p[0], str(p[1])))
         lines = (
@@ -89,7 +89,7 @@ class Written:
         return list(dict.fromkeys(lines))
 
     def refusal(self, mistakes: Iterable[Mistake]) -> ConfigError:
-        return ConfigError(self.where, self.told(mistakes))
+        return ConfigError(self.where, self.messages(mistakes))
 
 
 def read(configs: Path, name: str) -> Written:

@@ -18,6 +18,6 @@ def align(model: Model) -> None:
                 f"{model.config.model}: another process has been writing the champion's alias for a minute, so MLflow hardly "
                 "answers; the decision is recorded, and the next run sets the alias"
             )
-        found = model.home.ledger.champion(model.config.model)
-        if found is not None and not model.home.registry.alias_agrees(model.config.registered_name, found.version):
-            model.home.registry.set_champion_alias(model.config.registered_name, found.version)
+        current = model.home.ledger.champion(model.config.model)
+        if current is not None and not model.home.registry.alias_agrees(model.config.registered_name, current.version):
+            model.home.registry.set_champion_alias(model.config.registered_name, current.version)

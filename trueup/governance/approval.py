@@ -124,8 +124,8 @@ def approve(model: Model, entry: Entry, by: str, why: str = "") -> Decided:
     judged.
     """
     by = named(by)
-    if (known := _closed(model, entry)) is not None:
-        return _recorded(model, entry, known, "promoted", by)
+    if (earlier := _closed(model, entry)) is not None:
+        return _recorded(model, entry, earlier, "promoted", by)
     fitted, epoch = entry.challenge.model, _approval(entry).expected_epoch
     eyes = require_another(model, entry, by)
     model.home.registry.load(fitted.uri, fitted.manifest_digest)
@@ -146,8 +146,8 @@ def reject(model: Model, entry: Entry, by: str, why: str) -> Decided:
     Raises AlreadyDecided after another decision, UsageError without a name or a reason.
     """
     by, why = named(by), reasoned(why)
-    if (known := _closed(model, entry)) is not None:
-        return _recorded(model, entry, known, "rejected", by)
+    if (closing := _closed(model, entry)) is not None:
+        return _recorded(model, entry, closing, "rejected", by)
     body = _closing_body(entry, "rejected", [f"rejected by {by}: {why}"])
     body |= Record(approver=person(model.home, by, why))
     return _recorded(model, entry, _append(model, entry, "rejected", body), "rejected", by)
@@ -173,11 +173,11 @@ def standing(model: Model) -> datetime:
     With `clock: wall` it is now; with the data's clock it is the newest moment that the loop worked at. It is never
     before an earlier decision, so that the champion at that moment is the present one.
     """
-    known = [e.as_of for e in model.home.ledger.entries(model.config.model)]
-    known += [r.as_of for r in model.looks()]
+    moments = [e.as_of for e in model.home.ledger.entries(model.config.model)]
+    moments += [r.as_of for r in model.looks()]
     if model.config.clock == "wall":
-        known.append(model.home.local_now(model.config))
-    return max(known)
+        moments.append(model.home.local_now(model.config))
+    return max(moments)
 
 
 def _closed(model: Model, entry: Entry) -> Entry | None:

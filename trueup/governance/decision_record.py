@@ -40,8 +40,8 @@ from trueup.ledger.record import (
 from trueup.model import Champion, Model
 
 REQUEST = "request"  # the kind of a trigger with a person behind it
-_ASKED_BY = {"automation": "event", "schedule": "schedule", "person": REQUEST, "process": REQUEST}
-_ASKING = {"decayed": ModelDecayed.topic, "stale": ModelStale.topic}
+_TRIGGER_KINDS = {"automation": "event", "schedule": "schedule", "person": REQUEST, "process": REQUEST}
+_TOPICS = {"decayed": ModelDecayed.topic, "stale": ModelStale.topic}
 
 
 def circumstances(model: Model, asked_by: str | None = None) -> Record:
@@ -65,14 +65,14 @@ def governance(config: ModelConfig) -> Governance:
     return Governance(about=config.about, **config.governance.model_dump(mode="json"))
 
 
-def trigger(model: Model, asked: Attempt) -> Trigger:
+def trigger(model: Model, attempt: Attempt) -> Trigger:
     """Why a retrain was asked for, with the diagnosis of that moment and the event that announced it, if there were any."""
-    look, _ = model.decisive_look(asked.as_of)
+    look, _ = model.decisive_look(attempt.as_of)
     event, diagnosis = None, None
     if look is not None:
         announced = [
             message
-            for message in model.home.ledger.announced(model.config.model, _ASKING.get(asked.reason, ""))
+            for message in model.home.ledger.announced(model.config.model, _TOPICS.get(attempt.reason, ""))
             if message.payload["batch"] == interval(look.window)
         ]
         if announced:
@@ -86,10 +86,10 @@ def trigger(model: Model, asked: Attempt) -> Trigger:
             as_of=look.as_of,
         )
     return Trigger(
-        reason=asked.reason,
-        kind="loop" if asked.in_loop else _ASKED_BY[model.home.actor.kind],
-        as_of=asked.as_of,
-        asked_at=asked.asked_at,
+        reason=attempt.reason,
+        kind="loop" if attempt.in_loop else _TRIGGER_KINDS[model.home.actor.kind],
+        as_of=attempt.as_of,
+        asked_at=attempt.asked_at,
         event=event,
         diagnosis=diagnosis,
     )

@@ -91,8 +91,8 @@ def enforce(model: Model, trial: ProbationLook | None) -> None:
 def carry_out(model: Model) -> None:
     """Roll back the champion if a recorded look failed and a crash prevented the rollback."""
     current = model.champion() if model.config.promote.probation.batches else None
-    for _, found in _records(model, current) if current else []:
-        enforce(model, found)
+    for _, result in _records(model, current) if current else []:
+        enforce(model, result)
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,9 @@ def standing(model: Model, current: Champion) -> Standing | None:
 
 def _records(model: Model, current: Champion) -> list[tuple[Window, ProbationLook]]:
     """The recorded looks at this champion, in the order of recording."""
-    found = sorted(model.looks(), key=lambda r: r.as_of)
-    told = [(r.window, r.body.probation) for r in found]
-    return [(w, p) for w, p in told if p is not None and p.epoch == current.epoch]
+    looks = sorted(model.looks(), key=lambda r: r.as_of)
+    recorded = [(r.window, r.body.probation) for r in looks]
+    return [(w, p) for w, p in recorded if p is not None and p.epoch == current.epoch]
 
 
 def _looks(model: Model, current: Champion) -> list[ProbationLook]:

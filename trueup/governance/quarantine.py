@@ -14,15 +14,15 @@ from trueup.model import Champion, Model
 
 def listed(model: Model) -> pd.DataFrame:
     """The quarantined rows: batch, key, time, and the expectations that failed."""
-    found = []
+    frames = []
     for batch in model.batches(datetime.max):
-        held = model.home.store.quarantined(batch.rows)
-        if len(held):
+        quarantined = model.home.store.quarantined(batch.rows)
+        if len(quarantined):
             rows = model.home.store.read(batch.rows, [ROW_ID, EVENT_TIME, *model.config.ingest.key])
-            named = held.groupby(ROW_ID)["expectation"].agg(", ".join).rename("failed").reset_index()
-            found.append(rows.merge(named, on=ROW_ID).assign(batch=str(batch.window)))
+            named = quarantined.groupby(ROW_ID)["expectation"].agg(", ".join).rename("failed").reset_index()
+            frames.append(rows.merge(named, on=ROW_ID).assign(batch=str(batch.window)))
     columns = ["batch", ROW_ID, EVENT_TIME, *model.config.ingest.key, "failed"]
-    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+    return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
 
 def release(model: Model, rows: list[int] | None, by: str, why: str) -> int:
@@ -32,8 +32,8 @@ def release(model: Model, rows: list[int] | None, by: str, why: str) -> int:
     them. Raises UsageError, and releases nothing, when a row is not in quarantine.
     """
     landed = model.batches(datetime.max)
-    held = {row for b in landed for row in model.home.store.quarantined(b.rows)[ROW_ID]}
-    if strange := sorted(set(rows or ()) - held):
+    quarantined = {row for b in landed for row in model.home.store.quarantined(b.rows)[ROW_ID]}
+    if strange := sorted(set(rows or ()) - quarantined):
         named = ", ".join(map(str, strange))
         raise UsageError(
             f"not in quarantine: row {named}; `trueup quarantine list {model.config.model}` shows those that are"

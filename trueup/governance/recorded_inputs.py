@@ -29,13 +29,13 @@ _MODULE = "module "
 def keep(model: Model) -> Recorded:
     """Keep the config, the module of `features.custom`, and those of gates, sources and sinks; return their digests."""
     custom, store, name = model.config.features.custom, model.home.store, model.config.model
-    found: Recorded = {"config": store.put_text(name, config_text(model.config)), "function": None}
+    digests: Recorded = {"config": store.put_text(name, config_text(model.config)), "function": None}
     if custom and (text := source_text(custom, model.home.configs)):
-        found["function"] = store.put_text(name, text)
+        digests["function"] = store.put_text(name, text)
     for dotted in own_modules(model.config.named):
         if text := source_text(dotted, model.home.configs):
-            found[_MODULE + dotted.split(":")[0]] = store.put_text(name, text)
-    return found
+            digests[_MODULE + dotted.split(":")[0]] = store.put_text(name, text)
+    return digests
 
 
 def config_then(model: str, body: Record, home: Home) -> ModelConfig:
@@ -50,18 +50,18 @@ def config_then(model: str, body: Record, home: Home) -> ModelConfig:
         try:
             return ModelConfig.model_validate(content, context={ROOT: Path(scratch)})
         except ValidationError as error:
-            said = "; ".join(e["msg"] for e in error.errors(include_url=False))
+            messages = "; ".join(e["msg"] for e in error.errors(include_url=False))
             raise WorkError(
-                f"the config of then cannot be read with the modules {', '.join(modules)}: {said}"
+                f"the config of then cannot be read with the modules {', '.join(modules)}: {messages}"
             ) from None
 
 
 def modules_then(model: str, body: Record, home: Home, custom: str | None) -> dict[str, bytes]:
     """The user's own modules as they were, by name; `custom` is `features.custom`. Raises WorkError."""
-    found = _modules(model, body, home)
+    modules = _modules(model, body, home)
     if digest := body.recorded.get("function"):
-        found[(custom or "").split(":")[0]] = home.store.read_text(model, digest)
-    return found
+        modules[(custom or "").split(":")[0]] = home.store.read_text(model, digest)
+    return modules
 
 
 def lay_out_modules(source: Path, target: Path, modules: Mapping[str, bytes]) -> None:

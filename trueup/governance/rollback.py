@@ -149,10 +149,10 @@ def _current(model: Model) -> Champion:
 
 def _repeated(model: Model, kind: Kind, version: int | None, by: str, why: str) -> Entry | None:
     """The entry that promoted the champion, if it was this very decision: a retry must not go one version further."""
-    found = model.home.ledger.champion(model.config.model)
-    if found is None or found.entry.kind != kind or version not in {None, found.version}:
+    current = model.home.ledger.champion(model.config.model)
+    if current is None or current.entry.kind != kind or version not in {None, current.version}:
         return None
-    return found.entry if _author(found.entry) == (by, why) else None
+    return current.entry if _author(current.entry) == (by, why) else None
 
 
 def _author(entry: Entry) -> tuple[str, str] | tuple[None, None]:
@@ -180,9 +180,9 @@ def _evidence(model: Model, version: int) -> tuple[Entry, Fitted]:
             return entry, fitted
         if fitted and judged and judged.version == version:
             return entry, _as_judged(model, fitted, judged)
-    known = ", ".join(str(v.version) for v in model.home.registry.versions(model.config.registered_name)) or "none"
+    registered = ", ".join(str(v.version) for v in model.home.registry.versions(model.config.registered_name)) or "none"
     raise UsageError(
-        f"{model.config.model}: the ledger has no record of version {version} (registered: {known}), so nothing says what it "
+        f"{model.config.model}: the ledger has no record of version {version} (registered: {registered}), so nothing says what it "
         "was trained and judged on; name another, or train one with `trueup retrain`"
     )
 

@@ -36,8 +36,8 @@ class Anchor:
     def read(cls, text: str) -> Anchor | None:
         """The anchor in a line; None for a torn line."""
         try:
-            found = json.loads(text)
-            return cls(int(found["seq"]), str(found["hash"]))
+            values = json.loads(text)
+            return cls(int(values["seq"]), str(values["hash"]))
         except (ValueError, KeyError, TypeError):
             return None
 

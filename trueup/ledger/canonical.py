@@ -33,7 +33,7 @@ def canonical(value: Any) -> str:
         text = orjson.dumps(value, _plain, _OPTIONS).decode()
     except TypeError:  # a key that is an enum, a number of more than 64 bits, half a character; or nothing for JSON
         return _ENCODER.encode(_plain(value))
-    return text if text.isascii() else _NOT_ASCII.sub(lambda found: _ENCODER.encode(found[0])[1:-1], text)
+    return text if text.isascii() else _NOT_ASCII.sub(lambda match: _ENCODER.encode(match[0])[1:-1], text)
 
 
 def _plain(value: Any, place: tuple[object, ...] = ("value",)) -> Any:

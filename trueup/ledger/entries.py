@@ -59,8 +59,8 @@ def of_decision(
     """The events of a decision; none for a hold, which changes nothing."""
     if (payload := DECIDED.get(kind)) is None:
         return ()
-    said = payload(model=model, as_of=as_of, decision=decision_id, version=version, reasons=list(reasons))
-    return (Event.of(said),)
+    event = payload(model=model, as_of=as_of, decision=decision_id, version=version, reasons=list(reasons))
+    return (Event.of(event),)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Ledger:
         with self._writing() as connection:
             row = self._next_row(connection, decision, body)
             if _straight(connection, self._say.decision, row).rowcount == 0:
-                self.appended.append(_known(connection, decision))
+                self.appended.append(_recorded_before(connection, decision))
                 return self.appended[-1]
             if decision.promotion is not None:
                 _require_epoch(connection, decision)
@@ -109,15 +109,15 @@ class Ledger:
 
         Raises ValueError for an event without an id.
         """
-        given = list(events)
-        if nameless := [e.topic for e in given if e.event_id is None]:
+        listed = list(events)
+        if nameless := [e.topic for e in listed if e.event_id is None]:
             raise ValueError(f"{nameless[0]}: an event outside of a decision needs an id of its own")
-        if not given:
+        if not listed:
             return 0
         with self._writing() as connection:
             moment = stamp(self._now())
             return sum(
-                self._put(connection, e, {"event_id": e.event_id, "seq": None, "model": model}, moment) for e in given
+                self._put(connection, e, {"event_id": e.event_id, "seq": None, "model": model}, moment) for e in listed
             )
 
     def champion(self, model: str, epoch: int | None = None) -> ChampionRecord | None:
@@ -166,16 +166,16 @@ class Ledger:
 
     def mark_notified(self, messages: Iterable[Message]) -> None:
         """Mark events as sent to people. A second mark changes nothing."""
-        given = list(messages)
-        self._mark(OUTBOX.c.notified_at, given)
+        listed = list(messages)
+        self._mark(OUTBOX.c.notified_at, listed)
         with self._writing() as connection:
-            connection.execute(sa.delete(TOLD).where(TOLD.c.message.in_([m.id for m in given])))
+            connection.execute(sa.delete(TOLD).where(TOLD.c.message.in_([m.id for m in listed])))
 
-    def told(self, address: str) -> set[int]:
+    def sent_to(self, address: str) -> set[int]:
         """The pending notices that were sent to an address, given by its digest."""
         return {row["message"] for row in self._read(sa.select(TOLD.c.message).where(TOLD.c.address == address))}
 
-    def mark_told(self, address: str, messages: Iterable[Message]) -> None:
+    def mark_sent(self, address: str, messages: Iterable[Message]) -> None:
         """Mark events as sent to one address, given by its digest."""
         rows = [{"message": m.id, "address": address} for m in messages]
         if rows:
@@ -278,13 +278,13 @@ def _find(connection: sa.Connection, decision_id: str) -> Entry | None:
     return None if row is None else Entry.from_row(row)
 
 
-def _known(connection: sa.Connection, decision: Decision) -> Entry:
+def _recorded_before(connection: sa.Connection, decision: Decision) -> Entry:
     """The entry of a decision that was recorded before."""
-    known = _find(connection, decision.decision_id)
-    assert known is not None
-    if known.model != decision.model:
-        raise LedgerError(f"decision id {decision.decision_id} belongs to {known.model}; ids are never shared")
-    return known
+    entry = _find(connection, decision.decision_id)
+    assert entry is not None
+    if entry.model != decision.model:
+        raise LedgerError(f"decision id {decision.decision_id} belongs to {entry.model}; ids are never shared")
+    return entry
 
 
 def _require_epoch(connection: sa.Connection, decision: Decision) -> None:

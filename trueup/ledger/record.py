@@ -163,7 +163,7 @@ class Input(Span):
     revision: int
     sha256: str
     rows: int
-    held: str | None = None  # digest of the rows that were in quarantine
+    quarantined: str | None = Field(default=None, alias="held")  # digest of the rows that were in quarantine
 
     def __str__(self) -> str:
         return f"{self.dataset} {self.window} r{self.revision}"

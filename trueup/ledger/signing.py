@@ -55,8 +55,8 @@ class Signer:
         return True
 
 
-def open_signer(folder: Path, given: str | None = None, earlier: str | None = None, *, keep: bool = True) -> Signer:
-    """The signer of a home: `given` is the key from the environment, else the file `ledger.key` in the folder has it.
+def open_signer(folder: Path, key_text: str | None = None, earlier: str | None = None, *, keep: bool = True) -> Signer:
+    """The signer of a home: `key_text` is the key from the environment, else the file `ledger.key` in the folder has it.
 
     `earlier` are public keys in hex, separated by commas. Without `keep` (for reading only) a missing key file is not
     written, and one that others may read is accepted. Raises LedgerError for an invalid key, and for a file that others
@@ -64,7 +64,7 @@ def open_signer(folder: Path, given: str | None = None, earlier: str | None = No
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-    seed = _bytes(given, "TRUEUP_LEDGER_KEY") if given is not None else _from_file(folder / KEY_FILE, keep)
+    seed = _bytes(key_text, "TRUEUP_LEDGER_KEY") if key_text is not None else _from_file(folder / KEY_FILE, keep)
     private = Ed25519PrivateKey.from_private_bytes(seed)
     public = private.public_key().public_bytes_raw()
     others = [_bytes(text, "TRUEUP_LEDGER_EARLIER_KEYS") for text in (earlier or "").split(",") if text.strip()]
@@ -105,6 +105,6 @@ def _bytes(text: str, where: str) -> bytes:
     cleaned = text.strip()
     for read in (bytes.fromhex, lambda t: base64.b64decode(t, validate=True)):
         with suppress(ValueError, binascii.Error):
-            if len(found := read(cleaned)) == _SIZE:
-                return found
+            if len(key := read(cleaned)) == _SIZE:
+                return key
     raise LedgerError(f"{where}: not a key; it has {_SIZE} bytes in hex or base64; {_MAKE} makes a private one")

@@ -89,15 +89,15 @@ def problems(connection: sa.Connection, signer: Signer | None = None) -> list[Pr
     """Check every entry's hash, link, place and signature, and that champions and outbox rest on entries that exist."""
     walk = _Walk(signer)
     rows = connection.execution_options(yield_per=1000).execute(sa.select(DECISIONS).order_by(DECISIONS.c.seq))
-    found = [problem for row in rows.mappings() for problem in walk.step(row)]
-    named = {p.seq for p in found}
-    found += [p for p in _champion_problems(connection, walk.promoted) if p.seq not in named]
+    faults = [problem for row in rows.mappings() for problem in walk.step(row)]
+    named = {p.seq for p in faults}
+    faults += [p for p in _champion_problems(connection, walk.promoted) if p.seq not in named]
     orphans = sa.select(OUTBOX.c.seq).distinct().where(OUTBOX.c.seq.not_in(sa.select(DECISIONS.c.seq)))
-    known = {p.seq for p in found}
-    found += [
-        Problem(seq, "is missing; the outbox names it") for seq in connection.scalars(orphans) if seq not in known
+    reported = {p.seq for p in faults}
+    faults += [
+        Problem(seq, "is missing; the outbox names it") for seq in connection.scalars(orphans) if seq not in reported
     ]
-    return sorted(found, key=lambda p: p.seq)
+    return sorted(faults, key=lambda p: p.seq)
 
 
 def _champion_problems(connection: sa.Connection, promoted: _Promotions) -> Iterator[Problem]:

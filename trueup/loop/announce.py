@@ -27,20 +27,20 @@ def announce(
     checked: Sequence[Checked],
     observed: Sequence[Observed],
     as_of: datetime,
-    asked: Event | None = None,
+    request: Event | None = None,
 ) -> None:
     """Put the events of these batches into the outbox. The same batch again makes the same event."""
-    events = [asked] if asked is not None else []
-    for found, seen in zip(checked, observed, strict=True):
+    events = [request] if request is not None else []
+    for check, seen in zip(checked, observed, strict=True):
         about = {"model": model.config.model, "as_of": as_of, "batch": interval(seen.window)}
-        about["revision"] = found.batch.rows.revision
-        if not found.usable:
-            events.append(_event(DataBroken.model_validate({**about, "reasons": found.reasons}), found.batch))
+        about["revision"] = check.batch.rows.revision
+        if not check.usable:
+            events.append(_event(DataBroken.model_validate({**about, "reasons": check.reasons}), check.batch))
         if UNUSUAL in seen.findings:
             reasons = [o.words for o in seen.figures.unusual]
-            events.append(_event(DataUnusual.model_validate({**about, "reasons": reasons}), found.batch))
+            events.append(_event(DataUnusual.model_validate({**about, "reasons": reasons}), check.batch))
         if seen.diagnosis == SHIFTED:
-            events.append(_event(ModelShifted.model_validate({**about, "reasons": seen.reasons}), found.batch))
+            events.append(_event(ModelShifted.model_validate({**about, "reasons": seen.reasons}), check.batch))
     model.home.ledger.announce(model.config.model, events)
 
 

@@ -62,15 +62,15 @@ def attempt_digest(model: Model, chosen: Plan, as_of: datetime) -> str:
     """Digest of everything that a training and its judgement depend on: config, windows, champion, rows that count."""
     current = model.champion()
     used = model.usable_batches(as_of)
-    held = model.home.store.held_each([b.rows for b in used])
-    rows = [[b.rows.sha256, b.labels.sha256, ids.tolist()] for b, ids in zip(used, held, strict=True)]
+    quarantined = model.home.store.quarantined_ids_each([b.rows for b in used])
+    rows = [[b.rows.sha256, b.labels.sha256, ids.tolist()] for b, ids in zip(used, quarantined, strict=True)]
     windows = [str(moment) for w in (chosen.train, chosen.gate) for moment in (w.start, w.end)]
     return digest_of([config_digest(model.config), windows, current.version if current else None, rows])
 
 
-def refuse(model: Model, asked: Attempt, refusal: Refusal) -> Decided:
+def refuse(model: Model, attempt: Attempt, refusal: Refusal) -> Decided:
     """Record that a retrain did not start, once for the same rule, reason and batch."""
-    reason, as_of = asked.reason, asked.as_of
+    reason, as_of = attempt.reason, attempt.as_of
     newest = model.usable_batches(as_of)[-1:]
     payload = RetrainRefused(
         model=model.config.model,
@@ -90,7 +90,7 @@ def refuse(model: Model, asked: Attempt, refusal: Refusal) -> Decided:
             | Record(
                 outcome="refused",
                 reasons=[refusal.reason],
-                trigger=trigger(model, asked),
+                trigger=trigger(model, attempt),
                 rule=refusal.rule,
                 verdicts=[],
             ),
@@ -128,11 +128,11 @@ def failed(model: Model, attempt: Attempt, chosen: Plan, error: Exception) -> No
 def clear(model: Model, by: str) -> list[Entry]:
     """Let retrains start again: confirm what is unusual, and forget rejections. Raises UsageError without either."""
     cleared = [confirm(model, by), _forgive(model, by)]
-    if not (found := [entry for entry in cleared if entry is not None]):
+    if not (entries := [entry for entry in cleared if entry is not None]):
         raise UsageError(
             f"{model.config.model}: no rejections are counted against it, and no batch is unusual; there is nothing to clear"
         )
-    return found
+    return entries
 
 
 def _forgive(model: Model, by: str) -> Entry | None:

@@ -30,12 +30,12 @@ def notify(home: Home, people: Sequence[Person]) -> Relayed:
     An address never gets the same notification twice, even if another address fails. One process notifies at a time;
     the rest is left to it and to the next run.
     """
-    with alone(home.engine, "notify") as held:
+    with alone(home.engine, "notify") as locked:
         waiting = home.ledger.pending_notices()
         lines = {m.id: line for m in waiting if (line := _notice(m)) is not None}
-        if not held or not people:
+        if not locked or not people:
             return Relayed(0, len(lines))
-        problems = [said for person in people if (said := _tell(home, person, waiting, lines)) is not None]
+        problems = [error for person in people if (error := _tell(home, person, waiting, lines)) is not None]
         if problems:
             return Relayed(0, len(lines), "; ".join([*problems, "what waits is sent again with the next run"]))
         home.ledger.mark_notified(waiting)
@@ -44,15 +44,15 @@ def notify(home: Home, people: Sequence[Person]) -> Relayed:
 
 def _tell(home: Home, person: Person, waiting: Sequence[Message], lines: Mapping[int, str]) -> str | None:
     """Send one address its new notifications; return the error, or None."""
-    told = home.ledger.told(person.digest)
-    news = [m for m in waiting if m.id in lines and m.id not in told]
+    sent = home.ledger.sent_to(person.digest)
+    news = [m for m in waiting if m.id in lines and m.id not in sent]
     if not news:
         return None
     texts = [lines[m.id] for m in news]
     shown = texts[-_MOST:] if len(texts) <= _MOST else [f"{len(texts) - _MOST} earlier ones", *texts[-_MOST:]]
     title = texts[0].split(":")[0] if len(texts) == 1 else f"{len(texts)} things to look at"
     if (problem := person.tell(f"Trueup: {title}", "\n".join(shown))) is None:
-        home.ledger.mark_told(person.digest, news)
+        home.ledger.mark_sent(person.digest, news)
     return problem
 
 

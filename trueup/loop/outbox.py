@@ -22,7 +22,7 @@ class Receiver(Protocol):
     def send(self, messages: Sequence[Message]) -> None:
         """Accept all events. Raises EventsUnavailable or EventRefused."""
 
-    def known(self, messages: Sequence[Message]) -> Collection[str]:
+    def stored_ids(self, messages: Sequence[Message]) -> Collection[str]:
         """The ids of stored events. Raises EventsUnavailable."""
 
 
@@ -62,7 +62,7 @@ def relay(home: Home, receiver: Receiver | None, lost: bool = False) -> Relayed:
 def _lost(home: Home, receiver: Receiver) -> list[Message]:
     now = home.now()
     taken = home.ledger.delivered_between(now - _LATELY, now - _WRITTEN)
-    has = {event_id for some in _chunks(taken) for event_id in receiver.known(some)}
+    has = {event_id for some in _chunks(taken) for event_id in receiver.stored_ids(some)}
     return [message for message in taken if message.event_id not in has]
 
 

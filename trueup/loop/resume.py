@@ -13,14 +13,14 @@ from trueup.model import Model
 _STAGE = "train"
 
 
-def remember(model: Model, asked: Attempt, trained: Trained) -> None:
+def remember(model: Model, attempt: Attempt, trained: Trained) -> None:
     """Record a trained challenger, so that another process can resume it."""
     model.home.store.record(
-        model.config.model, _STAGE, trained.train, 0, asked.as_of, trained, _basis(asked, trained.run_id)
+        model.config.model, _STAGE, trained.train, 0, attempt.as_of, trained, _basis(attempt, trained.run_id)
     )
 
 
-def unfinished(model: Model, asked: Attempt) -> Trained | None:
+def unfinished(model: Model, attempt: Attempt) -> Trained | None:
     """A complete challenger that a dead process trained for the same attempt; its run is open again then.
 
     The caller holds the retrain lock and has closed dead runs. A run with a second model died later, during a refit. It
@@ -31,7 +31,7 @@ def unfinished(model: Model, asked: Attempt) -> Trained | None:
     decided = named(model.home.ledger.entries(model.config.model)).runs if dead else frozenset()
     for result in reversed(model.home.store.results(model.config.model, _STAGE, Trained)):
         trained, run_id = result.body, result.body.run_id
-        if run_id in decided or run_id not in dead or result.basis != _basis(asked, run_id):
+        if run_id in decided or run_id not in dead or result.basis != _basis(attempt, run_id):
             continue
         if len(model.home.registry.models_of_run(run_id)) == 1 and _whole(model.home, trained):
             model.home.tracking.reopen(run_id)
@@ -39,9 +39,9 @@ def unfinished(model: Model, asked: Attempt) -> Trained | None:
     return None
 
 
-def _basis(asked: Attempt, run_id: str) -> str:
-    assert asked.digest is not None
-    return f"{asked.digest[:32]}:{run_id}"
+def _basis(attempt: Attempt, run_id: str) -> str:
+    assert attempt.digest is not None
+    return f"{attempt.digest[:32]}:{run_id}"
 
 
 def _whole(home: Home, trained: Trained) -> bool:

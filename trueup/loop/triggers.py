@@ -25,20 +25,20 @@ from trueup.stages.unusual import CONFIRMED
 
 _PATIENCE = timedelta(hours=1)  # wall time in which a requested retrain reaches a decision
 _FOR_NOW = {"held", "refused"}  # more labels, or time, may change these
-_TOLD: dict[Reason, type[ModelDecayed | ModelStale]] = {"decayed": ModelDecayed, "stale": ModelStale}
+_PAYLOADS: dict[Reason, type[ModelDecayed | ModelStale]] = {"decayed": ModelDecayed, "stale": ModelStale}
 
 
-def asking(model: Model, reason: Reason, checked: Checked, observed: Observed, as_of: datetime) -> Event:
+def retrain_event(model: Model, reason: Reason, checked: Checked, observed: Observed, as_of: datetime) -> Event:
     """The event that requests a retrain because of a batch: the same event while an answer may still come."""
     about, revision = interval(observed.window), checked.batch.rows.revision
     facts = {"model": model.config.model, "as_of": as_of, "batch": about, "revision": revision, "reason": reason}
-    payload = _TOLD.get(reason, ModelDue).model_validate({**facts, "reasons": list(observed.reasons)})
-    asked = [
+    payload = _PAYLOADS.get(reason, ModelDue).model_validate({**facts, "reasons": list(observed.reasons)})
+    earlier = [
         message
         for message in model.home.ledger.announced(model.config.model, payload.topic)
         if (message.payload["batch"], message.payload["revision"]) == (about, revision)
     ]
-    again = len(asked) - (bool(asked) and model.home.now() - asked[-1].created_at < _PATIENCE)
+    again = len(earlier) - (bool(earlier) and model.home.now() - earlier[-1].created_at < _PATIENCE)
     return Event.of(payload, f"{about}:r{revision}" + (f":{again}" if again else ""))
 
 

@@ -27,7 +27,7 @@ from trueup.loop.announce import announce
 from trueup.loop.may_start import RUNNING, attempt_digest, failed, held_back, held_back_with, refuse
 from trueup.loop.reconcile import close_dead_runs
 from trueup.loop.resume import remember, unfinished
-from trueup.loop.triggers import answered, asking, due
+from trueup.loop.triggers import answered, due, retrain_event
 from trueup.model import RUN, SILENT, Model
 from trueup.stages.monitor import to_watch_again
 from trueup.stages.promote import recorded_decision
@@ -119,7 +119,7 @@ def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
     action = next_action(State(has_champion, findings, model.config.retrain.findings, due(model, as_of)))
     if any(o.rolled_back for o in observed):
         action = None  # the findings are about the previous champion
-    decided, asked, problem = _decided_before(model, as_of), None, None
+    decided, request, problem = _decided_before(model, as_of), None, None
     # A first champion is always made here, because no event can announce it.
     if action is not None and (retrain == "inline" or (retrain == "event" and action == "first")):
         try:
@@ -128,9 +128,9 @@ def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
             problem = str(error)
             decided = do.promote(model, Attempt(action, as_of, hold=problem, in_loop=True, asked_at=model.home.now()))
     elif action is not None and retrain == "event":
-        asked = _asked(model, action, checked, decisive, as_of)
+        request = _request(model, action, checked, decisive, as_of)
     # Before the batches count as handled, so that a crash in between repeats the same events.
-    announce(model, checked, observed, as_of, asked)
+    announce(model, checked, observed, as_of, request)
     reach("run.announced")
     done = Cycle(model.config.model, as_of, checked, scored, observed, decided, released, problem)
     _record(model, done)
@@ -147,48 +147,50 @@ def challenge(do: Steps, model: Model, as_of: datetime, reason: Reason, in_loop:
     carry_out(model)
     if (decided := recorded_decision(model, reason, as_of)) is not None:
         return decided
-    asked = Attempt(reason, as_of, in_loop=in_loop, asked_at=model.home.now())
+    attempt = Attempt(reason, as_of, in_loop=in_loop, asked_at=model.home.now())
     with model.home.retraining(model.config.model) as alone:
         if not alone:
-            return refuse(model, asked, RUNNING)
+            return refuse(model, attempt, RUNNING)
         if (decided := recorded_decision(model, reason, as_of)) is not None:  # by another, just now
             return decided
         if (refusal := held_back(model, reason, as_of)) is not None:
-            return refuse(model, asked, refusal)
+            return refuse(model, attempt, refusal)
         chosen = do.plan(model, as_of)
         if isinstance(chosen, Hold):
-            return do.promote(model, replace(asked, hold=chosen.reason))
+            return do.promote(model, replace(attempt, hold=chosen.reason))
         digest = attempt_digest(model, chosen, as_of)
         if (refusal := held_back_with(model, reason, chosen, digest)) is not None:
-            return refuse(model, asked, refusal)
+            return refuse(model, attempt, refusal)
         if (why := not_settled(model, reason, (chosen.train, chosen.gate), as_of)) is not None:
-            return do.promote(model, replace(asked, hold=why))
-        return _try(do, model, replace(asked, digest=digest), chosen)
+            return do.promote(model, replace(attempt, hold=why))
+        return _try(do, model, replace(attempt, digest=digest), chosen)
 
 
-def _try(do: Steps, model: Model, asked: Attempt, chosen: Plan) -> Decided:
-    as_of = asked.as_of
+def _try(do: Steps, model: Model, attempt: Attempt, chosen: Plan) -> Decided:
+    as_of = attempt.as_of
     close_dead_runs(model)
     try:
-        if (trained := unfinished(model, asked)) is None:
+        if (trained := unfinished(model, attempt)) is None:
             trained = do.train(model, chosen, as_of)
-            remember(model, asked, trained)
+            remember(model, attempt, trained)
         with model.home.tracking.closing_on_error(trained.run_id):
             evaluation = do.evaluate(model, trained, as_of)
             trained = evaluation.stand_in or trained
             judged = do.register(model, trained)
             verdicts = do.judge(model, trained, evaluation)
-            attempt = replace(asked, trained=trained, evaluation=evaluation, judged=judged, verdicts=tuple(verdicts))
+            completed = replace(
+                attempt, trained=trained, evaluation=evaluation, judged=judged, verdicts=tuple(verdicts)
+            )
             if overall(verdicts) is Status.PASS and model.config.promote.refit:
-                attempt = replace(attempt, refitted=do.refit(model, trained, as_of))
-            return do.promote(model, attempt)
+                completed = replace(completed, refitted=do.refit(model, trained, as_of))
+            return do.promote(model, completed)
     except NotEnoughData as few:
-        return do.promote(model, replace(asked, hold=str(few)))
+        return do.promote(model, replace(attempt, hold=str(few)))
     except StaleDecision:
         raise  # another decision was faster; the challenger is fine
     except Exception as error:
         with suppress(WorkError):  # the first error is the cause
-            failed(model, asked, chosen, error)
+            failed(model, attempt, chosen, error)
         raise
 
 
@@ -224,7 +226,7 @@ def monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
         if decisive and open_request
         else None
     )
-    announce(model, checked, observed, as_of, _asked(model, action, checked, decisive, as_of))
+    announce(model, checked, observed, as_of, _request(model, action, checked, decisive, as_of))
     return decisive or observed[-1]
 
 
@@ -237,7 +239,7 @@ def _unanswered(model: Model, batches: list[Batch], as_of: datetime) -> list[Bat
     return [] if decided else [b for b in batches if (b.window, b.landed) == (look.window, look.revision)]
 
 
-def _asked(
+def _request(
     model: Model,
     action: Reason | None,
     checked: Sequence[Checked],
@@ -248,7 +250,7 @@ def _asked(
     if action is None or decisive is None:
         return None
     about = next(c for c in checked if c.batch.window == decisive.window)
-    return asking(model, action, about, decisive, as_of)
+    return retrain_event(model, action, about, decisive, as_of)
 
 
 def _begun(model: Model, unhandled: Sequence[Checked], as_of: datetime) -> dict[Window, datetime]:
@@ -313,8 +315,10 @@ def _recorded(model: Model, checked: list[Checked], as_of: datetime) -> Cycle:
     """The last run up to `as_of` that handled the present batches; for an earlier moment, the newest batch's."""
     there = {(c.batch.window, c.batch.landed, c.basis) for c in checked}
     handled = model.home.store.results(model.config.model, RUN, NoneType)
-    found = [r for r in handled if (r.window, r.revision, r.basis) in there]
-    runs = [r for r in found if r.as_of <= as_of] or [r for r in found if r.window == checked[-1].batch.window]
+    same_batches = [r for r in handled if (r.window, r.revision, r.basis) in there]
+    runs = [r for r in same_batches if r.as_of <= as_of] or [
+        r for r in same_batches if r.window == checked[-1].batch.window
+    ]
     last = sorted(runs, key=lambda r: (r.as_of, r.window))[-1]  # of equal ones the last recorded
     of_window = model.home.store.results(model.config.model, RUN, Cycle, last.window)
     same = [r for r in of_window if (r.revision, r.as_of, r.basis) == (last.revision, last.as_of, last.basis)]

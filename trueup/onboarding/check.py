@@ -21,7 +21,7 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.data.key_spelling import spelled_otherwise
 from trueup.domain.data.labels import Table, key_names, table
 from trueup.domain.data.landing import key_values, split
-from trueup.domain.data.outcome_values import Known
+from trueup.domain.data.outcome_values import LandedFacts
 from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.data.values import key_hash
 from trueup.domain.types import KNOWN_AT
@@ -78,7 +78,7 @@ def check(name: str, home: Home) -> ConfigCheck:
         model = Model(written.config(), home)
         mistakes += _custom(model)
         checked = _source(model, written, mistakes)
-    return replace(checked, problems=written.told(mistakes))
+    return replace(checked, problems=written.messages(mistakes))
 
 
 def _custom(model: Model) -> list[Mistake]:
@@ -169,7 +169,7 @@ def _mistake(error: TrueupError, otherwise: Location) -> Mistake:
 # Outcomes of a separate source
 
 
-def _outcomes(model: Model, first: datetime | None, mistakes: list[Mistake]) -> tuple[Table, Known] | None:
+def _outcomes(model: Model, first: datetime | None, mistakes: list[Mistake]) -> tuple[Table, LandedFacts] | None:
     """Facts about the label source, if there is one; its problems are added to the mistakes."""
     label = model.config.ingest.label
     try:
@@ -187,7 +187,7 @@ def _outcomes(model: Model, first: datetime | None, mistakes: list[Mistake]) -> 
             mistakes += lacking
             return None
         window = period_of(first, model.config.ingest.period) if first is not None else None
-        known = Known(kinds_of_keys(model, window) if window is not None else {})
+        known = LandedFacts(kinds_of_keys(model, window) if window is not None else {})
         return table(read_outcomes(model), model.config.reading, model.config.task, known), known
     except TrueupError as error:
         mistakes.append(_mistake(error, _LABEL_SOURCE))
@@ -195,7 +195,7 @@ def _outcomes(model: Model, first: datetime | None, mistakes: list[Mistake]) -> 
 
 
 def _joined(
-    config: ModelConfig, source: SourcePort, outcomes: Table, known: Known, mistakes: list[Mistake]
+    config: ModelConfig, source: SourcePort, outcomes: Table, known: LandedFacts, mistakes: list[Mistake]
 ) -> MatchedLabels | None:
     """How many of the newest outcomes match a row; a mistake if none matches, or if none would count."""
     label, valued = config.ingest.label, outcomes.values.notna().to_numpy()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from trueup.config.durations import write_duration
 from trueup.domain.judging.bootstrap import Interval
@@ -24,7 +27,7 @@ class Compared:
 
     model: str
     verdict: str
-    said: str
+    message: Annotated[str, Field(alias="said")]
     figures: Figures
     needs: str = ""
 

@@ -25,22 +25,22 @@ def why(config: ModelConfig, contest: Contest, choice: Choice, parts: tuple[slic
     seen, level = contest.part(parts[0]) if parts else contest, len(choice.level)
     where = "On the earlier rows" if parts else "On all rows"
     if own == best:
-        said = f"{where} `{own}` lost least ({loss} {figure(seen.mean(own))})"
-        said += (
+        text = f"{where} `{own}` lost least ({loss} {figure(seen.mean(own))})"
+        text += (
             f", and is the cheapest of {level} that cannot be told apart"
             if level > 1
             else ", and all others are shown to lose more"
         )
     else:
         a = choice.apart
-        said = (
+        text = (
             f"{where} `{own}` ({seen.costs[own]:.0f} s of training) is the cheapest of {level} that are not shown to lose more "
             f"than the best, `{best}` ({seen.costs[best]:.0f} s): {loss} {_signed(a.mean)} ({100 * a.confidence:.0f} % "
             f"{_signed(a.low)} to {_signed(a.high)})"
         )
     if parts is None:
-        return said + ". The same rows chose it and measure it, so it looks better than it is."
-    return f"{said}. {_told_later(contest.part(parts[1]), choice)}"
+        return text + ". The same rows chose it and measure it, so it looks better than it is."
+    return f"{text}. {_told_later(contest.part(parts[1]), choice)}"
 
 
 def _told_later(rest: Contest, choice: Choice) -> str:
@@ -80,26 +80,26 @@ def _signed(value: float) -> str:
 
 def warnings(contest: Contest, parts: tuple[slice, slice] | None, by_batch: pd.DataFrame) -> list[str]:
     """Reasons why the figures are uncertain."""
-    found = []
+    sentences = []
     if parts is None:
-        found.append(
+        sentences.append(
             f"a short history: {len(contest.rows)} blocks of evaluate.block, of which choosing and judging each need {MIN_BLOCKS}; "
             "the choice is reported on the rows that made it"
         )
     elif len(by_batch) < 6:
-        found.append(f"a short history: {len(by_batch)} batches; what a season brings was hardly seen")
-    return found
+        sentences.append(f"a short history: {len(by_batch)} batches; what a season brings was hardly seen")
+    return sentences
 
 
 def unbeaten(recommended: str, measured: Sequence[Mapping[str, Any]]) -> list[str]:
     """The yardsticks that the recommended policy does not beat."""
-    found = []
+    sentences = []
     for m in measured:
         apart, high = m["apart"], m["apart"]["high"]
         if high is None or high >= 0:
             shown = "is shown to lose more than" if (apart["low"] or 0) > 0 else "is not shown to lose less than"
-            found.append(f"`{recommended}` {shown} `{m['name']}` ({m['what']}): {_signed(apart['difference'])}")
-    return found
+            sentences.append(f"`{recommended}` {shown} `{m['name']}` ({m['what']}): {_signed(apart['difference'])}")
+    return sentences
 
 
 def assumed(policies: Sequence[Policy]) -> list[str]:

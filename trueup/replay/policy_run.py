@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Annotated
 
 import pandas as pd
+from pydantic import Field
 
 from trueup.config.policies import Policy, applied
 from trueup.config.schema import ModelConfig
@@ -42,7 +44,7 @@ class Tried:
     reason: str
     outcome: str
     version: int | None
-    said: str  # reasons, in words
+    reasons: Annotated[str, Field(alias="said")]
     cost_s: float  # seconds of searching and fitting
     rival: float | None = (
         None  # mean loss of the model not in service (rejected challenger or replaced champion) minus the one in service, until the next attempt
@@ -97,7 +99,7 @@ class PolicyRun:
     @property
     def why_none(self) -> str:
         """The result of the last attempt at a first champion."""
-        return self.tried[-1].said if self.tried else "nothing was ever tried"
+        return self.tried[-1].reasons if self.tried else "nothing was ever tried"
 
 
 def for_replay(config: ModelConfig) -> ModelConfig:
@@ -222,7 +224,7 @@ def _tried(config: ModelConfig, entry: Entry, served: Sequence[pd.DataFrame]) ->
         reason=body.reason or "",
         outcome=entry.kind,
         version=body.version,
-        said="; ".join(body.reasons),
+        reasons="; ".join(body.reasons),
         cost_s=round(sum(seconds), 3),
         figures=_figures(config, body.evaluation),
         **dict(zip(("rival", "rival_low", "rival_high"), bounds, strict=True)),

@@ -33,15 +33,15 @@ def publish(model: Model, span: Window, runs: Sequence[PolicyRun], known_then: b
     return Published(compared.facts, page)
 
 
-def write(found: Compared, home: Home) -> Path:
+def write(compared: Compared, home: Home) -> Path:
     """Write page, JSON and pictures, and return the page's path. The same results give the same bytes."""
-    model, span = found.facts["model"], found.facts["span"]
-    name = f"{span['start'][:10]}_{span['end'][:10]}" + ("_known_then" if found.facts["known_then"] else "")
+    model, span = compared.facts["model"], compared.facts["span"]
+    name = f"{span['start'][:10]}_{span['end'][:10]}" + ("_known_then" if compared.facts["known_then"] else "")
     page: Path = home.root / "reports" / "replays" / model / f"{name}.html"
-    drawn = replay_plots.pictures(found.facts, found.by_batch)
+    drawn = replay_plots.pictures(compared.facts, compared.by_batch)
     texts = {
-        page.with_suffix(".json"): json.dumps(found.facts, indent=2, allow_nan=False) + "\n",
-        page: replay_page.render(found.facts, drawn),
+        page.with_suffix(".json"): json.dumps(compared.facts, indent=2, allow_nan=False) + "\n",
+        page: replay_page.render(compared.facts, drawn),
     }
     for path, text in texts.items():
         files.write_text(path, text)
@@ -49,12 +49,12 @@ def write(found: Compared, home: Home) -> Path:
     return page
 
 
-def log(found: Compared, home: Home, page: Path) -> str:
+def log(compared: Compared, home: Home, page: Path) -> str:
     """Log a run for the replay with its report, and one below it for each policy; return the id of the first.
 
     They are in a separate experiment beside the model's. Raises RegistryUnavailable.
     """
-    facts, tracking = found.facts, home.tracking
+    facts, tracking = compared.facts, home.tracking
     experiment, name = f"{facts['model']} replays", page.stem.replace("_", " to ")
     with tracking.run(experiment, name, {HOME_TAG: home.identity}) as run_id:
         tracking.log(

@@ -60,9 +60,9 @@ class Sandbox:
         return parquet.to_pandas(parquet.read(file))
 
     def opened(self, folder: Path) -> Home:
-        found = Home(self.settings.apart(folder))
-        found.fits = Shelf(self.folder / "fits")
-        return found
+        home = Home(self.settings.apart(folder))
+        home.fits = Shelf(self.folder / "fits")
+        return home
 
     def lay_out(self, config: ModelConfig, origin: Home | None = None) -> list[datetime]:
         """Land and validate the history unless that is done; return the moments at which the loop turns.
@@ -88,8 +88,8 @@ class Sandbox:
     def _land(self, model: Model) -> None:
         extent, until = model.home.source(model.config).extent(), model.complete_until()
         if extent is None or until is None or not (windows := self._windows(model.config, extent[0], until)):
-            said = f"{extent[0]:%Y-%m-%d} to {extent[1]:%Y-%m-%d}" if extent else "nothing"
-            raise NoData(f"{model.config.model}: no complete batch in {self.span}; the source holds {said}")
+            content = f"{extent[0]:%Y-%m-%d} to {extent[1]:%Y-%m-%d}" if extent else "nothing"
+            raise NoData(f"{model.config.model}: no complete batch in {self.span}; the source holds {content}")
         at(model, self.span.end)
         joined = joining(model, [], self.span.end, windows)
         for window in windows:
@@ -114,15 +114,15 @@ class Sandbox:
         windows = [b.window for b in model.batches(self.span.end) if b.window.start >= self.span.start]
         if not self.known_then:
             return [w.end for w in windows]
-        zone, known = ZoneInfo(model.config.ingest.timezone), dict[Window, datetime]()
+        zone, landed_at = ZoneInfo(model.config.ingest.timezone), dict[Window, datetime]()
         for window, landed in model.home.store.landings(model.config.rows_dataset):
             local = landed.replace(tzinfo=UTC).astimezone(zone).replace(tzinfo=None) + timedelta(seconds=1)
-            known.setdefault(window, local)  # the first one; later corrections are seen at the next turn
-        return sorted({max(w.end, known[w]) for w in windows})
+            landed_at.setdefault(window, local)  # the first one; later corrections are seen at the next turn
+        return sorted({max(w.end, landed_at[w]) for w in windows})
 
     def _windows(self, config: ModelConfig, first: datetime, until: datetime) -> list[Window]:
-        found = complete_periods(max(first, self.span.start), min(until, self.span.end), config.ingest.period)
-        return [w for w in found if w.start >= self.span.start]
+        windows = complete_periods(max(first, self.span.start), min(until, self.span.end), config.ingest.period)
+        return [w for w in windows if w.start >= self.span.start]
 
     def folder_of(self, config: ModelConfig, origin: Home | None = None) -> Path:
         """The home in which a config is played; started with a copy of what was landed. Raises like `lay_out`."""

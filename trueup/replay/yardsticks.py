@@ -28,8 +28,8 @@ WHAT = {
 
 def yardsticks(model: Model, until: datetime) -> pd.DataFrame:
     """The loss of each labelled row: row_id, and a column for each yardstick, without rows before any known label."""
-    found = [_of_batch(model, batch, until) for batch in model.usable_batches(until)]
-    if parts := [part for part in found if part is not None]:
+    parts_of_batches = [_of_batch(model, batch, until) for batch in model.usable_batches(until)]
+    if parts := [part for part in parts_of_batches if part is not None]:
         return pd.concat(parts, ignore_index=True)
     return pd.DataFrame({ROW_ID: np.array([], np.int64), **{name: np.array([], np.float64) for name in WHAT}})
 
@@ -44,11 +44,11 @@ def _of_batch(model: Model, batch: Batch, until: datetime) -> pd.DataFrame | Non
     plain = simple_model(declared(model.config, before.schema), task, seed)
     fitted = model.home.fits.fit(plain, before.X, before.y, SIMPLE_ROWS, seed)
     classes = all_classes(task, [fitted], before.y, rows.y)
-    said = {
+    predictions = {
         LAST: as_last_time(task, before, rows, batch.window.end - start, classes),
         LINEAR: predict(fitted, rows.X, task, classes),
     }
-    losses = {name: row_losses(task, rows.y.to_numpy(), p, classes) for name, p in said.items()}
+    losses = {name: row_losses(task, rows.y.to_numpy(), p, classes) for name, p in predictions.items()}
     return pd.DataFrame({ROW_ID: rows.row_id.to_numpy(), **losses})
 
 
@@ -61,17 +61,17 @@ def as_last_time(task: Task, before: Examples, rows: Examples, period: timedelta
     if task is not Task.REGRESSION:
         y = before.y[(before.event_time > before.event_time.max() - period).to_numpy()]
         positive = float((y.astype(float) == 1).sum()) if classes is None else 0.0
-        found = [len(y) - positive, positive] if classes is None else [(y.astype(str) == c).sum() for c in classes]
-        counts = np.array(found, dtype=np.float64) + 1.0
+        counted = [len(y) - positive, positive] if classes is None else [(y.astype(str) == c).sum() for c in classes]
+        counts = np.array(counted, dtype=np.float64) + 1.0
         shares = counts / counts.sum()
         return np.full(len(rows.y), shares[1]) if classes is None else np.tile(shares, (len(rows.y), 1))
     kinds = [c for c in rows.schema.categorical if c in before.X]
-    known, asked = (
+    groups, wanted = (
         e.X[kinds].astype(str).apply("\0".join, axis=1) if kinds else pd.Series("", index=e.X.index)
         for e in (before, rows)
     )
-    left = pd.DataFrame({"at": rows.event_time.to_numpy() - np.timedelta64(period), "kind": asked.to_numpy()})
-    right = pd.DataFrame({"at": before.event_time.to_numpy(), "kind": known.to_numpy(), "y": before.y.to_numpy(float)})
+    left = pd.DataFrame({"at": rows.event_time.to_numpy() - np.timedelta64(period), "kind": wanted.to_numpy()})
+    right = pd.DataFrame({"at": before.event_time.to_numpy(), "kind": groups.to_numpy(), "y": before.y.to_numpy(float)})
     left, right = (
         left.reset_index(names="place").sort_values("at", kind="stable"),
         right.sort_values("at", kind="stable"),

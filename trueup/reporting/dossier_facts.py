@@ -172,14 +172,14 @@ class Need(Part):
 
     what: str
     met: bool
-    said: str
+    message: str = Field(alias="said")
 
 
 class Rebuilt(Part):
     """When a version was last made again, and the result in words."""
 
     at: datetime
-    said: str
+    message: str = Field(alias="said")
 
 
 class Rebuild(Part):

@@ -175,7 +175,7 @@ def approved(decision: DecisionFacts) -> str:
 def _rebuild(rebuild: Rebuild) -> str:
     if rebuild.ready:
         last = rebuild.last
-        done = f"rebuilt on {day(last.at)}: {last.said}" if last else "it was not done here so far"
+        done = f"rebuilt on {day(last.at)}: {last.message}" if last else "it was not done here so far"
         return f"Yes, everything is here and unchanged ({rebuild.command}); {done}."
     lacking = ", ".join(n.what for n in rebuild.needs if not n.met)
     return f"Not with certainty. Missing or changed: {lacking} ({rebuild.command})."

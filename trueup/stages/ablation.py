@@ -22,13 +22,13 @@ def ablation(
     model: Model,
     trained: Trained,
     gate: Examples,
-    said: Floats,
+    predictions: Floats,
     classes: list[str] | None,
     as_of: datetime,
 ) -> list[Ablated]:
     """Measure the challenger's loss on the gate rows without each group of features; it decides nothing.
 
-    The recipe stays as it was searched with all features. `said` are the challenger's predictions. Returns one record
+    The recipe stays as it was searched with all features. `predictions` are the challenger's predictions. Returns one record
     per group: its features, the mean loss with and without it, their difference with its interval (above 0 the group is
     worth its place), and whether that is shown.
     """
@@ -44,7 +44,7 @@ def ablation(
         return row_losses(model.config.task, y, predict(fitted, gate.X, model.config.task, classes), classes)
 
     whole = gate.schema
-    full = losses(whole) if len(before.y) < trained.rows else row_losses(model.config.task, y, said, classes)
+    full = losses(whole) if len(before.y) < trained.rows else row_losses(model.config.task, y, predictions, classes)
     worth = []
     for name, features in groups(settings.groups, model.config.features, whole).items():
         rest = FeatureSchema(

@@ -38,11 +38,11 @@ def refusal(configs: Path, name: str) -> ConfigError:
 
 def require_sound(config: ModelConfig, configs: Path, *, with_expectations: bool) -> None:
     """Refuse what a library would refuse later, after something was written. Raises ConfigError."""
-    found = learning.problems(config.train.parameters, config.task)
+    problems = learning.problems(config.train.parameters, config.task)
     if with_expectations:
-        found += validation.problems(dict(enumerate(config.validation.expectations)))
-    if found:
-        raise read(configs, config.model).refusal(found)
+        problems += validation.problems(dict(enumerate(config.validation.expectations)))
+    if problems:
+        raise read(configs, config.model).refusal(problems)
 
 
 def _fixed(content: Mapping[str, Any]) -> dict[Family, Parameters]:
@@ -53,10 +53,10 @@ def _fixed(content: Mapping[str, Any]) -> dict[Family, Parameters]:
 def _declared(content: Mapping[str, Any]) -> dict[int, ExpectationConfig]:
     """The well-formed expectations, by their positions."""
     listed = written(content, "validate", "expectations")
-    found = {}
+    expectations = {}
     for position, declared in enumerate(listed if isinstance(listed, list) else ()):
         try:
-            found[position] = ExpectationConfig.model_validate(declared)
+            expectations[position] = ExpectationConfig.model_validate(declared)
         except ValidationError:
             continue  # the schema has told
-    return found
+    return expectations

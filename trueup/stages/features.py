@@ -81,9 +81,9 @@ def _keys(model: Model, wanted: list[Batch], usable: list[Batch], of: FeaturesCo
     keys = []
     for batch, past, key in _named(model, wanted, usable, of):
         if not model.home.store.has_features(key):
-            rows, known = model.home.store.effective(batch.rows), _outcomes(of, model.home, past)
+            rows, outcomes = model.home.store.effective(batch.rows), _outcomes(of, model.home, past)
             custom = load_function(of.custom, model.home.configs) if of.custom else None
-            model.home.store.put_features(key, feature_frame(rows, known, of, custom))
+            model.home.store.put_features(key, feature_frame(rows, outcomes, of, custom))
         keys.append(key)
     return keys
 
@@ -186,10 +186,10 @@ def _outcomes(of: FeaturesConfig, home: Home, past: list[Batch]) -> pd.DataFrame
 def _states(home: Home, batches: list[Batch]) -> dict[int, list[Any]]:
     """Everything that features may depend on in each batch, by its sequence number: content, and rows that count."""
     each = {b.rows.sequence: b for b in batches}
-    held = home.store.held_each([b.rows for b in each.values()])
+    quarantined = home.store.quarantined_ids_each([b.rows for b in each.values()])
     return {
         number: [b.rows.sha256, b.labels.sha256, ids.tolist()]
-        for (number, b), ids in zip(each.items(), held, strict=True)
+        for (number, b), ids in zip(each.items(), quarantined, strict=True)
     }
 
 

@@ -153,7 +153,7 @@ def _keep(model: Model, mark: Mark | None, windows: list[Window], as_of: datetim
 def _of_another_type(model: Model, landed: list[Batch]) -> set[Window]:
     """The landed windows with a column of another type than the config now declares."""
     declared = declared_kinds(model.config.reading, model.config.numeric_columns)
-    kinds = model.known().kinds
+    kinds = model.landed_facts().kinds
     if keys := sorted({*retyped(declared, kinds)} & {*model.config.ingest.key}):
         raise SourceError(
             f"ingest.types: {', '.join(f'{name} was landed as {kinds[name]}' for name in keys)}; a key keeps its type, for "
@@ -164,7 +164,7 @@ def _of_another_type(model: Model, landed: list[Batch]) -> set[Window]:
 
 def land(model: Model, window: Window, joined: Joining | None = None) -> None:
     """Read a window from the source and land it with its labels. Raises SourceError."""
-    landed = model.known()
+    landed = model.landed_facts()
     texts = [name for name, kind in landed.kinds.items() if kind in {"text", "digits"}]
     raw: pd.DataFrame = model.home.source(model.config).read(window.start, window.end, text=texts)
     current = model.champion()

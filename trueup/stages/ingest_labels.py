@@ -16,7 +16,7 @@ import pandas as pd
 from trueup.domain.data.column_kinds import declared_kinds, first_kinds
 from trueup.domain.data.key_spelling import spelled_otherwise
 from trueup.domain.data.labels import Outcomes, Table, changes, label_columns, table
-from trueup.domain.data.outcome_values import Known
+from trueup.domain.data.outcome_values import LandedFacts
 from trueup.domain.data.values import ColumnKind
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Facts, Window
 from trueup.errors import SourceError
@@ -88,10 +88,10 @@ class Joining:
         if gone == 0 or (gone < landed and gone <= max(_GONE * landed, _FEW_GONE)):
             return
         here, there = example[key[0]], self._named[key[0]]
-        said = f"keys there are such as {', '.join(map(str, there.head(2)))}, those of the rows such as {', '.join(map(str, here.head(2)))}"
+        keys = f"keys there are such as {', '.join(map(str, there.head(2)))}, those of the rows such as {', '.join(map(str, here.head(2)))}"
         cause = spelled_otherwise(here, there)
         raise SourceError(
-            f"ingest.label.source: the keys of {gone:,} of {landed:,} landed labels are missing in it ({said}"
+            f"ingest.label.source: the keys of {gone:,} of {landed:,} landed labels are missing in it ({keys}"
             f"{f'; {cause}' if cause else ''}): that is another source, or other keys, and not so many withdrawals. Nothing was "
             "changed. Give it all outcomes with their keys as before; one that was taken back stays in it with an empty outcome"
         )
@@ -119,12 +119,12 @@ def joining(model: Model, landed: list[Batch], as_of: datetime, windows: Sequenc
     """
     if model.config.ingest.label.source is None:
         return None
-    known = model.known()
+    facts = model.landed_facts()
     for window in windows:  # a part of the key may be empty in the first one
-        if {*model.config.ingest.key} <= {*known.kinds, model.config.ingest.time}:
+        if {*model.config.ingest.key} <= {*facts.kinds, model.config.ingest.time}:
             break
-        known = replace(known, kinds={**kinds_of_keys(model, window), **known.kinds})
-    outcomes = table(read_outcomes(model), model.config.reading, model.config.task, known)
+        facts = replace(facts, kinds={**kinds_of_keys(model, window), **facts.kinds})
+    outcomes = table(read_outcomes(model), model.config.reading, model.config.task, facts)
     _require_some(outcomes, sum(b.labels.rows for b in landed))
     moment = max([as_of, *(b.window.end for b in landed)])
     made = Joining(model, outcomes.at(moment), outcomes.named, windows[-1])
@@ -138,13 +138,13 @@ def kinds_of_keys(model: Model, window: Window) -> dict[str, ColumnKind]:
     rows = model.home.source(model.config).read(
         window.start, window.end, list(dict.fromkeys([model.config.ingest.time, *key]))
     )
-    kinds = first_kinds(rows, key, declared_kinds(model.config.reading, model.config.numeric_columns), Known())
+    kinds = first_kinds(rows, key, declared_kinds(model.config.reading, model.config.numeric_columns), LandedFacts())
     return {name: kinds[name] for name in key if rows[name].notna().any()}
 
 
-def _require_some(found: Table, landed: int) -> None:
+def _require_some(outcomes: Table, landed: int) -> None:
     """Refuse an empty label source after labels were landed: the source was probably moved."""
-    if landed and not len(found.keys):
+    if landed and not len(outcomes.keys):
         raise SourceError(
             f"ingest.label.source: it holds no outcome, and {landed:,} labels were landed from it before; see whether it "
             "was moved or emptied by mistake. Nothing was changed"

@@ -113,7 +113,7 @@ def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
     """All findings about a batch, and the diagnosis."""
     current, batch = model.champion(), checked.batch
     joined, aside, drift, measured, trial = pd.DataFrame(), Aside(), None, None, None
-    held = held_against_usual(model, batch, current, as_of) if checked.usable else None
+    unusual = held_against_usual(model, batch, current, as_of) if checked.usable else None
     if current is not None and checked.usable and not current.lacks(model.home, batch):
         drift = _drift(model, batch, current, as_of)
         joined, aside = _judged(model, batch, current, as_of)
@@ -130,7 +130,7 @@ def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
         skill=measured,
         drift=drift,
         of_others=aside.of_others,
-        unusual=held.words if held else (),
+        unusual=unusual.words if unusual else (),
     )
     diagnosis = diagnose(seen, _earlier(model, batch, current), model.config.monitor)
     age = None if current is None else round((as_of - current.trained_until) / timedelta(days=1), 1)
@@ -148,8 +148,8 @@ def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
         metrics=_metrics(model.config, joined),
         skill=measured,
         drift=drift,
-        unusual=held.oddities if held else (),
-        usual=held.bounds if held else None,
+        unusual=unusual.oddities if unusual else (),
+        usual=unusual.bounds if unusual else None,
         probation=trial,
         shift=_shift(model, joined, current),
     )

@@ -45,8 +45,8 @@ def score(model: Model, checked: Checked, as_of: datetime) -> Scored:
     if model.config.score.sink is not None:
         served = model.home.store.read_predictions(model.config.model, batch.window)
         # Rows without a key are identified by all their values.
-        told = model.config.ingest.key or [c for c in model.home.store.columns(batch.rows) if c not in served]
-        keys = model.home.store.read(batch.rows, [ROW_ID, *told])
+        identifying = model.config.ingest.key or [c for c in model.home.store.columns(batch.rows) if c not in served]
+        keys = model.home.store.read(batch.rows, [ROW_ID, *identifying])
         assert isinstance(model.config.score.sink, Sink)
         model.config.score.sink.write(batch.window, keys.merge(served, on=ROW_ID), model.home.configs)
     return Scored(batch.window, current.version, new, len(frame))

@@ -183,15 +183,15 @@ def _inputs(model: Model, chosen: Plan, as_of: datetime) -> tuple[Input, ...]:
     """Every revision that training and judging read, and a digest of its rows in quarantine."""
     first = min(chosen.train.start, reference_window(chosen.gate.start, model.config.monitor.decay).start)
     read = read_for(model, Window(first, chosen.gate.end), as_of)
-    held = model.home.store.held_each([b.rows for b in read])
+    quarantined = model.home.store.quarantined_ids_each([b.rows for b in read])
     return tuple(
         named
-        for b, ids in zip(read, held, strict=True)
+        for b, ids in zip(read, quarantined, strict=True)
         for named in (_named(b.rows, digest_of(ids.tolist())), _named(b.labels))
     )
 
 
-def _named(ref: BatchRef, held: str | None = None) -> Input:
+def _named(ref: BatchRef, quarantined: str | None = None) -> Input:
     return Input(
         dataset=ref.dataset,
         start=ref.window.start,
@@ -199,7 +199,7 @@ def _named(ref: BatchRef, held: str | None = None) -> Input:
         revision=ref.revision,
         sha256=ref.sha256,
         rows=ref.rows,
-        held=held,
+        quarantined=quarantined,
     )
 
 

@@ -76,9 +76,9 @@ def profiled(model: Model, batch: Batch) -> Profile:
             there = set(model.home.store.columns(batch.rows))
             columns = [c for c in dict.fromkeys([EVENT_TIME, *numeric, *kinds]) if c in there]
             rows = model.home.store.read(batch.rows, columns)
-            found, end = profile(rows, rows[EVENT_TIME], numeric, kinds), batch.window.end
+            result, end = profile(rows, rows[EVENT_TIME], numeric, kinds), batch.window.end
             made = model.home.store.record(
-                model.config.model, STAGE, batch.window, batch.rows.revision, end, found, basis
+                model.config.model, STAGE, batch.window, batch.rows.revision, end, result, basis
             )
         model.home.profiles[key] = made
     return model.home.profiles[key]
@@ -155,10 +155,10 @@ def _odd(model: Model) -> dict[Window, set[str]]:
 def _confirmed(model: Model, batches: Sequence[Batch]) -> set[Window]:
     """The batches that somebody confirmed in this revision."""
     confirmed = {
-        (found.window, found.revision)
+        (batch.window, batch.revision)
         for entry in model.home.ledger.entries(model.config.model)
         if entry.kind == CONFIRMED
-        for found in entry.body.batches
+        for batch in entry.body.batches
     }
     return {b.window for b in batches if (b.window, b.rows.revision) in confirmed}
 

@@ -96,7 +96,7 @@ def gathered(config: ModelConfig, walked: list[Step], gate: Examples, losses: Ma
     parts = [*((s.event_time, s.losses) for s in walked), (gate.event_time, losses)]
     return Evidence.of(
         np.concatenate([np.asarray(time, dtype="datetime64[us]") for time, _ in parts]),
-        {role: np.concatenate([found[role] for _, found in parts]) for role in roles},
+        {role: np.concatenate([losses_of[role] for _, losses_of in parts]) for role in roles},
         config.evaluate.block,
     )
 
@@ -213,7 +213,7 @@ def weigh(
         evidence = evidence.standing_in(role, CHALLENGER)
         model.home.store.drop_evaluation(trained.baseline_path)  # of the replaced challenger
     now = method(model, (substitute or trained).recipe)
-    asked, changed = burden(compared.method if compared else {}, now)
+    required, changed = burden(compared.method if compared else {}, now)
     weighed = Weighed(
         path=model.home.store.put_evaluation(evidence_name(trained.run_id), evidence.to_frame()),
         start=evidence.start,
@@ -223,7 +223,7 @@ def weigh(
         against=compared.manifest_digest if compared else None,
         earlier=evidence.attempts,
         attempt=len(earlier) + 1,
-        burden=asked,
+        burden=required,
         changed=tuple(changed),
         method=now,
         contender=role,

@@ -127,12 +127,12 @@ def _require_empty(folder: Path) -> None:
 
 def _about(source: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((source / RECORD).read_text(encoding="utf-8"))
+        about: dict[str, Any] = json.loads((source / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UsageError(
             f"{source} is not a complete backup: it has no {RECORD}, which `trueup backup` writes last; use another one"
         ) from None
-    return found
+    return about
 
 
 def _elsewhere(settings: Settings) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def orphaned(model: Model) -> list[Orphan]:
         model.config.model, "FAILED", model.home.now() - model.config.retention.reports, mine
     )
     ended = [*((run, True) for run in killed), *((run, False) for run, tags in failed.items() if FILES_TAG not in tags)]
-    found = []
+    orphans = []
     for run_id, run_goes in ended:
         if run_id in entries.runs:
             continue
@@ -56,8 +56,8 @@ def orphaned(model: Model) -> list[Orphan]:
             {*entries.versions, *model.home.registry.aliases(model.config.registered_name).values()} if made else set()
         )
         if all(name == model.config.registered_name and version not in needed for name, version in made):
-            found.append(Orphan(run_id, tuple(version for _, version in made), run_goes))
-    return found
+            orphans.append(Orphan(run_id, tuple(version for _, version in made), run_goes))
+    return orphans
 
 
 def collect_orphans(model: Model) -> Orphans:
@@ -65,8 +65,8 @@ def collect_orphans(model: Model) -> Orphans:
 
     The run is removed last, so that the rest of an interrupted removal is found again.
     """
-    found, models = orphaned(model), list[str]()
-    for orphan in found:
+    orphans, models = orphaned(model), list[str]()
+    for orphan in orphans:
         for version in orphan.versions:
             model.home.registry.delete_version(model.config.registered_name, version)
         for model_id in model.home.registry.models_of_run(orphan.run_id):
@@ -76,5 +76,5 @@ def collect_orphans(model: Model) -> Orphans:
             model.home.tracking.delete_run(orphan.run_id)
         else:
             model.home.tracking.log(orphan.run_id, tags={FILES_TAG: "removed"})
-    runs = tuple(orphan.run_id for orphan in found if orphan.run_goes)
-    return Orphans(runs, tuple(v for orphan in found for v in orphan.versions), tuple(models))
+    runs = tuple(orphan.run_id for orphan in orphans if orphan.run_goes)
+    return Orphans(runs, tuple(v for orphan in orphans for v in orphan.versions), tuple(models))

@@ -96,8 +96,8 @@ def gc(model: Model, dry_run: bool = False) -> Collected:
         "recorded configs": _texts,
         "predictions": _predictions,
     }
-    found = [Removed(kind, *remove(model, evidence, dry_run)) for kind, remove in removals.items()]
-    return Collected(model.config.model, (*found, *_revisions(model, evidence, dry_run)))
+    removed = [Removed(kind, *remove(model, evidence, dry_run)) for kind, remove in removals.items()]
+    return Collected(model.config.model, (*removed, *_revisions(model, evidence, dry_run)))
 
 
 def gc_shared(configs: Sequence[ModelConfig], home: Home, dry_run: bool = False) -> Collected:
@@ -105,8 +105,8 @@ def gc_shared(configs: Sequence[ModelConfig], home: Home, dry_run: bool = False)
     before = home.now() - AT_WORK
     used, note = _in_use(configs, home)
     features = [] if used is None else home.store.unused_features(used, before)
-    told = named(home.ledger.entries()).evaluations
-    untold = [f for f in home.store.evaluations(before) if f.relative_to(home.root).as_posix() not in told]
+    named_files = named(home.ledger.entries()).evaluations
+    untold = [f for f in home.store.evaluations(before) if f.relative_to(home.root).as_posix() not in named_files]
     half = [*home.store.leftovers(before), *data_docs.leftovers(data_docs_folder(home.root), before)]
     kinds = {"features": features, "leftovers": [*untold, *half]}
     return Collected(None, tuple(Removed(k, *old_files.remove(files, dry_run)) for k, files in kinds.items()), note)
@@ -149,10 +149,10 @@ def _retrain_pictures(model: Model, evidence: Evidence, dry_run: bool) -> tuple[
     before = _old_reports(model)
     folders = [f for f in run_folder(model.home.root, model.config.model, "").glob("*") if f.name not in evidence.runs]
     whole = [files for f in folders if len(files := list(f.glob("*"))) == len(old_files.older(files, before))]
-    found = old_files.remove((file for files in whole for file in files), dry_run)
+    removed = old_files.remove((file for files in whole for file in files), dry_run)
     if not dry_run:
         _remove_empty(folders)
-    return found
+    return removed
 
 
 def _dossiers(model: Model, evidence: Evidence, dry_run: bool) -> tuple[int, int]:
@@ -191,9 +191,10 @@ def _revisions(model: Model, evidence: Evidence, dry_run: bool) -> Iterator[Remo
     store, now = model.home.store, model.home.now()
     before = now - model.config.retention.snapshots
     old = [
-        found.ref.sequence
-        for found in store.superseded(model.config.model)
-        if found.superseded_at < before and not evidence.may_rest_on(found.landed_at, found.superseded_at)
+        old_revision.ref.sequence
+        for old_revision in store.superseded(model.config.model)
+        if old_revision.superseded_at < before
+        and not evidence.may_rest_on(old_revision.landed_at, old_revision.superseded_at)
     ]
     if not dry_run:
         store.retire_batches(old, now)

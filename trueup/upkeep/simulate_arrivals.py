@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from trueup import files
 from trueup.adapters import parquet
@@ -26,7 +27,7 @@ from trueup.config.settings import Settings
 from trueup.domain.data.labels import table
 from trueup.domain.data.landing import key_values
 from trueup.domain.data.moments import parse_times
-from trueup.domain.data.outcome_values import Known
+from trueup.domain.data.outcome_values import LandedFacts
 from trueup.domain.data.periods import complete_periods
 from trueup.domain.data.values import ColumnKind, key_hash
 from trueup.domain.events import DataArrived, interval
@@ -43,7 +44,7 @@ LABELS: Final = "-labels"  # suffix of the folder of outcomes; a model's name ca
 class Fed:
     """How far a source was released."""
 
-    given: tuple[Window, ...]
+    released: Annotated[tuple[Window, ...], Field(alias="given")]
     left: tuple[Window, ...]
     configs: Path  # folder of the config for the released files: TRUEUP_CONFIGS of the loop
     rows: int = 0  # of the newest batch
@@ -54,8 +55,8 @@ def fed(model: Model) -> Fed:
     extent, until = model.home.source(model.config).extent(), model.newest_complete()
     assert extent is not None  # else there is no newest
     windows = complete_periods(extent[0], until, model.config.ingest.period)
-    given = tuple(w for w in windows if _file(model, w).exists())
-    return Fed(given, tuple(w for w in windows if w not in given), written(model.home.root))
+    released = tuple(w for w in windows if _file(model, w).exists())
+    return Fed(released, tuple(w for w in windows if w not in released), written(model.home.root))
 
 
 def written(home: Path) -> Path:
@@ -75,17 +76,17 @@ def feed_next(model: Model) -> Fed:
     """Release and announce the next batch, and an earlier one whose announcement a crash prevented. Raises NoData."""
     _require_original(model)
     before = fed(model)
-    _announce(model, before.given)
+    _announce(model, before.released)
     _write_config(model)
     if not before.left:
-        raise NoData(f"{model.config.model}: all {len(before.given)} batches of the source were released")
+        raise NoData(f"{model.config.model}: all {len(before.released)} batches of the source were released")
     window, *left = before.left
     rows = model.home.source(model.config).read(window.start, window.end)
     if model.config.ingest.label.source is not None:
-        _hand_out_labels(model, window, first=not before.given)
+        _hand_out_labels(model, window, first=not before.released)
     parquet.write(parquet.to_table(rows), _file(model, window))
     _announce(model, (window,))
-    return Fed((*before.given, window), tuple(left), before.configs, len(rows))
+    return Fed((*before.released, window), tuple(left), before.configs, len(rows))
 
 
 def _announce(model: Model, windows: tuple[Window, ...]) -> None:
@@ -97,13 +98,17 @@ def _hand_out_labels(model: Model, window: Window, first: bool) -> None:
     """Write the outcomes that became known in a window (or by its end, if it is the first), typed as the whole table."""
     raw = read_outcomes(model)
     kinds = kinds_of_keys(model, window)
-    found = table(raw, model.config.reading, model.config.task, Known(kinds))
-    known = found.known if found.delay is None else _known_after(model, found.keys, found.delay, window.end, kinds)
-    come = known <= np.datetime64(window.end)
+    outcomes = table(raw, model.config.reading, model.config.task, LandedFacts(kinds))
+    known_at = (
+        outcomes.known
+        if outcomes.delay is None
+        else _known_after(model, outcomes.keys, outcomes.delay, window.end, kinds)
+    )
+    come = known_at <= np.datetime64(window.end)
     if not first:
-        come &= known > np.datetime64(window.start)
+        come &= known_at > np.datetime64(window.start)
     file = _file(model, window, LABELS)
-    parquet.write(parquet.to_table(raw).take(found.lines[come]), file)
+    parquet.write(parquet.to_table(raw).take(outcomes.lines[come]), file)
 
 
 def _known_after(

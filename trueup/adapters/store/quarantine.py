@@ -59,7 +59,7 @@ class Quarantine(Batches):
         wanted = None if row_ids is None else np.array(list(row_ids), dtype=np.int64)
 
         def save() -> int:
-            held = self.held(ref)
+            held = self.quarantined_ids(ref)
             chosen = held if wanted is None else np.intersect1d(held, wanted)
             rows = [{"sequence": ref.sequence, "row_id": i, "by": by, "why": why} for i in chosen.tolist()]
             if rows:
@@ -78,14 +78,14 @@ class Quarantine(Batches):
     def effective(self, refs: BatchRef | Sequence[BatchRef], columns: Sequence[str] | None = None) -> pd.DataFrame:
         chosen = [refs] if isinstance(refs, BatchRef) else list(refs)
         named = None if columns is None else list(dict.fromkeys([ROW_ID, *columns]))
-        rows = read_tables(self._tables(chosen, named), named, self.held_each(chosen))
+        rows = read_tables(self._tables(chosen, named), named, self.quarantined_ids_each(chosen))
         return rows if columns is None else rows[list(columns)]
 
-    def held(self, ref: BatchRef) -> npt.NDArray[np.int64]:
+    def quarantined_ids(self, ref: BatchRef) -> npt.NDArray[np.int64]:
         """Return the ids of a batch's rows that are in quarantine and were not released."""
-        return self.held_each([ref])[0]
+        return self.quarantined_ids_each([ref])[0]
 
-    def held_each(self, refs: Sequence[BatchRef]) -> list[npt.NDArray[np.int64]]:
+    def quarantined_ids_each(self, refs: Sequence[BatchRef]) -> list[npt.NDArray[np.int64]]:
         """Return for each batch the ids of its rows that are in quarantine and were not released."""
         judged = self._judged(refs)
         none = np.array([], dtype=np.int64)
@@ -96,8 +96,8 @@ class Quarantine(Batches):
             for r in refs
         ]
 
-    def held_as(self, ref: BatchRef, digest: str) -> npt.NDArray[np.int64] | None:
-        """The ids that `held` returned when their digest was this, whatever was judged or released since.
+    def recorded_quarantine(self, ref: BatchRef, digest: str) -> npt.NDArray[np.int64] | None:
+        """The ids that `quarantined_ids` returned when their digest was this, whatever was judged or released since.
 
         Returns None if there is no such moment; releases of the same second count as one.
         """

@@ -11,7 +11,7 @@ from pandas.api import types as dtypes
 
 from trueup.config.sections.ingest import IngestConfig
 from trueup.domain.data.moments import parse_times
-from trueup.domain.data.outcome_values import Known
+from trueup.domain.data.outcome_values import LandedFacts
 from trueup.domain.data.values import (
     NUL_SIGN,
     ColumnKind,
@@ -40,7 +40,7 @@ def declared_kinds(config: IngestConfig, numeric: Sequence[str]) -> dict[str, Co
 
 
 def first_kinds(
-    raw: pd.DataFrame, columns: Sequence[str], declared: Mapping[str, ColumnKind], known: Known
+    raw: pd.DataFrame, columns: Sequence[str], declared: Mapping[str, ColumnKind], known: LandedFacts
 ) -> dict[str, ColumnKind]:
     """The kinds as declared and as earlier landings fixed them, and those of new `columns` by their values."""
     kinds = settled(declared, known.kinds)

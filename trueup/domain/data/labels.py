@@ -22,7 +22,7 @@ from trueup.domain.data.cleaning import cleaned
 from trueup.domain.data.landing import key_values, require_flat
 from trueup.domain.data.moments import parse_times
 from trueup.domain.data.outcome_values import (
-    Known,
+    LandedFacts,
     Unknown,
     label_values,
     odd_outcomes,
@@ -171,7 +171,7 @@ def label_columns(config: IngestConfig) -> list[str]:
     return list(dict.fromkeys(c for c in (*key_names(config).values(), label.column, label.known_at) if c is not None))
 
 
-def table(raw: pd.DataFrame, config: IngestConfig, task: Task, known: Known = Known()) -> Table:  # noqa: B008  frozen
+def table(raw: pd.DataFrame, config: IngestConfig, task: Task, known: LandedFacts = LandedFacts()) -> Table:  # noqa: B008  frozen
     """Read a label source's table; `known` is what landing fixed: the kinds of the rows' keys, and the outcomes.
 
     Raises SourceError for outcomes or times that cannot be read, and for keys that have lost digits.

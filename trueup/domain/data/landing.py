@@ -33,7 +33,7 @@ from trueup.domain.data.column_kinds import (
     rewritten,
 )
 from trueup.domain.data.moments import TIME_UNIT, event_moments, parse_moments
-from trueup.domain.data.outcome_values import Known, label_values
+from trueup.domain.data.outcome_values import LandedFacts, label_values
 from trueup.domain.data.row_ids import numbered
 from trueup.domain.data.sentinels import sentinels_of
 from trueup.domain.data.time_formats import naming, no_such_time
@@ -64,7 +64,7 @@ def split(
     columns: Sequence[str],
     numeric: Sequence[str],
     batch: Window | None = None,
-    known: Known = Known(),  # noqa: B008  frozen
+    known: LandedFacts = LandedFacts(),  # noqa: B008  frozen
 ) -> Landing:
     """Split what a source returned into rows and labels.
 
@@ -259,7 +259,7 @@ def _labels(
     config: IngestConfig,
     task: Task,
     facts: Facts,
-    known: Known,
+    known: LandedFacts,
 ) -> pd.DataFrame:
     """Derive the labels frame, with a row for each row that has an outcome.
 

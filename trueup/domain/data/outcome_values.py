@@ -30,7 +30,7 @@ _ONE, _NOUGHT = frozenset({"1", "true"}), frozenset({"0", "false"})
 
 
 @dataclass(frozen=True)
-class Known:
+class LandedFacts:
     """What the first landings of a dataset fixed: its columns' kinds and its outcomes (None: not seen yet).
 
     `outcomes` are the values that count as 0, or the classes.

@@ -137,9 +137,9 @@ class Blocks:
         if not len(moments):
             raise ValueError("no rows: nothing to resample")
         numbers = moments // (block // timedelta(microseconds=1))
-        codes, found = pd.factorize(numbers, sort=True)
-        merged = -(-len(found) // MAX_BLOCKS)
-        return cls(codes // merged, -(-len(found) // merged))
+        codes, times = pd.factorize(numbers, sort=True)
+        merged = -(-len(times) // MAX_BLOCKS)
+        return cls(codes // merged, -(-len(times) // merged))
 
     def sums(self, values: ArrayLike | None = None) -> Floats:
         """Sum the values (n,) of each block, or count its rows: (count,)."""
@@ -187,10 +187,10 @@ def sums_interval(sums: Floats, weights: Floats, confidence: float) -> Interval:
 
     Raises ValueError when there is no weight.
     """
-    held = weights > 0
-    if not held.any():
+    weighted = weights > 0
+    if not weighted.any():
         raise ValueError("no rows: nothing to bound")
-    sums, weights = sums[held], weights[held]
+    sums, weights = sums[weighted], weights[weighted]
     blocks, whole = len(sums), float(weights.sum())
     mean = float(sums.sum()) / whole
     deviations = sums - weights * mean

@@ -93,19 +93,19 @@ def metrics(task: Task, y: ArrayLike, prediction: ArrayLike, classes: Sequence[s
 
     labels, p = np.asarray(y), np.asarray(prediction, dtype=np.float64)
     _require(task, labels, p)
-    found = {name: float(values.mean()) for name, values in _row_metrics(task, labels, p, classes).items()}
+    computed = {name: float(values.mean()) for name, values in _row_metrics(task, labels, p, classes).items()}
     if task is Task.BINARY:
         table = calibration_table(labels, p)
-        found["auc"] = float(roc_auc_score(labels, p))
-        found["average_precision"] = float(average_precision_score(labels, p))
-        found["ece"] = float(np.average((table["observed"] - table["predicted"]).abs(), weights=table["rows"]))
+        computed["auc"] = float(roc_auc_score(labels, p))
+        computed["average_precision"] = float(average_precision_score(labels, p))
+        computed["ece"] = float(np.average((table["observed"] - table["predicted"]).abs(), weights=table["rows"]))
     elif task is Task.MULTICLASS:
         hits = _hits(labels, classes)
-        found["auc_ovr"] = float(np.mean([roc_auc_score(hits[:, k], p[:, k]) for k in _present(hits)]))
+        computed["auc_ovr"] = float(np.mean([roc_auc_score(hits[:, k], p[:, k]) for k in _present(hits)]))
     else:
-        found["rmse"] = float(np.sqrt(found["mse"]))
-        found["r2"] = 1 - found["mse"] / float(np.var(labels.astype(np.float64)))
-    return found
+        computed["rmse"] = float(np.sqrt(computed["mse"]))
+        computed["r2"] = 1 - computed["mse"] / float(np.var(labels.astype(np.float64)))
+    return computed
 
 
 def metrics_with_intervals(
@@ -133,17 +133,17 @@ def metrics_with_intervals(
     length = run_length(losses - rows * (losses.sum() / rows.sum()))
     drawn = multiplicities(blocks.count, length, resamples, seed)
     draws = _draws(task, labels, p, classes, blocks)
-    found = []
+    bounded = []
     for name, value in values.items():
         statistic = draws[name](drawn) if name in draws else np.empty(0)
         bounds = interval_from(value, statistic[np.isfinite(statistic)], blocks.count, length, confidence)
         if bounds.bounds[0] is None:
-            found.append(Metric(name, value, len(labels)))
+            bounded.append(Metric(name, value, len(labels)))
             continue
         low = bounds.low if name == "r2" else max(bounds.low, 0.0)
         high = min(bounds.high, 1.0) if name in _AT_MOST_ONE else bounds.high
-        found.append(Metric(name, value, len(labels), low, high, confidence))
-    return found
+        bounded.append(Metric(name, value, len(labels), low, high, confidence))
+    return bounded
 
 
 def shortfall(name: str, value: float) -> float:
@@ -189,13 +189,13 @@ def by_slice(slices: pd.DataFrame, blocks: Blocks, *values: Floats) -> Iterator[
     Each comes with the numbers of its rows (blocks,), and for each of `values` (n,) their sums (blocks,).
     """
     for column in slices.columns:
-        codes, found = pd.factorize(slices[column], use_na_sentinel=False)
-        cells, shape = codes * blocks.count + blocks.codes, (len(found), blocks.count)
+        codes, categories = pd.factorize(slices[column], use_na_sentinel=False)
+        cells, shape = codes * blocks.count + blocks.codes, (len(categories), blocks.count)
         rows, *sums = (
             np.bincount(cells, weights, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
             for weights in (None, *values)
         )
-        for k, value in enumerate(found):
+        for k, value in enumerate(categories):
             yield f"{column}={'missing' if pd.isna(value) else value}", rows[k], [s[k] for s in sums]
 
 
@@ -230,9 +230,9 @@ def slice_table(
     to the champion's, None if a slice has fewer rows than `min_slice_rows` or too few blocks of time. Each bound is for
     one slice: among many slices, some miss by chance.
     """
-    given = (challenger,) if champion is None else (challenger, champion, challenger - champion)
-    found = sorted(by_slice(slices, blocks, *given), key=lambda s: -s[1].sum())[:MAX_SLICES]
-    return [_slice_row(name, rows, sums, config) for name, rows, sums in found]
+    losses = (challenger,) if champion is None else (challenger, champion, challenger - champion)
+    slices_by_size = sorted(by_slice(slices, blocks, *losses), key=lambda s: -s[1].sum())[:MAX_SLICES]
+    return [_slice_row(name, rows, sums, config) for name, rows, sums in slices_by_size]
 
 
 def _slice_row(name: str, rows: Floats, sums: list[Floats], config: EvaluateConfig) -> SliceLoss:
@@ -287,8 +287,8 @@ def _hits(y: ArrayLike, classes: Sequence[str] | None) -> NDArray[np.bool_]:
     """One column per class, true if the row's label is that class: (n, k)."""
     if not classes:
         raise ValueError("a multiclass task needs its classes")
-    known = pd.Index(classes).get_indexer(pd.Index(np.asarray(y, dtype=object)))
-    return np.asarray(known[:, None] == np.arange(len(classes)))
+    codes = pd.Index(classes).get_indexer(pd.Index(np.asarray(y, dtype=object)))
+    return np.asarray(codes[:, None] == np.arange(len(classes)))
 
 
 def _present(hits: NDArray[np.bool_]) -> list[int]:
@@ -316,24 +316,24 @@ def _draws(task: Task, y: NDArray[Any], p: Floats, classes: Sequence[str] | None
     def mean_of(sums: Floats) -> Draw:
         return lambda drawn: (drawn @ sums) / (drawn @ rows)
 
-    found = {name: mean_of(blocks.sums(values)) for name, values in _row_metrics(task, y, p, classes).items()}
+    draws = {name: mean_of(blocks.sums(values)) for name, values in _row_metrics(task, y, p, classes).items()}
     if task is Task.BINARY:
-        found["auc"] = _auc_draw(y == 1, p, blocks)
+        draws["auc"] = _auc_draw(y == 1, p, blocks)
     elif task is Task.MULTICLASS:
         hits = _hits(y, classes)
         each = [_auc_draw(hits[:, k], p[:, k], blocks) for k in _present(hits)]
-        found["auc_ovr"] = lambda drawn: np.mean([draw(drawn) for draw in each], axis=0)
+        draws["auc_ovr"] = lambda drawn: np.mean([draw(drawn) for draw in each], axis=0)
     else:
         centred = y.astype(np.float64) - np.mean(y.astype(np.float64))
-        mse, mean, square = found["mse"], mean_of(blocks.sums(centred)), mean_of(blocks.sums(centred**2))
-        found["rmse"] = lambda drawn: np.sqrt(mse(drawn))
+        mse, mean, square = draws["mse"], mean_of(blocks.sums(centred)), mean_of(blocks.sums(centred**2))
+        draws["rmse"] = lambda drawn: np.sqrt(mse(drawn))
 
         def r2(drawn: Floats) -> Floats:
             spread = square(drawn) - mean(drawn) ** 2
             return np.asarray(1 - np.divide(mse(drawn), spread, out=np.full(len(drawn), np.nan), where=spread > 0))
 
-        found["r2"] = r2
-    return found
+        draws["r2"] = r2
+    return draws
 
 
 def _auc_draw(positive: NDArray[np.bool_], score: Floats, blocks: Blocks) -> Draw:

@@ -16,8 +16,8 @@ def prediction_in(config: ModelConfig, joined: pd.DataFrame, classes: Sequence[s
     """The predictions in a frame: (n,), or (n, k) in the order of `classes`, with 0 for classes unknown to the version."""
     if config.task is not Task.MULTICLASS:
         return joined["prediction"].to_numpy()
-    said = joined.reindex(columns=[f"p_{c}" for c in classes or []]).to_numpy(dtype=np.float64)
-    return np.where(np.isnan(said) & ~np.isnan(said).all(axis=1, keepdims=True), 0.0, said)
+    predictions = joined.reindex(columns=[f"p_{c}" for c in classes or []]).to_numpy(dtype=np.float64)
+    return np.where(np.isnan(predictions) & ~np.isnan(predictions).all(axis=1, keepdims=True), 0.0, predictions)
 
 
 def classes_of(config: ModelConfig, joined: pd.DataFrame) -> list[str] | None:

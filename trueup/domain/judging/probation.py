@@ -74,7 +74,7 @@ def look(
     if not bounds.enough:
         return Verdict.inconclusive(NAME, f"{bounds.blocks} blocks of time, {MIN_BLOCKS} are needed", **figures)
     p = bounds.p_above(0.0)
-    said = f"mean loss {new.mean():.4f} against the old champion's {old.mean():.4f} on {len(new):,} rows (p {p:.2g}, limit {level:.2g})"
+    sentence = f"mean loss {new.mean():.4f} against the old champion's {old.mean():.4f} on {len(new):,} rows (p {p:.2g}, limit {level:.2g})"
     if p <= level:
-        return Verdict.failed(NAME, f"significantly worse than the old champion: {said}", p=p, **figures)
-    return Verdict.passed(NAME, f"not significantly worse than the old champion: {said}", p=p, **figures)
+        return Verdict.failed(NAME, f"significantly worse than the old champion: {sentence}", p=p, **figures)
+    return Verdict.passed(NAME, f"not significantly worse than the old champion: {sentence}", p=p, **figures)

@@ -39,11 +39,11 @@ class Absolute(Gate):
         value = case.metrics.get(self.metric)
         figures = {"metric": self.metric, "value": value, "at_most": self.at_most, "at_least": self.at_least}
         if value is None:
-            known = ", ".join(sorted(case.metrics))
-            return self.failed(f"promotion refused: there is no {self.metric}; known are {known}", **figures)
-        said = f"{self.metric} {figure(value)} is"
+            existing = ", ".join(sorted(case.metrics))
+            return self.failed(f"promotion refused: there is no {self.metric}; known are {existing}", **figures)
+        sentence = f"{self.metric} {figure(value)} is"
         if self.at_most is not None and value > self.at_most:
-            return self.failed(f"{said} above {figure(self.at_most)}", **figures)
+            return self.failed(f"{sentence} above {figure(self.at_most)}", **figures)
         if self.at_least is not None and value < self.at_least:
-            return self.failed(f"{said} below {figure(self.at_least)}", **figures)
-        return self.passed(f"{said} within its bounds", **figures)
+            return self.failed(f"{sentence} below {figure(self.at_least)}", **figures)
+        return self.passed(f"{sentence} within its bounds", **figures)

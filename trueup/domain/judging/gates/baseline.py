@@ -42,16 +42,16 @@ class Baseline(Gate):
                 continue
             difference = case.weigh(CHALLENGER, role)
             figures[role] = figures_of(case, role, difference)
-            said = compare(case, role, difference)
+            sentence = compare(case, role, difference)
             if not difference.enough:
-                return self.inconclusive(too_few_blocks(difference), said, **figures)
+                return self.inconclusive(too_few_blocks(difference), sentence, **figures)
             status, why = _against(case, role, difference)
-            (passed.append(said) if status is Status.PASS else other.append((status, f"{said}{why}")))
+            (passed.append(sentence) if status is Status.PASS else other.append((status, f"{sentence}{why}")))
         if not other:
             return self.passed(*passed, **figures)
-        failed = [said for status, said in other if status is Status.FAIL]
+        failed = [sentence for status, sentence in other if status is Status.FAIL]
         status = Status.FAIL if failed else Status.INCONCLUSIVE
-        return Verdict(self.check, status, tuple(failed or [said for _, said in other]), figures)
+        return Verdict(self.check, status, tuple(failed or [sentence for _, sentence in other]), figures)
 
     @classmethod
     def rule(cls, figures: Figures) -> str:

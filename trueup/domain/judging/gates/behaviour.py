@@ -143,14 +143,14 @@ class Behaviour(Gate):
         """Name the violated checks; inconclusive if one was not made, or changed no row."""
         failed, untold, kept, figures = list[str](), list[str](), list[str](), []
         for check in self.checks:
-            found = next((f for f in case.behaviour if f.check == check), None)
-            if found is None or not found.rows:
-                why = "was not made" if found is None else "changed no row"
+            violations = next((f for f in case.behaviour if f.check == check), None)
+            if violations is None or not violations.rows:
+                why = "was not made" if violations is None else "changed no row"
                 untold.append(f"{_name(check)}: {why}")
                 continue
-            figures.append(to_plain(found))
+            figures.append(to_plain(violations))
             # NaN is not within a limit.
-            (kept if found.share <= check.share else failed).append(_words(check, found))
+            (kept if violations.share <= check.share else failed).append(_words(check, violations))
         if failed:
             return self.failed(*failed, checks=figures)
         if untold:
@@ -185,11 +185,15 @@ def _name(check: BehaviourCheck) -> str:
     return f"{how} must not move the prediction by more than {figure(check.at_most)}"
 
 
-def _words(check: BehaviourCheck, found: Violations) -> str:
-    span = "" if found.low is None else f" ({100 * found.confidence:g} % {found.low:.1%} to {found.high:.1%})"
-    largest = "a value that is no number" if found.largest is None else figure(found.largest, 3)
+def _words(check: BehaviourCheck, violations: Violations) -> str:
+    span = (
+        ""
+        if violations.low is None
+        else f" ({100 * violations.confidence:g} % {violations.low:.1%} to {violations.high:.1%})"
+    )
+    largest = "a value that is no number" if violations.largest is None else figure(violations.largest, 3)
     where = "the wrong way" if isinstance(check, DirectionCheck) else "away"
     return (
-        f"{_name(check)}: violated in {found.violations:,} of {found.rows:,} rows, {found.share:.1%}{span}, "
+        f"{_name(check)}: violated in {violations.violations:,} of {violations.rows:,} rows, {violations.share:.1%}{span}, "
         f"allowed are {check.share:.1%}; the largest move {where} is {largest}"
     )

@@ -48,21 +48,21 @@ class Budget(Gate):
 
     def judge(self, case: Case) -> Verdict:
         """Compare the measured size and latency with the limits; inconclusive if they were not measured."""
-        asked = (self.batch, self.repeats)
-        found = next((b for b in case.budget if (b.batch, b.repeats) == asked), None)
-        if found is None:
+        wanted = (self.batch, self.repeats)
+        measured = next((b for b in case.budget if (b.batch, b.repeats) == wanted), None)
+        if measured is None:
             return self.inconclusive("size and latency were not measured")
         measures: list[tuple[str, Any, float | None, str]] = [
-            ("size on disk", found.mib, self.max_mib, "MiB"),
-            (f"latency of {found.rows:,} rows, p95 of {self.repeats} calls", found.p95_ms, self.max_ms, "ms"),
+            ("size on disk", measured.mib, self.max_mib, "MiB"),
+            (f"latency of {measured.rows:,} rows, p95 of {self.repeats} calls", measured.p95_ms, self.max_ms, "ms"),
         ]
-        figures = {**asdict(found), "max_mib": self.max_mib, "max_ms": self.max_ms}
+        figures = {**asdict(measured), "max_mib": self.max_mib, "max_ms": self.max_ms}
         limited = [(what, value, limit, unit) for what, value, limit, unit in measures if limit is not None]
         # NaN is not within a limit.
         above = [m for m in limited if not m[1] <= m[2]]
-        said = [
+        sentences = [
             f"{what} {figure(value, 3)} {unit} is {'above' if above else 'within'} {figure(limit, 3)} {unit}"
             for what, value, limit, unit in above or limited
         ]
-        said.append(f"measured on {found.machine}")
-        return (self.failed if above else self.passed)(*said, **figures)
+        sentences.append(f"measured on {measured.machine}")
+        return (self.failed if above else self.passed)(*sentences, **figures)

@@ -72,13 +72,13 @@ class Calibration(MarginGate):
         if not error.enough:
             return self.answer(Status.INCONCLUSIVE, [too_few_blocks(error)], figures)
         span, margin = bounds_words(error.low, error.high, error.confidence), figure(self.margin, 3)
-        said = f"{_WORDS[metric]} {figure(values[CHALLENGER], 3)}"
+        sentence = f"{_WORDS[metric]} {figure(values[CHALLENGER], 3)}"
         if compared:
             side = "above" if error.mean > 0 else "below"
-            said += f" is {figure(abs(error.mean), 3)} {side} the champion's"
-        found = status(error.low, error.high, self.margin)
-        place = {Status.FAIL: "above", Status.PASS: "not above", Status.INCONCLUSIVE: "perhaps above"}[found]
-        return self.answer(found, [f"{said} ({span}): {place} the margin {margin}"], figures)
+            sentence += f" is {figure(abs(error.mean), 3)} {side} the champion's"
+        outcome = status(error.low, error.high, self.margin)
+        place = {Status.FAIL: "above", Status.PASS: "not above", Status.INCONCLUSIVE: "perhaps above"}[outcome]
+        return self.answer(outcome, [f"{sentence} ({span}): {place} the margin {margin}"], figures)
 
     @classmethod
     def rule(cls, figures: Figures) -> str:

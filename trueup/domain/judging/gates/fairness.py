@@ -112,12 +112,12 @@ class Fairness(MarginGate):
             return self.inconclusive(unknown)
         if absent := [c for c in self.columns if c not in case.groups.columns]:
             return self.inconclusive(f"the gate rows have no column {', '.join(absent)}")
-        found = {column: _judged(case, self, column) for column in self.columns}
-        small = sorted(s for _, _, left in found.values() for s in left)
+        judged = {column: _judged(case, self, column) for column in self.columns}
+        small = sorted(s for _, _, left in judged.values() for s in left)
         figures: Figures = {"metric": self.metric, "margin": self.margin, "against": self.against}
-        figures |= {"groups": {c: g for c, (g, _, _) in found.items()}, "too_small": small[:_LISTED]}
-        pairs = [pair for _, listed, _ in found.values() for pair in listed]
-        alone = [c for c, (_, listed, _) in found.items() if not listed]
+        figures |= {"groups": {c: g for c, (g, _, _) in judged.items()}, "too_small": small[:_LISTED]}
+        pairs = [pair for _, listed, _ in judged.values() for pair in listed]
+        alone = [c for c, (_, listed, _) in judged.items() if not listed]
         untold = [g for g in self.required if not any(g in p.groups for p in pairs)]
         figures |= {"pairs": [_plain(p) for p in sorted(pairs, key=lambda p: -p.apart.mean)[:_LISTED]]}
         statuses = {p: status(p.lower, p.apart.high, self.margin) for p in pairs}
@@ -163,8 +163,8 @@ def by_group(case: Case, gate: Fairness, column: str, role: str = CHALLENGER) ->
         ).by_group
         for rate, metric in chosen.items()
     ]
-    found: pd.DataFrame = pd.concat(frames, axis=1)
-    return found
+    by_rate: pd.DataFrame = pd.concat(frames, axis=1)
+    return by_rate
 
 
 def _judged(
@@ -205,8 +205,8 @@ def _sizes(case: Case, gate: Fairness, names: pd.Series[Any], groups: list[str])
     """Groups with enough rows that count, in enough blocks of time, for every rate; and the others."""
     large = []
     for group in groups:
-        held = [case.blocks.sums(counted & (names == group).to_numpy()) for _, counted in _rows(case, gate).values()]
-        if all(h.sum() >= case.evaluate.min_slice_rows and (h > 0).sum() >= MIN_BLOCKS for h in held):
+        sums = [case.blocks.sums(counted & (names == group).to_numpy()) for _, counted in _rows(case, gate).values()]
+        if all(h.sum() >= case.evaluate.min_slice_rows and (h > 0).sum() >= MIN_BLOCKS for h in sums):
             large.append(group)
     return large, [g for g in groups if g not in large]
 
@@ -214,7 +214,7 @@ def _sizes(case: Case, gate: Fairness, names: pd.Series[Any], groups: list[str])
 def _rows(case: Case, gate: Fairness, role: str = CHALLENGER) -> dict[str, tuple[Floats, NDArray[np.bool_]]]:
     """The value of each row (n,) per rate, and whether the row counts for it."""
     everyone = np.ones(len(case.y), dtype=bool)
-    found: dict[str, tuple[Floats, NDArray[np.bool_]]] = {}
+    rows: dict[str, tuple[Floats, NDArray[np.bool_]]] = {}
     for rate in _RATES.get(gate.metric, (gate.metric,)):
         counted = everyone
         if rate == "loss":
@@ -226,8 +226,8 @@ def _rows(case: Case, gate: Fairness, role: str = CHALLENGER) -> dict[str, tuple
             value = _selected(case, gate, role)
             if rate != "selection_rate":
                 counted = np.asarray(case.y == (1 if rate == "true_positive_rate" else 0), dtype=bool)
-        found[rate] = value, counted
-    return found
+        rows[rate] = value, counted
+    return rows
 
 
 def _selected(case: Case, gate: Fairness, role: str) -> Floats:
@@ -271,13 +271,13 @@ def _words(gate: Fairness, pair: Pair, place: str) -> str:
     rates = " and ".join(f"{g} {figure(v, 3)}" for g, v in zip(pair.groups, pair.values, strict=True))
     low = pair.lower if place == "above" else pair.apart.low
     span = bounds_words(low, pair.apart.high, pair.apart.confidence)
-    said = f"{pair.rate.replace('_', ' ')} of {rates}: {figure(pair.apart.mean, 3)} apart"
+    sentence = f"{pair.rate.replace('_', ' ')} of {rates}: {figure(pair.apart.mean, 3)} apart"
     if gate.against == "champion":
-        said = said.replace(" apart", " further apart than under the champion")
-    return f"{said} ({span}), {place} the margin {figure(gate.margin, 3)}"
+        sentence = sentence.replace(" apart", " further apart than under the champion")
+    return f"{sentence} ({span}), {place} the margin {figure(gate.margin, 3)}"
 
 
 def _plain(pair: Pair) -> Mapping[str, Any]:
     bounds = {"low": pair.apart.low, "adjusted_low": pair.lower, "high": pair.apart.high}
-    known = {name: value if np.isfinite(value) else None for name, value in bounds.items()}
-    return {"rate": pair.rate, "groups": list(pair.groups), "apart": pair.apart.mean, **known}
+    finite = {name: value if np.isfinite(value) else None for name, value in bounds.items()}
+    return {"rate": pair.rate, "groups": list(pair.groups), "apart": pair.apart.mean, **finite}

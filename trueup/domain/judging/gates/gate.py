@@ -63,5 +63,5 @@ def gate_of(check: str, gates: Iterable[GateConfig] = ()) -> type[Gate] | None:
     """The class of the gate that gave a verdict of this name: the library's, or one of `gates`; None for other checks."""
     word = check.split()[0]
     own = next((type(g) for g in gates if isinstance(g, Gate) and g.own and g.name == word), None)
-    found = own or (GateConfig.KINDS.find(word) if word in GateConfig.KINDS.shipped else None)
-    return found if found is not None and issubclass(found, Gate) else None
+    gate = own or (GateConfig.KINDS.find(word) if word in GateConfig.KINDS.shipped else None)
+    return gate if gate is not None and issubclass(gate, Gate) else None

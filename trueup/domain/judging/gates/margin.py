@@ -31,11 +31,11 @@ class MarginGate(Gate):
         description="The result if the interval contains the margin, or if there are too few rows. `pass` blocks only a proved violation.",
     )
 
-    def answer(self, found: Status, reasons: list[str], figures: Mapping[str, Any]) -> Verdict:
+    def answer(self, outcome: Status, reasons: list[str], figures: Mapping[str, Any]) -> Verdict:
         """The verdict; an unclear result holds the decision, or passes if the configuration says so."""
-        if found is Status.INCONCLUSIVE and self.when_unclear == "pass":
+        if outcome is Status.INCONCLUSIVE and self.when_unclear == "pass":
             return self.passed(*(f"unclear, and let pass: {reason}" for reason in reasons), **figures)
-        return Verdict(self.check, found, tuple(reasons), dict(figures))
+        return Verdict(self.check, outcome, tuple(reasons), dict(figures))
 
 
 @dataclass(frozen=True, eq=False)

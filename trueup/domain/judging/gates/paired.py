@@ -73,13 +73,13 @@ class Paired(Gate):
             return self.inconclusive(f"there is no {metric}: {none}")
         bar = Bar.of(self, case, champion)
         figures = {**figures_of(case, CHAMPION, difference, metric), **bar.figures(case)}
-        said = compare(case, CHAMPION, difference, metric)
+        sentence = compare(case, CHAMPION, difference, metric)
         if case.doubted:
-            return self.passed(f"{doubt_words(case)}; {said}", **figures)
+            return self.passed(f"{doubt_words(case)}; {sentence}", **figures)
         if not difference.enough:
-            return self.inconclusive(too_few_blocks(difference), said, **figures)
+            return self.inconclusive(too_few_blocks(difference), sentence, **figures)
         status, why = bar.judge(difference)
-        return Verdict(self.check, status, (f"{said}{why}",), figures)
+        return Verdict(self.check, status, (f"{sentence}{why}",), figures)
 
     @classmethod
     def rule(cls, figures: Figures) -> str:

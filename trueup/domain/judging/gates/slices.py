@@ -75,7 +75,7 @@ def slice_tests(case: Case, margin: float) -> tuple[list[SliceTest], list[str]]:
 
     Returns the tests of those that are large enough, and the names (`column=value`) of the others.
     """
-    found, small = [], []
+    tests, small = [], []
     difference = case.losses[CHALLENGER] - case.losses[CHAMPION]
     for name, rows, (sums, base) in by_slice(case.slices, case.blocks, difference, case.losses[CHAMPION]):
         size = int(rows.sum())
@@ -83,8 +83,8 @@ def slice_tests(case: Case, margin: float) -> tuple[list[SliceTest], list[str]]:
             small.append(name)
             continue
         allowed = margin * float(base.sum()) / size
-        found.append((name, size, allowed, case.interval(sums, rows)))
-    return _holm(found, 1 - case.evaluate.confidence), sorted(small)
+        tests.append((name, size, allowed, case.interval(sums, rows)))
+    return _holm(tests, 1 - case.evaluate.confidence), sorted(small)
 
 
 def _holm(tests: list[tuple[str, int, float, Interval]], alpha: float) -> list[SliceTest]:
