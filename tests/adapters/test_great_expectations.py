@@ -311,8 +311,8 @@ def test_what_counting_settles_great_expectations_would_say_too(distance, carrie
     rows = landed(n, distance=np.array(distance), carrier=np.array([carrier, *["AA"] * (n - 1)], dtype=object))
     config = configured(min_rows=5, max_missing={} if limit is None else {"distance": limit})
     checks = list(enumerate(always(rows, config, {}, [], [])))
-    asked = engine.ask(rows, config.input_columns, {i: replace(c, known=None) for i, c in checks})
-    assert [c.known is not None for _, c in checks] == [asked[i].success for i, _ in checks]
+    asked = engine.ask(rows, config.input_columns, {i: replace(c, result=None) for i, c in checks})
+    assert [c.result is not None for _, c in checks] == [asked[i].success for i, _ in checks]
 
 
 def test_threads_side_by_side_get_their_own_verdicts():

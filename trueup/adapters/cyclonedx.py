@@ -35,8 +35,8 @@ def make(folder: Path, digest: str) -> Path:
             check=False,
         )
         if done.returncode:
-            said = (done.stderr.strip().splitlines() or ["no output"])[-1]
-            raise WorkError(f"cyclonedx-py could not list this environment's packages: {said}")
+            message = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise WorkError(f"cyclonedx-py could not list this environment's packages: {message}")
         files.write_text(path, done.stdout)
     except subprocess.TimeoutExpired as error:
         raise WorkError(f"cyclonedx-py did not end within {_SECONDS} s; try again when less is running") from error

@@ -39,8 +39,8 @@ def gone() -> type[BaseException]:
         return _Never
     from distributed import KilledWorker
 
-    found: type[BaseException] = KilledWorker
-    return found
+    error_class: type[BaseException] = KilledWorker
+    return error_class
 
 
 class _Never(BaseException):

@@ -73,13 +73,13 @@ def render(
     first. With a shelf the report is also added to Evidently's workspace. It takes about a twentieth of a second and 4
     MiB per column, so run it beside or after the decision.
     """
-    found, limits = scores(reference, current, schema), limits or {}
-    if not found:
+    by_column, limits = scores(reference, current, schema), limits or {}
+    if not by_column:
         return None
     evidently = _evidently()
-    order = sorted(found, key=lambda c: found[c].value / limits.get(c, 0.1), reverse=True)
+    order = sorted(by_column, key=lambda c: by_column[c].value / limits.get(c, 0.1), reverse=True)
     metrics = [
-        evidently.metrics.ValueDrift(column=c, method=found[c].method, threshold=limits.get(c, 0.1)) for c in order
+        evidently.metrics.ValueDrift(column=c, method=by_column[c].method, threshold=limits.get(c, 0.1)) for c in order
     ]
     # Types are always given, because columns with a guessed type can vanish from the comparison.
     definition = evidently.DataDefinition(categorical_columns=order)
@@ -136,7 +136,7 @@ def _in_order(page: str) -> str:
 
 
 def _sorted_axis(figure: str) -> str:
-    cells = {cell for found in _BARS.findall(figure) for cell in json.loads(found)}
+    cells = {cell for bars in _BARS.findall(figure) for cell in json.loads(bars)}
     order = f'"categoryorder": "array", "categoryarray": {json.dumps(sorted(cells))}, '
     return figure.replace('"xaxis": {"anchor"', f'"xaxis": {{{order}"anchor"', 1)
 

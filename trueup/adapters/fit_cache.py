@@ -85,18 +85,18 @@ class Shelf(Fits):
         key = _key(order)
         place, note = self._folder / key, self._folder / f"{key}.json"
         with FileLock(self._folder / f"{key}.lock"):  # a second process waits, and reads the first one's result
-            known = json.loads(note.read_text()) if note.exists() else None
-            if known is not None and known["digest"] is not None:
-                return model_files.load(place, known["digest"]), known["seconds"]
+            noted = json.loads(note.read_text()) if note.exists() else None
+            if noted is not None and noted["digest"] is not None:
+                return model_files.load(place, noted["digest"]), noted["seconds"]
             fitted, seconds = super()._make(order)
-            if known is None:
-                known = {"seconds": seconds, "digest": None}
+            if noted is None:
+                noted = {"seconds": seconds, "digest": None}
                 if seconds > _WORTH:
                     place.mkdir(exist_ok=True)
                     model_files.dump(fitted, place)
-                    known["digest"] = model_files.manifest(place).digest
-                files.write_text(note, json.dumps(known))
-        return fitted, known["seconds"]
+                    noted["digest"] = model_files.manifest(place).digest
+                files.write_text(note, json.dumps(noted))
+        return fitted, noted["seconds"]
 
 
 def _key(order: Order) -> str:

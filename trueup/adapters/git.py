@@ -36,15 +36,17 @@ def code_facts(folder: Path) -> dict[str, str]:
 def _lock_digest(folder: Path) -> str:
     """SHA-256 of a project's lock file, beside its configs or above them, else of the library's checkout."""
     places = [*folder.resolve().parents, Path(trueup.__file__).resolve().parents[1]]
-    found = next((place / _LOCK for place in places if (place / _LOCK).is_file()), None)
-    return "unknown" if found is None else hashlib.sha256(found.read_bytes()).hexdigest()
+    lock = next((place / _LOCK for place in places if (place / _LOCK).is_file()), None)
+    return "unknown" if lock is None else hashlib.sha256(lock.read_bytes()).hexdigest()
 
 
 @lru_cache(maxsize=1)
 def environment_digest() -> str:
     """SHA-256 over names and versions of all installed packages, from their folders: reading each takes seconds."""
-    found = {d.name.removesuffix(".dist-info").lower() for place in sys.path for d in Path(place).glob("*.dist-info")}
-    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
+    packages = {
+        d.name.removesuffix(".dist-info").lower() for place in sys.path for d in Path(place).glob("*.dist-info")
+    }
+    return hashlib.sha256("\n".join(sorted(packages)).encode()).hexdigest()
 
 
 def account() -> str:

@@ -53,9 +53,9 @@ def search(score: Score, train: TrainConfig, task: Task, first: Recipe | None = 
     cause: Exception | None = None
     with _quiet_study(train, task, first) as study:
         while len(done) < train.trials and (not done or time.monotonic() - started <= train.max_seconds):
-            asked = study.ask()
-            trial, error = _try(score, asked, _suggest(asked, train, task))
-            _tell(study, asked, trial)
+            proposal = study.ask()
+            trial, error = _try(score, proposal, _suggest(proposal, train, task))
+            _tell(study, proposal, trial)
             done.append(trial)
             cause = error or cause
     value, _, best = min(((t.value, t.number, t) for t in done if t.value is not None), default=(math.nan, 0, None))
@@ -97,9 +97,9 @@ def _quiet_study(train: TrainConfig, task: Task, first: Recipe | None) -> Iterat
 def _starts(train: TrainConfig, task: Task, first: Recipe | None) -> list[Parameters]:
     """The first trials' parameters under Optuna's names: of `first`, then the defaults of each family."""
 
-    def start(family: Family, known: Parameters) -> Parameters:
+    def start(family: Family, parameters: Parameters) -> Parameters:
         chosen = {
-            f"{family}.{name}": known[name] if known.get(name) in varied else varied.default
+            f"{family}.{name}": parameters[name] if parameters.get(name) in varied else varied.default
             for name, varied in _varied(train, family, task).items()
         }
         return {"family": family, **chosen}
@@ -115,33 +115,33 @@ def _varied(train: TrainConfig, family: Family, task: Task) -> Space:
     return {name: varied for name, varied in space(family, task).items() if name not in fixed}
 
 
-def _suggest(asked: Any, train: TrainConfig, task: Task) -> Recipe:
-    family: Family = asked.suggest_categorical("family", train.families)
-    chosen = {name: _draw(asked, f"{family}.{name}", v) for name, v in _varied(train, family, task).items()}
+def _suggest(proposal: Any, train: TrainConfig, task: Task) -> Recipe:
+    family: Family = proposal.suggest_categorical("family", train.families)
+    chosen = {name: _draw(proposal, f"{family}.{name}", v) for name, v in _varied(train, family, task).items()}
     return Recipe(family, {**defaults(family, task), **chosen, **train.parameters.get(family, {})}, train.seed)
 
 
-def _draw(asked: Any, name: str, varied: Float | Int | Choice) -> Any:
+def _draw(proposal: Any, name: str, varied: Float | Int | Choice) -> Any:
     if isinstance(varied, Choice):
-        return asked.suggest_categorical(name, varied.values)
-    suggest = asked.suggest_int if isinstance(varied, Int) else asked.suggest_float
+        return proposal.suggest_categorical(name, varied.values)
+    suggest = proposal.suggest_int if isinstance(varied, Int) else proposal.suggest_float
     return suggest(name, varied.low, varied.high, log=varied.log)
 
 
-def _try(score: Score, asked: Any, recipe: Recipe) -> tuple[Trial, Exception | None]:
+def _try(score: Score, proposal: Any, recipe: Recipe) -> tuple[Trial, Exception | None]:
     """Score a recipe fold by fold, until it is done, pruned, or failed."""
     folds: list[float] = []
 
     def ended(state: Literal["complete", "pruned", "failed"], **more: Any) -> Trial:
-        return Trial(asked.number, recipe.family, recipe.parameters, state, folds, **more)
+        return Trial(proposal.number, recipe.family, recipe.parameters, state, folds, **more)
 
     try:
         for loss in score(recipe):
             if not math.isfinite(loss):
                 raise ValueError(f"the loss on fold {len(folds) + 1} is {loss}")
             folds.append(float(loss))
-            asked.report(sum(folds) / len(folds), len(folds))
-            if asked.should_prune():
+            proposal.report(sum(folds) / len(folds), len(folds))
+            if proposal.should_prune():
                 return ended("pruned"), None
         if not folds:
             raise ValueError("no fold had a loss")
@@ -150,8 +150,8 @@ def _try(score: Score, asked: Any, recipe: Recipe) -> tuple[Trial, Exception | N
     return ended("complete", value=sum(folds) / len(folds)), None
 
 
-def _tell(study: Any, asked: Any, trial: Trial) -> None:
+def _tell(study: Any, proposal: Any, trial: Trial) -> None:
     from optuna.trial import TrialState
 
     states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-    study.tell(asked, trial.value, state=states[trial.state])
+    study.tell(proposal, trial.value, state=states[trial.state])

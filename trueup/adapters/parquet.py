@@ -228,8 +228,8 @@ def concat(tables: Sequence[pa.Table]) -> pa.Table:
     for table in tables:
         for field in table.schema:
             types.setdefault(field.name, set()).add(field.type)
-    texts = [name for name, found in types.items() if len({_kind(t) for t in found} - {"null"}) > 1]
-    floats = [n for n, found in types.items() if n not in texts and any(map(pa.types.is_floating, found))]
+    texts = [name for name, kinds in types.items() if len({_kind(t) for t in kinds} - {"null"}) > 1]
+    floats = [n for n, kinds in types.items() if n not in texts and any(map(pa.types.is_floating, kinds))]
     alike = [_with_floats(_with_text(table, texts), floats) for table in tables]
     joined = pa.concat_tables(alike, promote_options="permissive").unify_dictionaries()
     return compact(joined, leave=[n for n in joined.column_names if n not in texts])

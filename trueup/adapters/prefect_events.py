@@ -73,10 +73,10 @@ class EventApi:
 
     def failed_actions(self, since: datetime) -> list[FailedAction]:
         """Failed actions of automations since a moment, oldest first. Raises EventsUnavailable, EventRefused."""
-        found = list(self._find({"event": {"name": [_FAILED]}}, since))
-        causes = [cause for event in found if (cause := _cause(event)) is not None]
-        known = {event.id: event for event in self._named(causes, since)}
-        return [_failed(event, known.get(_cause(event) or "")) for event in found]
+        failures = list(self._find({"event": {"name": [_FAILED]}}, since))
+        causes = [cause for event in failures if (cause := _cause(event)) is not None]
+        by_id = {event.id: event for event in self._named(causes, since)}
+        return [_failed(event, by_id.get(_cause(event) or "")) for event in failures]
 
     def stored_ids(self, messages: Sequence[Message]) -> set[str]:
         """The ids of those events that the server has stored. Raises EventsUnavailable, EventRefused."""
@@ -118,10 +118,10 @@ class EventApi:
                 f"the event server {self.url} does not let us in ({answer.status_code}); set PREFECT_API_AUTH_STRING "
                 "to its user:password"
             )
-        said = " ".join(answer.text.split())[:300]
+        text = " ".join(answer.text.split())[:300]
         if answer.status_code in {400, 413, 422}:
-            raise EventRefused(f"the event server {self.url} {refusal}: {said}")
-        raise EventsUnavailable(f"the event server {self.url} answered {answer.status_code}: {said}; look at its log")
+            raise EventRefused(f"the event server {self.url} {refusal}: {text}")
+        raise EventsUnavailable(f"the event server {self.url} answered {answer.status_code}: {text}; look at its log")
 
 
 def _cause(event: ServerEvent) -> str | None:

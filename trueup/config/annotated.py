@@ -48,12 +48,14 @@ class Draft:
         """Add a list of small maps, one per line, each with its reason."""
         self.lines.append(f"{'  ' * depth}{key}:")
         for value, why in values:
-            said = f"  # {why}" if why else ""
+            comment = f"  # {why}" if why else ""
             line = f"{'  ' * (depth + 1)}- {flow(dict(value))}"
-            if len(line) + len(said) > _WIDTH:
-                self.lines += ([f"{'  ' * (depth + 1)}{said.strip()}"] if said else []) + _wrapped(line, depth + 1)
+            if len(line) + len(comment) > _WIDTH:
+                self.lines += ([f"{'  ' * (depth + 1)}{comment.strip()}"] if comment else []) + _wrapped(
+                    line, depth + 1
+                )
             else:
-                self.lines.append(line + said)
+                self.lines.append(line + comment)
 
     @property
     def text(self) -> str:

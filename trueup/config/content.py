@@ -17,12 +17,12 @@ def written(content: Any, *path: str) -> Any:
 
 def keys(content: Any, *path: str) -> list[Any]:
     """The keys of a mapping; empty where there is no mapping."""
-    found = written(content, *path)
-    return list(found) if isinstance(found, Mapping) else []
+    mapping = written(content, *path)
+    return list(mapping) if isinstance(mapping, Mapping) else []
 
 
 def items(content: Any, *path: str) -> Iterator[tuple[Location, Any]]:
     """The items of a list, with their places; none where there is no list."""
-    found = written(content, *path)
-    for position, item in enumerate(found if isinstance(found, list) else ()):
+    listed = written(content, *path)
+    for position, item in enumerate(listed if isinstance(listed, list) else ()):
         yield (*path, position), item

@@ -62,8 +62,8 @@ def parse_calendar(value: object) -> timedelta:
     >>> parse_calendar("2 months").number
     2
     """
-    if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d+)\s*(month|year)s?\s*", value.lower())):
-        number = int(found[1]) * (12 if found[2] == "year" else 1)
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+)\s*(month|year)s?\s*", value.lower())):
+        number = int(match[1]) * (12 if match[2] == "year" else 1)
         if number > 1200:
             raise ValueError(f"{value!r} is longer than a century; write a shorter span, such as '1 month'")
         return Months(number)

@@ -71,14 +71,14 @@ class Written:
 
     def mistakes(self) -> list[Mistake]:
         """All mistakes that need no library."""
-        found = [*_duplicate_keys(self.node), *contradictions(self.content, self.root)]
+        mistakes = [*_duplicate_keys(self.node), *contradictions(self.content, self.root)]
         try:
             model = self.config().model
         except ValidationError as error:
-            return found + [_explain(e, self) for e in error.errors(include_url=False)]
+            return mistakes + [_explain(e, self) for e in error.errors(include_url=False)]
         if self.name is not None and model != self.name:
-            found.append(Mistake(("model",), f"it says {model!r}; the file's name and `model` must be the same"))
-        return found
+            mistakes.append(Mistake(("model",), f"it says {model!r}; the file's name and `model` must be the same"))
+        return mistakes
 
     def messages(self, mistakes: Iterable[Mistake]) -> list[str]:
         """Each mistake once, with its line, in the order of the lines."""
@@ -94,9 +94,9 @@ class Written:
 
 def read(configs: Path, name: str) -> Written:
     """Read `configs/<name>.yaml`. Raises UnknownModel, and ConfigError if it is not YAML."""
-    known, path = model_names(configs), configs / f"{name}.yaml"
-    if name not in known:
-        hint = did_you_mean(name, known, f"known models: {', '.join(known) or 'none'}")
+    names, path = model_names(configs), configs / f"{name}.yaml"
+    if name not in names:
+        hint = did_you_mean(name, names, f"known models: {', '.join(names) or 'none'}")
         raise UnknownModel(f"{name}: no {path}; {hint}; TRUEUP_CONFIGS names another folder of configs")
     try:
         content = path.read_bytes()
@@ -169,8 +169,8 @@ def _explain(error: ErrorDetails, written: Written) -> Mistake:
         what = _unknown_key(error["loc"], written)
     elif kind in {"literal_error", "enum", "union_tag_invalid"}:
         allowed = context.get("expected") or context.get("expected_tags")
-        given = context.get("tag", error["input"])
-        what = f"{given!r} is not one of {allowed}"
+        value = context.get("tag", error["input"])
+        what = f"{value!r} is not one of {allowed}"
     elif kind == "union_tag_not_found":
         what = "needs a `kind`"
     elif kind == "value_error":
@@ -207,8 +207,8 @@ def _child(node: Node, part: int | str) -> tuple[Node, Node] | None:
 
 def _unknown_key(location: Location, written: Written) -> str:
     key = str(location[-1])
-    known = _fields_at(ModelConfig, written.content, location[:-1], written.root)
-    return "unknown key; " + did_you_mean(key, known, f"known here: {', '.join(known)}", "`{}`".format)
+    fields = _fields_at(ModelConfig, written.content, location[:-1], written.root)
+    return "unknown key; " + did_you_mean(key, fields, f"known here: {', '.join(fields)}", "`{}`".format)
 
 
 def _fields_at(annotation: Any, content: Any, location: Location, root: Path | None) -> list[str]:

@@ -49,8 +49,8 @@ class Plugin(Section):
             return handler(value)
         if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
             raise ValueError("needs a `kind`")
-        found = cls.KINDS.find(value["kind"], (info.context or {}).get(ROOT))
-        return found.model_validate(value, context=info.context)  # type: ignore[return-value]
+        kind = cls.KINDS.find(value["kind"], (info.context or {}).get(ROOT))
+        return kind.model_validate(value, context=info.context)  # type: ignore[return-value]
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -79,22 +79,22 @@ class Kinds:
         if dotted := self.shipped.get(kind):
             return _imported(dotted)
         if not re.fullmatch(DOTTED, kind):
-            known = f"not one of {', '.join(map(repr, self.shipped))}" if self.shipped else f"no {self.what}"
-            raise ValueError(f"{kind!r} is {known}; a {self.what} of your own is named as `module:Class`")
+            problem = f"not one of {', '.join(map(repr, self.shipped))}" if self.shipped else f"no {self.what}"
+            raise ValueError(f"{kind!r} is {problem}; a {self.what} of your own is named as `module:Class`")
         try:
-            found: Any = load_function(kind, root or Path())
+            loaded: Any = load_function(kind, root or Path())
         except SourceError as error:
             raise ValueError(str(error)) from error
         base = _imported(self.base)
-        if not (isinstance(found, type) and issubclass(found, base)):
+        if not (isinstance(loaded, type) and issubclass(loaded, base)):
             module, name = self.base.split(":")
             raise ValueError(
                 f"{kind} is no {self.what}; write `class {kind.split(':')[1]}({name})` with {name} of {module}"
             )
-        if missing := sorted(found.__abstractmethods__):
+        if missing := sorted(loaded.__abstractmethods__):
             raise ValueError(f"{kind} does not define {', '.join(missing)}; write it, as `{base.__name__}` says")
-        _ROOTS[found] = root
-        return found
+        _ROOTS[loaded] = root
+        return loaded
 
     def classes(self) -> list[type[Plugin]]:
         """The library's own, in order."""
@@ -116,8 +116,8 @@ def own_modules(parts: Iterable[Plugin]) -> list[str]:
 
 def _imported(dotted: str) -> type[Plugin]:
     module, name = dotted.split(":")
-    found: type[Plugin] = getattr(importlib.import_module(module), name)
-    return found
+    imported: type[Plugin] = getattr(importlib.import_module(module), name)
+    return imported
 
 
 def _again(base: type[Plugin], content: dict[str, Any], root: Path | None) -> Plugin:

@@ -78,14 +78,14 @@ class _Clause:
     changes: Callable[[re.Match[str]], Changes]
 
 
-def _span(found: re.Match[str]) -> str:
+def _span(match: re.Match[str]) -> str:
     """A span as a config writes it."""
-    return write_duration(parse_duration(found["span"]))
+    return write_duration(parse_duration(match["span"]))
 
 
-def _calendar(found: re.Match[str]) -> str:
+def _calendar(match: re.Match[str]) -> str:
     """A span as a config writes it, where it may be of calendar months."""
-    return write_duration(parse_calendar(found["span"]))
+    return write_duration(parse_calendar(match["span"]))
 
 
 def _paired(key: str, group: str, kind: type) -> Callable[[re.Match[str]], Changes]:
@@ -131,14 +131,14 @@ def parse(text: str) -> Policy:
     >>> parse("every 1 week, no gate").changes["retrain"]["every"]
     '7 days'
     """
-    changes, wrong, said = _NOTHING, list[str](), list[str]()
+    changes, wrong, forms = _NOTHING, list[str](), list[str]()
     if "no gate" in text.lower() and re.search(r"gate on|margin|gain", text.lower()):
         raise UsageError(f"policy {text!r}: `no gate` leaves nothing for the gate's metric, margin or gain")
     for clause in (c.strip().lower() for c in text.split(",") if c.strip()):
         try:
             form, change = _read(clause)
             changes = merged(changes, change)
-            said.append(form)
+            forms.append(form)
         except (LookupError, ValueError):
             wrong.append(clause)
     if wrong or not text.strip():
@@ -146,7 +146,7 @@ def parse(text: str) -> Policy:
             f"policy {text!r}: {', '.join(map(repr, wrong)) or 'nothing'} is not a clause; there are "
             + ", ".join(f"`{c.form}`" for c in _CLAUSES)
         )
-    if twice := sorted({form for form in said if said.count(form) > 1}):
+    if twice := sorted({form for form in forms if forms.count(form) > 1}):
         raise UsageError(f"policy {text!r}: `{twice[0]}` occurs twice, and one would silently win; write it once")
     return Policy(" ".join(text.split()), changes)
 
@@ -157,18 +157,18 @@ def parse_all(texts: Iterable[str | PolicyConfig]) -> list[Policy]:
     >>> [p.name for p in parse_all(["frozen", "on decay, cooldown {7, 30} days"])]
     ['frozen', 'on decay, cooldown 7 days', 'on decay, cooldown 30 days']
     """
-    found = []
+    policies = []
     for text in texts:
         if isinstance(text, CustomPolicy):
-            found.append(text.policy())
+            policies.append(text.policy())
             continue
         assert isinstance(text, str)
         each = [replace(parse(name), family=text if "{" in text else "") for name in _expanded(text)]
-        found += each
-    names = [p.name for p in found]
+        policies += each
+    names = [p.name for p in policies]
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise UsageError(f"the policy {twice[0]!r} is given twice; each once is enough")
-    return found
+    return policies
 
 
 def usual(config: ModelConfig) -> list[Policy]:
@@ -191,9 +191,9 @@ def _expanded(text: str) -> list[str]:
 
 
 def _read(clause: str) -> tuple[str, Changes]:
-    for known in _CLAUSES:
-        if found := re.fullmatch(known.pattern, clause):
-            return known.form, known.changes(found)
+    for rule in _CLAUSES:
+        if match := re.fullmatch(rule.pattern, clause):
+            return rule.form, rule.changes(match)
     raise LookupError(clause)
 
 
@@ -221,8 +221,8 @@ def applied(config: ModelConfig, policy: Policy) -> ModelConfig:
     try:
         return ModelConfig.model_validate(_over(written, policy.changes), context={ROOT: root_of(*config.named)})
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
-        raise UsageError(f"policy {policy.name!r} makes no config of {config.model}: {found}") from None
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise UsageError(f"policy {policy.name!r} makes no config of {config.model}: {problems}") from None
 
 
 def changed(config: ModelConfig, policy: Policy) -> Changes:
@@ -254,6 +254,6 @@ def _over(into: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
 
 def _in_list(gates: Sequence[Mapping[str, Any]], changes: Mapping[str, Any]) -> list[Any]:
     """The gates with changes by kind; a gate that is not among them is put before the others."""
-    known = {gate["kind"] for gate in gates}
-    new = [{"kind": kind, **change} for kind, change in changes.items() if kind not in known]
+    kinds = {gate["kind"] for gate in gates}
+    new = [{"kind": kind, **change} for kind, change in changes.items() if kind not in kinds]
     return [*new, *({**gate, **changes.get(gate["kind"], {})} for gate in gates)]

@@ -139,8 +139,8 @@ def _types(content: Mapping[str, Any]) -> Iterator[Mistake]:
     for name, kind in declared.items() if isinstance(declared, Mapping) else ():
         used = [(use, takes) for column, use, takes in _uses(content) if column == name and kind not in takes]
         if isinstance(kind, str) and used:
-            said = " and ".join(f"{use} (which takes {' or '.join(takes)})" for use, takes in used)
-            what = f"{name} is declared as {kind} and used as {said}; change the type, or remove the column from one of the places"
+            uses = " and ".join(f"{use} (which takes {' or '.join(takes)})" for use, takes in used)
+            what = f"{name} is declared as {kind} and used as {uses}; change the type, or remove the column from one of the places"
             yield Mistake(("ingest", "types", name), what)
 
 
@@ -228,16 +228,16 @@ def _unfit_gates(content: Mapping[str, Any], root: Path | None) -> Iterator[Mist
 
 def _no_policies(content: Mapping[str, Any], root: Path | None) -> Iterator[Mistake]:
     """Find policies of a replay that cannot be parsed or occur twice."""
-    texts, known = meant(content, "replay", "policies", root=root) or [], set[str]()
+    texts, earlier = meant(content, "replay", "policies", root=root) or [], set[str]()
     for number, text in enumerate(texts):
         try:
             names = {p.name for p in parse_all([text])}
         except UsageError as error:
             yield Mistake(("replay", "policies", number), str(error))
             continue
-        if twice := sorted(names & known):
+        if twice := sorted(names & earlier):
             yield Mistake(("replay", "policies", number), f"the policy {twice[0]!r} occurs twice; remove one")
-        known |= names
+        earlier |= names
 
 
 # Enough blocks of time for an interval
@@ -264,18 +264,18 @@ def _too_few_blocks(content: Mapping[str, Any]) -> Iterator[Mistake]:
     mends = [f"evaluate.block to `{write_duration(fitting)}`"] if (fitting := _fitting(spans)) else []
     if all(span.longer for span in short):
         mends.append(" and ".join(span.longer for span in short))
-    told: dict[Location, str] = {}
+    messages: dict[Location, str] = {}
     for span in short:
         # If a length is the default, the key in the file is the block, or the period if both are defaults.
-        given = [at for at in (span.at, ("evaluate", "block")) if written(content, *map(str, at)) is not None]
+        written_at = [at for at in (span.at, ("evaluate", "block")) if written(content, *map(str, at)) is not None]
         if span.at == ("ingest", "period"):
-            given.reverse()
-        told.setdefault(
-            (given or [("ingest", "period")])[0],
+            written_at.reverse()
+        messages.setdefault(
+            (written_at or [("ingest", "period")])[0],
             f"{span.words} {span.length // block} of evaluate.block ({write_duration(block)}), and with fewer than "
             f"{MIN_BLOCKS} {span.otherwise}; set {', or '.join(mends)}",
         )
-    yield from map(Mistake, told.keys(), told.values())
+    yield from map(Mistake, messages.keys(), messages.values())
 
 
 def _spans(content: Mapping[str, Any], block: timedelta) -> Iterator[_Held]:
@@ -289,11 +289,11 @@ def _spans(content: Mapping[str, Any], block: timedelta) -> Iterator[_Held]:
         yield _Held(("ingest", "period"), SHORTEST[period], f"a {period} holds", words)
     if written(content, "promote", "gates") == []:
         return  # only the first champion is judged, on more than that
-    held = "no challenger could be judged: all would be held"
+    consequence = "no challenger could be judged: all would be held"
     if window is not None:
         words = f"promote.gate_window ({write_duration(window)}) holds"
         longer = f"promote.gate_window to `{write_duration(enough)}`"
-        yield _Held(("promote", "gate_window"), window, words, held, longer)
+        yield _Held(("promote", "gate_window"), window, words, consequence, longer)
     if days is not None and period is not None:
         least = _least_new(content, period, timedelta(days=days))
         words = (
@@ -301,7 +301,7 @@ def _spans(content: Mapping[str, Any], block: timedelta) -> Iterator[_Held]:
             f"(promote.min_new_days: {days:g}), holds"
         )
         longer = f"promote.min_new_days to `{2 * enough / _DAY:g}`"
-        yield _Held(("promote", "min_new_days"), least / 2, words, held, longer)
+        yield _Held(("promote", "min_new_days"), least / 2, words, consequence, longer)
 
 
 def _least_new(content: Mapping[str, Any], period: str, least: timedelta) -> timedelta:

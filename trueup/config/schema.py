@@ -62,9 +62,9 @@ class ModelConfig(Section):
     @property
     def named(self) -> list[Plugin]:
         """The parts that a `kind` names, which may be classes of the user's own."""
-        given = (self.ingest.source, self.ingest.label.source, self.score.sink)
+        parts = (self.ingest.source, self.ingest.label.source, self.score.sink)
         policies = [policy for policy in self.replay.policies if not isinstance(policy, str)]
-        return [*self.promote.gates, *policies, *(part for part in given if part is not None)]
+        return [*self.promote.gates, *policies, *(part for part in parts if part is not None)]
 
     @property
     def group_columns(self) -> list[str]:

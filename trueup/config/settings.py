@@ -91,8 +91,8 @@ class Settings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            found = [f"TRUEUP_{_name(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
-            raise ConfigError("the environment", found) from None
+            problems = [f"TRUEUP_{_name(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+            raise ConfigError("the environment", problems) from None
 
     @field_validator("without")
     @classmethod

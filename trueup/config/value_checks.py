@@ -33,8 +33,8 @@ def zone(name: str) -> str:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # unknown, not a valid name, a folder of zones
         zones = sorted(available_timezones())
-        known = {zone.split("/")[-1].lower(): zone for zone in zones} | {zone.lower(): zone for zone in zones}
-        mend = did_you_mean(name.lower(), known, "write one like UTC or America/New_York", known.__getitem__, 0.8)
+        by_name = {zone.split("/")[-1].lower(): zone for zone in zones} | {zone.lower(): zone for zone in zones}
+        mend = did_you_mean(name.lower(), by_name, "write one like UTC or America/New_York", by_name.__getitem__, 0.8)
         raise ValueError(f"there is no time zone {name!r}; {mend}") from None
     return name
 

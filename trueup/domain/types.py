@@ -164,8 +164,8 @@ def overall(verdicts: Iterable[Verdict]) -> Status:
     >>> overall([])
     <Status.INCONCLUSIVE: 'inconclusive'>
     """
-    found = {v.status for v in verdicts}
+    statuses = {v.status for v in verdicts}
     for status in (Status.FAIL, Status.INCONCLUSIVE):
-        if status in found:
+        if status in statuses:
             return status
-    return Status.PASS if found else Status.INCONCLUSIVE
+    return Status.PASS if statuses else Status.INCONCLUSIVE

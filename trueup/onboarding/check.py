@@ -187,15 +187,15 @@ def _outcomes(model: Model, first: datetime | None, mistakes: list[Mistake]) -> 
             mistakes += lacking
             return None
         window = period_of(first, model.config.ingest.period) if first is not None else None
-        known = LandedFacts(kinds_of_keys(model, window) if window is not None else {})
-        return table(read_outcomes(model), model.config.reading, model.config.task, known), known
+        facts = LandedFacts(kinds_of_keys(model, window) if window is not None else {})
+        return table(read_outcomes(model), model.config.reading, model.config.task, facts), facts
     except TrueupError as error:
         mistakes.append(_mistake(error, _LABEL_SOURCE))
         return None
 
 
 def _joined(
-    config: ModelConfig, source: SourcePort, outcomes: Table, known: LandedFacts, mistakes: list[Mistake]
+    config: ModelConfig, source: SourcePort, outcomes: Table, facts: LandedFacts, mistakes: list[Mistake]
 ) -> MatchedLabels | None:
     """How many of the newest outcomes match a row; a mistake if none matches, or if none would count."""
     label, valued = config.ingest.label, outcomes.values.notna().to_numpy()
@@ -205,12 +205,12 @@ def _joined(
         )
         mistakes.append(Mistake(_LABEL, f"{what}, or wait for labels"))
         return None
-    if label.known_at is not None and np.isnat(outcomes.known[valued]).all():
+    if label.known_at is not None and np.isnat(outcomes.known_at[valued]).all():
         what = f"column {label.known_at} is empty beside every outcome, so that no label would ever count; name another"
         mistakes.append(Mistake(_KNOWN_AT, what))
     try:
         keys = source.everything(config.ingest.key)
-        rows = key_values(keys, config.ingest, {name: name for name in config.ingest.key}, "ingest.key", known.kinds)
+        rows = key_values(keys, config.ingest, {name: name for name in config.ingest.key}, "ingest.key", facts.kinds)
     except TrueupError as error:
         mistakes.append(_mistake(error, _SOURCE))
         return None
@@ -225,11 +225,11 @@ def _joined(
 def _newest(outcomes: Table) -> npt.NDArray[np.intp]:
     """Positions of the newest outcomes: by when they were known, else by their place in the table."""
     valued = np.flatnonzero(outcomes.values.notna().to_numpy())
-    known = outcomes.known[valued]
-    dated = valued[~np.isnat(known)]
+    known_at = outcomes.known_at[valued]
+    dated = valued[~np.isnat(known_at)]
     if not len(dated):
         return valued[-_NEWEST:]
-    return dated[np.argsort(outcomes.known[dated], kind="stable")][-_NEWEST:]
+    return dated[np.argsort(outcomes.known_at[dated], kind="stable")][-_NEWEST:]
 
 
 def _no_overlap(config: ModelConfig, rows: pd.DataFrame, outcomes: Table, newest: npt.NDArray[np.intp]) -> Mistake:

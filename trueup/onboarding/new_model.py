@@ -93,9 +93,9 @@ def draft(ask: Ask, home: Home, replace_it: bool = False) -> Drafted:
         zone(ask.timezone)
     except ValueError as error:
         raise UsageError(f"--timezone {ask.timezone}: {error}") from None
-    found = look(ask, home.configs)
-    text = write_draft(found)
-    return Drafted(path, text, write_usual(found), found, parse_model(text, str(path)))
+    findings = look(ask, home.configs)
+    text = write_draft(findings)
+    return Drafted(path, text, write_usual(findings), findings, parse_model(text, str(path)))
 
 
 def save(drafted: Drafted, replace_it: bool = False) -> None:
@@ -135,7 +135,7 @@ def look(ask: Ask, configs: Path) -> Findings:
     people = tuple(personal(columns))
     left = _left_out(columns, accused, people)
     spans = pace_of(when, ask.period, outcome.takes, as_label(outcome, ask.above), outcome.task)
-    found = Findings(
+    findings = Findings(
         ask=ask, source=table.source, label_source=table.label_source, rows=table.read, times=table.times,
         disorder=disorder(when), gaps=tuple(gaps(when, spans.period)), key=key.columns, key_why=key.why,
         duplicates=key.shared + table.repeated if key.columns else 0, outcome=outcome, spans=spans, columns=columns, suspects=accused, strong={s.column: s.why for s in knows.strong},
@@ -143,14 +143,14 @@ def look(ask: Ask, configs: Path) -> Findings:
         usual=Usual((), {}, ()), notes=(*table.notes, *settled, *_unnamed(key, table.repeated), *_closed(when, spans)),
     )  # fmt: skip
     instants = {ask.time: with_zone(when, second, ask.timezone)} if second.any() else {}
-    return _described(found, raw, instants)
+    return _described(findings, raw, instants)
 
 
 def _unnamed(key: Key, repeated: int) -> list[str]:
     """Remarks if no column identifies all rows."""
     if key.columns:
-        said = f"CHECK: {key.absent:,} rows have no {' or '.join(key.columns)}; rows without a key are left out, and counted"
-        return [said] if key.absent else []
+        remark = f"CHECK: {key.absent:,} rows have no {' or '.join(key.columns)}; rows without a key are left out, and counted"
+        return [remark] if key.absent else []
     same = f"; {repeated:,} rows hold the same as another, and each of them counts" if repeated else ""
     return [f"CHECK: no column names a row, so its content does{same}. Name the columns that do, if there are some"]
 
@@ -167,8 +167,8 @@ def _known_then(ask: Ask, table: Table) -> Table:
     before = table.rows[ask.time] < ask.until
     if not before.any():
         raise UsageError(f"--until {ask.until}: no row is earlier; the first is of {table.rows[ask.time].min()}")
-    said = f"rows of {ask.until:%Y-%m-%d %H:%M} and later were not looked at (--until): {int((~before).sum()):,}"
-    return _only(table, before, table.times.moments < ask.until, said)
+    note = f"rows of {ask.until:%Y-%m-%d %H:%M} and later were not looked at (--until): {int((~before).sum()):,}"
+    return _only(table, before, table.times.moments < ask.until, note)
 
 
 def _plausible(ask: Ask, table: Table) -> Table:
@@ -178,18 +178,18 @@ def _plausible(ask: Ask, table: Table) -> Table:
     if span is None or not str(span):
         return table
     moments = table.times.moments
-    said = f"CHECK: {span}: they are not looked at, and each run sets them aside; correct their times in the source"
-    return _only(table, when.between(span.first, span.last), moments.between(span.first, span.last), said)
+    note = f"CHECK: {span}: they are not looked at, and each run sets them aside; correct their times in the source"
+    return _only(table, when.between(span.first, span.last), moments.between(span.first, span.last), note)
 
 
-def _only(table: Table, rows: pd.Series[bool], times: pd.Series[bool], said: str) -> Table:
+def _only(table: Table, rows: pd.Series[bool], times: pd.Series[bool], note: str) -> Table:
     """The table with some of its rows, and a note on why."""
     return replace(
         table,
         rows=table.rows[rows].reset_index(drop=True),
         read=int(rows.sum()),
         times=table.times.of(times),
-        notes=(*table.notes, said),
+        notes=(*table.notes, note),
     )
 
 
@@ -203,51 +203,53 @@ def _thinned(values: pd.Series[Any]) -> pd.Series[Any]:
     return values.iloc[:: max(len(values) // _ALL_ROWS, 1)].reset_index(drop=True)
 
 
-def _described(found: Findings, raw: pd.DataFrame, instants: dict[str, pd.Series[Any]]) -> Findings:
+def _described(findings: Findings, raw: pd.DataFrame, instants: dict[str, pd.Series[Any]]) -> Findings:
     """Choose features by gain and learn what is usual, on landed rows; `instants` are set if an hour repeats."""
-    ask, base = found.ask, found.features
-    columns, keys = found.columns, _history_keys(found)
+    ask, base = findings.ask, findings.features
+    columns, keys = findings.columns, _history_keys(findings)
     wanted = list(dict.fromkeys([*base.numeric, *base.categorical, *keys, ask.time]))
     outcome = {
-        ask.label: found.outcome.values,
-        **({} if found.outcome.known is None else {_KNOWN: found.outcome.known}),
+        ask.label: findings.outcome.values,
+        **({} if findings.outcome.known_times is None else {_KNOWN: findings.outcome.known_times}),
     }
-    landing = split(raw.assign(**outcome, **instants), ingest_config(found), found.outcome.task, wanted, base.numeric)
-    rows, spans = landing.rows, found.spans
-    judge = Judge(rows, landing.labels, found.outcome.task, spans.stale_after, spans.block)
-    choice = choose(judge, base, columns, keys, found.outcome.task, found.spans.windows) if judge.enough else None
+    landing = split(
+        raw.assign(**outcome, **instants), ingest_config(findings), findings.outcome.task, wanted, base.numeric
+    )
+    rows, spans = landing.rows, findings.spans
+    judge = Judge(rows, landing.labels, findings.outcome.task, spans.stale_after, spans.block)
+    choice = choose(judge, base, columns, keys, findings.outcome.task, findings.spans.windows) if judge.enough else None
     features = choice.features if choice else base
     if choice is not None and choice.power is not None:
-        label = as_label(found.outcome, ask.above)
-        known = choice.power.wanted
-        spans = pace_of(raw[ask.time], ask.period, found.outcome.takes, label, found.outcome.task, known)
+        label = as_label(findings.outcome, ask.above)
+        expected = choice.power.wanted
+        spans = pace_of(raw[ask.time], ask.period, findings.outcome.takes, label, findings.outcome.task, expected)
     return replace(
-        found,
+        findings,
         choice=choice,
         features=features,
         spans=spans,
-        usual=learn(rows, rows[EVENT_TIME], found.spans.period, features),
+        usual=learn(rows, rows[EVENT_TIME], findings.spans.period, features),
     )
 
 
-def ingest_config(found: Findings) -> IngestConfig:
+def ingest_config(findings: Findings) -> IngestConfig:
     """How to land rows that were read already, with their times in place."""
-    outcome = found.outcome
-    label: Section = {"column": found.ask.label, "known_after": outcome.known_after or timedelta(0)}
+    outcome = findings.outcome
+    label: Section = {"column": findings.ask.label, "known_after": outcome.known_after or timedelta(0)}
     if outcome.known_at is not None:
-        label = {"column": found.ask.label, "known_at": _KNOWN}
-    label |= {k: v for k, v in (("positive", outcome.positive), ("above", found.ask.above)) if v is not None}
+        label = {"column": findings.ask.label, "known_at": _KNOWN}
+    label |= {k: v for k, v in (("positive", outcome.positive), ("above", findings.ask.above)) if v is not None}
     label |= {} if outcome.negative is None else {"negative": [outcome.negative]}
     return IngestConfig.model_validate(
         {
-            "source": found.source,
-            "time": found.ask.time,
-            "timezone": found.ask.timezone,
-            "key": list(found.key),
-            "period": found.spans.period,
+            "source": findings.source,
+            "time": findings.ask.time,
+            "timezone": findings.ask.timezone,
+            "key": list(findings.key),
+            "period": findings.spans.period,
             "label": label,
-            "missing": missing_of(found),
-            "coerce": coerced(found),
+            "missing": missing_of(findings),
+            "coerce": coerced(findings),
         }
     )
 
@@ -293,15 +295,15 @@ def _base(
     )
 
 
-def _history_keys(found: Findings) -> list[str]:
+def _history_keys(findings: Findings) -> list[str]:
     """Categories that repeat often enough for their past to be useful, including those with very many values."""
     many = {
         n
-        for n, c in found.columns.items()
-        if c.many and "LEAK" not in found.left_out.get(n, "") and "personal" not in found.left_out.get(n, "")
+        for n, c in findings.columns.items()
+        if c.many and "LEAK" not in findings.left_out.get(n, "") and "personal" not in findings.left_out.get(n, "")
     }
-    fine = set(found.features.categorical) | many
-    return [n for n, c in found.columns.items() if n in fine and c.distinct > 2 and len(c.values) / c.distinct >= 5]
+    fine = set(findings.features.categorical) | many
+    return [n for n, c in findings.columns.items() if n in fine and c.distinct > 2 and len(c.values) / c.distinct >= 5]
 
 
 def span_of(text: str) -> timedelta:

@@ -78,20 +78,20 @@ def read_table(ask: Ask, configs: Path) -> Table:
 
 def _no_time(ask: Ask, column: pd.Series[Any], times: Times) -> str:
     """The message for a column without times."""
-    held = f"--time {ask.time}: holds {', '.join(map(repr, times.examples)) or 'nothing'}"
+    problem = f"--time {ask.time}: holds {', '.join(map(repr, times.examples)) or 'nothing'}"
     name = _quoted(ask.time)
     if are_years(column):
         return (
-            f"{held}: years, and a row needs its day; name a column that has it. Where the year is all there is, let its first "
+            f"{problem}: years, and a row needs its day; name a column that has it. Where the year is all there is, let its first "
             f"day stand for it: --query 'SELECT * REPLACE (make_date({name}, 1, 1) AS {name}) FROM files'"
         )
     if (numbers := as_numbers(column)) is not None and numbers.notna().any():
         return (
-            f"{held}, which are no times. Where they count steps of time, say from when and how long a step is: --query "
+            f"{problem}, which are no times. Where they count steps of time, say from when and how long a step is: --query "
             f"'SELECT * REPLACE (TIMESTAMP 2000-01-01 + {name} * INTERVAL 1 HOUR AS {name}) FROM files', with quotes around the "
             "date; else name another column"
         )
-    return f"{held}, which is not a time; use another column"
+    return f"{problem}, which is not a time; use another column"
 
 
 @dataclass
@@ -222,9 +222,9 @@ class _Reader:
         if source["kind"] == "files" and "://" not in source["path"]:  # the folder of the configs may not be there yet
             source["path"] = os.path.normpath(self.configs.resolve() / source["path"])
         label = {"column": ask.label, "known_after": "0 days"}
-        given = {"source": source, "time": ask.time, "timezone": ask.timezone, "key": [ask.time], "label": label}
-        given |= {"missing": dict(missing)} if missing else {}
-        return IngestConfig.model_validate(given)
+        section = {"source": source, "time": ask.time, "timezone": ask.timezone, "key": [ask.time], "label": label}
+        section |= {"missing": dict(missing)} if missing else {}
+        return IngestConfig.model_validate(section)
 
 
 def _source(data: str, query: str | None, configs: Path) -> Section:

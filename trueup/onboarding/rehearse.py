@@ -242,9 +242,9 @@ def _needs(config: ModelConfig, play: _Play, windows: list[Window]) -> str:
     if play.won or play.chance.problem or not windows:
         return ""
     if play.first is None:
-        held = windows[-1].end - windows[0].start
+        span = windows[-1].end - windows[0].start
         return (
-            f"the source holds {len(windows)} complete batches, {held.days} days; wait for more, or lower "
+            f"the source holds {len(windows)} complete batches, {span.days} days; wait for more, or lower "
             f"train.min_history ({write_duration(config.train.min_history)}) or train.min_rows ({config.train.min_rows})"
         )
     return next((c.needs for c in play.compared if c.needs), "")
@@ -278,8 +278,8 @@ def _see(model: Model, window: Window, joined: Joining | None, clock: _Clock) ->
 
 def _counted(model: Model, batch: Batch, checked: Checked) -> Seen:
     failed = model.home.store.quarantined(batch.rows).groupby("expectation")[ROW_ID].nunique()
-    known = model.home.store.read(batch.labels, [KNOWN_AT])[KNOWN_AT]
-    in_time, rows = int(known.notna().sum()), batch.rows.rows
+    known_at = model.home.store.read(batch.labels, [KNOWN_AT])[KNOWN_AT]
+    in_time, rows = int(known_at.notna().sum()), batch.rows.rows
     return Seen(
         window=batch.window,
         rows=rows,
@@ -289,8 +289,8 @@ def _counted(model: Model, batch: Batch, checked: Checked) -> Seen:
         by=tuple(Failing(str(name), int(n), int(n) / rows) for name, n in failed.items()),
         status=checked.status,
         reasons=checked.reasons,
-        labels=len(known),
-        at_end=int((known <= pd.Timestamp(batch.window.end)).sum()),
+        labels=len(known_at),
+        at_end=int((known_at <= pd.Timestamp(batch.window.end)).sum()),
         in_time=in_time,
         enough=in_time >= model.config.monitor.min_matured,
     )
@@ -323,14 +323,16 @@ def _judged(model: Model, made: _Made, clock: _Clock) -> tuple[First, tuple[Comp
         models[QUICK] = model.home.fits.fit(quick, data.X, data.y, _QUICK_ROWS, seed)
     classes = all_classes(model.config.task, models.values(), gate.y)
     with clock("predict"):
-        said = {role: predict(models[role], gate.X, model.config.task, classes) for role in (QUICK, SIMPLE, PRIOR)}
+        predictions = {
+            role: predict(models[role], gate.X, model.config.task, classes) for role in (QUICK, SIMPLE, PRIOR)
+        }
 
     def case(role: str) -> Case:
         return Case(
             task=model.config.task,
             y=gate.y.to_numpy(),
             event_time=gate.event_time.to_numpy(),
-            predictions={CHALLENGER: said[role], PRIOR: said[PRIOR]},
+            predictions={CHALLENGER: predictions[role], PRIOR: predictions[PRIOR]},
             trained_until={CHALLENGER: data.trained_until},
             metrics={},
             evaluate=model.config.evaluate,

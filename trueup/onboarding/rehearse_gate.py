@@ -34,26 +34,26 @@ class Compared:
 
 def against_prior(name: str, case: Case, window: timedelta) -> Compared:
     """Judge a model like the baseline gate judges a first champion: skill over the prior must be shown."""
-    held = f"promote.gate_window ({write_duration(window)})"
+    key = f"promote.gate_window ({write_duration(window)})"
     if not (rows := enough_rows(case)).ok:
         few = len(case.y) < MIN_ROWS
         longer = f": about {ceil(window / timedelta(days=1) * MIN_ROWS / max(len(case.y), 1))} days" if few else ""
-        return Compared(name, NOT_SHOWN, "; ".join(rows.reasons), {}, f"a longer {held}{longer}")
+        return Compared(name, NOT_SHOWN, "; ".join(rows.reasons), {}, f"a longer {key}{longer}")
     difference = case.difference(PRIOR)
-    said, figures = compare(case, PRIOR, difference), figures_of(case, PRIOR, difference)
+    sentence, figures = compare(case, PRIOR, difference), figures_of(case, PRIOR, difference)
     if not difference.enough:
-        blocks = f"a longer {held} or a shorter evaluate.block"
-        return Compared(name, NOT_SHOWN, f"{said}; {too_few_blocks(difference)}", figures, blocks)
+        blocks = f"a longer {key} or a shorter evaluate.block"
+        return Compared(name, NOT_SHOWN, f"{sentence}; {too_few_blocks(difference)}", figures, blocks)
     if Baseline(beat=["prior"]).judge(case).ok:
-        return Compared(name, BEATS, said, figures)
+        return Compared(name, BEATS, sentence, figures)
     if difference.mean >= 0:
         needs = "more informative features, or a longer train.min_history: no model was better than a constant baseline"
-        return Compared(name, WORSE if difference.low > 0 else NOT_SHOWN, said, figures, needs)
-    return Compared(name, NOT_SHOWN, said, figures, _longer(held, window, difference))
+        return Compared(name, WORSE if difference.low > 0 else NOT_SHOWN, sentence, figures, needs)
+    return Compared(name, NOT_SHOWN, sentence, figures, _longer(key, window, difference))
 
 
-def _longer(held: str, window: timedelta, difference: Interval) -> str:
+def _longer(key: str, window: timedelta, difference: Interval) -> str:
     """A gate window over which the gain, if real, would be shown."""
     reach = difference.lower(1 - ERROR) - difference.mean
     days = ceil(window / timedelta(days=1) * (reach / difference.mean) ** 2)
-    return f"a longer {held}, about {days} days, which would show such a gain; or more informative features"
+    return f"a longer {key}, about {days} days, which would show such a gain; or more informative features"

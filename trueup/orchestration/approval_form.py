@@ -62,8 +62,8 @@ def _decided(model: Model, entry: Entry, show: Show) -> Decided:
         return approval.decided(closed)
     show(model, entry)
     wait = approval.expires_at(entry) - model.home.now() + _LATE
-    asked = Form.with_initial_data(description=_question(entry))
-    form = suspend_flow_run(wait_for_input=asked, timeout=int(wait.total_seconds()))
+    question = Form.with_initial_data(description=_question(entry))
+    form = suspend_flow_run(wait_for_input=question, timeout=int(wait.total_seconds()))
     do = approval.approve if form.decision == "approve" else approval.reject
     return do(model, entry, form.name, form.why)
 

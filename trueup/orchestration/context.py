@@ -52,8 +52,8 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None,
     config = sound_config(home.configs, model)
     try:
         with dossiers_kept_current(home):
-            held = Model(config, home)
-            yield Opened(held, resolve_as_of(held, as_of))
+            opened_model = Model(config, home)
+            yield Opened(opened_model, resolve_as_of(opened_model, as_of))
     finally:
         pass_on(home)
         home.close()
@@ -101,16 +101,16 @@ def sound_config(configs: Path, model: str) -> ModelConfig:
         raise refusal(configs, model) from None
 
 
-def resolve_as_of(model: Model, given: datetime | None) -> datetime:
+def resolve_as_of(model: Model, as_of: datetime | None) -> datetime:
     """The loop's moment: the given one, else by the config's clock, in the model's zone, naive."""
-    if given is not None:
-        return in_zone(model.config, given)
+    if as_of is not None:
+        return in_zone(model.config, as_of)
     if model.config.clock == "wall":
         return in_zone(model.config, datetime.now(UTC))
 
     return model.newest_complete()
 
 
-def in_zone(config: ModelConfig, given: datetime) -> datetime:
+def in_zone(config: ModelConfig, moment: datetime) -> datetime:
     """A moment in the model's time zone, naive; one without offset is taken to be in it."""
-    return given if given.tzinfo is None else given.astimezone(ZoneInfo(config.ingest.timezone)).replace(tzinfo=None)
+    return moment if moment.tzinfo is None else moment.astimezone(ZoneInfo(config.ingest.timezone)).replace(tzinfo=None)

@@ -23,9 +23,9 @@ def title() -> str:
     """Name a flow run by flow, model, and its `as_of`."""
     from prefect import runtime
 
-    asked = runtime.flow_run.parameters
-    moment = f" as of {asked['as_of']}"[:17] if asked.get("as_of") else ""
-    return f"{runtime.flow_run.flow_name} {asked['model']}{moment}"
+    parameters = runtime.flow_run.parameters
+    moment = f" as of {parameters['as_of']}"[:17] if parameters.get("as_of") else ""
+    return f"{runtime.flow_run.flow_name} {parameters['model']}{moment}"
 
 
 def event_api() -> EventApi | None:

@@ -75,5 +75,5 @@ def _runner(address: str | None, workers: int) -> TaskRunner[Any]:
         from prefect_dask import DaskTaskRunner
     except ImportError:
         raise UsageError(dask.NOT_INSTALLED) from None
-    found: TaskRunner[Any] = DaskTaskRunner(address=address)
-    return found
+    runner: TaskRunner[Any] = DaskTaskRunner(address=address)
+    return runner

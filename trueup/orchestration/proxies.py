@@ -18,10 +18,10 @@ def spare(*hosts: str) -> None:
     """
     if not _given():
         return  # set only with a proxy: NO_PROXY alone would disable a system's own proxy
-    said = [word.strip() for name in ("no_proxy", "NO_PROXY") for word in os.environ.get(name, "").split(",")]
-    if "*" in said:
+    listed = [word.strip() for name in ("no_proxy", "NO_PROXY") for word in os.environ.get(name, "").split(",")]
+    if "*" in listed:
         return
-    names = ",".join(dict.fromkeys([*filter(None, said), *LOOPBACK, *hosts]))
+    names = ",".join(dict.fromkeys([*filter(None, listed), *LOOPBACK, *hosts]))
     os.environ |= {"no_proxy": names, "NO_PROXY": names}
 
 

@@ -33,12 +33,12 @@ def stage_task(do: Callable[P, R], show: Callable[..., None] | None = None) -> C
     @wraps(do)
     def held(*args: P.args, **kwargs: P.kwargs) -> Any:
         try:
-            found = do(*args, **kwargs)
+            result = do(*args, **kwargs)
         except NotEnoughData as few:
             return Completed(name="Held", message=str(few))
         if show is not None:
-            show(*args[:-1], found)
-        return found
+            show(*args[:-1], result)
+        return result
 
     run = task(
         name=name,
@@ -52,10 +52,10 @@ def stage_task(do: Callable[P, R], show: Callable[..., None] | None = None) -> C
 
     @wraps(do)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        found = run(*args, **kwargs)
-        if isinstance(found, State):
-            raise NotEnoughData(str(found.message))
-        return cast("R", found)
+        result = run(*args, **kwargs)
+        if isinstance(result, State):
+            raise NotEnoughData(str(result.message))
+        return cast("R", result)
 
     return call
 

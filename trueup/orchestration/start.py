@@ -87,14 +87,14 @@ def _entrypoint(file: Path, name: str, model: str | None) -> str:
     listed = content.get("deployments") if isinstance(content, dict) else None
     deployments = [d for d in listed or [] if isinstance(d, dict) and str(d.get("entrypoint")).endswith(f":{name}")]
     own = [d for d in deployments if model and (d.get("parameters") or {}).get("model") == model]
-    found = sorted({str(d["entrypoint"]) for d in own or deployments})
-    if not found:
+    entrypoints = sorted({str(d["entrypoint"]) for d in own or deployments})
+    if not entrypoints:
         raise UsageError(f"no deployment in {file} has an entrypoint that ends in ':{name}'; add one")
-    if len(found) > 1:
+    if len(entrypoints) > 1:
         raise UsageError(
-            f"{file} has several flows {name!r} ({', '.join(found)}); give the deployment parameters.model: {model}"
+            f"{file} has several flows {name!r} ({', '.join(entrypoints)}); give the deployment parameters.model: {model}"
         )
-    return found[0]
+    return entrypoints[0]
 
 
 def _start(

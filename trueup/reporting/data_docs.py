@@ -70,8 +70,8 @@ def remove(folder: Path, model: str, before: datetime, dry_run: bool = False) ->
     with FileLock(folder / ".lock"):
         results = set(folder.glob(f"{_RESULTS}/{model}/*.json"))
         old = old_files.older(results, before)
-        known = {_page_of(folder, path) for path in results.difference(old)}
-        pages = sorted(set((folder / model).glob("*.html")) - known)
+        kept = {_page_of(folder, path) for path in results.difference(old)}
+        pages = sorted(set((folder / model).glob("*.html")) - kept)
         if (old or pages) and not dry_run:
             left = [path for path in sorted(folder.glob(f"{_RESULTS}/*/*.json")) if path not in old]
             listed = {page: path for path in left if (page := _page_of(folder, path)).exists()}
@@ -141,13 +141,16 @@ def _drawn(check: Mapping[str, Any]) -> Any:
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     warning = check["outcome"] == Outcome.WARNING
-    asked = ExpectationConfiguration(
+    expectation = ExpectationConfiguration(
         type=check["type"], kwargs=dict(check["kwargs"]), severity="warning" if warning else "critical"
     )
     problem = check["problem"] if check["ran"] else ""
     raised = {"raised_exception": bool(problem), "exception_message": html.escape(problem), "exception_traceback": ""}
     return ExpectationValidationResult(
-        success=check["success"], expectation_config=asked, result=_escaped(check["figures"]), exception_info=raised
+        success=check["success"],
+        expectation_config=expectation,
+        result=_escaped(check["figures"]),
+        exception_info=raised,
     )
 
 

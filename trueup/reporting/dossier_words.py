@@ -56,14 +56,14 @@ def _good(facts: Facts) -> str:
     if e.loss not in metrics.get(CHALLENGER, {}):
         return "It could not be measured; see the checks."
     bounds = next((m for m in e.intervals if m.name == e.loss), None)
-    said = f"{e.loss.replace('_', '-')}{units(facts.unit).get(e.loss, '')} {cell(metrics[CHALLENGER][e.loss])}"
+    sentence = f"{e.loss.replace('_', '-')}{units(facts.unit).get(e.loss, '')} {cell(metrics[CHALLENGER][e.loss])}"
     if bounds is not None and bounds.low is not None:
-        said += f" ({confidence(e.intervals)} {interval(bounds.low, bounds.high)})"
+        sentence += f" ({confidence(e.intervals)} {interval(bounds.low, bounds.high)})"
     others = [f"{r} {cell(metrics[r][e.loss])}" for r in ("champion", "prior", "simple", "reference") if r in metrics]
     more = next((m for m in e.intervals if m.name in {"auc", "r2", "accuracy"}), None)
     extra = f"; {more.name.upper()} {cell(more.value)} ({interval(more.low, more.high)})" if more else ""
     of = f" Measured on version {facts.fitted.judged_version}." if facts.fitted.refitted else ""
-    return f"{said}, against {', '.join(others)}{extra}. Lower loss is better.{_unbeaten(e)}{of}"
+    return f"{sentence}, against {', '.join(others)}{extra}. Lower loss is better.{_unbeaten(e)}{of}"
 
 
 def _unbeaten(e: Measured) -> str:
@@ -79,8 +79,8 @@ def remarks(facts: Facts) -> Iterator[str]:
     e = facts.evaluation
     if facts.evidence:
         yield from _evidence(facts.evidence)
-    if e.loss in e.metrics.get(CHALLENGER, {}) and (said := _unbeaten(e)):
-        yield f"By {e.loss.replace('_', '-')}:{said.lower()}"
+    if e.loss in e.metrics.get(CHALLENGER, {}) and (sentence := _unbeaten(e)):
+        yield f"By {e.loss.replace('_', '-')}:{sentence.lower()}"
     if facts.calibration:
         worst = max(facts.calibration, key=lambda row: abs(row.observed - row.predicted))
         yield (
@@ -119,23 +119,23 @@ def worse(e: Measured) -> str:
     """The slices in which it is worse."""
     if not e.slices:
         return "Not known: no slices are declared (`evaluate.slices`), or none were measured."
-    said = []
+    parts = []
     if e.worse.than_average:
         average = cell(e.metrics.get(CHALLENGER, {}).get(e.loss))
-        said.append(
+        parts.append(
             f"Its loss is above its average, with its whole {confidence(e.slices)} interval, for "
             f"{_named(e.worse.than_average)}, against {average} on all rows"
         )
     if e.worse.than_champion:
-        said.append(
+        parts.append(
             "its loss is above the champion's, with the whole interval of the difference, for "
             f"{_named(e.worse.than_champion)}"
         )
-    if not said:
-        said.append(f"For none of {len(e.slices)} slices, by their intervals")
+    if not parts:
+        parts.append(f"For none of {len(e.slices)} slices, by their intervals")
     if e.worse.too_small:
-        said.append(f"{len(e.worse.too_small)} of {len(e.slices)} slices have too few rows")
-    return "; ".join(said) + "."
+        parts.append(f"{len(e.worse.too_small)} of {len(e.slices)} slices have too few rows")
+    return "; ".join(parts) + "."
 
 
 def _named(slices: Sequence[Slice], most: int = 6) -> str:
@@ -146,17 +146,17 @@ def _named(slices: Sequence[Slice], most: int = 6) -> str:
 def asked(decision: DecisionFacts) -> str:
     """Why it was trained, and who requested that."""
     trigger, actor = decision.trigger, decision.actor
-    said = [f"reason: {trigger.reason}"]
+    parts = [f"reason: {trigger.reason}"]
     if trigger.kind == "request":
-        said.append(f"asked for by {decision.asked_by}")
+        parts.append(f"asked for by {decision.asked_by}")
     else:
-        said.append(f"no person asked: {_ASKED_BY[trigger.kind]}")
+        parts.append(f"no person asked: {_ASKED_BY[trigger.kind]}")
     if trigger.event:
-        said.append(f"event {trigger.event.topic} {trigger.event.id}")
-    if found := trigger.diagnosis:
-        said.append(f"diagnosis of {day(found.start)} to {day(found.end)}: {found.name}")
-    said.append(f"run under the account {actor.account} by way of {actor.via}")
-    return "; ".join(said) + "."
+        parts.append(f"event {trigger.event.topic} {trigger.event.id}")
+    if diagnosis := trigger.diagnosis:
+        parts.append(f"diagnosis of {day(diagnosis.start)} to {day(diagnosis.end)}: {diagnosis.name}")
+    parts.append(f"run under the account {actor.account} by way of {actor.via}")
+    return "; ".join(parts) + "."
 
 
 def approved(decision: DecisionFacts) -> str:
@@ -165,11 +165,11 @@ def approved(decision: DecisionFacts) -> str:
     if by is None:
         how = _BY_GATES.get(decision.outcome, f"Nobody: {decision.outcome}")
         return f"{how}; no person decided (ledger entry {decision.sequence})."
-    said = f"{by.name}, {minute(by.decided_at)} UTC: {by.why or 'no remark'} (ledger entry {decision.sequence})."
+    sentence = f"{by.name}, {minute(by.decided_at)} UTC: {by.why or 'no remark'} (ledger entry {decision.sequence})."
     if by.four_eyes and by.four_eyes.demanded:
         who = f"{by.four_eyes.asked_by} had asked" if by.four_eyes.asked_by else "no person had asked"
-        said += f" Four eyes were demanded; {who}."
-    return said
+        sentence += f" Four eyes were demanded; {who}."
+    return sentence
 
 
 def _rebuild(rebuild: Rebuild) -> str:
@@ -183,14 +183,14 @@ def _rebuild(rebuild: Rebuild) -> str:
 
 def features(config: Plain) -> str:
     """The features of a version, from its section of the config."""
-    said = [f"{kind} {', '.join(config[kind])}" for kind in ("numeric", "categorical") if config.get(kind)]
-    said += [f"{', '.join(parts)} of {column}" for column, parts in config.get("calendar", {}).items()]
+    listed = [f"{kind} {', '.join(config[kind])}" for kind in ("numeric", "categorical") if config.get(kind)]
+    listed += [f"{', '.join(parts)} of {column}" for column, parts in config.get("calendar", {}).items()]
     for h in config.get("history", []):
         keys = ", ".join(" × ".join(by) if isinstance(by, list) else by for by in h["by"])
-        said.append(f"history {h['name']} ({h['aggregate']} of {h['of']}) by {keys} over {', '.join(h['windows'])}")
+        listed.append(f"history {h['name']} ({h['aggregate']} of {h['of']}) by {keys} over {', '.join(h['windows'])}")
     if config.get("custom"):
-        said.append(f"those that {config['custom']} makes")
-    return "; ".join(said) + "."
+        listed.append(f"those that {config['custom']} makes")
+    return "; ".join(listed) + "."
 
 
 def states(inputs: Sequence[ReadInput]) -> str:
@@ -199,25 +199,25 @@ def states(inputs: Sequence[ReadInput]) -> str:
     return ", ".join(f"{counted.count(s)} {s}" for s in ("right", "changed", "gone") if s in counted) or "none recorded"
 
 
-def validation(found: Validation) -> str:
+def validation(result: Validation) -> str:
     """How many batches passed, and how many rows were set aside."""
-    passed = sum(b.status == "pass" for b in found.batches)
-    aside = sum(b.quarantined for b in found.batches)
+    passed = sum(b.status == "pass" for b in result.batches)
+    aside = sum(b.quarantined for b in result.batches)
     return (
-        f"{passed} of {len(found.batches)} batches that were read passed all checks of the data; {aside:,} rows were set "
+        f"{passed} of {len(result.batches)} batches that were read passed all checks of the data; {aside:,} rows were set "
         "aside in quarantine and not used."
     )
 
 
 def figures(named: Mapping[str, object], before: str = "") -> str:
     """A check's figures in a line, without lists: those are in the JSON."""
-    said = []
+    listed = []
     for name, value in named.items():
         if isinstance(value, Mapping):
-            said.append(figures(value, f"{name}: "))
+            listed.append(figures(value, f"{name}: "))
         elif value is not None and not isinstance(value, list):
-            said.append(f"{before}{name}".replace("_", " ") + f" {plain(value)}")
-    return ", ".join(filter(None, said))
+            listed.append(f"{before}{name}".replace("_", " ") + f" {plain(value)}")
+    return ", ".join(filter(None, listed))
 
 
 def plain(value: object) -> str:

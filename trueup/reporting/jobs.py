@@ -108,15 +108,15 @@ def drawn(model: Model, evaluation: Evaluated) -> dict[str, bytes]:
     y = frame[LABEL].to_numpy()
     predictions = {role: prediction_of(frame, role, classes) for role in evaluation.predicted}
     unit = model.config.ingest.label.unit
-    found, loss = dict[str, bytes](), loss_words(model.config.task, unit)
+    pictures, loss = dict[str, bytes](), loss_words(model.config.task, unit)
     if CHAMPION in predictions:
         losses = {r: row_losses(model.config.task, y, predictions[r], classes) for r in (CHALLENGER, CHAMPION)}
         apart, times, e = losses[CHALLENGER] - losses[CHAMPION], frame[EVENT_TIME], model.config.evaluate
         bounds = paired_interval(apart, times, e.block, e.confidence)
-        found["challenger_against_champion.png"] = model_plots.loss_difference(times, apart, bounds, loss)
+        pictures["challenger_against_champion.png"] = model_plots.loss_difference(times, apart, bounds, loss)
     with suppress(ValueError):  # labels of one class have no curve
-        found |= model_plots.performance_plots(model.config.task, y, predictions[CHALLENGER], classes, unit)
-    return found
+        pictures |= model_plots.performance_plots(model.config.task, y, predictions[CHALLENGER], classes, unit)
+    return pictures
 
 
 def _importance(model: Model, body: Challenge) -> bytes:

@@ -49,8 +49,10 @@ def one_against_rest(y: ArrayLike, prediction: ArrayLike, classes: Sequence[str]
     Raises ValueError if no class has both rows with it and rows without.
     """
     labels, p = np.asarray(y), np.asarray(prediction, dtype=np.float64)
-    found = {"": (labels == 1, p)} if classes is None else {c: (labels == c, p[:, k]) for k, c in enumerate(classes)}
-    two_sided = {c: (hit, p) for c, (hit, p) in found.items() if hit.any() and not hit.all()}
+    classes_of_rows = (
+        {"": (labels == 1, p)} if classes is None else {c: (labels == c, p[:, k]) for k, c in enumerate(classes)}
+    )
+    two_sided = {c: (hit, p) for c, (hit, p) in classes_of_rows.items() if hit.any() and not hit.all()}
     if not two_sided:
         raise ValueError(f"{len(labels):,} labels of one class only: there is no curve to draw")
     frequent = sorted(two_sided, key=lambda c: -int(two_sided[c][0].sum()))[:_MOST_CLASSES]
@@ -125,8 +127,8 @@ def residuals(y: ArrayLike, prediction: ArrayLike, unit: str = "") -> bytes:
         figures.describe(right, "Residuals", f"predicted minus actual{of_unit}", "rows")
         low, high = np.quantile(off, [0.1, 0.9])
         rmse = np.sqrt(np.mean(off**2))
-        said = f"mean {off.mean():+.3g}, RMSE {rmse:.3g}, 8 in 10 residuals from {low:+.3g} to {high:+.3g}"
-        figures.note(figure, f"{len(off):,} rows; {said}{of_unit}")
+        summary = f"mean {off.mean():+.3g}, RMSE {rmse:.3g}, 8 in 10 residuals from {low:+.3g} to {high:+.3g}"
+        figures.note(figure, f"{len(off):,} rows; {summary}{of_unit}")
     return png.getvalue()
 
 
@@ -161,8 +163,8 @@ def loss_difference(event_time: ArrayLike, difference: ArrayLike, interval: Inte
         axes.axhline(0, color=INK, lw=1)
         if np.isfinite([interval.low, interval.high]).all():
             axes.axhspan(interval.low, interval.high, color=COLOURS[1], alpha=0.18, lw=0)
-        said = f"mean {interval.mean:+.3g} ({100 * interval.confidence:.0f} % interval {interval.low:+.3g} to {interval.high:+.3g})"
-        axes.axhline(interval.mean, color=COLOURS[1], lw=1.6, label=said)
+        label = f"mean {interval.mean:+.3g} ({100 * interval.confidence:.0f} % interval {interval.low:+.3g} to {interval.high:+.3g})"
+        axes.axhline(interval.mean, color=COLOURS[1], lw=1.6, label=label)
         axes.errorbar(
             days.index, days["mean"], yerr=1.96 * days["sem"].fillna(0), color=COLOURS[0], marker="o", ms=4.5, ls="",
             elinewidth=1, label="a day's mean, 95 % from its rows",

@@ -48,8 +48,8 @@ def frontier(facts: Mapping[str, Any]) -> bytes:
         axes.axhline(facts["oracle"]["loss"], color=MUTED, lw=1, ls=":", label="oracle")
         describe(axes, "Loss against cost", "training, seconds", facts["loss"])
         legend(axes, loc="upper left", bbox_to_anchor=(1.01, 1))
-        said = f"star: recommended; grey: dominated; bars: {100 * facts['confidence']:.0f} % of each alone"
-        note(made, said)
+        legend_text = f"star: recommended; grey: dominated; bars: {100 * facts['confidence']:.0f} % of each alone"
+        note(made, legend_text)
     return png.getvalue()
 
 
@@ -63,8 +63,8 @@ def batches(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> bytes:
         sure = [(b["start"], b["losses"][base]) for b in facts["batches"] if b["losses"][base]["low"] is not None]
         if sure:
             bounds = ([v[side] for _, v in sure] for side in ("low", "high"))
-            said = f"{100 * facts['confidence']:.0f} %"
-            upper.fill_between([_days(s) for s, _ in sure], *bounds, color=MUTED, alpha=0.18, lw=0, label=said)
+            label = f"{100 * facts['confidence']:.0f} %"
+            upper.fill_between([_days(s) for s, _ in sure], *bounds, color=MUTED, alpha=0.18, lw=0, label=label)
             legend(upper, loc="upper left", bbox_to_anchor=(1.01, 1))
         describe(upper, f"Loss of each batch under {base}, and what the others lose more or less", "", facts["loss"])
         for number, name in enumerate(n for n in names if n != base):
@@ -133,9 +133,9 @@ def costs(facts: Mapping[str, Any]) -> bytes:
         axes.barh([p["name"] for p in policies], [p["cost_s"] for p in policies], color=COLOURS[0], height=0.6)
         for row, p in enumerate(policies):
             money = f", {p['cost_money']:.2f} {facts['currency']}" if "cost_money" in p else ""
-            said = f"{p['cost_s']:.0f} s{money}: {p['promotions']} taken, {p['refusals']} refused"
+            label = f"{p['cost_s']:.0f} s{money}: {p['promotions']} taken, {p['refusals']} refused"
             axes.annotate(
-                said, (p["cost_s"], row), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK
+                label, (p["cost_s"], row), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK
             )
         describe(axes, "What training cost", "seconds", "")
         axes.margins(x=0.35)
@@ -156,12 +156,12 @@ def against(facts: Mapping[str, Any]) -> str:
 
 def terms(looks: Sequence[Mapping[str, Any]]) -> list[tuple[int, str, str]]:
     """Version, first and last moment of each span of batches that one version served."""
-    found: list[tuple[int, str, str]] = []
+    spans: list[tuple[int, str, str]] = []
     for look in looks:
         if (version := look["champion"]) is None:
             continue
-        if found and found[-1][0] == version:
-            found[-1] = (version, found[-1][1], look["window"]["end"])
+        if spans and spans[-1][0] == version:
+            spans[-1] = (version, spans[-1][1], look["window"]["end"])
         else:
-            found.append((version, look["window"]["start"], look["window"]["end"]))
-    return found
+            spans.append((version, look["window"]["start"], look["window"]["end"]))
+    return spans

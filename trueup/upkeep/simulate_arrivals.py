@@ -100,7 +100,7 @@ def _hand_out_labels(model: Model, window: Window, first: bool) -> None:
     kinds = kinds_of_keys(model, window)
     outcomes = table(raw, model.config.reading, model.config.task, LandedFacts(kinds))
     known_at = (
-        outcomes.known
+        outcomes.known_at
         if outcomes.delay is None
         else _known_after(model, outcomes.keys, outcomes.delay, window.end, kinds)
     )

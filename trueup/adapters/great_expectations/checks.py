@@ -67,13 +67,13 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Check:
-    """One expectation, and the outcome of its failure. `known` is its result if that is already determined."""
+    """One expectation, and the outcome of its failure. `result` is set if that is already determined."""
 
     type: str
     kwargs: Arguments
     outcome: Outcome
     words: str = ""  # message of a failure; by default from the figures
-    known: Result | None = None
+    result: Result | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -117,10 +117,10 @@ def always(
     numeric and are not.
     """
     yield from _about_table(rows, config, facts, absent)
-    held = [c for c in config.input_columns if c not in absent]
-    for column in (c for c in held if c in {*config.ingest.key, config.ingest.time}):
-        known = None if rows[column].hasnans else _none_unexpected(rows)
-        yield Check("expect_column_values_to_not_be_null", {"column": column}, Outcome.QUARANTINE, known=known)
+    present = [c for c in config.input_columns if c not in absent]
+    for column in (c for c in present if c in {*config.ingest.key, config.ingest.time}):
+        result = None if rows[column].hasnans else _none_unexpected(rows)
+        yield Check("expect_column_values_to_not_be_null", {"column": column}, Outcome.QUARANTINE, result=result)
     odd = facts.get("mistyped", {})
     for column in text:
         such = "".join(f", such as {', '.join(map(repr, odd[name]['examples']))}" for name in odd if name == column)
@@ -130,28 +130,28 @@ def always(
         )
         kwargs = {"column": column, "type_list": NUMBER_TYPES}
         yield Check("expect_column_values_to_be_in_type_list", kwargs, Outcome.MALFORMED, words)
-    for column in (c for c in odd if c in held and c not in text):
+    for column in (c for c in odd if c in present and c not in text):
         yield _of_another_kind(column, odd[column]["kind"], odd[column]["examples"])
-    for column in held:
+    for column in present:
         if dtypes.is_float_dtype(rows[column]):
-            known = None if np.isinf(rows[column].to_numpy()).any() else _none_unexpected(rows)
+            result = None if np.isinf(rows[column].to_numpy()).any() else _none_unexpected(rows)
             infinite: Arguments = {"column": column, "value_set": [math.inf, -math.inf]}
-            yield Check("expect_column_values_to_not_be_in_set", infinite, Outcome.QUARANTINE, known=known)
+            yield Check("expect_column_values_to_not_be_in_set", infinite, Outcome.QUARANTINE, result=result)
     features, limits = config.features, config.validation.max_missing
     for column in dict.fromkeys([*features.numeric, *features.categorical, *features.calendar, *limits]):
-        if column in held and column not in text:
+        if column in present and column not in text:
             yield from _about_values(rows[column], column, limits.get(column))
 
 
 def _about_table(rows: pd.DataFrame, config: ModelConfig, facts: Facts, absent: Sequence[str]) -> Iterator[Check]:
     least, wanted = config.validation.min_rows, config.input_columns
     words = f"only {len(rows):,} rows; it takes {least:,} (validate.min_rows) to judge a batch"
-    known = Result(True, {"observed_value": len(rows)}) if len(rows) >= least else None
-    yield Check("expect_table_row_count_to_be_between", {"min_value": least}, Outcome.INCONCLUSIVE, words, known)
+    result = Result(True, {"observed_value": len(rows)}) if len(rows) >= least else None
+    yield Check("expect_table_row_count_to_be_between", {"min_value": least}, Outcome.INCONCLUSIVE, words, result)
     words = f"columns missing from the source: {', '.join(absent)}; add them, or remove them from the config"
     kwargs: Arguments = {"column_set": wanted, "exact_match": False}
-    known = None if absent else Result(True, {"observed_value": wanted})
-    yield Check("expect_table_columns_to_match_set", kwargs, Outcome.MALFORMED, words, known)
+    result = None if absent else Result(True, {"observed_value": wanted})
+    yield Check("expect_table_columns_to_match_set", kwargs, Outcome.MALFORMED, words, result)
     if extra := list(facts.get("extra_failed", [])):
         # The rows only have the config's columns; landing has seen the source's other ones.
         words = f"columns that the config does not name: {', '.join(extra)}; ingest.extra_columns is fail"
@@ -185,15 +185,15 @@ def _about_values(values: pd.Series[Any], column: str, limit: float | None) -> I
     words = f"{column}: {share:.1%} of the values are missing, and {limit or 0:.1%} (validate.max_missing) may be"
     words = f"{column} has no values at all" if empty else words
     fine = not empty if limit is None else share <= limit
-    known = Result(True, {"observed_value": 1 - share}) if fine else None
+    result = Result(True, {"observed_value": 1 - share}) if fine else None
     kind = "expect_column_proportion_of_non_null_values_to_be_between"
-    yield Check(kind, kwargs, Outcome.WARNING if limit is None else Outcome.BROKEN, words, known)
+    yield Check(kind, kwargs, Outcome.WARNING if limit is None else Outcome.BROKEN, words, result)
     if not empty and len(values) > 1:
         constant = values.iloc[:_GLANCE].nunique() <= 1 and values.nunique() <= 1
         words = f"{column} has the same value in all rows"
         kwargs = {"column": column, "min_value": 2}
-        known = None if constant else Result(True, {"observed_value": "2 or more"})
-        yield Check("expect_column_unique_value_count_to_be_between", kwargs, Outcome.WARNING, words, known)
+        result = None if constant else Result(True, {"observed_value": "2 or more"})
+        yield Check("expect_column_unique_value_count_to_be_between", kwargs, Outcome.WARNING, words, result)
 
 
 def _none_unexpected(rows: pd.DataFrame) -> Result:

@@ -79,28 +79,28 @@ def _run(batch: Any, checks: Mapping[int, Check], result_format: str) -> dict[in
     if not checks:
         return {}
     results = {i: Result(False, problem="Great Expectations returned no result") for i in checks}
-    known = implementations()
+    classes = implementations()
     # Built here, because GX drops what it cannot build from dicts. Results come in another order.
-    expectations = [known[c.type](**c.kwargs, meta={"check": i}) for i, c in checks.items()]
+    expectations = [classes[c.type](**c.kwargs, meta={"check": i}) for i, c in checks.items()]
     suite = great_expectations().ExpectationSuite(name="trueup", expectations=expectations)
     wanted = {
         "result_format": result_format,
         "return_unexpected_index_query": False,
         "partial_unexpected_count": _EXAMPLES,
     }
-    for found in batch.validate(suite, result_format=wanted).results:
-        results[found.expectation_config.meta["check"]] = _read(found)
+    for result in batch.validate(suite, result_format=wanted).results:
+        results[result.expectation_config.meta["check"]] = _read(result)
     return results
 
 
-def _read(found: Any) -> Result:
+def _read(result: Any) -> Result:
     """Convert one result; an error anywhere in it is a problem."""
-    info = found.exception_info or {}
+    info = result.exception_info or {}
     errors = [info] if "raised_exception" in info else list(info.values())  # one, or one per metric
     problem = "; ".join(dict.fromkeys(str(e["exception_message"]) for e in errors if e["raised_exception"]))
-    figures = {k: plain(v) for k, v in found.result.items() if k != "unexpected_list" and "index" not in k}
-    failing = np.asarray(found.result.get("unexpected_index_list") or [], dtype=np.int64)
-    return Result(bool(found.success) and not problem, figures, problem, failing=failing)
+    figures = {k: plain(v) for k, v in result.result.items() if k != "unexpected_list" and "index" not in k}
+    failing = np.asarray(result.result.get("unexpected_index_list") or [], dtype=np.int64)
+    return Result(bool(result.success) and not problem, figures, problem, failing=failing)
 
 
 def _batch(frame: pd.DataFrame) -> Any:

@@ -91,11 +91,11 @@ def check(rows: pd.DataFrame, config: ModelConfig, facts: Facts) -> ValidationRe
     text = [c for c in config.numeric_columns if c not in absent and not dtypes.is_numeric_dtype(rows[c])]
     checks = [*always(rows, config, facts, absent, text), *_declared(rows, config, facts, absent)]
     unfit = {**dict.fromkeys(absent, "is missing"), **dict.fromkeys(text, "does not hold numbers")}
-    results = {i: c.known or _not_run(c, unfit) for i, c in enumerate(checks)}
+    results = {i: c.result or _not_run(c, unfit) for i, c in enumerate(checks)}
     if left := {i: checks[i] for i, result in results.items() if result is None}:
         results |= engine.ask(rows, [c for c in config.input_columns if c not in absent], left)
-    found = [(c, result) for c, result in zip(checks, results.values(), strict=True) if result is not None]
-    return _summarise(rows, config, facts, found)
+    checked = [(c, result) for c, result in zip(checks, results.values(), strict=True) if result is not None]
+    return _summarise(rows, config, facts, checked)
 
 
 def problems(declared: Mapping[int, ExpectationConfig]) -> list[Mistake]:
@@ -182,7 +182,7 @@ def _mistakes(declared: ExpectationConfig) -> Iterator[Mistake]:
             yield from _wrong_arguments(error, list(kind.__fields__))
 
 
-def _wrong_arguments(error: Exception, known: list[str]) -> Iterator[Mistake]:
+def _wrong_arguments(error: Exception, names: list[str]) -> Iterator[Mistake]:
     """Describe pydantic's findings: the first one on each argument, or the first one on all of them together."""
     listed: list[dict[str, Any]] = error.errors() if hasattr(error, "errors") else [{"loc": (), "msg": error}]
     findings = [(str((*f["loc"], "__root__")[0]), str(f["msg"])) for f in listed]
@@ -191,8 +191,8 @@ def _wrong_arguments(error: Exception, known: list[str]) -> Iterator[Mistake]:
         messages.setdefault(argument, message)
     together = messages.pop("__root__", "")
     for argument, message in messages.items():
-        if argument not in known:
-            message = "; ".join(filter(None, ("there is no such argument", did_you_mean(argument, known))))
+        if argument not in names:
+            message = "; ".join(filter(None, ("there is no such argument", did_you_mean(argument, names))))
         yield Mistake(("kwargs", argument), message)
     if not messages:
         yield Mistake(("kwargs",), together)
@@ -209,32 +209,32 @@ def _not_run(check: Check, unfit: Mapping[str, str]) -> Result | None:
 
 
 def _summarise(
-    rows: pd.DataFrame, config: ModelConfig, facts: Facts, found: Sequence[tuple[Check, Result]]
+    rows: pd.DataFrame, config: ModelConfig, facts: Facts, checked: Sequence[tuple[Check, Result]]
 ) -> ValidationResult:
     limits = config.validation
-    failed = [(c, r) for c, r in found if r.ran and not r.success]
-    said = {outcome: [c.tell(r) for c, r in failed if _means(c, r) is outcome] for outcome in Outcome}
+    failed = [(c, r) for c, r in checked if r.ran and not r.success]
+    messages = {outcome: [c.tell(r) for c, r in failed if _means(c, r) is outcome] for outcome in Outcome}
     set_aside = [(c, r) for c, r in failed if _means(c, r) is Outcome.QUARANTINE]
     row_failures = _row_failures([(c.label, rows[ROW_ID].to_numpy()[r.failing]) for c, r in set_aside])
     quarantined, left_out = row_failures[ROW_ID].nunique(), _left_out(facts)
     share = (quarantined + left_out) / (len(rows) + left_out)
-    few = bool(said[Outcome.INCONCLUSIVE])
+    few = bool(messages[Outcome.INCONCLUSIVE])
     too_many = (
         f"{share:.2%} of the rows cannot be used, more than {limits.max_quarantined:.2%} (validate.max_quarantined)"
     )
     over = [too_many] if share > limits.max_quarantined and not few else []
-    broken = [*said[Outcome.MALFORMED], *over, *said[Outcome.BROKEN]]
+    broken = [*messages[Outcome.MALFORMED], *over, *messages[Outcome.BROKEN]]
     figures = {"rows": len(rows), "quarantined": quarantined, "left_out": left_out, "share": share}
-    reasons = (*said[Outcome.INCONCLUSIVE], *broken, *said[Outcome.QUARANTINE])
-    if said[Outcome.MALFORMED] or (broken and not few):
+    reasons = (*messages[Outcome.INCONCLUSIVE], *broken, *messages[Outcome.QUARANTINE])
+    if messages[Outcome.MALFORMED] or (broken and not few):
         verdict = Verdict.failed(CHECK, *reasons, **figures)
     elif few:
         verdict = Verdict.inconclusive(CHECK, *reasons, **figures)
     else:
         verdict = Verdict.passed(CHECK, *reasons, **figures)
-    checks = tuple(_checked(c, r) for c, r in found)
-    told = (*said[Outcome.WARNING], *_oddities(facts, config.ingest.missing))
-    return ValidationResult(verdict, row_failures, tuple(broken), told, checks, len(rows), quarantined, left_out)
+    checks = tuple(_checked(c, r) for c, r in checked)
+    warnings = (*messages[Outcome.WARNING], *_oddities(facts, config.ingest.missing))
+    return ValidationResult(verdict, row_failures, tuple(broken), warnings, checks, len(rows), quarantined, left_out)
 
 
 def _means(check: Check, result: Result) -> Outcome:

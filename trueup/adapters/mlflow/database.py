@@ -138,17 +138,17 @@ def _make_tables(database: sa.Engine) -> None:
 
 def _version(database: sa.Engine) -> str | None:
     with database.connect() as connection:
-        found: str | None = connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table(_VERSION)))
-    return found
+        version: str | None = connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table(_VERSION)))
+    return version
 
 
 def _tables(engine: sa.Engine) -> list[sa.Table]:
     """MLflow's tables as in the database, referenced tables first."""
     from mlflow.store.db.base_sql_model import Base
 
-    found = sa.MetaData()
-    found.reflect(engine, only=list(Base.metadata.tables))
-    for kind in (column.type for table in found.tables.values() for column in table.c):
+    metadata = sa.MetaData()
+    metadata.reflect(engine, only=list(Base.metadata.tables))
+    for kind in (column.type for table in metadata.tables.values() for column in table.c):
         if isinstance(kind, sa.JSON):
             kind.none_as_null = True  # otherwise a missing value would become JSON's null
-    return found.sorted_tables
+    return metadata.sorted_tables

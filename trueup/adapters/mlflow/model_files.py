@@ -89,9 +89,9 @@ def load(folder: Path, expected_digest: str, shown: str | None = None) -> Pipeli
             target = copy / path.relative_to(folder)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target, follow_symlinks=False)
-        found = manifest(copy)
-        if found.digest != expected_digest:
-            raise _refused(where, _difference(found, expected_digest))
+        files = manifest(copy)
+        if files.digest != expected_digest:
+            raise _refused(where, _difference(files, expected_digest))
         try:
             return skops.io.load(copy / MODEL_FILE, trusted=list(TRUSTED_TYPES))
         except Exception as error:  # skops and its dependencies raise any error
@@ -100,9 +100,9 @@ def load(folder: Path, expected_digest: str, shown: str | None = None) -> Pipeli
 
 def check(folder: Path, expected_digest: str, shown: str | None = None) -> None:
     """Compare a folder's files with the digest without loading. Raises UntrustedModel."""
-    found = manifest(folder)
-    if found.digest != expected_digest:
-        raise _refused(shown or str(folder), _difference(found, expected_digest))
+    files = manifest(folder)
+    if files.digest != expected_digest:
+        raise _refused(shown or str(folder), _difference(files, expected_digest))
 
 
 def _plain_files(folder: Path) -> Iterator[Path]:
@@ -123,12 +123,12 @@ def _facts(path: Path, folder: Path) -> tuple[str, int, str]:
         return path.relative_to(folder).as_posix(), path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _difference(found: Manifest, expected_digest: str) -> str:
-    names = {path for path, _, _ in found.files}
-    said = [f"{name} is missing" for name in FILES if name not in names]
-    said += [f"{name} does not belong there" for name in sorted(names - set(FILES))]
-    said = said or ["the content of a file was changed"]
-    return f"{', '.join(said)} (digest {found.digest[:12]}, the ledger has {expected_digest[:12]})"
+def _difference(files: Manifest, expected_digest: str) -> str:
+    names = {path for path, _, _ in files.files}
+    differences = [f"{name} is missing" for name in FILES if name not in names]
+    differences += [f"{name} does not belong there" for name in sorted(names - set(FILES))]
+    differences = differences or ["the content of a file was changed"]
+    return f"{', '.join(differences)} (digest {files.digest[:12]}, the ledger has {expected_digest[:12]})"
 
 
 def _refused(where: str, reason: str) -> UntrustedModel:
@@ -194,8 +194,8 @@ class FreshProcess:
             error = self._ask(json.dumps({**about, **more, "answer": str(answer)}), timeout)
             if error is not None:
                 raise UntrustedModel(f"in a fresh process the model could not be used: {error}")
-            found: NDArray[np.float64] = np.load(answer, allow_pickle=False)
-            return found
+            result: NDArray[np.float64] = np.load(answer, allow_pickle=False)
+            return result
 
     def close(self) -> None:
         self._process.kill()
@@ -293,10 +293,10 @@ def _answer(answers: IO[str], request: dict[str, Any]) -> None:
     try:
         model = load(Path(request["folder"]), request["digest"])
         rows, task = pd.read_parquet(request["rows"]), Task(request["task"])
-        found = predict(model, rows, task, request.get("classes"))
+        result = predict(model, rows, task, request.get("classes"))
         if repeats := request.get("repeats"):
-            found = np.asarray([seconds() for _ in range(repeats)])
-        np.save(request["answer"], found, allow_pickle=False)
+            result = np.asarray([seconds() for _ in range(repeats)])
+        np.save(request["answer"], result, allow_pickle=False)
     except Exception as problem:
         error = str(problem) or type(problem).__name__
     print(json.dumps({"error": error}), file=answers, flush=True)

@@ -113,8 +113,8 @@ class Registry:
                 raise UntrustedModel(
                     f"{uri}: the model is {logged.status}, its upload never ended; it gets no version; train again"
                 )
-            known = client.search_model_versions(f"run_id='{logged.source_run_id}'")
-            for version in known:
+            existing = client.search_model_versions(f"run_id='{logged.source_run_id}'")
+            for version in existing:
                 if (version.name, version.source) == (name, uri):
                     return int(version.version)
             number = self._create_version(name, logged, dict(tags or {}))
@@ -157,29 +157,29 @@ class Registry:
 
     def versions(self, name: str) -> list[Version]:
         """All versions of a name, oldest first; none for an unknown name."""
-        found: list[Version] = []
+        versions: list[Version] = []
         token: str | None = None
         with self._tracking.answering():
             while True:
                 page = self._tracking.client.search_model_versions(f"name='{name}'", page_token=token)
-                found += [Version(int(v.version), v.run_id, v.source, dict(v.tags)) for v in page]
+                versions += [Version(int(v.version), v.run_id, v.source, dict(v.tags)) for v in page]
                 token = page.token
                 if not token:
-                    return sorted(found, key=lambda v: v.version)
+                    return sorted(versions, key=lambda v: v.version)
 
     def versions_of_run(self, run_id: str) -> list[tuple[str, int]]:
         """Name and number of every version of a run's models, under any name."""
         with self._tracking.answering():
-            found = self._tracking.client.search_model_versions(f"run_id='{run_id}'")
-            return [(str(v.name), int(v.version)) for v in found]
+            versions = self._tracking.client.search_model_versions(f"run_id='{run_id}'")
+            return [(str(v.name), int(v.version)) for v in versions]
 
     def models_of_run(self, run_id: str) -> list[str]:
         """Ids of the models logged beside a run, including incomplete uploads."""
         client = self._tracking.client
         with self._tracking.answering():
             experiment = client.get_run(run_id).info.experiment_id
-            found = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
-            return [str(logged.model_id) for logged in found]
+            models = client.search_logged_models([experiment], f"source_run_id = '{run_id}'")
+            return [str(logged.model_id) for logged in models]
 
     def delete_version(self, name: str, version: int) -> None:
         with self._tracking.answering():
@@ -224,12 +224,12 @@ class Registry:
 
         with self._tracking.answering():
             try:
-                found = self._tracking.client.get_registered_model(name).aliases
+                aliases = self._tracking.client.get_registered_model(name).aliases
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 return {}
-        return {str(alias): int(version) for alias, version in found.items()}
+        return {str(alias): int(version) for alias, version in aliases.items()}
 
     def alias_agrees(self, name: str, version: int) -> bool:
         """Whether the alias names the ledger's champion; otherwise somebody moved it, or it is not written yet."""
@@ -264,9 +264,9 @@ class Registry:
 
 
 def _model_id(uri: str) -> str:
-    if (found := re.search(r"/(m-[0-9a-f]{32})/artifacts/?$", uri)) is None:
+    if (match := re.search(r"/(m-[0-9a-f]{32})/artifacts/?$", uri)) is None:
         raise UntrustedModel(f"{uri}: not the URI of a logged model; register the result of `log`")
-    return found[1]
+    return match[1]
 
 
 def _signature(model: Pipeline, schema: FeatureSchema, task: Task) -> ModelSignature:

@@ -39,8 +39,8 @@ class MlflowLook:
                 return None
             joined = _TAGS.join(_EXPERIMENTS, _TAGS.c.experiment_id == _EXPERIMENTS.c.experiment_id)
             wanted = sa.select(_TAGS.c.value).select_from(joined)
-            found = connection.scalar(wanted.where(_EXPERIMENTS.c.name == experiment, _TAGS.c.key == key))
-            return None if found is None else str(found)
+            value = connection.scalar(wanted.where(_EXPERIMENTS.c.name == experiment, _TAGS.c.key == key))
+            return None if value is None else str(value)
 
     @contextmanager
     def _reading(self, table: str) -> Iterator[sa.Connection | None]:

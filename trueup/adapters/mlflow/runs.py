@@ -93,10 +93,10 @@ class Tracking:
         wanted = [f"tags.`{name}` = '{value}'" for name, value in tags.items()]
         client = self.client
         with self.answering():
-            if (found := client.get_experiment_by_name(experiment)) is None:
+            if (entity := client.get_experiment_by_name(experiment)) is None:
                 return []
             query = " and ".join(["attributes.status = 'RUNNING'", *wanted])
-            return [str(run.info.run_id) for run in client.search_runs([found.experiment_id], query)]
+            return [str(run.info.run_id) for run in client.search_runs([entity.experiment_id], query)]
 
     def ended_runs(
         self, experiment: str, status: RunStatus, before: datetime, tags: Mapping[str, str]
@@ -107,9 +107,9 @@ class Tracking:
         query = " and ".join([f"attributes.status = '{status}'", f"attributes.end_time < {moment}", *wanted])
         client = self.client
         with self.answering():
-            if (found := client.get_experiment_by_name(experiment)) is None:
+            if (entity := client.get_experiment_by_name(experiment)) is None:
                 return {}
-            runs = client.search_runs([found.experiment_id], query)
+            runs = client.search_runs([entity.experiment_id], query)
             return {str(run.info.run_id): dict(run.data.tags) for run in runs}
 
     def reopen(self, run_id: str) -> None:
@@ -159,9 +159,9 @@ class Tracking:
 
         moment = time.time_ns() // 1_000_000
         points = [Point(_name(k), v, moment, 0) for k, v in _values(metrics or {})]
-        given = [Param(_name(k), str(v)) for k, v in (params or {}).items()]
+        parameters = [Param(_name(k), str(v)) for k, v in (params or {}).items()]
         with self.answering():
-            self.client.log_batch(run_id, points, given, [RunTag(k, str(v)) for k, v in (tags or {}).items()])
+            self.client.log_batch(run_id, points, parameters, [RunTag(k, str(v)) for k, v in (tags or {}).items()])
 
     def log_inputs(self, run_id: str, batches: Iterable[BatchRef], context: str = "training") -> None:
         """Write the lineage: the revisions of batches that the run read, as MLflow datasets."""
@@ -185,8 +185,8 @@ class Tracking:
         if (look := self.look) is not None:
             return look.noted(experiment, key)
         with self.answering():
-            found = self.client.get_experiment_by_name(experiment)
-        return None if found is None else found.tags.get(key)
+            entity = self.client.get_experiment_by_name(experiment)
+        return None if entity is None else entity.tags.get(key)
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -202,8 +202,8 @@ class Tracking:
 
     def _experiment(self, name: str) -> str:
         if name not in self._experiments:
-            found = self.client.get_experiment_by_name(name)
-            self._experiments[name] = found.experiment_id if found else self._create_experiment(name)
+            entity = self.client.get_experiment_by_name(name)
+            self._experiments[name] = entity.experiment_id if entity else self._create_experiment(name)
         return self._experiments[name]
 
     def _create_experiment(self, name: str) -> str:

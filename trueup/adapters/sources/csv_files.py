@@ -83,20 +83,20 @@ def likely_encoding(text: bytes) -> str | None:
     try:
         whole.decode()
     except UnicodeDecodeError:
-        found = list(from_bytes(whole, cp_isolation=list(_ENCODINGS)))
-        least = min((match.chaos for match in found), default=0.0)
+        matches = list(from_bytes(whole, cp_isolation=list(_ENCODINGS)))
+        least = min((match.chaos for match in matches), default=0.0)
         # Several fit German and Spanish alike; charset-normalizer's own choice among them is cp775 and cp1250.
-        best = [encoding for match in found if match.chaos == least for encoding in match.could_be_from_charset]
+        best = [encoding for match in matches if match.chaos == least for encoding in match.could_be_from_charset]
         return next((encoding for encoding in _ENCODINGS if encoding in best), None)
     return None
 
 
 def wrong_encoding(place: str, encoding: str, error: UnicodeDecodeError) -> SourceError:
     """The error that names the byte that is not in the encoding, and the key of the config that mends it."""
-    found = error.object[error.start : error.start + 1].hex()
+    byte = error.object[error.start : error.start + 1].hex()
     other = "cp1252" if encoding.lower().replace("_", "-") in {"utf-8", "utf8", "ascii"} else "utf-8"
     return SourceError(
-        f"{place} is not {encoding.upper()} (byte 0x{found}: {error.reason}); say how the file is written, such as "
+        f"{place} is not {encoding.upper()} (byte 0x{byte}: {error.reason}); say how the file is written, such as "
         f"`ingest.source.encoding: {other}`, or convert it, as with iconv -t utf-8"
     )
 

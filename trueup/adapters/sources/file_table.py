@@ -123,8 +123,8 @@ class FileTable(SourcePort):
             inside = in_window(moments, self._config, start, end, self.name)
             decide = inside[time].notna().to_numpy()
             table = self._typed(table.take(inside[_POSITION].to_numpy()), [*self._times, *text], decide)
-        found = in_window(to_pandas(compact(table, leave=[time])), self._config, start, end, self.name)
-        return found if columns is None else found[list(columns)]
+        rows = in_window(to_pandas(compact(table, leave=[time])), self._config, start, end, self.name)
+        return rows if columns is None else rows[list(columns)]
 
     def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
 
@@ -144,8 +144,8 @@ class FileTable(SourcePort):
         if self._config.time not in table.column_names:
             return None
         times = table[self._config.time].to_pandas()
-        known: npt.NDArray[np.bool_] = times.notna().to_numpy()
-        return known & ~are_sentinels(times, sentinels_of(self._config.time, self._config))
+        timed: npt.NDArray[np.bool_] = times.notna().to_numpy()
+        return timed & ~are_sentinels(times, sentinels_of(self._config.time, self._config))
 
     def _timed_rows(self, names: Sequence[str]) -> str:
         """The same in SQL."""
@@ -166,14 +166,14 @@ class FileTable(SourcePort):
             text = self._time_type(self._types(connection, [self._config.time])[self._config.time]) == "VARCHAR"
             by = time if text else f"CAST({time} AS DATE)"
             counted = f"min({time}) AS {FIRST}, max({time}) AS {LAST}, count(*) AS {ROWS}"
-            asked = f"SELECT {counted} FROM ({self._query}\n) AS q WHERE {time} IS NOT NULL GROUP BY {by}"
-            return connection.sql(asked).to_arrow_table(), text
+            query = f"SELECT {counted} FROM ({self._query}\n) AS q WHERE {time} IS NOT NULL GROUP BY {by}"
+            return connection.sql(query).to_arrow_table(), text
 
         table, text = self._ask(times)
-        found = to_pandas(table)
+        days = to_pandas(table)
         if text:
-            return span_by_time(found[FIRST], found[ROWS], self._config, self.name)
-        return span_by_day(found, self._config, self.name)
+            return span_by_time(days[FIRST], days[ROWS], self._config, self.name)
+        return span_by_day(days, self._config, self.name)
 
     def _inside(self, kind: str) -> str:
         """Filter on the window, or slightly more: `in_window` is exact. Rows without a time stay."""
@@ -240,21 +240,21 @@ class FileTable(SourcePort):
         The error is raised outside of the handler: DuckDB prints pages at the end of a process in which one of its objects
         is still held, if only by a frame of an error's traceback.
         """
-        interrupted, said, kind = False, "", SourceError
+        interrupted, message, kind = False, "", SourceError
         try:
             return self._answer(question, text)
         except SourceError as error:
-            said = str(error)
+            message = str(error)
             kind = type(error)
         except (duckdb.Error, pa.ArrowException, OSError, csv.Error) as error:
-            said, kind = self._told(str(error)), SourceError
+            message, kind = self._told(str(error)), SourceError
         except RuntimeError as error:
             if "interrupted" not in str(error):
                 raise
             interrupted = True  # Ctrl-C within DuckDB
         if interrupted:
             raise KeyboardInterrupt
-        raise kind(said)
+        raise kind(message)
 
     def _told(self, error: str) -> str:
         """An error of DuckDB or of the disk in one line, with its file."""
@@ -278,11 +278,11 @@ class FileTable(SourcePort):
                 connection.execute(f"SET TimeZone = {literal(self._config.timezone)}")
                 connection.register("files", table)
                 return question(connection, False)
-        found, is_csv = self._found()
-        source, files = self._source, [f.copy for f in found]
+        located, is_csv = self._found()
+        source, files = self._source, [f.copy for f in located]
         files = [csv_files.plain(f, source.encoding, self.name, source.sheet) for f in files] if is_csv else files
         pattern = remote.path_of(source.path) if remote.is_address(source.path) else self._pattern
-        values = [hive.values_of(file.there, pattern) for file in found]
+        values = [hive.values_of(file.there, pattern) for file in located]
         with duckdb.connect(config=_OPTIONS) as connection:
             connection.execute(f"SET TimeZone = {literal(self._config.timezone)}")
             scan, names = self._scan(connection, files, hive.FILE if any(values) else None)
@@ -317,14 +317,14 @@ class FileTable(SourcePort):
     def _local(self) -> list[Path]:
         pattern = self._pattern
         if pattern.is_dir():
-            found = [f for f in pattern.iterdir() if f.name.lower().endswith(_IN_FOLDERS)]
-            found = found or hive.nested_in(pattern, _IN_FOLDERS)
+            matching = [f for f in pattern.iterdir() if f.name.lower().endswith(_IN_FOLDERS)]
+            matching = matching or hive.nested_in(pattern, _IN_FOLDERS)
         elif pattern.is_file():
-            found = [pattern]
+            matching = [pattern]
         else:
-            known = glob.escape(str(self._root))  # only the config's path is a pattern
-            found = [Path(f) for f in glob.glob(str(Path(known, self._source.path)), recursive=True)]  # noqa: PTH207
-        files = sorted(f for f in found if f.is_file() and not f.name.startswith((".", "_")))
+            root = glob.escape(str(self._root))  # only the config's path is a pattern
+            matching = [Path(f) for f in glob.glob(str(Path(root, self._source.path)), recursive=True)]  # noqa: PTH207
+        files = sorted(f for f in matching if f.is_file() and not f.name.startswith((".", "_")))
         if not files:
             what = (
                 "the folder holds no CSV, CSV.gz, JSON Lines, Excel or Parquet file"
@@ -369,8 +369,8 @@ class FileTable(SourcePort):
                 f"bool_and({t.holds(identifier(n))}) FILTER ({identifier(n)} IS NOT NULL)" for n in names for t in types
             ]
             timed = self._timed_rows(names)
-            found = connection.sql(f"SELECT {', '.join(checks)} FROM files_as_text WHERE {timed}").fetchall()[0]
-            kinds = [found[i : i + len(types)] for i in range(0, len(found), len(types))]
+            fits = connection.sql(f"SELECT {', '.join(checks)} FROM files_as_text WHERE {timed}").fetchall()[0]
+            kinds = [fits[i : i + len(types)] for i in range(0, len(fits), len(types))]
             chosen = (
                 next((t for t, ok in zip(types, kind, strict=True) if ok and (t.exact or n not in text)), None)
                 for n, kind in zip(names, kinds, strict=True)

@@ -25,12 +25,12 @@ Values = Mapping[str, str | None]
 
 def nested_in(folder: Path, endings: tuple[str, ...]) -> list[Path]:
     """The files in folders of the form `name=value` below a folder."""
-    found = list[Path]()
+    files = list[Path]()
     for below in sorted(folder.iterdir()):
         if below.is_dir() and "=" in below.name and not below.name.startswith((".", "_")):
-            found += [f for f in below.iterdir() if f.is_file() and f.name.lower().endswith(endings)]
-            found += nested_in(below, endings)
-    return found
+            files += [f for f in below.iterdir() if f.is_file() and f.name.lower().endswith(endings)]
+            files += nested_in(below, endings)
+    return files
 
 
 def values_of(file: PurePath, pattern: PurePath) -> Values:

@@ -15,8 +15,8 @@ JSON: Final = tuple(f"{kind}{packed}" for kind in (".jsonl", ".ndjson", ".json")
 
 def json_scan(connection: Any, files: Sequence[Path], file_column: str | None, place: str) -> tuple[str, list[str]]:
     """The SQL that reads objects as columns of text, and the columns. Objects within objects are JSON."""
-    asked = f"SELECT DISTINCT json_keys(json) FROM read_json_objects({paths(files)}, format = 'auto')"
-    lists = sorted((keys for (keys,) in connection.sql(asked).fetchall() if keys), key=lambda keys: (-len(keys), keys))
+    query = f"SELECT DISTINCT json_keys(json) FROM read_json_objects({paths(files)}, format = 'auto')"
+    lists = sorted((keys for (keys,) in connection.sql(query).fetchall() if keys), key=lambda keys: (-len(keys), keys))
     names = list(dict.fromkeys(name for keys in lists for name in keys))
     if not names:
         raise SourceError(f"{place}: there is no JSON object with a name in it; write one object a line")

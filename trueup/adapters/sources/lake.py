@@ -69,5 +69,5 @@ def _iceberg(metadata: Path, _: int) -> pa.Table:
 
 def _metadata(folder: Path) -> list[Path]:
     """The versions of an Iceberg table, the newest last."""
-    found = list((folder / "metadata").glob("*.metadata.json"))
-    return sorted(found, key=lambda file: (json.loads(file.read_bytes()).get("last-updated-ms", 0), file.name))
+    versions = list((folder / "metadata").glob("*.metadata.json"))
+    return sorted(versions, key=lambda file: (json.loads(file.read_bytes()).get("last-updated-ms", 0), file.name))

@@ -50,8 +50,8 @@ class SourcePort(Protocol):
 
     def extent(self) -> Extent | None:
         """First and last time of `span`. Raises SourceError."""
-        found = self.span()
-        return (found.first, found.last) if found else None
+        span = self.span()
+        return (span.first, span.last) if span else None
 
     def mark(self) -> Mark | None:
         """How far the source has been written by now; None for a source that cannot know. Raises SourceError."""

@@ -79,8 +79,8 @@ def fetch(address: str, endings: Sequence[str], source: str) -> list[Fetched]:
     try:
         system, path = fsspec.core.url_to_fs(address)
         system.invalidate_cache()  # an earlier listing may be outdated
-        found = _found(system, path, tuple(endings))
-        kept = [info for _, info in sorted(found.items()) if not _name(info).startswith((".", "_"))]
+        listed = _found(system, path, tuple(endings))
+        kept = [info for _, info in sorted(listed.items()) if not _name(info).startswith((".", "_"))]
         if not path.startswith("http"):  # where files cannot be listed
             above = [*map(str, PurePosixPath(kept[0]["name"]).parents)][:_ABOVE] if kept else []
             _refuse_table(system, above if _GLOB.search(path) else [path, *above], source)
@@ -92,11 +92,11 @@ def fetch(address: str, endings: Sequence[str], source: str) -> list[Fetched]:
     except SourceError:
         raise
     except Exception as error:
-        said = str(error).replace(address, shown(address)) or type(error).__name__
-        known = isinstance(error, OSError | TimeoutError) and not isinstance(error, PermissionError)
-        failure = SourceUnavailable if known else SourceError
+        message = str(error).replace(address, shown(address)) or type(error).__name__
+        temporary = isinstance(error, OSError | TimeoutError) and not isinstance(error, PermissionError)
+        failure = SourceUnavailable if temporary else SourceError
         raise failure(
-            f"{source}: cannot be fetched: {said}; check ingest.source.path, and the credentials in the environment"
+            f"{source}: cannot be fetched: {message}; check ingest.source.path, and the credentials in the environment"
         ) from None
 
 
@@ -137,8 +137,8 @@ def _copy(system: Any, info: Info) -> Path:
     path = info["name"]
     if "file" in ([system.protocol] if isinstance(system.protocol, str) else system.protocol):
         return Path(path)
-    told = tuple(str(info[key]) for key in _STATES if info.get(key))
-    state = (info.get("size"), told or time.monotonic() // _FRESH)
+    states = tuple(str(info[key]) for key in _STATES if info.get(key))
+    state = (info.get("size"), states or time.monotonic() // _FRESH)
     return copy_of((str(system.protocol), path), state, _name(info), lambda copy: system.get_file(path, str(copy)))
 
 
@@ -154,8 +154,8 @@ def _path(name: str) -> str:
 def _to_install(address: str, error: ImportError) -> str:
     """Which package reads such addresses."""
     scheme = address.split("://")[0].lower()
-    known = known_implementations.get(scheme, {})
-    package = known.get("class", "").split(".")[0]
+    implementation = known_implementations.get(scheme, {})
+    package = implementation.get("class", "").split(".")[0]
     if not package or package == "fsspec":
-        return f"{scheme}:// addresses need a package that is not installed: {known.get('err') or error}"
+        return f"{scheme}:// addresses need a package that is not installed: {implementation.get('err') or error}"
     return f"{scheme}:// addresses are read by the package {package}; install it, as with pip install {package}"

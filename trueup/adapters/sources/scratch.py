@@ -19,8 +19,8 @@ def copy_of(thing: Hashable, state: Hashable, name: str, make: Callable[[Path], 
     """The copy of a thing in a state, with file name `name`, made by `make` once; the copy of an earlier state is removed."""
     thing = (os.getpid(), thing)
     with _lock:
-        known, old = _made.get(thing, (None, None))
-        if old is not None and known == state and old.exists():
+        earlier, old = _made.get(thing, (None, None))
+        if old is not None and earlier == state and old.exists():
             return old
         copy = Path(tempfile.mkdtemp(dir=_folder(os.getpid()))) / name
         try:

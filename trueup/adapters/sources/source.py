@@ -68,13 +68,15 @@ class FunctionTable(SourcePort):
         if not callable(self._extent):
             times = self._frame(None, None, ())[self._config.time]
             return span_by_time(times, pd.Series(1, times.index), self._config, self.name)
-        found = self._call(self._extent)
-        if found is None:
+        ends_given = self._call(self._extent)
+        if ends_given is None:
             return None
         try:
-            first, last = found
+            first, last = ends_given
         except (TypeError, ValueError):
-            raise SourceError(f"{self.name}: its extent returned {found!r}; return (first, last) or None") from None
+            raise SourceError(
+                f"{self.name}: its extent returned {ends_given!r}; return (first, last) or None"
+            ) from None
         ends = event_times(
             pd.Series([first, last], dtype=object, name="extent"), self._config, f"{self.name}: ingest.time"
         )

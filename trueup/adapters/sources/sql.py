@@ -85,8 +85,8 @@ class SqlTable(SourcePort):
             rows = self._rows(wanted)
             inside = self._inside(self._sample(connection), rows.c[time], start, end)
             frame = _fetched(connection, sa.select(*(rows.c[name] for name in wanted)).where(inside), wanted)
-        found = in_window(frame, self._config, start, end, self.name)
-        return found if columns is None else found[list(columns)]
+        inside_window = in_window(frame, self._config, start, end, self.name)
+        return inside_window if columns is None else inside_window[list(columns)]
 
     def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         with self._connection() as connection:
@@ -101,11 +101,11 @@ class SqlTable(SourcePort):
             self._names(connection, [self._config.time])
             text = self._is_text(self._sample(connection))
             by = time if text else sa.cast(time, sa.Date)
-            asked = sa.select(sa.func.min(time), sa.func.max(time), sa.func.count(time)).group_by(by)
-            found = pd.DataFrame(connection.execute(asked).all(), columns=[FIRST, LAST, ROWS], dtype=object)
+            query = sa.select(sa.func.min(time), sa.func.max(time), sa.func.count(time)).group_by(by)
+            days = pd.DataFrame(connection.execute(query).all(), columns=[FIRST, LAST, ROWS], dtype=object)
         if text:
-            return span_by_time(found[FIRST], found[ROWS], self._config, self.name)
-        return span_by_day(found, self._config, self.name)
+            return span_by_time(days[FIRST], days[ROWS], self._config, self.name)
+        return span_by_day(days, self._config, self.name)
 
     def mark(self) -> Mark | None:
         """The newest `updated_at`, and how many rows have it: more may get the same one later."""
@@ -132,8 +132,8 @@ class SqlTable(SourcePort):
             if mark["column"] == name:
                 later = rows.c[name] >= _as_it_was(mark["newest"])  # more rows may have the same one now
             query = sa.select(rows.c[time]).where(later, rows.c[time].is_not(None)).distinct()
-            found = list(connection.scalars(query))
-        times = event_times(pd.Series(found, dtype=object, name=time), self._config, f"{self.name}: ingest.time")
+            moments = list(connection.scalars(query))
+        times = event_times(pd.Series(moments, dtype=object, name=time), self._config, f"{self.name}: ingest.time")
         return [moment.to_pydatetime() for moment in times.dropna().unique()]
 
     def _plain(self, written: Any) -> Any:
@@ -191,9 +191,9 @@ class SqlTable(SourcePort):
 
     def _names(self, connection: sa.Connection, needed: Sequence[str] = ()) -> list[str]:
         everything = sa.select(sa.text("*")).select_from(self._rows([])).limit(0)
-        given = list(connection.execute(everything).keys())
+        columns = list(connection.execute(everything).keys())
         # SQLite calls the second x of a subquery "x:1"
-        names = [base if (base := re.sub(r":\d+$", "", name)) in given else name for name in given]
+        names = [base if (base := re.sub(r":\d+$", "", name)) in columns else name for name in columns]
         check_columns(names, needed, self.name)
         return names
 

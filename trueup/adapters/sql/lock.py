@@ -21,8 +21,8 @@ _POLL_SECONDS = 0.05
 def alone(engine: sa.Engine, name: str, wait: float = 0) -> Iterator[bool]:
     """Try for at most `wait` seconds to hold the lock `name` for the block; yields whether it is held."""
     if engine.dialect.name == "postgresql":
-        with _session_lock(engine, name, wait) as held:
-            yield held
+        with _session_lock(engine, name, wait) as locked:
+            yield locked
         return
     if not (file := engine.url.database) or file == ":memory:":
         yield True  # no other process can open this database

@@ -118,8 +118,8 @@ class Batches(Shelf):
         for row in rows:
             files.link(other.home / row["path"], self.home / row["path"])
         with writing(self.engine, BATCHES) as connection:
-            known = set(connection.scalars(sa.select(BATCHES.c.sequence)))
-            if new := [row for row in rows if row["sequence"] not in known]:
+            present = set(connection.scalars(sa.select(BATCHES.c.sequence)))
+            if new := [row for row in rows if row["sequence"] not in present]:
                 connection.execute(sa.insert(BATCHES), new)
 
     def newest(self, dataset: str, window: Window) -> BatchRef | None:

@@ -59,8 +59,8 @@ class Quarantine(Batches):
         wanted = None if row_ids is None else np.array(list(row_ids), dtype=np.int64)
 
         def save() -> int:
-            held = self.quarantined_ids(ref)
-            chosen = held if wanted is None else np.intersect1d(held, wanted)
+            quarantined = self.quarantined_ids(ref)
+            chosen = quarantined if wanted is None else np.intersect1d(quarantined, wanted)
             rows = [{"sequence": ref.sequence, "row_id": i, "by": by, "why": why} for i in chosen.tolist()]
             if rows:
                 with writing(self.engine) as connection:
@@ -72,8 +72,8 @@ class Quarantine(Batches):
     def with_releases(self, refs: Sequence[BatchRef]) -> set[int]:
         """The sequence numbers of those batches with any release."""
         with reading(self.engine) as connection:
-            found = connection.scalars(sa.select(RELEASES.c.sequence).distinct()).all()
-        return set(found) & {ref.sequence for ref in refs}
+            sequences = connection.scalars(sa.select(RELEASES.c.sequence).distinct()).all()
+        return set(sequences) & {ref.sequence for ref in refs}
 
     def effective(self, refs: BatchRef | Sequence[BatchRef], columns: Sequence[str] | None = None) -> pd.DataFrame:
         chosen = [refs] if isinstance(refs, BatchRef) else list(refs)
@@ -140,5 +140,5 @@ class Quarantine(Batches):
 
     def _released(self, ref: BatchRef) -> npt.NDArray[np.int64]:
         with reading(self.engine) as connection:
-            found = connection.scalars(sa.select(RELEASES.c.row_id).where(RELEASES.c.sequence == ref.sequence)).all()
-        return np.array(found, dtype=np.int64)
+            row_ids = connection.scalars(sa.select(RELEASES.c.row_id).where(RELEASES.c.sequence == ref.sequence)).all()
+        return np.array(row_ids, dtype=np.int64)

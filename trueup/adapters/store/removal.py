@@ -55,12 +55,12 @@ class Removal(Shelf):
         query = sa.select(PREDICTIONS).where(PREDICTIONS.c.model == model, PREDICTIONS.c.removed_at.is_(None))
         with reading(self.engine) as connection:
             rows = connection.execute(query.order_by(PREDICTIONS.c.role, PREDICTIONS.c.start, PREDICTIONS.c.end)).all()
-        found = []
+        old = []
         for _, same in groupby(rows, key=lambda row: (row.role, row.start, row.end)):
             parts = list(same)
             if all(_utc(part.recorded_at) < before for part in parts):
-                found += [(part.role, part.part) for part in parts]
-        return found
+                old += [(part.role, part.part) for part in parts]
+        return old
 
     def retire_batches(self, sequences: Iterable[int], at: datetime) -> None:
         """Mark the files of landings as removed."""
@@ -110,14 +110,14 @@ def _needed(connection: sa.Connection, kind: Kind, model: str, retiring: set[Any
     if kind == "predictions":
         columns = (PREDICTIONS.c.role, PREDICTIONS.c.part, PREDICTIONS.c.path, PREDICTIONS.c.removed_at)
         rows = connection.execute(sa.select(*columns).where(PREDICTIONS.c.model == model)).all()
-        told = [(row.path, row.removed_at is None and (row.role, row.part) not in retiring) for row in rows]
+        referenced = [(row.path, row.removed_at is None and (row.role, row.part) not in retiring) for row in rows]
     else:
         path = (BATCHES if kind == "batches" else QUARANTINE).c.path
         joined = BATCHES if kind == "batches" else BATCHES.join(QUARANTINE, QUARANTINE.c.sequence == BATCHES.c.sequence)
         query = sa.select(path, BATCHES.c.sequence, BATCHES.c.removed_at).select_from(joined).where(_of_model(model))
-        told = [(r.path, r.removed_at is None and r.sequence not in retiring) for r in connection.execute(query)]
+        referenced = [(r.path, r.removed_at is None and r.sequence not in retiring) for r in connection.execute(query)]
     needed: dict[str, bool] = {}
-    for file, still in told:  # content landed twice is one file
+    for file, still in referenced:  # content landed twice is one file
         needed[file] = needed.get(file, False) or still
     return needed
 

@@ -55,12 +55,12 @@ class Results(Shelf):
         text = as_json(to_plain(body))
         key = {"model": model, "stage": stage, "start": moment(window.start), "end": moment(window.end)}
         key |= {"revision": revision, "as_of": moment(as_of), "basis": basis}
-        known = sa.select(RESULTS.c.body).where(*(RESULTS.c[name] == value for name, value in key.items()))
+        query = sa.select(RESULTS.c.body).where(*(RESULTS.c[name] == value for name, value in key.items()))
 
         def get_or_put() -> str:
             with writing(self.engine) as connection:
-                if (found := connection.scalar(known)) is not None:
-                    return str(found)
+                if (stored := connection.scalar(query)) is not None:
+                    return str(stored)
                 connection.execute(sa.insert(RESULTS).values(body=text, **key))
             return text
 

@@ -20,10 +20,10 @@ def cleaned(
 ) -> tuple[pd.Series[Any], int]:
     """Remove a column's values that mean "missing" and count them. With `typed`, infer the column's type again."""
     decimal = getattr(source, "decimal", ".")
-    found = are_sentinels(column, sentinels_of(name, config), decimal)
-    left = column.mask(pd.Series(found, column.index)) if found.any() else column
+    missing = are_sentinels(column, sentinels_of(name, config), decimal)
+    left = column.mask(pd.Series(missing, column.index)) if missing.any() else column
     anew = _typed_anew(left, config.timezone, decimal, numbers_only=source.kind != "files") if typed else None
-    return left if anew is None else anew, int(found.sum())
+    return left if anew is None else anew, int(missing.sum())
 
 
 def _typed_anew(column: pd.Series[Any], zone: str, decimal: str, numbers_only: bool) -> pd.Series[Any] | None:

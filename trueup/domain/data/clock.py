@@ -35,7 +35,7 @@ class Span:
 
     def __str__(self) -> str:
         """Describe the excluded rows; "" if there are none."""
-        said = [
+        parts = [
             f"{rows:,} row{'s' if rows > 1 else ''} {side} {edge:%Y-%m-%d}, {reach} {end:%Y-%m-%d}, far from all others"
             for rows, end, side, reach, edge in (
                 (self.before, self.earliest, "before", "back to", self.first),
@@ -43,7 +43,7 @@ class Span:
             )
             if rows and end is not None
         ]
-        return " and ".join(said)
+        return " and ".join(parts)
 
 
 def days_of(times: pd.Series[datetime], rows: pd.Series[int]) -> pd.DataFrame:

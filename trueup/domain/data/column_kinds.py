@@ -40,14 +40,14 @@ def declared_kinds(config: IngestConfig, numeric: Sequence[str]) -> dict[str, Co
 
 
 def first_kinds(
-    raw: pd.DataFrame, columns: Sequence[str], declared: Mapping[str, ColumnKind], known: LandedFacts
+    raw: pd.DataFrame, columns: Sequence[str], declared: Mapping[str, ColumnKind], landed: LandedFacts
 ) -> dict[str, ColumnKind]:
     """The kinds as declared and as earlier landings fixed them, and those of new `columns` by their values."""
-    kinds = settled(declared, known.kinds)
+    kinds = settled(declared, landed.kinds)
     for name in columns:
-        if name not in known.kinds and kinds.get(name) in {None, "text"} and name in raw:
-            found = kind_of(raw[name]) if name not in kinds else kind_of_text(raw[name])
-            kinds |= {name: found} if found else {}
+        if name not in landed.kinds and kinds.get(name) in {None, "text"} and name in raw:
+            kind = kind_of(raw[name]) if name not in kinds else kind_of_text(raw[name])
+            kinds |= {name: kind} if kind else {}
     return kinds
 
 
@@ -82,14 +82,14 @@ def examples(column: pd.Series[Any], kind: ColumnKind, zone: str) -> list[str]:
 
 def rewritten(column: pd.Series[Any], kind: ColumnKind) -> dict[str, int]:
     """Count the values that are landed in another form than the source has: see `REWRITTEN`."""
-    found = {}
+    counts = {}
     if kind == "time":
-        found["finer"] = finer(column)
+        counts["finer"] = finer(column)
     elif kind in {"text", "digits"} and not dtypes.is_numeric_dtype(column):
         if dtypes.infer_dtype(column, skipna=True) in {"bytes", "mixed"}:
-            found["bytes"] = sum(isinstance(value, bytes | bytearray | memoryview) for value in column)
-        found["nul"] = int(as_text(column).str.contains("\0", regex=False, na=False).sum()) if len(column) else 0
-    return {name: count for name, count in found.items() if count}
+            counts["bytes"] = sum(isinstance(value, bytes | bytearray | memoryview) for value in column)
+        counts["nul"] = int(as_text(column).str.contains("\0", regex=False, na=False).sum()) if len(column) else 0
+    return {name: count for name, count in counts.items() if count}
 
 
 REWRITTEN: Final = {  # messages

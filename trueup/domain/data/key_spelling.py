@@ -37,8 +37,8 @@ def spelled_otherwise(here: pd.Series[Any], there: pd.Series[Any]) -> str:
             continue
         example = mine[met].iloc[0]
         same = theirs[other == brought[met].iloc[0]].iloc[0]
-        said = f"they are the same {words}: {example} and {same}"
-        return said + (_padding(mine, theirs) if "zeros" in words else "")
+        difference = f"they are the same {words}: {example} and {same}"
+        return difference + (_padding(mine, theirs) if "zeros" in words else "")
     return ""
 
 

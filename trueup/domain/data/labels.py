@@ -43,8 +43,8 @@ class Outcomes:
     """A table of outcomes as known at a moment, by key.
 
     `keys`: the distinct keys' hashes, sorted. `now` and `later`: per key the position of the last outcome known by the
-    moment, and of the first to become known after it; -1 if there is none. `values` and `known`: per position; `known`
-    is NaT if it is not known when. With `delay` there is no `known`: a row's outcome counts from its time plus the
+    moment, and of the first to become known after it; -1 if there is none. `values` and `known_at`: per position; `known_at`
+    is NaT if it is not known when. With `delay` there is no `known_at`: a row's outcome counts from its time plus the
     delay.
     """
 
@@ -53,7 +53,7 @@ class Outcomes:
     later: npt.NDArray[np.intp]
     several: npt.NDArray[np.bool_]
     values: pd.Series[Any]
-    known: npt.NDArray[np.datetime64]
+    known_at: npt.NDArray[np.datetime64]
     delay: timedelta | None
     unknown: Unknown
     facts: Facts = field(default_factory=dict)
@@ -102,14 +102,14 @@ class Outcomes:
 
     def places(self, rows: pd.DataFrame, key: Sequence[str]) -> npt.NDArray[np.intp]:
         """Positions of rows' keys in `keys`; -1 for those without an outcome."""
-        found = np.full(len(rows), _NONE, dtype=np.intp)
+        places = np.full(len(rows), _NONE, dtype=np.intp)
         named = rows[list(key)].notna().all(axis=1).to_numpy()
         if not len(self.keys) or not named.any():
-            return found
+            return places
         hashes = key_hash(rows.loc[named, list(key)])
         at = np.minimum(np.searchsorted(self.keys, hashes), len(self.keys) - 1)
-        found[named] = np.where(self.keys[at] == hashes, at, _NONE)
-        return found
+        places[named] = np.where(self.keys[at] == hashes, at, _NONE)
+        return places
 
     def _fits(self, positions: npt.NDArray[np.intp], times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.bool_]:
         """Whether there is an outcome at a position that is not from before the row."""
@@ -117,12 +117,12 @@ class Outcomes:
         at = positions[fits]
         fits[fits] = self.values.notna().to_numpy()[at]
         if self.delay is None:
-            fits[fits] = ~(self.known[positions[fits]] < times[fits])  # NaT compares false
+            fits[fits] = ~(self.known_at[positions[fits]] < times[fits])  # NaT compares false
         return fits
 
     def _known(self, positions: npt.NDArray[np.intp], times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.datetime64]:
         return (
-            self.known[positions]
+            self.known_at[positions]
             if self.delay is None
             else times + np.timedelta64(self.delay).astype("timedelta64[us]")
         )
@@ -138,7 +138,7 @@ class Table:
     named: pd.DataFrame  # the key columns, named as in the rows
     keys: npt.NDArray[np.int64]
     values: pd.Series[Any]
-    known: npt.NDArray[np.datetime64]  # all NaT with `known_after`
+    known_at: npt.NDArray[np.datetime64]  # all NaT with `known_after`
     lines: npt.NDArray[np.intp]
     delay: timedelta | None
     unknown: Unknown
@@ -147,17 +147,17 @@ class Table:
     def at(self, moment: datetime) -> Outcomes:
         """Determine which outcome of each key counts at a moment, and which one comes next."""
         order = np.arange(len(self.keys))
-        past = self.known <= np.datetime64(moment) if self.delay is None else np.ones(len(order), dtype=bool)
+        past = self.known_at <= np.datetime64(moment) if self.delay is None else np.ones(len(order), dtype=bool)
         # Of equal moments the later line counts, before and after that moment.
-        by_known = np.lexsort((order, self.known)) if self.delay is None else order
-        first_to_come = np.lexsort((-order, self.known)) if self.delay is None else order
+        by_known = np.lexsort((order, self.known_at)) if self.delay is None else order
+        first_to_come = np.lexsort((-order, self.known_at)) if self.delay is None else order
         keys, place, lines = np.unique(self.keys, return_inverse=True, return_counts=True)
         now, later = (np.full(len(keys), _NONE, dtype=np.intp) for _ in range(2))
         last = by_known[past[by_known]]
         now[place[last]] = last  # the last assignment to a place wins
         following = first_to_come[~past[first_to_come]][::-1]
         later[place[following]] = following
-        return Outcomes(keys, now, later, lines > 1, self.values, self.known, self.delay, self.unknown, self.facts)
+        return Outcomes(keys, now, later, lines > 1, self.values, self.known_at, self.delay, self.unknown, self.facts)
 
 
 def key_names(config: IngestConfig) -> dict[str, str]:
@@ -171,14 +171,14 @@ def label_columns(config: IngestConfig) -> list[str]:
     return list(dict.fromkeys(c for c in (*key_names(config).values(), label.column, label.known_at) if c is not None))
 
 
-def table(raw: pd.DataFrame, config: IngestConfig, task: Task, known: LandedFacts = LandedFacts()) -> Table:  # noqa: B008  frozen
-    """Read a label source's table; `known` is what landing fixed: the kinds of the rows' keys, and the outcomes.
+def table(raw: pd.DataFrame, config: IngestConfig, task: Task, landed: LandedFacts = LandedFacts()) -> Table:  # noqa: B008  frozen
+    """Read a label source's table; `landed` is what landing fixed: the kinds of the rows' keys, and the outcomes.
 
     Raises SourceError for outcomes or times that cannot be read, and for keys that have lost digits.
     """
     label = config.label
     require_flat(raw, label_columns(config), "ingest.label.source")
-    keys = key_values(raw, config, key_names(config), "ingest.label.key", known.kinds)
+    keys = key_values(raw, config, key_names(config), "ingest.label.key", landed.kinds)
     named = keys.notna().all(axis=1).to_numpy()
     facts: Facts = {"coerced": {}, "infinite_outcomes": 0, "outcomes_read": len(raw), "null_keys": int((~named).sum())}
     chosen, keys = raw[named].reset_index(drop=True), keys[named].reset_index(drop=True)
@@ -187,7 +187,7 @@ def table(raw: pd.DataFrame, config: IngestConfig, task: Task, known: LandedFact
         typed = task is Task.REGRESSION or label.above is not None
         outcome, count = cleaned(outcome, label.column, config, label.source or config.source, typed)
     facts["sentinel_outcomes"] = count
-    values = label_values(outcome, config, task, facts, known.outcomes)
+    values = label_values(outcome, config, task, facts, landed.outcomes)
     known_at, unknown = _known(chosen, config, label), unknown_of(outcome, values, label)
     require_newest_known(unknown, values, np.lexsort((np.arange(len(values)), known_at)))
     hashes = key_hash(keys) if len(keys) else np.empty(0, dtype=np.int64)
@@ -197,8 +197,8 @@ def table(raw: pd.DataFrame, config: IngestConfig, task: Task, known: LandedFact
 def _known(chosen: pd.DataFrame, config: IngestConfig, label: LabelConfig) -> npt.NDArray[np.datetime64]:
     if label.known_at is None:
         return np.full(len(chosen), np.datetime64("NaT"), dtype=_TIME_UNIT)
-    known = parse_times(chosen[label.known_at], config.timezone, "ingest.label.known_at", config.time_format)
-    return known.to_numpy().astype(_TIME_UNIT)
+    moments = parse_times(chosen[label.known_at], config.timezone, "ingest.label.known_at", config.time_format)
+    return moments.to_numpy().astype(_TIME_UNIT)
 
 
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, int] | None:

@@ -64,12 +64,12 @@ def split(
     columns: Sequence[str],
     numeric: Sequence[str],
     batch: Window | None = None,
-    known: LandedFacts = LandedFacts(),  # noqa: B008  frozen
+    landed: LandedFacts = LandedFacts(),  # noqa: B008  frozen
 ) -> Landing:
     """Split what a source returned into rows and labels.
 
     `columns` are the wanted input columns, `numeric` those that must be numeric. `batch` is part of a row's id, because
-    a key may repeat in another batch for another row. `known` is what earlier landings fixed; `facts["kinds"]` and
+    a key may repeat in another batch for another row. `landed` is what earlier landings fixed; `facts["kinds"]` and
     `facts["outcomes"]` return it with this batch's additions. The facts record missing columns, extra columns under the
     policy `fail`, and values of another kind, for validation to judge. Rows without a key or a time are left out and
     counted; of several rows with the same key the last stays.
@@ -80,14 +80,14 @@ def split(
     facts = _check_columns(raw, config, columns)
     apart = config.label.source is not None
     require_flat(raw, [*columns, *([] if apart else [config.label.column])], "ingest.source")
-    given, declared = raw, settled(declared_kinds(config, numeric), known.kinds)
+    as_read, declared = raw, settled(declared_kinds(config, numeric), landed.kinds)
     raw = _without_sentinels(raw, config, columns, declared, facts)
-    kinds = first_kinds(raw, [*config.key, *columns], declared, known)
+    kinds = first_kinds(raw, [*config.key, *columns], declared, landed)
     times, second = event_moments(raw[config.time], config, "ingest.time")
     moments = naming(times, second)
     if len(raw) and times.isna().all():
         raise SourceError(f"ingest.time: the column '{config.time}' is empty; name another, or fill it in the source")
-    keys = _keys(raw, moments, config, kinds) if config.key else _numbered(given, moments, config, kinds)
+    keys = _keys(raw, moments, config, kinds) if config.key else _numbered(as_read, moments, config, kinds)
     positions, row_ids = _unique_rows(keys, moments, times, batch, facts)
     facts |= _changes_of_clocks(raw[config.time], times, second, config.timezone)
     wanted = [c for c in columns if c in raw.columns]
@@ -99,11 +99,11 @@ def split(
     if config.time in inputs:
         inputs[config.time] = named[EVENT_TIME]
     rows = pd.DataFrame({ROW_ID: named[ROW_ID], EVENT_TIME: named[EVENT_TIME], **inputs}, copy=False)
-    facts |= {"rows_read": len(raw), "rows": len(rows), "kinds": carried(known.kinds, kinds) | facts["kinds"]}
+    facts |= {"rows_read": len(raw), "rows": len(rows), "kinds": carried(landed.kinds, kinds) | facts["kinds"]}
     if apart:
         none = named.head(0)
         return Landing(rows, none.assign(**{LABEL: none[ROW_ID].astype(np.float64), KNOWN_AT: none[EVENT_TIME]}), facts)
-    labels = _labels(chosen, named, second[positions], config, task, facts, known)
+    labels = _labels(chosen, named, second[positions], config, task, facts, landed)
     facts |= {"labels": len(labels)}
     return Landing(rows, labels, facts)
 
@@ -136,9 +136,9 @@ def _check_columns(raw: pd.DataFrame, config: IngestConfig, columns: Sequence[st
 
 def require_flat(raw: pd.DataFrame, columns: Sequence[str], place: str) -> None:
     """Refuse columns of lists or structs. Raises SourceError."""
-    if found := [c for c in dict.fromkeys(columns) if c in raw and nested(raw[c])]:
+    if nested_columns := [c for c in dict.fromkeys(columns) if c in raw and nested(raw[c])]:
         raise SourceError(
-            f"{place}: {', '.join(map(repr, found))} hold lists, structs or maps, and a column of rows holds single values; "
+            f"{place}: {', '.join(map(repr, nested_columns))} hold lists, structs or maps, and a column of rows holds single values; "
             "extract the parts in the source's query, or remove the columns from the config"
         )
 
@@ -190,14 +190,14 @@ def _unique_rows(
 
 
 def _numbered(
-    given: pd.DataFrame, times: pd.Series[Any], config: IngestConfig, kinds: Mapping[str, ColumnKind]
+    as_read: pd.DataFrame, times: pd.Series[Any], config: IngestConfig, kinds: Mapping[str, ColumnKind]
 ) -> pd.DataFrame:
     """Identify rows without a key by all their values except the outcome, which may come or change later."""
     later = {config.time, config.label.column, config.label.known_at}
     texts = {
-        str(c): canonical_text(given[c], "digits" if kinds.get(str(c)) == "digits" else "text")
-        for c in given.columns
-        if str(c) not in later and not nested(given[c])
+        str(c): canonical_text(as_read[c], "digits" if kinds.get(str(c)) == "digits" else "text")
+        for c in as_read.columns
+        if str(c) not in later and not nested(as_read[c])
     }
     return numbered(pd.DataFrame({**texts, config.time: times}))
 
@@ -259,21 +259,21 @@ def _labels(
     config: IngestConfig,
     task: Task,
     facts: Facts,
-    known: LandedFacts,
+    landed: LandedFacts,
 ) -> pd.DataFrame:
     """Derive the labels frame, with a row for each row that has an outcome.
 
     In the `second` pass of a repeated hour an outcome counts an hour later, or it would seem known in the first pass.
     """
     label = config.label
-    values = label_values(chosen[label.column], config, task, facts, known.outcomes)
+    values = label_values(chosen[label.column], config, task, facts, landed.outcomes)
     has_value = values.notna()
     happened = named[EVENT_TIME]
     if label.known_after is not None:
         since = happened + pd.Timedelta(label.known_after)
     else:
-        told = chosen[str(label.known_at)]
-        since, again = parse_moments(told, config.timezone, "ingest.label.known_at", config.time_format)
+        moments = chosen[str(label.known_at)]
+        since, again = parse_moments(moments, config.timezone, "ingest.label.known_at", config.time_format)
         second = second | again
     since = since.mask(second, since + timedelta(hours=1))
     too_early = since < happened
@@ -294,10 +294,10 @@ def key_values(
 
     Raises SourceError for values that are not of a column's kind, and for numbers that have lost digits.
     """
-    found = {}
+    columns = {}
     for name, there in names.items():
         if name == config.time:
-            found[name] = naming(*parse_moments(raw[there], config.timezone, place, config.time_format))
+            columns[name] = naming(*parse_moments(raw[there], config.timezone, place, config.time_format))
             continue
         if lost := lost_digits(raw[there]):
             raise SourceError(
@@ -317,5 +317,5 @@ def key_values(
                 f"{place}: '{there}' is of type {kind} in this dataset and holds others, such as {odd}; a key keeps "
                 "its type: correct the source, or convert it in the query"
             )
-        found[name] = brought
-    return pd.DataFrame(found, copy=False)
+        columns[name] = brought
+    return pd.DataFrame(columns, copy=False)

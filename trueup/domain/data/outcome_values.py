@@ -41,21 +41,21 @@ class LandedFacts:
 
 
 def label_values(
-    outcome: pd.Series[Any], config: IngestConfig, task: Task, facts: Facts, known: Sequence[str] | None = None
+    outcome: pd.Series[Any], config: IngestConfig, task: Task, facts: Facts, landed: Sequence[str] | None = None
 ) -> pd.Series[Any]:
     """Convert outcomes to labels: text for a multiclass task, else float64; missing without outcome.
 
-    `known` are the outcomes of earlier landings, from `facts["outcomes"]`. Counts the unknown ones in `facts`. Raises
+    `landed` are the outcomes of earlier landings, from `facts["outcomes"]`. Counts the unknown ones in `facts`. Raises
     SourceError if they are more than a small share.
     """
-    facts |= {"unknown_outcomes": {}, "outcomes": None if known is None else [*known]}
+    facts |= {"unknown_outcomes": {}, "outcomes": None if landed is None else [*landed]}
     if config.label.column in config.coerce and not isinstance(config.label.positive, str):
         outcome = _coerced(outcome, config.label.column, facts)
     if task is Task.MULTICLASS:
-        return _classes(outcome, config.label, facts, known)
+        return _classes(outcome, config.label, facts, landed)
     if task is Task.REGRESSION or config.label.above is not None:
         return _numbers(outcome, config, facts)
-    return _binary(outcome, config.label, facts, known)
+    return _binary(outcome, config.label, facts, landed)
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,18 @@ def unknown_of(outcome: pd.Series[Any], values: pd.Series[Any], label: LabelConf
     return Unknown(texts[~texts.isin(["inf", "-inf"])], label)
 
 
-def require_known(unknown: Unknown, positions: npt.NDArray[np.intp], known: int, which: str) -> None:
+def require_known(unknown: Unknown, positions: npt.NDArray[np.intp], number_known: int, which: str) -> None:
     """Check some outcomes of a table separately, because a long history could hide a sudden change.
 
-    `known` is the number of known ones. Raises SourceError if the unknown ones are more than a small share.
+    `number_known` is the number of known ones. Raises SourceError if the unknown ones are more than a small share.
     """
     if unknown.texts.empty:
         return
-    found = unknown.texts[unknown.texts.index.isin(positions)]
-    if len(found) > _tolerated(len(found) + known):
+    unknown_texts = unknown.texts[unknown.texts.index.isin(positions)]
+    if len(unknown_texts) > _tolerated(len(unknown_texts) + number_known):
         label = unknown.label
-        said = f"{len(found):,} of {len(found) + known:,} outcomes {which} in '{label.column}' are unknown values"
-        raise SourceError(f"ingest.label.column: {said}: {_named(_counted(found))}. {_mend(label.column)}")
+        problem = f"{len(unknown_texts):,} of {len(unknown_texts) + number_known:,} outcomes {which} in '{label.column}' are unknown values"
+        raise SourceError(f"ingest.label.column: {problem}: {_named(_counted(unknown_texts))}. {_mend(label.column)}")
 
 
 def require_newest_known(unknown: Unknown, values: pd.Series[Any], order: npt.NDArray[np.intp]) -> None:
@@ -96,9 +96,9 @@ def require_newest_known(unknown: Unknown, values: pd.Series[Any], order: npt.ND
         return
     odd = np.zeros(len(values), dtype=bool)
     odd[unknown.texts.index] = True
-    told = order[odd[order] | values.notna().to_numpy()[order]]
-    for newest in (n for n in _NEWEST if n < len(told)):
-        last, before = told[-newest:], told[:-newest]
+    with_outcome = order[odd[order] | values.notna().to_numpy()[order]]
+    for newest in (n for n in _NEWEST if n < len(with_outcome)):
+        last, before = with_outcome[-newest:], with_outcome[:-newest]
         share = float(max(odd[before].mean(), _SHARE))
         if odd[last].sum() > newest * share + 3 * np.sqrt(newest * share * (1 - share)):
             require_known(unknown, last, newest - int(odd[last].sum()), f"(the newest {newest:,})")
@@ -114,8 +114,8 @@ def outcome_text(outcome: pd.Series[Any]) -> pd.Series[Any]:
 
 def same_outcome(outcome: pd.Series[Any], value: object) -> pd.Series[Any]:
     """Mark the outcomes that equal a value of the config, in any spelling."""
-    found: pd.Series[Any] = outcome_text(outcome).isin(_spellings(value))
-    return found
+    same: pd.Series[Any] = outcome_text(outcome).isin(_spellings(value))
+    return same
 
 
 def _spellings(value: object) -> frozenset[str]:
@@ -123,7 +123,7 @@ def _spellings(value: object) -> frozenset[str]:
     return next((pair for pair in (_ONE, _NOUGHT) if text in pair), frozenset({text}))
 
 
-def _binary(outcome: pd.Series[Any], label: LabelConfig, facts: Facts, known: Sequence[str] | None) -> pd.Series[Any]:
+def _binary(outcome: pd.Series[Any], label: LabelConfig, facts: Facts, landed: Sequence[str] | None) -> pd.Series[Any]:
     text = outcome_text(outcome)
     positive = text.isin(_ONE if label.positive is None else _spellings(label.positive))
     others = text[~positive & text.notna()]
@@ -132,8 +132,8 @@ def _binary(outcome: pd.Series[Any], label: LabelConfig, facts: Facts, known: Se
         negatives = {s for value in label.negative for s in _spellings(value)}
     elif label.positive is None:
         negatives = set(_NOUGHT)
-    elif known is not None:
-        negatives = {s for value in known for s in _spellings(value)}
+    elif landed is not None:
+        negatives = {s for value in landed for s in _spellings(value)}
     else:
         negatives = {*others.unique()}
         _require_few(negatives, label)
@@ -151,16 +151,16 @@ def _require_few(negatives: set[str], label: LabelConfig) -> None:
         )
 
 
-def _classes(outcome: pd.Series[Any], label: LabelConfig, facts: Facts, known: Sequence[str] | None) -> pd.Series[Any]:
+def _classes(outcome: pd.Series[Any], label: LabelConfig, facts: Facts, landed: Sequence[str] | None) -> pd.Series[Any]:
     text = outcome_text(outcome)
     present = {*text.dropna().unique()}
-    if known is None:
+    if landed is None:
         facts["outcomes"] = sorted(present) or None
         return text
-    folded = {_folded(name) for name in known}
-    respelled = {name for name in present - {*known} if _folded(name) in folded}
-    facts["outcomes"] = sorted({*known, *(present - respelled)})
-    _settle(text[text.isin(respelled)], text, facts, label, sorted(known))
+    folded = {_folded(name) for name in landed}
+    respelled = {name for name in present - {*landed} if _folded(name) in folded}
+    facts["outcomes"] = sorted({*landed, *(present - respelled)})
+    _settle(text[text.isin(respelled)], text, facts, label, sorted(landed))
     return text.mask(text.isin(respelled))
 
 
@@ -170,7 +170,7 @@ def _folded(text: str) -> str:
 
 
 def _settle(
-    unknown: pd.Series[Any], outcomes: pd.Series[Any], facts: Facts, label: LabelConfig, known: Sequence[str]
+    unknown: pd.Series[Any], outcomes: pd.Series[Any], facts: Facts, label: LabelConfig, landed: Sequence[str]
 ) -> None:
     """Count the unknown outcomes. Raises SourceError if they are more than a small share."""
     if unknown.empty:
@@ -180,17 +180,17 @@ def _settle(
     total = int(outcomes.notna().sum())
     if len(unknown) <= _tolerated(total):
         return
-    said = _named(counts)
-    if label.positive is None and label.above is None and not label.negative and {*known} == _NOUGHT:
+    examples = _named(counts)
+    if label.positive is None and label.above is None and not label.negative and {*landed} == _NOUGHT:
         raise SourceError(
-            f"ingest.label.column: '{label.column}' holds {len(unknown):,} values besides 0 and 1: {said}; "
+            f"ingest.label.column: '{label.column}' holds {len(unknown):,} values besides 0 and 1: {examples}; "
             "define what counts as 1 with ingest.label.above or ingest.label.positive"
         )
-    names = ", ".join(map(repr, known[:10])) + (", ..." if len(known) > 10 else "")
+    names = ", ".join(map(repr, landed[:10])) + (", ..." if len(landed) > 10 else "")
     none = "no known ones" if label.positive is None else f"neither the positive {label.positive!r} nor a known one"
     raise SourceError(
         f"ingest.label.column: {len(unknown):,} of {total:,} outcomes in '{label.column}' are {none} ({names}): "
-        f"{said}. {_mend(label.column)}"
+        f"{examples}. {_mend(label.column)}"
     )
 
 
@@ -244,7 +244,7 @@ def _numbers(outcome: pd.Series[Any], config: IngestConfig, facts: Facts) -> pd.
 
 def _suspects(values: pd.Series[Any], config: IngestConfig) -> dict[str, int]:
     """Count outcomes that mean "missing" in another column and are beyond all others: here they may mean it, too."""
-    named = {v for found in config.missing.values() for v in found if isinstance(v, int | float)}
+    named = {v for values_of_column in config.missing.values() for v in values_of_column if isinstance(v, int | float)}
     others = values[~values.isin(named)].dropna()
     counts = {
         f"{v:g}": int((values == v).sum())
@@ -256,15 +256,17 @@ def _suspects(values: pd.Series[Any], config: IngestConfig) -> dict[str, int]:
 
 def odd_outcomes(facts: Facts) -> list[str]:
     """Describe which values of an outcome are no outcomes, or may be none."""
-    said = []
+    remarks = []
     if unknown := facts.get("unknown_outcomes"):
-        said.append(f"{unknown['count']:,} outcomes are unknown values and do not count: {_named(unknown['values'])}")
+        remarks.append(
+            f"{unknown['count']:,} outcomes are unknown values and do not count: {_named(unknown['values'])}"
+        )
     for value, count in facts.get("suspect_outcomes", {}).items():
-        said.append(
+        remarks.append(
             f"{count:,} outcomes are {value}, which means that there is none in other columns (ingest.missing) and lies beyond "
             "all other outcomes; if it means that here, too, add it to ingest.missing under the outcome's column"
         )
-    return said
+    return remarks
 
 
 def _not_numbers(bad: pd.Series[Any], label: LabelConfig) -> SourceError:

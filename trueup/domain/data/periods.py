@@ -34,11 +34,11 @@ def period_of(moment: datetime, period: Period) -> Window:
 
 def complete_periods(start: datetime, end: datetime, period: Period) -> list[Window]:
     """List the periods from the one that contains `start` to the last that ends at or before `end`."""
-    found, window = [], period_of(start, period)
+    windows, window = [], period_of(start, period)
     while window.end <= end and window.end < datetime.max:
-        found.append(window)
+        windows.append(window)
         window = period_of(window.end, period)
-    return found
+    return windows
 
 
 def numbers(times: pd.Series[Any], period: Period) -> npt.NDArray[np.intp]:

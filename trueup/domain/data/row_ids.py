@@ -17,8 +17,8 @@ def numbered(content: pd.DataFrame) -> pd.DataFrame:
     >>> numbered(pd.DataFrame({"b": ["x", "x", None], "a": ["1", "1", "1"]})).to_numpy().tolist()
     [['1', 'x', 0], ['1', 'x', 1], ['1', '\ufdd0', 0]]
     """
-    held = {name: content[name] for name in sorted(content.columns)}
-    columns = {name: column.astype(str).where(column.notna(), _NOTHING) for name, column in held.items()}
+    ordered = {name: content[name] for name in sorted(content.columns)}
+    columns = {name: column.astype(str).where(column.notna(), _NOTHING) for name, column in ordered.items()}
     named = pd.DataFrame(columns, index=content.index)
     counter = named.groupby([*named.columns], sort=False).cumcount() if len(named) else 0
     return named.assign(**{_COUNTER: counter})

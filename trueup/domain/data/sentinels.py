@@ -41,8 +41,8 @@ def are_sentinels(
     texts = {str(value).strip() for value in values}
     codes, distinct = pd.factorize(as_text(column))
     trimmed = [str(text).strip() for text in distinct]
-    found = [text in texts or _number(text, decimal) in numbers for text in trimmed]
-    return np.array([*found, False], dtype=bool)[codes]  # missing values have the code -1
+    matches = [text in texts or _number(text, decimal) in numbers for text in trimmed]
+    return np.array([*matches, False], dtype=bool)[codes]  # missing values have the code -1
 
 
 def _number(text: str, decimal: str) -> float | None:

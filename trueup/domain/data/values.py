@@ -44,8 +44,8 @@ def as_text(column: pd.Series[Any]) -> pd.Series[Any]:
     """
     if column.dtype == object:
         if dtypes.infer_dtype(column, skipna=True) == "string":
-            told = column.isin(list(_TRUTHS))
-            return column.where(~told, column.map(_TRUTHS)) if told.any() else column
+            truths = column.isin(list(_TRUTHS))
+            return column.where(~truths, column.map(_TRUTHS)) if truths.any() else column
         texts = [None if missing else text_of(value) for value, missing in zip(column, column.isna(), strict=True)]
         return pd.Series(texts, index=column.index, name=column.name, dtype=object)
     codes, values = pd.factorize(column)  # each distinct value is converted once

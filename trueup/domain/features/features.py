@@ -93,10 +93,10 @@ def without_values_lately(
     empty list for a frame with too few batches.
     """
     newest = event_time.dt.to_period(FREQUENCY[period])
-    known = sorted(newest.unique())
-    if len(known) <= batches:
+    periods = sorted(newest.unique())
+    if len(periods) <= batches:
         return ()
-    late = frame[(newest >= known[-batches]).to_numpy()]
+    late = frame[(newest >= periods[-batches]).to_numpy()]
     return tuple(name for name in frame.columns if late[name].isna().all() and frame[name].notna().any())
 
 
@@ -145,7 +145,7 @@ def _custom(rows: pd.DataFrame, function: Custom, where: str, taken: set[str]) -
     numbers = {str(name): as_numbers(column) for name, column in result.items()}
     if text := [name for name, column in numbers.items() if column is None]:
         raise WorkError(f"{where} returned {', '.join(text)}, which is not numeric; return numbers only")
-    found = {name: column.astype(np.float64) for name, column in numbers.items() if column is not None}
-    if infinite := [name for name, column in found.items() if np.isinf(column).any()]:
+    floats = {name: column.astype(np.float64) for name, column in numbers.items() if column is not None}
+    if infinite := [name for name, column in floats.items() if np.isinf(column).any()]:
         raise WorkError(f"{where} returned infinite values in {', '.join(infinite)}; return a missing value instead")
-    return found
+    return floats

@@ -48,13 +48,13 @@ def history_features(queries: pd.DataFrame, past: pd.DataFrame, specs: Sequence[
     Raises WorkError if a column is missing, or is text but needs a mean.
     """
     timeline = _Timeline(queries, _check(queries, past, specs))
-    found: dict[str, npt.NDArray[np.float32]] = {}
+    aggregates: dict[str, npt.NDArray[np.float32]] = {}
     for keys in dict.fromkeys(_keys(by) for spec in specs for by in spec.by):
         runs = timeline.runs(keys)
         for spec in specs:
             if keys in map(_keys, spec.by):
-                found |= _aggregates(spec, keys, runs, timeline)
-    return pd.DataFrame({name: found[name] for name in history_names(specs)}, index=queries.index, copy=False)
+                aggregates |= _aggregates(spec, keys, runs, timeline)
+    return pd.DataFrame({name: aggregates[name] for name in history_names(specs)}, index=queries.index, copy=False)
 
 
 def history_names(specs: Sequence[HistoryConfig]) -> list[str]:
@@ -149,9 +149,9 @@ class _Timeline:
 
     def __init__(self, queries: pd.DataFrame, past: pd.DataFrame) -> None:
         past = past[past[KNOWN_AT].notna()] if past[KNOWN_AT].hasnans else past
-        known = np.maximum(_microseconds(past[KNOWN_AT]), _microseconds(past[EVENT_TIME]) + 1)
-        self._order = np.argsort(known, kind="stable")
-        self._known = known[self._order]
+        known_at = np.maximum(_microseconds(past[KNOWN_AT]), _microseconds(past[EVENT_TIME]) + 1)
+        self._order = np.argsort(known_at, kind="stable")
+        self._known = known_at[self._order]
         self._past, self._queries = past, queries
         self._now = _microseconds(queries[EVENT_TIME])
         self._in_time = np.argsort(self._now, kind="stable")
@@ -175,9 +175,9 @@ class _Timeline:
         """Order past and queries by these keys."""
         past, queries, groups = _codes(self._past, self._queries, keys)
         kept, by_key = _by_code(past[self._order], groups)
-        asked, queries_by_key = _by_code(queries[self._in_time], groups)
+        positions, queries_by_key = _by_code(queries[self._in_time], groups)
         ranks = len(past) + 1
-        return _Runs(kept, by_key * ranks + kept, self._in_time[asked], queries_by_key * ranks)
+        return _Runs(kept, by_key * ranks + kept, self._in_time[positions], queries_by_key * ranks)
 
 
 def _by_code(codes: Ints, groups: int) -> tuple[Ints, Ints]:
@@ -217,18 +217,18 @@ def _aggregates(
     counts = _running(present[runs.past])
     totals = [_running(part[runs.past]) for part in ([] if spec.aggregate == "count" else _exact_parts(values))]
     upper = runs.before(timeline.known_before(timedelta(0)))
-    found = {}
+    aggregates = {}
     for window in spec.windows:
         lower = runs.before(timeline.known_before(window))
         n = counts[upper] - counts[lower]
         *mean, count = _names(spec, keys, window)
-        found[count] = np.zeros(timeline.size, dtype=np.float32)
-        found[count][runs.queries] = n
+        aggregates[count] = np.zeros(timeline.size, dtype=np.float32)
+        aggregates[count][runs.queries] = n
         for name in mean:
             total = sum((t[upper] - t[lower] for t in totals), start=np.zeros(len(n)))
-            found[name] = np.full(timeline.size, np.nan, dtype=np.float32)
-            found[name][runs.queries] = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
-    return found
+            aggregates[name] = np.full(timeline.size, np.nan, dtype=np.float32)
+            aggregates[name][runs.queries] = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
+    return aggregates
 
 
 def _values(spec: HistoryConfig, column: pd.Series[Any]) -> tuple[Floats, npt.NDArray[np.bool_]]:

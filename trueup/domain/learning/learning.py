@@ -81,17 +81,21 @@ def defaults(family: Family, task: Task) -> Parameters:
 
 def problems(fixed: Mapping[Family, Mapping[str, Any]], task: Task) -> list[Mistake]:
     """Find the mistakes in `train.parameters`; the values are checked when fitting."""
-    found = []
+    mistakes = []
     for family, parameters in fixed.items():
-        known = _learner(family, task).estimator().get_params()
+        parameters_of = _learner(family, task).estimator().get_params()
         for name in parameters:
             at = ("train", "parameters", family, name)
             if name in _RESERVED:
-                found.append(Mistake(at, f"cannot be set: {_RESERVED[name]}"))
-            elif name not in known:
-                mend = did_you_mean(name, known, f"it has {', '.join(sorted(known.keys() - _RESERVED))}")
-                found.append(Mistake(at, f"{_learner(family, task).estimator.__name__} has no such parameter; {mend}"))
-    return found
+                mistakes.append(Mistake(at, f"cannot be set: {_RESERVED[name]}"))
+            elif name not in parameters_of:
+                mend = did_you_mean(
+                    name, parameters_of, f"it has {', '.join(sorted(parameters_of.keys() - _RESERVED))}"
+                )
+                mistakes.append(
+                    Mistake(at, f"{_learner(family, task).estimator.__name__} has no such parameter; {mend}")
+                )
+    return mistakes
 
 
 def build(recipe: Recipe, schema: FeatureSchema, task: Task) -> Pipeline:
@@ -193,8 +197,8 @@ def all_classes(task: Task, models: Iterable[Pipeline], *labels: ArrayLike) -> l
     """
     if task is not Task.MULTICLASS:
         return None
-    known = {c for model in models for c in class_names(task, model) or []}
-    return sorted(known | {str(c) for y in labels for c in pd.unique(np.asarray(y, dtype=object))})
+    names = {c for model in models for c in class_names(task, model) or []}
+    return sorted(names | {str(c) for y in labels for c in pd.unique(np.asarray(y, dtype=object))})
 
 
 def predict(model: Pipeline, X: pd.DataFrame, task: Task, classes: Sequence[str] | None = None) -> Floats:
@@ -210,11 +214,11 @@ def predict(model: Pipeline, X: pd.DataFrame, task: Task, classes: Sequence[str]
 def _predict(model: Pipeline, X: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> Floats:
     if task is Task.REGRESSION:
         return np.asarray(model.predict(X) if len(X) else [], dtype=np.float64)
-    known = list(model.classes_)
-    wanted: Sequence[Any] = [1] if task is Task.BINARY else known if classes is None else classes
-    found = model.predict_proba(X) if len(X) else np.empty((0, len(known)))
-    given = np.column_stack([*found.T, np.zeros(len(X))])  # the last column is for unknown classes
-    aligned = given[:, [known.index(c) if c in known else -1 for c in wanted]]
+    own_classes = list(model.classes_)
+    wanted: Sequence[Any] = [1] if task is Task.BINARY else own_classes if classes is None else classes
+    probabilities = model.predict_proba(X) if len(X) else np.empty((0, len(own_classes)))
+    with_unknown = np.column_stack([*probabilities.T, np.zeros(len(X))])  # the last column is for unknown classes
+    aligned = with_unknown[:, [own_classes.index(c) if c in own_classes else -1 for c in wanted]]
     return np.asarray(aligned[:, 0] if task is Task.BINARY else aligned, dtype=np.float64)
 
 
@@ -232,12 +236,14 @@ def permutation_importance(
     X, labels = X.iloc[chosen][list(schema.names)], np.asarray(y)[chosen]
     classes = list(model.classes_) if task is Task.MULTICLASS else None
 
-    def gain(asked: Pipeline, shuffled: pd.DataFrame, truth: NDArray[Any]) -> float:
-        return -float(row_losses(task, truth, _predict(asked, shuffled, task, classes), classes).mean())
+    def gain(pipeline: Pipeline, shuffled: pd.DataFrame, truth: NDArray[Any]) -> float:
+        return -float(row_losses(task, truth, _predict(pipeline, shuffled, task, classes), classes).mean())
 
     with threadpool_limits(_THREADS):
-        found = inspection.permutation_importance(model, X, labels, scoring=gain, n_repeats=repeats, random_state=seed)
-    mean, spread = found.importances_mean, 2 * found.importances_std
+        importance = inspection.permutation_importance(
+            model, X, labels, scoring=gain, n_repeats=repeats, random_state=seed
+        )
+    mean, spread = importance.importances_mean, 2 * importance.importances_std
     table = pd.DataFrame({"feature": schema.names, "mean": mean, "low": mean - spread, "high": mean + spread})
     return table.sort_values(["mean", "feature"], ascending=[False, True], ignore_index=True)
 
@@ -259,8 +265,8 @@ def _require_classes(estimator: Any, labels: NDArray[Any]) -> None:
     """Refuse labels on which a classifier would fail less clearly, or fit without meaning."""
     if isinstance(estimator, DummyClassifier) or not hasattr(estimator, "predict_proba"):
         return
-    if len(found := pd.unique(labels)) < 2:
-        only = f"all of class {found[0]}" if len(found) else "none"
+    if len(classes := pd.unique(labels)) < 2:
+        only = f"all of class {classes[0]}" if len(classes) else "none"
         raise TrainingFailed(
             f"a classifier needs two classes; the {len(labels):,} labels to train on are {only}; "
             "wait for more history, or check ingest.label"

@@ -23,20 +23,20 @@ def time_folds(
     training or test rows are left out. Raises NotEnoughData if no fold remains.
     """
     moments = np.asarray(event_time, dtype="datetime64[us]")
-    known = np.maximum(np.asarray(known_at, dtype="datetime64[us]"), moments)
+    known_from = np.maximum(np.asarray(known_at, dtype="datetime64[us]"), moments)
     n, ordered = len(moments), np.sort(moments)
     share = min(test_share, 0.5 / folds)
     starts = [round(n * (1 - share * left)) for left in range(folds, 0, -1)]
     cuts = [ordered[min(s, n - 1)] for s in starts] if n else []
-    found = []
+    parts = []
     for number, cut in enumerate(cuts):
         later = moments >= cuts[number + 1] if number + 1 < len(cuts) else np.zeros(n, dtype=bool)
-        train, test = np.flatnonzero(known < cut), np.flatnonzero((moments >= cut) & ~later)
+        train, test = np.flatnonzero(known_from < cut), np.flatnonzero((moments >= cut) & ~later)
         if len(train) and len(test):
-            found.append((train, test))
-    if not found:
+            parts.append((train, test))
+    if not parts:
         raise NotEnoughData(
             f"{n:,} rows give no fold with labels known before it begins; "
             "wait for more history, or lower train.folds or the delay of the labels"
         )
-    return found
+    return parts

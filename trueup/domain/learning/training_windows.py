@@ -89,12 +89,14 @@ def plan_training(
     folds = 1 if trained_until is None else min(promote.folds, int((new_span - delay) / length) - 1)
     cuts = [gate_start - k * length for k in range(max(folds, 1) - 1, -1, -1)]
     proof = bool(promote.gates) or trained_until is None
-    if proof and (held := _blocks(Window(cuts[0], matured.end), block)) < MIN_BLOCKS:
+    if proof and (blocks := _blocks(Window(cuts[0], matured.end), block)) < MIN_BLOCKS:
         what = "history" if trained_until is None else "new labels"
-        found = f"not enough {what}: the gate window would hold {held} of evaluate.block ({write_duration(block)})"
+        problem = f"not enough {what}: the gate window would hold {blocks} of evaluate.block ({write_duration(block)})"
         if gate_start == newest:
-            return Hold(f"{found}, {MIN_BLOCKS} are needed; make promote.gate_window longer or evaluate.block shorter")
-        return Hold(f"{found}, for it is half of the {_days(new_span)} that are new; {MIN_BLOCKS} are needed")
+            return Hold(
+                f"{problem}, {MIN_BLOCKS} are needed; make promote.gate_window longer or evaluate.block shorter"
+            )
+        return Hold(f"{problem}, for it is half of the {_days(new_span)} that are new; {MIN_BLOCKS} are needed")
 
     def before(cut: datetime) -> Window:
         return Window(

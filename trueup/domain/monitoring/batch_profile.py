@@ -76,16 +76,18 @@ def profile(rows: pd.DataFrame, times: pd.Series[Any], numeric: Sequence[str], k
 
 
 def _numbers(column: pd.Series[Any]) -> Numbers:
-    found = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    known = np.sort(found[np.isfinite(found)])
-    if not len(known):
-        return Numbers(0, len(found), 0)
-    ends = np.flatnonzero(np.append(known[1:] != known[:-1], True))
+    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    finite = np.sort(values[np.isfinite(values)])
+    if not len(finite):
+        return Numbers(0, len(values), 0)
+    ends = np.flatnonzero(np.append(finite[1:] != finite[:-1], True))
     top = int(np.diff(ends, prepend=-1).max())
-    sizes = np.abs(known[known != 0])
-    places = np.rint(np.array(AT) * (len(known) - 1)).astype(int)
-    quantiles = tuple(float(v) for v in known[places])
-    return Numbers(len(known), len(found) - len(known), top, float(np.median(sizes)) if len(sizes) else None, quantiles)
+    sizes = np.abs(finite[finite != 0])
+    places = np.rint(np.array(AT) * (len(finite) - 1)).astype(int)
+    quantiles = tuple(float(v) for v in finite[places])
+    return Numbers(
+        len(finite), len(values) - len(finite), top, float(np.median(sizes)) if len(sizes) else None, quantiles
+    )
 
 
 def _values(column: pd.Series[Any]) -> Values:
@@ -105,9 +107,9 @@ def partial_ends(windows: Sequence[Window], profiles: Sequence[Profile]) -> tupl
 
     The test is how long after its start a batch's rows usually begin, and how long before its end they stop.
     """
-    found = [(w, p) for w, p in zip(windows, profiles, strict=True) if p.first is not None and p.last is not None]
-    if len(found) < 3 or not profiles[0].rows or not profiles[-1].rows:
+    with_rows = [(w, p) for w, p in zip(windows, profiles, strict=True) if p.first is not None and p.last is not None]
+    if len(with_rows) < 3 or not profiles[0].rows or not profiles[-1].rows:
         return False, False
-    heads = [(p.first - w.start) / (w.end - w.start) for w, p in found if p.first is not None]
-    tails = [(w.end - p.last) / (w.end - w.start) for w, p in found if p.last is not None]
+    heads = [(p.first - w.start) / (w.end - w.start) for w, p in with_rows if p.first is not None]
+    tails = [(w.end - p.last) / (w.end - w.start) for w, p in with_rows if p.last is not None]
     return heads[0] > 0.1 + 2 * max(heads[1:]), tails[-1] > 0.1 + 2 * max(tails[:-1])

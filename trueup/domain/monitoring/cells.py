@@ -53,8 +53,8 @@ def _finite(frame: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _deciles(before: pd.Series, now: pd.Series) -> tuple[pd.Categorical, pd.Categorical]:
-    known = before.dropna().to_numpy()
-    edges = _edges(known) if len(known) else np.array([])
+    sample = before.dropna().to_numpy()
+    edges = _edges(sample) if len(sample) else np.array([])
     names = _names(edges)
 
     def place(values: pd.Series) -> pd.Categorical:
@@ -64,9 +64,9 @@ def _deciles(before: pd.Series, now: pd.Series) -> tuple[pd.Categorical, pd.Cate
     return place(before), place(now)
 
 
-def _edges(known: NDArray[np.float64]) -> NDArray[np.float64]:
+def _edges(sample: NDArray[np.float64]) -> NDArray[np.float64]:
     """Upper ends of the cells except the last. A value that fills a whole decile gets its own cell."""
-    deciles = np.quantile(known, np.arange(1, 10) / 10, method="inverted_cdf")
+    deciles = np.quantile(sample, np.arange(1, 10) / 10, method="inverted_cdf")
     values, times = np.unique(deciles, return_counts=True)
     with np.errstate(over="ignore"):  # no value is below the smallest number
         return np.union1d(values, np.nextafter(values[times > 1], -np.inf))
@@ -91,8 +91,8 @@ def _frequent(before: pd.Series, now: pd.Series) -> tuple[pd.Categorical, pd.Cat
 
     def place(values: pd.Series) -> pd.Categorical:
         values = values.astype("category")
-        found = kept.get_indexer(values.cat.categories.astype(object))
-        lookup = np.append(np.where(found < 0, len(kept), found), -1)  # the last one is for code -1: missing
+        positions = kept.get_indexer(values.cat.categories.astype(object))
+        lookup = np.append(np.where(positions < 0, len(kept), positions), -1)  # the last one is for code -1: missing
         return _cells(lookup[values.cat.codes], [*names, OTHER])
 
     return place(before), place(now)

@@ -111,8 +111,8 @@ def skill(
     model, reference = np.asarray(loss_model, dtype=np.float64), np.asarray(loss_reference, dtype=np.float64)
     promise = None if promised is None else np.asarray(promised, dtype=np.float64)
     chance = None if constant is None else np.asarray(constant, dtype=np.float64)
-    given = {"model's loss": model, "reference's loss": reference, "promised gain": promise, "constant's loss": chance}
-    for name, values in given.items():
+    losses = {"model's loss": model, "reference's loss": reference, "promised gain": promise, "constant's loss": chance}
+    for name, values in losses.items():
         if values is not None and not np.isfinite(values).all():
             raise ValueError(f"the {name} is not finite in {int((~np.isfinite(values)).sum())} rows: no skill")
     if len(reference) and not reference.any():
@@ -149,15 +149,15 @@ def promised_gain(task: Task, prediction: ArrayLike, reference: ArrayLike) -> Fl
     return np.asarray(scipy.special.rel_entr(p, q).sum(axis=1))
 
 
-def constant_losses(task: Task, y: ArrayLike, known: ArrayLike) -> Floats:
+def constant_losses(task: Task, y: ArrayLike, earlier: ArrayLike) -> Floats:
     """Each row's loss (n,) under the best constant for labels known before (m,): the classes' shares, or the mean.
 
     A class that was never seen before counts as half a row of the known ones.
 
-    >>> constant_losses(Task.BINARY, [1, 0], known=[1, 0, 0, 0]).round(3).tolist()
+    >>> constant_losses(Task.BINARY, [1, 0], earlier=[1, 0, 0, 0]).round(3).tolist()
     [1.386, 0.288]
     """
-    labels, before = np.asarray(y), np.asarray(known)
+    labels, before = np.asarray(y), np.asarray(earlier)
     if task is Task.REGRESSION:
         return np.asarray((labels - before.mean()) ** 2, dtype=np.float64)
     values, counts = np.unique(before, return_counts=True)
@@ -181,14 +181,14 @@ class Drop:
         """Compare a batch with the gate. `lower` is a one-sided bound at (1 + confidence) / 2."""
         scale = min(1.0, gate.loss_reference / batch.loss_reference)
         expected = Bounds(scale * gate.mean, scale * gate.low, scale * gate.high)
-        found = _excess(expected, batch.gain)
+        drop = _excess(expected, batch.gain)
         if gate.shortfall is not None and batch.shortfall is not None:
-            found = min(found, _excess(batch.shortfall, gate.shortfall), key=lambda d: d.lower)
+            drop = min(drop, _excess(batch.shortfall, gate.shortfall), key=lambda d: d.lower)
         if gate.over_constant is None or batch.over_constant is None or batch.over_constant.high >= 0:
-            return found
+            return drop
         # Against the gate, too: a lag that existed at promotion is not decay.
         lost = replace(_excess(gate.over_constant, batch.over_constant), worse_than_chance=True)
-        return max(found, lost, key=lambda d: d.lower)
+        return max(drop, lost, key=lambda d: d.lower)
 
 
 def _excess(a: Bounds, b: Bounds) -> Drop:
@@ -253,7 +253,7 @@ def diagnose(observation: Observation, history: Sequence[Skill], config: Monitor
     `history` has the skills of the earlier batches since the promotion, oldest first. Batches without a measured skill
     are not in it, and do not count among the last M.
     """
-    found = [
+    findings = [
         _data_broken(observation),
         _unknown(observation, config),
         _decayed(observation, history, config),
@@ -261,7 +261,7 @@ def diagnose(observation: Observation, history: Sequence[Skill], config: Monitor
         Finding(UNUSUAL, "; ".join(unusual), {"count": len(unusual)}) if (unusual := observation.unusual) else None,
         _shifted(observation),
     ]
-    return Diagnosis(tuple(f for f in found if f) or (_healthy(observation),))
+    return Diagnosis(tuple(f for f in findings if f) or (_healthy(observation),))
 
 
 def _data_broken(seen: Observation) -> Finding | None:

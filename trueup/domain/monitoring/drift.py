@@ -121,38 +121,38 @@ def column_checks(
     if reference.rows.empty or current.empty:
         return []
     level = 1 - _FALSE_ALARMS / max(len(schema.names), 1)
-    found = [_missing(c, reference, values_of(current, c), level, config) for c in schema.names]
+    checks = [_missing(c, reference, values_of(current, c), level, config) for c in schema.names]
     for column in schema.numeric:
-        found += _infinite(column, numbers(reference.rows, column), numbers(current, column))
+        checks += _infinite(column, numbers(reference.rows, column), numbers(current, column))
     for column in schema.categorical:
-        found += _new_categories(column, reference, values_of(current, column), level, config)
+        checks += _new_categories(column, reference, values_of(current, column), level, config)
     return [
-        *(c for c in found if c is not None),
+        *(c for c in checks if c is not None),
         *(c for name in schema.names for c in _constant(name, values_of(current, name))),
     ]
 
 
 def movements(reference: Reference, schema: FeatureSchema) -> dict[str, Movement]:
     """How far each column moves from block to block of the reference."""
-    found = _by_block(reference.counted, reference.blocks, reference.at, reference, schema)
+    by_column = _by_block(reference.counted, reference.blocks, reference.at, reference, schema)
     if reference.weeks is None:
-        return found
+        return by_column
     whole = reference.weeks >= -_ALL_WEEKS
-    slow = _by_block(reference.known[whole], reference.weeks[whole], 0, reference, schema)
-    return {c: max(moves, slow[c], key=lambda m: m.limit(1 - _FALSE_ALARMS)) for c, moves in found.items()}
+    slow = _by_block(reference.all_rows[whole], reference.weeks[whole], 0, reference, schema)
+    return {c: max(moves, slow[c], key=lambda m: m.limit(1 - _FALSE_ALARMS)) for c, moves in by_column.items()}
 
 
 def _by_block(
     rows: pd.DataFrame, blocks: Ints, at: int | None, reference: Reference, schema: FeatureSchema
 ) -> dict[str, Movement]:
     cells, _ = comparable(rows, rows.iloc[:0], schema)
-    found = {}
+    moves = {}
     for column in schema.names:
         codes = cells[column].cat.codes.to_numpy().astype(np.intp)
         method, kept = PSI if column in schema.numeric else JENSEN_SHANNON, codes >= 0
         most = reference.independent.get(column, np.inf)
-        found[column] = movement(method, codes[kept], blocks[kept], len(cells[column].cat.categories), most, at)
-    return found
+        moves[column] = movement(method, codes[kept], blocks[kept], len(cells[column].cat.categories), most, at)
+    return moves
 
 
 def judge_drift(
@@ -179,17 +179,17 @@ def judge_drift(
 
     compared = [s for s in scores.values() if min(s.n_reference, s.n_current) >= MIN_ROWS]
     by_name = {s.column: (moves or {}).get(s.column, STILL) for s in compared}
-    told = sum(m.known for m in by_name.values())
-    wanted = max(1, int(np.ceil(config.share * told - 1e-9)))
-    level = 1 - _FALSE_ALARMS * wanted / max(told, 1)
+    comparable_columns = sum(m.measurable for m in by_name.values())
+    wanted = max(1, int(np.ceil(config.share * comparable_columns - 1e-9)))
+    level = 1 - _FALSE_ALARMS * wanted / max(comparable_columns, 1)
     moved = [_judge_score(s, level, config, by_name[s.column]) for s in compared]
     all_checks = (*moved, *checks)
     broken = [c for c in checks if c.drifted and c.check in _STRUCTURAL]
     drifted = [c.column for c in moved if c.drifted]
-    counts = f"{len(drifted)} of {told} columns drifted" + (f" ({', '.join(drifted)})" if drifted else "")
+    counts = f"{len(drifted)} of {comparable_columns} columns drifted" + (f" ({', '.join(drifted)})" if drifted else "")
     counts += f" from {phase} before" if phase else ""
     reason = "; ".join([counts, *(f"{c.column}: {c.note}" for c in broken)])
-    if not told and not broken:
+    if not comparable_columns and not broken:
         return DriftResult(None, "no column can be compared", all_checks, n_reference, n_current, phase)
     shifted = bool(broken) or len(drifted) >= wanted
     return DriftResult(shifted, reason, all_checks, n_reference, n_current, phase)
@@ -207,14 +207,14 @@ def prediction_and_label_shift(
     both run from 0 (alike) to 1 (disjoint). For numbers the change of the mean is added. A side without values has no
     metric.
     """
-    found: list[Metric] = []
+    shifts: list[Metric] = []
     for name, (before, now) in (("prediction", predictions), ("label", labels)):
         a, b = pd.Series(np.asarray(before)).dropna(), pd.Series(np.asarray(now)).dropna()
         if a.empty or b.empty:
             continue
         if task is Task.MULTICLASS:
             shares = pd.concat([a.value_counts(normalize=True), b.value_counts(normalize=True)], axis=1).fillna(0.0)
-            found.append(
+            shifts.append(
                 Metric(
                     f"{name}_shift",
                     float(scipy.spatial.distance.jensenshannon(shares.iloc[:, 0], shares.iloc[:, 1], 2)),
@@ -222,14 +222,14 @@ def prediction_and_label_shift(
                 )
             )
         else:
-            found.append(Metric(f"{name}_shift", float(scipy.stats.ks_2samp(a, b, method="asymp").statistic), len(b)))
-            found.append(Metric(f"{name}_mean_change", float(b.mean() - a.mean()), len(b)))
-    return found
+            shifts.append(Metric(f"{name}_shift", float(scipy.stats.ks_2samp(a, b, method="asymp").statistic), len(b)))
+            shifts.append(Metric(f"{name}_mean_change", float(b.mean() - a.mean()), len(b)))
+    return shifts
 
 
 def _judge_score(score: DriftScore, level: float, config: DriftConfig, moves: Movement) -> ColumnDrift:
     n, m, column, method = score.n_current, score.n_reference, score.column, score.method
-    if not moves.known:
+    if not moves.measurable:
         note = f"it moves too much within the reference, which holds {moves.blocks:.1f} independent blocks of it"
         return ColumnDrift(column, method, score.value, None, False, note)
     shares = np.array(score.shares or np.full(score.cells, 1 / score.cells))
@@ -254,7 +254,7 @@ def _missing(
     moves = movement(JENSEN_SHANNON, before.isna().to_numpy().astype(np.intp), blocks, 2, at=reference.at)
     usual = float(np.sqrt(scipy.stats.norm.isf((1 - level) / 2) ** 2 * spread + was * (1 - was) * moves.limit(level)))
     change, note = share - was, f"missing {share:.1%}, was {was:.1%}"
-    if not moves.known:
+    if not moves.measurable:
         return ColumnDrift(column, "missing", change, None, False, note)
     limit = max(config.missing_growth, usual)
     noted = change > usual and share >= _MORE_MISSING * was
@@ -272,7 +272,7 @@ def _infinite(column: str, before: pd.Series, now: pd.Series) -> list[ColumnDrif
 def _new_categories(
     column: str, reference: Reference, now: pd.Series, level: float, config: DriftConfig
 ) -> list[ColumnDrift]:
-    counts, values = values_of(reference.known, column).value_counts(), now.dropna()
+    counts, values = values_of(reference.all_rows, column).value_counts(), now.dropna()
     counts = counts[counts > 0]
     if counts.empty or values.empty:
         return []

@@ -73,7 +73,7 @@ class Usual:
             "trend": self.trend,
             "size": {name: [_plain(np.exp(b)) for b in unit.bounds] for name, unit in self.unit.items()},
             "missing": {name: round(share, 4) for name, share in self.missing.items()},
-            "new": {name: round(known.limit, 4) for name, known in self.new.items()},
+            "new": {name: round(values.limit, 4) for name, values in self.new.items()},
         }
 
 
@@ -109,22 +109,22 @@ def learn(earlier: Sequence[Earlier], fewest: int = FEWEST) -> Usual:
     numbers = {c: [e.profile.numbers[c] for e in used if c in e.profile.numbers and c not in e.odd] for c in columns}
     values = {c: [e.profile.values[c] for e in used if c in e.profile.values and c not in e.odd] for c in kinds}
     both: dict[str, list[Any]] = {**values, **numbers}
-    enough = {c: found for c, found in both.items() if len(found) >= fewest}
-    trends = {c: t for c, found in numbers.items() if c in enough and (t := _trend(found))}
+    enough = {c: batches for c, batches in both.items() if len(batches) >= fewest}
+    trends = {c: t for c, batches in numbers.items() if c in enough and (t := _trend(batches))}
     whole = [e.profile.rows for e in used if not e.partial and "" not in e.odd]
     return Usual(
         batches=len(used),
         rows=_row_bounds(whole) if len(whole) >= fewest else None,
-        range={c: r for c, found in numbers.items() if c in enough and (r := _range(found, trends.get(c)))},
+        range={c: r for c, batches in numbers.items() if c in enough and (r := _range(batches, trends.get(c)))},
         trend=trends,
         missing={
-            c: min(2 * max(v.missing / max(v.missing + v.n, 1) for v in found) + 0.05, 1.0)
-            for c, found in enough.items()
+            c: min(2 * max(v.missing / max(v.missing + v.n, 1) for v in batches) + 0.05, 1.0)
+            for c, batches in enough.items()
         },
-        varies={c: _least_share([(v.n - v.top, v.n) for v in found if v.n]) for c, found in enough.items()},
-        filled={c: _least_share([(v.n, v.n + v.missing) for v in found]) for c, found in enough.items()},
-        unit={c: u for c, found in numbers.items() if c in enough and (u := _unit(found, fewest))},
-        new={c: _known(found) for c, found in values.items() if c in enough},
+        varies={c: _least_share([(v.n - v.top, v.n) for v in batches if v.n]) for c, batches in enough.items()},
+        filled={c: _least_share([(v.n, v.n + v.missing) for v in batches]) for c, batches in enough.items()},
+        unit={c: u for c, batches in numbers.items() if c in enough and (u := _unit(batches, fewest))},
+        new={c: _known(batches) for c, batches in values.items() if c in enough},
     )
 
 
@@ -136,13 +136,13 @@ def _row_bounds(counts: Sequence[int]) -> tuple[int, int]:
     return int(low), int(np.ceil(2.5 * most))
 
 
-def _range(found: Sequence[Numbers], trend: tuple[float, float] | None = None) -> tuple[float, float] | None:
+def _range(batches: Sequence[Numbers], trend: tuple[float, float] | None = None) -> tuple[float, float] | None:
     """Bounds far beyond the middle nine tenths of all batches, rounded outwards, without influence of single outliers.
 
     A column with a trend leaves every earlier range. Its bounds extend from the last batch by the largest change.
     """
-    known = [v for v in found if v.n >= _ENOUGH]
-    used, (down, up) = (known, (0.0, 0.0)) if trend is None else (known[-1:], trend)
+    large = [v for v in batches if v.n >= _ENOUGH]
+    used, (down, up) = (large, (0.0, 0.0)) if trend is None else (large[-1:], trend)
     for lower, upper in _SPREADS[1:]:
         if used:
             low, high = min(v.at(lower) for v in used), max(v.at(upper) for v in used)
@@ -151,9 +151,9 @@ def _range(found: Sequence[Numbers], trend: tuple[float, float] | None = None) -
     return None
 
 
-def _trend(found: Sequence[Numbers]) -> tuple[float, float] | None:
+def _trend(batches: Sequence[Numbers]) -> tuple[float, float] | None:
     """The smallest and the largest change of a column's median if nine in ten have one direction; else None."""
-    steps = np.diff([v.at(0.5) for v in found if v.n >= _ENOUGH])
+    steps = np.diff([v.at(0.5) for v in batches if v.n >= _ENOUGH])
     if len(steps) < _STEADY or max((steps > 0).mean(), (steps < 0).mean()) < _ONE_WAY:
         return None
     return _plain(steps.min()), _plain(steps.max())
@@ -181,14 +181,14 @@ def _least_share(counts: Sequence[tuple[int, int]]) -> float:
     return float(1 / (1 + np.exp(-least)))
 
 
-def _unit(found: Sequence[Numbers], fewest: int) -> _Unit | None:
+def _unit(batches: Sequence[Numbers], fewest: int) -> _Unit | None:
     """Size and spread of a column's batches: another unit changes both by the same factor at once."""
-    known = [v for v in found if v.n >= _ENOUGH and v.size]
-    if len(known) < fewest:
+    large = [v for v in batches if v.n >= _ENOUGH and v.size]
+    if len(large) < fewest:
         return None
     for pair in _SPREADS:
-        logs = np.array([s for v in known if (s := _logs(v, pair)) is not None])
-        if 2 * len(logs) > len(known) and len(logs) >= fewest:
+        logs = np.array([s for v in large if (s := _logs(v, pair)) is not None])
+        if 2 * len(logs) > len(large) and len(logs) >= fewest:
             middle, apart = np.median(logs, axis=0), _STEPS * np.std(logs, axis=0, ddof=1)
             return _Unit(_two(middle), _two(apart), _two(logs[-1]), pair)
     return None
@@ -203,23 +203,23 @@ def _logs(v: Numbers, pair: tuple[float, float]) -> tuple[float, float] | None:
     return (float(np.log(v.size)), float(np.log(width))) if v.size and width > 0 else None
 
 
-def _known(found: Sequence[Values]) -> _Known:
+def _known(batches: Sequence[Values]) -> _Known:
     """The earlier values, and how many rows of the later half of the batches had a value that was new then."""
-    below = min(v.below for v in found)
+    below = min(v.below for v in batches)
     hashes, shares = set[int](), list[float]()
-    for number, v in enumerate(found):
-        if 2 * number >= len(found):
+    for number, v in enumerate(batches):
+        if 2 * number >= len(batches):
             shares.append(_new_share(v, hashes, below)[0])
         hashes |= {h for h in v.sketch if h < below}
     most = max(shares)
     return _Known(frozenset(hashes), below, most + min(0.15, 0.5 * (1 - most)))
 
 
-def _new_share(v: Values, known: set[int] | frozenset[int], below: int) -> tuple[float, int]:
+def _new_share(v: Values, earlier: set[int] | frozenset[int], below: int) -> tuple[float, int]:
     """The share of rows with a new value, among the values that can be compared; and how many these are."""
     seen = {h: count for h, count in v.sketch.items() if h < min(below, v.below)}
     rows = sum(seen.values())
-    return (sum(count for h, count in seen.items() if h not in known) / rows if rows else 0.0), len(seen)
+    return (sum(count for h, count in seen.items() if h not in earlier) / rows if rows else 0.0), len(seen)
 
 
 # Judging
@@ -238,12 +238,12 @@ def unusual(batch: Profile, usual: Usual, partial: bool = False) -> list[Oddity]
     """List what is unusual in a batch. A partial one, the first or the last of a stream, may have few rows."""
     if not batch.rows:
         return []
-    found = [] if partial or usual.rows is None else _odd_rows(batch.rows, *usual.rows)
+    oddities = [] if partial or usual.rows is None else _odd_rows(batch.rows, *usual.rows)
     columns: dict[str, Numbers | Values] = {**batch.values, **batch.numbers}
     for name, v in columns.items():
         # A constant or empty column needs no further check.
-        found += (_stuck(name, v, usual) or _of_values(name, v, usual))[:1]
-    return found
+        oddities += (_stuck(name, v, usual) or _of_values(name, v, usual))[:1]
+    return oddities
 
 
 def _odd_rows(rows: int, low: int, high: int) -> list[Oddity]:
@@ -263,25 +263,25 @@ def _stuck(name: str, v: Numbers | Values, usual: Usual) -> list[Oddity]:
 
 
 def _of_values(name: str, v: Numbers | Values, usual: Usual) -> list[Oddity]:
-    found, total = list[Oddity](), v.n + v.missing
+    oddities, total = list[Oddity](), v.n + v.missing
     if total >= _ENOUGH and name in usual.missing:
         share, limit = v.missing / total, usual.missing[name]
         if share > limit + 3 * np.sqrt(max(limit * (1 - limit), 0.0) / total):
-            found.append(
+            oddities.append(
                 Oddity(name, MISSING, f"{name}: {share:.1%} of the values are missing; up to {limit:.1%} are usual")
             )
     if v.n < _ENOUGH:
-        return found
+        return oddities
     if isinstance(v, Values):
-        return found + (_newcomers(name, v, usual.new[name]) if name in usual.new else [])
+        return oddities + (_newcomers(name, v, usual.new[name]) if name in usual.new else [])
     unit = _other_unit(name, v, usual.unit[name]) if name in usual.unit else []
-    return found + (unit or (_outside(name, v, *usual.range[name]) if name in usual.range else []))
+    return oddities + (unit or (_outside(name, v, *usual.range[name]) if name in usual.range else []))
 
 
-def _newcomers(name: str, v: Values, known: _Known) -> list[Oddity]:
-    share, compared = _new_share(v, known.hashes, known.below)
-    limit = known.limit
-    rows = v.n if known.below == HASHES else compared  # a sketch is a sample of values, not of rows
+def _newcomers(name: str, v: Values, usual: _Known) -> list[Oddity]:
+    share, compared = _new_share(v, usual.hashes, usual.below)
+    limit = usual.limit
+    rows = v.n if usual.below == HASHES else compared  # a sketch is a sample of values, not of rows
     if not compared or limit >= 1 or share <= limit + 3 * np.sqrt(limit * (1 - limit) / rows):
         return []
     return [

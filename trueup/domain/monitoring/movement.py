@@ -54,7 +54,7 @@ class Movement:
     farther: float = 1.0
 
     @property
-    def known(self) -> bool:
+    def measurable(self) -> bool:
         """Whether there are enough blocks for a limit."""
         return not self.size or self.blocks >= FEWEST
 
@@ -62,7 +62,7 @@ class Movement:
         """The distance that a further block exceeds with probability 1 - level; infinite if unknown."""
         if not self.size:
             return 0.0
-        if not self.known:
+        if not self.measurable:
             return np.inf
         further = 1 + 1 / self.blocks  # the centre is an estimate, too
         denominator = self.dimensions * (self.blocks - 1)
@@ -86,8 +86,8 @@ def movement(
     numbers count time.
     """
     counts, numbers = _table(codes, blocks, cells)
-    found = _measured(method, counts.tobytes(), counts.shape, independent)
-    return found if at is None or not found.alike else replace(found, farther=_farther(numbers, at, found.alike))
+    moves = _measured(method, counts.tobytes(), counts.shape, independent)
+    return moves if at is None or not moves.alike else replace(moves, farther=_farther(numbers, at, moves.alike))
 
 
 def _farther(numbers: Ints, at: int, alike: float) -> float:
@@ -106,15 +106,15 @@ def _measured(method: Method, table: bytes, shape: tuple[int, ...], independent:
     rng, draws = np.random.default_rng(_SEED), max(20, 2 * _DRAWS // len(counts))
     random = _from_others(method, rng.multinomial(rows.astype(int), shares, (draws, len(rows))).astype(float), shares)
     by_chance = random.mean(axis=1)
-    found = float(_from_others(method, counts, shares).mean())
-    if found <= by_chance.mean() + 1.645 * by_chance.std():  # one-sided 5 %
+    measured = float(_from_others(method, counts, shares).mean())
+    if measured <= by_chance.mean() + 1.645 * by_chance.std():  # one-sided 5 %
         return STILL
     dimensions, alike = _shape(counts, shares)
     independent = min(independent, len(counts) * (1 - alike) / (1 + alike))
     if independent < FEWEST:
         return Movement(np.inf, dimensions, independent, alike)
     others = ((len(counts) - 1) / len(counts)) ** 2
-    size = (found - float(by_chance.mean())) * others / (1 - 1 / independent)
+    size = (measured - float(by_chance.mean())) * others / (1 - 1 / independent)
     return Movement(size, dimensions, independent, alike)
 
 

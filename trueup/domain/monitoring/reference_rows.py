@@ -45,16 +45,16 @@ _PHASE_BLOCKS, _PHASE_ROWS = 4, 200  # fewer rows do not show a phase
 class Reference:
     """Rows to compare a batch with, each with the number of its block (n,), as long as a batch if possible.
 
-    `rows` are of the `phase` ("" for all), `known` of any phase: a category of another phase is not new. For a feature
+    `rows` are of the `phase` ("" for all), `all_rows` of any phase: a category of another phase is not new. For a feature
     of a trailing window `since` marks the rows (n,) of `rows` that have it completely, and `independent` how many
     independent blocks they make. `at` is the number of the batch as a block, None if the blocks' numbers do not count
-    time. `weeks` are those before the batch (n,) of all `known` rows, 0 its own and -1 the newest, if the phase is only
+    time. `weeks` are those before the batch (n,) of all `all_rows`, 0 its own and -1 the newest, if the phase is only
     the weekday: slow movements show in a week's rows before they show in a day's.
     """
 
     rows: pd.DataFrame
     blocks: Ints
-    known: pd.DataFrame
+    all_rows: pd.DataFrame
     phase: str = ""
     since: Mapping[str, np.ndarray] = field(default_factory=dict)
     independent: Mapping[str, float] = field(default_factory=dict)

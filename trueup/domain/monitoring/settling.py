@@ -37,12 +37,12 @@ def fresh(batches: Sequence[Window], odd: Odd, confirmed: Collection[Window], se
     """
     left = unsettled(batches, odd, confirmed, settle)
     newest = set(batches[max(len(batches) - settle + 1, 0) :])
-    found: dict[Window, set[str]] = {}
+    columns_of: dict[Window, set[str]] = {}
     for streak, column in _streaks(batches, left):
         if streak[0] in newest:
             for window in streak:
-                found.setdefault(window, set()).add(column)
-    return found
+                columns_of.setdefault(window, set()).add(column)
+    return columns_of
 
 
 def _streaks(batches: Sequence[Window], odd: Odd) -> list[tuple[list[Window], str]]:

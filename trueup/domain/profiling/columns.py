@@ -63,9 +63,9 @@ class Column:
 
 def profile(frame: pd.DataFrame) -> dict[str, Column]:
     """Profile each column of a table; what means "missing" in one numeric column does so in the others too."""
-    found = {str(name): _column(str(name), frame[name]) for name in frame.columns}
-    shared = {float(s) for c in found.values() for s in c.sentinels if isinstance(s, float) and s < 0}
-    return {name: _without(column, shared) for name, column in found.items()}
+    columns = {str(name): _column(str(name), frame[name]) for name in frame.columns}
+    shared = {float(s) for c in columns.values() for s in c.sentinels if isinstance(s, float) and s < 0}
+    return {name: _without(column, shared) for name, column in columns.items()}
 
 
 def comma_decimals(frame: pd.DataFrame) -> list[str]:
@@ -78,9 +78,9 @@ def comma_decimals(frame: pd.DataFrame) -> list[str]:
     fractions = any((frame[n].dropna() % 1 != 0).any() for n in frame.columns if dtypes.is_float_dtype(frame[n]))
     share = {n: v.str.match(_COMMA).mean() for n, v in texts.items()}
     whole = {n: (v.str.match(_COMMA) | v.str.match(r"^[+-]?\d+$")).mean() for n, v in texts.items()}
-    found = [n for n in share if share[n] > 0.3 and whole[n] > 1 - _MISREAD]
-    clear = any((texts[n].str.match(_COMMA) & ~texts[n].str.match(_THOUSANDS)).any() for n in found)
-    return found if clear and not pointed and not fractions else []
+    names = [n for n in share if share[n] > 0.3 and whole[n] > 1 - _MISREAD]
+    clear = any((texts[n].str.match(_COMMA) & ~texts[n].str.match(_THOUSANDS)).any() for n in names)
+    return names if clear and not pointed and not fractions else []
 
 
 def _texts(frame: pd.DataFrame) -> dict[str, pd.Series[Any]]:
@@ -142,8 +142,8 @@ def _counted(text: pd.Series[Any], folded: pd.Series[Any], words: Iterable[str])
     return {str(k): int(n) for k, n in text[folded.isin(list(words))].value_counts().items()}
 
 
-def _numbers(name: str, values: pd.Series[Any], found: dict[str | float, int]) -> Column:
-    sentinels = dict(found)
+def _numbers(name: str, values: pd.Series[Any], counts: dict[str | float, int]) -> Column:
+    sentinels = dict(counts)
     for value in _isolated(values):
         sentinels[value] = int((values == value).sum())
         values = values.mask(values == value)
@@ -182,7 +182,7 @@ def _isolated(values: pd.Series[Any]) -> list[float]:
     """Repeated extremes far from all other values: -200 degrees, an age of 999."""
     counts = values.dropna().value_counts().sort_index()
     levels, times = counts.index.to_numpy(float), counts.to_numpy()
-    found: list[float] = []
+    extremes: list[float] = []
     while len(levels) > 3:
         ends = [(levels[0], levels[1], slice(1, None), times[0]), (levels[-1], levels[-2], slice(None, -1), times[-1])]
         for value, near, rest, often in ends:
@@ -191,12 +191,12 @@ def _isolated(values: pd.Series[Any]) -> list[float]:
                 - np.quantile(np.repeat(levels[rest], times[rest]), 0.005)
             )
             if often >= _FEW and value in _SENTINELS and abs(value - near) > 0.5 * spread > 0:
-                found.append(float(value))
+                extremes.append(float(value))
                 levels, times = levels[rest], times[rest]
                 break
         else:
             break
-    return found
+    return extremes
 
 
 def _without(column: Column, shared: set[float]) -> Column:

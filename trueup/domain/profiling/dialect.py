@@ -40,20 +40,20 @@ def header_of(text: str, name: str) -> dict[str, int | str | bool] | None:
         for delimiter in _DELIMITERS:
             fields = next(csv.reader(io.StringIO(record), delimiter=delimiter), [])
             if name in [re.sub(r"\s*[\r\n]+\s*", " ", field).strip() for field in fields]:
-                found: dict[str, int | str | bool] = {"skip_rows": number} if number else {}
-                found |= {} if delimiter in _USUAL else {"separator": delimiter}
+                settings: dict[str, int | str | bool] = {"skip_rows": number} if number else {}
+                settings |= {} if delimiter in _USUAL else {"separator": delimiter}
                 blank = any(field.strip() and field != field.strip() for field in fields)
-                return found | ({"trim": True} if blank else {})
+                return settings | ({"trim": True} if blank else {})
     return None
 
 
 def _record(lines: list[str]) -> str:
     """The lines of one record, until no quotation mark is open."""
-    found = ""
+    record = ""
     for line in lines:
-        found += line
-        if found.count('"') % 2 == 0:
-            return found
+        record += line
+        if record.count('"') % 2 == 0:
+            return record
     return lines[0]
 
 
@@ -63,7 +63,7 @@ def marks_of(column: pd.Series[Any], decimal: str) -> Marks | None:
     texts = texts[texts.str.contains(r"\d")] if len(texts) else texts
     if len(texts) < max(_FEWEST, _MOST * column.notna().sum() * 0.5):
         return None
-    found, rest = list[str](), texts
+    marks, rest = list[str](), texts
     rest, brackets = _taken(rest, r"^[^(]*\(.*\)[^)]*$", r"[()]", "")
     rest, behind = _taken(rest, r"\d\s*-$", r"(\d)\s*-$", r"\1")
     for pattern in (rf"^[+-]?\s*({_MONEY})\s*[+-]?[\d.,]", rf"\d\s*({_MONEY})$", rf"\d\s*({_UNIT})$"):
@@ -71,26 +71,26 @@ def marks_of(column: pd.Series[Any], decimal: str) -> Marks | None:
         if len(words) and words.nunique() == 1 and not re.fullmatch(r"[eE]\d*", word := str(words.iloc[0])):
             at_least = 0.5 if re.fullmatch(_MONEY, word) else _MOST  # an amount of money may be only a dash
             if len(words) >= at_least * len(rest):
-                found.append(word)
+                marks.append(word)
                 rest = rest.str.replace(rf"^([+-]?)\s*{re.escape(word)}\s*", r"\1", regex=True)
                 rest = rest.str.replace(rf"\s*{re.escape(word)}$", "", regex=True)
     thousands, doubt = _thousands(rest, decimal)
     if thousands:
-        found.append(thousands)
+        marks.append(thousands)
         rest = rest.str.replace(_THOUSANDS[thousands], "", regex=True)
     point = re.escape(decimal)
     numbers = rest.str.match(rf"^[+-]?(?:\d+(?:{point}\d*)?|{point}\d+)(?:[eE][+-]?\d+)?$")
-    found += (["()"] if brackets else []) + (["-"] if behind else [])
+    marks += (["()"] if brackets else []) + (["-"] if behind else [])
     coded = rest.str.match(r"^0\d").any()
-    if not found or coded or numbers.sum() < _MOST * column.notna().sum() or rest[numbers].nunique() < _FEWEST:
+    if not marks or coded or numbers.sum() < _MOST * column.notna().sum() or rest[numbers].nunique() < _FEWEST:
         return None
-    units = [w for w in found if re.fullmatch(_UNIT, w) and not re.fullmatch(_MONEY, w) and w not in "%‰"]
-    return Marks(tuple(found), doubt or (f"`{units[0]}` is taken for a unit" if units else ""))
+    units = [w for w in marks if re.fullmatch(_UNIT, w) and not re.fullmatch(_MONEY, w) and w not in "%‰"]
+    return Marks(tuple(marks), doubt or (f"`{units[0]}` is taken for a unit" if units else ""))
 
 
 def _taken(texts: pd.Series[Any], having: str, what: str, by: str) -> tuple[pd.Series[Any], bool]:
-    found = bool(texts.str.contains(having).any())
-    return (texts.str.replace(what, by, regex=True) if found else texts), found
+    present = bool(texts.str.contains(having).any())
+    return (texts.str.replace(what, by, regex=True) if present else texts), present
 
 
 def _thousands(texts: pd.Series[Any], decimal: str) -> tuple[str, str]:

@@ -83,11 +83,11 @@ class Judge:
     ) -> None:
         self._task, self._block = task, block
         self._past = labels.merge(rows.drop(columns=[EVENT_TIME]), on=ROW_ID)
-        found = labels.set_index(ROW_ID)[[LABEL, KNOWN_AT]]
-        known = rows[rows[ROW_ID].isin(found.index)].sort_values(EVENT_TIME)
-        step = _step(found.loc[known[ROW_ID], LABEL], task)
-        self._rows = known.iloc[::step].reset_index(drop=True)
-        mine = found.loc[self._rows[ROW_ID]]
+        labelled = labels.set_index(ROW_ID)[[LABEL, KNOWN_AT]]
+        with_label = rows[rows[ROW_ID].isin(labelled.index)].sort_values(EVENT_TIME)
+        step = _step(labelled.loc[with_label[ROW_ID], LABEL], task)
+        self._rows = with_label.iloc[::step].reset_index(drop=True)
+        mine = labelled.loc[self._rows[ROW_ID]]
         self._y, self._known_at = mine[LABEL].reset_index(drop=True), mine[KNOWN_AT].reset_index(drop=True)
         self._when = self._rows[EVENT_TIME]
         self._folds = list(self._cut(every)) if len(self._rows) else []
@@ -99,14 +99,14 @@ class Judge:
         cuts = [first + (last - first) * n / count for n in range(count + 1)]
         self._starts, self._ends = cuts[:-1], cuts[-1]
         for cut, end in pairwise(cuts):
-            known = ((self._when < cut) & (self._known_at <= cut)).to_numpy()
-            yield known, ((self._when >= cut) & (self._when < end)).to_numpy()
+            train = ((self._when < cut) & (self._known_at <= cut)).to_numpy()
+            yield train, ((self._when >= cut) & (self._when < end)).to_numpy()
 
     @property
     def enough(self) -> bool:
         if not self._folds:
             return False
-        early, late = self._folds[0][0], sum(int(asked.sum()) for _, asked in self._folds)
+        early, late = self._folds[0][0], sum(int(test.sum()) for _, test in self._folds)
         several = self._task is Task.REGRESSION or self._y[early].nunique() > 1
         return bool(early.sum() >= 40 and late >= 30 and several)
 
@@ -114,7 +114,7 @@ class Judge:
         """The loss of each later row, in order of time, with training on the trailing `window` of months, or on all."""
         X, schema = self._inputs(features)
         fits = (self._fit(X, schema, self._trailing(k, window)) for k in range(len(self._folds)))
-        parts = [self._losses(fit, X, asked) for fit, (_, asked) in zip(fits, self._folds, strict=True)]
+        parts = [self._losses(fit, X, test) for fit, (_, test) in zip(fits, self._folds, strict=True)]
         losses: pd.Series[Any] = pd.concat(parts)
         return losses
 
@@ -131,40 +131,40 @@ class Judge:
         ]
 
     def _trailing(self, fold: int, window: int | None) -> npt.NDArray[np.bool_]:
-        known = self._folds[fold][0]
+        train = self._folds[fold][0]
         if window is None:
-            return known
+            return train
         since = self._starts[fold] - pd.DateOffset(months=window)
-        return np.asarray(known & (self._when >= since).to_numpy())
+        return np.asarray(train & (self._when >= since).to_numpy())
 
     def power(self, features: FeaturesConfig, loss: float, window: int | None = None) -> Power | None:
         """What a gate could show of a retrain, from each model's loss minus the previous model's, on the same rows."""
         X, schema = self._inputs(features)
         models = [self._fit(X, schema, self._trailing(k, window)) for k in range(len(self._folds))]
         pairs = zip(pairwise(models), self._folds[1:], strict=True)
-        found = [self._losses(new, X, asked) - self._losses(old, X, asked) for (old, new), (_, asked) in pairs]
-        found = [differences for differences in found if len(differences)]
+        gains = [self._losses(new, X, test) - self._losses(old, X, test) for (old, new), (_, test) in pairs]
+        gains = [differences for differences in gains if len(differences)]
         # By fold: differences between retrains are not noise of a gate.
-        errors = np.array([self.bounded(differences).error for differences in found])
+        errors = np.array([self.bounded(differences).error for differences in gains])
         if not loss or not len(errors) or not np.isfinite(errors).all():
             return None
-        gained = -float(pd.concat(found).mean()) / loss
+        gained = -float(pd.concat(gains).mean()) / loss
         error = float(np.sqrt((errors**2).sum())) / len(errors) / loss
         every = self._starts[1] - self._starts[0]
         return Power(gained, error, self._ends - self._starts[1], every)
 
     def by_fold(self, losses: pd.Series[Any]) -> pd.Series[Any]:
-        return pd.Series([losses[np.flatnonzero(asked)].mean() for _, asked in self._folds if asked.any()])
+        return pd.Series([losses[np.flatnonzero(test)].mean() for _, test in self._folds if test.any()])
 
     def bounded(self, differences: pd.Series[Any]) -> Interval:
         """Bound the mean of differences of losses, by row, over blocks of time."""
         return paired_interval(differences, self._when[differences.index], self._block)
 
     def prior(self) -> float:
-        return float(np.concatenate([self._usual(known, asked) for known, asked in self._folds]).mean())
+        return float(np.concatenate([self._usual(train, test) for train, test in self._folds]).mean())
 
-    def _usual(self, known: npt.NDArray[np.bool_], asked: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        early, late = self._y[known], self._y[asked]
+    def _usual(self, train: npt.NDArray[np.bool_], test: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        early, late = self._y[train], self._y[test]
         if self._task is Task.REGRESSION:
             return ((late - early.mean()) ** 2).to_numpy(float)
         share = early.value_counts(normalize=True)
@@ -176,28 +176,28 @@ class Judge:
         return frame[list(schema.names)], schema
 
     def _fit(
-        self, X: pd.DataFrame, schema: FeatureSchema, known: npt.NDArray[np.bool_]
+        self, X: pd.DataFrame, schema: FeatureSchema, train: npt.NDArray[np.bool_]
     ) -> tuple[Pipeline, pd.DataFrame]:
         """Fit a model on the known rows, and return the inputs without empty columns."""
         # A history shorter than the outcome's delay is still empty; scikit-learn cannot bin an empty column.
-        empty = [n for n in schema.names if is_numeric_dtype(X[n]) and X[n][known].isna().all()]
+        empty = [n for n in schema.names if is_numeric_dtype(X[n]) and X[n][train].isna().all()]
         X = X.assign(**dict.fromkeys(empty, 0.0))
-        leaf = max(int(known.sum()) // 100, 5)
+        leaf = max(int(train.sum()) // 100, 5)
         recipe = Recipe(
             "gradient_boosting",
             {"max_iter": 60, "learning_rate": 0.1, "max_leaf_nodes": 15, "min_samples_leaf": leaf},
         )
-        return build(recipe, schema, self._task).fit(X[known], self._y[known]), X
+        return build(recipe, schema, self._task).fit(X[train], self._y[train]), X
 
     def _losses(
-        self, fitted: tuple[Pipeline, pd.DataFrame], X: pd.DataFrame, asked: npt.NDArray[np.bool_]
+        self, fitted: tuple[Pipeline, pd.DataFrame], X: pd.DataFrame, test: npt.NDArray[np.bool_]
     ) -> pd.Series[Any]:
         model, X = fitted
-        if not asked.any():
+        if not test.any():
             return pd.Series(dtype=float)
-        said = predict(model, X[asked], self._task)
-        losses = row_losses(self._task, self._y[asked], said, class_names(self._task, model))
-        return pd.Series(losses, index=self._y.index[asked])
+        predictions = predict(model, X[test], self._task)
+        losses = row_losses(self._task, self._y[test], predictions, class_names(self._task, model))
+        return pd.Series(losses, index=self._y.index[test])
 
     def moved(self, columns: Sequence[str]) -> list[str]:
         """Columns that differ between consecutive quarters of the time, the largest difference first."""
@@ -237,37 +237,37 @@ def choose(
         if not rest and not best.categorical:
             continue
         without = best.model_copy(update={"numeric": rest})
-        found = judge.losses(without)
-        change, taken = _better(judge, found, loss)
+        new_loss = judge.losses(without)
+        change, taken = _better(judge, new_loss, loss)
         tried.append(Tried(f"without {name}, which moves in time", change, taken))
-        best, loss = (without, found) if taken else (best, loss)
+        best, loss = (without, new_loss) if taken else (best, loss)
     for history in _histories(columns, keys, task, windows):
         with_it = best.model_copy(update={"history": [*best.history, history]})
         if {*history_names(best.history)} & {*history_names([history])}:
             continue
-        found = judge.losses(with_it)
-        change, taken = _better(judge, found, loss)
+        new_loss = judge.losses(with_it)
+        change, taken = _better(judge, new_loss, loss)
         words = " and ".join(k if isinstance(k, str) else " × ".join(k) for k in history.by)
         tried.append(Tried(f"history by {words}", change, taken))
-        best, loss = (with_it, found) if taken else (best, loss)
+        best, loss = (with_it, new_loss) if taken else (best, loss)
     trailing: int | None = None
     for months in judge.trailing:
-        found = judge.losses(best, months)
-        change, taken = _better(judge, found, loss, _CLEAR if trailing is None else 0.0)
+        new_loss = judge.losses(best, months)
+        change, taken = _better(judge, new_loss, loss, _CLEAR if trailing is None else 0.0)
         tried.append(Tried(f"only the last {months} month{'s' * (months > 1)}", change, taken, months))
-        trailing, loss = (months, found) if taken else (trailing, loss)
+        trailing, loss = (months, new_loss) if taken else (trailing, loss)
     mean = float(loss.mean())
     return Choice(_merged(best), tuple(tried), mean, judge.prior(), judge.power(best, mean, trailing), trailing)
 
 
-def _better(judge: Judge, found: pd.Series[Any], loss: pd.Series[Any], least: float = _GAIN) -> tuple[float, bool]:
+def _better(judge: Judge, new_loss: pd.Series[Any], loss: pd.Series[Any], least: float = _GAIN) -> tuple[float, bool]:
     """The relative change of the loss, and whether an improvement is shown: in most folds, by more than they differ.
 
     So a single upheaval, after which a loop retrains, does not drop a column that is good before and after it.
     """
     usual = float(loss.mean())
-    folds = judge.by_fold(found - loss)
-    change = float((found - loss).mean())
+    folds = judge.by_fold(new_loss - loss)
+    change = float((new_loss - loss).mean())
     error = float(folds.std() / np.sqrt(len(folds))) if len(folds) > 1 else np.inf
     shown = change < -max(least * usual, _SURE * error) and float((folds < 0).mean()) >= _MOSTLY
     return change / usual if usual else 0.0, shown

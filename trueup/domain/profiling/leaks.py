@@ -50,33 +50,33 @@ def suspects(columns: dict[str, Column], outcome: pd.Series[Any], times: pd.Seri
     the earlier rows and predicts the later ones, so that a chance fit does not count.
     """
     order = np.argsort(times.to_numpy(), kind="stable")
-    found: dict[str, Suspect] = {}
+    suspected: dict[str, Suspect] = {}
     strong, settled = dict[str, Suspect](), list[str]()
     for name, column in columns.items():
         if _settled(column, outcome, times):
             settled.append(name)
             continue
         if why := _recorded_later(column, outcome, times) or _absent_with(column, outcome):
-            found[name] = Suspect(name, why)
+            suspected[name] = Suspect(name, why)
             continue
-        score, told = _alone(column, outcome, order, task)
+        score, why_strong = _alone(column, outcome, order, task)
         if score >= _STRONG[task]:
-            (found if score >= _TOO_GOOD[task] else strong)[name] = Suspect(name, told)
-    rest = [c for n, c in columns.items() if n not in found and c.kind in {"number", "counter"}]
+            (suspected if score >= _TOO_GOOD[task] else strong)[name] = Suspect(name, why_strong)
+    rest = [c for n, c in columns.items() if n not in suspected and c.kind in {"number", "counter"}]
     if task is not Task.MULTICLASS:
-        found |= {s.column: s for s in _adds_up(rest, outcome)}
-    return Found(list(found.values()), [s for n, s in strong.items() if n not in found], settled)
+        suspected |= {s.column: s for s in _adds_up(rest, outcome)}
+    return Found(list(suspected.values()), [s for n, s in strong.items() if n not in suspected], settled)
 
 
 def _settled(column: Column, outcome: pd.Series[Any], times: pd.Series[Any]) -> bool:
     """Whether it has a moment after the row's own for nearly every row with an outcome, and for hardly any other."""
     if column.kind != "time":
         return False
-    moments, known = _without_zone(column), outcome.notna() & times.notna()
-    if not known.any() or (~known & moments.notna()).sum() > _FEW * (~known).sum():
+    moments, has_outcome = _without_zone(column), outcome.notna() & times.notna()
+    if not has_outcome.any() or (~has_outcome & moments.notna()).sum() > _FEW * (~has_outcome).sum():
         return False
-    return float((moments[known] >= times[known].dt.normalize()).mean()) > 1 - _FEW and bool(
-        (moments[known] > times[known] + pd.Timedelta(days=1)).mean() > _LATER
+    return float((moments[has_outcome] >= times[has_outcome].dt.normalize()).mean()) > 1 - _FEW and bool(
+        (moments[has_outcome] > times[has_outcome] + pd.Timedelta(days=1)).mean() > _LATER
     )
 
 
@@ -103,9 +103,9 @@ def _absent_with(column: Column, outcome: pd.Series[Any]) -> str | None:
     empty, unknown = column.values.isna(), outcome.isna()
     if unknown.sum() >= 20 and empty[unknown].mean() > _ABSENT and empty[~unknown].mean() < 1 - _ABSENT:
         return f"empty in {empty[unknown].mean():.0%} of the rows without an outcome, filled in {1 - empty[~unknown].mean():.0%} of the others: it comes with the outcome"
-    known = outcome[~unknown]
-    if known.nunique() == 2 and 0.01 < empty[~unknown].mean() < 0.99:
-        positive = known == sorted(known.unique())[-1]
+    outcomes = outcome[~unknown]
+    if outcomes.nunique() == 2 and 0.01 < empty[~unknown].mean() < 0.99:
+        positive = outcomes == sorted(outcomes.unique())[-1]
         score = roc_auc_score(positive, empty[~unknown])
         if max(score, 1 - score) > 0.95:
             return f"whether it is filled predicts the outcome (AUC {max(score, 1 - score):.3f})"
@@ -144,8 +144,8 @@ def _alone(column: Column, outcome: pd.Series[Any], order: Any, task: Task) -> t
 def _score(tree: Any, X: Any, y: pd.Series[Any], task: Task) -> tuple[float, str]:
     if task is Task.BINARY:
         return float(roc_auc_score(y == tree.classes_[-1], tree.predict_proba(X)[:, -1])), "AUC"
-    said = tree.predict(X)
-    return float(min(balanced_accuracy_score(y, said), accuracy_score(y, said))), "accuracy"
+    predictions = tree.predict(X)
+    return float(min(balanced_accuracy_score(y, predictions), accuracy_score(y, predictions))), "accuracy"
 
 
 def _ranked(values: pd.Series[Any], y: pd.Series[Any], half: int) -> Any:

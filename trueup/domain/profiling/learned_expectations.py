@@ -65,20 +65,20 @@ def learn(rows: pd.DataFrame, times: pd.Series[Any], period: Period, features: F
 def _rules(
     bounds: learned_bounds.Usual, profiles: list[Profile], rows: pd.DataFrame, features: FeaturesConfig
 ) -> list[Rule]:
-    found = list[Rule]()
+    rules = list[Rule]()
     if bounds.rows is not None:
         counts = [p.rows for p in profiles]
         kwargs: Arguments = dict(zip(("min_value", "max_value"), bounds.rows, strict=True))
         why = f"batches had {min(counts):,} to {max(counts):,} rows"
-        found.append(Rule("expect_table_row_count_to_be_between", kwargs, why))
+        rules.append(Rule("expect_table_row_count_to_be_between", kwargs, why))
     for name in (n for n in features.numeric if n in bounds.range and n not in bounds.trend):
         low, high = bounds.range[name]
         kwargs = {"column": name, "min_value": low, "max_value": high}
         why = f"seen: {rows[name].min():.6g} to {rows[name].max():.6g}"
-        found.append(Rule("expect_column_values_to_be_between", kwargs, why))
+        rules.append(Rule("expect_column_values_to_be_between", kwargs, why))
     for name in (n for n in features.categorical if n in bounds.new):
         values = sorted(as_text(rows[name]).dropna().unique().tolist())
         if len(values) <= _SET:
             kwargs = {"column": name, "value_set": values}
-            found.append(Rule("expect_column_values_to_be_in_set", kwargs, f"{len(values)} values seen"))
-    return found
+            rules.append(Rule("expect_column_values_to_be_in_set", kwargs, f"{len(values)} values seen"))
+    return rules

@@ -56,7 +56,7 @@ class Outcome:
     takes: timedelta  # delay of nine in ten outcomes
     why: str  # of the delay
     guessed: bool
-    known: pd.Series[Any] | None = None  # when each row's outcome became known, from a second table
+    known_times: pd.Series[Any] | None = None  # when each row's outcome became known, from a second table
     negative: str | int | None = None  # the values that count as 0, with `positive`
     sentinels: dict[str, int] = field(default_factory=dict)  # values that mean "missing", with their counts
 
@@ -72,14 +72,14 @@ def without_sentinels(label: pd.Series[Any], columns: dict[str, Column]) -> tupl
     words = [str(v) for v in counts.index if str(v).casefold() in NOTHING]
     numeric = pd.to_numeric(pd.Series(counts.index.drop(words), dtype=object), errors="coerce").notna().all()
     far = {text_of(s) for s in profile(label.to_frame("y"))["y"].sentinels if isinstance(s, float)}
-    found = [v for v in words if v in shared or numeric or len(counts) - len(words) == _TWO]
-    found += [
+    removed = [v for v in words if v in shared or numeric or len(counts) - len(words) == _TWO]
+    removed += [
         str(v) for v in counts.index if v not in words and (v in far or (v in shared and len(counts) == _TWO + 1))
     ]
-    if not found or len(counts) - len(found) < _TWO:
+    if not removed or len(counts) - len(removed) < _TWO:
         return label, {}
-    left = label.mask(text.isin(found))
-    return (pd.to_numeric(left) if numeric else left), {v: int(counts[v]) for v in found}
+    left = label.mask(text.isin(removed))
+    return (pd.to_numeric(left) if numeric else left), {v: int(counts[v]) for v in removed}
 
 
 def outcome_of(
@@ -105,54 +105,56 @@ def _plain(value: Any) -> str | int:
 
 def _task(ask: Ask, label: pd.Series[Any]) -> tuple[Task, str | int | None]:
     """The task, and for two words the one that counts as 1."""
-    known = label.dropna()
-    if known.empty:
+    values = label.dropna()
+    if values.empty:
         raise UsageError(f"--label {ask.label}: is empty; name the column that holds the outcome")
-    numbers, distinct = as_numbers(known), known.nunique()
+    numbers, distinct = as_numbers(values), values.nunique()
     if ask.above is not None:
         if ask.task not in {None, Task.BINARY}:
             raise UsageError(f"--above makes the outcome one of two, and --task says {ask.task}; leave one of them out")
         if numbers is None:
-            raise UsageError(f"--above {ask.above:g}: {ask.label} holds text such as {known.iloc[0]!r}, not numbers")
+            raise UsageError(f"--above {ask.above:g}: {ask.label} holds text such as {values.iloc[0]!r}, not numbers")
         return Task.BINARY, None
     if distinct == 1:
-        raise UsageError(f"--label {ask.label}: is {known.iloc[0]!r} in all rows; there is nothing to tell apart")
+        raise UsageError(f"--label {ask.label}: is {values.iloc[0]!r} in all rows; there is nothing to tell apart")
     whole = numbers is not None and bool((numbers % 1 == 0).all())
-    few = distinct <= (min(_CLASSES, len(known) / _AGAIN) if numbers is not None else 1_000)
-    found = Task.BINARY if distinct == 2 else Task.MULTICLASS if few and (whole or numbers is None) else Task.REGRESSION
-    task = ask.task or found
+    few = distinct <= (min(_CLASSES, len(values) / _AGAIN) if numbers is not None else 1_000)
+    likely = (
+        Task.BINARY if distinct == 2 else Task.MULTICLASS if few and (whole or numbers is None) else Task.REGRESSION
+    )
+    task = ask.task or likely
     if task is Task.REGRESSION and numbers is None:
-        raise UsageError(f"--label {ask.label}: holds text such as {known.iloc[0]!r}; an amount must be numbers")
+        raise UsageError(f"--label {ask.label}: holds text such as {values.iloc[0]!r}; an amount must be numbers")
     if task is not Task.BINARY:
         return task, None
     if distinct > 2:
         raise UsageError(
             f"--label {ask.label}: has {distinct} values; a binary task has two. Leave --task out, or make two in a query"
         )
-    return task, _positive(ask, known, whole)
+    return task, _positive(ask, values, whole)
 
 
-def _positive(ask: Ask, known: pd.Series[Any], whole: bool) -> str | int | None:
+def _positive(ask: Ask, outcomes: pd.Series[Any], whole: bool) -> str | int | None:
     """The value that counts as 1; None for 0 and 1 themselves. A given value must be one of the two."""
-    values = sorted(as_text(known).unique())
+    values = sorted(as_text(outcomes).unique())
     if ask.positive is not None:
         if as_text(pd.Series([ask.positive])).iloc[0] not in values:
             raise UsageError(f"--positive {ask.positive}: {ask.label} holds {' and '.join(values)}; name one of them")
         return int(ask.positive) if whole and ask.positive.lstrip("-").isdigit() else ask.positive
-    numbers = as_numbers(known)
+    numbers = as_numbers(outcomes)
     if numbers is not None and {*numbers.unique()} <= {0, 1}:
         return None
     named = [v for v in values if v.strip().casefold() in _POSITIVE]
-    chosen = str(named[0] if len(named) == 1 else as_text(known).value_counts().index[-1])
+    chosen = str(named[0] if len(named) == 1 else as_text(outcomes).value_counts().index[-1])
     return int(float(chosen)) if whole else chosen
 
 
 def _delay(label: pd.Series[Any], when: pd.Series[Any]) -> tuple[timedelta, str]:
     """The delay of an outcome, from how long the newest rows have had none."""
-    known, newest = when[label.notna()].max(), when.max()
-    tail = label[when > known]
-    if len(tail) >= 20 and newest - known > pd.Timedelta(hours=12):
-        days = max(int(np.ceil((newest - known) / pd.Timedelta(days=1))), 1)
+    newest_outcome, newest = when[label.notna()].max(), when.max()
+    tail = label[when > newest_outcome]
+    if len(tail) >= 20 and newest - newest_outcome > pd.Timedelta(hours=12):
+        days = max(int(np.ceil((newest - newest_outcome) / pd.Timedelta(days=1))), 1)
         return timedelta(days=days), f"the newest {len(tail):,} rows, of {days} days, have no outcome yet"
     return timedelta(days=1), "the data does not show how long an outcome takes"
 
@@ -166,9 +168,9 @@ def joined_outcome(
     there = profile(outcomes.drop(columns=[ask.label, *names.values()]))
     dated = [n for n, c in there.items() if c.kind == "time"]
     known_at = dated[0] if dated and ask.available_after is None else None
-    known = read_times(outcomes[known_at], ask.timezone).moments if known_at else pd.Series(range(len(outcomes)))
+    when = read_times(outcomes[known_at], ask.timezone).moments if known_at else pd.Series(range(len(outcomes)))
     mine = _key_text(raw, list(names), ask)
-    theirs = _key_text(outcomes, list(names.values()), ask).assign(place=range(len(outcomes)), known=known)
+    theirs = _key_text(outcomes, list(names.values()), ask).assign(place=range(len(outcomes)), known=when)
     last = theirs.sort_values("known", kind="stable").dropna(subset=list(mine)).drop_duplicates(list(mine), keep="last")
     place = mine.merge(last, how="left", on=list(mine))["place"].fillna(-1).astype(int)
     values = outcomes[ask.label].reindex(place).reset_index(drop=True)
@@ -180,15 +182,15 @@ def joined_outcome(
         )
     columns.pop(ask.label, None)
     values, sentinels = without_sentinels(values, columns)
-    found = replace(
+    joined = replace(
         outcome_of(ask, values, raw[ask.time], known_at, {k: n for k, n in names.items() if k != n}),
         sentinels=sentinels,
     )
     if known_at is None:
-        return found
-    moments = known.reindex(place).reset_index(drop=True)
+        return joined
+    moments = when.reindex(place).reset_index(drop=True)
     waits = (moments - raw[ask.time]).dropna().dt.total_seconds()
-    return replace(found, known=moments, takes=timedelta(seconds=max(float(waits.quantile(0.9)), 0.0)))
+    return replace(joined, known_times=moments, takes=timedelta(seconds=max(float(waits.quantile(0.9)), 0.0)))
 
 
 def told_by(
@@ -213,8 +215,10 @@ def told_by(
     if ask.available_after is not None or not read_times(raw[name], ask.timezone).plain:
         how = "`known_at` in place of `known_after`, if it says when the outcome became known"
         return outcome, [f"CHECK: {name} holds a moment {days}: {how} (it must be written as the time is)"]
-    known = _local(columns[name].values, ask.timezone).where(when.notna())
-    return replace(outcome, known_after=None, known_at=name, known=known, takes=takes, why=days, guessed=True), []
+    moments = _local(columns[name].values, ask.timezone).where(when.notna())
+    return replace(
+        outcome, known_after=None, known_at=name, known_times=moments, takes=takes, why=days, guessed=True
+    ), []
 
 
 def _local(moments: pd.Series[Any], zone: str) -> pd.Series[Any]:
@@ -223,12 +227,12 @@ def _local(moments: pd.Series[Any], zone: str) -> pd.Series[Any]:
 
 def _key_text(frame: pd.DataFrame, names: Sequence[str], ask: Ask) -> pd.DataFrame:
     """Key columns as text, so that 7, 7.0 and "7" are equal, and moments compare in any format."""
-    found = {}
+    texts = {}
     for place, name in enumerate(names):
         column = frame[name]
         times = name == ask.time or dtypes.is_datetime64_any_dtype(column)
-        found[place] = as_text(read_times(column, ask.timezone).moments if times else column)
-    return pd.DataFrame(found)
+        texts[place] = as_text(read_times(column, ask.timezone).moments if times else column)
+    return pd.DataFrame(texts)
 
 
 def _names_there(key: Sequence[str], raw: pd.DataFrame, outcomes: pd.DataFrame, ask: Ask) -> dict[str, str]:
@@ -237,11 +241,11 @@ def _names_there(key: Sequence[str], raw: pd.DataFrame, outcomes: pd.DataFrame, 
     for name in (k for k in key if k not in names):
         mine = set(as_text(raw[name]).dropna())
         free = [str(c) for c in outcomes if c != ask.label and c not in names.values()]
-        held = {c: set(as_text(outcomes[c]).dropna()) for c in free}
-        alike = {c: len(mine & h) / max(len(mine | h), 1) for c, h in held.items()}
+        values_by_column = {c: set(as_text(outcomes[c]).dropna()) for c in free}
+        alike = {c: len(mine & h) / max(len(mine | h), 1) for c, h in values_by_column.items()}
         best = max(alike, key=lambda c: alike[c], default="")
-        if not best or len(mine & held[best]) < 0.5 * len(held[best]):
-            causes = [f"{c}: {said}" for c in free if (said := spelled_otherwise(raw[name], outcomes[c]))]
+        if not best or len(mine & values_by_column[best]) < 0.5 * len(values_by_column[best]):
+            causes = [f"{c}: {difference}" for c in free if (difference := spelled_otherwise(raw[name], outcomes[c]))]
             if causes:
                 raise UsageError(
                     f"--labels {ask.labels}: no column has the values of {name} as they are written there; {causes[0]}; bring "

@@ -115,8 +115,8 @@ def _period(when: pd.Series[Any], wished: Period | None, dated: bool) -> tuple[P
 
 def _seldom(a_day: float, outcome: pd.Series[Any], task: Task) -> Any:
     """The days needed for so many rows, and for so many of the rarer of two outcomes."""
-    known = outcome.dropna()
-    share = float(known.value_counts(normalize=True).min()) if task is Task.BINARY and len(known) else 1.0
+    values = outcome.dropna()
+    share = float(values.value_counts(normalize=True).min()) if task is Task.BINARY and len(values) else 1.0
 
     def days(rows: int, rare: int) -> float:
         return max(rows / a_day, rare / (a_day * share) if task is Task.BINARY and share < 1 else 0.0)

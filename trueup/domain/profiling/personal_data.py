@@ -27,9 +27,9 @@ def personal(columns: dict[str, Column]) -> Iterator[tuple[str, str, bool]]:
     for column in columns.values():
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column.name)
         what = next((w for w, pattern in _WORD.items() if pattern.search(name)), None)
-        held = _held(column)
-        if held is not None:
-            yield column.name, f"holds {held}", True
+        content = _held(column)
+        if content is not None:
+            yield column.name, f"holds {content}", True
         elif what is not None:
             yield column.name, f"by its name it {what}", what == NAMING
 

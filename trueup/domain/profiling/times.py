@@ -178,10 +178,10 @@ def _few(texts: pd.Series[Any]) -> tuple[str, ...]:
 
 def _zone_behind(written: pd.Series[Any]) -> str:
     """The suffix that a format needs because most of the texts name their zone."""
-    found = written.str.extract(_ZONE_BEHIND).dropna()
-    if len(found) <= _MOST * len(written):
+    zones = written.str.extract(_ZONE_BEHIND).dropna()
+    if len(zones) <= _MOST * len(written):
         return ""
-    blank, zone = (found[c].mode().iloc[0] for c in found)
+    blank, zone = (zones[c].mode().iloc[0] for c in zones)
     return f"{blank}{zone if zone in {'UTC', 'GMT', 'Z'} else '%z'}"
 
 
@@ -221,9 +221,9 @@ def choose_period(moments: pd.Series[Any]) -> tuple[Period, float]:
 
     With fewer than six batches the next shorter one is chosen: four batches are too few to monitor.
     """
-    known = moments.dropna()
+    times = moments.dropna()
     frequency: dict[Period, str] = {"day": "D", "week": "W-SUN", "month": "M"}
-    rows = {p: known.dt.to_period(f).value_counts() for p, f in frequency.items()}
+    rows = {p: times.dt.to_period(f).value_counts() for p, f in frequency.items()}
     median = {p: float(r.median()) if len(r) else 0.0 for p, r in rows.items()}
     fitting: list[Period] = [p for p in frequency if median[p] >= _ENOUGH and len(rows[p]) <= _MANY]
     chosen: Period = fitting[0] if fitting else "month"
@@ -235,19 +235,19 @@ def choose_period(moments: pd.Series[Any]) -> tuple[Period, float]:
 
 def closed_days(moments: pd.Series[Any]) -> list[int]:
     """The days of the week, Monday 0, that never have rows; none for a table shorter than four weeks."""
-    known = moments.dropna()
-    whole = len(known) and known.max() - known.min() >= timedelta(days=28)
-    return sorted({*range(7)} - {*known.dt.weekday}) if whole else []
+    times = moments.dropna()
+    whole = len(times) and times.max() - times.min() >= timedelta(days=28)
+    return sorted({*range(7)} - {*times.dt.weekday}) if whole else []
 
 
 def gaps(moments: pd.Series[Any], period: Period) -> list[Gap]:
     """Spans without any row that are longer than two batches; for daily batches, apart from closed days."""
     longest = {"day": timedelta(days=2), "week": timedelta(days=14), "month": timedelta(days=62)}[period]
-    known = moments.dropna().drop_duplicates().sort_values().reset_index(drop=True)
-    step = known.diff()
-    closed = closed_days(known) if period == "day" else []
+    times = moments.dropna().drop_duplicates().sort_values().reset_index(drop=True)
+    step = times.diff()
+    closed = closed_days(times) if period == "day" else []
     if closed:
-        days = known.to_numpy().astype("datetime64[D]")
+        days = times.to_numpy().astype("datetime64[D]")
         opened = np.busday_count(days[:-1], days[1:], weekmask=[day not in closed for day in range(7)])
         step[1:] -= pd.to_timedelta((days[1:] - days[:-1]).astype(int) - opened, "D")
-    return [Gap(known[i - 1], known[i]) for i in step.index[step > longest]]
+    return [Gap(times[i - 1], times[i]) for i in step.index[step > longest]]

@@ -119,8 +119,8 @@ def judged_until(steps: Sequence[Step]) -> datetime | None:
 
 def starts(steps: Sequence[Step]) -> list[datetime]:
     """The start of each training; one that was approved later, or promoted again, is still one start."""
-    found: dict[str, datetime] = {}
+    first: dict[str, datetime] = {}
     for step in steps:
         if step.run_id is not None:
-            found.setdefault(step.run_id, step.as_of)
-    return list(found.values())
+            first.setdefault(step.run_id, step.as_of)
+    return list(first.values())

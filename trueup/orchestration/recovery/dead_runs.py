@@ -49,7 +49,7 @@ class Death:
     why: str
     begun_again: int  # earlier restarts
     again: bool  # whether it restarts now
-    told: bool  # whether the run's own hooks notified people
+    notified: bool  # whether the run's own hooks notified people
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _never_begun(client: SyncPrefectClient, before: datetime) -> list[FlowRun]:
 
 def _deaths(client: SyncPrefectClient, living: set[str]) -> list[Death]:
     """Recent crashes; a run that was being cancelled becomes cancelled instead."""
-    lately, found = datetime.now(UTC) - RECENT, []
+    lately, deaths = datetime.now(UTC) - RECENT, []
     for flow in OURS:
         for run in _flow_runs(client, (flow,), ("CRASHED",), deployment_id={"is_null_": False}):
             if run.state is None or run.state.timestamp < lately or str(run.id) in living:
@@ -136,8 +136,8 @@ def _deaths(client: SyncPrefectClient, living: set[str]) -> list[Death]:
 
                 client.set_flow_run_state(run.id, Cancelled(message=f"it was being cancelled: {GONE}"), force=True)
                 continue
-            found.append(_death(flow, run, run.state, states))
-    return found
+            deaths.append(_death(flow, run, run.state, states))
+    return deaths
 
 
 def _was_cancelled(states: list[State[Any]]) -> bool:
@@ -163,7 +163,7 @@ def _death(flow: str, run: FlowRun, crash: State[Any], states: list[State[Any]])
         why=why,
         begun_again=count,
         again=flow in AGAIN and count < TRIES,
-        told=not why.endswith(GONE),
+        notified=not why.endswith(GONE),
     )
 
 
@@ -196,8 +196,8 @@ def _last_beat(client: SyncPrefectClient, flow_run: UUID) -> datetime | None:
         },
         "limit": 1,
     }
-    found = client.request("POST", "/events/filter", json=query).json()["events"]
-    return datetime.fromisoformat(found[0]["occurred"].replace("Z", "+00:00")) if found else None
+    events = client.request("POST", "/events/filter", json=query).json()["events"]
+    return datetime.fromisoformat(events[0]["occurred"].replace("Z", "+00:00")) if events else None
 
 
 def _flip_task_runs(client: SyncPrefectClient, living: set[str]) -> list[str]:

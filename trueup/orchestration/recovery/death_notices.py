@@ -15,7 +15,7 @@ def tell_of_deaths(home: Home, deaths: Iterable[Death], models: Collection[str])
     """Announce new deaths, and runs that are given up, once; runs of another home's models are left to it."""
     for death in deaths:
         given_up = death.flow in AGAIN and not death.again
-        if (death.told and not given_up) or death.model not in {None, *models}:
+        if (death.notified and not given_up) or death.model not in {None, *models}:
             continue
         payload = FlowDied(
             model=death.model or NO_MODEL,

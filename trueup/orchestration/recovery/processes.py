@@ -17,7 +17,7 @@ _GRACE = 8.0  # seconds between SIGTERM and SIGKILL
 def marked(home: Path, program: str | None = None) -> list[psutil.Process]:
     """Find a home's processes, or those of one program, without this process and its parents."""
     kin = {os.getpid(), *(p.pid for p in psutil.Process().parents())}
-    found = []
+    processes = []
     for process in psutil.process_iter():
         if process.pid in kin:
             continue
@@ -26,21 +26,21 @@ def marked(home: Path, program: str | None = None) -> list[psutil.Process]:
         except (psutil.Error, OSError):  # another user's, or gone
             continue
         if environment.get(HOME_MARK) == str(home) and program in (None, environment.get(PROGRAM_MARK)):
-            found.append(process)
-    return found
+            processes.append(process)
+    return processes
 
 
 def alive() -> set[str]:
     """The ids of the flow runs with a live process on this machine."""
-    found = set()
+    flow_runs = set()
     for process in psutil.process_iter():
         try:
             run = process.environ().get(_FLOW_RUN)
             if run and _ENGINES & set(process.cmdline()):
-                found.add(run)
+                flow_runs.add(run)
         except (psutil.Error, OSError):  # another user's, or gone
             continue
-    return found
+    return flow_runs
 
 
 def end(home: Path, program: str | None = None, grace: float = _GRACE) -> int:

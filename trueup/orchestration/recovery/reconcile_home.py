@@ -59,20 +59,20 @@ def reconcile_home(models: list[str] | None = None) -> Reconciled:
         return tried(name, lambda: reconcile.reconcile(Model(load_model(home.configs, name), home)), None)
 
     try:
-        api, known = event_api(), model_names(home.configs)
+        api, configured = event_api(), model_names(home.configs)
         tried("the ledger's head could not be anchored", lambda: anchor(home), None)
         with dossiers_kept_current(home):
-            mended = [mend_one(name) for name in (models if models is not None else known)]
+            mended = [mend_one(name) for name in (models if models is not None else configured)]
         failed, views, overtaken, flipped = 0, tuple[str, ...](), tuple[str, ...](), Flipped()
         if api is not None:
             unseen = "Prefect's automations could not be read"
-            failed = tried(unseen, lambda: tell_of_failures(home, api, known), failed)
+            failed = tried(unseen, lambda: tell_of_failures(home, api, configured), failed)
             views = tried("Prefect's approvals could not be read", lambda: end_decided(home), views)
             flipped = tried("Prefect's runs could not be read", flip, flipped)
             overtaken = tried("Prefect's queues could not be read", drop_overtaken, overtaken)
-            tried("dead runs could not be announced", lambda: tell_of_deaths(home, flipped.deaths, known), None)
+            tried("dead runs could not be announced", lambda: tell_of_deaths(home, flipped.deaths, configured), None)
         events, notices = relay(home, api, lost=True), notify(home, addresses(home.settings.notify))
-        problems += [found.problem for found in (events, notices) if found.problem]
+        problems += [relayed.problem for relayed in (events, notices) if relayed.problem]
     finally:
         home.close()
     done = tuple(m for m in mended if m is not None)

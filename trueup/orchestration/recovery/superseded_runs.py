@@ -35,11 +35,11 @@ def drop_overtaken() -> tuple[str, ...]:
         dropped = []
         for same in alike.values():
             stays = max(same, key=_reach)
-            said: State[Any] = Cancelled(
+            cancelled: State[Any] = Cancelled(
                 message=f"not needed: the run {stays.name}, which waits too, handles every batch that this one would"
             )
             for run in same:
-                if run is not stays and _is_cancelled(client.set_flow_run_state(run.id, said).state):
+                if run is not stays and _is_cancelled(client.set_flow_run_state(run.id, cancelled).state):
                     dropped.append(str(run.parameters.get("model")))
     return tuple(dropped)
 
@@ -50,7 +50,7 @@ def _is_cancelled(state: State[Any] | None) -> bool:
 
 def _reach(run: FlowRun) -> tuple[bool, datetime, datetime]:
     """How far a run goes; among equals the first one sorts lowest."""
-    said, asked = run.parameters.get("as_of"), run.expected_start_time
-    assert asked is not None  # Prefect gives every scheduled run one
-    moment = datetime.fromisoformat(str(said)).replace(tzinfo=None) if said else datetime.max
-    return said is None, moment, asked
+    as_of, expected = run.parameters.get("as_of"), run.expected_start_time
+    assert expected is not None  # Prefect gives every scheduled run one
+    moment = datetime.fromisoformat(str(as_of)).replace(tzinfo=None) if as_of else datetime.max
+    return as_of is None, moment, expected

@@ -25,28 +25,28 @@ CLIENT_AUTH: Final = "PREFECT_API_AUTH_STRING"
 _LEAST: Final = 12  # minimum length of a password for reachable servers
 
 
-def require_guarded(layout: Layout, given: Mapping[str, str]) -> None:
+def require_guarded(layout: Layout, environment: Mapping[str, str]) -> None:
     """Raise UsageError, with everything that is missing, for a stack that others could reach without a password."""
-    found = [*_strings(given), *([] if layout.settings.loopback else _unguarded(layout, given))]
-    if found:
-        lines = "\n".join(f"  {what}" for what in found)
+    problems = [*_strings(environment), *([] if layout.settings.loopback else _unguarded(layout, environment))]
+    if problems:
+        lines = "\n".join(f"  {what}" for what in problems)
         raise UsageError(
             f"the stack was not started, because others could reach it at {layout.settings.host}:\n{lines}"
         )
 
 
-def _strings(given: Mapping[str, str]) -> Iterator[str]:
+def _strings(environment: Mapping[str, str]) -> Iterator[str]:
     """Problems of Prefect's passwords at any address. Messages never show them."""
-    server, client = given.get(SERVER_AUTH), given.get(CLIENT_AUTH)
+    server, client = environment.get(SERVER_AUTH), environment.get(CLIENT_AUTH)
     if server is not None and not (server.isascii() and all(server.partition(":"))):
         yield f"{SERVER_AUTH} is not user:password in ASCII characters; write it like {SERVER_AUTH}=trueup:..."
     elif server is not None and client is not None and client != server:
         yield f"{CLIENT_AUTH} is not what {SERVER_AUTH} is, so that no flow could report; set both to the same, or only the latter"
 
 
-def _unguarded(layout: Layout, given: Mapping[str, str]) -> Iterator[str]:
+def _unguarded(layout: Layout, environment: Mapping[str, str]) -> Iterator[str]:
     programs, elsewhere = layout.programs, "or leave TRUEUP_HOST out and use a tunnel (docs/operations.md)"
-    if PREFECT in programs and len(given.get(SERVER_AUTH, "").partition(":")[2]) < _LEAST:
+    if PREFECT in programs and len(environment.get(SERVER_AUTH, "").partition(":")[2]) < _LEAST:
         yield f"prefect has no authentication: set {SERVER_AUTH}=user:password (at least {_LEAST} characters), {elsewhere}"
     if REPORTS in programs and not layout.settings.reports_token:
         yield "reports has no authentication: set TRUEUP_REPORTS_TOKEN, or leave it out: TRUEUP_WITHOUT=reports"
@@ -59,9 +59,9 @@ def _unguarded(layout: Layout, given: Mapping[str, str]) -> Iterator[str]:
         yield "evidently has no login; leave it out: TRUEUP_WITHOUT=evidently"
 
 
-def authorization(given: Mapping[str, str]) -> dict[str, str]:
+def authorization(environment: Mapping[str, str]) -> dict[str, str]:
     """The Authorization header for Prefect's server; empty without authentication."""
-    secret = given.get(CLIENT_AUTH) or given.get(SERVER_AUTH)
+    secret = environment.get(CLIENT_AUTH) or environment.get(SERVER_AUTH)
     return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"} if secret else {}
 
 
@@ -80,17 +80,17 @@ class TokenOnly:
         if scope["type"] == "lifespan" or hmac.compare_digest(_brought(scope), self._token):
             await self._app(scope, receive, send)
             return
-        asked = {"WWW-Authenticate": 'Basic realm="the reports of Trueup; any name, and TRUEUP_REPORTS_TOKEN"'}
-        await PlainTextResponse("authentication required", 401, asked)(scope, receive, send)
+        challenge = {"WWW-Authenticate": 'Basic realm="the reports of Trueup; any name, and TRUEUP_REPORTS_TOKEN"'}
+        await PlainTextResponse("authentication required", 401, challenge)(scope, receive, send)
 
 
 def _brought(scope: Scope) -> bytes:
-    scheme, _, said = Headers(scope=scope).get("authorization", "").partition(" ")
+    scheme, _, credentials = Headers(scope=scope).get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return said.strip().encode()
+        return credentials.strip().encode()
     if scheme.lower() == "basic":
         try:
-            return base64.b64decode(said, validate=True).partition(b":")[2]
+            return base64.b64decode(credentials, validate=True).partition(b":")[2]
         except ValueError:
             return b""
     return b""

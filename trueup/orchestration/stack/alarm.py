@@ -30,14 +30,14 @@ class Alarm:
     """The recorded ends of the programs."""
 
     ends: dict[str, list[datetime]] = field(default_factory=lambda: defaultdict(list))
-    told: dict[str, datetime] = field(default_factory=dict)
+    notified_at: dict[str, datetime] = field(default_factory=dict)
 
     def due(self, program: str, now: datetime) -> bool:
         """Record that a program ended; return whether to notify people."""
         self.ends[program] = [end for end in self.ends[program] if end > now - WITHIN] + [now]
-        if len(self.ends[program]) < OFTEN or self.told.get(program, now - SILENCE) > now - SILENCE:
+        if len(self.ends[program]) < OFTEN or self.notified_at.get(program, now - SILENCE) > now - SILENCE:
             return False
-        self.told[program] = now
+        self.notified_at[program] = now
         return True
 
 

@@ -114,9 +114,9 @@ def _still_starting(supervisor: Supervisor, layout: Layout, offset: int) -> None
     """Raise WorkError for a program that keeps ending."""
     with (layout.logs / "supervisord.log").open("rb") as log:
         log.seek(offset)
-        said = log.read().decode(errors="replace")
+        output = log.read().decode(errors="replace")
     for program, (state, _) in supervisor.programs().items():
-        if state == "FATAL" or said.count(f"spawned: '{program}'") >= GAVE_UP:
+        if state == "FATAL" or output.count(f"spawned: '{program}'") >= GAVE_UP:
             log_file = layout.logs / f"{program}.log"
             raise WorkError(f"{program} does not start: {_told(log_file)}; the full output is in {log_file}")
 
@@ -258,10 +258,10 @@ def _as_started(layout: Layout) -> Layout:
 
 def _read(layout: Layout) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(layout.record.read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(layout.record.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # killed during the write
         return {}
-    return found
+    return record
 
 
 def _write(layout: Layout, ready: bool) -> None:

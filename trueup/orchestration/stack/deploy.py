@@ -61,12 +61,14 @@ class Deployed:
     alone: tuple[str, ...]  # configs without a deployment
 
     def lines(self) -> list[str]:
-        said = ["flows deployed"]
+        lines = ["flows deployed"]
         if self.left_out:
-            said.append(f"left out: {', '.join(self.left_out)}; prefect.yaml names them, {self.configs} has no config")
+            lines.append(f"left out: {', '.join(self.left_out)}; prefect.yaml names them, {self.configs} has no config")
         if self.alone:
-            said.append(f"not deployed: {', '.join(self.alone)}; prefect.yaml does not name them: copy another's block")
-        return said
+            lines.append(
+                f"not deployed: {', '.join(self.alone)}; prefect.yaml does not name them: copy another's block"
+            )
+        return lines
 
 
 def deploy(project: Path, environment: Mapping[str, str], log: Path | None = None) -> Deployed:
@@ -76,7 +78,7 @@ def deploy(project: Path, environment: Mapping[str, str], log: Path | None = Non
     or to stderr. Raises WorkError, and UsageError for a prefect.yaml that cannot be read.
     """
     configs = project / environment.get("TRUEUP_CONFIGS", "configs")
-    content, found = _with_configs(project / "prefect.yaml", configs)
+    content, deployed = _with_configs(project / "prefect.yaml", configs)
     _prefect(project, environment, log, "work-pool", "create", POOL, "--type", "process", "--overwrite")
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
         json.dump(content, file)  # JSON, which is YAML of any version
@@ -85,14 +87,14 @@ def deploy(project: Path, environment: Mapping[str, str], log: Path | None = Non
         _prefect(project, environment, log, "--no-prompt", "deploy", "--all", "--prefect-file", file.name)
     api, named = environment["PREFECT_API_URL"], {"automations": {"name": {"any_": [_DEAD_RUNS["name"]]}}}
     try:
-        _withdraw(api, found.left_out)
-        if known := post(f"{api}/automations/filter", named, tries=20):
-            post(f"{api}/automations/{known[0]['id']}", _DEAD_RUNS, tries=20, method="PUT")
+        _withdraw(api, deployed.left_out)
+        if automations := post(f"{api}/automations/filter", named, tries=20):
+            post(f"{api}/automations/{automations[0]['id']}", _DEAD_RUNS, tries=20, method="PUT")
         else:
             post(f"{api}/automations/", _DEAD_RUNS, tries=20)
     except httpx.HTTPError as error:
         raise WorkError(f"Prefect's server refused the stack's setup: {error}; see its log") from None
-    return found
+    return deployed
 
 
 def _with_configs(file: Path, configs: Path) -> tuple[dict[str, Any], Deployed]:
@@ -101,12 +103,12 @@ def _with_configs(file: Path, configs: Path) -> tuple[dict[str, Any], Deployed]:
         content: dict[str, Any] = yaml_text.read(file.read_text(encoding="utf-8"), (1, 1))
         models = {id(d): (d.get("parameters") or {}).get("model") for d in content["deployments"]}
     except (YAMLError, LookupError, TypeError, AttributeError) as error:
-        said = " ".join(str(error).split())
-        raise UsageError(f"{file} cannot be read as deployments: {said}; correct it") from None
+        problem = " ".join(str(error).split())
+        raise UsageError(f"{file} cannot be read as deployments: {problem}; correct it") from None
     there, named = set(model_names(configs)), {model for model in models.values() if model is not None}
     kept = [d for d in content["deployments"] if models[id(d)] is None or models[id(d)] in there]
-    found = Deployed(configs, tuple(sorted(named - there)), tuple(sorted(there - named)))
-    return {**content, "deployments": kept}, found
+    deployed = Deployed(configs, tuple(sorted(named - there)), tuple(sorted(there - named)))
+    return {**content, "deployments": kept}, deployed
 
 
 def _withdraw(api: str, models: tuple[str, ...]) -> None:
@@ -143,7 +145,7 @@ def _prefect(project: Path, environment: Mapping[str, str], log: Path | None, *w
         raise WorkError(f"{command} failed: {in_one_line(done.stdout)}; {where}")
 
 
-def in_one_line(said: str) -> str:
+def in_one_line(output: str) -> str:
     r"""The error in a tool's output: the last line with an error, else the last one.
 
     >>> in_one_line("Traceback (most recent call last):\n  File x\nValueError: no such pool\nFor more see https://x\n")
@@ -151,7 +153,7 @@ def in_one_line(said: str) -> str:
     >>> in_one_line("")
     'no output'
     """
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception|error)\b", line)]
     return next(iter([*errors[-1:], *lines[-1:]]), "no output")[:300]
 

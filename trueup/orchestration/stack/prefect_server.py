@@ -43,8 +43,8 @@ class OwnPages:
         elif scope["type"] == "websocket":
             await WebSocketClose(1008)(scope, receive, send)
         else:
-            said = f"not for pages of {origin}; see PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
-            await PlainTextResponse(said, 403)(scope, receive, send)
+            message = f"not for pages of {origin}; see PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
+            await PlainTextResponse(message, 403)(scope, receive, send)
 
 
 def guarded(app: ASGIApp) -> ASGIApp:

@@ -51,8 +51,8 @@ def application(folder: Path, host: str = "127.0.0.1", token: str | None = None)
 class _Fresh(StaticFiles):
     """Static files that a browser revalidates each time, because they may be drawn again."""
 
-    def file_response(self, *given: Any, **more: Any) -> Response:
-        answer = super().file_response(*given, **more)
+    def file_response(self, *arguments: Any, **more: Any) -> Response:
+        answer = super().file_response(*arguments, **more)
         answer.headers["Cache-Control"] = "no-cache"
         return answer
 
@@ -61,15 +61,15 @@ def _pages(folder: Path) -> list[dict[str, object]]:
     """The newest pages, each with its model, address, title and time."""
     files = [*folder.glob("dossiers/*/*.html"), *folder.glob("drift/*/*.html")]
     dated = sorted(((moment, page) for page in files if (moment := _written(page)) is not None), reverse=True)[:_LISTED]
-    found: list[dict[str, object]] = []
+    pages: list[dict[str, object]] = []
     for seconds, page in dated:
         path = page.relative_to(folder)
         kind, model, name = path.parts[:3]
         stem = name.removesuffix(".html")
         title = f"dossier, version {stem.rpartition('-v')[2]}" if kind == "dossiers" else f"drift, batch of {stem}"
         written = datetime.fromtimestamp(seconds, UTC)
-        found.append({"model": model, "path": quote(path.as_posix()), "title": title, "written": written})
-    return found
+        pages.append({"model": model, "path": quote(path.as_posix()), "title": title, "written": written})
+    return pages
 
 
 def _written(page: Path) -> float | None:
@@ -85,10 +85,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     settings = Settings()
-    served = application(settings.root / "reports", given.host, settings.reports_token)
-    uvicorn.run(served, host=given.host, port=given.port, log_level="warning", access_log=False)
+    served = application(settings.root / "reports", arguments.host, settings.reports_token)
+    uvicorn.run(served, host=arguments.host, port=arguments.port, log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":

@@ -102,45 +102,45 @@ class Layout:
         """The environment of a flow run: where to report, and the URLs for links."""
         s, served = self.settings, {program: self.address(program) for program in self.ports}
         elsewhere = s.mlflow_uri if (s.mlflow_uri or "").startswith(("http://", "https://")) else None
-        found = {
+        addresses = {
             "PREFECT_API_URL": self.api,
             "TRUEUP_REPORTS_PAGES": s.reports_pages or served.get(REPORTS),
             "TRUEUP_MLFLOW_PAGES": s.mlflow_pages or served.get(MLFLOW) or elsewhere,
         }
-        return {name: address for name, address in found.items() if address}
+        return {name: address for name, address in addresses.items() if address}
 
-    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """The environment of every program, and through the worker of every flow run."""
         home = str(self.home)
         # The password is set once, for the server and its clients on this machine.
         auth = (
-            {"PREFECT_API_AUTH_STRING": given["PREFECT_SERVER_API_AUTH_STRING"]}
-            if "PREFECT_SERVER_API_AUTH_STRING" in given
+            {"PREFECT_API_AUTH_STRING": inherited["PREFECT_SERVER_API_AUTH_STRING"]}
+            if "PREFECT_SERVER_API_AUTH_STRING" in inherited
             else {}
         )
         return {
-            **given,
+            **inherited,
             **auth,
             **self.addresses,
             HOME_MARK: home,
             "TRUEUP_HOME": home,
             "TRUEUP_CONFIGS": str(self.settings.configs.expanduser().resolve()),
             "PWD": str(self.project),
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH", os.defpath)]),
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(self.project), given.get("PYTHONPATH")))),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(self.project), inherited.get("PYTHONPATH")))),
             "PYTHONUNBUFFERED": "1",
-            "PREFECT_HOME": given.get("PREFECT_HOME", str(self.home / "prefect")),
+            "PREFECT_HOME": inherited.get("PREFECT_HOME", str(self.home / "prefect")),
             "PREFECT_LOGGING_LEVEL": "INFO",
             "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
             "GX_ANALYTICS_ENABLED": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
-            "OMP_NUM_THREADS": given.get("OMP_NUM_THREADS", "1"),  # two fits at once on few cores
+            "OMP_NUM_THREADS": inherited.get("OMP_NUM_THREADS", "1"),  # two fits at once on few cores
             # Its own pages only, under both of this machine's names; see `trueup.orchestration.stack.prefect_server`.
-            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": given.get("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", self.origins),
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": inherited.get("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", self.origins),
             # A run starts about 4 s after its request, instead of up to 14.
-            "PREFECT_WORKER_QUERY_SECONDS": given.get("PREFECT_WORKER_QUERY_SECONDS", "1"),
+            "PREFECT_WORKER_QUERY_SECONDS": inherited.get("PREFECT_WORKER_QUERY_SECONDS", "1"),
             # A slot held by a dead process is freed within about a minute, also after a restart of the server:
             # by default Prefect keeps leases in memory, and a restart would lose them.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
@@ -148,7 +148,7 @@ class Layout:
             # A waiting run checks again after 5 s instead of 30.
             "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
             # Heartbeats of flow runs; deploy.py creates the automation for them.
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": given.get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30"),
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": inherited.get("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30"),
         }
 
     def command(self, program: str) -> tuple[list[str], dict[str, str]]:

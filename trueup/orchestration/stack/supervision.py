@@ -96,13 +96,13 @@ class Supervisor:
         """Start supervisord in a separate session, so that Ctrl-C does not reach its children."""
         command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(self._layout.config)]
         # Output before it has its own log.
-        with (self._layout.logs / "start.log").open("wb") as said:
+        with (self._layout.logs / "start.log").open("wb") as output:
             return subprocess.Popen(
                 command,
                 cwd=self._layout.project,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
