@@ -20,10 +20,10 @@ UNFINISHED = ("RUNNING", "PENDING", "CANCELLING", "PAUSED")
 _PAGE = 200
 
 
-def problems(model: Model, stack: Stack, given: pd.DataFrame, windows: Sequence[Window]) -> list[str]:
-    """Check everything. `given` is what the source released, by `windows`; no process may be running any more."""
+def problems(model: Model, stack: Stack, released: pd.DataFrame, windows: Sequence[Window]) -> list[str]:
+    """Check everything. `released` is what the source released, by `windows`; no process may be running any more."""
     looks = (
-        _landed(model, given, windows),
+        _landed(model, released, windows),
         _scored(model),
         _watched(model, windows),
         _decided(model),
@@ -33,7 +33,7 @@ def problems(model: Model, stack: Stack, given: pd.DataFrame, windows: Sequence[
     return [problem for look in looks for problem in look]
 
 
-def _landed(model: Model, given: pd.DataFrame, windows: Sequence[Window]) -> Iterator[str]:
+def _landed(model: Model, released: pd.DataFrame, windows: Sequence[Window]) -> Iterator[str]:
     """Every batch has landed once, with every row once."""
     for dataset in (model.config.rows_dataset, model.config.labels_dataset):
         refs = model.home.store.batches(dataset)
@@ -45,8 +45,8 @@ def _landed(model: Model, given: pd.DataFrame, windows: Sequence[Window]) -> Ite
         model.home.store.batches(model.config.rows_dataset), model.config.ingest.key, verify=True
     )
     key = model.config.ingest.key
-    if sorted(map(tuple, rows[key].to_numpy())) != sorted(map(tuple, given[key].to_numpy())):
-        yield f"{len(rows)} rows were landed of {len(given)}, or others"
+    if sorted(map(tuple, rows[key].to_numpy())) != sorted(map(tuple, released[key].to_numpy())):
+        yield f"{len(rows)} rows were landed of {len(released)}, or others"
 
 
 def _scored(model: Model) -> Iterator[str]:
@@ -76,9 +76,9 @@ def _watched(model: Model, windows: Sequence[Window]) -> Iterator[str]:
     judged = Counter(r.window for r in model.home.store.results(model.config.model, "validate", dict))
     if wrong := [str(w) for w in windows if judged[w] != 1]:
         yield f"not validated once: {', '.join(wrong)}"
-    first, told, others = model.first_champion(), looks(model), served_by_others(model)
+    first, monitored, others = model.first_champion(), looks(model), served_by_others(model)
     after = [w for w in windows if first is not None and w.end > first.promoted_as_of]
-    if wrong := [str(w) for w in after if told[w] != 1 and not (told[w] == 0 and w in others)]:
+    if wrong := [str(w) for w in after if monitored[w] != 1 and not (monitored[w] == 0 and w in others)]:
         yield f"the champion was not told of once: {', '.join(wrong)}"
 
 
@@ -126,11 +126,11 @@ def events(stack: Stack) -> list[dict[str, Any]]:
     """All events of ours that the server has."""
     body = {"filter": {"resource": {"id_prefix": ["trueup.model."]}, "order": "ASC"}, "limit": 50}
     page = stack.ask("/events/filter", body)
-    found = page["events"]
+    collected = page["events"]
     while page["next_page"]:
         page = stack.ask(page["next_page"].split("/api", 1)[1])
-        found += page["events"]
-    return list(found)
+        collected += page["events"]
+    return list(collected)
 
 
 def _ended(stack: Stack) -> Iterator[str]:
@@ -143,10 +143,10 @@ def _ended(stack: Stack) -> Iterator[str]:
 
 def all_runs(stack: Stack, body: dict[str, Any], what: str = "flow_runs") -> list[dict[str, Any]]:
     """All matching flow or task runs, in the order of their start times."""
-    found: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
     order = {"sort": "EXPECTED_START_TIME_ASC"}
     while True:
-        page = stack.ask(f"/{what}/filter", {**body, **order, "limit": _PAGE, "offset": len(found)})
-        found += page
+        page = stack.ask(f"/{what}/filter", {**body, **order, "limit": _PAGE, "offset": len(runs)})
+        runs += page
         if len(page) < _PAGE:
-            return found
+            return runs

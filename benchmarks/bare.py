@@ -48,8 +48,8 @@ def main() -> None:
 def _source(config: ModelConfig, configs: str) -> Read:
     sys.path.insert(0, configs)
     module, _, function = str(config.ingest.source.function).partition(":")  # type: ignore[union-attr]
-    found: Read = getattr(__import__(module), function)
-    return found
+    read: Read = getattr(__import__(module), function)
+    return read
 
 
 class Bare:
@@ -64,13 +64,13 @@ class Bare:
 
     def play(self, turns: list[Turn]) -> list[dict[str, Any]]:
         """Play all turns; return the champion's figures for each month."""
-        found = []
+        months = []
         for turn in turns:
             month = self.load(moment(turn.start), moment(turn.end))
-            found.append({"month": turn.start, **self.score(month, turn)})
+            months.append({"month": turn.start, **self.score(month, turn)})
             if turn.recipe is not None:
                 self.retrain(turn)
-        return found
+        return months
 
     def load(self, start: datetime, end: datetime) -> pd.DataFrame:
         """Read a month and compute its features."""
@@ -84,8 +84,10 @@ class Bare:
             KNOWN_AT: rows[c.time] + c.label.known_after,
         })  # fmt: skip
         reach = needed_reach(self.config.features.history) + c.label.known_after
-        known = rows[rows[LABEL].notna()]
-        self.rows = known if self.rows.empty else pd.concat([self.rows[self.rows[EVENT_TIME] >= start - reach], known])
+        labelled = rows[rows[LABEL].notna()]
+        self.rows = (
+            labelled if self.rows.empty else pd.concat([self.rows[self.rows[EVENT_TIME] >= start - reach], labelled])
+        )
         features = feature_frame(rows, self.rows, self.config.features)
         self.schema = schema_of(features, self.config.features)
         history = set(history_names(self.config.features.history))
@@ -99,10 +101,10 @@ class Bare:
         """Predict a month with the champion, and compare with its labels and with a cheap reference."""
         if self.champion is None:
             return {}
-        said = predict(self.champion, month, self.config.task)
+        predictions = predict(self.champion, month, self.config.task)
         came = (month[LABEL].notna() & (month[KNOWN_AT] <= moment(turn.end))).to_numpy()
         y = month[LABEL][came]
-        figures = {"log_loss": float(log_loss(y, said[came])), "auc": float(roc_auc_score(y, said[came]))}
+        figures = {"log_loss": float(log_loss(y, predictions[came])), "auc": float(roc_auc_score(y, predictions[came]))}
         if turn.watched:
             reference = self.simple(moment(turn.start))
             figures["log_loss_simple"] = float(log_loss(y, predict(reference, month[came], self.config.task)))
@@ -112,21 +114,21 @@ class Bare:
         """Try the recipes, fit the best, compare it with champion, prior and simple model, and fit it again."""
         c, task = self.config, self.config.task
         begin, end = (moment(t) for t in turn.gate or ())
-        data = self.known(moment("2000-01-01"), begin, by=begin)
+        data = self.labelled(moment("2000-01-01"), begin, by=begin)
         newest = data.iloc[-(c.train.search_rows or len(data)) :]
         for trial in turn.trials:
             self.try_out(from_plain(Recipe, trial), newest)
         recipe = from_plain(Recipe, turn.recipe)
         challenger = self.fit(recipe, data)
-        gate = self.known(begin, end, by=moment(turn.end))
-        before = self.known(begin - c.monitor.decay.reference_window, begin, by=begin)
+        gate = self.labelled(begin, end, by=moment(turn.end))
+        before = self.labelled(begin - c.monitor.decay.reference_window, begin, by=begin)
         rivals = [challenger, fit(prior_model(task), before, before[LABEL])]
         rivals += [self.simple(begin), self.simple(begin, self.declared)]
         rivals += [self.champion] if self.champion is not None else []
-        said = [predict(model, gate, task) for model in rivals]
-        self.compared = [(log_loss(gate[LABEL], p), roc_auc_score(gate[LABEL], p)) for p in said]
+        predictions = [predict(model, gate, task) for model in rivals]
+        self.compared = [(log_loss(gate[LABEL], p), roc_auc_score(gate[LABEL], p)) for p in predictions]
         if turn.refitted:
-            challenger = self.fit(recipe, self.known(moment("2000-01-01"), end, by=moment(turn.end)))
+            challenger = self.fit(recipe, self.labelled(moment("2000-01-01"), end, by=moment(turn.end)))
         if turn.promoted:
             self.champion = challenger
 
@@ -145,10 +147,10 @@ class Bare:
     def simple(self, start: datetime, schema: FeatureSchema | None = None) -> Pipeline:
         """Fit the cheap reference on what was known before a moment."""
         seed = self.config.train.seed
-        data = self.known(start - self.config.monitor.decay.reference_window, start, by=start)
+        data = self.labelled(start - self.config.monitor.decay.reference_window, start, by=start)
         return fit(simple_model(schema or self.schema, self.config.task, seed), data, data[LABEL], SIMPLE_ROWS, seed)
 
-    def known(self, start: datetime, end: datetime, by: datetime) -> pd.DataFrame:
+    def labelled(self, start: datetime, end: datetime, by: datetime) -> pd.DataFrame:
         """Rows of [start, end) with labels known at a moment."""
         parts = [m[(m[EVENT_TIME] >= start) & (m[EVENT_TIME] < end) & (m[KNOWN_AT] <= by)] for m in self.months]
         parts = [p[p[LABEL].notna()] for p in parts if len(p)]

@@ -55,9 +55,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="trueup-latency-") as scratch, _stack(Path(scratch) / "home") as api:
         home = Home(Settings(home=Path(scratch) / "home"))
         _one(home, api, 0)  # the first run fills caches of the disk and the server
-        found = [_one(home, api, number) for number in range(1, wanted.events + 1)]
+        times = [_one(home, api, number) for number in range(1, wanted.events + 1)]
         home.close()
-    summary = _summary(found)
+    summary = _summary(times)
     if wanted.json:
         sys.stdout.write(json.dumps(summary) + "\n")
     else:
@@ -108,9 +108,9 @@ def _ended_run(api: str, moment: datetime) -> dict[str, Any]:
     """Wait for the run that the event started to end."""
     deadline = time.monotonic() + _PATIENCE
     ended = {"state": {"type": {"any_": sorted(_ENDED)}}}
-    asked = {"sort": "START_TIME_DESC", "limit": 5, "flows": {"name": {"any_": ["run"]}}, "flow_runs": ended}
+    query = {"sort": "START_TIME_DESC", "limit": 5, "flows": {"name": {"any_": ["run"]}}, "flow_runs": ended}
     while time.monotonic() < deadline:
-        for run in post(f"{api}/flow_runs/filter", asked, tries=20):
+        for run in post(f"{api}/flow_runs/filter", query, tries=20):
             if str(run["parameters"].get("as_of", "")).startswith(moment.isoformat()):
                 return dict(run)
         time.sleep(0.5)
@@ -127,21 +127,21 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def _summary(found: list[dict[str, float]]) -> dict[str, Any]:
-    totals = sorted(f["total"] for f in found)
+def _summary(times: list[dict[str, float]]) -> dict[str, Any]:
+    totals = sorted(f["total"] for f in times)
     return {
         "p50_s": round(statistics.median(totals), 3),
         "p95_s": round(totals[min(len(totals) - 1, round(0.95 * len(totals)))], 3),
-        "parts": {part: round(statistics.median(f[part] for f in found), 3) for part in _PARTS},
-        "events": len(found),
+        "parts": {part: round(statistics.median(f[part] for f in times), 3) for part in _PARTS},
+        "events": len(times),
         "aim_s": AIM_S,
     }
 
 
-def _show(found: dict[str, Any]) -> None:
-    print(f"from an event to the flow's first line, {found['events']} events: median {found['p50_s']:.1f} s, "
-          f"95 % within {found['p95_s']:.1f} s (aim: {found['aim_s']:.0f} s)")  # fmt: skip
-    for part, seconds in found["parts"].items():
+def _show(summary: dict[str, Any]) -> None:
+    print(f"from an event to the flow's first line, {summary['events']} events: median {summary['p50_s']:.1f} s, "
+          f"95 % within {summary['p95_s']:.1f} s (aim: {summary['aim_s']:.0f} s)")  # fmt: skip
+    for part, seconds in summary["parts"].items():
         print(f"  {part:<10}{seconds:>6.2f} s")
 
 

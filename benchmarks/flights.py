@@ -36,12 +36,12 @@ def promotions(model: Model) -> list[dict[str, Any]]:
     """Each promotion but the first: mean loss of the new champion minus that of the old one on the following month."""
     moments = [e.as_of for e in model.home.ledger.entries(model.config.model) if e.kind == "promoted"]
     after = {b.window.start: b for b in model.usable_batches(END)}
-    found = []
+    differences = []
     for before, moment in pairwise(moments):
         old, batch = model.champion_at(before), after.get(moment)
         if old is not None and batch is not None:
-            found.append({"month": f"{moment:%Y-%m}", **_difference(model, batch, old)})
-    return found
+            differences.append({"month": f"{moment:%Y-%m}", **_difference(model, batch, old)})
+    return differences
 
 
 def _difference(model: Model, batch: Batch, old: Champion) -> dict[str, Any]:
@@ -61,11 +61,11 @@ def main() -> None:
     as_json = parser.parse_args().json
     result = demo(datetime(2013, 12, 1), quiet=as_json)
     home = Home()
-    found = promotions(Model(load_model(home.configs, MODEL), home))
+    differences = promotions(Model(load_model(home.configs, MODEL), home))
     home.close()
     bare = frozen_reference.evaluate()
     if as_json:
-        sys.stdout.write(json.dumps({"loop": asdict(result), "bare": bare, "promotions": found}) + "\n")
+        sys.stdout.write(json.dumps({"loop": asdict(result), "bare": bare, "promotions": differences}) + "\n")
         return
     mean, still = result.mean, bare["mean"]
     sys.stdout.write(
@@ -73,7 +73,7 @@ def main() -> None:
         f"first champion, frozen:    log-loss {mean['log_loss_frozen']:.4f}, AUC {mean['auc_frozen']:.4f}\n"
         f"bare reference, frozen:    log-loss {still['log_loss']:.4f}, AUC {still['auc']:.4f}\n"
     )
-    for p in found:
+    for p in differences:
         verdict = "significantly worse" if p["worse"] else "not significantly worse"
         sys.stdout.write(
             f"promoted for {p['month']}: {p['difference']:+.4f} against the old champion "

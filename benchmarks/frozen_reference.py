@@ -84,16 +84,16 @@ def late_rate(rows: pd.DataFrame, key: str, window: pd.Timedelta) -> pd.Series:
 def score_by_month(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Fit on January and February with the outcomes known on 1 March, and score each later month."""
     features = [*NUMERIC, *CATEGORICAL, *(c for c in rows.columns if c.startswith("late_"))]
-    known = rows["scheduled"] + DELAY <= TRAIN_UNTIL
+    train = rows["scheduled"] + DELAY <= TRAIN_UNTIL
     model = HistGradientBoostingClassifier(categorical_features="from_dtype", early_stopping=False, random_state=0)
-    model.fit(rows.loc[known, features], rows.loc[known, "late"])
+    model.fit(rows.loc[train, features], rows.loc[train, "late"])
     later = rows[rows["scheduled"] >= TRAIN_UNTIL]
-    found = []
+    months = []
     for month, part in later.groupby(later["scheduled"].dt.to_period("M")):
         p = model.predict_proba(part[features])[:, 1]
         scores = {"log_loss": log_loss(part["late"], p), "auc": roc_auc_score(part["late"], p)}
-        found.append({"month": str(month), **{name: float(value) for name, value in scores.items()}})
-    return found
+        months.append({"month": str(month), **{name: float(value) for name, value in scores.items()}})
+    return months
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def summary(measured: dict[str, Any], half: str | None = None) -> dict[str, Any]
 
 def _kept(records: Sequence[Record], played: Sequence[Played]) -> dict[str, Any]:
     """By stream or table, over its seeds: the share of the gain of retraining each period that a rule keeps."""
-    found: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
     for name in dict.fromkeys(r.name for r in records):
         mine = [(r, p) for r, p in zip(records, played, strict=True) if r.name == name]
         rows, frozen, ungated, gated = (np.concatenate(part) for part in zip(*(_lives(*m) for m in mine), strict=True))
@@ -89,7 +89,7 @@ def _kept(records: Sequence[Record], played: Sequence[Played]) -> dict[str, Any]
         loss = float(frozen.sum() / rows.sum())
         least = sums_interval(frozen - gated - _WANTED * (frozen - ungated), rows, 0.95)
         apart = sums_interval(gated - ungated, rows, 0.95)
-        found[name] = {
+        kept[name] = {
             "kind": mine[0][0].kind, "half": mine[0][0].half, "seeds": len(mine), "frozen": loss,
             "attainable": attainable.mean / loss,
             "counts": bool(attainable.low > 0 and attainable.mean >= _COUNTS * loss),
@@ -97,7 +97,7 @@ def _kept(records: Sequence[Record], played: Sequence[Played]) -> dict[str, Any]
             "upper_below": bool(least.high < 0),
             "above_ungated": [apart.mean / loss, apart.low / loss, apart.high / loss],
         }  # fmt: skip
-    return found
+    return kept
 
 
 def _lives(record: Record, played: Played) -> tuple[Floats, Floats, Floats, Floats]:
@@ -149,7 +149,7 @@ def holm(p_values: Sequence[float], alpha: float = 0.05) -> int:
 
 
 def _pools(record: Record, rule: Rule) -> list[Pool]:
-    found = []
+    pools = []
     for cut, twins, worse in zip(record.cuts.tolist(), record.twins, record.worse, strict=True):
         champion = np.where(np.isnan(twins[0]), np.nan, record.of(MAIN, cut))
         gains = 1 - np.nansum(twins, axis=1) / np.nansum(champion)
@@ -158,8 +158,8 @@ def _pools(record: Record, rule: Rule) -> list[Pool]:
             for k, kind in enumerate(WORSE)
             for level, much in enumerate(LEVELS)
         }
-        found.append(Pool(successive(record, rule, cut, twins), gains.tolist(), planted))
-    return found
+        pools.append(Pool(successive(record, rule, cut, twins), gains.tolist(), planted))
+    return pools
 
 
 def _equals(pools: Sequence[Pool], rule: Rule) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _equals(pools: Sequence[Pool], rule: Rule) -> dict[str, Any]:
     `no_better` leaves out twins that, by the luck of their seed, are better by `min_gain` or more over the following
     ten periods.
     """
-    attempts = [found for pool in pools for found in pool.twins]
+    attempts = [promoted for pool in pools for promoted in pool.twins]
     tens = [any(pool.twins) for pool in pools if len(pool.twins) == len(pool.gains)]
     least = rule.paired.min_gain
     no_better = [f for pool in pools for f, gain in zip(pool.twins, pool.gains, strict=False) if gain < least]
@@ -187,5 +187,5 @@ def _equals(pools: Sequence[Pool], rule: Rule) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _share(found: Sequence[bool]) -> float | None:
-    return float(np.mean(found)) if found else None
+def _share(promoted: Sequence[bool]) -> float | None:
+    return float(np.mean(promoted)) if promoted else None

@@ -12,15 +12,15 @@ from benchmarks.gate_streams import CHOOSING, REPORTED
 _BEGIN, _END = "<!-- {} begin -->", "<!-- {} end -->"
 
 
-def table(found: Mapping[str, Any]) -> str:
+def table(results: Mapping[str, Any]) -> str:
     """All measurements, as Markdown."""
-    return "\n\n".join(f"## {name}\n\n{text}" for name, text in _parts(found).items())
+    return "\n\n".join(f"## {name}\n\n{text}" for name, text in _parts(results).items())
 
 
-def write(page: Path, found: Mapping[str, Any]) -> None:
+def write(page: Path, results: Mapping[str, Any]) -> None:
     """Put the tables between the markers of a page. Raises ValueError without a marker."""
     text = page.read_text()
-    for name, part in _parts(found).items():
+    for name, part in _parts(results).items():
         begin, end = _BEGIN.format(name), _END.format(name)
         if begin not in text or end not in text:
             raise ValueError(f"{page} lacks {begin} or {end}")
@@ -29,12 +29,12 @@ def write(page: Path, found: Mapping[str, Any]) -> None:
     page.write_text(text)
 
 
-def _parts(found: Mapping[str, Any]) -> dict[str, str]:
+def _parts(results: Mapping[str, Any]) -> dict[str, str]:
     return {
-        "choosing": _rules(found["rules"], CHOOSING),
-        "reported": _rules(found["rules"], REPORTED),
-        "kept": _kept(found["kept"]),
-        "planted": _planted(found),
+        "choosing": _rules(results["rules"], CHOOSING),
+        "reported": _rules(results["rules"], REPORTED),
+        "kept": _kept(results["kept"]),
+        "planted": _planted(results),
     }
 
 
@@ -79,10 +79,10 @@ def _kept(kept: Mapping[str, Mapping[str, Any]]) -> str:
     )
 
 
-def _planted(found: Mapping[str, Any]) -> str:
+def _planted(results: Mapping[str, Any]) -> str:
     rows = [
         [kind, *(_share(of[level], 3) for level in ("1%", "5%", "20%"))]
-        for kind, of in found["planted_by_kind"].items()
+        for kind, of in results["planted_by_kind"].items()
     ]
     return _markdown(["planted, routine", "1 % worse", "5 % worse", "20 % worse"], rows)
 

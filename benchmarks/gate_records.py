@@ -101,12 +101,12 @@ def record(data: Data, cache: Path, pools: bool = True) -> Record:
     if path.is_file():
         with np.load(path) as kept:
             return Record(**about, delay=data.delay, **{name: kept[name] for name in _ARRAYS})
-    found = _Maker(data).record(about, pools)
+    made = _Maker(data).record(about, pools)
     cache.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(f".{np.random.default_rng().integers(2**31)}.npz")
-    np.savez_compressed(scratch, **{name: getattr(found, name) for name in _ARRAYS})
+    np.savez_compressed(scratch, **{name: getattr(made, name) for name in _ARRAYS})
     scratch.rename(path)
-    return found
+    return made
 
 
 class _Maker:
@@ -158,16 +158,16 @@ class _Maker:
     def _rows(self, model: Pipeline, cut: int, until: int) -> Floats:
         """Row losses from the first row that the cut-off's models have not seen; NaN from `until` on."""
         data = self.data
-        asked = slice(int(self.starts[self.seen[cut]]), int(self.starts[self.at[until]]))
-        found = np.full(len(data.y), np.nan)
-        found[asked] = row_losses(data.task, data.y[asked], predict(model, data.X.iloc[asked], data.task))
-        return found
+        span = slice(int(self.starts[self.seen[cut]]), int(self.starts[self.at[until]]))
+        losses = np.full(len(data.y), np.nan)
+        losses[span] = row_losses(data.task, data.y[span], predict(model, data.X.iloc[span], data.task))
+        return losses
 
     def _sums(self, losses: Floats, cut: int) -> Floats:
         sums = np.bincount(self.data.block, np.nan_to_num(losses), minlength=self.data.blocks)
         judged = np.bincount(self.data.block, ~np.isnan(losses), minlength=self.data.blocks)
-        held = np.diff(self.starts)
-        sums[(judged < held) | (np.arange(self.data.blocks) < self.seen[cut])] = np.nan
+        whole = np.diff(self.starts)
+        sums[(judged < whole) | (np.arange(self.data.blocks) < self.seen[cut])] = np.nan
         return sums
 
     def _pool(self, cut: int, champion: Floats) -> tuple[Floats, Floats]:
@@ -213,12 +213,12 @@ class _Maker:
             lambda: fit(build(self.recipe, data.schema, data.task), X.iloc[:old], y[:old]),
             lambda: fit(prior_model(data.task), X, y),
         ]
-        found = []
+        losses = []
         for make in makers:
             try:
-                found.append(self._rows(make(), cut, until))
+                losses.append(self._rows(make(), cut, until))
             except TrainingFailed:  # one class in the oldest rows
-                found.append(np.full(len(data.y), np.nan))
+                losses.append(np.full(len(data.y), np.nan))
         values = data.X[next(c for c in data.schema.numeric)].to_numpy(dtype=float)
         middle, first = np.nanmedian(values), data.schema.categorical[:1]
         away = np.abs(values - middle)
@@ -229,7 +229,7 @@ class _Maker:
         )
         part = (data.X[first[0]] == _commonest(data.X[first[0]])).to_numpy() if first else values > middle
         regions = [everywhere, everywhere, everywhere, tail, part]
-        return list(zip([*found, found[-1]], regions, strict=True))
+        return list(zip([*losses, losses[-1]], regions, strict=True))
 
 
 def _commonest(values: pd.Series) -> Any:

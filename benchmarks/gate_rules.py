@@ -73,28 +73,28 @@ class Trial:
 
 def play(record: Record, rule: Rule) -> Played:
     """Let a rule decide at the start of each period."""
-    trial, found = Trial((MAIN, record.first)), Played([], [], [])
+    trial, played = Trial((MAIN, record.first)), Played([], [], [])
     for now in range(record.first, record.end, 2):
         if now > record.first:
             if (role := _decide(record, rule, trial, now, lambda cut: record.of(MAIN, cut))) is not None:
-                found.promoted.append((now, trial.champion, (role, now)))
+                played.promoted.append((now, trial.champion, (role, now)))
                 trial = Trial((role, now))
             elif rule.kind != "never":
-                found.refused.append((now, trial.champion))
-        found.served.append((now, trial.champion))
-    return found
+                played.refused.append((now, trial.champion))
+        played.served.append((now, trial.champion))
+    return played
 
 
 def successive(record: Record, rule: Rule, cut: int, challengers: Floats) -> list[bool]:
     """Whether each of ten challengers (10, blocks), tried one after the other, is promoted over the champion of a cut-off."""
-    trial, found = Trial((MAIN, cut)), []
+    trial, promoted = Trial((MAIN, cut)), []
     for attempt in range(min(ATTEMPTS, (record.end - cut) // 2)):
         series = challengers[attempt]
         if np.isnan(series).all():
             return []
         role = _decide(record, rule, trial, cut + 2 * (attempt + 1), lambda _, series=series: series)
-        found.append(role == MAIN)
-    return found
+        promoted.append(role == MAIN)
+    return promoted
 
 
 def _decide(record: Record, rule: Rule, trial: Trial, now: int, source: Source) -> str | None:
@@ -135,11 +135,11 @@ def _before(case: Case) -> str | None:
 def _walk(record: Record, rule: Rule, champion: Champion, now: int, source: Source) -> Evidence | None:
     """Gather the losses on the steps that a rule compares; each fit has learned rows that the champion had not."""
     role, cut_of = champion
-    known = int(record.at[now]) - record.delay
+    newest = int(record.at[now]) - record.delay
     number, losses = list[Floats](), list[list[Floats]]()
     lowest, folds = cut_of + (role == MAIN), 1 if rule.kind == "before" else rule.folds
     for cut in range(now - 1, lowest - 1, -1):
-        begin, end = max(int(record.at[cut]), int(record.seen[cut_of])), min(int(record.at[cut + 1]), known)
+        begin, end = max(int(record.at[cut]), int(record.seen[cut_of])), min(int(record.at[cut + 1]), newest)
         if end <= begin:
             continue
         span = slice(begin, end)
@@ -151,10 +151,10 @@ def _walk(record: Record, rule: Rule, champion: Champion, now: int, source: Sour
     if not number:
         return None
     numbers = np.concatenate(number)
-    rows, held = record.rows[numbers], record.rows[numbers] > 0
-    sums = [np.concatenate(of)[held] for of in zip(*losses, strict=True)]
+    rows, filled = record.rows[numbers], record.rows[numbers] > 0
+    sums = [np.concatenate(of)[filled] for of in zip(*losses, strict=True)]
     named = dict(zip((CHALLENGER, CHAMPION, PRIOR, SIMPLE), sums, strict=True))
-    return Evidence(_BLOCK, numbers[held], rows[held], named, np.ones(held.sum()))
+    return Evidence(_BLOCK, numbers[filled], rows[filled], named, np.ones(filled.sum()))
 
 
 def _case(evidence: Evidence, rule: Rule, attempt: int) -> Case:

@@ -72,12 +72,12 @@ def records(folder: Path | None, seeds: int, cache: Path, quick: bool) -> Iterat
 
 def run(folder: Path | None, seeds: int, cache: Path, quick: bool) -> dict[str, Any]:
     """Measure every rule on each half, and the shipped ones on both."""
-    found = list(records(folder, seeds, cache, quick))
+    recorded = list(records(folder, seeds, cache, quick))
     measured, both = [], dict[str, dict[str, Any]]()
-    few = [r if r.seed == 0 else _without_pools(r) for r in found]
+    few = [r if r.seed == 0 else _without_pools(r) for r in recorded]
     for rule in rules(quick):
         _say(rule.name)
-        tried = [try_on(r, rule) for r in (found if rule.name in {SHIPPED, CHANGE} else few)]
+        tried = [try_on(r, rule) for r in (recorded if rule.name in {SHIPPED, CHANGE} else few)]
         halves = {half: figures([t for t in tried if t.record.half == half], rule) for half in (CHOOSING, REPORTED)}
         measured.append({"rule": rule.name, **halves})
         if rule.name in {SHIPPED, CHANGE}:
@@ -119,12 +119,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     parser.add_argument("--write", type=Path, help="the page to put the tables into, between its markers")
     wanted = parser.parse_args()
-    found = run(wanted.data, 1 if wanted.quick else wanted.seeds, wanted.cache, wanted.quick)
-    if found["missing"]:
-        _say(f"not there, and left out: {', '.join(found['missing'])}")
+    results = run(wanted.data, 1 if wanted.quick else wanted.seeds, wanted.cache, wanted.quick)
+    if results["missing"]:
+        _say(f"not there, and left out: {', '.join(results['missing'])}")
     if wanted.write:
-        write(wanted.write, found)
-    sys.stdout.write((json.dumps(found) if wanted.json else table(found)) + "\n")
+        write(wanted.write, results)
+    sys.stdout.write((json.dumps(results) if wanted.json else table(results)) + "\n")
 
 
 if __name__ == "__main__":

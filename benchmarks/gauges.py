@@ -44,13 +44,13 @@ class Gauges:
     def _ask(self) -> None:
         url = f"http://127.0.0.1:{self.stack.ports['prefect']}/api/health"
         while not self._over.wait(_EVERY):
-            asked, seconds = time.time(), None
+            begun, seconds = time.time(), None
             try:
                 with _NO_PROXY.open(url, timeout=_PATIENCE) as answer:
-                    seconds = time.time() - asked if answer.status == 200 else None
+                    seconds = time.time() - begun if answer.status == 200 else None
             except OSError:
                 pass
-            self.answers.append((asked, seconds))
+            self.answers.append((begun, seconds))
 
     def _look(self) -> None:
         while True:
@@ -75,8 +75,8 @@ class Gauges:
 
     def memory_mib(self) -> dict[str, dict[str, float]]:
         """By program: first, last and largest memory."""
-        names = sorted({name for _, found in self.memory for name in found})
-        series = {name: [found[name] for _, found in self.memory if name in found] for name in names}
+        names = sorted({name for _, measured in self.memory for name in measured})
+        series = {name: [measured[name] for _, measured in self.memory if name in measured] for name in names}
         return {name: {"begin": s[0], "end": s[-1], "most": max(s)} for name, s in series.items()}
 
 
@@ -85,16 +85,16 @@ def programs(stack: Stack) -> dict[str, float]:
     from trueup.orchestration.recovery import processes
     from trueup.orchestration.stack.services import PROGRAM_MARK
 
-    found: dict[str, float] = {}
+    memory: dict[str, float] = {}
     for process in processes.marked(stack.home.resolve()):
         try:
             name = process.environ().get(PROGRAM_MARK, "supervisord")
             if name == "worker" and "worker" not in process.cmdline():
                 name = "flows"
-            found[name] = found.get(name, 0.0) + process.memory_full_info().pss / 2**20
+            memory[name] = memory.get(name, 0.0) + process.memory_full_info().pss / 2**20
         except (psutil.Error, OSError):
             continue
-    return {name: round(mib, 1) for name, mib in found.items()}
+    return {name: round(mib, 1) for name, mib in memory.items()}
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -104,11 +104,11 @@ def quantile(values: list[float], share: float) -> float:
 
 def _gaps(answers: list[tuple[float, float | None]]) -> list[tuple[float, float]]:
     """Spans in which the server did not answer, from the first failed request to the next success."""
-    found, since = [], None
-    for asked, seconds in answers:
+    spans, since = [], None
+    for moment, seconds in answers:
         if seconds is None and since is None:
-            since = asked
+            since = moment
         elif seconds is not None and since is not None:
-            found.append((since, asked))
+            spans.append((since, moment))
             since = None
-    return found
+    return spans

@@ -44,15 +44,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object")
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="trueup-ledger-") as scratch:
-        found = measure(Path(scratch), wanted.entries)
+        figures = measure(Path(scratch), wanted.entries)
     if wanted.json:
-        print(json.dumps(found))
+        print(json.dumps(figures))
         return
-    ratio = found["append_ms_p50"] / found["bare_commit_ms_p50"]
+    ratio = figures["append_ms_p50"] / figures["bare_commit_ms_p50"]
     print(
-        f"{found['entries']:,} entries of {found['body_bytes']:,} bytes: append {found['append_ms_p50']:.2f} ms, "
-        f"bare commit {found['bare_commit_ms_p50']:.2f} ms (medians), ratio {ratio:.2f} (aim: {AIM:g} at most); "
-        f"verified in {found['verify_s']:.1f} s"
+        f"{figures['entries']:,} entries of {figures['body_bytes']:,} bytes: append {figures['append_ms_p50']:.2f} ms, "
+        f"bare commit {figures['bare_commit_ms_p50']:.2f} ms (medians), ratio {ratio:.2f} (aim: {AIM:g} at most); "
+        f"verified in {figures['verify_s']:.1f} s"
     )
 
 

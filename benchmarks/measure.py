@@ -71,11 +71,11 @@ def _tree(root: int) -> list[int]:
             with suppress(OSError):  # it ended meanwhile
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
                 children.setdefault(parent, []).append(int(entry.name))
-    found, left = [], [root]
+    processes, left = [], [root]
     while left:
-        found.append(pid := left.pop())
+        processes.append(pid := left.pop())
         left += children.get(pid, [])
-    return found
+    return processes
 
 
 def _rss(pid: int) -> float:

@@ -48,9 +48,9 @@ def flights(folder: Path) -> dict[str, float]:
     )  # fmt: skip
     home = Home(Settings(home=folder / "home", configs=configs, reports=False))
     save(draft(ask, home))
-    found = {name: _year(name, home) for name in ("drafted", "flight_delays")}
+    losses = {name: _year(name, home) for name in ("drafted", "flight_delays")}
     home.close()
-    return {**found, "ratio": found["drafted"] / found["flight_delays"]}
+    return {**losses, "ratio": losses["drafted"] / losses["flight_delays"]}
 
 
 def _year(name: str, home: Any) -> float:
@@ -94,12 +94,12 @@ def timed(folder: Path) -> dict[str, float]:
     assert frame.shape == (ROWS, COLUMNS)
     frame.to_csv(table, index=False)
     new, _, _ = _seconds(folder, ["new", "orders", "--data", str(table), "--time", "ordered", "--label", "returned"])
-    rehearse, _, told = _seconds(folder, ["check", "orders", "--rehearse", "--json"])
-    if (first := told["models"][0]["rehearsal"]["first"]) is None:
-        raise SystemExit(f"no first champion: {told['models'][0]['rehearsal']['lacking']}")
-    run, decided, told = _seconds(folder, ["run", "orders", "--as-of", first["as_of"], "--json"])
-    if told["decided"]["outcome"] not in {"promoted", "rejected"}:
-        raise SystemExit(f"no challenger was judged: {told['decided']}")
+    rehearse, _, output = _seconds(folder, ["check", "orders", "--rehearse", "--json"])
+    if (first := output["models"][0]["rehearsal"]["first"]) is None:
+        raise SystemExit(f"no first champion: {output['models'][0]['rehearsal']['lacking']}")
+    run, decided, output = _seconds(folder, ["run", "orders", "--as-of", first["as_of"], "--json"])
+    if output["decided"]["outcome"] not in {"promoted", "rejected"}:
+        raise SystemExit(f"no challenger was judged: {output['decided']}")
     shutil.rmtree(folder / "home")
     everything, _, _ = _seconds(folder, ["run", "orders", "--json"])
     return {
@@ -115,7 +115,7 @@ def timed(folder: Path) -> dict[str, float]:
 def _seconds(folder: Path, words: list[str]) -> tuple[float, float, Any]:
     """Seconds until a command ended, seconds until its last line of output, and that line as JSON, if it is JSON."""
     environment = {**os.environ, "TRUEUP_HOME": str(folder / "home"), "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"}
-    begun, told, lines = time.monotonic(), 0.0, [""]
+    begun, last_line, lines = time.monotonic(), 0.0, [""]
     with (folder / "errors").open("w+") as errors:
         command = [sys.executable, "-u", "-c", _CALL, *words]
         with subprocess.Popen(
@@ -123,7 +123,7 @@ def _seconds(folder: Path, words: list[str]) -> tuple[float, float, Any]:
         ) as done:
             assert done.stdout is not None
             for line in done.stdout:
-                told = time.monotonic() - begun
+                last_line = time.monotonic() - begun
                 lines.append(line)
         seconds = time.monotonic() - begun
         errors.seek(0)
@@ -131,7 +131,7 @@ def _seconds(folder: Path, words: list[str]) -> tuple[float, float, Any]:
             raise SystemExit(
                 f"trueup {' '.join(words)}: exit code {done.returncode}\n{''.join(lines)}\n{errors.read()}"
             )
-    return seconds, told, json.loads(lines[-1]) if lines[-1].startswith("{") else None
+    return seconds, last_line, json.loads(lines[-1]) if lines[-1].startswith("{") else None
 
 
 def main() -> None:
@@ -139,16 +139,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", nargs="?", choices=["flights", "time"])
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    found = {}
+    options = parser.parse_args()
+    results = {}
     for name, measure in {"time": timed, "flights": flights}.items():
-        if given.what in {None, name}:
+        if options.what in {None, name}:
             with tempfile.TemporaryDirectory() as folder:
-                found[name] = measure(Path(folder))
-    if given.json:
-        sys.stdout.write(json.dumps(found) + "\n")
+                results[name] = measure(Path(folder))
+    if options.json:
+        sys.stdout.write(json.dumps(results) + "\n")
         return
-    for name, figures in found.items():
+    for name, figures in results.items():
         unit = " s" if name == "time" else ""
         sys.stdout.write("".join(f"{name}, {what}: {value:.4g}{unit}\n" for what, value in figures.items()))
 

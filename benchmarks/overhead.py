@@ -40,15 +40,15 @@ _MAY_DIFFER = 0.02  # share of a fit's rows that may differ, because Trueup leav
 def main() -> None:
     """Measure and print."""
     wanted = _arguments()
-    found: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for scale in wanted.scales:
         modes = [m for m in ("alone", "served") if wanted.mode in (m, "both")]
         rounds = [_round(scale, modes) for _ in range(wanted.repeat)]
-        found[str(scale)] = _summary(rounds, modes)
+        results[str(scale)] = _summary(rounds, modes)
         if not wanted.json:
-            _show(str(scale), found[str(scale)])
+            _show(str(scale), results[str(scale)])
     if wanted.json:
-        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.write(json.dumps(results) + "\n")
 
 
 def _arguments() -> argparse.Namespace:
@@ -171,11 +171,11 @@ def _compared(rounds: list[dict[str, Any]], mode: str) -> dict[str, Any]:
     }
 
 
-def _show(scale: str, found: dict[str, Any]) -> None:
+def _show(scale: str, summary: dict[str, Any]) -> None:
     title = "the year with ten times its rows" if scale == str(TEN_TIMES) else f"{scale} months"
-    print(f"{title}: {found['fits']} fits a side")
+    print(f"{title}: {summary['fits']} fits a side")
     print(f"  {'':<22}{'bare':>10}{'trueup':>10}{'ratio':>8}{'aim':>7}")
-    for side in [found, *(found[m] for m in ("served",) if m in found)]:
+    for side in [summary, *(summary[m] for m in ("served",) if m in summary)]:
         running = side["mode"] == "served"
         print(f"  {'against a running server' if running else 'no server running'} (set-up {side['setup_s']:.1f} s)")
         aims = AIMS.get(scale, {}) | ({"wall_ratio": SERVED_WALL} if running and scale == "12" else {})

@@ -54,14 +54,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--policy", action="append")
     parser.add_argument("--home", type=Path, help="keep the homes here")
-    given = parser.parse_args()
-    policies = tuple(given.policy or POLICIES)
+    options = parser.parse_args()
+    policies = tuple(options.policy or POLICIES)
     with tempfile.TemporaryDirectory() as place:
-        root = given.home or Path(place)
+        root = options.home or Path(place)
         together, facts = replay(root / "together", policies, 2)
         dearest = max(facts["policies"], key=lambda p: (p["retrains"], p["cost_s"]))["name"]
         alone, _ = replay(root / "alone", (dearest,), 1)
-    found = {
+    results = {
         "policies": len(policies),
         "together_s": round(together.wall_s, 1),
         "dearest": dearest,
@@ -71,12 +71,12 @@ def main() -> None:
         "alone_mib": round(alone.peak_mib),
         "facts": facts,
     }
-    if given.json:
-        sys.stdout.write(json.dumps(found) + "\n")
+    if options.json:
+        sys.stdout.write(json.dumps(results) + "\n")
         return
     sys.stdout.write(
-        f"{found['policies']} policies, two at a time: {found['together_s']} s, {found['together_mib']} MiB\n"
-        f"`{dearest}` alone: {found['alone_s']} s, {found['alone_mib']} MiB\nratio {found['ratio']} (aim: 3)\n"
+        f"{results['policies']} policies, two at a time: {results['together_s']} s, {results['together_mib']} MiB\n"
+        f"`{dearest}` alone: {results['alone_s']} s, {results['alone_mib']} MiB\nratio {results['ratio']} (aim: 3)\n"
     )
     for p in facts["policies"]:
         sys.stdout.write(f"{p['name']:45} {p['loss']:.4f} {p['retrains']:3} tried {p['cost_s']:7.1f} s\n")

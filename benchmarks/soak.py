@@ -120,8 +120,8 @@ class Soak:
     delivered: int = 0  # days
 
     def __post_init__(self) -> None:
-        self.given = stream(self.days)
-        configs = streams.write(self.folder, self.given.head(0), CONFIG)
+        self.stream = stream(self.days)
+        configs = streams.write(self.folder, self.stream.head(0), CONFIG)
         (configs / "data" / "stream.csv").unlink()
         self.home = Home(Settings(home=self.folder / "home", configs=configs))
         self.model = Model(load_model(configs, "toy"), self.home)
@@ -140,12 +140,12 @@ class Soak:
                 self._source()
                 killer.join()
                 ended = time.time()
-                found = self._settled()
+                problems = self._settled()
                 settled = time.time()
             figures = self._figures(began, ended, gauges)
         left = [] if self.stack.nothing_left() else ["processes were left after `down`"]
         self.home.close()
-        return {**figures, "settled_after_s": round(settled - ended), "problems": found + left}
+        return {**figures, "settled_after_s": round(settled - ended), "problems": problems + left}
 
     @contextmanager
     def _up(self) -> Iterator[None]:
@@ -177,13 +177,13 @@ class Soak:
         """Put one file per day where the loop reads them, and announce the newest, like any source."""
         folder = self.home.configs / "data"
         for window in self.windows[self.delivered : self.delivered + days]:
-            rows = self.given[(self.given["t"] >= window.start) & (self.given["t"] < window.end)]
+            rows = self.stream[(self.stream["t"] >= window.start) & (self.stream["t"] < window.end)]
             beside = folder / "coming"
             rows.to_csv(beside, index=False)
             beside.rename(folder / f"{window.start:%Y-%m-%d}.csv")
         self.delivered += days
-        told = DataArrived(model="toy", as_of=window.end, batch=interval(window))
-        self.home.ledger.announce("toy", [Event.of(told, told.batch)])
+        arrived = DataArrived(model="toy", as_of=window.end, batch=interval(window))
+        self.home.ledger.announce("toy", [Event.of(arrived, arrived.batch)])
         relay(self.home, EventApi(f"http://127.0.0.1:{self.stack.ports['prefect']}/api"))
 
     def _kill(self) -> None:
@@ -212,9 +212,9 @@ class Soak:
         """Give the reconciler time to repair what the kills left, then list the remaining problems."""
         deadline = time.monotonic() + SETTLES
         while True:
-            found = accounts.problems(self.model, self.stack, self.given, self.windows)
-            if not found or time.monotonic() > deadline:
-                return found
+            problems = accounts.problems(self.model, self.stack, self.stream, self.windows)
+            if not problems or time.monotonic() > deadline:
+                return problems
             time.sleep(5)
 
     def _figures(self, began: float, ended: float, gauges: Gauges) -> dict[str, Any]:
@@ -260,10 +260,12 @@ class Soak:
                     sa.select(RESULTS).where(RESULTS.c.stage == "run").order_by(RESULTS.c.id.desc())
                 )
             }
-            told = connection.execute(sa.select(OUTBOX).where(OUTBOX.c.topic == "trueup.data.arrived")).mappings().all()
+            announced_rows = (
+                connection.execute(sa.select(OUTBOX).where(OUTBOX.c.topic == "trueup.data.arrived")).mappings().all()
+            )
         announced = sorted(
             (datetime.fromisoformat(json.loads(r["payload"])["as_of"]), datetime.fromisoformat(r["created_at"]))
-            for r in told
+            for r in announced_rows
         )
         waits = []
         for window in self.windows:  # the first announcement of this day or a later one is its own
@@ -284,8 +286,8 @@ class Soak:
 
     def _restarts(self) -> dict[str, int]:
         """How often the process manager restarted each program."""
-        said = (self.stack.home / "stack" / "logs" / "supervisord.log").read_text()
-        begun = {p: said.count(f"spawned: '{p}'") for p in ("prefect", "worker", "mlflow", "evidently")}
+        log = (self.stack.home / "stack" / "logs" / "supervisord.log").read_text()
+        begun = {p: log.count(f"spawned: '{p}'") for p in ("prefect", "worker", "mlflow", "evidently")}
         return {program: count - 1 for program, count in begun.items() if count}
 
 
@@ -299,10 +301,10 @@ def moment(text: str) -> float:
 
 
 def _states(runs: Sequence[dict[str, Any]]) -> dict[str, Counter[str]]:
-    found: dict[str, Counter[str]] = {}
+    states: dict[str, Counter[str]] = {}
     for run in runs:
-        found.setdefault(run["name"].split(" ")[0], Counter())[run["state"]["type"]] += 1
-    return found
+        states.setdefault(run["name"].split(" ")[0], Counter())[run["state"]["type"]] += 1
+    return states
 
 
 def _mib(path: Path) -> float:
@@ -324,11 +326,11 @@ def main() -> None:
     log.setLevel(logging.INFO)
     folder = Path(wanted.keep) if wanted.keep else Path(tempfile.mkdtemp(prefix="trueup-soak-"))
     folder.mkdir(parents=True, exist_ok=not wanted.keep)
-    found = Soak(folder, wanted.days, wanted.kills, wanted.seed, wanted.at_once).run()
-    if not wanted.keep and not found["problems"]:
+    results = Soak(folder, wanted.days, wanted.kills, wanted.seed, wanted.at_once).run()
+    if not wanted.keep and not results["problems"]:
         shutil.rmtree(folder)
-    sys.stdout.write(json.dumps(found, indent=None if wanted.json else 2) + "\n")
-    if found["problems"]:
+    sys.stdout.write(json.dumps(results, indent=None if wanted.json else 2) + "\n")
+    if results["problems"]:
         raise SystemExit(1)
 
 

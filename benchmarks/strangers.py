@@ -68,21 +68,21 @@ def measured(name: str, folder: Path, place: Path) -> dict[str, Any]:
     from trueup.errors import TrueupError
 
     begun = time.monotonic()
-    found: dict[str, Any] = dict.fromkeys(KEYS)
+    entry: dict[str, Any] = dict.fromkeys(KEYS)
     place.mkdir(parents=True, exist_ok=True)
     try:
         for facts in _steps(TABLES[name], name, folder, place):
-            found |= facts | {"seconds": round(time.monotonic() - begun)}
-            (place / "found.json").write_text(json.dumps(found))
-            sys.stderr.write(f"{name}, {found['seconds']} s: {json.dumps(facts)}\n")
+            entry |= facts | {"seconds": round(time.monotonic() - begun)}
+            (place / "found.json").write_text(json.dumps(entry))
+            sys.stderr.write(f"{name}, {entry['seconds']} s: {json.dumps(facts)}\n")
     except TrueupError as error:
-        found["error"] = f"{type(error).__name__}: {error}"
+        entry["error"] = f"{type(error).__name__}: {error}"
     except Exception as error:
-        found["error"] = traceback.format_exc()
-        sys.stderr.write(f"{name}: {error!r}\n{found['error']}")
-    found["seconds"] = round(time.monotonic() - begun)
-    (place / "found.json").write_text(json.dumps(found))
-    return found
+        entry["error"] = traceback.format_exc()
+        sys.stderr.write(f"{name}: {error!r}\n{entry['error']}")
+    entry["seconds"] = round(time.monotonic() - begun)
+    (place / "found.json").write_text(json.dumps(entry))
+    return entry
 
 
 def _begin() -> None:
@@ -231,30 +231,30 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="tables at a time")
     parser.add_argument("--home", type=Path, help="keep configs and homes here, and go on from what is there")
     parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    wanted = [name.strip() for name in given.tables.split(",")]
+    options = parser.parse_args()
+    wanted = [name.strip() for name in options.tables.split(",")]
     if unknown := sorted({*wanted} - {*TABLES}):
         parser.error(f"no table {', '.join(unknown)}; there are {', '.join(TABLES)}")
-    if not given.folder.is_dir():
-        parser.error(f"{given.folder} is no folder")
+    if not options.folder.is_dir():
+        parser.error(f"{options.folder} is no folder")
     files = {t.file for t in TABLES.values()}
-    strange = sorted(p.name for p in given.folder.iterdir() if p.is_file() and p.name not in files)
-    absent = [n for n in wanted if not (given.folder / TABLES[n].file).is_file()]
+    strange = sorted(p.name for p in options.folder.iterdir() if p.is_file() and p.name not in files)
+    absent = [n for n in wanted if not (options.folder / TABLES[n].file).is_file()]
     for words, names in (("not known", strange), ("not there", [TABLES[n].file for n in absent])):
         if names:
             sys.stderr.write(f"skipped, {words}: {', '.join(names)}\n")
     wanted = [n for n in wanted if n not in absent]
     with (
         tempfile.TemporaryDirectory() as scratch,
-        ProcessPoolExecutor(given.workers, multiprocessing.get_context("spawn"), initializer=_begin) as pool,
+        ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn"), initializer=_begin) as pool,
     ):
-        place = given.home or Path(scratch)
-        jobs = {name: pool.submit(measured, name, given.folder, place / name) for name in wanted}
-        found = {name: job.result() for name, job in jobs.items()}
-    if given.json:
-        sys.stdout.write(json.dumps(found) + "\n")
+        place = options.home or Path(scratch)
+        jobs = {name: pool.submit(measured, name, options.folder, place / name) for name in wanted}
+        results = {name: job.result() for name, job in jobs.items()}
+    if options.json:
+        sys.stdout.write(json.dumps(results) + "\n")
         return
-    for name, facts in found.items():
+    for name, facts in results.items():
         sys.stdout.write(f"{name}: " + ", ".join(f"{k} {_short(v)}" for k, v in facts.items()) + "\n")
 
 

@@ -43,11 +43,11 @@ def main() -> None:
     home = Home()
     config = load_model(home.configs, MODEL)
     promoted = [passed for month in MONTHS for passed in _month(Model(config, home), month, wanted.seeds)]
-    found = {"pairs": len(promoted), "promoted": sum(promoted), "share": sum(promoted) / len(promoted)}
+    results = {"pairs": len(promoted), "promoted": sum(promoted), "share": sum(promoted) / len(promoted)}
     if wanted.json:
-        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.write(json.dumps(results) + "\n")
     else:
-        print(f"{found['promoted']} of {found['pairs']} pairs promoted ({found['share']:.1%})")
+        print(f"{results['promoted']} of {results['pairs']} pairs promoted ({results['share']:.1%})")
 
 
 def _month(model: Model, month: int, seeds: int) -> list[bool]:
@@ -62,9 +62,9 @@ def _month(model: Model, month: int, seeds: int) -> list[bool]:
     recipe = current.recipe
     models = (Recipe(recipe.family, recipe.parameters, seed) for seed in range(seeds))
     fitted = (fit(build(r, seen.schema, model.config.task), seen.X, seen.y) for r in models)
-    said = [predict(fitted, judged.X, model.config.task) for fitted in fitted]
+    predictions = [predict(fitted, judged.X, model.config.task) for fitted in fitted]
     slices = _slices(model, judged, gate)
-    cases = (_case(model.config, judged, slices, gate, pair) for pair in permutations(said, 2))
+    cases = (_case(model.config, judged, slices, gate, pair) for pair in permutations(predictions, 2))
     # Better than a prior they all are, and what the other gates look at was not measured here.
     gates = [g for g in model.config.promote.gates if g.kind in {"paired", "slices"}]
     return [overall(judge(gates, case)) is Status.PASS for case in cases]

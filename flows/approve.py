@@ -9,11 +9,11 @@ from trueup.handoffs import Decided
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.approval_form import decide, title_of_approval
 from trueup.orchestration.context import opened_home
-from trueup.orchestration.hooks import TOLD
+from trueup.orchestration.hooks import FLOW_OPTIONS
 from trueup.orchestration.parameters import Text
 
 
-@flow(name="approve", flow_run_name=title_of_approval, **TOLD)
+@flow(name="approve", flow_run_name=title_of_approval, **FLOW_OPTIONS)
 def approve(approval: Text) -> Decided:
     """Show a waiting challenger, and decide by a form. It needs a deployment, because a suspended run starts again.
 

@@ -12,14 +12,14 @@ from trueup.errors import NoData
 from trueup.model import Model
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.context import opened_home
-from trueup.orchestration.hooks import TOLD
+from trueup.orchestration.hooks import FLOW_OPTIONS
 from trueup.orchestration.parameters import ModelName
 from trueup.upkeep.simulate_arrivals import feed_next, original
 
 log = logging.getLogger(__name__)
 
 
-@flow(name="feed", flow_run_name="feed {model}", **TOLD)
+@flow(name="feed", flow_run_name="feed {model}", **FLOW_OPTIONS)
 def feed(model: ModelName, configs: str | None = None) -> str | None:
     """Put the next batch into the home and announce that it arrived; return its window, or None if all were released.
 

@@ -6,13 +6,13 @@ import logging
 
 from prefect import flow
 
-from trueup.orchestration.hooks import TOLD
+from trueup.orchestration.hooks import FLOW_OPTIONS
 from trueup.upkeep.retention import Cleared, clear_out
 
 log = logging.getLogger(__name__)
 
 
-@flow(name="gc", flow_run_name="gc", **TOLD)
+@flow(name="gc", flow_run_name="gc", **FLOW_OPTIONS)
 def gc(dry_run: bool = False) -> Cleared:
     """Apply the retention of every config in the home.
 

@@ -6,11 +6,11 @@ from prefect import flow
 
 from trueup.handoffs import Observed
 from trueup.orchestration.context import opened
-from trueup.orchestration.hooks import TOLD, title
+from trueup.orchestration.hooks import FLOW_OPTIONS, title
 from trueup.orchestration.parameters import AsOf, ModelName
 
 
-@flow(name="monitor", flow_run_name=title, **TOLD)
+@flow(name="monitor", flow_run_name=title, **FLOW_OPTIONS)
 def monitor(model: ModelName, as_of: AsOf = None) -> Observed:
     """Compare the newest batch's predictions with its labels, and diagnose the champion.
 

@@ -6,13 +6,13 @@ import logging
 
 from prefect import flow
 
-from trueup.orchestration.hooks import TOLD
+from trueup.orchestration.hooks import FLOW_OPTIONS
 from trueup.orchestration.recovery.reconcile_home import Reconciled, reconcile_home
 
 log = logging.getLogger(__name__)
 
 
-@flow(name="reconcile", flow_run_name="reconcile", **TOLD)
+@flow(name="reconcile", flow_run_name="reconcile", **FLOW_OPTIONS)
 def reconcile() -> Reconciled:
     """Reconcile the home; failures are in the result and retried next time."""
     result = reconcile_home()

@@ -9,11 +9,11 @@ from pydantic import Field
 
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.context import opened_home, sound_config
-from trueup.orchestration.hooks import TOLD
+from trueup.orchestration.hooks import FLOW_OPTIONS
 from trueup.orchestration.parameters import AsOf, ModelName, Text
 
 
-@flow(name="replay", flow_run_name="replay {model}", **TOLD)
+@flow(name="replay", flow_run_name="replay {model}", **FLOW_OPTIONS)
 def replay(
     model: ModelName,
     policies: list[Text] | None = None,

@@ -7,11 +7,11 @@ from prefect import flow
 from trueup.domain.types import Reason
 from trueup.handoffs import Decided
 from trueup.orchestration.context import opened
-from trueup.orchestration.hooks import TOLD
+from trueup.orchestration.hooks import FLOW_OPTIONS
 from trueup.orchestration.parameters import AsOf, ModelName, Text
 
 
-@flow(name="retrain", flow_run_name="retrain {model}: {reason}", **TOLD)
+@flow(name="retrain", flow_run_name="retrain {model}: {reason}", **FLOW_OPTIONS)
 def retrain(model: ModelName, as_of: AsOf = None, reason: Reason = "manual", by: Text | None = None) -> Decided:
     """Retrain on the validated batches; for the same reason and batch, return the recorded decision.
 

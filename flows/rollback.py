@@ -11,11 +11,11 @@ from trueup.governance.rollback import roll_back
 from trueup.handoffs import Decided
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.context import opened_home
-from trueup.orchestration.hooks import TOLD
+from trueup.orchestration.hooks import FLOW_OPTIONS
 from trueup.orchestration.parameters import ModelName, Text, Version
 
 
-@flow(name="rollback", flow_run_name="rollback {model}", **TOLD)
+@flow(name="rollback", flow_run_name="rollback {model}", **FLOW_OPTIONS)
 def rollback(model: ModelName, by: Text, why: Text, to: Version = None) -> Decided:
     """Roll back to the last good champion, or to the named version, at once.
 

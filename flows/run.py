@@ -7,11 +7,11 @@ from prefect import flow
 from trueup.domain.types import Retrain
 from trueup.handoffs import Cycle
 from trueup.orchestration.context import opened
-from trueup.orchestration.hooks import TOLD, title
+from trueup.orchestration.hooks import FLOW_OPTIONS, title
 from trueup.orchestration.parameters import AsOf, ModelName
 
 
-@flow(name="run", flow_run_name=title, **TOLD)
+@flow(name="run", flow_run_name=title, **FLOW_OPTIONS)
 def run(model: ModelName, as_of: AsOf = None, retrain: Retrain = "inline") -> Cycle:
     """Process the new batches that are complete at `as_of`.
 

@@ -6,11 +6,11 @@ from prefect import flow
 
 from trueup.handoffs import Scored
 from trueup.orchestration.context import opened
-from trueup.orchestration.hooks import TOLD, title
+from trueup.orchestration.hooks import FLOW_OPTIONS, title
 from trueup.orchestration.parameters import AsOf, ModelName
 
 
-@flow(name="score", flow_run_name=title, **TOLD)
+@flow(name="score", flow_run_name=title, **FLOW_OPTIONS)
 def score(model: ModelName, as_of: AsOf = None) -> Scored:
     """Land, validate and predict the newest complete batch; existing predictions stay as they are.
 

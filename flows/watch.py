@@ -7,11 +7,11 @@ from prefect import flow
 from trueup.domain.events import interval
 from trueup.loop import announce
 from trueup.orchestration.context import opened
-from trueup.orchestration.hooks import TOLD, title
+from trueup.orchestration.hooks import FLOW_OPTIONS, title
 from trueup.orchestration.parameters import AsOf, ModelName
 
 
-@flow(name="watch", flow_run_name=title, **TOLD)
+@flow(name="watch", flow_run_name=title, **FLOW_OPTIONS)
 def watch(model: ModelName, as_of: AsOf = None) -> list[str]:
     """Announce missing and late batches, each once.
 

@@ -57,18 +57,18 @@ class Report:
 def read(answer: Mapping[str, Any]) -> Report:
     """Read pip-audit's JSON."""
     packages = answer["dependencies"]
-    found = [
+    holes = [
         Hole(p["name"], p["version"], v["id"], frozenset([v["id"], *v.get("aliases", [])]), tuple(v["fix_versions"]))
         for p in packages
         for v in p.get("vulns", [])
     ]
     skipped = sum("skip_reason" in p for p in packages)
-    return Report(tuple(found), len(packages) - skipped, skipped)
+    return Report(tuple(holes), len(packages) - skipped, skipped)
 
 
 def judge(report: Report, accepted: Sequence[Mapping[str, Any]], today: date) -> tuple[list[str], list[str]]:
     """What fails, and what is worth saying."""
-    wrong, said, used = list[str](), list[str](), set[int]()
+    wrong, remarks, used = list[str](), list[str](), set[int]()
     for hole in report.holes:
         place = next(
             (n for n, a in enumerate(accepted) if a["package"] == hole.package and a["id"] in hole.names), None
@@ -82,10 +82,10 @@ def judge(report: Report, accepted: Sequence[Mapping[str, Any]], today: date) ->
         if accepted[place]["until"] < today:
             wrong.append(f"{hole}; it was accepted until {accepted[place]['until']} only: {accepted[place]['reason']}")
         else:
-            said.append(f"{hole}; accepted until {accepted[place]['until']}: {accepted[place]['reason']}")
+            remarks.append(f"{hole}; accepted until {accepted[place]['until']}: {accepted[place]['reason']}")
     left = [a for n, a in enumerate(accepted) if n not in used] if report.audited else []
-    said += [f"{a['package']}: {a['id']} is not found any more; take it out of pyproject.toml" for a in left]
-    return wrong, said
+    remarks += [f"{a['package']}: {a['id']} is not found any more; take it out of pyproject.toml" for a in left]
+    return wrong, remarks
 
 
 def ask(lock: Path, osv_url: str | None = None, seconds: float = _SECONDS) -> Report | str:
@@ -100,26 +100,26 @@ def ask(lock: Path, osv_url: str | None = None, seconds: float = _SECONDS) -> Re
     try:
         return read(json.loads(done.stdout))
     except ValueError:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
         if "onnection" in done.stderr or "timed out" in done.stderr or "resolve" in done.stderr:
-            return f"the service cannot be reached: {said[-1][:200]}"
-        raise SystemExit(f"audit: pip-audit failed: {said[-1] if said else 'it said nothing'}") from None
+            return f"the service cannot be reached: {lines[-1][:200]}"
+        raise SystemExit(f"audit: pip-audit failed: {lines[-1] if lines else 'it said nothing'}") from None
 
 
-def outcome(found: Report | str, accepted: Sequence[Mapping[str, Any]], today: date) -> Iterator[tuple[bool, str]]:
+def outcome(report: Report | str, accepted: Sequence[Mapping[str, Any]], today: date) -> Iterator[tuple[bool, str]]:
     """Each line to say, and whether it fails."""
-    if isinstance(found, str):
-        yield False, f"nothing was audited: {found}"
+    if isinstance(report, str):
+        yield False, f"nothing was audited: {report}"
         return
-    wrong, said = judge(found, accepted, today)
+    wrong, remarks = judge(report, accepted, today)
     yield from ((True, line) for line in wrong)
-    yield from ((False, line) for line in said)
-    count = f"{found.audited} of {found.audited + found.skipped} packages"
-    if not found.audited:
+    yield from ((False, line) for line in remarks)
+    count = f"{report.audited} of {report.audited + report.skipped} packages"
+    if not report.audited:
         yield False, f"nothing was audited: the service knows {count}; is it a mirror without advisories?"
     else:
-        unknown = f", {found.skipped} of which the service does not know" if found.skipped else ""
-        yield False, f"{count} audited{unknown}, {len(found.holes)} known holes"
+        unknown = f", {report.skipped} of which the service does not know" if report.skipped else ""
+        yield False, f"{count} audited{unknown}, {len(report.holes)} known holes"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,10 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lock", type=Path, default=Path("requirements.lock"))
     parser.add_argument("--project", type=Path, default=Path("pyproject.toml"))
     parser.add_argument("--osv-url", help="another service that speaks OSV's language")
-    given = parser.parse_args(arguments)
-    project = tomllib.loads(given.project.read_text(encoding="utf-8"))
+    options = parser.parse_args(arguments)
+    project = tomllib.loads(options.project.read_text(encoding="utf-8"))
     accepted = project.get("tool", {}).get("trueup", {}).get("accepted-holes", [])
-    lines = list(outcome(ask(given.lock, given.osv_url), accepted, datetime.now(UTC).date()))
+    lines = list(outcome(ask(options.lock, options.osv_url), accepted, datetime.now(UTC).date()))
     for _, line in lines:
         print(f"audit: {line}")
     return int(any(wrong for wrong, _ in lines))

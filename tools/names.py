@@ -27,9 +27,9 @@ def renamed(file: Path) -> Iterator[str]:
 
 def main() -> int:
     """Look at all Python files of the project."""
-    found = [line for name in OWN for file in sorted(Path(name).rglob("*.py")) for line in renamed(file)]
-    print(*found, sep="\n", end="\n" if found else "")
-    return 1 if found else 0
+    lines = [line for name in OWN for file in sorted(Path(name).rglob("*.py")) for line in renamed(file)]
+    print(*lines, sep="\n", end="\n" if lines else "")
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

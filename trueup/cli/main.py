@@ -223,7 +223,7 @@ def reconcile(
 ) -> None:
     """Repair what crashes leave behind: undelivered events, MLflow's aliases and open runs, Prefect's dead runs."""
     if model is not None:
-        known(model)
+        require_config(model)
     from trueup.orchestration.recovery.reconcile_home import reconcile_home
 
     result = reconcile_home([model] if model else None)
@@ -242,11 +242,11 @@ def next_complete(model: str, cycle: Cycle) -> datetime:
 
 def ready(model: str, as_of: str | None) -> datetime | None:
     """Check the arguments of a command before anything starts. Raises UsageError."""
-    known(model)
+    require_config(model)
     return moment(as_of)
 
 
-def known(model: str) -> None:
+def require_config(model: str) -> None:
     """Check the config before anything starts. Raises UnknownModel, ConfigError."""
     from trueup.orchestration.context import sound_config
 

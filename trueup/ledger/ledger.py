@@ -20,7 +20,7 @@ from trueup.errors import LedgerError, StaleDecision
 from trueup.ledger.canonical import canonical, stamp
 from trueup.ledger.entries import GENESIS, ChampionRecord, Decision, Entry, Event, entry_hash
 from trueup.ledger.signing import Signer
-from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX, TOLD
+from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX, SENT_NOTICES
 from trueup.ledger.verify import Problem, problems
 
 _LEFT_OUT = {"id", "delivered_at", "notified_at"}  # columns of the outbox that have a default or are set later
@@ -169,18 +169,21 @@ class Ledger:
         listed = list(messages)
         self._mark(OUTBOX.c.notified_at, listed)
         with self._writing() as connection:
-            connection.execute(sa.delete(TOLD).where(TOLD.c.message.in_([m.id for m in listed])))
+            connection.execute(sa.delete(SENT_NOTICES).where(SENT_NOTICES.c.message.in_([m.id for m in listed])))
 
     def sent_to(self, address: str) -> set[int]:
         """The pending notices that were sent to an address, given by its digest."""
-        return {row["message"] for row in self._read(sa.select(TOLD.c.message).where(TOLD.c.address == address))}
+        return {
+            row["message"]
+            for row in self._read(sa.select(SENT_NOTICES.c.message).where(SENT_NOTICES.c.address == address))
+        }
 
     def mark_sent(self, address: str, messages: Iterable[Message]) -> None:
         """Mark events as sent to one address, given by its digest."""
         rows = [{"message": m.id, "address": address} for m in messages]
         if rows:
             with self._writing() as connection:
-                connection.execute(sa.insert(TOLD), rows)
+                connection.execute(sa.insert(SENT_NOTICES), rows)
 
     def verify(self) -> list[Problem]:
         """Walk the chain from its start and return the problems, each with its entry.

@@ -56,7 +56,7 @@ OUTBOX = sa.Table(
 )
 
 # Which addresses have received an event that others still wait for. An address is kept as its digest: it holds secrets.
-TOLD = sa.Table(
+SENT_NOTICES = sa.Table(
     "told",
     METADATA,
     sa.Column("message", sa.Integer, primary_key=True, autoincrement=False),  # its id in the outbox

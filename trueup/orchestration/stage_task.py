@@ -31,7 +31,7 @@ def stage_task(do: Callable[P, R], show: Callable[..., None] | None = None) -> C
     name, retries = do.__name__, RETRIES.get(do.__name__, 0)
 
     @wraps(do)
-    def held(*args: P.args, **kwargs: P.kwargs) -> Any:
+    def run_stage(*args: P.args, **kwargs: P.kwargs) -> Any:
         try:
             result = do(*args, **kwargs)
         except NotEnoughData as few:
@@ -48,7 +48,7 @@ def stage_task(do: Callable[P, R], show: Callable[..., None] | None = None) -> C
         retry_condition_fn=_transient,
         cache_policy=NO_CACHE,
         persist_result=False,
-    )(held)
+    )(run_stage)
 
     @wraps(do)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -13,7 +13,7 @@ from trueup.ledger.record import EvidenceRecord, Plain, Slice, Validation
 from trueup.reporting.dossier_facts import DecisionFacts, Facts, Measured, ReadInput, Rebuild, confidence
 from trueup.reporting.html import cell, interval, minute, units
 
-_ASKED_BY: Final = {"loop": "the run itself detected it", "event": "an event", "schedule": "a schedule"}
+_STARTED_BY: Final = {"loop": "the run itself detected it", "event": "an event", "schedule": "a schedule"}
 _BY_GATES: Final = {
     "promoted": "The gates alone promoted it",
     "rejected": "The gates alone refused it",
@@ -143,14 +143,14 @@ def _named(slices: Sequence[Slice], most: int = 6) -> str:
     return ", ".join(f"{s.slice} ({cell(s.challenger)})" for s in slices[:most]) + more
 
 
-def asked(decision: DecisionFacts) -> str:
+def requested(decision: DecisionFacts) -> str:
     """Why it was trained, and who requested that."""
     trigger, actor = decision.trigger, decision.actor
     parts = [f"reason: {trigger.reason}"]
     if trigger.kind == "request":
         parts.append(f"asked for by {decision.asked_by}")
     else:
-        parts.append(f"no person asked: {_ASKED_BY[trigger.kind]}")
+        parts.append(f"no person asked: {_STARTED_BY[trigger.kind]}")
     if trigger.event:
         parts.append(f"event {trigger.event.topic} {trigger.event.id}")
     if diagnosis := trigger.diagnosis:
