@@ -45,7 +45,7 @@ def _landed(model: Model, released: pd.DataFrame, windows: Sequence[Window]) -> 
         model.home.store.batches(model.config.rows_dataset), model.config.ingest.key, verify=True
     )
     key = model.config.ingest.key
-    if sorted(map(tuple, rows[key].to_numpy())) != sorted(map(tuple, released[key].to_numpy())):
+    if sorted(map(tuple, rows[key].to_numpy())) != sorted(map(tuple, released[key].astype(str).to_numpy())):
         yield f"{len(rows)} rows were landed of {len(released)}, or others"
 
 
