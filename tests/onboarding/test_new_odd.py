@@ -1,5 +1,8 @@
 """Tables that are odd in shape: each has a decided behaviour, and the config that `new` writes for it is sound."""
 
+import sqlite3
+from contextlib import closing
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -240,6 +243,23 @@ def test_a_secret_in_the_address_is_refused_and_not_repeated(home, data):
     with pytest.raises(UsageError, match="contains a password or token") as refused:
         draft(Ask("orders", data, "ordered", "late", query="SELECT 1"), home)
     assert "s3cr3t" not in str(refused.value)
+
+
+def test_outcomes_may_be_in_a_table_of_a_database(home):
+    frame = orders().assign(order_id=lambda f: f["order_id"].map("{:07d}".format))
+    url = f"sqlite:///{home.configs.parent / 'shop.db'}"
+    with closing(sqlite3.connect(home.configs.parent / "shop.db")) as database:
+        settled = (frame["ordered"] + pd.Timedelta("9 days")).astype(str)
+        frame[["order_id", "late"]].assign(settled=settled).to_sql("outcomes", database, index=False)
+        frame.drop(columns="late").astype({"ordered": str}).to_sql("orders", database, index=False)
+    read = {"query": "SELECT * FROM orders", "labels": url}
+    with pytest.raises(UsageError, match="--labels is a database: .* --labels-query"):
+        draft(Ask("shop", url, "ordered", "late", **read), home)
+    made = draft(Ask("shop", url, "ordered", "late", **read, labels_query="SELECT * FROM outcomes"), home)
+    save(made)
+    checked = check("shop", home)
+    assert checked.problems == [] and checked.labels.matching == 1
+    assert (made.config.ingest.key, made.config.ingest.label.known_at) == (["order_id"], "settled")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,13 @@ After = Annotated[
 ]
 Labels = Annotated[
     str | None,
-    typer.Option(metavar="DATA", help="The outcomes, if not beside the rows: a second file or address."),
+    typer.Option(
+        metavar="DATA",
+        help="The outcomes, if not beside the rows: a second file or address, or a database (with --labels-query).",
+    ),
+]
+LabelsQuery = Annotated[
+    str | None, typer.Option(metavar="QUERY", help="SQL over the database of --labels, or over its table `files`.")
 ]
 Query = Annotated[str | None, typer.Option(help="SQL over the database, or over the table `files`.")]
 TaskName = Annotated[
@@ -58,6 +64,7 @@ def new(
     key: Key = None,
     label_available_after: After = None,
     labels: Labels = None,
+    labels_query: LabelsQuery = None,
     query: Query = None,
     task: TaskName = None,
     positive: Positive = None,
@@ -79,7 +86,7 @@ def new(
 
     ask = Ask(
         name, data, time, label, tuple(key or ()), span_of(label_available_after) if label_available_after else None,
-        query, labels, Task(task) if task else None, positive, above, timezone, period, moment(until),
+        query, labels, labels_query, Task(task) if task else None, positive, above, timezone, period, moment(until),
     )  # fmt: skip
     with at_home() as home:
         drafted = draft(ask, home, force)

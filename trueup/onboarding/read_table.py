@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -51,11 +51,13 @@ def read_table(ask: Ask, configs: Path) -> Table:
 
     Raises SourceError if they cannot be read, UsageError for missing columns and for times that are not times.
     """
-    reader = _Reader(ask, configs, _source(ask.data, ask.query, configs))
+    reader = _Reader(ask, configs, _source("data", ask.data, ask.query, configs))
     raw, notes = reader.read(ask.data, ask.time), reader.notes
     label_source, outcomes = None, None
+    if ask.labels is None and ask.labels_query is not None:
+        raise UsageError("--labels-query: name the file or database of the outcomes, too, with --labels")
     if ask.labels is not None:
-        beside = _Reader(ask, configs, _source(ask.labels, None, configs), notes)
+        beside = _Reader(ask, configs, _source("labels", ask.labels, ask.labels_query, configs), notes)
         outcomes, label_source = beside.read(ask.labels, ask.label), beside.source
     require_columns(raw, [ask.time, *ask.key, *([] if label_source else [ask.label])], ask.data)
     times = read_times(raw[ask.time], ask.timezone)
@@ -227,16 +229,17 @@ class _Reader:
         return IngestConfig.model_validate(section)
 
 
-def _source(data: str, query: str | None, configs: Path) -> Section:
-    """The section `ingest.source` for a path, an address, a database or a function."""
+def _source(option: Literal["data", "labels"], data: str, query: str | None, configs: Path) -> Section:
+    """The section `source` for a path, an address, a database or a function that an option names."""
     if holds_secret(data, PERHAPS):
         raise UsageError(
-            "--data: contains a password or token, which would get into the config; write ${NAME} in its place and set "
+            f"--{option}: contains a password or token, which would get into the config; write ${{NAME}} in its place and set "
             "NAME in the environment, or download the file"
         )
     if _DATABASE.match(data):
         if query is None:
-            raise UsageError("--data is a database: choose what to read from it, as in --query 'SELECT * FROM orders'")
+            example = "--query 'SELECT * FROM orders'" if option == "data" else "--labels-query 'SELECT * FROM outcomes'"
+            raise UsageError(f"--{option} is a database: choose what to read from it, as in {example}")
         return {"kind": "sql", "url": data, "query": query}
     if _FUNCTION.fullmatch(data):
         return {"kind": "callable", "function": data}

@@ -26,6 +26,7 @@ class Ask:
     available_after: timedelta | None = None
     query: str | None = None
     labels: str | None = None
+    labels_query: str | None = None
     task: Task | None = None
     positive: str | None = None
     above: float | None = None
