@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any, Final
 
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.representer import SafeRepresenter
 
-_BOOLEANS_OF_1_1: Final = {
-    w for word in ("y", "n", "yes", "no", "on", "off") for w in (word, word.title(), word.upper())
-}
+# Text that YAML 1.1 reads as a boolean or as a number of base 60, or that not every reader takes without quotes
+_QUOTED: Final = re.compile(
+    r"(?i:[yn]|yes|no|on|off)|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|:.*|.*\?.*", re.DOTALL
+)
 
 
 def read(text: str, version: tuple[int, int] | None = None) -> Any:
@@ -33,10 +35,10 @@ def write(value: Any, flow: bool | None = False, width: int = 100) -> str:
 
 
 class _Representer(SafeRepresenter):
-    """Quotes what is text in YAML 1.2 and a boolean in 1.1, which many editors and programs still read."""
+    """Quotes what is text in YAML 1.2 and something else in 1.1, which many editors and programs still read."""
 
     def represent_text(self, text: str) -> ScalarNode:
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style="'" if text in _BOOLEANS_OF_1_1 else None)
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="'" if _QUOTED.fullmatch(text) else None)
 
 
 _Representer.add_representer(str, _Representer.represent_text)

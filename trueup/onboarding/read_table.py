@@ -238,7 +238,9 @@ def _source(option: Literal["data", "labels"], data: str, query: str | None, con
         )
     if _DATABASE.match(data):
         if query is None:
-            example = "--query 'SELECT * FROM orders'" if option == "data" else "--labels-query 'SELECT * FROM outcomes'"
+            example = (
+                "--query 'SELECT * FROM orders'" if option == "data" else "--labels-query 'SELECT * FROM outcomes'"
+            )
             raise UsageError(f"--{option} is a database: choose what to read from it, as in {example}")
         return {"kind": "sql", "url": data, "query": query}
     if _FUNCTION.fullmatch(data):

@@ -176,7 +176,7 @@ def joined_outcome(
     values = outcomes[ask.label].reindex(place).reset_index(drop=True)
     if not values.notna().any():
         cause = spelled_otherwise(mine[0], theirs[0])
-        mend = f"{cause}; bring the rows to them with --query" if cause else "give the right --key"
+        mend = f"{cause}; --query is for the rows, --labels-query for the outcomes" if cause else "give the right --key"
         raise UsageError(
             f"--labels {ask.labels}: none of its keys ({', '.join(names.values())}) is one of {', '.join(key)}; {mend}"
         )
