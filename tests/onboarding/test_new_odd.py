@@ -253,12 +253,13 @@ def test_outcomes_may_be_in_a_table_of_a_database(home):
         frame[["order_id", "late"]].assign(settled=settled).to_sql("outcomes", database, index=False)
         frame.drop(columns="late").astype({"ordered": str}).to_sql("orders", database, index=False)
     read = {"query": "SELECT * FROM orders", "labels": url}
-    with pytest.raises(UsageError, match="--labels is a database: .* --labels-query"):
+    with pytest.raises(UsageError, match=r"--labels is a database: .* --labels-query"):
         draft(Ask("shop", url, "ordered", "late", **read), home)
     made = draft(Ask("shop", url, "ordered", "late", **read, labels_query="SELECT * FROM outcomes"), home)
     save(made)
     checked = check("shop", home)
-    assert checked.problems == [] and checked.labels.matching == 1
+    assert checked.problems == []
+    assert checked.labels.matching == 1
     assert (made.config.ingest.key, made.config.ingest.label.known_at) == (["order_id"], "settled")
 
 
