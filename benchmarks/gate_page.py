@@ -52,7 +52,7 @@ def _rules(rules: Sequence[Mapping[str, Any]], half: str) -> str:
             " / ".join(_share(planted.get(level), 3) for level in ("1%", "5%", "20%")),
         ])  # fmt: skip
     return _markdown(
-        ["rule", "kept, mean", "least", "shown below .97", "promotions", "wrong", "shown", "refusals",
+        ["rule", "kept, mean", "least", "shown below .97", "promotions", "wrong", "shown", "rejections",
          "wrongly (shown)", "twins: an attempt / ten", "planted 1 / 5 / 20 %"], rows
     )  # fmt: skip
 

@@ -189,7 +189,7 @@ FAULTS = (
     ),
     Fault(
         "a metric is NaN or absent",
-        "promotion refused",
+        "rejected",
         (
             _REFUSALS + "test_a_challenger_without_a_figure_is_refused",
             _REFUSALS + "test_a_challenger_that_leaves_a_row_out_is_refused",

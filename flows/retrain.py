@@ -1,4 +1,4 @@
-"""Train a challenger, judge it against the champion, and promote or refuse it."""
+"""Train a challenger, judge it against the champion, and promote, hold or reject it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def retrain(model: ModelName, as_of: AsOf = None, reason: Reason = "manual", by:
         model: Name of a config in the folder of configs.
         as_of: The moment for which to run, in the chosen time zone; default: by the config's clock.
         reason: The reason, which the ledger records.
-        by: The person who asks, if any, which the ledger records.
+        by: The person who requests it, if any; recorded in the ledger.
     """
     with opened(model, as_of, by=by or "") as o:
         import tasks

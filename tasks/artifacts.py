@@ -93,7 +93,7 @@ def show_approval(model: Model, entry: Entry) -> None:
 
 def show_replay(model: Model, facts: Mapping[str, Any], page: Path) -> None:
     """The result of a replay: the table, the recommendation, and its report."""
-    table = [f"| policy | {facts['loss']} | tried | taken | refused | training, s |", "|---|---|---|---|---|---|"]
+    table = [f"| policy | {facts['loss']} | tried | taken | rejected | training, s |", "|---|---|---|---|---|---|"]
     for p in sorted(facts["policies"], key=lambda p: (p["cost_s"], p["loss"])):
         figures = (p["retrains"], p["promotions"], p["refusals"], f"{p['cost_s']:.0f}")
         table.append(f"| {_plain(p['name'])} | {cell(p['loss'])} | {' | '.join(map(str, figures))} |")

@@ -55,7 +55,7 @@ class WorkError(TrueupError):
 
 
 class SourceError(WorkError):
-    """The source cannot be read, or what it gives cannot be landed."""
+    """The source cannot be read, or its rows cannot be landed."""
 
 
 class SourceUnavailable(SourceError):
@@ -89,7 +89,7 @@ class EventsUnavailable(WorkError):
 
 
 class EventRefused(WorkError):
-    """The event server refuses an event, and would refuse it again."""
+    """The event server refuses an event; sending it again does not help."""
 
 
 class UntrustedModel(WorkError):

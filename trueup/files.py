@@ -16,9 +16,9 @@ from trueup.errors import WorkError
 
 @contextmanager
 def whole(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
-    """A stream whose content is in its place, all of it, when the block ends; it keeps the mode of the file it replaces.
+    """A stream to a file that appears complete at the end of the block, with the mode of the file that it replaces.
 
-    With `durable` it also survives a power cut. Raises WorkError when the disk does not take it; nothing is left then.
+    With `durable` it also survives a power cut. Raises WorkError when writing fails; no part of it is left then.
     """
     beside = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     try:
@@ -51,7 +51,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def link(old: Path, new: Path) -> None:
-    """Let a file that never changes stand in a second place, as a link where the disk allows it. Raises WorkError."""
+    """Put a file that never changes in a second place, as a link if the disk allows it. Raises WorkError."""
     new.parent.mkdir(parents=True, exist_ok=True)
     if new.exists():
         return

@@ -115,7 +115,7 @@ class Evaluation:
     sample_path: str  # Parquet with features, labels and the challenger's predictions of some of them
     schema: FeatureSchema
     rows: int
-    predicted: list[str]  # roles whose predictions are kept: challenger, champion, prior, simple
+    predicted: list[str]  # roles with stored predictions: challenger, champion, prior, simple
     classes: list[str] | None  # of a multiclass task, in the order of the probabilities
     metrics: dict[str, dict[str, float]]  # by role: challenger, champion, prior, simple
     intervals: tuple[Metric, ...]  # the challenger's metrics with intervals

@@ -11,7 +11,7 @@ _VARIABLES = re.compile(r"(?:\$\{\w+\})*")
 
 
 def holds_secret(address: str, words: str = SURE) -> bool:
-    """Whether an address has a password, or a value whose name in the query has one of the words, other than by `${NAME}`.
+    """Whether an address has a password, or a query value named by one of the words, that is not written as `${NAME}`.
 
     >>> holds_secret("postgresql://me:word@db/x"), holds_secret("postgresql://me:${WORD}@db/x")
     (True, False)

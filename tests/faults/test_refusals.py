@@ -56,7 +56,7 @@ def measured(story: Story, which):
 def test_a_challenger_without_a_figure_is_refused(homes, tmp_path, which):
     outcome, reasons, recorded, version = forked(measured, copied(homes.eight, tmp_path / "copy"), which)
     assert (outcome, recorded, version) == ("rejected", "rejected", 1)
-    assert f"promotion refused: {METRICS[which][1]}" in reasons
+    assert f"rejected: {METRICS[which][1]}" in reasons
 
 
 def unpredicted(story: Story):

@@ -297,4 +297,4 @@ def test_rows_out_of_order_are_told(home):
     frame = orders(n=600)
     assert "they are put in order of time" not in drafted(frame, home).text
     made = drafted(frame.sample(frac=1, random_state=1), home)
-    assert "of the rows stand after a later one; they are put in order of time" in made.text
+    assert "of the rows come after a later one; they are sorted by time" in made.text

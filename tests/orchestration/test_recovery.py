@@ -305,7 +305,7 @@ def test_deaths_of_which_nobody_told_are_told_once(server, told, answering, monk
     said = "\n".join(body["message"] for body in people.bodies)
     assert (
         said.count(
-            f"toy has a flow run whose process died (silent score): no heartbeat for 90 s: {GONE}; it is restarted"
+            f"toy has a flow run with a dead process (silent score): no heartbeat for 90 s: {GONE}; it is restarted"
         )
         == 1
     )

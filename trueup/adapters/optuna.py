@@ -61,7 +61,7 @@ def search(score: Score, train: TrainConfig, task: Task, first: Recipe | None = 
     value, _, best = min(((t.value, t.number, t) for t in done if t.value is not None), default=(math.nan, 0, None))
     if best is None:
         raise TrainingFailed(
-            f"none of {len(done)} recipes could be fitted and scored; the last one: {done[-1].error}; check "
+            f"none of {len(done)} recipes could be fitted and scored; the last error: {done[-1].error}; check "
             "train.parameters, and that the training rows have labels and features"
         ) from cause
     return SearchResult(

@@ -46,7 +46,7 @@ class Made:
 def make(model: Model, version: int | None = None, out: Path | None = None, bill: bool = True) -> Made:
     """Write the dossier of a version, by default the champion's, and return its paths.
 
-    With `bill` the environment's bill of materials is made if there is none, which takes a while. Raises UsageError for
+    With `bill` a missing bill of materials of the environment is made, which takes a while. Raises UsageError for
     a version that the ledger does not know.
     """
     chosen = version if version is not None else _champion(model)
@@ -63,7 +63,7 @@ def make(model: Model, version: int | None = None, out: Path | None = None, bill
 
 
 def gather(model: Model, version: int) -> tuple[Facts, dict[str, bytes]]:
-    """All that is known of a version, and its pictures. Raises UsageError for a version that the ledger does not know."""
+    """All facts about a version, and its pictures. Raises UsageError for a version that the ledger does not know."""
     entries, judging = model.home.ledger.entries(model.config.model), judging_entry(model, version)
     if judging is None:
         recorded = ", ".join(str(v) for v in sorted({v for e in entries for v in versions_of(e)}))
@@ -140,7 +140,7 @@ def _lineage(model: Model, body: Challenge, manifest_digest: str) -> Lineage:
 
 
 def _rebuild(model: Model, judging: Entry, batches: list[ReadInput], version: int) -> Rebuild:
-    """What rebuilding the version needs, and whether it is here."""
+    """The things that rebuilding the version needs, and whether they are here."""
     body, now = judging.challenge, code_facts(model.home.configs)
     then = {name: str(value) for name, value in body.code.items()}
     right = sum(b.state == RIGHT for b in batches)

@@ -82,7 +82,7 @@ def standing(served: Sequence[Term], version: int, decided: Entry) -> str:
 
 
 def purpose(config: ModelConfig, body: Record) -> Purpose:
-    """What people answer for, as recorded with the decision."""
+    """The statements of responsible people, as recorded with the decision."""
     recorded = body.governance.plain()
     return Purpose(
         source="the record of the decision", changed_since=recorded != governance(config).plain(), **recorded

@@ -55,7 +55,7 @@ def batches(home: Home, body: Challenge) -> list[ReadInput]:
 
 
 def source_words(config: ModelConfig) -> str:
-    """Where the rows come from, by today's config, which holds no passwords."""
+    """The source of the rows, by today's config, which holds no passwords."""
     label = config.ingest.label.source
     apart = "" if label is None else f"; the outcomes, joined by key, from {_source(label)}"
     return f"{_source(config.ingest.source)}{apart}"

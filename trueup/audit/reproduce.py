@@ -66,8 +66,8 @@ class Reproduced:
     largest: float | None = None  # of the differences of predictions, of the model's or of the judged twin's
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # by name: recorded, rebuilt
     tolerance: float = TOLERANCE
-    differences: tuple[Difference, ...] = ()  # in what was to be the same
-    circumstances: tuple[Difference, ...] = ()  # in what it was made by; alone they fail nothing
+    differences: tuple[Difference, ...] = ()  # in what must be the same
+    circumstances: tuple[Difference, ...] = ()  # in code, packages and settings; alone they are no failure
 
     @property
     def same(self) -> bool:
@@ -180,7 +180,7 @@ def _record(model: str, version: int, home: Home) -> _Record:
         return _Record(entry, version)
     versions = {v for e in judging for v in versions_of(e)}
     if not versions:
-        load_model(home.configs, model)  # says which models there are
+        load_model(home.configs, model)  # its error lists the models
         raise UsageError(f"{model}: no version has been decided on yet; next: trueup run {model}")
     raise UsageError(
         f"{model}: no decision names version {version}; those that can be made again: "
@@ -314,7 +314,7 @@ def _of_settings(record: _Record, home: Home) -> Iterator[Difference]:
         today = load_model(home.configs, record.entry.model)
         a, b = (json.loads(config_text(c)) for c in (then, today))
         if keys := list(_changed(a, b)):
-            yield Difference("setting", f"today's config says otherwise in {', '.join(keys)}; that of then was used")
+            yield Difference("setting", f"today's config differs in {', '.join(keys)}; the recorded one was used")
 
 
 def _changed(was: Mapping[str, Any], now: Mapping[str, Any], at: str = "") -> Iterator[str]:

@@ -36,7 +36,7 @@ class Found:
 
 
 def find(inputs: Sequence[Input], home: Home) -> tuple[list[Found], list[str]]:
-    """The revisions that a decision names and whose digests are right, and the problems of the others."""
+    """The revisions that a decision names, if their digests are right, and the problems of the others."""
     revisions, wrong = list[Found](), list[str]()
     for named in inputs:
         try:

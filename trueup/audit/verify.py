@@ -45,18 +45,18 @@ class _Tag:
 
 @dataclass(frozen=True)
 class Verified:
-    """What `verify` checked, and the problems."""
+    """The number of things that `verify` checked, and the problems."""
 
     entries: int
     anchors: int
-    models: int  # whose files were compared with the digests in the ledger
+    models: int  # with their files compared with the digests in the ledger
     problems: tuple[Problem, ...]
 
 
 def anchor(home: Home) -> None:
     """Write the ledger's head to every place. Idempotent. Raises RegistryUnavailable, OSError.
 
-    During a backup nothing is written: the next run writes a newer anchor.
+    No anchor is written during a backup: the next run writes a newer one.
     """
     with home.alone_with_anchors() as alone:
         if not alone or not (newest := home.ledger.entries(limit=1)):
@@ -110,4 +110,4 @@ def _files(entry: Entry, made: Fitted, home: Home) -> Iterator[Problem]:
     try:
         home.registry.check(made.uri, made.manifest_digest)
     except (UntrustedModel, RegistryUnavailable) as error:
-        yield Problem(entry.seq, f"names version {made.version} of {made.name}, whose files are not right: {error}")
+        yield Problem(entry.seq, f"names version {made.version} of {made.name}, but its files are not right: {error}")

@@ -12,12 +12,12 @@ _ASKING = "_TRUEUP_COMPLETE"  # the variable with which a shell asks; typer deri
 
 
 def completing() -> bool:
-    """Whether a shell asks for completions, so that nothing must be prepared or written."""
+    """Whether a shell asks for completions; then the command line must not prepare or write anything."""
     return _ASKING in os.environ
 
 
 def models(incomplete: str) -> list[str]:
-    """The models with a config whose names begin with the text; none in a wrong environment."""
+    """The models with a config and a name that begins with the text; empty in a wrong environment."""
     try:
         return [name for name in model_names(Settings().configs) if name.startswith(incomplete)]
     except (TrueupError, OSError):

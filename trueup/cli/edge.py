@@ -46,7 +46,7 @@ def debugging() -> bool:
 
 
 def unexpected(error: BaseException) -> WorkError:
-    """The message for an unexpected error, whose traceback is stored."""
+    """The message for an unexpected error; its traceback is stored."""
     trace = "".join(traceback.format_exception(error))
     if debugging():
         sys.stderr.write(trace)

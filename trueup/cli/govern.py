@@ -38,7 +38,7 @@ def approve(
 
 
 def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
-    """Refuse a challenger that passed its gates and waits for a person; the champion stays."""
+    """Reject a challenger that passed its gates and waits for a person; the champion stays."""
     from trueup.governance import approval
     from trueup.model import Model
 
@@ -71,7 +71,7 @@ def promote(
     why: Why,
     asked_by: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Who asked for it, if `promote.approval.four_eyes` requires two persons."),
+        typer.Option(metavar="NAME", help="Who requested it, if `promote.approval.four_eyes` requires two persons."),
     ] = "",
     as_json: Json = False,
 ) -> None:

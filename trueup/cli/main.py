@@ -78,7 +78,7 @@ def retrain_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a challenger, judge it against the champion, and promote or refuse it."""
+    """Train a challenger, judge it against the champion, and promote, hold or reject it."""
     decided = start.retrain(model, ready(model, as_of), reason, by)
     emit_run(as_json, decided, lambda: output.retrained(model, decided))
 

@@ -217,7 +217,7 @@ def reconciled(result: Reconciled) -> None:
     if result.overtaken:
         out.print(f"waiting runs cancelled, because another one does the same: {len(result.overtaken)}")
     if result.views:
-        out.print(f"approvals decided elsewhere, whose pages are closed: {', '.join(result.views)}", highlight=False)
+        out.print(f"closed pages of approvals that were decided elsewhere: {', '.join(result.views)}", highlight=False)
     lines(result.problems)
 
 
@@ -334,12 +334,12 @@ def replayed(facts: Mapping[str, Any], page: Path, written: Path | None) -> None
         for p in sorted(facts["policies"], key=lambda p: (p["cost_s"], p["loss"]))
     ]
     rows += [[p["name"], number(p["loss"], 4), _interval(p), "", "", "", "", "to be beaten"] for p in facts["to_beat"]]
-    figures = ["loss", "interval", "tried", "taken", "refused", "cost"]
+    figures = ["loss", "interval", "tried", "taken", "rejected", "cost"]
     out.print(table(["policy", *figures, "dominated"], rows, figures))
     judged = facts["judged"]
     out.print(
         f"[dim]loss: {facts['loss']} on the same {judged['rows']:,} rows of {judged['batches']} batches, {judged['from'][:10]} to "
-        f"{judged['to'][:10]};\ntried, taken, refused: challengers after the first champion; cost: searching and fitting them;\n"
+        f"{judged['to'][:10]};\ntried, taken, rejected: challengers after the first champion; cost: searching and fitting them;\n"
         f"dominated: another loses less for less; the oracle, which always serves the better of what is at hand: "
         f"{number(facts['oracle']['loss'], 4)}[/]\n"
     )

@@ -38,7 +38,7 @@ def dossier(made: Made) -> None:
     """Print the place of a dossier."""
     out.print(f"[bold]{made.model}[/] version {made.version}")
     for name, place in {"page": made.page, "JSON": made.data, "packages": made.sbom}.items():
-        say(f"{name:<10} {place or 'no bill of materials; the page says why'}")
+        say(f"{name:<10} {place or 'no bill of materials; the page has the reason'}")
 
 
 def reproduced(result: Reproduced) -> None:

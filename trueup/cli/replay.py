@@ -92,7 +92,7 @@ def replay_(
 
 
 def write_recommended(configs: Path, facts: Mapping[str, Any]) -> Path:
-    """Write the recommended policy into the model's config. Raises UsageError if there is none, ConfigError."""
+    """Write the recommended policy into the model's config. Raises UsageError without one, ConfigError."""
     from trueup.config.edit import write_changes
 
     chosen = next(p for p in facts["policies"] if p["name"] == facts["recommended"])

@@ -25,7 +25,7 @@ def with_changes(configs: Path, name: str, changes: Changes) -> tuple[str, Model
     load_model(configs, name)
     yaml = _yaml()
     content = yaml.load((configs / f"{name}.yaml").read_text(encoding="utf-8"))
-    if isinstance(changes.get("promote", {}).get("gates"), Mapping):  # there is nothing to change where nothing is said
+    if isinstance(changes.get("promote", {}).get("gates"), Mapping):  # changes by kind need a written list
         content.setdefault("promote", CommentedMap()).setdefault("gates", _default_gates())
     _put(content, changes)
     out = io.StringIO()
@@ -54,7 +54,7 @@ def _default_gates() -> list[Any]:
 
 
 def _put(into: CommentedMap, changes: Mapping[str, Any]) -> None:
-    """What has been there keeps its place; of a list of gates those that are named by their kind are changed."""
+    """Change keys in place. In a list of gates, change those named by their kind."""
     for key, value in changes.items():
         old = into.get(key)
         if isinstance(value, Mapping) and isinstance(old, list):
@@ -66,7 +66,7 @@ def _put(into: CommentedMap, changes: Mapping[str, Any]) -> None:
             if not into[key]:
                 del into[key]
         elif value is None:
-            into.pop(key, None)  # nothing is the default of whatever may be nothing, and its comment speaks of the old
+            into.pop(key, None)  # None is the default of every optional key; its comment is about the old value
         else:
             into[key] = value
 

@@ -26,7 +26,7 @@ ROOT = "root"  # in the context of a validation: the folder of the configs, wher
 
 
 class Plugin(Section):
-    """A part of a config whose class is found by its `kind`. A direct subclass has the table of kinds."""
+    """A part of a config with its class named by `kind`. A direct subclass has the table of kinds."""
 
     KINDS: ClassVar[Kinds]
     kind: str
@@ -38,7 +38,7 @@ class Plugin(Section):
 
     @classmethod
     def named_columns(cls, content: Mapping[str, Any]) -> Iterator[tuple[Location, Any]]:
-        """Columns of the data that the part names as it is written, each with its place within the part."""
+        """Columns of the data that the written part names, each with its place in the part."""
         del content
         yield from ()
 
@@ -68,14 +68,14 @@ class Plugin(Section):
 
 @dataclass(frozen=True)
 class Kinds:
-    """What a kind may be: the library's classes by name, or a subclass of `base`. Both are dotted paths."""
+    """The allowed kinds: the library's classes by name, and subclasses of `base`. Both are dotted paths."""
 
     what: str
     base: str
     shipped: Mapping[str, str]
 
     def find(self, kind: str, root: Path | None = None) -> type[Plugin]:
-        """The class of a kind. Raises ValueError, which says what to write."""
+        """The class of a kind. Raises ValueError with the correct form."""
         if dotted := self.shipped.get(kind):
             return _imported(dotted)
         if not re.fullmatch(DOTTED, kind):
@@ -92,7 +92,7 @@ class Kinds:
                 f"{kind} is no {self.what}; write `class {kind.split(':')[1]}({name})` with {name} of {module}"
             )
         if missing := sorted(loaded.__abstractmethods__):
-            raise ValueError(f"{kind} does not define {', '.join(missing)}; write it, as `{base.__name__}` says")
+            raise ValueError(f"{kind} does not define {', '.join(missing)}; define it as in `{base.__name__}`")
         _ROOTS[loaded] = root
         return loaded
 
@@ -121,5 +121,5 @@ def _imported(dotted: str) -> type[Plugin]:
 
 
 def _again(base: type[Plugin], content: dict[str, Any], root: Path | None) -> Plugin:
-    """A part whose class another process does not know by its module's name."""
+    """Recreate a part: another process cannot import the user's class by its module's name."""
     return base.model_validate(content, context={ROOT: root})

@@ -308,12 +308,12 @@ def _least_new(content: Mapping[str, Any], period: str, least: timedelta) -> tim
     """The shortest span of new labels for which a challenger is trained.
 
     Batches arrive whole. If labels are known sooner than `promote.min_new_days`, the new labels are at least one
-    period, minus the rows at its end whose labels are not known yet.
+    period, minus the rows at its end without a known label.
     """
     delay: timedelta | None = meant(content, "ingest", "label", "known_after")
     return least if delay is None or delay >= least else max(least, SHORTEST[period] - delay)
 
 
 def _fitting(spans: list[_Held]) -> timedelta | None:
-    """The longest convenient block of which all spans contain enough."""
+    """The longest convenient block that fits often enough into all spans."""
     return next((block for block in _BLOCKS if all(s.length // block >= MIN_BLOCKS for s in spans)), None)

@@ -23,7 +23,7 @@ def _bounded(infinity: float) -> tuple[BeforeValidator, PlainSerializer]:
     )
 
 
-# JSON has no infinity: None stands for it.
+# JSON has no infinity: it is written as null.
 Low = Annotated[float, *_bounded(-math.inf)]
 High = Annotated[float, *_bounded(math.inf)]
 

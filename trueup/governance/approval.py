@@ -30,7 +30,7 @@ _STALE, _EXPIRED, _SUPERSEDED = "stale", "expired", "superseded"
 
 
 def terms(config: ModelConfig, epoch: int, run_id: str) -> Record:
-    """What a pending entry has beside a promotion's body: the champion it would replace, its term, the judged run."""
+    """The parts of a pending entry beside a promotion's body: the champion it would replace, its term, the judged run."""
     wait = config.promote.approval.expires_after.total_seconds()
     return Record(approval=Approval(expected_epoch=epoch, expires_after_seconds=wait, run_id=run_id))
 
@@ -106,7 +106,7 @@ def _too_late(model: Model, entry: Entry, newest: Entry) -> tuple[str, str] | No
 
 
 def upkeep(model: Model) -> None:
-    """What every run does first: close what is too late, and repair an alias that a crash left behind.
+    """The first work of every run: close pending entries that are too late, and repair an alias that a crash left behind.
 
     Without MLflow the alias waits for the next run: it only shows what the ledger has.
     """
@@ -141,7 +141,7 @@ def approve(model: Model, entry: Entry, by: str, why: str = "") -> Decided:
 
 
 def reject(model: Model, entry: Entry, by: str, why: str) -> Decided:
-    """Refuse a pending challenger; the champion stays. Idempotent, as `approve`.
+    """Reject a pending challenger; the champion stays. Idempotent, as `approve`.
 
     Raises AlreadyDecided after another decision, UsageError without a name or a reason.
     """
@@ -222,7 +222,7 @@ def _closing_body(entry: Entry, outcome: str, reasons: list[str], **closed: str)
 
 
 def person(home: Home, by: str, why: str, eyes: FourEyes | None = None) -> Approver:
-    """Who decided, why, when and from where; with `eyes` also whether another person had asked."""
+    """The person who decided, why, when and from where; with `eyes` also whether another person had requested it."""
     return Approver(
         name=by,
         why=why,

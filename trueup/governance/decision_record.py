@@ -66,7 +66,7 @@ def governance(config: ModelConfig) -> Governance:
 
 
 def trigger(model: Model, attempt: Attempt) -> Trigger:
-    """Why a retrain was asked for, with the diagnosis of that moment and the event that announced it, if there were any."""
+    """The reason of a retrain, with the diagnosis at that moment and the event that announced it, if any."""
     look, _ = model.decisive_look(attempt.as_of)
     event, diagnosis = None, None
     if look is not None:

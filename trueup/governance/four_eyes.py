@@ -1,7 +1,7 @@
-"""Four eyes: with `promote.approval.four_eyes` nobody approves what they themselves asked for.
+"""Four eyes: with `promote.approval.four_eyes` nobody approves their own request.
 
-Names are not proved, so at a command line the account counts as a name, too: a person who asks without a name asks as
-that account, and cannot approve from it under another name.
+Names are not proved, so at a command line the account counts as a name, too: a request without a name is the account's,
+and cannot be approved from that account under another name.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from trueup.model import Model
 
 
 def asker(entry: Entry) -> str | None:
-    """The name of the person who asked for a retrain; None where no person did. Raises LookupError for one without a name."""
+    """The name of the person who requested a retrain; None if no person did. Raises LookupError without a name."""
     body = entry.body
     if body.trigger is None or body.trigger.kind != REQUEST:
         return None
     if body.actor is None or not body.actor.name:
-        raise LookupError("it was asked for without a name")
+        raise LookupError("the request has no name")
     return body.actor.name
 
 
 def require_another(model: Model, entry: Entry, by: str) -> FourEyes:
-    """Who asked, and whether `by` is another. Raises UsageError where the config demands another."""
+    """The person who requested it, and whether `by` is another. Raises UsageError if the config demands another."""
     try:
         asked_by, unknown = asker(entry), None
     except LookupError as error:
@@ -34,11 +34,11 @@ def require_another(model: Model, entry: Entry, by: str) -> FourEyes:
     names = {_one(by), _one(actor.account)} if actor.via == "command line" else {_one(by)}
     same = asked_by is not None and _one(asked_by) in names
     if model.config.promote.approval.four_eyes and (same or unknown):
-        who = f"{asked_by} asked for this retrain" if unknown is None else f"the person who asked is unknown: {unknown}"
+        who = f"{asked_by} requested this retrain" if unknown is None else f"it is unknown who requested it: {unknown}"
         mend = (
             "someone else must decide"
             if unknown is None
-            else "let it expire, and ask again with `trueup retrain --by NAME`"
+            else "let it expire, and request it again with `trueup retrain --by NAME`"
         )
         raise UsageError(
             f"{model.config.model}: version {entry.body.version} needs a second pair of eyes "
@@ -52,13 +52,13 @@ def require_another(model: Model, entry: Entry, by: str) -> FourEyes:
 
 
 def require_two(config: ModelConfig, version: int, by: str, asked_by: str) -> FourEyes:
-    """The same for an override, which needs a person who asks for it. Raises UsageError."""
+    """The same for an override, which always has a person who requests it. Raises UsageError."""
     demanded = config.promote.approval.four_eyes
     same = bool(asked_by) and _one(asked_by) in {_one(by)}
     if demanded and (same or not asked_by):
         raise UsageError(
             f"{config.model}: an override needs two persons (`promote.approval.four_eyes`); nothing was changed; name "
-            f"who asked for it, another than {by}: trueup promote {config.model} {version} --by {by!r} --asked-by NAME"
+            f"a person other than {by} who requested it: trueup promote {config.model} {version} --by {by!r} --asked-by NAME"
         )
     return FourEyes(demanded=demanded, asked_by=asked_by or None, differ=not same if asked_by else None)
 

@@ -168,12 +168,12 @@ def _overtaken(home: Home, current: ChampionRecord, asked_at: datetime, by: str,
             return decided(entry)
     raise StaleDecision(
         f"{current.model}: version {current.version} became the champion after this rollback was requested (ledger entry "
-        f"{current.entry.seq}); nothing was changed; ask again to roll it back, too"
+        f"{current.entry.seq}); nothing was changed; repeat the command to roll that back, too"
     )
 
 
 def _evidence(model: Model, version: int) -> tuple[Entry, Fitted]:
-    """The newest entry about a version, and the version's part of it. Raises UsageError when there is none."""
+    """The newest entry about a version, and the version's part of it. Raises UsageError without one."""
     for entry in reversed(model.home.ledger.entries(model.config.model)):
         fitted, judged = entry.body.model, entry.body.judged
         if fitted and fitted.version == version:
@@ -182,8 +182,8 @@ def _evidence(model: Model, version: int) -> tuple[Entry, Fitted]:
             return entry, _as_judged(model, fitted, judged)
     registered = ", ".join(str(v.version) for v in model.home.registry.versions(model.config.registered_name)) or "none"
     raise UsageError(
-        f"{model.config.model}: the ledger has no record of version {version} (registered: {registered}), so nothing says what it "
-        "was trained and judged on; name another, or train one with `trueup retrain`"
+        f"{model.config.model}: the ledger has no record of version {version} (registered: {registered}), so its training "
+        "and gate rows are unknown; name another, or train one with `trueup retrain`"
     )
 
 

@@ -112,7 +112,7 @@ class Entry:
 
     @cached_property
     def body(self) -> Record:
-        """What the decision rests on. Raises LedgerError when the text is no record."""
+        """The body as a record. Raises LedgerError when the text is no record."""
         return self._read(Record)
 
     @cached_property

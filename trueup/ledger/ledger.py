@@ -58,7 +58,7 @@ def _wall_clock() -> datetime:
 
 
 class Ledger:
-    """The ledger in a database whose tables (`trueup.ledger.tables.METADATA`) exist.
+    """The ledger in a database with the tables of `trueup.ledger.tables.METADATA`.
 
     Methods raise LedgerError when the database fails. `now` returns the wall clock, with offset. With a signer, entries
     are signed and `verify` requires signatures; a callable is called when the signer is first needed.
@@ -241,7 +241,7 @@ class Ledger:
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:
         """One consistent view of all tables."""
-        # The home's SQLite engine takes the write lock unless a transaction says that it only reads.
+        # The home's SQLite engine takes the write lock unless a transaction is marked as read-only.
         options: dict[str, Any] = {"trueup_reads": True}
         if self._engine.dialect.name == "postgresql":
             options["isolation_level"] = "REPEATABLE READ"

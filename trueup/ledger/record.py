@@ -1,6 +1,6 @@
 """The body of a ledger entry: who asked and why, for which model, on which data, by which rules.
 
-A refusal is recorded as fully as a promotion. Each kind of entry has its own parts. An absent key and a null one are
+A rejection is recorded as fully as a promotion. Each kind of entry has its own parts. An absent key and a null one are
 written differently, because the hash covers the text.
 """
 
@@ -86,7 +86,7 @@ class Serving(Part):
 
 
 class Governance(Part):
-    """What people answer for."""
+    """The statements of the people who are responsible for the model."""
 
     about: str = ""
     owner: str = ""
@@ -253,7 +253,7 @@ class Cutoff(Part):
 
 
 class EvidenceRecord(Part):
-    """Which rows and earlier attempts counted, against which champion, and what had to be proved."""
+    """The rows and earlier attempts that counted, the champion that was compared, and what had to be proved."""
 
     against: str | None
     loss: str
@@ -291,7 +291,7 @@ class FourEyes(Part):
 
 
 class Approver(Part):
-    """Who decided, why, when and from where."""
+    """The person who decided, why, when and from where."""
 
     name: str
     why: str

@@ -62,7 +62,7 @@ def _intact(row: Row) -> bool:
 
 
 def _unsigned(row: Row, signer: Signer | None) -> str | None:
-    """What is wrong with an entry's signature."""
+    """The problem with an entry's signature; None without one."""
     if signer is None:
         return None
     if not row["signature"]:
@@ -114,7 +114,7 @@ def _difference(place: tuple[str, int], stored: _Promotions, promoted: _Promotio
     model, epoch = place
     champion = f"the champion of {model} in epoch {epoch}"
     if place not in stored:
-        return f"made {champion}, whose row is gone"
+        return f"made {champion}, but its row is gone"
     if place not in promoted:
         return f"did not make {champion}, which names it"
-    return f"made {champion}, whose row was edited"
+    return f"made {champion}, but its row was edited"

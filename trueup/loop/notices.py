@@ -78,5 +78,5 @@ _NOTICES = {
     "trueup.model.approval_requested": "waits for an approval",
     "trueup.retrain.refused": "is no longer retrained",
     "trueup.automation.failed": "has an automation that could not act",
-    "trueup.flow.died": "has a flow run whose process died",
+    "trueup.flow.died": "has a flow run with a dead process",
 }

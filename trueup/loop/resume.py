@@ -1,4 +1,4 @@
-"""Resumes a challenger whose process died: trained and logged, but not decided on. It keeps its version."""
+"""Resumes a challenger that was trained and logged, but not decided on when its process died. It keeps its version."""
 
 from __future__ import annotations
 

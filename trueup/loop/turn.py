@@ -138,7 +138,7 @@ def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
 
 
 def challenge(do: Steps, model: Model, as_of: datetime, reason: Reason, in_loop: bool = False) -> Decided:
-    """Train a challenger, judge it against the champion on rows neither has seen, and promote or refuse it.
+    """Train a challenger, judge it against the champion on rows neither has seen, and promote, hold or reject it.
 
     `in_loop` means that the run itself found the reason. One at a time for each model; retrains that no person started
     are subject to cooldown, budget and other limits, see `may_start`.

@@ -74,9 +74,7 @@ def _ingest(made: Draft, findings: Findings) -> None:
             "timezone", ask.timezone, why="the times name a zone, and are brought to this one" if times.zoned else ""
         )
     if findings.disorder > 0.01:
-        made.say(
-            f"{GUESS}: {findings.disorder:.0%} of the rows stand after a later one; they are put in order of time", 1
-        )
+        made.say(f"{GUESS}: {findings.disorder:.0%} of the rows come after a later one; they are sorted by time", 1)
     key_why = "" if findings.key_why == "as you said" else findings.key_why
     made.put("key", list(findings.key), why=key_why, mark=CHECK if "share theirs" in key_why else GUESS)
     if findings.duplicates:

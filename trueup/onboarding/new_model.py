@@ -172,7 +172,7 @@ def _known_then(ask: Ask, table: Table) -> Table:
 
 
 def _plausible(ask: Ask, table: Table) -> Table:
-    """The rows without those few whose times are far from all others, which each run sets aside, too."""
+    """The rows without the few with times far from all others; each run sets those aside, too."""
     when = table.rows[ask.time]
     span = clock.span_of(clock.days_of(when, pd.Series(1, when.index)), ask.period or choose_period(when)[0])
     if span is None or not str(span):

@@ -84,12 +84,12 @@ def _no_time(ask: Ask, column: pd.Series[Any], times: Times) -> str:
     name = _quoted(ask.time)
     if are_years(column):
         return (
-            f"{problem}: years, and a row needs its day; name a column that has it. Where the year is all there is, let its first "
-            f"day stand for it: --query 'SELECT * REPLACE (make_date({name}, 1, 1) AS {name}) FROM files'"
+            f"{problem}: years, and a row needs its day; name a column that has it. If the table has only the year, use its first "
+            f"day: --query 'SELECT * REPLACE (make_date({name}, 1, 1) AS {name}) FROM files'"
         )
     if (numbers := as_numbers(column)) is not None and numbers.notna().any():
         return (
-            f"{problem}, which are no times. Where they count steps of time, say from when and how long a step is: --query "
+            f"{problem}, which are no times. If they count steps of time, convert them with the start and the length of a step: --query "
             f"'SELECT * REPLACE (TIMESTAMP 2000-01-01 + {name} * INTERVAL 1 HOUR AS {name}) FROM files', with quotes around the "
             "date; else name another column"
         )

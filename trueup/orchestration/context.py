@@ -38,7 +38,7 @@ class Opened:
 def opened(model: str, as_of: datetime | None, settings: Settings | None = None, by: str = "") -> Iterator[Opened]:
     """Open a home for one flow run, and deliver the outbox at its end; the process still waits for its reports.
 
-    `by` is the person who asked for the run, if given.
+    `by` is the person who requested the run, if any.
     """
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     logging.getLogger("prefect.task_runs").addFilter(_no_traceback)

@@ -29,7 +29,7 @@ def title() -> str:
 
 
 def event_api() -> EventApi | None:
-    """The events API of the configured server; None if there is none but a run's own."""
+    """The events API of the configured server; None without one, or if only a run's own server answers."""
     if server_address() is None:
         return None
     from prefect.settings import get_current_settings

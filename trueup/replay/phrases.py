@@ -83,7 +83,7 @@ def warnings(contest: Contest, parts: tuple[slice, slice] | None, by_batch: pd.D
     sentences = []
     if parts is None:
         sentences.append(
-            f"a short history: {len(contest.rows)} blocks of evaluate.block, of which choosing and judging each need {MIN_BLOCKS}; "
+            f"a short history: {len(contest.rows)} blocks of evaluate.block; choosing and judging need {MIN_BLOCKS} each; "
             "the choice is reported on the rows that made it"
         )
     elif len(by_batch) < 6:

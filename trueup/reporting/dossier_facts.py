@@ -209,7 +209,7 @@ class ServedBatch(Span):
 
 
 class Bill(Part):
-    """The bill of materials beside the page, or why there is none."""
+    """The bill of materials beside the page, or why it is missing."""
 
     file: str | None = None
     format: str | None = None

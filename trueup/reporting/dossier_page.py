@@ -46,7 +46,7 @@ _DUTIES: Final = (
     ("Article 11 and Annex IV (1): general description, intended purpose", "What it is for"),
     ("Annex IV (2): development, data, training and validation", "Data; Validation; Lineage"),
     ("Annex IV (2) (g), (3): metrics, accuracy, limits, groups it is worse for", "How good it is; For whom it is worse; Checks; What it is for (limitations)"),
-    ("Annex IV (3), Article 14: human oversight", "Decision (who asked, who approved, how it is taken back)"),
+    ("Annex IV (3), Article 14: human oversight", "Decision (who requested it, who approved, how to take it back)"),
     ("Annex IV (6): changes through the lifecycle", "History"),
     ("Article 12: automatic recording of events", "Decision; History; each with its ledger entry and hash"),
     ("Article 12 (2), Article 72: monitoring after it went into service", "How it did as champion; Drift baseline"),
@@ -54,11 +54,11 @@ _DUTIES: Final = (
     ("Annex IV (5), (7) to (9): risk management, standards, declaration, plan of monitoring", "None: these are yours to write"),
 )  # fmt: skip
 
-_SECTIONS: Final = (
-    ("purpose", "What it is for"), ("data", "Data"), ("validation", "Validation"), ("metrics", "How good"),
-    ("slices", "For whom worse"), ("checks", "Checks"), ("decision", "Decision"), ("baseline", "Drift baseline"),
-    ("lineage", "Lineage"), ("rebuild", "Rebuild"), ("sbom", "Environment"), ("duties", "Duties"),
-)  # fmt: skip
+_SECTIONS: Final = {
+    "purpose": "What it is for", "data": "Data", "validation": "Validation", "metrics": "How good it is",
+    "slices": "For whom it is worse", "checks": "Checks", "decision": "Decision", "baseline": "Drift baseline",
+    "lineage": "Lineage", "rebuild": "How to rebuild it", "sbom": "Environment", "duties": "Record-keeping duties",
+}  # fmt: skip
 
 
 def render(facts: Facts, pictures: Mapping[str, bytes], data_file: str) -> str:

@@ -16,7 +16,7 @@ from trueup.reporting.html import cell, interval, minute, units
 _STARTED_BY: Final = {"loop": "the run itself detected it", "event": "an event", "schedule": "a schedule"}
 _BY_GATES: Final = {
     "promoted": "The gates alone promoted it",
-    "rejected": "The gates alone refused it",
+    "rejected": "The gates alone rejected it",
     "pending": "Nobody yet",
 }
 
@@ -90,7 +90,7 @@ def remarks(facts: Facts) -> Iterator[str]:
 
 
 def _evidence(evidence: EvidenceRecord) -> Iterator[str]:
-    """Which rows and earlier attempts a decision counted, and what the challenger had to prove."""
+    """The rows and earlier attempts that a decision counted, and what the challenger had to prove."""
     cuts, earlier = len(evidence.folds) + 1, len(evidence.earlier)
     rows = f"{evidence.rows:,} rows from {day(evidence.start)} to {day(evidence.end)}"
     judged = f"the recipe was judged at {cuts} cut-offs" if cuts > 1 else "the gate window is all there is"
@@ -112,7 +112,7 @@ def gap(facts: Facts) -> str:
     """Why rows are in no window: their labels were not known when the gate window began."""
     if day(facts.fitted.judged.trained_until) >= day(facts.gate.start):
         return ""
-    return "Rows before the gate window whose labels were not known when it began are in no window."
+    return "Rows before the gate window are in no window if their labels were not known when it began."
 
 
 def worse(e: Measured) -> str:
@@ -132,7 +132,7 @@ def worse(e: Measured) -> str:
             f"{_named(e.worse.than_champion)}"
         )
     if not parts:
-        parts.append(f"For none of {len(e.slices)} slices, by their intervals")
+        parts.append(f"No slice ({len(e.slices)} were measured), by their intervals")
     if e.worse.too_small:
         parts.append(f"{len(e.worse.too_small)} of {len(e.slices)} slices have too few rows")
     return "; ".join(parts) + "."
@@ -148,9 +148,9 @@ def requested(decision: DecisionFacts) -> str:
     trigger, actor = decision.trigger, decision.actor
     parts = [f"reason: {trigger.reason}"]
     if trigger.kind == "request":
-        parts.append(f"asked for by {decision.asked_by}")
+        parts.append(f"requested by {decision.asked_by}")
     else:
-        parts.append(f"no person asked: {_STARTED_BY[trigger.kind]}")
+        parts.append(f"no person requested it: {_STARTED_BY[trigger.kind]}")
     if trigger.event:
         parts.append(f"event {trigger.event.topic} {trigger.event.id}")
     if diagnosis := trigger.diagnosis:
@@ -160,14 +160,14 @@ def requested(decision: DecisionFacts) -> str:
 
 
 def approved(decision: DecisionFacts) -> str:
-    """Who agreed."""
+    """The person who approved, or the gates."""
     by = decision.approver
     if by is None:
         how = _BY_GATES.get(decision.outcome, f"Nobody: {decision.outcome}")
         return f"{how}; no person decided (ledger entry {decision.sequence})."
     sentence = f"{by.name}, {minute(by.decided_at)} UTC: {by.why or 'no remark'} (ledger entry {decision.sequence})."
     if by.four_eyes and by.four_eyes.demanded:
-        who = f"{by.four_eyes.asked_by} had asked" if by.four_eyes.asked_by else "no person had asked"
+        who = f"{by.four_eyes.asked_by} requested it" if by.four_eyes.asked_by else "no person requested it"
         sentence += f" Four eyes were demanded; {who}."
     return sentence
 
@@ -175,7 +175,7 @@ def approved(decision: DecisionFacts) -> str:
 def _rebuild(rebuild: Rebuild) -> str:
     if rebuild.ready:
         last = rebuild.last
-        done = f"rebuilt on {day(last.at)}: {last.message}" if last else "it was not done here so far"
+        done = f"rebuilt on {day(last.at)}: {last.message}" if last else "not rebuilt here so far"
         return f"Yes, everything is here and unchanged ({rebuild.command}); {done}."
     lacking = ", ".join(n.what for n in rebuild.needs if not n.met)
     return f"Not with certainty. Missing or changed: {lacking} ({rebuild.command})."
@@ -189,7 +189,7 @@ def features(config: Plain) -> str:
         keys = ", ".join(" × ".join(by) if isinstance(by, list) else by for by in h["by"])
         listed.append(f"history {h['name']} ({h['aggregate']} of {h['of']}) by {keys} over {', '.join(h['windows'])}")
     if config.get("custom"):
-        listed.append(f"those that {config['custom']} makes")
+        listed.append(f"those of {config['custom']}")
     return "; ".join(listed) + "."
 
 
@@ -204,7 +204,7 @@ def validation(result: Validation) -> str:
     passed = sum(b.status == "pass" for b in result.batches)
     aside = sum(b.quarantined for b in result.batches)
     return (
-        f"{passed} of {len(result.batches)} batches that were read passed all checks of the data; {aside:,} rows were set "
+        f"{passed} of {len(result.batches)} batches passed all checks of the data; {aside:,} rows were set "
         "aside in quarantine and not used."
     )
 

@@ -187,7 +187,7 @@ def write(pictures: Mapping[str, bytes], folder: Path) -> list[Path]:
 
 
 def _shades() -> Any:
-    """Blues, the lightest of which is distinguishable from white."""
+    """Blues; the lightest is distinguishable from white."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("rows", ["#c6dbea", COLOURS[0], "#12293d"])

@@ -126,14 +126,14 @@ def drift(facts: Mapping[str, Any]) -> bytes:
 
 
 def costs(facts: Mapping[str, Any]) -> bytes:
-    """Seconds of training, with how many challengers were taken and refused."""
+    """Seconds of training, with how many challengers were taken and rejected."""
     policies = sorted(facts["policies"], key=lambda p: (-p["cost_s"], p["name"]))
     with figure(8.4, 1.2 + 0.34 * len(policies)) as (made, png):
         axes = made.subplots()
         axes.barh([p["name"] for p in policies], [p["cost_s"] for p in policies], color=COLOURS[0], height=0.6)
         for row, p in enumerate(policies):
             money = f", {p['cost_money']:.2f} {facts['currency']}" if "cost_money" in p else ""
-            label = f"{p['cost_s']:.0f} s{money}: {p['promotions']} taken, {p['refusals']} refused"
+            label = f"{p['cost_s']:.0f} s{money}: {p['promotions']} taken, {p['refusals']} rejected"
             axes.annotate(
                 label, (p["cost_s"], row), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK
             )

@@ -33,7 +33,7 @@ def _linear(model: Model, before: Examples, schema: FeatureSchema) -> Pipeline:
 
 
 def declared(config: ModelConfig, schema: FeatureSchema) -> FeatureSchema:
-    """The features that are columns or parts of columns; all features if there are none."""
+    """The features that are columns or parts of columns; all features without any."""
     f = config.features
     plain = {
         *f.numeric,

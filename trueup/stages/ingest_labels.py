@@ -41,7 +41,7 @@ def naming_it() -> Iterator[None]:
         raise type(error)(str(error).replace("ingest.source", "ingest.label.source")) from None
 
 
-_GONE, _FEW_GONE = 0.1, 10  # share of landed labels whose key may be missing in the label source
+_GONE, _FEW_GONE = 0.1, 10  # share, and number, of landed labels that may be missing in the label source
 
 
 class Joining:

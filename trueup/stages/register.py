@@ -1,4 +1,4 @@
-"""Register: gives a fitted model a version in MLflow's registry, with its lineage."""
+"""Register: creates a version of a fitted model in MLflow's registry, with its lineage."""
 
 from __future__ import annotations
 

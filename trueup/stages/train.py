@@ -275,4 +275,4 @@ def _without_labels(model: Model, as_of: datetime) -> Hold:
             f"{model.config.model}: {missing}, after {batches} from {used[0].window.start:%Y-%m-%d} on; fill it in the source, or "
             f"set ingest.label.column and ingest.label.{clock} to what holds the outcome and its moment"
         )
-    return Hold(f"{missing}; `{clock}` says when a label counts")
+    return Hold(f"{missing}; `{clock}` defines when a label counts")

@@ -104,8 +104,8 @@ def gathered(config: ModelConfig, walked: list[Step], gate: Examples, losses: Ma
 def method(model: Model, recipe: Recipe) -> dict[str, str]:
     """Digest the family, features, config and code of a model: a challenger that differs in any of them is a change.
 
-    The config includes `train.window` and `train.half_life`, which decide which rows count in a fit: a good champion of
-    all history says little about the same recipe on three weeks. The first challenger after such a change bears the
+    The config includes `train.window` and `train.half_life`, which decide which rows count in a fit: a champion that was good
+    with all history proves little about the same recipe on three weeks. The first challenger after such a change bears the
     burden of a change; the retrains after its promotion are routine. Settings that only decide whether a model is
     trained, or how long the search may take, are left out.
     """

@@ -28,7 +28,7 @@ class Orphan:
 
 @dataclass(frozen=True)
 class Orphans:
-    """What was removed."""
+    """The runs, versions and models that were removed."""
 
     runs: tuple[str, ...] = ()
     versions: tuple[int, ...] = ()

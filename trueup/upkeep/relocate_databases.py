@@ -1,6 +1,6 @@
 """Moves the databases of a restored home to the places in the settings.
 
-Their rows are loaded into the databases of the settings, all or none of them, and unused files are removed. Prefect's
+All their rows are loaded into the databases of the settings in one transaction, and unused files are removed. Prefect's
 history is not moved, because no proof depends on it.
 """
 

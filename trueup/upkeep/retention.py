@@ -40,7 +40,7 @@ class Removed:
 
 @dataclass(frozen=True)
 class Collected:
-    """What was removed of a model, or of shared files."""
+    """The files that were removed of a model, or of the shared files."""
 
     model: str | None
     removed: tuple[Removed, ...]
@@ -83,7 +83,7 @@ def clear_out(models: Sequence[str] | None = None, dry_run: bool = False) -> Cle
 def gc(model: Model, dry_run: bool = False) -> Collected:
     """Apply a model's retention to its reports, snapshots and predictions. Idempotent.
 
-    The caller holds `Home.alone_with_files`. With `dry_run` nothing changes, and the figures are what would be removed.
+    The caller holds `Home.alone_with_files`. With `dry_run` no file changes, and the figures are of the files that would be removed.
     """
     evidence = kept(model)
     removals: dict[str, Callable[[Model, Evidence, bool], tuple[int, int]]] = {
@@ -101,7 +101,7 @@ def gc(model: Model, dry_run: bool = False) -> Collected:
 
 
 def gc_shared(configs: Sequence[ModelConfig], home: Home, dry_run: bool = False) -> Collected:
-    """Remove shared files: features that none of `configs` uses, and remains of crashes."""
+    """Remove shared files: features that no config in `configs` uses, and remains of crashes."""
     before = home.now() - AT_WORK
     used, note = _in_use(configs, home)
     features = [] if used is None else home.store.unused_features(used, before)

@@ -73,7 +73,7 @@ def original(configs: str | None) -> Settings:
 
 
 def feed_next(model: Model) -> Fed:
-    """Release and announce the next batch, and an earlier one whose announcement a crash prevented. Raises NoData."""
+    """Release and announce the next batch, and announce an earlier one if a crash prevented that. Raises NoData."""
     _require_original(model)
     before = fed(model)
     _announce(model, before.released)

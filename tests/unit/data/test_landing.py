@@ -464,7 +464,7 @@ def test_a_binary_label_with_other_values_is_refused():
 
 
 def test_text_in_a_numeric_label_is_refused_with_count_and_example():
-    with pytest.raises(SourceError, match=r"2 values are not numbers, the first is 'lost'; name .* in ingest.missing"):
+    with pytest.raises(SourceError, match=r"2 values are not numbers, the first is 'lost'; list .* in ingest.missing"):
         land(orders(late=["1", "lost", None, "lost"]), task=Task.REGRESSION)
     with pytest.raises(SourceError, match=r"holds 2 values besides 0 and 1: 'lost' \(2\)"):
         land(orders(late=["1", "lost", None, "lost"]))

@@ -256,7 +256,7 @@ def test_labels_of_one_class_are_inconclusive():
 def test_a_missing_or_absent_metric_refuses_the_promotion(found):
     verdict = last(make_case(metrics=found))
     assert verdict.status is Status.FAIL
-    assert all(reason.startswith("promotion refused") for reason in verdict.reasons)
+    assert all(reason.startswith("rejected: ") for reason in verdict.reasons)
 
 
 @pytest.mark.parametrize("role", ["challenger", "champion", "simple"])
@@ -351,7 +351,7 @@ def test_an_absolute_gate_bounds_a_metric(bounds, status):
 def test_an_absolute_gate_on_an_absent_metric_refuses():
     verdict = verdict_of(Absolute(metric="f1", at_least=0), make_case())
     assert verdict.status is Status.FAIL
-    assert "there is no f1; known are auc, log_loss" in verdict.reasons[0]
+    assert "there is no f1; the metrics are auc, log_loss" in verdict.reasons[0]
 
 
 def sliced(harm=0.0, **changes):

@@ -119,7 +119,7 @@ def _batch(frame: pd.DataFrame) -> Any:
 
 
 class _Views(pd.DataFrame):
-    """A frame whose copies share its data: GX copies the whole frame for nearly every metric, and changes no copy."""
+    """A frame with copies that share its data: GX copies the whole frame for nearly every metric, and changes no copy."""
 
     @property
     def _constructor(self) -> type[_Views]:

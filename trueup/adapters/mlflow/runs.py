@@ -58,7 +58,7 @@ class Tracking:
 
     @property
     def look(self) -> MlflowLook | None:
-        """A read-only view of a database without MLflow, whose import takes seconds; None if a server has to answer."""
+        """A read-only view of a database without importing MLflow, which takes seconds; None if a server has to answer."""
         return None if self.uri.startswith(("http://", "https://")) else MlflowLook(self.uri)
 
     @cached_property

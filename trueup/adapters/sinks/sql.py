@@ -61,7 +61,7 @@ class SqlSink(Sink):
                 connection.execute(sa.insert(table), _records(pd.DataFrame(fitted)))
 
     def _table_in(self, connection: sa.Connection, rows: pd.DataFrame) -> sa.Table:
-        """The table, made for the columns of `rows` where there is none."""
+        """The table; created with the columns of `rows` if it is missing."""
         if sa.inspect(connection).has_table(self.table):
             return sa.Table(self.table, sa.MetaData(), autoload_with=connection)
         columns: list[sa.Column[Any]] = [

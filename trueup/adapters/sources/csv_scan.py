@@ -56,7 +56,7 @@ def csv_scan(files: Sequence[Path], source: FilesSource, file_column: str | None
 
 
 def paths(files: Iterator[Path] | Sequence[Path]) -> str:
-    """A list of files in SQL, none of them a pattern."""
+    """A list of files in SQL, without patterns."""
     return f"[{', '.join(literal(glob.escape(str(file))) for file in files)}]"
 
 

@@ -1,7 +1,7 @@
 """The table of the source `files`, read through DuckDB.
 
-A CSV file has no types, and guessing them from a sample fails silently: DuckDB reads 1.5 as 2 in a column whose first
-twenty thousand values are whole, and drops the hour of a time after dates. So a CSV is read as text, filtered by time,
+A CSV file has no types, and guessing them from a sample fails silently: after twenty thousand whole
+numbers in a column DuckDB reads 1.5 as 2, and after dates it drops the hour of a time. So a CSV is read as text, filtered by time,
 and typed by *all* values that were read: whole numbers, numbers, booleans and ISO 8601 times if every value is one,
 else text. One odd value in June does not change January. Numbers with leading zeros or too many digits stay text.
 """
@@ -58,7 +58,7 @@ _BEGINNING = 1 << 18  # bytes that show a CSV's dialect
 _SPILL = Path(tempfile.gettempdir()) / f"trueup-duckdb-{os.getuid()}"  # otherwise a folder .tmp in the current folder
 _OPTIONS = {
     "threads": 2,
-    "autoinstall_known_extensions": False,  # nothing is fetched from the network
+    "autoinstall_known_extensions": False,  # do not fetch from the network
     "autoload_known_extensions": False,
     "python_enable_replacements": False,  # a query sees the files, not Python variables
     "temp_directory": str(_SPILL),
@@ -85,7 +85,7 @@ class FileTable(SourcePort):
         # Text that the time format applies to stays text.
         known_at = config.label.known_at if config.time_format is not None else None
         self._times = [name for name in (config.time, known_at) if name is not None]
-        self._text = [name for name, kind in config.types.items() if kind == "text"]  # as it stands in a CSV
+        self._text = [name for name, kind in config.types.items() if kind == "text"]  # as written in a CSV
         self._types_seen: dict[tuple[Any, ...], dict[str, str]] = {}  # by state of the files: types of columns
 
     def columns(self) -> list[str]:
@@ -140,7 +140,7 @@ class FileTable(SourcePort):
         return with_instants(typed, table, self._config, self.name)
 
     def _timed(self, table: pa.Table) -> npt.NDArray[np.bool_] | None:
-        """Which rows have a time: only these choose the types of a CSV's columns, and no line of totals does."""
+        """Mark the rows with a time: only these choose the types of a CSV's columns, and no line of totals does."""
         if self._config.time not in table.column_names:
             return None
         times = table[self._config.time].to_pandas()
@@ -235,7 +235,7 @@ class FileTable(SourcePort):
         return dict(zip(relation.columns, map(str, relation.types), strict=True))
 
     def _ask(self, question: Callable[[duckdb.DuckDBPyConnection, bool], T], text: Collection[str] = ()) -> T:
-        """Answer a question about the view `files`; the question is told whether they are CSV. Raises SourceError.
+        """Answer a question about the view `files`; its second argument is whether they are CSV. Raises SourceError.
 
         The error is raised outside of the handler: DuckDB prints pages at the end of a process in which one of its objects
         is still held, if only by a frame of an error's traceback.

@@ -22,7 +22,7 @@ class FilesSource(Source):
     )
     sheet: str | None = Field(
         None,
-        description="The sheet to read from workbooks, whose cells are read like CSV values; default: the only sheet.",
+        description="The sheet to read from workbooks. Its cells are read like CSV values. Default: the only sheet.",
     )
     encoding: Annotated[str, AfterValidator(known_encoding)] = Field(
         "utf-8", description="Encoding of CSV files, such as latin-1 or cp1252."

@@ -1,4 +1,4 @@
-"""Folders such as `year=2024/month=01`, whose names are columns where the files have none of that name."""
+"""Folders such as `year=2024/month=01`: their names become columns if the files have no column of that name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of a table format (Delta, Iceberg), whose log decides which files count, and which only its library can read."""
+"""Folders of a table format (Delta, Iceberg): a log decides which files count, and only the format's library reads it."""
 
 from __future__ import annotations
 

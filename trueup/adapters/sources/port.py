@@ -74,7 +74,7 @@ def in_window(frame: pd.DataFrame, config: IngestConfig, start: datetime, end: d
 
 
 def with_instants(typed: pd.DataFrame, written: pa.Table, config: IngestConfig, source: str) -> pd.DataFrame:
-    """Keep the zone of times where their text names it and an hour occurs twice: local times could not tell the two apart."""
+    """Keep the zone of times if their text names it and an hour occurs twice: local times are ambiguous then."""
     if config.time not in typed or not is_datetime64_any_dtype(typed[config.time]):
         return typed
     times, second = event_moments(written[config.time].to_pandas(), config, f"{source}: ingest.time")

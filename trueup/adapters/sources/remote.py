@@ -31,7 +31,7 @@ _STATES: Final = (
     "Content-MD5",
 )
 _ABOVE = 3  # folders above a file that may be those of a table
-_FRESH = 60  # seconds for which a file counts as the same when its server gives no more than its size
+_FRESH = 60  # seconds for which a file counts as unchanged if its server returns only its size
 
 Info = dict[str, Any]  # what fsspec knows of a file
 
@@ -121,7 +121,7 @@ def _nested(system: Any, path: str, endings: tuple[str, ...]) -> Iterator[Info]:
 
 
 def _refuse_table(system: Any, folders: Sequence[str], source: str) -> None:
-    """Refuse files of a table format, of which a log decides whether they count."""
+    """Refuse files of a table format, because a log decides which of them count."""
     for folder in dict.fromkeys(f.rstrip("/") for f in folders):
         for log, kind in LOGS.items():
             there = f"{folder}/{log}"
@@ -152,7 +152,7 @@ def _path(name: str) -> str:
 
 
 def _to_install(address: str, error: ImportError) -> str:
-    """Which package reads such addresses."""
+    """The message with the package to install for such addresses."""
     scheme = address.split("://")[0].lower()
     implementation = known_implementations.get(scheme, {})
     package = implementation.get("class", "").split(".")[0]

@@ -150,7 +150,7 @@ class SqlTable(SourcePort):
         )
 
     def _is_text(self, sample: Any) -> bool:
-        """Whether times are text, or digits in a format that the config gives."""
+        """Whether times are text, or digits in a format of the config."""
         return isinstance(sample, str) or (
             self._config.time_format is not None and isinstance(sample, int | float | Decimal)
         )

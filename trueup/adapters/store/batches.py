@@ -132,7 +132,7 @@ class Batches(Shelf):
         return None if row is None else as_ref(row)
 
     def last(self, dataset: str) -> BatchRef | None:
-        """The last landing of a dataset, in any window; None if there is none."""
+        """The last landing of a dataset, in any window; None without one."""
         query = sa.select(BATCHES).where(BATCHES.c.dataset == dataset)
         if self.known_until is not None:
             query = query.where(BATCHES.c.recorded_at <= self.known_until())
@@ -154,11 +154,11 @@ class Batches(Shelf):
             return "changed"
 
     def batch(self, sequence: int) -> BatchRef:
-        """The landing with a sequence number. Raises WorkError if there is none, or its retention is over."""
+        """The landing with a sequence number. Raises WorkError if it does not exist, or its retention is over."""
         return self._one(f"landing {sequence}", BATCHES.c.sequence == sequence)
 
     def revision(self, dataset: str, window: Window, revision: int) -> BatchRef:
-        """A revision of a window. Raises WorkError if there is none, or its retention is over."""
+        """A revision of a window. Raises WorkError if it does not exist, or its retention is over."""
         of = (
             BATCHES.c.dataset == dataset,
             BATCHES.c.start == moment(window.start),

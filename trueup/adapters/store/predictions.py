@@ -26,7 +26,7 @@ class Predictions(Shelf):
     A part has only rows that are in no earlier part of an overlapping window. Processes compete for the part's number:
     after reading n parts, a process writes part n + 1, and the primary key accepts one. The others read again and find
     their rows predicted. So there is exactly one prediction per row, without a lock that a dead process could hold. A
-    row whose event time was corrected into another window is another row there.
+    row with an event time corrected into another window is another row there.
 
     A window with removed predictions (see `Removal`) is never predicted again, because it is unknown which rows were
     served.
@@ -35,8 +35,8 @@ class Predictions(Shelf):
     def save_predictions(self, model: str, window: Window, frame: pd.DataFrame, role: str = CHAMPION) -> int:
         """Store the predictions of rows of a window that have none yet. Returns their number, 0 for a removed window.
 
-        `frame` has at least `row_id` and `event_time`; every event time is in the window. Of a row that occurs twice
-        the first counts.
+        `frame` has at least `row_id` and `event_time`; every event time is in the window. The first of two
+        rows with one id counts.
         """
         outside = (frame[EVENT_TIME] < window.start) | (frame[EVENT_TIME] >= window.end)
         if outside.any():

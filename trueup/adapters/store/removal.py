@@ -36,7 +36,7 @@ class Superseded:
 
 
 class Removal(Shelf):
-    """What may be removed, and its removal."""
+    """Lists files that may be removed, and removes them."""
 
     def superseded(self, model: str) -> list[Superseded]:
         """Revisions of a model's batches that are not the newest and were not removed."""
@@ -76,7 +76,7 @@ class Removal(Shelf):
         """Remove the files of a kind that no row of the model needs. Returns their number and bytes.
 
         Unreferenced files are removed only if older than a moment: a writer may still be about to add the row. With
-        `dry_run` nothing is removed, and `retiring` (sequences, or parts) counts as marked.
+        `dry_run` no file is removed, and `retiring` (sequences, or parts) counts as marked.
         """
         table = _TABLES[kind]
         opened = reading(self.engine) if dry_run else writing(self.engine, table)

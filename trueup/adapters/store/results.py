@@ -27,7 +27,7 @@ from trueup.domain.records import from_json, to_plain
 from trueup.domain.types import EVENT_TIME, ROW_ID, Window
 
 T = TypeVar("T")
-_AT_ONCE = 500  # bodies that are asked for together
+_AT_ONCE = 500  # bodies that are read together
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def _renew(_metadata: sa.MetaData, connection: sa.Connection, **_: Any) -> None:
 
 
 class Shelf:
-    """Base class of the parts of the store: the folder of the files, and the database that says which of them count."""
+    """Base class of the parts of the store: the folder of the files, and the database that lists those that count."""
 
     def __init__(self, home: Path, engine: sa.Engine) -> None:
         self.home = home

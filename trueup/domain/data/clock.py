@@ -34,7 +34,7 @@ class Span:
     latest: datetime | None = None  # last of the rows after
 
     def __str__(self) -> str:
-        """Describe the excluded rows; "" if there are none."""
+        """Describe the excluded rows; "" without any."""
         parts = [
             f"{rows:,} row{'s' if rows > 1 else ''} {side} {edge:%Y-%m-%d}, {reach} {end:%Y-%m-%d}, far from all others"
             for rows, end, side, reach, edge in (

@@ -1,7 +1,7 @@
 """Outcomes from a separate table, matched to rows by key.
 
 A table of outcomes is read once and looked up by key. A key may repeat: as a correction, or as a withdrawal (an empty
-outcome). Of the outcomes known at a moment the last one counts, by the moment at which it became known or, without
+outcome). The last outcome known at a moment counts, ordered by the moment at which it became known or, without
 that, by its place in the table. Later outcomes do not hide earlier ones.
 """
 
@@ -43,8 +43,8 @@ class Outcomes:
     """A table of outcomes as known at a moment, by key.
 
     `keys`: the distinct keys' hashes, sorted. `now` and `later`: per key the position of the last outcome known by the
-    moment, and of the first to become known after it; -1 if there is none. `values` and `known_at`: per position; `known_at`
-    is NaT if it is not known when. With `delay` there is no `known_at`: a row's outcome counts from its time plus the
+    moment, and of the first to become known after it; -1 without one. `values` and `known_at`: per position; `known_at`
+    is NaT if that moment is unknown. With `delay` there is no `known_at`: a row's outcome counts from its time plus the
     delay.
     """
 
@@ -148,7 +148,7 @@ class Table:
         """Determine which outcome of each key counts at a moment, and which one comes next."""
         order = np.arange(len(self.keys))
         past = self.known_at <= np.datetime64(moment) if self.delay is None else np.ones(len(order), dtype=bool)
-        # Of equal moments the later line counts, before and after that moment.
+        # The later line counts among equal moments, before and after that moment.
         by_known = np.lexsort((order, self.known_at)) if self.delay is None else order
         first_to_come = np.lexsort((-order, self.known_at)) if self.delay is None else order
         keys, place, lines = np.unique(self.keys, return_inverse=True, return_counts=True)

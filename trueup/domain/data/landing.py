@@ -112,7 +112,7 @@ def _check_columns(raw: pd.DataFrame, config: IngestConfig, columns: Sequence[st
     """Refuse data that cannot be landed; list missing and extra columns."""
     present = [str(c) for c in raw.columns]
     if twice := sorted({c for c in present if present.count(c) > 1}):
-        raise SourceError(f"the source gives {', '.join(twice)} more than once; rename one in the source or its query")
+        raise SourceError(f"the source has {', '.join(twice)} more than once; rename one in the source or its query")
     needed = {config.time: "ingest.time", **dict.fromkeys(config.key, "ingest.key")}
     if config.label.source is None:
         needed |= {config.label.column: "ingest.label.column"}

@@ -31,7 +31,7 @@ _ONE, _NOUGHT = frozenset({"1", "true"}), frozenset({"0", "false"})
 
 @dataclass(frozen=True)
 class LandedFacts:
-    """What the first landings of a dataset fixed: its columns' kinds and its outcomes (None: not seen yet).
+    """The facts that the first landings of a dataset fixed: its columns' kinds and its outcomes (None: not seen yet).
 
     `outcomes` are the values that count as 0, or the classes.
     """
@@ -204,8 +204,8 @@ def _named(counts: Mapping[str, int]) -> str:
 
 def _mend(column: str) -> str:
     return (
-        "Nothing was landed of them; write them as before in the source or its query, name what means that there is none in "
-        f"ingest.missing, as in {{{column}: [...]}}, or what counts as 0 in ingest.label.negative"
+        "They were not landed; write them as before in the source or its query, list values that mean no outcome in "
+        f"ingest.missing, as in {{{column}: [...]}}, or values that count as 0 in ingest.label.negative"
     )
 
 
@@ -255,7 +255,7 @@ def _suspects(values: pd.Series[Any], config: IngestConfig) -> dict[str, int]:
 
 
 def odd_outcomes(facts: Facts) -> list[str]:
-    """Describe which values of an outcome are no outcomes, or may be none."""
+    """Describe the values that are no outcomes, and those that may mean a missing one."""
     remarks = []
     if unknown := facts.get("unknown_outcomes"):
         remarks.append(
@@ -263,7 +263,7 @@ def odd_outcomes(facts: Facts) -> list[str]:
         )
     for value, count in facts.get("suspect_outcomes", {}).items():
         remarks.append(
-            f"{count:,} outcomes are {value}, which means that there is none in other columns (ingest.missing) and lies beyond "
+            f"{count:,} outcomes are {value}, which means a missing value in other columns (ingest.missing) and is beyond "
             "all other outcomes; if it means that here, too, add it to ingest.missing under the outcome's column"
         )
     return remarks
@@ -271,7 +271,7 @@ def odd_outcomes(facts: Facts) -> list[str]:
 
 def _not_numbers(bad: pd.Series[Any], label: LabelConfig) -> SourceError:
     """Describe which outcomes are not numbers, with a fix."""
-    mend = f"name what means that there is none in ingest.missing, or add '{label.column}' to ingest.coerce"
+    mend = f"list values that mean no outcome in ingest.missing, or add '{label.column}' to ingest.coerce"
     return SourceError(
         f"ingest.label.column: '{label.column}' must hold numbers, but {len(bad)} values are not numbers, the first is "
         f"{bad.iloc[0]!r}; {mend}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-_NOTHING = "\ufdd0"  # no character, so no text that a source gives: a missing value is a content like another
+_NOTHING = "\ufdd0"  # no character, so no text of a source: a missing value is content, too
 _COUNTER = "\ufdd0 counter"
 
 

@@ -66,7 +66,7 @@ def read_texts(texts: pd.Series[Any], form: str | None) -> tuple[pd.Series[Any],
     zoned = plain.str.contains(_ZONED).astype(bool)
     if zoned.all() or not zoned.any():
         return _iso(plain), zoned
-    # Separately, because pandas 2.3 gives a time without zone the offset of the previous one.
+    # Separately, because pandas 2.3 reads a time without zone with the offset of the previous one.
     return _iso(plain.where(zoned)).fillna(_iso(plain.mask(zoned))), zoned
 
 

@@ -231,7 +231,7 @@ def rounded(column: pd.Series[Any]) -> int:
 
 
 def key_hash(keys: pd.DataFrame, batch_start: datetime | None = None) -> npt.NDArray[np.int64]:
-    """Return each row's id: a 64-bit hash of its key columns, in their order, none of them missing, and of its batch.
+    """Return each row's id: a 64-bit hash of its key columns, in their order and all present, and of its batch.
 
     Stable over batches, processes and types: 1, 1.0 and "1" are the same key, while "1.0" and "01" are other texts. Two
     of n different keys share an id with a probability of about n² / 2⁶⁵: 3e-7 for 3.4 million rows.

@@ -1,4 +1,4 @@
-"""What monitoring finds out about a batch, as it is recorded."""
+"""The recorded result of monitoring a batch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MonitoringResult(Look):
 
     champion_age_days: float | None
     landed: int
-    matured: int  # the champion's predictions whose label is known
+    matured: int  # the champion's predictions with a known label
     left_out: int  # labelled predictions of rows that a correction has taken out since
     of_others: int  # labelled predictions of an earlier champion
     metrics: tuple[Metric, ...]  # the deciding loss first; empty where they cannot be measured

@@ -112,7 +112,7 @@ def _column(name: str, raw: pd.Series[Any]) -> Column:
 
 
 def _long(raw: pd.Series[Any], numbers: pd.Series[Any]) -> bool:
-    """Whether whole numbers have more digits than a float represents: ids, many of which would merge."""
+    """Whether whole numbers have more digits than a float represents, so that many ids would merge."""
     return not dtypes.is_float_dtype(raw) and bool((numbers.abs() > EXACT).any())
 
 

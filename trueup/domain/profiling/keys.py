@@ -13,7 +13,7 @@ from trueup.domain.profiling.questions import Ask
 
 _CORRECTED = 0.1  # share of rows that may repeat an id, because exports contain corrections
 _AGAIN = 5  # average number of rows per value of a code
-_TRIED = 12  # candidate columns, of which up to three are combined
+_TRIED = 12  # candidate columns; up to three are combined
 
 
 @dataclass(frozen=True)

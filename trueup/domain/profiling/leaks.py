@@ -94,7 +94,7 @@ def _recorded_later(column: Column, outcome: pd.Series[Any], times: pd.Series[An
     unknown = outcome.isna() & times.notna()
     with_it = unknown.sum() >= 20 and moments[unknown].isna().mean() > _ABSENT > moments[~unknown].isna().mean()
     if later > _LATER or with_it:
-        return f"a moment that lies after the row's own time in {later:.0%} of the rows: recorded after the event"
+        return f"a moment after the row's own time in {later:.0%} of the rows: recorded after the event"
     return None
 
 
@@ -138,7 +138,7 @@ def _alone(column: Column, outcome: pd.Series[Any], order: Any, task: Task) -> t
         return score, f"{named} {score:.2f}"
     same = column.distinct == outcome.nunique() and score > 0.999
     kind = "a copy of the outcome in other words" if same else "near-perfect alone"
-    return score, f"{kind}: learned on the earlier rows, it tells the later outcomes with {named} {score:.3f}"
+    return score, f"{kind}: learned on the earlier rows, it predicts the later outcomes with {named} {score:.3f}"
 
 
 def _score(tree: Any, X: Any, y: pd.Series[Any], task: Task) -> tuple[float, str]:
@@ -172,4 +172,4 @@ def _adds_up(columns: Sequence[Column], outcome: pd.Series[Any]) -> Iterator[Sus
         return
     parts = [n for n, w in zip(X.columns, fitted.coef_, strict=True) if abs(w) > _PART * y.std()]
     for name in parts:
-        yield Suspect(name, f"the outcome is {' and '.join(parts)} added up: together they tell it exactly")
+        yield Suspect(name, f"the outcome is {' and '.join(parts)} added up: together they are equal to it")

@@ -111,7 +111,7 @@ def _task(ask: Ask, label: pd.Series[Any]) -> tuple[Task, str | int | None]:
     numbers, distinct = as_numbers(values), values.nunique()
     if ask.above is not None:
         if ask.task not in {None, Task.BINARY}:
-            raise UsageError(f"--above makes the outcome one of two, and --task says {ask.task}; leave one of them out")
+            raise UsageError(f"--above makes the outcome one of two, but --task is {ask.task}; leave one of them out")
         if numbers is None:
             raise UsageError(f"--above {ask.above:g}: {ask.label} holds text such as {values.iloc[0]!r}, not numbers")
         return Task.BINARY, None
@@ -204,7 +204,7 @@ def told_by(
         return outcome, []
     when = raw[ask.time]
     every = {n: (_local(columns[n].values, ask.timezone) - when).dt.total_seconds() for n in settled}
-    # A moment that lies further ahead than the table reaches, such as an end of 9999, was planned and not recorded.
+    # A moment after the end of the table, such as an end in 9999, was planned and not recorded.
     reach = (when.max() - when.min()).total_seconds()
     waits = {n: seconds for n, seconds in every.items() if float(seconds.quantile(0.9)) <= reach}
     if not waits:

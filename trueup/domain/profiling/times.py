@@ -142,7 +142,7 @@ def _of_numbers(numbers: pd.Series[Any], zone: str) -> Times:
 
 
 def _form_of(numbers: pd.Series[Any]) -> str | None:
-    """The time format of most of some numbers; None if there is none."""
+    """The time format that most of some numbers have; None without one."""
     middle, whole = float(numbers.median()), bool((numbers % 1 == 0).all())
     written = {"%Y%m%d": 1e0, "%Y%m%d%H%M": 1e4, "%Y%m%d%H%M%S": 1e6}
     options = {form: (19000101 * size, 21001232 * size) for form, size in written.items() if whole}

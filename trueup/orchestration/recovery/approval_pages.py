@@ -1,4 +1,4 @@
-"""Closes approval pages on the server whose ledger entry was decided elsewhere."""
+"""Closes the server's approval pages for ledger entries that were decided elsewhere."""
 
 from __future__ import annotations
 

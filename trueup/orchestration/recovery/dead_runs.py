@@ -54,7 +54,7 @@ class Death:
 
 @dataclass(frozen=True)
 class Flipped:
-    """What was repaired on the Prefect server."""
+    """The repairs on the Prefect server."""
 
     flow_runs: tuple[str, ...] = ()
     task_runs: tuple[str, ...] = ()
@@ -67,9 +67,9 @@ def flip(quiet: timedelta = QUIET, mute: timedelta = MUTE) -> Flipped:
     """End dead runs, free the slots of deployments that no run holds, and restart what died.
 
     A flow run is dead if it sent heartbeats and none for `quiet`, if a worker took it and it has not started for as
-    long, or if a deployment's run has run for `mute` without any heartbeat. A run that somebody started by hand and
-    that never sent any is left alone, as is one whose process lives on this machine: after a suspended machine,
-    heartbeats are missing and nothing is dead. A task run is dead when its flow run has ended.
+    long, or if a deployment's run has run for `mute` without any heartbeat. Runs that were started by hand and
+    never sent a heartbeat are left alone, and so are runs with a live process on this machine: after a suspension of the
+    machine, heartbeats are missing although no run is dead. A task run is dead when its flow run has ended.
     """
     from prefect.client.orchestration import get_client
 

@@ -21,8 +21,8 @@ _AT_WORK: Final = {
 def end_all(api: str) -> int:
     """End all of our flow runs that a worker seems to run, and let the reconciler restart those that crashed.
 
-    Call this when none of the stack's processes is left and its worker has not started: then nothing can be running,
-    and no heartbeat has to be awaited. Runs started by hand are left alone, because they may live. Returns the number
+    Call this when no process of the stack is left and its worker has not started: then no run of it is alive, and there
+    is no heartbeat to wait for. Runs started by hand are left alone, because they may be alive. Returns the number
     of interrupted runs. Raises WorkError.
     """
     try:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What was repaired, and what could not be."""
+    """The repairs, and the failed ones."""
 
     failed_automations: int  # not announced before
     events: Relayed

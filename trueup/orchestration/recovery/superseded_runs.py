@@ -22,7 +22,7 @@ _SLOT = "AwaitingConcurrencySlot"  # Prefect's name of the state
 def drop_overtaken() -> tuple[str, ...]:
     """Cancel the waiting runs of `run` that another waiting one makes unnecessary; return the names of their models.
 
-    Of a model's runs with the same retrain mode the one with the latest `as_of` stays; one without `as_of` uses the
+    Keeps, of a model's runs with the same retrain mode, the run with the latest `as_of`. A run without `as_of` uses the
     newest batch when it starts.
     """
     from prefect.client.orchestration import get_client
@@ -51,6 +51,6 @@ def _is_cancelled(state: State[Any] | None) -> bool:
 def _reach(run: FlowRun) -> tuple[bool, datetime, datetime]:
     """How far a run goes; among equals the first one sorts lowest."""
     as_of, expected = run.parameters.get("as_of"), run.expected_start_time
-    assert expected is not None  # Prefect gives every scheduled run one
+    assert expected is not None  # Prefect sets it for every scheduled run
     moment = datetime.fromisoformat(str(as_of)).replace(tzinfo=None) if as_of else datetime.max
     return as_of is None, moment, expected

@@ -1,7 +1,7 @@
 """Access to the servers: from this machine only, or with a password.
 
 On loopback every user of the machine is trusted. At any other address a server without authentication is not started,
-because whoever can create a flow run can execute code.
+because anyone who can create a flow run can execute code.
 """
 
 from __future__ import annotations

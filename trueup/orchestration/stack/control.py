@@ -27,7 +27,7 @@ from trueup.orchestration.stack.services import PREFECT, WORKER, Layout
 from trueup.orchestration.stack.supervision import GAVE_UP, Supervisor
 
 _PAUSE = 0.25
-_SHUTDOWN = 45.0  # seconds supervisord has for its programs, each of which has 10
+_SHUTDOWN = 45.0  # seconds for supervisord to end its programs; each program has 10
 
 Say = Callable[[str], None]
 
@@ -159,7 +159,7 @@ def _prepare(layout: Layout) -> None:
 
 
 def down(layout: Layout) -> int | None:
-    """End every process of the stack. Returns how many had to be ended here; None if nothing ran."""
+    """End every process of the stack. Returns how many had to be ended here; None if no process ran."""
     return _end(layout, Supervisor(layout))
 
 

@@ -27,14 +27,14 @@ _SECONDS = 180
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
 _DEAD_RUNS: Final[dict[str, Any]] = {
     "name": "trueup: mark dead flow runs",
-    "description": f"A flow run that has stopped beating for {DEAD_AFTER} s is dead, with its process or its machine.",
+    "description": f"A flow run without a heartbeat for {DEAD_AFTER} s is dead, with its process or its machine.",
     "enabled": True,
     "trigger": {
         "type": "event",
         "posture": "Proactive",
         "match": {"prefect.resource.id": "prefect.flow-run.*"},
-        # One that waits for a person's answer has no process and is not dead. That it was suspended may reach the server
-        # before its first beat does, so the suspension cannot stand among what is expected: `trueup.orchestration.recovery.dead_runs` sees to these.
+        # A run that waits for a person's answer has no process and is not dead. Its suspension may reach the server before
+        # its first heartbeat, so the suspension cannot be an expected event. `trueup.orchestration.recovery.dead_runs` handles these runs.
         "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": "!approve"},
         "for_each": ["prefect.resource.id"],
         "after": ["prefect.flow-run.heartbeat"],

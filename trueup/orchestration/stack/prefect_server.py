@@ -1,6 +1,6 @@
 """Prefect's server, with checks: `python -m trueup.orchestration.stack.prefect_server --host H --port P`.
 
-Prefect's server has no authentication, and whoever can create a flow run can execute code. So this module rejects
+Prefect's server has no authentication, and anyone who can create a flow run can execute code. So this module rejects
 unknown Host headers (DNS rebinding) and cross-origin requests and sockets from browsers, which Prefect's own CORS
 setting lets through.
 

@@ -40,7 +40,7 @@ class Absolute(Gate):
         figures = {"metric": self.metric, "value": value, "at_most": self.at_most, "at_least": self.at_least}
         if value is None:
             existing = ", ".join(sorted(case.metrics))
-            return self.failed(f"promotion refused: there is no {self.metric}; known are {existing}", **figures)
+            return self.failed(f"rejected: there is no {self.metric}; the metrics are {existing}", **figures)
         sentence = f"{self.metric} {figure(value)} is"
         if self.at_most is not None and value > self.at_most:
             return self.failed(f"{sentence} above {figure(self.at_most)}", **figures)

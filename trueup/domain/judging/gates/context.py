@@ -33,11 +33,11 @@ DOUBT = 0.2  # one-sided: the level at which a model counts as worse than anothe
 class Case:
     """The rows of a gate window and each model's predictions for them.
 
-    `predictions` has the roles `challenger`, `champion` (unless there is none yet), and the baselines `prior` and `simple`;
+    `predictions` has the roles `challenger`, `champion` (unless the model has no champion yet), and the baselines `prior` and `simple`;
     shapes are as in `trueup.domain.judging.metrics`. `trained_until` has by role the exclusive end of the training rows' event
     times. `metrics` are those of the challenger. `slices` (n rows) has one column per declared slice, `groups` (n rows) one
     per column of the fairness gates. `behaviour` has one record per declared check, and `budget` one for each batch size and
-    number of repeats, as `BehaviourGate` and `BudgetGate` read them. `without_champion` gives the reason where there are no
+    number of repeats, as `BehaviourGate` and `BudgetGate` read them. `without_champion` is the reason if there are no
     predictions of a champion.
 
     `walked` is the evidence about the challenger's recipe on all rows that count, including the gate rows; by default only

@@ -80,7 +80,7 @@ def all_finite(case: Case) -> Verdict:
         reasons.append(f"the challenger's {decides} is absent")
     reasons += [f"the challenger's {m} is {value}" for m, value in case.metrics.items() if not np.isfinite(value)]
     if reasons:
-        return Verdict.failed("finite", *[f"promotion refused: {reason}" for reason in reasons])
+        return Verdict.failed("finite", *[f"rejected: {reason}" for reason in reasons])
     return Verdict.passed("finite", "all labels, predictions and metrics are finite numbers")
 
 

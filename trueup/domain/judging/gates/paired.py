@@ -6,7 +6,7 @@ be at least `min_gain`, and above zero with the one-sided `confidence`. A *chang
 be much worse: the upper bound of its difference has to be within the margin, too. Repeated attempts raise the bar: the
 k-th attempt against a champion has the error of the first divided by the square root of k, while the evidence grows.
 
-docs/gates-evidence.md has the measurements behind the defaults. The bar is low, since refusing a better model costs its
+docs/gates-evidence.md has the measurements behind the defaults. The bar is low, since rejecting a better model costs its
 users, and promoting an equal one only changes the version.
 """
 
