@@ -1,4 +1,4 @@
-"""Every error a user can meet. A message says what happened, where, and the next step.
+"""All errors for users. A message has the problem, the place and the next step.
 
 TrueupError
 ├── UsageError                wrong call or configuration; exit code 2
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 
 class TrueupError(Exception):
-    """Base of all errors meant for people. `str(error)` is the whole message."""
+    """Base class of all errors for people. `str(error)` is the whole message."""
 
     exit_code = 1
     transient = False  # True if a retry may help

@@ -1,4 +1,4 @@
-"""What somebody who mistyped a name perhaps meant."""
+"""Suggestions for mistyped names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from difflib import get_close_matches
 def did_you_mean(
     name: str, names: Iterable[str], otherwise: str = "", shown: Callable[[str], str] = str, cutoff: float = 0.6
 ) -> str:
-    """Name the known name that is closest, as `shown` writes it; `otherwise` where none is close.
+    """Name the known name that is closest, as `shown` writes it; `otherwise` if no name is close.
 
     >>> did_you_mean("margn", ["margin", "metric"], "it has margin, metric")
     'did you mean margin?'

@@ -256,11 +256,11 @@ def test_a_hold_is_no_error_also_where_a_task_finds_it(trueup, prefect_server): 
     told = trueup("run", "toy")
     assert told.code == 0, told.err
     assert "decision: held" in told.out
-    assert "`train.min_rows` wants 100000" in told.out
+    assert "`train.min_rows` requires 100000" in told.out
     assert told.err == ""
     with get_client(sync_client=True) as client:
         states = [run.state for run in client.read_task_runs(limit=200) if run.name == "train toy"]
-    (held,) = [state for state in states if "wants 100000" in str(state.message)]
+    (held,) = [state for state in states if "requires 100000" in str(state.message)]
     assert (held.name, held.type.value) == ("Held", "COMPLETED")
 
 

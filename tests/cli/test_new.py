@@ -64,7 +64,7 @@ def test_json_is_one_object(said):
         ({"table": "nowhere"}, "there is no such file"),
         ({"table": "empty"}, "empty"),
         ({"table": "head"}, "has no rows"),
-        ({"table": "constant"}, "nothing to tell apart"),
+        ({"table": "constant"}, "nothing to predict"),
         ({"time": "city"}, "which is not a time"),
     ],
 )

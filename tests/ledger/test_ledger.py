@@ -316,7 +316,7 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-bodies = st.dictionaries(st.text(max_size=5).filter(lambda k: k != "promotion"), plain, max_size=4)
+bodies = st.dictionaries(st.text(max_size=5).filter(lambda k: k not in Record.model_fields), plain, max_size=4)
 steps = st.lists(
     st.tuples(st.integers(0, 6), st.sampled_from(["a", "b"]), st.none() | st.integers(0, 3), bodies), max_size=12
 )

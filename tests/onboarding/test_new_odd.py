@@ -114,7 +114,7 @@ def test_a_counter_of_days_is_a_time_and_that_is_said(home):
     frame = orders(n=900).assign(ordered=np.arange(900)).drop(columns="order_id")
     made = drafted(frame, home)
     assert made.config.ingest.time_format == "days"
-    assert "CHECK time: ordered counts and names no date; each step is read as a day" in " ".join(made.text.split())
+    assert "CHECK time: ordered counts and has no date; each step is read as a day" in " ".join(made.text.split())
     assert made.config.ingest.period == "month"
     rows = home.source(made.config).read(pd.Timestamp("1970-02-01"), pd.Timestamp("1970-03-01"))
     assert rows["ordered"].tolist() == [*pd.date_range("1970-02-01", "1970-02-28")]
@@ -193,7 +193,7 @@ def test_where_no_column_names_a_row_all_rows_are_kept_and_that_is_said(home):
 
 
 def test_an_outcome_that_tells_nothing_apart_is_refused(home):
-    with pytest.raises(UsageError, match="nothing to tell apart"):
+    with pytest.raises(UsageError, match="nothing to predict"):
         drafted(orders().assign(late=1), home)
 
 

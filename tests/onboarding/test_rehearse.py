@@ -142,7 +142,7 @@ def test_too_few_labels_are_said_to_be(tmp_path):
     )
     assert {(b.labels, b.enough) for b in found.batches} == {(56, False)}
     assert found.first is None
-    assert "`train.min_rows` wants 900" in found.lacking
+    assert "`train.min_rows` requires 900" in found.lacking
     assert found.breaks == ""
 
 

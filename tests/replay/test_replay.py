@@ -368,5 +368,5 @@ def test_what_was_known_then_is_what_had_landed_by_then(tmp_path):
     for _ in range(2):  # nothing is left behind that would be in the way
         with pytest.raises(NoData, match="had landed no batch"):
             replay(Model(told.config, home), Window(streams.week(60), streams.week(61)), policies, known_then=True)
-    with pytest.raises(UsageError, match="--known-then takes both as they were"):
+    with pytest.raises(UsageError, match="--known-then uses the recorded ones"):
         prepare(Model(told.config, home), span, [parse("frozen, labels after 3 days")], known_then=True)

@@ -215,7 +215,7 @@ def test_the_same_labels_from_a_database_are_no_new_revision(small):
             "key: {id: region}",
             "none of the newest 168 outcomes matches a row: outcome keys are like",
         ),
-        ("known_at: recorded_on", "known_at: empty", "column empty is empty beside every outcome"),
+        ("known_at: recorded_on", "known_at: empty", "column empty is empty for every outcome"),
         ("column: defaulted", "column: empty", "column empty holds no outcome in the label source's 168 rows"),
         ("path: data/outcomes.csv", "path: data/o.csv", "correct ingest.label.source.path or put the data there"),
     ],

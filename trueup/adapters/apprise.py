@@ -29,7 +29,7 @@ class Address:
                 "ignore", DeprecationWarning
             )  # raised by the standard library for a plugin of Apprise
             if not sender.add(self._url):
-                return f"TRUEUP_NOTIFY: address {self.place} is none that Apprise knows; see its list of services"
+                return f"TRUEUP_NOTIFY: address {self.place} is not of a service that Apprise knows; see its list of services"
         if sender.notify(title=title, body=text, body_format=apprise.NotifyFormat.TEXT):
             return None
         return f"TRUEUP_NOTIFY: a message to address {self.place} could not be sent"

@@ -26,9 +26,7 @@ def executor(address: str) -> Iterator[Executor]:
     try:
         client = Client(address, timeout=_PATIENCE)
     except (OSError, ValueError) as error:
-        raise WorkError(
-            f"no Dask scheduler answers at {address}: {error}; start it, or take TRUEUP_DASK away"
-        ) from None
+        raise WorkError(f"no Dask scheduler answers at {address}: {error}; start it, or unset TRUEUP_DASK") from None
     with client:
         yield client.get_executor()
 

@@ -68,7 +68,7 @@ def gather(model: Model, version: int) -> tuple[Facts, dict[str, bytes]]:
     if judging is None:
         recorded = ", ".join(str(v) for v in sorted({v for e in entries for v in versions_of(e)}))
         raise UsageError(
-            f"{model.config.model}: the ledger has no record of version {version}; it knows {recorded or 'none'}; "
+            f"{model.config.model}: the ledger has no record of version {version}; it has {recorded or 'none'}; "
             f"`trueup ledger show {model.config.model}` lists the decisions"
         )
     about = [e for e in entries if version in versions_of(e)]

@@ -74,7 +74,7 @@ def retrain_(
         Literal["manual", "decayed", "stale", "schedule"], typer.Option(help="The reason; recorded in the ledger.")
     ] = "manual",
     by: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who asks for it; default: the account. Recorded in the ledger.")
+        str | None, typer.Option(metavar="NAME", help="Who requests it; default: the account. Recorded in the ledger.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -126,7 +126,7 @@ def _not_negative(span: timedelta) -> timedelta:
 
 def _longer_than_nothing(span: timedelta) -> timedelta:
     if span <= timedelta(0):
-        raise ValueError("must be longer than nothing; write a span such as `1 day`")
+        raise ValueError("must be longer than 0; write a span such as `1 day`")
     return span
 
 

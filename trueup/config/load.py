@@ -77,7 +77,7 @@ class Written:
         except ValidationError as error:
             return mistakes + [_explain(e, self) for e in error.errors(include_url=False)]
         if self.name is not None and model != self.name:
-            mistakes.append(Mistake(("model",), f"it says {model!r}; the file's name and `model` must be the same"))
+            mistakes.append(Mistake(("model",), f"it is {model!r}; the file's name and `model` must be the same"))
         return mistakes
 
     def messages(self, mistakes: Iterable[Mistake]) -> list[str]:

@@ -226,7 +226,7 @@ def applied(config: ModelConfig, policy: Policy) -> ModelConfig:
 
 
 def changed(config: ModelConfig, policy: Policy) -> Changes:
-    """What a policy changes, as the config's YAML would have it: with all gates where it changes one of them."""
+    """The changes of a policy in the form of the config's YAML: with all gates if it changes one of them."""
     written = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
     gates = policy.changes.get("promote", {}).get("gates")
     if not isinstance(gates, Mapping):

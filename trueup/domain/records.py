@@ -33,7 +33,7 @@ _EXACT = ConfigDict(ser_json_inf_nan="constants")
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    # A float field keeps NaN and infinity by itself, a container of any values only if it is told to.
+    # A float field keeps NaN and infinity by itself, a container of any values only with this setting.
     return TypeAdapter(kind, config=_EXACT if kind in {dict, list, tuple} else None)
 
 

@@ -25,7 +25,7 @@ Facts = dict[str, Any]  # what a landing counted: duplicates, coerced, mixed, ex
 
 @dataclass(frozen=True)
 class Actor:
-    """Who or what started something. `name` is the name that a person gave, else the account's or the automation's.
+    """The person or program that started something. `name` is given by the person, else that of the account or automation.
 
     A given name is not verified, so the account is recorded beside it.
     """

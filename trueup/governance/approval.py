@@ -154,14 +154,14 @@ def reject(model: Model, entry: Entry, by: str, why: str) -> Decided:
 
 
 def named(by: str) -> str:
-    """The name without spaces around it. Raises UsageError for none."""
+    """The name without spaces around it. Raises UsageError for an empty one."""
     if not (name := by.strip()):
         raise UsageError("--by is required: name the person who decides")
     return name
 
 
 def reasoned(why: str) -> str:
-    """The reason without spaces around it. Raises UsageError for none."""
+    """The reason without spaces around it. Raises UsageError for an empty one."""
     if not (reason := why.strip()):
         raise UsageError("--why is required: the ledger records the reason")
     return reason

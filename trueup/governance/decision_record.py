@@ -45,9 +45,9 @@ _TOPICS = {"decayed": ModelDecayed.topic, "stale": ModelStale.topic}
 
 
 def circumstances(model: Model, asked_by: str | None = None) -> Record:
-    """What every record has: who started it, the rules and the code in force, and what people answer for.
+    """The parts of every record: the actor, the rules and the code in force, and the governance section of the config.
 
-    `asked_by` is the person who asked, if that is known to be another than the caller.
+    `asked_by` is the person who requested it, if that is another than the caller.
     """
     actor = model.home.actor
     return Record(
@@ -61,7 +61,7 @@ def circumstances(model: Model, asked_by: str | None = None) -> Record:
 
 
 def governance(config: ModelConfig) -> Governance:
-    """What people answer for, as the config has it."""
+    """The governance section of the config."""
     return Governance(about=config.about, **config.governance.model_dump(mode="json"))
 
 
@@ -108,7 +108,7 @@ def epochs(expected: int, promoted: bool) -> Epochs:
 
 
 def evidence(model: Model, attempt: Attempt, served: Candidate | None) -> Record:
-    """What a challenger was made of and how it was judged; empty where none was trained."""
+    """The parts about how a challenger was made and judged; empty if no challenger was trained."""
     if attempt.trained is None or attempt.evaluation is None or attempt.judged is None:
         return Record()
     refitted = attempt.refitted.trained if attempt.refitted and served and served.role == "refitted" else None

@@ -19,7 +19,7 @@ _SLACK = timedelta(days=1)  # between a retrain's first look at the data and its
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the entries of a model name."""
+    """The files and runs that the entries of a model name."""
 
     runs: frozenset[str] = frozenset()  # of MLflow
     versions: frozenset[int] = frozenset()
@@ -52,7 +52,7 @@ def named(entries: Iterable[Entry]) -> Evidence:
 
 
 def kept(model: Model) -> Evidence:
-    """What must be kept of a model: what entries within `retention.decisions` name, and what is needed at any age.
+    """The evidence that must be kept of a model: named by entries within `retention.decisions`, or needed at any age.
 
     The latter is the champion, the last good one, and open approvals. An entry that carries over an earlier one's record,
     such as a rollback, keeps that one, too.

@@ -1,4 +1,4 @@
-"""What the ledger has about one registered version."""
+"""Queries of the ledger about one registered version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a retrain rests on beside data and the project's code: the config as it was, and the user's own modules beside it.
+"""The inputs of a retrain besides data and the project's code: the config at that time, and the user's own modules.
 
 All are kept in the home under their own digests, which the decision names, so that a version can be made again after
 people have edited the files.

@@ -156,7 +156,7 @@ def _repeated(model: Model, kind: Kind, version: int | None, by: str, why: str) 
 
 
 def _author(entry: Entry) -> tuple[str, str] | tuple[None, None]:
-    """Who decided, and why."""
+    """The person who decided, and the reason."""
     approver = entry.body.approver
     return (approver.name, approver.why) if approver else (None, None)
 

@@ -318,14 +318,14 @@ class Record(Part):
     verdicts: tuple[Verdict, ...] = ()
     previous: Serving | None = None
     epoch: Epochs | None = None
-    # Who started it, and the rules and the code in force.
+    # The actor, and the rules and the code in force.
     actor: Actor | None = None
     config_digest: str = ""
     policy_digest: str = ""
     code: dict[str, str | int] = {}
     governance: Governance = Governance()
     retention: dict[str, str] = {}
-    # What a challenger was made of and how it was judged.
+    # How a challenger was made and judged.
     model: Fitted | None = None  # that serves, or would
     judged: Made | None = None  # the same, or the one that `model` is a refit of
     refit: Verdict | None = None
@@ -336,7 +336,7 @@ class Record(Part):
     evaluation: Evaluated | None = None
     evidence: EvidenceRecord | None = None
     recorded: Recorded = {}
-    # What people decided.
+    # Decisions by people.
     approval: Approval | None = None
     approver: Approver | None = None
     evidence_of: int | None = None  # the entry that the parts about the challenger come from

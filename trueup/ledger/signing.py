@@ -1,4 +1,4 @@
-"""The ledger's signature: Ed25519 over an entry's hash, so that nobody without the key can add or rewrite an entry.
+"""The ledger's signature: Ed25519 over an entry's hash (of `ledger.entries.HASHED`), so that only the key's owner can sign.
 
 The key comes from the environment, or from a file that only its owner may read, generated at the first start. Entries
 signed with an earlier key are trusted when the environment names its public key; a list beside the ledger would not do,

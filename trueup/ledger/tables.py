@@ -50,12 +50,12 @@ OUTBOX = sa.Table(
     sa.Column("payload", sa.Text, nullable=False),  # canonical JSON
     sa.Column("created_at", sa.Text, nullable=False),
     sa.Column("delivered_at", sa.Text),  # to the event server
-    sa.Column("notified_at", sa.Text),  # to people, or found to interest nobody
-    # Of pending events only: an append writes one page for it, and a delivered event leaves it.
+    sa.Column("notified_at", sa.Text),  # to people, or skipped because it concerns nobody
+    # Pending events only: an append writes one page of this index, and a delivered event leaves it.
     sa.Index("outbox_untold", "id", sqlite_where=_UNTOLD, postgresql_where=_UNTOLD),
 )
 
-# Which addresses have received an event that others still wait for. An address is kept as its digest: it holds secrets.
+# Addresses that have received an event that others still wait for. An address holds secrets, so its digest is kept.
 SENT_NOTICES = sa.Table(
     "told",
     METADATA,

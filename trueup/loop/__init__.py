@@ -1,1 +1,1 @@
-"""The loop: one turn, what starts a retrain, what limits it, and recovery after a crash."""
+"""The loop: one turn, triggers and limits of retrains, and recovery after a crash."""

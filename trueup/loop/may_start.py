@@ -33,14 +33,14 @@ RUNNING = Refusal("running", "another retrain of this model is at work; ask agai
 
 
 def held_back(model: Model, reason: Reason, as_of: datetime) -> Refusal | None:
-    """Return why a retrain must not start, before any data is read."""
+    """The refusal of a retrain that must not start, found before any data is read; None if it may start."""
     if reason not in AUTOMATIC:
         return None
     return before_planning(steps_of(model), as_of, model.config.retrain, _latest(model, as_of))
 
 
 def held_back_with(model: Model, reason: Reason, chosen: Plan, attempt: str) -> Refusal | None:
-    """Return why a planned retrain must not start."""
+    """The refusal of a planned retrain that must not start; None if it may start."""
     if reason not in AUTOMATIC:
         return None
     steps = steps_of(model)

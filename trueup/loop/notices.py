@@ -28,7 +28,7 @@ def notify(home: Home, people: Sequence[Person]) -> Relayed:
     """Send people all waiting notifications, each in one message. Without addresses everything waits.
 
     An address never gets the same notification twice, even if another address fails. One process notifies at a time;
-    the rest is left to it and to the next run.
+    a second one leaves the rest to it and to the next run.
     """
     with alone(home.engine, "notify") as locked:
         waiting = home.ledger.pending_notices()
@@ -57,7 +57,7 @@ def _tell(home: Home, person: Person, waiting: Sequence[Message], lines: Mapping
 
 
 def _notice(message: Message) -> str | None:
-    """The text about an event; None for events that need nobody."""
+    """The text about an event; None for events that concern nobody."""
     payload = message.payload
     what = _NOTICES.get(message.topic)
     # A refused retrain needs a person only if it would be refused again without one.

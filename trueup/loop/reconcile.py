@@ -25,8 +25,8 @@ class Mended:
 def reconcile(model: Model) -> Mended:
     """Close outdated approvals, set MLflow's alias from the ledger, close runs of dead trainings, and collect orphans.
 
-    The runs of a running retrain are left alone, and a retrain that starts while this holds its lock is refused, so the
-    lock is taken only if there is something to do. Locks end with their holder.
+    The runs of a running retrain are left alone. A retrain that starts while this holds its lock is refused, so the
+    lock is taken only if there is something to repair. A lock ends with the process that holds it.
     """
     settle(model)
     alias = None

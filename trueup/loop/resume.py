@@ -21,7 +21,7 @@ def remember(model: Model, attempt: Attempt, trained: Trained) -> None:
 
 
 def unfinished(model: Model, attempt: Attempt) -> Trained | None:
-    """A complete challenger that a dead process trained for the same attempt; its run is open again then.
+    """A complete challenger that a dead process trained for the same attempt; its run is reopened. None without one.
 
     The caller holds the retrain lock and has closed dead runs. A run with a second model died later, during a refit. It
     is not resumed, and is collected like any orphan.

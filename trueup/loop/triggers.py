@@ -29,7 +29,7 @@ _PAYLOADS: dict[Reason, type[ModelDecayed | ModelStale]] = {"decayed": ModelDeca
 
 
 def retrain_event(model: Model, reason: Reason, checked: Checked, observed: Observed, as_of: datetime) -> Event:
-    """The event that requests a retrain because of a batch: the same event while an answer may still come."""
+    """The event that requests a retrain because of a batch. It is the same event while a decision may still follow."""
     about, revision = interval(observed.window), checked.batch.rows.revision
     facts = {"model": model.config.model, "as_of": as_of, "batch": about, "revision": revision, "reason": reason}
     payload = _PAYLOADS.get(reason, ModelDue).model_validate({**facts, "reasons": list(observed.reasons)})
@@ -60,7 +60,7 @@ def _answers(entry: Entry, look: Result[Look], first: datetime) -> bool:
 
 
 def due(model: Model, as_of: datetime) -> Reason | None:
-    """Why a champion is to be challenged at `as_of`, whatever the diagnosis; None without a trigger.
+    """The trigger of a retrain at `as_of`, independent of the diagnosis; None without one.
 
     `retrain.every` counts from the start of the last training, `retrain.new_rows` from the newest row that trained or
     judged a model, so a rejected challenger does not trigger the next one.

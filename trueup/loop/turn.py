@@ -118,13 +118,13 @@ def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
     has_champion, findings = model.champion() is not None, decisive.findings if decisive else ()
     action = next_action(State(has_champion, findings, model.config.retrain.findings, due(model, as_of)))
     if any(o.rolled_back for o in observed):
-        action = None  # the findings are about the previous champion
+        action = None  # the findings are about the champion that was rolled back
     decided, request, problem = _decided_before(model, as_of), None, None
     # A first champion is always made here, because no event can announce it.
     if action is not None and (retrain == "inline" or (retrain == "event" and action == "first")):
         try:
             decided = challenge(do, model, as_of, action, in_loop=True)
-        except NoLabels as error:  # these batches are otherwise done: they are validated, and count as handled
+        except NoLabels as error:  # the batches are validated, so they count as handled
             problem = str(error)
             decided = do.promote(model, Attempt(action, as_of, hold=problem, in_loop=True, asked_at=model.home.now()))
     elif action is not None and retrain == "event":
@@ -187,7 +187,7 @@ def _try(do: Steps, model: Model, attempt: Attempt, chosen: Plan) -> Decided:
     except NotEnoughData as few:
         return do.promote(model, replace(attempt, hold=str(few)))
     except StaleDecision:
-        raise  # another decision was faster; the challenger is fine
+        raise  # another decision was faster; the challenger is not at fault
     except Exception as error:
         with suppress(WorkError):  # the first error is the cause
             failed(model, attempt, chosen, error)
@@ -209,7 +209,7 @@ def score_newest(do: Steps, model: Model, as_of: datetime) -> Scored:
 def monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
     """Bring the data up to `as_of`, monitor the newest batch and those with new labels, and return the deciding one.
 
-    A retrain that this asks for is left to the receivers of its event.
+    The receivers of its event start a retrain.
     """
     upkeep(model)
     carry_out(model)

@@ -206,7 +206,7 @@ def _joined(
         mistakes.append(Mistake(_LABEL, f"{what}, or wait for labels"))
         return None
     if label.known_at is not None and np.isnat(outcomes.known_at[valued]).all():
-        what = f"column {label.known_at} is empty beside every outcome, so that no label would ever count; name another"
+        what = f"column {label.known_at} is empty for every outcome, so no label would ever count; name another column"
         mistakes.append(Mistake(_KNOWN_AT, what))
     try:
         keys = source.everything(config.ingest.key)

@@ -266,7 +266,7 @@ def _promote(made: Draft, findings: Findings) -> None:
 
 
 def shown(spans: Spans, power: Power) -> str:
-    """What the gates can show of a retrain at this pace, and what retraining gained on this table."""
+    """The gain that the gates can show at this pace, and the gain of retraining on this table."""
     least, span = power.shown(spans.stale_after), write_duration(spans.stale_after)
     sentence = f"{span} of rows show a gain of {least:.1%} in 4 of 5 cases"
     gained = f"a retrain gained {power.gained:.1%}"

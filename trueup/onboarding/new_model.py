@@ -264,7 +264,7 @@ def _left_out(
         "empty": "is empty",
         "constant": "is the same in all rows",
         "identifier": "names rows: it cannot repeat itself",
-        "counter": "counts rows, and so tells only the time",
+        "counter": "counts rows, and so shows only the time",
         "text": "is free text; make numbers of it in `features.custom`",
         "time": "is a moment; make a span of it in the query or in `features.custom`",
     }

@@ -89,7 +89,7 @@ def _no_time(ask: Ask, column: pd.Series[Any], times: Times) -> str:
         )
     if (numbers := as_numbers(column)) is not None and numbers.notna().any():
         return (
-            f"{problem}, which are no times. If they count steps of time, convert them with the start and the length of a step: --query "
+            f"{problem}, which are not times. If they count steps of time, convert them with the start and the length of a step: --query "
             f"'SELECT * REPLACE (TIMESTAMP 2000-01-01 + {name} * INTERVAL 1 HOUR AS {name}) FROM files', with quotes around the "
             "date; else name another column"
         )
@@ -259,13 +259,13 @@ def _time_notes(ask: Ask, times: Times) -> list[str]:
     if times.unreadable:
         shown = ", ".join(map(repr, times.words or times.examples))
         notes.append(
-            f"CHECK time: {times.unreadable:,} values such as {shown} are no times; their rows are left out, and counted"
+            f"CHECK time: {times.unreadable:,} values such as {shown} are not times; their rows are left out, and counted"
         )
     if times.formats == ("days",):
         first, last = (times.moments.min(), times.moments.max())
         notes.append(
-            f"CHECK time: {ask.time} counts and names no date; each step is read as a day, from {first:%Y-%m-%d} to {last:%Y-%m-%d}. "
-            "Write `time_format: hours` where a step is an hour; what else it is, say in a query"
+            f"CHECK time: {ask.time} counts and has no date; each step is read as a day, from {first:%Y-%m-%d} to {last:%Y-%m-%d}. "
+            "Write `time_format: hours` if a step is an hour; convert anything else in a query"
         )
     if times.formats == ("excel",):
         notes.append("CHECK time: its numbers are read as the days of a spreadsheet")

@@ -65,8 +65,8 @@ class Failing:
 class Seen:
     """A batch of the rehearsal, as a run would find it.
 
-    A row may fail several expectations of `by`. `warnings` describe what was left out, converted, or is unusual. Of the
-    `labels`, `at_end` count when the batch ends, and `in_time` once all present data is known.
+    A row may fail several expectations of `by`. `warnings` describe rows and values that were left out, converted, or are
+    unusual. `at_end` is the number of `labels` known when the batch ends, `in_time` that once all present data is known.
     """
 
     window: Window
@@ -106,7 +106,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """The result of a source's batches. `needs` is what would have to change for a champion, if there is none."""
+    """The result of a source's batches. `needs` is the change that a champion needs; empty if there is one."""
 
     model: str
     batches: tuple[Seen, ...]
@@ -238,7 +238,7 @@ def _tried(model: Model, as_of: datetime, play: _Play, clock: _Clock) -> _Play:
 
 
 def _needs(config: ModelConfig, play: _Play, windows: list[Window]) -> str:
-    """What would have to change for a champion; empty if there is one, or if it is mentioned already."""
+    """The change that a champion needs; empty if there is one, or if the change is mentioned already."""
     if play.won or play.chance.problem or not windows:
         return ""
     if play.first is None:

@@ -23,7 +23,7 @@ BEATS, NOT_SHOWN, WORSE = "beats the prior", "not shown", "worse"
 
 @dataclass(frozen=True)
 class Compared:
-    """A model compared with the prior on the gate rows; `needs` is what would have to change for it to pass."""
+    """A model compared with the prior on the gate rows; `needs` is the change after which it could pass."""
 
     model: str
     verdict: str

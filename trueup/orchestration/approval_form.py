@@ -1,4 +1,7 @@
-"""The form of a pending approval: shows the evidence, suspends the flow run, and makes the same call as the CLI."""
+"""The form of a pending approval: suspends the flow run, and makes the same call as the CLI.
+
+The evidence on the run's page is in `tasks/artifacts.py`.
+"""
 
 from __future__ import annotations
 

@@ -73,4 +73,4 @@ def tell_people(title: str, text: str) -> None:
 
 
 FLOW_OPTIONS: dict[str, Any] = {"persist_result": False, "on_failure": [tell_failure], "on_crashed": [tell_failure]}
-"""What every flow is made with: people hear of its failure, and its result stays out of Prefect's storage."""
+"""Options of every flow: people are notified of its failure, and its result stays out of Prefect's storage."""

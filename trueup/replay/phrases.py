@@ -106,7 +106,7 @@ def assumed(policies: Sequence[Policy]) -> list[str]:
     """Assumptions of some policies that no config can express."""
     names = [f"`{p.name}`" for p in policies if "ingest" in p.changes]
     return (
-        [f"how late labels come is no choice, and batches come as they do: {', '.join(names)} only suppose it"]
+        [f"neither the delay of labels nor the arrival of batches can be chosen: {', '.join(names)} only assume them"]
         if names
         else []
     )

@@ -90,7 +90,7 @@ def prepare(model: Model, span: Window, policies: Sequence[Policy], known_then: 
         other := [p.name for p, m in zip(policies, meant, strict=True) if m.ingest != model.config.ingest]
     ):
         raise UsageError(
-            f"policy {other[0]!r} asks for other batches or another label delay, and --known-then takes both as they were; "
+            f"policy {other[0]!r} assumes other batches or another label delay, and --known-then uses the recorded ones; "
             "leave one of the two out"
         )
     place = folder(model, span, known_then)

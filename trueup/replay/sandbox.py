@@ -1,7 +1,7 @@
 """The history of a replay, landed and validated once, and the homes of the policies.
 
 A policy's home has its own ledger, registry and results, and shares with the others what is the same for all: batches,
-features, fits. Of production only the config is read.
+features, fits. A replay reads only the config of production.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ class Sandbox:
         model.home.store.adopt(origin.store, [model.config.rows_dataset, model.config.labels_dataset])
         if not self._turns(model):
             raise NoData(
-                f"{model.config.model}: the home had landed no batch of {self.span} by its end; it knows what was known then "
-                "only of the time in which it ran, so replay without --known-then"
+                f"{model.config.model}: the home had landed no batch of {self.span} by its end; --known-then needs the time in which the "
+                "home ran: choose a later span, or replay without it"
             )
         model.home.tracking.client.search_experiments(max_results=1)
 

@@ -33,7 +33,7 @@ RIGHT, CHANGED, GONE = "right", "changed", "gone"
 
 
 class Purpose(Governance):
-    """What people answer for, as recorded with the decision."""
+    """The statements of responsible people, as recorded with the decision."""
 
     source: str
     changed_since: bool  # whether today's config differs
@@ -154,7 +154,7 @@ class File(Part):
 
 
 class Lineage(Part):
-    """What the version was made by."""
+    """The recipe, files, code and config of the version."""
 
     run_id: str
     format: str
@@ -193,7 +193,7 @@ class Rebuild(Part):
 
 
 class Source(Part):
-    """Where the rows come from, in words."""
+    """The source of the rows, in words."""
 
     words: str
 

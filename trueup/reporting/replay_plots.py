@@ -80,7 +80,7 @@ def batches(facts: Mapping[str, Any], by_batch: pd.DataFrame) -> bytes:
 
 
 def lives(facts: Mapping[str, Any]) -> bytes:
-    """Which version served when, one row per policy."""
+    """Draw the versions that served over time, one row per policy."""
     policies = list(reversed(facts["policies"]))
     with figure(8.4, 1.2 + 0.34 * len(policies)) as (made, png):
         axes = made.subplots()

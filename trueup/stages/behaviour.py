@@ -42,7 +42,7 @@ def behaviour(
             after = predict(fitted, _features(model, other, gate), model.config.task, classes)
             moves.append(after - before if after.ndim == 1 else np.abs(after - before).sum(axis=1) / 2)
             changed = np.maximum(changed, _differs(rows, other, check.column, gate))
-        # Of several values the largest change counts; a direction has one.
+        # The largest change over several values counts; a direction check has one value.
         largest = np.abs(np.column_stack(moves)).max(axis=1) if isinstance(check, InvarianceCheck) else moves[0]
         violations.append(measured(check, largest, changed, gate.event_time, model.config.evaluate))
     return violations

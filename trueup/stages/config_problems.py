@@ -31,7 +31,7 @@ def all_mistakes(config: Written) -> list[Mistake]:
 
 
 def refusal(configs: Path, name: str) -> ConfigError:
-    """An error with every mistake of a config that has some."""
+    """The error with every mistake of an invalid config."""
     config = read(configs, name)
     return config.refusal(all_mistakes(config))
 
@@ -58,5 +58,5 @@ def _declared(content: Mapping[str, Any]) -> dict[int, ExpectationConfig]:
         try:
             expectations[position] = ExpectationConfig.model_validate(declared)
         except ValidationError:
-            continue  # the schema has told
+            continue  # the schema has reported it
     return expectations

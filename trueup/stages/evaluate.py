@@ -89,7 +89,7 @@ def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
 
 
 def _lacking(model: Model, current: Champion | None, gate: Window, as_of: datetime) -> str:
-    """Why the champion cannot predict the gate rows, such as missing columns; empty if it can."""
+    """The reason why the champion cannot predict the gate rows, such as missing columns; empty if it can."""
     if current is None:
         return ""
     used = [b for b in model.usable_batches(as_of) if b.window.overlaps(gate)]

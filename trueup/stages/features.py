@@ -184,7 +184,7 @@ def _outcomes(of: FeaturesConfig, home: Home, past: list[Batch]) -> pd.DataFrame
 
 
 def _states(home: Home, batches: list[Batch]) -> dict[int, list[Any]]:
-    """Everything that features may depend on in each batch, by its sequence number: content, and rows that count."""
+    """The content and the rows that count of each batch, by its sequence number: all that features may depend on."""
     each = {b.rows.sequence: b for b in batches}
     quarantined = home.store.quarantined_ids_each([b.rows for b in each.values()])
     return {

@@ -66,7 +66,7 @@ def ingest(model: Model, as_of: datetime) -> list[Batch]:
         joined.land_again(b for b in landed if b.window not in due)
     for window in due:
         land(model, window, joined)
-    if rewritten <= {*due}:  # later ones are still to be reported
+    if rewritten <= {*due}:  # rows written later are reported next time
         _keep(model, mark, due[-1:] or windows[-1:], as_of)
     return model.batches(as_of)
 

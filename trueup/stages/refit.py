@@ -41,7 +41,7 @@ def _compare(model: Model, judged: Trained, again: Trained, gate: Examples) -> V
     before = model.home.registry.load(judged.uri, judged.manifest_digest)
     after = model.home.registry.load(again.uri, again.manifest_digest)
     if list(before.feature_names_in_) != list(after.feature_names_in_):
-        return Verdict.failed(name, "the refitted model takes other columns than the judged one")
+        return Verdict.failed(name, "the refitted model has other columns than the judged one")
     classes = all_classes(model.config.task, [before, after])
     old, new = (predict(fitted, gate.X, model.config.task, classes) for fitted in (before, after))
     moved = float(np.mean(np.abs(new - old)))

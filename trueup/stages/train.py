@@ -96,7 +96,7 @@ def material(model: Model, chosen: Plan, as_of: datetime) -> Material:
     data = examples(model, chosen.train, as_of, known_by=chosen.gate.start)
     if (rows := len(data.y)) < (wanted := model.config.train.min_rows):
         raise NotEnoughData(
-            f"{model.config.model}: {rows} matured rows in {chosen.train}, `train.min_rows` wants {wanted}"
+            f"{model.config.model}: {rows} matured rows in {chosen.train}, `train.min_rows` requires {wanted}"
         )
     require_classes(model.config, data, chosen.train)
     earlier = data
@@ -273,6 +273,6 @@ def _without_labels(model: Model, as_of: datetime) -> Hold:
         batches = "1 batch" if len(used) == 1 else f"{len(used)} batches"
         raise NoLabels(
             f"{model.config.model}: {missing}, after {batches} from {used[0].window.start:%Y-%m-%d} on; fill it in the source, or "
-            f"set ingest.label.column and ingest.label.{clock} to what holds the outcome and its moment"
+            f"set ingest.label.column and ingest.label.{clock} to the columns with the outcome and its moment"
         )
     return Hold(f"{missing}; `{clock}` defines when a label counts")

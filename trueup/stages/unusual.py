@@ -113,8 +113,8 @@ def not_settled(model: Model, reason: Reason, windows: Sequence[Window], as_of: 
         f"{w}: {', '.join(sorted(c or 'rows' for c in columns))}" for w, columns in sorted(unusual_batches.items())
     )
     return (
-        f"it would learn from batches that are unusual ({listed}); it goes on once they are confirmed (trueup clear "
-        f"{model.config.model} --by NAME), or when {_settle(model.config)} batches have come since (monitor.settle)"
+        f"it would learn from unusual batches ({listed}); it starts once they are confirmed (trueup clear "
+        f"{model.config.model} --by NAME), or {_settle(model.config)} batches after them (monitor.settle)"
     )
 
 

@@ -49,7 +49,7 @@ class Collected:
 
 @dataclass(frozen=True)
 class Cleared:
-    """What was removed, or with `dry_run` would be, and what could not be checked."""
+    """The files that were removed, or with `dry_run` would be, and the failures."""
 
     dry_run: bool
     collected: tuple[Collected, ...]

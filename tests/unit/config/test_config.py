@@ -215,7 +215,7 @@ def test_what_is_no_delay_is_refused_in_its_line(value):
 def test_a_history_window_goes_back():
     text = GOOD.replace("numeric: [age]", "history:\n    - {name: h, by: [age], windows: [7 days, -7 days]}")
     (found,) = problems(text)
-    assert found.startswith("line 14, features.history[1].windows[2]: must be longer than nothing")
+    assert found.startswith("line 14, features.history[1].windows[2]: must be longer than 0")
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def test_gate_rows_that_either_model_was_trained_on_refuse_the_promotion(role):
     verdicts = judge(DEFAULT, make_case(trained_until=until))
     assert [v.status for v in verdicts] == [Status.FAIL]
     assert verdicts[0].reasons == (
-        f"200 of 4,000 gate rows lie before 2024-03-02 00:00, where the training of the {role} ends",
+        f"200 of 4,000 gate rows are from before 2024-03-02 00:00, when the training of the {role} ends",
     )
 
 

@@ -145,7 +145,7 @@ def always(
 
 def _about_table(rows: pd.DataFrame, config: ModelConfig, facts: Facts, absent: Sequence[str]) -> Iterator[Check]:
     least, wanted = config.validation.min_rows, config.input_columns
-    words = f"only {len(rows):,} rows; it takes {least:,} (validate.min_rows) to judge a batch"
+    words = f"only {len(rows):,} rows; at least {least:,} (validate.min_rows) are needed to judge a batch"
     result = Result(True, {"observed_value": len(rows)}) if len(rows) >= least else None
     yield Check("expect_table_row_count_to_be_between", {"min_value": least}, Outcome.INCONCLUSIVE, words, result)
     words = f"columns missing from the source: {', '.join(absent)}; add them, or remove them from the config"

@@ -96,7 +96,7 @@ def wrong_encoding(place: str, encoding: str, error: UnicodeDecodeError) -> Sour
     byte = error.object[error.start : error.start + 1].hex()
     other = "cp1252" if encoding.lower().replace("_", "-") in {"utf-8", "utf8", "ascii"} else "utf-8"
     return SourceError(
-        f"{place} is not {encoding.upper()} (byte 0x{byte}: {error.reason}); say how the file is written, such as "
+        f"{place} is not {encoding.upper()} (byte 0x{byte}: {error.reason}); set its encoding, such as "
         f"`ingest.source.encoding: {other}`, or convert it, as with iconv -t utf-8"
     )
 

@@ -8,7 +8,7 @@ from trueup.config.section import Section
 
 
 class GovernanceConfig(Section):
-    """What people answer for. Each decision and the dossier record it; no decision depends on it."""
+    """Statements of the people responsible for the model. Decisions and the dossier record them; no decision depends on them."""
 
     owner: str = Field("", description="The person, team or role that answers for the model.")
     risk_tier: str = Field(

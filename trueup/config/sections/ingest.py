@@ -35,7 +35,7 @@ class LabelConfig(Section):
     )
     source: SerializeAsAny[SourceConfig] | None = Field(
         None,
-        description="A second source for outcomes that are not beside the rows, with the columns `column`, `known_at` if there is one, and the key. Of several outcomes of a key the last one counts: by `known_at`, else by their order in the source. An outcome that was known before a row's time does not belong to that row. An outcome that is empty or deleted in the source is withdrawn. Each run joins all landed rows again.",
+        description="A second source for outcomes that are not beside the rows, with the columns `column`, `known_at` if there is one, and the key. If a key has several outcomes, the last one counts: by `known_at`, else by their order in the source. An outcome that was known before a row's time does not belong to that row. An outcome that is empty or deleted in the source is withdrawn. Each run joins all landed rows again.",
     )
     key: dict[str, str] = Field(
         default={},
@@ -94,7 +94,7 @@ class IngestConfig(Section):
         description="Types of columns, fixed for the model's whole life. Needed only where the use of a column does not determine its type. Keys, categorical features, slices and groups are `text`, whatever they look like (101, 0101, true). Numeric features are `number`. Any other column has its type in the first landed batch. `integer` keeps all digits, `boolean` is landed as 0 and 1. Later values are converted to the type; values that cannot be converted are listed and break the batch.",
     )
     key: list[str] = Field(
-        description="The columns that identify a row of a batch. Of several rows with the same key the last one counts. In another batch the same key identifies another row. With `[]` a row is identified by all its values except the outcome, and equal rows of a batch are numbered. Late rows do not change the identity of others. A corrected row counts as another row.",
+        description="The columns that identify a row of a batch. If several rows have the same key, the last one counts. In another batch the same key identifies another row. With `[]` a row is identified by all its values except the outcome, and equal rows of a batch are numbered. Late rows do not change the identity of others. A corrected row counts as another row.",
     )
     period: Literal["day", "week", "month"] = Field(
         "month", description="The calendar period of a batch; weeks start on Monday."

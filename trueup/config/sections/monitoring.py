@@ -70,7 +70,7 @@ class MonitorConfig(Section):
     )
     stale_after: CalendarSpan | None = Field(
         None,
-        description="A champion whose training data ends this long before as_of is stale and is retrained; default: never.",
+        description="A champion is stale, and is retrained, if its training data ends this long before as_of. Default: never.",
     )
     drift: DriftConfig = DriftConfig()
     decay: DecayConfig = DecayConfig()

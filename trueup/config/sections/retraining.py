@@ -20,7 +20,7 @@ class BudgetConfig(Section):
 
 
 class RetrainConfig(Section):
-    """What starts a retrain automatically, and how often. All spans are in the model's own clock."""
+    """Triggers of automatic retrains, and their limits. All spans are in the model's own clock."""
 
     findings: list[Literal["decayed", "stale", "shifted"]] = Field(
         default=["decayed", "stale"],

@@ -19,6 +19,6 @@ class SinkConfig(Plugin):
 
 
 class ScoreConfig(Section):
-    """Where predictions go besides the home."""
+    """Destinations of predictions besides the home."""
 
     sink: SerializeAsAny[SinkConfig] | None = None

@@ -85,7 +85,7 @@ class EvaluateConfig(Section):
 
 
 class RegisterConfig(Section):
-    """Where the model is registered, and its tags."""
+    """The model's name and tags in MLflow's registry."""
 
     name: str | None = Field(
         None,

@@ -231,7 +231,7 @@ _ODD: Final = {  # messages for the counts of a join
     "rounded_outcomes": "{:,} outcomes have more digits than a floating-point number holds, and are rounded",
     "null_keys": "{:,} outcomes without a key were left out",
     "orphans": "{:,} keys of the label source match no landed row",
-    "keys_again": "{:,} keys name rows of several batches, which share an outcome; add what tells them apart to ingest.key",
+    "keys_again": "{:,} keys name rows of several batches, which share an outcome; add a column that distinguishes them to ingest.key",
 }
 
 

@@ -280,7 +280,7 @@ def _require(task: Task, y: NDArray[Any], p: Floats) -> None:
         raise ValueError(f"{int(pd.isna(y).sum()):,} labels are missing")
     if pd.unique(y).size == 1:
         what = "all labels have the same value" if task is Task.REGRESSION else "labels of one class only"
-        raise ValueError(f"{what} ({y[0]}): there is nothing to tell apart")
+        raise ValueError(f"{what} ({y[0]}): there is nothing to distinguish")
 
 
 def _hits(y: ArrayLike, classes: Sequence[str] | None) -> NDArray[np.bool_]:

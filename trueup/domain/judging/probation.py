@@ -28,7 +28,7 @@ class ProbationLook:
     version: int
     against: int  # the version that it replaced
     counts: bool  # whether the batch is one of the probation's
-    look: int  # its number, of those that could tell
+    look: int  # its number among the conclusive looks
     of: int
     verdict: Status
     reasons: tuple[str, ...]

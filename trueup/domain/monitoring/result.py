@@ -18,7 +18,7 @@ class Look:
     diagnosis: str
     findings: tuple[str, ...]
     reasons: tuple[str, ...]
-    awaits_labels: bool  # more labels could tell what is unknown
+    awaits_labels: bool  # more labels could change the diagnosis `unknown`
     champion: int | None  # its version
     skill: Skill | None
     unusual: tuple[Oddity, ...]

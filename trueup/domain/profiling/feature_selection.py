@@ -138,7 +138,7 @@ class Judge:
         return np.asarray(train & (self._when >= since).to_numpy())
 
     def power(self, features: FeaturesConfig, loss: float, window: int | None = None) -> Power | None:
-        """What a gate could show of a retrain, from each model's loss minus the previous model's, on the same rows."""
+        """The gain of a retrain that a gate could show, from each model's loss minus the previous model's on the same rows."""
         X, schema = self._inputs(features)
         models = [self._fit(X, schema, self._trailing(k, window)) for k in range(len(self._folds))]
         pairs = zip(pairwise(models), self._folds[1:], strict=True)

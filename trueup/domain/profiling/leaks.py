@@ -17,8 +17,12 @@ from trueup.domain.profiling.columns import Column
 
 _ROWS = 20_000
 _TOO_GOOD = {Task.BINARY: 0.985, Task.MULTICLASS: 0.98, Task.REGRESSION: 0.98}
-_STRONG = {Task.BINARY: 0.93, Task.MULTICLASS: 0.9, Task.REGRESSION: 0.85}  # AUC that hardly any known feature reaches
-_ABSENT = 0.9  # AUC from which a column is filled exactly as the outcome is
+_STRONG = {
+    Task.BINARY: 0.93,
+    Task.MULTICLASS: 0.9,
+    Task.REGRESSION: 0.85,
+}  # AUC, accuracy or R² that hardly any known feature reaches
+_ABSENT = 0.9  # share of empty values in the rows without an outcome that counts as empty with it
 _LATER = 0.05  # share of moments after the row's own
 _FEW = 0.02  # share of exceptions allowed
 _SUM = 0.9999

@@ -116,7 +116,7 @@ def _task(ask: Ask, label: pd.Series[Any]) -> tuple[Task, str | int | None]:
             raise UsageError(f"--above {ask.above:g}: {ask.label} holds text such as {values.iloc[0]!r}, not numbers")
         return Task.BINARY, None
     if distinct == 1:
-        raise UsageError(f"--label {ask.label}: is {values.iloc[0]!r} in all rows; there is nothing to tell apart")
+        raise UsageError(f"--label {ask.label}: is {values.iloc[0]!r} in all rows; there is nothing to predict")
     whole = numbers is not None and bool((numbers % 1 == 0).all())
     few = distinct <= (min(_CLASSES, len(values) / _AGAIN) if numbers is not None else 1_000)
     likely = (

@@ -135,7 +135,7 @@ _SURE, _CASES = (
 
 @dataclass(frozen=True)
 class Power:
-    """What a gate can show of a retrain, as shares of the loss.
+    """The gain of a retrain that a gate can show, as shares of the loss.
 
     `error` is the standard error of the mean gain over `judged`, `gained` the average gain of a model refitted after
     `every`. A gain is shown if the default paired gate passes at a first attempt: the mean gain is at least `min_gain`,

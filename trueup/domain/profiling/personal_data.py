@@ -9,7 +9,7 @@ from trueup.domain.profiling.columns import Column
 
 _NAMES = {
     "names a person": r"e_?mail|phone|mobile|telephone|first_?name|last_?name|sur_?name|full_?name|customer_?name|passport|ssn|social_?security|national_?id|tax_?id|iban|card_?number|street|address|ip_?addr\w*|licen[cs]e_?plate",
-    "is protected or tells much about a person": r"age|birth\w*|dob|gender|sex|race|ethnic\w*|religion|nationality|marital\w*|disab\w*|pregnan\w*|zip|zip_?code|post_?code|postal_?code",
+    "is protected or reveals much about a person": r"age|birth\w*|dob|gender|sex|race|ethnic\w*|religion|nationality|marital\w*|disab\w*|pregnan\w*|zip|zip_?code|post_?code|postal_?code",
 }
 _WORD = {what: re.compile(rf"(?:^|_)(?:{pattern})(?:_|$)", re.IGNORECASE) for what, pattern in _NAMES.items()}
 _VALUES = {

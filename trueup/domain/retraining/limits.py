@@ -34,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a retrain does not start: the rule, and the reason in words."""
+    """The rule that stops a retrain, and the reason in words."""
 
     rule: Rule
     reason: str

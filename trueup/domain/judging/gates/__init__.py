@@ -62,7 +62,7 @@ def heading(check: str, gates: Iterable[GateConfig] = ()) -> str:
 
 
 def rule(check: str, figures: Figures, gates: Iterable[GateConfig] = ()) -> str:
-    """What a check requires, in a sentence with its figures; empty for one that was not completed or has no rule."""
+    """The rule of a check, in a sentence with its figures; empty if it was not completed or has no rule."""
     gate = gate_of(check, gates)
     try:
         if gate is not None:

@@ -46,7 +46,7 @@ class InvarianceCheck(Section):
     @model_validator(mode="after")
     def _one_change(self) -> InvarianceCheck:
         if [bool(self.to), self.shift is not None, self.shuffle].count(True) != 1:
-            raise ValueError("say how the column is changed: exactly one of `to`, `shift` and `shuffle`")
+            raise ValueError("set how the column is changed: exactly one of `to`, `shift` and `shuffle`")
         if self.shift == 0:
             raise ValueError("a shift of 0 changes nothing; give another number")
         return self

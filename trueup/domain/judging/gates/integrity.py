@@ -33,7 +33,7 @@ def no_overlap(case: Case) -> Verdict:
         figures[f"{role}_trained_until"], figures[f"{role}_shared_rows"] = until.isoformat(), shared
         if shared:
             reasons.append(
-                f"{shared:,} of {len(moments):,} gate rows lie before {until:%Y-%m-%d %H:%M}, where the training of the {role} ends"
+                f"{shared:,} of {len(moments):,} gate rows are from before {until:%Y-%m-%d %H:%M}, when the training of the {role} ends"
             )
     reasons += [
         f"what was fitted for the rows from {start:%Y-%m-%d %H:%M} on was trained until {until:%Y-%m-%d %H:%M}"
@@ -41,7 +41,7 @@ def no_overlap(case: Case) -> Verdict:
         if until > start
     ]
     if case.folds and case.has_champion and min(start for start, _ in case.folds) < case.trained_until[CHAMPION]:
-        reasons.append("rows of an earlier fold lie before the end of the champion's training")
+        reasons.append("rows of an earlier fold are from before the end of the champion's training")
     if reasons:
         return Verdict.failed(name, *reasons, **figures)
     return Verdict.passed(name, "no judged model was trained on the rows that it is judged on", **figures)

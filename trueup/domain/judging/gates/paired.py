@@ -91,7 +91,7 @@ class Paired(Gate):
         if f["margin"] is not None:
             required += f" After a change it must not be worse by {figure(f['margin'], 3)}, with the whole interval."
         if f["low"] is not None and f["high"] is not None and f["low"] <= 0 <= f["high"]:
-            required += " The interval holds 0, so that it is better is likely, and not shown."
+            required += " The interval includes 0, so a gain is likely, but not shown."
         return required
 
 
