@@ -57,7 +57,7 @@ for model, moment in (("toy", datetime(2024, 2, 5)), ("toy", datetime(2024, 2, 1
     except Exception:
         logging.exception("%s failed at %s", model, moment)
     pass_on(home)
-print(addresses(home.settings.notify)[0].tell("a title", "a text"))
+print(addresses(home.settings.notify)[0].send("a title", "a text"))
 home.close()
 for words in (["status", "toy"], ["ledger", "show"], ["ledger", "verify"]):
     sys.argv = ["trueup", *words]

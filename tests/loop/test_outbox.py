@@ -151,7 +151,7 @@ def test_a_run_passes_its_events_on_and_never_fails_for_them(prefect_server, tmp
 
 def test_people_are_told_once_of_what_needs_them(home, answering, monkeypatch):
     from trueup.domain.events import RetrainRefused
-    from trueup.orchestration.hooks import pass_on, tell_failure
+    from trueup.orchestration.hooks import notify_of_failure, pass_on
 
     def moment(**more):
         return {"model": "toy", "as_of": datetime(2013, 3, 1), "batch": "a/b", "reasons": ["x is missing"], **more}
@@ -183,7 +183,7 @@ def test_people_are_told_once_of_what_needs_them(home, answering, monkeypatch):
     from types import SimpleNamespace
 
     monkeypatch.setenv("TRUEUP_NOTIFY", server.url.replace("http:", "json:"))
-    tell_failure(
+    notify_of_failure(
         SimpleNamespace(name="run"), SimpleNamespace(name="run toy"), SimpleNamespace(name="Failed", message="no")
     )
     assert server.bodies[-1]["title"] == "Trueup: run toy failed"
@@ -225,7 +225,7 @@ def test_two_runs_that_end_at_once_tell_once(home, tmp_path):
         def __init__(self):
             self.said = []
 
-        def tell(self, _title, text):
+        def send(self, _title, text):
             self.said.append(text)
             if len(self.said) == 1:
                 other = Home(Settings(home=tmp_path / "home"))

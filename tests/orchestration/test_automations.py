@@ -14,7 +14,7 @@ from trueup.config.settings import Settings
 from trueup.domain.events import DataArrived, ModelDecayed, interval
 from trueup.home import Home
 from trueup.ledger.entries import Event
-from trueup.loop.failed_automations import tell_of_failures
+from trueup.loop.failed_automations import announce_failures
 from trueup.loop.notices import notify
 from trueup.loop.outbox import relay
 
@@ -175,15 +175,15 @@ def test_without_a_model_it_is_told_too_and_what_is_another_homes_is_not(home):
     other = ServerEvent("2", moment, "x", {"prefect.resource.id": "trueup.model.other"}, {})
     ended = caused(None, "change-flow-run-state")  # a run was to be marked as dead that ended just then
     server = Server(caused(None), caused(odd), caused(other), ended)
-    assert tell_of_failures(home, server, [MODEL]) == 2
-    assert tell_of_failures(home, server, [MODEL]) == 0
+    assert announce_failures(home, server, [MODEL]) == 2
+    assert announce_failures(home, server, [MODEL]) == 0
     told = [(m.model, m.payload["as_of"], m.payload["event"]) for m in home.ledger.pending_outbox()]
     assert told == [("-", "2024-03-01T12:00:00", None), (MODEL, "2024-03-01T12:00:00", "x")]
 
     class Person:
         said, digest = "", "somebody"
 
-        def tell(self, _title, text):
+        def send(self, _title, text):
             self.said = text
 
     person = Person()

@@ -296,7 +296,7 @@ def test_beside_each_other_they_come_to_the_same(done, laid, tmp_path):
     _, config, span, found = done
     home, _ = opened(laid, tmp_path / "home")
     heard = []
-    again = replay(Model(config, home), span, POLICIES, workers=2, tell=heard.append)
+    again = replay(Model(config, home), span, POLICIES, workers=2, on_progress=heard.append)
     assert without_times(compare(config, span, again).facts) == without_times(compare(config, span, found).facts)
     assert heard == sorted(heard)
     assert heard[-1] == 1

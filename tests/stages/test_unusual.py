@@ -64,7 +64,7 @@ def test_an_unusual_batch_is_used_and_alerts_and_holds_a_retrain_until_it_has_la
         assert done.scored[-1].total == 560
         assert "unusual" in seen.findings, seen.reasons
         assert done.decided.outcome == "held", done.decided
-        assert f"unusual ({window(6)}: {column}" in done.decided.reasons[0]
+        assert f"unusual batches ({window(6)}: {column}" in done.decided.reasons[0]
     (first, _) = announced(told)
     assert first.payload["batch"].startswith("2024-02-12")
     assert column in first.payload["reasons"][0]

@@ -19,7 +19,7 @@ class Address:
     def digest(self) -> str:
         return hashlib.sha256(self._url.encode()).hexdigest()[:16]
 
-    def tell(self, title: str, text: str) -> str | None:
+    def send(self, title: str, text: str) -> str | None:
         """Send a message. Returns the error, or None."""
         import apprise
 

@@ -55,7 +55,7 @@ def search(score: Score, train: TrainConfig, task: Task, first: Recipe | None = 
         while len(done) < train.trials and (not done or time.monotonic() - started <= train.max_seconds):
             proposal = study.ask()
             trial, error = _try(score, proposal, _suggest(proposal, train, task))
-            _tell(study, proposal, trial)
+            _finish(study, proposal, trial)
             done.append(trial)
             cause = error or cause
     value, _, best = min(((t.value, t.number, t) for t in done if t.value is not None), default=(math.nan, 0, None))
@@ -150,7 +150,7 @@ def _try(score: Score, proposal: Any, recipe: Recipe) -> tuple[Trial, Exception 
     return ended("complete", value=sum(folds) / len(folds)), None
 
 
-def _tell(study: Any, proposal: Any, trial: Trial) -> None:
+def _finish(study: Any, proposal: Any, trial: Trial) -> None:
     from optuna.trial import TrialState
 
     states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}

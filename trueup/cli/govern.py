@@ -34,7 +34,7 @@ def approve(
 
     with opened_home(at_the_command_line()) as home:
         entry = approval.pending(home, identity)
-        _tell(as_json, approval.approve(Model(load_model(home.configs, entry.model), home), entry, by, why))
+        _emit(as_json, approval.approve(Model(load_model(home.configs, entry.model), home), entry, by, why))
 
 
 def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
@@ -44,7 +44,7 @@ def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
 
     with opened_home(at_the_command_line()) as home:
         entry = approval.pending(home, identity)
-        _tell(as_json, approval.reject(Model(load_model(home.configs, entry.model), home), entry, by, why))
+        _emit(as_json, approval.reject(Model(load_model(home.configs, entry.model), home), entry, by, why))
 
 
 def rollback(
@@ -61,7 +61,7 @@ def rollback(
     from trueup.model import Model
 
     with opened_home(at_the_command_line()) as home:
-        _tell(as_json, roll_back(Model(load_model(home.configs, model), home), to, by, why))
+        _emit(as_json, roll_back(Model(load_model(home.configs, model), home), to, by, why))
 
 
 def promote(
@@ -80,7 +80,7 @@ def promote(
     from trueup.model import Model
 
     with opened_home(at_the_command_line()) as home:
-        _tell(as_json, override(Model(load_model(home.configs, model), home), version, by, why, asked_by))
+        _emit(as_json, override(Model(load_model(home.configs, model), home), version, by, why, asked_by))
 
 
 def register(app: typer.Typer) -> None:
@@ -89,5 +89,5 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def _tell(as_json: bool, decided: Decided) -> None:
+def _emit(as_json: bool, decided: Decided) -> None:
     output.emit(as_json, decided, lambda: output.decision(decided))

@@ -258,15 +258,15 @@ def rehearsed(model: str, home: Home) -> Rehearsal:
     from trueup.model import Model
     from trueup.onboarding.rehearse import rehearse
 
-    with output.progress(f"rehearsing {model}") as tell:
-        return rehearse(Model(load_model(home.configs, model), home), tell)
+    with output.progress(f"rehearsing {model}") as on_progress:
+        return rehearse(Model(load_model(home.configs, model), home), on_progress)
 
 
-def emit_run(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
+def emit_run(as_json: bool, result: Any, show: Callable[[], None]) -> None:
     """Print the result of a run, and on stderr that no Prefect server has it if none is configured."""
     if server_address() is None:
         typer.echo(start.WITHOUT_SERVER, err=True)
-    output.emit(as_json, result, tell)
+    output.emit(as_json, result, show)
 
 
 govern.register(app)

@@ -54,10 +54,10 @@ def plain(value: Any) -> Any:
     return _JSON.dump_python(value, mode="json", by_alias=True, exclude_unset=True, fallback=lambda other: other.item())
 
 
-def emit(as_json: bool, result: Any, tell: Callable[[], None]) -> None:
+def emit(as_json: bool, result: Any, show: Callable[[], None]) -> None:
     """Print a result: as one line of JSON, or as text."""
     if not as_json:
-        return tell()
+        return show()
     _ANSWERED.append(True)
     sys.stdout.write(json.dumps(plain(result), allow_nan=False) + "\n")
 
@@ -310,14 +310,14 @@ def _now_and_then(what: str) -> Callable[[float], None]:
     began = time.monotonic()
     due = [began + _FIRST_LINE]
 
-    def tell(share: float) -> None:
+    def report(share: float) -> None:
         now = time.monotonic()
         if now >= due[0]:
             due[0] = now + _BETWEEN_LINES
             left = f", {about((now - began) * (1 - share) / share)} left" if share > 0 else ""
             err.print(f"{what}: {share:.0%} after {about(now - began)}{left}", highlight=False, soft_wrap=True)
 
-    return tell
+    return report
 
 
 def replayed(facts: Mapping[str, Any], page: Path, written: Path | None) -> None:

@@ -83,8 +83,8 @@ def replay_(
         chosen = parse_all(policy) if policy else usual(opened.config)
         if fresh:
             forget(opened, span, known_then)
-        with output.progress(f"{len(chosen)} policies") as tell:
-            runs = replay(opened, span, chosen, workers, tell, known_then)
+        with output.progress(f"{len(chosen)} policies") as on_progress:
+            runs = replay(opened, span, chosen, workers, on_progress, known_then)
         report = publish(opened, span, runs, known_then)
         written = write_recommended(home.configs, report.facts) if write_block else None
     facts = {**report.facts, "page": report.page}

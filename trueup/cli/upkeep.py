@@ -46,7 +46,7 @@ def backup_(
     from trueup.upkeep import backup
 
     with at_home() as home:
-        _tell(as_json, backup.backup(home, target))
+        _emit(as_json, backup.backup(home, target))
 
 
 def restore(
@@ -60,7 +60,7 @@ def restore(
     """
     from trueup.upkeep import backup
 
-    _tell(as_json, backup.restore(Settings(), source))
+    _emit(as_json, backup.restore(Settings(), source))
 
 
 def register(app: typer.Typer) -> None:
@@ -70,5 +70,5 @@ def register(app: typer.Typer) -> None:
     app.command()(restore)
 
 
-def _tell(as_json: bool, saved: Saved) -> None:
+def _emit(as_json: bool, saved: Saved) -> None:
     output.emit(as_json, saved, lambda: output.saved(saved))

@@ -22,7 +22,7 @@ class Server(Protocol):
         """All failures since a moment. Raises EventsUnavailable or EventRefused."""
 
 
-def tell_of_failures(home: Home, server: Server, models: Collection[str]) -> int:
+def announce_failures(home: Home, server: Server, models: Collection[str]) -> int:
     """Announce new failures; return their number.
 
     The ids follow from the server's, so each call may read as far back as the server remembers, without a mark.

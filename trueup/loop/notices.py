@@ -20,7 +20,7 @@ class Person(Protocol):
     def digest(self) -> str:
         """Its name in the ledger."""
 
-    def tell(self, title: str, text: str) -> str | None:
+    def send(self, title: str, text: str) -> str | None:
         """Send a message. Returns the error, or None."""
 
 
@@ -35,14 +35,14 @@ def notify(home: Home, people: Sequence[Person]) -> Relayed:
         lines = {m.id: line for m in waiting if (line := _notice(m)) is not None}
         if not locked or not people:
             return Relayed(0, len(lines))
-        problems = [error for person in people if (error := _tell(home, person, waiting, lines)) is not None]
+        problems = [error for person in people if (error := _send_new(home, person, waiting, lines)) is not None]
         if problems:
             return Relayed(0, len(lines), "; ".join([*problems, "what waits is sent again with the next run"]))
         home.ledger.mark_notified(waiting)
         return Relayed(len(lines), 0)
 
 
-def _tell(home: Home, person: Person, waiting: Sequence[Message], lines: Mapping[int, str]) -> str | None:
+def _send_new(home: Home, person: Person, waiting: Sequence[Message], lines: Mapping[int, str]) -> str | None:
     """Send one address its new notifications; return the error, or None."""
     sent = home.ledger.sent_to(person.digest)
     news = [m for m in waiting if m.id in lines and m.id not in sent]
@@ -51,7 +51,7 @@ def _tell(home: Home, person: Person, waiting: Sequence[Message], lines: Mapping
     texts = [lines[m.id] for m in news]
     shown = texts[-_MOST:] if len(texts) <= _MOST else [f"{len(texts) - _MOST} earlier ones", *texts[-_MOST:]]
     title = texts[0].split(":")[0] if len(texts) == 1 else f"{len(texts)} things to look at"
-    if (problem := person.tell(f"Trueup: {title}", "\n".join(shown))) is None:
+    if (problem := person.send(f"Trueup: {title}", "\n".join(shown))) is None:
         home.ledger.mark_sent(person.digest, news)
     return problem
 

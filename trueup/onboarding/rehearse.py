@@ -174,10 +174,10 @@ class _Play:
         return any(c.verdict == BEATS for c in self.compared)
 
 
-def rehearse(model: Model, tell: Callable[[float], None] = lambda _: None) -> Rehearsal:
+def rehearse(model: Model, on_progress: Callable[[float], None] = lambda _: None) -> Rehearsal:
     """Rehearse a model's batches: all of them, and the loop until there is a champion.
 
-    `tell` gets the finished share. An error that would end a run is part of the result. Raises ConfigError for an
+    `on_progress` gets the finished share. An error that would end a run is part of the result. Raises ConfigError for an
     invalid config, like a run.
     """
     clock = _Clock()
@@ -188,12 +188,12 @@ def rehearse(model: Model, tell: Callable[[float], None] = lambda _: None) -> Re
         apart = Home(model.home.settings.apart(Path(scratch), configs=model.home.configs))
         apart.now = model.home.now
         try:
-            return _rehearsed(Model(model.config, apart), clock, tell)
+            return _rehearsed(Model(model.config, apart), clock, on_progress)
         finally:
             apart.close()
 
 
-def _rehearsed(model: Model, clock: _Clock, tell: Callable[[float], None]) -> Rehearsal:
+def _rehearsed(model: Model, clock: _Clock, on_progress: Callable[[float], None]) -> Rehearsal:
     seen, windows, play, ended = list[Seen](), list[Window](), _Play(), ""
     try:
         windows = _complete(model)
@@ -202,7 +202,7 @@ def _rehearsed(model: Model, clock: _Clock, tell: Callable[[float], None]) -> Re
         for window in windows:
             seen.append(_see(model, window, joined, clock))
             play = _tried(model, window.end, play, clock)
-            tell(len(seen) / (len(windows) + 1))
+            on_progress(len(seen) / (len(windows) + 1))
     except WorkError as error:
         ended = str(error)  # a run would not get further either
     return Rehearsal(

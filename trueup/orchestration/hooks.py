@@ -60,17 +60,21 @@ def pass_on(home: Home) -> None:
         log.warning("the outbox could not be passed on: %s; `trueup reconcile` tries again", error)
 
 
-def tell_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+def notify_of_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Notify people that a flow failed or crashed: a hook for `on_failure` and `on_crashed`."""
-    tell_people(f"{flow_run.name} {str(state.name).lower()}", f"flow {flow.name}: {state.message or state.name}")
+    notify_people(f"{flow_run.name} {str(state.name).lower()}", f"flow {flow.name}: {state.message or state.name}")
 
 
-def tell_people(title: str, text: str) -> None:
+def notify_people(title: str, text: str) -> None:
     """Notify everybody in `TRUEUP_NOTIFY`. Failures are logged."""
     for person in addresses(Settings().notify):
-        if (problem := person.tell(f"Trueup: {title}", text)) is not None:
+        if (problem := person.send(f"Trueup: {title}", text)) is not None:
             log.warning("%s", problem)
 
 
-FLOW_OPTIONS: dict[str, Any] = {"persist_result": False, "on_failure": [tell_failure], "on_crashed": [tell_failure]}
+FLOW_OPTIONS: dict[str, Any] = {
+    "persist_result": False,
+    "on_failure": [notify_of_failure],
+    "on_crashed": [notify_of_failure],
+}
 """Options of every flow: people are notified of its failure, and its result stays out of Prefect's storage."""

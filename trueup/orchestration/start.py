@@ -111,11 +111,11 @@ def _start(
             return done
     from trueup.loop.retrying import Retrying
     from trueup.orchestration.context import opened
-    from trueup.orchestration.hooks import tell_people
+    from trueup.orchestration.hooks import notify_people
 
     try:
         with opened(model, as_of, by=by or "") as o:
             return here(Retrying(), o)
     except Exception as error:
-        tell_people(f"{name} {model} failed", str(error) or type(error).__name__)
+        notify_people(f"{name} {model} failed", str(error) or type(error).__name__)
         raise

@@ -119,11 +119,11 @@ def with_own_bar(config: ModelConfig, meant: ModelConfig) -> ModelConfig:
 
 
 def play(
-    config: ModelConfig, policy: Policy, sandbox: Sandbox, tell: Callable[[int, int], None] = lambda *_: None
+    config: ModelConfig, policy: Policy, sandbox: Sandbox, on_progress: Callable[[int, int], None] = lambda *_: None
 ) -> PolicyRun:
     """Turn the loop at the end of each batch, and read the results.
 
-    An interrupted run continues, because the home has what the loop has done. `tell` gets the number of finished
+    An interrupted run continues, because the home has what the loop has done. `on_progress` gets the number of finished
     batches and of all. Raises what the loop raises.
     """
     meant = for_replay(applied(config, policy))
@@ -137,10 +137,10 @@ def play(
     do.ingest = Model.batches  # all have landed; a call with `as_of` sees none that end later
     try:
         for number, moment in enumerate(turns):
-            tell(number, len(turns))
+            on_progress(number, len(turns))
             at(model, moment)
             cycle(do, model if home.ledger.champion(config.model) else Model(first, home), moment)
-        tell(len(turns), len(turns))
+        on_progress(len(turns), len(turns))
         run = _read(model, policy, max(turns))
         measured = sandbox.measured(config, lambda: yardsticks(model, max(turns)))
         return replace(run, losses=run.losses.merge(measured, on=ROW_ID, how="left"))

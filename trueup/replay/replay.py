@@ -31,7 +31,7 @@ from trueup.replay import policy_results
 from trueup.replay.policy_run import PolicyRun, for_replay, play
 from trueup.replay.sandbox import Sandbox
 
-Tell = Callable[[float], None]  # called with the finished share
+OnProgress = Callable[[float], None]  # called with the finished share
 _PLAYING = ".playing"
 _LOOK = 1.0  # seconds between updates of the progress
 
@@ -48,8 +48,8 @@ class Replay:
     def folder_of(self, policy: Policy) -> Path:
         return self.homes[self.policies.index(policy)]
 
-    def live(self, policy: Policy, tell: Tell = lambda _: None) -> None:
-        """Play a policy unless it was played to its end; `tell` gets the progress of all.
+    def live(self, policy: Policy, on_progress: OnProgress = lambda _: None) -> None:
+        """Play a policy unless it was played to its end; `on_progress` gets the progress of all.
 
         Raises what the loop raises, and NotEnoughData if it never had a champion: the others have the same bar for
         their first one, so they would have none either.
@@ -58,7 +58,7 @@ class Replay:
 
         def note(done: int, of: int) -> None:
             policy_results.note_progress(folder, done, of)
-            tell(self.progress())
+            on_progress(self.progress())
 
         with FileLock(folder.with_suffix(_PLAYING)):  # two policies may mean the same
             if not policy_results.ended(folder):
@@ -118,7 +118,7 @@ def replay(
     span: Window,
     policies: Sequence[Policy],
     workers: int = 1,
-    tell: Tell = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
     known_then: bool = False,
 ) -> list[PolicyRun]:
     """Play each policy through the batches of `span`; return their results, in the order of the policies.
@@ -129,10 +129,10 @@ def replay(
     prepared = prepare(model, span, policies, known_then)
     if workers == 1 and model.home.settings.dask is None:
         for policy in policies:
-            prepared.live(policy, tell)
+            prepared.live(policy, on_progress)
     else:
         with _executor(model.home.settings.dask, min(workers, len(policies))) as pool:
-            beside_each_other(prepared, pool, tell)
+            beside_each_other(prepared, pool, on_progress)
     return prepared.runs()
 
 
@@ -167,12 +167,12 @@ def _executor(address: str | None, workers: int) -> Iterator[Executor]:
         yield pool
 
 
-def beside_each_other(prepared: Replay, pool: Executor, tell: Tell) -> None:
+def beside_each_other(prepared: Replay, pool: Executor, on_progress: OnProgress) -> None:
     """Play all policies in an executor's processes. Raises the first error, or that of a lost process."""
     waiting = set(jobs := [pool.submit(prepared.live, p) for p in prepared.policies])
     while waiting:
         waiting = wait(waiting, _LOOK, ALL_COMPLETED).not_done
-        tell(prepared.progress())
+        on_progress(prepared.progress())
         failed = [error for job in jobs if job.done() and (error := _error(job)) is not None]
         if failed:
             for job in jobs:

@@ -93,7 +93,7 @@ class Check:
         short = arguments if len(arguments) <= _LABEL_WIDTH else arguments[: _LABEL_WIDTH - 3] + "..."
         return f"{self.type}({short})"
 
-    def tell(self, result: Result) -> str:
+    def message(self, result: Result) -> str:
         if result.problem:
             return f"{self.label} could not be checked: {result.problem}"
         if self.words:

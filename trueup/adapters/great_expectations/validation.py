@@ -213,7 +213,7 @@ def _summarise(
 ) -> ValidationResult:
     limits = config.validation
     failed = [(c, r) for c, r in checked if r.ran and not r.success]
-    messages = {outcome: [c.tell(r) for c, r in failed if _means(c, r) is outcome] for outcome in Outcome}
+    messages = {outcome: [c.message(r) for c, r in failed if _means(c, r) is outcome] for outcome in Outcome}
     set_aside = [(c, r) for c, r in failed if _means(c, r) is Outcome.QUARANTINE]
     row_failures = _row_failures([(c.label, rows[ROW_ID].to_numpy()[r.failing]) for c, r in set_aside])
     quarantined, left_out = row_failures[ROW_ID].nunique(), _left_out(facts)

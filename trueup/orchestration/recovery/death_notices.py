@@ -11,7 +11,7 @@ from trueup.ledger.entries import Event
 from trueup.orchestration.recovery.dead_runs import AGAIN, Death
 
 
-def tell_of_deaths(home: Home, deaths: Iterable[Death], models: Collection[str]) -> None:
+def announce_deaths(home: Home, deaths: Iterable[Death], models: Collection[str]) -> None:
     """Announce new deaths, and runs that are given up, once; runs of another home's models are left to it."""
     for death in deaths:
         given_up = death.flow in AGAIN and not death.again

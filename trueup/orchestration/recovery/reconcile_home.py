@@ -15,14 +15,14 @@ from trueup.audit.verify import anchor
 from trueup.config.load import load_model, model_names
 from trueup.home import Home
 from trueup.loop import reconcile
-from trueup.loop.failed_automations import tell_of_failures
+from trueup.loop.failed_automations import announce_failures
 from trueup.loop.notices import notify
 from trueup.loop.outbox import Relayed, relay
 from trueup.loop.reconcile import Mended
 from trueup.orchestration.hooks import event_api
 from trueup.orchestration.recovery.approval_pages import end_decided
 from trueup.orchestration.recovery.dead_runs import Flipped, flip
-from trueup.orchestration.recovery.death_notices import tell_of_deaths
+from trueup.orchestration.recovery.death_notices import announce_deaths
 from trueup.orchestration.recovery.superseded_runs import drop_overtaken
 
 T = TypeVar("T")
@@ -66,11 +66,11 @@ def reconcile_home(models: list[str] | None = None) -> Reconciled:
         failed, views, overtaken, flipped = 0, tuple[str, ...](), tuple[str, ...](), Flipped()
         if api is not None:
             unseen = "Prefect's automations could not be read"
-            failed = tried(unseen, lambda: tell_of_failures(home, api, configured), failed)
+            failed = tried(unseen, lambda: announce_failures(home, api, configured), failed)
             views = tried("Prefect's approvals could not be read", lambda: end_decided(home), views)
             flipped = tried("Prefect's runs could not be read", flip, flipped)
             overtaken = tried("Prefect's queues could not be read", drop_overtaken, overtaken)
-            tried("dead runs could not be announced", lambda: tell_of_deaths(home, flipped.deaths, configured), None)
+            tried("dead runs could not be announced", lambda: announce_deaths(home, flipped.deaths, configured), None)
         events, notices = relay(home, api, lost=True), notify(home, addresses(home.settings.notify))
         problems += [relayed.problem for relayed in (events, notices) if relayed.problem]
     finally:

@@ -41,7 +41,7 @@ class Alarm:
         return True
 
 
-def tell(program: str, settings: Settings) -> None:
+def notify(program: str, settings: Settings) -> None:
     """Notify people of the program and its log."""
     text = (
         f"{program} of the stack in {settings.root} ended {OFTEN} times within {WITHIN.seconds // 60} minutes; it is "
@@ -49,7 +49,7 @@ def tell(program: str, settings: Settings) -> None:
     )
     log.error("%s", text)
     for person in addresses(settings.notify):
-        if (problem := person.tell(f"Trueup: {program} does not stay up", text)) is not None:
+        if (problem := person.send(f"Trueup: {program} does not stay up", text)) is not None:
             log.warning("%s", problem)
 
 
@@ -64,7 +64,7 @@ def main() -> None:
             return
         program = childutils.get_headers(payload)["processname"]
         if alarm.due(program, datetime.now(UTC)):
-            tell(program, settings)
+            notify(program, settings)
         childutils.listener.ok(sys.stdout)
 
 
