@@ -79,7 +79,7 @@ def _watched(model: Model, windows: Sequence[Window]) -> Iterator[str]:
     first, monitored, others = model.first_champion(), looks(model), served_by_others(model)
     after = [w for w in windows if first is not None and w.end > first.promoted_as_of]
     if wrong := [str(w) for w in after if monitored[w] != 1 and not (monitored[w] == 0 and w in others)]:
-        yield f"the champion was not told of once: {', '.join(wrong)}"
+        yield f"not monitored once: {', '.join(wrong)}"
 
 
 def looks(model: Model) -> Counter[Window]:

@@ -1,7 +1,7 @@
 """The time from an event to the first line of the flow that it starts, with the settings of `make up`.
 
 The real stack is started for an empty home on free ports. Events about new data go through the outbox to Prefect's
-server, whose trigger starts `run` from its deployment. `as_of` is before any data, so each run ends at once and each
+server, where a trigger starts `run` from its deployment. `as_of` is before any data, so each run ends at once and each
 event finds the worker idle. The parts:
 
     relayed    announced in the outbox, until the server has accepted the event

@@ -49,7 +49,7 @@ _ARRAYS = ("rows", "at", "seen", "losses", "cuts", "twins", "worse")
 class Record:
     """Losses by block of one stream and seed.
 
-    `rows` (blocks,); `at` and `seen` (grid,) are the block of each cut-off and the first block whose rows its models have
+    `rows` (blocks,); `at` and `seen` (grid,) are the block of each cut-off and the first block with rows that its models have
     not learned from; `losses` (roles, grid, blocks) are sums, NaN where a model was not asked. `cuts` (c,) are the grid
     positions of champions that meet ten twins, `twins` (c, 10, blocks), and planted worse challengers, `worse`
     (c, kinds, levels, 10, blocks), NaN where a kind cannot be that much worse.
@@ -141,7 +141,7 @@ class _Maker:
         )  # fmt: skip
 
     def _training(self, cut: int) -> slice:
-        """The rows whose labels are known at a cut-off, of the training window."""
+        """The rows of the training window with labels known at a cut-off."""
         window = self.data.trailing
         begin = max(0, cut - 2 * window) if window else 0
         return slice(int(self.starts[self.at[begin]]), int(self.starts[self.seen[cut]]))

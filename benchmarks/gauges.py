@@ -98,7 +98,7 @@ def programs(stack: Stack) -> dict[str, float]:
 
 
 def quantile(values: list[float], share: float) -> float:
-    """The value below which a share of the sorted values lies."""
+    """The quantile of sorted values."""
     return values[min(int(share * len(values)), len(values) - 1)]
 
 

@@ -1,4 +1,4 @@
-"""Which programs of a stack are killed when, told from a seed."""
+"""The programs of a stack to kill, and when, drawn from a seed."""
 
 from __future__ import annotations
 

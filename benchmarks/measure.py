@@ -53,7 +53,7 @@ def cost(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
 
 
 def _watch(root: int, done: threading.Event, peaks: list[float]) -> None:
-    """Keep the peak. PSS is dear to ask for, so it is asked for only where the cheaper RSS says that it may be higher."""
+    """Keep the peak. PSS is expensive to read, so it is read only when the cheaper RSS shows that it may be higher."""
     highest = 0.0
     while not done.wait(_EVERY):
         processes = _tree(root)

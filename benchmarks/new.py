@@ -76,7 +76,7 @@ def _year(name: str, home: Any) -> float:
 
 
 def made_up(seed: int = 0) -> pd.DataFrame:
-    """A year of orders with numbers and categories, some of which predict whether an order comes back."""
+    """A year of orders with numbers and categories, some of them predictive of a return."""
     rng = np.random.default_rng(seed)
     when = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.sort(rng.uniform(0, 364 * 86400, ROWS)).round(), unit="s")
     numbers = {f"x{i}": rng.normal(size=ROWS).round(4) for i in range(12)}

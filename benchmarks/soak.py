@@ -100,7 +100,7 @@ EVERY = {"reconcile": 120, "run": 600}  # seconds between what the calendar star
 
 
 def stream(days: int, seed: int = 1) -> pd.DataFrame:
-    """A stream with seasonal inputs, whose relation changes after a third; a year's again after two."""
+    """A stream with seasonal inputs. The relation changes after a third, and in a year again after two."""
     changes = {"season": 0.4, "change_on": max(days // 3, 12), "noise_on": 2 * days // 3 if days > 60 else None}
     return streams.Stream(days, per_day=PER_DAY, seed=seed, **changes).frame()
 

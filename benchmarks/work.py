@@ -16,7 +16,7 @@ class Turn:
     """One turn of the loop, as Trueup made it: the fits and their rows. Times are ISO 8601."""
 
     start: str  # of the batch
-    end: str  # of the batch; the turn stands there
+    end: str  # of the batch, and `as_of` of the turn
     watched: bool  # whether a cheap reference was fitted to watch the champion
     trials: tuple[dict[str, Any], ...] = ()  # recipes that were tried
     recipe: dict[str, Any] | None = None  # the one that was fitted; None where nothing was trained

@@ -250,7 +250,7 @@ FAULTS = (
     ),
     Fault(
         "another unit, a stuck column, entities that are all new, rows that collapse",
-        "unusual: told, used, and a retrain on it waits until it is confirmed or has lasted",
+        "unusual: announced and used; a retrain on it waits until it is confirmed or has lasted",
         (
             "unit/monitoring/test_learned_bounds.py:test_clean_batches_are_rarely_unusual_and_planted_faults_are",
             "stages/test_unusual.py:test_an_unusual_batch_is_used_and_alerts_and_holds_a_retrain_until_it_has_lasted",

@@ -1,8 +1,8 @@
-"""Known holes in what is locked: `python -m tools.audit`, a part of `make check`.
+"""Known vulnerabilities of locked packages: `python -m tools.audit`, a part of `make check`.
 
-pip-audit asks the advisory service about every line of requirements.lock. It calls a package that the service does not
-know "skipped" and says that nothing was found, also when that is all of them, as behind a mirror without advisories. So
-what was looked at is counted here, and said. Without a network nothing is looked at: that is said, and fails nothing.
+pip-audit asks the advisory service about every line of requirements.lock. It "skips" a package that the service does not
+know, and reports no vulnerability even if it skipped all, as behind a mirror without advisories. So the audited packages
+are counted here and printed. Without a network no package is audited: this is printed, and is no failure.
 
 A hole that does not matter here is accepted in pyproject.toml, until a date and with a reason:
 

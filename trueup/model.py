@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 VALIDATE, MONITOR, RUN = "validate", "monitor", "run"  # the stages that store results
-SILENT = frozenset({UNKNOWN, DATA_BROKEN})  # diagnoses that say nothing about the champion
+SILENT = frozenset({UNKNOWN, DATA_BROKEN})  # diagnoses without a statement about the champion
 
 
 @dataclass(frozen=True)

@@ -85,4 +85,4 @@ def _named(app: typer.Typer, before: str) -> Iterator[tuple[str, CommandInfo | T
 
 
 def _epilog(lines: tuple[str, ...]) -> str:
-    return "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in lines)])  # \b: the lines are not to be filled
+    return "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in lines)])  # \b: do not rewrap the lines

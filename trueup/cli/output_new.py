@@ -184,7 +184,7 @@ def rehearsal(result: Rehearsal) -> None:
 
 
 def _rehearsed_batches(result: Rehearsal) -> None:
-    shown = _telling(result.batches)
+    shown = _shown_batches(result.batches)
     rows = [
         [
             f"{b.window.start:%Y-%m-%d}",
@@ -227,7 +227,7 @@ def _warnings(batches: Sequence[Seen]) -> None:
         out.print(f"[dim]{len(counted) - _WARNED:,} more such lines; --json prints all[/]", highlight=False)
 
 
-def _telling(batches: Sequence[Seen]) -> list[Seen]:
+def _shown_batches(batches: Sequence[Seen]) -> list[Seen]:
     """The first and the last batches, and those between them that did not pass, as far as there is room."""
     ends = {*range(_ENDS), *range(len(batches) - _ENDS, len(batches))}
     odd = [n for n, b in enumerate(batches) if b.status.value != "pass" or not b.enough]

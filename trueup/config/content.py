@@ -1,4 +1,4 @@
-"""Reading a config as it is written, which may be wrong in any place."""
+"""Reads a raw config, which may be wrong in any place."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def written(content: Any, *path: str) -> Any:
 
 
 def keys(content: Any, *path: str) -> list[Any]:
-    """The keys of a mapping; empty where there is no mapping."""
+    """The keys of a mapping; empty without a mapping."""
     mapping = written(content, *path)
     return list(mapping) if isinstance(mapping, Mapping) else []
 
 
 def items(content: Any, *path: str) -> Iterator[tuple[Location, Any]]:
-    """The items of a list, with their places; none where there is no list."""
+    """The items of a list, with their places; empty without a list."""
     listed = written(content, *path)
     for position, item in enumerate(listed if isinstance(listed, list) else ()):
         yield (*path, position), item

@@ -1,4 +1,4 @@
-"""Changes written into a config's file, with its comments and its order left as they are."""
+"""Writes changes into a config's file, and keeps its comments and order."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def model_names(configs: Path) -> list[str]:
 
 
 def sound_name(name: str) -> str:
-    """A model's name, as it may come from anywhere. Raises UnknownModel for one that no model can have."""
+    """Check a model's name from outside. Raises UnknownModel for one that no model can have."""
     if not _NAME.fullmatch(name):
         raise UnknownModel(f"{name[:80]!a} can be no model's name: small letters, digits and _, at most 63")
     return name

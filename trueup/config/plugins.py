@@ -1,7 +1,7 @@
 """Parts of a config that their `kind` names: gates, sources, sinks and policies.
 
 A kind is one of the library's, or `module:Class` of the user's own: a file beside the config, or an installed package.
-Either is one class that holds its config keys and what it does. Only the classes that a config names are imported.
+Either is one class with its config keys and its behaviour. Only the classes that a config names are imported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Policies: what a replay compares. Each is a change of the model's config, so that the best one can be pasted into it.
+"""The policies that a replay compares. Each is a change of the model's config, so that the best one can be pasted into it.
 
 A policy is clauses with commas between them. Values in braces make a policy each: `margin {0.002, 0.004}`.
 """
@@ -26,11 +26,11 @@ Changes = dict[str, Any]
 
 @dataclass(frozen=True)
 class Policy:
-    """A name, and what it changes in a config: sections within sections, as in the YAML."""
+    """A name, and the changes of a config: sections within sections, as in the YAML."""
 
     name: str
     changes: Changes
-    family: str = ""  # what it was written as, where values in braces made several of it
+    family: str = ""  # its text, if values in braces made several policies of it
 
     @property
     def frozen(self) -> bool:
@@ -53,7 +53,7 @@ class CustomPolicy(PolicyConfig):
         return type(self).__name__ + "".join(keys)
 
     def policy(self) -> Policy:
-        """The policy. Raises UsageError for what the class raises."""
+        """The policy. Raises UsageError for an error of the class."""
         try:
             return Policy(self.name, merged(_NOTHING, self.changes()))
         except Exception as error:
@@ -62,7 +62,7 @@ class CustomPolicy(PolicyConfig):
             ) from error
 
 
-# Each policy begins from "no retrain at all": it does nothing that it does not name.
+# Each policy begins from "no retrain at all": it has no trigger that it does not name.
 _NOTHING: Changes = {
     "retrain": {"findings": [], "every": None, "new_rows": None, "cooldown": "0 days"},
     "monitor": {"stale_after": None},
@@ -84,7 +84,7 @@ def _span(match: re.Match[str]) -> str:
 
 
 def _calendar(match: re.Match[str]) -> str:
-    """A span as a config writes it, where it may be of calendar months."""
+    """A span as a config writes it, possibly of calendar months."""
     return write_duration(parse_calendar(match["span"]))
 
 
@@ -216,7 +216,7 @@ def merged(into: Mapping[str, Any], changes: Mapping[str, Any]) -> Changes:
 
 
 def applied(config: ModelConfig, policy: Policy) -> ModelConfig:
-    """The config under a policy. Raises UsageError where the result is no valid config."""
+    """The config under a policy. Raises UsageError if the result is no valid config."""
     written = config.model_dump(mode="json", by_alias=True)
     try:
         return ModelConfig.model_validate(_over(written, policy.changes), context={ROOT: root_of(*config.named)})

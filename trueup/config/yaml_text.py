@@ -35,7 +35,7 @@ def write(value: Any, flow: bool | None = False, width: int = 100) -> str:
 
 
 class _Representer(SafeRepresenter):
-    """Quotes what is text in YAML 1.2 and something else in 1.1, which many editors and programs still read."""
+    """Quotes text of YAML 1.2 that version 1.1, which many editors and programs still read, takes for another type."""
 
     def represent_text(self, text: str) -> ScalarNode:
         return self.represent_scalar("tag:yaml.org,2002:str", text, style="'" if _QUOTED.fullmatch(text) else None)

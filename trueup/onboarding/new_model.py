@@ -26,7 +26,14 @@ from trueup.domain.profiling.feature_selection import Choice, Judge, choose
 from trueup.domain.profiling.keys import Key, key_of
 from trueup.domain.profiling.leaks import Found, Suspect, suspects
 from trueup.domain.profiling.learned_expectations import Usual, learn
-from trueup.domain.profiling.outcome import Outcome, as_label, joined_outcome, outcome_of, told_by, without_sentinels
+from trueup.domain.profiling.outcome import (
+    Outcome,
+    as_label,
+    joined_outcome,
+    known_by_column,
+    outcome_of,
+    without_sentinels,
+)
 from trueup.domain.profiling.period import Spans, pace_of
 from trueup.domain.profiling.personal_data import personal
 from trueup.domain.profiling.questions import Ask
@@ -113,7 +120,7 @@ def _require_free(path: Path, replace_it: bool) -> None:
 
 
 def look(ask: Ask, configs: Path) -> Findings:
-    """Find out everything that the config needs."""
+    """Collect everything that the config needs."""
     table = _plausible(ask, _known_then(ask, read_table(ask, configs)))
     raw, when = table.rows, table.rows[ask.time]
     columns = profile(raw.drop(columns=[c for c in (ask.time, ask.label) if c in raw]))
@@ -127,7 +134,7 @@ def look(ask: Ask, configs: Path) -> Findings:
         outcome = joined_outcome(ask, raw, table.outcomes, key.columns, columns)
     knows = _accused(ask, outcome, columns, key, when)
     accused = tuple(knows.suspects)
-    outcome, settled = told_by(ask, outcome, knows.settled, raw, columns)
+    outcome, settled = known_by_column(ask, outcome, knows.settled, raw, columns)
     if not ask.key and {s.column for s in accused} & {
         *key.columns
     }:  # columns that know the outcome must not identify rows
@@ -277,7 +284,7 @@ def _left_out(
 def _base(
     ask: Ask, columns: dict[str, Column], left: dict[str, str], key: Sequence[str], when: pd.Series[Any]
 ) -> FeaturesConfig:
-    own = [n for n, c in columns.items() if c.telling and n not in left and (n not in key or len(key) > 1)]
+    own = [n for n, c in columns.items() if c.informative and n not in left and (n not in key or len(key) > 1)]
     calendar = ["weekday"] if when.max() - when.min() >= pd.Timedelta(days=14) else []
     calendar += ["hour"] if when.dt.hour.nunique() > 1 else []
     # Within the first year a month is a point in time, not a season.

@@ -98,7 +98,7 @@ def _no_time(ask: Ask, column: pd.Series[Any], times: Times) -> str:
 
 @dataclass
 class _Reader:
-    """Reads a table, and puts down in `source` and in `notes` how it is written."""
+    """Reads a table, and records its format in `source` and in `notes`."""
 
     ask: Ask
     configs: Path
@@ -106,7 +106,7 @@ class _Reader:
     notes: list[str] = field(default_factory=list)
 
     def read(self, data: str, named: str) -> pd.DataFrame:
-        """Read everything, however it is written; `named` is a column that it has."""
+        """Read all rows in any format; `named` is one of the columns."""
         raw = self._read_files(named) if self.source["kind"] == "files" else self.everything()
         nested = [str(c) for c in raw if isinstance(next(iter(raw[c].dropna()), None), list | dict | set | np.ndarray)]
         if nested:
@@ -198,7 +198,7 @@ class _Reader:
         raise first
 
     def _in_some_dialect(self, more: Section) -> pd.DataFrame:
-        """Read CSV files as usual, or by what makes them readable."""
+        """Read CSV files as usual, or with the settings that make them readable."""
         first: SourceError | None = None
         for odd in _DIALECTS:
             try:

@@ -123,13 +123,13 @@ def flows_called_here() -> Iterator[None]:
     setup_logging()  # otherwise the first flow run would, too late for the console
     consoles = logging.getLogger().handlers
     for console in consoles:
-        console.addFilter(_not_told)
+        console.addFilter(_unreported)
     try:
         with SettingsContext(profile=context.profile, settings=settings.model_copy(update={"flows": silent})):
             yield
     finally:
         for console in consoles:
-            console.removeFilter(_not_told)
+            console.removeFilter(_unreported)
 
 
 def _require_server(url: str | None) -> None:
@@ -147,7 +147,7 @@ def _require_server(url: str | None) -> None:
         ) from None
 
 
-def _not_told(record: logging.LogRecord) -> bool:
+def _unreported(record: logging.LogRecord) -> bool:
     """Filter errors that the caller reports itself; a run's page on the server still has them."""
     ended = record.name == "prefect.task_runs" and str(record.msg).startswith("Finished in state")
     traced = bool(record.exc_info) and record.name.startswith("prefect")

@@ -44,7 +44,7 @@ def event_api() -> EventApi | None:
 def pass_on(home: Home) -> None:
     """Deliver the outbox at the end of a run. Errors are only logged, because events can wait."""
     if "ledger" not in home.__dict__:
-        return  # nothing was decided or announced
+        return  # no decision or event was recorded
     from trueup.audit.verify import anchor
     from trueup.loop.notices import notify
     from trueup.loop.outbox import relay

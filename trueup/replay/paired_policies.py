@@ -49,7 +49,7 @@ def gates(contest: Contest, runs: Sequence[PolicyRun]) -> list[Plain]:
 def _without(policy: Policy, runs: Sequence[PolicyRun]) -> PolicyRun | None:
     try:
         changes = parse(f"{policy.name}, {_NO_GATE}").changes
-    except UsageError:  # it speaks of its gate, or has none
+    except UsageError:  # it changes its gate, or has none
         return None
     return next((o for o in runs if o.policy.changes == changes and o.policy.changes != policy.changes), None)
 

@@ -40,10 +40,10 @@ def why(config: ModelConfig, contest: Contest, choice: Choice, parts: tuple[slic
         )
     if parts is None:
         return text + ". The same rows chose it and measure it, so it looks better than it is."
-    return f"{text}. {_told_later(contest.part(parts[1]), choice)}"
+    return f"{text}. {_on_later_rows(contest.part(parts[1]), choice)}"
 
 
-def _told_later(rest: Contest, choice: Choice) -> str:
+def _on_later_rows(rest: Contest, choice: Choice) -> str:
     """The result on the rows that did not make the choice."""
     own, frozen = choice.withdrawn or choice.recommended, rest.frozen
     if choice.withdrawn and choice.recommended != frozen:

@@ -43,7 +43,7 @@ class Replay:
     config: ModelConfig
     sandbox: Sandbox
     policies: tuple[Policy, ...]
-    homes: tuple[Path, ...]  # where each of them lives
+    homes: tuple[Path, ...]  # their homes
 
     def folder_of(self, policy: Policy) -> Path:
         return self.homes[self.policies.index(policy)]
@@ -60,7 +60,7 @@ class Replay:
             policy_results.note_progress(folder, done, of)
             on_progress(self.progress())
 
-        with FileLock(folder.with_suffix(_PLAYING)):  # two policies may mean the same
+        with FileLock(folder.with_suffix(_PLAYING)):  # two policies may be equal
             if not policy_results.ended(folder):
                 policy_results.keep(play(self.config, policy, self.sandbox, note), folder)
         run = policy_results.kept(policy, folder)

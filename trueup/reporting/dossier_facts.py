@@ -219,7 +219,7 @@ class Bill(Part):
 
 
 class Facts(Part):
-    """All that is known of a version."""
+    """All facts about a version."""
 
     dossier: Literal[1] = 1
     made_at: datetime

@@ -144,7 +144,7 @@ def _named(slices: Sequence[Slice], most: int = 6) -> str:
 
 
 def requested(decision: DecisionFacts) -> str:
-    """Why it was trained, and who requested that."""
+    """The reason of the training, and the person or program that requested it."""
     trigger, actor = decision.trigger, decision.actor
     parts = [f"reason: {trigger.reason}"]
     if trigger.kind == "request":

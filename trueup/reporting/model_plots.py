@@ -19,7 +19,7 @@ from trueup.reporting.figures import COLOURS, INK, MUTED
 
 Floats = NDArray[np.float64]
 
-_MOST_CLASSES = len(COLOURS)  # more curves in one picture cannot be told apart
+_MOST_CLASSES = len(COLOURS)  # more curves in one picture cannot be distinguished
 _MOST_FEATURES = 25
 _MOST_POINTS = 20_000  # for what is drawn point by point
 

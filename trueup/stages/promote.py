@@ -164,9 +164,9 @@ def _outcome(model: Model, attempt: Attempt) -> tuple[Outcome, list[str]]:
         return "held", [attempt.hold]
     status = overall(attempt.verdicts)
     configured = model.config.promote.gates
-    telling = [v for v in attempt.verdicts if v.status is status and not (v.ok and gates.silent(v.check, configured))]
+    deciding = [v for v in attempt.verdicts if v.status is status and not (v.ok and gates.silent(v.check, configured))]
     alone = attempt.evaluation.without_champion if attempt.evaluation else ""
-    reasons = [r for v in telling for r in v.reasons if r not in {NO_CHAMPION, alone}] + ([alone] if alone else [])
+    reasons = [r for v in deciding for r in v.reasons if r not in {NO_CHAMPION, alone}] + ([alone] if alone else [])
     if attempt.refitted is not None and not attempt.refitted.verdict.ok:
         reasons += [
             f"the judged model is promoted, not the refitted one: {r}" for r in attempt.refitted.verdict.reasons

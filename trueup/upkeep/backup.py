@@ -22,7 +22,7 @@ from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
 from trueup.home import Home
 from trueup.secrecy import masked
-from trueup.upkeep.relocate_databases import FILES, LEDGER, MLFLOW, PREFECT, bring, lies_in
+from trueup.upkeep.relocate_databases import FILES, LEDGER, MLFLOW, PREFECT, bring, is_inside
 
 RECORD: Final = "backup.json"  # written last: a backup without it is incomplete
 _FIRST = (FILES[LEDGER], FILES[MLFLOW], ANCHORS)
@@ -138,7 +138,7 @@ def _about(source: Path) -> dict[str, Any]:
 def _elsewhere(settings: Settings) -> tuple[str, ...]:
     """Parts of the home that are stored in other places, without passwords."""
     home, mlflow = settings.root, settings.mlflow_store
-    if lies_in(home, mlflow) and not (home / FILES[MLFLOW]).exists():
+    if is_inside(home, mlflow) and not (home / FILES[MLFLOW]).exists():
         mlflow = settings.tracking_uri  # a server with a database of its own
     places = {
         LEDGER: settings.database,
@@ -146,4 +146,4 @@ def _elsewhere(settings: Settings) -> tuple[str, ...]:
         "MLflow's artifacts": settings.artifact_root,
         PREFECT: settings.prefect_database_url or f"sqlite:///{home / FILES[PREFECT]}",
     }
-    return tuple(f"{what}: {masked(place)}" for what, place in places.items() if not lies_in(home, place))
+    return tuple(f"{what}: {masked(place)}" for what, place in places.items() if not is_inside(home, place))

@@ -1,4 +1,4 @@
-"""Removes orphans: what trainings without a decision left in MLflow. No ledger entry names them.
+"""Removes orphans: remains in MLflow of trainings without a decision. No ledger entry names them.
 
 A killed training's run is marked as deleted, with its versions and the files of its models. The run of a failed one
 stays for inspection, and only its files are removed, after `retention.reports`. Finished runs are never touched: each

@@ -30,7 +30,7 @@ FILES: Final = {LEDGER: "trueup.db", MLFLOW: "mlflow.db", PREFECT: "prefect/pref
 
 @dataclass(frozen=True)
 class Brought:
-    """Databases that were filled, and what was not moved."""
+    """Databases that were filled, and parts of the backup that were not moved."""
 
     loaded: tuple[str, ...]
     left: tuple[str, ...]
@@ -63,7 +63,7 @@ def bring(fresh: Path, settings: Settings, artifacts: str, elsewhere: Collection
     return Brought(tuple(f"{what}: {masked(url)}" for what, url in away.items() if what != PREFECT), tuple(left))
 
 
-def lies_in(home: Path, place: str) -> bool:
+def is_inside(home: Path, place: str) -> bool:
     """Whether an address or a folder is inside the home."""
     if not place.startswith("sqlite"):
         return "://" not in place and Path(place).resolve().is_relative_to(home)
@@ -75,7 +75,7 @@ def _is_another(place: str, home: Path, name: str) -> bool:
     """Whether a place is another database than the home's own of that name."""
     if not place.startswith(("sqlite", "postgres")):
         return False
-    if not lies_in(home, place):
+    if not is_inside(home, place):
         return True
     if Path(sa.make_url(place).database or "").resolve() != home / name:
         raise UsageError(f"{place} is inside the home to restore; use a place outside of {home}")

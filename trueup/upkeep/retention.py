@@ -1,4 +1,4 @@
-"""Retention: removes what is older than a model's config allows, unless a kept decision depends on it.
+"""Retention: removes files that are older than a model's config allows, unless a kept decision depends on it.
 
 Rows of the database are marked first, then the files are removed; the next run completes an interrupted one. The ledger
 is never touched, and neither are MLflow's models: see `orphans` for those.
@@ -106,9 +106,9 @@ def gc_shared(configs: Sequence[ModelConfig], home: Home, dry_run: bool = False)
     used, note = _in_use(configs, home)
     features = [] if used is None else home.store.unused_features(used, before)
     named_files = named(home.ledger.entries()).evaluations
-    untold = [f for f in home.store.evaluations(before) if f.relative_to(home.root).as_posix() not in named_files]
+    unreferenced = [f for f in home.store.evaluations(before) if f.relative_to(home.root).as_posix() not in named_files]
     half = [*home.store.leftovers(before), *data_docs.leftovers(data_docs_folder(home.root), before)]
-    kinds = {"features": features, "leftovers": [*untold, *half]}
+    kinds = {"features": features, "leftovers": [*unreferenced, *half]}
     return Collected(None, tuple(Removed(k, *old_files.remove(files, dry_run)) for k, files in kinds.items()), note)
 
 

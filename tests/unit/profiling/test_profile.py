@@ -61,7 +61,7 @@ def test_the_kind_of_a_column(values, name, kind):
 
 def test_a_category_of_very_many_values_is_told_apart():
     found = one([f"c{i}" for i in RNG.integers(0, 5_000, 8_000)])
-    assert (found.kind, found.many, found.telling) == ("category", True, False)
+    assert (found.kind, found.many, found.informative) == ("category", True, False)
 
 
 # pandas counts some texts to their first NUL only, and lone surrogates not always alike.

@@ -247,7 +247,7 @@ class FileTable(SourcePort):
             message = str(error)
             kind = type(error)
         except (duckdb.Error, pa.ArrowException, OSError, csv.Error) as error:
-            message, kind = self._told(str(error)), SourceError
+            message, kind = self._explained(str(error)), SourceError
         except RuntimeError as error:
             if "interrupted" not in str(error):
                 raise
@@ -256,7 +256,7 @@ class FileTable(SourcePort):
             raise KeyboardInterrupt
         raise kind(message)
 
-    def _told(self, error: str) -> str:
+    def _explained(self, error: str) -> str:
         """An error of DuckDB or of the disk in one line, with its file."""
         reason = " ".join(error.split("\nPossible")[0].split())
         file = re.search(r"^ *file = (.+)$", error, re.MULTILINE)

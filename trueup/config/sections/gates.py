@@ -31,7 +31,7 @@ class GateConfig(Plugin):
         },
     )
     TASKS: ClassVar[tuple[Task, ...]] = tuple(Task)  # that the gate can judge
-    METRICS: ClassVar[dict[Task, tuple[str, ...]]] = {}  # what its key `metric` may be; empty: anything
+    METRICS: ClassVar[dict[Task, tuple[str, ...]]] = {}  # allowed values of its key `metric`; empty: any
 
     @property
     def groups(self) -> list[str]:

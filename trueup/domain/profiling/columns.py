@@ -51,7 +51,7 @@ class Column:
     odd: int = 0
 
     @property
-    def telling(self) -> bool:
+    def informative(self) -> bool:
         """Whether it may be a feature as it is."""
         return self.kind in {"number", "category"} and not self.many
 

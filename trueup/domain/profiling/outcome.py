@@ -193,7 +193,7 @@ def joined_outcome(
     return replace(joined, known_times=moments, takes=timedelta(seconds=max(float(waits.quantile(0.9)), 0.0)))
 
 
-def told_by(
+def known_by_column(
     ask: Ask, outcome: Outcome, settled: Sequence[str], raw: pd.DataFrame, columns: dict[str, Column]
 ) -> tuple[Outcome, list[str]]:
     """Let a column of the rows define when outcomes became known: the latest of `settled`, unless an answer was given.

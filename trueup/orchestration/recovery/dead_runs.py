@@ -1,6 +1,6 @@
 """Finds flow and task runs that Prefect shows as running although their process is dead, and the slots they hold.
 
-A dead run starts again, because the event or person behind it would not ask again. Every stage can be repeated, so it
+A dead run starts again, because the event or person behind it would not request it again. Every stage can be repeated, so it
 continues where it was. A cancelled run stays ended, however its process ended.
 
 Three parts notice a dead process: an automation on the server, by heartbeats (`trueup.orchestration.stack.deploy`); the

@@ -10,7 +10,7 @@ import psutil
 from trueup.orchestration.stack.services import HOME_MARK, PROGRAM_MARK
 
 _FLOW_RUN = "PREFECT__FLOW_RUN_ID"  # Prefect's variable for a flow run's process and its children
-_ENGINES = {"prefect.engine", "flow-run"}  # the command of such a process, because a child proves nothing
+_ENGINES = {"prefect.engine", "flow-run"}  # the command of such a process; its children do not count
 _GRACE = 8.0  # seconds between SIGTERM and SIGKILL
 
 

@@ -88,7 +88,7 @@ def _bring_up(layout: Layout, supervisor: Supervisor, deadline: float, seconds: 
         process = supervisor.start(layout.environment(os.environ))
         while supervisor.pid() is None:
             if process.poll() is not None:
-                raise WorkError(f"the process manager ended at once: {_told(layout.logs / 'start.log')}")
+                raise WorkError(f"the process manager ended at once: {_last_error(layout.logs / 'start.log')}")
             _pause(deadline, "the process manager", seconds, log)
     waiting = list(layout.programs)
 
@@ -118,13 +118,13 @@ def _still_starting(supervisor: Supervisor, layout: Layout, offset: int) -> None
     for program, (state, _) in supervisor.programs().items():
         if state == "FATAL" or output.count(f"spawned: '{program}'") >= GAVE_UP:
             log_file = layout.logs / f"{program}.log"
-            raise WorkError(f"{program} does not start: {_told(log_file)}; the full output is in {log_file}")
+            raise WorkError(f"{program} does not start: {_last_error(log_file)}; the full output is in {log_file}")
 
 
 def _pause(deadline: float, what: str, seconds: float, log: Path) -> None:
     if time.monotonic() > deadline:
         raise WorkError(
-            f"{what} did not answer within {seconds:.0f} s: {_told(log)}; the full output is in {log}; allow more "
+            f"{what} did not answer within {seconds:.0f} s: {_last_error(log)}; the full output is in {log}; allow more "
             "time with --wait"
         )
     time.sleep(_PAUSE)
@@ -270,5 +270,5 @@ def _write(layout: Layout, ready: bool) -> None:
     files.write_text(layout.record, json.dumps(record))
 
 
-def _told(log: Path) -> str:
+def _last_error(log: Path) -> str:
     return in_one_line(log.read_text(encoding="utf-8", errors="replace") if log.exists() else "")

@@ -141,20 +141,20 @@ class Behaviour(Gate):
 
     def judge(self, case: Case) -> Verdict:
         """Name the violated checks; inconclusive if one was not made, or changed no row."""
-        failed, untold, kept, figures = list[str](), list[str](), list[str](), []
+        failed, unjudged, kept, figures = list[str](), list[str](), list[str](), []
         for check in self.checks:
             violations = next((f for f in case.behaviour if f.check == check), None)
             if violations is None or not violations.rows:
                 why = "was not made" if violations is None else "changed no row"
-                untold.append(f"{_name(check)}: {why}")
+                unjudged.append(f"{_name(check)}: {why}")
                 continue
             figures.append(to_plain(violations))
             # NaN is not within a limit.
             (kept if violations.share <= check.share else failed).append(_words(check, violations))
         if failed:
             return self.failed(*failed, checks=figures)
-        if untold:
-            return self.inconclusive(*untold, checks=figures)
+        if unjudged:
+            return self.inconclusive(*unjudged, checks=figures)
         return self.passed(*kept, checks=figures)
 
 

@@ -118,13 +118,13 @@ class Fairness(MarginGate):
         figures |= {"groups": {c: g for c, (g, _, _) in judged.items()}, "too_small": small[:_LISTED]}
         pairs = [pair for _, listed, _ in judged.values() for pair in listed]
         alone = [c for c, (_, listed, _) in judged.items() if not listed]
-        untold = [g for g in self.required if not any(g in p.groups for p in pairs)]
+        unjudged = [g for g in self.required if not any(g in p.groups for p in pairs)]
         figures |= {"pairs": [_plain(p) for p in sorted(pairs, key=lambda p: -p.apart.mean)[:_LISTED]]}
         statuses = {p: status(p.lower, p.apart.high, self.margin) for p in pairs}
         if failed := [p for p, s in statuses.items() if s is Status.FAIL]:
             return self.answer(Status.FAIL, [_words(self, p, "above") for p in failed], figures)
-        if untold:
-            reason = f"too small to tell, but required: {', '.join(untold)}"
+        if unjudged:
+            reason = f"too small to tell, but required: {', '.join(unjudged)}"
             return self.inconclusive(reason, **figures)
         reasons = [_words(self, p, "perhaps above") for p, s in statuses.items() if s is Status.INCONCLUSIVE]
         reasons += [f"{column}: fewer than two groups are large enough to tell" for column in alone]

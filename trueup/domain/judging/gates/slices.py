@@ -36,13 +36,13 @@ class Slices(Gate):
         if case.slices.columns.empty:
             return self.passed("no slices are declared")
         tested, small = slice_tests(case, self.margin)
-        untold = [name for name in self.required if name not in {t.slice for t in tested}]
+        unjudged = [name for name in self.required if name not in {t.slice for t in tested}]
         figures = {"slices": [asdict(t) for t in tested], "too_small": small[:_LISTED], "too_small_count": len(small)}
         harmed = [t for t in tested if t.harmed]
         if harmed:
             return self.failed(*[_harm(case, t) for t in harmed], **figures)
-        if untold:
-            return self.inconclusive(f"too small to tell, but required: {', '.join(untold)}", **figures)
+        if unjudged:
+            return self.inconclusive(f"too small to tell, but required: {', '.join(unjudged)}", **figures)
         reasons = [f"no harm in {len(tested)} slices"]
         if small:
             more = f" and {len(small) - 5} more" if len(small) > 5 else ""
