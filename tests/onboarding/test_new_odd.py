@@ -59,6 +59,20 @@ def test_of_fifty_columns_all_that_may_tell_something_are_features(home):
     assert not made.findings.suspects
 
 
+def test_an_id_that_few_rows_lack_is_still_the_key(home):
+    frame = orders().astype({"order_id": "Int64"})
+    frame["order_id"] += 7_300_000_000_000_000_000
+    frame.loc[7, "order_id"] = pd.NA
+    path = home.configs.parent / "orders.parquet"
+    frame.assign(ordered=frame["ordered"].dt.floor("D")).to_parquet(path, index=False)
+    made = draft(Ask("orders", str(path), "ordered", "late"), home)
+    assert made.config.ingest.key == ["order_id"]
+    assert "CHECK: 1 rows have no order_id" in made.text
+    frame.loc[::20, "order_id"] = pd.NA
+    frame.to_parquet(path, index=False)
+    assert "order_id" not in draft(Ask("orders", str(path), "ordered", "late"), home).config.ingest.key
+
+
 def test_rows_without_a_key_are_counted_and_are_no_copies_of_each_other(home):
     frame = orders(n=300, days=60).astype({"order_id": "Int64"})
     frame.loc[[5, 100, 200], "order_id"] = pd.NA

@@ -176,6 +176,13 @@ def test_the_last_of_several_rows_of_a_key_counts():
     assert landed.labels["label"].tolist() == [1.0], "the outcome is that of the last row too: the first 1 was replaced"
 
 
+def test_a_line_of_totals_has_no_time_whatever_the_key_is():
+    times = pd.to_datetime(["2013-01-01", "2013-01-02", "2013-01-03", None])
+    for key in (["at"], ["id"], ["id", "at"]):
+        facts = land(orders(id=[1, 2, 3, None], at=times), ingest(key=key)).facts
+        assert (facts["null_keys"], facts["null_times"], facts["rows"]) == (0, 1, 3)
+
+
 def test_rows_without_key_or_time_are_left_out_and_counted():
     times = pd.to_datetime(["2013-01-03", None, "2013-01-02", "2013-01-04"])
     landed = land(orders(id=[1, 2, None, 4], at=times))

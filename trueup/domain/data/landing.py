@@ -182,8 +182,8 @@ def _unique_rows(
         positions, row_ids = positions[~earlier], row_ids[~earlier]
     order = np.lexsort((row_ids, moments.to_numpy()[positions], times.to_numpy()[positions]))
     facts |= {
-        "null_keys": int(no_key.sum()),
-        "null_times": int((no_time & ~no_key).sum()),
+        "null_keys": int((no_key & ~no_time).sum()),
+        "null_times": int(no_time.sum()),
         "duplicates": int(earlier.sum()),
     }
     return positions[order], row_ids[order]

@@ -12,6 +12,7 @@ from trueup.domain.profiling.columns import Column
 from trueup.domain.profiling.questions import Ask
 
 _CORRECTED = 0.1  # share of rows that may repeat an id, because exports contain corrections
+_ABSENT = 0.01  # share of rows that may lack an id
 _AGAIN = 5  # average number of rows per value of a code
 _TRIED = 12  # candidate columns; up to three are combined
 
@@ -37,11 +38,12 @@ def key_of(ask: Ask, raw: pd.DataFrame, columns: dict[str, Column]) -> Key:
     """
     if ask.key:
         return Key(ask.key, "as you said", _shared(raw, ask.key), int(raw[[*ask.key]].isna().any(axis=1).sum()))
-    ids = [n for n, c in columns.items() if c.kind in {"identifier", "counter"} and not c.absent]
-    exact = [(n,) for n in [*ids, ask.time] if raw[n].notna().all()]
+    empty = {n: int(raw[n].isna().sum()) for n, c in columns.items() if c.kind in {"identifier", "counter"}}
+    ids = sorted((n for n, count in empty.items() if count <= _ABSENT * len(raw)), key=lambda n: empty[n])
+    exact = [(n,) for n in [*ids, ask.time] if n in ids or raw[n].notna().all()]
     for names in exact:
         if not _shared(raw, names):
-            return Key(names, "each row has its own", 0)
+            return Key(names, "each row has its own", 0, empty.get(names[0], 0))
     for size in (1, 2, 3):
         for others in combinations([*_codes(columns)][:_TRIED], size):
             if not _shared(raw, (ask.time, *others)):
@@ -49,7 +51,8 @@ def key_of(ask: Ask, raw: pd.DataFrame, columns: dict[str, Column]) -> Key:
     corrected = [(_shared(raw, names), names) for names in exact if names != (ask.time,)]
     shared, nearly = min(corrected, default=(len(raw), (ask.time,)))
     if shared <= _CORRECTED * len(raw):
-        return Key(nearly, f"{shared:,} rows share theirs with another; the last of them counts", shared)
+        why = f"{shared:,} rows share theirs with another; the last of them counts"
+        return Key(nearly, why, shared, empty[nearly[0]])
     return Key((), "", 0)
 
 
