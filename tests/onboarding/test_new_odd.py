@@ -259,6 +259,19 @@ def test_a_secret_in_the_address_is_refused_and_not_repeated(home, data):
     assert "s3cr3t" not in str(refused.value)
 
 
+def test_json_within_json_lines_is_named_with_a_query_that_takes_it_apart(home):
+    frame = orders(n=600).astype({"ordered": str})
+    frame["buyer"] = [{"age": 20 + i % 50, "plan": "plus"} for i in range(len(frame))]
+    path = home.configs.parent / "orders.jsonl"
+    frame.to_json(path, orient="records", lines=True)
+    made = draft(Ask("orders", str(path), "ordered", "late"), home)
+    (note,) = [n for n in made.findings.notes if "JSON" in n]
+    assert note.startswith("CHECK: buyer: JSON as text")
+    query = note.partition("as in ")[2].replace("name", "age")
+    apart = draft(Ask("apart", str(path), "ordered", "late", query=query), home)
+    assert "age" in apart.config.features.numeric
+
+
 def test_outcomes_may_be_in_a_table_of_a_database(home):
     frame = orders().assign(order_id=lambda f: f["order_id"].map("{:07d}".format))
     url = f"sqlite:///{home.configs.parent / 'shop.db'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 _DATABASE = re.compile(
     r"^(sqlite|postgres(?:ql)?|mysql|mariadb|mssql|oracle|duckdb|snowflake|redshift|trino|bigquery)(\+\w+)?://"
 )
+_WRITTEN = 20  # texts that show how a column is written
 _DIALECTS: tuple[Section, ...] = ({}, {"escape": "\\"}, {"pad": True}, {"escape": "\\", "pad": True})
 
 
@@ -114,6 +116,12 @@ class _Reader:
                 f"CHECK: {', '.join(nested)}: lists and structs are left out; take them apart in the query"
             )
             raw = raw.drop(columns=nested)
+        if texts := [str(c) for c in raw if raw[c].dtype == object and _holds_json(raw[c])]:
+            table = "files" if self.source["kind"] == "files" else "..."
+            self.notes.append(
+                f"CHECK: {', '.join(texts)}: JSON as text, in which each different one is a category of its own; take it apart "
+                f"with --query, as in SELECT *, {_quoted(texts[0])}->>'name' AS name FROM {table}"
+            )
         if raw.empty:
             raise UsageError(f"{data}: has no rows; use a table with rows")
         return raw
@@ -270,6 +278,15 @@ def _time_notes(ask: Ask, times: Times) -> list[str]:
     if times.formats == ("excel",):
         notes.append("CHECK time: its numbers are read as the days of a spreadsheet")
     return notes
+
+
+def _holds_json(column: pd.Series[Any]) -> bool:
+    """Whether all of the first texts are JSON objects or lists."""
+    texts = column.dropna().head(_WRITTEN)
+    try:
+        return len(texts) > 0 and all(isinstance(t, str) and isinstance(json.loads(t), dict | list) for t in texts)
+    except ValueError:
+        return False
 
 
 def _quoted(column: str) -> str:
