@@ -37,5 +37,5 @@ class Address:
 
 def addresses(urls: str | None) -> list[Address]:
     """The addresses in a comma-separated text."""
-    urls_given = [url for part in (urls or "").split(",") if (url := part.strip())]
-    return [Address(place, url) for place, url in enumerate(urls_given, start=1)]
+    single_urls = [url for part in (urls or "").split(",") if (url := part.strip())]
+    return [Address(place, url) for place, url in enumerate(single_urls, start=1)]

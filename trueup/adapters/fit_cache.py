@@ -105,21 +105,21 @@ def _key(order: Order) -> str:
     rows = parquet.digest(parquet.to_table(labelled))
     counted = None if order.weights is None else hashlib.sha256(order.weights.tobytes()).hexdigest()
     return digest_of(
-        [_said(order.model), rows, order.at_most, order.seed, counted, sklearn.__version__, inspect.getsource(fit)]
+        [_plain(order.model), rows, order.at_most, order.seed, counted, sklearn.__version__, inspect.getsource(fit)]
     )[:40]
 
 
-def _said(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """An estimator with its parameters, as plain values; its own `repr` takes longer than some fits."""
     if isinstance(value, BaseEstimator):
         return [
             f"{type(value).__module__}.{type(value).__qualname__}",
-            {k: _said(v) for k, v in value.get_params(deep=False).items()},
+            {k: _plain(v) for k, v in value.get_params(deep=False).items()},
         ]
     if isinstance(value, list | tuple):
-        return [_said(v) for v in value]
+        return [_plain(v) for v in value]
     if isinstance(value, dict):
-        return [[_said(k), _said(v)] for k, v in value.items()]
+        return [[_plain(k), _plain(v)] for k, v in value.items()]
     if isinstance(value, np.ndarray):
         return [str(value.dtype), value.shape, value.tolist()]
     if (name := getattr(value, "__qualname__", None)) is not None:

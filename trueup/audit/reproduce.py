@@ -226,8 +226,8 @@ def _compared(record: _Record, model: Model, then: Home) -> _Rebuilt:
         )
     if (registered := _registered(record, model.home, done)) is not None:
         classes = class_names(model.config.task, registered)
-        was, now_said = (predict(m, gate.X, model.config.task, classes) for m in (registered, fitted))
-        done.compare("predictions of the registered model on the gate rows", was, now_said)
+        was, rebuilt_ones = (predict(m, gate.X, model.config.task, classes) for m in (registered, fitted))
+        done.compare("predictions of the registered model on the gate rows", was, rebuilt_ones)
     return done
 
 

@@ -28,16 +28,16 @@ from trueup.model import VALIDATE, Model, rules
 
 
 @dataclass(frozen=True)
-class Found:
+class Revision:
     """A revision that a decision names, as the home has it."""
 
     ref: BatchRef
     quarantined: np.ndarray[Any, Any] | None  # of rows: the ids that were in quarantine then
 
 
-def find(inputs: Sequence[Input], home: Home) -> tuple[list[Found], list[str]]:
+def find(inputs: Sequence[Input], home: Home) -> tuple[list[Revision], list[str]]:
     """The revisions that a decision names, if their digests are right, and the problems of the others."""
-    revisions, wrong = list[Found](), list[str]()
+    revisions, wrong = list[Revision](), list[str]()
     for named in inputs:
         try:
             ref = home.store.revision(named.dataset, named.window, named.revision)
@@ -45,7 +45,7 @@ def find(inputs: Sequence[Input], home: Home) -> tuple[list[Found], list[str]]:
                 wrong.append(f"{named}: its digest is {ref.sha256[:12]} now, and was {named.sha256[:12]}")
                 continue
             home.store.read(ref, verify=True)
-            revisions.append(Found(ref, _quarantined(ref, named, home)))
+            revisions.append(Revision(ref, _quarantined(ref, named, home)))
         except WorkError as error:
             wrong.append(f"{named}: {error}")
     return revisions, wrong
@@ -60,7 +60,7 @@ def _quarantined(ref: BatchRef, named: Input, home: Home) -> np.ndarray[Any, Any
 
 
 @contextmanager
-def laid_out(model: Model, inputs: Sequence[Found], modules: Mapping[str, bytes], as_of: datetime) -> Iterator[Home]:
+def laid_out(model: Model, inputs: Sequence[Revision], modules: Mapping[str, bytes], as_of: datetime) -> Iterator[Home]:
     """For the block, a home that holds these revisions, their quarantine, and the user's modules as they were."""
     with TemporaryDirectory(prefix="trueup-reproduce-") as scratch:
         configs = Path(scratch) / "configs"
@@ -75,7 +75,7 @@ def laid_out(model: Model, inputs: Sequence[Found], modules: Mapping[str, bytes]
             then.close()
 
 
-def _land(model: Model, then: Home, revision: Found, as_of: datetime) -> None:
+def _land(model: Model, then: Home, revision: Revision, as_of: datetime) -> None:
     ref = then.store.land(
         revision.ref.dataset, revision.ref.window, model.home.store.read(revision.ref), revision.ref.facts
     )

@@ -244,7 +244,7 @@ def _no_policies(content: Mapping[str, Any], root: Path | None) -> Iterator[Mist
 
 
 @dataclass(frozen=True)
-class _Held:
+class _BlockSpan:
     """A span that must contain enough blocks. `at` is the key that sets its length, if the file has it."""
 
     at: Location
@@ -278,7 +278,7 @@ def _too_few_blocks(content: Mapping[str, Any]) -> Iterator[Mistake]:
     yield from map(Mistake, messages.keys(), messages.values())
 
 
-def _spans(content: Mapping[str, Any], block: timedelta) -> Iterator[_Held]:
+def _spans(content: Mapping[str, Any], block: timedelta) -> Iterator[_BlockSpan]:
     """The spans with a valid length."""
     period = meant(content, "ingest", "period")
     window = meant(content, "promote", "gate_window")
@@ -286,14 +286,14 @@ def _spans(content: Mapping[str, Any], block: timedelta) -> Iterator[_Held]:
     enough = MIN_BLOCKS * block
     if period is not None:
         words = "no batch could be diagnosed: all would be `unknown`"
-        yield _Held(("ingest", "period"), SHORTEST[period], f"a {period} holds", words)
+        yield _BlockSpan(("ingest", "period"), SHORTEST[period], f"a {period} holds", words)
     if written(content, "promote", "gates") == []:
         return  # only the first champion is judged, on more than that
     consequence = "no challenger could be judged: all would be held"
     if window is not None:
         words = f"promote.gate_window ({write_duration(window)}) holds"
         longer = f"promote.gate_window to `{write_duration(enough)}`"
-        yield _Held(("promote", "gate_window"), window, words, consequence, longer)
+        yield _BlockSpan(("promote", "gate_window"), window, words, consequence, longer)
     if days is not None and period is not None:
         least = _least_new(content, period, timedelta(days=days))
         words = (
@@ -301,7 +301,7 @@ def _spans(content: Mapping[str, Any], block: timedelta) -> Iterator[_Held]:
             f"(promote.min_new_days: {days:g}), holds"
         )
         longer = f"promote.min_new_days to `{2 * enough / _DAY:g}`"
-        yield _Held(("promote", "min_new_days"), least / 2, words, consequence, longer)
+        yield _BlockSpan(("promote", "min_new_days"), least / 2, words, consequence, longer)
 
 
 def _least_new(content: Mapping[str, Any], period: str, least: timedelta) -> timedelta:
@@ -314,6 +314,6 @@ def _least_new(content: Mapping[str, Any], period: str, least: timedelta) -> tim
     return least if delay is None or delay >= least else max(least, SHORTEST[period] - delay)
 
 
-def _fitting(spans: list[_Held]) -> timedelta | None:
+def _fitting(spans: list[_BlockSpan]) -> timedelta | None:
     """The longest convenient block that fits often enough into all spans."""
     return next((block for block in _BLOCKS if all(s.length // block >= MIN_BLOCKS for s in spans)), None)

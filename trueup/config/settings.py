@@ -96,7 +96,7 @@ class Settings(BaseSettings):
 
     @field_validator("without")
     @classmethod
-    def _known(cls, value: str | None) -> str | None:
+    def _optional_servers(cls, value: str | None) -> str | None:
         if unknown := _words(value) - OPTIONAL_SERVERS:
             raise ValueError(
                 f"{', '.join(sorted(unknown))} cannot be left out; {', '.join(sorted(OPTIONAL_SERVERS))} can"

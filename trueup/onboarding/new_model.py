@@ -24,7 +24,7 @@ from trueup.domain.data.time_formats import naming, with_zone
 from trueup.domain.profiling.columns import Column, profile
 from trueup.domain.profiling.feature_selection import Choice, Judge, choose
 from trueup.domain.profiling.keys import Key, key_of
-from trueup.domain.profiling.leaks import Found, Suspect, suspects
+from trueup.domain.profiling.leaks import LeakReport, Suspect, suspects
 from trueup.domain.profiling.learned_expectations import Usual, learn
 from trueup.domain.profiling.outcome import (
     Outcome,
@@ -200,7 +200,7 @@ def _only(table: Table, rows: pd.Series[bool], times: pd.Series[bool], note: str
     )
 
 
-def _accused(ask: Ask, outcome: Outcome, columns: dict[str, Column], key: Key, when: pd.Series[Any]) -> Found:
+def _accused(ask: Ask, outcome: Outcome, columns: dict[str, Column], key: Key, when: pd.Series[Any]) -> LeakReport:
     """Columns that seem to know the outcome, except a key of one column, which is no feature."""
     seen = {n: replace(c, values=_thinned(c.values)) for n, c in columns.items() if key.columns != (n,)}
     return suspects(seen, _thinned(as_label(outcome, ask.above)), _thinned(when), outcome.task)

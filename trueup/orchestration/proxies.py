@@ -16,7 +16,7 @@ def spare(*hosts: str) -> None:
 
     Other entries of NO_PROXY stay. Both spellings are set, because libraries read either.
     """
-    if not _given():
+    if not _proxies_set():
         return  # set only with a proxy: NO_PROXY alone would disable a system's own proxy
     listed = [word.strip() for name in ("no_proxy", "NO_PROXY") for word in os.environ.get(name, "").split(",")]
     if "*" in listed:
@@ -27,7 +27,7 @@ def spare(*hosts: str) -> None:
 
 def require_usable() -> None:
     """Raise UsageError for a proxy with which Prefect's client cannot be created."""
-    for name, value in _given().items():
+    for name, value in _proxies_set().items():
         if value.lower().startswith("socks") and find_spec("socksio") is None:
             raise UsageError(
                 f"{name} names a SOCKS proxy, which needs a package that is not installed: run `pip install socksio`, "
@@ -35,6 +35,6 @@ def require_usable() -> None:
             )
 
 
-def _given() -> dict[str, str]:
+def _proxies_set() -> dict[str, str]:
     names = [spelled for name in _PROXIES for spelled in (name, name.upper())]
     return {name: value for name in names if (value := os.environ.get(name, "").strip())}

@@ -56,10 +56,12 @@ def _changed(check: BehaviourCheck, column: pd.Series[Any], seed: int) -> list[A
         return [column + check.shift]
     if check.shuffle:
         return [column.to_numpy()[np.random.default_rng(seed).permutation(len(column))]]
-    return [pd.Series([_held(value, column, check)] * len(column), index=column.index) for value in check.to]
+    return [
+        pd.Series([_as_type_of_column(value, column, check)] * len(column), index=column.index) for value in check.to
+    ]
 
 
-def _held(value: Any, column: pd.Series[Any], check: InvarianceCheck) -> Any:
+def _as_type_of_column(value: Any, column: pd.Series[Any], check: InvarianceCheck) -> Any:
     """A value converted to its column's type."""
     try:
         if pd.api.types.is_datetime64_any_dtype(column):

@@ -42,7 +42,7 @@ from trueup.handoffs import Checked, Observed
 from trueup.model import MONITOR, Champion, Model
 from trueup.reporting.jobs import show_drift
 from trueup.stages.features import features, reference_examples
-from trueup.stages.unusual import held_against_usual
+from trueup.stages.unusual import compare_with_usual
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
     """All findings about a batch, and the diagnosis."""
     current, batch = model.champion(), checked.batch
     joined, aside, drift, measured, trial = pd.DataFrame(), Aside(), None, None, None
-    unusual = held_against_usual(model, batch, current, as_of) if checked.usable else None
+    unusual = compare_with_usual(model, batch, current, as_of) if checked.usable else None
     if current is not None and checked.usable and not current.lacks(model.home, batch):
         drift = _drift(model, batch, current, as_of)
         joined, aside = _judged(model, batch, current, as_of)

@@ -32,7 +32,7 @@ _FEWEST: Final = {"day": 8}  # a week, because weekdays differ
 
 
 @dataclass(frozen=True)
-class Held:
+class Comparison:
     """A batch compared with its bounds: what is unusual, the bounds, and the batches that they were learned from."""
 
     oddities: tuple[Oddity, ...]
@@ -43,7 +43,7 @@ class Held:
         return tuple(o.words for o in self.oddities)
 
 
-def held_against_usual(model: Model, batch: Batch, current: Champion | None, as_of: datetime) -> Held:
+def compare_with_usual(model: Model, batch: Batch, current: Champion | None, as_of: datetime) -> Comparison:
     """Compare a batch that passed validation with what was usual before it."""
     sound = model.usable_batches(as_of)
     before = [b for b in sound if b.window.end <= batch.window.start]
@@ -61,7 +61,7 @@ def held_against_usual(model: Model, batch: Batch, current: Champion | None, as_
     ]
     usual = learn(earlier, fewest)
     span = {"from": used[0].window.start.isoformat(), "until": used[-1].window.end.isoformat()} if used else {}
-    return Held(tuple(unusual(profiles[-1], usual, partial=tail)), {**span, **usual.shown()})
+    return Comparison(tuple(unusual(profiles[-1], usual, partial=tail)), {**span, **usual.shown()})
 
 
 def profiled(model: Model, batch: Batch) -> Profile:

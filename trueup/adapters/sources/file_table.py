@@ -93,7 +93,7 @@ class FileTable(SourcePort):
 
     def beginning(self) -> bytes:
         """The unpacked beginning of the first file's text; empty if the files are not CSV. Raises SourceError."""
-        if self._lake() is not None or _kind(file := self._found()[0][0].copy) != "CSV":
+        if self._lake() is not None or _kind(file := self._located()[0][0].copy) != "CSV":
             return b""
         if is_workbook(file):
             file = csv_files.plain(file, self._source.encoding, self.name, self._source.sheet)
@@ -102,7 +102,7 @@ class FileTable(SourcePort):
 
     def sheets(self) -> list[str]:
         """The sheets of the first file that are not empty; none where it is no workbook. Raises SourceError."""
-        file = None if self._lake() is not None else self._found()[0][0].copy
+        file = None if self._lake() is not None else self._located()[0][0].copy
         return sheets_of(file, self.name) if file is not None and is_workbook(file) else []
 
     def read(
@@ -278,7 +278,7 @@ class FileTable(SourcePort):
                 connection.execute(f"SET TimeZone = {literal(self._config.timezone)}")
                 connection.register("files", table)
                 return question(connection, False)
-        located, is_csv = self._found()
+        located, is_csv = self._located()
         source, files = self._source, [f.copy for f in located]
         files = [csv_files.plain(f, source.encoding, self.name, source.sheet) for f in files] if is_csv else files
         pattern = remote.path_of(source.path) if remote.is_address(source.path) else self._pattern
@@ -297,7 +297,7 @@ class FileTable(SourcePort):
                 )
             return question(connection, is_csv)
 
-    def _found(self) -> tuple[list[remote.Fetched], bool]:
+    def _located(self) -> tuple[list[remote.Fetched], bool]:
         """The files, sorted by name, all of one kind, and whether their values are text: CSV, sheets and JSON."""
         address = remote.is_address(self._source.path)
         files = self._fetched() if address else [remote.Fetched(file, file) for file in self._local()]

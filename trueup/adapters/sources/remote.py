@@ -79,7 +79,7 @@ def fetch(address: str, endings: Sequence[str], source: str) -> list[Fetched]:
     try:
         system, path = fsspec.core.url_to_fs(address)
         system.invalidate_cache()  # an earlier listing may be outdated
-        listed = _found(system, path, tuple(endings))
+        listed = _listed(system, path, tuple(endings))
         kept = [info for _, info in sorted(listed.items()) if not _name(info).startswith((".", "_"))]
         if not path.startswith("http"):  # where files cannot be listed
             above = [*map(str, PurePosixPath(kept[0]["name"]).parents)][:_ABOVE] if kept else []
@@ -100,7 +100,7 @@ def fetch(address: str, endings: Sequence[str], source: str) -> list[Fetched]:
         ) from None
 
 
-def _found(system: Any, path: str, endings: tuple[str, ...]) -> dict[str, Info]:
+def _listed(system: Any, path: str, endings: tuple[str, ...]) -> dict[str, Info]:
     """Files, by name, with what fsspec knows of them."""
     if (_GLOB_OF_PAGES if path.startswith("http") else _GLOB).search(path):
         listed = system.glob(path, detail=True).values()

@@ -68,14 +68,14 @@ class FunctionTable(SourcePort):
         if not callable(self._extent):
             times = self._frame(None, None, ())[self._config.time]
             return span_by_time(times, pd.Series(1, times.index), self._config, self.name)
-        ends_given = self._call(self._extent)
-        if ends_given is None:
+        first_and_last = self._call(self._extent)
+        if first_and_last is None:
             return None
         try:
-            first, last = ends_given
+            first, last = first_and_last
         except (TypeError, ValueError):
             raise SourceError(
-                f"{self.name}: its extent returned {ends_given!r}; return (first, last) or None"
+                f"{self.name}: its extent returned {first_and_last!r}; return (first, last) or None"
             ) from None
         ends = event_times(
             pd.Series([first, last], dtype=object, name="extent"), self._config, f"{self.name}: ingest.time"

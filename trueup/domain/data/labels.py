@@ -77,7 +77,7 @@ class Outcomes:
                 ROW_ID: rows[ROW_ID].to_numpy()[has],
                 EVENT_TIME: times[has],
                 LABEL: self.values.to_numpy()[chosen[has]],
-                KNOWN_AT: self._known(chosen[has], times[has]),
+                KNOWN_AT: self._known_moments(chosen[has], times[has]),
             }
         )
         before = (now != _NONE) & ~fits & ~has
@@ -120,7 +120,9 @@ class Outcomes:
             fits[fits] = ~(self.known_at[positions[fits]] < times[fits])  # NaT compares false
         return fits
 
-    def _known(self, positions: npt.NDArray[np.intp], times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.datetime64]:
+    def _known_moments(
+        self, positions: npt.NDArray[np.intp], times: npt.NDArray[np.datetime64]
+    ) -> npt.NDArray[np.datetime64]:
         return (
             self.known_at[positions]
             if self.delay is None
@@ -188,13 +190,13 @@ def table(raw: pd.DataFrame, config: IngestConfig, task: Task, landed: LandedFac
         outcome, count = cleaned(outcome, label.column, config, label.source or config.source, typed)
     facts["sentinel_outcomes"] = count
     values = label_values(outcome, config, task, facts, landed.outcomes)
-    known_at, unknown = _known(chosen, config, label), unknown_of(outcome, values, label)
+    known_at, unknown = _moments(chosen, config, label), unknown_of(outcome, values, label)
     require_newest_known(unknown, values, np.lexsort((np.arange(len(values)), known_at)))
     hashes = key_hash(keys) if len(keys) else np.empty(0, dtype=np.int64)
     return Table(keys, hashes, values, known_at, np.flatnonzero(named), label.known_after, unknown, facts)
 
 
-def _known(chosen: pd.DataFrame, config: IngestConfig, label: LabelConfig) -> npt.NDArray[np.datetime64]:
+def _moments(chosen: pd.DataFrame, config: IngestConfig, label: LabelConfig) -> npt.NDArray[np.datetime64]:
     if label.known_at is None:
         return np.full(len(chosen), np.datetime64("NaT"), dtype=_TIME_UNIT)
     moments = parse_times(chosen[label.known_at], config.timezone, "ingest.label.known_at", config.time_format)

@@ -151,7 +151,7 @@ class _Timeline:
         past = past[past[KNOWN_AT].notna()] if past[KNOWN_AT].hasnans else past
         known_at = np.maximum(_microseconds(past[KNOWN_AT]), _microseconds(past[EVENT_TIME]) + 1)
         self._order = np.argsort(known_at, kind="stable")
-        self._known = known_at[self._order]
+        self._known_at = known_at[self._order]
         self._past, self._queries = past, queries
         self._now = _microseconds(queries[EVENT_TIME])
         self._in_time = np.argsort(self._now, kind="stable")
@@ -163,7 +163,7 @@ class _Timeline:
         if ago not in self._ranks:
             ranks = np.empty(self.size, dtype=np.int64)
             moments = self._now[self._in_time] - ago // _MICROSECOND
-            ranks[self._in_time] = np.searchsorted(self._known, moments, side="right")
+            ranks[self._in_time] = np.searchsorted(self._known_at, moments, side="right")
             self._ranks[ago] = ranks
         return self._ranks[ago]
 

@@ -62,7 +62,7 @@ class Usual:
     varies: dict[str, float]
     filled: dict[str, float]
     unit: dict[str, _Unit]
-    new: dict[str, _Known]
+    new: dict[str, _EarlierValues]
 
     def shown(self) -> Figures:
         """The bounds that people may want to see, as plain values."""
@@ -93,7 +93,7 @@ class _Unit:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _EarlierValues:
     """Hashes of the values in earlier batches, complete below a bound, and how many may be new."""
 
     hashes: frozenset[int]
@@ -124,7 +124,7 @@ def learn(earlier: Sequence[Earlier], fewest: int = FEWEST) -> Usual:
         varies={c: _least_share([(v.n - v.top, v.n) for v in batches if v.n]) for c, batches in enough.items()},
         filled={c: _least_share([(v.n, v.n + v.missing) for v in batches]) for c, batches in enough.items()},
         unit={c: u for c, batches in numbers.items() if c in enough and (u := _unit(batches, fewest))},
-        new={c: _known(batches) for c, batches in values.items() if c in enough},
+        new={c: _earlier_values(batches) for c, batches in values.items() if c in enough},
     )
 
 
@@ -203,7 +203,7 @@ def _logs(v: Numbers, pair: tuple[float, float]) -> tuple[float, float] | None:
     return (float(np.log(v.size)), float(np.log(width))) if v.size and width > 0 else None
 
 
-def _known(batches: Sequence[Values]) -> _Known:
+def _earlier_values(batches: Sequence[Values]) -> _EarlierValues:
     """The earlier values, and how many rows of the later half of the batches had a value that was new then."""
     below = min(v.below for v in batches)
     hashes, shares = set[int](), list[float]()
@@ -212,7 +212,7 @@ def _known(batches: Sequence[Values]) -> _Known:
             shares.append(_new_share(v, hashes, below)[0])
         hashes |= {h for h in v.sketch if h < below}
     most = max(shares)
-    return _Known(frozenset(hashes), below, most + min(0.15, 0.5 * (1 - most)))
+    return _EarlierValues(frozenset(hashes), below, most + min(0.15, 0.5 * (1 - most)))
 
 
 def _new_share(v: Values, earlier: set[int] | frozenset[int], below: int) -> tuple[float, int]:
@@ -278,7 +278,7 @@ def _of_values(name: str, v: Numbers | Values, usual: Usual) -> list[Oddity]:
     return oddities + (unit or (_outside(name, v, *usual.range[name]) if name in usual.range else []))
 
 
-def _newcomers(name: str, v: Values, usual: _Known) -> list[Oddity]:
+def _newcomers(name: str, v: Values, usual: _EarlierValues) -> list[Oddity]:
     share, compared = _new_share(v, usual.hashes, usual.below)
     limit = usual.limit
     rows = v.n if usual.below == HASHES else compared  # a sketch is a sample of values, not of rows

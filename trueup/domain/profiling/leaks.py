@@ -39,7 +39,7 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class Found:
+class LeakReport:
     """Columns that know the outcome, `strong` ones that may, and `settled`: moments at which it may have become known."""
 
     suspects: list[Suspect]
@@ -47,7 +47,7 @@ class Found:
     settled: list[str]
 
 
-def suspects(columns: dict[str, Column], outcome: pd.Series[Any], times: pd.Series[Any], task: Task) -> Found:
+def suspects(columns: dict[str, Column], outcome: pd.Series[Any], times: pd.Series[Any], task: Task) -> LeakReport:
     """Find columns that know the outcome, each once, by the first evidence against it.
 
     `outcome` is the label by row, missing if unknown; `times` are the rows' own. A small tree on one column learns on
@@ -69,7 +69,7 @@ def suspects(columns: dict[str, Column], outcome: pd.Series[Any], times: pd.Seri
     rest = [c for n, c in columns.items() if n not in suspected and c.kind in {"number", "counter"}]
     if task is not Task.MULTICLASS:
         suspected |= {s.column: s for s in _adds_up(rest, outcome)}
-    return Found(list(suspected.values()), [s for n, s in strong.items() if n not in suspected], settled)
+    return LeakReport(list(suspected.values()), [s for n, s in strong.items() if n not in suspected], settled)
 
 
 def _settled(column: Column, outcome: pd.Series[Any], times: pd.Series[Any]) -> bool:

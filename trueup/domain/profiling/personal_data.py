@@ -27,14 +27,14 @@ def personal(columns: dict[str, Column]) -> Iterator[tuple[str, str, bool]]:
     for column in columns.values():
         name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column.name)
         what = next((w for w, pattern in _WORD.items() if pattern.search(name)), None)
-        content = _held(column)
+        content = _kind_of_data(column)
         if content is not None:
             yield column.name, f"holds {content}", True
         elif what is not None:
             yield column.name, f"by its name it {what}", what == NAMING
 
 
-def _held(column: Column) -> str | None:
+def _kind_of_data(column: Column) -> str | None:
     """The kind of personal data of nearly all values."""
     if column.kind not in {"category", "text", "identifier"}:
         return None

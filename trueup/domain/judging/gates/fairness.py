@@ -249,10 +249,10 @@ def _apart(case: Case, ours: Ratios, theirs: Ratios | None, a: int, b: int) -> I
     """Bound the distance of two groups, or its excess over that under the champion."""
     e = case.evaluate
     signs = [np.sign(r.values[a] - r.values[b]) or 1.0 for r in (ours, theirs) if r is not None]
-    moved = [s * (r.deviations[a] - r.deviations[b]) for s, r in zip(signs, _given(ours, theirs), strict=True)]
+    moved = [s * (r.deviations[a] - r.deviations[b]) for s, r in zip(signs, _existing(ours, theirs), strict=True)]
     drawn, length = resample(moved[0] - (moved[1] if len(moved) > 1 else 0.0), e.resamples, case.seed)
     gaps, draws = [], []
-    for sign, ratios in zip(signs, _given(ours, theirs), strict=True):
+    for sign, ratios in zip(signs, _existing(ours, theirs), strict=True):
         resampled = ratios.draws(drawn)
         gaps.append(float(sign * (ratios.values[a] - ratios.values[b])))
         draws.append(sign * (resampled[:, a] - resampled[:, b]))
@@ -263,7 +263,7 @@ def _apart(case: Case, ours: Ratios, theirs: Ratios | None, a: int, b: int) -> I
     return bound(gaps[0] - gaps[1], further, case.blocks.count, length, e.confidence)
 
 
-def _given(*ratios: Ratios | None) -> Iterator[Ratios]:
+def _existing(*ratios: Ratios | None) -> Iterator[Ratios]:
     yield from (r for r in ratios if r is not None)
 
 
