@@ -42,6 +42,8 @@ def one(values: object, name: str = "x") -> Column:
         (RNG.integers(0, 9, N), "store_id", "category"),
         (RNG.permutation(N), "order_id", "identifier"),
         (np.arange(N), "n", "counter"),
+        (np.random.default_rng(1).permutation(N) + 500_000, "Ticket", "identifier"),
+        (np.random.default_rng(1).permutation(4 * N)[:N], "amount", "number"),
         (RNG.choice(["a", "b"], N), "x", "category"),
         (RNG.random(N) < 0.5, "is_new", "number"),
         ([f"u{i}" for i in range(N)], "x", "identifier"),
