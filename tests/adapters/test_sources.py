@@ -788,7 +788,7 @@ class TestHowCsvIsWritten:
     def test_a_wrong_encoding_names_file_and_line_and_the_mend(self, tmp_path):
         text = "id,time,x\n" + "1,2013-03-01,a\n" * 90_000 + "2,2013-03-02,M\u00fcller\n"
         packed(text.encode("cp1252"), tmp_path / "f.csv.xz")
-        said = r"f.csv.xz, line 90002 is not UTF-8 \(byte 0xfc: .*; say .*`ingest.source.encoding: cp1252`"
+        said = r"f.csv.xz, line 90002 is not UTF-8 \(byte 0xfc: .*; set .*`ingest.source.encoding: cp1252`"
         with pytest.raises(SourceError, match=said):
             march(tmp_path, "f.csv.xz")
         (tmp_path / "g.csv").write_bytes(b"id,time,x\n1,2013-03-01,\x81\n")
