@@ -36,6 +36,7 @@ _NEED_DATABASE: Final = {
     "expect_table_row_count_to_equal_other_table",
     "unexpected_rows_expectation",
 }
+_FEW: Final = 3  # rows without a time, such as a title, a total and a note
 _ODD: Final = {  # messages for landing's counts
     "duplicates": "{:,} rows had the key of another row; the last of them counts",
     "null_keys": "{:,} rows without a key were left out",
@@ -54,7 +55,7 @@ class ValidationResult:
     """The validation of one batch.
 
     `row_failures`: `row_id` (int64) and `expectation` (str), one line for each row and critical expectation it fails.
-    `quarantined` counts rows, each once; `left_out` counts those without key or time, which were not landed.
+    `quarantined` counts rows, each once; `left_out` counts those without key or time that the batch is judged by.
     """
 
     verdict: Verdict
@@ -71,8 +72,11 @@ class ValidationResult:
         return (self.quarantined + self.left_out) / max(self.rows + self.left_out, 1)
 
 
-def check(rows: pd.DataFrame, config: ModelConfig, facts: Facts) -> ValidationResult:
+def check(rows: pd.DataFrame, config: ModelConfig, facts: Facts, timeless: int = 0) -> ValidationResult:
     """Check one batch of landed rows; `facts` are the counts of landing.
+
+    A row without a time belongs to no batch, so a source returns it with each: a title, a line of totals. The batch is
+    judged by those beyond the `timeless` ones of another batch, if they are more than a few.
 
     Fails if the batch is broken: a column is missing or has text for numbers, a critical expectation about the batch
     fails, or more than `validate.max_quarantined` of the rows cannot be used. Inconclusive without rows, and below
@@ -84,7 +88,7 @@ def check(rows: pd.DataFrame, config: ModelConfig, facts: Facts) -> ValidationRe
             config.model, [str(Mistake(_PLACE, "an empty suite would pass anything; declare at least one"))]
         )
     if rows.empty:
-        return _no_data(facts, config)
+        return _no_data(facts, config, timeless)
     if not rows.index.equals(pd.RangeIndex(len(rows))):  # GX names failing rows by their index
         rows = rows.reset_index(drop=True)
     absent = sorted({*facts.get("missing", []), *(c for c in config.input_columns if c not in rows)})
@@ -95,7 +99,7 @@ def check(rows: pd.DataFrame, config: ModelConfig, facts: Facts) -> ValidationRe
     if left := {i: checks[i] for i, result in results.items() if result is None}:
         results |= engine.ask(rows, [c for c in config.input_columns if c not in absent], left)
     checked = [(c, result) for c, result in zip(checks, results.values(), strict=True) if result is not None]
-    return _summarise(rows, config, facts, checked)
+    return _summarise(rows, config, facts, checked, timeless)
 
 
 def problems(declared: Mapping[int, ExpectationConfig]) -> list[Mistake]:
@@ -103,14 +107,14 @@ def problems(declared: Mapping[int, ExpectationConfig]) -> list[Mistake]:
     return [Mistake((*_PLACE, i, *at), what) for i, one in declared.items() for at, what in _mistakes(one)]
 
 
-def _no_data(facts: Facts, config: ModelConfig) -> ValidationResult:
+def _no_data(facts: Facts, config: ModelConfig, timeless: int) -> ValidationResult:
     """A batch without rows: nothing was checked."""
     count = Check("expect_table_row_count_to_be_between", {"min_value": 1}, Outcome.INCONCLUSIVE)
     checks = (_checked(count, Result(False, {"observed_value": 0})),)
-    verdict = Verdict.inconclusive(CHECK, "no data", rows=0, quarantined=0, left_out=_left_out(facts))
-    return ValidationResult(
-        verdict, _row_failures(()), (), _oddities(facts, config.ingest.missing), checks, 0, 0, _left_out(facts)
-    )
+    left_out = _left_out(facts, timeless)
+    verdict = Verdict.inconclusive(CHECK, "no data", rows=0, quarantined=0, left_out=left_out)
+    oddities = _oddities(facts, config.ingest.missing)
+    return ValidationResult(verdict, _row_failures(()), (), oddities, checks, 0, 0, left_out)
 
 
 # Expectations of the config
@@ -209,14 +213,14 @@ def _not_run(check: Check, unfit: Mapping[str, str]) -> Result | None:
 
 
 def _summarise(
-    rows: pd.DataFrame, config: ModelConfig, facts: Facts, checked: Sequence[tuple[Check, Result]]
+    rows: pd.DataFrame, config: ModelConfig, facts: Facts, checked: Sequence[tuple[Check, Result]], timeless: int
 ) -> ValidationResult:
     limits = config.validation
     failed = [(c, r) for c, r in checked if r.ran and not r.success]
     messages = {outcome: [c.message(r) for c, r in failed if _means(c, r) is outcome] for outcome in Outcome}
     set_aside = [(c, r) for c, r in failed if _means(c, r) is Outcome.QUARANTINE]
     row_failures = _row_failures([(c.label, rows[ROW_ID].to_numpy()[r.failing]) for c, r in set_aside])
-    quarantined, left_out = row_failures[ROW_ID].nunique(), _left_out(facts)
+    quarantined, left_out = row_failures[ROW_ID].nunique(), _left_out(facts, timeless)
     share = (quarantined + left_out) / (len(rows) + left_out)
     few = bool(messages[Outcome.INCONCLUSIVE])
     too_many = (
@@ -248,8 +252,9 @@ def _row_failures(failing: Sequence[tuple[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame({ROW_ID: np.concatenate(ids), "expectation": labels})
 
 
-def _left_out(facts: Facts) -> int:
-    return int(facts.get("null_keys", 0)) + int(facts.get("null_times", 0))
+def _left_out(facts: Facts, timeless: int) -> int:
+    own = int(facts.get("null_times", 0)) - timeless
+    return int(facts.get("null_keys", 0)) + (own if own > _FEW else 0)
 
 
 def _oddities(facts: Facts, missing: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
