@@ -95,7 +95,7 @@ def earlier_gate(story: Story, role: str):
 def test_gate_rows_that_a_judged_model_was_trained_on_are_refused(homes, tmp_path, role):
     outcome, reasons, recorded, version = forked(earlier_gate, copied(homes.eight, tmp_path / "copy"), role)
     assert (outcome, recorded, version) == ("rejected", "rejected", 1)
-    assert f"where the training of the {role} ends" in reasons
+    assert f"when the training of the {role} ends" in reasons
 
 
 GATES = "  gates: [{kind: paired}, {kind: slices}, {kind: absolute, metric: log_loss, at_most: LIMIT}]\n"
