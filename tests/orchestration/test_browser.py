@@ -189,6 +189,7 @@ def test_a_challenger_that_waits_is_approved_from_the_form(page, stack, home):
     page.goto(f"/runs/flow-run/{run['id']}")
     page.get_by_role("button", name="Resume").click()
     form = page.get_by_role("dialog")
+    expect(form).to_contain_text("Who decides")  # the button is there before the form is, and does nothing then
     form.get_by_role("button", name="Submit").click()
     for field in ("decision", "name", "why"):
         expect(form).to_contain_text(f"'{field}' is a required property")
@@ -276,7 +277,7 @@ def opens(page, link, title):
     """A link leads to a page that is there."""
     url = page.get_by_role("link", name=link).get_attribute("href")
     other = page.context.new_page()
-    until(lambda: other.goto(url).ok)  # reports are rendered beside the run, and come a little later
+    until(lambda: other.goto(url, timeout=120_000).ok)  # reports are rendered beside the run, and come a little later
     assert title in other.title()
     other.close()
 
