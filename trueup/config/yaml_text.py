@@ -27,6 +27,7 @@ def write(value: Any, flow: bool | None = False, width: int = 100) -> str:
     """Plain values as text: in block style, with `flow` on one line, with None only what holds no other map or list."""
     yaml, text = YAML(typ="safe", pure=True), io.StringIO()
     yaml.Representer = _Representer
+    yaml.brace_single_entry_mapping_in_flow_sequence = True
     yaml.default_flow_style, yaml.width = flow, width
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.allow_unicode = "\\x85" not in repr(value)  # a line break for some readers of YAML: it has to be escaped

@@ -22,3 +22,7 @@ def test_text_comes_back_from_any_reader(text):
         for flow in (True, False):
             written = yaml_text.write(value, flow=flow, width=10**6)
             assert yaml_text.read(written) == yaml.safe_load(written) == value
+
+
+def test_a_map_of_one_key_in_a_list_has_braces():
+    assert yaml_text.write([{"kind": "paired"}], flow=True) == "[{kind: paired}]\n"
