@@ -27,7 +27,7 @@ def validate(model: Model, batch: Batch, as_of: datetime) -> Checked:
     if earlier is not None:
         return earlier
     require_sound(model.config, model.home.configs, with_expectations=True)
-    result = check(model.home.store.read(batch.rows), model.config, batch.rows.facts, _timeless(model, batch))
+    result = check(model.home.store.read(batch.rows), model.config, batch.rows.facts)
     model.home.store.quarantine(batch.rows, result.row_failures)
     recorded = model.home.store.record(
         model.config.model,
@@ -47,14 +47,3 @@ def validate(model: Model, batch: Batch, as_of: datetime) -> Checked:
     )
     show_validation(model, batch, as_of, result)
     return checked_from(batch, recorded)
-
-
-def _timeless(model: Model, batch: Batch) -> int:
-    """How many rows without a time came with the batch that landed before this one, or else with the next."""
-    others = sorted(
-        (ref for ref in model.home.store.batches(model.config.rows_dataset) if ref.window != batch.window),
-        key=lambda ref: ref.sequence,
-    )
-    before = [ref for ref in others if ref.sequence < batch.rows.sequence]
-    neighbour = before[-1:] or others[:1]
-    return int(neighbour[0].facts.get("null_times", 0)) if neighbour else 0

@@ -72,11 +72,11 @@ class ValidationResult:
         return (self.quarantined + self.left_out) / max(self.rows + self.left_out, 1)
 
 
-def check(rows: pd.DataFrame, config: ModelConfig, facts: Facts, timeless: int = 0) -> ValidationResult:
+def check(rows: pd.DataFrame, config: ModelConfig, facts: Facts) -> ValidationResult:
     """Check one batch of landed rows; `facts` are the counts of landing.
 
-    A row without a time belongs to no batch, so a source returns it with each: a title, a line of totals. The batch is
-    judged by those beyond the `timeless` ones of another batch, if they are more than a few.
+    A few rows without a time, such as a title or a line of totals, do not count: they belong to no batch, and a source
+    returns them with each.
 
     Fails if the batch is broken: a column is missing or has text for numbers, a critical expectation about the batch
     fails, or more than `validate.max_quarantined` of the rows cannot be used. Inconclusive without rows, and below
@@ -88,7 +88,7 @@ def check(rows: pd.DataFrame, config: ModelConfig, facts: Facts, timeless: int =
             config.model, [str(Mistake(_PLACE, "an empty suite would pass anything; declare at least one"))]
         )
     if rows.empty:
-        return _no_data(facts, config, timeless)
+        return _no_data(facts, config)
     if not rows.index.equals(pd.RangeIndex(len(rows))):  # GX names failing rows by their index
         rows = rows.reset_index(drop=True)
     absent = sorted({*facts.get("missing", []), *(c for c in config.input_columns if c not in rows)})
@@ -99,7 +99,7 @@ def check(rows: pd.DataFrame, config: ModelConfig, facts: Facts, timeless: int =
     if left := {i: checks[i] for i, result in results.items() if result is None}:
         results |= engine.ask(rows, [c for c in config.input_columns if c not in absent], left)
     checked = [(c, result) for c, result in zip(checks, results.values(), strict=True) if result is not None]
-    return _summarise(rows, config, facts, checked, timeless)
+    return _summarise(rows, config, facts, checked)
 
 
 def problems(declared: Mapping[int, ExpectationConfig]) -> list[Mistake]:
@@ -107,11 +107,11 @@ def problems(declared: Mapping[int, ExpectationConfig]) -> list[Mistake]:
     return [Mistake((*_PLACE, i, *at), what) for i, one in declared.items() for at, what in _mistakes(one)]
 
 
-def _no_data(facts: Facts, config: ModelConfig, timeless: int) -> ValidationResult:
+def _no_data(facts: Facts, config: ModelConfig) -> ValidationResult:
     """A batch without rows: nothing was checked."""
     count = Check("expect_table_row_count_to_be_between", {"min_value": 1}, Outcome.INCONCLUSIVE)
     checks = (_checked(count, Result(False, {"observed_value": 0})),)
-    left_out = _left_out(facts, timeless)
+    left_out = _left_out(facts)
     verdict = Verdict.inconclusive(CHECK, "no data", rows=0, quarantined=0, left_out=left_out)
     oddities = _oddities(facts, config.ingest.missing)
     return ValidationResult(verdict, _row_failures(()), (), oddities, checks, 0, 0, left_out)
@@ -213,14 +213,14 @@ def _not_run(check: Check, unfit: Mapping[str, str]) -> Result | None:
 
 
 def _summarise(
-    rows: pd.DataFrame, config: ModelConfig, facts: Facts, checked: Sequence[tuple[Check, Result]], timeless: int
+    rows: pd.DataFrame, config: ModelConfig, facts: Facts, checked: Sequence[tuple[Check, Result]]
 ) -> ValidationResult:
     limits = config.validation
     failed = [(c, r) for c, r in checked if r.ran and not r.success]
     messages = {outcome: [c.message(r) for c, r in failed if _means(c, r) is outcome] for outcome in Outcome}
     set_aside = [(c, r) for c, r in failed if _means(c, r) is Outcome.QUARANTINE]
     row_failures = _row_failures([(c.label, rows[ROW_ID].to_numpy()[r.failing]) for c, r in set_aside])
-    quarantined, left_out = row_failures[ROW_ID].nunique(), _left_out(facts, timeless)
+    quarantined, left_out = row_failures[ROW_ID].nunique(), _left_out(facts)
     share = (quarantined + left_out) / (len(rows) + left_out)
     few = bool(messages[Outcome.INCONCLUSIVE])
     too_many = (
@@ -252,9 +252,9 @@ def _row_failures(failing: Sequence[tuple[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame({ROW_ID: np.concatenate(ids), "expectation": labels})
 
 
-def _left_out(facts: Facts, timeless: int) -> int:
-    own = int(facts.get("null_times", 0)) - timeless
-    return int(facts.get("null_keys", 0)) + (own if own > _FEW else 0)
+def _left_out(facts: Facts) -> int:
+    timeless = int(facts.get("null_times", 0))
+    return int(facts.get("null_keys", 0)) + (timeless if timeless > _FEW else 0)
 
 
 def _oddities(facts: Facts, missing: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
