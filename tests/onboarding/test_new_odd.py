@@ -73,6 +73,17 @@ def test_an_id_that_few_rows_lack_is_still_the_key(home):
     assert "order_id" not in draft(Ask("orders", str(path), "ordered", "late"), home).config.ingest.key
 
 
+@pytest.mark.parametrize("word", ["-", "N/A", "?"])
+def test_an_id_with_a_word_for_missing_is_no_key(home, word):
+    frame = orders()
+    frame["order_id"] = [f"A{i:05d}" for i in range(len(frame))]
+    frame.loc[::20, "order_id"] = word
+    path = home.configs.parent / "orders.csv"
+    frame.assign(ordered=frame["ordered"].dt.floor("D")).to_csv(path, index=False)
+    made = draft(Ask("orders", str(path), "ordered", "late"), home)
+    assert "order_id" not in made.config.ingest.key
+
+
 def test_rows_without_a_key_are_counted_and_are_no_copies_of_each_other(home):
     frame = orders(n=300, days=60).astype({"order_id": "Int64"})
     frame.loc[[5, 100, 200], "order_id"] = pd.NA
@@ -267,9 +278,10 @@ def test_json_within_json_lines_is_named_with_a_query_that_takes_it_apart(home):
     made = draft(Ask("orders", str(path), "ordered", "late"), home)
     (note,) = [n for n in made.findings.notes if "JSON" in n]
     assert note.startswith("CHECK: buyer: JSON as text")
-    query = note.partition("as in ")[2].replace("name", "age")
+    query = note.partition("--query: ")[2].replace("name", "age")
     apart = draft(Ask("apart", str(path), "ordered", "late", query=query), home)
     assert "age" in apart.config.features.numeric
+    assert "buyer" not in apart.config.features.categorical
 
 
 def test_outcomes_may_be_in_a_table_of_a_database(home):

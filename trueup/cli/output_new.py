@@ -115,7 +115,7 @@ def _findings(drafting: Drafting) -> dict[str, list[str]]:
         else []
     )
     return {
-        "left out, because they know the answer (leak suspects)": _named(drafting.suspects),
+        "left out, because they leak the outcome (leak suspects)": _named(drafting.suspects),
         "predict the outcome very well alone; are they known when a prediction is made?": _named(drafting.strong),
         "left out otherwise": _named(otherwise),
         "personal data": _named(drafting.personal),

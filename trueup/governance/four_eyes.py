@@ -52,7 +52,7 @@ def require_another(model: Model, entry: Entry, by: str) -> FourEyes:
 
 
 def require_two(config: ModelConfig, version: int, by: str, asked_by: str) -> FourEyes:
-    """The same for an override, which always has a person who requests it. Raises UsageError."""
+    """The same for an override: with four eyes it needs the person who requests it. Raises UsageError."""
     demanded = config.promote.approval.four_eyes
     same = bool(asked_by) and _one(asked_by) in {_one(by)}
     if demanded and (same or not asked_by):

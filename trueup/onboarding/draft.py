@@ -134,7 +134,8 @@ def _label(made: Draft, findings: Findings) -> None:
 
 def _validate(made: Draft, findings: Findings) -> None:
     made.section(
-        "validate", f"{CHECK}: a batch that is not so is broken; {usual_name(findings.ask.name)} has lines to copy"
+        "validate",
+        f"{CHECK}: a batch that breaks one of these is broken; {usual_name(findings.ask.name)} has lines to copy",
     )
     if (rows := int(max(min(30, findings.spans.rows // 4), 1))) != 30:
         made.put("min_rows", rows)
@@ -153,7 +154,7 @@ def write_usual(findings: Findings) -> str:
     made.say(
         f"What was usual in the {findings.rows:,} rows that {findings.ask.name}.yaml was written from. Nothing reads this file: "
         "the loop learns what is usual from the batches it has landed, and anew with each champion. A line that you copy "
-        "into `validate` there becomes a contract: a batch that is not so is broken, or has its rows in quarantine."
+        "into `validate` there becomes a contract: a batch that breaks it is broken, or has its rows in quarantine."
     )
     for note in findings.usual.left_out:
         made.say(note)

@@ -116,15 +116,23 @@ class _Reader:
                 f"CHECK: {', '.join(nested)}: lists and structs are left out; take them apart in the query"
             )
             raw = raw.drop(columns=nested)
-        if texts := [str(c) for c in raw if raw[c].dtype == object and _holds_json(raw[c])]:
-            table = "files" if self.source["kind"] == "files" else "..."
-            self.notes.append(
-                f"CHECK: {', '.join(texts)}: JSON as text, in which each different one is a category of its own; take it apart "
-                f"with --query, as in SELECT *, {_quoted(texts[0])}->>'name' AS name FROM {table}"
-            )
+        if data == self.ask.data:
+            self._note_json(raw)
         if raw.empty:
             raise UsageError(f"{data}: has no rows; use a table with rows")
         return raw
+
+    def _note_json(self, raw: pd.DataFrame) -> None:
+        texts = [str(c) for c in raw if raw[c].dtype == object and _holds_json(raw[c])]
+        if not texts:
+            return
+        first, query = _quoted(texts[0]), "one that leaves out the column"
+        if self.source["kind"] == "files":
+            query = f"SELECT * EXCLUDE ({first}), {first}->>'name' AS name FROM files"
+        self.notes.append(
+            f"CHECK: {', '.join(texts)}: JSON as text, in which each different one is a category of its own; take it apart with "
+            f"--query: {query}"
+        )
 
     def everything(self, missing: Mapping[str, Sequence[str]] | None = None, **odd: Any) -> pd.DataFrame:
         """All rows; `odd` are further keys of the source."""
@@ -285,7 +293,7 @@ def _holds_json(column: pd.Series[Any]) -> bool:
     texts = column.dropna().head(_WRITTEN)
     try:
         return len(texts) > 0 and all(isinstance(t, str) and isinstance(json.loads(t), dict | list) for t in texts)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

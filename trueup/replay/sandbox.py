@@ -106,7 +106,7 @@ class Sandbox:
         if not self._turns(model):
             raise NoData(
                 f"{model.config.model}: the home had landed no batch of {self.span} by its end; --known-then needs the time in which the "
-                "home ran: choose a later span, or replay without it"
+                "home ran: choose a later span, or replay without --known-then"
             )
         model.home.tracking.client.search_experiments(max_results=1)
 

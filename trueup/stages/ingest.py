@@ -66,7 +66,7 @@ def ingest(model: Model, as_of: datetime) -> list[Batch]:
         joined.land_again(b for b in landed if b.window not in due)
     for window in due:
         land(model, window, joined)
-    if rewritten <= {*due}:  # rows written later are reported next time
+    if rewritten <= {*due}:  # else the old mark stays, so that those rows are read once they are due
         _keep(model, mark, due[-1:] or windows[-1:], as_of)
     return model.batches(as_of)
 

@@ -36,7 +36,10 @@ class ValidateConfig(Section):
     min_rows: int = Field(
         30, ge=1, description="A batch with fewer rows is inconclusive: it is kept and scored, but not diagnosed."
     )
-    max_quarantined: Share = Field(0.05, description="A batch with a larger share of rows in quarantine is broken.")
+    max_quarantined: Share = Field(
+        0.05,
+        description="A batch with a larger share of rows that cannot be used is broken: those in quarantine, without a key, or without a time. Up to three without a time, such as a line of totals, do not count.",
+    )
     max_missing: dict[str, Share] = Field(
         default={},
         description="The largest share of missing values per column. The default for features is just below 1: not all may be missing.",

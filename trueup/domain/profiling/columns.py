@@ -157,8 +157,8 @@ def _numbers(name: str, values: pd.Series[Any], counts: dict[str | float, int]) 
         kind = "identifier"
     elif whole and distinct > 0.95 * len(values) and present.is_monotonic_increasing:
         kind = "counter"
-    elif whole and len(present) > 50 and distinct == len(present) and present.max() - present.min() < 2 * distinct:
-        kind = "identifier"  # numbers drawn from a row without gaps, each once: nothing measured is so
+    elif whole and len(present) > 50 and distinct == len(present) and present.max() - present.min() < 1.1 * distinct:
+        kind = "identifier"  # numbers drawn from a row nearly without gaps, each once: few measures are so
     elif whole and distinct > 2 and _CODED.search(name) and present.abs().max() <= EXACT:
         return Column(name, "category", as_text(values.astype("Int64").astype(object)), distinct, absent, sentinels)
     else:

@@ -38,12 +38,15 @@ def key_of(ask: Ask, raw: pd.DataFrame, columns: dict[str, Column]) -> Key:
     """
     if ask.key:
         return Key(ask.key, "as you said", _shared(raw, ask.key), int(raw[[*ask.key]].isna().any(axis=1).sum()))
-    empty = {n: int(raw[n].isna().sum()) for n, c in columns.items() if c.kind in {"identifier", "counter"}}
+    # With a word for missing, all rows with that word would share a key.
+    ids = [n for n, c in columns.items() if c.kind in {"identifier", "counter"} and not c.sentinels]
+    empty = {n: int(raw[n].isna().sum()) for n in ids}
     ids = sorted((n for n, count in empty.items() if count <= _ABSENT * len(raw)), key=lambda n: empty[n])
     exact = [(n,) for n in [*ids, ask.time] if n in ids or raw[n].notna().all()]
     for names in exact:
         if not _shared(raw, names):
-            return Key(names, "each row has its own", 0, empty.get(names[0], 0))
+            why = "each row that has one has its own" if empty.get(names[0]) else "each row has its own"
+            return Key(names, why, 0, empty.get(names[0], 0))
     for size in (1, 2, 3):
         for others in combinations([*_codes(columns)][:_TRIED], size):
             if not _shared(raw, (ask.time, *others)):

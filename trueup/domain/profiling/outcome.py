@@ -176,7 +176,11 @@ def joined_outcome(
     values = outcomes[ask.label].reindex(place).reset_index(drop=True)
     if not values.notna().any():
         cause = spelled_otherwise(mine[0], theirs[0])
-        mend = f"{cause}; --query is for the rows, --labels-query for the outcomes" if cause else "give the right --key"
+        mend = (
+            f"{cause}; write them alike with --query (rows) or --labels-query (outcomes)"
+            if cause
+            else "give the right --key"
+        )
         raise UsageError(
             f"--labels {ask.labels}: none of its keys ({', '.join(names.values())}) is one of {', '.join(key)}; {mend}"
         )
@@ -248,8 +252,8 @@ def _names_there(key: Sequence[str], raw: pd.DataFrame, outcomes: pd.DataFrame, 
             causes = [f"{c}: {difference}" for c in free if (difference := spelled_otherwise(raw[name], outcomes[c]))]
             if causes:
                 raise UsageError(
-                    f"--labels {ask.labels}: no column has the values of {name} as they are written there; {causes[0]}; bring "
-                    "the rows to them with --query"
+                    f"--labels {ask.labels}: no column has the values of {name} as they are written there; {causes[0]}; write "
+                    "them alike with --query (rows) or --labels-query (outcomes)"
                 )
             raise UsageError(
                 f"--labels {ask.labels}: has no column with the values of {name}; it has {', '.join(map(str, outcomes))}"

@@ -197,7 +197,7 @@ def _best(written: pd.Series[Any], counts: Any) -> tuple[str, pd.Series[Any], st
     score = {f: int(counts[r.notna().to_numpy()].sum()) for f, r in read.items()}
     most = max(score.values())
     tied = [f for f in worth if score[f] == most]
-    # If two formats read every value, the one in better order is right: tables grow with time.
+    # If two formats read every value, the one in better order is taken: tables grow with time.
     tied.sort(key=lambda f: (disorder(read[f]), f.startswith("%m")))
     other = tied[1] if len(tied) > 1 and not _decided(read[tied[0]], read[tied[1]]) else None
     return tied[0], read[tied[0]], other
