@@ -8,7 +8,7 @@ flights about twice as fast as zstd, at the same size.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -242,16 +242,37 @@ def is_text(kind: pa.DataType) -> bool:
 
 def with_booleans(table: pa.Table, names: Collection[str]) -> pa.Table:
     """Convert columns of 1 and 0 to booleans, so that `concat` writes them beside text as true and false."""
-    for position, name in enumerate(table.column_names):
-        if name in names and _kind(table[name].type) == "numbers":
-            table = table.set_column(position, name, table[name].cast(pa.bool_()))
-    return table
+    return _converted(
+        table, names, lambda column: column.cast(pa.bool_()) if _kind(column.type) == "numbers" else column
+    )
 
 
-def _with_floats(table: pa.Table, names: Sequence[str]) -> pa.Table:
+def _with_floats(table: pa.Table, names: Collection[str]) -> pa.Table:
+    return _converted(
+        table,
+        names,
+        lambda column: column.cast(pa.float64(), safe=False) if pa.types.is_integer(column.type) else column,
+    )
+
+
+def _with_text(table: pa.Table, names: Collection[str]) -> pa.Table:
+    return _converted(table, names, _text)
+
+
+def _text(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:
+    if pa.types.is_null(column.type):
+        return column
+    encoded = pa.types.is_dictionary(column.type)
+    return column.cast(pa.string()) if encoded else pa.array(as_text(column.to_pandas()), pa.string())
+
+
+def _converted(
+    table: pa.Table, names: Collection[str], convert: Callable[[pa.ChunkedArray], pa.ChunkedArray | pa.Array]
+) -> pa.Table:
+    """The table with these columns converted."""
     for position, name in enumerate(table.column_names):
-        if name in names and pa.types.is_integer(table[name].type):
-            table = table.set_column(position, name, table[name].cast(pa.float64(), safe=False))
+        if name in names:
+            table = table.set_column(position, name, convert(table[name]))
     return table
 
 
@@ -259,12 +280,3 @@ def _kind(kind: pa.DataType) -> str:
     if pa.types.is_dictionary(kind):
         return "codes"
     return "numbers" if pa.types.is_integer(kind) or pa.types.is_floating(kind) else str(kind)
-
-
-def _with_text(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    for position, name in enumerate(table.column_names):
-        if name in names and not pa.types.is_null(table[name].type):
-            encoded = pa.types.is_dictionary(table[name].type)
-            text = table[name].cast(pa.string()) if encoded else pa.array(as_text(table[name].to_pandas()), pa.string())
-            table = table.set_column(position, name, text)
-    return table
