@@ -1,0 +1,1 @@
+"""What the server says over HTTP: routes, rows in and answers out, errors, its description and its page."""

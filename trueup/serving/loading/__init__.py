@@ -1,0 +1,1 @@
+"""What loads the published models of a server, and keeps them current."""
