@@ -10,6 +10,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,12 +19,15 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from sqlalchemy.schema import CreateTable
 
-from trueup.errors import WorkError
+from trueup.adapters.sql.closing import require_open
+from trueup.adapters.sql.fencing import require_held
+from trueup.adapters.sql.postgresql import make_engine, require_own_session
+from trueup.errors import DatabaseUnavailable, WorkError
 from trueup.secrecy import PERHAPS, masked
 
 _WAIT = 60.0  # seconds a connection waits for another's lock
 _INITIALISE = 7_286_410  # PostgreSQL's advisory lock for creating tables
-_READS, _LOOKS = "trueup_reads", "trueup_looks"
+READS, _LOOKS = "trueup_reads", "trueup_looks"
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -36,15 +40,15 @@ def connect(url: str | sa.URL) -> sa.Engine:
     """
     parsed = _with_driver(sa.make_url(url))
     if parsed.get_backend_name() != "sqlite":
-        engine = sa.create_engine(parsed, pool_pre_ping=True)
-        if engine.dialect.name == "postgresql":
-            sa.event.listen(engine, "connect", _set_up_postgresql)
+        engine = make_engine(parsed)
+        sa.event.listen(engine, "begin", _check_locks)
         return engine
     if (file := database_file(parsed)) is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(parsed, connect_args={"timeout": _WAIT})
     sa.event.listen(engine, "connect", _set_up_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
+    sa.event.listen(engine, "begin", _check_locks)  # as the only writer, so after the one above
     return engine
 
 
@@ -55,12 +59,9 @@ def connect_to_look(url: str | sa.URL) -> sa.Engine:
     file cannot be read.
     """
     parsed = _with_driver(sa.make_url(url))
-    options = {_READS: True, _LOOKS: True}
+    options = {READS: True, _LOOKS: True}
     if parsed.get_backend_name() != "sqlite":
-        engine = sa.create_engine(parsed, pool_pre_ping=True, execution_options=options)
-        if engine.dialect.name == "postgresql":
-            sa.event.listen(engine, "connect", _set_up_postgresql)
-        return engine
+        return make_engine(parsed, execution_options=options)
     file = database_file(parsed)
     if file is None or not file.exists():
         engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool, execution_options=options)
@@ -94,19 +95,13 @@ def _opened_to_look(file: Path) -> sqlite3.Connection:
     return connection
 
 
-def _set_up_postgresql(connection: Any, _record: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SET TIME ZONE 'UTC'")  # for times that the database itself writes, as on SQLite
-    connection.commit()
-
-
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # turns off the driver's late BEGIN, see `_begin_sqlite`
     connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    statement = "BEGIN" if connection.get_execution_options().get(_READS, False) else "BEGIN IMMEDIATE"
+    statement = "BEGIN" if connection.get_execution_options().get(READS, False) else "BEGIN IMMEDIATE"
     driver: Any = connection.connection.driver_connection
     try:
         driver.execute(statement)  # SQLAlchemy's way takes several times as long
@@ -114,38 +109,54 @@ def _begin_sqlite(connection: sa.Connection) -> None:
         raise sa.exc.OperationalError(statement, None, error) from error
 
 
+def _check_locks(connection: sa.Connection) -> None:
+    if not connection.get_execution_options().get(READS, False):
+        require_held(connection)
+
+
 @contextmanager
 def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Open a read-only transaction, which waits for no writer. Raises WorkError."""
-    with _answering(engine), engine.connect().execution_options(**{_READS: True}) as connection, connection.begin():
+    with answering(engine), engine.connect().execution_options(**{READS: True}) as connection, connection.begin():
         yield connection
 
 
 @contextmanager
 def writing(engine: sa.Engine, table: sa.Table | None = None) -> Iterator[sa.Connection]:
-    """Open a transaction, as the only writer to a table if one is named; readers are not blocked. Raises WorkError."""
-    with _answering(engine), engine.begin() as connection:
+    """Open a transaction, as the only writer to a table if one is named; readers are not blocked.
+
+    Raises LockLost within the block of a lock that another process has taken meanwhile, else WorkError.
+    """
+    with answering(engine), engine.begin() as connection:
         if table is not None and engine.dialect.name == "postgresql":
             quoted = engine.dialect.identifier_preparer.format_table(table)
             connection.exec_driver_sql(f"LOCK TABLE {quoted} IN SHARE ROW EXCLUSIVE MODE")
         yield connection
 
 
+def clock_of(engine: sa.Engine) -> datetime:
+    """The clock of a PostgreSQL server, in UTC. Raises WorkError."""
+    with reading(engine) as connection:
+        moment: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    return moment.astimezone(UTC)
+
+
 @contextmanager
-def _answering(engine: sa.Engine) -> Iterator[None]:
+def answering(engine: sa.Engine) -> Iterator[None]:
     """Explain errors of a database that is full, locked or gone. Integrity errors are left to the caller."""
     try:
         yield
     except sa.exc.OperationalError as error:
         shown = engine.url.render_as_string(hide_password=True)
-        raise WorkError(
+        problem = DatabaseUnavailable if engine.dialect.name == "postgresql" else WorkError
+        raise problem(
             f"the database {shown} cannot be used: {first_line(error)}; check that it runs, has room on its disk and is "
             "not locked by another process, and run again: what was not recorded did not happen"
         ) from error
 
 
 def initialise(engine: sa.Engine, metadata: sa.MetaData) -> None:
-    """Create the missing tables, one process at a time.
+    """Create the missing tables, one process at a time. Raises UsageError for the database of a home that was moved.
 
     SQLite is guarded by a lock file beside the database and put into WAL mode, PostgreSQL by an advisory lock. Raises
     WorkError if the database cannot be opened.
@@ -155,6 +166,7 @@ def initialise(engine: sa.Engine, metadata: sa.MetaData) -> None:
         if looks(engine):
             _stand_in(engine, metadata)
         elif engine.dialect.name == "postgresql":
+            require_own_session(engine)
             with engine.begin() as connection:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_INITIALISE)))
                 metadata.create_all(connection)
@@ -164,6 +176,8 @@ def initialise(engine: sa.Engine, metadata: sa.MetaData) -> None:
                 metadata.create_all(engine)
         else:
             metadata.create_all(engine)
+        if not looks(engine):
+            require_open(engine)
     except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError, Timeout) as error:
         raise WorkError(
             f"the database {shown} cannot be opened: {first_line(error)}; check its address, that it runs, and that "

@@ -1,0 +1,1 @@
+"""The files of a home, behind one port: in a folder, or in an object store."""

@@ -1,0 +1,52 @@
+"""Opens the files of a home by its address."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from trueup.adapters.files.bucket import BucketFiles
+from trueup.adapters.files.cache import Cache
+from trueup.errors import UsageError
+
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL")
+
+
+def open_bucket(address: str, copies: Path, limit: int) -> BucketFiles:
+    """The files below an address of an object store, with at most `limit` bytes of copies in a folder.
+
+    Credentials come from the environment of the store's own client. Raises UsageError for an address that cannot be used.
+    """
+    parts = urlsplit(address)
+    try:
+        if parts.scheme == "s3":
+            system, root = _s3(), f"{parts.netloc}{parts.path}"
+        else:
+            system, root = pafs.FileSystem.from_uri(address)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UsageError(
+            f"the home {address} cannot be opened: {error}; check TRUEUP_HOME and the credentials"
+        ) from None
+    return BucketFiles(address, Cache(copies, limit), system, root)
+
+
+def _s3() -> pafs.S3FileSystem:
+    """S3, or a server with its protocol, as AWS's own programs find it in the environment."""
+    endpoint = next((os.environ[name] for name in _ENDPOINTS if os.environ.get(name)), None)
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ("us-east-1" if endpoint else None)
+    there = {}
+    if endpoint:
+        at = urlsplit(endpoint)
+        there = {"endpoint_override": at.netloc or endpoint, "scheme": at.scheme or "https"}
+    return pafs.S3FileSystem(
+        region=region,
+        allow_delayed_open=True,  # else each small file takes three requests instead of one
+        request_timeout=60,
+        connect_timeout=10,
+        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=1),  # `BucketFiles` repeats them
+        **there,
+    )
