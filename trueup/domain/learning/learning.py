@@ -1,21 +1,18 @@
 """Model families: recipes, their pipelines, and how pipelines are fitted and predict.
 
-A pipeline has its preprocessing and only scikit-learn's own classes, so that it loads anywhere. It takes the feature
+A pipeline has its preprocessing and only classes of scikit-learn or LightGBM, so that it loads anywhere. It takes the feature
 frame and selects its columns by name. Missing values, new categories and columns without any value are not errors. The
 same recipe on the same rows results in the same model, bit for bit: seeds are part of the recipe, and fitting uses one
 thread, because sums over several threads depend on their number.
-
-Boosting never stops early. scikit-learn would validate on random rows, which are neighbours in time of the training
-rows, and stop too late. Instead the search chooses the number of trees on later rows.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -23,27 +20,20 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn import inspection
 from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-)
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from trueup.config.rules import Mistake
 from trueup.config.sections.training import Family, Parameters
 from trueup.config.tasks import Task
+from trueup.domain.features.chunks import Rows, chunks_of, columns_with_values, frame_of
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
-from trueup.domain.learning.recipe import Float, Int, Recipe, Space
+from trueup.domain.learning.encoding import encodes, fit_encoder, matrix_of
+from trueup.domain.learning.families import MATRIX_TYPES, for_trees, learner_of, missing_package
+from trueup.domain.learning.recipe import Recipe, Space, is_lightgbm
 from trueup.errors import TrainingFailed
 from trueup.hints import did_you_mean
 
@@ -51,9 +41,8 @@ Floats = NDArray[np.float64]
 
 
 SIMPLE_ROWS = 20_000  # more rows make a linear model slower but hardly better
-_MAX_CATEGORIES = 30  # one-hot columns per feature; rarer categories share the last one
 _THREADS = 1
-_MONOTONE = "monotonic_cst"  # of gradient boosting; in a recipe by patterns of feature names
+_MONOTONE = {"model__monotonic_cst", "model__monotone_constraints"}
 _RESERVED = {
     "random_state": "the seed is train.seed",
     "early_stopping": "its validation rows would be drawn at random, not from later times; set max_iter",
@@ -61,6 +50,8 @@ _RESERVED = {
     "n_jobs": "fitting uses one thread, so that it can be repeated",
     "warm_start": "every fit starts from the beginning",
     "verbose": "it does not change the model",
+    "deterministic": "fits can always be repeated",
+    "force_row_wise": "the fastest way would be measured, and the model would depend on it",
 }
 
 
@@ -70,46 +61,48 @@ _RESERVED = {
 
 def space(family: Family, task: Task) -> Space:
     """The search space of a family, by the estimator's parameter names."""
-    return _learner(family, task).space
+    return learner_of(family, task).space
 
 
 def defaults(family: Family, task: Task) -> Parameters:
     """Every parameter that Trueup sets, at its starting value. Recipes record all, so later defaults change no recipe."""
-    learner = _learner(family, task)
+    learner = learner_of(family, task)
     return {**learner.constants, **{name: varied.default for name, varied in learner.space.items()}}
 
 
-def problems(fixed: Mapping[Family, Mapping[str, Any]], task: Task) -> list[Mistake]:
-    """Find the mistakes in `train.parameters`; the values are checked when fitting."""
-    mistakes = []
+def problems(fixed: Mapping[Family, Mapping[str, Any]], task: Task, families: Iterable[Family] = ()) -> list[Mistake]:
+    """Find the mistakes in `train.parameters`, and the `families` that are not installed; values are checked when fitting."""
+    lacking = {family: missing_package(family) for family in families}
+    mistakes = [Mistake(("train", "families"), lacks) for lacks in lacking.values() if lacks]
     for family, parameters in fixed.items():
-        parameters_of = _learner(family, task).estimator().get_params()
+        if missing_package(family):
+            continue
+        learner = learner_of(family, task)
+        parameters_of = learner.estimator().get_params().keys() | learner.further
         for name in parameters:
             at = ("train", "parameters", family, name)
             if name in _RESERVED:
                 mistakes.append(Mistake(at, f"cannot be set: {_RESERVED[name]}"))
             elif name not in parameters_of:
                 mend = did_you_mean(
-                    name, parameters_of, f"it has {', '.join(sorted(parameters_of.keys() - _RESERVED))}"
+                    name, parameters_of, f"it has {', '.join(sorted(parameters_of - _RESERVED.keys()))}"
                 )
-                mistakes.append(
-                    Mistake(at, f"{_learner(family, task).estimator.__name__} has no such parameter; {mend}")
-                )
+                mistakes.append(Mistake(at, f"{learner.estimator.__name__} has no such parameter; {mend}"))
     return mistakes
 
 
 def build(recipe: Recipe, schema: FeatureSchema, task: Task) -> Pipeline:
-    """Make the unfitted pipeline of a recipe. `monotonic_cst` may have patterns: {"late_rate_*": 1, "visib*": -1}."""
+    """Make the unfitted pipeline of a recipe. The directions of monotone features may be patterns: {"late_rate_*": 1}."""
     if recipe.family in ("simple", "prior"):
         return _stand_in(recipe, schema, task)
-    learner = _learner(cast("Family", recipe.family), task)
+    learner = learner_of(cast("Family", recipe.family), task)
     parameters = dict(recipe.parameters)
-    if isinstance(signs := parameters.get(_MONOTONE), Mapping):
-        parameters[_MONOTONE] = {
+    if learner.monotone and isinstance(signs := parameters.get(learner.monotone), Mapping):
+        parameters[learner.monotone] = {
             name: next((sign for pattern, sign in signs.items() if fnmatchcase(name, pattern)), 0)
             for name in schema.names
         }  # the first matching pattern decides
-    estimator = learner.estimator(**parameters, random_state=recipe.seed)
+    estimator = learner.estimator(**parameters, **dict.fromkeys(learner.seeds, recipe.seed))
     return Pipeline([("prepare", learner.prepare(schema)), ("model", estimator)])
 
 
@@ -120,7 +113,7 @@ def _stand_in(recipe: Recipe, schema: FeatureSchema, task: Task) -> Pipeline:
         part = FeatureSchema(*(tuple(c for c in kind if c in columns) for kind in (schema.numeric, schema.categorical)))
         return simple_model(part, task, recipe.seed)
     constant = DummyRegressor() if task is Task.REGRESSION else DummyClassifier(strategy="prior")
-    return Pipeline([("prepare", _for_trees(schema)), ("model", constant)])
+    return Pipeline([("prepare", for_trees(schema)), ("model", constant)])
 
 
 def simple_model(schema: FeatureSchema, task: Task, seed: int = 0) -> Pipeline:
@@ -146,7 +139,7 @@ def recency(moments: pd.Series[Any], half_life: timedelta | None) -> Floats | No
 
 def fit(
     model: Pipeline,
-    X: pd.DataFrame,
+    X: Rows,
     y: ArrayLike,
     at_most: int | None = None,
     seed: int = 0,
@@ -154,7 +147,7 @@ def fit(
 ) -> Pipeline:
     """Return a fitted copy of the pipeline.
 
-    `X` (n, any) has at least the columns of its schema, `y` (n,) the labels: 0/1, class names, or numbers; `weights`
+    `X` (n, any) has at least the columns of its schema, as a frame or in chunks, `y` (n,) the labels: 0/1, class names, or numbers; `weights`
     (n,) are the rows' weights in the estimator (equal by default). Columns without any value are left out, because
     boosting fails on them. With `at_most`, more rows are thinned to that number at random by `seed`. Raises
     TrainingFailed with scikit-learn's reason.
@@ -162,21 +155,36 @@ def fit(
     labels = np.asarray(y)
     if at_most is not None and len(labels) > at_most:
         kept = np.sort(np.random.default_rng(seed).choice(len(labels), at_most, replace=False))
-        X, labels, weights = X.iloc[kept], labels[kept], None if weights is None else weights[kept]
+        X, labels, weights = frame_of(X).iloc[kept], labels[kept], None if weights is None else weights[kept]
     model = _with_values_only(model, X)
     estimator = model[-1]
     _require_classes(estimator, labels)
     try:
-        with threadpool_limits(_THREADS), warnings.catch_warnings():
+        with _pools().limit(limits=_THREADS), warnings.catch_warnings():
             # A linear model at its limit of iterations is judged by its loss on later rows like any other.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(X, labels, **({} if weights is None else {"model__sample_weight": weights}))
+            fit_steps(model, X, labels, weights)
     except ValueError as error:
         raise TrainingFailed(
             f"{type(estimator).__name__} could not be fitted on {len(labels):,} rows: {error}; "
             "check train.parameters, and validate the columns"
         ) from error
     return model
+
+
+def fit_steps(model: Pipeline, X: Rows, labels: NDArray[Any], weights: Floats | None) -> None:
+    """Fit the steps of a pipeline like its own `fit`: those for trees chunk by chunk, see `encoding`."""
+    dtype, estimator = MATRIX_TYPES.get(type(model[-1])), model[-1]
+    if is_lightgbm(estimator) and encodes(model):
+        from trueup.domain.learning import lightgbm_fit  # the package is an extra
+
+        lightgbm_fit.fit(estimator, fit_encoder(model[0], X), X, labels, weights)
+        return
+    if dtype is None or not encodes(model):
+        model.fit(frame_of(X), labels, **({} if weights is None else {"model__sample_weight": weights}))
+        return
+    prepare = fit_encoder(model[0], X)
+    estimator.fit(matrix_of(prepare, X, dtype), labels, **({} if weights is None else {"sample_weight": weights}))
 
 
 def at_most(recipe: Recipe) -> int | None:
@@ -201,14 +209,33 @@ def all_classes(task: Task, models: Iterable[Pipeline], *labels: ArrayLike) -> l
     return sorted(names | {str(c) for y in labels for c in pd.unique(np.asarray(y, dtype=object))})
 
 
-def predict(model: Pipeline, X: pd.DataFrame, task: Task, classes: Sequence[str] | None = None) -> Floats:
+@cache
+def _pools() -> ThreadpoolController:
+    """The thread pools of the loaded libraries. Finding them takes as long as a small prediction, so it is done once."""
+    return ThreadpoolController()
+
+
+def predict(model: Pipeline, X: Rows, task: Task, classes: Sequence[str] | None = None) -> Floats:
     """Predict each row: p(positive) (n,), a value (n,), or class probabilities (n, k).
 
     The columns of a multiclass prediction are the model's own sorted classes, or `classes` if given: a class that the
-    model does not know has probability 0.
+    model does not know has probability 0. Rows are predicted in chunks if that gives the same bits.
     """
-    with threadpool_limits(_THREADS):
-        return _predict(model, X, task, classes)
+    with _pools().limit(limits=_THREADS):
+        parts = [_predict(model, chunk, task, classes) for chunk in _alike(model, X, task)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _alike(model: Pipeline, X: Rows, task: Task) -> Iterable[pd.DataFrame]:
+    """The rows in chunks that are predicted to the bit like all of them at once.
+
+    Trees predict each row by itself. A matrix product adds in an order that depends on a row's place among the rows: in
+    chunks of `CHUNK` rows with one output a row has the same place, with several outputs the order may be another one.
+    """
+    if len(X) and encodes(model):
+        return chunks_of(X)
+    frame = frame_of(X)
+    return [frame] if task is Task.MULTICLASS or not len(X) else chunks_of(frame)
 
 
 def _predict(model: Pipeline, X: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> Floats:
@@ -239,7 +266,7 @@ def permutation_importance(
     def gain(pipeline: Pipeline, shuffled: pd.DataFrame, truth: NDArray[Any]) -> float:
         return -float(row_losses(task, truth, _predict(pipeline, shuffled, task, classes), classes).mean())
 
-    with threadpool_limits(_THREADS):
+    with _pools().limit(limits=_THREADS):
         importance = inspection.permutation_importance(
             model, X, labels, scoring=gain, n_repeats=repeats, random_state=seed
         )
@@ -248,16 +275,17 @@ def permutation_importance(
     return table.sort_values(["mean", "feature"], ascending=[False, True], ignore_index=True)
 
 
-def _with_values_only(model: Pipeline, X: pd.DataFrame) -> Pipeline:
+def _with_values_only(model: Pipeline, X: Rows) -> Pipeline:
     """Copy the unfitted pipeline without the columns that have no value in X."""
     fresh: Pipeline = clone(model)
     if (prepare := fresh.named_steps.get("prepare")) is None:
         return fresh
-    kept = [(name, step, [c for c in columns if X[c].notna().any()]) for name, step, columns in prepare.transformers]
+    valued = columns_with_values(X, [c for _, _, columns in prepare.transformers for c in columns])
+    kept = [(name, step, [c for c in columns if c in valued]) for name, step, columns in prepare.transformers]
     # The estimator sees columns without names, so the directions are in their order.
-    signs = fresh.get_params().get(f"model__{_MONOTONE}")
-    if isinstance(signs, Mapping):
-        fresh.set_params(**{f"model__{_MONOTONE}": [signs[c] for _, _, columns in kept for c in columns]})
+    for name, signs in fresh.get_params().items():
+        if name in _MONOTONE and isinstance(signs, Mapping):
+            fresh.set_params(**{name: [signs[c] for _, _, columns in kept for c in columns]})
     return fresh.set_params(prepare__transformers=kept)
 
 
@@ -271,71 +299,3 @@ def _require_classes(estimator: Any, labels: NDArray[Any]) -> None:
             f"a classifier needs two classes; the {len(labels):,} labels to train on are {only}; "
             "wait for more history, or check ingest.label"
         )
-
-
-def _for_trees(schema: FeatureSchema) -> ColumnTransformer:
-    """Keep numbers, number the categories; unknown and missing ones are missing, which trees can split on."""
-    encoder = OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=np.nan, encoded_missing_value=np.nan, dtype=np.float32
-    )
-    return ColumnTransformer(
-        [("numeric", "passthrough", list(schema.numeric)), ("categorical", encoder, list(schema.categorical))],
-        sparse_threshold=0,
-    )
-
-
-def _for_linear(schema: FeatureSchema) -> ColumnTransformer:
-    """Impute and scale numbers, with a flag for missing ones; one-hot encode categories, rare ones together."""
-    # With the flag, the imputed value hardly matters to a linear model; the mean is faster than the median.
-    filler = SimpleImputer(strategy="mean", add_indicator=True)
-    encoder = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=_MAX_CATEGORIES)
-    return ColumnTransformer(
-        [
-            ("numeric", make_pipeline(filler, StandardScaler()), list(schema.numeric)),
-            ("categorical", encoder, list(schema.categorical)),
-        ]
-    )
-
-
-@dataclass(frozen=True)
-class _Learner:
-    """A family for one kind of task."""
-
-    estimator: type[Any]
-    prepare: Callable[[FeatureSchema], ColumnTransformer]
-    space: Space
-    constants: Mapping[str, Any]
-
-
-_BOOSTING: Space = {
-    "learning_rate": Float(0.02, 0.2, default=0.05, log=True),
-    "max_iter": Int(50, 400, default=120, log=True),
-    "max_leaf_nodes": Int(7, 63, default=31, log=True),
-    "min_samples_leaf": Int(10, 300, default=40, log=True),
-    "l2_regularization": Float(0.01, 100, default=1.0, log=True),
-    "max_features": Float(0.1, 1.0, default=0.3, log=True),
-}
-_FOREST: Space = {
-    "max_depth": Int(6, 20, default=14),
-    "min_samples_leaf": Int(2, 100, default=10, log=True),
-    "max_features": Float(0.1, 0.8, default=0.3),
-}
-_NO_EARLY_STOP = {"early_stopping": False, "categorical_features": None}
-# Extremely randomised trees (Geurts et al. 2006) need no sorting, which makes them several times quicker than a random
-# forest. The limits bound time and size, because a forest grows with its rows.
-_FOREST_SIZE = {"n_estimators": 100, "max_leaf_nodes": 4096, "bootstrap": True, "max_samples": 0.5}
-
-_LEARNERS: dict[tuple[Family, bool], _Learner] = {
-    ("gradient_boosting", False): _Learner(HistGradientBoostingClassifier, _for_trees, _BOOSTING, _NO_EARLY_STOP),
-    ("gradient_boosting", True): _Learner(HistGradientBoostingRegressor, _for_trees, _BOOSTING, _NO_EARLY_STOP),
-    ("forest", False): _Learner(ExtraTreesClassifier, _for_trees, _FOREST, _FOREST_SIZE),
-    ("forest", True): _Learner(ExtraTreesRegressor, _for_trees, _FOREST, _FOREST_SIZE),
-    ("linear", False): _Learner(
-        LogisticRegression, _for_linear, {"C": Float(1e-4, 10, default=0.1, log=True)}, {"max_iter": 300}
-    ),
-    ("linear", True): _Learner(Ridge, _for_linear, {"alpha": Float(0.1, 1e5, default=10, log=True)}, {}),
-}
-
-
-def _learner(family: Family, task: Task) -> _Learner:
-    return _LEARNERS[family, task is Task.REGRESSION]

@@ -11,6 +11,10 @@ from trueup.config.sections.training import Family, Parameters
 StandIn = Literal["simple", "prior"]
 # Types that skops must trust besides its own list, for every model of `build`, `simple_model` or `prior_model`.
 TRUSTED_TYPES = (
+    "collections.OrderedDict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
     "numpy.dtype",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.tree._tree.Tree",
@@ -80,3 +84,8 @@ class Trial:
     folds: list[float]
     value: float | None = None
     error: str | None = None
+
+
+def is_lightgbm(estimator: object) -> bool:
+    """Whether an estimator is LightGBM's, without importing it."""
+    return type(estimator).__module__.startswith("lightgbm.")

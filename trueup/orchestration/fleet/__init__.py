@@ -1,0 +1,1 @@
+"""Runs the turns of a fleet: in this process, in worker processes, or as flow runs."""
