@@ -64,7 +64,7 @@ docs: setup ## the generated pages of docs/
 	@$(BIN)/python -m docs.generate
 
 screenshots: setup ## the pictures of docs/, from a real stack in a real browser (needs chromium)
-	@OMP_NUM_THREADS=1 SCREENSHOTS=1 $(BIN)/pytest -q -m thorough tests/orchestration/test_browser.py
+	@OMP_NUM_THREADS=1 SCREENSHOTS=1 $(BIN)/pytest -q -m thorough tests/orchestration/test_browser.py tests/serving/test_page.py
 
 bench: setup ## the figures the README claims
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.overhead
@@ -74,9 +74,9 @@ soak: setup ## a year of daily batches through the real stack, its servers kille
 
 lock: setup ## resolve requirements.lock anew, for Python 3.11 to 3.13
 	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-header --no-annotate --extra dev --extra s3 --extra dask pyproject.toml --output-file requirements.lock
+	  --no-header --no-annotate --extra dev --extra s3 --extra dask --extra traces pyproject.toml --output-file requirements.lock
 	@for version in 3.11 3.12 3.13; do \
-	  $(UV) pip compile --quiet --python-version $$version --constraint requirements.lock --extra dev --extra s3 --extra dask \
+	  $(UV) pip compile --quiet --python-version $$version --constraint requirements.lock --extra dev --extra s3 --extra dask --extra traces \
 	    pyproject.toml --output-file /dev/null >/dev/null || exit 1; done  # the pins serve each of these
 
 clean: ## remove the environment and the caches, not the home

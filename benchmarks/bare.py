@@ -41,11 +41,12 @@ def main() -> None:
     configs, name, file = sys.argv[1:]
     config, turns = load_model(Path(configs), name), [Turn(**t) for t in json.loads(Path(file).read_text())]
     with counting_fits() as fits:
-        months = Bare(config, _source(config, configs)).play(turns)
+        months = Bare(config, source_of(config, configs)).play(turns)
     sys.stdout.write(json.dumps({"months": months, "fits": fits}) + "\n")
 
 
-def _source(config: ModelConfig, configs: str) -> Read:
+def source_of(config: ModelConfig, configs: str) -> Read:
+    """The function of a config that reads its rows."""
     sys.path.insert(0, configs)
     module, _, function = str(config.ingest.source.function).partition(":")  # type: ignore[union-attr]
     read: Read = getattr(__import__(module), function)
@@ -89,7 +90,7 @@ class Bare:
             labelled if self.rows.empty else pd.concat([self.rows[self.rows[EVENT_TIME] >= start - reach], labelled])
         )
         features = feature_frame(rows, self.rows, self.config.features)
-        self.schema = schema_of(features, self.config.features)
+        self.schema = schema_of(features.columns, self.config.features)
         history = set(history_names(self.config.features.history))
         numeric = tuple(n for n in self.schema.numeric if n not in history)
         self.declared = FeatureSchema(numeric, self.schema.categorical)

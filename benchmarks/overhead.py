@@ -66,37 +66,39 @@ def _round(scale: int, modes: list[str]) -> dict[str, Any]:
     """Each side once."""
     with tempfile.TemporaryDirectory(prefix="trueup-overhead-") as scratch:
         folder = Path(scratch)
-        configs = _configs(folder / "configs", scale)
-        sides = {mode: _trueup(folder / mode, configs, min(scale, 12), served=mode == "served") for mode in modes}
+        configs = configs_for(folder / "configs", 10 if scale == TEN_TIMES else 1)
+        sides = {mode: trueup_side(folder / mode, configs, min(scale, 12), served=mode == "served") for mode in modes}
         turns = folder / modes[0] / "turns.json"
-        bare = cost([sys.executable, "-m", "benchmarks.bare", str(configs), MODEL, str(turns)], _environment())
+        bare = cost([sys.executable, "-m", "benchmarks.bare", str(configs), MODEL, str(turns)], environment())
         for mode in modes:
-            _require_same_fits(json.loads(sides[mode]["cost"].out)["fits"], json.loads(bare.out)["fits"])
+            require_same_fits(json.loads(sides[mode]["cost"].out)["fits"], json.loads(bare.out)["fits"])
         return {"bare": bare, "fits": len(json.loads(bare.out)["fits"]), **sides}
 
 
-def _configs(folder: Path, scale: int) -> Path:
-    """The shipped configs; for ten times the rows, with a source that returns each flight ten times."""
+def configs_for(folder: Path, copies: int) -> Path:
+    """The shipped configs; for more rows with a source that returns each flight so many times."""
     shutil.copytree(CONFIGS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    if scale == TEN_TIMES:
-        shutil.copy(Path(__file__).with_name("ten_times.py"), folder)
+    if copies > 1:
+        source = Path(__file__).with_name("ten_times.py").read_text()
+        (folder / "ten_times.py").write_text(source.replace("COPIES = 10", f"COPIES = {copies}"))
         config = folder / f"{MODEL}.yaml"
         config.write_text(config.read_text().replace("nycflights:flights", "ten_times:flights"))
     return folder
 
 
-def _trueup(home: Path, configs: Path, months: int, served: bool) -> dict[str, Any]:
+def trueup_side(home: Path, configs: Path, months: int, served: bool) -> dict[str, Any]:
     """Run the loop in a fresh home, with a separately measured setup."""
     home.mkdir()
     turns = [sys.executable, "-m", "benchmarks.turns", MODEL]
     place = {"TRUEUP_HOME": str(home), "TRUEUP_CONFIGS": str(configs), "PREFECT_HOME": str(home / "prefect")}
-    setup = cost([*turns, "0", "-"], _environment(**place))
+    setup = cost([*turns, "0", "-"], environment(**place))
     with _server(home / "prefect") if served else nullcontext({}) as address:
-        done = cost([*turns, str(months), str(home / "turns.json")], _environment(**place, **address))
+        done = cost([*turns, str(months), str(home / "turns.json")], environment(**place, **address))
     return {"cost": done, "setup_s": setup.wall_s}
 
 
-def _environment(**more: str) -> dict[str, str]:
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a side: one thread, this checkout."""
     root = str(Path(__file__).parents[1])
     return {"OMP_NUM_THREADS": "1", "PYTHONPATH": root, "PYTHONWARNINGS": "ignore", **more}
 
@@ -131,7 +133,7 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], seconds: float = 1
     raise RuntimeError("Prefect's server did not start")
 
 
-def _require_same_fits(trueup: list[int], bare: list[int]) -> None:
+def require_same_fits(trueup: list[int], bare: list[int]) -> None:
     """Stop if the two sides did not make the same fits, because their ratio would be meaningless."""
     if len(trueup) != len(bare):
         raise RuntimeError(f"Trueup made {len(trueup)} fits, the bare script {len(bare)}")

@@ -30,7 +30,8 @@ def main() -> None:
     with counting_fits() as fits:
         cycles = _cycles(name, moments)
     Path(file).write_text(json.dumps(_turns(name, cycles)))
-    sys.stdout.write(json.dumps({"fits": fits, "outcomes": [c.decided.outcome for c in cycles]}) + "\n")
+    rows = sum(c.batches[-1].batch.rows.rows for c in cycles)
+    sys.stdout.write(json.dumps({"fits": fits, "rows": rows, "outcomes": [c.decided.outcome for c in cycles]}) + "\n")
 
 
 def _cycles(name: str, moments: list[datetime]) -> list[Any]:

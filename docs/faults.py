@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Fault(NamedTuple):
-    """A fault, its outcome, and its tests as `file:function`, paths relative to tests/."""
-
-    what: str
-    outcome: str
-    tests: tuple[str, ...] = ()
-
+from docs.fault import Fault
+from docs.serving_faults import SERVING_FAULTS
+from docs.worker_faults import WORKER_FAULTS
 
 _CRASHES = "faults/test_crashes.py:"
 _DATABASES = "faults/test_databases.py:"
@@ -31,6 +24,19 @@ FAULTS = (
     Fault("SIGKILL during training", "MLflow's run is closed as KILLED at the next start; a retry works", (_SAME,)),
     Fault("SIGKILL during model upload", "that model cannot be registered", (_SAME, _ORPHANS)),
     Fault("SIGKILL after the model is logged", "the orphan is collected", (_ORPHANS,)),
+    Fault(
+        "an ONNX form that is torn, of another model, or cannot be checked",
+        "never passes; it keeps a challenger out only if it is required",
+        tuple(
+            "stages/test_export.py:" + name
+            for name in (
+                "test_a_form_that_is_torn_fails",
+                "test_a_form_of_another_model_fails_parity",
+                "test_when_the_other_process_is_killed_nothing_passes_that_needs_it",
+                "test_a_form_that_did_not_pass_is_in_the_way_only_if_it_is_required",
+            )
+        ),
+    ),
     Fault("SIGKILL after register", "resumes without a second version", (_SAME,)),
     Fault("decision written, alias not yet set", "the next start sets the alias", (_SAME,)),
     Fault("alias set, not acknowledged", "setting it again changes nothing", (_SAME,)),
@@ -215,9 +221,6 @@ FAULTS = (
         "refused when the config is loaded",
         ("unit/config/test_config.py:test_an_empty_suite_is_refused",),
     ),
-    Fault("API: bad JSON, NaN, huge body, unknown field", "4xx, bounded, never 500"),
-    Fault("champion swapped during requests", "each answer names the one version that made it"),
-    Fault("registry down when serving restarts", "the verified cache serves"),
     Fault(
         "clock jumps back",
         "order is by sequence, not by clock",
@@ -270,6 +273,25 @@ FAULTS = (
         "the others are used, and a first champion is trained",
         ("stages/test_unusual.py:test_a_broken_batch_keeps_no_first_champion_from_being_trained",),
     ),
+    Fault(
+        "a bundle of an edge device changed, of another home, or with another graph",
+        "`ledger verify --bundle` names it, also if the key signed it again",
+        (
+            "export/test_verify_bundle.py:test_a_flipped_bit_is_found",
+            "export/test_verify_bundle.py:test_what_the_ledger_does_not_say_is_found_although_the_key_signed_it",
+            "export/test_verify_bundle.py:test_another_graph_is_found_although_the_key_signed_it",
+        ),
+    ),
+    Fault(
+        "a spool handed back twice, torn, or with flipped bits",
+        "each row keeps the first prediction served; every line is counted",
+        (
+            "export/test_handed_back.py:test_handing_the_same_back_again_changes_nothing",
+            "export/test_handed_back.py:test_a_torn_line_and_a_flipped_bit_cost_their_own_records_only",
+        ),
+    ),
+    *SERVING_FAULTS,
+    *WORKER_FAULTS,
 )
 
 

@@ -6,6 +6,7 @@ from prefect import flow
 
 from tasks.artifacts import show_approval, show_decision
 from trueup.handoffs import Decided
+from trueup.online.publish import publish_after_turn
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.approval_form import decide, title_of_approval
 from trueup.orchestration.context import opened_home
@@ -26,4 +27,5 @@ def approve(approval: Text) -> Decided:
     with opened_home(of_this_run()) as home:
         model, decided = decide(home, approval, show_approval)
         show_decision(model, decided)
+        publish_after_turn(model)
         return decided

@@ -9,6 +9,7 @@ from tasks.artifacts import show_decision
 from trueup.config.load import load_model
 from trueup.governance.rollback import roll_back
 from trueup.handoffs import Decided
+from trueup.online.publish import publish_after_turn
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.context import opened_home
 from trueup.orchestration.hooks import FLOW_OPTIONS
@@ -35,4 +36,5 @@ def rollback(model: ModelName, by: Text, why: Text, to: Version = None) -> Decid
         asked_at = run.flow_run.created if run is not None and run.flow_run is not None else None
         decided = roll_back(opened, to, by, why, asked_at=asked_at)
         show_decision(opened, decided)
+        publish_after_turn(opened)
         return decided

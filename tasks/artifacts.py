@@ -15,10 +15,12 @@ from trueup.domain.monitoring.drift import DriftResult
 from trueup.domain.monitoring.result import MonitoringResult
 from trueup.domain.types import Batch
 from trueup.governance.approval import expires_at
+from trueup.governance.status import DecisionSummary
 from trueup.handoffs import Checked, Decided, Observed
 from trueup.ledger.entries import Entry
 from trueup.ledger.record import Evaluated
 from trueup.model import Model
+from trueup.online.rollout import RolloutStatus
 from trueup.orchestration import links
 from trueup.reporting.html import cell, units
 from trueup.reporting.jobs import drift_page, validation_page
@@ -91,6 +93,23 @@ def show_approval(model: Model, entry: Entry) -> None:
     _publish("approval", model.config.model, lines, about)
 
 
+def show_rollout(shown: RolloutStatus, decided: DecisionSummary) -> None:
+    """What a person decided about a rollout, and its figures at that moment."""
+    lines = [
+        *_items(decided.reasons),
+        "",
+        f"{shown.phase}, step {shown.step} of {shown.steps}; until {shown.deadline:%Y-%m-%d %H:%M} UTC",
+        "",
+        "| test | verdict | figures |",
+        "|---|---|---|",
+        *(f"| {v.check} | {_MARKS[v.status.value]} | {_plain('; '.join(v.reasons))} |" for v in shown.verdicts),
+        "",
+        *_items(shown.reasons),
+    ]
+    about = f"{decided.outcome.replace('_', ' ')}: version {shown.version}, ledger entry {decided.sequence}"
+    _publish("rollout", shown.model, lines, about)
+
+
 def show_replay(model: Model, facts: Mapping[str, Any], page: Path) -> None:
     """The result of a replay: the table, the recommendation, and its report."""
     table = [f"| policy | {facts['loss']} | tried | taken | rejected | training, s |", "|---|---|---|---|---|---|"]
@@ -129,7 +148,7 @@ def _evidence(config: ModelConfig, entry: Entry) -> Iterator[str]:
     if not body.verdicts:
         return
     yield from ("", "| check | verdict | why |", "|---|---|---|")
-    for verdict in [*body.verdicts, *([body.refit] if body.refit else [])]:
+    for verdict in body.checks:
         name, mark = verdict.check, _MARKS[verdict.status]
         for reason in verdict.reasons:
             yield f"| {name} | {mark} | {_plain(reason)} |"

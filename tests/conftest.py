@@ -4,13 +4,18 @@ import os
 import shutil
 import sys
 import tempfile
+from functools import cache
 from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 from tests import postgres
 from tests.fixtures import answering, command_line, prefect_server, trueup  # noqa: F401  (fixtures)
+from trueup.adapters.mlflow import database
 
 # Prefect reads these once, at its import; a server that a test needs has its own home (tests/fixtures.py).
 os.environ.update(
@@ -26,6 +31,10 @@ os.environ.update(
         "MLFLOW_LOGGING_LEVEL": "WARNING",
     }
 )
+# Children of tests that need real processes are forked from one that has imported these already.
+get_context("forkserver").set_forkserver_preload(
+    ["trueup.adapters.store", "trueup.adapters.sinks", "trueup.ledger.ledger", "psycopg", "hypothesis", "pytest"]
+)
 for name in [name for name in os.environ if name.startswith("TRUEUP_")]:
     del os.environ[name]
 
@@ -36,15 +45,39 @@ settings.register_profile("few", settings.get_profile("many"), max_examples=15, 
 settings.load_profile("few")
 
 
+def _turn(item):
+    """What starts servers comes first, because it waits while others compute, and what takes moments fills up the end."""
+    path = str(item.path)
+    return "/orchestration/" not in path, "/unit/" in path
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Marks the property tests, and what is thorough as slow. What starts servers comes first: it waits while others compute."""
-    items.sort(key=lambda item: "/orchestration/" not in str(item.path))
+    """Marks the property tests, and what is thorough as slow."""
+    items.sort(key=_turn)
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker("property")
         if item.get_closest_marker("thorough"):
             item.add_marker("slow")
+
+
+class Files(LoadFileScheduling):
+    """A file at a time for each process; all files that need Prefect's server go to one, which starts a single server."""
+
+    def _split_scope(self, nodeid):
+        return _share_of(super()._split_scope(nodeid))
+
+
+@cache
+def _share_of(name):
+    file = Path(__file__).parents[1] / name
+    return "Prefect's server" if file.is_file() and "prefect_server" in file.read_text(encoding="utf-8") else name
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return Files(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 _numbers = count()
@@ -53,10 +86,7 @@ _numbers = count()
 @pytest.fixture(scope="session", autouse=True)
 def mlflow_tables(tmp_path_factory):
     """Copies MLflow's empty tables instead of making them for each home: 66 migrations take more than a second."""
-    if (runs := sys.modules.get("trueup.adapters.mlflow.runs")) is None:
-        yield  # unit tests need no MLflow
-        return
-    made, build = tmp_path_factory.mktemp("mlflow") / "mlflow.db", runs.build_database
+    made, build = tmp_path_factory.mktemp("mlflow") / "mlflow.db", database.build_database
 
     def copied(file):
         if not made.exists():
@@ -65,7 +95,9 @@ def mlflow_tables(tmp_path_factory):
         fresh.replace(file)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "build_database", copied)
+        patch.setattr(database, "build_database", copied)
+        if (runs := sys.modules.get("trueup.adapters.mlflow.runs")) is not None:  # else it will import the patched one
+            patch.setattr(runs, "build_database", copied)
         yield
 
 

@@ -105,14 +105,14 @@ class Answering:
     """An HTTP server that answers every POST with one status, and keeps what was said."""
 
     def __init__(self, status: int) -> None:
-        self.bodies: list[dict] = []
+        self.received: list[tuple[str, bytes]] = []  # paths and bodies
         self.headers: list[dict] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.bodies.append(json.loads(body))
+                outer.received.append((self.path, body))
                 outer.headers.append(dict(self.headers))
                 self.send_response(status)
                 self.send_header("Content-Length", "0")
@@ -124,6 +124,11 @@ class Answering:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def bodies(self) -> list[dict]:
+        """What was said, as JSON."""
+        return [json.loads(body) for _, body in self.received]
 
     def close(self) -> None:
         """Let the port go."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -34,14 +36,17 @@ OPENED: list[Home] = []  # those of a test are closed after it
 class Story:
     """A folder with configs, data and a home."""
 
-    def __init__(self, folder: Path, frame: pd.DataFrame, config: str = PLAIN) -> None:
-        self.folder, self.frame = folder, frame
+    places: Mapping[str, object] = MappingProxyType({})
+
+    def __init__(self, folder: Path, frame: pd.DataFrame, config: str = PLAIN, **places: object) -> None:
+        """With `places`, the home and its databases lie elsewhere (settings)."""
+        self.folder, self.frame, self.places = folder, frame, places
         self.configs = streams.write(folder, frame, config)
         self.open()
 
     def open(self) -> None:
         """Open the home anew, as another process would find it."""
-        self.home = Home(Settings(home=self.folder / "home", configs=self.configs))
+        self.home = Home(Settings(**{"home": self.folder / "home", "configs": self.configs, **self.places}))
         self.home.background = NoReports()  # cached: set before it is first used
         OPENED.append(self.home)
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-OWN = ("trueup", "flows", "tasks", "configs", "benchmarks", "tests", "tools", "docs")
+OWN = ("trueup", "trueup_edge", "edge", "flows", "tasks", "configs", "benchmarks", "tests", "tools", "docs")
 
 
 def renamed(file: Path) -> Iterator[str]:

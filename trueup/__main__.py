@@ -1,6 +1,6 @@
 """The command line, as `python -m trueup`."""
 
-from trueup.cli.main import main
+from trueup.cli.entry import main
 
 if __name__ == "__main__":
     main()

@@ -21,6 +21,7 @@ POINTS = {
     "upload.files": "the model's files are there, and MLflow does not call it ready",
     "model.logged": "the model is ready, and no record names it",
     "register.version": "the model has a version, and no decision names it",
+    "export.checked": "the ONNX form of the challenger is checked, and no record has the result",
     "refit.fitted": "the accepted recipe is fitted again, and that model has no version",
     "ledger.writing": "an entry is written, and its transaction is open",
     "ledger.recorded": "an entry is recorded, without its consequences",

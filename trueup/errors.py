@@ -7,17 +7,25 @@ TrueupError
 └── WorkError                 the work failed or the data is wrong; exit code 1
     ├── SourceError           the source cannot be read, or its rows cannot be landed
     │   └── SourceUnavailable the source does not answer; a retry may help
+    ├── FilesUnavailable      the object store of the home does not answer; a retry may help
     ├── NoData                nothing to work on at this as_of
     │   ├── NotEnoughData     too few rows yet; more may come
     │   └── NoLabels          labels are overdue; waiting does not help
     ├── RegistryUnavailable   MLflow's store or server does not answer
+    ├── Busy                  another run of the model is at work
     ├── UntrustedModel        a model's files do not match the ledger
     ├── LedgerError           the ledger cannot be appended to or read
+    │   ├── LedgerUnavailable its database server does not answer, or cut a connection
     │   ├── StaleDecision     somebody else changed the champion meanwhile
     │   └── AlreadyDecided    somebody else decided differently, or under another name
+    ├── DatabaseUnavailable   the database server does not answer, or cut a connection
+    ├── LockLost              another process took over the work meanwhile
     ├── EventsUnavailable     the event server does not answer; events wait in the outbox
     ├── EventRefused          the event server refuses an event
-    └── TrainingFailed        no candidate could be fitted
+    ├── TrainingFailed        no candidate could be fitted
+    ├── NoExporter            a pipeline cannot be written as ONNX
+    ├── OnnxFailed            onnxruntime could not run a model's ONNX file
+    └── LogFull               a served prediction cannot be logged just now
 """
 
 from __future__ import annotations
@@ -64,6 +72,12 @@ class SourceUnavailable(SourceError):
     transient = True
 
 
+class FilesUnavailable(WorkError):
+    """The object store of the home does not answer just now."""
+
+    transient = True
+
+
 class NoData(WorkError):
     """There is nothing to work on at this as_of."""
 
@@ -92,12 +106,22 @@ class EventRefused(WorkError):
     """The event server refuses an event; sending it again does not help."""
 
 
+class Busy(WorkError):
+    """Another run of the model is at work, and this one does not wait for it, or no longer."""
+
+
 class UntrustedModel(WorkError):
     """A model's files do not match the digest in the ledger; it was not loaded."""
 
 
 class LedgerError(WorkError):
     """The ledger cannot be appended to or read."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The ledger's database server does not answer just now, or cut the connection in the middle of a transaction."""
+
+    transient = True
 
 
 class StaleDecision(LedgerError):
@@ -108,5 +132,29 @@ class AlreadyDecided(LedgerError):
     """The approval has its decision; nothing was changed."""
 
 
+class DatabaseUnavailable(WorkError):
+    """The database server does not answer just now, or cut the connection in the middle of a transaction."""
+
+    transient = True
+
+
+class LockLost(WorkError):
+    """Another process holds the lock of this work now; nothing was recorded."""
+
+
 class TrainingFailed(WorkError):
     """No candidate could be fitted."""
+
+
+class NoExporter(WorkError):
+    """The fitted pipeline has a part that cannot be written as ONNX, or a file is no ONNX form of ours."""
+
+
+class OnnxFailed(WorkError):
+    """A model's ONNX file could not be run by onnxruntime, or not in time."""
+
+
+class LogFull(WorkError):
+    """A served prediction cannot be logged just now: the disk or the log is full."""
+
+    transient = True

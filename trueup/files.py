@@ -58,8 +58,13 @@ def link(old: Path, new: Path) -> None:
     try:
         os.link(old, new)
     except OSError:
-        with whole(new, durable=False) as copy, old.open("rb") as content:
-            shutil.copyfileobj(content, copy)
+        copied(old, new)
+
+
+def copied(old: Path, new: Path) -> None:
+    """Copy a file that a power cut may take back. Raises WorkError as `whole` does."""
+    with whole(new, durable=False) as copy, old.open("rb") as content:
+        shutil.copyfileobj(content, copy)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -68,3 +73,19 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def whole_folder(place: Path, beside: Path) -> Iterator[Path]:
+    """A new folder `beside`, which becomes `place` at the end of the block, instead of what is there; or not at all.
+
+    What an interrupted block left beside is removed. Both are on one file system. Raises OSError.
+    """
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        yield beside
+        if place.exists():
+            shutil.rmtree(place)
+        beside.replace(place)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

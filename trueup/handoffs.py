@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trueup.domain.judging.gates.budget import Cost
     from trueup.domain.judging.metrics import SliceLoss
 
-Outcome = Literal["promoted", "pending", "rejected", "held", "refused", "rolled_back", "override", "none"]
+Outcome = Literal["promoted", "pending", "rollout", "rejected", "held", "refused", "rolled_back", "override", "none"]
 Role = Literal["judged", "refitted"]
 
 FITTED = "fitted"  # role of the fitted model's own predictions before it was written to files
@@ -68,6 +68,19 @@ class Search:
 
 
 @dataclass(frozen=True)
+class OnnxForm:
+    """The ONNX form of a fitted model: the digest and size of its file, and the seconds that making it took.
+
+    A model without one has a verdict with the reason instead.
+    """
+
+    sha256: str | None = None
+    bytes: int | None = None
+    seconds: float = 0.0
+    missing: Verdict | None = None
+
+
+@dataclass(frozen=True)
 class Trained:
     """A fitted challenger on disk, with everything needed to fit it again."""
 
@@ -86,6 +99,7 @@ class Trained:
     classes: list[str] | None = None  # for a multiclass task, its classes in the order of its probabilities
     gone: tuple[str, ...] = ()  # features without recent values, which it does not use
     folds: tuple[Fold, ...] = ()  # earlier cut-offs at which its recipe is also judged
+    form: OnnxForm | None = None  # None: the config has no `export`
 
 
 @dataclass(frozen=True)
@@ -177,12 +191,62 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Exported:
+    """A model's ONNX form with the verdicts about it; `seconds` are those of making and checking it."""
+
+    form: OnnxForm | None
+    verdicts: tuple[Verdict, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Refitted:
     """The accepted recipe fitted again with the gate window, and whether it may replace the judged model."""
 
     trained: Trained
     verdict: Verdict
     candidate: Candidate | None  # registered only when the verdict is a pass
+    exported: Exported | None = None
+
+
+@dataclass(frozen=True)
+class Drained:
+    """What became of the records in the log of `trueup serve`."""
+
+    records: int = 0
+    new: int = 0  # predictions that count as those of their rows
+    again: int = 0  # of rows that had a prediction already: the first one served counts
+    shadows: int = 0  # predictions beside the answer, which are compared with it
+    features: int = 0  # rows whose features are kept as they were used
+    unmatched: int = 0  # of the new ones: of rows that their landed batch does not have
+    tests: int = 0  # asked without the scope `record`
+    unjoinable: int = 0  # without key or event time, or with others than the model's
+    errors: int = 0  # without a prediction
+    before: int = 0  # of rows from before the end of the version's training
+    retired: int = 0  # of batches whose predictions were removed by retention
+    unknown_versions: int = 0  # of a version, or an epoch, that the ledger does not know
+    broken: int = 0  # damaged records
+    torn: int = 0  # files that a killed process or machine left with half a record at the end
+
+    def __add__(self, other: Drained) -> Drained:
+        return Drained(**{name: count + getattr(other, name) for name, count in vars(self).items()})
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What a person should know, in words."""
+        named = {
+            "again": "of rows that had a prediction already",
+            "unjoinable": "without a key and an event time of this model",
+            "unmatched": "of rows that their batch does not have",
+            "errors": "failed",
+            "tests": "not of record",
+            "before": "of rows from before the end of the training",
+            "retired": "of batches whose retention is over",
+            "unknown_versions": "of versions that the ledger does not know",
+            "broken": "damaged, left out",
+        }
+        counted = [f"{count:,} {text}" for name, text in named.items() if (count := getattr(self, name))]
+        return (*counted, f"{self.torn:,} incomplete at the end of a file, dropped") if self.torn else tuple(counted)
 
 
 @dataclass(frozen=True)
@@ -194,6 +258,7 @@ class Scored:
     new: int  # new predictions
     total: int
     note: str = ""
+    drained: Drained | None = None  # from the log of servers, while the batch was predicted; None for nothing
 
 
 @dataclass(frozen=True)
@@ -223,6 +288,7 @@ class Attempt:
     evaluation: Evaluation | None = None
     judged: Candidate | None = None
     verdicts: tuple[Verdict, ...] = ()
+    exported: Exported | None = None  # of the judged model
     refitted: Refitted | None = None
     digest: str | None = None  # digest of everything that the training and its judgement depend on
     in_loop: bool = False  # started by the loop itself
@@ -252,6 +318,7 @@ class Cycle:
     decided: Decided
     released: tuple[Scored, ...] = ()  # batches handled before, scored for rows released since
     problem: str | None = None  # problems of the data as a whole
+    drained: Drained | None = None  # from the log of servers; None without `serve`
 
     @property
     def broken(self) -> bool:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from typing import Final
+
+_LONGEST: Final = 200  # characters of a name that somebody may have mistyped; longer ones take long to compare
 
 
 def did_you_mean(
@@ -14,5 +17,5 @@ def did_you_mean(
     >>> did_you_mean("margn", ["margin", "metric"], "it has margin, metric")
     'did you mean margin?'
     """
-    close = get_close_matches(name, list(names), 1, cutoff)
+    close = get_close_matches(name, list(names), 1, cutoff) if len(name) <= _LONGEST else []
     return f"did you mean {shown(close[0])}?" if close else otherwise

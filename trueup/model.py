@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
@@ -11,8 +12,8 @@ import pandas as pd
 from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
-from trueup.domain.data.clock import at_most
-from trueup.domain.data.digest import digest_of
+from trueup.domain.data.clock import Span, at_most
+from trueup.domain.data.digest import config_digest, digest_of
 from trueup.domain.data.labels import oddities
 from trueup.domain.data.outcome_values import LandedFacts
 from trueup.domain.data.periods import period_of
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 VALIDATE, MONITOR, RUN = "validate", "monitor", "run"  # the stages that store results
+READ = "read"  # and the records of what ingests have read
+_READING = 1  # to be increased when the code reads the same source differently
 SILENT = frozenset({UNKNOWN, DATA_BROKEN})  # diagnoses without a statement about the champion
 
 
@@ -63,6 +66,13 @@ class Champion:
 
 
 @dataclass(frozen=True)
+class SourceRead:
+    """What an ingest found in a source."""
+
+    span: Span | None
+
+
+@dataclass(frozen=True)
 class Model:
     """A model's config, and the home that holds its data, its versions and its decisions."""
 
@@ -72,22 +82,22 @@ class Model:
     def champion(self) -> Champion | None:
         """The version that serves, or None before the first promotion."""
         record = self.home.ledger.champion(self.config.model)
-        return None if record is None else _from_record(record)
+        return None if record is None else champion_of(record)
 
     def champion_at(self, as_of: datetime) -> Champion | None:
         """The version that served at `as_of`, or None."""
         record = self.home.ledger.champion_at(self.config.model, as_of)
-        return None if record is None else _from_record(record)
+        return None if record is None else champion_of(record)
 
     def first_champion(self) -> Champion | None:
         """The first version that ever served, or None."""
         record = self.home.ledger.champion(self.config.model, epoch=1)
-        return None if record is None else _from_record(record)
+        return None if record is None else champion_of(record)
 
     def succession(self) -> list[Champion]:
         """Every version that ever served, in the order of epochs; a version that came back is listed again."""
         return [
-            _from_record(champion_record(e)) for e in self.home.ledger.entries(self.config.model) if e.body.promotion
+            champion_of(champion_record(e)) for e in self.home.ledger.entries(self.config.model) if e.body.promotion
         ]
 
     def batches(self, as_of: datetime) -> list[Batch]:
@@ -110,13 +120,43 @@ class Model:
         The period of the newest row counts as complete if that row is within the period's last day (the last hour for
         daily batches). Rows with an implausible or future time do not count.
         """
-        span = self.home.source(self.config).span()
+        read = self.read_before(self.reading_key())
+        span = self.home.source(self.config).span() if read is None else read.body.span
         if span is None:
             return None
         newest = at_most(span.last, self.home.local_now(self.config), span.first)
         window = period_of(newest, self.config.ingest.period)
         slack = timedelta(hours=1) if self.config.ingest.period == "day" else timedelta(days=1)
         return window.end if newest >= window.end - slack else window.start
+
+    def reading_key(self) -> str | None:
+        """Digest of all that an ingest depends on; None if the source cannot know whether it was written.
+
+        Outcomes of a separate source may become known without any write, so there is none for them.
+        """
+        if self.config.label_reading is not None or (state := self.home.source(self.config).state()) is None:
+            return None
+        current = self.champion()
+        return digest_of([_READING, state, config_digest(self.config), None if current is None else current.epoch])[:64]
+
+    def read_before(self, key: str | None) -> Result[SourceRead] | None:
+        """The record of the last ingest, if it had the same key; its window is the newest batch that was landed then."""
+        if key is None:
+            return None
+        listed = self.home.store.results(self.config.model, READ, NoneType)
+        last = max(listed, key=lambda r: r.revision, default=None)
+        if last is None or last.basis != key:
+            return None
+        records = self.home.store.results(self.config.model, READ, SourceRead, last.window)
+        return next(r for r in records if r.revision == last.revision and r.basis == key)
+
+    def remember_read(self, key: str | None, span: Span | None, newest: Window, as_of: datetime) -> None:
+        """Record that an ingest is complete, unless the last one was the same."""
+        if key is None or ((read := self.read_before(key)) is not None and read.window == newest):
+            return
+        listed = self.home.store.results(self.config.model, READ, NoneType)
+        number = 1 + max((r.revision for r in listed), default=0)
+        self.home.store.record(self.config.model, READ, newest, number, as_of, SourceRead(span), key)
 
     def landed_facts(self) -> LandedFacts:
         """The kinds of columns and the outcomes that the landings have fixed, from the last landing."""
@@ -219,7 +259,8 @@ def _fact(home: Home, dataset: str, name: str) -> Any:
     return None if last is None else last.facts.get(name)
 
 
-def _from_record(record: ChampionRecord) -> Champion:
+def champion_of(record: ChampionRecord) -> Champion:
+    """A version as champion, from the entry with its whole record."""
     body = record.entry.challenge
     model = body.model
     return Champion(

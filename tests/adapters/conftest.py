@@ -1,16 +1,10 @@
 """A database of either kind."""
 
-from multiprocessing import get_context
-
 import pytest
 
+from trueup.adapters.files.local import LocalFiles
 from trueup.adapters.sql.engines import connect
 from trueup.adapters.store import Store
-
-# Children of tests that need real processes are forked from one that has imported these already.
-get_context("forkserver").set_forkserver_preload(
-    ["trueup.adapters.store", "trueup.adapters.sinks", "psycopg", "hypothesis", "pytest"]
-)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -38,4 +32,4 @@ def home(tmp_path):
 @pytest.fixture
 def store(home, engine):
     """A store in an empty home, on a database of either kind."""
-    return Store(home, engine)
+    return Store(LocalFiles(home), engine)

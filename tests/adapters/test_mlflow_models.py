@@ -15,7 +15,7 @@ import yaml
 
 from tests.free import free_port
 from trueup.adapters.mlflow import model_files
-from trueup.adapters.mlflow.model_files import FILES, FreshProcess, manifest
+from trueup.adapters.mlflow.model_files import FILES, ONNX_FILE, FreshProcess, manifest
 from trueup.adapters.mlflow.models import Registry
 from trueup.adapters.mlflow.runs import Tracking
 from trueup.config.tasks import Task
@@ -211,6 +211,49 @@ class TestVersions:
         registry.register("short", logged.uri)
         with pytest.raises(RegistryUnavailable, match="is missing in MLflow"):
             registry.set_champion_alias("short", 9)
+
+
+class TestOnnxForm:
+    """A file beside the others, under the same digest; models without one stay as they were."""
+
+    @pytest.fixture
+    def with_form(self, tracking, registry):
+        with tracking.run("flights", "challenger") as run_id:
+            return registry.log(fitted(), SCHEMA, Task.BINARY, run_id, files={ONNX_FILE: b"the form"})
+
+    def test_it_is_read_as_it_was_written_and_the_model_loads(self, registry, with_form):
+        assert registry.onnx(with_form.uri, with_form.manifest_digest) == b"the form"
+        registry.check(with_form.uri, with_form.manifest_digest)
+        X = frame(seed=1)
+        model = registry.load(with_form.uri, with_form.manifest_digest)
+        np.testing.assert_array_equal(predict(model, X, Task.BINARY), predict(fitted(), X, Task.BINARY))
+
+    def test_a_model_without_one_has_none_and_loads(self, registry, logged):
+        assert registry.onnx(logged.uri, logged.manifest_digest) is None
+        assert {name for name, _, _ in manifest(Path(logged.uri)).files} == set(FILES)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (lambda file: flip_a_bit(file), "content of a file was changed"),
+            (lambda file: file.unlink(), r"or model\.onnx was removed"),
+            (lambda file: file.rename(file.with_name("other.onnx")), r"other\.onnx does not belong there"),
+        ],
+    )
+    def test_a_touched_one_is_refused_and_so_is_the_model(self, registry, with_form, change, said):
+        change(Path(with_form.uri) / ONNX_FILE)
+        for use in (registry.onnx, registry.load, registry.check):
+            with pytest.raises(UntrustedModel, match=said):
+                use(with_form.uri, with_form.manifest_digest)
+
+    def test_it_is_deleted_with_its_model(self, registry, with_form):
+        registry.delete_model(with_form.model_id)
+        assert not (Path(with_form.uri) / ONNX_FILE).exists()
+
+    def test_one_that_was_added_later_is_refused(self, registry, logged):
+        (Path(logged.uri) / ONNX_FILE).write_bytes(b"foreign")
+        with pytest.raises(UntrustedModel, match=r"or model\.onnx was added"):
+            registry.onnx(logged.uri, logged.manifest_digest)
 
 
 class Trap:

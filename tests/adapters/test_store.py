@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.adapters import parquet
+from trueup.adapters.files.local import LocalFiles
 from trueup.adapters.sql.engines import connect
 from trueup.adapters.store import Store, tables
 from trueup.domain.types import EVENT_TIME, ROW_ID, Window
@@ -101,7 +102,7 @@ def _run(function, barrier, queue, *call):
 
 
 def _open(home, url):
-    return Store(home, connect(url))
+    return Store(LocalFiles(home), connect(url))
 
 
 def land_once(home, url, frame):
@@ -373,16 +374,16 @@ class TestCrashes:
         (tmp_path / "trueup.db").write_text("This is not a database. " * 100)
         engine = connect(f"sqlite:///{tmp_path / 'trueup.db'}")
         with pytest.raises(WorkError, match=r"trueup.db cannot be opened: file is not a database; check its address"):
-            Store(tmp_path, engine)
+            Store(LocalFiles(tmp_path), engine)
         engine.dispose()
         engine = connect("postgresql://trueup:hush@127.0.0.1:1/x")
         with pytest.raises(WorkError, match=r"trueup:\*\*\*@127.0.0.1:1/x cannot be opened: .*refused") as raised:
-            Store(tmp_path, engine)
+            Store(LocalFiles(tmp_path), engine)
         assert "hush" not in str(raised.value)
 
     def test_a_locked_database_is_waited_for(self, tmp_path):
         url = f"sqlite:///{tmp_path / 'trueup.db'}"
-        store = Store(tmp_path, connect(url))
+        store = Store(LocalFiles(tmp_path), connect(url))
         other = sqlite3.connect(tmp_path / "trueup.db", check_same_thread=False)
         other.execute("BEGIN IMMEDIATE")
         free = threading.Timer(1.0, other.rollback)
@@ -402,7 +403,7 @@ class TestSideBySide:
         landed = InProcess(first_open, *[(home, database_url)] * 8).results()
         assert landed == [1] * 8
         engine = connect(database_url)
-        store = Store(home, engine)
+        store = Store(LocalFiles(home), engine)
         assert len(store.batches("flights/rows")) == 1
         assert len(store.results("flights", "monitor", dict)) == 1
         if engine.dialect.name == "sqlite":
@@ -542,7 +543,7 @@ class TestPredictions:
         assert store.read_predictions("flights", JANUARY)[ROW_ID].tolist() == [1, 2, 3]
 
     def test_a_prediction_outside_of_its_window_is_a_mistake(self, store):
-        with pytest.raises(ValueError, match=r"1 predictions for .* have an event time outside of it"):
+        with pytest.raises(ValueError, match=r"1 rows for .* have an event time outside of it"):
             store.save_predictions("flights", FEBRUARY, predicted([1]))
 
     def test_nothing_to_predict_is_nothing_new(self, store, home):
@@ -633,7 +634,7 @@ def test_memory_of_repeated_text_is_small(store):
 
 def test_every_table_is_made_once(store):
     assert {"batches", "quarantine", "releases", "predictions", "results"} <= set(tables.metadata.tables)
-    Store(store.home, store.engine)
+    Store(store.files, store.engine)
     assert isinstance(parquet.to_table(rows()), pa.Table)
 
 
@@ -642,7 +643,7 @@ def test_the_moments_that_the_database_writes_are_utc(database_url, tmp_path):
     if url.get_backend_name() == "postgresql":
         url = url.update_query_dict({"options": f"{url.query['options']} -cTimeZone=Pacific/Auckland"})
     engine = connect(url.render_as_string(hide_password=False))
-    Store(tmp_path, engine).land("toy/rows", JANUARY, rows(3))
+    Store(LocalFiles(tmp_path), engine).land("toy/rows", JANUARY, rows(3))
     with engine.connect() as connection:
         recorded = connection.scalar(sa.select(tables.BATCHES.c.recorded_at))
     engine.dispose()

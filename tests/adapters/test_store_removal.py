@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.adapters.test_store import FEBRUARY, JANUARY, MARCH, files, predicted, rows
+from trueup.adapters.files.local import LocalFiles
 from trueup.adapters.store import Store, tables
 from trueup.domain.types import ROW_ID
 from trueup.errors import WorkError
@@ -33,14 +34,14 @@ def names(home):
 
 
 def test_homes_from_before_removal_get_their_columns_and_keep_their_rows(home, engine):
-    store = Store(home, engine)
+    store = Store(LocalFiles(home), engine)
     ref = store.land(DATASET, JANUARY, rows())
     store.save_predictions("toy", JANUARY, predicted(range(4)))
     with engine.begin() as connection:
         for table in ("batches", "predictions"):
             connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN removed_at")
     for _ in range(2):
-        again = Store(home, engine)
+        again = Store(LocalFiles(home), engine)
         assert again.batches(DATASET) == [ref]
         assert len(again.read_predictions("toy", JANUARY)) == 4
         assert again.superseded("toy") == []
@@ -161,7 +162,7 @@ def test_what_a_crash_left_goes_once_nobody_can_be_at_work_on_it(store, home):
         assert store.sweep(kind, "toy", yesterday) == (1, 4)
     assert store.leftovers(yesterday) == []
     age(half)
-    assert store.leftovers(yesterday) == [half]
+    assert [entry.key for entry in store.leftovers(yesterday)] == [half.relative_to(home).as_posix()]
     for file in files(home):
         age(file, 900)
     for kind in ("batches", "predictions", "quarantine"):
@@ -180,12 +181,22 @@ def test_the_judgements_of_a_removed_revision_go_with_it(store, home):
     assert len(list((home / "quarantine").rglob("*.parquet"))) == 1
 
 
-def test_features_are_old_when_nobody_asked_for_them(store, home):
+def test_features_are_old_when_nobody_asked_for_them(store, engine):
     for key in ("aaaaaaaa", "bbbbbbbb", "cccccccc"):
         store.put_features(key, rows(3))
-    for file in files(home):
-        age(file)
-    yesterday = now() - timedelta(days=1)
-    assert store.has_features("aaaaaaaa")
-    assert not store.has_features("dddddddd")
-    assert [f.stem for f in store.unused_features({"bbbbbbbb"}, yesterday)] == ["cccccccc"]
+    with engine.begin() as connection:
+        connection.execute(sa.update(tables.FEATURES_USED).values(used_at=datetime(2013, 1, 1)))
+    another_process, yesterday = Store(store.files, engine), now() - timedelta(days=1)
+    assert another_process.has_features("aaaaaaaa")
+    assert not another_process.has_features("dddddddd")
+    assert [f.key for f in store.unused_features({"bbbbbbbb"}, yesterday)] == ["features/cc/cccccccc.parquet"]
+
+
+def test_features_from_before_uses_were_noted_are_as_old_as_their_file(store, home, engine):
+    for key in ("aaaaaaaa", "bbbbbbbb"):
+        store.put_features(key, rows(3))
+    with engine.begin() as connection:
+        connection.execute(sa.delete(tables.FEATURES_USED))
+    age(home / "features/aa/aaaaaaaa.parquet")
+    unused = store.unused_features(set(), now() - timedelta(days=1))
+    assert [f.key for f in unused] == ["features/aa/aaaaaaaa.parquet"]

@@ -141,7 +141,7 @@ def test_the_page_says_what_was_judged_what_a_check_asks_and_whether_it_was_rebu
     note_rebuilt(story.home, "toy", facts["version"], "the same: predictions on 7 gate rows, to the last bit")
     _, page = facts_of(story)
     assert "the same: predictions on 7 gate rows, to the last bit" in page
-    assert last_rebuilt(story.home.root, "toy", 99) is None
+    assert last_rebuilt(story.home, "toy", 99) is None
 
 
 def test_a_pass_whose_interval_holds_0_says_that_nothing_is_shown():

@@ -225,10 +225,10 @@ def test_status_before_anything_happened(trueup):
     assert json.loads(trueup("ledger", "show", "--json").out) == {"entries": []}
 
 
-def test_a_run_tells_people_and_programs(trueup, prefect_server):
-    """Also in a process of its own: one JSON object as the last line of stdout, and nothing else there."""
+def test_a_run_tells_people_and_programs(trueup, prefect_server):  # noqa: ARG001
+    """One JSON object as the last line of stdout, and nothing else there."""
     (trueup.folder / "configs" / "toy.yaml").write_text(PLAIN)
-    told = trueup.apart("run", "toy", "--json", PREFECT_API_URL=prefect_server)
+    told = trueup("run", "toy", "--json")
     assert told.code == 0, told.err
     (line,) = told.out.splitlines()
     done = json.loads(line)
@@ -247,9 +247,19 @@ def test_a_run_tells_people_and_programs(trueup, prefect_server):
     assert json.loads(trueup("quarantine", "list", "toy", "--json").out) == {"rows": []}
 
 
+@pytest.mark.thorough  # as above; with an error, a process of its own is looked at below
+def test_a_run_in_a_process_of_its_own_says_nothing_but_one_object(trueup, prefect_server):
+    (trueup.folder / "configs" / "toy.yaml").write_text(PLAIN)
+    told = trueup.apart("run", "toy", "--json", PREFECT_API_URL=prefect_server)
+    assert told.code == 0, told.err
+    (line,) = told.out.splitlines()
+    assert json.loads(line)["decided"]["outcome"] == "held"
+
+
 def test_a_hold_is_no_error_also_where_a_task_finds_it(trueup, prefect_server):  # noqa: ARG001
     """The rows are counted only where they are read to train on."""
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterName
 
     text = PLAIN.replace("  min_history: 28 days\n", "  min_history: 10 days\n  min_rows: 100000\n")
     (trueup.folder / "configs" / "toy.yaml").write_text(text)
@@ -259,7 +269,8 @@ def test_a_hold_is_no_error_also_where_a_task_finds_it(trueup, prefect_server): 
     assert "`train.min_rows` requires 100000" in told.out
     assert told.err == ""
     with get_client(sync_client=True) as client:
-        states = [run.state for run in client.read_task_runs(limit=200) if run.name == "train toy"]
+        named = TaskRunFilter(name=TaskRunFilterName(any_=["train toy"]))
+        states = [run.state for run in client.read_task_runs(task_run_filter=named, limit=200)]
     (held,) = [state for state in states if "requires 100000" in str(state.message)]
     assert (held.name, held.type.value) == ("Held", "COMPLETED")
 

@@ -50,6 +50,23 @@ SAID = [
 ]
 # Blocks that need a stack, an installation, or minutes, and the test that says them or what they come to.
 ELSEWHERE = {
+    (
+        "docs/how-to/serve.md",
+        "trueup run late_orders --as-of 2024-04-01\ntrueup serve late_orders",
+    ): "tests/docs/test_serve_page.py:test_the_page_does_what_it_says",
+    **dict.fromkeys(
+        [
+            ("docs/how-to/object-store.md", "python -c"),
+            ("docs/how-to/object-store.md", "trueup status late_orders"),
+        ],
+        "tests/docs/test_object_store_page.py:test_the_page_does_what_it_says",
+    ),
+    ("docs/how-to/serve.md", "export TOKEN="): "tests/docs/test_serve_page.py:test_the_page_does_what_it_says",
+    ("docs/how-to/serve.md", "python ask.py"): "tests/docs/test_serve_page.py:test_the_page_does_what_it_says",
+    (
+        "docs/how-to/serve.md",
+        "trueup run late_orders --as-of 2024-05-01",
+    ): "tests/docs/test_serve_page.py:test_the_page_does_what_it_says",
     ("README.md", "make demo"): "tests/cli/test_demo.py:test_a_home_in_which_months_were_handled_at_once_is_refused",
     ("README.md", "trueup new late_orders"): "tests/docs/test_how_to.py:test_a_tutorial_does_what_it_says",
     ("README.md", "make up"): "tests/orchestration/test_stack.py:test_the_readme_feeds_the_stack_by_day_and_night",
@@ -58,6 +75,13 @@ ELSEWHERE = {
     ),
     ("docs/how-to/approvals-and-rollback.md", "prefect deployment run approve/trueup"): (
         "tests/orchestration/test_approval_flow.py:test_it_waits_refuses_an_empty_answer_and_approves"
+    ),
+    **dict.fromkeys(
+        [("docs/how-to/rollout.md", f"trueup rollout {word} late_orders") for word in ("status", "check", "pause")],
+        "tests/online/test_rollout_commands.py:test_the_page_does_what_it_says",
+    ),
+    ("docs/how-to/rollout.md", "prefect deployment run rollout/trueup"): (
+        "tests/online/test_rollout_commands.py:test_the_form_in_prefect_makes_the_same_call"
     ),
     ("docs/how-to/custom.md", "trueup check shop_orders"): (
         "tests/docs/test_custom.py:test_the_classes_of_the_page_go_through_one_turn"
@@ -74,7 +98,17 @@ ELSEWHERE = {
     ("docs/operations.md", "make down\ntrueup backup /backups/move"): (
         "tests/upkeep/test_relocate.py:test_the_command_line_moves_a_home"
     ),
+    ("docs/operations.md", "trueup forget MODEL"): (
+        "tests/upkeep/test_forget.py:test_the_command_says_how_much_was_erased"
+    ),
     ("docs/operations.md", "cp .env.example .env"): "tests/project/test_compose.py:test_docker_compose_takes_it",
+    ("docs/how-to/workers.md", "TRUEUP_LEDGER_PUBLIC_KEYS="): (
+        "tests/ledger/test_signing.py:test_public_keys_suffice_to_verify_and_sign_nothing"
+    ),
+    ("docs/how-to/workers.md", "prefect work-pool create docker"): (
+        "tests/orchestration/test_deployments.py:test_one_line_chooses_the_kind_of_work_pool_for_every_deployment"
+    ),
+    ("docs/how-to/workers.md", "trueup move --to"): "tests/upkeep/test_move.py:test_a_home_moves_with_all_it_has",
     ("docs/operations.md", "make down\ntrueup backup /backups/before"): (
         "tests/upkeep/test_backup.py:test_by_the_command_line_a_home_is_copied_restored_and_verified"
     ),

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.fixtures import Answer
+from tests.prefork import Prefork
 from trueup.config.load import load_model
 
 ROOT = Path(__file__).parents[2]
@@ -24,10 +26,11 @@ SAVED = re.compile(r"# ([\w/]+\.(?:py|yaml))\n")
 class Reader:
     """Somebody who does what a page says, in a folder that is like a fresh clone."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.said = folder, ""
+    def __init__(self, folder: Path, say: Prefork) -> None:
+        self.folder, self.said, self.say = folder, "", say
         (folder / "configs").mkdir(parents=True)
         shutil.copy(ROOT / "prefect.yaml", folder)
+        shutil.copytree(ROOT / "edge" / "trueup_edge", folder / "trueup_edge")  # as if it were installed
         for package in ("trueup", "flows", "tasks"):
             shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
 
@@ -44,15 +47,16 @@ class Reader:
 
     def _say(self, line: str) -> None:
         words = shlex.split(line)
-        start = {"python": [], "trueup": ["-c", "from trueup.cli.main import main; main()"]}[words[0]]
-        self.said += self._do([sys.executable, *start, *words[1:]])
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_API", "TRUEUP_"))}
+        env |= {"PYTHONPATH": str(self.folder), "COLUMNS": "200", "TRUEUP_REPORTS": "false"}
+        done = {"python": self._python, "trueup": self.say}[words[0]](words[1:], self.folder, env)
+        assert done.code == 0, f"{words}: {done.out}{done.err}"
+        self.said += done.out
 
-    def _do(self, words: list[str]) -> str:
-        env = {**os.environ, "PYTHONPATH": str(self.folder), "COLUMNS": "200", "TRUEUP_REPORTS": "false"}
-        env.pop("TRUEUP_CONFIGS", None)
-        done = subprocess.run(words, cwd=self.folder, env=env, capture_output=True, text=True, timeout=400, check=False)
-        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
-        return done.stdout
+    def _python(self, words: list[str], folder: Path, env: dict[str, str]) -> Answer:
+        words = [sys.executable, *words]
+        done = subprocess.run(words, cwd=folder, env=env, capture_output=True, text=True, timeout=400, check=False)
+        return Answer(done.returncode, done.stdout, done.stderr)
 
     def _compare(self, body: str) -> None:
         configs = "".join(p.read_text(encoding="utf-8") for p in sorted((self.folder / "configs").glob("*.yaml")))
@@ -62,12 +66,20 @@ class Reader:
 
 
 QUICK, SLOW = ("your-own-data",), ("regression", "late-labels")  # the latter take minutes each
-TUTORIALS = (*QUICK, *SLOW)
+CONTINUED = {"your-own-data": ("edge", "fleet")}  # by pages that begin where these end
+TUTORIALS = (*QUICK, *SLOW, *(page for pages in CONTINUED.values() for page in pages))
+
+
+@pytest.fixture(scope="module")
+def say(tmp_path_factory):
+    prefork = Prefork(tmp_path_factory.mktemp("prefork"))
+    yield prefork
+    prefork.close()
 
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.thorough) for name in SLOW)])
-def test_a_tutorial_does_what_it_says(name, tmp_path):
-    reader = Reader(tmp_path / "clone")
+def test_a_tutorial_does_what_it_says(name, say, tmp_path):
+    reader = Reader(tmp_path / "clone", say)
     reader.follow(HOW_TO / f"{name}.md")
     if name == "your-own-data":
         deployed = yaml.safe_load((reader.folder / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
@@ -77,3 +89,5 @@ def test_a_tutorial_does_what_it_says(name, tmp_path):
         least = reader.folder / "configs" / "least_orders.yaml"
         assert len(least.read_text(encoding="utf-8").splitlines()) <= 40
         assert load_model(least.parent, "least_orders").features.numeric == ["weight_kg", "parcels"]
+    for page in CONTINUED.get(name, ()):
+        reader.follow(HOW_TO / f"{page}.md")

@@ -42,6 +42,14 @@ def challenge_and_refit(story: Story) -> None:
     challenge(story)
 
 
+def challenge_and_export(story: Story) -> None:
+    """The same, with an ONNX form of the challenger."""
+    file = story.configs / "toy.yaml"
+    if "export:" not in (text := file.read_text()):
+        file.write_text(text + "export: {}\n")
+    challenge(story)
+
+
 def back(story: Story) -> None:
     """Put the first champion back."""
     roll_back(story.model, None, "Ann", "complaints")
@@ -60,6 +68,7 @@ WORK = {
     "upload.files": (challenge, "eight"),
     "model.logged": (challenge, "eight"),
     "register.version": (challenge, "eight"),
+    "export.checked": (challenge_and_export, "eight"),
     "refit.fitted": (challenge_and_refit, "eight"),
     "ledger.writing": (challenge, "eight"),
     "ledger.recorded": (challenge, "eight"),

@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests import streams
+from trueup.adapters.files.local import LocalFiles
+from trueup.adapters.sql.engines import connect
 from trueup.adapters.store import Store
 from trueup.adapters.store.tables import folder_name
 from trueup.config.load import load_model, parse_model
@@ -64,7 +66,7 @@ def test_a_name_that_is_taken_stays_in_its_folder(name):
 
 def test_the_path_of_a_record_does_not_lead_out_of_the_home(tmp_path):
     with pytest.raises(UsageError):
-        Store.read_evaluation(type("Home", (), {"home": tmp_path})(), "../secret.parquet")
+        Store(LocalFiles(tmp_path), connect("sqlite://")).read_evaluation("../secret.parquet")
 
 
 COMMANDS = [

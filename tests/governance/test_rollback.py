@@ -227,7 +227,7 @@ def _align(settings, holding, go_on=None):
 def test_of_two_that_write_the_alias_at_once_the_last_to_write_has_read_the_newest_decision(story):
     """One has read the ledger and is slow to write; meanwhile another champion comes, and is written by another."""
     story.home.registry.set_champion_alias("toy", story.first)
-    context, home = multiprocessing.get_context("spawn"), story.home.settings
+    context, home = multiprocessing.get_context("fork"), story.home.settings
     row = story.home.ledger.champion("toy")
     story.home.close()
     reading, go_on, begun = context.Event(), context.Event(), context.Event()
@@ -243,7 +243,7 @@ def test_of_two_that_write_the_alias_at_once_the_last_to_write_has_read_the_newe
     quick = context.Process(target=_align, args=(home, begun))
     quick.start()
     assert begun.wait(120)
-    quick.join(5)  # it waits for the slow one; without the lock it would be done, and overwritten
+    quick.join(2)  # it waits for the slow one; without the lock it would be done, and overwritten
     go_on.set()
     for process in (slow, quick):
         process.join(60)

@@ -31,7 +31,7 @@ def home(tmp_path_factory):
     configs = streams.write(folder, stream(7), PLAIN)
     (folder / "home").mkdir()
     (folder / "home" / "trueup.db").write_bytes(gzip.decompress((DATA / "ledger.db.gz").read_bytes()))
-    home = Home(Settings(home=folder / "home", configs=configs, ledger_earlier_keys=KEY, reports=False))
+    home = Home(Settings(home=folder / "home", configs=configs, ledger_public_keys=KEY, reports=False))
     yield home
     home.close()
 

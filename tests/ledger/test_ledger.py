@@ -23,7 +23,7 @@ from trueup.ledger.canonical import _plain, canonical
 from trueup.ledger.entries import Decision, Event, Promotion
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.record import Record, Serving
-from trueup.ledger.signing import open_signer
+from trueup.ledger.signing import Keys, open_signer
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, METADATA, OUTBOX
 
 AS_OF = datetime(2013, 3, 1)
@@ -333,7 +333,7 @@ class Number(IntEnum):
 def in_memory():
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     METADATA.create_all(engine)
-    return engine, Ledger(engine, signer=open_signer(Path(), key_text="07" * 32))
+    return engine, Ledger(engine, signer=open_signer(Path(), Keys("07" * 32)))
 
 
 def play(ledger, steps):
@@ -474,7 +474,7 @@ def test_of_two_processes_that_promote_at_once_one_wins(where, tmp_path, request
     url = request.getfixturevalue("postgres_url") if where == "postgres" else f"sqlite:///{tmp_path}/trueup.db"
     engine = _engine(url, where == "plain")
     initialise(engine, METADATA)
-    rounds, context = 20, multiprocessing.get_context("spawn")
+    rounds, context = 20, multiprocessing.get_context("forkserver")
     barrier, results = context.Barrier(2), context.Queue()
     workers = [
         context.Process(target=_promote_often, args=(url, where == "plain", name, barrier, rounds, results))

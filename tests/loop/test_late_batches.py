@@ -19,9 +19,21 @@ def diagnoses(done):
     return {o.window: o.diagnosis for o in done.observed}
 
 
-def test_a_correction_that_fails_validation_is_left_out_of_the_diagnosis(tmp_path):
-    told = Story(tmp_path, stream(7 * 7))
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory):
+    """A stream of nine weeks, of which five are handled, with a first champion."""
+    told = Story(tmp_path_factory.mktemp("grown"), stream(9 * 7))
     told.turn(5)
+    told.home.close()
+    return told
+
+
+@pytest.fixture
+def told(grown, tmp_path):
+    return grown.branch(tmp_path)
+
+
+def test_a_correction_that_fails_validation_is_left_out_of_the_diagnosis(told):
     before = next(o for o in told.turn(6).observed if o.window == window(5))
     bad = told.frame.copy()
     bad.loc[bad.index[in_week(bad, 5)][3], "x"] = 100.0
@@ -31,6 +43,7 @@ def test_a_correction_that_fails_validation_is_left_out_of_the_diagnosis(tmp_pat
     assert seen.diagnosis == before.diagnosis
 
 
+@pytest.mark.thorough  # a dozen turns; tests/cli/test_cli.py looks at one such batch
 def test_a_batch_whose_labels_come_after_the_period_is_watched_when_they_have_come(tmp_path):
     late = PLAIN.replace("known_after: 1 day", "known_after: 8 days").replace("gate_window: 14", "gate_window: 20")
     told = Story(tmp_path, stream(13 * 7, change_on=8 * 7, per_day=160), late)
@@ -64,9 +77,8 @@ def test_a_batch_of_which_too_few_days_were_known_at_first_is_watched_again(tmp_
     assert told.turn(12) == done[12]
 
 
-def test_an_old_batch_that_was_corrected_does_not_start_a_retrain(tmp_path):
-    told = Story(tmp_path, stream(7 * 9))
-    for week in (5, 6, 7):
+def test_an_old_batch_that_was_corrected_does_not_start_a_retrain(told):
+    for week in (6, 7):
         told.turn(week)
     told.source(turned(told.frame, 5))
     done = told.turn(7)
@@ -75,9 +87,7 @@ def test_an_old_batch_that_was_corrected_does_not_start_a_retrain(tmp_path):
     assert done.decided.outcome == "none"
 
 
-def test_corrected_labels_give_another_diagnosis_at_the_same_moment(tmp_path):
-    told = Story(tmp_path, stream(7 * 7))
-    told.turn(5)
+def test_corrected_labels_give_another_diagnosis_at_the_same_moment(told):
     before = told.turn(6).observed[-1]
     told.source(turned(told.frame, 5))
     after = told.turn(6).observed[-1]
@@ -154,9 +164,7 @@ def test_a_regression_on_constant_labels_is_judged(tmp_path):
     assert done.reasons == ("all 1,121 labels are 5.0: models cannot be distinguished",)
 
 
-def test_of_two_promotions_at_one_moment_the_first_is_the_first(tmp_path):
-    told = Story(tmp_path, stream(7 * 6))
-    told.turn(5)
+def test_of_two_promotions_at_one_moment_the_first_is_the_first(told):
     first = told.model.champion()
     from trueup.governance.rollback import override
 

@@ -57,14 +57,14 @@ def kinds(told):
 
 def test_identical_requests_give_one_training_and_one_decision(grown, tmp_path):
     told, do = grown.branch(tmp_path), Counting()
-    decided = [asking(told, do, NOW) for _ in range(30)]
+    decided = [asking(told, do, NOW) for _ in range(8)]
     assert do.trained == 1
     assert len({d.sequence for d in decided}) == 1
     assert kinds(told)[:1] == ["promoted"]
     assert len(kinds(told)) == 2
 
 
-@pytest.mark.parametrize("moments", [10, pytest.param(50, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("moments", [4, pytest.param(50, marks=pytest.mark.thorough)])
 def test_a_burst_of_requests_for_one_moment_gives_one_training(grown, tmp_path, moments):
     """Of two kinds and of moments within a day."""
     told, do = grown.branch(tmp_path), Counting()
@@ -201,7 +201,7 @@ def _hold(url, ready):
 
 
 def test_the_lock_of_a_killed_process_is_free_at_once(where):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     ready = context.Queue()
     owner = context.Process(target=_hold, args=(where, ready))
     owner.start()

@@ -12,12 +12,18 @@ AGED = PLAIN.replace("min_matured: 100", "min_matured: 100\n  stale_after: 10 da
 NOW = streams.week(7)
 
 
-@pytest.fixture
-def told(tmp_path):
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
     """A first champion after five weeks, old after seven."""
-    told = Story(tmp_path, stream(9 * 7), AGED)
+    told = Story(tmp_path_factory.mktemp("five"), stream(9 * 7), AGED)
     told.turn(5)
+    told.home.close()
     return told
+
+
+@pytest.fixture
+def told(five, tmp_path):
+    return five.branch(tmp_path)
 
 
 def later(told, hours):

@@ -49,7 +49,7 @@ def saved(folder: Path, name: str) -> tuple[Drafted, Home]:
     return drafted, home
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.thorough) if n == "digits" else n for n in TABLES])
 def test_a_config_is_written_and_sound(tmp_path, name):
     drafted, home = saved(tmp_path, name)
     assert check(name, home).problems == []
@@ -61,8 +61,13 @@ def test_a_config_is_written_and_sound(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["iris", "breast_cancer", "diabetes", *(pytest.param(n, marks=pytest.mark.thorough) for n in ("wine", "digits", "linnerud"))]
-)  # fmt: skip
+    "name",
+    [
+        "iris",
+        "diabetes",
+        *(pytest.param(n, marks=pytest.mark.thorough) for n in TABLES if n not in {"iris", "diabetes"}),
+    ],
+)
 def test_the_loop_comes_to_a_decision_that_is_recorded(tmp_path, name):
     drafted, home = saved(tmp_path, name)
     drafted.path.write_text(quick(drafted.path.read_text()))

@@ -9,14 +9,14 @@ import os
 import re
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from playwright.sync_api import Error, expect, sync_playwright
+from playwright.sync_api import Error, expect
 
 from tests import streams
+from tests.browser import chromium
 from tests.stack import ROOT, SLOW, Stack, until
 from tests.story import PLAIN, NoReports, in_week, stream
 from trueup.config.load import load_model
@@ -33,22 +33,14 @@ pytestmark = pytest.mark.thorough
 
 AUTOMATIC, APPROVED = "late_orders", "returns"
 NOW = streams.week(8)
-CHROMIUM = Path("/usr/bin/chromium")
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-           "--disable-component-update", "--disable-sync"]  # fmt: skip
 IMAGES = ROOT / "docs" / "images"
 WORDS = {r"\bx\b": "distance", r"\bz\b": "weight", r"\bgroup\b": "carrier", r"\bt$": "ordered_at", r"\by,": "late,"}
 
 
 @pytest.fixture(scope="module")
 def browser():
-    if not CHROMIUM.exists():
-        reason = f"{CHROMIUM} is not installed: apt-get install chromium"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,10 @@ import jinja2
 import jsonschema
 import pytest
 import yaml
+from pydantic.fields import FieldInfo
 
 from trueup.config.load import load_model, model_names
+from trueup.config.settings import Settings
 from trueup.domain.events import ApprovalRequested, DataArrived, ModelDecayed, ModelDue, ModelStale
 from trueup.orchestration.stack.health import post
 
@@ -45,6 +47,22 @@ def rendered(value, payload):
         template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(value)
         return template.render(event={"payload": payload})
     return value
+
+
+@pytest.mark.parametrize("kind", ["process", "docker", "kubernetes"])
+def test_one_line_chooses_the_kind_of_work_pool_for_every_deployment(kind):
+    """No Docker and no cluster is here: this reads the file, and starts nothing."""
+    text = (ROOT / "prefect.yaml").read_text()
+    assert text.count("pool: &pool {<<: *process}") == 1
+    chosen = yaml.safe_load(text.replace("&pool {<<: *process}", f"&pool {{<<: *{kind}}}"))
+    pool = chosen["definitions"][kind]
+    assert {d["work_pool"]["name"] for d in chosen["deployments"]} == {pool["name"]}
+    assert all(d["work_pool"] == pool for d in chosen["deployments"])
+    assert pool["job_variables"]["command"] == "python -m prefect.engine"
+    for name, value in pool["job_variables"].get("env", {}).items():
+        assert not name.startswith("TRUEUP_") or name.removeprefix("TRUEUP_").lower() in Settings.model_fields
+        if Settings.model_fields.get(name.removeprefix("TRUEUP_").lower(), FieldInfo()).repr is False:
+            assert re.fullmatch(r"\{\{ prefect\.blocks\.secret\.[a-z-]+ \}\}", value), f"{name} is a secret"
 
 
 @pytest.mark.parametrize("model", model_names(ROOT / "configs"))

@@ -24,6 +24,7 @@ HOME_OWN = {
     "seconds",
     "actor",
     "asked_at",
+    "export",  # with the time of a row
 }
 
 
@@ -33,7 +34,7 @@ def both(prefect_server, tmp_path_factory):  # noqa: ARG001  (it only has to be 
     from flows.run import run
 
     rows = stream(9 * 7, change_on=7 * 7)
-    alone, flown = (Story(tmp_path_factory.mktemp(name), rows, PLAIN) for name in ("alone", "flown"))
+    alone, flown = (Story(tmp_path_factory.mktemp(name), rows, PLAIN + "export: {}\n") for name in ("alone", "flown"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRUEUP_HOME", str(flown.folder / "home"))
         patch.setenv("TRUEUP_CONFIGS", str(flown.configs))
@@ -93,6 +94,7 @@ def test_flow_runs_have_names_that_people_can_read(both):  # noqa: ARG001
         "score toy",
         "monitor toy",
         "train toy",
+        "export toy",
         "promote toy",
     }
 
@@ -103,6 +105,7 @@ def test_flow_runs_have_names_that_people_can_read(both):  # noqa: ARG001
         ("validation-toy", "rows, 0 in quarantine"),
         ("diagnosis-toy", "**Inputs**"),
         ("decision-toy", "| check | verdict | why |"),
+        ("decision-toy", "| export parity | ✔ pass | without scikit-learn"),
     ],
 )
 def test_flows_leave_artifacts(both, key, words):  # noqa: ARG001

@@ -18,7 +18,12 @@ TOKEN = "canary-of-the-reports"
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    more = {"TRUEUP_REPORTS": "false", "TRUEUP_WITHOUT": "mlflow,evidently", "TRUEUP_REPORTS_TOKEN": TOKEN, **AUTH}
+    more = {
+        "TRUEUP_REPORTS": "false",
+        "TRUEUP_WITHOUT": "mlflow,evidently,serve",
+        "TRUEUP_REPORTS_TOKEN": TOKEN,
+        **AUTH,
+    }
     stack = Stack(tmp_path_factory.mktemp("guarded") / "home", more=more)
     yield stack
     processes.end(stack.home.resolve(), grace=0)

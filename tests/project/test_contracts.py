@@ -16,6 +16,7 @@ VIOLATIONS = {
         "from trueup.domain.monitoring import diagnosis",
     ),
     "Only the orchestration, flows and tasks know Prefect": ("trueup/adapters/parquet.py", "from prefect import flow"),
+    "The server runs without what trains": ("trueup/serving/metrics.py", "from trueup.reporting import html"),
     "The domain knows no vendor": ("trueup/domain/data/periods.py", "import duckdb"),
     "The stages speak to vendors through the adapters": ("trueup/stages/score.py", "import mlflow"),
     "Flows and tasks know Prefect, and leave the other vendors to the library": ("flows/score.py", "import evidently"),

@@ -28,7 +28,11 @@ def wheel(tmp_path_factory) -> Path:
     ).stdout.splitlines()
     source = tmp_path_factory.mktemp("source")
     for name in files:
-        if name.startswith(("trueup/", "flows/", "tasks/")) or name in {"pyproject.toml", "README.md", "LICENSE"}:
+        if name.startswith(("trueup/", "flows/", "tasks/", "edge/")) or name in {
+            "pyproject.toml",
+            "README.md",
+            "LICENSE",
+        }:
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
     subprocess.run([*build, str(folder)], cwd=source, check=True, capture_output=True)

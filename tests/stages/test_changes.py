@@ -20,6 +20,16 @@ def moved(frame: pd.DataFrame, key: int, **changes: object) -> pd.DataFrame:
     return frame.assign(**{name: frame[name].where(frame["id"] != key, value) for name, value in changes.items()})
 
 
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory):
+    """Six weeks of a stream of eight: a first champion after five."""
+    told = Story(tmp_path_factory.mktemp("grown"), stream(7 * 8))
+    told.turn(5)
+    told.sixth = told.turn(6)
+    told.home.close()
+    return told
+
+
 def test_a_key_may_come_again_in_every_batch(tmp_path):
     """A snapshot of customers, say: the same 560 keys each week."""
     rows = stream(7 * 7)
@@ -38,11 +48,8 @@ def test_a_key_may_come_again_in_every_batch(tmp_path):
     }
 
 
-def test_a_row_whose_time_is_corrected_keeps_the_prediction_it_was_given(tmp_path):
-    rows = stream(7 * 7)
-    told = Story(tmp_path, rows)
-    told.turn(5)
-    told.turn(6)
+def test_a_row_whose_time_is_corrected_keeps_the_prediction_it_was_given(grown, tmp_path):
+    told, rows = grown.branch(tmp_path), grown.frame
     served = told.predictions(5)
     key = int(rows.loc[in_week(rows, 5), "id"].iloc[300])
     corrected = moved(rows, key, t=rows.loc[key, "t"] + pd.Timedelta(hours=3), y=1 - rows.loc[key, "y"])
@@ -55,11 +62,8 @@ def test_a_row_whose_time_is_corrected_keeps_the_prediction_it_was_given(tmp_pat
     assert seen.figures.matured == 560
 
 
-def test_a_row_that_is_moved_into_another_batch_is_another_row_there(tmp_path):
-    rows = stream(7 * 7)
-    told = Story(tmp_path, rows)
-    told.turn(5)
-    told.turn(6)
+def test_a_row_that_is_moved_into_another_batch_is_another_row_there(grown, tmp_path):
+    told, rows = grown.branch(tmp_path), grown.frame
     key = int(rows.loc[in_week(rows, 5), "id"].iloc[300])
     told.source(moved(rows, key, t=rows.loc[key, "t"] + pd.Timedelta(weeks=1)))
     done = told.turn(7)
@@ -92,10 +96,10 @@ def test_a_feature_added_to_the_config_is_landed_and_used_by_the_next_challenger
 
 
 @pytest.mark.parametrize("still_there", [True, False])
-def test_a_feature_removed_from_the_config_still_serves_the_champion_that_was_trained_on_it(tmp_path, still_there):
-    told = Story(tmp_path, stream(7 * 8))
-    told.turn(5)
-    before = told.turn(6)
+def test_a_feature_removed_from_the_config_still_serves_the_champion_that_was_trained_on_it(
+    grown, tmp_path, still_there
+):
+    told, before = grown.branch(tmp_path), grown.sixth
     config_with(told, "numeric: [x, z]", "numeric: [x]")
     if not still_there:
         told.source(told.frame.drop(columns="z"))

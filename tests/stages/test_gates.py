@@ -125,10 +125,10 @@ def test_an_artifact_that_predicts_otherwise_than_the_fitted_model_is_refused(tm
     told = Story(tmp_path, rows(), PLAIN)
     real = Registry.log
 
-    def another(self, model, schema, task, run_id, metadata=None):
+    def another(self, model, schema, task, run_id, **more):
         data = told.home.store.read(told.batch(0).rows)
         wrong = fit(model, data.assign(group=data["group"].astype(str)), np.arange(len(data)) % 2)
-        return real(self, wrong, schema, task, run_id, metadata)
+        return real(self, wrong, schema, task, run_id, **more)
 
     monkeypatch.setattr(Registry, "log", another)
     decided = told.turn(5).decided

@@ -16,6 +16,7 @@ from trueup.audit.dossier import gather
 from trueup.audit.reproduce import reproduce
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
+from trueup.domain.features.features import feature_frame
 from trueup.domain.types import Window
 from trueup.errors import NoData, SourceError
 from trueup.home import Home
@@ -23,6 +24,7 @@ from trueup.loop import steps, turn
 from trueup.model import Model
 from trueup.onboarding.check import MatchedLabels, check
 from trueup.replay.sandbox import Sandbox
+from trueup.stages import features
 from trueup.stages.ingest import ingest
 from trueup.upkeep.simulate_arrivals import feed_next
 
@@ -268,3 +270,30 @@ def test_a_replay_lands_the_labels_of_the_label_source(small):
     labels = there.store.read(found[-1].labels)
     assert (labels["known_at"] - labels["event_time"]).unique().tolist() == [pd.Timedelta(days=loans.DELAY)]
     there.close()
+
+
+WITH_HISTORY = loans.CONFIG.replace(
+    "  categorical: [purpose, region]",
+    "  categorical: [purpose, region]\n  history: [{name: bad, by: [region], windows: [7 days]}]",
+)
+
+
+def test_history_reads_only_batches_with_labels_that_became_known_within_its_windows(tmp_path):
+    book = Book(tmp_path, *loans.book(12, per_day=3), WITH_HISTORY)
+    book.ingest(12)
+    for batch in book.model.batches(streams.week(12)):
+        steps.validate(book.model, batch, streams.week(12))
+    usable, of = book.model.usable_batches(streams.week(12)), book.config.features
+    read = features.past_of(book.config, usable, usable[9].window, of)
+    weeks = [(b.window.start - streams.START).days // 7 for b in read]
+    assert weeks == [3, 4, 5, 9]  # the labels come after 30 days; the windows reach back 7 days
+    rows = book.home.store.effective(usable[9].rows)
+    near, all_past = (
+        feature_frame(rows, features.outcomes_of(of.history, book.home, p), of) for p in (read, usable[:10])
+    )
+    assert near["bad_region_7d_n"].sum() > 0
+    pd.testing.assert_frame_equal(near, all_past)
+    for batch in usable:
+        del batch.labels.facts["known"]  # landed before this was recorded
+    assert features.past_of(book.config, usable, usable[9].window, of) == usable[:10]
+    book.home.close()

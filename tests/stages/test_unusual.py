@@ -21,19 +21,6 @@ def test_a_broken_batch_keeps_no_first_champion_from_being_trained(tmp_path):
         told.home.close()
 
 
-@pytest.mark.parametrize(("column", "empty"), [("x", np.nan), ("group", None)])
-def test_a_feature_without_any_value_does_not_break_its_batch(tmp_path, column, empty):
-    frame = stream(7 * 7)
-    frame.loc[in_week(frame, 6), column] = empty
-    told = Story(tmp_path, frame)
-    assert told.turn(6).decided.outcome == "promoted"
-    done = told.turn(7)
-    (checked,) = done.batches
-    assert checked.usable
-    assert f"{column} has no values at all" in checked.warnings
-    assert done.scored[0].total == 560
-
-
 STALE = PLAIN + "  stale_after: 7 days\n"
 ODD = {
     "unit": ("x", lambda rows: rows.assign(x=rows["x"] * 4)),
@@ -48,15 +35,48 @@ def odd_from(frame, week, plant, until=99):
     return pd.concat([frame[~odd], plant(frame[odd])]).sort_index()
 
 
+@pytest.fixture(scope="module")
+def six(tmp_path_factory):
+    """Six usual weeks, and the champion that they made."""
+    told = Story(tmp_path_factory.mktemp("six"), frame := stream(12 * 7), STALE)
+    assert told.turn(6).decided.outcome == "promoted"
+    told.home.close()
+    told.frame = frame
+    return told
+
+
+@pytest.fixture
+def going_on(six, tmp_path):
+    """Makes the story go on with other rows from the seventh week on."""
+
+    def make(plant):
+        told = six.branch(tmp_path)
+        told.source(plant(told.frame))
+        return told
+
+    return make
+
+
+@pytest.mark.parametrize(("column", "empty"), [("x", np.nan), ("group", None)])
+def test_a_feature_without_any_value_does_not_break_its_batch(going_on, column, empty):
+    told = going_on(lambda rows: rows.assign(**{column: rows[column].mask(in_week(rows, 6), empty)}))
+    done = told.turn(7)
+    (checked,) = done.batches
+    assert checked.usable
+    assert f"{column} has no values at all" in checked.warnings
+    assert done.scored[0].total == 560
+
+
 def announced(told, topic="trueup.data.unusual"):
     return told.home.ledger.announced("toy", topic)
 
 
-@pytest.mark.parametrize("kind", ODD)
-def test_an_unusual_batch_is_used_and_alerts_and_holds_a_retrain_until_it_has_lasted(tmp_path, kind):
+@pytest.mark.parametrize(
+    "kind", ["unit", *(pytest.param(kind, marks=pytest.mark.thorough) for kind in ("constant", "one kind"))]
+)
+def test_an_unusual_batch_is_used_and_alerts_and_holds_a_retrain_until_it_has_lasted(going_on, kind):
     column, plant = ODD[kind]
-    told = Story(tmp_path, odd_from(stream(11 * 7), 6, plant), STALE)
-    assert told.turn(6).decided.outcome == "promoted"
+    told = going_on(lambda rows: odd_from(rows, 6, plant))
     for week in (7, 8):
         done = told.turn(week)
         (seen,) = (o for o in done.observed if o.window == window(week - 1))
@@ -73,10 +93,9 @@ def test_an_unusual_batch_is_used_and_alerts_and_holds_a_retrain_until_it_has_la
     assert len(announced(told)) == 3
 
 
-def test_a_confirmed_batch_holds_nothing_and_becomes_usual(tmp_path):
+def test_a_confirmed_batch_holds_nothing_and_becomes_usual(going_on):
     column, plant = ODD["unit"]
-    told = Story(tmp_path, odd_from(stream(9 * 7), 6, plant), STALE)
-    told.turn(6)
+    told = going_on(lambda rows: odd_from(rows, 6, plant))
     assert told.turn(7).decided.outcome == "held"
     (entry,) = clear(told.model, "a tester")
     assert (entry.kind, entry.body.by) == ("confirmed", "a tester")
@@ -87,10 +106,9 @@ def test_a_confirmed_batch_holds_nothing_and_becomes_usual(tmp_path):
     assert "unusual" not in told.turn(8).observed[-1].findings
 
 
-def test_what_was_unusual_once_holds_retrains_for_some_batches_only(tmp_path):
+def test_what_was_unusual_once_holds_retrains_for_some_batches_only(going_on):
     _, plant = ODD["unit"]
-    told = Story(tmp_path, odd_from(stream(10 * 7), 6, plant, until=7), STALE)
-    told.turn(6)
+    told = going_on(lambda rows: odd_from(rows, 6, plant, until=7))
     found = [told.turn(week) for week in (7, 8, 9)]
     assert ["unusual" in d.observed[-1].findings for d in found] == [True, False, False]
     assert [d.decided.outcome == "held" for d in found[:2]] == [True, True]
@@ -104,10 +122,8 @@ def test_a_first_part_of_a_week_is_not_judged_and_teaches_no_number_of_rows(tmp_
     assert done.observed[-1].figures.usual["rows"][0] > 300
 
 
-def test_a_real_shift_of_a_feature_is_used_and_breaks_nothing(tmp_path):
-    frame = stream(10 * 7)
-    moved = frame.assign(x=frame["x"] + np.where(frame.index >= 80 * 42, 2.0, 0.0))
-    told = Story(tmp_path, moved, STALE)
+def test_a_real_shift_of_a_feature_is_used_and_breaks_nothing(going_on):
+    told = going_on(lambda rows: rows.assign(x=rows["x"] + np.where(rows.index >= 80 * 42, 2.0, 0.0)))
     done = [told.turn(week) for week in range(6, 10)]
     assert all(d.batches[-1].usable for d in done)
     assert "shifted" in done[1].observed[-1].findings
@@ -115,11 +131,8 @@ def test_a_real_shift_of_a_feature_is_used_and_breaks_nothing(tmp_path):
     assert all(d.decided.verdicts for d in done[1:]), [d.decided for d in done]
 
 
-def test_a_feature_that_stays_without_values_is_left_out_of_the_next_model(tmp_path):
-    frame = stream(12 * 7)
-    told = Story(tmp_path, frame.assign(z=frame["z"].where(frame.index < 80 * 42)), STALE)
-    first = told.turn(6)
-    assert first.decided.outcome == "promoted"
+def test_a_feature_that_stays_without_values_is_left_out_of_the_next_model(going_on):
+    told = going_on(lambda rows: rows.assign(z=rows["z"].where(rows.index < 80 * 42)))
     assert "z" in reads(told)
     done = [told.turn(week) for week in range(7, 13)]
     assert all(d.batches[-1].usable for d in done)

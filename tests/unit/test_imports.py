@@ -23,12 +23,14 @@ def test_the_units_and_their_tests_import_no_vendor():
     assert said.stdout.splitlines()[-1] == "VENDORS []", said.stdout[-2000:]
 
 
+@pytest.mark.slow
 def test_what_status_reads_a_champion_with_takes_no_time_to_import():
     modules = "trueup.governance.status, trueup.adapters.mlflow.models"
     code = f"import sys, {modules}; print(sorted({{'sklearn', 'scipy.stats', 'mlflow'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_the_help_of_the_command_line_loads_no_data_library():
     code = "import sys, trueup.cli.main; print(sorted({'pandas', 'numpy', 'sqlalchemy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -25,17 +25,20 @@ from trueup import files
 from trueup.adapters import parquet
 from trueup.adapters.mlflow import model_files
 from trueup.domain.data.digest import digest_of
-from trueup.domain.learning.learning import Floats, fit
+from trueup.domain.features.chunks import Rows, frame_of
+from trueup.domain.learning import encoding
+from trueup.domain.learning.learning import Floats, fit, fit_steps
 
 _LABEL = "\0label"  # not the name of a feature
 _WORTH = 1.0  # fits that take longer are cached
+_CODE = [inspect.getsource(part) for part in (encoding, fit, fit_steps)]
 
 
 class Order(NamedTuple):
     """The arguments of `trueup.domain.learning.learning.fit`."""
 
     model: Pipeline
-    X: pd.DataFrame
+    X: Rows
     y: ArrayLike
     at_most: int | None
     seed: int
@@ -51,7 +54,7 @@ class Fits:
     def fit(
         self,
         model: Pipeline,
-        X: pd.DataFrame,
+        X: Rows,
         y: ArrayLike,
         at_most: int | None = None,
         seed: int = 0,
@@ -101,12 +104,10 @@ class Shelf(Fits):
 
 def _key(order: Order) -> str:
     """A digest of everything that a fit depends on: the pipeline, the rows in their order, and the settings of the fit."""
-    labelled = order.X.reset_index(drop=True).assign(**{_LABEL: pd.Series(order.y).to_numpy()})
+    labelled = frame_of(order.X).reset_index(drop=True).assign(**{_LABEL: pd.Series(order.y).to_numpy()})
     rows = parquet.digest(parquet.to_table(labelled))
     counted = None if order.weights is None else hashlib.sha256(order.weights.tobytes()).hexdigest()
-    return digest_of(
-        [_plain(order.model), rows, order.at_most, order.seed, counted, sklearn.__version__, inspect.getsource(fit)]
-    )[:40]
+    return digest_of([_plain(order.model), rows, order.at_most, order.seed, counted, sklearn.__version__, _CODE])[:40]
 
 
 def _plain(value: Any) -> Any:

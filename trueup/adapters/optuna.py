@@ -46,7 +46,7 @@ def search(score: Score, train: TrainConfig, task: Task, first: Recipe | None = 
 
     Raises ConfigError for fixed parameters that do not exist, TrainingFailed if every trial failed.
     """
-    if mistakes := problems(train.parameters, task):
+    if mistakes := problems(train.parameters, task, train.families):
         raise ConfigError("train", [str(m) for m in mistakes])
     started = time.monotonic()
     done: list[Trial] = []

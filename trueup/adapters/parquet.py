@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from trueup.adapters.files.port import Stored
 from trueup.domain.data.values import EXACT, as_text
 from trueup.errors import WorkError
 from trueup.files import whole
@@ -177,42 +178,64 @@ def _texts(values: pa.Array) -> list[npt.NDArray[Any]]:
     return [lengths, np.frombuffer(joined.encode(), dtype=np.uint8)]
 
 
-def write(table: pa.Table, path: Path, durable: bool = True) -> None:
-    """Write a Parquet file under a temporary name and rename it, so that readers only see complete files.
+def write(table: pa.Table, place: Path | Stored, durable: bool = True) -> None:
+    """Write a Parquet file that appears whole, so that readers only see complete files.
 
     With `durable` it also survives a power cut. Raises WorkError if the disk is full; no partial file is left.
     """
-    with whole(path, durable) as stream:
+    writing = whole(place, durable) if isinstance(place, Path) else place.files.writing(place.key, durable)
+    with writing as stream:
         pq.write_table(table, stream, compression="snappy")
 
 
-def read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a file, or those of the named columns that it has. Raises WorkError if it is missing or damaged."""
-    with _opened(path) as file:
+def read(place: Path | Stored, columns: Sequence[str] | None = None, fresh: bool = False) -> pa.Table:
+    """Read a file, or those of the named columns that it has. Raises WorkError if it is missing or damaged.
+
+    With `fresh` the file of a home is read where it is kept, and no copy of it.
+    """
+    with _opened(place, fresh) as file:
         return file.read(None if columns is None else list(columns))
 
 
-def columns(path: Path) -> list[str]:
+def chunks(place: Path | Stored, columns: Sequence[str] | None = None, rows: int = 65_536) -> Iterator[pa.Table]:
+    """Read a file in tables of at most so many rows. Raises WorkError like `read`."""
+    with _opened(place) as file:
+        for batch in file.iter_batches(rows, columns=None if columns is None else list(columns)):
+            yield pa.Table.from_batches([batch])
+
+
+def without_rows(place: Path | Stored) -> pa.Table:
+    """A table with the columns of a file and no rows. Raises WorkError like `read`."""
+    with _opened(place) as file:
+        return file.schema_arrow.remove_metadata().empty_table()
+
+
+def columns(place: Path | Stored) -> list[str]:
     """Names of a file's columns. Raises WorkError if it is missing or damaged."""
-    with _opened(path) as file:
+    with _opened(place) as file:
         return list(file.schema_arrow.names)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+def _opened(place: Path | Stored, fresh: bool = False) -> Iterator[pq.ParquetFile]:
     try:
-        with pq.ParquetFile(path) as file:
+        with _source(place, fresh) as source, pq.ParquetFile(source) as file:
             yield file
     except (OSError, pa.ArrowException) as error:
         raise WorkError(
-            f"{path} cannot be read: {error}; restore it from a backup, or remove it and ingest its window again"
+            f"{place} cannot be read: {error}; restore it from a backup, or remove it and ingest its window again"
         ) from error
 
 
-def is_whole(path: Path) -> bool:
+def _source(place: Path | Stored, fresh: bool = False) -> AbstractContextManager[Path | pa.NativeFile]:
+    return nullcontext(place) if isinstance(place, Path) else place.files.opened(place.key, fresh)
+
+
+def is_whole(place: Path | Stored) -> bool:
     """Whether a Parquet file has its footer, which is written last."""
     try:
-        pq.read_metadata(path)
+        with _source(place) as source:
+            pq.read_metadata(source)
     except (OSError, pa.ArrowException):
         return False
     return True

@@ -20,6 +20,7 @@ from trueup.audit.rebuild_notes import last_rebuilt
 from trueup.domain.data.digest import config_digest
 from trueup.errors import UsageError, WorkError
 from trueup.files import write_text
+from trueup.governance.approval import final
 from trueup.governance.ledger_queries import judging_entry, part_about, versions_of
 from trueup.governance.recorded_inputs import config_then
 from trueup.home import Home
@@ -53,12 +54,13 @@ def make(model: Model, version: int | None = None, out: Path | None = None, bill
     folder = out or dossiers_folder(model.home.root, model.config.model)
     folder.mkdir(parents=True, exist_ok=True)
     facts, pictures = gather(model, chosen)
-    sbom = _bill(model.home, folder, facts.environment, bill)
-    text = canonical(facts.model_copy(update={"sbom": sbom}).plain())
     name = stem(model.config.model, chosen)
     page, data = folder / f"{name}.html", folder / f"{name}.json"
-    write_text(data, json.dumps(json.loads(text), indent=2, allow_nan=False) + "\n")
-    write_text(page, dossier_page.render(Facts.model_validate_json(text), pictures, data.name))
+    with model.home.sharing(*([folder, _bills(model.home)] if out is None else [])):
+        sbom = _bill(model.home, folder, facts.environment, bill)
+        text = canonical(facts.model_copy(update={"sbom": sbom}).plain())
+        write_text(data, json.dumps(json.loads(text), indent=2, allow_nan=False) + "\n")
+        write_text(page, dossier_page.render(Facts.model_validate_json(text), pictures, data.name))
     return Made(model.config.model, chosen, str(page), str(data), str(folder / sbom.file) if sbom.file else None)
 
 
@@ -71,8 +73,8 @@ def gather(model: Model, version: int) -> tuple[Facts, dict[str, bytes]]:
             f"{model.config.model}: the ledger has no record of version {version}; it has {recorded or 'none'}; "
             f"`trueup ledger show {model.config.model}` lists the decisions"
         )
-    about = [e for e in entries if version in versions_of(e)]
-    decided = next((e for e in about if e.body.approval and e.body.approval.pending == judging.seq), judging)
+    about = [e for e in entries if version in versions_of(e) or (e.body.rollout and e.body.rollout.version == version)]
+    decided = final(model.home, judging)
     body, own, problems = judging.challenge, part_about(judging, version), model.home.ledger.verify()
     terms = dossier_decision.terms(entries, version)
     evaluation, frame = dossier_evidence.evaluation(model.home, body.evaluation)
@@ -102,7 +104,7 @@ def gather(model: Model, version: int) -> tuple[Facts, dict[str, bytes]]:
         calibration=dossier_evidence.calibration(model.config, evaluation.classes, frame),
         verdicts=dossier_evidence.checks(body, model.config),
         baseline=dossier_evidence.baseline(model.home, own),
-        files=dossier_evidence.files(model.home, body.evaluation, own),
+        files=dossier_evidence.files(model.home, body, own),
         lineage=_lineage(model, body, own.manifest_digest),
         rebuild=_rebuild(model, judging, batches, version),
         source=Source(words=dossier_evidence.source_words(model.config)),
@@ -169,7 +171,7 @@ def _rebuild(model: Model, judging: Entry, batches: list[ReadInput], version: in
         needs=[Need(what=what, met=met, message=message) for what, met, message in needs],
         ready=all(met for _, met, _ in needs),
         home=model.home.settings.root.name,
-        last=last_rebuilt(model.home.root, model.config.model, version),
+        last=last_rebuilt(model.home, model.config.model, version),
     )
 
 
@@ -181,11 +183,15 @@ def _config_kept(model: Model, body: Challenge) -> bool:
     return True
 
 
+def _bills(home: Home) -> Path:
+    return home.root / "reports" / "sbom"
+
+
 def _bill(home: Home, folder: Path, then: Mapping[str, str | int], make_it: bool) -> Bill:
     """The bill of materials of the environment that the version was made in, copied beside the page."""
-    here, shelf = code_facts(home.configs)["environment_digest"], home.root / "reports" / "sbom"
+    here, shelf = code_facts(home.configs)["environment_digest"], _bills(home)
     wanted = str(then.get("environment_digest", here))
-    path = cyclonedx.kept(shelf, wanted)
+    path = home.fetched(cyclonedx.kept(shelf, wanted))
     if not path.exists() and wanted != here:
         return Bill(note="the version was made in another environment than this one, and its bill was not kept")
     if not path.exists() and not make_it:
@@ -206,7 +212,7 @@ def _pictures(model: Model, run_id: str, evaluation: Measured) -> tuple[dict[str
         pictures = drawn(model, evaluation)
     else:
         missing["gate rows"] = f"no pictures of the gate rows: the predictions for them are {evaluation.state}"
-    kept = run_folder(model.home.root, model.config.model, run_id) / IMPORTANCE
+    kept = model.home.fetched(run_folder(model.home.root, model.config.model, run_id) / IMPORTANCE)
     if kept.exists():
         pictures[IMPORTANCE] = kept.read_bytes()
     else:

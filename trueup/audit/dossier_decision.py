@@ -36,6 +36,7 @@ def decision(entry: Entry, problems: Sequence[Problem]) -> DecisionFacts:
         approver=body.approver,
         previous=body.previous,
         epoch=body.epoch,
+        **({"rollout": body.rollout} if body.rollout else {}),
     )
 
 
@@ -78,6 +79,7 @@ def standing(served: Sequence[Term], version: int, decided: Entry) -> str:
     if (proposed := decided.body.version) != version:
         return f"judged only: its recipe was fitted again on more rows as version {proposed}, which was {decided.kind}"
     words = {"pending": "waits for a person's approval", "held": "never champion: held"}
+    words |= {"rollout": "meets online traffic in a rollout, not champion yet"}
     return words.get(decided.kind, f"never champion: {decided.kind}")
 
 

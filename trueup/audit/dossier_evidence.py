@@ -34,6 +34,7 @@ from trueup.reporting.dossier_facts import (
 )
 
 _MOST_CATEGORIES = 3
+_INFORMS = "For information: it decides nothing, because `export.required` was off."
 
 
 def fitted(body: Challenge, own: Made) -> Fit:
@@ -103,15 +104,20 @@ def served(model: Model, version: int) -> list[ServedBatch]:
     ]
 
 
-def files(home: Home, evaluation: Evaluated, own: Made) -> list[File]:
+def files(home: Home, body: Challenge, own: Made) -> list[File]:
     """The files that the record names."""
+    evaluation = body.evaluation
     named = [
         ("predictions for the gate rows", evaluation.path, evaluation.digest),
         ("sample of the gate rows", evaluation.sample_path, evaluation.sample_digest),
         ("sample of the training rows", own.baseline_path, own.baseline_digest),
     ]
     rest = [File(what=what, digest=digest, state=_state(home, path, digest)) for what, path, digest in named]
-    return [File(what="the model's files", digest=own.manifest_digest, state=_model_state(home, own)), *rest]
+    state = _model_state(home, own)
+    # The digest of the model's files covers the ONNX form, so it has the same state.
+    form = body.export and (body.export.judged if own.version == body.judged.version else body.export.refit)
+    forms = [File(what="its ONNX form, among them", digest=form.sha256, state=state)] if form and form.sha256 else []
+    return [File(what="the model's files", digest=own.manifest_digest, state=state), *forms, *rest]
 
 
 def _model_state(home: Home, own: Made) -> str:
@@ -133,10 +139,11 @@ def _state(home: Home, path: str, digest: str | None) -> str:
 
 def checks(body: Challenge, config: ModelConfig) -> list[Check]:
     """The verdicts, each with its heading and its rule."""
-    return [_check(v, config) for v in (*body.verdicts, body.refit) if v]
+    informing = () if body.export is None or body.export.required else body.export.informing
+    return [_check(v, config, _INFORMS if v in informing else "") for v in body.checks]
 
 
-def _check(verdict: Verdict, config: ModelConfig) -> Check:
+def _check(verdict: Verdict, config: ModelConfig, remark: str) -> Check:
     configured = config.promote.gates
     return Check(
         check=verdict.check,
@@ -144,7 +151,7 @@ def _check(verdict: Verdict, config: ModelConfig) -> Check:
         reasons=verdict.reasons,
         figures=verdict.figures,
         heading=gates.heading(verdict.check, configured),
-        rule=gates.rule(verdict.check, verdict.figures, configured),
+        rule=remark or gates.rule(verdict.check, verdict.figures, configured),
     )
 
 

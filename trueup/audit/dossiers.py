@@ -50,7 +50,7 @@ def _appended(home: Home) -> list[Entry]:
 
 def show_dossiers(model: Model, entry: Entry) -> None:
     """Queue the dossiers of the versions that an entry is about, and of the champion that it replaced."""
-    about = versions_of(entry)
+    about = versions_of(entry) | ({entry.body.rollout.version} if entry.body.rollout else set())
     if entry.body.promotion and (before := entry.body.previous):
         about.add(before.version)
     if about:

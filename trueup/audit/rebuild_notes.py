@@ -13,13 +13,15 @@ from trueup.reporting.dossier_facts import Rebuilt
 def note_rebuilt(home: Home, model: str, version: int, message: str) -> None:
     """Note the result of making a version again. Raises WorkError."""
     rebuilt = Rebuilt(at=home.now().replace(microsecond=0), message=message)
-    files.write_text(_place(home.root, model, version), canonical(rebuilt.plain()))
+    place = _place(home.root, model, version)
+    with home.sharing(place):
+        files.write_text(place, canonical(rebuilt.plain()))
 
 
-def last_rebuilt(root: Path, model: str, version: int) -> Rebuilt | None:
+def last_rebuilt(home: Home, model: str, version: int) -> Rebuilt | None:
     """The last note about a version; None if it was never made again here."""
     try:
-        return Rebuilt.model_validate_json(_place(root, model, version).read_text())
+        return Rebuilt.model_validate_json(home.fetched(_place(home.root, model, version)).read_text())
     except (OSError, ValueError):
         return None
 

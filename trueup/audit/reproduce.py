@@ -8,7 +8,7 @@ Ledger, registry and store are not changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -18,6 +18,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from trueup.adapters.git import code_facts
+from trueup.adapters.onnx import ONNX_FILE
 from trueup.audit.snapshot import find, laid_out
 from trueup.config.load import load_model, sound_name
 from trueup.domain.data.digest import config_text
@@ -34,6 +35,7 @@ from trueup.home import Home
 from trueup.ledger.entries import Entry
 from trueup.ledger.record import Challenge, Made
 from trueup.model import Model
+from trueup.stages.export import make_form
 from trueup.stages.features import Examples, examples
 from trueup.stages.train import data_digest, fit_recipe
 
@@ -66,6 +68,7 @@ class Reproduced:
     largest: float | None = None  # of the differences of predictions, of the model's or of the judged twin's
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)  # by name: recorded, rebuilt
     tolerance: float = TOLERANCE
+    onnx: str = ""  # the ONNX form in words
     differences: tuple[Difference, ...] = ()  # in what must be the same
     circumstances: tuple[Difference, ...] = ()  # in code, packages and settings; alone they are no failure
 
@@ -140,6 +143,7 @@ def reproduce(model: str, version: int, home: Home) -> Reproduced:
         exact=rebuilt.exact,
         largest=rebuilt.largest,
         metrics=rebuilt.metrics,
+        onnx=rebuilt.onnx,
         differences=(*edited, *rebuilt.differences),
     )
 
@@ -161,6 +165,7 @@ class _Rebuilt:
     exact: bool = False
     largest: float | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    onnx: str = ""
 
     def compare(self, what: str, was: np.ndarray[Any, Any], now: np.ndarray[Any, Any]) -> None:
         """Compare predictions about the same rows, (n,) or (n, k)."""
@@ -228,7 +233,35 @@ def _compared(record: _Record, model: Model, then: Home) -> _Rebuilt:
         classes = class_names(model.config.task, registered)
         was, rebuilt_ones = (predict(m, gate.X, model.config.task, classes) for m in (registered, fitted))
         done.compare("predictions of the registered model on the gate rows", was, rebuilt_ones)
+        _against_the_form(record, model, done, learned, fitted)
     return done
+
+
+def _against_the_form(record: _Record, model: Model, done: _Rebuilt, learned: Examples, fitted: Pipeline) -> None:
+    """Make the ONNX form again and compare its bytes with those of the registered one."""
+    form, files = make_form(model, fitted, learned.at(slice(0)).X)
+    was, now = model.home.registry.onnx(record.own.uri, record.own.manifest_digest), files.get(ONNX_FILE)
+    reason = f": {form.missing.reasons[0]}" if form and form.missing else ""
+    if was is None:
+        why = reason or (", because `export` was off" if form is None else "")
+        done.onnx = (
+            f"the recorded version has none{why}"
+            if now is None
+            else "the recorded version has none, and today one is made"
+        )
+    elif now is None:
+        done.differences.append(Difference("model", f"its ONNX form could not be made again{reason}"))
+    elif now == was:
+        done.onnx = f"the same {len(now):,} bytes"
+    else:
+        done.onnx = "other bytes than those of the recorded version"
+        # Another processor, package or commit may write other bytes of a model that predicts the same.
+        if done.exact and not _is_other_code(_circumstances(record, model.home)):
+            done.differences.append(Difference("model", f"its ONNX form has {done.onnx}"))
+
+
+def _is_other_code(circumstances: Iterable[Difference]) -> bool:
+    return any(difference.about != "setting" for difference in circumstances)
 
 
 def _against_the_evaluation(record: _Record, model: Model, done: _Rebuilt, gate: Examples, fitted: Pipeline) -> None:

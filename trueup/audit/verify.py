@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from trueup.config.schema import ModelConfig
 from trueup.errors import RegistryUnavailable, UntrustedModel
+from trueup.export.verify import CheckedBundle, check_bundle
 from trueup.home import Home
 from trueup.ledger.anchors import Anchor, AnchorFile, Place, departures
 from trueup.ledger.entries import Entry
@@ -51,6 +53,12 @@ class Verified:
     anchors: int
     models: int  # with their files compared with the digests in the ledger
     problems: tuple[Problem, ...]
+    bundles: tuple[CheckedBundle, ...] = ()
+
+    @property
+    def right(self) -> bool:
+        """Whether there is no problem, in the home or in a bundle."""
+        return not self.problems and not any(bundle.problems for bundle in self.bundles)
 
 
 def anchor(home: Home) -> None:
@@ -65,8 +73,12 @@ def anchor(home: Home) -> None:
             place.write(Anchor(newest[0].seq, newest[0].hash))
 
 
-def verify(configs: Mapping[str, ModelConfig], home: Home) -> Verified:
-    """Check chain, signatures, anchors, the aliases in MLflow, and the files of every version that an entry names."""
+def verify(configs: Mapping[str, ModelConfig], home: Home, bundles: Sequence[Path] = ()) -> Verified:
+    """Check chain, signatures, anchors, the aliases in MLflow, and the files of every version that an entry names.
+
+    `bundles` are folders or archives to check, too. Raises UsageError if one does not exist.
+    """
+    checked = tuple(check_bundle(place, home) for place in bundles)
     entries, places = home.ledger.entries(), _places(home)
     named = {e.body.model.uri: (e, e.body.model) for e in entries if e.body.model}
     problems = [
@@ -77,12 +89,14 @@ def verify(configs: Mapping[str, ModelConfig], home: Home) -> Verified:
         *(p for entry, made in named.values() for p in _files(entry, made, home)),
     ]
     anchors = sum(len(place.anchors()) for place in places)
-    return Verified(len(entries), anchors, len(named), tuple(sorted(problems, key=lambda p: p.seq)))
+    return Verified(len(entries), anchors, len(named), tuple(sorted(problems, key=lambda p: p.seq)), checked)
 
 
 def _key(home: Home, entries: list[Entry]) -> Iterator[Problem]:
     """Whether another account could have signed."""
-    if entries and home.settings.ledger_key is None and (exposure := exposed(home.root)) is not None:
+    s = home.settings
+    elsewhere = (s.ledger_key, s.ledger_key_file, s.ledger_public_keys)
+    if entries and not any(elsewhere) and (exposure := exposed(home.root)) is not None:
         yield Problem(entries[-1].seq, f"is signed with a key that is not secret: {exposure}")
 
 

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from trueup.cli import output, output_records
+from trueup.cli import output
 from trueup.cli.completion import models
 from trueup.cli.options import Json, ModelName, at_home
+from trueup.cli.output import record_text
 from trueup.config.load import load_model
 
 
@@ -29,7 +30,7 @@ def reproduce_(
     with at_home() as home:
         result = reproduce(model, version, home)
         note_rebuilt(home, result.model, result.version, result.message)
-    output.emit(as_json, {**output.plain(result), "same": result.same}, lambda: output_records.reproduced(result))
+    output.emit(as_json, {**output.plain(result), "same": result.same}, lambda: record_text.reproduced(result))
     if not result.same:
         raise typer.Exit(1)
 
@@ -50,7 +51,7 @@ def dossier(
 
     with at_home() as home:
         made = make(Model(load_model(home.configs, model), home), version, out)
-    output.emit(as_json, made, lambda: output_records.dossier(made))
+    output.emit(as_json, made, lambda: record_text.dossier(made))
 
 
 def register(app: typer.Typer) -> None:

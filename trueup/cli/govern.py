@@ -14,6 +14,7 @@ from trueup.orchestration.context import opened_home
 
 if TYPE_CHECKING:
     from trueup.handoffs import Decided
+    from trueup.model import Model
 
 Identity = Annotated[
     str, typer.Argument(metavar="ID", help="Number of the pending ledger entry (see `trueup status`), or its id.")
@@ -34,7 +35,8 @@ def approve(
 
     with opened_home(at_the_command_line()) as home:
         entry = approval.pending(home, identity)
-        _emit(as_json, approval.approve(Model(load_model(home.configs, entry.model), home), entry, by, why))
+        about = Model(load_model(home.configs, entry.model), home)
+        _finish(as_json, about, approval.approve(about, entry, by, why))
 
 
 def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
@@ -44,7 +46,8 @@ def reject(identity: Identity, by: By, why: Why, as_json: Json = False) -> None:
 
     with opened_home(at_the_command_line()) as home:
         entry = approval.pending(home, identity)
-        _emit(as_json, approval.reject(Model(load_model(home.configs, entry.model), home), entry, by, why))
+        about = Model(load_model(home.configs, entry.model), home)
+        _finish(as_json, about, approval.reject(about, entry, by, why))
 
 
 def rollback(
@@ -61,7 +64,8 @@ def rollback(
     from trueup.model import Model
 
     with opened_home(at_the_command_line()) as home:
-        _emit(as_json, roll_back(Model(load_model(home.configs, model), home), to, by, why))
+        about = Model(load_model(home.configs, model), home)
+        _finish(as_json, about, roll_back(about, to, by, why))
 
 
 def promote(
@@ -80,7 +84,8 @@ def promote(
     from trueup.model import Model
 
     with opened_home(at_the_command_line()) as home:
-        _emit(as_json, override(Model(load_model(home.configs, model), home), version, by, why, asked_by))
+        about = Model(load_model(home.configs, model), home)
+        _finish(as_json, about, override(about, version, by, why, asked_by))
 
 
 def register(app: typer.Typer) -> None:
@@ -89,5 +94,9 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def _emit(as_json: bool, decided: Decided) -> None:
+def _finish(as_json: bool, about: Model, decided: Decided) -> None:
+    """Print a decision, and publish it, so that servers need not wait until they notice the entry."""
+    from trueup.online.publish import publish_after_turn
+
     output.emit(as_json, decided, lambda: output.decision(decided))
+    publish_after_turn(about)

@@ -12,24 +12,28 @@ import typer
 from trueup.cli import (
     audit,
     completion,
+    export,
+    fleet,
     govern,
     help_examples,
     new,
     output,
-    output_new,
-    output_status,
     records,
     replay,
+    rollout,
+    serve,
     stack,
+    tokens,
     upkeep,
 )
 from trueup.cli.completion import models
 from trueup.cli.edge import one_line
-from trueup.cli.options import AsOf, Json, ModelName, at_home, moment, month, names
+from trueup.cli.options import AsOf, Json, ModelName, Tags, at_home, moment, month, names
+from trueup.cli.output import new_text, status_text
 from trueup.config.load import load_model
 from trueup.config.settings import Settings
 from trueup.domain.types import Retrain
-from trueup.errors import NoData
+from trueup.errors import NoData, UsageError
 from trueup.orchestration import start
 from trueup.orchestration.environment import flows_called_here, prepare, server_address
 
@@ -47,17 +51,34 @@ app = typer.Typer(
 )
 app.add_typer(records.ledger_app, name="ledger")
 app.add_typer(records.quarantine_app, name="quarantine")
+app.add_typer(tokens.token_app, name="token")
+app.add_typer(rollout.app, name="rollout")
 app.add_typer(stack.app)
 
 
 @app.command()
 def run(
-    model: ModelName,
+    model: Annotated[
+        str | None,
+        typer.Argument(help="Name of a config: configs/<MODEL>.yaml.", show_default=False, autocompletion=models),
+    ] = None,
+    every: fleet.Every = False,
+    tag: Tags = None,
+    workers: fleet.Workers = None,
     as_of: AsOf = None,
     retrain: Annotated[Retrain, typer.Option(help="What to do when the diagnosis asks for a retrain.")] = "inline",
     as_json: Json = False,
 ) -> None:
-    """One turn of the loop: ingest, validate, score, monitor, and retrain if the diagnosis asks for it."""
+    """One turn of the loop: ingest, validate, score, monitor, and retrain if the diagnosis asks for it.
+
+    With --all for each model, the most urgent first. One failing model stops no other; the exit code is then that of the
+    worst failure.
+    """
+    if every:
+        fleet.run_all(model, tag or [], workers, moment(as_of), retrain, as_json)
+        return
+    if model is None or tag or workers is not None:
+        raise UsageError("name one model, or use --all for every model; --tag and --workers need --all")
     cycle = start.run(model, ready(model, as_of), retrain)
     emit_run(as_json, cycle, lambda: output.cycle(cycle, next_complete(model, cycle)))
     if cycle.problem is not None:
@@ -102,6 +123,7 @@ def status(
     model: Annotated[
         str | None, typer.Argument(help="A model; default: all.", show_default=False, autocompletion=models)
     ] = None,
+    tag: Tags = None,
     at: Annotated[
         str | None,
         typer.Option(
@@ -118,13 +140,13 @@ def status(
 
     then = moment(at)
     with at_home(looks=True) as home:
-        chosen = [Model(load_model(home.configs, name), home) for name in names(home, model)]
+        chosen = [Model(load_model(home.configs, name), home) for name in names(home, model, tag)]
         states = [overview(m) for m in chosen] if then is None else []
         past = [] if then is None else [standing_at(m, resolve_as_of(m, then)) for m in chosen]
     output.emit(
         as_json,
         {"models": [*states, *past]},
-        lambda: output_status.status(states) if then is None else output_status.standing(past),
+        lambda: status_text.status(states) if then is None else status_text.standing(past),
     )
 
 
@@ -171,7 +193,7 @@ def check_(
         checks = [check(name, home) for name in names(home, model)]
         if rehearse:
             checks = [c if c.problems else replace(c, rehearsal=rehearsed(c.model, home)) for c in checks]
-    output.emit(as_json, {"models": checks}, lambda: output_new.checks(checks))
+    output.emit(as_json, {"models": checks}, lambda: new_text.checks(checks))
     if any(c.problems for c in checks):
         raise typer.Exit(2)
     if any(c.rehearsal is not None and c.rehearsal.breaks for c in checks):
@@ -272,8 +294,10 @@ def emit_run(as_json: bool, result: Any, show: Callable[[], None]) -> None:
 govern.register(app)
 upkeep.register(app)
 audit.register(app)
+export.register(app)
 new.register(app)
 replay.register(app)
+serve.register(app)
 help_examples.attach(app)
 
 

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from trueup.cli import output, output_new
+from trueup.cli import output
 from trueup.cli.options import Json, at_home, moment
+from trueup.cli.output import new_text
 from trueup.config.tasks import Task
 
 Name = Annotated[str, typer.Argument(help="The new model's name: small letters, digits and _.", show_default=False)]
@@ -92,8 +93,8 @@ def new(
         drafted = draft(ask, home, force)
         save(drafted, force)
         deployed = deploy(drafted.config, home.configs)
-    drafting = output_new.Drafting.of(drafted, deployed)
-    output.emit(as_json, drafting, lambda: output_new.drafted(drafting, drafted, deployed is not None and deployed[1]))
+    drafting = new_text.Drafting.of(drafted, deployed)
+    output.emit(as_json, drafting, lambda: new_text.drafted(drafting, drafted, deployed is not None and deployed[1]))
 
 
 def register(app: typer.Typer) -> None:

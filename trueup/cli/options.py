@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,12 @@ AsOf = Annotated[
         "--as-of",
         metavar="TIME",
         help="The moment for which to run, such as 2013-04-01. Default: by the config's clock.",
+    ),
+]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag", metavar="TAG", help="Only models with this tag in their config; repeat it for any of several."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line of stdout.")]
@@ -64,10 +70,19 @@ def at_home(configs: str | None = None, *, looks: bool = False) -> Iterator[Home
         home.close()
 
 
-def names(home: Home, model: str | None) -> list[str]:
-    """The named model, or all with a config. Raises UnknownModel, and UsageError without any."""
+def names(home: Home, model: str | None, tags: Sequence[str] | None = None) -> list[str]:
+    """The named model, or all with a config, or those with any of the tags.
+
+    Raises UnknownModel, and UsageError without any, for an unknown tag, and for a model and tags.
+    """
+    if model is not None and tags:
+        raise UsageError("name a model or give --tag, not both")
     if model is not None:
         return [model]
+    if tags:
+        from trueup.orchestration.fleet.selection import choose
+
+        return [chosen.name for chosen in choose(home.configs, tags)]
     if not (listed := model_names(home.configs)):
         raise UsageError(
             f"no configs in {home.configs.resolve()}; change to the project's folder or set TRUEUP_CONFIGS"

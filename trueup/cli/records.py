@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from trueup.cli import output, output_records
+from trueup.cli import output
 from trueup.cli.completion import models
 from trueup.cli.options import Json, ModelName, at_home
+from trueup.cli.output import record_text
 from trueup.config.load import load_model, model_names, sound_name
 
 ledger_app = typer.Typer(help="The record of every decision.", no_args_is_help=True)
@@ -31,18 +32,25 @@ def ledger_show(
         entries = decisions(home, model and sound_name(model), last)
         if model is not None and not entries:
             load_model(home.configs, model)  # a model without a config still has its decisions
-    output.emit(as_json, {"entries": entries}, lambda: output_records.ledger(entries))
+    output.emit(as_json, {"entries": entries}, lambda: record_text.ledger(entries))
 
 
 @ledger_app.command("verify")
-def ledger_verify(as_json: Json = False) -> None:
+def ledger_verify(
+    bundle: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Also check a bundle (folder or .zip) against this home; may be repeated."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Check chain, signatures, anchors, MLflow's aliases and the files of every version that an entry names."""
     from trueup.audit.verify import verify
 
     with at_home(looks=True) as home:
-        result = verify({name: load_model(home.configs, name) for name in model_names(home.configs)}, home)
-    output.emit(as_json, result, lambda: output_records.verified(result))
-    if result.problems:
+        configs = {name: load_model(home.configs, name) for name in model_names(home.configs)}
+        result = verify(configs, home, bundle or ())
+    output.emit(as_json, result, lambda: record_text.verified(result))
+    if not result.right:
         raise typer.Exit(1)
 
 
@@ -69,7 +77,7 @@ def quarantine_list(model: ModelName, as_json: Json = False) -> None:
 
     with at_home(looks=True) as home:
         rows = as_records(listed(Model(load_model(home.configs, model), home)))
-    output.emit(as_json, {"rows": rows}, lambda: output_records.quarantine(rows))
+    output.emit(as_json, {"rows": rows}, lambda: record_text.quarantine(rows))
 
 
 @quarantine_app.command("release")

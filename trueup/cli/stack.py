@@ -18,7 +18,7 @@ app = typer.Typer(no_args_is_help=True)
 stack_app = typer.Typer(help="The servers of this home.", no_args_is_help=True)
 app.add_typer(stack_app, name="stack")
 
-TITLES = {"prefect": "Prefect", "mlflow": "MLflow", "evidently": "Evidently", "reports": "Reports"}
+TITLES = {"prefect": "Prefect", "mlflow": "MLflow", "evidently": "Evidently", "reports": "Reports", "serve": "Models"}
 
 
 @app.command()
@@ -27,7 +27,7 @@ def up(
     wait: Annotated[float, typer.Option(help="Seconds until the servers must answer.", min=1)] = 180.0,
     as_json: Json = False,
 ) -> None:
-    """Start Prefect with a worker, MLflow, Evidently's UI and the reports for this home, and deploy prefect.yaml.
+    """Start Prefect with a worker, MLflow, Evidently's UI, the reports and the models' server, and deploy prefect.yaml.
 
     Stays in the foreground and prints the servers' output, until Ctrl-C ends them all.
     """

@@ -1,7 +1,8 @@
-"""Commands for the home itself: gc, backup, restore."""
+"""Commands for the home itself: gc, forget, backup, restore, move."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +10,10 @@ import typer
 
 from trueup.cli import output
 from trueup.cli.completion import models
-from trueup.cli.options import Json, at_home
-from trueup.config.load import load_model
+from trueup.cli.options import Json, ModelName, at_home
+from trueup.config.load import load_model, model_names
 from trueup.config.settings import Settings
+from trueup.errors import UsageError
 
 if TYPE_CHECKING:
     from trueup.upkeep.backup import Saved
@@ -36,6 +38,41 @@ def gc(
     output.emit(as_json, result, lambda: output.cleared(result))
     if result.problems:
         raise typer.Exit(1)
+
+
+def forget_(
+    model: ModelName,
+    key: Annotated[
+        list[str],
+        typer.Option(
+            "--key", metavar="COLUMN=VALUE", help="A column of `ingest.key`; once for each.", show_default=False
+        ),
+    ],
+    by: Annotated[str, typer.Option(metavar="NAME", help="Who decides; recorded in the ledger.", show_default=False)],
+    why: Annotated[str, typer.Option(metavar="TEXT", help="The reason; recorded in the ledger.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Erase what servers logged about one key: its records in the prediction log, and its served features.
+
+    The ledger records how much was erased, by whom and why, without the key: do not name it in the reason. Landed
+    batches are not touched.
+    """
+    from trueup.model import Model
+    from trueup.upkeep.forget import forget
+
+    with at_home() as home:
+        done = forget(Model(load_model(home.configs, model), home), _pairs(key), by, why)
+    output.emit(as_json, done, lambda: output.forgotten(done))
+
+
+def _pairs(key: Sequence[str]) -> dict[str, str]:
+    """The values of a key by column. Raises UsageError."""
+    pairs = [text.partition("=") for text in key]
+    if wrong := next(
+        (text for text, (column, equals, _) in zip(key, pairs, strict=True) if not (column and equals)), None
+    ):
+        raise UsageError(f"--key {wrong}: is no COLUMN=VALUE; write it as --key customer=1017")
+    return {column: value for column, _, value in pairs}
 
 
 def backup_(
@@ -63,11 +100,49 @@ def restore(
     _emit(as_json, backup.restore(Settings(), source))
 
 
+def move_(
+    to: Annotated[
+        Path | None, typer.Option("--to", help="A folder that does not exist yet: the new home.", show_default=False)
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of an empty PostgreSQL database for ledger and state; default: SQLite in the new home.",
+            envvar="TRUEUP_MOVE_DATABASE_URL",
+            show_default=False,
+        ),
+    ] = None,
+    reopen: Annotated[
+        bool, typer.Option("--reopen", help="Open this home again, after a move that was interrupted or is not wanted.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Move the home to another place: copy it, verify the copy, and close this one for writing. Nothing is deleted.
+
+    Stop all workers and servers first. A URL with a password belongs into TRUEUP_MOVE_DATABASE_URL, because others see the
+    words of a command.
+    """
+    from trueup.upkeep import move
+
+    if (to is None) != reopen:
+        raise UsageError("name the new home with --to, or open this one again with --reopen")
+    with at_home() as home:
+        if to is None:
+            opened = move.reopen(home)
+            output.emit(as_json, {"reopened": opened}, lambda: output.reopened(home.root, opened))
+            return
+        configs = {name: load_model(home.configs, name) for name in model_names(home.configs)}
+        done = move.move(home, configs, to, database)
+    output.emit(as_json, done, lambda: output.moved(done))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(gc)
+    app.command(name="forget")(forget_)
     app.command(name="backup")(backup_)
     app.command()(restore)
+    app.command(name="move")(move_)
 
 
 def _emit(as_json: bool, saved: Saved) -> None:

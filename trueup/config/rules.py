@@ -20,6 +20,7 @@ from trueup.config.sections.gates import GateConfig
 from trueup.config.tasks import Task
 from trueup.config.value_checks import MIN_BLOCKS, SHORTEST
 from trueup.errors import UsageError
+from trueup.hints import did_you_mean
 from trueup.secrecy import holds_secret
 
 _DAY = timedelta(days=1)
@@ -55,6 +56,8 @@ def contradictions(content: Mapping[str, Any], root: Path | None = None) -> Iter
     yield from _passwords(content)
     yield from _label_key(content)
     yield from _types(content)
+    yield from _units(content)
+    yield from _rollout(content)
 
 
 def meant(content: Any, *path: str, section: Any = ModelConfig, root: Path | None = None) -> Any:
@@ -162,6 +165,27 @@ def _uses(content: Mapping[str, Any]) -> Iterator[tuple[Any, str, tuple[str, ...
     yield written(content, "ingest", "label", "known_at"), "ingest.label.known_at", times
     if meant(content, "task") is Task.REGRESSION or written(content, "ingest", "label", "above") is not None:
         yield written(content, "ingest", "label", "column"), "an outcome that is a number", numbers
+
+
+def _units(content: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find units of inputs that the model does not have. The names of custom features are not known before they run."""
+    if written(content, "features", "custom") is not None:
+        return
+    names = [name for kind in ("numeric", "categorical") for _, name in items(content, "features", kind)]
+    for column in keys(content, "features", "calendar"):
+        names += [f"{column}_{part}" for _, part in items(content, "features", "calendar", str(column))]
+    prefixes = tuple(f"{written(history, 'name')}_" for _, history in items(content, "features", "history"))
+    for name in keys(content, "export", "units"):
+        if name not in names and not str(name).startswith(prefixes):
+            hint = did_you_mean(str(name), map(str, names), "correct or remove it")
+            yield Mistake(("export", "units", name), f"the model has no input of that name; {hint}")
+
+
+def _rollout(content: Mapping[str, Any]) -> Iterator[Mistake]:
+    """Find a rollout that would never get a request."""
+    if written(content, "promote", "rollout") is not None and written(content, "serve") is None:
+        mend = "add `serve: {}`, or remove it"
+        yield Mistake(("promote", "rollout"), f"a rollout needs the traffic of `trueup serve`; {mend}")
 
 
 def inputs(content: Mapping[str, Any], root: Path | None = None) -> Iterator[tuple[Location, Any]]:

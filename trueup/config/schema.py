@@ -11,6 +11,7 @@ from pydantic import Field
 
 from trueup.config.plugins import Plugin
 from trueup.config.section import Name, Section
+from trueup.config.sections.exporting import ExportConfig
 from trueup.config.sections.features import FeaturesConfig
 from trueup.config.sections.governance import GovernanceConfig
 from trueup.config.sections.ingest import ColumnType, IngestConfig
@@ -19,6 +20,7 @@ from trueup.config.sections.promotion import PromoteConfig
 from trueup.config.sections.retention import RetentionConfig
 from trueup.config.sections.retraining import ReplayConfig, RetrainConfig
 from trueup.config.sections.scoring import ScoreConfig
+from trueup.config.sections.serving import ServeConfig
 from trueup.config.sections.training import EvaluateConfig, RegisterConfig, TrainConfig
 from trueup.config.sections.validation import ValidateConfig
 from trueup.config.tasks import Task
@@ -30,6 +32,9 @@ class ModelConfig(Section):
     model: Name = Field(description="The model's name, and the file's.")
     task: Task
     about: str = Field("", description="One sentence: what is predicted, and for whom.")
+    tags: list[Name] = Field(
+        [], description="Groups that the model belongs to, for `trueup run --all --tag` and `trueup status --tag`."
+    )
     clock: Literal["data", "wall"] = Field(
         "data", description="The default of as_of: the end of the newest complete batch (`data`), or now (`wall`)."
     )
@@ -39,8 +44,14 @@ class ModelConfig(Section):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     register_: RegisterConfig = Field(RegisterConfig(), alias="register")
+    export: ExportConfig | None = Field(
+        None, description="`{}` makes an ONNX form of each challenger and its refit; default: off."
+    )
     promote: PromoteConfig = Field(default_factory=PromoteConfig)  # gates are imported when a config names them
     score: ScoreConfig = ScoreConfig()
+    serve: ServeConfig | None = Field(
+        None, description="`{}` lets `trueup serve` answer with the champion; it needs `export`. Default: off."
+    )
     monitor: MonitorConfig = MonitorConfig()
     retrain: RetrainConfig = RetrainConfig()
     replay: ReplayConfig = ReplayConfig()

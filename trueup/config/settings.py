@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import re
+from datetime import timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from trueup.config.durations import Duration
+from trueup.config.places import folder_of_home, is_address, require_shared
 from trueup.errors import ConfigError
+from trueup.secrecy import masked
 
-OPTIONAL_SERVERS = frozenset({"mlflow", "evidently", "reports"})  # optional, because flows read the home's files
+# Flows read the home's files, so they run without these.
+OPTIONAL_SERVERS = frozenset({"mlflow", "evidently", "reports", "serve"})
+
+
+_STORE = re.compile(r"(s3|gs|gcs|abfs|abfss)://[^/]+(/.*)?")
+
+
+def _address_or_path(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 class Settings(BaseSettings):
@@ -22,7 +35,17 @@ class Settings(BaseSettings):
         env_prefix="TRUEUP_", frozen=True, validate_default=True, hide_input_in_errors=True
     )
 
-    home: Path = Field(Path(".trueup"), description="Folder for everything that Trueup writes.")
+    home: Annotated[str, BeforeValidator(_address_or_path)] = Field(
+        ".trueup",
+        description="Folder for everything that Trueup writes, or an address in an object store, such as `s3://bucket/prefix`; see docs/how-to/object-store.md.",
+    )
+    cache: Path | None = Field(
+        None,
+        description="With a home in an object store: folder on this machine for copies of its files, and for what is of this machine only. Default: `trueup` in the user's cache folder.",
+    )
+    cache_mib: int = Field(
+        10_240, ge=1, description="With a home in an object store: the most that the copies of its files take, in MiB."
+    )
     configs: Path = Field(Path("configs"), description="Folder of the models' YAML files.")
     database_url: str | None = Field(
         None, description="SQLAlchemy URL of ledger and state; default: SQLite in the home.", repr=False
@@ -36,10 +59,23 @@ class Settings(BaseSettings):
         description="Private key that signs the ledger: 32 bytes in hex or base64; default: the file `ledger.key` in the home, created at the first start.",
         repr=False,
     )
+    ledger_key_file: Path | None = Field(
+        None,
+        description="File with the private key, as a secret store mounts it, instead of `TRUEUP_LEDGER_KEY`. Every machine of a home on PostgreSQL needs the same key.",
+    )
+    ledger_public_keys: str | None = Field(
+        None,
+        description="Public keys in hex, the present one first, separated by commas, for a process that only verifies: it needs no private key, and reads and makes none.",
+    )
     ledger_earlier_keys: str | None = Field(
         None, description="Further trusted public keys, in hex, separated by commas."
     )
     ledger_anchor: Path | None = Field(None, description="A further file for the ledger's head, best on another disk.")
+    longest_run: Duration = Field(
+        timedelta(days=1),
+        ge=timedelta(0),
+        description="Longest time that a run takes. In a home on PostgreSQL, which several machines may share, `trueup gc` marks unneeded files and removes them so much later, if they are still unneeded.",
+    )
     reports: bool = Field(
         True,
         description="Whether Data Docs, drift reports and reports of retrains are made. Results and artifacts are always recorded.",
@@ -56,7 +92,7 @@ class Settings(BaseSettings):
     )
     without: str | None = Field(
         None,
-        description="Servers that `trueup up` does not start, to save memory: `mlflow`, `evidently`, `reports`, separated by commas.",
+        description="Servers that `trueup up` does not start, to save memory: `mlflow`, `evidently`, `reports`, `serve`, separated by commas.",
     )
     mlflow_backend: str | None = Field(
         None,
@@ -74,6 +110,9 @@ class Settings(BaseSettings):
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the stack's MLflow server.")
     evidently_port: int = Field(8000, ge=1, le=65535, description="Port of the stack's Evidently UI.")
     reports_port: int = Field(8100, ge=1, le=65535, description="Port of the stack's reports.")
+    serve_port: int = Field(
+        8200, ge=1, le=65535, description="Port of `trueup serve`, if a config of the stack has the section `serve`."
+    )
     reports_token: str | None = Field(
         None,
         min_length=16,
@@ -93,6 +132,8 @@ class Settings(BaseSettings):
         except ValidationError as error:
             problems = [f"TRUEUP_{_name(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
             raise ConfigError("the environment", problems) from None
+        if self.address is not None:
+            _ = self.database, self.tracking_uri, self.mlflow_store  # refused here rather than in the middle of a run
 
     @field_validator("without")
     @classmethod
@@ -105,14 +146,20 @@ class Settings(BaseSettings):
 
     @field_validator("home")
     @classmethod
-    def _in_addresses(cls, value: Path) -> Path:
+    def _in_addresses(cls, value: str) -> str:
         """Refuse characters with a meaning in database URLs: MLflow and Prefect read the home's path as part of one."""
-        if strange := sorted(set("%?#") & set(str(value.expanduser().resolve()))):
+        place = value if is_address(value) else str(Path(value).expanduser().resolve())
+        if strange := sorted(set("%?#") & set(place)):
             raise ValueError(
-                f"{value.expanduser().resolve()} contains a {' and a '.join(strange)}, which has a special meaning in the "
+                f"{place} contains a {' and a '.join(strange)}, which has a special meaning in the "
                 "URLs of databases; use a folder without it"
             )
-        return value
+        if is_address(value) and not _STORE.fullmatch(value):
+            raise ValueError(
+                f"{masked(value)} is no address of an object store; write a folder, or an address such as s3://bucket/prefix, "
+                "gs://bucket/prefix or abfs://container@account.dfs.core.windows.net/prefix"
+            )
+        return value.rstrip("/") or value
 
     @field_validator("host")
     @classmethod
@@ -138,32 +185,43 @@ class Settings(BaseSettings):
     def apart(self, home: Path, **changes: Any) -> Settings:
         """Return settings for a separate home, with local databases only and without reports."""
         elsewhere = ("database_url", "mlflow_uri", "mlflow_backend", "mlflow_artifacts", "ledger_anchor")
-        return self.model_copy(update={**dict.fromkeys(elsewhere), "home": home, "reports": False, **changes})
+        return self.model_copy(update={**dict.fromkeys(elsewhere), "home": str(home), "reports": False, **changes})
 
     @property
     def root(self) -> Path:
-        """The home as an absolute path."""
-        return self.home.expanduser().resolve()
+        """The home as an absolute path. For a home in an object store: its part on this machine."""
+        return folder_of_home(self.home, self.cache, self.database_url)
+
+    @property
+    def address(self) -> str | None:
+        """The address of a home in an object store, None for a folder."""
+        return self.home if is_address(self.home) else None
 
     @property
     def database(self) -> str:
-        return self.database_url or f"sqlite:///{self.root / 'trueup.db'}"
+        return self._shared(self.database_url or f"sqlite:///{self.root / 'trueup.db'}", "TRUEUP_DATABASE_URL")
 
     @property
     def tracking_uri(self) -> str:
-        return _with_psycopg(self.mlflow_uri or self.mlflow_backend or f"sqlite:///{self.root / 'mlflow.db'}")
+        uri = self.mlflow_uri or self.mlflow_backend or f"sqlite:///{self.root / 'mlflow.db'}"
+        return _with_psycopg(self._shared(uri, "TRUEUP_MLFLOW_URI"))
 
     @property
     def mlflow_store(self) -> str:
         if self.mlflow_backend is not None:
-            return _with_psycopg(self.mlflow_backend)
+            return _with_psycopg(self._shared(self.mlflow_backend, "TRUEUP_MLFLOW_BACKEND"))
         if self.mlflow_uri is not None and not self.mlflow_uri.startswith(("http://", "https://")):
             return self.tracking_uri
         return f"sqlite:///{self.root / 'mlflow.db'}"
 
     @property
     def artifact_root(self) -> str:
-        return self.mlflow_artifacts or str(self.root / "mlartifacts")
+        return self.mlflow_artifacts or (
+            f"{self.address}/mlartifacts" if self.address else str(self.root / "mlartifacts")
+        )
+
+    def _shared(self, database: str, variable: str) -> str:
+        return require_shared(self.home, database, variable)
 
 
 def _name(place: tuple[int | str, ...]) -> str:

@@ -67,6 +67,14 @@ class BatchMissing(BatchPayload):
     newest: datetime | None = Field(description="The end of the source's complete data; null for an empty source.")
 
 
+class ModelSkewed(BatchPayload):
+    """Servers used other features than those computed offline for the same rows, in more rows than `serve.max_skew`."""
+
+    topic = "trueup.model.skewed"
+    revision: int = Field(description="The batch's revision.")
+    reasons: list[str] = Field(description="How many rows, and which features, in words.")
+
+
 class ModelShifted(BatchPayload):
     """The inputs moved, but the model's skill did not. No retrain follows, unless `retrain.findings` includes it."""
 
@@ -114,7 +122,7 @@ class ModelPromoted(_Decided):
 
 
 class ModelRejected(_Decided):
-    """The gates rejected a challenger."""
+    """A challenger was rejected: by the gates, by a person, or because its rollout exceeded a limit."""
 
     topic = "trueup.model.rejected"
 
@@ -131,6 +139,50 @@ class ApprovalRequested(_Decided):
     topic = "trueup.model.approval_requested"
 
 
+class RolloutStarted(_Decided):
+    """A challenger that passed meets online traffic in shadow; the champion stays for now."""
+
+    topic = "trueup.rollout.started"
+
+
+class _Rollout(_Decided):
+    step: int = Field(description="The step: 0 is the shadow, then the steps of `promote.rollout.canary`.")
+    share: float = Field(description="Share of the keys that the challenger answers.")
+
+
+class RolloutAdvanced(_Rollout):
+    """A challenger reached the next step of its rollout."""
+
+    topic = "trueup.rollout.advanced"
+
+
+class RolloutPaused(_Rollout):
+    """A person paused a rollout: it advances no further, and is still rolled back when a limit is exceeded."""
+
+    topic = "trueup.rollout.paused"
+
+
+class RolloutResumed(_Rollout):
+    """A person let a paused rollout go on."""
+
+    topic = "trueup.rollout.resumed"
+
+
+class RolloutEnded(_Rollout):
+    """A rollout ended: the challenger is the champion, or the old champion stays."""
+
+    topic = "trueup.rollout.ended"
+    outcome: Literal["promoted", "rolled_back", "aborted", "inconclusive", "stale"] = Field(
+        description="Why it ended: all steps passed, a limit was exceeded, a person ended it, its deadline passed, or the champion changed."
+    )
+    rule: str | None = Field(
+        description="The exceeded limit: errors, non_finite, latency, shift or loss; null for other outcomes."
+    )
+    figure: float | None = Field(description="The figure that exceeded it.")
+    limit: float | None = Field(description="The limit.")
+    counts: dict[str, float] = Field(description="The counts and other figures behind it, by name.")
+
+
 class RetrainRefused(BatchPayload):
     """A retrain was requested and not started."""
 
@@ -138,7 +190,9 @@ class RetrainRefused(BatchPayload):
     reason: str = Field(
         description="The reason of the request: decayed, stale, shifted, grown, schedule, manual or first."
     )
-    rule: str = Field(description="The rule: running, past, future, cooldown, budget, rejections or same_data.")
+    rule: str = Field(
+        description="The rule: running, rollout, past, future, cooldown, budget, rejections or same_data."
+    )
     reasons: list[str] = Field(description="The rule in words.")
 
 
@@ -171,12 +225,20 @@ class FlowDied(Payload):
     reasons: list[str] = Field(description="How the death was noticed, and what follows.")
 
 
+class ServingFailed(Payload):
+    """Servers could not load what was published about a model. They go on with what they had loaded before."""
+
+    topic = "trueup.serving.failed"
+    reasons: list[str] = Field(description="The failure, in words.")
+
+
 DECIDED: dict[str, type[_Decided]] = {  # by kind of ledger entry; other kinds have no event
     "promoted": ModelPromoted,
     "override": ModelPromoted,
     "rejected": ModelRejected,
     "rolled_back": ModelRolledBack,
     "pending": ApprovalRequested,
+    "rollout": RolloutStarted,
 }
 
 PAYLOADS: tuple[type[Payload], ...] = (
@@ -184,6 +246,7 @@ PAYLOADS: tuple[type[Payload], ...] = (
     DataBroken,
     DataUnusual,
     BatchMissing,
+    ModelSkewed,
     ModelShifted,
     ModelDecayed,
     ModelStale,
@@ -192,9 +255,15 @@ PAYLOADS: tuple[type[Payload], ...] = (
     ModelRejected,
     ModelRolledBack,
     ApprovalRequested,
+    RolloutStarted,
+    RolloutAdvanced,
+    RolloutPaused,
+    RolloutResumed,
+    RolloutEnded,
     RetrainRefused,
     AutomationFailed,
     FlowDied,
+    ServingFailed,
 )
 
 

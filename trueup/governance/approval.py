@@ -18,6 +18,7 @@ from trueup.errors import AlreadyDecided, LedgerError, RegistryUnavailable, Stal
 from trueup.governance.alias import align
 from trueup.governance.decision_record import epochs
 from trueup.governance.four_eyes import require_another
+from trueup.governance.rollouts import ROLLOUT, end_of, first_state, require_none, rules_for
 from trueup.handoffs import Decided
 from trueup.home import Home
 from trueup.ledger.entries import Decision, Entry, Promotion, of_decision
@@ -49,6 +50,12 @@ def decided(entry: Entry) -> Decided:
 def resolution(home: Home, pending: Entry) -> Entry | None:
     """The entry that closed a pending one; None while it is open, and for entries of another kind."""
     return home.ledger.find(_closing_id(pending)) if pending.kind == PENDING else None
+
+
+def final(home: Home, entry: Entry) -> Entry:
+    """The entry that a decision has led to so far: of a pending one its closing, then the end of its rollout."""
+    closed = resolution(home, entry) or entry
+    return end_of(home, closed) or closed
 
 
 def pending(home: Home, identity: str) -> Entry:
@@ -118,22 +125,27 @@ def upkeep(model: Model) -> None:
 def approve(model: Model, entry: Entry, by: str, why: str = "") -> Decided:
     """Promote a pending challenger, with a compare-and-set of the champion's epoch; then set the alias.
 
-    Idempotent: the same decision by the same person returns the recorded one. Raises StaleDecision when the champion is
-    not the one it was judged against (that is recorded, too), AlreadyDecided after another decision, UsageError without
-    a name or when `four_eyes` demands another person, and UntrustedModel when the model's files are not those that were
-    judged.
+    With `promote.rollout` its rollout begins, and the champion stays for now. Idempotent: the same decision by the same
+    person returns the recorded one. Raises StaleDecision when the champion is not the one it was judged against (that is
+    recorded, too), AlreadyDecided after another decision, UsageError without a name, while another rollout is under way or
+    when `four_eyes` demands another person, and UntrustedModel when the model's files are not those that were judged.
     """
     by = named(by)
     if (earlier := _closed(model, entry)) is not None:
         return _recorded(model, entry, earlier, "promoted", by)
     fitted, epoch = entry.challenge.model, _approval(entry).expected_epoch
     eyes = require_another(model, entry, by)
+    require_none(model)
     model.home.registry.load(fitted.uri, fitted.manifest_digest)
-    body = _closing_body(entry, "promoted", [*entry.body.reasons, f"approved by {by}" + (f": {why}" if why else "")])
-    body |= Record(approver=person(model.home, by, why, eyes), epoch=epochs(epoch, promoted=True))
-    promotion = Promotion(fitted.version, fitted.manifest_digest, epoch)
+    rules = rules_for(model.config, epoch)
+    outcome: Literal["promoted", "rollout"] = "promoted" if rules is None else ROLLOUT
+    body = _closing_body(entry, outcome, [*entry.body.reasons, f"approved by {by}" + (f": {why}" if why else "")])
+    body |= Record(approver=person(model.home, by, why, eyes), epoch=epochs(epoch, promoted=rules is None))
+    promotion = Promotion(fitted.version, fitted.manifest_digest, epoch) if rules is None else None
+    if rules is not None:
+        body |= first_state(rules, fitted.version, epoch)
     try:
-        closing = _append(model, entry, "promoted", body, promotion)
+        closing = _append(model, entry, outcome, body, promotion)
     except StaleDecision:  # between the look and the record
         _hold(model, entry, _STALE, _stale(entry, _epoch(model)))
         closing = resolution(model.home, entry) or entry
@@ -192,7 +204,7 @@ def _recorded(model: Model, entry: Entry, closing: Entry, wanted: str, by: str) 
     reason = closing.body.reasons[-1]
     if _approval(closing).closed == _STALE:
         raise StaleDecision(f"{entry.model}: version {entry.body.version} was not {wanted}: {reason}")
-    if closing.kind != wanted or who != by:
+    if closing.kind not in {wanted, *([ROLLOUT] if wanted == "promoted" else [])} or who != by:
         raise AlreadyDecided(
             f"{entry.model}: approval {entry.seq} is decided already (ledger entry {closing.seq}, {closing.kind}): "
             f"{reason}; nothing was changed"
@@ -201,7 +213,7 @@ def _recorded(model: Model, entry: Entry, closing: Entry, wanted: str, by: str) 
         align(model)
     run_id = _approval(entry).run_id
     with suppress(RegistryUnavailable):  # a mark for people who look at the run
-        model.home.tracking.log(run_id, tags={"trueup.outcome": wanted, "trueup.ledger_entry": closing.seq})
+        model.home.tracking.log(run_id, tags={"trueup.outcome": closing.kind, "trueup.ledger_entry": closing.seq})
     return decided(closing)
 
 

@@ -14,8 +14,9 @@ from trueup.domain.judging.metrics import loss_name
 from trueup.domain.learning.training_windows import reference_window
 from trueup.domain.records import to_plain
 from trueup.domain.types import Window
-from trueup.handoffs import Attempt, Candidate, Evaluation, Trained, Weighed
+from trueup.handoffs import Attempt, Candidate, Evaluation, Exported, OnnxForm, Trained, Weighed
 from trueup.home import Home
+from trueup.ledger.form_record import ExportRecord, FormRecord
 from trueup.ledger.record import (
     Announced,
     Cutoff,
@@ -116,7 +117,8 @@ def evidence(model: Model, attempt: Attempt, served: Candidate | None) -> Record
     inputs = [
         Input.model_validate({k: v for k, v in i.plain().items() if v is not None}) for i in attempt.trained.inputs
     ]
-    return Record(
+    exported = _exported(model.config, attempt)
+    return (Record() if exported is None else Record(export=exported)) | Record(
         model=_model(model, trained, attempt.evaluation, (served or judged).version),
         judged=_made(model.home, attempt.trained, judged.version),
         refit=None if attempt.refitted is None else attempt.refitted.verdict,
@@ -129,6 +131,24 @@ def evidence(model: Model, attempt: Attempt, served: Candidate | None) -> Record
         evaluation=_evaluation(model, attempt.evaluation),
         evidence=_weighed(model, attempt.evaluation.weighed),
     )
+
+
+def _exported(config: ModelConfig, attempt: Attempt) -> ExportRecord | None:
+    """The ONNX forms; None without `export`, or if the gates decided before a form was checked."""
+    if config.export is None or attempt.exported is None:
+        return None
+    refit = attempt.refitted.exported if attempt.refitted else None
+    return ExportRecord(
+        format=config.export.format,
+        required=config.export.required,
+        judged=_form(attempt.exported),
+        **({} if refit is None else {"refit": _form(refit)}),
+    )
+
+
+def _form(exported: Exported) -> FormRecord:
+    made = exported.form or OnnxForm()
+    return FormRecord(sha256=made.sha256, bytes=made.bytes, seconds=exported.seconds, verdicts=exported.verdicts)
 
 
 def _weighed(model: Model, weighed: Weighed) -> EvidenceRecord:

@@ -10,6 +10,7 @@ from trueup.adapters.store import Store
 from trueup.governance.approval import open_approvals
 from trueup.governance.ledger_queries import versions_of
 from trueup.governance.rollback import last_good
+from trueup.governance.rollouts import all_under_way
 from trueup.handoffs import baseline_name, sample_name
 from trueup.ledger.entries import Entry
 from trueup.model import Model
@@ -54,13 +55,13 @@ def named(entries: Iterable[Entry]) -> Evidence:
 def kept(model: Model) -> Evidence:
     """The evidence that must be kept of a model: named by entries within `retention.decisions`, or needed at any age.
 
-    The latter is the champion, the last good one, and open approvals. An entry that carries over an earlier one's record,
-    such as a rollback, keeps that one, too.
+    The latter is the champion, the last good one, open approvals, and rollouts under way. An entry that carries over an
+    earlier one's record, such as a rollback, keeps that one, too.
     """
     entries = {entry.seq: entry for entry in model.home.ledger.entries(model.config.model)}
     oldest = model.home.now() - model.config.retention.decisions
     wanted = {seq for seq, entry in entries.items() if entry.recorded_at >= oldest}
-    wanted |= {entry.seq for entry in open_approvals(model)}
+    wanted |= {entry.seq for entry in open_approvals(model)} | {r.start.seq for r in all_under_way(model)}
     current = model.home.ledger.champion(model.config.model)
     needed = {v for v in (current.version if current else None, last_good(model)) if v is not None}
     wanted |= {seq for seq, entry in entries.items() if needed & versions_of(entry)}
@@ -71,5 +72,6 @@ def kept(model: Model) -> Evidence:
 
 def _rests_on(entry: Entry) -> set[int]:
     """The entries that an entry carries over."""
-    approval = entry.body.approval
-    return {seq for seq in (entry.body.evidence_of, approval.pending if approval else None) if seq is not None}
+    approval, rollout = entry.body.approval, entry.body.rollout
+    carried = (entry.body.evidence_of, approval.pending if approval else None, rollout.start if rollout else None)
+    return {seq for seq in carried if seq is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trueup.config.sections.features import FeaturesConfig
 from trueup.ledger.entries import Entry
 from trueup.ledger.record import Made
 from trueup.model import Model
@@ -22,3 +23,8 @@ def part_about(entry: Entry, version: int) -> Made:
     """The part of an entry that describes one version."""
     body = entry.challenge
     return body.model if version == body.model.version else body.judged
+
+
+def trained_on(entry: Entry) -> FeaturesConfig:
+    """The features that the versions of an entry were trained on."""
+    return FeaturesConfig.model_validate(entry.challenge.model.features)

@@ -64,7 +64,7 @@ def examine(model: Model, batch: Batch, current: Champion, as_of: datetime) -> P
             NAME, f"{len(joined) - seen} new labels, {model.config.monitor.min_matured} are needed"
         )
     else:
-        verdict = _compare(model.config, joined)
+        verdict = compare(model.config, joined, alpha=rules.alpha, looks=rules.batches)
     return ProbationLook(
         epoch=current.epoch,
         version=current.version,
@@ -145,17 +145,22 @@ def _paired(model: Model, windows: set[Window], current: Champion, before: Champ
         new = model.scored_labels(batch, as_of)
         old = model.home.store.read_predictions(model.config.model, batch.window, f"shadow:{before.version}")
         if len(new) and len(old):
-            new = new[new["model_version"] == current.version]
-            old = old.drop(columns=[EVENT_TIME]).add_prefix(_OLD).rename(columns={_OLD + ROW_ID: ROW_ID})
-            parts.append(new.merge(old, on=ROW_ID))
+            parts.append(side_by_side(new[new["model_version"] == current.version], old))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _compare(config: ModelConfig, joined: pd.DataFrame) -> Verdict:
+def side_by_side(new: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
+    """The rows that both predicted: the new version's columns, labels among them, and the old one's as `old:*`."""
+    old = old.drop(columns=[EVENT_TIME]).add_prefix(_OLD).rename(columns={_OLD + ROW_ID: ROW_ID})
+    return new.merge(old, on=ROW_ID)
+
+
+def compare(config: ModelConfig, joined: pd.DataFrame, *, alpha: float, looks: int = 1) -> Verdict:
+    """Test whether the new version loses to the old one on rows of `side_by_side`. A fail is a significant loss."""
     ours = joined[[c for c in joined.columns if not c.startswith(_OLD)]]
     theirs = joined[[c for c in joined.columns if c.startswith(_OLD)]].rename(columns=lambda c: c.removeprefix(_OLD))
-    y, e, rules = joined[LABEL].to_numpy(), config.evaluate, config.promote.probation
+    y, e = joined[LABEL].to_numpy(), config.evaluate
     both = [classes_of(config, f) or [] for f in (ours, theirs)]
     classes = sorted({*both[0], *both[1]}) or None
     new, old = (row_losses(config.task, y, prediction_in(config, f, classes), classes) for f in (ours, theirs))
-    return look((new, old), joined[EVENT_TIME], e.block, alpha=rules.alpha, looks=rules.batches)
+    return look((new, old), joined[EVENT_TIME], e.block, alpha=alpha, looks=looks)

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from trueup.domain.monitoring.result import Look
-from trueup.domain.types import Window
+from trueup.domain.types import Status, Window, overall
 from trueup.governance import probation
 from trueup.governance.approval import expires_at, undecided
+from trueup.governance.rollouts import UnderWay, under_way
 from trueup.home import Home
 from trueup.ledger.entries import Entry
-from trueup.ledger.record import Approver, FittedOn
+from trueup.ledger.record import Approver, FittedOn, Record
 from trueup.model import MONITOR, Model
+
+_FORM_WORDS = {Status.FAIL: "failed its checks", Status.INCONCLUSIVE: "could not be checked"}
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,26 @@ class DecisionSummary:
     version: int | None
     reasons: tuple[str, ...]
     hash: str
+    onnx: str = ""  # its ONNX form in words, if one was checked
 
     @classmethod
     def of(cls, e: Entry) -> DecisionSummary:
         """The summary of an entry."""
         body = e.body
-        return cls(
-            e.seq, e.recorded_at, e.model, e.as_of, e.kind, body.reason, body.version, tuple(body.reasons), e.hash
-        )
+        reasons, form = tuple(body.reasons), form_words(body)
+        return cls(e.seq, e.recorded_at, e.model, e.as_of, e.kind, body.reason, body.version, reasons, e.hash, form)
+
+
+def form_words(body: Record) -> str:
+    """The ONNX form of a version in words, with the reasons if it did not pass its checks; empty if none was checked."""
+    if body.export is None or (form := body.form) is None:
+        return ""
+    status, size = overall(form.verdicts), "none" if form.bytes is None else f"{form.bytes / 1024:,.1f} KiB"
+    if status is Status.PASS:
+        return f"ONNX form: {size}, passed its checks"
+    reasons = "; ".join(reason for v in form.verdicts if v.status is status for reason in v.reasons)
+    informs = "" if body.export.required else " (it informs; `export.required` is off)"
+    return f"ONNX form: {size}, {_FORM_WORDS[status]}: {reasons}{informs}"
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,25 @@ class OpenApproval:
     age_hours: float
     expires_at: datetime
     reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OpenRollout:
+    """A challenger that meets online traffic."""
+
+    id: int
+    version: int
+    step: int
+    share: float
+    paused: bool
+    deadline: datetime
+    says: str
+
+    @classmethod
+    def of(cls, current: UnderWay) -> OpenRollout:
+        """The rollout in short; its figures are in `trueup rollout status`."""
+        state, words = current.state, current.words
+        return cls(current.start.seq, state.version, state.step, current.share, state.paused, current.deadline, words)
 
 
 @dataclass(frozen=True)
@@ -64,6 +98,7 @@ class Overview:
     reasons: tuple[str, ...]
     approvals: list[OpenApproval]
     probation: probation.Standing | None
+    rollout: OpenRollout | None
     decisions: list[DecisionSummary]
 
 
@@ -113,6 +148,7 @@ def overview(model: Model, last: int = 3) -> Overview:
         reasons=newest.body.reasons if newest else (),
         approvals=approvals(model),
         probation=None if current is None else probation.standing(model, current),
+        rollout=None if (tried := under_way(model)) is None else OpenRollout.of(tried),
         decisions=decisions(model.home, model.config.model, last),
     )
 

@@ -13,12 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock
-
 from trueup.ledger.entries import Entry
 from trueup.ledger.verify import Problem
-
-_LOCK_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,10 @@ class Place(Protocol):
 
 
 class AnchorFile:
-    """A file with an anchor a line, durable when `write` returns. `write` removes a last line that a crash has torn."""
+    """A file with an anchor a line, durable when `write` returns. `write` removes a last line that a crash has torn.
+
+    One writer at a time: the writer holds `Home.alone_with_anchors`, also among several machines.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,7 +70,7 @@ class AnchorFile:
 
     def write(self, anchor: Anchor) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.path}.lock", timeout=_LOCK_SECONDS), self.path.open("a+b") as file:
+        with self.path.open("a+b") as file:
             file.seek(0)
             content = file.read()
             whole = content[: content.rfind(b"\n") + 1]

@@ -10,7 +10,6 @@ from datetime import date, datetime
 from enum import Enum
 from typing import Any
 
-import numpy as np
 import orjson
 
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False)
@@ -55,6 +54,8 @@ def _plain(value: Any, place: tuple[object, ...] = ("value",)) -> Any:
 def _rare(value: Any, place: tuple[object, ...]) -> Any:
     if isinstance(value, Enum):
         return _plain(value.value, place)
+    import numpy as np  # here, because `trueup --help` and `trueup serve` load this module and write nothing
+
     if isinstance(value, np.generic):
         return _plain(value.item(), place)
     if isinstance(value, str | int):

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from trueup.crash import reach
 from trueup.domain.events import Message, event_id
-from trueup.errors import LedgerError, StaleDecision
+from trueup.errors import LedgerError, LedgerUnavailable, StaleDecision
 from trueup.ledger.canonical import canonical, stamp
 from trueup.ledger.entries import GENESIS, ChampionRecord, Decision, Entry, Event, entry_hash
 from trueup.ledger.signing import Signer
@@ -29,7 +29,7 @@ _LEFT_OUT = {"id", "delivered_at", "notified_at"}  # columns of the outbox that 
 class _Statements:
     """The SQL of an append, for the driver itself: composing it each time costs a multiple of the append."""
 
-    newest = f"SELECT seq, hash FROM {DECISIONS.name} ORDER BY seq DESC LIMIT 1"
+    newest = f"SELECT seq, hash, key_id FROM {DECISIONS.name} ORDER BY seq DESC LIMIT 1"
 
     def __init__(self, alone: str, parameter: str) -> None:
         self.alone = alone
@@ -84,7 +84,7 @@ class Ledger:
         """Record a decision with its promotion and its events, in one transaction.
 
         Idempotent: for a known id it returns the recorded entry and changes nothing. Raises StaleDecision when the
-        champion is no longer the one that was judged against.
+        champion is no longer the one that was judged against, LedgerError when an untrusted key signed the newest entry.
         """
         body = decision.document()
         with self._writing() as connection:
@@ -213,7 +213,7 @@ class Ledger:
         return ChampionRecord(row["model"], row["epoch"], row["version"], row["manifest_digest"], Entry.from_row(row))
 
     def _next_row(self, connection: sa.Connection, decision: Decision, body: str) -> Mapping[str, Any]:
-        seq, prev_hash = _straight(connection, self._say.newest).fetchone() or (0, GENESIS)
+        seq, prev_hash, signed_with = _straight(connection, self._say.newest).fetchone() or (0, GENESIS, None)
         row = {
             "seq": seq + 1,
             "model": decision.model,
@@ -225,7 +225,8 @@ class Ledger:
             "body": body,
         }
         digest = entry_hash(row)
-        signer = self._signer
+        if (signer := self._signer) is not None:
+            signer.require_signed(signed_with)
         key_id, signature = (None, None) if signer is None else (signer.key_id, signer.sign(digest))
         return {**row, "hash": digest, "key_id": key_id, "signature": signature}
 
@@ -262,7 +263,9 @@ class Ledger:
         except (sa.exc.SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error) as error:
             cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             where = self._engine.url.render_as_string(hide_password=True)
-            raise LedgerError(
+            gone = isinstance(getattr(error, "orig", None) or error, self._engine.dialect.loaded_dbapi.OperationalError)
+            problem = LedgerUnavailable if gone and self._engine.dialect.name == "postgresql" else LedgerError
+            raise problem(
                 f"the ledger in {where} cannot be {what}: {cause}; check that the database is there and not locked by "
                 "another process, and run again: what was not recorded did not happen"
             ) from error

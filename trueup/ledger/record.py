@@ -7,40 +7,19 @@ written differently, because the hash covers the text.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.probation import ProbationLook
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.monitoring.diagnosis import Skill
 from trueup.domain.types import Actor, Metric, Verdict, Window
+from trueup.ledger.form_record import ExportRecord, FormRecord
+from trueup.ledger.part import Part, Plain, Span
 
-Plain = dict[str, Any]
 Recorded = dict[str, str | None]  # digests of the config and of the user's own modules, as the home keeps them
-
-
-class Part(BaseModel):
-    """A part of a record. Keys that this version does not know are kept and written again."""
-
-    model_config = ConfigDict(frozen=True, extra="allow", validate_by_name=True, validate_by_alias=True)
-
-    def plain(self) -> Plain:
-        """The keys that were set, as the ledger writes them."""
-        return self.model_dump(exclude_unset=True, by_alias=True)
-
-
-class Span(Part):
-    """A half-open span of event time."""
-
-    start: datetime
-    end: datetime
-
-    @property
-    def window(self) -> Window:
-        """The span as a window."""
-        return Window(self.start, self.end)
 
 
 class Announced(Part):
@@ -302,6 +281,20 @@ class Approver(Part):
     four_eyes: FourEyes | None
 
 
+class RolloutState(Part):
+    """A state of a rollout. Change 0 is its start; each later entry has the number after that of the one before."""
+
+    change: int
+    start: int | None  # the entry of the start; null in that entry
+    version: int
+    expected_epoch: int  # of the champion beside which it is tried
+    step: int  # 0 is the shadow, then the steps of the canary
+    paused: bool
+    rules: Plain  # `promote.rollout` when it began
+    verdicts: tuple[Verdict, ...] = ()  # about the traffic so far
+    ended: str | None = None  # promoted, rolled_back, aborted, inconclusive or stale
+
+
 class ConfirmedBatch(Span):
     """An unusual batch that a person confirmed."""
 
@@ -335,10 +328,12 @@ class Record(Part):
     search: Search | None = None
     evaluation: Evaluated | None = None
     evidence: EvidenceRecord | None = None
+    export: ExportRecord | None = None
     recorded: Recorded = {}
     # Decisions by people.
     approval: Approval | None = None
     approver: Approver | None = None
+    rollout: RolloutState | None = None
     evidence_of: int | None = None  # the entry that the parts about the challenger come from
     probation: ProbationLook | None = None
     rule: str | None = None  # that refused a retrain
@@ -351,9 +346,25 @@ class Record(Part):
         return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
 
     @property
+    def checks(self) -> tuple[Verdict, ...]:
+        """All verdicts: of the gates, of the refit, and of ONNX forms."""
+        refit = (self.refit,) if self.refit else ()
+        return (*self.verdicts, *refit, *(self.export.informing if self.export else ()))
+
+    @property
+    def form(self) -> FormRecord | None:
+        """The ONNX form of the version that the entry is about; None if no form was checked."""
+        if self.export is None:
+            return None
+        refitted = self.model and self.judged and self.model.version != self.judged.version
+        return self.export.refit if refitted else self.export.judged
+
+    @property
     def version(self) -> int | None:
         """The version that the entry is about."""
-        return self.model.version if self.model else None
+        if self.model is None:
+            return self.rollout.version if self.rollout else None
+        return self.model.version
 
     @property
     def reason(self) -> str | None:

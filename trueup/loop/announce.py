@@ -13,9 +13,10 @@ from trueup.domain.events import (
     DataBroken,
     DataUnusual,
     ModelShifted,
+    ModelSkewed,
     interval,
 )
-from trueup.domain.monitoring.diagnosis import SHIFTED, UNUSUAL
+from trueup.domain.monitoring.diagnosis import SHIFTED, SKEWED, UNUSUAL
 from trueup.domain.types import Batch, Window
 from trueup.handoffs import Checked, Observed
 from trueup.ledger.entries import Event
@@ -39,7 +40,10 @@ def announce(
         if UNUSUAL in seen.findings:
             reasons = [o.words for o in seen.figures.unusual]
             events.append(_event(DataUnusual.model_validate({**about, "reasons": reasons}), check.batch))
-        if seen.diagnosis == SHIFTED:
+        if SKEWED in seen.findings and seen.figures.skew is not None:
+            reasons = [seen.figures.skew.reason]
+            events.append(_event(ModelSkewed.model_validate({**about, "reasons": reasons}), check.batch))
+        if next((name for name in seen.findings if name != SKEWED), None) == SHIFTED:
             events.append(_event(ModelShifted.model_validate({**about, "reasons": seen.reasons}), check.batch))
     model.home.ledger.announce(model.config.model, events)
 

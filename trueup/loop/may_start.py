@@ -22,6 +22,7 @@ from trueup.domain.types import Reason
 from trueup.errors import UsageError
 from trueup.governance.approval import decided
 from trueup.governance.decision_record import REQUEST, circumstances, trigger
+from trueup.governance.rollouts import under_way
 from trueup.handoffs import Attempt, Decided
 from trueup.ledger.entries import Decision, Entry, Event
 from trueup.ledger.record import Record, Trigger
@@ -30,6 +31,18 @@ from trueup.stages.promote import batch_key
 from trueup.stages.unusual import confirm
 
 RUNNING = Refusal("running", "another retrain of this model is at work; ask again when it has ended")
+
+
+def waits_for_rollout(model: Model) -> Refusal | None:
+    """The refusal of any retrain, also one by a person, while a rollout is under way; None without one."""
+    if (current := under_way(model)) is None:
+        return None
+    until = f"until {current.deadline:%Y-%m-%d %H:%M} UTC at the latest"
+    return Refusal(
+        "rollout",
+        f"a rollout is under way ({current.words}), and a new challenger waits for its end, {until}; to end it now: "
+        f"trueup rollout abort {model.config.model} --by NAME --why TEXT",
+    )
 
 
 def held_back(model: Model, reason: Reason, as_of: datetime) -> Refusal | None:

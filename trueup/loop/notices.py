@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from trueup.adapters.sql.lock import alone
-from trueup.domain.events import NO_MODEL, Message
+from trueup.domain.events import NO_MODEL, Message, RolloutEnded
 from trueup.home import Home
 from trueup.loop.outbox import Relayed
 
@@ -58,6 +58,8 @@ def _send_new(home: Home, person: Person, waiting: Sequence[Message], lines: Map
 
 def _notice(message: Message) -> str | None:
     """The text about an event; None for events that concern nobody."""
+    if message.topic == RolloutEnded.topic:
+        return _rollout_ended(message)
     payload = message.payload
     what = _NOTICES.get(message.topic)
     # A refused retrain needs a person only if it would be refused again without one.
@@ -69,14 +71,31 @@ def _notice(message: Message) -> str | None:
     return f"{'Prefect' if message.model == NO_MODEL else message.model} {what}{about}: {why}"
 
 
+def _rollout_ended(message: Message) -> str | None:
+    """The text about the end of a rollout; None for a challenger that became the champion."""
+    payload = message.payload
+    if payload["outcome"] == "promoted":
+        return None
+    what = _ROLLOUTS[payload["outcome"]].format(version=payload["version"])
+    return f"{message.model} {what}: {'; '.join(payload['reasons'])}"
+
+
+_ROLLOUTS = {
+    "rolled_back": "has rolled back version {version}, which was in a rollout",
+    "aborted": "had the rollout of version {version} ended by a person",
+    "inconclusive": "has no result of the rollout of version {version}, and the champion stays",
+    "stale": "has ended the rollout of version {version}, because the champion changed",
+}
 _NOTICES = {
     "trueup.data.broken": "has a broken batch",
     "trueup.data.unusual": "has an unusual batch",
     "trueup.batch.missing": "misses a batch",
     "trueup.model.decayed": "has decayed",
+    "trueup.model.skewed": "is served other features than those computed offline",
     "trueup.model.rolled_back": "was rolled back",
     "trueup.model.approval_requested": "waits for an approval",
     "trueup.retrain.refused": "is no longer retrained",
     "trueup.automation.failed": "has an automation that could not act",
     "trueup.flow.died": "has a flow run with a dead process",
+    "trueup.serving.failed": "has a version that servers could not load",
 }

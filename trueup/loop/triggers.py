@@ -16,12 +16,14 @@ from trueup.domain.events import ModelDecayed, ModelDue, ModelStale, interval
 from trueup.domain.monitoring.result import Look
 from trueup.domain.retraining.limits import CLEARED, judged_until, starts
 from trueup.domain.types import EVENT_TIME, ROW_ID, Reason
+from trueup.governance.rollouts import CHANGES
 from trueup.handoffs import Checked, Observed
 from trueup.ledger.entries import Entry, Event
 from trueup.loop.may_start import steps_of
 from trueup.model import Model
 from trueup.stages.features import matured
 from trueup.stages.unusual import CONFIRMED
+from trueup.upkeep.forget import ERASED
 
 _PATIENCE = timedelta(hours=1)  # wall time in which a requested retrain reaches a decision
 _FOR_NOW = {"held", "refused"}  # more labels, or time, may change these
@@ -54,7 +56,7 @@ def answered(model: Model, look: Result[Look], first: datetime) -> bool:
 
 
 def _answers(entry: Entry, look: Result[Look], first: datetime) -> bool:
-    if entry.kind in {"failed", CONFIRMED, CLEARED} or entry.body.rule == "running":
+    if entry.kind in {"failed", CONFIRMED, CLEARED, ERASED, *CHANGES} or entry.body.rule in {"running", "rollout"}:
         return False
     return entry.as_of >= (look.as_of if entry.kind in _FOR_NOW else first)
 

@@ -17,18 +17,42 @@ from trueup.crash import reach
 from trueup.domain.learning.training_windows import Hold, Plan
 from trueup.domain.monitoring.diagnosis import DATA_BROKEN, DECAYED, SHIFTED, STALE, UNKNOWN
 from trueup.domain.types import Batch, Reason, Retrain, Status, Verdict, Window, overall
-from trueup.errors import NoLabels, NotEnoughData, StaleDecision, WorkError
+from trueup.errors import Busy, NoLabels, NotEnoughData, StaleDecision, WorkError
 from trueup.governance.approval import upkeep
 from trueup.governance.probation import carry_out
 from trueup.governance.quarantine import awaiting_score
-from trueup.handoffs import Attempt, Candidate, Checked, Cycle, Decided, Evaluation, Observed, Refitted, Scored, Trained
+from trueup.handoffs import (
+    Attempt,
+    Candidate,
+    Checked,
+    Cycle,
+    Decided,
+    Drained,
+    Evaluation,
+    Exported,
+    Observed,
+    Refitted,
+    Scored,
+    Trained,
+)
 from trueup.ledger.entries import Event
 from trueup.loop.announce import announce
-from trueup.loop.may_start import RUNNING, attempt_digest, failed, held_back, held_back_with, refuse
+from trueup.loop.may_start import (
+    RUNNING,
+    attempt_digest,
+    failed,
+    held_back,
+    held_back_with,
+    refuse,
+    waits_for_rollout,
+)
 from trueup.loop.reconcile import close_dead_runs
 from trueup.loop.resume import remember, unfinished
 from trueup.loop.triggers import answered, due, retrain_event
 from trueup.model import RUN, SILENT, Model
+from trueup.online.drain import drain
+from trueup.online.publish import publish_after_turn
+from trueup.online.rollout import check
 from trueup.stages.monitor import to_watch_again
 from trueup.stages.promote import recorded_decision
 from trueup.stages.unusual import not_settled
@@ -49,6 +73,7 @@ class Steps(Protocol):
     def evaluate(self, model: Model, trained: Trained, as_of: datetime) -> Evaluation: ...
     def register(self, model: Model, trained: Trained) -> Candidate: ...
     def judge(self, model: Model, trained: Trained, evaluation: Evaluation) -> list[Verdict]: ...
+    def export(self, model: Model, judged: Trained, evaluation: Evaluation) -> Exported: ...
     def refit(self, model: Model, judged: Trained, as_of: datetime) -> Refitted: ...
     def promote(self, model: Model, attempt: Attempt) -> Decided: ...
 
@@ -81,7 +106,7 @@ def next_action(state: State) -> Reason | None:
     return next((ASKING[f] for f in findings if f in ASKING and f in state.asking), state.due)
 
 
-def cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain = "inline") -> Cycle:
+def cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain = "inline", wait: bool = True) -> Cycle:
     """One turn of the loop at `as_of`: ingest, validate, score, monitor, and retrain if the diagnosis asks for it.
 
     Processes every new batch, oldest first. A second run at the same `as_of` changes nothing and returns the recorded
@@ -89,19 +114,24 @@ def cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain = "inline")
     are monitored again. The newest batch with a conclusive diagnosis decides.
 
     One turn at a time for each model: a second one, which Prefect's limit may let through after its server was killed,
-    waits and finds the batches done.
+    waits and finds the batches done. Raises Busy if the other one continues for hours, without `wait` at once.
     """
-    with model.home.handling(model.config.model) as alone:
+    with model.home.handling(model.config.model, wait) as alone:
         if not alone:
-            raise WorkError(f"{model.config.model}: another run has been at work for hours; end it, and run again")
-        return _cycle(do, model, as_of, retrain)
+            since = " has been at work for hours; end it" if wait else " is at work; wait for its end"
+            raise Busy(f"{model.config.model}: another run{since}, and run again")
+        done = _cycle(do, model, as_of, retrain)
+    publish_after_turn(model)
+    return done
 
 
 def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
     upkeep(model)
     carry_out(model)
+    check(model, as_of)
     batches = do.ingest(model, as_of)
     every = _validated(do, model, batches, as_of)
+    drained = _drained(model)
     waiting = _unhandled(model, every)
     late = awaiting_score(model, batches)
     released = tuple(do.score(model, c, as_of) for c in every if c.batch in late and c not in waiting)
@@ -110,7 +140,7 @@ def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
         matured += _unanswered(model, batches, as_of)
     checked = tuple(c for c in every if c in waiting or c.batch in matured)
     if not checked:
-        return replace(_recorded(model, every, as_of), released=released)
+        return replace(_recorded(model, every, as_of), released=released, drained=_in_all(drained, released))
     scored = tuple(do.score(model, c, as_of) for c in waiting)
     begun = _begun(model, waiting, as_of)
     observed = tuple(do.monitor(model, c, begun.get(c.batch.window, as_of)) for c in checked)
@@ -132,7 +162,8 @@ def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
     # Before the batches count as handled, so that a crash in between repeats the same events.
     announce(model, checked, observed, as_of, request)
     reach("run.announced")
-    done = Cycle(model.config.model, as_of, checked, scored, observed, decided, released, problem)
+    drained = _in_all(drained, released + scored)
+    done = Cycle(model.config.model, as_of, checked, scored, observed, decided, released, problem, drained)
     _record(model, done)
     return done
 
@@ -145,6 +176,7 @@ def challenge(do: Steps, model: Model, as_of: datetime, reason: Reason, in_loop:
     """
     upkeep(model)
     carry_out(model)
+    check(model, as_of)
     if (decided := recorded_decision(model, reason, as_of)) is not None:
         return decided
     attempt = Attempt(reason, as_of, in_loop=in_loop, asked_at=model.home.now())
@@ -153,7 +185,7 @@ def challenge(do: Steps, model: Model, as_of: datetime, reason: Reason, in_loop:
             return refuse(model, attempt, RUNNING)
         if (decided := recorded_decision(model, reason, as_of)) is not None:  # by another, just now
             return decided
-        if (refusal := held_back(model, reason, as_of)) is not None:
+        if (refusal := waits_for_rollout(model) or held_back(model, reason, as_of)) is not None:
             return refuse(model, attempt, refusal)
         chosen = do.plan(model, as_of)
         if isinstance(chosen, Hold):
@@ -181,7 +213,12 @@ def _try(do: Steps, model: Model, attempt: Attempt, chosen: Plan) -> Decided:
             completed = replace(
                 attempt, trained=trained, evaluation=evaluation, judged=judged, verdicts=tuple(verdicts)
             )
-            if overall(verdicts) is Status.PASS and model.config.promote.refit:
+            if overall(verdicts) is Status.PASS and (settings := model.config.export) is not None:
+                exported = do.export(model, trained, evaluation)
+                reach("export.checked")
+                counted = exported.verdicts if settings.required else ()
+                completed = replace(completed, exported=exported, verdicts=(*completed.verdicts, *counted))
+            if overall(completed.verdicts) is Status.PASS and model.config.promote.refit:
                 completed = replace(completed, refitted=do.refit(model, trained, as_of))
             return do.promote(model, completed)
     except NotEnoughData as few:
@@ -197,12 +234,15 @@ def _try(do: Steps, model: Model, attempt: Attempt, chosen: Plan) -> Decided:
 def retrain(do: Steps, model: Model, as_of: datetime, reason: Reason) -> Decided:
     """Bring the data up to `as_of`, then challenge the champion."""
     _validated(do, model, do.ingest(model, as_of), as_of)
-    return challenge(do, model, as_of, reason)
+    decided = challenge(do, model, as_of, reason)
+    publish_after_turn(model)
+    return decided
 
 
 def score_newest(do: Steps, model: Model, as_of: datetime) -> Scored:
     """Bring the data up to `as_of`, and score the newest batch."""
     checked = _validated(do, model, do.ingest(model, as_of), as_of)
+    _drained(model)
     return do.score(model, checked[-1], as_of)
 
 
@@ -213,6 +253,7 @@ def monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
     """
     upkeep(model)
     carry_out(model)
+    check(model, as_of)
     batches = do.ingest(model, as_of)
     every = _validated(do, model, batches, as_of)
     matured = to_watch_again(model, batches, as_of) + _unanswered(model, batches, as_of)
@@ -227,6 +268,7 @@ def monitor_newest(do: Steps, model: Model, as_of: datetime) -> Observed:
         else None
     )
     announce(model, checked, observed, as_of, _request(model, action, checked, decisive, as_of))
+    publish_after_turn(model)  # the probation may have rolled the champion back
     return decisive or observed[-1]
 
 
@@ -282,6 +324,17 @@ def _decisive(model: Model, observed: Sequence[Observed]) -> Observed | None:
     sound = [o for o in observed if o.diagnosis != DATA_BROKEN]
     latest = max((conclusive or sound or observed), key=lambda o: o.window)
     return None if any(window > latest.window for window in conclusive_before) else latest
+
+
+def _drained(model: Model) -> Drained | None:
+    """Store what servers predicted, before a batch is scored: the first prediction served counts. None without `serve`."""
+    return drain(model) if model.config.serve is not None else None
+
+
+def _in_all(drained: Drained | None, scored: Sequence[Scored]) -> Drained | None:
+    """The counts of a drain, and of those while batches were scored."""
+    meanwhile = [one.drained for one in scored if one.drained is not None]
+    return drained if drained is None else sum(meanwhile, drained)
 
 
 def _validated(do: Steps, model: Model, batches: list[Batch], as_of: datetime) -> list[Checked]:

@@ -229,6 +229,8 @@ def _train(made: Draft, findings: Findings) -> None:
         made.section("evaluate")
         why = "rows of the same block are judged together; ten of them fit into every span"
         made.put("block", write_duration(spans.block), why=why)
+    made.say("Each model also as one ONNX file, which predicts without scikit-learn; it decides nothing.")
+    made.put("export", {"format": "onnx"}, 0)
 
 
 def _first_rows(findings: Findings) -> float:

@@ -40,23 +40,32 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None,
 
     `by` is the person who requested the run, if any.
     """
+    from trueup.home import Home
+
+    home = Home(settings)
+    home.actor = of_this_run(by)
+    try:
+        with opened_in(home, model, as_of) as o:
+            yield o
+    finally:
+        home.close()
+
+
+@contextmanager
+def opened_in(home: Home, model: str, as_of: datetime | None, config: ModelConfig | None = None) -> Iterator[Opened]:
+    """Open a model in an open home, and deliver the outbox at the end of the block. `config` is its config, if read."""
     logging.getLogger("prefect.flow_runs").addFilter(_no_traceback)
     logging.getLogger("prefect.task_runs").addFilter(_no_traceback)
     _put_project_on_path()
     from trueup.audit.dossiers import dossiers_kept_current
-    from trueup.home import Home
     from trueup.model import Model
 
-    home = Home(settings)
-    home.actor = of_this_run(by)
-    config = sound_config(home.configs, model)
     try:
         with dossiers_kept_current(home):
-            opened_model = Model(config, home)
+            opened_model = Model(config or sound_config(home.configs, model), home)
             yield Opened(opened_model, resolve_as_of(opened_model, as_of))
     finally:
         pass_on(home)
-        home.close()
 
 
 @contextmanager

@@ -28,7 +28,8 @@ def address(home: Home, page: Path) -> str | None:
         return None
     served = home.settings.reports_pages
     if served is None:
-        return page.as_uri()
+        in_store = home.settings.address
+        return page.as_uri() if in_store is None else f"{in_store}/{page.relative_to(home.root).as_posix()}"
     return f"{served.rstrip('/')}/{quote(page.relative_to(home.root / 'reports').as_posix())}"
 
 

@@ -32,3 +32,4 @@ ModelName = Annotated[str, Field(min_length=1), _Configs()]
 AsOf = Annotated[datetime, WithJsonSchema({"type": "string", "format": "date-time", "pattern": _MOMENT})] | None
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Version = Annotated[int, Field(ge=1)] | None
+Step = Annotated[int, Field(ge=0)] | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,13 +13,16 @@ from ruamel.yaml.error import YAMLError
 from trueup.config import yaml_text
 from trueup.config.settings import Settings
 from trueup.domain.types import Reason, Retrain
-from trueup.errors import UsageError
+from trueup.errors import TrueupError, UsageError
 from trueup.orchestration.environment import flows_called_here, project_of_stack, server_address
 
 if TYPE_CHECKING:
     from trueup.handoffs import Cycle, Decided, Observed, Scored
     from trueup.loop.turn import Steps
     from trueup.orchestration.context import Opened
+    from trueup.orchestration.fleet.one_model import Orders
+    from trueup.orchestration.fleet.progress import Progress
+    from trueup.orchestration.fleet.results import Fleet
 
 WITHOUT_SERVER = "this run is recorded in the ledger and in MLflow, not on a Prefect server: none is configured"
 _FILE = "prefect.yaml"
@@ -34,6 +37,21 @@ def run(model: str, as_of: datetime | None, retrain: Retrain) -> Cycle:
         return cycle(do, o.model, o.as_of, retrain)
 
     return _start("run", here, model, as_of, retrain=retrain)
+
+
+def run_all(
+    orders: Orders, tags: Sequence[str], workers: int, progress: Progress, explain: Callable[[Exception], TrueupError]
+) -> Fleet:
+    """One turn of the loop for each model with any of the tags, see `trueup.orchestration.fleet.here.run_fleet`."""
+    if server_address() is not None:
+        with flows_called_here():
+            done: Fleet = project_flow("fleet")(
+                tags=list(tags), workers=workers, as_of=orders.as_of, retrain=orders.retrain
+            )
+            return done
+    from trueup.orchestration.fleet.here import run_fleet
+
+    return run_fleet(orders, tags, workers, progress, explain)
 
 
 def retrain(model: str, as_of: datetime | None, reason: Reason, by: str | None) -> Decided:

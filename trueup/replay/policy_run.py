@@ -103,11 +103,13 @@ class PolicyRun:
 
 
 def for_replay(config: ModelConfig) -> ModelConfig:
-    """The config without settings that reach out of the replay or wait for a person."""
+    """The config without settings that reach out of the replay, wait for a person or make files that it does not use."""
     changes = {
         "clock": "data",
+        "export": None,
+        "serve": None,
         "score": config.score.model_copy(update={"sink": None}),
-        "promote": config.promote.model_copy(update={"mode": "auto"}),
+        "promote": config.promote.model_copy(update={"mode": "auto", "rollout": None}),
     }
     return config.model_copy(update=changes)
 

@@ -101,7 +101,8 @@ def prepare(model: Model, span: Window, policies: Sequence[Policy], known_then: 
 
 def _without_secrets(settings: Settings, home: Path) -> Settings:
     """The settings for another process, without keys and passwords."""
-    secret = ("ledger_key", "ledger_earlier_keys", "notify", "reports_token", "prefect_database_url")
+    keys = ("ledger_key", "ledger_key_file", "ledger_earlier_keys", "ledger_public_keys")
+    secret = (*keys, "notify", "reports_token", "prefect_database_url")
     return settings.apart(home, configs=settings.configs.resolve(), **dict.fromkeys(secret))
 
 

@@ -43,9 +43,10 @@ def write(compared: Compared, home: Home) -> Path:
         page.with_suffix(".json"): json.dumps(compared.facts, indent=2, allow_nan=False) + "\n",
         page: replay_page.render(compared.facts, drawn),
     }
-    for path, text in texts.items():
-        files.write_text(path, text)
-    model_plots.write(drawn, page.with_suffix(""))
+    with home.sharing(*texts, page.with_suffix("")):
+        for path, text in texts.items():
+            files.write_text(path, text)
+        model_plots.write(drawn, page.with_suffix(""))
     return page
 
 

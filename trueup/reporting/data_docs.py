@@ -35,11 +35,16 @@ def save(folder: Path, model: str, batch: BatchRef, as_of: datetime, result: Val
 
     The page will be `<folder>/<model>/<start>_r<revision>.html`.
     """
-    path = folder / _RESULTS / model / f"{batch.window.start:%Y-%m-%d}_r{batch.revision}.json"
+    path = results_folder(folder, model) / f"{batch.window.start:%Y-%m-%d}_r{batch.revision}.json"
     about = {"model": model, "batch": batch.name, "as_of": as_of.isoformat(sep=" "), "start": f"{batch.window.start}"}
     kept = {f.name: getattr(result, f.name) for f in fields(result) if f.name != "row_failures"}  # in quarantine
     files.write_text(path, json.dumps(to_plain({**about, **kept, "share": result.share}), allow_nan=False))
     return path
+
+
+def results_folder(folder: Path, model: str) -> Path:
+    """The folder of a model's stored results."""
+    return folder / _RESULTS / model
 
 
 def render(folder: Path) -> Path:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.types import Actor, Metric, Window
+from trueup.ledger.part import Part, Plain, Span
 from trueup.ledger.record import (
     Approver,
     Data,
@@ -19,12 +20,10 @@ from trueup.ledger.record import (
     FittedOn,
     Governance,
     Input,
-    Part,
-    Plain,
+    RolloutState,
     Search,
     Serving,
     Slice,
-    Span,
     Trigger,
     Validation,
 )
@@ -62,6 +61,7 @@ class DecisionFacts(EntryFacts):
     approver: Approver | None
     previous: Serving | None
     epoch: Epochs
+    rollout: RolloutState | None = None
 
 
 class Ended(Part):

@@ -9,7 +9,8 @@ from typing import Final
 
 from trueup.domain.judging.gates import CHALLENGER
 from trueup.domain.judging.metrics import figure
-from trueup.ledger.record import EvidenceRecord, Plain, Slice, Validation
+from trueup.ledger.part import Plain
+from trueup.ledger.record import EvidenceRecord, Slice, Validation
 from trueup.reporting.dossier_facts import DecisionFacts, Facts, Measured, ReadInput, Rebuild, confidence
 from trueup.reporting.html import cell, interval, minute, units
 
@@ -18,6 +19,14 @@ _BY_GATES: Final = {
     "promoted": "The gates alone promoted it",
     "rejected": "The gates alone rejected it",
     "pending": "Nobody yet",
+    "rollout": "The gates alone passed it to a rollout",
+}
+_ROLLOUT_ENDED: Final = {
+    "promoted": "The gates passed it, and it became champion at the end of its rollout",
+    "rolled_back": "The gates passed it, and its rollout rolled it back",
+    "aborted": "The gates passed it, and its rollout was ended",
+    "inconclusive": "The gates passed it, and its rollout ended without a result",
+    "stale": "The gates passed it, and its rollout ended because the champion changed",
 }
 
 
@@ -163,7 +172,8 @@ def approved(decision: DecisionFacts) -> str:
     """The person who approved, or the gates."""
     by = decision.approver
     if by is None:
-        how = _BY_GATES.get(decision.outcome, f"Nobody: {decision.outcome}")
+        ended = decision.rollout.ended if decision.rollout else None
+        how = _ROLLOUT_ENDED[ended] if ended else _BY_GATES.get(decision.outcome, f"Nobody: {decision.outcome}")
         return f"{how}; no person decided (ledger entry {decision.sequence})."
     sentence = f"{by.name}, {minute(by.decided_at)} UTC: {by.why or 'no remark'} (ledger entry {decision.sequence})."
     if by.four_eyes and by.four_eyes.demanded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -55,6 +56,11 @@ def workspace_folder(root: Path) -> Path:
     return root / "evidently"
 
 
+def report_folders(root: Path) -> tuple[Path, Path]:
+    """The folders of all reports, and of Evidently's workspace."""
+    return root / "reports", workspace_folder(root)
+
+
 def run_folder(root: Path, model: str, run_id: str) -> Path:
     """The folder with the pictures of a retrain."""
     return root / "reports" / "runs" / model / run_id
@@ -63,8 +69,18 @@ def run_folder(root: Path, model: str, run_id: str) -> Path:
 def show_validation(model: Model, batch: Batch, as_of: datetime, result: ValidationResult) -> None:
     """Store the result now, and queue its page."""
     folder = data_docs_folder(model.home.root)
-    data_docs.save(folder, model.config.model, batch.rows, as_of, result)
-    model.home.background.submit(f"the Data Docs in {folder}", data_docs.render, folder)
+    with model.home.sharing(data_docs.results_folder(folder, model.config.model)):
+        data_docs.save(folder, model.config.model, batch.rows, as_of, result)
+    model.home.background.submit(f"the Data Docs in {folder}", render_data_docs, model.home.settings)
+
+
+def render_data_docs(settings: Settings) -> None:
+    """Make the pages of all stored results that have none, also of those that other machines stored."""
+    home = Home(settings)
+    folder = data_docs_folder(home.root)
+    with home.drawing(), home.sharing(folder, fetch=True):
+        data_docs.render(folder)
+    home.close()
 
 
 def show_drift(
@@ -77,8 +93,21 @@ def show_drift(
     """Queue Evidently's page of a batch."""
     page = drift_page(model.home.root, model.config.model, window)
     shelf = evidently.Shelf(workspace_folder(model.home.root), model.config.model, window)
-    job = (*samples, schema, page, result.limits, shelf)
-    model.home.background.submit(f"the drift report {page}", evidently.render, *job)
+    job = (model.home.settings, samples, schema, page, result.limits, shelf)
+    model.home.background.submit(f"the drift report {page}", render_drift, *job)
+
+
+def render_drift(
+    settings: Settings,
+    samples: tuple[pd.DataFrame, pd.DataFrame],
+    schema: FeatureSchema,
+    page: Path,
+    limits: Mapping[str, float],
+    shelf: evidently.Shelf,
+) -> None:
+    """Write Evidently's page of a batch, and add it to Evidently's workspace."""
+    with Home(settings).sharing(page, shelf.workspace):
+        evidently.render(*samples, schema, page, limits, shelf)
 
 
 def show_retrain(model: Model, entry: Entry) -> None:
@@ -95,9 +124,10 @@ def draw_retrain(settings: Settings, config: ModelConfig, body: Challenge) -> No
     home = Home(settings)
     model, run_id = Model(config, home), body.judged.run_id
     folder = run_folder(home.root, config.model, run_id)
-    model_plots.write(drawn(model, body.evaluation) | {IMPORTANCE: _importance(model, body)}, folder)
-    if slices := body.evaluation.slices:
-        pd.DataFrame([s.plain() for s in slices]).to_csv(folder / "slices.csv", index=False)
+    with home.sharing(folder):
+        model_plots.write(drawn(model, body.evaluation) | {IMPORTANCE: _importance(model, body)}, folder)
+        if slices := body.evaluation.slices:
+            pd.DataFrame([s.plain() for s in slices]).to_csv(folder / "slices.csv", index=False)
     home.tracking.log_files(run_id, folder, "report")
     home.close()
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from trueup.adapters import parquet
 from trueup.adapters.mlflow.model_files import fresh_process
+from trueup.adapters.onnx import ONNX_FILE
 from trueup.domain.judging.gates.budget import Budget, Cost
 from trueup.domain.judging.metrics import figure
 from trueup.domain.types import Verdict
@@ -40,9 +41,8 @@ def reproduced(model: Model, trained: Trained, *others: tuple[str, str, list[str
                 frame = model.home.store.read_evaluation(path)
                 if absent := [c for c in prediction_columns(role, classes) if c not in frame.columns]:
                     return Verdict.inconclusive(_NAME, f"{path} holds no recorded predictions: {', '.join(absent)}")
-                there = fresh_process().predict(
-                    folder, trained.manifest_digest, model.home.root / path, model.config.task, classes
-                )
+                with model.home.files.local(path) as file:
+                    there = fresh_process().predict(folder, trained.manifest_digest, file, model.config.task, classes)
                 apart = np.abs(there - prediction_of(frame, role, classes))
                 largest, rows = float(np.max([largest, np.max(apart)])), rows + len(frame)  # NaN stays NaN
     except UntrustedModel as error:
@@ -61,7 +61,8 @@ def budget(model: Model, trained: Trained, rows: pd.DataFrame) -> list[Cost]:
     costs = []
     for gate in (g for g in model.config.promote.gates if isinstance(g, Budget)):
         with model.home.registry.files(trained.uri) as folder, _written(rows.head(gate.batch)) as path:
-            size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+            # Without the ONNX form, so that turning `export` on changes no verdict.
+            size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.name != ONNX_FILE)
             seconds = fresh_process().time(folder, trained.manifest_digest, path, model.config.task, gate.repeats)
         median, p95 = np.quantile(seconds, [0.5, 0.95]) * 1000
         costs.append(

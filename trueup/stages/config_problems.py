@@ -38,7 +38,7 @@ def refusal(configs: Path, name: str) -> ConfigError:
 
 def require_sound(config: ModelConfig, configs: Path, *, with_expectations: bool) -> None:
     """Refuse what a library would refuse later, after something was written. Raises ConfigError."""
-    problems = learning.problems(config.train.parameters, config.task)
+    problems = learning.problems(config.train.parameters, config.task, config.train.families)
     if with_expectations:
         problems += validation.problems(dict(enumerate(config.validation.expectations)))
     if problems:

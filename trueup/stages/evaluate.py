@@ -10,6 +10,7 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from trueup.adapters.mlflow.model_files import fresh_process
+from trueup.adapters.onnx.runner import onnx_process
 from trueup.config.schema import ModelConfig
 from trueup.domain.judging.bootstrap import Blocks
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION
@@ -37,6 +38,8 @@ def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
     fitted on what was known when the gate window began, like the challenger.
     """
     fresh_process()  # needed soon; it imports meanwhile
+    if model.config.export is not None:
+        onnx_process()
     gate = examples(model, trained.gate, as_of)
     before = reference_examples(model, trained.gate.start, as_of)
     models: dict[str, Pipeline] = {CHALLENGER: model.home.registry.load(trained.uri, trained.manifest_digest)}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,17 @@ from numpy.typing import NDArray
 
 from trueup.config.own_code import load_function, source_digest
 from trueup.config.schema import ModelConfig
-from trueup.config.sections.features import FeaturesConfig
+from trueup.config.sections.features import FeaturesConfig, HistoryConfig
 from trueup.config.tasks import Task
 from trueup.domain.data.digest import digest_of
-from trueup.domain.features.features import FeatureSchema, feature_frame, schema_of, without_values_lately
+from trueup.domain.features.chunks import Rows, frame_of
+from trueup.domain.features.features import (
+    FeatureSchema,
+    feature_frame,
+    newest_batches,
+    schema_of,
+    without_values_lately,
+)
 from trueup.domain.features.history import needed_reach
 from trueup.domain.learning.training_windows import reference_window
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
@@ -27,9 +35,9 @@ from trueup.model import Champion, Model
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled rows of a window; models learn from the features of `schema`, and `X` may have others, too."""
+    """Labelled rows of a window; models learn from the features of `schema`, and `rows` may have others, too."""
 
-    X: pd.DataFrame
+    rows: Rows  # the features, or where they are
     y: pd.Series[Any]
     event_time: pd.Series[Any]
     known_at: pd.Series[Any]
@@ -37,6 +45,17 @@ class Examples:
     schema: FeatureSchema
     sources: tuple[str, ...]  # digests of their sources
     gone: tuple[str, ...] = ()  # features without any value for some batches, which are not in `schema`
+
+    @cached_property
+    def X(self) -> pd.DataFrame:
+        """The features as one frame, which is kept."""
+        return frame_of(self.rows)
+
+    @property
+    def inputs(self) -> Rows:
+        """The features for a fit: the frame if there is one."""
+        made: Rows = self.__dict__.get("X", self.rows)
+        return made
 
     @property
     def trained_until(self) -> datetime:
@@ -50,9 +69,10 @@ class Examples:
         return self.at(slice(-rows, None))
 
     def at(self, rows: slice | NDArray[np.intp]) -> Examples:
+        """A range of the rows, or those at ascending positions."""
         return replace(
             self,
-            X=self.X.iloc[rows],
+            rows=self.inputs.iloc[rows] if isinstance(self.inputs, pd.DataFrame) else self.inputs.at(rows),
             y=self.y.iloc[rows],
             event_time=self.event_time.iloc[rows],
             known_at=self.known_at.iloc[rows],
@@ -81,7 +101,7 @@ def _keys(model: Model, wanted: list[Batch], usable: list[Batch], of: FeaturesCo
     keys = []
     for batch, past, key in _named(model, wanted, usable, of):
         if not model.home.store.has_features(key):
-            rows, outcomes = model.home.store.effective(batch.rows), _outcomes(of, model.home, past)
+            rows, outcomes = model.home.store.effective(batch.rows), outcomes_of(of.history, model.home, past)
             custom = load_function(of.custom, model.home.configs) if of.custom else None
             model.home.store.put_features(key, feature_frame(rows, outcomes, of, custom))
         keys.append(key)
@@ -92,8 +112,8 @@ def _named(
     model: Model, wanted: list[Batch], usable: list[Batch], of: FeaturesConfig
 ) -> Iterator[tuple[Batch, list[Batch], str]]:
     """Each batch with the batches of its history, and the key of its features. Each state is read once."""
-    pasts = [_history(model.config, usable, batch.window, of) for batch in wanted]
-    states = _states(model.home, [b for batch, past in zip(wanted, pasts, strict=True) for b in (batch, *past)])
+    pasts = [past_of(model.config, usable, batch.window, of) for batch in wanted]
+    states = states_of(model.home, [b for batch, past in zip(wanted, pasts, strict=True) for b in (batch, *past)])
     recipe, function = of.model_dump(mode="json"), of.custom and source_digest(of.custom, model.home.configs)
     for batch, past in zip(wanted, pasts, strict=True):
         inputs = [states[b.rows.sequence] for b in (batch, *past)]
@@ -113,29 +133,53 @@ def examples(
     """
     usable = model.usable_batches(as_of)
     used = [b for b in usable if b.window.overlaps(window)]
-    labels = matured(model.home, used, known_by or as_of)
-    # Rows are left out before the batches are joined, to avoid a second copy of a year's frame.
-    frame = model.home.store.read_features(
-        _keys(model, used, usable, of or model.config.features), window, labels.index.unique()
-    )
-    if frame.empty:
+    keys = _keys(model, used, usable, of or model.config.features)
+    parts = [_labelled(model.home, b, k, window, known_by or as_of) for b, k in zip(used, keys, strict=True)]
+    if not any(len(places) for places, _ in parts):
         raise NotEnoughData(
             f"{model.config.model}: no matured labels in {window} by {known_by or as_of:%Y-%m-%d %H:%M}"
         )
-    schema = schema_of(frame, of or model.config.features)
-    row_id, event_time = frame.pop(ROW_ID), frame.pop(EVENT_TIME)
-    gone = without_values_lately(frame, event_time, model.config.ingest.period, model.config.monitor.settle)
-    labels = labels.loc[row_id].reset_index(drop=True)
+    rows = model.home.store.feature_rows(keys, [places for places, _ in parts])
+    schema = schema_of(rows.columns, of or model.config.features)
+    rows, columns = rows.only(schema.names), _joined([columns for _, columns in parts])
+    late = newest_batches(columns[EVENT_TIME], model.config.ingest.period, model.config.monitor.settle)
+    gone = without_values_lately(rows, rows.at(late), schema.names)
     return Examples(
-        X=frame if tuple(frame.columns) == schema.names else frame[list(schema.names)],
-        y=labels[LABEL],
-        event_time=event_time,
-        known_at=labels[KNOWN_AT],
-        row_id=row_id,
+        rows=rows,
+        y=columns[LABEL],
+        event_time=columns[EVENT_TIME],
+        known_at=columns[KNOWN_AT],
+        row_id=columns[ROW_ID],
         schema=schema.without(gone),
         gone=gone,
         sources=tuple(sorted({d for b in used for d in (b.rows.sha256, b.labels.sha256)})),
     )
+
+
+def _labelled(
+    home: Home, batch: Batch, key: str, window: Window, known_by: datetime
+) -> tuple[NDArray[np.intp], pd.DataFrame]:
+    """The rows of a batch in a window with labels that counted: their positions in the features, ids, times and labels."""
+    labels = matured(home, [batch], known_by)
+    rows = home.store.read_features([key], columns=[ROW_ID, EVENT_TIME])
+    inside = (rows[EVENT_TIME] >= window.start) & (rows[EVENT_TIME] < window.end)
+    found = labels.index.get_indexer(pd.Index(rows[ROW_ID]))
+    places = np.flatnonzero(inside.to_numpy() & (found >= 0))
+    chosen = labels.iloc[found[places]].reset_index(drop=True)
+    return places, pd.concat([rows.iloc[places].reset_index(drop=True), chosen], axis=1)
+
+
+def _joined(parts: list[pd.DataFrame]) -> dict[str, pd.Series[Any]]:
+    """The columns of frames, one below the other; classes stay categories."""
+
+    def joined(name: str) -> pd.Series[Any]:
+        columns = [part[name] for part in parts if len(part)]
+        if all(isinstance(column.dtype, pd.CategoricalDtype) for column in columns):
+            return pd.Series(pd.api.types.union_categoricals(columns), name=name)
+        whole: pd.Series[Any] = pd.concat(columns, ignore_index=True)
+        return whole
+
+    return {name: joined(name) for name in parts[0].columns}
 
 
 def read_for(model: Model, window: Window, as_of: datetime) -> list[Batch]:
@@ -143,7 +187,7 @@ def read_for(model: Model, window: Window, as_of: datetime) -> list[Batch]:
     usable = model.usable_batches(as_of)
     own = [b for b in usable if b.window.overlaps(window)]
     read = {b.window for b in own} | {
-        p.window for b in own for p in _history(model.config, usable, b.window, model.config.features)
+        p.window for b in own for p in past_of(model.config, usable, b.window, model.config.features)
     }
     return [b for b in usable if b.window in read]
 
@@ -163,19 +207,27 @@ def matured(home: Home, used: list[Batch], known_by: datetime) -> pd.DataFrame:
     return labels[labels[KNOWN_AT] <= pd.Timestamp(known_by)].set_index(ROW_ID)
 
 
-def _history(config: ModelConfig, usable: list[Batch], window: Window, of: FeaturesConfig) -> list[Batch]:
+def past_of(config: ModelConfig, usable: list[Batch], window: Window, of: FeaturesConfig) -> list[Batch]:
     """Batches with labels that can become known within the longest trailing window of a row of `window`."""
     if not of.history:
         return []
-    delay = config.ingest.label.known_after
-    # With a `known_at` column a label may come at any time, so all of the past counts.
-    since = None if delay is None else window.start - needed_reach(of.history) - delay
-    return [b for b in usable if b.window.start <= window.start and (since is None or b.window.end > since)]
+    delay, since = config.ingest.label.known_after, window.start - needed_reach(of.history)
+    past = (b for b in usable if b.window.start <= window.start)
+    if delay is not None:
+        return [b for b in past if b.window.end > since - delay]
+    return [b for b in past if b.window == window or _known_between(b, since, window.end)]
 
 
-def _outcomes(of: FeaturesConfig, home: Home, past: list[Batch]) -> pd.DataFrame:
+def _known_between(batch: Batch, since: datetime, until: datetime) -> bool:
+    """Whether a label of a batch may have become known then; of batches from before this was recorded, any may have."""
+    if "known" not in batch.labels.facts:
+        return True
+    span = batch.labels.facts["known"]
+    return span is not None and datetime.fromisoformat(span[1]) > since and datetime.fromisoformat(span[0]) < until
+
+
+def outcomes_of(specs: Sequence[HistoryConfig], home: Home, past: list[Batch]) -> pd.DataFrame:
     """Earlier rows with the columns of history features: keys, values, and when their labels became known."""
-    specs = of.history
     columns = dict.fromkeys([c for s in specs for by in s.by for c in ([by] if isinstance(by, str) else by)])
     columns |= dict.fromkeys(s.of for s in specs if s.of != LABEL)
     rows = home.store.effective([b.rows for b in past], [ROW_ID, *columns])
@@ -183,7 +235,7 @@ def _outcomes(of: FeaturesConfig, home: Home, past: list[Batch]) -> pd.DataFrame
     return labels.merge(rows, on=ROW_ID, how="inner")
 
 
-def _states(home: Home, batches: list[Batch]) -> dict[int, list[Any]]:
+def states_of(home: Home, batches: list[Batch]) -> dict[int, list[Any]]:
     """The content and the rows that count of each batch, by its sequence number: all that features may depend on."""
     each = {b.rows.sequence: b for b in batches}
     quarantined = home.store.quarantined_ids_each([b.rows for b in each.values()])

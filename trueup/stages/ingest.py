@@ -10,18 +10,20 @@ from datetime import datetime, time, timedelta
 import pandas as pd
 
 from trueup.adapters.sources.port import Mark, SourcePort
+from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.ingest import IngestConfig
 from trueup.config.value_checks import SHORTEST
 from trueup.crash import reach
 from trueup.domain.data.clock import Span, at_most
 from trueup.domain.data.column_kinds import declared_kinds
+from trueup.domain.data.labels import known_span
 from trueup.domain.data.landing import split
 from trueup.domain.data.periods import complete_periods, period_of
 from trueup.domain.data.values import retyped
 from trueup.domain.types import Batch, Window
 from trueup.errors import NoData, SourceError
-from trueup.model import Model
+from trueup.model import Model, SourceRead
 from trueup.stages.config_problems import require_sound
 from trueup.stages.ingest_labels import Joining, joining
 
@@ -36,13 +38,15 @@ def ingest(model: Model, as_of: datetime) -> list[Batch]:
     New periods are read. Landed ones are read again for late or corrected rows if they are among the last few or had no
     row, if they lack a column that the config now needs and the source has, or have one of another type than in the
     config, and if the source reports that their rows were written since the last ingest. Landing the same content again
-    changes nothing. Outcomes of a separate source are joined to the rows of all of them: see `ingest_labels`. No period
+    changes nothing, so files that nobody has written since the last ingest are not read at all. Outcomes of a separate source are joined to the rows of all of them: see `ingest_labels`. No period
     that has not ended is landed, whatever `as_of` is: by the wall clock, or on the data's own clock by the newest row.
     Rows with an implausible time are excluded with a message. Raises SourceError, also for more new periods than
     `ingest.max_batches`, ConfigError, and NoData if no period is complete by `as_of`.
     """
     source, landed = model.home.source(model.config), model.batches(as_of)
-    span, now = source.span(), model.home.local_now(model.config)
+    key = model.reading_key()  # before reading, so that the next key is another one if rows are written meanwhile
+    read = model.read_before(key)
+    span, now = source.span() if read is None else read.body.span, model.home.local_now(model.config)
     if span is not None and str(span):
         log.warning("%s: set aside: %s; correct their times in the source", model.config.model, span)
     first = landed[0].window.start if landed else span.first if span else None
@@ -55,8 +59,7 @@ def ingest(model: Model, as_of: datetime) -> list[Batch]:
         )
     have = {b.window for b in landed}
     require_bounded(model.config, [w for w in windows if w not in have])
-    again = {b.window for b in landed[-_revisit(model.config.ingest) :]} | {b.window for b in landed if not b.rows.rows}
-    again |= _lacking(model, source, landed) | _of_another_type(model, landed)
+    again = set() if _as_before(model, read, landed) else _again(model, source, landed)
     mark = source.mark()  # before reading, so that rows written meanwhile count as later
     again |= (rewritten := _rewritten(model, source, mark))
     due = [w for w in windows if w not in have or w in again]
@@ -68,7 +71,24 @@ def ingest(model: Model, as_of: datetime) -> list[Batch]:
         land(model, window, joined)
     if rewritten <= {*due}:  # else the old mark stays, so that those rows are read once they are due
         _keep(model, mark, due[-1:] or windows[-1:], as_of)
-    return model.batches(as_of)
+    batches = model.batches(as_of)
+    model.remember_read(key, span, batches[-1].window, as_of)
+    return batches
+
+
+def _as_before(model: Model, read: Result[SourceRead] | None, landed: list[Batch]) -> bool:
+    """Whether an ingest has read the same source after the same batch had landed, and the files of the last are there."""
+    if read is None or not landed or landed[-1].window != read.window:
+        return False
+    last = landed[-_revisit(model.config.ingest) :]
+    exists = model.home.store.files.exists
+    return all(exists(b.rows.path) and exists(b.labels.path) for b in last)
+
+
+def _again(model: Model, source: SourcePort, landed: list[Batch]) -> set[Window]:
+    """Landed windows that are read again, whether or not the source reports writes."""
+    last = {b.window for b in landed[-_revisit(model.config.ingest) :]} | {b.window for b in landed if not b.rows.rows}
+    return last | _lacking(model, source, landed) | _of_another_type(model, landed)
 
 
 def _revisit(config: IngestConfig) -> int:
@@ -173,7 +193,7 @@ def land(model: Model, window: Window, joined: Joining | None = None) -> None:
     landing = split(raw, model.config.reading, model.config.task, columns, model.config.numeric_columns, window, landed)
     # Labels first: a batch becomes visible with its rows, and must have its labels then.
     if joined is None:
-        facts = {"outcomes": landing.facts["outcomes"]}
+        facts = {"outcomes": landing.facts["outcomes"], **known_span(landing.labels)}
         model.home.store.land(model.config.labels_dataset, window, landing.labels, facts)
     else:
         joined.land(window, landing.rows)

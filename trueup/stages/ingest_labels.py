@@ -15,7 +15,7 @@ import pandas as pd
 
 from trueup.domain.data.column_kinds import declared_kinds, first_kinds
 from trueup.domain.data.key_spelling import spelled_otherwise
-from trueup.domain.data.labels import Outcomes, Table, changes, label_columns, table
+from trueup.domain.data.labels import Outcomes, Table, changes, known_span, label_columns, table
 from trueup.domain.data.outcome_values import LandedFacts
 from trueup.domain.data.values import ColumnKind
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Facts, Window
@@ -67,7 +67,7 @@ class Joining:
             if changed is None:
                 return
             facts |= changed
-        facts |= {"outcomes": self._outcomes.facts["outcomes"]}
+        facts |= {"outcomes": self._outcomes.facts["outcomes"], **known_span(labels)}
         facts |= self._odd_overall() if window == self._newest else {}
         store.land(name, window, labels, facts)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from trueup.adapters.evidently import scores
@@ -31,7 +33,7 @@ from trueup.domain.monitoring.drift import (
     judge_drift,
     movements,
     prediction_and_label_shift,
-    sample,
+    sample_places,
 )
 from trueup.domain.monitoring.reference_rows import compared, reference_for
 from trueup.domain.monitoring.result import MonitoringResult
@@ -42,6 +44,7 @@ from trueup.handoffs import Checked, Observed
 from trueup.model import MONITOR, Champion, Model
 from trueup.reporting.jobs import show_drift
 from trueup.stages.features import features, reference_examples
+from trueup.stages.skew import served_skew
 from trueup.stages.unusual import compare_with_usual
 
 
@@ -112,13 +115,14 @@ def realised(model: Model, batch: Batch, as_of: datetime, role: str = "champion"
 def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
     """All findings about a batch, and the diagnosis."""
     current, batch = model.champion(), checked.batch
-    joined, aside, drift, measured, trial = pd.DataFrame(), Aside(), None, None, None
+    joined, aside, drift, measured, trial, skew = pd.DataFrame(), Aside(), None, None, None, None
     unusual = compare_with_usual(model, batch, current, as_of) if checked.usable else None
     if current is not None and checked.usable and not current.lacks(model.home, batch):
         drift = _drift(model, batch, current, as_of)
         joined, aside = _judged(model, batch, current, as_of)
         measured = _skill(model, batch, joined, as_of, current.features)
         trial = examine(model, batch, current, as_of)
+        skew = served_skew(model, batch, current, as_of)
     seen = Observation(
         as_of=as_of,
         validation=Verdict("validation", checked.status, checked.reasons),
@@ -131,6 +135,7 @@ def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
         drift=drift,
         of_others=aside.of_others,
         unusual=unusual.words if unusual else (),
+        skew=skew,
     )
     diagnosis = diagnose(seen, _earlier(model, batch, current), model.config.monitor)
     age = None if current is None else round((as_of - current.trained_until) / timedelta(days=1), 1)
@@ -152,6 +157,7 @@ def _watch(model: Model, checked: Checked, as_of: datetime) -> MonitoringResult:
         usual=unusual.bounds if unusual else None,
         probation=trial,
         shift=_shift(model, joined, current),
+        skew=skew,
     )
 
 
@@ -186,8 +192,7 @@ def _skill(model: Model, batch: Batch, joined: pd.DataFrame, as_of: datetime, of
     reference = model.home.fits.fit(
         simple_model(before.schema, model.config.task, seed), before.X, before.y, SIMPLE_ROWS, seed
     )
-    frame = model.home.store.read_features([features(model, batch, as_of, of)])
-    rows = frame.set_index(ROW_ID).loc[joined[ROW_ID]]
+    rows = _features_of(model, features(model, batch, as_of, of), joined[ROW_ID])
     y, classes = (
         joined[LABEL].to_numpy(),
         all_classes(model.config.task, [reference], classes_of(model.config, joined) or []),
@@ -245,13 +250,28 @@ def _shift(model: Model, joined: pd.DataFrame, current: Champion | None) -> tupl
     return tuple(moved)
 
 
+def _features_of(model: Model, key: str, row_ids: pd.Series[Any]) -> pd.DataFrame:
+    """The features of rows by their ids, in this order."""
+    ids = pd.Index(model.home.store.read_features([key], columns=[ROW_ID])[ROW_ID])
+    found = ids.get_indexer(pd.Index(row_ids))
+    if (found < 0).any():
+        raise KeyError(f"{int((found < 0).sum()):,} rows have no features under {key}")
+    return model.home.store.feature_rows([key], [np.arange(len(ids))]).take(found)
+
+
 def _drift(model: Model, batch: Batch, current: Champion, as_of: datetime) -> DriftResult:
     """Compare samples of the batch's features and of the champion's training rows."""
     size, seed, period = model.config.monitor.drift.sample, model.config.train.seed, model.config.ingest.period
     rows = model.home.store.read_evaluation(current.baseline_path)
-    frame = model.home.store.read_features([features(model, batch, as_of, current.features)])
-    schema = compared(schema_of(frame, current.features), current.features, period)
-    now, reference = sample(frame, size, seed), reference_for(rows, current.features, batch.window, period)
+    key = features(model, batch, as_of, current.features)
+    count = len(model.home.store.read_features([key], columns=[ROW_ID]))
+    whole = model.home.store.feature_rows([key], [np.arange(count)])
+    schema = compared(schema_of(whole.columns, current.features), current.features, period)
+    places = sample_places(count, size, seed)
+    now, reference = (
+        whole.frame() if places is None else whole.take(places),
+        reference_for(rows, current.features, batch.window, period),
+    )
     before, checks = reference.counted, column_checks(reference, now, schema, model.config.monitor.drift)
     result = judge_drift(
         scores(before, now, schema),

@@ -1,6 +1,7 @@
 """Promote: judges the challenger by the gates, writes the decision to the ledger, then moves the alias.
 
-With `promote.mode: approval` a challenger that passed is recorded as pending, and a person decides: see `approval`.
+With `promote.mode: approval` a challenger that passed is recorded as pending, and a person decides: see `approval`. With
+`promote.rollout` it meets online traffic before it becomes the champion: see `governance.rollout`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from trueup.domain.judging.gates import CHALLENGER, CHAMPION, NO_CHAMPION, Case
 from trueup.domain.types import EVENT_TIME, LABEL, Reason, Status, Verdict, overall
 from trueup.errors import StaleDecision
 from trueup.governance.alias import align
-from trueup.governance.approval import PENDING, decided, resolution, settle, terms
+from trueup.governance.approval import PENDING, decided, final, settle, terms
 from trueup.governance.decision_record import circumstances, epochs, evidence, previous, trigger
 from trueup.governance.recorded_inputs import keep
+from trueup.governance.rollouts import ROLLOUT, first_state, rules_for
 from trueup.handoffs import Attempt, Candidate, Decided, Evaluation, Outcome, Trained, prediction_of
 from trueup.ledger.entries import Decision, Promotion, of_decision
 from trueup.ledger.record import Record
@@ -73,8 +75,9 @@ def promote(model: Model, attempt: Attempt) -> Decided:
     outcome, reasons = _outcome(model, attempt)
     served = _served(attempt) if outcome == "promoted" else None
     epoch = _judged_epoch(attempt, current)
-    if outcome == "promoted" and model.config.promote.mode == "approval":
-        outcome = PENDING
+    rules = rules_for(model.config, epoch)
+    if outcome == "promoted" and (model.config.promote.mode == "approval" or rules is not None):
+        outcome = PENDING if model.config.promote.mode == "approval" else ROLLOUT
         if epoch != (current.epoch if current else 0):
             raise StaleDecision(
                 f"{model.config.model}: the champion changed while this was decided; nothing was proposed; "
@@ -96,6 +99,8 @@ def promote(model: Model, attempt: Attempt) -> Decided:
         body |= Record(recorded=keep(model))
     if outcome == PENDING and attempt.judged:
         body |= terms(model.config, epoch, attempt.judged.run_id)
+    if outcome == ROLLOUT and rules and served:
+        body |= first_state(rules, served.version, epoch)
     entry = model.home.ledger.append(
         Decision(
             decision_id=identity,
@@ -104,7 +109,7 @@ def promote(model: Model, attempt: Attempt) -> Decided:
             as_of=attempt.as_of,
             body=body,
             promotion=None
-            if served is None or outcome == PENDING
+            if served is None or outcome != "promoted"
             else Promotion(served.version, served.manifest_digest, epoch),
             events=of_decision(outcome, identity, model.config.model, attempt.as_of, version, reasons),
         )
@@ -113,7 +118,8 @@ def promote(model: Model, attempt: Attempt) -> Decided:
     align(model)
     if attempt.trained is not None:
         run_id = attempt.trained.run_id
-        model.home.tracking.log(run_id, tags={"trueup.outcome": outcome, "trueup.ledger_entry": entry.seq})
+        form = {"trueup.export": overall(attempt.exported.verdicts).value} if attempt.exported else {}
+        model.home.tracking.log(run_id, tags={"trueup.outcome": outcome, "trueup.ledger_entry": entry.seq, **form})
         model.home.tracking.finish(run_id)
         show_retrain(model, entry)
     return decided(entry)
@@ -128,13 +134,13 @@ def _judged_epoch(attempt: Attempt, current: Champion | None) -> int:
 def recorded_decision(model: Model, reason: Reason, as_of: datetime) -> Decided | None:
     """The decision on the same retrain, if there is one: same model, reason and newest batch, same config.
 
-    A hold does not count, because labels may have arrived since. A pending one is resolved to its outcome, if there is
-    one.
+    A hold does not count, because labels may have arrived since. A pending one and a rollout are resolved to their
+    outcome, if there is one.
     """
     entry = model.home.ledger.find(_decision_id(model, reason, as_of))
     if entry is None:
         return None
-    return decided(resolution(model.home, entry) or entry)
+    return decided(final(model.home, entry))
 
 
 def _decision_id(model: Model, reason: Reason, as_of: datetime, outcome: str = "") -> str:
@@ -142,12 +148,10 @@ def _decision_id(model: Model, reason: Reason, as_of: datetime, outcome: str = "
     if outcome == "held":
         return f"{plain}:held:{as_of.isoformat()}"
     tries = 1
-    while (
-        (entry := model.home.ledger.find(identity))
-        and (closed := resolution(model.home, entry))
-        and closed.kind == "held"
-    ):
-        tries += 1  # after an expired or overtaken proposal the same may be proposed again
+    while (entry := model.home.ledger.find(identity)) and final(model.home, entry).kind == "held":
+        tries += (
+            1  # after an expired or overtaken proposal, or a rollout without a result, the same may be proposed again
+        )
         identity = f"{plain}:{tries}"
     return identity
 

@@ -6,13 +6,17 @@ from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from trueup.crash import reach
 from trueup.domain.learning.learning import all_classes, predict
-from trueup.domain.types import Figures, Verdict
+from trueup.domain.monitoring.drift import sample
+from trueup.domain.types import Figures, Status, Verdict, overall
 from trueup.handoffs import Refitted, Trained
 from trueup.model import Model
+from trueup.reporting.jobs import SAMPLE_ROWS
 from trueup.stages.clean_process import reproduced
+from trueup.stages.export import checked_form
 from trueup.stages.features import Examples, examples
 from trueup.stages.register import register
 from trueup.stages.train import fit_again
@@ -23,23 +27,31 @@ def refit(model: Model, judged: Trained, as_of: datetime) -> Refitted:
 
     The refitted model must have the judged one's schema, load in a second process with the predictions of the fitted
     object, and stay near the judged one: mean absolute difference within `promote.max_refit_shift` of the predictions'
-    spread.
+    spread. With `export.required` its ONNX form must pass the checks, too.
     """
     before = model.home.fits.spent
     again = fit_again(model, judged, as_of)
     seconds = round(model.home.fits.spent - before, 3)
     reach("refit.fitted")
     gate = examples(model, judged.gate, as_of)
-    verdict = _compare(model, judged, again, gate)
+    fitted = model.home.registry.load(again.uri, again.manifest_digest)
+    verdict = _compare(model, judged, again, fitted, gate)
     verdict = replace(verdict, figures={**verdict.figures, "seconds": seconds})
+    exported = None
+    if verdict.ok and (settings := model.config.export) is not None:
+        rows = sample(gate.X, SAMPLE_ROWS, model.config.train.seed)
+        exported = checked_form(model, again, fitted, rows, " of the refit")
+        status = overall(exported.verdicts)
+        if settings.required and status is not Status.PASS:
+            reasons = tuple(r for v in exported.verdicts if v.status is status for r in v.reasons)
+            verdict = replace(verdict, status=status, reasons=reasons)
     candidate = register(model, again, "refitted") if verdict.ok else None
-    return Refitted(again, verdict, candidate)
+    return Refitted(again, verdict, candidate, exported)
 
 
-def _compare(model: Model, judged: Trained, again: Trained, gate: Examples) -> Verdict:
+def _compare(model: Model, judged: Trained, again: Trained, after: Pipeline, gate: Examples) -> Verdict:
     name, limit = "refit", model.config.promote.max_refit_shift
     before = model.home.registry.load(judged.uri, judged.manifest_digest)
-    after = model.home.registry.load(again.uri, again.manifest_digest)
     if list(before.feature_names_in_) != list(after.feature_names_in_):
         return Verdict.failed(name, "the refitted model has other columns than the judged one")
     classes = all_classes(model.config.task, [before, after])

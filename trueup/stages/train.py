@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import get_args
 
+import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
@@ -23,7 +24,7 @@ from trueup.domain.learning.learning import at_most, build, class_names, predict
 from trueup.domain.learning.recipe import Recipe, StandIn
 from trueup.domain.learning.splits import Indices, time_folds
 from trueup.domain.learning.training_windows import Hold, Plan, plan_training, reference_window
-from trueup.domain.monitoring.drift import sample
+from trueup.domain.monitoring.drift import sample_places
 from trueup.domain.records import to_plain
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, Batch, BatchRef, Window
 from trueup.errors import NoLabels, NotEnoughData
@@ -31,6 +32,7 @@ from trueup.handoffs import FITTED, Search, Trained, baseline_name, columns_of
 from trueup.home import HOME_TAG, Home
 from trueup.ledger.record import Input
 from trueup.model import Model
+from trueup.stages.export import make_form
 from trueup.stages.features import Examples, examples, read_for, require_classes
 
 _LONGEST_WAIT = timedelta(days=366)  # a label promised for later counts as a mistake
@@ -131,12 +133,9 @@ def fit_again(model: Model, judged: Trained, as_of: datetime) -> Trained:
 
 def _fit(model: Model, data: Examples, recipe: Recipe, chosen: Plan, run_id: str) -> Trained:
     fitted = fit_recipe(model.config, model.home.fits, recipe, data)
-    logged = model.home.registry.log(fitted, data.schema, model.config.task, run_id)
-    baseline = sample(
-        data.X.assign(**{EVENT_TIME: data.event_time, LABEL: data.y}),
-        model.config.monitor.drift.sample,
-        model.config.train.seed,
-    )
+    form, files = make_form(model, fitted, data.at(slice(0)).X)
+    logged = model.home.registry.log(fitted, data.schema, model.config.task, run_id, files=files)
+    baseline = _sample(data, model.config.monitor.drift.sample, model.config.train.seed)
     classes, predicted = class_names(model.config.task, fitted), predict(fitted, baseline, model.config.task)
     return Trained(
         recipe=recipe,
@@ -154,7 +153,17 @@ def _fit(model: Model, data: Examples, recipe: Recipe, chosen: Plan, run_id: str
         classes=classes,
         folds=chosen.folds,
         gone=data.gone,
+        form=form,
     )
+
+
+def _sample(data: Examples, n: int, seed: int) -> pd.DataFrame:
+    """Draw `n` rows with their times and labels, without reading the others."""
+    places = sample_places(len(data.y), n, seed)
+    chosen = np.arange(len(data.y)) if places is None else places
+    X = data.inputs.take(chosen)
+    times, labels = (column.iloc[chosen].set_axis(X.index) for column in (data.event_time, data.y))
+    return X.assign(**{EVENT_TIME: times, LABEL: labels})
 
 
 def fit_recipe(
@@ -167,7 +176,7 @@ def fit_recipe(
     """
     weights = None if recipe.family in get_args(StandIn) else recency(data.event_time, config.train.half_life)
     pipeline = build(recipe, schema or data.schema, config.task)
-    return fits.fit(pipeline, data.X, data.y, at_most(recipe), recipe.seed, weights)
+    return fits.fit(pipeline, data.inputs, data.y, at_most(recipe), recipe.seed, weights)
 
 
 def data_digest(data: Examples, recipe: Recipe) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from trueup import files
 from trueup.adapters.sql.engines import copy_sqlite
 from trueup.audit.verify import ANCHORS
 from trueup.config.settings import Settings
@@ -43,12 +44,13 @@ class Saved:
 
 def backup(home: Home, target: Path) -> Saved:
     """Copy the home to a new or empty folder. Raises UsageError, and WorkError during a removal or if copying fails."""
+    _require_folder(home.settings)
     root, target = home.root, target.expanduser().resolve()
     if not root.is_dir() or not any(root.iterdir()):
         raise UsageError(f"the home {root} is empty; set TRUEUP_HOME to the one to copy")
     if target.is_relative_to(root):
         raise UsageError(f"{target} is inside the home; use a folder outside of {root}")
-    _require_empty(target)
+    require_empty(target)
     with home.alone_with_files() as alone:
         if not alone:
             raise WorkError("`trueup gc` or another backup is running; wait for it and run again")
@@ -56,15 +58,23 @@ def backup(home: Home, target: Path) -> Saved:
             with home.alone_with_anchors() as alone:
                 if not alone:
                     raise WorkError("another backup is copying the databases; wait for it and run again")
-                sizes = [_copy(root, Path(name), target) for name in _FIRST if (root / name).exists()]
+                sizes = _copy_databases(root, target)
             sizes += [_copy(root, name, target) for name in _rest(root)]
         except OSError as error:
             raise WorkError(f"writing {target} failed: {error}; delete it, free some space and run again") from None
-    elsewhere = _elsewhere(home.settings)
+    elsewhere = elsewhere_of(home.settings)
     about = {"home": str(root), "artifacts": home.settings.artifact_root, "made_at": home.now().isoformat()}
     (target / RECORD).write_text(json.dumps(about | {"elsewhere": elsewhere}, indent=2), encoding="utf-8")
     copied = [size for size in sizes if size is not None]
     return Saved(target, len(copied), sum(copied), elsewhere)
+
+
+def _require_folder(settings: Settings) -> None:
+    if settings.address is not None:
+        raise UsageError(
+            f"the home {settings.address} is in an object store: keep its bucket by versioning or replication, and its databases by "
+            "PostgreSQL's own backups, the databases first; see docs/how-to/object-store.md"
+        )
 
 
 def restore(settings: Settings, source: Path) -> Saved:
@@ -73,34 +83,41 @@ def restore(settings: Settings, source: Path) -> Saved:
     If the settings name other databases than those in the home, the backup's are loaded into them. Raises UsageError,
     WorkError.
     """
+    _require_folder(settings)
     source, home = source.expanduser().resolve(), settings.root
     about = _about(source)
-    _require_empty(home)
-    fresh = home.with_name(f"{home.name}.restoring")  # an interrupted restore leaves no partial home
-    shutil.rmtree(fresh, ignore_errors=True)
+    require_empty(home)
+    beside = home.with_name(f"{home.name}.restoring")
     try:
-        shutil.copytree(source, fresh, ignore=lambda folder, _: {RECORD} if Path(folder) == source else set())
-        brought = bring(fresh, settings, about["artifacts"], about["elsewhere"])
-        if home.exists():
-            shutil.rmtree(home)
-        fresh.rename(home)
+        with files.whole_folder(home, beside) as fresh:  # an interrupted restore leaves no partial home
+            shutil.copytree(source, fresh, ignore=lambda folder, _: {RECORD} if Path(folder) == source else set())
+            brought = bring(fresh, settings, about["artifacts"], about["elsewhere"])
     except OSError as error:
-        raise WorkError(f"writing {fresh} failed: {error}; free some space and run again") from None
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        raise WorkError(f"writing {beside} failed: {error}; free some space and run again") from None
     sizes = [file.stat().st_size for file in home.rglob("*") if file.is_file()]
     return Saved(home, len(sizes), sum(sizes), tuple(about["elsewhere"]), brought.loaded, brought.left)
+
+
+def copy_home(root: Path, target: Path) -> None:
+    """Copy a home in which nothing is at work to a new folder. Raises OSError."""
+    _copy_databases(root, target)
+    for name in _rest(root):
+        _copy(root, name, target)
+
+
+def _copy_databases(root: Path, target: Path) -> list[int | None]:
+    return [_copy(root, Path(name), target) for name in _FIRST if (root / name).exists()]
 
 
 def _rest(home: Path) -> Iterator[Path]:
     """The paths to copy after the databases, relative to the home, in a consistent order."""
     first = set(map(Path, _FIRST))
     yield from sorted({file.relative_to(home) for file in home.rglob("*.db")} - first)
-    for folder, folders, files in os.walk(home):
+    for folder, folders, names in os.walk(home):
         inside = Path(folder).relative_to(home)
         if inside == Path():
             folders[:] = sorted(set(folders) - _OF_PROCESSES)
-        for name in sorted(files):
+        for name in sorted(names):
             if not name.endswith((".lock", ".db", ".db-wal", ".db-shm", ".tmp")) and inside / name not in first:
                 yield inside / name
 
@@ -119,7 +136,7 @@ def _copy(home: Path, name: Path, target: Path) -> int | None:
     return there.stat().st_size
 
 
-def _require_empty(folder: Path) -> None:
+def require_empty(folder: Path) -> None:
     """Refuse a folder with files. Empty subfolders are allowed, because the command line creates Prefect's."""
     if folder.exists() and (not folder.is_dir() or any(not inside.is_dir() for inside in folder.rglob("*"))):
         raise UsageError(f"{folder} is not empty; use a folder that does not exist yet")
@@ -135,7 +152,7 @@ def _about(source: Path) -> dict[str, Any]:
     return about
 
 
-def _elsewhere(settings: Settings) -> tuple[str, ...]:
+def elsewhere_of(settings: Settings) -> tuple[str, ...]:
     """Parts of the home that are stored in other places, without passwords."""
     home, mlflow = settings.root, settings.mlflow_store
     if is_inside(home, mlflow) and not (home / FILES[MLFLOW]).exists():

@@ -11,7 +11,7 @@ import yaml
 
 from trueup.config.durations import parse_duration
 from trueup.config.load import load_model, model_names, parse_model
-from trueup.domain.data.digest import config_digest
+from trueup.domain.data.digest import config_digest, config_text, policy_digest
 from trueup.errors import ConfigError, UnknownModel
 
 ROOT = Path(__file__).parents[3]
@@ -290,6 +290,7 @@ def test_a_value_that_cannot_be_is_no_yaml(value, said):
     assert found.startswith(said)
 
 
+@pytest.mark.slow
 def test_reading_a_config_loads_none_of_the_libraries_that_use_it():
     heavy = {"sklearn", "duckdb", "sqlalchemy", "prefect", "mlflow", "great_expectations", "evidently"}
     code = (
@@ -313,11 +314,62 @@ def test_unknown_gate_and_unknown_key_within_it():
     assert found[1] == "line 17, promote.gates[2].margn: unknown key; did you mean `margin`?"
 
 
-def test_how_long_things_are_kept_is_no_part_of_what_a_decision_rests_on():
-    config = parse_model(GOOD + "retention: {reports: 30 days}\n")
+def test_how_long_things_are_kept_and_tags_are_no_part_of_what_a_decision_rests_on():
+    config = parse_model(GOOD + "retention: {reports: 30 days}\ntags: [nightly]\n")
     assert (config.retention.reports.days, config.retention.decisions.days) == (30, 3650)
     assert config_digest(config) == config_digest(parse_model(GOOD))
     assert config_digest(config) != config_digest(parse_model(GOOD + "train: {trials: 3}\n"))
+
+
+def test_a_config_without_an_export_keeps_the_digests_that_it_had_before_there_was_one():
+    """They are part of every decision's id: with others each batch would be retrained for once more."""
+    config = parse_model(GOOD)
+    assert config_digest(config) == "d98a05a1ecb4c1b246f1821839a75591672d827d10936ac69acffc6b98d5a1e6"
+    assert policy_digest(config) == "84992fed2759d7aea378b80420510319f86f48ebea1183acc2ee3742a894f65d"
+    with_export = parse_model(GOOD + "export: {}\n")
+    assert config_digest(with_export) != config_digest(config)
+    assert policy_digest(with_export) == policy_digest(config)
+    assert parse_model(config_text(with_export).decode()) == with_export.model_copy(update={"about": ""})
+
+
+def test_a_rollout_is_a_policy_and_no_reason_to_train_on_the_same_data_once_more():
+    plain, with_rollout = (parse_model(GOOD + "serve: {}\n" + more) for more in ("", "promote: {rollout: {}}\n"))
+    assert config_digest(with_rollout) == config_digest(plain)
+    assert policy_digest(with_rollout) != policy_digest(plain)
+    assert parse_model(config_text(with_rollout).decode()).promote.rollout is None
+
+
+def test_a_rollout_needs_traffic():
+    (found,) = problems(GOOD + "promote: {rollout: {}}\n")
+    assert found == (
+        "line 14, promote.rollout: a rollout needs the traffic of `trueup serve`; add `serve: {}`, or remove it"
+    )
+
+
+def test_units_of_inputs_are_no_part_of_what_a_decision_rests_on():
+    """Otherwise another word for a unit would be a reason to train on the same data once more."""
+    name = parse_model(GOOD).features.numeric[0]
+    named, limited = (parse_model(GOOD + f"export: {{{more}}}\n") for more in (f"units: {{{name}: kg}}", "max_kib: 5"))
+    assert named.export.units == {name: "kg"}
+    assert config_digest(named) == config_digest(parse_model(GOOD + "export: {}\n")) != config_digest(limited)
+
+
+@pytest.mark.parametrize(
+    ("features", "name", "said"),
+    [
+        ("", "agee", "line 15, export.units.agee: the model has no input of that name; did you mean age?"),
+        ("", "income", "line 15, export.units.income: the model has no input of that name; correct or remove it"),
+        ("  calendar: {day: [hour]}\n", "day_hour", None),
+        ("  history: [{name: rate, by: [customer], windows: [7 days]}]\n", "rate_customer_7d", None),
+        ("  custom: mine:features\n", "anything", None),
+    ],
+)
+def test_units_are_those_of_inputs(features, name, said):
+    text = f"{GOOD}{features}export:\n  units: {{{name}: years}}\n"
+    if said is None:
+        assert parse_model(text).export.units == {name: "years"}
+    else:
+        assert problems(text) == [said]
     assert problems(GOOD + "retention: {snapshots: 0 days}\n")[0].startswith("line 14, retention.snapshots: ")
 
 

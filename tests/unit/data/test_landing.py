@@ -249,6 +249,7 @@ def test_ids_do_not_depend_on_the_other_rows_of_the_batch():
     assert [land(orders()[orders()["id"] == i]).rows["row_id"].item() for i in (1, 2, 3, 4)] == whole
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.integers(-(2**53), 2**53)
@@ -311,7 +312,7 @@ def test_a_time_that_does_not_parse_is_refused_with_count_and_example():
     assert "ingest.time: 2 of 4 values of 'at' are not times, the first is 'soon'" in str(caught.value)
 
 
-@pytest.mark.parametrize("ambiguous", ["01/02/2013", "3 Jan 2013"])
+@pytest.mark.parametrize("ambiguous", ["01/02/2013", "3 Jan 2013", "now", "today"])
 def test_times_that_need_guessing_are_refused(ambiguous):
     with pytest.raises(SourceError, match="write them as 2013-01-31"):
         land(orders(at=ambiguous))

@@ -108,6 +108,7 @@ def test_a_row_never_sees_itself_nor_its_contemporaries(past):
         assert counts.loc[i].item() == eager.loc[earlier, "delay"].notna().sum()
 
 
+@pytest.mark.slow
 @given(frames(40), st.sampled_from([7, 13, 24]))
 def test_batch_by_batch_equals_all_at_once(rows, hours):
     """Each batch with no more of the past than the longest window reaches back."""

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from trueup.config.tasks import Task
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
+from trueup.domain.learning import families
 from trueup.domain.learning.learning import (
     build,
     defaults,
@@ -29,9 +30,14 @@ from trueup.domain.learning.recipe import TRUSTED_TYPES, Choice, Float, Int, Rec
 from trueup.domain.records import from_plain, to_plain
 from trueup.errors import TrainingFailed
 
-FAMILIES = ("gradient_boosting", "linear", "forest")
+FAMILIES = ("gradient_boosting", "linear", "forest", "lightgbm")
 SCHEMA = FeatureSchema(("speed", "gust", "never"), ("carrier", "blank"))
-SMALL = {"gradient_boosting": {"max_iter": 10}, "forest": {"n_estimators": 5}, "linear": {}}
+SMALL = {
+    "gradient_boosting": {"max_iter": 10},
+    "forest": {"n_estimators": 5},
+    "linear": {},
+    "lightgbm": {"n_estimators": 10},
+}
 everything = pytest.mark.parametrize(("family", "task"), [(f, t) for f in FAMILIES for t in Task])
 
 
@@ -264,6 +270,36 @@ def test_all_mistakes_in_parameters_are_named_with_their_place():
     assert found[0].startswith("train.parameters.linear.depth: LogisticRegression has no such parameter; it has C,")
     assert found[1].startswith("train.parameters.gradient_boosting.early_stopping: cannot be set: ")
     assert found[2].endswith("HistGradientBoostingClassifier has no such parameter; did you mean max_iter?")
+
+
+def test_a_family_without_its_package_is_named_before_anything_is_read(monkeypatch):
+    monkeypatch.setattr(families, "find_spec", lambda _: None)
+    fixed = {"lightgbm": {"num_leaves": 7}}
+    assert [str(mistake) for mistake in problems(fixed, Task.BINARY, ["linear", "lightgbm"])] == [
+        "train.families: the family lightgbm is not installed: pip install 'trueup[lightgbm]', or choose other train.families"
+    ]
+    with pytest.raises(TrainingFailed, match=r"pip install 'trueup\[lightgbm\]'"):
+        build(Recipe("lightgbm", {}), SCHEMA, Task.BINARY)
+
+
+def test_lightgbms_own_parameters_can_be_fixed():
+    fixed = {"lightgbm": {"monotone_constraints": {"gust*": 1}, "max_bin": 63, "n_jobs": 2, "max_itre": 9}}
+    first, second = (str(mistake) for mistake in problems(fixed, Task.BINARY))
+    assert (
+        first == "train.parameters.lightgbm.n_jobs: cannot be set: fitting uses one thread, so that it can be repeated"
+    )
+    assert second.startswith("train.parameters.lightgbm.max_itre: LGBMClassifier has no such parameter")
+
+
+@pytest.mark.parametrize(
+    ("family", "name"), [("gradient_boosting", "monotonic_cst"), ("lightgbm", "monotone_constraints")]
+)
+def test_patterns_make_features_monotone(family, name):
+    X, signal = rows()
+    made = build(Recipe(family, {**defaults(family, Task.REGRESSION), name: {"sp*": -1}}), SCHEMA, Task.REGRESSION)
+    model = fit(made, X, labels(Task.REGRESSION, signal))  # it rises with the speed, which the pattern forbids
+    speeds = X.iloc[[0] * 50].assign(speed=np.linspace(-2, 2, 50))
+    assert (np.diff(predict(model, speeds, Task.REGRESSION)) <= 0).all()
 
 
 @given(st.sampled_from(FAMILIES), st.integers(0, 2**31), st.floats(0.01, 10), st.booleans() | st.none() | st.text())

@@ -83,6 +83,7 @@ def test_a_change_of_the_relation_is_decayed_within_n_batches(task, kind):
         assert names[3] == "decayed", (seed, names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [Task.REGRESSION, Task.BINARY])
 def test_a_severe_change_is_decayed_at_once_when_the_reference_has_learned_it(task):
     config = MonitorConfig(decay=DecayConfig(batches=5, of_last=5))

@@ -18,7 +18,9 @@ TOKEN = "a-token-of-the-test"
 
 
 def layout(tmp_path, **settings):
-    return Layout(Settings(home=tmp_path / "home", **settings), tmp_path)
+    """The stack of a home, with a model that is served."""
+    (tmp_path / "toy.yaml").write_text("model: toy\nserve: {}\n")
+    return Layout(Settings(home=tmp_path / "home", configs=tmp_path, **settings), tmp_path)
 
 
 def listens(made):
@@ -27,7 +29,7 @@ def listens(made):
 
 def test_without_any_setting_everything_binds_to_loopback_and_asks_nobody(tmp_path):
     usual = layout(tmp_path)
-    assert listens(usual) == dict.fromkeys(("prefect", "mlflow", "evidently", "reports"), "127.0.0.1")
+    assert listens(usual) == dict.fromkeys(("prefect", "mlflow", "evidently", "reports", "serve"), "127.0.0.1")
     require_guarded(usual, {})
 
 
@@ -35,15 +37,16 @@ def test_another_address_is_refused_with_all_that_is_missing(tmp_path):
     with pytest.raises(UsageError) as refused:
         require_guarded(layout(tmp_path, host=OTHER), {})
     said = str(refused.value).splitlines()
-    assert [line.split()[0] for line in said[1:]] == ["prefect", "reports", "mlflow", "evidently"]
+    assert [line.split()[0] for line in said[1:]] == ["prefect", "reports", "serve", "mlflow", "evidently"]
     assert "PREFECT_SERVER_API_AUTH_STRING" in said[1]
     assert "TRUEUP_REPORTS_TOKEN" in said[2]
-    assert "Flask-WTF" in said[3]
+    assert "trueup token add" in said[3]
+    assert "Flask-WTF" in said[4]
     assert refused.value.exit_code == 2
 
 
 def test_another_address_is_taken_where_each_server_asks(tmp_path):
-    guarded = layout(tmp_path, host=OTHER, reports_token=TOKEN, without="mlflow,evidently")
+    guarded = layout(tmp_path, host=OTHER, reports_token=TOKEN, without="mlflow,evidently,serve")
     require_guarded(guarded, AUTH)
     assert listens(guarded) == {"prefect": OTHER, "reports": OTHER}
     assert guarded.api == f"http://{OTHER}:4200/api"
@@ -66,7 +69,7 @@ def test_another_address_is_taken_where_each_server_asks(tmp_path):
 )
 def test_a_password_that_guards_nothing_is_refused_and_not_shown(tmp_path, auth, said):
     with pytest.raises(UsageError, match=said) as refused:
-        require_guarded(layout(tmp_path, host=OTHER, reports_token=TOKEN, without="mlflow,evidently"), auth)
+        require_guarded(layout(tmp_path, host=OTHER, reports_token=TOKEN, without="mlflow,evidently,serve"), auth)
     assert not any(secret.partition(":")[2] in str(refused.value) for secret in auth.values() if ":" in secret)
 
 

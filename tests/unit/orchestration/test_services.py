@@ -8,7 +8,7 @@ from trueup.orchestration.stack.services import Layout
 
 
 def layout(tmp_path, **settings):
-    return Layout(Settings(home=tmp_path / "home", **settings), tmp_path)
+    return Layout(Settings(**{"home": tmp_path / "home", "configs": tmp_path, **settings}), tmp_path)
 
 
 def test_servers_can_be_left_out(tmp_path):
@@ -19,8 +19,20 @@ def test_servers_can_be_left_out(tmp_path):
     assert set(less.addresses) == {"PREFECT_API_URL", "TRUEUP_REPORTS_PAGES"}
 
 
+def test_the_models_server_is_started_when_a_config_wants_it(tmp_path):
+    config = tmp_path / "toy.yaml"
+    config.write_text("model: toy\nserve: {}\n")
+    made = layout(tmp_path)
+    assert made.command("serve")[0][1:4] == ["-m", "trueup", "serve"]
+    assert "serve" not in layout(tmp_path, without="serve").programs
+    config.write_text("model: toy\n")
+    assert "serve" not in layout(tmp_path).programs
+
+
 def test_what_the_flows_need_cannot_be_left_out(tmp_path):
-    with pytest.raises(ConfigError, match="TRUEUP_WITHOUT: worker cannot be left out; evidently, mlflow, reports can"):
+    with pytest.raises(
+        ConfigError, match="TRUEUP_WITHOUT: worker cannot be left out; evidently, mlflow, reports, serve can"
+    ):
         layout(tmp_path, without="worker,mlflow")
 
 

@@ -165,6 +165,7 @@ def test_times_are_read_as_they_were_written(style):
     assert found.formats == (() if found.iso else (style,))
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.datetimes(datetime(1990, 1, 1), datetime(2060, 1, 1)).map(lambda d: d.replace(microsecond=0)),
@@ -477,6 +478,7 @@ def test_forms_of_other_programs_are_found(form):
     assert found.zoned == ("%z" in form or "UTC" in form)
 
 
+@pytest.mark.slow
 def test_words_between_times_are_named_one_by_one():
     found = read_times(pd.Series([*MOMENTS.astype(str), "Total", "ordered", "Total"]))
     assert (found.unreadable, found.words, found.uniform, found.plain) == (3, ("Total", "ordered"), True, False)

@@ -15,7 +15,8 @@ from trueup.adapters.sql.copy import loaded_into
 from trueup.adapters.sql.engines import database_file, first_line
 from trueup.errors import UsageError, WorkError
 
-_ENVIRONMENT = {  # read when MLflow is imported; existing values stay
+_ENVIRONMENT = {
+    "AWS_MAX_ATTEMPTS": "6",  # of artifacts in S3: by default a busy store is given up after three  # read when MLflow is imported; existing values stay
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",

@@ -7,28 +7,23 @@ file to read is fixed, and so are the types in it. MLflow takes no part.
 
 from __future__ import annotations
 
-import atexit
 import hashlib
-import json
 import os
-import select
 import shutil
 import stat
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import trueup
+from trueup.adapters.onnx import ONNX_FILE
+from trueup.adapters.parser_race import read_again
+from trueup.adapters.second_process import SecondProcess, Shared, answer_all
 from trueup.config.tasks import Task
 from trueup.domain.data.digest import digest_of
 from trueup.domain.learning.recipe import TRUSTED_TYPES
@@ -93,16 +88,36 @@ def load(folder: Path, expected_digest: str, shown: str | None = None) -> Pipeli
         if files.digest != expected_digest:
             raise _refused(where, _difference(files, expected_digest))
         try:
-            return skops.io.load(copy / MODEL_FILE, trusted=list(TRUSTED_TYPES))
+            return read_again(lambda: skops.io.load(copy / MODEL_FILE, trusted=list(TRUSTED_TYPES)))
+        except ModuleNotFoundError as error:
+            raise UntrustedModel(
+                f"{where}: the model was not loaded, because its family needs the package {error.name}, which is not "
+                f"installed here; pip install 'trueup[{error.name}]'"
+            ) from error
         except Exception as error:  # skops and its dependencies raise any error
             raise _refused(where, f"skops does not read it: {error}") from error
 
 
-def check(folder: Path, expected_digest: str, shown: str | None = None) -> None:
-    """Compare a folder's files with the digest without loading. Raises UntrustedModel."""
+def check(folder: Path, expected_digest: str, shown: str | None = None) -> Manifest:
+    """Compare a folder's files with the digest without loading, and return their list. Raises UntrustedModel."""
     files = manifest(folder)
     if files.digest != expected_digest:
         raise _refused(shown or str(folder), _difference(files, expected_digest))
+    return files
+
+
+def read(folder: Path, name: str, expected_digest: str, shown: str | None = None) -> bytes | None:
+    """Read one file of a folder whose files match the digest; None without a file of that name.
+
+    Raises UntrustedModel, also if the file changes between the check and the reading.
+    """
+    digests = {path: digest for path, _, digest in check(folder, expected_digest, shown).files}
+    if name not in digests:
+        return None
+    content = (folder / name).read_bytes()
+    if hashlib.sha256(content).hexdigest() != digests[name]:
+        raise _refused(shown or str(folder), f"{name} was changed while it was read")
+    return content
 
 
 def _plain_files(folder: Path) -> Iterator[Path]:
@@ -126,8 +141,10 @@ def _facts(path: Path, folder: Path) -> tuple[str, int, str]:
 def _difference(files: Manifest, expected_digest: str) -> str:
     names = {path for path, _, _ in files.files}
     differences = [f"{name} is missing" for name in FILES if name not in names]
-    differences += [f"{name} does not belong there" for name in sorted(names - set(FILES))]
-    differences = differences or ["the content of a file was changed"]
+    differences += [f"{name} does not belong there" for name in sorted(names - {*FILES, ONNX_FILE})]
+    # The digest does not say whether the model had an ONNX form.
+    form = f"{ONNX_FILE} was {'added' if ONNX_FILE in names else 'removed'}"
+    differences = differences or [f"the content of a file was changed, or {form}"]
     return f"{', '.join(differences)} (digest {files.digest[:12]}, the ledger has {expected_digest[:12]})"
 
 
@@ -138,30 +155,10 @@ def _refused(where: str, reason: str) -> UntrustedModel:
     )
 
 
-class FreshProcess:
-    """A second Python process that loads a model from its files alone.
+class FreshProcess(SecondProcess):
+    """A second Python process that loads a model from its files alone."""
 
-    Start it early: it imports while this process works. Use it as a context manager, or close it.
-    """
-
-    def __init__(self) -> None:
-        root = Path(trueup.__file__).parents[1]
-        path = os.pathsep.join(p for p in (str(root), os.environ.get("PYTHONPATH", "")) if p)
-        self._one_at_a_time = threading.Lock()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", "from trueup.adapters.mlflow.model_files import _serve; _serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": path},
-            text=True,
-        )
-
-    @property
-    def alive(self) -> bool:
-        """Whether it still answers."""
-        return self._process.poll() is None
+    serves = "trueup.adapters.mlflow.model_files:_serve"
 
     def predict(
         self,
@@ -188,98 +185,32 @@ class FreshProcess:
     def _answer(
         self, folder: Path, expected_digest: str, rows: Path, task: Task, timeout: float, **more: object
     ) -> NDArray[np.float64]:
-        with tempfile.TemporaryDirectory(prefix="trueup-fresh-") as private, self._one_at_a_time:
+        with tempfile.TemporaryDirectory(prefix="trueup-fresh-") as private:
             answer = Path(private) / "answer.npy"
             about = {"folder": str(folder), "digest": expected_digest, "rows": str(rows), "task": task.value}
-            error = self._ask(json.dumps({**about, **more, "answer": str(answer)}), timeout)
+            error = self.ask({**about, **more, "answer": str(answer)}, timeout)
             if error is not None:
                 raise UntrustedModel(f"in a fresh process the model could not be used: {error}")
-            result: NDArray[np.float64] = np.load(answer, allow_pickle=False)
+            result: NDArray[np.float64] = read_again(lambda: np.load(answer, allow_pickle=False))
             return result
 
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._errors.close()
 
-    def __enter__(self) -> FreshProcess:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _ask(self, request: str, timeout: float) -> str | None:
-        questions, answers = self._process.stdin, self._process.stdout
-        assert questions is not None
-        assert answers is not None
-        try:
-            print(request, file=questions, flush=True)
-        except BrokenPipeError:
-            return self._last_words()
-        ready, _, _ = select.select([answers], [], [], timeout)
-        if not ready:
-            self._process.kill()
-            return f"no answer within {timeout:g} s"
-        line = answers.readline()
-        return json.loads(line)["error"] if line else self._last_words()
-
-    def _last_words(self) -> str:
-        code = self._process.wait()
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"it ended with code {code}: {lines[-1] if lines else 'no message'}"
-
-
-_running: list[FreshProcess] = []
-
-
-def fresh_process() -> FreshProcess:
-    """The shared instance for all models, started at first use, and again when it has ended."""
-    with _beginning:
-        if not _running or not _running[-1].alive:
-            for ended in _running:
-                ended.close()
-            _running[:] = [FreshProcess()]
-    return _running[-1]
-
-
-_beginning = threading.Lock()
-_of_the_parent: list[FreshProcess] = []
-
-
-@atexit.register
-def _end() -> None:
-    for process in _running:
-        process.close()
-
-
-def _leave_to_the_parent() -> None:
-    """After a fork, drop the inherited process: it belongs to the parent, and waiting for it would not end."""
-    global _beginning
-    _of_the_parent.extend(_running)  # kept, because garbage collection would wait for it
-    _running.clear()
-    _beginning = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_leave_to_the_parent)
+fresh_process = Shared(FreshProcess)  # for all models
 
 
 def _serve() -> None:
-    """Answer a FreshProcess: one line of JSON in, one out, until the input ends."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # output of libraries must not mix with answers
-    import pyarrow.parquet  # noqa: F401 - what read_parquet needs, imported while nobody waits
+    answer_all(_import, _answer)
+
+
+def _import() -> None:
+    """Import what answers need while nobody waits."""
+    import pyarrow.parquet  # noqa: F401 - for read_parquet
     import skops.io  # noqa: F401
 
     import trueup.domain.learning.learning  # noqa: F401
 
-    for line in sys.stdin:
-        _answer(answers, json.loads(line))
 
-
-def _answer(answers: IO[str], request: dict[str, Any]) -> None:
+def _answer(request: dict[str, Any]) -> None:
     import pandas as pd
 
     from trueup.domain.learning.learning import predict
@@ -289,14 +220,9 @@ def _answer(answers: IO[str], request: dict[str, Any]) -> None:
         predict(model, rows, task)
         return time.perf_counter() - begun
 
-    error = None
-    try:
-        model = load(Path(request["folder"]), request["digest"])
-        rows, task = pd.read_parquet(request["rows"]), Task(request["task"])
-        result = predict(model, rows, task, request.get("classes"))
-        if repeats := request.get("repeats"):
-            result = np.asarray([seconds() for _ in range(repeats)])
-        np.save(request["answer"], result, allow_pickle=False)
-    except Exception as problem:
-        error = str(problem) or type(problem).__name__
-    print(json.dumps({"error": error}), file=answers, flush=True)
+    model = load(Path(request["folder"]), request["digest"])
+    rows, task = pd.read_parquet(request["rows"]), Task(request["task"])
+    result = predict(model, rows, task, request.get("classes"))
+    if repeats := request.get("repeats"):
+        result = np.asarray([seconds() for _ in range(repeats)])
+    np.save(request["answer"], result, allow_pickle=False)

@@ -23,11 +23,12 @@ from urllib.parse import unquote, urlsplit
 from trueup.adapters.mlflow import model_files
 from trueup.adapters.mlflow.model_files import FORMAT, MODEL_FILE
 from trueup.adapters.mlflow.runs import Tracking
+from trueup.adapters.onnx import ONNX_FILE
 from trueup.config import yaml_text
 from trueup.config.tasks import Task
 from trueup.crash import reach
 from trueup.domain.features.features import FeatureSchema
-from trueup.domain.learning.recipe import TRUSTED_TYPES
+from trueup.domain.learning.recipe import TRUSTED_TYPES, is_lightgbm
 from trueup.errors import RegistryUnavailable, UntrustedModel
 
 if TYPE_CHECKING:
@@ -73,11 +74,12 @@ class Registry:
         task: Task,
         run_id: str,
         metadata: Mapping[str, Any] | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> ModelRef:
         """Write a fitted pipeline beside its run. It becomes ready, without a version, once all files are there.
 
-        `metadata` are plain values for the MLmodel file. Raises UntrustedModel for a pipeline that could not be loaded
-        again.
+        `metadata` are plain values for the MLmodel file, `files` further files by name; the digest covers them, too.
+        Raises UntrustedModel for a pipeline that could not be loaded again.
         """
         from mlflow.entities import LoggedModelOutput
 
@@ -85,11 +87,13 @@ class Registry:
         with tempfile.TemporaryDirectory(prefix="trueup-log-") as private, self._tracking.answering():
             folder = Path(private)
             model_files.dump(model, folder)
+            for name, content in (files or {}).items():
+                (folder / name).write_bytes(content)
             experiment = client.get_run(run_id).info.experiment_id
             logged = client.create_logged_model(experiment, "model", run_id, model_type=task.value)
             reach("upload.begun")
             try:
-                _describe(folder, logged, _signature(model, schema, task), task, metadata or {})
+                _describe(folder, logged, model, _signature(model, schema, task), task, metadata or {})
                 digest = model_files.manifest(folder).digest
                 client.log_model_artifacts(logged.model_id, private)
                 reach("upload.files")
@@ -131,6 +135,14 @@ class Registry:
         """Compare the files at `uri` with the digest without loading. Raises UntrustedModel."""
         with self.files(uri) as folder:
             model_files.check(folder, expected_digest, uri)
+
+    def onnx(self, uri: str, expected_digest: str) -> bytes | None:
+        """The ONNX form at `uri` after checking all files against the digest; None if the model has none.
+
+        Raises UntrustedModel.
+        """
+        with self.files(uri) as folder:
+            return model_files.read(folder, ONNX_FILE, expected_digest, uri)
 
     @contextmanager
     def files(self, uri: str) -> Iterator[Path]:
@@ -281,12 +293,18 @@ def _signature(model: Pipeline, schema: FeatureSchema, task: Task) -> ModelSigna
 
 
 def _describe(
-    folder: Path, logged: LoggedModel, signature: ModelSignature, task: Task, metadata: Mapping[str, Any]
+    folder: Path,
+    logged: LoggedModel,
+    fitted: Pipeline,
+    signature: ModelSignature,
+    task: Task,
+    metadata: Mapping[str, Any],
 ) -> None:
     """Write MLflow's files beside the model: its description and environment, with given requirements."""
     from mlflow.models import Model
 
-    requirements = [f"{name}=={installed(name)}" for name in _REQUIRED]
+    family = ["lightgbm"] if is_lightgbm(fitted[-1]) else []
+    requirements = [f"{name}=={installed(name)}" for name in [*_REQUIRED, *family]]
     described = Model(
         artifact_path=logged.artifact_location,
         model_uuid=logged.model_id,

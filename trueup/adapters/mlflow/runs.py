@@ -26,6 +26,8 @@ from filelock import FileLock, Timeout
 
 from trueup.adapters.mlflow.database import be_patient, build_database, set_environment
 from trueup.adapters.mlflow.reader import MlflowLook
+from trueup.adapters.sql.engines import connect
+from trueup.adapters.sql.lock import session_lock
 from trueup.domain.types import BatchRef, Metric
 from trueup.errors import RegistryUnavailable
 from trueup.secrecy import masked
@@ -237,8 +239,18 @@ def _sqlite_file(uri: str) -> Path | None:
 @contextmanager
 def _alone(uri: str) -> Iterator[None]:
     """Let one process at a time open a database: eight that create the same one at once would break it."""
+    if uri.startswith("postgresql"):  # which other machines may open, too
+        engine = connect(uri)
+        try:
+            with session_lock(engine, "mlflow", _LOCK_SECONDS) as held:
+                if not held:
+                    raise RegistryUnavailable(f"{masked(uri)}: another process has been opening it for minutes; end it")
+                yield
+        finally:
+            engine.dispose()
+        return
     file = _sqlite_file(uri)
-    if file is None:
+    if file is None:  # a server opens its own database; this guards what one machine does at its start
         file = Path(tempfile.gettempdir()) / f"trueup-mlflow-{hashlib.sha256(uri.encode()).hexdigest()[:16]}"
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock", timeout=_LOCK_SECONDS):

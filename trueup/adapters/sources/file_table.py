@@ -29,6 +29,7 @@ from trueup.adapters.parquet import compact, to_pandas
 from trueup.adapters.sources import csv_files, hive, lake, remote
 from trueup.adapters.sources.csv_scan import csv_scan, identifier, literal, paths
 from trueup.adapters.sources.csv_types import TYPES, cast_text
+from trueup.adapters.sources.file_state import state_of
 from trueup.adapters.sources.files import FilesSource
 from trueup.adapters.sources.json_lines import JSON, json_scan
 from trueup.adapters.sources.port import (
@@ -157,6 +158,12 @@ class FileTable(SourcePort):
 
     def _typed(self, table: pa.Table, leave: Sequence[str], decide: npt.NDArray[np.bool_] | None) -> pa.Table:
         return cast_text(table, [*leave, *self._text], self._config.timezone, self._source.decimal, decide)
+
+    def state(self) -> str | None:
+        # A query may depend on the day, and files elsewhere may have no reliable times.
+        if self._has_query or remote.is_address(self._source.path) or self._lake() is not None:
+            return None
+        return state_of(self._local())
 
     def span(self) -> Span | None:
         """Count the rows of each day; for text, those of each distinct time."""

@@ -53,6 +53,10 @@ class SourcePort(Protocol):
         span = self.span()
         return (span.first, span.last) if span else None
 
+    def state(self) -> str | None:
+        """Digest that is the same only if nothing has been written since; None if that is not known. Raises SourceError."""
+        return None
+
     def mark(self) -> Mark | None:
         """How far the source has been written by now; None for a source that cannot know. Raises SourceError."""
         return None

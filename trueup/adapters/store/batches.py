@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,13 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from trueup import files
 from trueup.adapters import parquet
+from trueup.adapters.files.port import Files
 from trueup.adapters.sql.engines import reading, writing
 from trueup.adapters.store.tables import BATCHES, Shelf, as_json, folder_name, moment, stem, window_of
 from trueup.crash import reach
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, ROW_ID, BatchRef, Facts, Window
-from trueup.errors import WorkError
+from trueup.errors import FilesUnavailable, WorkError
 
 _OWN_TYPES = {ROW_ID: "int64", EVENT_TIME: "datetime64[us]", KNOWN_AT: "datetime64[us]"}
 
@@ -37,8 +36,8 @@ class Batches(Shelf):
 
     known_until: Callable[[], datetime] | None = None
 
-    def __init__(self, home: Path, engine: sa.Engine) -> None:
-        super().__init__(home, engine)
+    def __init__(self, files: Files, engine: sa.Engine) -> None:
+        super().__init__(files, engine)
         # Landings are only ever added, and files never change: what was read of them once stays so.
         self._refs: dict[str, tuple[tuple[Any, ...], list[BatchRef]]] = {}
         self._columns: dict[str, list[str]] = {}
@@ -53,8 +52,8 @@ class Batches(Shelf):
         digest = parquet.digest(table)
         path = f"batches/{folder_name(dataset)}/{stem(window)}/{digest[:32]}.parquet"
         newest = self.newest(dataset, window)
-        if not (self.home / path).exists():
-            parquet.write(table, self.home / path)
+        if not self.files.exists(path):
+            parquet.write(table, self.at(path))
         if newest is not None and newest.sha256 == digest:
             return newest
         reach("ingest.file")
@@ -79,8 +78,8 @@ class Batches(Shelf):
             last = connection.scalar(sa.select(sa.func.max(BATCHES.c.sequence))) or 0
             ref = BatchRef(dataset, window, revision, last + 1, path, digest, table.num_rows, facts)
             connection.execute(sa.insert(BATCHES).values(_row(ref)))
-            if not (self.home / path).exists():  # an old file of the same content, removed meanwhile
-                parquet.write(table, self.home / path)
+            if not self.files.exists(path):  # an old file of the same content, removed meanwhile
+                parquet.write(table, self.at(path))
         return ref
 
     def batches(self, dataset: str, until: datetime | None = None, sequence: int | None = None) -> list[BatchRef]:
@@ -116,7 +115,7 @@ class Batches(Shelf):
         with reading(other.engine) as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         for row in rows:
-            files.link(other.home / row["path"], self.home / row["path"])
+            self.files.adopt(other.files, row["path"])
         with writing(self.engine, BATCHES) as connection:
             present = set(connection.scalars(sa.select(BATCHES.c.sequence)))
             if new := [row for row in rows if row["sequence"] not in present]:
@@ -146,10 +145,12 @@ class Batches(Shelf):
         query = sa.select(BATCHES).where(BATCHES.c.dataset == dataset, span, BATCHES.c.revision == revision)
         with reading(self.engine) as connection:
             row = connection.execute(query).first()
-        if row is None or row.removed_at is not None or not (self.home / row.path).exists():
+        if row is None or row.removed_at is not None or not self.files.exists(row.path):
             return "gone"
         try:
-            return "right" if parquet.digest(parquet.read(self.home / row.path)) == sha256 else "changed"
+            return "right" if parquet.digest(parquet.read(self.at(row.path), fresh=True)) == sha256 else "changed"
+        except FilesUnavailable:
+            raise
         except WorkError:
             return "changed"
 
@@ -192,7 +193,7 @@ class Batches(Shelf):
     def columns(self, ref: BatchRef) -> list[str]:
         """Names of a batch's columns, without reading them. Raises WorkError."""
         if ref.path not in self._columns:
-            self._columns[ref.path] = parquet.columns(self.home / ref.path)
+            self._columns[ref.path] = parquet.columns(self.at(ref.path))
         return self._columns[ref.path]
 
     def _tables(self, refs: Sequence[BatchRef], columns: Sequence[str] | None, verify: bool = False) -> list[pa.Table]:
@@ -201,10 +202,10 @@ class Batches(Shelf):
         return [parquet.with_booleans(t, _booleans(ref) & texts) for t, ref in zip(tables, refs, strict=True)]
 
     def _table(self, ref: BatchRef, columns: Sequence[str] | None, verify: bool = False) -> pa.Table:
-        table = parquet.read(self.home / ref.path, None if verify else columns)
+        table = parquet.read(self.at(ref.path), None if verify else columns, fresh=verify)
         if verify and parquet.digest(table) != ref.sha256:
             raise WorkError(
-                f"{self.home / ref.path} is not what was landed: its digest differs from the recorded one; restore it "
+                f"{self.at(ref.path)} is not what was landed: its digest differs from the recorded one; restore it "
                 "from a backup, or remove it and ingest its window again"
             )
         return table if columns is None else table.select([c for c in columns if c in table.column_names])

@@ -34,13 +34,13 @@ class Quarantine(Batches):
             newest = self._judgement(ref)
             if (newest is None and not table.num_rows) or (newest is not None and newest.sha256 == digest):
                 return
-            parquet.write(table, self.home / path)
+            parquet.write(table, self.at(path))
             row = {"path": path, "sha256": digest, "rows": table.num_rows, "sequence": ref.sequence}
             with writing(self.engine) as connection:
                 number = 1 if newest is None else newest.judgement + 1
                 connection.execute(sa.insert(QUARANTINE).values(judgement=number, **row))
-                if not (self.home / path).exists():  # an old file of the same content, removed meanwhile
-                    parquet.write(table, self.home / path)
+                if not self.files.exists(path):  # an old file of the same content, removed meanwhile
+                    parquet.write(table, self.at(path))
 
         until_it_holds(judge)
 
@@ -49,9 +49,7 @@ class Quarantine(Batches):
         newest = self._judgement(ref)
         if newest is None:
             return pd.DataFrame({ROW_ID: pd.Series(dtype=np.int64), EXPECTATION: pd.Series(dtype=object)})
-        failures = parquet.to_pandas(parquet.read(self.home / newest.path)).astype(
-            {ROW_ID: np.int64, EXPECTATION: object}
-        )
+        failures = parquet.to_pandas(parquet.read(self.at(newest.path))).astype({ROW_ID: np.int64, EXPECTATION: object})
         return failures[failures[ROW_ID].isin(self._released(ref)) == released].reset_index(drop=True)
 
     def release(self, ref: BatchRef, row_ids: Iterable[int] | None, by: str, why: str) -> int:
@@ -124,7 +122,7 @@ class Quarantine(Batches):
         return [str(judged[r.sequence].sha256) if r.sequence in judged else "" for r in refs]
 
     def _failed(self, path: str) -> npt.NDArray[np.int64]:
-        return np.unique(parquet.read(self.home / path, [ROW_ID])[ROW_ID].to_numpy().astype(np.int64))
+        return np.unique(parquet.read(self.at(path), [ROW_ID])[ROW_ID].to_numpy().astype(np.int64))
 
     def _judgement(self, ref: BatchRef) -> sa.Row[Any] | None:
         return self._judged([ref]).get(ref.sequence)

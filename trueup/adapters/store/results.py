@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections import ChainMap
 from collections.abc import Collection, MutableMapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from types import NoneType
 from typing import Any, Generic, TypeVar, cast
 
@@ -19,15 +18,27 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from trueup.adapters import parquet
-from trueup.adapters.old_files import older
-from trueup.adapters.sql.engines import reading, writing
+from trueup.adapters.files.port import Entry, Files, older, read_bytes
+from trueup.adapters.sql.engines import looks, reading, writing
 from trueup.adapters.store.batches import empty
-from trueup.adapters.store.tables import RESULTS, Shelf, as_json, folder_name, moment, until_it_holds, window_of
+from trueup.adapters.store.feature_rows import FeatureRows, Places
+from trueup.adapters.store.tables import (
+    FEATURES_USED,
+    RESULTS,
+    Shelf,
+    as_json,
+    folder_name,
+    moment,
+    until_it_holds,
+    window_of,
+)
 from trueup.domain.records import from_json, to_plain
 from trueup.domain.types import EVENT_TIME, ROW_ID, Window
 
 T = TypeVar("T")
 _AT_ONCE = 500  # bodies that are read together
+_USES_NOTED = timedelta(hours=1)
+_FEATURES_KEY = re.compile(r"[0-9a-f]{8,128}")
 
 
 @dataclass(frozen=True)
@@ -44,8 +55,8 @@ class Result(Generic[T]):
 class Results(Shelf):
     """Results of stages: each is a record that is written once."""
 
-    def __init__(self, home: Path, engine: sa.Engine) -> None:
-        super().__init__(home, engine)
+    def __init__(self, files: Files, engine: sa.Engine) -> None:
+        super().__init__(files, engine)
         self._read: dict[tuple[int, type[Any]], Any] = {}  # bodies of listings: what is written stays so
 
     def record(
@@ -94,38 +105,70 @@ class Results(Shelf):
 class Computed(Shelf):
     """Frames that can be computed again: features, and predictions on gate rows."""
 
+    def __init__(self, files: Files, engine: sa.Engine) -> None:
+        super().__init__(files, engine)
+        self._noted: dict[str, datetime] = {}  # when this process last noted that features are used
+
     def put_features(self, key: str, frame: pd.DataFrame) -> None:
         """Store features under the digest (hexadecimal) of their inputs."""
-        parquet.write(parquet.to_table(frame), self._features(key), durable=False)
+        parquet.write(parquet.to_table(frame), self.at(_features(key)), durable=False)
+        self._note_use(key)
 
     def has_features(self, key: str) -> bool:
         """Whether features exist and are complete; a file that a power cut left incomplete is removed.
 
-        A call counts as use: the file's time is that of the last call, see `unused_features`.
+        A call counts as use, which is noted at most once an hour, see `unused_features`.
         """
-        path = self._features(key)
-        if path.exists() and not parquet.is_whole(path):
-            path.unlink(missing_ok=True)
-        try:
-            os.utime(path)
-        except FileNotFoundError:
+        path = _features(key)
+        if not self.files.exists(path):
             return False
+        if not parquet.is_whole(self.at(path)):
+            self.files.delete(path)
+            return False
+        self._note_use(key)
         return True
 
-    def unused_features(self, in_use: Collection[str], before: datetime) -> list[Path]:
-        """Files of features that are not in use and were last used before a moment."""
-        return [f for f in older((self.home / "features").glob("*/*.parquet"), before) if f.stem not in in_use]
+    def _note_use(self, key: str) -> None:
+        """Note in the database that features are used, unless this or another process did within the hour."""
+        now = datetime.now(UTC).replace(tzinfo=None)
+        if (noted := self._noted.get(key)) is not None and now - noted < _USES_NOTED:
+            return
+        one = FEATURES_USED.c.key == key
+        with reading(self.engine) as connection:
+            used = connection.scalar(sa.select(FEATURES_USED.c.used_at).where(one))
+        if (used is None or now - used >= _USES_NOTED) and not looks(self.engine):
+            # Another process may be faster: then the use is noted, too.
+            with suppress(sa.exc.IntegrityError), writing(self.engine) as connection:
+                connection.execute(sa.delete(FEATURES_USED).where(one))
+                connection.execute(sa.insert(FEATURES_USED).values(key=key, used_at=sa.func.current_timestamp()))
+        self._noted[key] = now
 
-    def evaluations(self, before: datetime) -> list[Path]:
+    def unused_features(self, in_use: Collection[str], before: datetime) -> list[Entry]:
+        """Files of features that are not in use and were last used before a moment.
+
+        Features of homes from before uses were noted count as used when they were written.
+        """
+        with reading(self.engine) as connection:
+            used = {row.key: row.used_at.replace(tzinfo=UTC) for row in connection.execute(sa.select(FEATURES_USED))}
+        listed = (entry for entry in self.files.listed("features") if _key_of(entry) is not None)
+        old = older((replace(e, written=used.get(str(_key_of(e)), e.written)) for e in listed), before)
+        return [entry for entry in old if _key_of(entry) not in in_use]
+
+    def evaluations(self, before: datetime) -> list[Entry]:
         """Files of `put_evaluation` from before a moment."""
-        return older((self.home / "evaluations").glob("*.parquet"), before)
+        listed = self.files.listed("evaluations")
+        return older((e for e in listed if e.name.endswith(".parquet") and not e.name.startswith(".")), before)
 
     def read_features(
-        self, keys: Sequence[str], window: Window | None = None, row_ids: pd.Index[Any] | None = None
+        self, keys: Sequence[str], window: Window | None = None, columns: Sequence[str] | None = None
     ) -> pd.DataFrame:
-        """Read and concatenate features, of a window's rows if given, and of `row_ids` (unique). Raises WorkError."""
-        tables = [_chosen(parquet.read(self._features(key)), window, row_ids) for key in keys]
+        """Read and concatenate features, of a window's rows and the named columns if given. Raises WorkError."""
+        tables = [_chosen(parquet.read(self.at(_features(key)), columns), window) for key in keys]
         return parquet.to_pandas(parquet.concat(tables)) if tables else empty([ROW_ID, EVENT_TIME])
+
+    def feature_rows(self, keys: Sequence[str], places: Sequence[Places]) -> FeatureRows:
+        """Features to be read in chunks, and the ascending positions of the chosen rows of each key. Raises WorkError."""
+        return FeatureRows.of([self.at(_features(key)) for key in keys], places)
 
     @staticmethod
     def evaluation_path(name: str) -> str:
@@ -135,36 +178,40 @@ class Computed(Shelf):
     def put_evaluation(self, name: str, frame: pd.DataFrame) -> str:
         """Store predictions on gate rows, or what was derived from them. Returns the path, relative to the home."""
         path = self.evaluation_path(name)
-        parquet.write(parquet.to_table(frame), self.home / path)
+        parquet.write(parquet.to_table(frame), self.at(path))
         return path
 
     def drop_evaluation(self, path: str) -> None:
         """Remove the file of `put_evaluation`; no decision may depend on it."""
-        (self.home / folder_name(path)).unlink(missing_ok=True)
+        self.files.delete(folder_name(path))
 
     def evaluation_digest(self, path: str) -> str | None:
         """SHA-256 of a file of `put_evaluation`; None if it is gone."""
         try:
-            with (self.home / path).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.sha256(read_bytes(self.files, path, fresh=True)).hexdigest()
         except FileNotFoundError:
             return None
 
     def read_evaluation(self, path: str) -> pd.DataFrame:
         """Read a file of `put_evaluation`. Raises WorkError."""
-        return parquet.to_pandas(parquet.read(self.home / folder_name(path)))
-
-    def _features(self, key: str) -> Path:
-        if not re.fullmatch(r"[0-9a-f]{8,128}", key):
-            raise ValueError(f"a key of features is hexadecimal: {key!r}")
-        return self.home / "features" / key[:2] / f"{key}.parquet"
+        return parquet.to_pandas(parquet.read(self.at(folder_name(path))))
 
 
-def _chosen(table: pa.Table, window: Window | None, row_ids: pd.Index[Any] | None) -> pa.Table:
-    keep = np.ones(table.num_rows, dtype=bool)
-    if window is not None:
-        times = table[EVENT_TIME].to_numpy()
-        keep &= (times >= np.datetime64(window.start, "us")) & (times < np.datetime64(window.end, "us"))
-    if row_ids is not None:
-        keep &= row_ids.get_indexer(table[ROW_ID].to_numpy()) >= 0  # its look-up table is built once
+def _features(key: str) -> str:
+    if not _FEATURES_KEY.fullmatch(key):
+        raise ValueError(f"a key of features is hexadecimal: {key!r}")
+    return f"features/{key[:2]}/{key}.parquet"
+
+
+def _key_of(entry: Entry) -> str | None:
+    """The key of a file of features, None for another file."""
+    key = entry.name.removesuffix(".parquet")
+    return key if entry.name.endswith(".parquet") and _FEATURES_KEY.fullmatch(key) else None
+
+
+def _chosen(table: pa.Table, window: Window | None) -> pa.Table:
+    if window is None:
+        return table
+    times = table[EVENT_TIME].to_numpy()
+    keep = (times >= np.datetime64(window.start, "us")) & (times < np.datetime64(window.end, "us"))
     return table if keep.all() else table.filter(pa.array(keep))

@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 import sqlalchemy as sa
 
+from trueup.adapters.files.port import Files, Stored
 from trueup.domain.types import Window
 from trueup.errors import UsageError
 
@@ -88,6 +88,27 @@ PREDICTIONS = sa.Table(
     _removed(),
 )
 
+SERVED = sa.Table(
+    "served",
+    metadata,
+    sa.Column("model", sa.String(200), primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    *_window(),
+    *_file(),
+    _recorded(),
+    _removed(),
+)
+
+# Written by servers, see `serving.home_table`.
+SERVED_LOG = sa.Table(
+    "served_log",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("model", sa.String(200), nullable=False, index=True),
+    sa.Column("payload", sa.LargeBinary, nullable=False),
+    _recorded(),
+)
+
 RESULTS = sa.Table(
     "results",
     metadata,
@@ -104,6 +125,16 @@ RESULTS = sa.Table(
 )
 
 
+# Files that `trueup gc` found unneeded, and removes if a later look finds the same.
+MARKED = sa.Table(
+    "marked",
+    metadata,
+    sa.Column("kind", sa.String(250), primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),  # of the file
+    sa.Column("marked_at", sa.DateTime, nullable=False, server_default=sa.func.current_timestamp()),
+)
+
+
 @sa.event.listens_for(metadata, "after_create")
 def _renew(_metadata: sa.MetaData, connection: sa.Connection, **_: Any) -> None:
     """Give the tables of homes from before anything was ever removed their column for it."""
@@ -113,12 +144,25 @@ def _renew(_metadata: sa.MetaData, connection: sa.Connection, **_: Any) -> None:
             connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN removed_at {kind}")
 
 
-class Shelf:
-    """Base class of the parts of the store: the folder of the files, and the database that lists those that count."""
+# When features were last used, in steps of an hour, by the database's clock.
+FEATURES_USED = sa.Table(
+    "features_used",
+    metadata,
+    sa.Column("key", sa.String(128), primary_key=True),
+    sa.Column("used_at", sa.DateTime, nullable=False),
+)
 
-    def __init__(self, home: Path, engine: sa.Engine) -> None:
-        self.home = home
+
+class Shelf:
+    """Base class of the parts of the store: the files of a home, and the database that lists those that count."""
+
+    def __init__(self, files: Files, engine: sa.Engine) -> None:
+        self.files = files
         self.engine = engine
+
+    def at(self, key: str) -> Stored:
+        """One of the files."""
+        return Stored(self.files, key)
 
 
 def window_of(row: sa.Row[Any]) -> Window:

@@ -31,6 +31,10 @@ class RetentionConfig(Section):
         timedelta(days=730),
         description="Predictions, including those in shadow. A removed prediction is never made again, because only the first one served counts.",
     )
+    served: Kept = Field(
+        timedelta(days=90),
+        description="Features as `trueup serve` used them, what is left of its prediction log, and what servers counted for rollouts that have ended. `trueup forget` erases those of one key at once.",
+    )
     decisions: Kept = Field(
         timedelta(days=3650), description="How long the data behind a decision is kept beyond the other spans."
     )

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from trueup.config.durations import Calendar, Duration, Span, span_or_expanding
 from trueup.config.section import Section
 
-Family = Literal["gradient_boosting", "linear", "forest"]
+Family = Literal["gradient_boosting", "linear", "forest", "lightgbm"]
 
 
 Parameters = dict[str, Any]  # of an estimator
@@ -32,7 +32,7 @@ class TrainConfig(Section):
     families: list[Family] = Field(
         default=["gradient_boosting", "linear", "forest"],
         min_length=1,
-        description="Model families that the search may choose from.",
+        description="Model families that the search may choose from. `lightgbm` needs the extra `trueup[lightgbm]` and far less memory on large tables.",
     )
     parameters: dict[Family, Parameters] = Field(
         default={}, description="Fixed parameters per family, which the search does not change."

@@ -18,9 +18,10 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(_canonical(value)).hexdigest()
 
 
-# No decision depends on retention, replay or governance. With them in the digest, a change of
-# wording would make the last batch's retrain a new one, and the same training data would be tried again.
-_NOT_DECIDING = {"retention", "replay", "governance", "about"}
+# No training or judgement depends on retention, replay, governance, serving or a rollout, whose rules its own entry
+# has. With them in the digest, a change of wording would make the last batch's retrain a new one, and the same training
+# data would be tried again.
+_NOT_DECIDING = {"retention", "replay", "governance", "about", "serve", "tags"}
 
 
 def config_digest(config: ModelConfig) -> str:
@@ -30,12 +31,19 @@ def config_digest(config: ModelConfig) -> str:
 
 def config_text(config: ModelConfig) -> bytes:
     """The text behind `config_digest`: JSON from which the config can be read again."""
-    return _canonical(config.model_dump(mode="json", by_alias=True, exclude=_NOT_DECIDING))
+    # Without an export the text is that of a version of Trueup that has none, so that its decisions are found again.
+    # Units are words for people.
+    left_out: dict[str, Any] = {"export": True if config.export is None else {"units"}, "promote": {"rollout"}}
+    return _canonical(
+        config.model_dump(mode="json", by_alias=True, exclude=dict.fromkeys(_NOT_DECIDING, True) | left_out)
+    )
 
 
 def policy_digest(config: ModelConfig) -> str:
     """Digest of the rules for monitoring, retraining and replacing a champion."""
-    return digest_of(config.model_dump(mode="json", by_alias=True, include={"promote", "retrain", "monitor"}))
+    none: dict[str, Any] = {"promote": {"rollout"}} if config.promote.rollout is None else {}
+    sections = {"promote", "retrain", "monitor"}
+    return digest_of(config.model_dump(mode="json", by_alias=True, include=sections, exclude=none))
 
 
 def _canonical(value: Any) -> bytes:

@@ -203,6 +203,18 @@ def _moments(chosen: pd.DataFrame, config: IngestConfig, label: LabelConfig) -> 
     return moments.to_numpy().astype(_TIME_UNIT)
 
 
+def known_span(labels: pd.DataFrame) -> Facts:
+    """The fact `known`: between which moments the labels of a batch become known (ISO 8601); None without any.
+
+    A label counts as known at the earliest a microsecond after the row's own time.
+    """
+    known = labels.loc[labels[KNOWN_AT].notna(), [EVENT_TIME, KNOWN_AT]]
+    if known.empty:
+        return {"known": None}
+    moments = known[KNOWN_AT].where(known[KNOWN_AT] > known[EVENT_TIME], known[EVENT_TIME] + timedelta(microseconds=1))
+    return {"known": [moments.min().isoformat(), moments.max().isoformat()]}
+
+
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, int] | None:
     """Count changes of a window's landed labels by row; None without changes.
 

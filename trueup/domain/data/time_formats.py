@@ -71,6 +71,7 @@ def read_texts(texts: pd.Series[Any], form: str | None) -> tuple[pd.Series[Any],
 
 
 def _iso(texts: pd.Series[Any]) -> pd.Series[Any]:
+    texts = texts.where(texts.str.contains(r"\d", na=False))  # pandas takes "now" and "today" for times
     return _with_far(pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True), texts, datetime.fromisoformat)
 
 

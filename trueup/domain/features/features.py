@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pandas.api import types as dtypes
 
 from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.data.periods import FREQUENCY, Period
 from trueup.domain.data.values import as_numbers, as_text
+from trueup.domain.features.chunks import Rows, columns_with_values
 from trueup.domain.features.history import history_features, history_names
 from trueup.domain.types import EVENT_TIME, ROW_ID
 from trueup.errors import WorkError
@@ -78,26 +80,34 @@ def feature_frame(
     return pd.DataFrame(parts, index=rows.index, copy=False)
 
 
-def schema_of(frame: pd.DataFrame, config: FeaturesConfig) -> FeatureSchema:
-    """Derive the schema from a feature frame: the categorical features of the config, all others numeric."""
-    numeric = [c for c in frame.columns if c not in {ROW_ID, EVENT_TIME, *config.categorical}]
+def schema_of(columns: Iterable[str], config: FeaturesConfig) -> FeatureSchema:
+    """Derive the schema from the columns of a feature frame: the categorical features of the config, all others numeric."""
+    numeric = [c for c in columns if c not in {ROW_ID, EVENT_TIME, *config.categorical}]
     return FeatureSchema(tuple(numeric), tuple(config.categorical))
 
 
-def without_values_lately(
-    frame: pd.DataFrame, event_time: pd.Series[Any], period: Period, batches: int
-) -> tuple[str, ...]:
-    """List the features without any value in the newest batches of a frame that had values before.
+def newest_batches(event_time: pd.Series[Any], period: Period, batches: int) -> NDArray[np.intp]:
+    """The positions of the rows in the newest batches; none if there are no earlier ones.
 
-    A model trained on the earlier values would expect them again. `event_time` (n,) are the rows' moments. Returns an
-    empty list for a frame with too few batches.
+    `event_time` (n,) are the rows' moments.
     """
     newest = event_time.dt.to_period(FREQUENCY[period])
     periods = sorted(newest.unique())
     if len(periods) <= batches:
+        return np.empty(0, dtype=np.intp)
+    return np.flatnonzero((newest >= periods[-batches]).to_numpy())
+
+
+def without_values_lately(rows: Rows, late: Rows, names: Sequence[str]) -> tuple[str, ...]:
+    """List the features without any value in the `late` ones of some rows, but with one in all of them.
+
+    A model trained on the earlier values would expect them again.
+    """
+    if not len(late):
         return ()
-    late = frame[(newest >= periods[-batches]).to_numpy()]
-    return tuple(name for name in frame.columns if late[name].isna().all() and frame[name].notna().any())
+    valued = columns_with_values(late, names)
+    gone = [name for name in names if name not in valued]
+    return tuple(sorted(columns_with_values(rows, gone), key=gone.index)) if gone else ()
 
 
 def _check(rows: pd.DataFrame, config: FeaturesConfig) -> None:

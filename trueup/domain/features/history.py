@@ -12,7 +12,9 @@ past rows and m queries, without a loop over rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,6 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api import types as dtypes
 
+from trueup.config.durations import write_duration
 from trueup.config.sections.features import HistoryConfig
 from trueup.domain.data.values import as_text
 from trueup.domain.types import EVENT_TIME, KNOWN_AT
@@ -32,6 +35,7 @@ Floats = npt.NDArray[np.float64]
 Keys = tuple[str, ...]
 
 _MICROSECOND = timedelta(microseconds=1)
+_SMALLEST = -1074  # the exponent of the smallest float64
 _UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "min": timedelta(minutes=1), "s": timedelta(seconds=1)}
 
 
@@ -42,17 +46,18 @@ def history_features(queries: pd.DataFrame, past: pd.DataFrame, specs: Sequence[
     that `specs` aggregate (`label` or others), in any order. Returns float32 columns indexed like `queries`: for each
     spec, entry of `by` and window a mean or rate `<name>_<keys>_<window>` (NaN without a value) and the count `..._n`
     of its values, unless `counts` is off; for `count` only `<name>_<keys>_<window>`. Missing and infinite values do not
-    count; a missing key results in NaN and 0. Sums have about 30 bits more than the largest value needs, so that a
-    value outside a window leaves no trace in it.
+    count; a missing key results in NaN and 0. A mean is the exact sum of its values, rounded once to float64, divided by
+    their number and rounded to float32: no value outside a window leaves a trace in it, and whoever sums exactly gets the
+    same bits (the server does, see `serving.history`).
 
     Raises WorkError if a column is missing, or is text but needs a mean.
     """
-    timeline = _Timeline(queries, _check(queries, past, specs))
+    timeline = _Timeline(queries, checked_past(queries, past, specs))
     aggregates: dict[str, npt.NDArray[np.float32]] = {}
-    for keys in dict.fromkeys(_keys(by) for spec in specs for by in spec.by):
+    for keys in dict.fromkeys(keys_of(by) for spec in specs for by in spec.by):
         runs = timeline.runs(keys)
         for spec in specs:
-            if keys in map(_keys, spec.by):
+            if keys in map(keys_of, spec.by):
                 aggregates |= _aggregates(spec, keys, runs, timeline)
     return pd.DataFrame({name: aggregates[name] for name in history_names(specs)}, index=queries.index, copy=False)
 
@@ -69,7 +74,7 @@ def history_names(specs: Sequence[HistoryConfig]) -> list[str]:
         for spec in specs
         for by in spec.by
         for window in spec.windows
-        for name in _names(spec, _keys(by), window)[: None if spec.counts else 1]
+        for name in _names(spec, keys_of(by), window)[: None if spec.counts else 1]
     ]
 
 
@@ -80,7 +85,29 @@ def reaches(specs: Sequence[HistoryConfig]) -> dict[str, timedelta]:
         for spec in specs
         for by in spec.by
         for window in spec.windows
-        for name in _names(spec, _keys(by), window)
+        for name in _names(spec, keys_of(by), window)
+    }
+
+
+def definitions(specs: Sequence[HistoryConfig]) -> dict[str, dict[str, Any]]:
+    """The definition of each feature of `history_features`: plain values, for those who compute it elsewhere.
+
+    >>> spec = HistoryConfig(name="late", by=[["origin", "dest"]], windows=["7 days"])
+    >>> definitions([spec])["late_origin_dest_7d_n"]
+    {'of': 'label', 'aggregate': 'count', 'by': ['origin', 'dest'], 'window': '7 days'}
+    """
+    return {
+        name: {
+            "of": spec.of,
+            "aggregate": aggregate,
+            **({} if aggregate != "rate" else {"equals": 1 if spec.equals is None else spec.equals}),
+            "by": list(keys_of(by)),
+            "window": write_duration(window),
+        }
+        for spec in specs
+        for by in spec.by
+        for window in spec.windows
+        for name, aggregate in zip(_names(spec, keys_of(by), window), (spec.aggregate, "count"), strict=False)
     }
 
 
@@ -89,7 +116,8 @@ def needed_reach(specs: Sequence[HistoryConfig]) -> timedelta:
     return max((window for spec in specs for window in spec.windows), default=timedelta(0))
 
 
-def _keys(by: list[str] | str) -> Keys:
+def keys_of(by: list[str] | str) -> Keys:
+    """The columns of an entry of `by`."""
     return (by,) if isinstance(by, str) else tuple(by)
 
 
@@ -99,9 +127,9 @@ def _names(spec: HistoryConfig, keys: Keys, window: timedelta) -> list[str]:
     return [name] if spec.aggregate == "count" else [name, f"{name}_n"]
 
 
-def _check(queries: pd.DataFrame, past: pd.DataFrame, specs: Sequence[HistoryConfig]) -> pd.DataFrame:
-    """Return the needed columns of the past. A past without rows may lack them."""
-    keys = {k for spec in specs for by in spec.by for k in _keys(by)}
+def checked_past(queries: pd.DataFrame, past: pd.DataFrame, specs: Sequence[HistoryConfig]) -> pd.DataFrame:
+    """Return the needed columns of the past, which may lack them if it has no rows. Raises WorkError otherwise."""
+    keys = {k for spec in specs for by in spec.by for k in keys_of(by)}
     needed = [EVENT_TIME, KNOWN_AT, *sorted(keys | {spec.of for spec in specs})]
     if past.empty:
         past = past.reindex(columns=needed)
@@ -120,6 +148,11 @@ def _check(queries: pd.DataFrame, past: pd.DataFrame, specs: Sequence[HistoryCon
 
 def _is_number(column: pd.Series[Any]) -> bool:
     return dtypes.is_numeric_dtype(column)
+
+
+def known_moments(past: pd.DataFrame) -> Ints:
+    """The moments, in microseconds since 1970, from which rows with a `known_at` count."""
+    return np.maximum(_microseconds(past[KNOWN_AT]), _microseconds(past[EVENT_TIME]) + 1)
 
 
 def _microseconds(times: pd.Series[Any]) -> Ints:
@@ -149,7 +182,7 @@ class _Timeline:
 
     def __init__(self, queries: pd.DataFrame, past: pd.DataFrame) -> None:
         past = past[past[KNOWN_AT].notna()] if past[KNOWN_AT].hasnans else past
-        known_at = np.maximum(_microseconds(past[KNOWN_AT]), _microseconds(past[EVENT_TIME]) + 1)
+        known_at = known_moments(past)
         self._order = np.argsort(known_at, kind="stable")
         self._known_at = known_at[self._order]
         self._past, self._queries = past, queries
@@ -213,7 +246,7 @@ def _aggregates(
     spec: HistoryConfig, keys: Keys, runs: _Runs, timeline: _Timeline
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Aggregate one spec over one set of keys, for all of its windows."""
-    values, present = _values(spec, timeline.column(spec.of))
+    values, present = aggregated_values(spec, timeline.column(spec.of))
     counts = _running(present[runs.past])
     totals = [_running(part[runs.past]) for part in ([] if spec.aggregate == "count" else _exact_parts(values))]
     upper = runs.before(timeline.known_before(timedelta(0)))
@@ -225,14 +258,14 @@ def _aggregates(
         aggregates[count] = np.zeros(timeline.size, dtype=np.float32)
         aggregates[count][runs.queries] = n
         for name in mean:
-            total = sum((t[upper] - t[lower] for t in totals), start=np.zeros(len(n)))
+            total = _rounded_sum([t[upper] - t[lower] for t in totals])
             aggregates[name] = np.full(timeline.size, np.nan, dtype=np.float32)
             aggregates[name][runs.queries] = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
     return aggregates
 
 
-def _values(spec: HistoryConfig, column: pd.Series[Any]) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Return the values to average (0 if missing) and which of them exist."""
+def aggregated_values(spec: HistoryConfig, column: pd.Series[Any]) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Return the values to average (0 if missing; none at all for `count`) and which of them exist."""
     if spec.aggregate == "mean":
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
         present = np.isfinite(numbers)
@@ -254,17 +287,26 @@ def _running(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _exact_parts(values: Floats) -> list[Floats]:
-    """Split values into a coarse part with exact running totals, and the remainder, if there is one.
+    """Split values into parts that sum up to them and whose running totals are all exact.
 
     A difference of running totals loses the digits that the totals round off, and one huge value would blur all later
-    ones. The coarse part is a multiple of a power of two so large that a float64 represents every total of n of them
-    exactly (n · 2^bits ≤ 2^52); the remainder is smaller than the largest value by 2^bits.
+    ones. Each part is a multiple of a power of two so large that a float64 represents every total of n of them exactly
+    (n · 2^bits ≤ 2^52), and the next part has what is left. Whole numbers and rates have one part, values with a full
+    mantissa two or three.
     """
-    largest = np.abs(values).max(initial=0.0)
-    if largest == 0:
-        return [values]
     bits = 52 - len(values).bit_length()
-    step = np.ldexp(1.0, max(int(np.frexp(largest)[1]) - bits, -1000))
-    coarse = np.rint(values / step) * step
-    rest = values - coarse
-    return [coarse, rest] if rest.any() else [coarse]
+    parts = []
+    while largest := np.abs(values).max(initial=0.0):
+        step = np.ldexp(1.0, max(int(np.frexp(largest)[1]) - bits, _SMALLEST))
+        parts.append(np.trunc(values / step) * step)
+        values = values - parts[-1]
+    return parts or [values]
+
+
+def _rounded_sum(parts: list[Floats]) -> Floats:
+    """Add arrays (n,) element by element, each sum rounded once."""
+    total: Floats = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+    for i in np.flatnonzero(np.any(parts[2:], axis=0)) if len(parts) > 2 else ():
+        with suppress(OverflowError):  # beyond float64, as `total` says already
+            total[i] = math.fsum(part[i] for part in parts)
+    return total

@@ -37,17 +37,19 @@ from trueup.config.sections.monitoring import MonitorConfig
 from trueup.config.tasks import Task
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Floats, Interval, paired_interval
 from trueup.domain.monitoring.drift import MIN_ROWS, DriftResult
+from trueup.domain.monitoring.skew import Skew
 from trueup.domain.records import High, Low
 from trueup.domain.types import Figures, Status, Verdict
 
 DATA_BROKEN, UNKNOWN, DECAYED = "data_broken", "unknown", "decayed"
-STALE, UNUSUAL, SHIFTED, HEALTHY = "stale", "unusual", "shifted", "healthy"
+STALE, UNUSUAL, SKEWED, SHIFTED, HEALTHY = "stale", "unusual", "skewed", "shifted", "healthy"
 NAMES = (
     DATA_BROKEN,
     UNKNOWN,
     DECAYED,
     STALE,
     UNUSUAL,
+    SKEWED,
     SHIFTED,
     HEALTHY,
 )  # the first finding in this order is the batch's diagnosis
@@ -216,6 +218,7 @@ class Observation:
     drift: DriftResult | None
     of_others: int = 0
     unusual: tuple[str, ...] = ()  # in words, how the batch differs from those before
+    skew: Skew | None = None  # None: no served features to compare
 
 
 @dataclass(frozen=True)
@@ -259,6 +262,7 @@ def diagnose(observation: Observation, history: Sequence[Skill], config: Monitor
         _decayed(observation, history, config),
         _stale(observation, config),
         Finding(UNUSUAL, "; ".join(unusual), {"count": len(unusual)}) if (unusual := observation.unusual) else None,
+        _skewed(observation),
         _shifted(observation),
     ]
     return Diagnosis(tuple(f for f in findings if f) or (_healthy(observation),))
@@ -342,6 +346,13 @@ def _stale(seen: Observation, config: MonitorConfig) -> Finding | None:
     days = (seen.as_of - seen.trained_until) / timedelta(days=1)
     limit = write_duration(config.stale_after)
     return Finding(STALE, f"trained on data until {days:.0f} days ago; monitor.stale_after is {limit}", {"days": days})
+
+
+def _skewed(seen: Observation) -> Finding | None:
+    if seen.skew is None or not seen.skew.skewed:
+        return None
+    figures = {"rows": seen.skew.rows, "differing": seen.skew.differing, "features": seen.skew.features}
+    return Finding(SKEWED, seen.skew.reason, figures)
 
 
 def _shifted(seen: Observation) -> Finding | None:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import scipy  # its parts load with their first use: commands that only look need none
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from trueup.config.sections.monitoring import DriftConfig
 from trueup.config.tasks import Task
@@ -111,7 +111,13 @@ class DriftResult:
 
 def sample(frame: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
     """Draw `n` rows without replacement, or return the frame itself if it has no more."""
-    return frame if len(frame) <= n else frame.sample(n, random_state=np.random.default_rng(seed))
+    places = sample_places(len(frame), n, seed)
+    return frame if places is None else frame.take(places)
+
+
+def sample_places(rows: int, n: int, seed: int) -> NDArray[np.intp] | None:
+    """The positions of `n` of so many rows, drawn without replacement; None if there are no more."""
+    return None if rows <= n else np.random.default_rng(seed).choice(rows, n, replace=False)
 
 
 def column_checks(

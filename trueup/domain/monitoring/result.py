@@ -8,6 +8,7 @@ from trueup.domain.judging.probation import ProbationLook
 from trueup.domain.monitoring.diagnosis import DATA_BROKEN, Skill
 from trueup.domain.monitoring.drift import DriftResult
 from trueup.domain.monitoring.learned_bounds import Oddity
+from trueup.domain.monitoring.skew import Skew
 from trueup.domain.types import Figures, Metric
 
 
@@ -31,6 +32,14 @@ class Look:
 
 
 @dataclass(frozen=True)
+class SkewLook:
+    """The part of a monitoring result about served features."""
+
+    champion: int | None  # its version
+    skew: Skew | None = None
+
+
+@dataclass(frozen=True)
 class MonitoringResult(Look):
     """A monitoring result in full."""
 
@@ -43,3 +52,4 @@ class MonitoringResult(Look):
     drift: DriftResult | None
     usual: Figures | None  # the bounds of an ordinary batch, for people
     shift: tuple[Metric, ...]  # of predictions and labels since the gate
+    skew: Skew | None = None  # None: no served features to compare

@@ -172,7 +172,7 @@ class Judge:
 
     def _inputs(self, features: FeaturesConfig) -> tuple[pd.DataFrame, FeatureSchema]:
         frame = feature_frame(self._rows, self._past, features)
-        schema = schema_of(frame, features)
+        schema = schema_of(map(str, frame.columns), features)
         return frame[list(schema.names)], schema
 
     def _fit(

@@ -14,7 +14,7 @@ from typing import Final, Literal
 from trueup.config.durations import write_duration
 from trueup.config.sections.retraining import RetrainConfig
 
-Rule = Literal["running", "past", "future", "cooldown", "budget", "rejections", "same_data"]
+Rule = Literal["running", "rollout", "past", "future", "cooldown", "budget", "rejections", "same_data"]
 AUTOMATIC = frozenset({"decayed", "stale", "shifted", "grown", "schedule"})  # reasons without a person
 _FAILURES = frozenset({"rejected", "failed"})
 CLEARED: Final = "cleared"  # the kind of ledger entry with which a person clears rejections

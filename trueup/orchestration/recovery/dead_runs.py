@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-OURS = ("run", "retrain", "score", "monitor", "watch", "feed", "reconcile", "gc", "rollback", "approve")
-# The calendar repeats the others, and a finished feed would release one batch more.
+TURN = "turn"  # of a fleet, which holds a slot of the deployment of its model's `run`
+OURS = (
+    *("run", "retrain", "score", "monitor", "watch", "feed", "reconcile", "gc", "rollback", "approve", "rollout"),
+    *("fleet", TURN),
+)
+# The calendar repeats the others, a finished feed would release one batch more, and a rollout would go a step too far.
 AGAIN = ("run", "retrain", "score", "monitor", "rollback", "approve")
 AT_WORK = ("RUNNING", "PENDING", "CANCELLING")
 BEGUN_AGAIN = "BegunAgain"  # the name of our state, which counts restarts
@@ -230,6 +234,9 @@ def _free_slots(client: SyncPrefectClient, before: datetime) -> list[str]:
         if limit is None or not limit.active_slots or limit.updated is None or limit.updated > before:
             continue
         at_work = _flow_runs(client, OURS, AT_WORK, deployment_id={"any_": [str(deployment.id)]})
+        if str(deployment.entrypoint).endswith(":run"):
+            model = (deployment.parameters or {}).get("model")
+            at_work += [run for run in _flow_runs(client, (TURN,), AT_WORK) if run.parameters.get("model") == model]
         if len(at_work) < limit.active_slots:
             change = GlobalConcurrencyLimitUpdate(active_slots=len(at_work))
             client.update_global_concurrency_limit(limit.name, change)

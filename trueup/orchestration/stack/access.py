@@ -15,7 +15,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
 from trueup.errors import UsageError
-from trueup.orchestration.stack.services import EVIDENTLY, MLFLOW, PREFECT, REPORTS, Layout
+from trueup.orchestration.stack.services import EVIDENTLY, MLFLOW, PREFECT, REPORTS, SERVE, Layout
+from trueup.serving.settings import tokens_file
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -50,6 +51,8 @@ def _unguarded(layout: Layout, environment: Mapping[str, str]) -> Iterator[str]:
         yield f"prefect has no authentication: set {SERVER_AUTH}=user:password (at least {_LEAST} characters), {elsewhere}"
     if REPORTS in programs and not layout.settings.reports_token:
         yield "reports has no authentication: set TRUEUP_REPORTS_TOKEN, or leave it out: TRUEUP_WITHOUT=reports"
+    if SERVE in programs and not tokens_file(layout.home).is_file():
+        yield "serve has no tokens: make one with `trueup token add NAME`, or leave it out: TRUEUP_WITHOUT=serve"
     if MLFLOW in programs:
         yield (
             "mlflow has no authentication: its login needs Flask-WTF, which is not among the locked packages; leave it out: "

@@ -13,9 +13,9 @@ import httpx
 import tenacity
 
 from trueup.orchestration.stack.access import authorization, bearer
-from trueup.orchestration.stack.services import EVIDENTLY, MLFLOW, POOL, PREFECT, REPORTS, WORKER, Layout
+from trueup.orchestration.stack.services import EVIDENTLY, MLFLOW, POOL, PREFECT, REPORTS, SERVE, WORKER, Layout
 
-_PATHS = {PREFECT: "/api/health", MLFLOW: "/health", EVIDENTLY: "/api/version", REPORTS: "/"}
+_PATHS = {PREFECT: "/api/health", MLFLOW: "/health", EVIDENTLY: "/api/version", REPORTS: "/", SERVE: "/health/live"}
 _SECONDS = 3.0
 
 

@@ -6,6 +6,7 @@ Prefect's pages need it, because a browser follows no `file://` link on a page t
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,34 +15,41 @@ from urllib.parse import quote
 import uvicorn
 from markupsafe import Markup
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from trueup.config.settings import Settings
+from trueup.home import Home
 from trueup.orchestration.stack.access import TokenOnly
 from trueup.reporting.html import STYLE, template
 
 _LISTED: Final = 200
 
 
-def application(folder: Path, host: str = "127.0.0.1", token: str | None = None) -> Starlette:
+def application(
+    folder: Path, host: str = "127.0.0.1", token: str | None = None, fetch: Callable[[Path], object] | None = None
+) -> Starlette:
     """Serve the files of a folder, never one outside it, and at its root a list of the newest pages.
 
     Unknown Host headers are rejected, because a page of another site could otherwise read the reports (DNS rebinding).
-    With a token, each request needs it.
+    With a token, each request needs it. `fetch` brings a file or folder up to date before it is served.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
     def newest(_request: Request) -> Response:
+        if fetch is not None:
+            fetch(folder)
         docs = (folder / "data_docs" / "index.html").exists()
         page = template("reports.html").render(style=Markup(STYLE), title="Reports", docs=docs, pages=_pages(folder))
         return HTMLResponse(page)
 
-    routes = [Route("/", newest), Mount("/", _Fresh(directory=folder, html=True))]
+    routes = [Route("/", newest), Mount("/", _Fresh(folder, fetch))]
     guards = [Middleware(TrustedHostMiddleware, allowed_hosts=sorted({"127.0.0.1", "localhost", host} - {"0.0.0.0"}))]
     if token is not None:
         guards.append(Middleware(TokenOnly, token=token))
@@ -50,6 +58,15 @@ def application(folder: Path, host: str = "127.0.0.1", token: str | None = None)
 
 class _Fresh(StaticFiles):
     """Static files that a browser revalidates each time, because they may be drawn again."""
+
+    def __init__(self, folder: Path, fetch: Callable[[Path], object] | None) -> None:
+        super().__init__(directory=folder, html=True)
+        self._folder, self._fetch = folder, fetch
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        if self._fetch is not None and ".." not in Path(path).parts:
+            await run_in_threadpool(self._fetch, self._folder / path)
+        return await super().get_response(path, scope)
 
     def file_response(self, *arguments: Any, **more: Any) -> Response:
         answer = super().file_response(*arguments, **more)
@@ -87,7 +104,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     arguments = parser.parse_args()
     settings = Settings()
-    served = application(settings.root / "reports", arguments.host, settings.reports_token)
+    fetch = None if settings.address is None else Home(settings).fetched
+    served = application(settings.root / "reports", arguments.host, settings.reports_token, fetch)
     uvicorn.run(served, host=arguments.host, port=arguments.port, log_level="warning", access_log=False)
 
 

@@ -17,8 +17,13 @@ from trueup.config.settings import Settings
 
 POOL = "local"
 PREFECT, WORKER, MLFLOW, EVIDENTLY, REPORTS = "prefect", "worker", "mlflow", "evidently", "reports"
+SERVE = "serve"
 HOME_MARK, PROGRAM_MARK = "TRUEUP_STACK_HOME", "TRUEUP_STACK_PROGRAM"
 _SOCKET_LETTERS = 80  # a Unix socket's path has 104 to 108 bytes, and supervisord appends its pid meanwhile
+
+_UI = "from evidently.cli.__main__ import main; main()"
+# Before the start, what other machines drew; later reports of theirs are shown after the next start.
+_FETCH = "from trueup.home import Home; home = Home(); home.fetched(home.root / 'evidently'); home.close(); "
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class Layout:
             MLFLOW: s.mlflow_port,
             EVIDENTLY: s.evidently_port,
             REPORTS: s.reports_port,
+            SERVE: s.serve_port,
         }
         return {program: port for program, port in ports.items() if program in self.programs}
 
@@ -83,7 +89,16 @@ class Layout:
     def programs(self) -> list[str]:
         """All programs, in the order in which they start."""
         out = self.settings.left_out if self.has_mlflow else self.settings.left_out | {MLFLOW}
-        return [p for p in (PREFECT, MLFLOW, EVIDENTLY, REPORTS, WORKER) if p not in out]
+        out = out if self.serves else out | {SERVE}
+        return [p for p in (PREFECT, MLFLOW, EVIDENTLY, REPORTS, SERVE, WORKER) if p not in out]
+
+    @property
+    def serves(self) -> bool:
+        """Whether a model of the configs has the section `serve`."""
+        files = self.settings.configs.expanduser().glob("*.yaml")
+        return any(
+            re.search(r"^serve\s*:", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE) for file in files
+        )
 
     def address(self, program: str) -> str:
         return f"http://{self.settings.host}:{self.ports[program]}"
@@ -123,7 +138,7 @@ class Layout:
             **auth,
             **self.addresses,
             HOME_MARK: home,
-            "TRUEUP_HOME": home,
+            "TRUEUP_HOME": self.settings.address or home,
             "TRUEUP_CONFIGS": str(self.settings.configs.expanduser().resolve()),
             "PWD": str(self.project),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]),
@@ -175,8 +190,10 @@ class Layout:
             return [*command, *self._listen(MLFLOW)], more
         if program == REPORTS:
             return [python, "-m", "trueup.orchestration.stack.reports", *self._listen(REPORTS)], {}
+        if program == SERVE:
+            return [python, "-m", "trueup", "serve", *self._listen(SERVE)], {}
         workspace = str(self.home / "evidently")
-        run = [python, "-c", "from evidently.cli.__main__ import main; main()", "ui", "--workspace", workspace]
+        run = [python, "-c", f"{_FETCH if s.address else ''}{_UI}", "ui", "--workspace", workspace]
         return [*run, *self._listen(EVIDENTLY)], {}
 
     def _listen(self, program: str) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from trueup.config.sections.gates import GateConfig
 from trueup.domain.judging.gates.baseline import Baseline
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, NO_CHAMPION, Case
-from trueup.domain.judging.gates.gate import FURTHER, HEADINGS, RUNS, SOUND, Gate, gate_of
+from trueup.domain.judging.gates.gate import ELSEWHERE, FURTHER, HEADINGS, RUNS, SOUND, Gate, gate_of
 from trueup.domain.judging.gates.integrity import all_finite, enough_rows, no_overlap, not_identical
 from trueup.domain.types import Figures, Verdict
 
@@ -29,7 +29,14 @@ __all__ = [
 ]
 
 # Checks that are not gates, by the first word of their names. Their passes are no reasons to promote.
-_INTEGRITY = {"overlap": SOUND, "rows": SOUND, "finite": SOUND, "identical": SOUND, "fresh": FURTHER}
+_INTEGRITY = {
+    "overlap": SOUND,
+    "rows": SOUND,
+    "finite": SOUND,
+    "identical": SOUND,
+    "fresh": FURTHER,
+    "export": ELSEWHERE,
+}
 
 
 def judge(gates: Sequence[GateConfig], case: Case) -> list[Verdict]:

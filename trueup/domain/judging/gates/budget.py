@@ -33,7 +33,11 @@ class Budget(Gate):
     SILENT = True
 
     kind: Literal["budget"] = "budget"
-    max_mib: float | None = Field(None, gt=0, description="Size of all files of the registered model.")
+    max_mib: float | None = Field(
+        None,
+        gt=0,
+        description="Size of all files of the registered model without its ONNX form, which `export.max_kib` limits.",
+    )
     max_ms: float | None = Field(
         None, gt=0, description="Milliseconds for `batch` rows: the 95th percentile of `repeats` calls."
     )

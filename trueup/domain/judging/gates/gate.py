@@ -13,7 +13,8 @@ from trueup.domain.types import Figures, Verdict
 # The dossier's headings, in order.
 SOUND, BETTER, FAIR = "Is the comparison sound?", "Is it better?", "Is it fair, and does it harm nobody?"
 BEHAVES, RUNS, FURTHER = "Does it behave?", "Does it run as it should?", "Further checks"
-HEADINGS = (SOUND, BETTER, FAIR, BEHAVES, RUNS, FURTHER)
+ELSEWHERE = "Does it run elsewhere?"
+HEADINGS = (SOUND, BETTER, FAIR, BEHAVES, RUNS, ELSEWHERE, FURTHER)
 
 
 class Gate(GateConfig):

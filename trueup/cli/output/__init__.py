@@ -23,9 +23,11 @@ from trueup.errors import TrueupError
 
 if TYPE_CHECKING:
     from trueup.cli.demo import Demo
-    from trueup.handoffs import Cycle, Decided, Observed, Scored
+    from trueup.handoffs import Cycle, Decided, Drained, Observed, Scored
     from trueup.orchestration.recovery.reconcile_home import Reconciled
     from trueup.upkeep.backup import Saved
+    from trueup.upkeep.forget import Forgotten
+    from trueup.upkeep.move import Moved
     from trueup.upkeep.orphans import Orphans
     from trueup.upkeep.retention import Cleared
     from trueup.upkeep.simulate_arrivals import Fed
@@ -36,12 +38,26 @@ out = Console(soft_wrap=False)
 err = Console(stderr=True)
 
 _COLOURS = {
-    **dict.fromkeys(("promoted", "override", "healthy", "pass"), "green"),
+    **dict.fromkeys(("promoted", "override", "healthy", "pass", "rollout_advanced", "rollout_resumed"), "green"),
     **dict.fromkeys(("rejected", "failed", "rolled_back", "decayed", "data_broken", "fail"), "red"),
     "beats the prior": "green",
     "worse": "red",
     **dict.fromkeys(
-        ("not shown", "held", "refused", "pending", "stale", "unusual", "shifted", "unknown", "inconclusive"), "yellow"
+        (
+            "not shown",
+            "held",
+            "refused",
+            "pending",
+            "rollout",
+            "rollout_paused",
+            "stale",
+            "unusual",
+            "skewed",
+            "shifted",
+            "unknown",
+            "inconclusive",
+        ),
+        "yellow",
     ),
 }
 
@@ -136,6 +152,8 @@ def cycle(done: Cycle, again: datetime) -> None:
     for scored_ in done.released:
         out.print(f"  batch {scored_.window}: rows released from quarantine")
         scored(scored_, indent="  ")
+    if done.drained is not None and done.drained.records:
+        served(done.drained)
     decision(done.decided, indent="  ")
     if done.broken:
         then(f"trueup quarantine list {done.model}")
@@ -154,6 +172,8 @@ def retrained(model: str, done: Decided) -> None:
 def _after(model: str, done: Decided) -> str:
     if done.outcome == "pending":
         return f"trueup approve {done.sequence} --by NAME, or trueup reject {done.sequence} --by NAME --why TEXT"
+    if done.outcome == "rollout":
+        return f"trueup rollout status {model}"
     return f"trueup {'run' if done.outcome == 'held' else 'status'} {model}"
 
 
@@ -165,6 +185,21 @@ def say(text: str) -> None:
 def then(command: str) -> None:
     """Print the next command."""
     say(f"next: {command}")
+
+
+def served(done: Drained) -> None:
+    """Print what became of the predictions of `trueup serve`."""
+    say(f"  served: {done.records:,} records in the log, {done.new:,} new predictions")
+    lines(done.words)
+
+
+def forgotten(done: Forgotten) -> None:
+    """Print what was erased."""
+    say(
+        f"erased {done.records:,} records of the prediction log and {done.features:,} rows of served features "
+        f"(entry {done.sequence} of the ledger)"
+    )
+    then(f"trueup ledger show {done.model}")
 
 
 def scored(done: Scored, indent: str = "") -> None:
@@ -209,6 +244,8 @@ def reconciled(result: Reconciled) -> None:
         alias = f"alias set to v{m.alias}" if m.alias else "alias right"
         closed = f"{len(m.closed_runs)} MLflow runs closed"
         out.print(f"{m.model}: {alias}, {closed}{_orphans(m.orphans)} {m.note}".rstrip(), highlight=False)
+        if m.drained is not None and m.drained.records:
+            served(m.drained)
     p = result.prefect
     out.print(
         f"Prefect: {len(p.flow_runs)} flow runs and {len(p.task_runs)} task runs marked as crashed, "
@@ -249,6 +286,20 @@ def saved(done: Saved) -> None:
     for word, places in {"loaded": done.loaded, "left behind": done.left, "not in it": done.elsewhere}.items():
         for place in places:
             say(f"  {word}: {place}")
+
+
+def moved(done: Moved) -> None:
+    """Print the new place of a home, what was verified there, and what to set."""
+    say(f"moved to {done.home}: {done.files:,} files ({naturalsize(done.bytes)}) are equal byte by byte,")
+    say(f"  {done.batches:,} batches have their digests, {done.entries:,} ledger entries are as they were")
+    lines([f"came along: {problem}" for problem in done.problems])
+    say(f"  set TRUEUP_HOME={done.home}, and TRUEUP_DATABASE_URL if you named a database: {done.database}")
+    say("  the old home is closed for writing, and nothing in it was deleted")
+
+
+def reopened(home: Path, opened: bool) -> None:
+    """Print whether a home was closed."""
+    say(f"{home} {'is open again: do not work in the new home, too' if opened else 'was not closed'}")
 
 
 def demo(result: Demo) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trueup.cli.output import lines, out, say, table, word
-from trueup.cli.output_status import decision_line
+from trueup.cli.output.status_text import decision_line
 
 if TYPE_CHECKING:
     from trueup.audit.dossier import Made
@@ -21,17 +21,22 @@ def ledger(entries: Sequence[DecisionSummary]) -> None:
         out.print("no decisions yet; next: trueup run MODEL")
     for entry in entries:
         out.print(decision_line(entry) + f"  [dim]{entry.hash[:12]}[/]")
-        lines(entry.reasons)
+        lines([*entry.reasons, *([entry.onnx] if entry.onnx else [])])
 
 
 def verified(result: Verified) -> None:
     """Print whether the ledger is intact."""
     looked = f"{result.entries:,} entries, {result.anchors:,} anchors, files of {result.models:,} versions"
-    if not result.problems:
+    if result.problems:
+        out.print(f"[red]{len(result.problems)} problems[/] in {looked}")
+        lines([str(problem) for problem in result.problems])
+    else:
         out.print(f"[green]right[/]: {looked}")
-        return
-    out.print(f"[red]{len(result.problems)} problems[/] in {looked}")
-    lines([str(problem) for problem in result.problems])
+    for bundle in result.bundles:
+        named = f"{bundle.model} version {bundle.version}" if bundle.model else "not to be believed"
+        word_ = "[red]not right[/]" if bundle.problems else "[green]right[/]"
+        out.print(f"{word_}: bundle {bundle.place}: {named}", highlight=False, soft_wrap=True)
+        lines(bundle.problems)
 
 
 def dossier(made: Made) -> None:
@@ -50,6 +55,8 @@ def reproduced(result: Reproduced) -> None:
     )
     out.print(f"  [green]{result.message}[/]" if result.same else "  [red]not the same[/]", highlight=False)
     lines([str(d) for d in result.differences])
+    if result.onnx:
+        lines([f"ONNX form: {result.onnx}"])
     for name, value in result.metrics.items():
         out.print(f"  {name}: {value['rebuilt']:.6g} (recorded {value['recorded']:.6g})", highlight=False)
     if result.circumstances:

@@ -32,6 +32,7 @@ def status(states: Sequence[Overview]) -> None:
             out.print(f"  last batch {state.last_batch}: {word(state.diagnosis)}")
             lines(state.reasons)
         _governance(state)
+        _rollout(state)
         for entry in state.decisions:
             out.print(f"  {decision_line(entry)}")
 
@@ -48,6 +49,17 @@ def _governance(state: Overview) -> None:
         lines(waiting.reasons)
     if state.probation is not None:
         out.print(f"  probation: {state.probation.says}", highlight=False)
+
+
+def _rollout(state: Overview) -> None:
+    """Print the challenger that meets online traffic."""
+    if (tried := state.rollout) is not None:
+        out.print(
+            f"  [yellow]rollout[/]: {tried.says}, until {tried.deadline:%Y-%m-%d %H:%M} UTC; figures: trueup rollout status "
+            f"{state.model}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def standing(states: Sequence[ChampionThen | NoChampionThen]) -> None:

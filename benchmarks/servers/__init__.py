@@ -1,0 +1,1 @@
+"""Servers side by side, and load on them; see `benchmarks.serving`."""
