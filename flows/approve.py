@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.artifacts import show_approval, show_decision
 from trueup.handoffs import Decided
 from trueup.online.publish import publish_after_turn
 from trueup.orchestration.actor import of_this_run
 from trueup.orchestration.approval_form import decide, title_of_approval
+from trueup.orchestration.artifacts import show_approval, show_decision
 from trueup.orchestration.context import opened_home
 from trueup.orchestration.hooks import FLOW_OPTIONS
 from trueup.orchestration.parameters import Text

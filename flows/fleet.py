@@ -31,7 +31,7 @@ def turn(model: ModelName, as_of: AsOf = None, retrain: Retrain = "inline") -> A
 
     def stages() -> Any:
         import tasks
-        from tasks.artifacts import show_decision
+        from trueup.orchestration.artifacts import show_decision
 
         return tasks, show_decision
 

@@ -33,8 +33,8 @@ def replay(
         known_then: Use only what the home had landed by each moment, instead of today's source.
     """
     with opened_home(of_this_run("")) as home:
-        from tasks.artifacts import show_replay
         from trueup.model import Model
+        from trueup.orchestration.artifacts import show_replay
         from trueup.orchestration.policy_tasks import replay_policies
 
         opened = Model(sound_config(home.configs, model), home)

@@ -23,8 +23,8 @@ def retrain(model: ModelName, as_of: AsOf = None, reason: Reason = "manual", by:
     """
     with opened(model, as_of, by=by or "") as o:
         import tasks
-        from tasks.artifacts import show_decision
         from trueup.loop import turn
+        from trueup.orchestration.artifacts import show_decision
 
         decided = turn.retrain(tasks, o.model, o.as_of, reason)
         show_decision(o.model, decided)

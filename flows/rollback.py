@@ -5,12 +5,12 @@ from __future__ import annotations
 from prefect import flow
 from prefect.context import FlowRunContext
 
-from tasks.artifacts import show_decision
 from trueup.config.load import load_model
 from trueup.governance.rollback import roll_back
 from trueup.handoffs import Decided
 from trueup.online.publish import publish_after_turn
 from trueup.orchestration.actor import of_this_run
+from trueup.orchestration.artifacts import show_decision
 from trueup.orchestration.context import opened_home
 from trueup.orchestration.hooks import FLOW_OPTIONS
 from trueup.orchestration.parameters import ModelName, Text, Version

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from prefect import flow
 
-from tasks.artifacts import show_rollout
 from trueup.config.load import load_model
 from trueup.governance.rollout import Act, act
 from trueup.governance.status import DecisionSummary
 from trueup.online.publish import publish_after_turn
 from trueup.online.rollout import status
 from trueup.orchestration.actor import of_this_run
+from trueup.orchestration.artifacts import show_rollout
 from trueup.orchestration.context import opened_home
 from trueup.orchestration.hooks import FLOW_OPTIONS
 from trueup.orchestration.parameters import ModelName, Step, Text

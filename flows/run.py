@@ -22,8 +22,8 @@ def run(model: ModelName, as_of: AsOf = None, retrain: Retrain = "inline") -> Cy
     """
     with opened(model, as_of) as o:
         import tasks
-        from tasks.artifacts import show_decision
         from trueup.loop.turn import cycle
+        from trueup.orchestration.artifacts import show_decision
 
         done = cycle(tasks, o.model, o.as_of, retrain)
         show_decision(o.model, done.decided)

@@ -1,7 +1,7 @@
 """The stages as Prefect tasks, in the order of the loop, with retries, a run name and artifacts; they decide nothing."""
 
-from tasks.artifacts import show_diagnosis, show_validation
 from trueup.loop import steps
+from trueup.orchestration.artifacts import show_diagnosis, show_validation
 from trueup.orchestration.stage_task import stage_task
 
 ingest = stage_task(steps.ingest)

@@ -1,6 +1,6 @@
 """The form of a pending approval: suspends the flow run, and makes the same call as the CLI.
 
-The evidence on the run's page is in `tasks/artifacts.py`.
+The evidence on the run's page is in `trueup/orchestration/artifacts.py`.
 """
 
 from __future__ import annotations
