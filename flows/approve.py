@@ -1,3 +1,4 @@
+# Yours to change: `trueup upgrade` shows how it differs from the template of the installed version.
 """A form for a pending approval: shows the evidence, waits, and makes the same call as the command line."""
 
 from __future__ import annotations

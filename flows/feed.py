@@ -1,3 +1,4 @@
+# Yours to change: `trueup upgrade` shows how it differs from the template of the installed version.
 """Release the next batch of old data, as a live source would."""
 
 from __future__ import annotations

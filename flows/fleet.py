@@ -1,3 +1,4 @@
+# Yours to change: `trueup upgrade` shows how it differs from the template of the installed version.
 """One turn of the loop for many models: each is a flow run of its own within this one."""
 
 from __future__ import annotations

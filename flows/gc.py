@@ -1,3 +1,4 @@
+# Yours to change: `trueup upgrade` shows how it differs from the template of the installed version.
 """Apply the retention of the configs: remove old reports, snapshots and predictions."""
 
 from __future__ import annotations

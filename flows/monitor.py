@@ -1,3 +1,4 @@
+# Yours to change: `trueup upgrade` shows how it differs from the template of the installed version.
 """Monitor the newest batch with the labels known by now."""
 
 from __future__ import annotations

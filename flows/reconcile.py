@@ -1,3 +1,4 @@
+# Yours to change: `trueup upgrade` shows how it differs from the template of the installed version.
 """Repair what crashes and absent servers leave behind: the outbox, MLflow's aliases and runs, Prefect's runs."""
 
 from __future__ import annotations

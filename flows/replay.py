@@ -1,3 +1,4 @@
+# Yours to change: `trueup upgrade` shows how it differs from the template of the installed version.
 """Compare retraining policies on a model's history, each as a task."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Yours to change: `trueup upgrade` shows how it differs from the template of the installed version.
 """Train a challenger, judge it against the champion, and promote, hold or reject it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Yours to change: `trueup upgrade` shows how it differs from the template of the installed version.
 """Make an earlier version the champion again."""
 
 from __future__ import annotations

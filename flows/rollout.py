@@ -1,3 +1,4 @@
+# Yours to change: `trueup upgrade` shows how it differs from the template of the installed version.
 """What a person does about the rollout of a challenger, by the form of its deployment."""
 
 from __future__ import annotations

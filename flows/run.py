@@ -1,3 +1,4 @@
+# Yours to change: `trueup upgrade` shows how it differs from the template of the installed version.
 """One turn of the loop: ingest, validate, score, monitor, and retrain if the diagnosis asks for it."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Yours to change: `trueup upgrade` shows how it differs from the template of the installed version.
 """Score the newest batch with the champion."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# Yours to change: `trueup upgrade` shows how it differs from the template of the installed version.
 """Announce batches that are due by the calendar and missing."""
 
 from __future__ import annotations

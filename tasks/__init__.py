@@ -1,3 +1,4 @@
+# Yours to change: `trueup upgrade` shows how it differs from the template of the installed version.
 """The stages as Prefect tasks, in the order of the loop, with retries, a run name and artifacts; they decide nothing."""
 
 from trueup.loop import steps

@@ -18,13 +18,15 @@ def main() -> None:
 
 def _serve(words: list[str]) -> None:
     """Run `trueup serve` alone: loading the whole command line takes as long as the server does."""
+    from trueup.config.project import enter
     from trueup.serving.start import become, ready
 
+    enter(os.environ)
     if (settings := ready(words, os.environ)) is not None:
         become(settings)
     import typer
 
-    from trueup.cli import serve
+    from trueup.cli.online import serve
 
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     serve.register(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -18,19 +19,19 @@ from trueup.cli import (
     help_examples,
     new,
     output,
+    project,
     records,
     replay,
-    rollout,
-    serve,
     stack,
-    tokens,
     upkeep,
 )
 from trueup.cli.completion import models
 from trueup.cli.edge import one_line
+from trueup.cli.online import rollout, serve, tokens
 from trueup.cli.options import AsOf, Json, ModelName, Tags, at_home, moment, month, names
 from trueup.cli.output import new_text, status_text
 from trueup.config.load import load_model
+from trueup.config.project import enter
 from trueup.config.settings import Settings
 from trueup.domain.types import Retrain
 from trueup.errors import NoData, UsageError
@@ -296,6 +297,7 @@ upkeep.register(app)
 audit.register(app)
 export.register(app)
 new.register(app)
+project.register(app)
 replay.register(app)
 serve.register(app)
 help_examples.attach(app)
@@ -304,6 +306,7 @@ help_examples.attach(app)
 def main() -> None:
     """Run the command line. Every error is reported in one line, with the exit code of its kind."""
     with one_line():
+        enter(os.environ)
         if not completion.completing():
             prepare()
         app()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ruamel.yaml.error import YAMLError
 
 from trueup.config import yaml_text
+from trueup.config.project import FILE, project_root
 from trueup.config.settings import Settings
 from trueup.domain.types import Reason, Retrain
 from trueup.errors import TrueupError, UsageError
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from trueup.orchestration.fleet.results import Fleet
 
 WITHOUT_SERVER = "this run is recorded in the ledger and in MLflow, not on a Prefect server: none is configured"
-_FILE = "prefect.yaml"
 R = TypeVar("R")
 
 
@@ -81,18 +81,19 @@ def monitor(model: str, as_of: datetime | None) -> Observed:
 def project_flow(name: str, model: str | None = None) -> Callable[..., Any]:
     """The project's flow of that name, by its entrypoint in prefect.yaml; with `model` that of the model's deployment.
 
-    The project is the current folder, or else the one from which the stack of the home was started. Raises UsageError.
+    The project is that of the current folder, or else the one from which the stack of the home was started. Raises
+    UsageError.
     """
     from prefect.flows import load_flow_from_entrypoint
 
-    project = next((p for p in (Path.cwd(), project_of_stack(Settings().root)) if p and (p / _FILE).is_file()), None)
+    project = next((p for p in (project_root(), project_of_stack(Settings().root)) if p and (p / FILE).is_file()), None)
     if project is None:
         raise UsageError(
-            f"no {_FILE} in {Path.cwd()}, so the flow {name!r} is not known: change to the project's folder; to run without "
+            f"no {FILE} in {Path.cwd()}, so the flow {name!r} is not known: change to the project's folder; to run without "
             "a Prefect server, unset PREFECT_API_URL, or end the stack with `trueup down`"
         )
     sys.path.insert(0, str(project))
-    entrypoint = _entrypoint(project / _FILE, name, model)
+    entrypoint = _entrypoint(project / FILE, name, model)
     flow: Callable[..., Any] = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
     return flow
 

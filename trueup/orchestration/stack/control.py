@@ -17,6 +17,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from trueup import files
+from trueup.config.project import FILE, project_root
 from trueup.config.settings import Settings
 from trueup.errors import UsageError, WorkError
 from trueup.orchestration.recovery import interrupted_runs, processes
@@ -48,10 +49,10 @@ class Status:
 
 
 def here(settings: Settings | None = None) -> Layout:
-    """The stack of the environment's home, run from the current folder. Raises UsageError."""
-    project = Path.cwd().resolve()
-    if not (project / "prefect.yaml").is_file():
-        raise UsageError(f"there is no prefect.yaml in {project}; change to the project's folder")
+    """The stack of the environment's home, run from the project of the current folder. Raises UsageError."""
+    project = project_root()
+    if not (project / FILE).is_file():
+        raise UsageError(f"there is no {FILE} in {project}; change to the project's folder")
     return Layout(settings or Settings(), project)
 
 

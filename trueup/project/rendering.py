@@ -1,0 +1,60 @@
+"""The files of a project, rendered from the templates of this version of Trueup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+
+import jinja2
+
+from trueup.project.choices import Choices
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_SUFFIX = ".j2"
+_HIDDEN = "dot_"  # of a name that begins with a dot in the project: packages leave such files out
+# Erb's delimiters, since {{ }} are those of Prefect and of GitHub Actions.
+_LANGUAGE = jinja2.Environment(
+    variable_start_string="<%=",
+    variable_end_string="%>",
+    block_start_string="<%",
+    block_end_string="%>",
+    comment_start_string="<%#",
+    comment_end_string="%>",
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    undefined=jinja2.StrictUndefined,
+    autoescape=False,
+)
+
+
+def rendered(choices: Choices) -> dict[PurePosixPath, str]:
+    """The text of each file of a project, by its path in the project."""
+    extras = ["lightgbm", "s3", *(["flights"] if choices.example == "flights" else [])]
+    values = {**choices.__dict__, "version": version("trueup"), "extras": extras}
+    return {
+        path: _LANGUAGE.from_string(text).render(values) if is_template else text
+        for folder in _folders(choices)
+        for path, text, is_template in _files(_TEMPLATES / folder)
+    }
+
+
+def _folders(choices: Choices) -> list[str]:
+    chosen = [choices.example.replace("-", "_"), choices.ci, choices.deploy]
+    return ["base", *(name for name in chosen if (_TEMPLATES / name).is_dir())]
+
+
+def _files(folder: Path) -> Iterator[tuple[PurePosixPath, str, bool]]:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            parts = [
+                part.replace(_HIDDEN, ".", 1) if part.startswith(_HIDDEN) else part
+                for part in file.relative_to(folder).parts
+            ]
+            path = PurePosixPath(*parts)
+            yield (
+                PurePosixPath(str(path).removesuffix(_SUFFIX)),
+                file.read_text(encoding="utf-8"),
+                path.suffix == _SUFFIX,
+            )
