@@ -1,4 +1,4 @@
-"""The wheel: it holds the library only, and turns the loop of a project that is a folder beside it."""
+"""The wheel: it holds the library only, writes a project and turns its loop."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-from tests import streams
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,7 +46,7 @@ def test_the_wheel_holds_the_library_and_nothing_else(wheel):
     assert {n for n in names if n.endswith(".html")} >= {"trueup/reporting/templates/dossier.html"}
 
 
-def test_an_environment_with_the_wheel_turns_the_loop_of_a_project_beside_it(wheel, tmp_path):
+def test_an_environment_with_the_wheel_writes_a_project_and_turns_its_loop(wheel, tmp_path):
     environment, project = tmp_path / "environment", tmp_path / "project"
     venv.create(environment)
     (library,) = environment.glob("lib/python*/site-packages")
@@ -56,13 +54,13 @@ def test_an_environment_with_the_wheel_turns_the_loop_of_a_project_beside_it(whe
         file.extractall(library)
     # The vendors are those of the tests' own environment; a path in a .pth file leaves out its editable install.
     (library / "vendors.pth").write_text(sysconfig.get_path("purelib"))
-    project.mkdir()
-    streams.write(project, streams.Stream(days=14, per_day=20).frame())
     outside = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith(("PREFECT_", "TRUEUP_"))}
+    trueup = [environment / "bin" / "python", "-m", "trueup"]
+    subprocess.run([*trueup, "init", project], cwd=tmp_path, env=outside, check=True, capture_output=True, timeout=300)
     done = subprocess.run(
-        [environment / "bin" / "python", "-m", "trueup", "run", "toy", "--as-of", "2024-01-15", "--json"],
-        cwd=project,
-        env=outside | {"TRUEUP_HOME": str(tmp_path / "home"), "TRUEUP_REPORTS": "false", "OMP_NUM_THREADS": "1"},
+        [*trueup, "run", "example", "--as-of", "2025-03-01", "--json"],
+        cwd=project / "configs",
+        env=outside | {"TRUEUP_REPORTS": "false", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -70,6 +68,7 @@ def test_an_environment_with_the_wheel_turns_the_loop_of_a_project_beside_it(whe
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["batches"]
+    assert (project / ".trueup" / "trueup.db").is_file()
     assert str(library) in subprocess.check_output(
         [environment / "bin" / "python", "-c", "import trueup; print(trueup.__file__)"],
         cwd=project,

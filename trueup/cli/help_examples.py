@@ -11,6 +11,12 @@ _MODEL = "flight_delays"
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "": ("trueup check", f"trueup run {_MODEL}", "trueup status"),
+    "init": (
+        "trueup init my-project",
+        "trueup init shop --from orders.csv --time ordered_at --label late --deploy docker",
+        "trueup init demo --example flights",
+    ),
+    "upgrade": ("trueup upgrade", "trueup upgrade --json"),
     "new": (
         "trueup new churn --data people.csv --time month --label churned --label-available-after '30 days'",
         "trueup new loans --data loans.csv --time issued --label defaulted --labels outcomes.csv",
