@@ -16,7 +16,7 @@ from trueup.config.project import enter, project_root
 from trueup.errors import UsageError
 from trueup.orchestration import start
 from trueup.project.choices import Choices, Ci, Deploy, Example, choices_of
-from trueup.project.init import init
+from trueup.project.init import write_project
 from trueup.project.rendering import rendered
 from trueup.project.upgrade import compare
 
@@ -38,7 +38,7 @@ def trueup(*words, cwd, **environment):
 
 @pytest.mark.parametrize(("ci", "deploy", "example"), ALL)
 def test_every_combination_gives_a_project_without_mistakes(tmp_path, ci, deploy, example):
-    made = init(tmp_path / "shop", Choices("shop", ci, deploy, example))
+    made = write_project(tmp_path / "shop", Choices("shop", ci, deploy, example))
     configs = made.folder / "configs"
     assert [load_model(configs, name).model for name in model_names(configs)] == made.models
     assert choices_of(made.folder) == Choices("shop", ci, deploy, example)
@@ -76,22 +76,22 @@ def test_this_repository_is_such_a_project():
 def test_a_folder_with_other_files_is_refused_and_stays(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"has files \(notes.txt\) and no prefect.yaml"):
-        init(tmp_path, Choices("shop"))
+        write_project(tmp_path, Choices("shop"))
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_in_a_project_only_missing_files_are_written(tmp_path):
-    init(tmp_path / "shop", Choices("shop"))
+    write_project(tmp_path / "shop", Choices("shop"))
     (tmp_path / "shop" / "flows" / "run.py").write_text("# mine\n")
     (tmp_path / "shop" / "flows" / "watch.py").unlink()
-    again = init(tmp_path / "shop", Choices("shop"))
+    again = write_project(tmp_path / "shop", Choices("shop"))
     assert again.written == ["flows/watch.py"]
     assert "flows/run.py" in again.left
     assert (tmp_path / "shop" / "flows" / "run.py").read_text() == "# mine\n"
 
 
 def test_upgrade_shows_what_differs_and_overwrites_nothing(tmp_path):
-    made = init(tmp_path / "shop", Choices("shop"))
+    made = write_project(tmp_path / "shop", Choices("shop"))
     run, watch, deployments = (made.folder / n for n in ("flows/run.py", "flows/watch.py", "prefect.yaml"))
     run.write_text(run.read_text().replace("cycle(tasks", "cycle(own_tasks"))
     watch.unlink()
@@ -116,7 +116,7 @@ def test_a_project_that_no_template_made_is_refused_with_the_next_step(tmp_path)
 
 
 def test_commands_find_the_project_above(tmp_path, monkeypatch):
-    made = init(tmp_path / "shop", Choices("shop"))
+    made = write_project(tmp_path / "shop", Choices("shop"))
     below = made.folder / "notebooks" / "old"
     below.mkdir(parents=True)
     done = trueup("check", "example", "--json", cwd=below)
@@ -131,7 +131,7 @@ def test_commands_find_the_project_above(tmp_path, monkeypatch):
 
 
 def test_a_project_above_of_somebody_else_is_not_used(tmp_path, monkeypatch):
-    made = init(tmp_path / "shop", Choices("shop"))
+    made = write_project(tmp_path / "shop", Choices("shop"))
     below = made.folder / "notebooks"
     below.mkdir()
     assert project_root(below) == made.folder

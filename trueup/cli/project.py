@@ -46,7 +46,7 @@ def init(
 
     In a folder that is a project already, only missing files are written.
     """
-    from trueup.project.init import init as write
+    from trueup.project.init import write_project
 
     if data is not None and (time is None or label is None):
         raise UsageError("--from needs --time and --label, the columns with a row's time and with the outcome")
@@ -56,7 +56,7 @@ def init(
         )
     folder = folder.expanduser().resolve()
     choices = Choices(name or folder.name, ci, target, example or ("none" if data else "made-up"))
-    made = write(folder, choices, _first_model(folder, data, model, time, label, key, label_available_after))
+    made = write_project(folder, choices, _first_model(folder, data, model, time, label, key, label_available_after))
     output.emit(as_json, made, lambda: project_text.made(made))
 
 

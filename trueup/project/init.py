@@ -34,7 +34,7 @@ class Project:
     from_index: bool  # whether Trueup's own wheel came from a package index
 
 
-def init(folder: Path, choices: Choices, first: Drafted | None = None) -> Project:
+def write_project(folder: Path, choices: Choices, first: Drafted | None = None) -> Project:
     """Write the files of a project that are missing in the folder, and leave all others as they are.
 
     `first` is the config of a model to begin with.
