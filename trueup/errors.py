@@ -22,6 +22,7 @@ TrueupError
     ├── LockLost              another process took over the work meanwhile
     ├── EventsUnavailable     the event server does not answer; events wait in the outbox
     ├── EventRefused          the event server refuses an event
+    ├── ClusterFailed         the Dask cluster of TRUEUP_DASK cannot do the work
     ├── TrainingFailed        no candidate could be fitted
     ├── NoExporter            a pipeline cannot be written as ONNX
     ├── OnnxFailed            onnxruntime could not run a model's ONNX file
@@ -140,6 +141,10 @@ class DatabaseUnavailable(WorkError):
 
 class LockLost(WorkError):
     """Another process holds the lock of this work now; nothing was recorded."""
+
+
+class ClusterFailed(WorkError):
+    """The Dask cluster cannot do the work; what was recorded before stays, and no trial or batch is to blame."""
 
 
 class TrainingFailed(WorkError):

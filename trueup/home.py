@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -27,7 +27,7 @@ from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
 from trueup.domain.data.digest import digest_of
 from trueup.domain.monitoring.batch_profile import Profile
-from trueup.domain.types import Actor
+from trueup.domain.types import Actor, Batch
 from trueup.errors import LedgerError
 from trueup.ledger.ledger import Ledger
 from trueup.ledger.signing import Keys, Signer, open_signer
@@ -35,6 +35,9 @@ from trueup.ledger.tables import METADATA
 from trueup.ledger.write_once import made_once
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from trueup.adapters.dask.cluster import Cluster
     from trueup.adapters.fit_cache import Fits
     from trueup.adapters.mlflow.models import Registry
     from trueup.adapters.mlflow.runs import Tracking
@@ -47,6 +50,13 @@ _HANDLING = 6 * 3600.0  # seconds to wait for another run of the same model, whi
 
 
 _OF_A_MODEL = {"run": "run", "retrain": "retrain", "reconcile": "alias", "serve": "serving", "run, draining": "drain"}
+
+
+class Ahead(Protocol):
+    """Predictions of batches that are made elsewhere."""
+
+    def take(self, batch: Batch, version: Any, /) -> pd.DataFrame | None:
+        """The predictions of a batch by a version, once; None if they are not made elsewhere."""
 
 
 def _wall_clock() -> datetime:
@@ -76,6 +86,7 @@ class Home:
         self.root: Path = self.settings.root
         self.configs: Path = self.settings.configs
         self.profiles: dict[tuple[str, int], Profile] = {}  # profiles of batches, by columns and landing sequence
+        self.ahead: Ahead | None = None  # predictions that a cluster makes before the loop comes to their batches
         self._sources: dict[str, SourcePort] = {}
         self._label_sources: dict[str, SourcePort | None] = {}
 
@@ -179,6 +190,15 @@ class Home:
         return Fits()
 
     @cached_property
+    def cluster(self) -> Cluster | None:
+        """The Dask cluster for work in parts; None without TRUEUP_DASK."""
+        if (address := self.settings.dask) is None:
+            return None
+        from trueup.adapters.dask.cluster import Cluster
+
+        return Cluster(address)
+
+    @cached_property
     def background(self) -> Background:
         """The process that renders reports, if there are any."""
         return shared() if self.settings.reports else NoReports()
@@ -251,7 +271,9 @@ class Home:
         return {what: alone(self.engine, name) for what, name in names.items()}
 
     def close(self) -> None:
-        """Close the database. Reports continue."""
+        """Close the database and the connection to a cluster. Reports continue."""
+        if (cluster := self.__dict__.get("cluster")) is not None:
+            cluster.close()
         if "engine" in self.__dict__:
             self.engine.dispose()
 

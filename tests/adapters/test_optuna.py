@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
@@ -10,9 +11,10 @@ import pytest
 from trueup.adapters.optuna import search
 from trueup.config.sections.training import TrainConfig
 from trueup.config.tasks import Task
+from trueup.domain.data.digest import digest_of
 from trueup.domain.learning.learning import defaults, space
 from trueup.domain.learning.recipe import Recipe
-from trueup.errors import ConfigError, TrainingFailed
+from trueup.errors import ClusterFailed, ConfigError, TrainingFailed
 
 ALL = ["gradient_boosting", "linear", "forest"]
 
@@ -150,3 +152,46 @@ def test_is_quiet_and_leaves_optunas_log_as_it_was(capfd, caplog):
         search(valley, config(trials=2), Task.BINARY)
     assert optuna.logging.get_verbosity() == before
     assert capfd.readouterr() == ("", "")
+
+
+class TestTogether:
+    """Trials that are chosen together: the number decides, not what runs them."""
+
+    train = staticmethod(lambda **changes: config(families=ALL, trials=14, folds=2, **changes))
+
+    @staticmethod
+    def score(recipe):
+        """Two folds; the second tells another story, and one recipe in five fails."""
+        number = int(digest_of(recipe.parameters)[:6], 16)
+        if number % 5 == 0:
+            raise ValueError(f"unlucky {number}")
+        yield from (number % 97, number % 89)
+
+    def test_they_are_those_of_any_order_and_of_threads(self):
+        def backwards(function, group):
+            return [*map(function, reversed(group))][::-1]
+
+        train = self.train(trials_at_once=4)
+        one = search(self.score, train, Task.BINARY)
+        assert {t.state for t in one.trials} == {"complete", "pruned", "failed"}
+        assert search(self.score, train, Task.BINARY, together=backwards) == one
+        with ThreadPoolExecutor(4) as threads:
+            assert search(self.score, train, Task.BINARY, together=threads.map) == one
+
+    def test_the_number_decides(self):
+        one, four = (search(self.score, self.train(trials_at_once=k), Task.BINARY) for k in (1, 4))
+        assert [t.parameters for t in one.trials] != [t.parameters for t in four.trials]
+        assert len(one.trials) == len(four.trials) == 14
+
+    def test_one_at_a_time_is_what_it_was_before_there_were_groups(self):
+        trials = search(self.score, self.train(), Task.BINARY).trials
+        assert " ".join(t.state[0] for t in trials) == "c c c f p p p c f p p c f c"
+        assert " ".join(t.family[0] for t in trials) == "g l f l l f f f g g f f l l"
+
+    def test_a_cluster_that_fails_is_no_failed_trial(self):
+        def score(_recipe):
+            raise ClusterFailed("no workers")
+            yield
+
+        with pytest.raises(ClusterFailed, match="no workers"):
+            search(score, self.train(), Task.BINARY)

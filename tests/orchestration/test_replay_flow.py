@@ -67,7 +67,7 @@ def test_processes_and_a_cluster_come_to_what_one_after_the_other_comes_to(
 
 def test_where_no_cluster_answers_it_says_so(configs, tmp_path):
     from tests.free import free_port
-    from trueup.adapters.dask import executor
+    from trueup.adapters.dask.cluster import executor
     from trueup.errors import WorkError
 
     assert configs

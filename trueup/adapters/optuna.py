@@ -1,7 +1,8 @@
 """The search for a recipe: Optuna's tree-structured Parzen estimator over the families' spaces.
 
-Seeded, in memory, one trial after the other, so the same scores lead to the same recipe. Only the time limit depends on
-the machine, and the result records when it was reached.
+Seeded and in memory, so the same scores lead to the same recipe. Trials are chosen in groups of `train.trials_at_once`;
+nothing in a group depends on another trial of it, so they may run in any order and anywhere. Only the time limit depends
+on the machine, and the result records when it was reached.
 """
 
 from __future__ import annotations
@@ -11,16 +12,26 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, Protocol
 
 from trueup.config.sections.training import Family, Parameters, TrainConfig
 from trueup.config.tasks import Task
 from trueup.domain.learning.learning import defaults, problems, space
 from trueup.domain.learning.recipe import Choice, Float, Int, Recipe, Space, Trial
-from trueup.errors import ConfigError, TrainingFailed
+from trueup.errors import ClusterFailed, ConfigError, TrainingFailed
 
 # The loss of a recipe on each fold; a pruned trial stops early.
 Score = Callable[[Recipe], Iterable[float]]
+
+Tried = tuple[Trial, Exception | None]
+
+
+class Together(Protocol):
+    """Calls a function with each argument, in turn or at the same time; returns the results in the arguments' order."""
+
+    def __call__(self, function: Callable[[Any], Tried], arguments: Iterable[Any], /) -> Iterable[Tried]: ...
+
 
 _BEFORE_PRUNING = 3  # complete trials needed for a median
 
@@ -36,15 +47,19 @@ class SearchResult:
     seconds: float = field(compare=False)
 
 
-def search(score: Score, train: TrainConfig, task: Task, first: Recipe | None = None) -> SearchResult:
+def search(
+    score: Score, train: TrainConfig, task: Task, first: Recipe | None = None, together: Together = map
+) -> SearchResult:
     """Find the recipe with the lowest mean loss over the folds.
 
     `first`, the champion's recipe, is tried first, limited to `train.families`, the fixed parameters and the spaces;
     then each family's defaults. A trial that raises, or has a loss that is not finite, is recorded as failed. A trial
     with a mean above the median of the earlier ones is stopped (the median stopping rule of Golovin et al. 2017).
-    `train.max_seconds` is checked between trials; one is always made.
+    `train.max_seconds` is checked between groups of trials; one is always made. `together` runs the trials of a group.
+    What it runs is compared with the trials of earlier groups only, so the result does not depend on it.
 
-    Raises ConfigError for fixed parameters that do not exist, TrainingFailed if every trial failed.
+    Raises ConfigError for fixed parameters that do not exist, TrainingFailed if every trial failed, and ClusterFailed
+    from `score`, which is no trial's fault.
     """
     if mistakes := problems(train.parameters, task, train.families):
         raise ConfigError("train", [str(m) for m in mistakes])
@@ -53,11 +68,15 @@ def search(score: Score, train: TrainConfig, task: Task, first: Recipe | None = 
     cause: Exception | None = None
     with _quiet_study(train, task, first) as study:
         while len(done) < train.trials and (not done or time.monotonic() - started <= train.max_seconds):
-            proposal = study.ask()
-            trial, error = _try(score, proposal, _suggest(proposal, train, task))
-            _finish(study, proposal, trial)
-            done.append(trial)
-            cause = error or cause
+            # Each gets its values before the next is chosen, which keeps away from them.
+            group = [
+                (proposal := study.ask(), _suggest(proposal, train, task))
+                for _ in range(min(train.trials_at_once, train.trials - len(done)))
+            ]
+            for (proposal, _), (trial, error) in zip(group, list(together(partial(_try, score), group)), strict=True):
+                _finish(study, proposal, trial)
+                done.append(trial)
+                cause = error or cause
     value, _, best = min(((t.value, t.number, t) for t in done if t.value is not None), default=(math.nan, 0, None))
     if best is None:
         raise TrainingFailed(
@@ -84,7 +103,9 @@ def _quiet_study(train: TrainConfig, task: Task, first: Recipe | None) -> Iterat
         starts = _starts(train, task, first)
         by_chance = max(len(starts), _BEFORE_PRUNING, train.trials // 3)  # TPE needs a few trials first
         study = optuna.create_study(
-            sampler=optuna.samplers.TPESampler(seed=train.seed, n_startup_trials=by_chance),
+            sampler=optuna.samplers.TPESampler(
+                seed=train.seed, n_startup_trials=by_chance, constant_liar=train.trials_at_once > 1
+            ),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=_BEFORE_PRUNING),
         )
         for start in starts:
@@ -128,9 +149,9 @@ def _draw(proposal: Any, name: str, varied: Float | Int | Choice) -> Any:
     return suggest(name, varied.low, varied.high, log=varied.log)
 
 
-def _try(score: Score, proposal: Any, recipe: Recipe) -> tuple[Trial, Exception | None]:
+def _try(score: Score, chosen: tuple[Any, Recipe]) -> Tried:
     """Score a recipe fold by fold, until it is done, pruned, or failed."""
-    folds: list[float] = []
+    (proposal, recipe), folds = chosen, list[float]()
 
     def ended(state: Literal["complete", "pruned", "failed"], **more: Any) -> Trial:
         return Trial(proposal.number, recipe.family, recipe.parameters, state, folds, **more)
@@ -145,6 +166,8 @@ def _try(score: Score, proposal: Any, recipe: Recipe) -> tuple[Trial, Exception 
                 return ended("pruned"), None
         if not folds:
             raise ValueError("no fold had a loss")
+    except ClusterFailed:
+        raise
     except Exception as error:  # any error is recorded with its trial; other recipes may work
         return ended("failed", error=f"{type(error).__name__}: {error}"), error
     return ended("complete", value=sum(folds) / len(folds)), None

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trueup.config.durations import Duration
-from trueup.config.places import folder_of_home, is_address, require_shared
+from trueup.config.places import folder_of_home, is_address, require_encrypted, require_shared
 from trueup.errors import ConfigError
 from trueup.secrecy import masked
 
@@ -82,7 +82,7 @@ class Settings(BaseSettings):
     )
     dask: str | None = Field(
         None,
-        description="Address of a Dask scheduler, such as `tcp://127.0.0.1:8786`, with workers that play the policies of a replay. They must see the home under the same path and have `trueup[dask]` installed. Default: processes on this machine.",
+        description="Address of a Dask scheduler, such as `tcp://127.0.0.1:8786`, with workers for trials of the search, batches to score and policies of a replay; beyond this machine only `tls://`. See docs/how-to/dask.md.",
     )
     debug: bool = Field(False, description="Set to 1 to print the traceback of an error.")
     notify: str | None = Field(
@@ -160,6 +160,11 @@ class Settings(BaseSettings):
                 "gs://bucket/prefix or abfs://container@account.dfs.core.windows.net/prefix"
             )
         return value.rstrip("/") or value
+
+    @field_validator("dask")
+    @classmethod
+    def _encrypted(cls, value: str | None) -> str | None:
+        return value if value is None else require_encrypted(value)
 
     @field_validator("host")
     @classmethod

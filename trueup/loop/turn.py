@@ -36,6 +36,7 @@ from trueup.handoffs import (
     Trained,
 )
 from trueup.ledger.entries import Event
+from trueup.loop.ahead import predicting_ahead
 from trueup.loop.announce import announce
 from trueup.loop.may_start import (
     RUNNING,
@@ -134,14 +135,14 @@ def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
     drained = _drained(model)
     waiting = _unhandled(model, every)
     late = awaiting_score(model, batches)
-    released = tuple(do.score(model, c, as_of) for c in every if c.batch in late and c not in waiting)
+    released = _scored(do, model, [c for c in every if c.batch in late and c not in waiting], as_of)
     matured = to_watch_again(model, batches, as_of)
     if retrain == "inline":
         matured += _unanswered(model, batches, as_of)
     checked = tuple(c for c in every if c in waiting or c.batch in matured)
     if not checked:
         return replace(_recorded(model, every, as_of), released=released, drained=_in_all(drained, released))
-    scored = tuple(do.score(model, c, as_of) for c in waiting)
+    scored = _scored(do, model, waiting, as_of)
     begun = _begun(model, waiting, as_of)
     observed = tuple(do.monitor(model, c, begun.get(c.batch.window, as_of)) for c in checked)
     decisive = _decisive(model, observed)
@@ -166,6 +167,12 @@ def _cycle(do: Steps, model: Model, as_of: datetime, retrain: Retrain) -> Cycle:
     done = Cycle(model.config.model, as_of, checked, scored, observed, decided, released, problem, drained)
     _record(model, done)
     return done
+
+
+def _scored(do: Steps, model: Model, checked: Sequence[Checked], as_of: datetime) -> tuple[Scored, ...]:
+    """Score batches, oldest first."""
+    with predicting_ahead(model, checked, as_of):
+        return tuple(do.score(model, c, as_of) for c in checked)
 
 
 def challenge(do: Steps, model: Model, as_of: datetime, reason: Reason, in_loop: bool = False) -> Decided:

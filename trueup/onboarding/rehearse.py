@@ -372,6 +372,8 @@ def _of_retrain(config: ModelConfig, made: Material, spent: Mapping[str, float])
     def fit(family: Family, rows: int) -> float:
         return spent["linear"] / 2 if family == "linear" else rows * per_row
 
-    trial = float(np.mean([sum(fit(family, len(before)) for before, _ in made.folds) for family in t.families]))
+    trial = float(
+        np.mean([sum(fit(family, len(before)) for before, _ in made.searched.folds) for family in t.families])
+    )
     last = max(fit(family, rows) for family in t.families) * (2 if config.promote.refit else 1)
     return min(t.trials * trial, t.max_seconds) + last + spent["linear"] + _A_RETRAIN_BESIDE

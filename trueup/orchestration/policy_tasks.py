@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from trueup.adapters import dask
+from trueup.adapters.dask.cluster import NOT_INSTALLED
 from trueup.config.policies import Policy, parse_all, usual
 from trueup.errors import UsageError
 from trueup.model import Model
@@ -74,6 +74,6 @@ def _runner(address: str | None, workers: int) -> TaskRunner[Any]:
     try:
         from prefect_dask import DaskTaskRunner
     except ImportError:
-        raise UsageError(dask.NOT_INSTALLED) from None
+        raise UsageError(NOT_INSTALLED) from None
     runner: TaskRunner[Any] = DaskTaskRunner(address=address)
     return runner

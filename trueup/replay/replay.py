@@ -16,8 +16,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trueup.adapters import dask
 from trueup.adapters.background import end_with_parent
+from trueup.adapters.dask.cluster import executor, gone
 from trueup.config.plugins import root_of
 from trueup.config.policies import Policy, applied
 from trueup.config.rules import contradictions
@@ -100,9 +100,9 @@ def prepare(model: Model, span: Window, policies: Sequence[Policy], known_then: 
 
 
 def _without_secrets(settings: Settings, home: Path) -> Settings:
-    """The settings for another process, without keys and passwords."""
+    """The settings for another process, without keys and passwords, and without the cluster that it may be part of."""
     keys = ("ledger_key", "ledger_key_file", "ledger_earlier_keys", "ledger_public_keys")
-    secret = (*keys, "notify", "reports_token", "prefect_database_url")
+    secret = (*keys, "notify", "reports_token", "prefect_database_url", "dask")
     return settings.apart(home, configs=settings.configs.resolve(), **dict.fromkeys(secret))
 
 
@@ -160,7 +160,7 @@ def forget(model: Model, span: Window, known_then: bool = False) -> None:
 @contextmanager
 def _executor(address: str | None, workers: int) -> Iterator[Executor]:
     if address is not None:
-        with dask.executor(address) as pool:
+        with executor(address) as pool:
             yield pool
         return
     context = multiprocessing.get_context("spawn")
@@ -187,7 +187,7 @@ def _error(job: Future[None]) -> BaseException | None:
         error: BaseException | None = CancelledError()
     else:
         error = job.exception()
-    if isinstance(error, BrokenProcessPool | CancelledError | dask.gone()):
+    if isinstance(error, BrokenProcessPool | CancelledError | gone()):
         return WorkError(
             "a process of the replay was killed, perhaps because memory ran out; repeat the command with fewer workers: finished "
             "work is kept"

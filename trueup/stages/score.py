@@ -33,17 +33,10 @@ def score_batch(
     batch, current = checked.batch, model.champion()
     if current is None:
         return Scored(batch.window, None, 0, 0, "no champion yet")
-    if not checked.usable:
-        return Scored(batch.window, current.version, 0, 0, "the batch is broken")
-    if lacking := current.lacks(model.home, batch):
-        why = (
-            f"the champion needs {', '.join(lacking)}, which the batch lacks; next: trueup retrain {model.config.model}"
-        )
+    if (why := left_out(model, checked, current)) is not None:
         return Scored(batch.window, current.version, 0, 0, why)
-    if model.home.store.predictions_removed(model.config.model, batch.window):
-        why = "the retention of its predictions is over: the first ones served counted, and none are made again"
-        return Scored(batch.window, current.version, 0, 0, why)
-    frame = predictions(model, batch, current, as_of)
+    made = model.home.ahead.take(batch, current) if model.home.ahead is not None else None
+    frame = predictions(model, batch, current, as_of) if made is None else made
     before_saving()
     new = model.home.store.save_predictions(model.config.model, batch.window, frame)
     reach("score.saved")
@@ -58,6 +51,19 @@ def score_batch(
         assert isinstance(model.config.score.sink, Sink)
         model.config.score.sink.write(batch.window, keys.merge(served, on=ROW_ID), model.home.configs)
     return Scored(batch.window, current.version, new, len(frame), note)
+
+
+def left_out(model: Model, checked: Checked, current: Champion) -> str | None:
+    """Why the champion predicts nothing of a batch; None if it does."""
+    if not checked.usable:
+        return "the batch is broken"
+    if lacking := current.lacks(model.home, checked.batch):
+        return (
+            f"the champion needs {', '.join(lacking)}, which the batch lacks; next: trueup retrain {model.config.model}"
+        )
+    if model.home.store.predictions_removed(model.config.model, checked.batch.window):
+        return "the retention of its predictions is over: the first ones served counted, and none are made again"
+    return None
 
 
 def _try_challenger(model: Model, batch: Batch, current: Champion, as_of: datetime) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import get_args
 
 import numpy as np
@@ -13,15 +13,15 @@ import pandas as pd
 from sklearn.pipeline import Pipeline
 
 from trueup.adapters.fit_cache import Fits
-from trueup.adapters.optuna import search
+from trueup.adapters.optuna import Score, Together, search
 from trueup.config.schema import ModelConfig
 from trueup.config.tasks import Task
 from trueup.crash import reach
 from trueup.domain.data.digest import digest_of
 from trueup.domain.features.features import FeatureSchema
-from trueup.domain.judging.metrics import row_losses
 from trueup.domain.learning.learning import at_most, build, class_names, predict, recency
 from trueup.domain.learning.recipe import Recipe, StandIn
+from trueup.domain.learning.searched import Searched
 from trueup.domain.learning.splits import Indices, time_folds
 from trueup.domain.learning.training_windows import Hold, Plan, plan_training, reference_window
 from trueup.domain.monitoring.drift import sample_places
@@ -43,8 +43,7 @@ class Material:
     """The rows of a challenger's training window, and the split of the newest of them for the search."""
 
     data: Examples
-    searched: Examples
-    folds: list[tuple[Indices, Indices]]
+    searched: Searched
 
 
 def plan(model: Model, as_of: datetime) -> Plan | Hold:
@@ -65,7 +64,7 @@ def train(model: Model, chosen: Plan, as_of: datetime) -> Trained:
     without a fold to search on, TrainingFailed if no recipe can be fitted.
     """
     made = material(model, chosen, as_of)
-    data, searched, folds = made.data, made.searched, made.folds
+    data = made.data
     current = model.champion()
     tags = {"trueup.as_of": as_of.isoformat(), "trueup.train": str(chosen.train), "trueup.gate": str(chosen.gate)}
     tags[HOME_TAG] = model.home.identity
@@ -74,12 +73,9 @@ def train(model: Model, chosen: Plan, as_of: datetime) -> Trained:
     with model.home.tracking.closing_on_error(run_id):
         _log_inputs(model.home, run_id, _batches_in(model, chosen.train, as_of), "training")
         before = model.home.fits.spent
-        result = search(
-            partial(_fold_losses, model, searched, folds),
-            model.config.train,
-            model.config.task,
-            first=current.recipe if current else None,
-        )
+        with _scoring(model, made.searched) as (score, together):
+            first = current.recipe if current else None
+            result = search(score, model.config.train, model.config.task, first, together)
         trained = _fit(model, data, result.recipe, chosen, run_id)
         seconds = round(model.home.fits.spent - before, 3)
         parameters = {"family": result.recipe.family, "seed": result.recipe.seed, **result.recipe.parameters}
@@ -105,8 +101,17 @@ def material(model: Model, chosen: Plan, as_of: datetime) -> Material:
     if chosen.folds:  # rows that judge the recipe must not choose it
         earlier = examples(model, chosen.search, as_of, known_by=chosen.search.end)
         require_classes(model.config, earlier, chosen.search)
-    searched = earlier.newest(model.config.train.search_rows)
-    return Material(data, searched, _folds(model.config, searched))
+    newest = earlier.newest(model.config.train.search_rows)
+    searched = Searched(
+        rows=newest.inputs,
+        y=newest.y,
+        event_time=newest.event_time,
+        schema=newest.schema,
+        folds=tuple(_folds(model.config, newest)),
+        task=model.config.task,
+        half_life=model.config.train.half_life,
+    )
+    return Material(data, searched)
 
 
 def stand_in(model: Model, trained: Trained, family: StandIn, before: Examples, columns: Sequence[str]) -> Trained:
@@ -229,12 +234,19 @@ def _folds(config: ModelConfig, data: Examples) -> list[tuple[Indices, Indices]]
     return fine
 
 
-def _fold_losses(model: Model, data: Examples, folds: list[tuple[Indices, Indices]], recipe: Recipe) -> Iterator[float]:
-    for before, after in folds:
-        fitted = fit_recipe(model.config, model.home.fits, recipe, data.at(before))
-        prediction = predict(fitted, data.X.iloc[after], model.config.task)
-        losses = row_losses(model.config.task, data.y.iloc[after], prediction, class_names(model.config.task, fitted))
-        yield float(losses.mean())
+@contextmanager
+def _scoring(model: Model, searched: Searched) -> Iterator[tuple[Score, Together]]:
+    """What scores a recipe, and what runs several trials: in this process, or on the cluster of TRUEUP_DASK."""
+    cluster, fits, at_once = model.home.cluster, model.home.fits, model.config.train.trials_at_once
+    if cluster is None or at_once == 1:
+        yield lambda recipe: (searched.loss(fits.fit, recipe, fold) for fold in range(len(searched.folds))), map
+        return
+    from trueup.adapters.dask.trials import trials_at
+
+    # Workers read an object store by themselves. A folder of this machine may not be there, so the rows are sent.
+    there = searched if model.home.settings.address else replace(searched, rows=searched.X)
+    with trials_at(cluster, there, at_once, fits) as runner:
+        yield runner
 
 
 def _matured_span(model: Model, as_of: datetime) -> Window | None:

@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from trueup.adapters.git import code_facts
 from trueup.config.own_code import source_digest
 from trueup.config.schema import ModelConfig
-from trueup.domain.data.digest import digest_of
+from trueup.domain.data.digest import digest_of, unused
 from trueup.domain.judging.bootstrap import Floats
 from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, PRIOR, SIMPLE, Case
@@ -116,7 +116,7 @@ def method(model: Model, recipe: Recipe) -> dict[str, str]:
         "features": digest_of(model.config.features.model_dump(mode="json")),
         "config": digest_of(
             [
-                model.config.train.model_dump(mode="json", exclude=_NOT_OF_THE_MODEL),
+                model.config.train.model_dump(mode="json", exclude=_NOT_OF_THE_MODEL | unused(model.config.train)),
                 model.config.ingest.label.model_dump(mode="json", exclude={"source"}),
             ]
         ),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copyreg
 import os
+from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -11,6 +14,7 @@ import pyarrow.fs as pafs
 
 from trueup.adapters.files.bucket import BucketFiles
 from trueup.adapters.files.cache import Cache
+from trueup.config.places import caches
 from trueup.errors import UsageError
 
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL")
@@ -32,6 +36,19 @@ def open_bucket(address: str, copies: Path, limit: int) -> BucketFiles:
             f"the home {address} cannot be opened: {error}; check TRUEUP_HOME and the credentials"
         ) from None
     return BucketFiles(address, Cache(copies, limit), system, root)
+
+
+@cache
+def _opened_elsewhere(address: str, name: str, limit: int) -> BucketFiles:
+    """Files that another process sent: with this machine's credentials, and copies where TRUEUP_CACHE is here."""
+    return open_bucket(address, caches(os.environ.get("TRUEUP_CACHE")) / name / "copies", limit)
+
+
+def _address(files: BucketFiles) -> tuple[Any, tuple[str, str, int]]:
+    return _opened_elsewhere, (files.address, files.cache.folder.parent.name, files.cache.limit)
+
+
+copyreg.pickle(BucketFiles, _address)  # a file of a bucket is sent as its address
 
 
 def _s3() -> pafs.S3FileSystem:

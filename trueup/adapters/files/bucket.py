@@ -41,25 +41,25 @@ class BucketFiles:
 
     def __init__(self, address: str, cache: Cache, system: pafs.FileSystem, root: str) -> None:
         self.address = address.rstrip("/")
-        self._cache = cache
+        self.cache = cache
         self._system = system
         self._root = root.rstrip("/")  # the path within the file system
 
     @contextmanager
     def writing(self, key: str, durable: bool = True) -> Iterator[BinaryIO]:  # noqa: ARG002 - always durable
-        with self._cache.scratch() as content:
+        with self.cache.scratch() as content:
             with content.open("wb") as stream:
                 yield stream
             self._upload(content, key)
             if key.startswith(_LASTING):
-                self._cache.keep(key, content)
+                self.cache.keep(key, content)
             else:
-                self._cache.forget(key)
+                self.cache.forget(key)
 
     @contextmanager
     def opened(self, key: str, fresh: bool = False) -> Iterator[pa.NativeFile]:
         if fresh:
-            self._cache.forget(key)
+            self.cache.forget(key)
         with self.local(key) as path, pa.OSFile(str(path)) as file:
             yield file
 
@@ -74,14 +74,14 @@ class BucketFiles:
                 yield Entry(info.path.removeprefix(self._root).lstrip("/"), info.size, written.astimezone(UTC))
 
     def delete(self, key: str) -> None:
-        self._cache.forget(key)
+        self.cache.forget(key)
         try:
             self._answered(key, lambda: self._system.delete_file(self._path(key)))
         except FileNotFoundError:
             return
 
     def put_new(self, key: str, content: bytes) -> bool:
-        self._cache.forget(key)
+        self.cache.forget(key)
         return self._answered(key, lambda: put_if_absent(self._system, self._path(key), content))
 
     def adopt(self, other: Files, key: str) -> None:
@@ -93,10 +93,10 @@ class BucketFiles:
     @contextmanager
     def local(self, key: str) -> Iterator[Path]:
         if not key.startswith(_ERASED):
-            with self._cache.held(self._copy(key)) as path:
+            with self.cache.held(self._copy(key)) as path:
                 yield path
             return
-        with self._cache.scratch() as content:
+        with self.cache.scratch() as content:
             self._answered(key, lambda: self._fetch(key, content))
             yield content
 
@@ -106,12 +106,12 @@ class BucketFiles:
     def _copy(self, key: str) -> Path:
         """The local copy of a file, fetched if there is none of its state. Raises FileNotFoundError."""
         state = "" if key.startswith(_LASTING) else self._state(key)
-        if (copy := self._cache.get(key, state)) is not None:
+        if (copy := self.cache.get(key, state)) is not None:
             return copy
-        with self._cache.scratch() as content:
+        with self.cache.scratch() as content:
             self._answered(key, lambda: self._fetch(key, content))
-            self._cache.keep(key, content, state)
-        if (copy := self._cache.get(key, state)) is None:
+            self.cache.keep(key, content, state)
+        if (copy := self.cache.get(key, state)) is None:
             raise WorkError(
                 f"{self.where(key)} cannot be copied to this machine: there is no room, or it may not be written; make room "
                 "where TRUEUP_CACHE is, or set it to another folder, then run again"

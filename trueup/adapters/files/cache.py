@@ -24,8 +24,8 @@ class Cache:
     """Copies by key and state; a copy in another state (the file was written again) does not count."""
 
     def __init__(self, folder: Path, limit: int) -> None:
-        self._folder = folder
-        self._limit = limit  # bytes
+        self.folder = folder
+        self.limit = limit  # bytes
         self._checked = set[tuple[int, int]]()  # copies that this process found to be right
         self._added: int | None = None  # bytes in the folder as far as this process knows; None: not counted yet
 
@@ -70,8 +70,8 @@ class Cache:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """For the block, a path for a new file on the disk of the copies."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f".{uuid4().hex}.tmp"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f".{uuid4().hex}.tmp"
         try:
             yield path
         finally:
@@ -80,7 +80,7 @@ class Cache:
     @contextmanager
     def held(self, copy: Path) -> Iterator[Path]:
         """For the block, a second name of a copy, which no clearing removes. Raises FileNotFoundError if it went already."""
-        with TemporaryDirectory(prefix=".held-", dir=self._folder) as folder:
+        with TemporaryDirectory(prefix=".held-", dir=self.folder) as folder:
             there = Path(folder) / "file"
             try:
                 there.hardlink_to(copy)
@@ -99,22 +99,22 @@ class Cache:
 
     def _place(self, key: str) -> Path:
         name = hashlib.sha256(key.encode()).hexdigest()
-        return self._folder / name[:2] / name[2:40]
+        return self.folder / name[:2] / name[2:40]
 
     def _clear(self) -> None:
         """Remove what was not used for longest, if there is too much. Other processes add copies, too, so it counts anew."""
-        if self._added is not None and self._added <= self._limit:
+        if self._added is not None and self._added <= self.limit:
             return
         self._sweep()
         found = list[tuple[float, int, Path]]()
-        for path in self._folder.glob("??/*/*"):
+        for path in self.folder.glob("??/*/*"):
             with suppress(FileNotFoundError):
                 of = path.stat()
                 found.append((of.st_mtime, of.st_size, path))
         total = sum(size for _, size, _ in found)
-        if total > self._limit:
+        if total > self.limit:
             for _, size, path in sorted(found):
-                if total <= self._limit * _LEFT:
+                if total <= self.limit * _LEFT:
                     break
                 path.unlink(missing_ok=True)
                 total -= size
@@ -122,7 +122,7 @@ class Cache:
 
     def _sweep(self) -> None:
         """Remove what killed processes left."""
-        for left in self._folder.glob(".*"):
+        for left in self.folder.glob(".*"):
             with suppress(OSError):
                 if left.stat().st_mtime < time.time() - _AT_WORK:
                     shutil.rmtree(left) if left.is_dir() else left.unlink()

@@ -40,6 +40,11 @@ class TrainConfig(Section):
     trials: int = Field(
         12, ge=1, description="Number of trials of the search. The champion's own recipe is always the first trial."
     )
+    trials_at_once: int = Field(
+        1,
+        ge=1,
+        description="Trials that are chosen together, before the result of any of them is known. On a Dask cluster (`TRUEUP_DASK`) they run at the same time. The result depends on this number, and not on where they run.",
+    )
     folds: int = Field(
         2, ge=1, description="Time-ordered folds of the search. Each fold is judged on the rows that follow it."
     )

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from trueup.config.schema import ModelConfig
+from trueup.config.sections.training import TrainConfig
 
 
 def digest_of(value: Any) -> str:
@@ -24,6 +25,14 @@ def digest_of(value: Any) -> str:
 _NOT_DECIDING = {"retention", "replay", "governance", "about", "serve", "tags"}
 
 
+_LATER = ("trials_at_once",)  # keys of `train` that earlier versions of Trueup did not have
+
+
+def unused(train: TrainConfig) -> set[str]:
+    """The later keys that are at their defaults. Digests leave them out, so that earlier decisions are found again."""
+    return {name for name in _LATER if getattr(train, name) == TrainConfig.model_fields[name].default}
+
+
 def config_digest(config: ModelConfig) -> str:
     """Digest of all sections of a model's config that a decision may depend on."""
     return hashlib.sha256(config_text(config)).hexdigest()
@@ -34,6 +43,7 @@ def config_text(config: ModelConfig) -> bytes:
     # Without an export the text is that of a version of Trueup that has none, so that its decisions are found again.
     # Units are words for people.
     left_out: dict[str, Any] = {"export": True if config.export is None else {"units"}, "promote": {"rollout"}}
+    left_out["train"] = unused(config.train)
     return _canonical(
         config.model_dump(mode="json", by_alias=True, exclude=dict.fromkeys(_NOT_DECIDING, True) | left_out)
     )
