@@ -66,6 +66,23 @@ def test_columns_that_moved_are_drift(n):
     assert set(found.drifted) == {*NUMERIC[:4], *CATEGORICAL[:4]}
 
 
+def test_scores_need_little_of_evidently_and_leave_it_whole():
+    """In a process of its own, because the others here have all of it."""
+    code = """
+import sys
+import numpy as np, pandas as pd
+from trueup.adapters import evidently
+from trueup.domain.features.features import FeatureSchema
+frames = [pd.DataFrame({"n": np.arange(90.0) + k, "c": list("ab" * 45)}) for k in (0, 30)]
+first = evidently.scores(*frames, FeatureSchema(("n",), ("c",)))
+assert not {"plotly", "litestar", "nltk"} & set(sys.modules)
+evidently._stattests.cache_clear()
+assert evidently._evidently().Report([evidently._evidently().metrics.RowCount()])
+assert evidently.scores(*frames, FeatureSchema(("n",), ("c",))) == first
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_scores_are_those_of_evidentlys_report():
     vendor = evidently._evidently()
     rng = np.random.default_rng(0)

@@ -423,6 +423,14 @@ def test_data_docs_are_made_of_what_is_new_only(tmp_path):
     assert index.count("<a href=") == 2
 
 
+def test_the_index_needs_no_great_expectations_once_the_pages_are_drawn(tmp_path, monkeypatch):
+    path = saved(tmp_path, 1, check(landed(), configured(), {}))
+    data_docs.draw(tmp_path, path)
+    monkeypatch.setattr(data_docs, "draw", lambda *_: pytest.fail("the page is there"))
+    assert "flights/2013-01-01_r1.html" in data_docs.render(tmp_path).read_text()
+    assert "success" in data_docs.page_of(tmp_path, path).read_text()
+
+
 def test_old_data_docs_are_removed_with_their_pages_and_left_out_of_the_index(tmp_path):
     result = check(landed(), configured(), {})
     for month in (1, 2, 3):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -264,6 +266,26 @@ class Trap:
 
     def __reduce__(self):
         return (open, (self.file, "w"))
+
+
+def test_an_estimator_of_no_family_is_not_trusted(tmp_path):
+    """In a process of its own, because tests import skops with all of scikit-learn."""
+    code = f"""
+import sys
+from pathlib import Path
+from trueup.adapters.mlflow import model_files
+from trueup.errors import UntrustedModel
+model_files._skops()
+assert not {{"sklearn.manifold", "sklearn.neural_network", "pytest"}} & set(sys.modules)
+from sklearn.pipeline import make_pipeline
+from sklearn.manifold import Isomap
+try:
+    model_files.dump(make_pipeline(Isomap()), Path({str(tmp_path)!r}))
+except UntrustedModel as refused:
+    sys.exit("sklearn.manifold._isomap.Isomap" not in str(refused))
+sys.exit("it was trusted")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def flip_a_bit(file):

@@ -172,6 +172,29 @@ def test_a_database_left_half_made_is_made_again(tmp_path):
     tracking.finish(tracking.start("flights", "x"))
 
 
+def test_files_are_logged_without_mlflow_where_mlflow_finds_them(tmp_path, tracking):
+    run_id = tracking.start("files", "a run")
+    (tmp_path / "figures" / "deep").mkdir(parents=True)
+    for name in ("a.txt", "deep/b.txt"):
+        (tmp_path / "figures" / name).write_text(name)
+    code = f"""
+import sys
+from pathlib import Path
+from trueup.adapters.mlflow.runs import Tracking
+here = Path({str(tmp_path)!r}) / "figures"
+tracking = Tracking({tracking.uri!r}, {tracking.artifact_root!r})
+tracking.log_files({run_id!r}, here, "report")
+tracking.log_files({run_id!r}, here / "a.txt")
+sys.exit("mlflow" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    listed = [f.path for at in (None, "report", "report/deep") for f in tracking.client.list_artifacts(run_id, at)]
+    assert sorted(listed) == ["a.txt", "report", "report/a.txt", "report/deep", "report/deep/b.txt"]
+    with pytest.raises(RegistryUnavailable, match="cannot be used"):
+        tracking.log_files(run_id, tmp_path / "nowhere")
+    tracking.finish(run_id)
+
+
 def test_nothing_is_imported_printed_or_left_behind_without_need(tmp_path):
     """In a process of its own: what is quiet here must be quiet for the command line's last line of JSON."""
     code = f"""

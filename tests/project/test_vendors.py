@@ -14,6 +14,7 @@ DISTRIBUTIONS = {
     "MLflow": "mlflow",
     "Great Expectations": "great-expectations",
     "Evidently": "evidently",
+    "skops": "skops",
 }
 
 

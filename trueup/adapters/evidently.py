@@ -2,7 +2,7 @@
 
 Scoring calls Evidently's registered tests directly. The figures are those of a `Report` of `ValueDrift` metrics, in
 milliseconds instead of a twentieth of a second per column, because a report spends nearly all its time on drawing.
-`render` draws. Evidently is imported at first use, which takes seconds.
+`render` draws. Evidently is imported for that at first use, which takes seconds; the tests are imported without the rest.
 """
 
 from __future__ import annotations
@@ -10,11 +10,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
+import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from importlib import import_module
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -30,6 +37,8 @@ from trueup.domain.types import Window
 
 _PROJECTS = UUID("6f4e1c1e-3c0b-5b52-9a0e-6f2b3f6f0a11")  # the namespace of the ids of Evidently's projects
 _LOCK_SECONDS = 60.0
+_TESTS = "evidently.legacy.calculations.stattests"
+_importing = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -148,21 +157,45 @@ def _cells(column: pd.Series) -> pd.Series:
 
 
 def _score(column: str, before: pd.Series, now: pd.Series, method: Method) -> DriftScore:
-    evidently = _evidently()
-    kind = evidently.ColumnType.Categorical
-    test = evidently.legacy.calculations.stattests.get_stattest(before, now, kind, method)
+    stattests = _stattests()
+    kind = stattests.registry.ColumnType.Categorical
+    test = stattests.get_stattest(before, now, kind, method)
     value = float(test(before, now, kind, None).drift_score)
     shares = before.value_counts(normalize=True)
     cells = len({*shares.index, *now.unique()})
     return DriftScore(column, method, value, cells, len(before), len(now), tuple(shares))
 
 
+@cache
+def _stattests() -> ModuleType:
+    """Import Evidently's tests. They need a tenth of it, and its `__init__` imports all of it: 3 s and 100 MiB.
+
+    So a module without content takes the place of the package meanwhile. What was imported then is kept apart, so that
+    a later import of Evidently is complete.
+    """
+    with _importing:
+        if "evidently" in sys.modules:
+            return import_module(_TESTS)
+        os.environ.setdefault("DO_NOT_TRACK", "1")
+        spec = PathFinder.find_spec("evidently")
+        if spec is None:
+            raise ModuleNotFoundError("No module named 'evidently'", name="evidently")
+        spec.loader = None  # as of a package without a file of its own
+        sys.modules["evidently"] = module_from_spec(spec)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return import_module(_TESTS)
+        finally:
+            for name in [name for name in sys.modules if name.partition(".")[0] == "evidently"]:
+                del sys.modules[name]
+
+
 def _evidently() -> Any:
     """Import Evidently without its usage reports, and without the warnings of its own imports."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    with warnings.catch_warnings():
+    with _importing, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import evidently
-        import evidently.legacy.calculations.stattests
         import evidently.metrics
     return evidently

@@ -1,6 +1,6 @@
 """Data Docs: a page for each validated batch, drawn by Great Expectations, and an index.
 
-`save` only stores a result, so that the decision does not wait; `render` makes pages of stored results, in any process.
+`save` stores a result, `draw` makes its page, and `render` makes those that are missing and the index, in any process.
 Great Expectations draws the tables. The page around them is our own, because its own loads scripts and styles from
 eight hosts, without which the index is empty and the pages are unreadable.
 """
@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,19 +51,23 @@ def results_folder(folder: Path, model: str) -> Path:
 def render(folder: Path) -> Path:
     """Make pages of stored results without a current one, and the index; return the index's path.
 
-    Processes wait for each other. Imports Great Expectations only for new pages.
+    Processes wait for each other. Imports Great Expectations only for missing pages.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         saved = {path: json.loads(path.read_text()) for path in sorted(folder.glob(f"{_RESULTS}/*/*.json"))}
-        pages = {path: _page_of(folder, path) for path in saved}
-        new = [path for path, page in pages.items() if not page.exists() or page.stat().st_mtime < path.stat().st_mtime]
-        if new:
-            environment = _environment()
-            for path in new:
-                files.write_text(pages[path], environment.get_template("docs_batch.html").render(_page(saved[path])))
-            _write_index(folder, {page: saved[path] for path, page in pages.items()})
+        pages = {path: page_of(folder, path) for path in saved}
+        for path, page in pages.items():
+            if not page.exists() or page.stat().st_mtime < path.stat().st_mtime:
+                draw(folder, path)
+        _write_index(folder, {page: saved[path] for path, page in pages.items()})
     return folder / "index.html"
+
+
+def draw(folder: Path, result: Path) -> None:
+    """Make the page of a stored result. Imports Great Expectations."""
+    page = _environment().get_template("docs_batch.html").render(_page(json.loads(result.read_text())))
+    files.write_text(page_of(folder, result), page)
 
 
 def remove(folder: Path, model: str, before: datetime, dry_run: bool = False) -> tuple[int, int]:
@@ -75,11 +80,11 @@ def remove(folder: Path, model: str, before: datetime, dry_run: bool = False) ->
     with FileLock(folder / ".lock"):
         results = set(folder.glob(f"{_RESULTS}/{model}/*.json"))
         old = old_files.older(results, before)
-        kept = {_page_of(folder, path) for path in results.difference(old)}
+        kept = {page_of(folder, path) for path in results.difference(old)}
         pages = sorted(set((folder / model).glob("*.html")) - kept)
         if (old or pages) and not dry_run:
             left = [path for path in sorted(folder.glob(f"{_RESULTS}/*/*.json")) if path not in old]
-            listed = {page: path for path in left if (page := _page_of(folder, path)).exists()}
+            listed = {page: path for path in left if (page := page_of(folder, path)).exists()}
             _write_index(folder, {page: json.loads(path.read_text()) for page, path in listed.items()})
         return old_files.remove([*old, *pages], dry_run)
 
@@ -89,7 +94,8 @@ def leftovers(folder: Path, before: datetime) -> list[Path]:
     return [f for f in old_files.older(folder.rglob(".*"), before) if f.is_file() and f.name != ".lock"]
 
 
-def _page_of(folder: Path, result: Path) -> Path:
+def page_of(folder: Path, result: Path) -> Path:
+    """The page of a stored result."""
     return folder / result.parent.name / f"{result.stem}.html"
 
 
@@ -101,6 +107,7 @@ def _write_index(folder: Path, saved: Mapping[Path, Mapping[str, Any]]) -> None:
     files.write_text(folder / "index.html", template("docs_index.html").render(batches=newest_first))
 
 
+@cache
 def _environment() -> Any:
     """Great Expectations' templates, with those of our pages before them."""
     engine.great_expectations()

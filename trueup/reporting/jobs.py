@@ -13,6 +13,7 @@ from trueup.adapters import evidently
 from trueup.adapters.great_expectations.validation import ValidationResult
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
+from trueup.domain.data.digest import digest_of
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.bootstrap import paired_interval
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION
@@ -29,6 +30,8 @@ from trueup.reporting import data_docs, model_plots
 
 IMPORTANCE = "importance.png"
 SAMPLE_ROWS = 2_000  # gate rows for the importance of the features
+_MOST_DRAWN = 8  # retrains whose pictures a process keeps: some 200 KiB each
+_drawn: dict[str, dict[str, bytes]] = {}  # by the digest of all that they show
 
 
 def data_docs_folder(root: Path) -> Path:
@@ -67,15 +70,22 @@ def run_folder(root: Path, model: str, run_id: str) -> Path:
 
 
 def show_validation(model: Model, batch: Batch, as_of: datetime, result: ValidationResult) -> None:
-    """Store the result now, and queue its page."""
-    folder = data_docs_folder(model.home.root)
-    with model.home.sharing(data_docs.results_folder(folder, model.config.model)):
-        data_docs.save(folder, model.config.model, batch.rows, as_of, result)
-    model.home.background.submit(f"the Data Docs in {folder}", render_data_docs, model.home.settings)
+    """Store the result and draw its page, which takes milliseconds here; queue the index.
+
+    Great Expectations, which takes seconds to import, is loaded where the batch was validated, and not in the
+    background.
+    """
+    folder, home = data_docs_folder(model.home.root), model.home
+    with home.sharing(data_docs.results_folder(folder, model.config.model)):
+        saved = data_docs.save(folder, model.config.model, batch.rows, as_of, result)
+    if home.settings.reports:
+        with suppress(Exception), home.sharing(data_docs.page_of(folder, saved)):
+            data_docs.draw(folder, saved)  # after an error the background draws it, and reports why it cannot
+    home.background.submit(f"the Data Docs in {folder}", render_data_docs, home.settings)
 
 
 def render_data_docs(settings: Settings) -> None:
-    """Make the pages of all stored results that have none, also of those that other machines stored."""
+    """Write the index, and the pages of stored results that have none, such as of those that other machines stored."""
     home = Home(settings)
     folder = data_docs_folder(home.root)
     with home.drawing(), home.sharing(folder, fetch=True):
@@ -133,7 +143,21 @@ def draw_retrain(settings: Settings, config: ModelConfig, body: Challenge) -> No
 
 
 def drawn(model: Model, evaluation: Evaluated) -> dict[str, bytes]:
-    """Pictures of the predictions for the gate rows. Raises WorkError."""
+    """Pictures of the predictions for the gate rows. Raises WorkError.
+
+    Those of the last few retrains are kept, because several dossiers show the same ones.
+    """
+    e, label = model.config.evaluate, model.config.ingest.label
+    shown = [evaluation.predicted, evaluation.classes, model.config.task, str(e.block), e.confidence, label.unit]
+    key = digest_of([model.home.store.evaluation_digest(evaluation.path), *shown])
+    pictures = _drawn.pop(key, None) or _pictures(model, evaluation)
+    _drawn[key] = pictures  # the newest is the last
+    for oldest in list(_drawn)[:-_MOST_DRAWN]:
+        _drawn.pop(oldest, None)
+    return dict(pictures)
+
+
+def _pictures(model: Model, evaluation: Evaluated) -> dict[str, bytes]:
     frame, classes = model.home.store.read_evaluation(evaluation.path), evaluation.classes
     y = frame[LABEL].to_numpy()
     predictions = {role: prediction_of(frame, role, classes) for role in evaluation.predicted}

@@ -8,6 +8,7 @@ import pytest
 import skops.io
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn import inspection
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
@@ -241,6 +242,22 @@ def test_thinning_is_seeded_and_bounded():
     assert not np.allclose(one, other)
     few = fit(prior_model(Task.REGRESSION), X, np.arange(300.0), at_most=1, seed=5)
     assert predict(few, X, Task.REGRESSION)[0] in np.arange(300.0)
+
+
+@pytest.mark.parametrize("family", ["gradient_boosting", "linear", "forest"])
+def test_importance_is_that_of_scikit_learn_to_the_bit(family):
+    model, (X, signal) = fitted(family, Task.BINARY), rows(seed=5)
+    y = labels(Task.BINARY, signal)
+    places = np.random.default_rng(0).permutation(len(X))
+
+    def gain(pipeline, shuffled, truth):
+        return -row_losses(Task.BINARY, truth, pipeline.predict_proba(shuffled)[:, 1], None).mean()
+
+    inputs = X.iloc[places][list(SCHEMA.names)]
+    wanted = inspection.permutation_importance(model, inputs, y[places], scoring=gain, n_repeats=3, random_state=0)
+    table = permutation_importance(model, X, y, SCHEMA, Task.BINARY).set_index("feature").loc[list(SCHEMA.names)]
+    np.testing.assert_array_equal(table["mean"], wanted.importances_mean)
+    np.testing.assert_array_equal(table["high"] - table["mean"] > 0, wanted.importances_std > 0)
 
 
 def test_importance_finds_the_features_that_matter():

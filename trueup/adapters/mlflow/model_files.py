@@ -12,10 +12,14 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +40,7 @@ FORMAT = "skops"
 MODEL_FILE = "model.skops"
 FILES = (MODEL_FILE, "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt")
 _LEFT_BY_MLFLOW = "registered_model_meta"  # MLflow's loaders add it to a model; it is never read
+_importing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,9 @@ def manifest(folder: Path) -> Manifest:
 
 def dump(model: Pipeline, folder: Path) -> None:
     """Write a fitted pipeline as `model.skops`. Raises UntrustedModel for one that `load` would refuse."""
-    import skops.io
-
     file = folder / MODEL_FILE
-    skops.io.dump(model, file)
-    if foreign := sorted(set(skops.io.get_untrusted_types(file=file)) - set(TRUSTED_TYPES)):
+    _skops().dump(model, file)
+    if foreign := sorted(set(_skops().get_untrusted_types(file=file)) - set(TRUSTED_TYPES)):
         raise UntrustedModel(
             f"the model holds types that are not trusted: {', '.join(foreign)}; build it from the families of "
             "trueup.domain.learning.recipe, or add a type that runs no code when it is loaded to TRUSTED_TYPES there"
@@ -74,8 +77,6 @@ def load(folder: Path, expected_digest: str, shown: str | None = None) -> Pipeli
     The files are first copied to a private folder, so that the checked files are the loaded ones. Raises UntrustedModel
     before anything but the files' bytes was read; `shown` is their location in messages, if not `folder`.
     """
-    import skops.io
-
     where = shown or str(folder)
 
     with tempfile.TemporaryDirectory(prefix="trueup-model-") as private:
@@ -88,7 +89,7 @@ def load(folder: Path, expected_digest: str, shown: str | None = None) -> Pipeli
         if files.digest != expected_digest:
             raise _refused(where, _difference(files, expected_digest))
         try:
-            return read_again(lambda: skops.io.load(copy / MODEL_FILE, trusted=list(TRUSTED_TYPES)))
+            return read_again(lambda: _skops().load(copy / MODEL_FILE, trusted=list(TRUSTED_TYPES)))
         except ModuleNotFoundError as error:
             raise UntrustedModel(
                 f"{where}: the model was not loaded, because its family needs the package {error.name}, which is not "
@@ -96,6 +97,34 @@ def load(folder: Path, expected_digest: str, shown: str | None = None) -> Pipeli
             ) from error
         except Exception as error:  # skops and its dependencies raise any error
             raise _refused(where, f"skops does not read it: {error}") from error
+
+
+@cache
+def _skops() -> ModuleType:
+    """Import `skops.io`, which then trusts those estimators of scikit-learn that the families have imported.
+
+    By itself it trusts all of them, and imports all of scikit-learn to list them: half a second and 20 MiB a process.
+    """
+    import sklearn.utils
+    from sklearn.base import BaseEstimator
+
+    import trueup.domain.learning.learning  # noqa: F401 - imports the families
+
+    def imported() -> list[tuple[str, type]]:
+        kinds, left = dict[str, type](), [BaseEstimator]
+        while left:
+            for kind in left.pop().__subclasses__():
+                kinds[f"{kind.__module__}.{kind.__qualname__}"] = kind
+                left.append(kind)
+        return [(kind.__name__, kind) for kind in kinds.values()]
+
+    with _importing:
+        every = sklearn.utils.all_estimators
+        sklearn.utils.all_estimators = imported
+        try:
+            return import_module("skops.io")
+        finally:
+            sklearn.utils.all_estimators = every
 
 
 def check(folder: Path, expected_digest: str, shown: str | None = None) -> Manifest:
@@ -205,9 +234,8 @@ def _serve() -> None:
 def _import() -> None:
     """Import what answers need while nobody waits."""
     import pyarrow.parquet  # noqa: F401 - for read_parquet
-    import skops.io  # noqa: F401
 
-    import trueup.domain.learning.learning  # noqa: F401
+    _skops()
 
 
 def _answer(request: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from trueup.errors import RegistryUnavailable
 
 _ALIASES = sa.table("registered_model_aliases", sa.column("name"), sa.column("alias"), sa.column("version"))
 _EXPERIMENTS = sa.table("experiments", sa.column("experiment_id"), sa.column("name"))
+_RUNS = sa.table("runs", sa.column("run_uuid"), sa.column("artifact_uri"))
 _TAGS = sa.table("experiment_tags", sa.column("experiment_id"), sa.column("key"), sa.column("value"))
 
 
@@ -41,6 +42,14 @@ class MlflowLook:
             wanted = sa.select(_TAGS.c.value).select_from(joined)
             value = connection.scalar(wanted.where(_EXPERIMENTS.c.name == experiment, _TAGS.c.key == key))
             return None if value is None else str(value)
+
+    def artifacts_of(self, run_id: str) -> str | None:
+        """Where the files of a run are; None for an unknown run."""
+        with self._reading(_RUNS.name) as connection:
+            if connection is None:
+                return None
+            place = connection.scalar(sa.select(_RUNS.c.artifact_uri).where(_RUNS.c.run_uuid == run_id))
+            return None if place is None else str(place)
 
     @contextmanager
     def _reading(self, table: str) -> Iterator[sa.Connection | None]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import re
+import shutil
 import socket
 import tempfile
 import time
@@ -20,6 +21,7 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
@@ -174,9 +176,24 @@ class Tracking:
             self.client.log_inputs(run_id, inputs)
 
     def log_files(self, run_id: str, path: Path, into: str | None = None) -> None:
-        """Copy a file, or all files of a folder, beside the run."""
-        with self.answering():
-            (self.client.log_artifacts if path.is_dir() else self.client.log_artifact)(run_id, str(path), into)
+        """Copy a file, or all files of a folder, beside the run.
+
+        Where MLflow would only copy them into a folder of this machine, it is not imported for that.
+        """
+        place = None if self.look is None else _folder(self.look.artifacts_of(run_id))
+        if place is None:
+            with self.answering():
+                (self.client.log_artifacts if path.is_dir() else self.client.log_artifact)(run_id, str(path), into)
+            return
+        target = place / (into or "")
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                shutil.copytree(path, target, dirs_exist_ok=True)
+            else:
+                shutil.copy2(path, target)
+        except OSError as error:
+            raise RegistryUnavailable(_message(self.uri, f"{target}: {error.strerror or error}")) from error
 
     def note(self, experiment: str, key: str, value: str) -> None:
         with self.answering():
@@ -230,6 +247,16 @@ def _require_listener(uri: str) -> None:
         socket.create_connection((url.host, port), timeout=_ANSWER_SECONDS).close()
     except OSError as error:
         raise RegistryUnavailable(_message(uri, f"{url.host}:{port}: {error.strerror or error}")) from None
+
+
+def _folder(artifacts: str | None) -> Path | None:
+    """The folder of artifacts on this machine; None for another place."""
+    if artifacts is None:
+        return None
+    parts = urlsplit(artifacts)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path))
+    return Path(artifacts) if not parts.scheme else None
 
 
 def _sqlite_file(uri: str) -> Path | None:

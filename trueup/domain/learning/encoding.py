@@ -54,9 +54,14 @@ def encode(prepare: ColumnTransformer, chunk: pd.DataFrame, into: NDArray[Any]) 
         _encode_categories(prepare.named_transformers_[CATEGORICAL], chunk[categorical], into[:, len(numeric) :])
 
 
+def columns_of(prepare: ColumnTransformer) -> list[str]:
+    """The features in the columns of an encoded row."""
+    return [*_columns(prepare, NUMERIC), *_columns(prepare, CATEGORICAL)]
+
+
 def width_of(prepare: ColumnTransformer) -> int:
     """The number of columns of an encoded row."""
-    return len(_columns(prepare, NUMERIC)) + len(_columns(prepare, CATEGORICAL))
+    return len(columns_of(prepare))
 
 
 def matrix_of(prepare: ColumnTransformer, X: Rows, dtype: type[Any]) -> NDArray[Any]:

@@ -31,7 +31,7 @@ from trueup.config.tasks import Task
 from trueup.domain.features.chunks import Rows, chunks_of, columns_with_values, frame_of
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
-from trueup.domain.learning.encoding import encodes, fit_encoder, matrix_of
+from trueup.domain.learning.encoding import columns_of, encodes, fit_encoder, matrix_of
 from trueup.domain.learning.families import MATRIX_TYPES, for_trees, learner_of, missing_package
 from trueup.domain.learning.recipe import Recipe, Space, is_lightgbm
 from trueup.errors import TrainingFailed
@@ -262,16 +262,22 @@ def permutation_importance(
     chosen = np.random.default_rng(seed).permutation(len(X))[:rows]
     X, labels = X.iloc[chosen][list(schema.names)], np.asarray(y)[chosen]
     classes = list(model.classes_) if task is Task.MULTICLASS else None
+    matrix: Any = X
+    names = list(schema.names)
+    if encodes(model):  # an encoded column is a feature, so the rows are encoded once instead of for each shuffle
+        names, matrix, model = columns_of(model[0]), matrix_of(model[0], X, np.float64), model[1:]
 
-    def gain(pipeline: Pipeline, shuffled: pd.DataFrame, truth: NDArray[Any]) -> float:
+    def gain(pipeline: Pipeline, shuffled: Any, truth: NDArray[Any]) -> float:
         return -float(row_losses(task, truth, _predict(pipeline, shuffled, task, classes), classes).mean())
 
     with _pools().limit(limits=_THREADS):
         importance = inspection.permutation_importance(
-            model, X, labels, scoring=gain, n_repeats=repeats, random_state=seed
+            model, matrix, labels, scoring=gain, n_repeats=repeats, random_state=seed
         )
     mean, spread = importance.importances_mean, 2 * importance.importances_std
-    table = pd.DataFrame({"feature": schema.names, "mean": mean, "low": mean - spread, "high": mean + spread})
+    table = pd.DataFrame({"feature": names, "mean": mean, "low": mean - spread, "high": mean + spread})
+    unused = pd.DataFrame({"feature": [name for name in schema.names if name not in names]})
+    table = pd.concat([table, unused.assign(mean=0.0, low=0.0, high=0.0)])  # they had no value in training
     return table.sort_values(["mean", "feature"], ascending=[False, True], ignore_index=True)
 
 
