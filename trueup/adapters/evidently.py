@@ -34,6 +34,7 @@ from trueup.domain.monitoring.cells import comparable
 from trueup.domain.monitoring.drift import JENSEN_SHANNON, PSI, DriftScore
 from trueup.domain.monitoring.movement import Method
 from trueup.domain.types import Window
+from trueup.imports import undisturbed
 
 _PROJECTS = UUID("6f4e1c1e-3c0b-5b52-9a0e-6f2b3f6f0a11")  # the namespace of the ids of Evidently's projects
 _LOCK_SECONDS = 60.0
@@ -194,7 +195,7 @@ def _stattests() -> ModuleType:
 def _evidently() -> Any:
     """Import Evidently without its usage reports, and without the warnings of its own imports."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    with _importing, warnings.catch_warnings():
+    with _importing, warnings.catch_warnings(), undisturbed():
         warnings.simplefilter("ignore")
         import evidently
         import evidently.metrics

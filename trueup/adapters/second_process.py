@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import trueup
+from trueup.imports import undisturbed
 
 
 class SecondProcess:
@@ -103,7 +104,8 @@ def answer_all(prepare: Callable[[], None], answer: Callable[[dict[str, Any]], N
     """Answer a SecondProcess until its input ends, after `prepare`. An error of `answer` is the answer to one question."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # output of libraries must not mix with answers
-    prepare()
+    with undisturbed():
+        prepare()
     for line in sys.stdin:
         error = None
         try:

@@ -15,6 +15,7 @@ from trueup.config.project import FILE, project_root
 from trueup.config.settings import Settings
 from trueup.domain.types import Reason, Retrain
 from trueup.errors import TrueupError, UsageError
+from trueup.imports import undisturbed
 from trueup.orchestration.environment import flows_called_here, project_of_stack, server_address
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ R = TypeVar("R")
 
 def run(model: str, as_of: datetime | None, retrain: Retrain) -> Cycle:
     """One turn of the loop, see `trueup.loop.turn.cycle`."""
-    from trueup.loop.turn import cycle
+    with undisturbed():
+        from trueup.loop.turn import cycle
 
     def here(do: Steps, o: Opened) -> Cycle:
         return cycle(do, o.model, o.as_of, retrain)
@@ -128,9 +130,10 @@ def _start(
         with flows_called_here():
             done: R = project_flow(name, model)(model, as_of=as_of, **more, **({"by": by} if by else {}))
             return done
-    from trueup.loop.retrying import Retrying
-    from trueup.orchestration.context import opened
-    from trueup.orchestration.hooks import notify_people
+    with undisturbed():
+        from trueup.loop.retrying import Retrying
+        from trueup.orchestration.context import opened
+        from trueup.orchestration.hooks import notify_people
 
     try:
         with opened(model, as_of, by=by or "") as o:

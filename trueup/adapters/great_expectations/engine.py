@@ -20,6 +20,7 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.adapters.great_expectations.checks import Check, Outcome, Result, none_unexpected
+from trueup.imports import undisturbed
 
 _EXAMPLES: Final = 20  # failing values to keep
 # Expectations that GX can run on a categorical column; others get the values themselves.
@@ -30,7 +31,7 @@ _importing: Final = threading.Lock()
 @functools.cache
 def great_expectations() -> ModuleType:
     """Import Great Expectations without the deprecation warnings of its dependencies."""
-    with _importing, warnings.catch_warnings():
+    with _importing, warnings.catch_warnings(), undisturbed():
         warnings.simplefilter("ignore", DeprecationWarning)
         return importlib.import_module("great_expectations")
 

@@ -32,6 +32,7 @@ from trueup.adapters.sql.engines import connect
 from trueup.adapters.sql.lock import session_lock
 from trueup.domain.types import BatchRef, Metric
 from trueup.errors import RegistryUnavailable
+from trueup.imports import undisturbed
 from trueup.secrecy import masked
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Tracking:
             warnings.simplefilter("ignore", DeprecationWarning)  # raised by SQLAlchemy for MLflow
             if (file := _sqlite_file(self.uri)) is not None and not file.exists():
                 build_database(file)
-            from mlflow import MlflowClient
+            with undisturbed():
+                from mlflow import MlflowClient
 
             # MLflow keeps the driver's timeout of five seconds for a locked database, and its sessions
             # have another one.
@@ -210,7 +212,8 @@ class Tracking:
     @contextmanager
     def answering(self) -> Iterator[None]:
         """Turn errors of MLflow into RegistryUnavailable with a next step."""
-        from mlflow.exceptions import MlflowException
+        with undisturbed():
+            from mlflow.exceptions import MlflowException
 
         try:
             yield
