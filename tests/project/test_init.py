@@ -159,3 +159,18 @@ def test_from_a_table_the_first_model_is_its_own(tmp_path):
     assert wrong.returncode == 2
     assert not (tmp_path / "other").exists(), "nothing is written for a table that cannot be used"
     assert "--from needs --time and --label" in trueup("init", "x", "--from", "a.csv", cwd=tmp_path).stderr
+
+
+def test_a_projects_environments_say_all_that_is_missing_at_once(tmp_path):
+    made = write_project(tmp_path / "shop", Choices("shop"))
+    done = trueup("check", "example", "--env", "prod", cwd=made.folder)
+    assert done.returncode == 2
+    assert "prod.yaml: 6 mistakes" in done.stderr
+    assert "${PROD_DATABASE_URL} is not set" in done.stderr
+    assert not (made.folder / ".trueup").exists()
+    secrets = {f"PROD_{name}": "0" * 64 for name in ("LEDGER_KEY", "NOTIFY", "PREFECT_API_URL")}
+    places = {"PROD_HOME": str(tmp_path / "prod"), "PROD_DATABASE_URL": f"sqlite:///{tmp_path}/prod.db"}
+    there = {**secrets, **places, "PROD_MLFLOW_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    done = trueup("--env=prod", "status", "example", cwd=made.folder, **there)
+    assert done.returncode == 0, done.stderr
+    assert trueup("check", "example", "--env", "dev", cwd=made.folder).returncode == 0

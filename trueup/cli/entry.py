@@ -7,13 +7,46 @@ import sys
 
 
 def main() -> None:
-    """Run the command line. Every error is reported in one line, with the exit code of its kind."""
+    """Run the command line. Every error is reported in one line, with the exit code of its kind.
+
+    `--env NAME` may be anywhere, because it says where a command acts, not what it does.
+    """
+    words, name = _without_environment(sys.argv[1:])
+    if name is not None:
+        from trueup.cli.edge import one_line
+
+        with one_line():
+            from trueup.config.environments import enter_named
+
+            enter_named(name, os.environ)
+        sys.argv[1:] = words
     if sys.argv[1:2] == ["serve"]:
         _serve(sys.argv[2:])
     else:
         from trueup.cli import main
 
         main.main()
+
+
+def _without_environment(words: list[str]) -> tuple[list[str], str | None]:
+    """The words without `--env NAME`, and NAME; that of TRUEUP_ENV without the option.
+
+    >>> _without_environment(["run", "m", "--env", "prod", "--json"])
+    (['run', 'm', '--json'], 'prod')
+    >>> _without_environment(["--env=dev", "status"])
+    (['status'], 'dev')
+    """
+    name, rest, before = os.environ.get("TRUEUP_ENV"), list[str](), iter(words)
+    for word in before:
+        if word == "--env":
+            name = next(before, "")
+        elif word.startswith("--env="):
+            name = word.partition("=")[2]
+        elif word == "--":
+            rest += [word, *before]
+        else:
+            rest.append(word)
+    return rest, name
 
 
 def _serve(words: list[str]) -> None:

@@ -57,6 +57,18 @@ app.add_typer(rollout.app, name="rollout")
 app.add_typer(stack.app)
 
 
+@app.callback()
+def everywhere(
+    env: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Act in environments/NAME.yaml of the project. Default: TRUEUP_ENV, or none."
+        ),
+    ] = None,
+) -> None:
+    """Continuous training for tabular models: validate, score, monitor, retrain, judge and promote, with proof."""
+
+
 @app.command()
 def run(
     model: Annotated[

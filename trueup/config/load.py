@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -17,6 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from trueup.config.content import Location
+from trueup.config.environments import overridden
 from trueup.config.plugins import ROOT, Plugin
 from trueup.config.rules import Mistake, contradictions
 from trueup.config.schema import ModelConfig
@@ -100,13 +101,15 @@ def read(configs: Path, name: str) -> Written:
         raise UnknownModel(f"{name}: no {path}; {hint}; TRUEUP_CONFIGS names another folder of configs")
     try:
         content = path.read_bytes()
-        return _parse(content.decode(), str(path), configs, name)
+        written = _parse(content.decode(), str(path), configs, name)
     except OSError as error:
         raise ConfigError(str(path), [f"cannot be read: {error.strerror}; fix that, then run again"]) from None
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         what = f"line {line}: not UTF-8 (byte {content[error.start]:#04x}); save the file as UTF-8"
         raise ConfigError(str(path), [what]) from None
+    changed, where = overridden(written.content, configs, str(path))
+    return replace(written, content=changed, where=where)
 
 
 def _parse(text: str, where: str, root: Path | None = None, name: str | None = None) -> Written:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from trueup.config import environments
 from trueup.config.load import load_model
 from trueup.config.schema import ModelConfig
 from trueup.config.settings import Settings
@@ -42,6 +44,7 @@ def opened(model: str, as_of: datetime | None, settings: Settings | None = None,
     """
     from trueup.home import Home
 
+    enter_environment()
     home = Home(settings)
     home.actor = of_this_run(by)
     try:
@@ -76,6 +79,7 @@ def opened_home(actor: Actor, settings: Settings | None = None) -> Iterator[Home
     from trueup.audit.dossiers import dossiers_kept_current
     from trueup.home import Home
 
+    enter_environment()
     home = Home(settings)
     home.actor = actor
     try:
@@ -84,6 +88,12 @@ def opened_home(actor: Actor, settings: Settings | None = None) -> Iterator[Home
     finally:
         pass_on(home)
         home.close()
+
+
+def enter_environment() -> None:
+    """Let a flow run act in the environment of its deployment, which TRUEUP_ENV names; see `config.environments`."""
+    if (name := os.environ.get(environments.VARIABLE)) is not None:
+        environments.enter_named(name, os.environ)
 
 
 def _put_project_on_path() -> None:
