@@ -42,7 +42,7 @@ def test_the_rows_are_those_of_the_whole_frame(store):
     assert (len(rows), rows.columns) == (14, list(whole.columns))
     pd.testing.assert_frame_equal(rows.frame(), whole, check_categorical=False)
     chunks = list(rows.chunks())
-    assert [len(chunk) for chunk in chunks] == [4, 1, 4, 4, 1]
+    assert [len(chunk) for chunk in chunks] == [4, 4, 4, 2]  # filled up across the files
     for chunk in chunks:
         assert chunk.dtypes.astype(str).to_dict() == whole.dtypes.astype(str).to_dict()
     joined = pd.concat([chunk.astype(object) for chunk in chunks], ignore_index=True)

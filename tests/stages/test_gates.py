@@ -107,10 +107,14 @@ def test_ablation_tells_which_features_the_model_lives_on_and_decides_nothing(so
 
 def test_unchanged_rows_have_the_features_they_had(sound):
     gate = examples(sound.model, window(4), streams.week(5))
-    used = [sound.batch(4)]
-    landed = sound.home.store.effective([b.rows for b in used])
-    made = behaviour._features(sound.model, landed, gate)
-    assert made.astype({"group": str}).equals(gate.X.astype({"group": str}))
+    checks = next(g for g in sound.config.promote.gates if isinstance(g, Behaviour)).checks
+    used, of = [sound.batch(4)], sound.config.features
+    ids = sound.home.store.effective([b.rows for b in used], ["row_id"])["row_id"]
+    for check in checks[:2]:
+        made = behaviour._made(sound.model, check, ids, used, gate)
+        own = behaviour._depending_on(check.column, of)
+        same = behaviour._features(check.column, made.landed, gate, slice(None), own)
+        assert same[check.column].astype(str).tolist() == gate.X[check.column].astype(str).tolist()
 
 
 def test_a_value_that_the_column_cannot_hold_is_told(sound):

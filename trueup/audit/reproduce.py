@@ -24,7 +24,7 @@ from trueup.config.load import load_model, sound_name
 from trueup.domain.data.digest import config_text
 from trueup.domain.judging.gates import CHALLENGER
 from trueup.domain.judging.metrics import metrics
-from trueup.domain.learning.learning import class_names, predict
+from trueup.domain.learning.learning import class_names, predict, predict_each
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.types import LABEL, ROW_ID, Window
 from trueup.errors import RegistryUnavailable, TrueupError, UntrustedModel, UsageError, WorkError
@@ -231,8 +231,8 @@ def _compared(record: _Record, model: Model, then: Home) -> _Rebuilt:
         )
     if (registered := _registered(record, model.home, done)) is not None:
         classes = class_names(model.config.task, registered)
-        was, rebuilt_ones = (predict(m, gate.X, model.config.task, classes) for m in (registered, fitted))
-        done.compare("predictions of the registered model on the gate rows", was, rebuilt_ones)
+        both = predict_each({"was": registered, "now": fitted}, gate.inputs, model.config.task, classes)
+        done.compare("predictions of the registered model on the gate rows", both["was"], both["now"])
         _against_the_form(record, model, done, learned, fitted)
     return done
 
@@ -283,7 +283,7 @@ def _against_the_evaluation(record: _Record, model: Model, done: _Rebuilt, gate:
     frame = frame.iloc[place.astype(int).to_numpy()]
     if (other := int((frame[LABEL].astype(str).to_numpy() != gate.y.astype(str).to_numpy()).sum())) > 0:
         done.differences.append(Difference("rows", f"{other:,} of {len(frame):,} gate rows have another label"))
-    predictions = predict(fitted, gate.X, model.config.task, classes)
+    predictions = predict(fitted, gate.inputs, model.config.task, classes)
     done.rows = len(frame)
     done.compare("judged predictions on the gate rows", prediction_of(frame, CHALLENGER, classes), predictions)
     with suppress(ValueError):  # labels of one class, say: then nothing was measured either

@@ -41,7 +41,7 @@ def ablation(
 
     def losses(schema: FeatureSchema) -> Floats:
         fitted = fit_recipe(model.config, model.home.fits, trained.recipe, before, schema)
-        return row_losses(model.config.task, y, predict(fitted, gate.X, model.config.task, classes), classes)
+        return row_losses(model.config.task, y, predict(fitted, gate.inputs, model.config.task, classes), classes)
 
     whole = gate.schema
     full = losses(whole) if len(before.y) < trained.rows else row_losses(model.config.task, y, predictions, classes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,28 @@ from trueup.config.own_code import load_function
 from trueup.config.sections.features import FeaturesConfig
 from trueup.domain.features.features import feature_frame
 from trueup.domain.judging.gates.behaviour import Behaviour, BehaviourCheck, InvarianceCheck, Violations, measured
-from trueup.domain.learning.learning import predict
-from trueup.domain.types import ROW_ID, Batch
+from trueup.domain.learning.learning import pieces, predict
+from trueup.domain.types import EVENT_TIME, ROW_ID, Batch
 from trueup.errors import WorkError
 from trueup.model import Model
 from trueup.stages.features import Examples
+
+
+@dataclass(frozen=True, eq=False)
+class _Change:
+    """One change of a column: its values for the gate rows, and the features that follow from a range of them."""
+
+    values: pd.Series[Any]
+    features: Callable[[slice], pd.DataFrame]
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A check with its column as landed for the gate rows, and its changes: one per value."""
+
+    check: BehaviourCheck
+    landed: pd.Series[Any]
+    changes: list[_Change]
 
 
 def behaviour(
@@ -30,22 +49,68 @@ def behaviour(
     checks = [check for gate in model.config.promote.gates if isinstance(gate, Behaviour) for check in gate.checks]
     if not checks:
         return []
-    rows = model.home.store.effective([b.rows for b in used])
-    if not model.config.features.custom:  # the function may use other rows of a batch
-        rows = rows[rows[ROW_ID].isin(gate.row_id)]
-    before = predict(fitted, gate.X, model.config.task, classes)
-    violations = []
-    for check in checks:
-        moves, changed = list[Any](), np.zeros(len(gate.y))
-        for column in _changed(check, rows[check.column], model.config.train.seed):
-            other = rows.assign(**{check.column: column})
-            after = predict(fitted, _features(model, other, gate), model.config.task, classes)
-            moves.append(after - before if after.ndim == 1 else np.abs(after - before).sum(axis=1) / 2)
-            changed = np.maximum(changed, _differs(rows, other, check.column, gate))
-        # The largest change over several values counts; a direction check has one value.
-        largest = np.abs(np.column_stack(moves)).max(axis=1) if isinstance(check, InvarianceCheck) else moves[0]
-        violations.append(measured(check, largest, changed, gate.event_time, model.config.evaluate))
-    return violations
+    if model.config.features.custom:
+        rows = model.home.store.effective([b.rows for b in used])
+        return [
+            v for c in checks for v in _measured(model, fitted, gate, [_with_custom(model, c, rows, gate)], classes)
+        ]
+    ids = model.home.store.effective([b.rows for b in used], [ROW_ID])[ROW_ID]
+    return _measured(model, fitted, gate, [_made(model, c, ids, used, gate) for c in checks], classes)
+
+
+def _measured(
+    model: Model, fitted: Pipeline, gate: Examples, made: list[_Made], classes: list[str] | None
+) -> list[Violations]:
+    """Predict the gate rows with every change, in one reading of their features, and count the violations."""
+    task, start = model.config.task, 0
+    moved, changed = (np.zeros((len(made), len(gate.y))) for _ in range(2))
+    for piece in pieces([fitted], gate.inputs, task):
+        rows = slice(start, start := start + len(piece))
+        before = predict(fitted, piece, task, classes)
+        for number, one in enumerate(made):
+            moves = []
+            for change in one.changes:
+                new = change.features(rows)
+                other = piece.assign(**{name: new[name].array for name in piece.columns if name in new.columns})
+                after = predict(fitted, other, task, classes)
+                moves.append(after - before if after.ndim == 1 else np.abs(after - before).sum(axis=1) / 2)
+                differs = _differs(one.landed.iloc[rows], change.values.iloc[rows])
+                changed[number, rows] = np.maximum(changed[number, rows], differs)
+            # The largest change over several values counts; a direction check has one value.
+            invariance = isinstance(one.check, InvarianceCheck)
+            moved[number, rows] = np.abs(np.column_stack(moves)).max(axis=1) if invariance else moves[0]
+    return [
+        measured(one.check, moved[number], changed[number], gate.event_time, model.config.evaluate)
+        for number, one in enumerate(made)
+    ]
+
+
+def _made(model: Model, check: BehaviourCheck, ids: pd.Series[Any], used: list[Batch], gate: Examples) -> _Made:
+    """A check of a column; the features that depend on it need no other column. `ids` are those of the batches' rows."""
+    column = model.home.store.effective([b.rows for b in used], [check.column])[check.column]
+    kept = ids.isin(gate.row_id).to_numpy()
+    column, places = column[kept], pd.Index(ids[kept]).get_indexer(pd.Index(gate.row_id))
+    of = _depending_on(check.column, model.config.features)
+
+    def change(values: pd.Series[Any]) -> _Change:
+        return _Change(values, lambda rows: _features(check.column, values.iloc[rows], gate, rows, of))
+
+    changed = _changed(check, column, model.config.train.seed)
+    return _Made(check, column.iloc[places], [change(pd.Series(values).iloc[places]) for values in changed])
+
+
+def _with_custom(model: Model, check: BehaviourCheck, rows: pd.DataFrame, gate: Examples) -> _Made:
+    """A check with a custom function, which may use the batches' other columns and rows."""
+    f, places = model.config.features, pd.Index(rows[ROW_ID]).get_indexer(pd.Index(gate.row_id))
+    custom = load_function(f.custom, model.home.configs) if f.custom else None
+
+    def change(values: pd.Series[Any]) -> _Change:
+        other = rows.assign(**{check.column: values})
+        features = feature_frame(other, pd.DataFrame(), _without_history(f), custom).iloc[places]
+        return _Change(other[check.column].iloc[places], lambda part: features.iloc[part])
+
+    changed = _changed(check, rows[check.column], model.config.train.seed)
+    return _Made(check, rows[check.column].iloc[places], [change(values) for values in changed])
 
 
 def _changed(check: BehaviourCheck, column: pd.Series[Any], seed: int) -> list[Any]:
@@ -73,18 +138,30 @@ def _as_type_of_column(value: Any, column: pd.Series[Any], check: InvarianceChec
         ) from None
 
 
-def _differs(rows: pd.DataFrame, other: pd.DataFrame, column: str, gate: Examples) -> Any:
-    """1 if a gate row's input has changed (n,)."""
-    old, new = (frame[column].astype(object) for frame in (rows, other))
-    moved = (old != new) & ~(old.isna() & new.isna())
-    return moved.set_axis(rows[ROW_ID]).loc[gate.row_id].to_numpy(dtype=np.float64)
+def _differs(old: pd.Series[Any], new: pd.Series[Any]) -> Any:
+    """1 if a row's input has changed (n,)."""
+    if all(pd.api.types.is_numeric_dtype(column) for column in (old, new)):
+        was, now = (column.to_numpy(dtype=np.float64, na_value=np.nan) for column in (old, new))
+    else:
+        was, now = (column.to_numpy(dtype=object) for column in (old, new))
+    return np.asarray((was != now) & ~(pd.isna(was) & pd.isna(now)), dtype=np.float64)
 
 
-def _features(model: Model, rows: pd.DataFrame, gate: Examples) -> pd.DataFrame:
-    """The gate rows' features in the model's order, recomputed from `rows` except those of history."""
-    f = model.config.features
-    custom = load_function(f.custom, model.home.configs) if f.custom else None
-    plain = FeaturesConfig.model_construct(**{**dict(f), "history": []})  # there may be no other features
-    made = feature_frame(rows, pd.DataFrame(), plain, custom).set_index(ROW_ID).loc[gate.row_id]
-    new = {name: made[name].array for name in gate.X.columns if name in made.columns}
-    return gate.X.assign(**new)
+def _features(column: str, values: pd.Series[Any], gate: Examples, rows: slice, of: FeaturesConfig) -> pd.DataFrame:
+    """The features of a range of the gate rows that depend on a column with these values."""
+    landed = {ROW_ID: gate.row_id.iloc[rows].array, EVENT_TIME: gate.event_time.iloc[rows].array, column: values.array}
+    return feature_frame(pd.DataFrame(landed), pd.DataFrame(), of)
+
+
+def _depending_on(column: str, of: FeaturesConfig) -> FeaturesConfig:
+    """The declared features of one column alone."""
+    chosen = {
+        "numeric": [name for name in of.numeric if name == column],
+        "categorical": [name for name in of.categorical if name == column],
+        "calendar": {name: parts for name, parts in of.calendar.items() if name == column},
+    }
+    return FeaturesConfig.model_construct(**{**dict(_without_history(of)), **chosen})
+
+
+def _without_history(of: FeaturesConfig) -> FeaturesConfig:
+    return FeaturesConfig.model_construct(**{**dict(of), "history": []})  # there may be no other features

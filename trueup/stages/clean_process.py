@@ -15,12 +15,14 @@ import pandas as pd
 from trueup.adapters import parquet
 from trueup.adapters.mlflow.model_files import fresh_process
 from trueup.adapters.onnx import ONNX_FILE
+from trueup.domain.features.chunks import frame_of
 from trueup.domain.judging.gates.budget import Budget, Cost
 from trueup.domain.judging.metrics import figure
 from trueup.domain.types import Verdict
 from trueup.errors import UntrustedModel
 from trueup.handoffs import FITTED, Trained, prediction_columns, prediction_of
 from trueup.model import Model
+from trueup.stages.features import Examples
 
 _NAME = "fresh process"
 _TOLERANCE = 1e-9  # tolerance for the order of a sum
@@ -56,20 +58,21 @@ def reproduced(model: Model, trained: Trained, *others: tuple[str, str, list[str
     return Verdict.passed(_NAME, f"its files alone reproduced the recorded predictions of {rows:,} rows", **figures)
 
 
-def budget(model: Model, trained: Trained, rows: pd.DataFrame) -> list[Cost]:
-    """Size of a model's files, and the time of the second process for the `rows` of each budget gate."""
+def budget(model: Model, trained: Trained, gate: Examples) -> list[Cost]:
+    """Size of a model's files, and the time of the second process for the first gate rows, for each budget gate."""
     costs = []
-    for gate in (g for g in model.config.promote.gates if isinstance(g, Budget)):
-        with model.home.registry.files(trained.uri) as folder, _written(rows.head(gate.batch)) as path:
+    for limits in (g for g in model.config.promote.gates if isinstance(g, Budget)):
+        rows = frame_of(gate.at(slice(limits.batch)).inputs)
+        with model.home.registry.files(trained.uri) as folder, _written(rows) as path:
             # Without the ONNX form, so that turning `export` on changes no verdict.
             size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and p.name != ONNX_FILE)
-            seconds = fresh_process().time(folder, trained.manifest_digest, path, model.config.task, gate.repeats)
+            seconds = fresh_process().time(folder, trained.manifest_digest, path, model.config.task, limits.repeats)
         median, p95 = np.quantile(seconds, [0.5, 0.95]) * 1000
         costs.append(
             Cost(
-                batch=gate.batch,
-                repeats=gate.repeats,
-                rows=min(gate.batch, len(rows)),
+                batch=limits.batch,
+                repeats=limits.repeats,
+                rows=len(rows),
                 mib=size / 2**20,
                 median_ms=float(median),
                 p95_ms=float(p95),

@@ -15,15 +15,14 @@ from trueup.config.schema import ModelConfig
 from trueup.domain.judging.bootstrap import Blocks
 from trueup.domain.judging.gates import CHALLENGER, CHAMPION
 from trueup.domain.judging.metrics import SliceLoss, metrics, metrics_with_intervals, row_losses, slice_table
-from trueup.domain.learning.learning import all_classes, predict
+from trueup.domain.learning.learning import all_classes
 from trueup.domain.monitoring.diagnosis import Skill, constant_losses, promised_gain, skill
-from trueup.domain.monitoring.drift import sample
 from trueup.domain.types import EVENT_TIME, LABEL, ROW_ID, Metric, Window
 from trueup.handoffs import Evaluation, Trained, columns_of, sample_name
 from trueup.model import Champion, Model
 from trueup.reporting.jobs import SAMPLE_ROWS
 from trueup.stages.ablation import ablation
-from trueup.stages.baselines import REFERENCE, baselines
+from trueup.stages.baselines import REFERENCE, baselines, predict_beside
 from trueup.stages.behaviour import behaviour
 from trueup.stages.clean_process import budget
 from trueup.stages.features import Examples, examples, own_rows, reference_examples
@@ -50,10 +49,9 @@ def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
         models[CHAMPION] = compared.load(model.home)
     models |= baselines(model, before)
     classes = all_classes(model.config.task, models.values(), gate.y)
-    rows = dict.fromkeys(models, gate.X)
-    if compared is not None:  # it predicts from its own features, as it does when it serves
-        rows[CHAMPION] = own_rows(model, compared, gate, trained.gate, as_of)
-    predictions = {role: predict(fitted, rows[role], model.config.task, classes) for role, fitted in models.items()}
+    # A champion predicts from its own features, as it does when it serves.
+    theirs = None if compared is None else own_rows(model, compared, gate, trained.gate, as_of)
+    predictions = predict_beside(model, models, gate, theirs, classes)
     weighed, substitute = weigh(model, trained, gate, before, predictions, classes, compared, as_of)
     if substitute is not None:
         trained = substitute
@@ -62,8 +60,9 @@ def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
     by_role, intervals = _metrics(model.config, gate, predictions, classes)
     figures = {f"{role}_{name}": value for role, m in by_role.items() for name, value in m.items()}
     model.home.tracking.log(trained.run_id, metrics=figures)
-    challenger_columns = columns_of(CHALLENGER, predictions[CHALLENGER], classes)
-    sample_rows = sample(gate.X.assign(**{LABEL: gate.y}, **challenger_columns), SAMPLE_ROWS, model.config.train.seed)
+    X, drawn = gate.sample(SAMPLE_ROWS, model.config.train.seed)
+    ours = columns_of(CHALLENGER, predictions[CHALLENGER][drawn], classes)
+    sample_rows = X.assign(**{LABEL: gate.y.iloc[drawn].to_numpy()}, **ours)
     used = [b for b in model.usable_batches(as_of) if b.window.overlaps(trained.gate)]
     worth = ablation(model, trained, gate, predictions[CHALLENGER], classes, as_of)
     model.home.tracking.log(
@@ -80,7 +79,7 @@ def evaluate(model: Model, trained: Trained, as_of: datetime) -> Evaluation:
         slices=_slices(model.config, frame, predictions, classes),
         champion_epoch=current.epoch if current else 0,
         behaviour=behaviour(model, models[CHALLENGER], gate, used, classes),
-        budget=budget(model, trained, gate.X),
+        budget=budget(model, trained, gate),
         ablation=worth,
         without_champion=lacking,
         weighed=weighed,

@@ -27,6 +27,7 @@ from trueup.domain.features.features import (
 )
 from trueup.domain.features.history import needed_reach
 from trueup.domain.learning.training_windows import reference_window
+from trueup.domain.monitoring.drift import sample_places
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
 from trueup.errors import NotEnoughData
 from trueup.home import Home
@@ -63,10 +64,20 @@ class Examples:
         newest: datetime = self.event_time.max().to_pydatetime()
         return newest + timedelta(microseconds=1)
 
+    def sample(self, n: int, seed: int) -> tuple[pd.DataFrame, NDArray[np.intp]]:
+        """Draw `n` rows, without reading the others, and their positions; all of them if there are no more."""
+        places = sample_places(len(self.y), n, seed)
+        chosen = np.arange(len(self.y)) if places is None else places
+        return self.inputs.take(chosen), chosen
+
+    def for_fit(self) -> Examples:
+        """Without the ids and the moments of labels, which no fit needs: 16 bytes a row."""
+        return replace(self, known_at=self.known_at.iloc[:0].copy(), row_id=self.row_id.iloc[:0].copy())
+
     def newest(self, rows: int | None) -> Examples:
         if rows is None or rows >= len(self.y):
             return self
-        return self.at(slice(-rows, None))
+        return self.at(np.arange(len(self.y) - rows, len(self.y)))  # not a slice, which would keep the other rows
 
     def at(self, rows: slice | NDArray[np.intp]) -> Examples:
         """A range of the rows, or those at ascending positions."""
@@ -256,9 +267,11 @@ def reference_examples(model: Model, start: datetime, as_of: datetime, of: Featu
     return before
 
 
-def own_rows(model: Model, current: Champion, rows: Examples, window: Window, as_of: datetime) -> pd.DataFrame:
+def own_rows(model: Model, current: Champion, rows: Examples, window: Window, as_of: datetime) -> Rows:
     """The rows of a window, in the order of `rows`, with the features that the champion was trained on."""
     if current.features == model.config.features:
-        return rows.X
+        return rows.inputs
     own = examples(model, window, as_of, of=current.features)
-    return own.X.set_axis(own.row_id, axis=0).loc[rows.row_id]
+    if np.array_equal(own.row_id, rows.row_id):
+        return own.rows
+    return own.rows.take(pd.Index(own.row_id).get_indexer(pd.Index(rows.row_id)))

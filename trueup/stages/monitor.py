@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from trueup.adapters.evidently import scores
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
 from trueup.config.tasks import Task
+from trueup.domain.features.chunks import Rows
 from trueup.domain.features.features import schema_of
 from trueup.domain.judging.bootstrap import MIN_BLOCKS, Blocks
 from trueup.domain.judging.metrics import metrics, metrics_with_intervals, row_losses
@@ -190,15 +192,15 @@ def _skill(model: Model, batch: Batch, joined: pd.DataFrame, as_of: datetime, of
         return None
     seed = model.config.train.seed
     reference = model.home.fits.fit(
-        simple_model(before.schema, model.config.task, seed), before.X, before.y, SIMPLE_ROWS, seed
+        simple_model(before.schema, model.config.task, seed), before.inputs, before.y, SIMPLE_ROWS, seed
     )
-    rows = _features_of(model, features(model, batch, as_of, of), joined[ROW_ID])
+    rows, back = _features_of(model, features(model, batch, as_of, of), joined[ROW_ID])
     y, classes = (
         joined[LABEL].to_numpy(),
         all_classes(model.config.task, [reference], classes_of(model.config, joined) or []),
     )
     predicted = prediction_in(model.config, joined, classes)
-    reference_predicted = predict(reference, rows, model.config.task, classes)
+    reference_predicted = predict(reference, rows, model.config.task, classes)[back]
     ours, theirs = (
         row_losses(model.config.task, y, predicted, classes),
         row_losses(model.config.task, y, reference_predicted, classes),
@@ -239,10 +241,11 @@ def _shift(model: Model, joined: pd.DataFrame, current: Champion | None) -> tupl
     """How far predictions and labels moved since the gate; informs only."""
     if joined.empty or current is None:
         return ()
-    gate = model.home.store.read_evaluation(current.evaluation_path)
     if model.config.task is Task.MULTICLASS:
+        gate = model.home.store.read_evaluation(current.evaluation_path)
         then = gate.filter(regex="^p_challenger_").idxmax(axis=1).str.removeprefix("p_challenger_")
     else:
+        gate = model.home.store.read_evaluation(current.evaluation_path, [LABEL, "p_challenger"])
         then = gate["p_challenger"]
     moved = prediction_and_label_shift(
         model.config.task, (then, joined["prediction"]), (gate[LABEL].to_numpy(), joined[LABEL].to_numpy())
@@ -250,13 +253,16 @@ def _shift(model: Model, joined: pd.DataFrame, current: Champion | None) -> tupl
     return tuple(moved)
 
 
-def _features_of(model: Model, key: str, row_ids: pd.Series[Any]) -> pd.DataFrame:
-    """The features of rows by their ids, in this order."""
+def _features_of(model: Model, key: str, row_ids: pd.Series[Any]) -> tuple[Rows, NDArray[np.intp]]:
+    """The features of rows by their ids, in the order of the file, and the place there of each id."""
     ids = pd.Index(model.home.store.read_features([key], columns=[ROW_ID])[ROW_ID])
     found = ids.get_indexer(pd.Index(row_ids))
     if (found < 0).any():
         raise KeyError(f"{int((found < 0).sum()):,} rows have no features under {key}")
-    return model.home.store.feature_rows([key], [np.arange(len(ids))]).take(found)
+    order = np.argsort(found, kind="stable")
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return model.home.store.feature_rows([key], [found[order]]), back
 
 
 def _drift(model: Model, batch: Batch, current: Champion, as_of: datetime) -> DriftResult:

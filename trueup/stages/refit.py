@@ -9,8 +9,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from trueup.crash import reach
-from trueup.domain.learning.learning import all_classes, predict
-from trueup.domain.monitoring.drift import sample
+from trueup.domain.learning.learning import all_classes, predict_each
 from trueup.domain.types import Figures, Status, Verdict, overall
 from trueup.handoffs import Refitted, Trained
 from trueup.model import Model
@@ -39,7 +38,7 @@ def refit(model: Model, judged: Trained, as_of: datetime) -> Refitted:
     verdict = replace(verdict, figures={**verdict.figures, "seconds": seconds})
     exported = None
     if verdict.ok and (settings := model.config.export) is not None:
-        rows = sample(gate.X, SAMPLE_ROWS, model.config.train.seed)
+        rows, _ = gate.sample(SAMPLE_ROWS, model.config.train.seed)
         exported = checked_form(model, again, fitted, rows, " of the refit")
         status = overall(exported.verdicts)
         if settings.required and status is not Status.PASS:
@@ -55,7 +54,7 @@ def _compare(model: Model, judged: Trained, again: Trained, after: Pipeline, gat
     if list(before.feature_names_in_) != list(after.feature_names_in_):
         return Verdict.failed(name, "the refitted model has other columns than the judged one")
     classes = all_classes(model.config.task, [before, after])
-    old, new = (predict(fitted, gate.X, model.config.task, classes) for fitted in (before, after))
+    old, new = predict_each({"old": before, "new": after}, gate.inputs, model.config.task, classes).values()
     moved = float(np.mean(np.abs(new - old)))
     # A constant has no spread, so its limit is measured by the outcomes' spread.
     constant = classes is None and np.ptp(old) <= 1e-12 * np.abs(old).max()

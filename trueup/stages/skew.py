@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+import numpy as np
 import pandas as pd
 
 from trueup.adapters.onnx.form import Input, dtypes_of, encode, read_form
 from trueup.config.sections.features import FeaturesConfig
-from trueup.domain.monitoring.skew import Skew, compare
+from trueup.domain.monitoring.skew import Floats, Skew, compare
 from trueup.domain.types import ROW_ID, Batch
 from trueup.errors import NoExporter
 from trueup.model import Champion, Model
@@ -25,17 +26,23 @@ def served_skew(model: Model, batch: Batch, current: Champion, as_of: datetime) 
     serve, store, name = model.config.serve, model.home.store, model.config.model
     if serve is None or not store.has_served(name, batch.window):
         return None
-    frame = store.read_features([features(model, batch, as_of, current.features)]).set_index(ROW_ID)
-    if (every := _inputs(model, current, frame)) is None:
+    key = features(model, batch, as_of, current.features)
+    ids = store.read_features([key], columns=[ROW_ID])[ROW_ID]
+    none = store.feature_rows([key], [np.empty(0, dtype=np.intp)])
+    if (every := _inputs(model, current, none.frame())) is None:
         return None
     inputs = [column for column in every if column.name not in _personal(current.features, serve.personal)]
     names = [column.name for column in inputs]
     served = store.read_served(name, batch.window, current.version, names).set_index(ROW_ID)
-    there = served.index.intersection(frame.index)
-    if not len(there) or not names:
+    places = np.flatnonzero(ids.isin(served.index))
+    if not len(places) or not names:
         return None
-    offline = encode(inputs, frame.loc[there])
-    return compare(served.loc[there].to_numpy(dtype="float64"), offline, names, current.version, serve.max_skew)
+
+    def pairs() -> Iterator[tuple[Floats, Floats]]:
+        for chunk in store.feature_rows([key], [places]).chunks():
+            yield served.loc[chunk[ROW_ID]].to_numpy(dtype="float64"), encode(inputs, chunk)
+
+    return compare(pairs(), names, current.version, serve.max_skew)
 
 
 def _inputs(model: Model, current: Champion, frame: pd.DataFrame) -> Sequence[Input] | None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import get_args
 
-import numpy as np
 import pandas as pd
 from sklearn.pipeline import Pipeline
 
@@ -24,7 +23,6 @@ from trueup.domain.learning.recipe import Recipe, StandIn
 from trueup.domain.learning.searched import Searched
 from trueup.domain.learning.splits import Indices, time_folds
 from trueup.domain.learning.training_windows import Hold, Plan, plan_training, reference_window
-from trueup.domain.monitoring.drift import sample_places
 from trueup.domain.records import to_plain
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, Batch, BatchRef, Window
 from trueup.errors import NoLabels, NotEnoughData
@@ -111,7 +109,7 @@ def material(model: Model, chosen: Plan, as_of: datetime) -> Material:
         task=model.config.task,
         half_life=model.config.train.half_life,
     )
-    return Material(data, searched)
+    return Material(data.for_fit(), searched)
 
 
 def stand_in(model: Model, trained: Trained, family: StandIn, before: Examples, columns: Sequence[str]) -> Trained:
@@ -128,7 +126,7 @@ def stand_in(model: Model, trained: Trained, family: StandIn, before: Examples, 
 def fit_again(model: Model, judged: Trained, as_of: datetime) -> Trained:
     """Fit a judged recipe again, with the gate window included, without a search."""
     chosen = Plan(judged.train, judged.gate, judged.folds)
-    data = examples(model, chosen.refit, as_of)
+    data = examples(model, chosen.refit, as_of).for_fit()
     # Both models belong to one run; MLflow keeps only the first context of a batch that is in both windows.
     trained_on = _batches_in(model, chosen.train, as_of)
     added = [b for b in _batches_in(model, chosen.refit, as_of) if b not in trained_on]
@@ -163,10 +161,8 @@ def _fit(model: Model, data: Examples, recipe: Recipe, chosen: Plan, run_id: str
 
 
 def _sample(data: Examples, n: int, seed: int) -> pd.DataFrame:
-    """Draw `n` rows with their times and labels, without reading the others."""
-    places = sample_places(len(data.y), n, seed)
-    chosen = np.arange(len(data.y)) if places is None else places
-    X = data.inputs.take(chosen)
+    """Draw `n` rows with their times and labels."""
+    X, chosen = data.sample(n, seed)
     times, labels = (column.iloc[chosen].set_axis(X.index) for column in (data.event_time, data.y))
     return X.assign(**{EVENT_TIME: times, LABEL: labels})
 

@@ -23,14 +23,14 @@ from trueup.domain.judging.evidence import Evidence
 from trueup.domain.judging.gates.context import CHALLENGER, CHAMPION, PRIOR, SIMPLE, Case
 from trueup.domain.judging.gates.doubt import contender
 from trueup.domain.judging.metrics import loss_name, row_losses
-from trueup.domain.learning.learning import all_classes, predict
+from trueup.domain.learning.learning import all_classes
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.types import Burden, Fold
 from trueup.errors import NotEnoughData, WorkError
 from trueup.handoffs import Trained, Weighed, evidence_name
 from trueup.ledger.entries import Entry
 from trueup.model import Champion, Model
-from trueup.stages.baselines import declared, to_beat
+from trueup.stages.baselines import declared, predict_beside, to_beat
 from trueup.stages.features import Examples, examples, own_rows, reference_examples
 from trueup.stages.train import fit_recipe, stand_in
 
@@ -78,15 +78,13 @@ def _step(
         CHALLENGER: fit_recipe(model.config, model.home.fits, trained.recipe, learned),
         **to_beat(model, before),
     }
-    inputs = dict.fromkeys(models, rows.X)
+    theirs = None
     if champion is not None:
         models[CHAMPION] = champion
-        inputs[CHAMPION] = own_rows(model, current, rows, fold.judged, as_of)
+        theirs = own_rows(model, current, rows, fold.judged, as_of)
     classes = all_classes(model.config.task, models.values(), rows.y)
-    losses = {
-        role: row_losses(model.config.task, rows.y, predict(fitted, inputs[role], model.config.task, classes), classes)
-        for role, fitted in models.items()
-    }
+    predictions = predict_beside(model, models, rows, theirs, classes)
+    losses = {role: row_losses(model.config.task, rows.y, p, classes) for role, p in predictions.items()}
     return Step(rows.event_time, losses, fold.judged.start, learned.trained_until)
 
 

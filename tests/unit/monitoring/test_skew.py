@@ -10,7 +10,7 @@ def rows(n, differing, limit=0.01):
     offline = np.arange(2.0 * n).reshape(n, 2)
     served = offline.copy()
     served[:differing, 1] = np.nextafter(served[:differing, 1], np.inf)
-    return compare(served, offline, ["a", "b"], 3, limit)
+    return compare([(served, offline)], ["a", "b"], 3, limit)
 
 
 def test_a_last_bit_is_a_difference_and_two_missing_values_are_none():
@@ -21,8 +21,8 @@ def test_a_last_bit_is_a_difference_and_two_missing_values_are_none():
         "8 of 400 served rows (2.0%, serve.max_skew is 1.0%) have other features offline: b in 2.0%"
     )
     missing = np.array([[np.nan, -0.0]])
-    assert compare(missing, np.array([[np.nan, 0.0]]), ["a", "b"], 3, 0.0).differing == 0
-    assert compare(missing, np.array([[1.0, 0.0]]), ["a", "b"], 3, 0.0).features == {"a": 1.0}
+    assert compare([(missing, np.array([[np.nan, 0.0]]))], ["a", "b"], 3, 0.0).differing == 0
+    assert compare([(missing, np.array([[1.0, 0.0]]))], ["a", "b"], 3, 0.0).features == {"a": 1.0}
 
 
 @pytest.mark.parametrize(

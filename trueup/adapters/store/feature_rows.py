@@ -51,7 +51,7 @@ class FeatureRows:
     def at(self, rows: slice | npt.NDArray[np.integer[Any]]) -> FeatureRows:
         """A range of the rows, or those at ascending positions."""
         starts = np.cumsum([0, *map(len, self.places)])
-        positions = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows)
+        positions = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows)
         cuts = np.searchsorted(positions, starts)
         return replace(self, places=tuple(
             places[positions[low:high] - start]
@@ -66,24 +66,32 @@ class FeatureRows:
         return self.at(positions[order]).frame().take(back).reset_index(drop=True)
 
     def frame(self) -> pd.DataFrame:
-        """All rows as one frame."""
-        tables = (
-            parquet.read(file, self._in(file)).take(pa.array(places))
-            for file, places in zip(self.files, self.places, strict=True)
-            if len(places)
-        )
-        return self._frame(list(tables))
+        """All rows as one frame. Beside it only a part of a file is in memory."""
+        return self._frame(list(self._tables()))
 
     def chunks(self, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
-        """Yield the rows in order, all columns or the named ones."""
+        """Yield the rows in order, `CHUNK` at a time, all columns or the named ones."""
         chosen = self if columns is None else self.only(columns)
+        parts, rows = list[pa.Table](), 0
+        for table in chosen._tables():
+            while table.num_rows:
+                parts.append(table.slice(0, CHUNK - rows))
+                table, rows = table.slice(CHUNK - rows), rows + parts[-1].num_rows
+                if rows == CHUNK:
+                    yield chosen._frame(parts)
+                    parts, rows = [], 0
+        if parts:
+            yield chosen._frame(parts)
+
+    def _tables(self) -> Iterator[pa.Table]:
+        """Yield the rows in order, in tables of at most `CHUNK` rows as the files have them."""
         for file, places in zip(self.files, self.places, strict=True):
             done = start = 0
-            for table in parquet.chunks(file, chosen._in(file), CHUNK) if len(places) else ():
+            for table in parquet.chunks(file, self._in(file), CHUNK) if len(places) else ():
                 start, end = start + table.num_rows, int(np.searchsorted(places, start + table.num_rows))
                 if end > done:
                     here = places[done:end] - (start - table.num_rows)
-                    yield chosen._frame([table if len(here) == table.num_rows else table.take(pa.array(here))])
+                    yield table if len(here) == table.num_rows else table.take(pa.array(here))
                 done = end
                 if done == len(places):
                     break

@@ -192,9 +192,9 @@ class Computed(Shelf):
         except FileNotFoundError:
             return None
 
-    def read_evaluation(self, path: str) -> pd.DataFrame:
-        """Read a file of `put_evaluation`. Raises WorkError."""
-        return parquet.to_pandas(parquet.read(self.at(folder_name(path))))
+    def read_evaluation(self, path: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read a file of `put_evaluation`, all columns or the named ones. Raises WorkError."""
+        return parquet.to_pandas(parquet.read(self.at(folder_name(path)), columns))
 
 
 def _features(key: str) -> str:

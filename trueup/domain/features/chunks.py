@@ -33,7 +33,10 @@ class Chunks(Protocol):
         ...
 
     def chunks(self, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
-        """Yield the rows in order, all columns or the named ones. Every chunk has the same columns."""
+        """Yield the rows in order, all columns or the named ones, `CHUNK` at a time and the rest at the end.
+
+        Every chunk has the same columns.
+        """
         ...
 
 
@@ -41,7 +44,7 @@ Rows: TypeAlias = pd.DataFrame | Chunks
 
 
 def chunks_of(X: Rows, columns: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
-    """Yield the rows in order, in frames of at most `CHUNK` rows; rows without any give none."""
+    """Yield the rows in order, in frames of `CHUNK` rows and one of the rest; rows without any give none."""
     parts = (X if columns is None else X[list(columns)],) if isinstance(X, pd.DataFrame) else X.chunks(columns)
     for part in parts:
         for start in range(0, len(part), CHUNK):

@@ -31,7 +31,7 @@ from trueup.config.tasks import Task
 from trueup.domain.features.chunks import Rows, chunks_of, columns_with_values, frame_of
 from trueup.domain.features.features import FeatureSchema
 from trueup.domain.judging.metrics import row_losses
-from trueup.domain.learning.encoding import columns_of, encodes, fit_encoder, matrix_of
+from trueup.domain.learning.encoding import columns_of, encodes, fit_encoder, matrix_of, width_of
 from trueup.domain.learning.families import MATRIX_TYPES, for_trees, learner_of, missing_package
 from trueup.domain.learning.recipe import Recipe, Space, is_lightgbm
 from trueup.errors import TrainingFailed
@@ -155,7 +155,7 @@ def fit(
     labels = np.asarray(y)
     if at_most is not None and len(labels) > at_most:
         kept = np.sort(np.random.default_rng(seed).choice(len(labels), at_most, replace=False))
-        X, labels, weights = frame_of(X).iloc[kept], labels[kept], None if weights is None else weights[kept]
+        X, labels, weights = X.take(kept), labels[kept], None if weights is None else weights[kept]
     model = _with_values_only(model, X)
     estimator = model[-1]
     _require_classes(estimator, labels)
@@ -180,11 +180,20 @@ def fit_steps(model: Pipeline, X: Rows, labels: NDArray[Any], weights: Floats | 
 
         lightgbm_fit.fit(estimator, fit_encoder(model[0], X), X, labels, weights)
         return
+    if isinstance(estimator, DummyClassifier | DummyRegressor):
+        _fit_constant(model, X, labels)
+        return
     if dtype is None or not encodes(model):
         model.fit(frame_of(X), labels, **({} if weights is None else {"model__sample_weight": weights}))
         return
     prepare = fit_encoder(model[0], X)
     estimator.fit(matrix_of(prepare, X, dtype), labels, **({} if weights is None else {"sample_weight": weights}))
+
+
+def _fit_constant(model: Pipeline, X: Rows, labels: NDArray[Any]) -> None:
+    """Fit a constant, which learns from the labels alone: of the rows only the encoder, if there is one, reads some."""
+    width = width_of(fit_encoder(model[0], X)) if encodes(model) else len(X.columns)
+    model[-1].fit(np.broadcast_to(np.float32(0), (len(labels), width)), labels)
 
 
 def at_most(recipe: Recipe) -> int | None:
@@ -221,21 +230,36 @@ def predict(model: Pipeline, X: Rows, task: Task, classes: Sequence[str] | None 
     The columns of a multiclass prediction are the model's own sorted classes, or `classes` if given: a class that the
     model does not know has probability 0. Rows are predicted in chunks if that gives the same bits.
     """
+    return predict_each({"": model}, X, task, classes)[""]
+
+
+def predict_each(
+    models: Mapping[str, Pipeline], X: Rows, task: Task, classes: Sequence[str] | None = None
+) -> dict[str, Floats]:
+    """Predict each row with several models, like `predict`, in one reading of the rows."""
+    parts: dict[str, list[Floats]] = {name: [] for name in models}
     with _pools().limit(limits=_THREADS):
-        parts = [_predict(model, chunk, task, classes) for chunk in _alike(model, X, task)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        for rows in pieces(models.values(), X, task):
+            for name, model in models.items():
+                parts[name].append(_predict(model, rows, task, classes))
+    return {name: of[0] if len(of) == 1 else np.concatenate(of) for name, of in parts.items()}
 
 
-def _alike(model: Pipeline, X: Rows, task: Task) -> Iterable[pd.DataFrame]:
-    """The rows in chunks that are predicted to the bit like all of them at once.
+def pieces(models: Iterable[Pipeline], X: Rows, task: Task) -> Iterable[pd.DataFrame]:
+    """The rows in chunks that these models predict to the bit like all rows at once.
 
     Trees predict each row by itself. A matrix product adds in an order that depends on a row's place among the rows: in
     chunks of `CHUNK` rows with one output a row has the same place, with several outputs the order may be another one.
+    Then, and without rows, there is one piece.
     """
-    if len(X) and encodes(model):
+    if len(X) and (task is not Task.MULTICLASS or all(_by_row(model) for model in models)):
         return chunks_of(X)
-    frame = frame_of(X)
-    return [frame] if task is Task.MULTICLASS or not len(X) else chunks_of(frame)
+    return [frame_of(X)]
+
+
+def _by_row(model: Pipeline) -> bool:
+    """Whether a model predicts each row by itself: trees, and a constant."""
+    return encodes(model) or isinstance(model[-1], DummyClassifier | DummyRegressor)
 
 
 def _predict(model: Pipeline, X: pd.DataFrame, task: Task, classes: Sequence[str] | None) -> Floats:

@@ -56,6 +56,7 @@ def _fit_chunks(
         estimator.n_estimators = iterations
     parameters = {**estimator.booster_.params, "num_iterations": iterations}
     targets = np.searchsorted(estimator.classes_, labels) if hasattr(estimator, "classes_") else labels
+    targets = np.asarray(targets, dtype=np.float32)  # as LightGBM keeps them
     rows = lightgbm.Dataset(_Encoded(prepare, X), label=targets, weight=weights, params=parameters)
     estimator._Booster = lightgbm.train(parameters, rows)
     estimator._Booster.free_dataset()

@@ -19,6 +19,8 @@ from trueup.domain.learning.learning import Floats, at_most, build, class_names,
 from trueup.domain.learning.recipe import Recipe
 from trueup.domain.learning.splits import Indices
 
+KEPT = 1_000_000  # rows of a search that are kept in memory; more are read again for every fit
+
 
 class Fit(Protocol):
     """Fits a pipeline, see `learning.fit`."""
@@ -51,11 +53,11 @@ class Searched:
         Raises TrainingFailed if it cannot be fitted.
         """
         before, after = self.folds[fold]
-        rows = self.__dict__.get("X", self.rows)
-        inputs = rows.iloc[before] if isinstance(rows, pd.DataFrame) else rows.at(before)
+        rows = self.X if len(self.y) <= KEPT else self.rows
+        inputs, later = (rows.iloc[of] if isinstance(rows, pd.DataFrame) else rows.at(of) for of in (before, after))
         weights = recency(self.event_time.iloc[before], self.half_life)
         pipeline = build(recipe, self.schema, self.task)
         fitted = fit(pipeline, inputs, self.y.iloc[before], at_most(recipe), recipe.seed, weights)
-        prediction = predict(fitted, self.X.iloc[after], self.task)
+        prediction = predict(fitted, later, self.task)
         losses = row_losses(self.task, self.y.iloc[after], prediction, class_names(self.task, fitted))
         return float(losses.mean())

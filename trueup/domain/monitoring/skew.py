@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
 
 MIN_SERVED: Final = 200  # rows for a judgement
 MIN_WHOLLY: Final = 30  # rows for a judgement if all of them differ
@@ -46,20 +48,19 @@ class Skew:
         )
 
 
-def compare(
-    served: npt.NDArray[np.float64],
-    offline: npt.NDArray[np.float64],
-    names: Sequence[str],
-    version: int,
-    limit: float,
-) -> Skew:
-    """Compare features of the same rows (n, k), value by value: equal is equal to the last bit, and NaN equals NaN.
+def compare(pairs: Iterable[tuple[Floats, Floats]], names: Sequence[str], version: int, limit: float) -> Skew:
+    """Compare features of the same rows, value by value: equal is equal to the last bit, and NaN equals NaN.
 
-    >>> compare(np.array([[1.0, np.nan]]), np.array([[1.0, 2.0]]), ["a", "b"], 1, 0.01).features
+    `pairs` are served and offline features (n, k) of some rows each.
+
+    >>> compare([(np.array([[1.0, np.nan]]), np.array([[1.0, 2.0]]))], ["a", "b"], 1, 0.01).features
     {'b': 1.0}
     """
-    differs = ~((served == offline) | (np.isnan(served) & np.isnan(offline)))
-    rows = len(differs)
-    shares = differs.mean(axis=0) if rows else np.zeros(len(names))
+    rows, differing, by_feature = 0, 0, np.zeros(len(names))
+    for served, offline in pairs:
+        differs = ~((served == offline) | (np.isnan(served) & np.isnan(offline)))
+        rows, differing = rows + len(differs), differing + int(differs.any(axis=1).sum())
+        by_feature += differs.sum(axis=0)
+    shares = by_feature / max(rows, 1)
     found = {names[i]: float(shares[i]) for i in np.argsort(-shares, kind="stable") if shares[i] > 0}
-    return Skew(version, rows, int(differs.any(axis=1).sum()), limit, found)
+    return Skew(version, rows, differing, limit, found)
