@@ -1,15 +1,17 @@
 """How time and memory of the loop grow with the rows: the flights, each of them 1, 10, 30 or 100 times, month by month.
 
 Both sides make the same fits, see `overhead`: Trueup with `run`, and a bare script that keeps its months in memory. The
-model is LightGBM by default, because it needs the least memory.
+model is LightGBM by default, because it needs the least memory. A factor can have its own number of months.
 
-    python -m benchmarks.scale --factor 1,10 --json
+    python -m benchmarks.scale --factor 1,10,100:2 --json
+    python -m benchmarks.scale --factor 100:3 --without-bare     # where the bare script does not fit into memory
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.measure import cost
+from benchmarks.measure import Cost, cost
 from benchmarks.overhead import MODEL, configs_for, environment, require_same_fits, trueup_side
 
 AIMS = {"wall_ratio": 1.15, "peak_memory_ratio": 1.0, "peak_mib": 5 * 1024}  # the last at 30 million rows
@@ -33,49 +35,65 @@ _LIGHTGBM = {
 def main() -> None:
     """Measure and print."""
     wanted = _arguments()
-    results = {str(factor): _measured(factor, wanted) for factor in map(int, wanted.factor.split(","))}
+    results = {}
+    for factor, _, months in (part.partition(":") for part in wanted.factor.split(",")):
+        results[factor] = _measured(int(factor), int(months or wanted.months), wanted)
     if wanted.json:
         sys.stdout.write(json.dumps(results) + "\n")
         return
     for factor, figures in results.items():
-        print(f"{factor} times the flights, {wanted.months} months, {wanted.family}: {figures['rows']:,} rows")
+        print(f"{factor} times the flights, {figures['months']} months, {wanted.family}: {figures['rows']:,} rows")
         for name, value in figures.items():
             print(f"  {name:<24}{value:>14,}" + (f"   aim {AIMS[name]:g}" if name in AIMS else ""))
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="How time and memory grow with the rows.")
-    parser.add_argument("--factor", default="1,10,30,100", help="copies of each flight, comma-separated")
+    parser.add_argument(
+        "--factor",
+        default="1,10,30,100:3",
+        help="copies of each flight, comma-separated, each with :MONTHS if it differs",
+    )
     parser.add_argument("--months", type=int, default=4)
+    parser.add_argument("--without-bare", action="store_true", help="Trueup's side only")
     parser.add_argument("--family", choices=["lightgbm", "gradient_boosting"], default="lightgbm")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser.parse_args()
 
 
-def _measured(factor: int, wanted: argparse.Namespace) -> dict[str, Any]:
+def _measured(factor: int, months: int, wanted: argparse.Namespace) -> dict[str, Any]:
     """Each side once."""
     with tempfile.TemporaryDirectory(prefix="trueup-scale-") as scratch:
         folder = Path(scratch)
         configs = configs_for(folder / "configs", factor)
         if wanted.family == "lightgbm":
             _with_lightgbm(configs / f"{MODEL}.yaml")
-        ours = trueup_side(folder / "home", configs, wanted.months, served=False)["cost"]
-        turns = folder / "home" / "turns.json"
-        bare = cost([sys.executable, "-m", "benchmarks.bare", str(configs), MODEL, str(turns)], environment())
+        ours = trueup_side(folder / "home", configs, months, served=False)["cost"]
         made = json.loads(ours.out)
-        require_same_fits(made["fits"], json.loads(bare.out)["fits"])
-        return {
+        figures = {
+            "months": months,
             "rows": made["rows"],
             "largest_fit_rows": max(made["fits"], default=0),
-            "wall_ratio": round(ours.wall_s / bare.wall_s, 3),
-            "cpu_ratio": round(ours.cpu_s / bare.cpu_s, 3),
-            "peak_memory_ratio": round(ours.peak_mib / bare.peak_mib, 3),
             "peak_mib": round(ours.peak_mib),
-            "bare_peak_mib": round(bare.peak_mib),
             "cpu_s": round(ours.cpu_s, 1),
-            "bare_cpu_s": round(bare.cpu_s, 1),
             "cpu_s_per_million_rows": round(ours.cpu_s / made["rows"] * 1e6, 1),
         }
+        if not wanted.without_bare:
+            turns = folder / "home" / "turns.json"
+            bare = cost([sys.executable, "-m", "benchmarks.bare", str(configs), MODEL, str(turns)], environment())
+            require_same_fits(made["fits"], json.loads(bare.out)["fits"])
+            figures |= _compared(ours, bare)
+        return {**figures, "load": round(os.getloadavg()[1], 1)}  # of the last five minutes, on all cores
+
+
+def _compared(ours: Cost, bare: Cost) -> dict[str, float]:
+    return {
+        "wall_ratio": round(ours.wall_s / bare.wall_s, 3),
+        "cpu_ratio": round(ours.cpu_s / bare.cpu_s, 3),
+        "peak_memory_ratio": round(ours.peak_mib / bare.peak_mib, 3),
+        "bare_peak_mib": round(bare.peak_mib),
+        "bare_cpu_s": round(bare.cpu_s, 1),
+    }
 
 
 def _with_lightgbm(file: Path) -> None:

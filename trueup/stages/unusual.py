@@ -7,10 +7,12 @@ keeps a retrain on its rows from starting by itself until somebody confirms it o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
+
+import pandas as pd
 
 from trueup.config.schema import ModelConfig
 from trueup.domain.data.digest import digest_of
@@ -19,8 +21,9 @@ from trueup.domain.monitoring.learned_bounds import FEWEST, Earlier, Oddity, lea
 from trueup.domain.monitoring.settling import fresh, unsettled
 from trueup.domain.records import to_plain
 from trueup.domain.retraining.limits import AUTOMATIC
-from trueup.domain.types import EVENT_TIME, Batch, Figures, Reason, Window
+from trueup.domain.types import EVENT_TIME, Batch, BatchRef, Figures, Reason, Window
 from trueup.governance.decision_record import REQUEST, circumstances
+from trueup.home import Home
 from trueup.ledger.entries import Decision, Entry
 from trueup.ledger.record import Record, Trigger
 from trueup.model import Champion, Model
@@ -41,6 +44,25 @@ class Comparison:
     @property
     def words(self) -> tuple[str, ...]:
         return tuple(o.words for o in self.oddities)
+
+
+class _Landed(Mapping[str, "pd.Series[Any]"]):
+    """The columns of a landed batch; each is read when it is needed, and not kept."""
+
+    def __init__(self, home: Home, ref: BatchRef) -> None:
+        self._home, self._ref = home, ref
+
+    def __getitem__(self, name: str) -> pd.Series[Any]:
+        return self._home.store.read(self._ref, [name])[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._home.store.columns(self._ref)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._home.store.columns(self._ref))
+
+    def __len__(self) -> int:
+        return len(self._home.store.columns(self._ref))
 
 
 def compare_with_usual(model: Model, batch: Batch, current: Champion | None, as_of: datetime) -> Comparison:
@@ -73,9 +95,7 @@ def profiled(model: Model, batch: Batch) -> Profile:
         recorded = model.home.store.results(model.config.model, STAGE, Profile, batch.window)
         made = next((r.body for r in recorded if (r.revision, r.basis) == (batch.rows.revision, basis)), None)
         if made is None:
-            there = set(model.home.store.columns(batch.rows))
-            columns = [c for c in dict.fromkeys([EVENT_TIME, *numeric, *kinds]) if c in there]
-            rows = model.home.store.read(batch.rows, columns)
+            rows = _Landed(model.home, batch.rows)
             result, end = profile(rows, rows[EVENT_TIME], numeric, kinds), batch.window.end
             made = model.home.store.record(
                 model.config.model, STAGE, batch.window, batch.rows.revision, end, result, basis

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -64,12 +64,17 @@ class Profile:
     values: dict[str, Values]
 
 
-def profile(rows: pd.DataFrame, times: pd.Series[Any], numeric: Sequence[str], kinds: Sequence[str]) -> Profile:
-    """Summarise a batch. `times` (n,) are its rows' moments. Missing columns are left out."""
+def profile(
+    rows: pd.DataFrame | Mapping[str, pd.Series[Any]],
+    times: pd.Series[Any],
+    numeric: Sequence[str],
+    kinds: Sequence[str],
+) -> Profile:
+    """Summarise a batch, given as a frame or by column. `times` (n,) are its rows' moments. Missing columns are left out."""
     return Profile(
-        rows=len(rows),
-        first=times.min().floor("us").to_pydatetime() if len(rows) else None,
-        last=times.max().floor("us").to_pydatetime() if len(rows) else None,
+        rows=len(times),
+        first=times.min().floor("us").to_pydatetime() if len(times) else None,
+        last=times.max().floor("us").to_pydatetime() if len(times) else None,
         numbers={name: _numbers(rows[name]) for name in numeric if name in rows},
         values={name: _values(rows[name]) for name in kinds if name in rows},
     )

@@ -164,7 +164,9 @@ def constant_losses(task: Task, y: ArrayLike, earlier: ArrayLike) -> Floats:
         return np.asarray((labels - before.mean()) ** 2, dtype=np.float64)
     values, counts = np.unique(before, return_counts=True)
     rows = dict(zip(values.tolist(), counts.tolist(), strict=True))
-    return np.asarray([-np.log(rows.get(label, 0.5) / len(before)) for label in labels.tolist()], dtype=np.float64)
+    distinct, codes = np.unique(labels, return_inverse=True)
+    losses = [-np.log(rows.get(label, 0.5) / len(before)) for label in distinct.tolist()]
+    return np.asarray(losses, dtype=np.float64)[codes]
 
 
 @dataclass(frozen=True)
