@@ -25,7 +25,7 @@ def test_the_command_says_what_it_removed(trueup, prefect_server, monkeypatch): 
     promised = trueup("gc", "toy", "--dry-run")
     assert promised.code == 0, promised.err
     assert "Data Docs" in promised.out
-    assert "2 files" in promised.out
+    assert "4 files" in promised.out  # results and pages
     assert "would be removed" in promised.out
     told = json.loads(trueup("gc", "--json").out.splitlines()[-1])
     assert told["dry_run"] is False
@@ -33,7 +33,7 @@ def test_the_command_says_what_it_removed(trueup, prefect_server, monkeypatch): 
     assert [c["model"] for c in told["collected"]] == ["toy", None]
     kinds = {r["kind"]: r["files"] for c in told["collected"] for r in c["removed"]}
     assert {kind for kind, files in kinds.items() if files} == {"Data Docs"}
-    assert kinds["Data Docs"] == 2
+    assert kinds["Data Docs"] == 4
     assert "0 files" in trueup("gc").out
     assert not list((trueup.home / "reports").rglob("*.json"))
 
@@ -68,5 +68,7 @@ def test_the_flow_does_the_same(trueup, prefect_server, monkeypatch):  # noqa: A
     grow_old(trueup.home, 400)
     for dry_run in (True, False):
         done = gc(dry_run=dry_run)
-        assert [(r.kind, r.files) for c in done.collected for r in c.removed if r.files] == [("Data Docs", 1)]
+        assert [(r.kind, r.files) for c in done.collected for r in c.removed if r.files] == [
+            ("Data Docs", 2)
+        ]  # the result and its page
     assert not list((trueup.home / "reports").rglob("*.json"))
