@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
+from trueup.adapters.git import code_digest
 from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 VALIDATE, MONITOR, RUN = "validate", "monitor", "run"  # the stages that store results
 READ = "read"  # and the records of what ingests have read
-_READING = 1  # to be increased when the code reads the same source differently
 SILENT = frozenset({UNKNOWN, DATA_BROKEN})  # diagnoses without a statement about the champion
 
 
@@ -132,12 +132,13 @@ class Model:
     def reading_key(self) -> str | None:
         """Digest of all that an ingest depends on; None if the source cannot know whether it was written.
 
-        Outcomes of a separate source may become known without any write, so there is none for them.
+        The code is part of it, because other code or packages may read the same source differently. Outcomes of a separate source may become known without any write, so there is none for them.
         """
         if self.config.label_reading is not None or (state := self.home.source(self.config).state()) is None:
             return None
         current = self.champion()
-        return digest_of([_READING, state, config_digest(self.config), None if current is None else current.epoch])[:64]
+        epoch = None if current is None else current.epoch
+        return digest_of([code_digest(), state, config_digest(self.config), epoch])
 
     def read_before(self, key: str | None) -> Result[SourceRead] | None:
         """The record of the last ingest, if it had the same key; its window is the newest batch that was landed then."""

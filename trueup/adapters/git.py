@@ -49,6 +49,16 @@ def environment_digest() -> str:
     return hashlib.sha256("\n".join(sorted(packages)).encode()).hexdigest()
 
 
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """SHA-256 over Trueup's own sources and `environment_digest`: equal ones do the same with the same data."""
+    package, digest = Path(trueup.__file__).parent, hashlib.sha256(environment_digest().encode())
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"\n{file.relative_to(package)}\n".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
 def account() -> str:
     """The operating system's account of this process."""
     try:

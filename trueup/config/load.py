@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import types
 from collections.abc import Iterable, Iterator
@@ -95,8 +96,9 @@ class Written:
 
 def read(configs: Path, name: str) -> Written:
     """Read `configs/<name>.yaml`. Raises UnknownModel, and ConfigError if it is not YAML."""
-    names, path = model_names(configs), configs / f"{name}.yaml"
-    if name not in names:
+    path = configs / f"{name}.yaml"
+    if "." in name or not os.path.lexists(path):  # a link that leads nowhere is there, and cannot be read
+        names = model_names(configs)
         hint = did_you_mean(name, names, f"known models: {', '.join(names) or 'none'}")
         raise UnknownModel(f"{name}: no {path}; {hint}; TRUEUP_CONFIGS names another folder of configs")
     try:

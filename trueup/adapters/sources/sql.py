@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ from trueup.domain.data.clock import FIRST, LAST, ROWS, Span
 from trueup.domain.data.moments import event_times
 from trueup.errors import SourceError, SourceUnavailable
 
+_MARKS = 100  # rows of a watermark
+
 
 class SqlSource(Source):
     """A query over any SQLAlchemy URL."""
@@ -45,6 +48,11 @@ class SqlSource(Source):
     updated_at: str | None = Field(
         None,
         description="A column with the time at which a row was last written, or a number that grows with each write. Landed batches with rows written since the last ingest are read again, however old they are. Rows that were deleted, or moved to another time, are not noticed in their old batch.",
+    )
+
+    watermark: str | None = Field(
+        None,
+        description="A SELECT whose result changes whenever that of `query` does, such as `SELECT max(changed_at), count(*) FROM orders`. While it stays the same, the source is not read again. Leave it out if `query` depends on the day.",
     )
 
     @classmethod
@@ -66,7 +74,8 @@ class SqlTable(SourcePort):
     def __init__(self, source: SqlSource, config: IngestConfig, root: Path) -> None:
         self._config = config
         self._updated_at = source.updated_at
-        self._query = source.query.strip().rstrip(";")
+        self._query = source.query
+        self._watermark = source.watermark
         self._database = UserDatabase(source.url, root, SourceError, must_exist=True)
         self.name = f"SQL source {self._database.shown}"
 
@@ -106,6 +115,20 @@ class SqlTable(SourcePort):
         if text:
             return span_by_time(days[FIRST], days[ROWS], self._config, self.name)
         return span_by_day(days, self._config, self.name)
+
+    def state(self) -> str | None:
+        """Digest of the watermark's rows, and of the database that they come from."""
+        if self._watermark is None:
+            return None
+        place = self._database.engine.url.render_as_string(hide_password=True)
+        with self._connection("watermark") as connection:
+            rows = connection.execute(_as_written(self._watermark)).fetchmany(_MARKS + 1)
+        if not 0 < len(rows) <= _MARKS:
+            raise SourceError(
+                f"{self.name}: ingest.source.watermark has {f'more than {_MARKS} rows' if rows else 'no row'}; select a few "
+                "figures that change with every write, such as max(changed_at) and count(*)"
+            )
+        return hashlib.sha256(repr([place, [tuple(row) for row in rows]]).encode()).hexdigest()
 
     def mark(self) -> Mark | None:
         """The newest `updated_at`, and how many rows have it: more may get the same one later."""
@@ -186,8 +209,7 @@ class SqlTable(SourcePort):
 
     def _rows(self, names: Sequence[str]) -> sa.Subquery:
         """The user's query as a subquery with these columns."""
-        text = sa.text(self._query.replace(":", "\\:") + "\n")  # a colon marks no parameter here
-        return text.columns(*(sa.column(name) for name in names)).subquery("q")
+        return _as_written(self._query).columns(*(sa.column(name) for name in names)).subquery("q")
 
     def _names(self, connection: sa.Connection, needed: Sequence[str] = ()) -> list[str]:
         everything = sa.select(sa.text("*")).select_from(self._rows([])).limit(0)
@@ -198,7 +220,8 @@ class SqlTable(SourcePort):
         return names
 
     @contextmanager
-    def _connection(self) -> Iterator[sa.Connection]:
+    def _connection(self, key: str = "query") -> Iterator[sa.Connection]:
+        """A connection for a query of the config, which errors name."""
         try:
             with self._database.engine.connect() as connection:
                 yield connection
@@ -209,8 +232,13 @@ class SqlTable(SourcePort):
                     f"{self.name}: {reason}; check the address and that the database runs"
                 )
             else:
-                failure = SourceError(f"{self.name}: {reason}; check ingest.source.query")
+                failure = SourceError(f"{self.name}: {reason}; check ingest.source.{key}")
             raise failure from None  # the cause may contain the address with its password
+
+
+def _as_written(query: str) -> sa.TextClause:
+    """A query of the config. A colon marks no parameter in it."""
+    return sa.text(query.strip().rstrip(";").replace(":", "\\:") + "\n")
 
 
 def _fetched(connection: sa.Connection, query: sa.Select[Any], names: Sequence[str]) -> pd.DataFrame:
