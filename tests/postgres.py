@@ -61,6 +61,10 @@ class Cluster:
             rules.write(f"host all all {address}/24 scram-sha-256\n")
         return self.url.set(host=address)
 
+    def make_replica(self) -> None:
+        """Let the next start only read, as a replica does whose primary is away."""
+        (self._folder / "data" / "standby.signal").touch()
+
     def stop(self) -> None:
         """End the server and cut its connections: a fast shutdown."""
         if self._server is not None:

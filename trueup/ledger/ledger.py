@@ -19,6 +19,7 @@ from trueup.domain.events import Message, event_id
 from trueup.errors import LedgerError, LedgerUnavailable, StaleDecision
 from trueup.ledger.canonical import canonical, stamp
 from trueup.ledger.entries import GENESIS, ChampionRecord, Decision, Entry, Event, entry_hash
+from trueup.ledger.news import NOTIFY
 from trueup.ledger.signing import Signer
 from trueup.ledger.tables import CHAMPIONS, DECISIONS, OUTBOX, SENT_NOTICES
 from trueup.ledger.verify import Problem, problems
@@ -31,8 +32,9 @@ class _Statements:
 
     newest = f"SELECT seq, hash, key_id FROM {DECISIONS.name} ORDER BY seq DESC LIMIT 1"
 
-    def __init__(self, alone: str, parameter: str) -> None:
+    def __init__(self, alone: str, parameter: str, notify: str | None) -> None:
         self.alone = alone
+        self.notify = notify
         self.decision, self.event = (
             _insertion(table, key, parameter) for table, key in ((DECISIONS, "decision_id"), (OUTBOX, "event_id"))
         )
@@ -46,10 +48,10 @@ def _insertion(table: sa.Table, key: str, parameter: str) -> str:
 
 
 _SAY = {
-    "postgresql": _Statements(f"LOCK TABLE {DECISIONS.name} IN SHARE ROW EXCLUSIVE MODE", "%({})s"),
+    "postgresql": _Statements(f"LOCK TABLE {DECISIONS.name} IN SHARE ROW EXCLUSIVE MODE", "%({})s", NOTIFY),
     # SQLite takes its write lock with the first statement that may write, whether or not it finds a row: the same as
     # BEGIN IMMEDIATE, however the engine's driver begins its transactions.
-    "sqlite": _Statements(f"UPDATE {CHAMPIONS.name} SET epoch = epoch WHERE 1 = 0", ":{}"),
+    "sqlite": _Statements(f"UPDATE {CHAMPIONS.name} SET epoch = epoch WHERE 1 = 0", ":{}", None),
 }
 
 
@@ -99,6 +101,7 @@ class Ledger:
                 named = event.event_id or event_id(event.topic, decision.model, decision.decision_id)
                 message = {"event_id": named, "seq": row["seq"], "model": decision.model}
                 self._put(connection, event, message, row["recorded_at"])
+            self._notify(connection, decision.model)
             reach("ledger.writing")
         reach("ledger.recorded")
         self.appended.append(Entry.from_row(row))
@@ -119,6 +122,12 @@ class Ledger:
             return sum(
                 self._put(connection, e, {"event_id": e.event_id, "seq": None, "model": model}, moment) for e in listed
             )
+
+    def notify(self, model: str) -> None:
+        """Let the servers of all machines look at a model, as a decision does. Does nothing on SQLite."""
+        if self._say.notify is not None:
+            with self._explained("written"), self._engine.begin() as connection:
+                self._notify(connection, model)
 
     def champion(self, model: str, epoch: int | None = None) -> ChampionRecord | None:
         """The champion (at an epoch: 1 is the first), or None before the first promotion."""
@@ -234,6 +243,11 @@ class Ledger:
         """Put an event into the outbox unless it is there; return whether it was new."""
         row = {**names, "topic": event.topic, "payload": canonical(event.payload), "created_at": moment}
         return bool(_straight(connection, self._say.event, row).rowcount == 1)
+
+    def _notify(self, connection: sa.Connection, model: str) -> None:
+        """Let the servers of a model look at it once the transaction is committed."""
+        if self._say.notify is not None:
+            _straight(connection, self._say.notify, {"model": model})
 
     def _read(self, query: sa.Select[Any]) -> list[sa.RowMapping]:
         with self._reading() as connection:

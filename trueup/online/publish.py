@@ -82,6 +82,7 @@ def _publish(model: Model, folder: Path, serve: ServeConfig) -> State:
         state = _state(model, folder, serve, basis, before)
     reach("serving.files")
     published.write(folder, state, model.home.signer)
+    model.home.ledger.notify(state.model)
     keep_copies(folder, state, model.home.signer)
     _remove_old(folder, state)
     return state

@@ -81,8 +81,9 @@ class Watch:
     def _ask_ledger(self) -> None:
         self._next_facts = time.monotonic() + self._reader.pause
         try:
-            if self._reader.changed():
-                for model in self._models:
+            changed = self._reader.changed([model.served.name for model in self._models])
+            for model in self._models:
+                if model.served.name in changed:
                     model.facts = self._reader.facts(model.served.name)
             for model in self._models:
                 model.served.unreachable_since = None
