@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.measure import Cost, cost
+from benchmarks.measure import Cost, cost, size_of
 from trueup.config.settings import Settings
 from trueup.domain.profiling.questions import Ask
 from trueup.home import Home
@@ -69,8 +69,10 @@ def measure(folder: Path, models: int, workers: int = 1) -> dict[str, Any]:
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
     }
     first, decided = _run(environment, workers)
+    before = size_of(folder / "home")
     write_tables(folder, models, _DAYS + 7)
     batch, handled = _run(environment, workers)
+    after = size_of(folder / "home")
     idle, rest = _run(environment, workers)
     if handled.get("nothing_new") or rest != {"nothing_new": models}:
         raise RuntimeError(f"with a new batch: {handled}, without: {rest}; this measures something else")
@@ -84,6 +86,8 @@ def measure(folder: Path, models: int, workers: int = 1) -> dict[str, Any]:
         "first_cpu_s": round(first.cpu_s / models, 3),
         "first_outcomes": decided,
         "batch_outcomes": handled,
+        "first_kept": {name: round(count / models, 1) for name, count in before.items()},
+        "batch_kept": {name: round((count - before[name]) / models, 1) for name, count in after.items()},
         "peak_mib": round(max(first.peak_mib, batch.peak_mib, idle.peak_mib)),
     }
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,20 @@ def cost(command: Sequence[str], environment: Mapping[str, str]) -> Cost:
             raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{errors.read()[-3000:]}")
         lines = out.read().strip().splitlines()
         return Cost(wall, used.ru_utime + used.ru_stime, peaks[0], lines[-1] if lines else "")
+
+
+def size_of(home: Path) -> dict[str, int]:
+    """Number and bytes of the files of a home on SQLite, and rows of all tables of its own database."""
+    with closing(sqlite3.connect(home / "trueup.db")) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        rows = sum(database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in _tables(database))
+    files = [file for file in home.rglob("*") if file.is_file() and not file.is_symlink()]
+    return {"bytes": sum(file.stat().st_size for file in files), "files": len(files), "table_rows": rows}
+
+
+def _tables(database: sqlite3.Connection) -> Iterator[str]:
+    for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        yield name
 
 
 def _watch(root: int, done: threading.Event, peaks: list[float]) -> None:

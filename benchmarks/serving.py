@@ -1,6 +1,6 @@
 """`trueup serve` beside `mlflow models serve` of the same version and an empty ASGI application, on the flights; swaps and kills.
 
-    python -m benchmarks.serving [--json] [--parts load,durability,swaps,kills] [--rounds 3] [--seconds 4] [--home FOLDER]
+    python -m benchmarks.serving [--json] [--parts load,durability,swaps,kills,log] [--rounds 3] [--seconds 4] [--home FOLDER]
 
 The parts, together at most ten minutes on two idle cores; `--home` keeps the home for the next run. `wrk` must be installed.
 
@@ -11,6 +11,7 @@ load         single rows of the flights from 1, 8 and 32 connections. Each serve
 durability   the same with `durability: machine` and `off`, with two workers on all cores, and by MLflow's protocol
 swaps        8 connections, and another version every 100 ms: no failed request, and no answer that neither version gives
 kills        `kill -9` under load: no acknowledged prediction missing from the drained log
+log          bytes of the log for each prediction
 
 `rps_ratio` is Trueup's requests per second over MLflow's, `of_empty` over the empty application's. `cpu_ratio` and `p99_ratio`
 are MLflow's CPU time a request and 99th percentile over Trueup's. `memory_ratio` and `start_ratio` are Trueup's memory (PSS,
@@ -36,9 +37,12 @@ from benchmarks.servers.kills import killed
 from benchmarks.servers.process import Server
 from benchmarks.servers.swaps import swapped
 from benchmarks.servers.wrk import Load, load, require_wrk
+from trueup.serving.log_format import log_files, read_frames
+from trueup.serving.published import folder_of
+from trueup.serving.state import LOG
 
 CONNECTIONS = (1, 8, 32)
-PARTS = ("load", "durability", "swaps", "kills")
+PARTS = ("load", "durability", "swaps", "kills", "log")
 AIMS = {
     "1": {"rps_ratio": 25, "cpu_ratio": 55},
     "8": {"rps_ratio": 45, "cpu_ratio": 55, "of_empty": 0.4},
@@ -63,6 +67,7 @@ def main() -> None:
                 "durability": bench.durability,
                 "swaps": lambda: bench.swaps(wanted.swap_seconds),
                 "kills": lambda: bench.kills(wanted.kill_rounds),
+                "log": bench.log,
             }[part]()
     if wanted.json:
         sys.stdout.write(json.dumps(figures) + "\n")
@@ -164,6 +169,16 @@ class Bench:
         result = killed(self.flights, lambda: self.trueup(cpus=None), rounds)
         return {"lost": result["lost"], "kills": result}
 
+    def log(self) -> dict[str, Any]:
+        """The size of a logged prediction, with its 32 features."""
+        self.flights.serve({})
+        self.flights.drain()
+        with self.trueup() as server:
+            load(server, 1, self.seconds, _LAST)
+        files = list(log_files(folder_of(self.flights.home, MODEL) / LOG))
+        records, size = sum(len(read_frames(f).payloads) for f in files), sum(f.stat().st_size for f in files)
+        return {"log": {"predictions": records, "bytes_a_prediction": round(size / records, 1)}}
+
 
 def _ratios(rounds: list[dict[str, Load]]) -> dict[str, Any]:
     """Ratios within each round, their median and range, and what was measured."""
@@ -223,7 +238,7 @@ def _lines(figures: dict[str, Any]) -> Iterable[str]:
             for n, of in by_connections.items()
         )
         yield f"{name:22} " + "; ".join(cells)
-    for part in ("swaps", "kills"):
+    for part in ("swaps", "kills", "log"):
         if part in figures:
             yield f"{part}: {figures[part]}"
 
