@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import numpy as np
 import nycflights
 import pandas as pd
 
@@ -17,8 +18,13 @@ _APART = 10_000  # more than there are flight numbers
 def flights(start: datetime | None, end: datetime | None) -> pd.DataFrame:
     """The flights of [start, end), ten of each."""
     once = nycflights.flights(start, end)
-    copies = [once.assign(flight=once["flight"] + _APART * k) for k in range(COPIES)]
-    return pd.concat(copies, ignore_index=True).sort_values("scheduled", kind="stable", ignore_index=True)
+    order = np.argsort(np.tile(once["scheduled"].to_numpy(), COPIES), kind="stable")
+    rows = once.take(
+        order % max(len(once), 1)
+    )  # at once: copies of the whole month beside it would be the largest thing in memory
+    rows.index = pd.RangeIndex(len(rows))
+    rows["flight"] += _APART * (order // max(len(once), 1))
+    return rows
 
 
 flights.extent = nycflights.flights.extent  # type: ignore[attr-defined]

@@ -645,9 +645,10 @@ class TestFunction:
     def test_a_frame_that_it_keeps_is_not_changed(self, tmp_path):
         code = "frame = pd.DataFrame({'id': [1], 'time': ['2013-03-05']}, index=[7])\ndef load(start, end):\n    return frame\n"
         source = self.load(tmp_path, code)
-        source.read(MARCH, APRIL)
+        rows = source.read(MARCH, APRIL)
         kept = source._function.__globals__["frame"]
         assert (kept.time.tolist(), kept.index.tolist()) == (["2013-03-05"], [7])
+        assert np.shares_memory(rows["id"], kept["id"])  # nor copied: a batch is in memory once
 
     def test_may_know_its_extent(self, tmp_path):
         code = "def load(start, end):\n    raise AssertionError\nload.extent = lambda: ('2013-01-01', pd.Timestamp('2013-02-01 05:00'))\n"

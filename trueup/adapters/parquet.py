@@ -8,8 +8,8 @@ flights about twice as fast as zstd, at the same size.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -168,8 +168,8 @@ def _canonical(column: pa.ChunkedArray) -> tuple[str, list[npt.NDArray[Any]]]:
         raise WorkError(f"values of type {kind} cannot be stored; make them numbers, times or text")
     numbers = column.to_numpy()
     if numbers.dtype.kind != "f" and max(abs(int(numbers.min())), abs(int(numbers.max()))) > EXACT:
-        return "integer", [numbers.astype(np.int64)]
-    return "number", [numbers.astype(np.float64)]
+        return "integer", [numbers.astype(np.int64, copy=False)]
+    return "number", [numbers.astype(np.float64, copy=False)]
 
 
 def _texts(values: pa.Array) -> list[npt.NDArray[Any]]:
@@ -186,6 +186,29 @@ def write(table: pa.Table, place: Path | Stored, durable: bool = True) -> None:
     writing = whole(place, durable) if isinstance(place, Path) else place.files.writing(place.key, durable)
     with writing as stream:
         pq.write_table(table, stream, compression="snappy")
+
+
+def write_chunks(frames: Iterable[pd.DataFrame], place: Path | Stored, durable: bool = True) -> None:
+    """Write frames one below the other, each as it comes, to a file like that of `write`.
+
+    There is at least one, and all have the columns of the first, of the same types. Text is stored as codes.
+    """
+    writing = whole(place, durable) if isinstance(place, Path) else place.files.writing(place.key, durable)
+    with writing as stream, ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
+        for frame in frames:
+            table = to_table(frame)
+            texts = [field.name for field in table.schema if is_text(field.type) or pa.types.is_null(field.type)]
+            table = _converted(table, texts, _codes)
+            if writer is None:
+                writer = stack.enter_context(pq.ParquetWriter(stream, table.schema, compression="snappy"))
+            writer.write_table(table)
+
+
+def _codes(column: pa.ChunkedArray) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return one_chunk(column.cast(pa.string())).dictionary_encode()
 
 
 def read(place: Path | Stored, columns: Sequence[str] | None = None, fresh: bool = False) -> pa.Table:

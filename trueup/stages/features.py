@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -23,15 +23,18 @@ from trueup.domain.features.features import (
     feature_frame,
     newest_batches,
     schema_of,
+    with_history,
     without_values_lately,
 )
-from trueup.domain.features.history import needed_reach
+from trueup.domain.features.history import history_features, keys_of, needed_reach
 from trueup.domain.learning.training_windows import reference_window
 from trueup.domain.monitoring.drift import sample_places
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Window
 from trueup.errors import NotEnoughData
 from trueup.home import Home
 from trueup.model import Champion, Model
+
+AT_ONCE: Final = 1 << 18  # rows of a batch whose features are computed together
 
 
 @dataclass(frozen=True)
@@ -112,11 +115,35 @@ def _keys(model: Model, wanted: list[Batch], usable: list[Batch], of: FeaturesCo
     keys = []
     for batch, past, key in _named(model, wanted, usable, of):
         if not model.home.store.has_features(key):
-            rows, outcomes = model.home.store.effective(batch.rows), outcomes_of(of.history, model.home, past)
-            custom = load_function(of.custom, model.home.configs) if of.custom else None
-            model.home.store.put_features(key, feature_frame(rows, outcomes, of, custom))
+            _compute(model, key, batch, past, of)
         keys.append(key)
     return keys
+
+
+def _compute(model: Model, key: str, batch: Batch, past: list[Batch], of: FeaturesConfig) -> None:
+    """Compute the features of a batch and store them, in chunks of rows unless it is small or the config has a function."""
+    store = model.home.store
+    custom = load_function(of.custom, model.home.configs) if of.custom else None
+    outcomes = partial(outcomes_of, of.history, model.home, past, batch.window)
+    if custom is not None or batch.rows.rows <= AT_ONCE:
+        store.put_features(key, feature_frame(store.effective(batch.rows), outcomes(), of, custom))
+        return
+    there = store.columns(batch.rows)
+    keys, used = ([c for c in dict.fromkeys(names) if c in there] for names in (_keys_of(of.history), of.columns))
+    queries = store.effective(batch.rows, [EVENT_TIME, *keys])
+    history = history_features(queries, outcomes(), of.history) if of.history else None
+    chunks = store.effective_chunks(batch.rows, list(dict.fromkeys([ROW_ID, EVENT_TIME, *used])), AT_ONCE)
+    store.put_feature_chunks(key, _in_chunks(chunks, history, of))
+
+
+def _in_chunks(
+    chunks: Iterator[pd.DataFrame], history: pd.DataFrame | None, of: FeaturesConfig
+) -> Iterator[pd.DataFrame]:
+    start = 0
+    for rows in chunks:
+        end = start + len(rows)
+        yield with_history(rows, None if history is None else history.iloc[start:end], of)
+        start = end
 
 
 def _named(
@@ -237,13 +264,21 @@ def _known_between(batch: Batch, since: datetime, until: datetime) -> bool:
     return span is not None and datetime.fromisoformat(span[1]) > since and datetime.fromisoformat(span[0]) < until
 
 
-def outcomes_of(specs: Sequence[HistoryConfig], home: Home, past: list[Batch]) -> pd.DataFrame:
-    """Earlier rows with the columns of history features: keys, values, and when their labels became known."""
-    columns = dict.fromkeys([c for s in specs for by in s.by for c in ([by] if isinstance(by, str) else by)])
-    columns |= dict.fromkeys(s.of for s in specs if s.of != LABEL)
-    rows = home.store.effective([b.rows for b in past], [ROW_ID, *columns])
-    labels = home.store.read([b.labels for b in past], [ROW_ID, EVENT_TIME, LABEL, KNOWN_AT])
-    return labels.merge(rows, on=ROW_ID, how="inner")
+def outcomes_of(
+    specs: Sequence[HistoryConfig], home: Home, past: list[Batch], window: Window | None = None
+) -> pd.DataFrame:
+    """Earlier rows with the columns of history features: keys, values, and when their labels became known.
+
+    With a `window`, those that no row of it can see are left out.
+    """
+    columns = dict.fromkeys([*_keys_of(specs), *(s.of for s in specs if s.of != LABEL)])
+    between = None if window is None else (window.start - needed_reach(specs), window.end)
+    return home.store.labelled(past, list(columns), between)
+
+
+def _keys_of(specs: Sequence[HistoryConfig]) -> list[str]:
+    """The key columns of history features."""
+    return [c for s in specs for by in s.by for c in keys_of(by)]
 
 
 def states_of(home: Home, batches: list[Batch]) -> dict[int, list[Any]]:

@@ -7,8 +7,6 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
-import pandas as pd
-
 from trueup.adapters.sources.port import Mark, SourcePort
 from trueup.adapters.store.results import Result
 from trueup.config.schema import ModelConfig
@@ -186,11 +184,14 @@ def land(model: Model, window: Window, joined: Joining | None = None) -> None:
     """Read a window from the source and land it with its labels. Raises SourceError."""
     landed = model.landed_facts()
     texts = [name for name, kind in landed.kinds.items() if kind in {"text", "digits"}]
-    raw: pd.DataFrame = model.home.source(model.config).read(window.start, window.end, text=texts)
+    read = [model.home.source(model.config).read(window.start, window.end, text=texts)]
     current = model.champion()
-    served = [c for c in current.features.columns if c in raw.columns] if current else []
+    served = [c for c in current.features.columns if c in read[0].columns] if current else []
     columns = list(dict.fromkeys([*model.config.input_columns, *served]))
-    landing = split(raw, model.config.reading, model.config.task, columns, model.config.numeric_columns, window, landed)
+    # Taken out of the list, so that no reference stays: `split` lets the columns go, and no batch is in memory twice.
+    landing = split(
+        read.pop(), model.config.reading, model.config.task, columns, model.config.numeric_columns, window, landed
+    )
     # Labels first: a batch becomes visible with its rows, and must have its labels then.
     if joined is None:
         facts = {"outcomes": landing.facts["outcomes"], **known_span(landing.labels)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.config.sections.features import HistoryConfig
+from trueup.domain.features import history
 from trueup.domain.features.history import history_features, history_names, needed_reach
 from trueup.errors import WorkError
 
@@ -129,6 +131,13 @@ def test_neither_the_other_queries_nor_any_order_matter(queries, past, random):
     some = random.sample(range(len(queries)), len(queries) // 2)
     shuffled = past.iloc[random.sample(range(len(past)), len(past))]
     same(history_features(queries.iloc[some], shuffled, SPECS), whole.iloc[some])
+
+
+@given(frames(), frames(), st.integers(1, 6))
+def test_queries_that_are_looked_up_in_chunks_have_the_same_features(queries, past, at_once):
+    whole = history_features(queries, past, SPECS)
+    with patch.object(history, "_AT_ONCE", at_once):
+        pd.testing.assert_frame_equal(history_features(queries, past, SPECS), whole, check_exact=True)
 
 
 def test_the_windows_are_open_at_the_far_end_and_closed_at_the_near_one():

@@ -62,7 +62,7 @@ class FunctionTable(SourcePort):
     def everything(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         frame: pd.DataFrame = self._call(self._function, None, None)
         self._require_frame(frame, columns or ())
-        return frame.reset_index(drop=True) if columns is None else frame[list(columns)].reset_index(drop=True)
+        return _numbered(frame if columns is None else frame[list(columns)])
 
     def span(self) -> Span | None:
         if not callable(self._extent):
@@ -85,7 +85,7 @@ class FunctionTable(SourcePort):
     def _frame(self, start: datetime | None, end: datetime | None, needed: Sequence[str]) -> pd.DataFrame:
         frame: pd.DataFrame = self._call(self._function, start, end)
         self._require_frame(frame, [self._config.time, *needed])
-        return frame.reset_index(drop=True)
+        return _numbered(frame)
 
     def _require_frame(self, frame: Any, needed: Sequence[str]) -> None:
         if not isinstance(frame, pd.DataFrame):
@@ -104,3 +104,10 @@ class FunctionTable(SourcePort):
             raise SourceError(
                 f"{self.name}: raised {type(error).__name__}: {error}; fix the function, then run again"
             ) from error
+
+
+def _numbered(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same values with a fresh index. They are not copied, which would hold the batch a second time."""
+    rows = frame.copy(deep=False)
+    rows.index = pd.RangeIndex(len(frame))
+    return rows

@@ -199,7 +199,7 @@ class Batches(Shelf):
     def _tables(self, refs: Sequence[BatchRef], columns: Sequence[str] | None, verify: bool = False) -> list[pa.Table]:
         tables = [self._table(ref, columns, verify) for ref in refs]
         texts = {field.name for table in tables for field in table.schema if parquet.is_text(field.type)}
-        return [parquet.with_booleans(t, _booleans(ref) & texts) for t, ref in zip(tables, refs, strict=True)]
+        return [parquet.with_booleans(t, booleans(ref) & texts) for t, ref in zip(tables, refs, strict=True)]
 
     def _table(self, ref: BatchRef, columns: Sequence[str] | None, verify: bool = False) -> pa.Table:
         table = parquet.read(self.at(ref.path), None if verify else columns, fresh=verify)
@@ -218,10 +218,7 @@ def read_tables(
     if not tables:
         return empty(columns or [])
     if without is not None:
-        tables = [
-            table.filter(pc.invert(pc.is_in(table[ROW_ID], pa.array(ids)))) if len(ids) else table
-            for table, ids in zip(tables, without, strict=True)
-        ]
+        tables = [without_rows(table, ids) for table, ids in zip(tables, without, strict=True)]
     table = parquet.concat(tables)
     if absent := [c for c in columns or [] if c not in table.column_names]:
         raise WorkError(
@@ -231,7 +228,12 @@ def read_tables(
     return parquet.to_pandas(table if columns is None else table.select(list(columns)))
 
 
-def _booleans(ref: BatchRef) -> set[str]:
+def without_rows(table: pa.Table, ids: npt.NDArray[np.int64]) -> pa.Table:
+    """A table without the rows of these ids."""
+    return table.filter(pc.invert(pc.is_in(table[ROW_ID], pa.array(ids)))) if len(ids) else table
+
+
+def booleans(ref: BatchRef) -> set[str]:
     """Columns of a batch that hold booleans, which are stored as 1 and 0."""
     return {name for name, kind in ref.facts.get("kinds", {}).items() if kind == "boolean"}
 

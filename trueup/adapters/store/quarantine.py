@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from trueup.adapters import parquet
 from trueup.adapters.sql.engines import reading, writing
-from trueup.adapters.store.batches import Batches, read_tables
+from trueup.adapters.store.batches import Batches, booleans, read_tables, without_rows
 from trueup.adapters.store.tables import QUARANTINE, RELEASES, folder_name, until_it_holds
 from trueup.domain.data.digest import digest_of
-from trueup.domain.types import ROW_ID, BatchRef
+from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, BatchRef
 
 EXPECTATION = "expectation"
 
@@ -79,6 +82,42 @@ class Quarantine(Batches):
         rows = read_tables(self._tables(chosen, named), named, self.quarantined_ids_each(chosen))
         return rows if columns is None else rows[list(columns)]
 
+    def effective_chunks(self, ref: BatchRef, columns: Sequence[str], rows: int) -> Iterator[pd.DataFrame]:
+        """Yield what `effective` returns in frames of at most so many rows, in the same order.
+
+        A column of whole numbers with missing ones has floats only in the chunks that lack one.
+        """
+        ids = [self.quarantined_ids(ref)]
+        for table in parquet.chunks(self.at(ref.path), list(dict.fromkeys([ROW_ID, *columns])), rows):
+            yield read_tables([table], columns, ids)
+
+    def labelled(
+        self, batches: Sequence[Batch], columns: Sequence[str], between: tuple[datetime, datetime] | None = None
+    ) -> pd.DataFrame:
+        """The rows of `effective` that have a label: `columns`, `event_time`, `label` and `known_at`, batch after batch.
+
+        `between` two moments leaves out the labels that became known later, or before with their row.
+        """
+        refs = [batch.rows for batch in batches]
+        texts = {
+            field.name
+            for ref in refs
+            for field in parquet.without_rows(self.at(ref.path)).schema
+            if parquet.is_text(field.type)
+        }
+        parts = []
+        for batch, ids in zip(
+            batches, self.quarantined_ids_each(refs), strict=True
+        ):  # one by one: a join holds both sides
+            labels = parquet.read(self.at(batch.labels.path), [ROW_ID, EVENT_TIME, LABEL, KNOWN_AT])
+            labels = labels if between is None else labels.filter(pa.array(_known_between(labels, *between)))
+            rows = without_rows(self._table(batch.rows, [ROW_ID, *columns]), ids)
+            places = pc.index_in(labels[ROW_ID], value_set=rows[ROW_ID])
+            rows = parquet.with_booleans(rows, booleans(batch.rows) & texts).take(places.drop_null())
+            labels = labels.filter(pc.is_valid(places)).select([EVENT_TIME, LABEL, KNOWN_AT])
+            parts.append(pa.table({**_columns(rows.drop([ROW_ID])), **_columns(labels)}))
+        return read_tables(parts, [*columns, EVENT_TIME, LABEL, KNOWN_AT])
+
     def quarantined_ids(self, ref: BatchRef) -> npt.NDArray[np.int64]:
         """Return the ids of a batch's rows that are in quarantine and were not released."""
         return self.quarantined_ids_each([ref])[0]
@@ -140,3 +179,14 @@ class Quarantine(Batches):
         with reading(self.engine) as connection:
             row_ids = connection.scalars(sa.select(RELEASES.c.row_id).where(RELEASES.c.sequence == ref.sequence)).all()
         return np.array(row_ids, dtype=np.int64)
+
+
+def _known_between(labels: pa.Table, since: datetime, until: datetime) -> npt.NDArray[np.bool_]:
+    known, happened = (labels[name].to_numpy() for name in (KNOWN_AT, EVENT_TIME))
+    first, last = np.datetime64(since, "us"), np.datetime64(until, "us")
+    seen: npt.NDArray[np.bool_] = (known < last) & ((known >= first) | (happened >= first))
+    return seen
+
+
+def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return dict(zip(table.column_names, table.columns, strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import ChainMap
-from collections.abc import Collection, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -112,6 +112,11 @@ class Computed(Shelf):
     def put_features(self, key: str, frame: pd.DataFrame) -> None:
         """Store features under the digest (hexadecimal) of their inputs."""
         parquet.write(parquet.to_table(frame), self.at(_features(key)), durable=False)
+        self._note_use(key)
+
+    def put_feature_chunks(self, key: str, frames: Iterable[pd.DataFrame]) -> None:
+        """Store features like `put_features`, in chunks that are written as they come."""
+        parquet.write_chunks(frames, self.at(_features(key)), durable=False)
         self._note_use(key)
 
     def has_features(self, key: str) -> bool:

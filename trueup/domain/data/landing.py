@@ -7,7 +7,7 @@ converted to the kind that it has for the dataset's whole life (see `values`), n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -66,7 +66,7 @@ def split(
     batch: Window | None = None,
     landed: LandedFacts = LandedFacts(),  # noqa: B008  frozen
 ) -> Landing:
-    """Split what a source returned into rows and labels.
+    """Split what a source returned into rows and labels. The caller should keep no reference to `raw`: it is let go here.
 
     `columns` are the wanted input columns, `numeric` those that must be numeric. `batch` is part of a row's id, because
     a key may repeat in another batch for another row. `landed` is what earlier landings fixed; `facts["kinds"]` and
@@ -90,20 +90,23 @@ def split(
     keys = _keys(raw, moments, config, kinds) if config.key else _numbered(as_read, moments, config, kinds)
     positions, row_ids = _unique_rows(keys, moments, times, batch, facts)
     facts |= _changes_of_clocks(raw[config.time], times, second, config.timezone)
+    facts |= {"rows_read": len(raw)}
     wanted = [c for c in columns if c in raw.columns]
-    used = [*wanted, *(c for c in (config.label.column, config.label.known_at) if c is not None and not apart)]
-    # Column by column: selecting, then taking rows would copy everything twice.
-    chosen = pd.DataFrame({c: raw[c].array.take(positions) for c in used}, copy=False)
+    outcomes = [] if apart else [c for c in (config.label.column, config.label.known_at) if c is not None]
     named = pd.DataFrame({ROW_ID: row_ids, EVENT_TIME: times.to_numpy()[positions]})
-    inputs = _inputs(chosen[wanted], config, kinds, declared, facts)
+    # Column by column: selecting, then taking rows would copy everything twice.
+    chosen = ((name, pd.Series(raw[name].array.take(positions), name=name, copy=False)) for name in wanted)
+    inputs = _inputs(chosen, config, kinds, declared, facts)
+    outcome = pd.DataFrame({name: raw[name].array.take(positions) for name in outcomes}, copy=False)
+    del raw, as_read, keys, times, moments
     if config.time in inputs:
         inputs[config.time] = named[EVENT_TIME]
     rows = pd.DataFrame({ROW_ID: named[ROW_ID], EVENT_TIME: named[EVENT_TIME], **inputs}, copy=False)
-    facts |= {"rows_read": len(raw), "rows": len(rows), "kinds": carried(landed.kinds, kinds) | facts["kinds"]}
+    facts |= {"rows": len(rows), "kinds": carried(landed.kinds, kinds) | facts["kinds"]}
     if apart:
         none = named.head(0)
         return Landing(rows, none.assign(**{LABEL: none[ROW_ID].astype(np.float64), KNOWN_AT: none[EVENT_TIME]}), facts)
-    labels = _labels(chosen, named, second[positions], config, task, facts, landed)
+    labels = _labels(outcome, named, second[positions], config, task, facts, landed)
     facts |= {"labels": len(labels)}
     return Landing(rows, labels, facts)
 
@@ -163,7 +166,12 @@ def _without_sentinels(
             facts["sentinels"][name] = count
         if column is not raw[name]:
             changed[name] = column
-    return raw.assign(**changed) if changed else raw
+    if not changed:
+        return raw
+    replaced = raw.copy(deep=False)  # `assign` would copy all columns
+    for name, column in changed.items():
+        replaced[name] = column
+    return replaced
 
 
 def _unique_rows(
@@ -219,7 +227,7 @@ def _keys(
 
 
 def _inputs(
-    chosen: pd.DataFrame,
+    chosen: Iterable[tuple[str, pd.Series[Any]]],
     config: IngestConfig,
     kinds: Mapping[str, ColumnKind],
     declared: Mapping[str, ColumnKind],
@@ -228,7 +236,7 @@ def _inputs(
     """Convert each input column to its kind. Columns that do not fit become text and are listed."""
     facts |= {"coerced": {}, "mixed": [], "mistyped": {}, "respelled": {}, "rounded": {}, "rewritten": {}}
     landed: dict[str, pd.Series[Any]] = {}
-    for name, column in ((str(n), c) for n, c in chosen.items()):
+    for name, column in chosen:
         if name == config.time:
             landed[name] = column  # read already
             continue

@@ -88,7 +88,9 @@ def as_numbers(column: pd.Series[Any]) -> pd.Series[Any] | None:
         column = column.astype(column.cat.categories.dtype)
     if dtypes.is_bool_dtype(column) or dtypes.is_integer_dtype(column):
         whole = not column.hasnans and not _beyond_int64(column)
-        return column.astype(np.int64) if whole else pd.Series(_floats(column), column.index, name=column.name)
+        return (
+            column.astype(np.int64, copy=False) if whole else pd.Series(_floats(column), column.index, name=column.name)
+        )
     if dtypes.is_float_dtype(column):
         return column if column.dtype == np.float32 else pd.Series(_floats(column), column.index, name=column.name)
     if column.dtype != object or dtypes.infer_dtype(column, skipna=True) not in _NUMBERS:

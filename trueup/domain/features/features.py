@@ -66,14 +66,26 @@ def feature_frame(
     function fails or returns something invalid.
     """
     _check(rows, config)
+    history = history_features(rows, past, config.history) if config.history else None
+    return with_history(rows, history, config, custom)
+
+
+def with_history(
+    rows: pd.DataFrame, history: pd.DataFrame | None, config: FeaturesConfig, custom: Custom | None = None
+) -> pd.DataFrame:
+    """Compute the features of landed rows like `feature_frame`, given those of `history_features` in the same order.
+
+    So the rows may be a part of a batch; those of a custom function are all, for it may look at other rows.
+    """
+    _check(rows, config)
     parts: dict[str, Any] = {ROW_ID: rows[ROW_ID], EVENT_TIME: rows[EVENT_TIME]}
     parts |= {
         name: rows[name] if rows[name].dtype == np.float32 else rows[name].astype(np.float64) for name in config.numeric
     }
     for column, wanted in config.calendar.items():
         parts |= {f"{column}_{part}": _CALENDAR[part](rows[column]).astype(np.float32) for part in wanted}
-    if config.history:
-        parts |= {str(name): column for name, column in history_features(rows, past, config.history).items()}
+    if history is not None:
+        parts |= {str(name): column.set_axis(rows.index) for name, column in history.items()}
     if custom is not None:
         parts |= _custom(rows, custom, f"features.custom: {config.custom}", taken={*parts, *config.categorical})
     parts |= {name: _category(rows[name]) for name in config.categorical}

@@ -7,13 +7,14 @@ rows in its windows.
 
 Method: the past is sorted by key and by the moment it became known, with running totals. A window of a key is a range
 in that order, found by binary search, and its total is the difference of two running totals. O((n + m) log n) for n
-past rows and m queries, without a loop over rows.
+past rows and m queries, without a loop over rows. The queries are looked up in chunks, so that beside the past only the
+result grows with them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,6 +35,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Keys = tuple[str, ...]
 
+_AT_ONCE = 1 << 18  # queries that are looked up together
 _MICROSECOND = timedelta(microseconds=1)
 _SMALLEST = -1074  # the exponent of the smallest float64
 _UNITS = {"d": timedelta(days=1), "h": timedelta(hours=1), "min": timedelta(minutes=1), "s": timedelta(seconds=1)}
@@ -52,14 +54,19 @@ def history_features(queries: pd.DataFrame, past: pd.DataFrame, specs: Sequence[
 
     Raises WorkError if a column is missing, or is text but needs a mean.
     """
-    timeline = _Timeline(queries, checked_past(queries, past, specs))
-    aggregates: dict[str, npt.NDArray[np.float32]] = {}
+    timeline = _Timeline(checked_past(queries, past, specs))
+    ranks = timeline.ranks(queries[EVENT_TIME], {timedelta(0), *(window for spec in specs for window in spec.windows)})
+    made = {name: np.empty(len(queries), dtype=np.float32) for name in history_names(specs)}
     for keys in dict.fromkeys(keys_of(by) for spec in specs for by in spec.by):
         runs = timeline.runs(keys)
-        for spec in specs:
-            if keys in map(keys_of, spec.by):
-                aggregates |= _aggregates(spec, keys, runs, timeline)
-    return pd.DataFrame({name: aggregates[name] for name in history_names(specs)}, index=queries.index, copy=False)
+        totals = [_Totals.of(spec, runs, timeline) for spec in specs if keys in map(keys_of, spec.by)]
+        for start in range(0, len(queries), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            found = runs.find(queries[[*keys]].iloc[rows], {window: of[rows] for window, of in ranks.items()})
+            for name, values in (pair for total in totals for pair in total.aggregates(keys, found)):
+                if name in made:
+                    made[name][rows] = values
+    return pd.DataFrame(made, index=queries.index, copy=False)
 
 
 def history_names(specs: Sequence[HistoryConfig]) -> list[str]:
@@ -160,57 +167,70 @@ def _microseconds(times: pd.Series[Any]) -> Ints:
 
 
 @dataclass(frozen=True)
-class _Runs:
-    """Past rows and queries of one set of keys, both ordered by key and time.
+class _Found:
+    """Where the windows of some queries begin and end.
 
-    `past` are positions in the timeline's past, `slots` = key * (n + 1) + rank in time, ascending; `queries` are
-    positions of the queries that have a key, `base` = their key * (n + 1), in `queries` order.
+    `queries` are the positions of those that have a key of the past, of `size` in all; `until` and `since` are, in their
+    order, the numbers of past rows of earlier keys, and of their own key up to the end or the begin of a window.
     """
 
+    size: int
+    queries: Ints
+    until: Ints
+    since: dict[timedelta, Ints]
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Past rows of one set of keys, ordered by key and time.
+
+    `past` are their positions in the timeline, `slots` = key * `ranks` + rank in time, ascending.
+    """
+
+    numbering: _Numbering
     past: Ints
     slots: Ints
-    queries: Ints
-    base: Ints
+    ranks: int
 
-    def before(self, ranks: Ints) -> Ints:
-        """Count, for each query, the past rows ordered before its key's row of that rank in time."""
-        return np.searchsorted(self.slots, self.base + ranks[self.queries])
+    def find(self, keys: pd.DataFrame, ranks: dict[timedelta, Ints]) -> _Found:
+        """Find the windows of queries with these keys and `_Timeline.ranks`."""
+        order, by_key = _by_code(self.numbering.of(keys), self.numbering.size)
+        base = by_key * self.ranks
+        counts = {window: np.searchsorted(self.slots, base + of[order]) for window, of in ranks.items()}
+        return _Found(len(keys), order, counts.pop(timedelta(0)), counts)
 
 
 class _Timeline:
-    """The past in the order in which it became known, and the queries' places in it."""
+    """The past in the order in which it became known."""
 
-    def __init__(self, queries: pd.DataFrame, past: pd.DataFrame) -> None:
+    def __init__(self, past: pd.DataFrame) -> None:
         past = past[past[KNOWN_AT].notna()] if past[KNOWN_AT].hasnans else past
         known_at = known_moments(past)
         self._order = np.argsort(known_at, kind="stable")
         self._known_at = known_at[self._order]
-        self._past, self._queries = past, queries
-        self._now = _microseconds(queries[EVENT_TIME])
-        self._in_time = np.argsort(self._now, kind="stable")
-        self._ranks: dict[timedelta, Ints] = {}
-        self.size = len(queries)
+        self._past = past
 
-    def known_before(self, ago: timedelta) -> Ints:
-        """Count, for each query, the past rows that were known that long before it: their ranks are below the count."""
-        if ago not in self._ranks:
-            ranks = np.empty(self.size, dtype=np.int64)
-            moments = self._now[self._in_time] - ago // _MICROSECOND
-            ranks[self._in_time] = np.searchsorted(self._known_at, moments, side="right")
-            self._ranks[ago] = ranks
-        return self._ranks[ago]
+    def ranks(self, times: pd.Series[Any], windows: set[timedelta]) -> dict[timedelta, Ints]:
+        """Count, for each time and window, the past rows that were known that long before: their ranks are below it."""
+        now = _microseconds(times)
+        in_time = np.argsort(now, kind="stable")
+        ranks = {}
+        for window in windows:
+            ranks[window] = np.empty(len(now), dtype=np.min_scalar_type(-len(self._known_at) - 1))
+            moments = now[in_time] - window // _MICROSECOND
+            ranks[window][in_time] = np.searchsorted(self._known_at, moments, side="right")
+        return ranks
 
     def column(self, name: str) -> pd.Series[Any]:
         """A column of the past in the order in which it became known."""
         return self._past[name].take(self._order)
 
     def runs(self, keys: Keys) -> _Runs:
-        """Order past and queries by these keys."""
-        past, queries, groups = _codes(self._past, self._queries, keys)
-        kept, by_key = _by_code(past[self._order], groups)
-        positions, queries_by_key = _by_code(queries[self._in_time], groups)
-        ranks = len(past) + 1
-        return _Runs(kept, by_key * ranks + kept, self._in_time[positions], queries_by_key * ranks)
+        """Order the past by these keys."""
+        numbering, codes = _Numbering.by(self._past, keys)
+        kept, by_key = _by_code(codes[self._order], numbering.size)
+        ranks = len(codes) + 1
+        return _Runs(numbering, kept, by_key * ranks + kept, ranks)
 
 
 def _by_code(codes: Ints, groups: int) -> tuple[Ints, Ints]:
@@ -221,47 +241,86 @@ def _by_code(codes: Ints, groups: int) -> tuple[Ints, Ints]:
     return order, codes[order]
 
 
-def _codes(past: pd.DataFrame, queries: pd.DataFrame, keys: Keys) -> tuple[Ints, Ints, int]:
-    """Number the keys consistently in both frames, -1 if a part is missing; also return their number."""
-    codes = np.zeros(len(past) + len(queries), dtype=np.int64)
-    for key in keys:
-        part, count = _column_codes(past[key], queries[key])
-        missing = (codes < 0) | (part < 0)
-        codes = part if len(keys) == 1 else pd.factorize(codes * count + part)[0]  # small again, to prevent overflow
-        codes[missing] = -1
-    return codes[: len(past)], codes[len(past) :], int(codes.max(initial=0)) + 1
+@dataclass(frozen=True)
+class _Numbering:
+    """The numbers of the past's keys.
+
+    `texts`: the distinct values of each column. `pairs`: from the second column on, the distinct pairs of the number of
+    the columns before and that of the column. The number of a key is its place in the last of them.
+    """
+
+    texts: tuple[pd.Index[Any], ...]
+    pairs: tuple[pd.Index[Any], ...]
+
+    @property
+    def size(self) -> int:
+        return len((*self.texts, *self.pairs)[-1])
+
+    @classmethod
+    def by(cls, past: pd.DataFrame, keys: Keys) -> tuple[_Numbering, Ints]:
+        """Number the keys of the past; return the number of each row, too, -1 if a part is missing."""
+        texts, pairs, codes = [], [], np.zeros(len(past), dtype=np.int64)
+        for position, key in enumerate(keys):
+            of_rows, values = pd.factorize(past[key])
+            alike, distinct = pd.factorize(as_text(pd.Series(values)))  # 1 and 1.0 are one value
+            texts.append(pd.Index(distinct))
+            part = np.append(alike, -1)[of_rows]
+            if position == 0:
+                codes = part
+                continue
+            pair = _paired(codes, part, len(distinct))
+            codes, numbers = pd.factorize(pair)  # small again, to prevent overflow
+            codes[pair < 0] = -1
+            pairs.append(pd.Index(numbers))
+        return cls(tuple(texts), tuple(pairs)), codes
+
+    def of(self, rows: pd.DataFrame) -> Ints:
+        """The number of each row's key, whatever the types of its columns; -1 if the past does not have it."""
+        codes = np.zeros(len(rows), dtype=np.int64)
+        for position, (texts, (_, column)) in enumerate(zip(self.texts, rows.items(), strict=True)):
+            of_rows, values = pd.factorize(column)
+            part = np.append(texts.get_indexer(pd.Index(as_text(pd.Series(values)))), -1)[of_rows]
+            if position == 0:
+                codes = part
+                continue
+            pair = _paired(codes, part, len(texts))
+            codes = np.where(pair < 0, -1, self.pairs[position - 1].get_indexer(pd.Index(pair)))
+        return codes
 
 
-def _column_codes(past: pd.Series[Any], queries: pd.Series[Any]) -> tuple[Ints, int]:
-    """Number the values of two columns consistently, whatever their types, first all of the past, then the queries."""
-    codes_past, values_past = pd.factorize(past)
-    codes_queries, values_queries = pd.factorize(queries)
-    texts = [*as_text(pd.Series(values_past)), *as_text(pd.Series(values_queries))]
-    alike, distinct = pd.factorize(np.array(texts, dtype=object))
-    of_past, of_queries = np.append(alike[: len(values_past)], -1), np.append(alike[len(values_past) :], -1)
-    return np.concatenate([of_past[codes_past], of_queries[codes_queries]]), len(distinct)
+def _paired(codes: Ints, part: Ints, parts: int) -> Ints:
+    """One number for each pair of numbers, -1 if one is missing."""
+    return np.where((codes < 0) | (part < 0), -1, codes * parts + part)
 
 
-def _aggregates(
-    spec: HistoryConfig, keys: Keys, runs: _Runs, timeline: _Timeline
-) -> dict[str, npt.NDArray[np.float32]]:
-    """Aggregate one spec over one set of keys, for all of its windows."""
-    values, present = aggregated_values(spec, timeline.column(spec.of))
-    counts = _running(present[runs.past])
-    totals = [_running(part[runs.past]) for part in ([] if spec.aggregate == "count" else _exact_parts(values))]
-    upper = runs.before(timeline.known_before(timedelta(0)))
-    aggregates = {}
-    for window in spec.windows:
-        lower = runs.before(timeline.known_before(window))
-        n = counts[upper] - counts[lower]
-        *mean, count = _names(spec, keys, window)
-        aggregates[count] = np.zeros(timeline.size, dtype=np.float32)
-        aggregates[count][runs.queries] = n
-        for name in mean:
-            total = _rounded_sum([t[upper] - t[lower] for t in totals])
-            aggregates[name] = np.full(timeline.size, np.nan, dtype=np.float32)
-            aggregates[name][runs.queries] = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
-    return aggregates
+@dataclass(frozen=True)
+class _Totals:
+    """Running totals of what one spec aggregates, in the order of the runs of one set of keys."""
+
+    spec: HistoryConfig
+    counts: Ints
+    parts: tuple[Floats, ...]  # none for `count`
+
+    @classmethod
+    def of(cls, spec: HistoryConfig, runs: _Runs, timeline: _Timeline) -> _Totals:
+        values, present = aggregated_values(spec, timeline.column(spec.of))
+        parts = [] if spec.aggregate == "count" else _exact_parts(values)
+        return cls(spec, _running(present[runs.past]), tuple(_running(part[runs.past]) for part in parts))
+
+    def aggregates(self, keys: Keys, found: _Found) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+        """Yield the features of the queries that were found, by their names."""
+        for window in self.spec.windows:
+            until, since = found.until, found.since[window]
+            n = self.counts[until] - self.counts[since]
+            *mean, count = _names(self.spec, keys, window)
+            counted = np.zeros(found.size, dtype=np.float32)
+            counted[found.queries] = n
+            yield count, counted
+            for name in mean:
+                total = _rounded_sum([part[until] - part[since] for part in self.parts])
+                values = np.full(found.size, np.nan, dtype=np.float32)
+                values[found.queries] = np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0)
+                yield name, values
 
 
 def aggregated_values(spec: HistoryConfig, column: pd.Series[Any]) -> tuple[Floats, npt.NDArray[np.bool_]]:
