@@ -109,6 +109,20 @@ def test_each_expectation_has_its_own_result():
     assert result.row_failures["expectation"].str.startswith(CARRIER["type"]).all()
 
 
+def test_distinct_values_that_are_not_in_a_set_are_counted_as_values():
+    distinct = {
+        "type": "expect_column_distinct_values_to_be_in_set",
+        "kwargs": {"column": "carrier", "value_set": ["AA"]},
+    }
+    (failure,) = check(landed(), configured(distinct), {}).batch_failures
+    assert failure.endswith("fails for 1 value, such as UA")
+
+
+def test_whole_numbers_beyond_a_float_may_be_missing():
+    rows = landed(40, distance=pd.array([-5, None, 2**60, *range(37)], dtype="Int64"))
+    assert check(rows, configured(), {}).row_failures["row_id"].tolist() == [1]
+
+
 def test_many_failing_rows_are_all_named():
     rows = landed(3000, distance=np.where(np.arange(3000) % 2, -1.0, 1.0))
     result = check(rows, configured(max_quarantined=0.6), {})
@@ -318,7 +332,7 @@ def test_what_counting_settles_great_expectations_would_say_too(distance, carrie
     rows = landed(n, distance=np.array(distance), carrier=np.array([carrier, *["AA"] * (n - 1)], dtype=object))
     config = configured(min_rows=5, max_missing={} if limit is None else {"distance": limit})
     checks = list(enumerate(always(rows, config, {}, [], [])))
-    asked = engine.ask(rows, config.input_columns, {i: replace(c, result=None) for i, c in checks})
+    asked = engine.ask(lambda: [rows], config.input_columns, {i: replace(c, result=None) for i, c in checks})
     assert [c.result is not None for _, c in checks] == [asked[i].success for i, _ in checks]
 
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property, partial
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trueup.adapters.store.landed_rows import AT_ONCE
 from trueup.config.own_code import load_function, source_digest
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.features import FeaturesConfig, HistoryConfig
@@ -33,8 +34,6 @@ from trueup.domain.types import EVENT_TIME, KNOWN_AT, LABEL, ROW_ID, Batch, Wind
 from trueup.errors import NotEnoughData
 from trueup.home import Home
 from trueup.model import Champion, Model
-
-AT_ONCE: Final = 1 << 18  # rows of a batch whose features are computed together
 
 
 @dataclass(frozen=True)

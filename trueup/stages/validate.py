@@ -27,7 +27,7 @@ def validate(model: Model, batch: Batch, as_of: datetime) -> Checked:
     if earlier is not None:
         return earlier
     require_sound(model.config, model.home.configs, with_expectations=True)
-    result = check(model.home.store.read(batch.rows), model.config, batch.rows.facts)
+    result = check(model.home.store.landed_rows(batch.rows), model.config, batch.rows.facts)
     model.home.store.quarantine(batch.rows, result.row_failures)
     recorded = model.home.store.record(
         model.config.model,

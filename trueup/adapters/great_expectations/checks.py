@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,27 @@ from trueup.domain.types import Facts, Figures
 NUMBER_TYPES: Final = ["int64", "int32", "int16", "int8", "float64", "float32", "bool"]
 _LABEL_WIDTH: Final = 120
 _GLANCE: Final = 1000  # rows that nearly always show whether a column varies
+
+
+class LargeBatch(Protocol):
+    """Rows that are not in memory whole: one column, or some rows, are read at a time."""
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def __getitem__(self, name: str) -> pd.Series[Any]: ...
+
+    def only(self, columns: Sequence[str]) -> pd.DataFrame:
+        """All rows of some columns."""
+        ...
+
+    def parts(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Yield some columns in frames, each with a RangeIndex; the types are those of all rows."""
+        ...
+
+
+Rows: TypeAlias = pd.DataFrame | LargeBatch
 
 
 class Outcome(StrEnum):
@@ -103,13 +124,18 @@ class Check:
             values = [str(v) for v in figures.get("partial_unexpected_list", []) if v is not None]
             examples = ", ".join(list(dict.fromkeys(values))[:3])
             such = f", such as {examples}" if examples else ""
-            return f"{self.label} fails for {count:,} of {figures['element_count']:,} rows{such}"
+            of = (
+                f"{count:,} of {figures['element_count']:,} rows"
+                if "element_count" in figures
+                else f"{count:,} value{'s'[: count - 1]}"
+            )
+            return f"{self.label} fails for {of}{such}"
         observed = figures.get("observed_value")
         return f"{self.label} fails" + ("" if observed is None else f": observed {observed}")
 
 
 def always(
-    rows: pd.DataFrame, config: ModelConfig, facts: Facts, absent: Sequence[str], text: Sequence[str]
+    rows: Rows, config: ModelConfig, facts: Facts, absent: Sequence[str], text: Sequence[str]
 ) -> Iterator[Check]:
     """The checks that run for every config.
 
@@ -143,7 +169,7 @@ def always(
             yield from _about_values(rows[column], column, limits.get(column))
 
 
-def _about_table(rows: pd.DataFrame, config: ModelConfig, facts: Facts, absent: Sequence[str]) -> Iterator[Check]:
+def _about_table(rows: Rows, config: ModelConfig, facts: Facts, absent: Sequence[str]) -> Iterator[Check]:
     least, wanted = config.validation.min_rows, config.input_columns
     words = f"only {len(rows):,} rows; at least {least:,} (validate.min_rows) are needed to judge a batch"
     result = Result(True, {"observed_value": len(rows)}) if len(rows) >= least else None
@@ -196,7 +222,7 @@ def _about_values(values: pd.Series[Any], column: str, limit: float | None) -> I
         yield Check("expect_column_unique_value_count_to_be_between", kwargs, Outcome.WARNING, words, result)
 
 
-def _none_unexpected(rows: pd.DataFrame) -> Result:
+def _none_unexpected(rows: Rows) -> Result:
     """The result of a passed expectation about single values, in GX's form."""
     return Result(True, none_unexpected(len(rows)))
 

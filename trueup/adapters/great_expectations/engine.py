@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import functools
 import importlib
-import math
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, Final
 
@@ -20,9 +19,9 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.adapters.great_expectations.checks import Check, Outcome, Result, none_unexpected
+from trueup.adapters.great_expectations.tally import EXAMPLES, Seen, Tally, plain
 from trueup.imports import undisturbed
 
-_EXAMPLES: Final = 20  # failing values to keep
 # Expectations that GX can run on a categorical column; others get the values themselves.
 _FOR_CATEGORIES: Final = ("_null", "_in_set", "_regex", "_regex_list", "_unique", "_unique_value_count_to_be_between")
 _importing: Final = threading.Lock()
@@ -54,32 +53,60 @@ def judges_values(kind: type[Any]) -> bool:
     return issubclass(kind, tuple(getattr(expectation, name) for name in by_value))
 
 
-def ask(rows: pd.DataFrame, columns: Sequence[str], checks: Mapping[int, Check]) -> dict[int, Result]:
-    """Run the checks on the `columns` of the rows, a frame with a RangeIndex; thread-safe.
+def ask(
+    parts: Callable[[], Iterable[pd.DataFrame]], columns: Sequence[str], checks: Mapping[int, Check]
+) -> dict[int, Result]:
+    """Run the checks on the `columns` of the rows, which come in frames with a RangeIndex; thread-safe.
 
-    If any failing value is a failure, only pass or fail is computed first, and failing rows only for failed checks. On
-    clean data this halves the time.
+    The counts of several frames are added up, so only `BY_ROW` checks may get more than one. If any failing value is a
+    failure, only pass or fail is computed first, and failing rows only for failed checks. On clean data this halves the
+    time.
     """
+    by_row = {i: c for i, c in checks.items() if c.outcome is Outcome.QUARANTINE}
+    strict = {i: c for i, c in by_row.items() if "mostly" not in c.kwargs}
+    others = {i: c for i, c in checks.items() if i not in strict}
+    tallies = {i: Tally(c) for i, c in checks.items()}
+    rows = 0
+    for frame in parts():
+        with _shown(frame, columns, checks) as batch:
+            for i, result in (_run(batch, strict, "BOOLEAN_ONLY") | _run(batch, others, "BASIC")).items():
+                tallies[i].add(result, rows)
+        rows += len(frame)
+    results = {i: tally.result() for i, tally in tallies.items()}
+    results |= {i: Result(True, none_unexpected(rows)) for i in strict if results[i].success}
+    failed = {i: c for i, c in by_row.items() if not results[i].success and not results[i].problem}
+    return results | (_named(parts, columns, failed) if failed else {})
+
+
+def _named(
+    parts: Callable[[], Iterable[pd.DataFrame]], columns: Sequence[str], failed: Mapping[int, Check]
+) -> dict[int, Result]:
+    """Run failed checks again for their failing rows."""
+    tallies, rows = {i: Tally(c) for i, c in failed.items()}, 0
+    for frame in parts():
+        with _shown(frame, columns, failed) as batch:
+            for i, result in _run(batch, failed, "COMPLETE").items():
+                tallies[i].add(result, rows)
+        rows += len(frame)
+    return {i: tally.result() for i, tally in tallies.items()}
+
+
+@contextmanager
+def _shown(rows: pd.DataFrame, columns: Sequence[str], checks: Mapping[int, Check]) -> Iterator[Any]:
+    """A batch of GX with the columns that the checks need."""
     frame = _views(rows, columns, checks)
     try:
-        batch = _batch(frame)
-        by_row = {i: c for i, c in checks.items() if c.outcome is Outcome.QUARANTINE}
-        strict = {i: c for i, c in by_row.items() if "mostly" not in c.kwargs}
-        results = _run(batch, strict, "BOOLEAN_ONLY")
-        results = {i: Result(True, none_unexpected(len(rows))) if r.success else r for i, r in results.items()}
-        results |= _run(batch, {i: c for i, c in checks.items() if i not in strict}, "BASIC")
-        failed = {i: c for i, c in by_row.items() if not results[i].success and not results[i].problem}
-        return results | _run(batch, failed, "COMPLETE")
+        yield _batch(frame)
     finally:
         # GX keeps the last context of the process, and so the frame.
         frame.drop(columns=frame.columns, inplace=True)
 
 
-def _run(batch: Any, checks: Mapping[int, Check], result_format: str) -> dict[int, Result]:
+def _run(batch: Any, checks: Mapping[int, Check], result_format: str) -> dict[int, Seen]:
     """Validate a batch. Expectations that GX drops or cannot run have failed."""
     if not checks:
         return {}
-    results = {i: Result(False, problem="Great Expectations returned no result") for i in checks}
+    results = {i: Seen(Result(False, problem="Great Expectations returned no result")) for i in checks}
     classes = implementations()
     # Built here, because GX drops what it cannot build from dicts. Results come in another order.
     expectations = [classes[c.type](**c.kwargs, meta={"check": i}) for i, c in checks.items()]
@@ -87,10 +114,11 @@ def _run(batch: Any, checks: Mapping[int, Check], result_format: str) -> dict[in
     wanted = {
         "result_format": result_format,
         "return_unexpected_index_query": False,
-        "partial_unexpected_count": _EXAMPLES,
+        "partial_unexpected_count": EXAMPLES,
     }
     for result in batch.validate(suite, result_format=wanted).results:
-        results[result.expectation_config.meta["check"]] = _read(result)
+        values = result.result.get("unexpected_list") or []
+        results[result.expectation_config.meta["check"]] = Seen(_read(result), values)
     return results
 
 
@@ -153,24 +181,6 @@ def _suited(values: pd.Series[Any], kinds: Sequence[str]) -> pd.Series[Any]:
     if dtypes.is_datetime64_dtype(values):
         in_reach = values.min() > pd.Timestamp.min and values.max() < pd.Timestamp.max
         return values.astype("datetime64[ns]") if in_reach else values
-    wide = {"f": np.float64, "i": np.int64}.get(values.dtype.kind)
+    # Of nullable integers, the missing ones have no 64-bit number.
+    wide = {"f": np.float64, "i": np.int64}.get(values.dtype.kind) if isinstance(values.dtype, np.dtype) else None
     return values if wide is None else values.astype(wide, copy=False)
-
-
-def plain(value: Any) -> Any:
-    """Convert values of GX and pandas to JSON values; numbers that are not finite become text.
-
-    >>> plain({"observed": np.float64(0.5), "seen": (np.int64(1), math.inf)})
-    {'observed': 0.5, 'seen': [1, 'inf']}
-    """
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset | np.ndarray):
-        return [plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    return value.isoformat() if isinstance(value, date) else str(value)

@@ -16,7 +16,9 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from trueup.adapters.great_expectations import engine
-from trueup.adapters.great_expectations.checks import Check, CheckResult, Outcome, Result, always
+from trueup.adapters.great_expectations.checks import Check, CheckResult, Outcome, Result, Rows, always
+from trueup.adapters.great_expectations.parts import ask
+from trueup.adapters.great_expectations.tally import plain
 from trueup.config.rules import Mistake
 from trueup.config.schema import ModelConfig
 from trueup.config.sections.validation import ExpectationConfig
@@ -72,8 +74,10 @@ class ValidationResult:
         return (self.quarantined + self.left_out) / max(self.rows + self.left_out, 1)
 
 
-def check(rows: pd.DataFrame, config: ModelConfig, facts: Facts) -> ValidationResult:
+def check(rows: Rows, config: ModelConfig, facts: Facts) -> ValidationResult:
     """Check one batch of landed rows; `facts` are the counts of landing.
+
+    Rows that are not in memory are read in parts, with the same result: see `parts`.
 
     A few rows without a time, such as a title or a line of totals, do not count: they belong to no batch, and a source
     returns them with each.
@@ -87,17 +91,17 @@ def check(rows: pd.DataFrame, config: ModelConfig, facts: Facts) -> ValidationRe
         raise ConfigError(
             config.model, [str(Mistake(_PLACE, "an empty suite would pass anything; declare at least one"))]
         )
-    if rows.empty:
+    if not len(rows):
         return _no_data(facts, config)
-    if not rows.index.equals(pd.RangeIndex(len(rows))):  # GX names failing rows by their index
-        rows = rows.reset_index(drop=True)
+    if isinstance(rows, pd.DataFrame) and not rows.index.equals(pd.RangeIndex(len(rows))):
+        rows = rows.reset_index(drop=True)  # GX names failing rows by their index
     absent = sorted({*facts.get("missing", []), *(c for c in config.input_columns if c not in rows)})
     text = [c for c in config.numeric_columns if c not in absent and not dtypes.is_numeric_dtype(rows[c])]
     checks = [*always(rows, config, facts, absent, text), *_declared(rows, config, facts, absent)]
     unfit = {**dict.fromkeys(absent, "is missing"), **dict.fromkeys(text, "does not hold numbers")}
     results = {i: c.result or _not_run(c, unfit) for i, c in enumerate(checks)}
     if left := {i: checks[i] for i, result in results.items() if result is None}:
-        results |= engine.ask(rows, [c for c in config.input_columns if c not in absent], left)
+        results |= ask(rows, [c for c in config.input_columns if c not in absent], left)
     checked = [(c, result) for c, result in zip(checks, results.values(), strict=True) if result is not None]
     return _summarise(rows, config, facts, checked)
 
@@ -120,17 +124,19 @@ def _no_data(facts: Facts, config: ModelConfig) -> ValidationResult:
 # Expectations of the config
 
 
-def _declared(rows: pd.DataFrame, config: ModelConfig, facts: Facts, absent: Sequence[str]) -> Iterator[Check]:
+def _declared(rows: Rows, config: ModelConfig, facts: Facts, absent: Sequence[str]) -> Iterator[Check]:
     if mistakes := problems(dict(enumerate(config.validation.expectations))):
         raise ConfigError(config.model, [str(m) for m in mistakes])
     for declared in config.validation.expectations:
         kwargs = dict(declared.kwargs)
-        column = kwargs.get("column")
-        if column in rows and column not in absent and dtypes.is_datetime64_any_dtype(rows[column]):
-            # GX compares times only with datetimes; YAML and text have dates.
-            kwargs |= {k: _moment(kwargs[k]) for k in ("min_value", "max_value") if k in kwargs}
-        if column in rows and column not in absent and isinstance(kwargs.get("value_set"), list):
-            kwargs["value_set"] = _as_landed(kwargs["value_set"], rows[column], facts.get("kinds", {}).get(column))
+        column = str(kwargs.get("column"))
+        if column in rows and column not in absent:
+            values, listed = rows[column], kwargs.get("value_set")
+            if dtypes.is_datetime64_any_dtype(values):
+                # GX compares times only with datetimes; YAML and text have dates.
+                kwargs |= {k: _moment(kwargs[k]) for k in ("min_value", "max_value") if k in kwargs}
+            if isinstance(listed, list):
+                kwargs["value_set"] = _as_landed(listed, values, facts.get("kinds", {}).get(column))
         yield Check(declared.type, kwargs, _outcome(declared))
 
 
@@ -213,7 +219,7 @@ def _not_run(check: Check, unfit: Mapping[str, str]) -> Result | None:
 
 
 def _summarise(
-    rows: pd.DataFrame, config: ModelConfig, facts: Facts, checked: Sequence[tuple[Check, Result]]
+    rows: Rows, config: ModelConfig, facts: Facts, checked: Sequence[tuple[Check, Result]]
 ) -> ValidationResult:
     limits = config.validation
     failed = [(c, r) for c, r in checked if r.ran and not r.success]
@@ -279,5 +285,5 @@ def _oddities(facts: Facts, missing: Mapping[str, Sequence[object]]) -> tuple[st
 
 
 def _checked(check: Check, result: Result) -> CheckResult:
-    kwargs, r = engine.plain(check.kwargs), result
+    kwargs, r = plain(check.kwargs), result
     return CheckResult(check.label, check.type, kwargs, check.outcome, r.success, r.figures, r.problem, r.ran)

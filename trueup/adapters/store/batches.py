@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from trueup.adapters import parquet
 from trueup.adapters.files.port import Files
 from trueup.adapters.sql.engines import reading, writing
+from trueup.adapters.store.landed_rows import AT_ONCE, LandedRows
 from trueup.adapters.store.tables import BATCHES, Shelf, as_json, folder_name, moment, stem, window_of
 from trueup.crash import reach
 from trueup.domain.types import EVENT_TIME, KNOWN_AT, ROW_ID, BatchRef, Facts, Window
@@ -189,6 +190,10 @@ class Batches(Shelf):
         """
         chosen = [refs] if isinstance(refs, BatchRef) else list(refs)
         return read_tables(self._tables(chosen, columns, verify), columns)
+
+    def landed_rows(self, ref: BatchRef) -> pd.DataFrame | LandedRows:
+        """All rows of a batch: a frame, or for a large batch its file, of which parts are read. Raises WorkError."""
+        return self.read(ref) if ref.rows <= AT_ONCE else LandedRows(self.at(ref.path), ref.rows)
 
     def columns(self, ref: BatchRef) -> list[str]:
         """Names of a batch's columns, without reading them. Raises WorkError."""
