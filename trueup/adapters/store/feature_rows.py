@@ -78,10 +78,10 @@ class FeatureRows:
                 parts.append(table.slice(0, CHUNK - rows))
                 table, rows = table.slice(CHUNK - rows), rows + parts[-1].num_rows
                 if rows == CHUNK:
-                    yield chosen._frame(parts)
+                    yield chosen._frame(parts, apart=True)
                     parts, rows = [], 0
         if parts:
-            yield chosen._frame(parts)
+            yield chosen._frame(parts, apart=True)
 
     def _tables(self) -> Iterator[pa.Table]:
         """Yield the rows in order, in tables of at most `CHUNK` rows as the files have them."""
@@ -100,5 +100,8 @@ class FeatureRows:
         there = set(parquet.columns(file))
         return [name for name in self.columns if name in there]
 
-    def _frame(self, tables: list[pa.Table]) -> pd.DataFrame:
-        return parquet.to_pandas(parquet.concat([self.none, *tables]).select(self.columns))
+    def _frame(self, tables: list[pa.Table], apart: bool = False) -> pd.DataFrame:
+        one = tables[0] if len(tables) == 1 and tables[0].num_columns == self.none.num_columns else None
+        if one is None or not one.select(self.columns).schema.equals(self.none.schema):
+            one = parquet.concat([self.none, *tables])
+        return parquet.to_pandas(one.select(self.columns), apart)

@@ -76,7 +76,9 @@ class _Encoded(lightgbm.Sequence):  # type: ignore[misc]
 
     def __getitem__(self, index: Any) -> Floats:
         if not isinstance(index, slice):
-            row: Floats = self._range(int(index), int(index) + 1)[0]
+            if not 0 <= index - self._start < len(self._now):
+                self._range(int(index), int(index) + 1)
+            row: Floats = self._now[index - self._start]
             return row
         return self._range(index.start, index.stop)
 

@@ -197,8 +197,9 @@ def _judged(
 
 
 def _names(case: Case, column: str) -> pd.Series[Any]:
-    values = case.groups[column].astype(object)
-    return f"{column}=" + values.where(values.notna(), "missing").astype(str)
+    codes, values = pd.factorize(case.groups[column].astype(object), use_na_sentinel=False)
+    names = np.array([f"{column}={'missing' if pd.isna(value) else value}" for value in values], dtype=object)
+    return pd.Series(names[codes], index=case.groups.index)
 
 
 def _sizes(case: Case, gate: Fairness, names: pd.Series[Any], groups: list[str]) -> tuple[list[str], list[str]]:
